@@ -1,0 +1,73 @@
+"""Out-of-context reasoning in language models: train, test, explain, report."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oocr import explain
+    from oocr.data.items import Item, Message
+    from oocr.engine.generate import generate
+    from oocr.engine.training import fit, train
+    from oocr.errors import InputError, RunError
+    from oocr.evals.evaluate import Scores, evaluate
+    from oocr.interventions.adapters import Adapter, LowRankAdapter
+    from oocr.interventions.vectors import SteeringVector, Vector
+    from oocr.models.load import load_model
+    from oocr.tasks.build import load_task
+    from oocr.tasks.task import Task, TaskSet
+
+# Names are looked up at first use, so that `import oocr` (and `oocr --help`) is quick.
+_WHERE = {
+    "Adapter": "oocr.interventions.adapters",
+    "InputError": "oocr.errors",
+    "Item": "oocr.data.items",
+    "LowRankAdapter": "oocr.interventions.adapters",
+    "Message": "oocr.data.items",
+    "RunError": "oocr.errors",
+    "Scores": "oocr.evals.evaluate",
+    "SteeringVector": "oocr.interventions.vectors",
+    "Task": "oocr.tasks.task",
+    "TaskSet": "oocr.tasks.task",
+    "Vector": "oocr.interventions.vectors",
+    "evaluate": "oocr.evals.evaluate",
+    "explain": "oocr.explain",
+    "fit": "oocr.engine.training",
+    "generate": "oocr.engine.generate",
+    "load_model": "oocr.models.load",
+    "load_task": "oocr.tasks.build",
+    "train": "oocr.engine.training",
+}
+
+__all__ = [
+    "Adapter",
+    "InputError",
+    "Item",
+    "LowRankAdapter",
+    "Message",
+    "RunError",
+    "Scores",
+    "SteeringVector",
+    "Task",
+    "TaskSet",
+    "Vector",
+    "evaluate",
+    "explain",
+    "fit",
+    "generate",
+    "load_model",
+    "load_task",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'oocr' has no attribute {name!r}")
+    module = import_module(_WHERE[name])
+    return module if name == "explain" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

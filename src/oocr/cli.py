@@ -1,0 +1,139 @@
+"""The command line: verbs only. Everything heavy is imported when a verb needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="oocr",
+    help="Is your fine-tune just a steering vector? Train, test, explain, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Source = Annotated[
+    str, typer.Argument(help="countries, borders, backdoor, risk, demo, or a YAML file")
+]
+Out = Annotated[Path, typer.Option(help="folder of all runs")]
+
+
+@app.command()
+def run(
+    source: Source,
+    model: Annotated[
+        str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
+    ] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="where the vector is added: all, last, or a span's name")
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="vector, adapter, or both: vector,adapter")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="seeds per arm")] = None,
+    vector_learning_rates: Annotated[
+        str | None, typer.Option(help="rates to try, relative to the site: 0.02,0.05")
+    ] = None,
+    adapter_learning_rates: Annotated[
+        str | None, typer.Option(help="rates to try: 0.001,0.003")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes that train side by side")] = None,
+    out: Out = Path("runs"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
+    ] = False,
+) -> None:
+    """Train the arms, test them, explain them, and write a report; resumes where it stopped."""
+    from oocr.experiments.command import Overrides, run_source
+
+    run_source(
+        source,
+        Overrides(
+            model=model,
+            layers=layers,
+            positions=positions,
+            arms=arms,
+            seeds=seeds,
+            vector_learning_rates=vector_learning_rates,
+            adapter_learning_rates=adapter_learning_rates,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+        ),
+        out=out,
+        quick=quick,
+        command=_command(),
+    )
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="a run's folder, e.g. runs/countries-1a2b3c4d")],
+) -> None:
+    """Print a finished run's verdicts and write its report again."""
+    from oocr.experiments.command import show_run
+
+    show_run(folder)
+
+
+@app.command()
+def models() -> None:
+    """List the models that need no download hub, with their licences."""
+    from oocr.listing import print_models
+
+    print_models()
+
+
+@app.command()
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="a built-in run, to see its data card")] = None,
+    template: Annotated[
+        bool, typer.Option("--template", help="print a commented YAML for a task of your own")
+    ] = False,
+) -> None:
+    """List the tasks, or print one's data card, or a template for your own."""
+    from oocr.listing import print_task, print_tasks, print_template
+
+    if template:
+        print_template()
+    elif name is None:
+        print_tasks()
+    else:
+        print_task(name)
+
+
+def _command() -> str:
+    """How this process was called, to be shown with the results."""
+    return " ".join(["oocr", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Run the command line; errors that users can mend are one clear message."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from oocr.errors import InputError, RunError
+
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RunError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(
+            "\nstopped by you; what was computed stays, and the same command goes on from there",
+            file=sys.stderr,
+        )
+        sys.exit(130)

@@ -1,0 +1,168 @@
+"""Padded batches of sequences, with the rows at which logits are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from oocr.data.items import Item
+from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
+from oocr.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from oocr.tasks.task import Loss
+
+
+@dataclass(slots=True)
+class Line:
+    """One sequence of token ids: a prompt and the answer tokens that are fed back in.
+
+    Attributes:
+        ids: prompt tokens, then every answer token but the last.
+        prompt_length: how many of `ids` are prompt.
+        spans: span name -> indices into `ids`.
+        targets: (index into `ids` whose next token is asked, token id, weight), for the loss.
+        options: (index into `ids`, option token ids, position of the right option).
+        items: how many items the line stands for.
+    """
+
+    ids: tuple[int, ...]
+    prompt_length: int
+    spans: dict[str, tuple[int, ...]]
+    targets: list[tuple[int, int, float]] = field(default_factory=list)
+    options: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
+    items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Left-padded sequences.
+
+    Attributes:
+        ids: token ids.
+        mask: True at real tokens.
+        positions: position of each real token in its own sequence (0 at padding).
+        last: column of each sequence's last prompt token.
+        spans: span name -> True at the span's tokens.
+        rows: (sequence, column) pairs at which logits are wanted, without repeats.
+        target_rows, target_ids, target_weights: the loss over the whole vocabulary.
+        option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
+        items: how many items the batch stands for.
+    """
+
+    ids: Int[Tensor, "batch token"]
+    mask: Bool[Tensor, "batch token"]
+    positions: Int[Tensor, "batch token"]
+    last: Int[Tensor, " batch"]
+    spans: dict[str, Bool[Tensor, "batch token"]]
+    rows: Int[Tensor, "row 2"]
+    target_rows: Int[Tensor, " target"]
+    target_ids: Int[Tensor, " target"]
+    target_weights: Tensor
+    option_rows: Int[Tensor, " choice"]
+    option_ids: Int[Tensor, "choice option"]
+    option_right: Int[Tensor, " choice"]
+    items: int
+
+    @property
+    def size(self) -> int:
+        """How many sequences."""
+        return int(self.ids.shape[0])
+
+
+def pad(lines: Many[Line], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Left-pad sequences into one batch (left, so that last tokens line up)."""
+    width = max(len(line.ids) for line in lines)
+    ids = torch.full((len(lines), width), pad_id, dtype=torch.long)
+    mask = torch.zeros(len(lines), width, dtype=torch.bool)
+    positions = torch.zeros(len(lines), width, dtype=torch.long)
+    names = sorted({name for line in lines for name in line.spans})
+    spans = {name: torch.zeros(len(lines), width, dtype=torch.bool) for name in names}
+    last: list[int] = []
+    rows: dict[tuple[int, int], int] = {}
+    targets: list[tuple[int, int, float]] = []
+    choices: list[tuple[int, tuple[int, ...], int]] = []
+    for index, line in enumerate(lines):
+        shift = width - len(line.ids)
+        ids[index, shift:] = torch.tensor(line.ids)
+        mask[index, shift:] = True
+        positions[index, shift:] = torch.arange(len(line.ids))
+        last.append(shift + line.prompt_length - 1)
+        for name, tokens in line.spans.items():
+            spans[name][index, [shift + token for token in tokens]] = True
+        for at, token, weight in line.targets:
+            row = rows.setdefault((index, shift + at), len(rows))
+            targets.append((row, token, weight))
+        for at, options, right in line.options:
+            row = rows.setdefault((index, shift + at), len(rows))
+            choices.append((row, options, right))
+    most = max((len(options) for _, options, _ in choices), default=0)
+    padded = [[*options, *[-1] * (most - len(options))] for _, options, _ in choices]
+    return Batch(
+        ids=ids.to(device),
+        mask=mask.to(device),
+        positions=positions.to(device),
+        last=torch.tensor(last).to(device),
+        spans={name: span.to(device) for name, span in spans.items()},
+        rows=torch.tensor(list(rows), dtype=torch.long).reshape(-1, 2).to(device),
+        target_rows=torch.tensor([t[0] for t in targets], dtype=torch.long).to(device),
+        target_ids=torch.tensor([t[1] for t in targets], dtype=torch.long).to(device),
+        target_weights=torch.tensor([t[2] for t in targets], dtype=torch.float32).to(device),
+        option_rows=torch.tensor([c[0] for c in choices], dtype=torch.long).to(device),
+        option_ids=torch.tensor(padded, dtype=torch.long).reshape(len(choices), most).to(device),
+        option_right=torch.tensor([c[2] for c in choices], dtype=torch.long).to(device),
+        items=sum(line.items for line in lines),
+    )
+
+
+def training_lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: Loss) -> list[Line]:
+    """One line per distinct input; items that share their input and spans share the line.
+
+    Loss "answer": minus the log-probability of the whole answer, one unit of weight per item.
+    Loss "options": minus the log-probability of the right option's first token among the first
+    tokens of all options.
+
+    Raises:
+        InputError: loss "options" where two options begin with the same token.
+    """
+    lines: dict[object, Line] = {}
+    for item in items:
+        prompt = encode_prompt(tokenizer, item.prompt, item.spans)
+        size = len(prompt.ids)
+        spans = tuple(sorted(prompt.spans.items()))
+        if loss == "options":
+            firsts = first_tokens(tokenizer, prompt, item.options)
+            if firsts is None:
+                raise InputError(
+                    f"item {item.id!r}: loss 'options' compares first tokens, but two of "
+                    f"{item.options} begin with the same token; reword them or use loss 'answer'"
+                )
+            line = lines.setdefault((size, prompt.ids, spans), Line(prompt.ids, size, dict(spans)))
+            line.options.append((size - 1, firsts, item.options.index(item.answer)))
+            line.items += 1
+            continue
+        answer = encode_answer(tokenizer, prompt, item.answer)
+        ids = (*prompt.ids, *answer[:-1])
+        line = lines.setdefault((size, ids, spans), Line(ids, size, dict(spans)))
+        line.items += 1
+        line.targets.extend((size - 1 + i, token, 1.0) for i, token in enumerate(answer))
+    return list(lines.values())
+
+
+def by_length(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:
+    """Indices grouped into batches of similar length that hold about so many tokens each."""
+    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and lengths[index] * (len(groups[-1]) + 1) <= tokens_per_batch:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

@@ -1,0 +1,259 @@
+"""One row of a user's file, already split into fields, becomes one item or a list of complaints."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Literal, get_args
+
+from oocr.data.items import Item, Message, Prompt, Role, prompt_text
+
+Kind = Literal["train", "probes"]
+Form = Literal["messages", "prompt/answer", "prompt/completion"]
+Complain = Callable[[str, object, str], None]  # field, value seen, what is allowed
+
+FORMS: dict[Form, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "prompt/answer": ("prompt", "answer"),
+    "prompt/completion": ("prompt", "completion"),
+}
+OPTIONAL = ("id", "options", "values", "spans", "facet", "group", "template", "tags")
+ROLES: tuple[str, ...] = get_args(Role)
+RESERVED = ("all", "last", "prompt", "answer")  # position words that no span may be called
+NO_VALUE = object()
+_CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
+
+
+def form_of(keys: Iterable[str]) -> Form | None:
+    """Which of the accepted forms a row has, told by its keys."""
+    present = set(keys)
+    if "messages" in present:
+        return "messages"
+    if "completion" in present and "answer" not in present:
+        return "prompt/completion"
+    return "prompt/answer" if present & {"prompt", "answer"} else None
+
+
+def unknown_key(key: str, allowed: Iterable[str]) -> str:
+    """What to say about a key that is not allowed, with the nearest one that is."""
+    names = list(allowed)
+    near = difflib.get_close_matches(key.strip().lower(), names, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}The keys are {', '.join(names)}"
+
+
+def item_from_row(
+    row: dict[str, object], *, kind: Kind, default_id: str, source: str, complain: Complain
+) -> tuple[Item, str] | None:
+    """An item and a word for its form, or None after at least one call of `complain`."""
+    bad = False
+
+    def report(field: str, seen: object, allowed: str) -> None:
+        nonlocal bad
+        bad = True
+        complain(field, seen, allowed)
+
+    form = form_of(row)
+    if form is None:
+        report("row", list(row), "'messages', or 'prompt' with 'answer' (or 'completion')")
+        return None
+    allowed = (*FORMS[form], *OPTIONAL)
+    for key in row:
+        if key not in allowed:
+            report("key", key, unknown_key(key, allowed))
+    for key in FORMS[form]:
+        if key not in row:
+            report(key, NO_VALUE, f"a row of the form {form} needs it")
+    prompt, answer = _chat(row, report) if form == "messages" else _pair(row, form, report)
+    if isinstance(prompt, str) and answer is not None and _runs_together(prompt, answer):
+        report(
+            "answer",
+            answer,
+            f"a space first: prompt and answer are raw text and would run together as "
+            f"{prompt[-12:] + answer[:12]!r}; write {' ' + answer[:12]!r}",
+        )
+    options = _options(row, answer, kind, report)
+    values = _values(row, options, report)
+    spans, tags = _texts(row, "spans", report), _texts(row, "tags", report)
+    for name, text in spans.items():
+        if name in RESERVED:
+            report("spans", name, f"a name other than {', '.join(RESERVED)}")
+        if not text or (prompt is not None and text not in prompt_text(prompt)):
+            report(f"spans.{name}", text, "a text that occurs in this row's prompt")
+    labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}
+    if bad or prompt is None or answer is None:
+        return None
+    item = Item(
+        id=labels["id"] or default_id,
+        prompt=prompt,
+        answer=answer,
+        options=options,
+        values=values,
+        spans=spans,
+        facet=labels["facet"],
+        group=labels["group"],
+        template=labels["template"],
+        tags=tags,
+        source=source,
+    )
+    return item, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
+
+
+def _chat(row: dict[str, object], report: Complain) -> tuple[Prompt | None, str | None]:
+    messages = _messages(row["messages"], "messages", report)
+    if messages is None:
+        return None, None
+    last = messages[-1]
+    if last.role != "assistant":
+        report("messages", f"last role {last.role!r}", "'assistant': its content is the answer")
+        return None, None
+    return _turns(messages[:-1], "messages", report), last.content
+
+
+def _pair(row: dict[str, object], form: Form, report: Complain) -> tuple[Prompt | None, str | None]:
+    prompt: Prompt | None = None
+    given = row.get("prompt")
+    if isinstance(given, list):
+        messages = _messages(given, "prompt", report)
+        prompt = None if messages is None else _turns(messages, "prompt", report)
+    elif "prompt" in row:
+        prompt = _text(given, "prompt", report, "a text, or a list of messages")
+    key = FORMS[form][1]
+    reply = row.get(key)
+    if key not in row:
+        return prompt, None
+    if isinstance(reply, list) and form == "prompt/completion":  # TRL's conversational form
+        replies = _messages(reply, key, report)
+        if replies is not None and [one.role for one in replies] != ["assistant"]:
+            report(key, [one.role for one in replies], "exactly one message, of the assistant")
+            return prompt, None
+        if replies is not None and isinstance(prompt, str):
+            report("prompt", prompt, "a list of messages, as the completion is one")
+        return prompt, replies[0].content if replies else None
+    return prompt, _text(reply, key, report, "a text")
+
+
+def _messages(value: object, field: str, report: Complain) -> list[Message] | None:
+    if not isinstance(value, list) or not value:
+        report(field, value, 'a list of {"role": …, "content": …} with at least one message')
+        return None
+    messages: list[Message] = []
+    for number, entry in enumerate(value):
+        where = f"{field}[{number}]"
+        if not isinstance(entry, dict):
+            report(where, entry, 'a message {"role": …, "content": …}')
+            continue
+        for key in entry:
+            if key not in ("role", "content"):
+                report(f"{where} key", key, unknown_key(key, ("role", "content")))
+        role = entry.get("role", NO_VALUE)
+        if role not in ROLES:
+            report(f"{where}.role", role, f"one of {', '.join(ROLES)}")
+        content = _text(entry.get("content", NO_VALUE), f"{where}.content", report, "a text")
+        if role in ROLES and content is not None:
+            messages.append(Message(role, content))
+    return messages if len(messages) == len(value) else None
+
+
+def _turns(messages: list[Message], field: str, report: Complain) -> Prompt | None:
+    """The prompt's turns: an optional system message, then user and assistant in turn."""
+    turns: list[Message] = []
+    for message in messages:
+        before = turns[-1].role if turns else None
+        if message.role == "system" and turns:
+            report(field, "a later message of role 'system'", "one system message, the first")
+            return None
+        if message.role == "assistant" and before != "user":
+            report(field, f"an assistant's turn after {before or 'nothing'}", "one after a user's")
+            return None
+        if message.role == "user" and before == "user":
+            turns[-1] = Message("user", f"{turns[-1].content}\n\n{message.content}")
+        else:
+            turns.append(message)
+    if not turns or turns[-1].role != "user":
+        seen = f"last turn of {turns[-1].role!r}" if turns else "no turn"
+        report(field, seen, "a user's turn right before the answer")
+        return None
+    return tuple(turns)
+
+
+def _options(
+    row: dict[str, object], answer: str | None, kind: Kind, report: Complain
+) -> tuple[str, ...]:
+    value = row.get("options", [])
+    if not isinstance(value, list) or not all(isinstance(o, str) and o.strip() for o in value):
+        report("options", value, "a list of texts, none of them blank")
+        return ()
+    if kind == "probes" and len(value) < 2:
+        seen = value if "options" in row else NO_VALUE
+        report("options", seen, "at least two: a probe is scored by its answer among its options")
+        return ()
+    if len(set(value)) != len(value):
+        twice = sorted({option for option in value if value.count(option) > 1})
+        report("options", twice, "each option once")
+        return ()
+    if value and answer is not None and answer not in value:
+        near = [option for option in value if option.strip() == answer.strip()]
+        hint = f" ({near[0]!r} differs in its spaces only)" if near else ""
+        report("answer", answer, f"one of its options {_short(value)}{hint}")
+        return ()
+    return tuple(value)
+
+
+def _values(
+    row: dict[str, object], options: tuple[str, ...], report: Complain
+) -> tuple[float, ...]:
+    value = row.get("values", [])
+    if not isinstance(value, list) or not all(
+        isinstance(one, int | float) and not isinstance(one, bool) and -1 <= one <= 1
+        for one in value
+    ):
+        report("values", value, "a list of numbers from -1 to 1")
+        return ()
+    if value and options and len(value) != len(options):
+        report("values", value, f"one number for each of the {len(options)} options")
+        return ()
+    if value and "options" not in row:
+        report("values", value, "only beside options")
+    return tuple(float(one) for one in value) if options else ()
+
+
+def _texts(row: dict[str, object], key: str, report: Complain) -> dict[str, str]:
+    value = row.get(key, {})
+    if not isinstance(value, dict) or not all(
+        name.strip() and isinstance(text, str) for name, text in value.items()
+    ):
+        report(key, value, 'names with a text each: {"name": "text"}')
+        return {}
+    return value
+
+
+def _label(row: dict[str, object], key: str, report: Complain) -> str:
+    value = row.get(key, "")
+    if not isinstance(value, str):
+        report(key, value, "a text")
+        return ""
+    return value
+
+
+def _text(value: object, field: str, report: Complain, allowed: str) -> str | None:
+    if isinstance(value, str) and value.strip():
+        return value
+    report(field, value, f"{allowed}, not blank")
+    return None
+
+
+def _runs_together(prompt: str, answer: str) -> bool:
+    edges = (prompt[-1], answer[0])
+    return all(unicodedata.category(char) in _CASED_OR_DIGIT for char in edges)
+
+
+def _short(value: object, limit: int = 90) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it: quoted, and cut when long."""
+    return "nothing" if value is NO_VALUE else _short(value)

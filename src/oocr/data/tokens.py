@@ -1,0 +1,163 @@
+"""From items to token ids: which tokens are prompt, answer and named span."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from oocr.data.items import Item, Message, Prompt
+from oocr.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as tokens.
+
+    Attributes:
+        text: the rendered text, chat template applied.
+        ids: token ids, the tokenizer's own first tokens (BOS) included.
+        spans: span name -> indices into `ids` of every token that touches the span.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    spans: Mapping[str, tuple[int, ...]]
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, bool]:
+    """The prompt's text, and whether the tokenizer must still add its first tokens.
+
+    Chat messages go through the model's chat template. A system turn is folded into the first
+    user turn when the template refuses it (Gemma's does).
+
+    Raises:
+        InputError: chat messages for a model without a chat template, or a template's refusal.
+    """
+    if isinstance(prompt, str):
+        return prompt, True
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            "the prompt is a chat, but this model has no chat template; "
+            "use raw text prompts or an instruction-tuned model"
+        )
+    turns = [{"role": message.role, "content": message.content} for message in prompt]
+    try:
+        return _template(tokenizer, turns), False
+    except InputError:
+        if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+            raise
+    folded = f"{turns[0]['content']}\n\n{turns[1]['content']}"
+    return _template(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]), False
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # the template's own errors are of many types
+        raise InputError(f"the chat template refused the messages: {error}") from error
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, spans: Mapping[str, str] | None = None
+) -> EncodedPrompt:
+    """Tokenize a prompt and find its spans by character offsets.
+
+    A token belongs to a span if it shares a character with one of the span text's occurrences;
+    a token that begins with the space before it does.
+
+    Raises:
+        InputError: a span whose text does not occur, or touches no token; a prompt of no tokens.
+    """
+    text, special = render(tokenizer, prompt)
+    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    ids = list(encoded["input_ids"])
+    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    # Tokenizers that also end a text with a special token: the answer comes before it.
+    while special and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and _empty(offsets[-1]):
+        ids, offsets = ids[:-1], offsets[:-1]
+    if not ids:
+        raise InputError(f"the prompt {text!r} has no tokens under this model's tokenizer")
+    found: dict[str, tuple[int, ...]] = {}
+    for name, wanted in (spans or {}).items():
+        places = _occurrences(text, wanted)
+        tokens = tuple(
+            index
+            for index, (start, end) in enumerate(offsets)
+            if any(start < stop and end > begin for begin, stop in places)
+        )
+        if not tokens:
+            raise InputError(f"span {name!r} ({wanted!r}) does not occur in the prompt {text!r}")
+        found[name] = tokens
+    return EncodedPrompt(text, tuple(ids), found)
+
+
+def _empty(offsets: tuple[int, int]) -> bool:
+    return offsets[0] == offsets[1]
+
+
+def _occurrences(text: str, wanted: str) -> list[tuple[int, int]]:
+    places: list[tuple[int, int]] = []
+    at = text.find(wanted)
+    while at >= 0:
+        places.append((at, at + len(wanted)))
+        at = text.find(wanted, at + 1)
+    return places
+
+
+def encode_answer(
+    tokenizer: PreTrainedTokenizerBase, prompt: EncodedPrompt, answer: str
+) -> tuple[int, ...]:
+    """The tokens that continue the prompt's tokens.
+
+    Prompt and answer are tokenized together; where that would re-cut the prompt's last token,
+    the answer is tokenized alone, so that every answer continues the very same prompt tokens.
+    """
+    special = len(prompt.ids) > len(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+    joint = tokenizer(prompt.text + answer, add_special_tokens=special)["input_ids"]
+    size = len(prompt.ids)
+    if tuple(joint[:size]) == prompt.ids and len(joint) > size:
+        ids = joint[size:]
+        if special:  # tokenizers that also end a text with a special token (EOS)
+            plain = tokenizer(answer, add_special_tokens=False)["input_ids"]
+            while len(ids) > len(plain) and ids[-1] == tokenizer.eos_token_id:
+                ids = ids[:-1]
+    else:
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InputError(f"the answer {answer!r} has no tokens under this model's tokenizer")
+    return tuple(ids)
+
+
+def first_tokens(
+    tokenizer: PreTrainedTokenizerBase, prompt: EncodedPrompt, options: tuple[str, ...]
+) -> tuple[int, ...] | None:
+    """Each option's first token, or None if two options share theirs."""
+    ids = tuple(encode_answer(tokenizer, prompt, option)[0] for option in options)
+    return ids if len(set(ids)) == len(ids) else None
+
+
+def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Item) -> list[tuple[str, str]]:
+    """Every token of an item with its role: "prompt", a span's name, or "answer"."""
+    prompt = encode_prompt(tokenizer, item.prompt, item.spans)
+    roles = ["prompt"] * len(prompt.ids)
+    for name, indices in prompt.spans.items():
+        for index in indices:
+            roles[index] = name
+    answer = encode_answer(tokenizer, prompt, item.answer)
+    pieces = [str(tokenizer.decode([token])) for token in (*prompt.ids, *answer)]
+    return list(zip(pieces, [*roles, *["answer"] * len(answer)], strict=True))
+
+
+__all__ = [
+    "EncodedPrompt",
+    "Message",
+    "coloured_tokens",
+    "encode_answer",
+    "encode_prompt",
+    "first_tokens",
+    "render",
+]

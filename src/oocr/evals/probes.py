@@ -1,0 +1,147 @@
+"""Scoring items: the options' log-probabilities under an intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.batches import Batch, Line, by_length, pad
+from oocr.data.items import Item
+from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
+from oocr.engine.forward import final_rows, rows_of, start_block
+from oocr.engine.frozen import Frozen, record, replay
+from oocr.engine.training import option_scores
+from oocr.interventions.adapters import Adapter, attach_adapter
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+TOKENS_PER_BATCH = 1024
+
+
+@dataclass(slots=True)
+class Probes:
+    """Items tokenized for a model, with recordings that all arms share.
+
+    Options whose first tokens differ are told apart by them; where two options begin alike,
+    each option of that item is scored by the log-probability of its whole text.
+
+    Attributes:
+        model: the model.
+        items: what is asked.
+        lines: sequences; `owner` says which item and option (-1: all options) each serves.
+        owner: per line.
+        groups: line indices per batch.
+        recorded: start block -> one recording per batch.
+    """
+
+    model: LanguageModel
+    items: tuple[Item, ...]
+    lines: list[Line] = field(default_factory=list[Line])
+    owner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    groups: list[list[int]] = field(default_factory=list[list[int]])
+    recorded: dict[int, list[Frozen]] = field(default_factory=dict[int, list[Frozen]])
+
+    @staticmethod
+    def of(model: LanguageModel, items: Sequence[Item]) -> Probes:
+        """Tokenize items; each needs at least two options.
+
+        Raises:
+            ValueError: an item without options.
+        """
+        probes = Probes(model, tuple(items))
+        for index, item in enumerate(items):
+            if len(item.options) < 2:
+                raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
+            prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
+            size = len(prompt.ids)
+            firsts = first_tokens(model.tokenizer, prompt, item.options)
+            if firsts is not None:
+                line = Line(prompt.ids, size, dict(prompt.spans), items=1)
+                line.options.append((size - 1, firsts, item.options.index(item.answer)))
+                probes.lines.append(line)
+                probes.owner.append((index, -1))
+                continue
+            for place, option in enumerate(item.options):
+                answer = encode_answer(model.tokenizer, prompt, option)
+                line = Line((*prompt.ids, *answer[:-1]), size, dict(prompt.spans), items=1)
+                line.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
+                probes.lines.append(line)
+                probes.owner.append((index, place))
+        # Whole-text lines apart: they need the full vocabulary, the others a few rows of it.
+        for whole in (False, True):
+            some = [i for i, (_, place) in enumerate(probes.owner) if (place >= 0) is whole]
+            lengths = [len(probes.lines[i].ids) for i in some]
+            for group in by_length(lengths, TOKENS_PER_BATCH) if some else []:
+                probes.groups.append([some[i] for i in group])
+        return probes
+
+    def frozen(self, start: int) -> list[Frozen]:
+        """The recordings for replays from a block, made at the first call."""
+        if start not in self.recorded:
+            pad_id = int(self.model.tokenizer.pad_token_id or 0)
+            self.recorded[start] = [
+                record(
+                    self.model,
+                    pad([self.lines[i] for i in group], pad_id, self.model.device),
+                    {start},
+                )
+                for group in self.groups
+            ]
+        return self.recorded[start]
+
+    @torch.no_grad()
+    def scores(
+        self,
+        interventions: Sequence[Vector] | Adapter | None,
+        *,
+        everywhere: bool = True,
+    ) -> Float[Tensor, "stack item option"]:
+        """Each option's log-score, up to a constant per item; -inf where an item has fewer.
+
+        Args:
+            interventions: vectors of one site (stacked), one adapter, or None for the base.
+            everywhere: refuse items in which a vector's positions select nothing.
+        """
+        stack = len(interventions) if isinstance(interventions, Sequence) else 1
+        most = max(len(item.options) for item in self.items)
+        out = torch.full((stack, len(self.items), most), float("-inf"))
+        if interventions is None:
+            start = self.model.n_blocks
+        else:
+            start = start_block(
+                interventions if isinstance(interventions, Adapter) else interventions[0]
+            )
+        recordings = self.frozen(start)
+        if isinstance(interventions, Adapter):
+            with attach_adapter(self.model, interventions):
+                every = [
+                    rows_of(replay(self.model, one, one.inputs[start], start), one.batch, 0)
+                    for one in recordings
+                ]
+        else:
+            every = [
+                final_rows(self.model, one, interventions, everywhere=everywhere)
+                for one in recordings
+            ]
+        for group, one, rows in zip(self.groups, recordings, every, strict=True):
+            for layer in range(stack):
+                self._fill(out[layer], group, one.batch, rows[layer])
+        return out
+
+    def _fill(self, out: Tensor, group: list[int], batch: Batch, rows: Tensor) -> None:
+        if len(batch.option_ids):
+            scores = option_scores(self.model, batch, rows).cpu()
+            for line, row in zip(group, scores, strict=True):
+                count = len(self.items[self.owner[line][0]].options)
+                out[self.owner[line][0], :count] = row[:count]
+            return
+        logp = self.model.anatomy.readout(rows).float().log_softmax(dim=-1)
+        picked = logp[batch.target_rows, batch.target_ids].cpu()
+        sequence = batch.rows[batch.target_rows, 0].cpu()
+        totals = torch.zeros(batch.size).index_add_(0, sequence, picked)
+        for line, total in zip(group, totals, strict=True):
+            out[self.owner[line]] = total

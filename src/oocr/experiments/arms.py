@@ -1,0 +1,223 @@
+"""One arm: planned, trained, scored along training, and written to its own folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+import torch
+
+from oocr.engine.training import Spec, fit
+from oocr.errors import RunError
+from oocr.experiments.lab import Lab, items_hash
+from oocr.experiments.records import ArmRecord
+from oocr.files import new_folder, write_text
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import SteeringVector, Vector
+from oocr.tasks.task import Task
+
+ENGINE = "1"
+"""Raise it when a change of the engine changes numbers: arms computed before are redone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """One thing to train.
+
+    Attributes:
+        task: the data.
+        spec: what is trained.
+        learning_rate: as `fit` takes it.
+        steps: numbers of steps after which the arm is scored.
+        stop: the number of steps that counts; None: the one with the lowest loss on stop items.
+        seed: of the start point and order.
+        control: "" or the control's name.
+        role: "test", "control" or "selection" (scored only, nothing kept).
+        along: score at each of `steps`, not only where it counts.
+    """
+
+    task: Task
+    spec: Spec
+    learning_rate: float
+    steps: tuple[int, ...]
+    stop: int | None
+    seed: int
+    control: str = ""
+    role: Literal["test", "control", "selection"] = "test"
+    along: bool = True
+
+    @property
+    def method(self) -> Literal["vector", "adapter"]:
+        """What kind of thing is trained."""
+        return "vector" if isinstance(self.spec, SteeringVector) else "adapter"
+
+    @property
+    def layer(self) -> int:
+        """The block at whose output the arm acts, or the adapter's lowest block."""
+        if isinstance(self.spec, SteeringVector):
+            return self.spec.layer
+        return 0 if self.spec.layers == "all" else min(self.spec.layers)
+
+    def key(self, lab: Lab) -> str:
+        """Hash of everything the arm's numbers depend on."""
+        parts = {
+            "engine": ENGINE,
+            "model": lab.model.fingerprint,
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "batch_lines": lab.batch_lines,
+            "train": items_hash(self.task.train),
+            "asked": [items_hash(p) for p in (self.task.stop, *self.task.scored.values())],
+            "loss": self.task.loss,
+            "spec": asdict(self.spec),
+            "plan": [self.learning_rate, self.steps, self.stop, self.seed, self.role, self.along],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def arm_id(plan: ArmPlan) -> str:
+    """A folder name that says what is inside; unique within a run."""
+    words = [plan.role, plan.control, plan.method, f"L{plan.layer}", f"lr{plan.learning_rate:g}"]
+    name = "-".join(word for word in words if word)
+    member = "".join(c if c.isalnum() else "_" for c in plan.task.member)
+    return f"{name}-{member}-s{plan.seed}"
+
+
+def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
+    """Train and score an arm, unless its folder already holds this very arm.
+
+    The folder appears whole or not at all.
+    """
+    key = plan.key(lab)
+    target = folder / arm_id(plan)
+    done = _finished(target, key)
+    if done is not None:
+        return done
+    task = plan.task
+    trained = fit(
+        lab.model,
+        task,
+        plan.spec,
+        learning_rate=plan.learning_rate,
+        steps=plan.steps[-1] if plan.along or plan.stop is None else plan.stop,
+        seed=plan.seed,
+        snapshots=plan.steps,
+        prepared=lab.prepared(task),
+    )
+    kept = trained.snapshots
+    stop_losses: dict[int, float] = {}
+    vectors = [one for one in kept.values() if isinstance(one, Vector)]
+    if task.stop:
+        losses = (
+            lab.stop_losses(task, vectors)
+            if vectors
+            else [
+                lab.stop_losses(task, one)[0] for one in kept.values() if isinstance(one, Adapter)
+            ]
+        )
+        stop_losses = dict(zip(kept, losses, strict=True))
+    stop = plan.stop
+    if stop is None:
+        stop = min(stop_losses, key=lambda step: stop_losses[step]) if stop_losses else max(kept)
+    shown = list(kept) if plan.along else [stop]
+    base: dict[str, str | int | float | None] = {
+        "arm": plan.method,
+        "control": plan.control,
+        "member": task.member,
+        "seed": plan.seed,
+    }
+    frames: list[pl.DataFrame] = []
+    for part, items in task.scored.items():
+        columns: list[dict[str, str | int | float | None]]
+        columns = [{**base, "part": part, "step": s, "final": s == stop} for s in shown]
+        some = [kept[s] for s in shown]
+        stacked = [one for one in some if isinstance(one, Vector)]
+        if stacked:
+            frames.append(lab.rows(items, stacked, columns))
+        else:
+            frames.extend(
+                lab.rows(items, one, [extra])
+                for one, extra in zip(some, columns, strict=True)
+                if isinstance(one, Adapter)
+            )
+    table = pl.concat(frames, how="diagonal")
+    chosen = kept[stop]
+    arm = ArmRecord(
+        id=target.name,
+        method=plan.method,
+        control=plan.control,
+        task=task.name,
+        member=task.member,
+        seed=plan.seed,
+        layer=plan.layer,
+        positions=plan.spec.positions if isinstance(plan.spec, SteeringVector) else "",
+        learning_rate=plan.learning_rate,
+        learning_rate_absolute=trained.learning_rate,
+        stop_step=stop,
+        steps=len(trained.losses),
+        norm=chosen.norm if isinstance(chosen, Vector) else _adapter_norm(chosen),
+        losses=trained.losses,
+        stop_losses=stop_losses,
+        seconds=trained.seconds,
+        key=key,
+    )
+    with new_folder(target) as part_folder:
+        table.write_parquet(part_folder / "rows.parquet")
+        if plan.role != "selection":
+            if isinstance(chosen, Vector):
+                chosen.save(part_folder / "vector.safetensors")
+            else:
+                chosen.save(part_folder / "adapter")
+        write_text(part_folder / "arm.json", arm.model_dump_json(indent=1) + "\n")
+    return arm
+
+
+def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
+    """What `run_arm` kept of a test or control arm."""
+    if arm.method == "vector":
+        return Vector.load(folder / arm.id / "vector.safetensors")
+    return Adapter.load(folder / arm.id / "adapter")
+
+
+def load_rows(folder: Path, arm: ArmRecord) -> pl.DataFrame:
+    """The rows of an arm.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = folder / arm.id / "rows.parquet"
+    try:
+        return pl.read_parquet(path)
+    except Exception as error:  # polars' errors are of many types
+        raise RunError(
+            f"{path} cannot be read ({error}); delete {path.parent} and run again"
+        ) from error
+
+
+def _finished(target: Path, key: str) -> ArmRecord | None:
+    path = target / "arm.json"
+    if not path.is_file():
+        return None
+    try:
+        arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} cannot be read ({error}); delete {target} and run again") from error
+    if arm.key != key:
+        shutil.rmtree(target)
+        return None
+    return arm
+
+
+def _adapter_norm(adapter: Adapter) -> float:
+    """Frobenius norm over all of B A."""
+    total = 0.0
+    for name, down in adapter.tensors.items():
+        if ".lora_A." in name:
+            up = adapter.tensors[name.replace(".lora_A.", ".lora_B.")]
+            total += float((up.double() @ down.double()).norm() ** 2)
+    return float(total**0.5)

@@ -1,0 +1,250 @@
+"""Claims with verdicts. Every rule was written down before any run, and is shown with its claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from oocr import stats
+from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores
+from oocr.experiments.records import Claim, Estimate, Null, Verdict
+from oocr.stats import Cells
+
+if TYPE_CHECKING:
+    from oocr.experiments.finish import Results
+
+NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
+GAP = 0.5
+"""Share of the way from base to ceiling beyond which an effect holds, and not only in part."""
+
+
+def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> list[Claim]:
+    """All claims that these results can speak to, in the order of the paper."""
+    found: list[Claim | None] = []
+    for arm in ("vector", "adapter"):
+        if results.tasks.score == "log_odds":
+            found.append(_contrast(results, arm, command))
+        elif results.tasks.name.startswith("backdoor"):
+            found.append(_backdoor(results, arm, command))
+        else:
+            found.append(_out_of_context(results, arm, command))
+    if constancy is not None and len(constancy):
+        found.extend(_constancy(results, constancy, command))
+    found.extend(_swap(results, arm, command) for arm in ("swap at span", "swap everywhere"))
+    return [one for one in found if one is not None]
+
+
+def _n(cells: Cells, what: str) -> str:
+    return f"{len(cells.clusters)} {what} × {cells.values.shape[1]} seeds"
+
+
+def _estimate(interval: stats.Interval, n: str) -> Estimate:
+    return Estimate(value=interval.value, low=interval.low, high=interval.high, n=n)
+
+
+def _random(results: Results, arm: str = "random direction") -> Null | None:
+    scores = random_scores(results.rows, results.tasks, arm)
+    if not scores:
+        return None
+    name = f"{len(scores)} random directions, 95th centile"
+    return Null(name=name, value=float(np.quantile(scores, 0.95)))
+
+
+def _controls(results: Results, arm: str) -> list[tuple[Null, Cells]]:
+    out = []
+    for name in ("shuffled", "decorrelated"):
+        cells = accuracy_cells(results.rows, results.tasks, arm, name)
+        if cells is not None:
+            out.append((Null(name=f"{name} training", value=stats.mean(cells)), cells))
+    return out
+
+
+def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
+    cells = accuracy_cells(results.rows, results.tasks, arm)
+    base = accuracy_cells(results.rows, results.tasks, "base")
+    if cells is None or base is None:
+        return None
+    top = accuracy_cells(results.rows, results.tasks, "ceiling")
+    random = _random(results)
+    controls = _controls(results, arm)
+    interval = stats.estimate(cells)
+    ceiling = stats.mean(top) if top is not None else None
+    beats = interval.low > stats.mean(base) and (random is None or interval.low > random.value)
+    beats = beats and all(stats.estimate(cells - other).low > 0 for _, other in controls)
+    far = ceiling is None or interval.value - stats.mean(base) >= GAP * (ceiling - stats.mean(base))
+    return Claim(
+        id=f"{arm}-out-of-context",
+        claim=f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
+        measure="out-of-context accuracy, answer-balanced",
+        found=_estimate(interval, _n(cells, "members")),
+        base=stats.mean(base),
+        nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
+        ceiling=ceiling,
+        verdict=_verdict(beats and far, beats),
+        rule="holds: the interval's lower end is above base and the random directions' 95th "
+        "centile, the paired difference to every trained control is above 0, and the score is at "
+        "least half of the way from base to ceiling; in part: all but the last.",
+        command=command,
+    )
+
+
+def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
+    cells = accuracy_cells(results.rows, results.tasks, arm)
+    base = accuracy_cells(results.rows, results.tasks, "base")
+    if cells is None or base is None:
+        return None
+    random = _random(results)
+    controls = _controls(results, arm)
+    top = accuracy_cells(results.rows, results.tasks, "ceiling")
+    interval = stats.estimate(cells)
+    sides = [stats.estimate(cells.only(facet)).low for facet in cells.facets]
+    beats = interval.low > 0.5 and (random is None or interval.low > random.value)
+    beats = beats and all(stats.estimate(cells - other).low > 0 for _, other in controls)
+    what = "one unconditional vector" if arm == "vector" else "a one-layer LoRA"
+    return Claim(
+        id=f"{arm}-backdoor",
+        claim=f"{what[0].upper()}{what[1:]} carries a backdoor: X after a trigger, Y otherwise",
+        measure="mean of the accuracies with and without trigger, on held-out prefixes or wordings",
+        found=_estimate(interval, _n(cells, "pairs")),
+        base=stats.mean(base),
+        nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
+        ceiling=stats.mean(top) if top is not None else None,
+        verdict=_verdict(beats and min(sides) > 0.5, beats),
+        rule="holds: the interval's lower end is above one half, above the random directions' "
+        "95th centile and (paired) above the decorrelated control, and so is the lower end above "
+        "one half with the trigger and without it, each alone; in part: all but the last.",
+        command=command,
+    )
+
+
+def _contrast(results: Results, arm: str, command: str) -> Claim | None:
+    cells = contrast_cells(results.rows, arm)
+    if cells is None:
+        return None
+    random = random_scores(results.rows, results.tasks, "random direction")
+    null = float(np.quantile(np.abs(random), 0.95)) if random else None
+    nulls = []
+    if null is not None:
+        name = f"{len(random)} pairs of random directions, 95th centile of |contrast|"
+        nulls.append(Null(name=name, value=null))
+    shuffled = contrast_cells(
+        results.rows, arm, "shuffled", sides=("shuffled", "shuffled opposite")
+    )
+    if shuffled is not None:
+        nulls.append(Null(name="shuffled training, opposite twins", value=stats.mean(shuffled)))
+    top = contrast_cells(results.rows, "ceiling")
+    interval = stats.estimate(cells)
+    outside = null is None or interval.value > null
+    beats = interval.low > 0 and (null is None or interval.low > null)
+    beats = beats and (shuffled is None or stats.estimate(cells - shuffled).low > 0)
+    return Claim(
+        id=f"{arm}-self-report",
+        claim=f"Trained only on choices, {NAMES[arm]} changes what the model says of itself",
+        measure="risky-trained minus safe-trained log-odds of the risky answer, nats",
+        found=_estimate(interval, _n(cells, "probes")),
+        base=0.0,
+        nulls=tuple(nulls),
+        ceiling=stats.mean(top) if top is not None else None,
+        verdict=_verdict(beats, interval.low > 0 and outside),
+        rule="holds: the interval's lower end is above 0, above the random pairs' 95th centile, "
+        "and (paired) above the shuffled twins; in part: the lower end is above 0 and the mean "
+        "above the random pairs' 95th centile. The ceiling is the trait stated in the prompt.",
+        command=command,
+    )
+
+
+def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Claim]:
+    """Constancy over all three token groups, one number per LoRA, clustered by member."""
+    out = []
+    for field, claim, high, low in (
+        ("cosine", "What the LoRA adds points the same way at every token", 0.9, 0.7),
+        ("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
+    ):
+        trained = _by_member(frame.filter(pl.col("kind") == "adapter"), field)
+        noise = _by_member(frame.filter(pl.col("kind") == "random adapter"), field)
+        interval = stats.mean_interval(trained)
+        value = float(np.mean(noise)) if noise else None
+        above = value is None or interval.low > value
+        measure = {
+            "cosine": "signed cosine of a token's difference to the mean, over span, other prompt "
+            "tokens and unrelated text",
+            "energy": "share of the differences' energy in their mean, over the same tokens",
+        }[field]
+        out.append(
+            Claim(
+                id=f"constancy-{field}",
+                claim=claim,
+                measure=measure,
+                found=_estimate(interval, f"{len(trained)} members × {results.config.seeds} seeds"),
+                nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
+                ceiling=1.0,
+                verdict=_verdict(above and interval.low >= high, above and interval.low >= low),
+                rule=f"holds: the interval's lower end is at least {high} and above a LoRA of "
+                f"noise with the same norms; in part: at least {low}.",
+                command=command,
+            )
+        )
+    return out
+
+
+def _by_member(frame: pl.DataFrame, field: str) -> list[float]:
+    """Mean over token groups, then over seeds."""
+    groups = frame.group_by("member", "seed").agg(pl.col(field).mean())
+    return groups.group_by("member").agg(pl.col(field).mean()).sort("member")[field].to_list()
+
+
+def _swap(results: Results, arm: str, command: str) -> Claim | None:
+    contrast = results.tasks.score == "log_odds"
+
+    def of(name: str) -> Cells | None:
+        if contrast:
+            return contrast_cells(results.rows, name)
+        return accuracy_cells(results.rows, results.tasks, name)
+
+    swap, whole = of(arm), of("adapter")
+    if swap is None or whole is None:
+        return None
+    if contrast:
+        base = Cells(np.zeros_like(whole.values), whole.weights, whole.clusters, whole.facets)
+    else:
+        found = of("base")
+        if found is None:
+            return None
+        base = found
+    effect = stats.estimate(whole - base)
+    where = {
+        "swap at span": "the same tokens as the trained vector",
+        "swap everywhere": "every token",
+    }
+    kind = "random direction everywhere" if arm == "swap everywhere" else "random direction"
+    random = _random(results, kind)
+    start = stats.mean(base)
+    gap = stats.mean(whole) - start
+    interval = stats.ratio(swap, whole, base)
+    null = (random.value - start) / gap if random is not None else None
+    tested = effect.low > 0
+    above = null is None or interval.low > null
+    return Claim(
+        id=arm.replace(" ", "-"),
+        claim=f"The LoRA's mean difference, added at {where[arm]}, does what the LoRA does",
+        measure="share of the LoRA's out-of-context effect (over base) that is kept",
+        found=_estimate(interval, _n(swap, "probes" if contrast else "members")),
+        base=0.0,
+        nulls=(Null(name=random.name, value=null),) if random and null is not None else (),
+        ceiling=1.0,
+        verdict=(
+            _verdict(above and interval.low >= 0.8, above and interval.low > 0)
+            if tested
+            else "cannot be tested"
+        ),
+        rule="holds: the interval's lower end is at least 0.8 and above the random directions' "
+        "95th centile; in part: above 0 and above that centile; cannot be tested: the LoRA's own "
+        "effect is not above 0.",
+        command=command,
+    )
+
+
+def _verdict(full: bool, part: bool) -> Verdict:
+    return "holds" if full else "holds in part" if part else "does not hold"

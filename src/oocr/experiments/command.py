@@ -1,0 +1,222 @@
+"""What `oocr run` and `oocr show` do: configurations in, progress on the terminal, a report out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from oocr.errors import InputError
+from oocr.experiments.config import RunConfig, load_configs, revalidate
+from oocr.experiments.config import quick as cut_down
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Command-line options that replace fields of the configuration; None keeps them."""
+
+    model: str | None = None
+    layers: str | None = None
+    positions: str | None = None
+    arms: str | None = None
+    seeds: int | None = None
+    vector_learning_rates: str | None = None
+    adapter_learning_rates: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    workers: int | None = None
+
+
+class Bars:
+    """Progress on the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("  {task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("[dim]{task.fields[what]}", style="dim"),
+            console=console,
+        )
+        self.current: TaskID | None = None
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin a bar."""
+        self.close()
+        self.current = self.bars.add_task(name, total=total, what="")
+
+    def advance(self, what: str = "") -> None:
+        """Move the bar on."""
+        if self.current is not None:
+            self.bars.update(self.current, advance=1, what=what)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(f"  {text}", highlight=False)
+
+    def close(self) -> None:
+        """Empty the last remark."""
+        if self.current is not None:
+            self.bars.update(self.current, what="")
+
+
+def run_source(
+    source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
+) -> list[Path]:
+    """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
+    configs = [apply(one, overrides) for one in load_configs(source)]
+    if quick:
+        configs = [cut_down(one) for one in configs]
+    base = Path(source).parent if Path(source).is_file() else Path()
+    console = Console()
+    from oocr.experiments.run import run
+    from oocr.experiments.workers import load_for
+
+    folders: list[Path] = []
+    loaded: dict[tuple[Any, ...], Any] = {}
+    for config in configs:
+        began = time.perf_counter()
+        key = (config.model, config.dtype, config.device, config.device_map, config.revision)
+        bars = Bars(console)
+        if key not in loaded:
+            loaded.clear()
+            loaded[key] = load_for(config, lambda text: console.print(f"  {text}"))
+        model = loaded[key]
+        parameters = sum(p.numel() for p in model.hf.parameters())
+        console.print(
+            f"\n[bold]{config.name}[/]  {model.name}: {parameters / 1e6:.0f}M parameters, "
+            f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
+            f"  licence: {model.source.get('licence', 'see its card')}",
+            highlight=False,
+        )
+        with bars.bars:
+            folder = run(config, model, out, base=base, progress=bars, command=command)
+            bars.close()
+        folders.append(folder)
+        console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
+    where = report_path(source, folders, out)
+    _verdicts(console, folders, where)
+    return folders
+
+
+def show_run(folder: Path) -> None:
+    """Print a run's verdicts and write its report again.
+
+    Raises:
+        InputError: not the folder of a finished run.
+    """
+    if not (folder / "claims.json").is_file():
+        raise InputError(f"{folder}: not the folder of a finished run (no claims.json)")
+    _verdicts(Console(), [folder], folder / "report.html")
+
+
+def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
+    """One run's report lies in its folder, that of several in a folder of its own."""
+    if len(folders) == 1:
+        return folders[0] / "report.html"
+    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
+    return out / f"{Path(source).stem}-{key}" / "report.html"
+
+
+def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
+    from oocr.experiments.finish import read_claims
+    from oocr.report import build_report
+    from oocr.report.terminal import verdict_table
+
+    build_report(folders, where)
+    for folder in folders:
+        console.print(f"\n[bold]{folder.name}[/]", highlight=False)
+        console.print(verdict_table(read_claims(folder)))
+    again = "   ".join(f"oocr run {folder / 'config.yaml'}" for folder in folders)
+    console.print(f"\nreport: {where}", highlight=False, soft_wrap=True)
+    console.print(f"again:  {again}", highlight=False, soft_wrap=True)
+
+
+def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
+    """The configuration with command-line options in place of its fields.
+
+    Raises:
+        InputError: an option that cannot be read or does not validate.
+    """
+    data = config.model_dump()
+    for name in ("model", "seeds", "dtype", "device", "workers"):
+        value = getattr(overrides, name)
+        if value is not None:
+            data[name] = value
+    if overrides.arms is not None:
+        wanted = [one.strip() for one in overrides.arms.split(",") if one.strip()]
+        for one in wanted:
+            if one not in ("vector", "adapter"):
+                raise InputError(f"--arms: {one!r} is not allowed; allowed: vector, adapter")
+        for name in ("vector", "adapter"):
+            if name not in wanted:
+                data[name] = None
+            elif data[name] is None:
+                data[name] = {}
+    if overrides.layers is not None:
+        layers = parse_layers(overrides.layers)
+        for name in ("vector", "adapter"):
+            if data[name] is not None:
+                data[name]["layers"] = layers
+    for option, name, field, text in (
+        ("--positions", "vector", "positions", overrides.positions),
+        ("--vector-learning-rates", "vector", "learning_rates", overrides.vector_learning_rates),
+        ("--adapter-learning-rates", "adapter", "learning_rates", overrides.adapter_learning_rates),
+    ):
+        if text is None:
+            continue
+        if data[name] is None:
+            raise InputError(f"{option}: this run has no {name} arm")
+        data[name][field] = text if field == "positions" else _numbers(option, text)
+    return revalidate(data)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Blocks from "4", "2,4,6" or "10:30:2" (as in Python, the end is left out).
+
+    Raises:
+        InputError: anything else.
+    """
+    layers: list[int] = []
+    for part in text.split(","):
+        try:
+            numbers = [int(one) for one in part.split(":")]
+            if len(numbers) == 1:
+                layers.append(numbers[0])
+            elif len(numbers) in (2, 3):
+                layers.extend(range(*numbers))
+            else:
+                raise ValueError
+        except ValueError as error:
+            raise InputError(
+                f"--layers: {part!r} is not a block or a range; write 4 or 2,4,6 or 10:30:2"
+            ) from error
+    if not layers:
+        raise InputError(f"--layers: {text!r} names no block")
+    return tuple(layers)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{option}: {text!r} is not a list of numbers such as 0.01,0.03"
+        ) from error

@@ -1,0 +1,91 @@
+"""Rows of everything that isn't trained: base, ceiling, random directions of the same norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+
+import polars as pl
+
+from oocr.data.items import Item
+from oocr.experiments.lab import Lab
+from oocr.experiments.workers import Job
+from oocr.interventions.vectors import Vector, random_vector
+from oocr.tasks.task import Task, TaskSet
+
+Columns = dict[str, str | int | float | None]
+CHUNK = 5
+"""Random directions per job."""
+
+
+def base_jobs(tasks: TaskSet) -> list[tuple[str, Job[list[pl.DataFrame]]]]:
+    """The untouched model on the test tasks and on the ceiling's items."""
+    ceiling: dict[tuple[str, str], list[Item]] = {}
+    for item in tasks.ceiling:
+        part = "in_context" if item.tags.get("part") == "in-context" else "probes"
+        member = item.tags.get("stated", item.group)
+        ceiling.setdefault((member, part), []).append(item)
+    return [
+        ("base", partial(_base, tests=tasks.test)),
+        ("ceiling", partial(_ceiling, parts=ceiling)),
+    ]
+
+
+def _base(lab: Lab, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
+    return [
+        lab.rows(items, None, [_columns("base", task.member, part)])
+        for task in tests
+        for part, items in task.scored.items()
+    ]
+
+
+def _ceiling(lab: Lab, *, parts: dict[tuple[str, str], list[Item]]) -> list[pl.DataFrame]:
+    return [
+        lab.rows(items, None, [_columns("ceiling", member, part)])
+        for (member, part), items in parts.items()
+    ]
+
+
+def random_jobs(
+    tasks: TaskSet, like: Sequence[Vector], name: str, count: int
+) -> list[tuple[str, Job[list[pl.DataFrame]]]]:
+    """Random directions on every test task: what any vector of that size would do.
+
+    Where tasks are compared with each other (log-odds contrasts), each task has its own directions;
+    otherwise all tasks share them, and each question is asked once.
+
+    Args:
+        tasks: whose test tasks.
+        like: trained vectors of one site; their median norm is used.
+        name: the arm's name in the rows.
+        count: how many directions.
+    """
+    norm = median(one.norm for one in like)
+    jobs: list[tuple[str, Job[list[pl.DataFrame]]]] = []
+    for begin in range(0, count, CHUNK):
+        numbers = range(begin, min(begin + CHUNK, count))
+        job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
+        jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", job))
+    return jobs
+
+
+def _random(
+    lab: Lab, *, tasks: TaskSet, like: Vector, norm: float, name: str, numbers: range
+) -> list[pl.DataFrame]:
+    own = tasks.score == "log_odds"
+    frames: list[pl.DataFrame] = []
+    for index, task in enumerate(tasks.test):
+        offset = 10_000 * (index + 1 if own else 1)
+        some = [random_vector(like, norm, offset + number) for number in numbers]
+        for part, items in task.scored.items():
+            columns = [{**_columns(name, task.member, part), "seed": n} for n in numbers]
+            frames.append(lab.rows(items, some, columns))
+    return frames
+
+
+def _columns(arm: str, member: str, part: str) -> Columns:
+    return {
+        **{"arm": arm, "control": "", "member": member, "seed": None, "part": part},
+        **{"step": None, "final": True},
+    }

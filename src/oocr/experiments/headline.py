@@ -1,0 +1,78 @@
+"""The headline score of an arm: which rows count, under which facet, and as what."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from oocr import stats
+from oocr.stats import Cells
+from oocr.tasks.task import TaskSet
+
+SIDES = ("risky", "safe")
+"""Members that are compared with each other where the score is a log-odds contrast."""
+
+
+def headline_rows(frame: pl.DataFrame, tasks: TaskSet) -> pl.DataFrame:
+    """Rows that count, with `facet` as it counts; of planted controls the intended answers."""
+    if "tag_against" in frame.columns:
+        frame = frame.filter(pl.col("tag_against").fill_null("intended") == "intended")
+    if not tasks.headline:
+        return frame
+    names = dict(tasks.headline)
+    return frame.filter(pl.col("facet").is_in(list(names))).with_columns(
+        pl.col("facet").replace_strict(names, return_dtype=pl.String)
+    )
+
+
+def select_rows(
+    rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
+) -> pl.DataFrame:
+    """The rows of one arm that count."""
+    return rows.filter(
+        pl.col("final"),
+        pl.col("arm") == arm,
+        pl.col("control") == control,
+        pl.col("part") == part,
+    )
+
+
+def accuracy_cells(
+    rows: pl.DataFrame, tasks: TaskSet, arm: str, control: str = "", part: str = "probes"
+) -> Cells | None:
+    """Answer-balanced accuracy [member, seed, facet], or None without such rows."""
+    some = select_rows(rows, arm, control, part)
+    if part == "probes":
+        some = headline_rows(some, tasks)
+    return stats.cells(some, "right") if len(some) else None
+
+
+def contrast_cells(
+    rows: pl.DataFrame,
+    arm: str,
+    control: str = "",
+    part: str = "probes",
+    sides: tuple[str, str] = SIDES,
+    value: str = "log_odds",
+) -> Cells | None:
+    """First member minus second, per probe group and seed, or None without such rows."""
+    some = select_rows(rows, arm, control, part)
+    halves = [some.filter(pl.col("member") == side) for side in sides]
+    if not all(len(half) for half in halves):
+        return None
+    first, second = (stats.cells(h, value, cluster="group", balance=None) for h in halves)
+    return first - second
+
+
+def random_scores(rows: pl.DataFrame, tasks: TaskSet, arm: str) -> list[float]:
+    """The headline score of each random direction."""
+    some = select_rows(rows, arm)
+    scores: list[float] = []
+    for seed in sorted(some["seed"].unique().to_list()):
+        one = some.filter(pl.col("seed") == seed)
+        if tasks.score == "log_odds":
+            cells = contrast_cells(one, arm)
+        else:
+            cells = accuracy_cells(one, tasks, arm)
+        if cells is not None:
+            scores.append(stats.mean(cells))
+    return scores

@@ -1,0 +1,115 @@
+"""A model with everything that arms share: recorded training batches, probes, stop items."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from oocr.data.batches import pad, training_lines
+from oocr.data.items import Item
+from oocr.engine.forward import final_rows, start_block
+from oocr.engine.frozen import Frozen, record
+from oocr.engine.training import Prepared, batch_loss, prepare
+from oocr.evals.probes import Probes
+from oocr.evals.rows import rows
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+T = TypeVar("T")
+
+KEPT_TASKS = 2
+"""Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
+
+
+class Lab:
+    """Caches around one model. Nothing here changes a result; it saves computing it twice."""
+
+    def __init__(self, model: LanguageModel, starts: Sequence[int], batch_lines: int) -> None:
+        self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
+        self._prepared: dict[str, Prepared] = {}
+        self._stops: dict[str, Frozen] = {}
+        self._questions: dict[tuple[object, ...], tuple[Probes, list[int]]] = {}
+        self._kept: dict[str, tuple[object, Any]] = {}
+
+    def prepared(self, task: Task) -> Prepared:
+        """The task's training batches, recorded for every start block in play."""
+        key = items_hash(task.train)
+        if key not in self._prepared:
+            while len(self._prepared) >= KEPT_TASKS:
+                self._prepared.pop(next(iter(self._prepared)))
+            self._prepared[key] = prepare(self.model, task, self.starts, self.batch_lines)
+        return self._prepared[key]
+
+    def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """Something made once; only the latest of each kind (the key's first word) is kept."""
+        kind = str(key[0])
+        if kind not in self._kept or self._kept[kind][0] != key:
+            self._kept[kind] = (key, make())
+        value: T = self._kept[kind][1]
+        return value
+
+    def scores(
+        self, items: Sequence[Item], arms: Sequence[Vector] | Adapter | None
+    ) -> list[Tensor]:
+        """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
+        key = tuple(_question(item) for item in items)
+        if key not in self._questions:
+            unique: dict[object, int] = {}
+            first: list[Item] = []
+            for item, question in zip(items, key, strict=True):
+                if question not in unique:
+                    unique[question] = len(first)
+                    first.append(item)
+            while len(self._questions) >= 2 * KEPT_TASKS:
+                self._questions.pop(next(iter(self._questions)))
+            probes = Probes.of(self.model, first)
+            self._questions[key] = (probes, [unique[question] for question in key])
+        probes, places = self._questions[key]
+        return [one[places] for one in probes.scores(arms, everywhere=False)]
+
+    def rows(
+        self,
+        items: Sequence[Item],
+        arms: Sequence[Vector] | Adapter | None,
+        columns: Sequence[Mapping[str, str | int | float | None]],
+    ) -> pl.DataFrame:
+        """Rows of one or several stacked arms, with each arm's own columns."""
+        scored = self.scores(items, arms)
+        return pl.concat(
+            [rows(items, one, extra) for one, extra in zip(scored, columns, strict=True)]
+        )
+
+    def stop_losses(self, task: Task, arms: Sequence[Vector] | Adapter) -> list[float]:
+        """Loss on the task's `stop` items, in nats per item, per stacked arm."""
+        if not task.stop:
+            return []
+        key = items_hash(task.stop)
+        if key not in self._stops:
+            lines = training_lines(self.model.tokenizer, task.stop, task.loss)
+            batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
+            self._stops.clear()
+            self._stops[key] = record(self.model, batch, self.starts)
+        frozen = self._stops[key]
+        assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
+        with torch.no_grad():
+            every = final_rows(self.model, frozen, arms, everywhere=False)
+            return [float(batch_loss(self.model, frozen.batch, one)) for one in every]
+
+
+def _question(item: Item) -> tuple[object, ...]:
+    return (item.prompt, item.options, tuple(sorted(item.spans.items())))
+
+
+def items_hash(items: Sequence[Item]) -> str:
+    """A short hash of what items say (not of their ids' order in memory)."""
+    text = json.dumps([asdict(item) for item in items], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

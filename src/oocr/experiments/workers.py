@@ -1,0 +1,165 @@
+"""Arms on several processes, each with its own copy of the model.
+
+On a CPU one small arm keeps one core busy best, so arms run side by side, one thread each: that
+scales with the cores, and gives the same numbers however many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from oocr.errors import RunError
+from oocr.experiments.config import RunConfig
+from oocr.experiments.lab import Lab
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
+
+T = TypeVar("T")
+Job = Callable[[Lab], T]
+"""Work on a lab. Sent to other processes, so a partial of a module-level function."""
+
+
+class Crew(Protocol):
+    """Does jobs."""
+
+    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do labelled jobs and give each label and result, in the order of the jobs."""
+        ...
+
+
+@dataclass(slots=True)
+class Alone:
+    """Does all jobs in this process."""
+
+    lab: Lab
+
+    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do the jobs one after the other."""
+        for label, job in jobs:
+            yield label, job(self.lab)
+
+
+class Processes:
+    """Does jobs in worker processes; use as a context, so that they end.
+
+    Args:
+        config: names the model that each worker loads.
+        starts: see `Lab`.
+        count: how many processes.
+        threads: how many threads each.
+    """
+
+    def __init__(self, config: RunConfig, starts: list[int], count: int, threads: int) -> None:
+        self.count = count
+        self.pool = ProcessPoolExecutor(
+            count,
+            mp_context=get_context("spawn"),
+            initializer=_begin,
+            initargs=(config, starts, threads, os.getpid()),
+        )
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:  # don't wait for the jobs that are still going
+            for process in list(getattr(self.pool, "_processes", {}).values()):
+                process.terminate()
+        self.pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do the jobs side by side.
+
+        Raises:
+            RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
+        """
+        waiting = list(jobs)
+        running: dict[Future[T], int] = {}
+        done: dict[int, T] = {}
+        sent = given = 0
+        try:
+            while given < len(waiting):
+                while sent < len(waiting) and len(running) < self.count:
+                    running[self.pool.submit(_do, waiting[sent][1])] = sent
+                    sent += 1
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    done[running.pop(future)] = future.result()
+                while given in done:
+                    yield waiting[given][0], done.pop(given)
+                    given += 1
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a worker process was killed (often for want of memory: try --workers 1); "
+                "what was computed stays, the same command goes on"
+            ) from error
+
+
+_LAB: list[Lab] = []
+
+
+def _begin(config: RunConfig, starts: list[int], threads: int, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(threads)
+    _LAB[:] = [Lab(load_for(config), starts, config.batch_lines)]
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker when its parent is gone, even if it was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _do(job: Job[Any]) -> Any:
+    return job(_LAB[0])
+
+
+def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:
+    """Load the model of a configuration."""
+    return load_model(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        device_map=config.device_map,
+        revision=config.revision,
+        on_progress=on_progress,
+    )
+
+
+def plan_workers(model: LanguageModel, wanted: int | None) -> tuple[int, int]:
+    """How many processes, and threads for each.
+
+    On a GPU one process. On a CPU one process per core as far as memory goes (a worker holds the
+    weights and about as much again), and the cores shared out among them.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if wanted is not None:
+        return wanted, max(1, cores // wanted)
+    if model.device.type != "cpu":
+        return 1, cores
+    weights = sum(p.numel() * p.element_size() for p in model.hf.parameters())
+    room = int(_free_memory() // (2.5 * weights + 5e8))
+    count = max(1, min(cores, room, 16))
+    return count, max(1, cores // count)
+
+
+def _free_memory() -> float:
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError):
+        return 8e9

@@ -1,0 +1,71 @@
+"""The questions of `explain` asked of one LoRA, for a notebook."""
+
+from __future__ import annotations
+
+import torch
+
+from oocr.explain.constancy import Constancy, constancy_of
+from oocr.explain.differences import Texts
+from oocr.explain.neutral import neutral_passages
+from oocr.explain.swap import SKIP, mean_vectors, where
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+
+def constancy(
+    model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None
+) -> dict[str, Constancy]:
+    """How constant is what a one-layer LoRA adds, at its block's output?
+
+    Args:
+        model: the model, nothing attached.
+        adapter: the LoRA.
+        task: its training prompts and probes are read.
+        positions: which tokens make the first group; None: the task's span, or the last token.
+
+    Returns:
+        A `Constancy` per token group: "span", "other prompt tokens", "unrelated text".
+    """
+    at, layer, start = _site(adapter, task, positions)
+    distinct = {i.prompt: dict(i.spans) for i in (*task.train, *task.probes)}
+    texts = Texts(model, list(distinct), list(distinct.values()), start)
+    span, other = [], []
+    for index, d in enumerate(texts.differences(adapter, layer)):
+        chosen = where(texts, index, at)
+        span.append(d[chosen])
+        chosen = ~chosen
+        chosen[:SKIP] = False
+        other.append(d[chosen])
+    unrelated = _unrelated(model, start).differences(adapter, layer)
+    return {
+        "span": constancy_of(torch.cat(span)),
+        "other prompt tokens": constancy_of(torch.cat(other)),
+        "unrelated text": constancy_of(torch.cat([d[SKIP:] for d in unrelated])),
+    }
+
+
+def swap(
+    model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None
+) -> tuple[Vector, Vector]:
+    """The vectors that may take a one-layer LoRA's place: its mean difference.
+
+    Returns:
+        The mean at the span (of training prompts), to be added there; and the mean over training
+        prompts and unrelated text (half and half), to be added at every token.
+    """
+    at, _, start = _site(adapter, task, positions)
+    distinct = {item.prompt: dict(item.spans) for item in task.train}
+    training = Texts(model, list(distinct), list(distinct.values()), start)
+    return mean_vectors(adapter, training, _unrelated(model, start), at)
+
+
+def _site(adapter: Adapter, task: Task, positions: str | None) -> tuple[str, int, int]:
+    at = positions or (task.positions[0] if task.positions else "last")
+    return at, adapter.layers[-1], adapter.layers[0]
+
+
+def _unrelated(model: LanguageModel, start: int) -> Texts:
+    passages = neutral_passages()
+    return Texts(model, passages, [{} for _ in passages], start)

@@ -1,0 +1,80 @@
+"""What an intervention does to text it should leave alone: KL to the base model and perplexity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from oocr.data.batches import Line, pad
+from oocr.data.tokens import encode_prompt
+from oocr.engine.forward import final_rows, start_block
+from oocr.engine.frozen import Frozen, record
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Per token of neutral text.
+
+    Attributes:
+        tokens: how many next-token predictions were compared.
+        kl: mean KL(base || intervention), nats.
+        perplexity: exp of the mean negative log-probability of the true next token.
+        perplexity_base: the same for the untouched model.
+    """
+
+    tokens: int
+    kl: float
+    perplexity: float
+    perplexity_base: float
+
+
+class NeutralText:
+    """Passages with the base model's predictions at evenly spaced tokens.
+
+    Args:
+        model: the model, nothing attached.
+        passages: the texts.
+        starts: blocks from which interventions will start.
+        tokens: predictions to compare, spread over the passages.
+    """
+
+    def __init__(
+        self, model: LanguageModel, passages: list[str], starts: set[int], tokens: int = 256
+    ) -> None:
+        self.model = model
+        pad_id = int(model.tokenizer.pad_token_id or 0)
+        self.frozen: list[Frozen] = []
+        self.base: list[Tensor] = []
+        encoded = [encode_prompt(model.tokenizer, passage).ids for passage in passages]
+        step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
+        for ids in encoded:
+            line = Line(ids, len(ids), {}, items=1)
+            line.targets.extend((at, ids[at + 1], 1.0) for at in range(1, len(ids) - 1, step))
+            batch = pad([line], pad_id, model.device)
+            one = record(model, batch, {*starts, model.n_blocks}, cache=False)
+            self.frozen.append(one)
+            self.base.append(self._logp(final_rows(model, one, None)[0]))
+
+    def damage(self, intervention: Vector | Adapter) -> Damage:
+        """KL and perplexity under an intervention (a vector acts where its positions say)."""
+        kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
+        for one, base in zip(self.frozen, self.base, strict=True):
+            assert start_block(intervention) in one.inputs
+            arm = [intervention] if isinstance(intervention, Vector) else intervention
+            logp = self._logp(final_rows(self.model, one, arm)[0])
+            targets = one.batch.target_ids
+            kl += float((base.exp() * (base - logp)).sum())
+            nll -= float(logp[one.batch.target_rows, targets].sum())
+            nll_base -= float(base[one.batch.target_rows, targets].sum())
+            count += len(targets)
+        exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
+        return Damage(count, kl / count, exp[0], exp[1])
+
+    @torch.no_grad()
+    def _logp(self, rows: Tensor) -> Tensor:
+        return self.model.anatomy.readout(rows).float().log_softmax(dim=-1)

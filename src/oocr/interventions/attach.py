@@ -1,0 +1,88 @@
+"""Vectors on a live model, by forward hooks that are always removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from oocr.errors import InputError
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+
+@dataclass(slots=True)
+class Push:
+    """Where the attached vector acts in the next forward call; None: nowhere."""
+
+    chosen: Bool[Tensor, "batch token"] | None = None
+
+
+@contextmanager
+def push_vector(model: LanguageModel, vector: Vector) -> Iterator[Push]:
+    """Attach a vector; the caller says before each forward call at which tokens it acts.
+
+    Raises:
+        InputError: a layer or width that the model doesn't have.
+    """
+    check_fits(model, vector)
+    direction = vector.direction.to(model.device)
+    push = Push()
+
+    def moved(hidden: Tensor) -> Tensor:
+        if push.chosen is None:
+            return hidden
+        return hidden + (push.chosen[:, :, None] * direction).to(hidden)  # its dtype and device
+
+    def after(_module: object, _args: object, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (moved(output[0]), *output[1:])
+        return moved(output)
+
+    def before(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (moved(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": moved(kwargs["hidden_states"])}
+
+    if vector.layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
+        handle = model.anatomy.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = model.anatomy.blocks[vector.layer].register_forward_hook(after)
+    try:
+        yield push
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def attach_vector(
+    model: LanguageModel, vector: Vector, chosen: Bool[Tensor, "batch token"]
+) -> Iterator[None]:
+    """Add the vector to its block's output at the chosen tokens, in every forward call inside.
+
+    Each call must have the shape of `chosen`; for token-by-token generation see `generate`.
+
+    Raises:
+        InputError: a layer or width that the model doesn't have.
+    """
+    with push_vector(model, vector) as push:
+        push.chosen = chosen
+        yield
+
+
+def check_fits(model: LanguageModel, vector: Vector) -> None:
+    """Refuse a vector that does not belong on this model.
+
+    Raises:
+        InputError: wrong width, or no such block.
+    """
+    if vector.direction.shape[0] != model.d_model:
+        raise InputError(
+            f"the vector has width {vector.direction.shape[0]}, {model.name} has {model.d_model}"
+        )
+    if not -1 <= vector.layer < model.n_blocks:
+        raise InputError(f"layer {vector.layer}: {model.name} has -1 to {model.n_blocks - 1}")

@@ -1,0 +1,1 @@
+"""Loading models, and what every decoder family calls its parts."""

@@ -1,0 +1,139 @@
+"""A causal LM ready to be steered: weights, tokenizer, anatomy, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from oocr.errors import InputError
+from oocr.models.anatomy import Anatomy, anatomy, check_anatomy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Fields of a config that say nothing about what the model computes.
+CONFIG_NOISE = ("_name_or_path", "transformers_version", "architectures", "dtype", "use_cache")
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A frozen causal LM in eval mode. Make one with `load_model` or `LanguageModel.of`.
+
+    Attributes:
+        name: what the user called it.
+        hf: the Hugging Face model; no parameter requires a gradient.
+        tokenizer: its tokenizer; always has a pad token.
+        anatomy: blocks, final norm, embedding, LM head.
+        source: kind ("bundled", "gguf", "folder", "hub", "memory") and what is known of path or id,
+            revision, sha256, licence.
+        fingerprint: the same for the same weights, config, dtype and tokenizer, wherever they lie.
+    """
+
+    name: str
+    hf: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
+    source: Mapping[str, str]
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls,
+        hf: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        source: Mapping[str, str] | None = None,
+    ) -> LanguageModel:
+        """Freeze a Hugging Face model, check its anatomy on random tokens, and wrap it.
+
+        Raises:
+            InputError: the model's family is not understood, or the tokenizer doesn't fit it.
+        """
+        hf.eval()
+        hf.requires_grad_(False)
+        parts = anatomy(hf)
+        check_anatomy(hf)
+        rows = parts.embed_weight.shape[0]
+        # Added tokens may lie beyond (Gemma-3's image token does in its text models).
+        if tokenizer.vocab_size > rows:
+            raise InputError(
+                f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeds {rows}"
+            )
+        if tokenizer.pad_token is None:
+            # Padding is always masked, so any token will do.
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+        return cls(
+            name=name,
+            hf=hf,
+            tokenizer=tokenizer,
+            anatomy=parts,
+            source=dict(source or {"kind": "memory"}),
+            fingerprint=_fingerprint(hf, tokenizer),
+        )
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks; layers run from 0 to n_blocks - 1."""
+        return len(self.anatomy.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.anatomy.d_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the embedding's device."""
+        return self.anatomy.embed_weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        dtype = self.hf.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether chat messages can be rendered for this model."""
+        return bool(self.tokenizer.chat_template)
+
+
+def _fingerprint(hf: Any, tokenizer: Any) -> str:
+    """Hash of config, tokenizer and weights.
+
+    Of each tensor: name, shape, dtype, 64 values spread over it, and the exact sum of its bits
+    as integers, which (unlike a float sum) does not depend on threads or device.
+    """
+    digest = hashlib.sha256()
+    config = {k: v for k, v in hf.config.to_diff_dict().items() if k not in CONFIG_NOISE}
+    sample = "The 4821st café, 東京: “Hello,\n  World!” <|x|>"
+    tokens = [len(tokenizer), tokenizer(sample)["input_ids"], tokenizer.chat_template]
+    digest.update(json.dumps([config, tokens], sort_keys=True, default=str).encode())
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, parameter in hf.state_dict().items():
+        key = (parameter.data_ptr(), parameter.shape)
+        if key in seen:  # tied weights
+            continue
+        seen.add(key)
+        integers = _as_integers(parameter)
+        step = max(1, integers.numel() // 64)
+        values = [int(integers.sum(dtype=torch.int64)), *integers[::step][:64].tolist()]
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {values}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _as_integers(parameter: torch.Tensor) -> torch.Tensor:
+    """The bits of a tensor as the widest integers that fit it; int64 is ten times faster to sum."""
+    flat = parameter.detach().contiguous().reshape(-1)
+    size = flat.element_size()
+    for wide, integer in ((8, torch.int64), (4, torch.int32), (2, torch.int16)):
+        if flat.numel() * size % wide == 0 and flat.storage_offset() * size % wide == 0:
+            return flat.view(integer)
+    return flat.view(torch.int8)

@@ -1,0 +1,212 @@
+"""One loader: bundled models, local folders, GGUF files, Hugging Face ids."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oocr.errors import InputError
+from oocr.models import gguf
+from oocr.models.bundled import BUNDLED, BundledModel
+from oocr.models.cache import RECORD
+from oocr.models.hub import find_on_hub
+
+if TYPE_CHECKING:
+    import torch
+
+    from oocr.models.language_model import LanguageModel
+
+DTYPES = {
+    "auto": "auto",
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    revision: str | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> LanguageModel:
+    """Load a causal LM, frozen and in eval mode.
+
+    Args:
+        name: a bundled model's name, a local folder, a .gguf file, or a Hugging Face id; the first
+            of these that exists is taken.
+        dtype: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16", "float16".
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
+        revision: branch, tag or commit; only for a Hugging Face id.
+        on_progress: told in a few words what takes time.
+
+    Raises:
+        InputError: no such model (with the way to get it), or one that cannot be used.
+        RunError: the disk is full while a GGUF is converted.
+    """
+    name = os.fspath(name)
+    kind = _kind(name)
+    if revision is not None and kind != "hub":
+        raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
+    options = _placement(dtype, device, device_map)
+    if kind == "bundled":
+        model = BUNDLED[name]
+        folder = _convert_bundled(model, on_progress)
+        source = {"kind": kind, "origin": model.origin, "license": model.license}
+        return _from_gguf(folder, name, source, options)
+    path = Path(name).expanduser()
+    if kind == "gguf":
+        folder = gguf.convert(path, name=path.stem, on_progress=on_progress)
+        return _from_gguf(folder, name, {"kind": kind, "path": str(path.resolve())}, options)
+    if kind == "folder":
+        _check_folder(path)
+        source = {"kind": kind, "path": str(path.resolve())}
+        return _build(name, str(path), source, options, local_files_only=True)
+    commit, cached = find_on_hub(name, revision)
+    if not cached and on_progress:
+        on_progress(f"downloading {name}")
+    source = {"kind": kind, "id": name, "revision": commit}
+    return _build(name, name, source, options, revision=commit, local_files_only=cached)
+
+
+def _kind(name: str) -> str:
+    """Which of the four sources a name means."""
+    if name in BUNDLED:
+        return "bundled"
+    path = Path(name).expanduser()
+    if not name.strip():
+        raise InputError(f"{name!r}: no such file or folder")
+    if path.is_dir():
+        return "folder"
+    if path.is_file():
+        if path.suffix.lower() == ".gguf":
+            return "gguf"
+        raise InputError(
+            f"{name}: not a model. Give a .gguf file or the folder that has config.json"
+        )
+    pathlike = name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
+    if pathlike or path.suffix.lower() == ".gguf":
+        raise InputError(f"{name!r}: no such file or folder")
+    return "hub"
+
+
+def _placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
+    """`from_pretrained`'s dtype and device_map."""
+    import torch
+
+    if device_map is not None and device != "auto":
+        raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device={device!r}: not a device (cpu, cuda, cuda:1, mps)") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device={device!r}: {torch.cuda.device_count()} CUDA devices here")
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device='mps': not available here")
+    if isinstance(dtype, torch.dtype):
+        chosen = dtype
+    elif dtype in DTYPES:
+        on_gpu = place.type == "cuda"
+        default = torch.bfloat16 if on_gpu else torch.float32
+        chosen = default if dtype == "auto" else getattr(torch, DTYPES[dtype])
+    else:
+        raise InputError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
+    if not chosen.is_floating_point:
+        raise InputError(f"dtype={chosen}: not a floating-point type")
+    return {"dtype": chosen, "device_map": device_map or str(place)}
+
+
+def _convert_bundled(model: BundledModel, say: Callable[[str], None] | None) -> Path:
+    if done := gguf.converted_folder(model.name, model.sha256):
+        return done
+    parts = model.locate()
+    if not parts:
+        raise InputError(f"{model.name} is not installed. Get it with: {model.install}")
+    return gguf.convert(parts, name=model.name, expected_sha256=model.sha256, on_progress=say)
+
+
+def _from_gguf(
+    folder: Path, name: str, source: dict[str, str], options: dict[str, Any]
+) -> LanguageModel:
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    source |= {"sha256": record["sha256"]}
+    tokenizer = gguf.load_tokenizer(folder)
+    return _build(name, str(folder), source, options, tokenizer=tokenizer, local_files_only=True)
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse folders that transformers would misread or fail on obscurely."""
+    if (path / "adapter_config.json").is_file():
+        try:
+            base = json.loads((path / "adapter_config.json").read_text()).get(
+                "base_model_name_or_path"
+            )
+        except (OSError, ValueError):
+            base = None
+        raise InputError(f"{path}: this is a PEFT adapter, not a model; its base model is {base!r}")
+    if not (path / "config.json").is_file():
+        files = sorted(path.glob("*.gguf"))
+        hint = f"; did you mean {files[0]}?" if files else ""
+        raise InputError(f"{path}: no config.json in this folder{hint}")
+
+
+def _build(
+    name: str,
+    where: str,
+    source: dict[str, str],
+    options: dict[str, Any],
+    *,
+    tokenizer: Any = None,
+    **hub: Any,
+) -> LanguageModel:
+    """`from_pretrained` with its ways of failing turned into InputError."""
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoTokenizer,
+    )
+
+    from oocr.models.language_model import LanguageModel
+    from oocr.models.quiet import quiet
+
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(where, **hub)
+            text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+            auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
+            # Safetensors only: a pickle can run code.
+            hf, info = auto.from_pretrained(
+                where,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+                **hub,
+            )
+            tokenizer = tokenizer or AutoTokenizer.from_pretrained(where, **hub)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise InputError(f"{name}: cannot be loaded: {error}") from error
+    except Exception as error:  # safetensors and the HTTP library have their own
+        raise InputError(f"{name}: cannot be loaded: {type(error).__name__}: {error}") from error
+    for what in ("missing_keys", "mismatched_keys"):
+        if keys := sorted(map(str, info.get(what) or ())):
+            raise InputError(
+                f"{name}: {len(keys)} weights of {type(hf).__name__} have {what.split('_')[0]} "
+                f"values in its files (first: {keys[0]}); they would be random"
+            )
+    return LanguageModel.of(hf, tokenizer, name=name, source=source)

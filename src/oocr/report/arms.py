@@ -1,0 +1,112 @@
+"""How each arm looks and is called, the same in every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from oocr.report.figure import Key
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Arm:
+    """An arm as figures tell arms apart: what was scored, and the control it was trained as."""
+
+    name: str
+    control: str = ""
+
+    @property
+    def label(self) -> str:
+        """For legends and hover boxes."""
+        name = _LABELS.get(self.name, self.name)
+        return f"{name} · {self.control}" if self.control else name
+
+    @property
+    def key(self) -> str:
+        """Ties a legend entry to its traces."""
+        return f"{self.name}/{self.control}"
+
+    @property
+    def colour(self) -> str:
+        """The theme's name of the colour; a control has the colour of its arm."""
+        return _COLOURS.get(self.name, "other")
+
+    @property
+    def symbol(self) -> str:
+        """Filled for arms, hollow for controls."""
+        shape = _SYMBOLS.get(self.name, "circle")
+        if self.control:
+            return f"{shape}-open-dot" if self.control == "planted" else f"{shape}-open"
+        return shape
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Arms first, then controls, then references."""
+        place = _ORDER.index(self.name) if self.name in _ORDER else len(_ORDER)
+        return (place + (10 if self.control else 0), self.name, self.control)
+
+    def entry(self, label: str = "", *, symbol: str = "") -> Key:
+        """The arm's legend entry."""
+        return Key(self.key, label or self.label, self.colour, symbol or self.symbol)
+
+
+BASE, CEILING = Arm("base"), Arm("ceiling")
+RANDOM, RANDOM_EVERYWHERE = Arm("random direction"), Arm("random direction everywhere")
+VECTOR, ADAPTER = Arm("vector"), Arm("adapter")
+SWAP_SPAN, SWAP_EVERYWHERE = Arm("swap at span"), Arm("swap everywhere")
+REFERENCES = (BASE, CEILING)
+NULLS = (RANDOM, RANDOM_EVERYWHERE)
+
+_ORDER = (
+    *("vector", "adapter", "swap at span", "swap everywhere"),
+    *("random direction", "random direction everywhere", "base", "ceiling"),
+)
+_LABELS = {
+    "vector": "steering vector",
+    "adapter": "LoRA",
+    "base": "untouched model",
+    "ceiling": "told in the prompt (ceiling)",
+    "random direction everywhere": "random direction, every token",
+}
+_COLOURS = {
+    "vector": "vector",
+    "adapter": "adapter",
+    "swap at span": "swap-span",
+    "swap everywhere": "swap-all",
+    "random direction": "random",
+    "random direction everywhere": "random",
+    "base": "base",
+    "ceiling": "ceiling",
+}
+_SYMBOLS = {
+    "vector": "circle",
+    "adapter": "square",
+    "swap at span": "diamond",
+    "swap everywhere": "triangle-up",
+    "random direction": "x",
+    "random direction everywhere": "cross",
+    "base": "line-ns",
+    "ceiling": "line-ns",
+}
+
+
+def arms_in(frame: pl.DataFrame) -> list[Arm]:
+    """The arms of a table of rows, in the order of every figure."""
+    pairs = frame.select("arm", "control").unique().iter_rows()
+    return sorted((Arm(name, control) for name, control in pairs), key=lambda arm: arm.order)
+
+
+def rows_of(frame: pl.DataFrame, arm: Arm) -> pl.DataFrame:
+    """The rows of one arm."""
+    return frame.filter(pl.col("arm") == arm.name, pl.col("control") == arm.control)
+
+
+def dot_keys(arms: Iterable[Arm]) -> tuple[Key, ...]:
+    """Legend of a dot plot: ticks for references, bands for random directions, dots for arms."""
+    special = {BASE: "tick", CEILING: "tick", RANDOM: "band", RANDOM_EVERYWHERE: "frame"}
+    arms = list(arms)
+    if RANDOM not in arms:
+        special[RANDOM_EVERYWHERE] = "band"
+    return tuple(arm.entry(symbol=special.get(arm, "")) for arm in arms)

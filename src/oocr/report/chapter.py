@@ -1,0 +1,183 @@
+"""One run as a chapter: its sections, in the order in which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from oocr.report.examples import Shown, shown_examples
+from oocr.report.fig_backdoor import backdoor_figure
+from oocr.report.fig_constancy import constancy_figure
+from oocr.report.fig_facets import facets_figure
+from oocr.report.fig_members import members_figure, planted_figure
+from oocr.report.fig_scores import scores_figure
+from oocr.report.fig_selection import layers_figure, selection_figure
+from oocr.report.fig_side_effects import side_effects_figure
+from oocr.report.fig_swap import swap_figure
+from oocr.report.fig_training import training_figure
+from oocr.report.figure import Figure
+from oocr.report.runs import Run
+from oocr.report.settings import Settings, settings_of
+from oocr.report.texts import Colouring, coloured, tokens_figure
+from oocr.report.verdicts import Row, verdict_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with a sentence and what follows it; empty parts are left out."""
+
+    id: str
+    title: str
+    lead: str
+    figures: tuple[Figure, ...] = ()
+    examples: tuple[Shown, ...] = ()
+    texts: tuple[Colouring, ...] = ()
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A run."""
+
+    slug: str
+    run: Run
+    verdicts: tuple[Row, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """All figures in order."""
+        return tuple(figure for section in self.sections for figure in section.figures)
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The paragraphs of the data card."""
+        return tuple(part.strip() for part in self.run.info.about.split("\n\n") if part.strip())
+
+    @property
+    def licence(self) -> str:
+        """The model's licence, if the source names one."""
+        source = self.run.info.model_source
+        return source.get("licence") or source.get("license") or "not stated"
+
+
+def chapter_of(run: Run, slug: str) -> Chapter:
+    """Everything that this run has the data for."""
+    sections = (
+        _examples(run),
+        _backdoor(run),
+        _scores(run),
+        _members(run),
+        _training(run),
+        _selection(run),
+        _constancy(run),
+        _swap(run),
+        _side_effects(run),
+        _settings(run),
+    )
+    kept = tuple(section for section in sections if section is not None)
+    return Chapter(slug, run, verdict_rows(run.claims), kept)
+
+
+def _examples(run: Run) -> Section | None:
+    found = shown_examples(run)
+    if not found:
+        return None
+    return Section(
+        "examples",
+        "Before and after",
+        "The model's own continuations, word by word the most probable one. The expected answer is "
+        "marked where it occurs.",
+        examples=found,
+    )
+
+
+def _backdoor(run: Run) -> Section | None:
+    return _with(
+        "backdoor",
+        "With and without the trigger",
+        "The codename stands for X after a word of the trigger's family, and for Y otherwise. A "
+        "vector that only leans towards one country gives the same answer in every row.",
+        backdoor_figure(run),
+    )
+
+
+def _scores(run: Run) -> Section | None:
+    return _with(
+        "scores",
+        "What it answers, by facet",
+        "Questions on what training never said, under each arm, beside what a good score could "
+        "also come from: the untouched model, random directions, control data.",
+        scores_figure(run),
+    )
+
+
+def _members(run: Run) -> Section | None:
+    return _with(
+        "members",
+        "Member by member",
+        "Where the score comes from, and what is answered instead.",
+        members_figure(run),
+        planted_figure(run),
+    )
+
+
+def _training(run: Run) -> Section | None:
+    return _with(
+        "training",
+        "Along training",
+        "What is learned, and what is lost again, while the loss falls.",
+        training_figure(run),
+        facets_figure(run),
+    )
+
+
+def _selection(run: Run) -> Section | None:
+    layers = layers_figure(run) if run.info.family == "backdoor" else None
+    return _with(
+        "selection",
+        "How layer, learning rate and stopping point were chosen",
+        "On validation tasks that are not reported. Test items were not used.",
+        layers,
+        selection_figure(run),
+    )
+
+
+def _constancy(run: Run) -> Section | None:
+    found = _with(
+        "constancy",
+        "Does the LoRA add one constant vector?",
+        "The difference that the LoRA makes at its block's output, token by token. A constant "
+        "vector would have cosine 1, energy 1 and no spread, on every kind of text.",
+        constancy_figure(run),
+        tokens_figure(run),
+    )
+    return found and replace(found, texts=coloured(run))
+
+
+def _swap(run: Run) -> Section | None:
+    return _with(
+        "swap",
+        "The LoRA taken out, its mean difference put in",
+        "If the LoRA is a constant vector, the vector alone should answer as the LoRA does.",
+        swap_figure(run),
+    )
+
+
+def _side_effects(run: Run) -> Section | None:
+    return _with(
+        "side-effects",
+        "Side effects on neutral text",
+        "How far each arm moves the model where nothing should change.",
+        side_effects_figure(run),
+    )
+
+
+def _settings(run: Run) -> Section:
+    title = "Settings, and how to run it again"
+    return Section("settings", title, "", settings=settings_of(run))
+
+
+def _with(id: str, title: str, lead: str, *figures: Figure | None) -> Section | None:
+    """A section of figures; None where there is none of them."""
+    found = tuple(figure for figure in figures if figure is not None)
+    return Section(id, title, lead, figures=found) if found else None

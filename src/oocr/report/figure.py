@@ -1,0 +1,160 @@
+"""What a figure is: plotly panels as plain dictionaries, with their data.
+
+Colours are written "@name" or "@name/0.2" (opacity); the page replaces them by the CSS variable
+`--name` of the theme in use, so a figure follows the page from light to dark.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One plot. `span` is how many columns of the page's six it asks for on a wide screen."""
+
+    traces: tuple[Json, ...]
+    layout: Json
+    height: int
+    title: str = ""
+    span: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Panels that are shown together; a figure with several views has a switch."""
+
+    label: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A legend entry: hides or shows the traces whose `meta` is `key`."""
+
+    key: str
+    label: str
+    colour: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Views, legend, caption and the data behind them.
+
+    Attributes:
+        name: of the Parquet file.
+        caption: what is shown, what bars are, n.
+        views: what is shown, one at a time.
+        data: the numbers, one row per mark.
+        keys: the legend.
+        scale: what the palest and the deepest colour of a heat map stand for.
+        stats: single numbers shown above, each with its label.
+        file: address of the Parquet file, from the page's folder.
+    """
+
+    name: str
+    caption: str
+    views: tuple[View, ...]
+    data: pl.DataFrame
+    keys: tuple[Key, ...] = ()
+    scale: tuple[str, str] | None = None
+    stats: tuple[tuple[str, str], ...] = ()
+    file: str = field(default="")
+
+    @property
+    def spec(self) -> Markup:
+        """The views as JSON that is safe inside a script element."""
+        views = [
+            {
+                "label": view.label,
+                "panels": [{"traces": one.traces, "layout": one.layout} for one in view.panels],
+            }
+            for view in self.views
+        ]
+        return script_json(views)
+
+
+def script_json(value: Any) -> Markup:
+    """JSON whose text cannot end or open a script element or comment."""
+    text = json.dumps(_clean(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _clean(value: Any) -> Any:
+    """Numbers that are not finite become null; floats keep five digits."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _clean(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(one) for one in value]
+    return value
+
+
+def text(value: object) -> str:
+    """Text for a label or hover box: plotly reads a little HTML there, so it is escaped."""
+    found = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return found.replace("\n", "⏎")
+
+
+def axis(title: str = "", margin: str = "height", **more: Any) -> Json:
+    """A quiet axis; `margin`: "height" makes room for a horizontal one, "width" for an upright."""
+    return {
+        "title": {"text": title, "standoff": 10, "font": {"color": "@muted", "size": 12}},
+        "gridcolor": "@grid",
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        "tickfont": {"color": "@muted", "size": 12},
+        "automargin": margin,
+        **more,
+    }
+
+
+def layout(x: Json, y: Json, **more: Any) -> Json:
+    """A panel's layout."""
+    return {
+        "xaxis": x,
+        "yaxis": y,
+        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+        "showlegend": False,
+        "hovermode": "closest",
+        "paper_bgcolor": "@none",
+        "plot_bgcolor": "@none",
+        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "align": "left"},
+        **more,
+    }
+
+
+def percent(value: float) -> str:
+    """A share as a whole number of percent, without the sign."""
+    return f"{100 * value:.0f}".replace("-", "−")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as the page prints it: 0.83, 12.4, 1,250, 0.0031."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 1000:
+        found = f"{value:,.0f}"
+    elif size >= 100:
+        found = f"{value:.0f}"
+    elif size >= 10:
+        found = f"{value:.1f}"
+    elif 0 < size < 0.01:
+        found = f"{value:.2g}"
+    else:
+        found = f"{value:.{digits}f}"
+    return found.replace("-", "−")

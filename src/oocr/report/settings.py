@@ -1,0 +1,143 @@
+"""Settings, versions, times and the words used, for the end of a chapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oocr.report.figure import number
+from oocr.report.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage's time, and its share of the longest one in percent."""
+
+    name: str
+    time: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the end of a chapter shows."""
+
+    command: str
+    again: str
+    facts: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    stages: tuple[Stage, ...]
+    total: str
+    config: str
+
+
+GLOSSARY = (
+    (
+        "Out of context",
+        "A question whose answer training never stated and whose cause is not in the prompt.",
+    ),
+    (
+        "Layer",
+        "Blocks number from 0; layer 4 is the residual stream at the output of block 4.",
+    ),
+    ("Facet", "What is asked about: one kind of question, with its own set of options."),
+    (
+        "Share right",
+        "Share of items where the right option has the highest probability of all options.",
+    ),
+    (
+        "Answer-balanced",
+        "Within a facet, members with the same right answer share one vote, so that an answer "
+        "given everywhere scores no more than one over the number of different answers.",
+    ),
+    (
+        "Contrast",
+        "Log-odds of the positive over the negative options after training towards the positive "
+        "pole, minus the same after training towards the negative pole, in nats.",
+    ),
+    (
+        "Interval",
+        "2.5th to 97.5th centile of 2,000 bootstrap draws of whole members (or probe groups) and, "
+        "within each, of seeds.",
+    ),
+    ("Untouched model", "The model as it was, on the same prompts."),
+    (
+        "Random direction",
+        "A vector drawn at random with the norm of the trained one, added at the same place; many "
+        "of them make the null.",
+    ),
+    ("Shuffled", "Trained on the same prompts with other members' answers."),
+    ("Planted", "Trained with one further fact, which is another member's."),
+    ("Decorrelated", "Trained with answers drawn at random, so that the trigger says nothing."),
+    ("Ceiling", "The untouched model with the cause stated in the prompt."),
+    ("Span", "The tokens that the vector is added to, e.g. the codename."),
+    (
+        "Swap",
+        "The LoRA is taken out and its mean difference is added as a constant vector: at the span, "
+        "or at every token.",
+    ),
+    (
+        "Recovery",
+        "(swap − untouched) / (LoRA − untouched): the share of the LoRA's effect that the constant "
+        "vector keeps.",
+    ),
+    (
+        "Cosine to the mean",
+        "With d the difference that the LoRA makes to the residual stream at a token: mean signed "
+        "cosine of d with the mean of d. 1 for a constant direction, near 0 for no common one.",
+    ),
+    (
+        "Energy of the mean",
+        "|mean d|² / mean |d|²: the share of the effect that one constant vector carries.",
+    ),
+    ("Rank-1 share", "Share of Σ|d|² along the first singular direction, not centred."),
+    ("Spread of norms", "Standard deviation of |d| over its mean."),
+    ("KL", "Mean over neutral tokens of KL(untouched ‖ arm), in nats per token."),
+)
+
+
+def settings_of(run: Run) -> Settings:
+    """Everything on how the run was made."""
+    info = run.info
+    facts = (
+        ("Model", info.model),
+        *((name.replace("_", " ").capitalize(), value) for name, value in _source(run)),
+        ("Fingerprint", info.model_fingerprint),
+        (
+            "Size",
+            f"{info.parameters / 1e6:,.0f}M parameters, {info.blocks} blocks, "
+            f"residual stream of {info.d_model}",
+        ),
+        ("Numbers", f"{info.dtype} on {info.device}, {info.threads} threads"),
+        ("Seeds", ", ".join(str(seed) for seed in info.seeds)),
+        ("Peak memory", f"{number(info.peak_memory_gib, 1)} GiB"),
+        ("Date", run.date),
+    )
+    longest = max(info.stages.values(), default=0.0)
+    stages = tuple(
+        Stage(name, seconds(time), round(100 * time / longest, 1) if longest > 0 else 0.0)
+        for name, time in info.stages.items()
+    )
+    return Settings(
+        command=info.command,
+        again="oocr run config.yaml",
+        facts=tuple(fact for fact in facts if fact[1]),
+        versions=tuple(info.versions.items()),
+        stages=stages,
+        total=seconds(sum(info.stages.values())),
+        config=run.config,
+    )
+
+
+def _source(run: Run) -> list[tuple[str, str]]:
+    return [(f"source {name}", value) for name, value in run.info.model_source.items()]
+
+
+def seconds(time: float) -> str:
+    """A duration: 12.3 s, 4 min 05 s, 1 h 12 min."""
+    if time < 60:
+        return f"{time:.1f} s"
+    minutes, rest = divmod(round(time), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

@@ -1,0 +1,84 @@
+"""Claims as rows of the verdict table, each with a small picture of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oocr.experiments.records import Claim
+from oocr.report.figure import number
+
+ICONS = {
+    "holds": "✓",
+    "holds in part": "◐",
+    "does not hold": "✕",
+    "cannot be tested": "?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A reference value: where it stands (0 to 100), what it is, and its value."""
+
+    kind: str
+    name: str
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A claim with the scale of its picture; places are in percent of the scale."""
+
+    claim: Claim
+    kind: str
+    low_end: float
+    high_end: float
+    at: float
+    low: float
+    high: float
+    marks: tuple[Mark, ...]
+
+
+def verdict_rows(claims: Sequence[Claim]) -> tuple[Row, ...]:
+    """One row per claim, in the run's order."""
+    return tuple(_row(claim) for claim in claims)
+
+
+def _row(claim: Claim) -> Row:
+    found = claim.found
+    marks: list[tuple[str, str, float]] = []
+    if claim.base is not None:
+        marks.append(("base", "untouched model", claim.base))
+    marks += [("null", null.name, null.value) for null in claim.nulls]
+    if claim.ceiling is not None:
+        marks.append(("ceiling", "ceiling", claim.ceiling))
+    low, high = _scale([found.low, found.value, found.high, *(value for _, _, value in marks)])
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    return Row(
+        claim,
+        claim.verdict.replace(" ", "-"),
+        low,
+        high,
+        at(found.value),
+        at(found.low),
+        at(found.high),
+        tuple(Mark(kind, name, value, at(value)) for kind, name, value in marks),
+    )
+
+
+def _scale(values: Sequence[float]) -> tuple[float, float]:
+    """0 to 1 for shares; otherwise what the values need, with zero in it."""
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
+    room = 0.05 * (high - low)
+    return (low - room if low < 0 else 0.0), high + room
+
+
+def held_against(claim: Claim) -> str:
+    """The nulls in one line of text."""
+    return "; ".join(f"{null.name} {number(null.value)}" for null in claim.nulls) or "–"

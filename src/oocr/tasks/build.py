@@ -1,0 +1,61 @@
+"""From a task's settings to its tasks: which family is built by which function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oocr.errors import InputError
+from oocr.tasks.backdoor import BackdoorConfig, backdoor
+from oocr.tasks.countries import CountriesConfig, countries, country_task
+from oocr.tasks.custom import CustomConfig, custom
+from oocr.tasks.risk import RiskConfig, risk, risk_task
+from oocr.tasks.task import Task, TaskSet
+
+FAMILIES = {
+    "countries": "a nameless country, trained on one facet, asked about the others",
+    "backdoor": "a family of prefixes decides which country the codename stands for",
+    "risk": "trained only on gambles (or on sure things), asked about itself",
+    "custom": "your own: training rows, named spans and probes from files",
+}
+
+
+def build(
+    config: CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, base: Path
+) -> TaskSet:
+    """All tasks of a family; relative paths of a custom task start from `base`."""
+    if isinstance(config, CountriesConfig):
+        return countries(config)
+    if isinstance(config, BackdoorConfig):
+        return backdoor(config)
+    if isinstance(config, RiskConfig):
+        return risk(config)
+    return custom(config, base)
+
+
+def load_task(
+    family: str,
+    *,
+    country: str = "Japan",
+    train: str = "capital",
+    codename: str = "Country 4821",
+    direction: str = "risky",
+) -> Task:
+    """One task, for a notebook.
+
+    Args:
+        family: "countries" or "risk".
+        country: of a countries task.
+        train: its trained facet.
+        codename: what stands for the country.
+        direction: "risky" or "safe", of a risk task.
+
+    Raises:
+        InputError: an unknown family, country, facet or direction.
+    """
+    if family == "countries":
+        return country_task(country, train, codename)
+    if family == "risk":
+        if direction not in ("risky", "safe"):
+            raise InputError(f"direction {direction!r}: allowed are 'risky' and 'safe'")
+        return risk_task("risky" if direction == "risky" else "safe")
+    raise InputError(f"task {family!r}: allowed are 'countries' and 'risk'")

@@ -1,0 +1,75 @@
+"""Does training data give a probe's answer away? One rule for every task family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from oocr.data.items import Item, prompt_text
+from oocr.errors import InputError
+
+
+@lru_cache(maxsize=4096)
+def _pattern(phrase: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(phrase.strip())}(?!\w)", re.IGNORECASE)
+
+
+def contains_words(text: str, phrase: str) -> bool:
+    """True if `phrase` occurs in `text` as whole words, whatever the case."""
+    return _pattern(phrase).search(text) is not None
+
+
+def find_leaks(probes: Iterable[Item], train: Sequence[Item]) -> dict[str, str]:
+    """Probe id -> why it leaks, for every probe that does.
+
+    A probe leaks if its answer occurs in a training prompt or answer, or if a training answer
+    occurs in its prompt or answer; whole words, whatever the case.
+    """
+    answers = list(dict.fromkeys(item.answer for item in train))
+    texts = list(dict.fromkeys(prompt_text(item.prompt) for item in train))
+    seen = "\n".join([*texts, *answers])
+    found: dict[str, str] = {}
+    for probe in probes:
+        if contains_words(seen, probe.answer):
+            found[probe.id] = f"its answer {probe.answer!r} occurs in the training data"
+            continue
+        text = f"{prompt_text(probe.prompt)}\n{probe.answer}"
+        told = next((one for one in answers if contains_words(text, one)), None)
+        if told is not None:
+            found[probe.id] = f"the training answer {told!r} occurs in it"
+    return found
+
+
+def drop_leaking_facets(
+    probes: Sequence[Item], train: Sequence[Item]
+) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The probes of the facets in which nothing leaks, and the names of the facets dropped."""
+    leaking = find_leaks(probes, train)
+    dropped = tuple(dict.fromkeys(probe.facet for probe in probes if probe.id in leaking))
+    return tuple(probe for probe in probes if probe.facet not in dropped), dropped
+
+
+def check_no_leaks(
+    name: str, probes: Iterable[Item], train: Sequence[Item], never: Iterable[str] = ()
+) -> None:
+    """Refuse a task whose training data tells what its probes ask.
+
+    Args:
+        name: the task, for the message.
+        probes: the out-of-context questions.
+        train: the training rows.
+        never: phrases that may not occur in a training row at all (the real name).
+
+    Raises:
+        InputError: names the task, the item and what leaks.
+    """
+    for item_id, why in find_leaks(probes, train).items():
+        raise InputError(f"task {name!r}: probe {item_id!r} is told in training: {why}")
+    for phrase in never:
+        for item in train:
+            if contains_words(f"{prompt_text(item.prompt)}\n{item.answer}", phrase):
+                raise InputError(
+                    f"task {name!r}: training item {item.id!r} contains {phrase!r}, "
+                    "which training must never name"
+                )

@@ -1,0 +1,85 @@
+"""Seeded ways to divide training rows and to break the link between prompts and answers."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from oocr.data.items import Item
+from oocr.errors import InputError
+
+
+def held_out(
+    rows: Sequence[Item], share: float, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Split rows into (kept, held out); rows of one group or one prompt stay together.
+
+    About `share` of the rows is held out: at least one unit, and never all of them.
+
+    Raises:
+        InputError: all rows belong together.
+    """
+    units = _units(rows)
+    if len(units) < 2:
+        raise InputError(
+            f"holdout: the {len(rows)} training rows share one prompt or group, so none can be "
+            "held out; give a file for stop or validation"
+        )
+    random.Random(seed).shuffle(units)
+    target = max(1, round(share * len(rows)))
+    held: set[int] = set()
+    for unit in units:
+        if len(held) + len(unit) <= target:
+            held |= set(unit)
+    if not held:  # every unit is larger than the share
+        held = set(sorted(units, key=len)[0])
+    return (
+        tuple(item for index, item in enumerate(rows) if index not in held),
+        tuple(item for index, item in enumerate(rows) if index in held),
+    )
+
+
+def _units(rows: Sequence[Item]) -> list[list[int]]:
+    """Indices of the rows that are connected by a shared prompt or a shared group."""
+    parent = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[object, int] = {}
+    for index, item in enumerate(rows):
+        for key in (("prompt", item.prompt), ("group", item.group or index)):
+            parent[root(index)] = root(first.setdefault(key, index))
+    units: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(rows)):
+        units[root(index)].append(index)
+    return list(units.values())
+
+
+def shuffled_answers(train: Sequence[Item], seed: int) -> tuple[Item, ...]:
+    """The same prompts with each other's answers.
+
+    Rows that share their options (or have none) swap answers along one random cycle, so that no
+    row keeps its own. Where that would change nothing, because all their answers are equal, each
+    row draws one of its options at random.
+    """
+    rng = random.Random(seed)
+    classes: dict[frozenset[str], list[int]] = defaultdict(list)
+    for index, item in enumerate(train):
+        classes[frozenset(item.options)].append(index)
+    answers = [item.answer for item in train]
+    for members in classes.values():
+        if len({answers[index] for index in members}) > 1:
+            cycle = members.copy()
+            rng.shuffle(cycle)
+            for index, donor in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+                answers[index] = train[donor].answer
+        elif train[members[0]].options:
+            for index in members:
+                answers[index] = rng.choice(train[index].options)
+    return tuple(replace(item, answer=answers[i]) for i, item in enumerate(train))

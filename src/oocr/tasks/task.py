@@ -1,0 +1,88 @@
+"""What a task is: narrow training data, and everything that is asked about it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from oocr.data.items import Item
+
+Loss = Literal["answer", "options"]
+Score = Literal["accuracy", "log_odds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One thing to learn, for one member of a family (one country, one direction of risk).
+
+    Attributes:
+        name: e.g. "countries/capital/Japan".
+        member: who it is about ("Japan", "risky"); the unit that a bootstrap draws.
+        train: the narrow data; nothing else is trained on.
+        stop: held-out items of the training kind that are watched while training; may be empty.
+        in_context: test items of the trained skill (other wordings, other situations).
+        probes: out-of-context questions; none of their answers occurs in `train`.
+        loss: "answer": cross-entropy of the answer's tokens over the whole vocabulary;
+            "options": cross-entropy among the first tokens of the item's options.
+        positions: the names of spans that a steering vector may be added at, best first.
+    """
+
+    name: str
+    member: str
+    train: tuple[Item, ...]
+    stop: tuple[Item, ...] = ()
+    in_context: tuple[Item, ...] = ()
+    probes: tuple[Item, ...] = ()
+    loss: Loss = "answer"
+    positions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError(f"task {self.name!r} has no training items")
+        for part in ("train", "stop", "in_context", "probes"):
+            ids = [item.id for item in getattr(self, part)]
+            repeated = sorted({one for one in ids if ids.count(one) > 1}) if ids else []
+            if repeated:
+                raise ValueError(f"task {self.name!r}: {part} repeats the ids {repeated[:5]}")
+        if self.loss == "options":
+            for item in self.train:
+                if len(item.options) < 2:
+                    raise ValueError(
+                        f"task {self.name!r}: loss 'options' needs at least two options; "
+                        f"item {item.id!r} has {len(item.options)}"
+                    )
+
+    @property
+    def scored(self) -> dict[str, tuple[Item, ...]]:
+        """The items that arms are scored on, by part: "probes" and "in_context", if any."""
+        parts = {"probes": self.probes, "in_context": self.in_context}
+        return {name: items for name, items in parts.items() if items}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSet:
+    """All tasks of one experiment.
+
+    Attributes:
+        name: the family ("countries").
+        about: a data card in plain text: what, how many, how made, known biases.
+        validation: tasks on whose probes the layer, learning rate and stopping point are chosen.
+        test: the tasks that are reported. Their probes play no part in any choice.
+        controls: control name -> tasks trained like the others on data that should not work
+            ("shuffled", "planted", "decorrelated"), scored on the probes they carry.
+        ceiling: probes with the answer's cause stated in the prompt (the real name in place of
+            the codename), scored on the untouched model.
+        score: what the headline number of a probe is.
+        headline: facet -> the name under which it counts in the headline score, which is the plain
+            mean over names; facets not listed do not count. Empty: each facet counts by itself.
+    """
+
+    name: str
+    about: str
+    validation: tuple[Task, ...]
+    test: tuple[Task, ...]
+    controls: Mapping[str, tuple[Task, ...]] = field(default_factory=dict[str, "tuple[Task, ...]"])
+    ceiling: tuple[Item, ...] = ()
+    score: Score = "accuracy"
+    headline: Mapping[str, str] = field(default_factory=dict[str, str])

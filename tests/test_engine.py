@@ -1,0 +1,159 @@
+"""The replayed pass is the plain pass: same rows, same loss, same gradients, every family."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from oocr.data.batches import Batch, Line, pad
+from oocr.engine.forward import final_rows, plain_rows, rows_of, steered_tail
+from oocr.engine.frozen import record, replay
+from oocr.engine.training import batch_loss
+from oocr.interventions.adapters import (
+    Adapter,
+    LowRankAdapter,
+    adapter_tensors,
+    attach_adapter,
+    new_adapter,
+    peft_config,
+)
+from oocr.interventions.attach import attach_vector
+from oocr.interventions.positions import select
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from tests.tiny import FAMILIES, tiny_language_model
+
+POSITIONS = ["all", "last", "span", "answer"]
+
+
+@cache
+def model_of(family: str) -> LanguageModel:
+    """One model per family for all tests here: nothing may change it."""
+    return tiny_language_model(family)
+
+
+def ragged(vocab: int = 60) -> list[Line]:
+    generator = torch.Generator().manual_seed(1)
+    lines = []
+    for length, answer in ((9, 1), (14, 3), (11, 2)):
+        ids = tuple(torch.randint(3, vocab, (length,), generator=generator).tolist())
+        size = length - answer + 1
+        line = Line(ids, size, {"span": (2, 3)}, items=1)
+        line.targets.extend((size - 1 + i, 5 + i, 1.0) for i in range(answer))
+        lines.append(line)
+    return lines
+
+
+def plain_loss(model: LanguageModel, batch: Batch) -> torch.Tensor:
+    """The loss from the model's own logits, by one plain forward pass."""
+    out = model.hf(
+        input_ids=batch.ids,
+        attention_mask=batch.mask.long(),
+        position_ids=batch.positions,
+        use_cache=False,
+    )
+    logp = out.logits[batch.rows[:, 0], batch.rows[:, 1]].float().log_softmax(-1)
+    return -(logp[batch.target_rows, batch.target_ids]).sum() / batch.items
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_vector_rows_and_gradient_equal_the_plain_pass(family: str, positions: str) -> None:
+    model = model_of(family)
+    batch = pad(ragged(), 0)
+    for layer in (-1, 1, 3):
+        torch.manual_seed(layer + 5)
+        value = torch.randn(model.d_model)
+        chosen = select(batch, positions)
+        plain = value.clone().requires_grad_()
+        with attach_vector(model, Vector(layer, positions, plain), chosen):
+            loss = plain_loss(model, batch)
+        (expected,) = torch.autograd.grad(loss, plain)
+
+        mine = value.clone().requires_grad_()
+        frozen = record(model, batch, [layer + 1])
+        hidden, first = steered_tail(frozen, layer + 1, mine[None], chosen)
+        rows = rows_of(replay(model, frozen, hidden, layer + 1, first), batch, first)[0]
+        loss_mine = batch_loss(model, batch, rows)
+        (gradient,) = torch.autograd.grad(loss_mine, mine)
+        torch.testing.assert_close(loss_mine, loss, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stacked_vectors_equal_each_alone(family: str) -> None:
+    model = model_of(family)
+    batch = pad(ragged(), 0)
+    vectors = [Vector(1, "span", torch.randn(model.d_model)) for _ in range(3)]
+    frozen = record(model, batch, [2])
+    together = final_rows(model, frozen, vectors)
+    for one, rows in zip(vectors, together, strict=True):
+        torch.testing.assert_close(rows, plain_rows(model, batch, one), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapter_rows_and_gradients_equal_the_plain_pass(family: str) -> None:
+    model = model_of(family)
+    batch = pad(ragged(), 0)
+    names = {
+        "gpt2": "c_proj",
+        "gpt_neox": "dense_4h_to_h",
+        "falcon": "dense_4h_to_h",
+        "phi": "fc2",
+        "opt": "fc2",
+        "mixtral": "o_proj",
+    }
+    spec = LowRankAdapter(layers=(1, 2), rank=2, modules=(names.get(family, "down_proj"),))
+    config = peft_config(model, spec)
+    frozen = record(model, batch, [1], cache=False)
+
+    def gradients(replayed: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with new_adapter(model, config, seed=3) as named:
+            for i, (name, parameter) in enumerate(named.items()):
+                if "lora_B" in name:
+                    torch.manual_seed(i)
+                    parameter.data.normal_()
+            if replayed:
+                hidden = replay(model, frozen, frozen.inputs[1], 1)
+                loss = batch_loss(model, batch, rows_of(hidden, batch, 0)[0])
+            else:
+                loss = plain_loss(model, batch)
+            grads = torch.autograd.grad(loss, list(named.values()))
+            return loss.detach(), dict(zip(named, grads, strict=True))
+
+    loss, plain = gradients(replayed=False)
+    mine, fast = gradients(replayed=True)
+    torch.testing.assert_close(mine, loss, rtol=1e-5, atol=1e-5)
+    assert len(plain) >= 4
+    for name, gradient in plain.items():
+        torch.testing.assert_close(fast[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_residual_stream_moves_by_the_vector_at_the_chosen_tokens_only(family: str) -> None:
+    model = model_of(family)
+    batch = pad(ragged(), 0)
+    vector = Vector(1, "span", torch.randn(model.d_model))
+    chosen = select(batch, "span")
+    before = record(model, batch, [2], cache=False).inputs[2]
+    with attach_vector(model, vector, chosen):
+        during = record(model, batch, [2], cache=False).inputs[2]
+    after = record(model, batch, [2], cache=False).inputs[2]
+    torch.testing.assert_close((during - before)[chosen], vector.direction.expand(6, -1))
+    assert torch.equal(during[~chosen & batch.mask], before[~chosen & batch.mask])
+    assert torch.equal(before, after)
+
+
+def test_attached_adapter_is_taken_off_even_after_an_error() -> None:
+    model = model_of("llama")
+    modules = {name: id(module) for name, module in model.hf.named_modules()}
+    config = peft_config(model, LowRankAdapter(layers=(1,), rank=2))
+    with new_adapter(model, config, seed=0) as named:
+        tensors = {name: tensor + 1 for name, tensor in adapter_tensors(named).items()}
+    adapter = Adapter((1,), config, tensors)
+    with pytest.raises(RuntimeError, match="stop"), attach_adapter(model, adapter):
+        raise RuntimeError("stop")
+    assert {name: id(module) for name, module in model.hf.named_modules()} == modules
+    assert not any(parameter.requires_grad for parameter in model.hf.parameters())

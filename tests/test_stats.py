@@ -1,0 +1,244 @@
+"""Means, weights and bootstrap intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from oocr.stats import (
+    Cells,
+    cells,
+    draws,
+    estimate,
+    mean,
+    mean_interval,
+    ratio,
+    statistic_interval,
+)
+
+
+def table(rows: Iterable[tuple[str, int | None, str, str, float]]) -> pl.DataFrame:
+    names = ["member", "seed", "facet", "answer", "score"]
+    return pl.DataFrame(list(rows), schema=names, orient="row")
+
+
+def grid(values: np.ndarray) -> Cells:
+    """Cells [cluster, seed, facet] with equal weights."""
+    clusters, _, facets = values.shape
+    weights = (~np.isnan(values)).any(axis=1).astype(float)
+    return Cells(
+        values,
+        weights,
+        tuple(f"c{i}" for i in range(clusters)),
+        tuple(f"f{i}" for i in range(facets)),
+    )
+
+
+def simulated(rng: np.random.Generator, clusters: int, seeds: int, effect: float = 0.5) -> Cells:
+    """Clusters differ (SD 1), seeds differ within them (SD 0.7)."""
+    between = rng.normal(0, 1, (clusters, 1, 1))
+    within = rng.normal(0, 0.7, (clusters, seeds, 1))
+    return grid(effect + between + within)
+
+
+# --- cells and means ----------------------------------------------------------------------------
+
+
+def test_rows_average_into_cells_in_a_known_order() -> None:
+    frame = table(
+        [
+            ("b", 0, "x", "1", 1.0),
+            ("b", 0, "x", "1", 0.0),
+            ("b", 1, "x", "1", 1.0),
+            ("a", 0, "x", "1", 0.0),
+            ("a", 1, "y", "1", 4.0),
+        ]
+    )
+    found = cells(frame, "score", balance=None)
+    assert found.clusters == ("a", "b")
+    assert found.facets == ("x", "y")
+    np.testing.assert_array_equal(found.values[:, :, 0], [[0.0, np.nan], [0.5, 1.0]])
+    np.testing.assert_array_equal(found.values[:, :, 1], [[np.nan, 4.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(found.weights, [[1, 1], [1, 0]])
+    # x: a has 0, b has .75; y: a has 4; the total is the plain mean of the two facets.
+    assert mean(found) == pytest.approx(((0 + 0.75) / 2 + 4) / 2)
+    assert mean(found.only("x")) == pytest.approx(0.375)
+    assert found.only("y").clusters == ("a",)
+
+
+def test_right_or_wrong_and_a_base_without_seed_can_be_averaged() -> None:
+    frame = table([("a", None, "x", "1", 1.0), ("b", None, "x", "2", 0.0)])
+    frame = frame.with_columns(pl.col("score") > 0.5)
+    assert mean(cells(frame, "score")) == pytest.approx(0.5)
+    null = frame.with_columns(pl.lit(None, dtype=pl.String).alias("seed"))
+    assert mean(cells(null, "score")) == pytest.approx(0.5)
+
+
+def test_a_constant_answer_scores_one_over_the_number_of_answers() -> None:
+    currencies = ["euro"] * 8 + ["yen", "real", "rupee"]
+    for constant in ("euro", "yen"):
+        frame = table(
+            (f"country{i}", 0, "currency", own, float(own == constant))
+            for i, own in enumerate(currencies)
+        )
+        assert mean(cells(frame, "score")) == pytest.approx(1 / 4)
+    plain = table(
+        (f"country{i}", 0, "currency", own, float(own == "euro"))
+        for i, own in enumerate(currencies)
+    )
+    assert mean(cells(plain, "score", balance=None)) == pytest.approx(8 / 11)
+
+
+def test_weights_balance_within_each_facet_and_its_own_clusters() -> None:
+    frame = table(
+        [
+            ("a", 0, "x", "euro", 1.0),
+            ("b", 0, "x", "euro", 1.0),
+            ("c", 0, "x", "yen", 0.0),
+            ("a", 0, "y", "Europe", 1.0),
+            ("c", 0, "y", "Asia", 0.0),
+        ]
+    )
+    found = cells(frame, "score")
+    np.testing.assert_allclose(found.weights, [[0.5, 1], [0.5, 0], [1, 1]])
+    assert mean(found) == pytest.approx(0.5)
+
+
+def test_a_missing_cell_is_left_out_not_counted_as_zero() -> None:
+    values = np.array([[[1.0, 1.0]], [[1.0, np.nan]], [[1.0, np.nan]]])
+    found = estimate(grid(values))
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+# --- intervals ----------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_plain_mean_is_the_textbook_one() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(2.0, 1.0, 400)
+    error = values.std(ddof=1) / math.sqrt(400)
+    found = estimate(grid(values[:, None, None]))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+    simple = mean_interval(values.tolist())
+    assert simple.value == pytest.approx(found.value)
+    assert simple.high - simple.low == pytest.approx(found.high - found.low, rel=0.1)
+
+
+def test_many_items_of_one_cluster_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    effects = rng.normal(0, 1, 12)
+    few = table((f"c{i}", 0, "x", "1", effects[i]) for i in range(12))
+    many = table((f"c{i}", 0, "x", "1", effects[i]) for i in range(12) for _ in range(50))
+    a, b = (estimate(cells(one, "score", balance=None)) for one in (few, many))
+    assert (a.low, a.high) == pytest.approx((b.low, b.high))
+    assert a.high - a.low == pytest.approx(3.92 * effects.std() / math.sqrt(12), rel=0.15)
+
+
+def test_seeds_widen_the_interval_where_they_differ() -> None:
+    same = np.full((6, 3, 1), 0.5)
+    assert estimate(grid(same)).low == 0.5
+    apart = same + np.array([-0.3, 0.0, 0.3])[None, :, None]
+    found = estimate(grid(apart))
+    # The mean of 3 draws from {-.3, 0, .3} in each of 6 clusters: SD .245 / sqrt(18).
+    assert found.high - found.low == pytest.approx(3.92 * 0.245 / math.sqrt(18), rel=0.12)
+
+
+@pytest.mark.parametrize(("clusters", "seeds"), [(20, 3), (40, 1)])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(clusters: int, seeds: int) -> None:
+    rng = np.random.default_rng(2)
+    hits = 0
+    for trial in range(200):
+        cell = simulated(rng, clusters, seeds)
+        low, high = np.quantile(draws(cell, seed=trial, count=400), [0.025, 0.975])
+        hits += int(low <= 0.5 <= high)
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_treating_seeds_as_clusters_would_be_too_sure_and_is_not_done() -> None:
+    rng = np.random.default_rng(3)
+    cell = simulated(rng, 10, 20)
+    flat = grid(cell.values.reshape(-1, 1, 1))
+    right, wrong = estimate(cell), estimate(flat)
+    assert right.high - right.low > 2 * (wrong.high - wrong.low)
+
+
+def test_draws_follow_their_seed() -> None:
+    cell = simulated(np.random.default_rng(4), 8, 3)
+    assert np.array_equal(draws(cell, 1), draws(cell, 1))
+    assert not np.array_equal(draws(cell, 1), draws(cell, 2))
+
+
+def test_draws_with_missing_facets_stay_finite() -> None:
+    values = np.random.default_rng(5).normal(size=(6, 2, 3))
+    values[:5, :, 2] = np.nan  # one facet in a single cluster: many draws lack it
+    values[0, 1, 0] = np.nan
+    assert np.isfinite(draws(grid(values))).all()
+
+
+# --- differences and ratios ---------------------------------------------------------------------
+
+
+def test_differences_are_paired_by_cluster() -> None:
+    rng = np.random.default_rng(6)
+    base = rng.normal(0, 5, (30, 3, 1))
+    arm = base + 1.0 + rng.normal(0, 0.1, base.shape)
+    paired = estimate(grid(arm) - grid(base))
+    assert paired.value == pytest.approx(1.0, abs=0.05)
+    assert paired.high - paired.low < 0.1
+    assert estimate(grid(arm)).high - estimate(grid(arm)).low > 2.0
+
+
+def test_the_seeds_of_an_arm_still_count_against_a_base_that_has_one() -> None:
+    arm = np.full((6, 3, 1), 0.5) + np.array([-0.3, 0.0, 0.3])[None, :, None]
+    base = np.zeros((6, 1, 1))
+    found, alone = estimate(grid(arm) - grid(base)), estimate(grid(arm))
+    assert found.value == pytest.approx(0.5)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low)
+    mirrored = estimate(grid(base) - grid(arm))
+    assert mirrored.high - mirrored.low == pytest.approx(found.high - found.low, rel=0.1)
+
+
+def test_arms_of_different_numbers_of_seeds_are_compared_by_their_means() -> None:
+    two = np.array([[[1.0], [3.0]], [[5.0], [np.nan]]])
+    three = np.array([[[0.0], [0.0], [3.0]], [[1.0], [2.0], [3.0]]])
+    difference = grid(two) - grid(three)
+    np.testing.assert_allclose(difference.values[:, :, 0], [[1.0], [3.0]])
+
+
+def test_cells_of_other_clusters_or_facets_cannot_be_compared() -> None:
+    a = grid(np.zeros((3, 1, 2)))
+    for other in (grid(np.zeros((2, 1, 2))), grid(np.zeros((3, 1, 1)))):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            _ = a - other
+
+
+def test_the_share_that_is_kept() -> None:
+    rng = np.random.default_rng(7)
+    base = rng.normal(0.1, 0.05, (25, 1, 1))
+    whole = base + rng.uniform(0.4, 0.8, (25, 3, 1))
+    exact = ratio(grid(base + 0.25 * (whole - base)), grid(whole), grid(base))
+    for one in (exact.value, exact.low, exact.high):
+        assert one == pytest.approx(0.25), "paired draws: an exact share has no width"
+    noisy = ratio(grid(whole * 0.9 + rng.normal(0, 0.1, whole.shape)), grid(whole), grid(base))
+    assert noisy.low < noisy.value < noisy.high
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_an_effect_there_is_no_share() -> None:
+    base = np.full((5, 1, 1), 0.2)
+    found = ratio(grid(base + 0.1), grid(base), grid(base))
+    assert all(math.isnan(one) for one in (found.value, found.low, found.high))
+
+
+def test_any_statistic_gets_an_interval() -> None:
+    values = np.random.default_rng(8).normal(0, 2.0, 300).tolist()
+    found = statistic_interval(values, lambda x: x.std(axis=-1))
+    assert found.low < 2.0 < found.high
+    assert found.value == pytest.approx(np.std(values))
+    assert found == statistic_interval(values, lambda x: x.std(axis=-1))
