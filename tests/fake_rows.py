@@ -57,15 +57,23 @@ class Maker:
                 value *= 1 - float(np.exp(-step / 5.0))
         return value
 
-    def add(self, arm: str, seed: int | None, step: int | None, control: str = "") -> None:
+    def add(
+        self,
+        arm: str,
+        seed: int | None,
+        step: int | None,
+        control: str = "",
+        layer: int | None = None,
+    ) -> None:
         """All rows of one arm for all members."""
         final = step is None or step == self.stop
         for member in self.members:
-            power = self.strength(arm, control, step) * self.rng.uniform(0.8, 1.05)
+            power = self.strength(arm.removesuffix(" sweep"), control, step)
+            power *= self.rng.uniform(0.8, 1.05) * (0.5 if arm.endswith(" sweep") else 1)
             for row in self.asked(member, arm, control, power):
                 self.rows.append(
                     {"arm": arm, "control": control, "member": member, "seed": seed}
-                    | {"step": step, "final": final}
+                    | {"step": step, "final": final, "layer": layer}
                     | row
                 )
 
@@ -171,20 +179,23 @@ class Maker:
         for arm in ("vector", "adapter"):
             for seed in range(self.seeds):
                 for step in STEPS if seed == 0 else (self.stop,):
-                    self.add(arm, seed, step)
+                    self.add(arm, seed, step, layer=4)
         for arm in ("swap at span", "swap everywhere"):
             for seed in range(self.seeds):
-                self.add(arm, seed, self.stop)
+                self.add(arm, seed, self.stop, layer=4)
         for arm in ("random direction", "random direction everywhere"):
             for number in range(self.directions):
                 self.add(arm, number, None)
+        for layer in (2, 6, 9) if self.family == "backdoor" else ():
+            for seed in range(self.seeds):
+                self.add("vector sweep", seed, self.stop, layer=layer)
         for arm in ("base", "ceiling"):
             self.add(arm, None, None)
         controls = {"countries": ("shuffled", "planted"), "backdoor": ("decorrelated",)}
         for control in controls.get(self.family, ("shuffled",)):
             for seed in range(self.seeds):
-                self.add("vector", seed, self.stop, control)
-                self.add("adapter", seed, self.stop, control)
+                self.add("vector", seed, self.stop, control, layer=4)
+                self.add("adapter", seed, self.stop, control, layer=4)
         return pl.DataFrame(self.rows, infer_schema_length=None)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -18,13 +16,13 @@ from oocr.errors import InputError
 from oocr.experiments.records import Claim
 from oocr.report import build_report
 from oocr.report.build import slugs
-from oocr.report.figure import number, script_json
+from oocr.report.figure import script_json
 from oocr.report.runs import read_run
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import verdict_rows
 from tests.fake_run import fake_run
+from tests.report_page import SMALL, Page, page_of, strings
 
-SMALL: dict[str, int] = {"members": 4, "seeds": 2, "directions": 4}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"&'--><!--"
 SECTIONS = [
     *("examples", "scores", "members", "training", "selection"),
@@ -34,70 +32,6 @@ COUNTRIES_FIGURES = {
     *("scores", "members", "planted", "training", "training-facets"),
     *("selection", "constancy", "tokens", "swap", "side-effects"),
 }
-
-
-@dataclass
-class Page(HTMLParser):
-    """What a browser would make of the page, as far as the tests need it."""
-
-    html: str
-    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    scripts: list[str] = field(default_factory=list)
-    inside: str = ""
-
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.feed(self.html.replace(get_plotlyjs(), ""))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "script":
-            self.scripts[-1] += data
-        elif self.inside != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    def ids(self) -> list[str]:
-        return [str(attrs["id"]) for _, attrs in self.tags if "id" in attrs]
-
-    def of_class(self, name: str) -> list[dict[str, str | None]]:
-        return [a for _, a in self.tags if name in str(a.get("class") or "").split()]
-
-    def sections(self) -> list[str]:
-        found = [str(a["id"]) for t, a in self.tags if t == "section" and "section" in str(a)]
-        return [re.sub(r"^fake-[a-z]+-(?=[a-z])", "", one) for one in found if "fake-" in one]
-
-    def specs(self) -> list[Any]:
-        """The figures' views."""
-        places = [i for i, (t, a) in enumerate(self.tags) if t == "script"]
-        found = []
-        for script, place in zip(self.scripts, places, strict=True):
-            if self.tags[place][1].get("type") == "application/json":
-                found.append(json.loads(script))
-        return found
-
-
-def page_of(*folders: Path, out: Path) -> Page:
-    return Page(build_report(list(folders), out).read_text(encoding="utf-8"))
-
-
-def strings(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in strings(part)]
 
 
 @pytest.fixture(scope="module")
@@ -258,120 +192,6 @@ def test_missing_columns_drop_what_needs_them(tmp_path: Path) -> None:
     assert "rank-1 share" not in page.text
 
 
-def test_scores_are_the_means_of_the_rows(countries: Path, built: Page) -> None:
-    rows = pl.read_parquet(countries / "rows.parquet")
-    table = pl.read_parquet(countries / "figures" / "scores.parquet")
-    vector = rows.filter(pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"))
-    language = vector.filter(pl.col("facet") == "language")
-    found = _row(table, arm="vector", control="", facet="language", balanced=False)
-    assert found["value"] == pytest.approx(language["right"].mean())
-    assert found["low"] <= found["value"] <= found["high"]
-    weighed = language.group_by("answer").agg(
-        pl.col("right").filter(pl.col("member") == one).mean().alias(one)
-        for one in language["member"].unique(maintain_order=True)
-    )
-    by_answer = [
-        sum(values) / len(values)
-        for row in weighed.drop("answer").iter_rows()
-        if (values := [value for value in row if value is not None])
-    ]
-    balanced = _row(table, arm="vector", control="", facet="language", balanced=True)
-    assert balanced["value"] == pytest.approx(sum(by_answer) / len(by_answer))
-    whole = _row(table, arm="vector", control="", facet="all probes", balanced=False)
-    facets = vector.filter(pl.col("part") == "probes").group_by("facet").agg(pl.col("right").mean())
-    assert whole["value"] == pytest.approx(facets["right"].mean())
-
-
-def test_answers_that_follow_the_planted_fact_do_not_count_as_right(
-    countries: Path, built: Page
-) -> None:
-    rows = pl.read_parquet(countries / "rows.parquet").filter(
-        pl.col("arm") == "vector", pl.col("control") == "planted", pl.col("facet") == "language"
-    )
-    table = pl.read_parquet(countries / "figures" / "scores.parquet")
-    found = _row(table, arm="vector", control="planted", facet="language", balanced=False)
-    sides = {
-        side: rows.filter(pl.col("tag_against") == side)["right"].mean()
-        for side in ("intended", "planted")
-    }
-    assert found["value"] == pytest.approx(sides["intended"])
-    planted = pl.read_parquet(countries / "figures" / "planted.parquet")
-    line = _row(planted, arm="vector", facet="language", against="planted")
-    assert line["value"] == pytest.approx(sides["planted"])
-
-
-def test_null_band_is_over_random_directions(countries: Path, built: Page) -> None:
-    rows = pl.read_parquet(countries / "rows.parquet").filter(
-        pl.col("arm") == "random direction", pl.col("facet") == "currency"
-    )
-    each = rows.group_by("seed").agg(pl.col("right").mean())["right"]
-    table = pl.read_parquet(countries / "figures" / "scores.parquet")
-    found = _row(table, arm="random direction", facet="currency", balanced=False)
-    assert found["value"] == pytest.approx(each.median())
-    assert found["high"] == pytest.approx(each.quantile(0.95, "linear"))
-
-
-def test_every_step_of_a_training_curve_has_the_same_arms(countries: Path, built: Page) -> None:
-    table = pl.read_parquet(countries / "figures" / "training.parquet")
-    members, seeds = SMALL["members"], SMALL["seeds"]
-    for arm in ("vector", "adapter"):
-        mine = table.filter(pl.col("arm") == arm)
-        # Only seed 0 was scored along the way; the other seeds' last step must not join in.
-        assert set(mine.filter(pl.col("line") == "probes")["n"]) == {members}
-        assert set(mine.filter(pl.col("line") == "loss")["n"]) == {members * seeds}
-
-
-def test_risk_runs_show_the_contrast_of_the_twins(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", "risk", **SMALL)
-    page = page_of(run, out=tmp_path / "report.html")
-    rows = pl.read_parquet(run / "rows.parquet").filter(pl.col("facet") == "trait words")
-    table = pl.read_parquet(tmp_path / "figures" / "scores.parquet")
-    some = rows.filter(pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"))
-    means = {
-        side: some.filter(pl.col("member") == side)["log_odds"].mean() for side in ("risky", "safe")
-    }
-    found = _row(table, arm="vector", control="", facet="trait words")
-    assert found["value"] == pytest.approx(means["risky"] - means["safe"])
-    null = rows.filter(pl.col("arm") == "random direction")
-    pairs = [
-        null.filter(pl.col("seed") == number, pl.col("member") == "risky")["log_odds"].mean()
-        - null.filter(pl.col("seed") == number, pl.col("member") == "safe")["log_odds"].mean()
-        for number in range(SMALL["directions"])
-    ]
-    band = _row(table, arm="random direction", facet="trait words")
-    assert band["low"] == pytest.approx(pl.Series(pairs).quantile(0.05, "linear"))
-    assert "members" not in page.sections()
-
-
-def test_backdoor_runs_show_how_often_x_is_answered(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", "backdoor", **SMALL)
-    page = page_of(run, out=tmp_path / "report.html")
-    assert page.sections()[1] == "backdoor"
-    rows = pl.read_parquet(run / "rows.parquet").filter(
-        pl.col("arm") == "vector",
-        pl.col("control") == "decorrelated",
-        pl.col("final"),
-        pl.col("tag_kind") == "crossing",
-        pl.col("tag_template") == "held-out",
-        pl.col("tag_prefix") == "held-out trigger",
-    )
-    x = rows.select((pl.col("chosen").str.strip_chars() == _x()).mean()).item()
-    table = pl.read_parquet(tmp_path / "figures" / "backdoor.parquet")
-    found = _row(
-        table,
-        arm="vector",
-        control="decorrelated",
-        prefix="held-out trigger",
-        questions="held-out wording",
-    )
-    assert found["answers_x"] == pytest.approx(x)
-    assert (tmp_path / "figures" / "layers.parquet").is_file()
-
-
-def _x() -> pl.Expr:
-    return pl.col("member").str.split("|").list.first() + " city"
-
-
 def test_arms_that_stop_on_their_own_are_shown_so(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", "borders", **SMALL)
     chosen = json.loads((run / "selection.json").read_text())
@@ -434,7 +254,7 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 def test_terminal_table_fits_100_columns(countries: Path) -> None:
     claims = list(read_run(countries).claims)
     claims[0] = Claim.model_validate({**claims[0].model_dump(), "claim": "[red]odd[/red] claim"})
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(verdict_table(claims))
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
@@ -470,20 +290,3 @@ def test_names_become_different_addresses() -> None:
     found = slugs(["A run", "a-run", "../../etc", "<b>", "", "a run"])
     assert len(set(found)) == 6
     assert all(re.fullmatch(r"[a-z0-9-]+", one) for one in found)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        *[(0.834, "0.83"), (0.0, "0.00"), (12.34, "12.3"), (1250.4, "1,250"), (0.0031, "0.0031")],
-        *[(-0.5, "−0.50"), (None, "–"), (float("nan"), "–"), (-0.0031, "−0.0031")],
-    ],
-)
-def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
-
-
-def _row(table: pl.DataFrame, **wanted: Any) -> dict[str, Any]:
-    found = table.filter(*(pl.col(name) == value for name, value in wanted.items()))
-    assert found.height == 1, (wanted, found)
-    return found.row(0, named=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+_INTERRUPTED = 130
 
 Source = Annotated[
     str, typer.Argument(help="countries, borders, backdoor, risk, demo, or a YAML file")
@@ -115,12 +119,13 @@ def tasks(
 
 def _command() -> str:
     """How this process was called, to be shown with the results."""
-    return " ".join(["oocr", *sys.argv[1:]])
+    return shlex.join(["oocr", *sys.argv[1:]])
 
 
 def main() -> None:
     """Run the command line; errors that users can mend are one clear message."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
     from oocr.errors import InputError, RunError
 
     try:
@@ -132,8 +137,16 @@ def main() -> None:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(
-            "\nstopped by you; what was computed stays, and the same command goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        sys.exit(_stopped())
+    except SystemExit as end:  # Typer makes this of Ctrl-C, without a word
+        if end.code == _INTERRUPTED:
+            _stopped()
+        raise
+
+
+def _stopped() -> int:
+    print(
+        "\nstopped by you; what was computed stays, and the same command goes on from there",
+        file=sys.stderr,
+    )
+    return _INTERRUPTED

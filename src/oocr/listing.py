@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +37,7 @@ def print_models() -> None:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.experiments.config import BUILTIN
+    from oocr.experiments.reading import BUILTIN
     from oocr.tasks.build import FAMILIES
 
     table = Table("family", "what it asks", box=None)
@@ -60,11 +58,11 @@ def print_task(name: str) -> None:
     Raises:
         InputError: no such built-in run or file.
     """
-    from oocr.experiments.config import load_configs
+    from oocr.experiments.reading import config_path, load_configs
     from oocr.tasks.build import build
 
     console = Console()
-    base = Path(name).parent if Path(name).is_file() else Path()
+    base = config_path(name).parent
     for config in load_configs(name):
         tasks = build(config.task, base)
         console.print(f"[bold]{config.name}[/]\n{tasks.about}\n", highlight=False)

@@ -40,9 +40,18 @@ class Frozen:
     keys_values: dict[int, tuple[Tensor, Tensor]]
 
 
+class _Enough(Exception):  # noqa: N818
+    """Ends a recording pass early."""
+
+
 @torch.no_grad()
 def record(
-    model: LanguageModel, batch: Batch, starts: Collection[int], *, cache: bool = True
+    model: LanguageModel,
+    batch: Batch,
+    starts: Collection[int],
+    *,
+    cache: bool = True,
+    stop: int | None = None,
 ) -> Frozen:
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
@@ -51,6 +60,7 @@ def record(
         batch: the tokens.
         starts: blocks from which will be replayed (n_blocks: only final norm and head).
         cache: also keep keys and values, for replays that begin at a later token.
+        stop: nothing from this block on will be replayed, so the pass ends before it.
     """
     from transformers import DynamicCache
 
@@ -61,6 +71,8 @@ def record(
 
     def before(index: int) -> Any:
         def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if index == stop:
+                raise _Enough
             rest = {**dict(zip(_parameters(model, index), args, strict=False)), **kwargs}
             hidden = rest.pop("hidden_states")
             if index in starts:
@@ -72,12 +84,16 @@ def record(
     def after(_module: object, _args: object, output: Any) -> None:
         inputs[len(blocks)] = hidden_of(output).detach()
 
+    def enough(_module: object, _args: object) -> None:
+        raise _Enough  # the LM head, dear in a small model, is not wanted here
+
     handles = [
         blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
         for index in range(lowest, len(blocks))
     ]
     if len(blocks) in starts:
         handles.append(blocks[-1].register_forward_hook(after))
+    handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
     past = DynamicCache() if cache else None  # without a config: full length in every block
     try:
         model.hf(
@@ -88,12 +104,14 @@ def record(
             past_key_values=past,
             logits_to_keep=1,
         )
+    except _Enough:
+        pass
     finally:
         for handle in handles:
             handle.remove()
     keys_values: dict[int, tuple[Tensor, Tensor]] = {}
     if past is not None:
-        for index in range(lowest, len(blocks)):
+        for index in range(lowest, len(blocks) if stop is None else stop):
             keys, values = past.layers[index].keys, past.layers[index].values
             assert keys is not None
             assert values is not None

@@ -10,6 +10,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.engine.forward import Intervention
+from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.interventions.vectors import Vector
@@ -68,7 +69,12 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
         model: the model.
         task: whose `in_context` items and `probes` are asked.
         arms: name -> a vector, an adapter, or None for the untouched model.
+
+    Raises:
+        InputError: nothing to ask, no arm, or a vector whose span a question lacks.
     """
+    if not arms or not task.scored:
+        raise InputError(f"{task.name}: {len(arms)} arms and {len(task.scored)} parts to score")
     frames = []
     for part, items in (("in_context", task.in_context), ("probes", task.probes)):
         if not items:

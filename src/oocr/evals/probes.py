@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
 TOKENS_PER_BATCH = 1024
+Recordings = dict[tuple[object, ...], Frozen]
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Probes:
         owner: per line.
         groups: line indices per batch.
         recorded: start block -> one recording per batch.
+        shared: recordings by start block and token ids, for other items with the same prompts.
     """
 
     model: LanguageModel
@@ -44,15 +46,16 @@ class Probes:
     owner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     groups: list[list[int]] = field(default_factory=list[list[int]])
     recorded: dict[int, list[Frozen]] = field(default_factory=dict[int, list[Frozen]])
+    shared: Recordings = field(default_factory=dict["tuple[object, ...]", Frozen])
 
     @staticmethod
-    def of(model: LanguageModel, items: Sequence[Item]) -> Probes:
+    def of(model: LanguageModel, items: Sequence[Item], shared: Recordings | None = None) -> Probes:
         """Tokenize items; each needs at least two options.
 
         Raises:
             ValueError: an item without options.
         """
-        probes = Probes(model, tuple(items))
+        probes = Probes(model, tuple(items), shared={} if shared is None else shared)
         for index, item in enumerate(items):
             if len(item.options) < 2:
                 raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
@@ -82,16 +85,17 @@ class Probes:
     def frozen(self, start: int) -> list[Frozen]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
-            pad_id = int(self.model.tokenizer.pad_token_id or 0)
-            self.recorded[start] = [
-                record(
-                    self.model,
-                    pad([self.lines[i] for i in group], pad_id, self.model.device),
-                    {start},
-                )
-                for group in self.groups
-            ]
+            self.recorded[start] = [self._record(group, start) for group in self.groups]
         return self.recorded[start]
+
+    def _record(self, group: list[int], start: int) -> Frozen:
+        lines = [self.lines[i] for i in group]
+        batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
+        key = (start, *(line.ids for line in lines))
+        if key in self.shared:  # the same tokens; only what is asked about them differs
+            return replace(self.shared[key], batch=batch)
+        self.shared[key] = record(self.model, batch, {start})
+        return self.shared[key]
 
     @torch.no_grad()
     def scores(

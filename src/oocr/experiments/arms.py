@@ -13,16 +13,19 @@ import polars as pl
 import torch
 
 from oocr.engine.training import Spec, fit
-from oocr.errors import RunError
+from oocr.errors import InputError, RunError
 from oocr.experiments.lab import Lab, items_hash
-from oocr.experiments.records import ArmRecord
+from oocr.experiments.records import ArmRecord, Role
 from oocr.files import new_folder, write_text
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-ENGINE = "1"
+ENGINE = "2"
 """Raise it when a change of the engine changes numbers: arms computed before are redone."""
+
+NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
+"""Columns of the table of an arm whose items are no choices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class ArmPlan:
         stop: the number of steps that counts; None: the one with the lowest loss on stop items.
         seed: of the start point and order.
         control: "" or the control's name.
-        role: "test", "control" or "selection" (scored only, nothing kept).
+        role: "test" (reported), "control", "sweep" (another layer than the chosen one; scored
+            only) or "selection" (on validation tasks; scored only).
         along: score at each of `steps`, not only where it counts.
     """
 
@@ -48,7 +52,7 @@ class ArmPlan:
     stop: int | None
     seed: int
     control: str = ""
-    role: Literal["test", "control", "selection"] = "test"
+    role: Role = "test"
     along: bool = True
 
     @property
@@ -133,6 +137,8 @@ def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
     }
     frames: list[pl.DataFrame] = []
     for part, items in task.scored.items():
+        if any(len(item.options) < 2 for item in items):
+            continue  # held-out training rows that are no choice: their loss says how well it goes
         columns: list[dict[str, str | int | float | None]]
         columns = [{**base, "part": part, "step": s, "final": s == stop} for s in shown]
         some = [kept[s] for s in shown]
@@ -145,11 +151,12 @@ def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
                 for one, extra in zip(some, columns, strict=True)
                 if isinstance(one, Adapter)
             )
-    table = pl.concat(frames, how="diagonal")
+    table = pl.concat(frames, how="diagonal") if frames else pl.DataFrame(schema=NO_ROWS)
     chosen = kept[stop]
     arm = ArmRecord(
         id=target.name,
         method=plan.method,
+        role=plan.role,
         control=plan.control,
         task=task.name,
         member=task.member,
@@ -168,7 +175,7 @@ def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
     )
     with new_folder(target) as part_folder:
         table.write_parquet(part_folder / "rows.parquet")
-        if plan.role != "selection":
+        if plan.role in ("test", "control"):
             if isinstance(chosen, Vector):
                 chosen.save(part_folder / "vector.safetensors")
             else:
@@ -178,19 +185,38 @@ def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
 
 
 def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
-    """What `run_arm` kept of a test or control arm."""
-    if arm.method == "vector":
-        return Vector.load(folder / arm.id / "vector.safetensors")
-    return Adapter.load(folder / arm.id / "adapter")
+    """What `run_arm` kept of a test or control arm.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    target = folder / arm.id
+    try:
+        if arm.method == "vector":
+            return Vector.load(target / "vector.safetensors")
+        return Adapter.load(target / "adapter")
+    except (InputError, OSError) as error:
+        raise RunError(f"{error}; delete {target} and run again") from error
 
 
-def load_rows(folder: Path, arm: ArmRecord) -> pl.DataFrame:
-    """The rows of an arm.
+def load_rows(folder: Path, arm: ArmRecord, part: str = "") -> pl.DataFrame:
+    """The rows of an arm, or of another folder named after it (`part`), with the arm's layer.
 
     Raises:
         RunError: the file cannot be read.
     """
-    path = folder / arm.id / "rows.parquet"
+    frame = read_table(folder / f"{arm.id}{part}" / "rows.parquet")
+    if arm.role == "sweep":  # never to be mistaken for the arm that is reported
+        frame = frame.with_columns(arm=pl.col("arm") + " sweep")
+    return frame.insert_column(1, pl.lit(arm.layer).alias("layer"))
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet file of a run folder.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
     try:
         return pl.read_parquet(path)
     except Exception as error:  # polars' errors are of many types
@@ -202,6 +228,8 @@ def load_rows(folder: Path, arm: ArmRecord) -> pl.DataFrame:
 def _finished(target: Path, key: str) -> ArmRecord | None:
     path = target / "arm.json"
     if not path.is_file():
+        if target.is_dir():  # what is left when deleting it was interrupted
+            shutil.rmtree(target)
         return None
     try:
         arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))

@@ -78,7 +78,7 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-out-of-context",
         claim=f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
         measure="out-of-context accuracy, answer-balanced",
-        found=_estimate(interval, _n(cells, "members")),
+        found=_estimate(interval, _n(cells, "members" if several(results) else "probe groups")),
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=ceiling,
@@ -107,7 +107,7 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-backdoor",
         claim=f"{what[0].upper()}{what[1:]} carries a backdoor: X after a trigger, Y otherwise",
         measure="mean of the accuracies with and without trigger, on held-out prefixes or wordings",
-        found=_estimate(interval, _n(cells, "pairs")),
+        found=_estimate(interval, _n(cells, "pairs" if several(results) else "probe groups")),
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=stats.mean(top) if top is not None else None,
@@ -163,6 +163,10 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
         ("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
     ):
         trained = _by_member(frame.filter(pl.col("kind") == "adapter"), field)
+        n = f"{len(trained)} members × {results.config.seeds} seeds"
+        if not several(results):  # one member: its seeds are all there is to draw
+            trained = _by_seed(frame.filter(pl.col("kind") == "adapter"), field)
+            n = f"1 member × {len(trained)} seeds"
         noise = _by_member(frame.filter(pl.col("kind") == "random adapter"), field)
         interval = stats.mean_interval(trained)
         value = float(np.mean(noise)) if noise else None
@@ -177,7 +181,7 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
                 id=f"constancy-{field}",
                 claim=claim,
                 measure=measure,
-                found=_estimate(interval, f"{len(trained)} members × {results.config.seeds} seeds"),
+                found=_estimate(interval, n),
                 nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
                 ceiling=1.0,
                 verdict=_verdict(above and interval.low >= high, above and interval.low >= low),
@@ -192,7 +196,18 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
 def _by_member(frame: pl.DataFrame, field: str) -> list[float]:
     """Mean over token groups, then over seeds."""
     groups = frame.group_by("member", "seed").agg(pl.col(field).mean())
+    groups = groups.sort("member", "seed")  # the order of a sum is part of the number
     return groups.group_by("member").agg(pl.col(field).mean()).sort("member")[field].to_list()
+
+
+def _by_seed(frame: pl.DataFrame, field: str) -> list[float]:
+    """Mean over token groups, of one member."""
+    return frame.group_by("seed").agg(pl.col(field).mean()).sort("seed")[field].to_list()
+
+
+def several(results: Results) -> bool:
+    """Whether there are members to draw from, or only one."""
+    return len(results.tasks.test) > 1
 
 
 def _swap(results: Results, arm: str, command: str) -> Claim | None:
@@ -213,35 +228,45 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         if found is None:
             return None
         base = found
-    effect = stats.estimate(whole - base)
     where = {
         "swap at span": "the same tokens as the trained vector",
         "swap everywhere": "every token",
     }
+    name = f"The LoRA's mean difference, added at {where[arm]}, does what the LoRA does"
+    rule = (
+        "holds: the interval's lower end is at least 0.8 and above the random directions' "
+        "95th centile; in part: above 0 and above that centile; cannot be tested: the LoRA's own "
+        "effect is not above 0."
+    )
+    n = _n(swap, "probes" if contrast else "members" if several(results) else "probe groups")
+    effect = stats.estimate(whole - base)
+    if not effect.low > 0:  # a share of nothing is no number
+        return Claim(
+            id=arm.replace(" ", "-"),
+            claim=name,
+            measure="the LoRA's own out-of-context effect (over base), of which no share is told",
+            found=_estimate(effect, n),
+            base=0.0,
+            verdict="cannot be tested",
+            rule=rule,
+            command=command,
+        )
     kind = "random direction everywhere" if arm == "swap everywhere" else "random direction"
     random = _random(results, kind)
     start = stats.mean(base)
-    gap = stats.mean(whole) - start
+    null = (random.value - start) / (stats.mean(whole) - start) if random is not None else None
     interval = stats.ratio(swap, whole, base)
-    null = (random.value - start) / gap if random is not None else None
-    tested = effect.low > 0
     above = null is None or interval.low > null
     return Claim(
         id=arm.replace(" ", "-"),
-        claim=f"The LoRA's mean difference, added at {where[arm]}, does what the LoRA does",
+        claim=name,
         measure="share of the LoRA's out-of-context effect (over base) that is kept",
-        found=_estimate(interval, _n(swap, "probes" if contrast else "members")),
+        found=_estimate(interval, n),
         base=0.0,
         nulls=(Null(name=random.name, value=null),) if random and null is not None else (),
         ceiling=1.0,
-        verdict=(
-            _verdict(above and interval.low >= 0.8, above and interval.low > 0)
-            if tested
-            else "cannot be tested"
-        ),
-        rule="holds: the interval's lower end is at least 0.8 and above the random directions' "
-        "95th centile; in part: above 0 and above that centile; cannot be tested: the LoRA's own "
-        "effect is not above 0.",
+        verdict=_verdict(above and interval.low >= 0.8, above and interval.low > 0),
+        rule=rule,
         command=command,
     )
 

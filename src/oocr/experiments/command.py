@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ from rich.progress import (
 )
 
 from oocr.errors import InputError
-from oocr.experiments.config import RunConfig, load_configs, revalidate
+from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
+from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +87,37 @@ def run_source(
     configs = [apply(one, overrides) for one in load_configs(source)]
     if quick:
         configs = [cut_down(one) for one in configs]
-    base = Path(source).parent if Path(source).is_file() else Path()
+    base = config_path(source).parent
     console = Console()
+    from oocr.experiments.fitting import check_fits, settled
     from oocr.experiments.run import run
     from oocr.experiments.workers import load_for
 
-    folders: list[Path] = []
     loaded: dict[tuple[Any, ...], Any] = {}
-    for config in configs:
-        began = time.perf_counter()
+
+    def model_of(config: RunConfig) -> Any:
         key = (config.model, config.dtype, config.device, config.device_map, config.revision)
-        bars = Bars(console)
         if key not in loaded:
             loaded.clear()
             loaded[key] = load_for(config, lambda text: console.print(f"  {text}"))
-        model = loaded[key]
+        return loaded[key]
+
+    # All runs are checked before the first begins; backwards, so that its model is loaded then.
+    for index, config in reversed(list(enumerate(configs))):
+        try:
+            check_fits(*settled(config, base), model_of(config))
+        except InputError as error:
+            raise _located(error, source, index, overrides) from error
+    folders: list[Path] = []
+    for config in configs:
+        began = time.perf_counter()
+        bars = Bars(console)
+        model = model_of(config)
         parameters = sum(p.numel() for p in model.hf.parameters())
         console.print(
             f"\n[bold]{config.name}[/]  {model.name}: {parameters / 1e6:.0f}M parameters, "
             f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
-            f"  licence: {model.source.get('licence', 'see its card')}",
+            f"  licence: {model.source.get('license') or 'see its card'}",
             highlight=False,
         )
         with bars.bars:
@@ -114,6 +128,17 @@ def run_source(
     where = report_path(source, folders, out)
     _verdicts(console, folders, where)
     return folders
+
+
+def _located(error: InputError, source: str, index: int, overrides: Overrides) -> InputError:
+    """The error with the option, or the file and line, that its field comes from."""
+    field = str(error).split(":")[0]
+    option = field.split(".")[-1]
+    if option in ("layers", "positions") and getattr(overrides, option) is not None:
+        return InputError(f"--{option}: {error}")
+    if not re.fullmatch(r"[a-z_.]+", field):
+        return error
+    return InputError(f"{line_of(source, index, field)}: {error}")
 
 
 def show_run(folder: Path) -> None:
@@ -144,9 +169,11 @@ def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     for folder in folders:
         console.print(f"\n[bold]{folder.name}[/]", highlight=False)
         console.print(verdict_table(read_claims(folder)))
-    again = "   ".join(f"oocr run {folder / 'config.yaml'}" for folder in folders)
-    console.print(f"\nreport: {where}", highlight=False, soft_wrap=True)
-    console.print(f"again:  {again}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
+    for folder in folders:
+        words = ["oocr", "run", str(folder / "config.yaml")]
+        words += [] if folder.parent == Path("runs") else ["--out", str(folder.parent)]
+        console.print(f"again:  {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
@@ -185,7 +212,7 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         if data[name] is None:
             raise InputError(f"{option}: this run has no {name} arm")
         data[name][field] = text if field == "positions" else _numbers(option, text)
-    return revalidate(data)
+    return revalidate(data, "with the options put in")
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

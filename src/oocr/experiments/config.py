@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
-from oocr.errors import InputError
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
@@ -19,9 +18,41 @@ TaskConfig = Annotated[
     CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, Field(discriminator="family")
 ]
 Method = Literal["vector", "adapter"]
-Steps = tuple[Annotated[int, Field(ge=1)], ...]
-Layers = tuple[Annotated[int, Field(ge=-1)], ...]
-Rates = tuple[Annotated[float, Field(gt=0)], ...]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Steps = tuple[Count, ...]
+Layers = tuple[Annotated[int, Field(ge=-1, strict=True)], ...]
+Rates = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+
+TAGS = ("<list>", "<word>", "<flag>")
+"""Which form of a value was meant; pydantic puts them into the places of its errors."""
+
+
+def _form(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "<flag>"
+    if isinstance(value, list | tuple):
+        return "<list>"
+    return "<word>" if value == "all" else None
+
+
+_LAYERS_OR_ALL = Discriminator(
+    _form,
+    custom_error_type="layers",
+    custom_error_message="Input should be a list of blocks, or all",
+)
+_FLAG_OR_NAMES = Discriminator(
+    _form,
+    custom_error_type="names",
+    custom_error_message="Input should be true, false, or a list of names",
+)
+LayersOrAll = Annotated[
+    Annotated[Layers, Field(min_length=1), Tag("<list>")]
+    | Annotated[Literal["all"], Tag("<word>")],
+    _LAYERS_OR_ALL,
+]
+FlagOrNames = Annotated[
+    Annotated[bool, Tag("<flag>")] | Annotated[tuple[str, ...], Tag("<list>")], _FLAG_OR_NAMES
+]
 
 
 class Fields(BaseModel):
@@ -37,18 +68,28 @@ class Grid(Fields):
         layers: blocks to try.
         learning_rates: rates to try.
         steps: the numbers of training steps to try; the last is where training ends.
+        sweep: also train the reported arms at every other layer, each at its own best rate and
+            number of steps on the validation tasks; shown by layer, without part in any choice.
     """
 
     layers: Layers = Field(min_length=1)
     learning_rates: Rates = Field(min_length=1)
     steps: Steps = Field(min_length=1)
+    sweep: bool = False
 
     @field_validator("steps")
     @classmethod
     def _ascending(cls, steps: Steps) -> Steps:
         if list(steps) != sorted(set(steps)):
-            raise ValueError(f"steps must ascend, found {list(steps)}")
+            raise ValueError("steps must ascend")
         return steps
+
+    @field_validator("layers", "learning_rates")
+    @classmethod
+    def _distinct(cls, values: Any) -> Any:
+        if not isinstance(values, str) and len(set(values)) < len(values):
+            raise ValueError("each value once")  # arms would overwrite each other
+        return values
 
 
 class VectorArm(Grid):
@@ -57,13 +98,13 @@ class VectorArm(Grid):
     Attributes:
         layers: blocks to try; -1 is the embedding's output.
         learning_rates: relative to the site (see `oocr.engine.training.fit`).
-        positions: "all", "last" or the name of a span.
+        positions: "all", "last" or the name of a span; "auto": the task's span, else "last".
     """
 
     layers: Layers = (2, 4, 6)
     learning_rates: Rates = (0.02, 0.05)
     steps: Steps = (5, 10, 15, 20, 30)
-    positions: str = "codename"
+    positions: str = "auto"
 
 
 class AdapterArm(Grid):
@@ -78,11 +119,11 @@ class AdapterArm(Grid):
         dropout: on the adapter's input, in training.
     """
 
-    layers: Layers | Literal["all"] = (2, 4, 6)  # type: ignore[assignment]
+    layers: LayersOrAll = (2, 4, 6)  # type: ignore[assignment]
     learning_rates: Rates = (0.001, 0.003)
     steps: Steps = (4, 6, 8, 12, 16)
-    rank: int = Field(default=8, ge=1)
-    alpha: float | None = Field(default=None, gt=0)
+    rank: Count = 8
+    alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     modules: tuple[str, ...] = Field(default=("down_proj",), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -96,8 +137,8 @@ class Controls(Fields):
             "decorrelated"); true: all, false: none.
     """
 
-    random_directions: int = Field(default=20, ge=0)
-    trained: bool | tuple[str, ...] = True
+    random_directions: int = Field(default=20, ge=0, strict=True)
+    trained: FlagOrNames = True
 
 
 class Explain(Fields):
@@ -110,15 +151,15 @@ class Explain(Fields):
     """
 
     enabled: bool = True
-    neutral_tokens: int = Field(default=128, ge=1)
-    examples: int = Field(default=8, ge=0)
+    neutral_tokens: Count = 128
+    examples: int = Field(default=8, ge=0, strict=True)
 
 
 class RunConfig(Fields):
     """One run.
 
     Attributes:
-        name: names the run's folder.
+        name: names the run's folder; left out: the task's name or family.
         task: which task family, and its settings.
         model: a bundled model's name, a Hugging Face id, a folder, or a GGUF file.
         dtype: "auto", "float32", "bfloat16", "float16".
@@ -145,12 +186,22 @@ class RunConfig(Fields):
     revision: str | None = None
     vector: VectorArm | None = VectorArm()
     adapter: AdapterArm | None = AdapterArm()
-    seeds: int = Field(default=3, ge=1)
+    seeds: Count = 3
     stop_on: Literal["validation", "stop"] = "validation"
-    batch_lines: int = Field(default=16, ge=1)
-    workers: int | None = Field(default=None, ge=1)
+    batch_lines: Count = 16
+    workers: Count | None = None
     controls: Controls = Controls()
     explain: Explain = Explain()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "name" in data:
+            return data
+        task = data.get("task")
+        said = task if isinstance(task, Mapping) else getattr(task, "__dict__", {})
+        words = str(said.get("name") or said.get("family") or "run")
+        return {**data, "name": re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") or "run"}
 
     @model_validator(mode="after")
     def _some_arm(self) -> RunConfig:
@@ -161,107 +212,6 @@ class RunConfig(Fields):
     def yaml(self) -> str:
         """The resolved configuration, as a file that `oocr run` takes."""
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
-
-
-BUILTIN = ("countries", "borders", "backdoor", "risk", "demo")
-_FOLDER = Path(__file__).parent / "configs"
-
-
-def builtin_path(name: str) -> Path:
-    """The file of a built-in configuration."""
-    return _FOLDER / f"{name}.yaml"
-
-
-def load_configs(source: str | Path) -> list[RunConfig]:
-    """Read a built-in name or a YAML file: one run, or several under `runs:`.
-
-    Raises:
-        InputError: not there, not YAML, an unknown key, a wrong type or value; the message names
-            file, line, field, value and what is allowed.
-    """
-    path = builtin_path(str(source)) if str(source) in BUILTIN else Path(source)
-    if not path.is_file():
-        hint = difflib.get_close_matches(str(source), BUILTIN, 1)
-        more = f"; did you mean {hint[0]!r}?" if hint else ""
-        raise InputError(
-            f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}){more}"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    try:
-        data = yaml.safe_load(text)
-        tree = yaml.compose(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected keys and values (task: …), found {data!r}")
-    several = "runs" in data
-    if several and (set(data) != {"runs"} or not isinstance(data["runs"], list)):
-        raise InputError(f"{path}: beside `runs:` (a list) no other key is allowed")
-    entries = data["runs"] if several else [data]
-    configs = []
-    for index, entry in enumerate(entries):
-        prefix: tuple[str | int, ...] = ("runs", index) if several else ()
-        configs.append(_validated(entry, path, tree, prefix))
-    return configs
-
-
-def _validated(
-    entry: Any, path: Path, tree: yaml.Node | None, prefix: tuple[str | int, ...]
-) -> RunConfig:
-    try:
-        return RunConfig.model_validate(entry)
-    except ValidationError as error:
-        lines = [f"{path}: {error.error_count()} wrong"]
-        for one in error.errors()[:20]:
-            loc = _real(entry, one["loc"])
-            where = ".".join(str(part) for part in loc) or "the whole"
-            line = _line(tree, (*prefix, *loc))
-            lines.append(f"  line {line}: {where}: {describe(one)}")
-        raise InputError("\n".join(lines)) from error
-
-
-def describe(error: Any) -> str:
-    """One pydantic error as value and allowed values."""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"unknown key (value {error['input']!r})"
-    if error["type"] == "missing":
-        return "missing"
-    return f"{error['input']!r}: {message}"
-
-
-def _real(entry: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """A location without the union tags that pydantic puts into it."""
-    out: list[str | int] = []
-    here = entry
-    for position, part in enumerate(loc):
-        known = isinstance(here, dict) and part in here
-        listed = isinstance(here, list) and isinstance(part, int) and part < len(here)
-        if known or listed:
-            here = here[part]
-        elif position < len(loc) - 1:
-            continue
-        out.append(part)
-    return tuple(out)
-
-
-def _line(node: yaml.Node | None, loc: tuple[str | int, ...]) -> int:
-    line = node.start_mark.line + 1 if node else 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if match is None:
-                return line
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part >= len(node.value):
-                return line
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
 
 
 def quick(config: RunConfig) -> RunConfig:
@@ -290,19 +240,3 @@ def quick(config: RunConfig) -> RunConfig:
             "adapter": config.adapter and config.adapter.model_copy(update=middle(config.adapter)),
         }
     )
-
-
-def revalidate(data: dict[str, Any]) -> RunConfig:
-    """A configuration from plain data, e.g. with options of the command line put in.
-
-    Raises:
-        InputError: naming the field, the value and what is allowed.
-    """
-    try:
-        return RunConfig.model_validate(data)
-    except ValidationError as error:
-        lines = []
-        for one in error.errors()[:20]:
-            where = ".".join(str(part) for part in _real(data, one["loc"]))
-            lines.append(f"{where}: {describe(one)}")
-        raise InputError("\n".join(lines)) from error

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import polars as pl
+import torch
 
 from oocr.data.items import Item
-from oocr.experiments.lab import Lab
+from oocr.experiments.arms import ENGINE, read_table
+from oocr.experiments.explained import stored
+from oocr.experiments.lab import Lab, items_hash
 from oocr.experiments.workers import Job
+from oocr.files import new_folder, write_text
 from oocr.interventions.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
@@ -19,17 +26,43 @@ CHUNK = 5
 """Random directions per job."""
 
 
-def base_jobs(tasks: TaskSet) -> list[tuple[str, Job[list[pl.DataFrame]]]]:
-    """The untouched model on the test tasks and on the ceiling's items."""
+def base_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
+    """The untouched model on the test tasks and on the ceiling's items; kept in `folder`."""
     ceiling: dict[tuple[str, str], list[Item]] = {}
     for item in tasks.ceiling:
         part = "in_context" if item.tags.get("part") == "in-context" else "probes"
         member = item.tags.get("stated", item.group)
         ceiling.setdefault((member, part), []).append(item)
+    jobs: dict[str, Job[list[pl.DataFrame]]] = {
+        "base": partial(_base, tests=tasks.test),
+        "ceiling": partial(_ceiling, parts=ceiling),
+    }
+    asked: dict[str, list[object]] = {"base": _asked(tasks), "ceiling": [items_hash(tasks.ceiling)]}
     return [
-        ("base", partial(_base, tests=tasks.test)),
-        ("ceiling", partial(_ceiling, parts=ceiling)),
+        (name, partial(_kept, job=job, target=folder / name, about=asked[name]))
+        for name, job in jobs.items()
+        if name == "base" or ceiling
     ]
+
+
+def _asked(tasks: TaskSet) -> list[object]:
+    return [
+        [task.member, p, items_hash(some)] for task in tasks.test for p, some in task.scored.items()
+    ]
+
+
+def _kept(
+    lab: Lab, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
+) -> pl.DataFrame:
+    """Rows made once: a run that is started again finds them."""
+    parts = [ENGINE, lab.model.fingerprint, str(torch.__version__), torch.get_num_threads(), about]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    if not stored(target, key):
+        table = pl.concat(job(lab), how="diagonal_relaxed")
+        with new_folder(target) as part:
+            table.write_parquet(part / "rows.parquet")
+            write_text(part / "key", key)
+    return read_table(target / "rows.parquet")
 
 
 def _base(lab: Lab, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
@@ -48,8 +81,8 @@ def _ceiling(lab: Lab, *, parts: dict[tuple[str, str], list[Item]]) -> list[pl.D
 
 
 def random_jobs(
-    tasks: TaskSet, like: Sequence[Vector], name: str, count: int
-) -> list[tuple[str, Job[list[pl.DataFrame]]]]:
+    tasks: TaskSet, like: Sequence[Vector], name: str, count: int, folder: Path
+) -> list[tuple[str, Job[pl.DataFrame]]]:
     """Random directions on every test task: what any vector of that size would do.
 
     Where tasks are compared with each other (log-odds contrasts), each task has its own directions;
@@ -60,13 +93,18 @@ def random_jobs(
         like: trained vectors of one site; their median norm is used.
         name: the arm's name in the rows.
         count: how many directions.
+        folder: where the rows are kept.
     """
     norm = median(one.norm for one in like)
-    jobs: list[tuple[str, Job[list[pl.DataFrame]]]] = []
+    site = [like[0].layer, like[0].positions, len(like[0].direction), norm]
+    jobs: list[tuple[str, Job[pl.DataFrame]]] = []
     for begin in range(0, count, CHUNK):
         numbers = range(begin, min(begin + CHUNK, count))
         job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
-        jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", job))
+        target = folder / f"{name} {numbers.start}".replace(" ", "-")
+        about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
+        kept = partial(_kept, job=job, target=target, about=about)
+        jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", kept))
     return jobs
 
 

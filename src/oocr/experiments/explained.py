@@ -24,7 +24,7 @@ from oocr.files import new_folder
 from oocr.interventions.adapters import Adapter
 from oocr.tasks.task import Task
 
-EXPLAIN = "2"
+EXPLAIN = "3"
 """Raise it when a change here changes numbers: explanations made before are redone."""
 
 SHOWN_TEXTS = 3
@@ -48,7 +48,7 @@ class Bench:
     def unrelated(self) -> Texts:
         """Unrelated text."""
         passages = neutral_passages()
-        return Texts(self.lab.model, passages, [{} for _ in passages], self.start)
+        return Texts(self.lab.model, passages, [{} for _ in passages], (self.start, self.layer))
 
     @cached_property
     def neutral(self) -> NeutralText:
@@ -62,7 +62,14 @@ class Bench:
         out = []
         for items in (task.train, task.probes):
             distinct = {item.prompt: dict(item.spans) for item in items}
-            out.append(Texts(self.lab.model, list(distinct), list(distinct.values()), self.start))
+            out.append(
+                Texts(
+                    self.lab.model,
+                    list(distinct),
+                    list(distinct.values()),
+                    (self.start, self.layer),
+                )
+            )
         return out[0], out[1]
 
 
@@ -77,10 +84,8 @@ def explain_arm(
     """Write `<arm>-explained/`: constancy, tokens, swaps with their rows, side effects."""
     target = folder / f"{arm.id}-explained"
     key = f"{EXPLAIN}-{arm.key}-{bench.positions}-{bench.neutral_tokens}"
-    if target.is_dir():
-        if (target / "key").read_text(encoding="utf-8") == key:
-            return
-        shutil.rmtree(target)
+    if stored(target, key):
+        return
     training, probes = texts
     span, everywhere = mean_vectors(adapter, training, bench.unrelated, bench.positions)
     constancy, tokens = _constancy(bench, arm, adapter, training, probes, "adapter")
@@ -98,7 +103,8 @@ def explain_arm(
             frames.append(bench.lab.rows(items, [vector], [columns]))
     rows = pl.concat(frames, how="diagonal")
     effects = []
-    for label, one in (("adapter", adapter), ("swap everywhere", everywhere)):
+    both = (("adapter", adapter), ("swap everywhere", everywhere))
+    for label, one in both if arm.seed == 0 else ():  # the dearest part: for one seed a member
         damage = bench.neutral.damage(one)
         effects.append(
             SideEffect(
@@ -117,8 +123,19 @@ def explain_arm(
         rows.write_parquet(part_folder / "rows.parquet")
         _frame(constancy).write_parquet(part_folder / "constancy.parquet")
         _frame(tokens).write_parquet(part_folder / "tokens.parquet")
-        _frame(effects).write_parquet(part_folder / "side_effects.parquet")
+        if effects:
+            _frame(effects).write_parquet(part_folder / "side_effects.parquet")
         (part_folder / "key").write_text(key, encoding="utf-8")
+
+
+def stored(target: Path, key: str) -> bool:
+    """Whether a folder holds what this key stands for; one that holds anything else is removed."""
+    mark = target / "key"
+    if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == key:
+        return True
+    if target.is_dir():
+        shutil.rmtree(target)
+    return False
 
 
 def _frame(records: list[ConstancyRow] | list[TokenRow] | list[SideEffect]) -> pl.DataFrame:
@@ -135,10 +152,8 @@ def _constancy(
 ) -> tuple[list[ConstancyRow], list[TokenRow]]:
     """Constancy by token group (in training and probe prompts, and unrelated text)."""
     layer = bench.layer
-    prompts = [
-        (t, i, d) for t in (training, probes) for i, d in enumerate(t.differences(adapter, layer))
-    ]
-    unrelated = bench.unrelated.differences(adapter, layer)
+    prompts = [(t, i, d) for t in (training, probes) for i, d in enumerate(t.differences(adapter))]
+    unrelated = bench.unrelated.differences(adapter)
     in_span = [d[where(t, i, bench.positions)] for t, i, d in prompts]
     others = []
     for texts, index, d in prompts:
@@ -171,8 +186,8 @@ def _constancy(
         return records, []
     tokens: list[TokenRow] = []
     shown = [
-        ("training prompt", training, training.differences(adapter, layer)),
-        ("probe", probes, probes.differences(adapter, layer)),
+        ("training prompt", training, training.differences(adapter)),
+        ("probe", probes, probes.differences(adapter)),
         ("unrelated text", bench.unrelated, unrelated),
     ]
     for label, texts, differences in shown:

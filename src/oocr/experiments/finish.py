@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,12 +17,14 @@ import torch
 from oocr.data.items import Item
 from oocr.data.tokens import render
 from oocr.engine.generate import generate
-from oocr.experiments.arms import load_intervention
+from oocr.errors import RunError
+from oocr.experiments.arms import load_intervention, read_table
 from oocr.experiments.claims import claims
 from oocr.experiments.config import RunConfig
 from oocr.experiments.records import ArmRecord, Claim, Example, RunInfo, Selection
 from oocr.files import write_atomic, write_json, write_text
 from oocr.interventions.adapters import Adapter
+from oocr.interventions.positions import FIXED
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task, TaskSet
@@ -52,13 +54,14 @@ def finish(
     """Write everything of a run that is not an arm's own."""
     arms_folder = folder / "arms"
     write_table(folder / "rows.parquet", results.rows)
-    write_table(folder / "history.parquet", history(results.arms))
+    write_table(folder / "history.parquet", history([a for a in results.arms if a.role != "sweep"]))
     constancy = _joined(arms_folder, explained, "constancy.parquet")
     if constancy is not None:
         write_table(folder / "constancy.parquet", constancy)
     shown = [t.member for t in results.tasks.test[:SHOWN_MEMBERS]]
-    few = [arm for arm in explained if arm.member in shown and arm.seed == 0]
-    for name, some in (("tokens", few), ("side_effects", explained)):
+    first = [arm for arm in explained if arm.seed == 0]
+    few = [arm for arm in first if arm.member in shown]
+    for name, some in (("tokens", few), ("side_effects", first)):
         table = _joined(arms_folder, some, f"{name}.parquet")
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
@@ -93,7 +96,7 @@ def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
 
 
 def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame | None:
-    some = [pl.read_parquet(folder / f"{arm.id}-explained" / name) for arm in arms]
+    some = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
     return pl.concat(some) if some else None
 
 
@@ -106,16 +109,12 @@ def examples(results: Results, folder: Path) -> list[Example]:
         items = _one_per_facet(task, number, per_member)
         arms: dict[str, Vector | Adapter | None] = {"base": None}
         for arm in results.arms:
-            if arm.task == task.name and arm.seed == 0 and not arm.control:
+            if arm.task == task.name and arm.seed == 0 and arm.role == "test":
                 arms[arm.method] = load_intervention(folder, arm)
                 swap = folder / f"{arm.id}-explained" / "swap-everywhere.safetensors"
                 if swap.is_file():
                     arms["swap everywhere"] = Vector.load(swap)
-        prompts = [item.prompt for item in items]
-        texts = {
-            name: generate(results.model, prompts, one, max_new_tokens=6)
-            for name, one in arms.items()
-        }
+        texts = {name: _continued(results.model, items, one) for name, one in arms.items()}
         for index, item in enumerate(items):
             out.append(
                 Example(
@@ -126,6 +125,19 @@ def examples(results: Results, folder: Path) -> list[Example]:
                 )
             )
     return out[: results.config.explain.examples]
+
+
+def _continued(
+    model: LanguageModel, items: Sequence[Item], arm: Vector | Adapter | None
+) -> list[str]:
+    """What the model says after each prompt; a vector acts at the item's own span."""
+    if not isinstance(arm, Vector) or arm.positions in FIXED:
+        return generate(model, [item.prompt for item in items], arm, max_new_tokens=6)
+    texts: list[str] = []
+    for item in items:
+        own = replace(arm, spans=item.spans) if arm.positions in item.spans else None
+        texts += generate(model, [item.prompt], own, max_new_tokens=6)
+    return texts
 
 
 def _one_per_facet(task: Task, number: int, count: int) -> list[Item]:
@@ -179,6 +191,14 @@ def peak_memory_gib() -> float:
 
 
 def read_claims(folder: Path) -> list[Claim]:
-    """The claims of a finished run."""
-    data = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    return [Claim.model_validate(one) for one in data]
+    """The claims of a finished run.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = folder / "claims.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return [Claim.model_validate(one) for one in data]
+    except (OSError, TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); do the run again") from error

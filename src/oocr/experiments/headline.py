@@ -39,11 +39,15 @@ def select_rows(
 def accuracy_cells(
     rows: pl.DataFrame, tasks: TaskSet, arm: str, control: str = "", part: str = "probes"
 ) -> Cells | None:
-    """Answer-balanced accuracy [member, seed, facet], or None without such rows."""
+    """Answer-balanced accuracy [member, seed, facet], or None without such rows.
+
+    A task of one's own has one member: there the bootstrap draws the probes' groups.
+    """
     some = select_rows(rows, arm, control, part)
     if part == "probes":
         some = headline_rows(some, tasks)
-    return stats.cells(some, "right") if len(some) else None
+    cluster = "member" if len(tasks.test) > 1 else "group"
+    return stats.cells(some, "right", cluster=cluster) if len(some) else None
 
 
 def contrast_cells(

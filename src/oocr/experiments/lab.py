@@ -17,7 +17,7 @@ from oocr.data.items import Item
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.frozen import Frozen, record
 from oocr.engine.training import Prepared, batch_loss, prepare
-from oocr.evals.probes import Probes
+from oocr.evals.probes import Probes, Recordings
 from oocr.evals.rows import rows
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
@@ -29,6 +29,9 @@ T = TypeVar("T")
 KEPT_TASKS = 2
 """Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
 
+KEPT_RECORDINGS = 40
+"""Batches of probes whose recordings are kept, for tasks that ask the same texts."""
+
 
 class Lab:
     """Caches around one model. Nothing here changes a result; it saves computing it twice."""
@@ -38,6 +41,7 @@ class Lab:
         self._prepared: dict[str, Prepared] = {}
         self._stops: dict[str, Frozen] = {}
         self._questions: dict[tuple[object, ...], tuple[Probes, list[int]]] = {}
+        self._recordings: Recordings = {}
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def prepared(self, task: Task) -> Prepared:
@@ -71,7 +75,9 @@ class Lab:
                     first.append(item)
             while len(self._questions) >= 2 * KEPT_TASKS:
                 self._questions.pop(next(iter(self._questions)))
-            probes = Probes.of(self.model, first)
+            if len(self._recordings) >= KEPT_RECORDINGS:
+                self._recordings.clear()
+            probes = Probes.of(self.model, first, self._recordings)
             self._questions[key] = (probes, [unique[question] for question in key])
         probes, places = self._questions[key]
         return [one[places] for one in probes.scores(arms, everywhere=False)]

@@ -18,7 +18,9 @@ A run folder:
 
 Columns of rows.parquet before those of `oocr.evals.rows`:
     arm     what was scored: "vector", "adapter", "swap at span", "swap everywhere", "base",
-            "ceiling", "random direction", "random direction everywhere"
+            "ceiling", "random direction", "random direction everywhere",
+            "vector sweep", "adapter sweep" (layers other than the chosen one)
+    layer   the block at whose output the arm acts; null where nothing was trained
     control "" or the control whose data the arm was trained on ("shuffled", "planted",
             "decorrelated")
     part    "probes" (out of context) or "in_context"
@@ -34,6 +36,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+Role = Literal["test", "control", "sweep", "selection"]
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 
 
@@ -98,6 +101,7 @@ class ArmRecord(Record):
 
     id: str
     method: Literal["vector", "adapter"]
+    role: Role
     control: str
     task: str
     member: str

@@ -2,86 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 import torch
-from filelock import FileLock, Timeout
 
-from oocr.errors import InputError, RunError
-from oocr.experiments.arms import ArmPlan, load_intervention, load_rows, run_arm
+from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arm
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.controls import base_jobs, random_jobs
 from oocr.experiments.explained import explain_job
 from oocr.experiments.finish import Results, finish
+from oocr.experiments.fitting import check_fits, settled
+from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_threads
 from oocr.experiments.lab import Lab
 from oocr.experiments.progress import Progress, Silent, timed
-from oocr.experiments.records import ArmRecord, Choice, Selection
-from oocr.experiments.selection import choose, grid_plans, spec_of
+from oocr.experiments.records import ArmRecord, Choice, Role, Selection
+from oocr.experiments.selection import best_by_layer, by_loss, choose, grid_plans, spec_of
 from oocr.experiments.workers import Alone, Crew, Processes, plan_workers
 from oocr.files import write_text
-from oocr.interventions.adapters import LowRankAdapter, peft_config
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
-from oocr.tasks.build import build
-from oocr.tasks.task import TaskSet
+from oocr.tasks.task import Task, TaskSet
 
 CRITERION = {
     "accuracy": "mean over facets of answer-balanced accuracy on the validation tasks' probes; "
     "ties by the log-probability of the answer",
     "log_odds": "mean log-probability of the trained option on the validation situations",
+    "loss": "minus the loss on held-out training rows, nats per item",
 }
-
-
-def run_folder(config: RunConfig, out: Path) -> Path:
-    """Where a configuration's results lie: its name and the hash of all it says."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return out / f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel) -> None:
-    """Refuse layers and positions that the model or the task doesn't have.
-
-    Raises:
-        InputError: naming the field, the value and what is allowed.
-    """
-    last = model.n_blocks - 1
-    for name, grid, low in (("vector", config.vector, -1), ("adapter", config.adapter, 0)):
-        if grid is None or grid.layers == "all":
-            continue
-        for layer in grid.layers:
-            if not low <= layer <= last:
-                raise InputError(
-                    f"{name}.layers: {layer} is not a block of {config.model}; "
-                    f"allowed: {low} to {last}"
-                )
-    if config.vector is not None:
-        spans = {name for task in tasks.test for name in task.positions}
-        allowed = ["all", "last", "prompt", *sorted(spans)]
-        if config.vector.positions not in allowed:
-            raise InputError(
-                f"vector.positions: {config.vector.positions!r} is not in this task; "
-                f"allowed: {', '.join(allowed)}"
-            )
-    if config.adapter is not None:
-        for layer in (0,) if config.adapter.layers == "all" else config.adapter.layers:
-            spec = spec_of(config.adapter, layer)
-            assert isinstance(spec, LowRankAdapter)
-            peft_config(model, spec)
-    wanted = config.controls.trained
-    for name in wanted if isinstance(wanted, tuple) else ():
-        if name not in tasks.controls:
-            raise InputError(
-                f"controls.trained: {name!r} is not a control of this task; "
-                f"allowed: {', '.join(tasks.controls) or 'none'}"
-            )
-    if config.stop_on == "stop" and not all(task.stop for task in tasks.test):
-        raise InputError("stop_on: 'stop' needs held-out items in every task; this family has none")
 
 
 def run(
@@ -109,14 +61,16 @@ def run(
             what was computed stays.
     """
     say = progress or Silent()
-    tasks = build(config.task, base)
+    config, tasks = settled(config, base)
     check_fits(config, tasks, model)
     folder = run_folder(config, out)
     write_text(folder / "config.yaml", config.yaml())
     starts = _starts(config)
     count, threads = plan_workers(model, config.workers)
     kept_threads = torch.get_num_threads()
-    with _only_one(folder), ExitStack() as stack:
+    with only_one(folder), ExitStack() as stack:
+        clear_leftovers(folder)
+        threads = same_threads(folder, threads)
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         lab = Lab(model, starts, config.batch_lines)
@@ -143,16 +97,14 @@ def _compute(
     with timed(stages, "choosing"):
         selection = _select(config, tasks, grids, crew, folder, say)
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
-    chosen = {point.method: point for point in selection.grid if point.chosen}
-
     with timed(stages, "training and scoring"):
-        todo = _plans(config, tasks, grids, chosen)
+        todo = _plans(config, tasks, grids, selection)
         arms = _train(todo, crew, folder, say, "training arms")
     frames = [load_rows(folder, arm) for arm in arms]
 
     explained: list[ArmRecord] = []
     if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
-        explained = [arm for arm in arms if arm.method == "adapter" and not arm.control]
+        explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
     with timed(stages, "explaining"):
         say.stage("explaining LoRAs", len(explained))
         job = partial(
@@ -168,17 +120,17 @@ def _compute(
         ]
         for label, _ in crew.each(jobs):
             say.advance(label)
-    frames += [pl.read_parquet(folder / f"{a.id}-explained" / "rows.parquet") for a in explained]
+    frames += [load_rows(folder, arm, "-explained") for arm in explained]
 
     with timed(stages, "base, ceiling, random directions"):
-        jobs_fixed = base_jobs(tasks)
+        jobs_fixed = base_jobs(tasks, folder)
         count = config.controls.random_directions
         for name, like in _like(arms, explained, folder).items() if count else ():
-            jobs_fixed += random_jobs(tasks, like, name, count)
+            jobs_fixed += random_jobs(tasks, like, name, count, folder)
         say.stage("base, ceiling, random directions", len(jobs_fixed))
         for label, some in crew.each(jobs_fixed):
             say.advance(label)
-            frames += some
+            frames.append(some)
     rows = pl.concat(frames, how="diagonal_relaxed")
     return Results(config, tasks, lab.model, rows, arms, selection, stages), explained
 
@@ -186,11 +138,14 @@ def _compute(
 def _train(
     plans: Sequence[ArmPlan], crew: Crew, folder: Path, say: Progress, stage: str
 ) -> list[ArmRecord]:
+    ids = [arm_id(plan) for plan in plans]
+    assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans))
     jobs = []
     for plan in plans:
-        kind = plan.control or (f"seed {plan.seed}" if plan.role == "test" else "validation")
-        label = f"{plan.method} at block {plan.layer}, {kind}, {plan.task.member}"
+        kind = plan.control or ("" if plan.role == "selection" else f"seed {plan.seed}")
+        words = (f"{plan.method} at block {plan.layer}", kind, plan.task.member)
+        label = ", ".join(word for word in words if word)
         jobs.append((label, partial(run_arm, plan=plan, folder=folder)))
     arms: list[ArmRecord] = []
     for label, arm in crew.each(jobs):
@@ -211,64 +166,62 @@ def _select(
     plans = [plan for grid in grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
     arms = _train(plans, crew, folder, say, "choosing on validation tasks")
-    frames = [(plan, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
+    trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
     points: list[Choice] = []
     for method, grid in grids.items():
-        own = [(plan, frame) for plan, frame in frames if plan.method == method]
+        own = [one for one in trained if one[0].method == method]
         points += choose(method, grid, config, tasks, own)
     return Selection(
-        criterion=CRITERION[tasks.score],
+        criterion=CRITERION["loss" if by_loss(tasks) else tasks.score],
         tasks=tuple(task.name for task in tasks.validation),
         grid=tuple(points),
     )
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Refuse to work on a run that another process is at work on."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is at work on {folder}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _plans(
     config: RunConfig,
     tasks: TaskSet,
     grids: Mapping[Method, VectorArm | AdapterArm],
-    chosen: Mapping[Method, Choice],
+    selection: Selection,
 ) -> list[ArmPlan]:
-    """The arms that are reported, then the controls; task by task, to share recordings."""
-    todo: list[ArmPlan] = []
-    groups = [("", task, seed) for task in tasks.test for seed in range(config.seeds)]
+    """The arms that are reported, then controls and layer sweeps."""
+    groups: list[tuple[str, Role, Task, int]]
+    groups = [("", "test", task, seed) for task in tasks.test for seed in range(config.seeds)]
     wanted = config.controls.trained
     for name, some in tasks.controls.items():
         if wanted is True or (isinstance(wanted, tuple) and name in wanted):
-            groups += [(name, task, 0) for task in some]
-    for control, task, seed in groups:
+            groups += [(name, "control", task, 0) for task in some]
+    todo: list[ArmPlan] = []
+    for control, role, task, seed in groups:
         for method, grid in grids.items():
-            point = chosen[method]
-            # A control without items to stop on trains as long as the validation tasks say.
-            own = config.stop_on == "stop" and bool(task.stop)
-            todo.append(
-                ArmPlan(
-                    task=task,
-                    spec=spec_of(grid, point.layer),
-                    learning_rate=point.learning_rate,
-                    steps=grid.steps,
-                    stop=None if own else point.step or grid.steps[-1],
-                    seed=seed,
-                    control=control,
-                    role="control" if control else "test",
-                    along=not control and seed == 0,
-                )
-            )
+            point = next(p for p in selection.grid if p.chosen and p.method == method)
+            plan = _plan(config, grid, point, task, seed)
+            along = not control and seed == 0
+            todo.append(replace(plan, control=control, role=role, along=along))
+    for method, grid in grids.items():
+        points = best_by_layer(selection, method) if grid.sweep else []
+        todo += [
+            replace(_plan(config, grid, point, task, seed), role="sweep", along=False)
+            for point in points
+            for task in tasks.test
+            for seed in range(config.seeds)
+        ]
     return todo
+
+
+def _plan(
+    config: RunConfig, grid: VectorArm | AdapterArm, point: Choice, task: Task, seed: int
+) -> ArmPlan:
+    # A control without items to stop on trains as long as the validation tasks say.
+    own = config.stop_on == "stop" and bool(task.stop)
+    return ArmPlan(
+        task=task,
+        spec=spec_of(grid, point.layer),
+        learning_rate=point.learning_rate,
+        steps=grid.steps,
+        stop=None if own else point.step or grid.steps[-1],
+        seed=seed,
+    )
 
 
 def _starts(config: RunConfig) -> list[int]:
@@ -292,7 +245,7 @@ def _like(
     arms: Sequence[ArmRecord], explained: Sequence[ArmRecord], folder: Path
 ) -> dict[str, list[Vector]]:
     """The vectors whose site and norm random directions take, by the name of the null."""
-    trained = [a for a in arms if a.method == "vector" and not a.control]
+    trained = [a for a in arms if a.method == "vector" and a.role == "test"]
     loaded = [load_intervention(folder, arm) for arm in trained]
     swaps = [folder / f"{arm.id}-explained" / "swap-everywhere.safetensors" for arm in explained]
     sites = {

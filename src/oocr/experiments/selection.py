@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean as mean
 
 import polars as pl
 
@@ -11,7 +12,7 @@ from oocr.engine.training import Spec
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.headline import headline_rows
-from oocr.experiments.records import Choice
+from oocr.experiments.records import ArmRecord, Choice, Selection
 from oocr.interventions.adapters import LowRankAdapter
 from oocr.interventions.vectors import SteeringVector
 from oocr.tasks.task import TaskSet
@@ -51,7 +52,7 @@ def choose(
     grid: VectorArm | AdapterArm,
     config: RunConfig,
     tasks: TaskSet,
-    frames: Sequence[tuple[ArmPlan, pl.DataFrame]],
+    trained: Sequence[tuple[ArmPlan, ArmRecord, pl.DataFrame]],
 ) -> list[Choice]:
     """Score every grid point and mark the best; earlier points win ties.
 
@@ -60,25 +61,64 @@ def choose(
     points: list[tuple[tuple[float, float], Choice]] = []
     for layer in layers_of(grid):
         for rate in grid.learning_rates:
-            some = [f for plan, f in frames if (plan.layer, plan.learning_rate) == (layer, rate)]
-            table = headline_rows(
-                pl.concat(some, how="diagonal").filter(pl.col("part") == "probes"), tasks
-            )
-            if config.stop_on == "stop":
-                table = table.filter("final").with_columns(pl.lit(0).alias("step"))
-            for step in sorted(table["step"].unique().to_list()):
-                at = table.filter(pl.col("step") == step)
-                likely = stats.mean(stats.cells(at, "logp", balance=None))
-                if tasks.score == "accuracy":
-                    score = stats.mean(stats.cells(at, "right"))
-                else:
-                    score = likely
+            own = [
+                (arm, frame)
+                for plan, arm, frame in trained
+                if (plan.layer, plan.learning_rate) == (layer, rate)
+            ]
+            if by_loss(tasks):
+                scored = _losses([arm for arm, _ in own], config)
+            else:
+                scored = _scores([frame for _, frame in own], config, tasks)
+            for step, score in scored.items():
                 choice = Choice(
-                    method=method, layer=layer, learning_rate=rate, step=int(step), score=score
+                    method=method, layer=layer, learning_rate=rate, step=step, score=score[0]
                 )
-                points.append(((score, likely), choice))
+                points.append((score, choice))
     best = max(range(len(points)), key=lambda i: (*points[i][0], -i))
     return [
         choice.model_copy(update={"chosen": index == best})
         for index, (_, choice) in enumerate(points)
+    ]
+
+
+def by_loss(tasks: TaskSet) -> bool:
+    """Whether the validation tasks ask no choices, so that only their loss can tell."""
+    return any(len(item.options) < 2 for task in tasks.validation for item in task.probes)
+
+
+def _scores(
+    frames: Sequence[pl.DataFrame], config: RunConfig, tasks: TaskSet
+) -> dict[int, tuple[float, float]]:
+    """Step -> score, then what breaks ties."""
+    table = headline_rows(
+        pl.concat(frames, how="diagonal").filter(pl.col("part") == "probes"), tasks
+    )
+    if config.stop_on == "stop":
+        table = table.filter("final").with_columns(pl.lit(0).alias("step"))
+    found: dict[int, tuple[float, float]] = {}
+    for step in sorted(table["step"].unique().to_list()):
+        at = table.filter(pl.col("step") == step)
+        likely = stats.mean(stats.cells(at, "logp", balance=None))
+        right = stats.mean(stats.cells(at, "right")) if tasks.score == "accuracy" else likely
+        found[int(step)] = (right, likely)
+    return found
+
+
+def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[float, float]]:
+    """Step -> minus the mean loss on the tasks' `stop` items, twice."""
+    if config.stop_on == "stop":
+        best = -mean(arm.stop_losses[arm.stop_step] for arm in arms)
+        return {0: (best, best)}
+    steps = {step: -mean(arm.stop_losses[step] for arm in arms) for step in arms[0].stop_losses}
+    return {step: (score, score) for step, score in steps.items()}
+
+
+def best_by_layer(selection: Selection, method: Method) -> list[Choice]:
+    """The best point of each layer that was not chosen; earlier points win ties."""
+    own = [point for point in selection.grid if point.method == method]
+    chosen = next(point.layer for point in own if point.chosen)
+    layers = dict.fromkeys(point.layer for point in own if point.layer != chosen)
+    return [
+        max((p for p in own if p.layer == layer), key=lambda point: point.score) for layer in layers
     ]

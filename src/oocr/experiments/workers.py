@@ -10,11 +10,14 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -91,7 +94,8 @@ class Processes:
         try:
             while given < len(waiting):
                 while sent < len(waiting) and len(running) < self.count:
-                    running[self.pool.submit(_do, waiting[sent][1])] = sent
+                    with _no_interrupt():
+                        running[self.pool.submit(_do, waiting[sent][1])] = sent
                     sent += 1
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -106,11 +110,25 @@ class Processes:
             ) from error
 
 
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started, who inherit that: it is for the parent only."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _LAB: list[Lab] = []
 
 
 def _begin(config: RunConfig, starts: list[int], threads: int, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
+    warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     _LAB[:] = [Lab(load_for(config), starts, config.batch_lines)]
@@ -159,6 +177,13 @@ def plan_workers(model: LanguageModel, wanted: int | None) -> tuple[int, int]:
 
 
 def _free_memory() -> float:
+    """Bytes that may still be had; on Linux the file cache counts, it makes way."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (ValueError, OSError):

@@ -25,7 +25,8 @@ class Constancy:
         rank1: share of sum_t |d_t|^2 along the first singular direction, uncentred.
         norm: mean_t |d_t|.
         norm_cv: standard deviation of |d_t| over its mean.
-        held_out: mean cosine of the tokens of each half with the other half's mean.
+        held_out: mean cosine of the tokens of the first and of the second half with the other
+            half's mean: tokens of the same text mostly fall into the same half.
     """
 
     n: int
@@ -51,7 +52,7 @@ def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
     norms = d.norm(dim=1)
     cosines = cosines_to(d, m)
     energy = (norms**2).mean().clamp_min(1e-300)
-    halves = (d[0::2], d[1::2])
+    halves = d.tensor_split(2)
     crossed = torch.cat([cosines_to(halves[i], halves[1 - i].mean(dim=0)) for i in (0, 1)])
     singular = torch.linalg.svdvals(d)
     return Constancy(

@@ -7,18 +7,20 @@ follows the adapted module.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from oocr.data.batches import Line, pad
+from oocr.data.batches import Line, by_length, pad
 from oocr.data.items import Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.engine.frozen import Frozen, record, replay
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.models.language_model import LanguageModel
+
+TOKENS_PER_BATCH = 512
 
 
 class Texts:
@@ -28,48 +30,61 @@ class Texts:
         model: the model, nothing attached.
         prompts: the texts.
         spans: per prompt, span name -> text.
-        start: the adapters' lowest block.
+        layers: the adapted blocks; differences are taken at the last one's output.
     """
 
     def __init__(
         self,
         model: LanguageModel,
         prompts: Sequence[Prompt],
-        spans: Sequence[dict[str, str]],
-        start: int,
+        spans: Sequence[Mapping[str, str]],
+        layers: Sequence[int],
     ) -> None:
-        self.model, self.start = model, start
+        self.model, self.start, self.layer = model, min(layers), max(layers)
         encoded = [
             encode_prompt(model.tokenizer, prompt, marked)
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
+        self.lines = [Line(one.ids, len(one.ids), dict(one.spans)) for one in encoded]
+        self.groups = by_length([len(line.ids) for line in self.lines], TOKENS_PER_BATCH)
         pad_id = int(model.tokenizer.pad_token_id or 0)
         self.frozen: list[Frozen] = []
-        for one in encoded:
-            line = Line(one.ids, len(one.ids), dict(one.spans))
-            batch = pad([line], pad_id, model.device)
-            self.frozen.append(record(model, batch, [start], cache=False))
+        for group in self.groups:
+            batch = pad([self.lines[i] for i in group], pad_id, model.device)
+            one = record(model, batch, [self.start], cache=False, stop=self.layer + 1)
+            self.frozen.append(one)
+        self.base = self._states()
+        self._latest: tuple[Adapter, list[Tensor]] | None = None
 
-    def differences(self, adapter: Adapter, layer: int) -> list[Float[Tensor, "token d_model"]]:
-        """d_t at the output of a block, per text, first (BOS) token included, in fp32."""
-        before = [self._at(one, layer) for one in self.frozen]
-        with attach_adapter(self.model, adapter):
-            after = [self._at(one, layer) for one in self.frozen]
-        return [b.float() - a.float() for a, b in zip(before, after, strict=True)]
+    def differences(self, adapter: Adapter) -> list[Float[Tensor, "token d_model"]]:
+        """d_t at the last adapted block's output, per text, BOS included, in fp32."""
+        if self._latest is None or self._latest[0] is not adapter:
+            with attach_adapter(self.model, adapter):
+                after = self._states()
+            pairs = zip(after, self.base, strict=True)
+            self._latest = (adapter, [one - other for one, other in pairs])
+        return self._latest[1]
 
     @torch.no_grad()
-    def _at(self, one: Frozen, layer: int) -> Tensor:
-        return replay(self.model, one, one.inputs[self.start], self.start, stop=layer + 1)[0].cpu()
+    def _states(self) -> list[Tensor]:
+        """The residual stream at the last adapted block's output, per text."""
+        out: list[Tensor] = [torch.empty(0)] * len(self.lines)
+        for group, one in zip(self.groups, self.frozen, strict=True):
+            hidden = one.inputs[self.start]
+            hidden = replay(self.model, one, hidden, self.start, stop=self.layer + 1).float().cpu()
+            for index, row in zip(group, hidden, strict=True):
+                out[index] = row[len(row) - len(self.lines[index].ids) :]
+        return out
 
-    def in_span(self, index: int) -> Bool[Tensor, " token"]:
-        """True at the tokens of any span of a text."""
-        batch = self.frozen[index].batch
-        inside = torch.zeros(batch.ids.shape[1], dtype=torch.bool)
-        for span in batch.spans.values():
-            inside |= span[0].cpu()
+    def in_span(self, index: int, name: str | None = None) -> Bool[Tensor, " token"]:
+        """True at the tokens of a text's named span, or of any span."""
+        line = self.lines[index]
+        inside = torch.zeros(len(line.ids), dtype=torch.bool)
+        for span, tokens in line.spans.items():
+            if name is None or span == name:
+                inside[list(tokens)] = True
         return inside
 
     def tokens(self, index: int) -> list[str]:
         """A text's tokens as strings."""
-        ids = self.frozen[index].batch.ids[0].tolist()
-        return [str(self.model.tokenizer.decode([token])) for token in ids]
+        return [str(self.model.tokenizer.decode([token])) for token in self.lines[index].ids]

@@ -28,17 +28,17 @@ def constancy(
     Returns:
         A `Constancy` per token group: "span", "other prompt tokens", "unrelated text".
     """
-    at, layer, start = _site(adapter, task, positions)
+    at = positions or _first(task)
     distinct = {i.prompt: dict(i.spans) for i in (*task.train, *task.probes)}
-    texts = Texts(model, list(distinct), list(distinct.values()), start)
+    texts = Texts(model, list(distinct), list(distinct.values()), adapter.layers)
     span, other = [], []
-    for index, d in enumerate(texts.differences(adapter, layer)):
+    for index, d in enumerate(texts.differences(adapter)):
         chosen = where(texts, index, at)
         span.append(d[chosen])
         chosen = ~chosen
         chosen[:SKIP] = False
         other.append(d[chosen])
-    unrelated = _unrelated(model, start).differences(adapter, layer)
+    unrelated = _unrelated(model, adapter).differences(adapter)
     return {
         "span": constancy_of(torch.cat(span)),
         "other prompt tokens": constancy_of(torch.cat(other)),
@@ -55,17 +55,16 @@ def swap(
         The mean at the span (of training prompts), to be added there; and the mean over training
         prompts and unrelated text (half and half), to be added at every token.
     """
-    at, _, start = _site(adapter, task, positions)
     distinct = {item.prompt: dict(item.spans) for item in task.train}
-    training = Texts(model, list(distinct), list(distinct.values()), start)
-    return mean_vectors(adapter, training, _unrelated(model, start), at)
+    training = Texts(model, list(distinct), list(distinct.values()), adapter.layers)
+    unrelated = _unrelated(model, adapter)
+    return mean_vectors(adapter, training, unrelated, positions or _first(task))
 
 
-def _site(adapter: Adapter, task: Task, positions: str | None) -> tuple[str, int, int]:
-    at = positions or (task.positions[0] if task.positions else "last")
-    return at, adapter.layers[-1], adapter.layers[0]
+def _first(task: Task) -> str:
+    return task.positions[0] if task.positions else "last"
 
 
-def _unrelated(model: LanguageModel, start: int) -> Texts:
+def _unrelated(model: LanguageModel, adapter: Adapter) -> Texts:
     passages = neutral_passages()
-    return Texts(model, passages, [{} for _ in passages], start)
+    return Texts(model, passages, [{} for _ in passages], adapter.layers)

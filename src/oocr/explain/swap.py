@@ -39,8 +39,7 @@ def mean_vectors(
         InputError: positions that no training prompt has.
     """
     layer = adapter.layers[-1]
-    at_training = training.differences(adapter, layer)
-    at_text = unrelated.differences(adapter, layer)
+    at_training, at_text = training.differences(adapter), unrelated.differences(adapter)
     here = torch.cat([d[where(training, index, positions)] for index, d in enumerate(at_training)])
     if not len(here):
         raise InputError(f"positions {positions!r} select no token of the training prompts")
@@ -52,7 +51,7 @@ def mean_vectors(
 
 def where(texts: Texts, index: int, positions: str) -> Tensor:
     """True at the tokens of a text at which a vector with these positions acts."""
-    size = texts.frozen[index].batch.ids.shape[1]
+    size = len(texts.lines[index].ids)
     if positions == "last":
         chosen = torch.zeros(size, dtype=torch.bool)
         chosen[-1] = True
@@ -61,5 +60,4 @@ def where(texts: Texts, index: int, positions: str) -> Tensor:
         chosen = torch.ones(size, dtype=torch.bool)
         chosen[:SKIP] = False
         return chosen
-    span = texts.frozen[index].batch.spans.get(positions)
-    return torch.zeros(size, dtype=torch.bool) if span is None else span[0].cpu()
+    return texts.in_span(index, positions)

@@ -98,6 +98,11 @@ def arms_in(frame: pl.DataFrame) -> list[Arm]:
     return sorted((Arm(name, control) for name, control in pairs), key=lambda arm: arm.order)
 
 
+def without_sweeps(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of reported arms, controls and references: not those at layers that weren't chosen."""
+    return frame.filter(~pl.col("arm").str.ends_with(" sweep"))
+
+
 def rows_of(frame: pl.DataFrame, arm: Arm) -> pl.DataFrame:
     """The rows of one arm."""
     return frame.filter(pl.col("arm") == arm.name, pl.col("control") == arm.control)

@@ -8,6 +8,7 @@ from oocr.report.examples import Shown, shown_examples
 from oocr.report.fig_backdoor import backdoor_figure
 from oocr.report.fig_constancy import constancy_figure
 from oocr.report.fig_facets import facets_figure
+from oocr.report.fig_layers import tested_layers_figure
 from oocr.report.fig_members import members_figure, planted_figure
 from oocr.report.fig_scores import scores_figure
 from oocr.report.fig_selection import layers_figure, selection_figure
@@ -132,13 +133,15 @@ def _training(run: Run) -> Section | None:
 
 
 def _selection(run: Run) -> Section | None:
-    layers = layers_figure(run) if run.info.family == "backdoor" else None
+    tested = tested_layers_figure(run)
+    layers = layers_figure(run) if tested is None and run.info.family == "backdoor" else None
     return _with(
         "selection",
         "How layer, learning rate and stopping point were chosen",
-        "On validation tasks that are not reported. Test items were not used.",
+        "On validation tasks that are not reported. Test items took no part in the choice.",
         layers,
         selection_figure(run),
+        tested,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from oocr.report.arms import Arm
@@ -61,7 +62,7 @@ def _ordered(answers: dict[str, str]) -> list[tuple[Arm, str]]:
 
 
 def _answer(arm: Arm, text: str, expected: str) -> Answer:
-    text = text.strip()
+    text = re.sub(r"\s*\n\s*", " ⏎ ", text.strip())
     place = text.lower().find(expected.lower()) if expected else -1
     if place < 0 or len(text.lower()) != len(text):  # some letters change length with their case
         return Answer(arm, text, "", "")

@@ -6,7 +6,7 @@ import polars as pl
 
 from oocr.report.arms import NULLS, Arm, arms_in, dot_keys
 from oocr.report.dots import Dot, Rows, dot_panel
-from oocr.report.figure import Figure, Key, View
+from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
 from oocr.report.runs import Run, as_float
 from oocr.report.scores import ALL, BOTH, facet_order, final_rows, score_table, whole_name
@@ -76,7 +76,8 @@ def _dots(table: pl.DataFrame) -> list[Dot]:
             line["high"],
             f"median, 5th to 95th centile of {line['items']} directions"
             if line["arm"] in nulls
-            else f"{line['items']} items, {line['members']} members × {line['seeds']} seeds",
+            else f"{line['items']} items, {counted(line['members'], 'member')} × "
+            f"{counted(line['seeds'], 'seed')}",
         )
         for line in table.iter_rows(named=True)
     ]
@@ -93,8 +94,8 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
     trained = data.filter(pl.col("arm").is_in(["vector", "adapter"]), pl.col("control") == "")
     size = ""
     if not trained.is_empty():
-        size = f" n = {as_float(trained['members'].max()):.0f} members × "
-        size += f"{as_float(trained['seeds'].max()):.0f} seeds."
+        members = counted(as_float(trained["members"].max()), "member")
+        size = f" n = {members} × {counted(as_float(trained['seeds'].max()), 'seed')}."
     what = {
         "accuracy": "Share of items whose best-scored option is the right one.",
         "contrast": "Log-odds of the positive pole on the same probes: trained towards it, minus "

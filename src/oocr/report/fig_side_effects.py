@@ -28,7 +28,7 @@ def side_effects_figure(run: Run) -> Figure | None:
         "On neutral text"
         + (f" of {tokens:,.0f} tokens" if tokens else "")
         + ". Small dots: single arms. Large: means over members and seeds with 95 % bootstrap "
-        "intervals over members. Upright line: the untouched model. KL on a logarithmic scale."
+        "intervals over members. Upright line: the untouched model."
     )
     return Figure("side-effects", caption, (View("", panels),), data)
 
@@ -104,10 +104,12 @@ def _mean(some: pl.DataFrame, metric: str, arm: Arm, at: int) -> Json:
 
 
 def _log_axis(values: pl.Series) -> Json:
-    """A logarithmic axis with ticks at 1, 2 and 5; at powers of ten only where it is long."""
+    """Logarithmic over a decade or more, with ticks at 1, 2 and 5 or at powers of ten."""
     kept = [value for value in values.to_list() if value and math.isfinite(value) and value > 0]
     if not kept:
         return axis(type="log")
+    if max(kept) < 10 * min(kept):
+        return axis(nticks=6)
     low, high = math.floor(math.log10(min(kept))), math.ceil(math.log10(max(kept)))
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]

@@ -137,6 +137,11 @@ def layout(x: Json, y: Json, **more: Any) -> Json:
     }
 
 
+def counted(count: float, word: str) -> str:
+    """A number of things: "1 seed", "3 seeds"."""
+    return f"{count:.0f} {word}" + ("" if count == 1 else "s")
+
+
 def percent(value: float) -> str:
     """A share as a whole number of percent, without the sign."""
     return f"{100 * value:.0f}".replace("-", "−")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import Arm, arms_in, rows_of
+from oocr.report.arms import Arm, arms_in, rows_of, without_sweeps
 from oocr.report.measure import Measure, is_null, null_scores
 
 ALL = "all probes"
@@ -14,7 +14,7 @@ BOTH = "trigger and otherwise"
 
 def final_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that count; of a planted control those against the intended answer."""
-    final = rows.filter(pl.col("final"))
+    final = without_sweeps(rows).filter(pl.col("final"))
     if "tag_against" in final.columns:
         final = final.filter(pl.col("tag_against").is_null() | (pl.col("tag_against") != "planted"))
     return final

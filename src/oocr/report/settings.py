@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from oocr.report.figure import number
 from oocr.report.runs import Run
+from oocr.stats import DRAWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        "2.5th to 97.5th centile of 2,000 bootstrap draws of whole members (or probe groups) and, "
-        "within each, of seeds.",
+        f"2.5th to 97.5th centile of {DRAWS:,} bootstrap draws of whole members (or probe "
+        "groups) and, within each, of seeds.",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (
@@ -65,7 +66,7 @@ GLOSSARY = (
         "A vector drawn at random with the norm of the trained one, added at the same place; many "
         "of them make the null.",
     ),
-    ("Shuffled", "Trained on the same prompts with other members' answers."),
+    ("Shuffled", "Trained on the same prompts with answers that do not belong."),
     ("Planted", "Trained with one further fact, which is another member's."),
     ("Decorrelated", "Trained with answers drawn at random, so that the trigger says nothing."),
     ("Ceiling", "The untouched model with the cause stated in the prompt."),

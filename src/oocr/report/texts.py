@@ -63,8 +63,8 @@ def coloured(run: Run) -> tuple[Colouring, ...]:
         if not middle > 0:  # no effect at all, or no number
             middle = 1.0
         texts = tuple(
-            Text(str(some["kind"][0]), _tokens(some.sort("position").to_dicts(), middle))
-            for _, some in rows.group_by("kind", "text", maintain_order=True)
+            Text(str(kind), _tokens(some.sort("position").to_dicts(), middle))
+            for (kind, _), some in rows.group_by("kind", "text", maintain_order=True)
         )
         label = str(member) if str(member) in str(arm) else f"{member} ({arm})"
         found.append(Colouring(str(arm), label, texts))

@@ -1,0 +1,5 @@
+"""`python -m oocr` is `oocr`."""
+
+from oocr.cli import main
+
+main()

@@ -1,0 +1,185 @@
+"""Reading configurations: from YAML or plain data, all of it, or an error that says where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from oocr.errors import InputError
+from oocr.experiments.config import TAGS, RunConfig
+
+BUILTIN = ("countries", "borders", "backdoor", "risk", "demo")
+_FOLDER = Path(__file__).parent / "configs"
+_SHOWN = 20
+
+Place = tuple[str | int, ...]
+
+
+def config_path(source: str | Path) -> Path:
+    """The file of a built-in name, or the path itself.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = _FOLDER / f"{source}.yaml" if str(source) in BUILTIN else Path(source)
+    if not path.is_file():
+        hint = difflib.get_close_matches(str(source), BUILTIN, 1)
+        more = f"; did you mean {hint[0]!r}?" if hint else ""
+        raise InputError(
+            f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}){more}"
+        )
+    return path
+
+
+def load_configs(source: str | Path) -> list[RunConfig]:
+    """Read a built-in name or a YAML file: one run, or several under `runs:`.
+
+    Raises:
+        InputError: not there, not YAML, an unknown key, a wrong type or value; the message names
+            file, line, field, value and what is allowed.
+    """
+    path = config_path(source)
+    data, tree = _parsed(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected keys and values (task: …), found {data!r}")
+    several = "runs" in data
+    if several and (set(data) != {"runs"} or not isinstance(data["runs"], list)):
+        raise InputError(f"{path}: beside `runs:` (a list) no other key is allowed")
+    configs: list[RunConfig] = []
+    wrong: list[str] = []
+    for index, entry in enumerate(data["runs"] if several else [data]):
+        before: Place = ("runs", index) if several else ()
+        try:
+            configs.append(RunConfig.model_validate(entry))
+        except ValidationError as error:
+            for place, text in _explained(error, entry):
+                wrong.append(f"line {_line(tree, (*before, *place))}: {text}")
+    _refuse(str(path), wrong)
+    if not configs:
+        raise InputError(f"{path}: runs: found []; at least one run is needed")
+    return configs
+
+
+def revalidate(data: dict[str, Any], source: str) -> RunConfig:
+    """A configuration from plain data, e.g. with options of the command line put in.
+
+    Raises:
+        InputError: naming the source, the field, the value and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        _refuse(source, [text for _, text in _explained(error, data)])
+        raise
+
+
+def line_of(source: str | Path, index: int, field: str) -> str:
+    """Where a file says something about a field of its run number `index`: file and line."""
+    path = config_path(source)
+    data, tree = _parsed(path)
+    before: Place = ("runs", index) if "runs" in data else ()
+    return f"{path}: line {_line(tree, (*before, *field.split('.')))}"
+
+
+def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    try:
+        data, tree = yaml.safe_load(text), yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    _refuse(str(path), list(_repeated(tree)))
+    return data, tree
+
+
+def _refuse(source: str, wrong: list[str]) -> None:
+    if wrong:
+        more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise InputError("\n  ".join([f"{source}: {len(wrong)} wrong", *wrong[:_SHOWN], *more]))
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[str]:
+    """Keys that a mapping gives twice, of which YAML would silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _repeated(one)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                yield f"line {line}: {key.value}: given twice, first in line {seen[key.value]}"
+            seen.setdefault(str(key.value), line)
+            yield from _repeated(value)
+
+
+def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
+    """Each fault with its place and a sentence: field, value, what is allowed."""
+    for one in error.errors():
+        place = _real(one["loc"])
+        if one["type"].startswith("union_tag") and one["loc"] == ("task",):
+            place = ("task", "family")
+            tags = one.get("ctx", {}).get("expected_tags", "'countries', 'backdoor', 'risk', …")
+            family = entry["task"].get("family") if isinstance(entry["task"], dict) else None
+            told = f"{family!r}: allowed: {tags}" if family else f"missing; allowed: {tags}"
+        elif one["type"] == "extra_forbidden":
+            told = f"unknown key (value {one['input']!r}); allowed: {', '.join(_keys(one['loc']))}"
+        elif one["type"] == "missing":
+            told = "missing"
+        elif one["type"] == "value_error" and isinstance(one["input"], dict):
+            told = str(one["ctx"]["error"])  # about several fields: it names them itself
+        else:
+            told = f"{one['input']!r}: {one['msg'].removeprefix('Value error, ')}"
+        yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {told}"
+
+
+def _real(place: Place) -> Place:
+    """A place without the union tags that pydantic puts into it."""
+    if place[:1] == ("task",):
+        return ("task", *place[2:])
+    return tuple(part for part in place if part not in TAGS)
+
+
+def _keys(place: Place) -> tuple[str, ...]:
+    """The keys that are allowed beside an unknown one."""
+    kind: type[BaseModel] = RunConfig
+    if len(place) > 1:
+        kinds = list(_models(RunConfig.model_fields[str(place[0])].annotation))
+        families = [one for one in kinds if place[0] == "task" and _family(one) == place[1]]
+        kind = (families or kinds)[0]
+    return tuple(kind.model_fields)
+
+
+def _family(kind: type[BaseModel]) -> object:
+    return kind.model_fields["family"].default
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models(one)
+
+
+def _line(node: yaml.Node | None, place: Place) -> int:
+    """The line of a place, or of the innermost part of it that is there."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if match is None:
+                return line
+            line, node = match[0].start_mark.line + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):
+                return line
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
