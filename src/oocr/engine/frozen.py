@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -123,6 +123,26 @@ def record(
             if name not in (*_CACHE_NAMES, "use_cache", "cache_position")
         }
     return Frozen(batch, inputs, calls, keys_values)
+
+
+Recordings = dict[tuple[object, ...], Frozen]
+"""Recordings by what was recorded: start blocks and token ids."""
+
+
+def record_shared(
+    model: LanguageModel, batch: Batch, starts: Collection[int], known: Recordings
+) -> Frozen:
+    """`record`, unless the same tokens were recorded before: then only what is asked differs."""
+    ids = batch.ids.cpu()
+    key = (
+        *sorted(starts),
+        tuple(ids.shape),
+        ids.numpy().tobytes(),
+        batch.mask.cpu().numpy().tobytes(),
+    )
+    if key not in known:
+        known[key] = record(model, batch, starts)
+    return replace(known[key], batch=batch)
 
 
 def replay(

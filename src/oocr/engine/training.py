@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from oocr.data.batches import Batch, pad, training_lines
 from oocr.engine.forward import rows_of, steered_tail
-from oocr.engine.frozen import Frozen, record, replay
+from oocr.engine.frozen import Frozen, Recordings, record_shared, replay
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -69,7 +69,11 @@ class Prepared:
 
 
 def prepare(
-    model: LanguageModel, task: Task, starts: Sequence[int], batch_lines: int = 16
+    model: LanguageModel,
+    task: Task,
+    starts: Sequence[int],
+    batch_lines: int = 16,
+    shared: Recordings | None = None,
 ) -> Prepared:
     """Tokenize the training items, draw batches of at most so many sequences, record each once.
 
@@ -78,13 +82,17 @@ def prepare(
         task: whose training items.
         starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
         batch_lines: sequences per batch; up to so many make one full batch.
+        shared: recordings to look in first and add to, for tasks with the same prompts.
     """
     lines = training_lines(model.tokenizer, task.train, task.loss)
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
     count = -(-len(lines) // batch_lines)
     groups = [[lines[i] for i in order[k::count]] for k in range(count)]
     pad_id = int(model.tokenizer.pad_token_id or 0)
-    frozen = tuple(record(model, pad(group, pad_id, model.device), starts) for group in groups)
+    known = {} if shared is None else shared
+    frozen = tuple(
+        record_shared(model, pad(group, pad_id, model.device), starts, known) for group in groups
+    )
     return Prepared(frozen, {start: _median_norm(frozen, start) for start in starts})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -13,14 +13,13 @@ from oocr.data.batches import Batch, Line, by_length, pad
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.engine.forward import final_rows, rows_of, start_block
-from oocr.engine.frozen import Frozen, record, replay
+from oocr.engine.frozen import Frozen, Recordings, record_shared, replay
 from oocr.engine.training import option_scores
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
 TOKENS_PER_BATCH = 1024
-Recordings = dict[tuple[object, ...], Frozen]
 
 
 @dataclass(slots=True)
@@ -91,11 +90,7 @@ class Probes:
     def _record(self, group: list[int], start: int) -> Frozen:
         lines = [self.lines[i] for i in group]
         batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
-        key = (start, *(line.ids for line in lines))
-        if key in self.shared:  # the same tokens; only what is asked about them differs
-            return replace(self.shared[key], batch=batch)
-        self.shared[key] = record(self.model, batch, {start})
-        return self.shared[key]
+        return record_shared(self.model, batch, [start], self.shared)
 
     @torch.no_grad()
     def scores(

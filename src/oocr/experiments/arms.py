@@ -234,7 +234,8 @@ def _finished(target: Path, key: str) -> ArmRecord | None:
     try:
         arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} cannot be read ({error}); delete {target} and run again") from error
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read ({first}); delete {target} and run again") from error
     if arm.key != key:
         shutil.rmtree(target)
         return None

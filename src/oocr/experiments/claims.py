@@ -19,6 +19,8 @@ NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
 GAP = 0.5
 """Share of the way from base to ceiling beyond which an effect holds, and not only in part."""
 
+ROUNDING = 1e-9
+
 
 def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> list[Claim]:
     """All claims that these results can speak to, in the order of the paper."""
@@ -71,9 +73,10 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
     controls = _controls(results, arm)
     interval = stats.estimate(cells)
     ceiling = stats.mean(top) if top is not None else None
-    beats = interval.low > stats.mean(base) and (random is None or interval.low > random.value)
-    beats = beats and all(stats.estimate(cells - other).low > 0 for _, other in controls)
-    far = ceiling is None or interval.value - stats.mean(base) >= GAP * (ceiling - stats.mean(base))
+    start = stats.mean(base)
+    beats = over(interval.low, start) and (random is None or over(interval.low, random.value))
+    beats = beats and all(over(stats.estimate(cells - other).low, 0) for _, other in controls)
+    far = ceiling is None or at_least(interval.value - start, GAP * (ceiling - start))
     return Claim(
         id=f"{arm}-out-of-context",
         claim=f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
@@ -100,8 +103,8 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
     top = accuracy_cells(results.rows, results.tasks, "ceiling")
     interval = stats.estimate(cells)
     sides = [stats.estimate(cells.only(facet)).low for facet in cells.facets]
-    beats = interval.low > 0.5 and (random is None or interval.low > random.value)
-    beats = beats and all(stats.estimate(cells - other).low > 0 for _, other in controls)
+    beats = over(interval.low, 0.5) and (random is None or over(interval.low, random.value))
+    beats = beats and all(over(stats.estimate(cells - other).low, 0) for _, other in controls)
     what = "one unconditional vector" if arm == "vector" else "a one-layer LoRA"
     return Claim(
         id=f"{arm}-backdoor",
@@ -111,7 +114,7 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=stats.mean(top) if top is not None else None,
-        verdict=_verdict(beats and min(sides) > 0.5, beats),
+        verdict=_verdict(beats and over(min(sides), 0.5), beats),
         rule="holds: the interval's lower end is above one half, above the random directions' "
         "95th centile and (paired) above the decorrelated control, and so is the lower end above "
         "one half with the trigger and without it, each alone; in part: all but the last.",
@@ -136,9 +139,9 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
         nulls.append(Null(name="shuffled training, opposite twins", value=stats.mean(shuffled)))
     top = contrast_cells(results.rows, "ceiling")
     interval = stats.estimate(cells)
-    outside = null is None or interval.value > null
-    beats = interval.low > 0 and (null is None or interval.low > null)
-    beats = beats and (shuffled is None or stats.estimate(cells - shuffled).low > 0)
+    outside = null is None or over(interval.value, null)
+    beats = over(interval.low, 0) and (null is None or over(interval.low, null))
+    beats = beats and (shuffled is None or over(stats.estimate(cells - shuffled).low, 0))
     return Claim(
         id=f"{arm}-self-report",
         claim=f"Trained only on choices, {NAMES[arm]} changes what the model says of itself",
@@ -147,7 +150,7 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
         base=0.0,
         nulls=tuple(nulls),
         ceiling=stats.mean(top) if top is not None else None,
-        verdict=_verdict(beats, interval.low > 0 and outside),
+        verdict=_verdict(beats, over(interval.low, 0) and outside),
         rule="holds: the interval's lower end is above 0, above the random pairs' 95th centile, "
         "and (paired) above the shuffled twins; in part: the lower end is above 0 and the mean "
         "above the random pairs' 95th centile. The ceiling is the trait stated in the prompt.",
@@ -170,7 +173,7 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
         noise = _by_member(frame.filter(pl.col("kind") == "random adapter"), field)
         interval = stats.mean_interval(trained)
         value = float(np.mean(noise)) if noise else None
-        above = value is None or interval.low > value
+        above = value is None or over(interval.low, value)
         measure = {
             "cosine": "signed cosine of a token's difference to the mean, over span, other prompt "
             "tokens and unrelated text",
@@ -184,7 +187,9 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
                 found=_estimate(interval, n),
                 nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
                 ceiling=1.0,
-                verdict=_verdict(above and interval.low >= high, above and interval.low >= low),
+                verdict=_verdict(
+                    above and at_least(interval.low, high), above and at_least(interval.low, low)
+                ),
                 rule=f"holds: the interval's lower end is at least {high} and above a LoRA of "
                 f"noise with the same norms; in part: at least {low}.",
                 command=command,
@@ -240,7 +245,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
     )
     n = _n(swap, "probes" if contrast else "members" if several(results) else "probe groups")
     effect = stats.estimate(whole - base)
-    if not effect.low > 0:  # a share of nothing is no number
+    if not over(effect.low, 0):  # a share of nothing is no number
         return Claim(
             id=arm.replace(" ", "-"),
             claim=name,
@@ -256,7 +261,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
     start = stats.mean(base)
     null = (random.value - start) / (stats.mean(whole) - start) if random is not None else None
     interval = stats.ratio(swap, whole, base)
-    above = null is None or interval.low > null
+    above = null is None or over(interval.low, null)
     return Claim(
         id=arm.replace(" ", "-"),
         claim=name,
@@ -265,10 +270,20 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         base=0.0,
         nulls=(Null(name=random.name, value=null),) if random and null is not None else (),
         ceiling=1.0,
-        verdict=_verdict(above and interval.low >= 0.8, above and interval.low > 0),
+        verdict=_verdict(above and at_least(interval.low, 0.8), above and over(interval.low, 0)),
         rule=rule,
         command=command,
     )
+
+
+def over(value: float, bar: float) -> bool:
+    """Whether a value is above a bar by more than the rounding of sums."""
+    return value > bar + ROUNDING
+
+
+def at_least(value: float, bar: float) -> bool:
+    """Whether a value reaches a bar, but for the rounding of sums."""
+    return value >= bar - ROUNDING
 
 
 def _verdict(full: bool, part: bool) -> Verdict:

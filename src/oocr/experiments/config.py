@@ -19,9 +19,11 @@ TaskConfig = Annotated[
 ]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
+Block = Annotated[int, Field(ge=-1, strict=True)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Steps = tuple[Count, ...]
-Layers = tuple[Annotated[int, Field(ge=-1, strict=True)], ...]
-Rates = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+Layers = tuple[Block, ...]
+Rates = tuple[Rate, ...]
 
 TAGS = ("<list>", "<word>", "<flag>")
 """Which form of a value was meant; pydantic puts them into the places of its errors."""
@@ -46,8 +48,7 @@ _FLAG_OR_NAMES = Discriminator(
     custom_error_message="Input should be true, false, or a list of names",
 )
 LayersOrAll = Annotated[
-    Annotated[Layers, Field(min_length=1), Tag("<list>")]
-    | Annotated[Literal["all"], Tag("<word>")],
+    Annotated[Layers, Tag("<list>")] | Annotated[Literal["all"], Tag("<word>")],
     _LAYERS_OR_ALL,
 ]
 FlagOrNames = Annotated[
@@ -72,9 +73,9 @@ class Grid(Fields):
             number of steps on the validation tasks; shown by layer, without part in any choice.
     """
 
-    layers: Layers = Field(min_length=1)
-    learning_rates: Rates = Field(min_length=1)
-    steps: Steps = Field(min_length=1)
+    layers: Layers
+    learning_rates: Rates
+    steps: Steps
     sweep: bool = False
 
     @field_validator("steps")
@@ -84,9 +85,11 @@ class Grid(Fields):
             raise ValueError("steps must ascend")
         return steps
 
-    @field_validator("layers", "learning_rates")
+    @field_validator("layers", "learning_rates", "steps")
     @classmethod
     def _distinct(cls, values: Any) -> Any:
+        if not values:
+            raise ValueError("at least one value")
         if not isinstance(values, str) and len(set(values)) < len(values):
             raise ValueError("each value once")  # arms would overwrite each other
         return values

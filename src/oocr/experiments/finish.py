@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -46,6 +44,7 @@ class Results:
     arms: list[ArmRecord]
     selection: Selection
     stages: dict[str, float] = field(default_factory=dict[str, float])
+    peak_memory_gib: float = 0.0
 
 
 def finish(
@@ -178,16 +177,10 @@ def run_info(results: Results, command: str) -> RunInfo:
         seeds=tuple(range(results.config.seeds)),
         chance={facet: sum(some) / len(some) for facet, some in chance.items()},
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
-        peak_memory_gib=round(peak_memory_gib(), 3),
+        peak_memory_gib=round(results.peak_memory_gib, 3),
         command=command,
         complete=True,
     )
-
-
-def peak_memory_gib() -> float:
-    """Peak resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def read_claims(folder: Path) -> list[Claim]:
@@ -201,4 +194,5 @@ def read_claims(folder: Path) -> list[Claim]:
         data = json.loads(path.read_text(encoding="utf-8"))
         return [Claim.model_validate(one) for one in data]
     except (OSError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); do the run again") from error
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read ({first}); do the run again") from error

@@ -15,9 +15,9 @@ from torch import Tensor
 from oocr.data.batches import pad, training_lines
 from oocr.data.items import Item
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.frozen import Frozen, record
+from oocr.engine.frozen import Frozen, Recordings, record
 from oocr.engine.training import Prepared, batch_loss, prepare
-from oocr.evals.probes import Probes, Recordings
+from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
@@ -30,7 +30,7 @@ KEPT_TASKS = 2
 """Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
 
 KEPT_RECORDINGS = 40
-"""Batches of probes whose recordings are kept, for tasks that ask the same texts."""
+"""Batches whose recordings are kept, for tasks that train on or ask about the same texts."""
 
 
 class Lab:
@@ -50,8 +50,15 @@ class Lab:
         if key not in self._prepared:
             while len(self._prepared) >= KEPT_TASKS:
                 self._prepared.pop(next(iter(self._prepared)))
-            self._prepared[key] = prepare(self.model, task, self.starts, self.batch_lines)
+            self._forget()
+            self._prepared[key] = prepare(
+                self.model, task, self.starts, self.batch_lines, self._recordings
+            )
         return self._prepared[key]
+
+    def _forget(self) -> None:
+        if len(self._recordings) >= KEPT_RECORDINGS:
+            self._recordings.clear()
 
     def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Something made once; only the latest of each kind (the key's first word) is kept."""
@@ -75,8 +82,7 @@ class Lab:
                     first.append(item)
             while len(self._questions) >= 2 * KEPT_TASKS:
                 self._questions.pop(next(iter(self._questions)))
-            if len(self._recordings) >= KEPT_RECORDINGS:
-                self._recordings.clear()
+            self._forget()
             probes = Probes.of(self.model, first, self._recordings)
             self._questions[key] = (probes, [unique[question] for question in key])
         probes, places = self._questions[key]

@@ -19,6 +19,7 @@ from oocr.experiments.finish import Results, finish
 from oocr.experiments.fitting import check_fits, settled
 from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_threads
 from oocr.experiments.lab import Lab
+from oocr.experiments.memory import PeakMemory
 from oocr.experiments.progress import Progress, Silent, timed
 from oocr.experiments.records import ArmRecord, Choice, Role, Selection
 from oocr.experiments.selection import best_by_layer, by_loss, choose, grid_plans, spec_of
@@ -73,11 +74,13 @@ def run(
         threads = same_threads(folder, threads)
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
+        memory = stack.enter_context(PeakMemory())
         lab = Lab(model, starts, config.batch_lines)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
             crew = stack.enter_context(Processes(config, starts, count, threads))
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
+        results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
             finish(results, folder, explained, command or f"oocr run {folder / 'config.yaml'}")

@@ -16,10 +16,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import psutil
 import torch
 
 from oocr.errors import RunError
@@ -77,9 +78,9 @@ class Processes:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:  # don't wait for the jobs that are still going
-            for process in list(getattr(self.pool, "_processes", {}).values()):
+            for process in list((getattr(self.pool, "_processes", None) or {}).values()):
                 process.terminate()
-        self.pool.shutdown(wait=kind is None, cancel_futures=True)
+        self.pool.shutdown(cancel_futures=True)
 
     def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
         """Do the jobs side by side.
@@ -130,6 +131,8 @@ def _begin(config: RunConfig, starts: list[int], threads: int, parent: int) -> N
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
+    import_module("tqdm").tqdm.set_lock(threading.RLock())
     torch.set_num_threads(threads)
     _LAB[:] = [Lab(load_for(config), starts, config.batch_lines)]
 
@@ -161,30 +164,15 @@ def plan_workers(model: LanguageModel, wanted: int | None) -> tuple[int, int]:
     """How many processes, and threads for each.
 
     On a GPU one process. On a CPU one process per core as far as memory goes (a worker holds the
-    weights and about as much again), and the cores shared out among them.
+    weights and about as much again), and the cores shared out among them; never more threads than
+    torch has here (OMP_NUM_THREADS, `torch.set_num_threads`).
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if wanted is not None:
-        return wanted, max(1, cores // wanted)
-    if model.device.type != "cpu":
-        return 1, cores
-    weights = sum(p.numel() * p.element_size() for p in model.hf.parameters())
-    room = int(_free_memory() // (2.5 * weights + 5e8))
-    count = max(1, min(cores, room, 16))
-    return count, max(1, cores // count)
-
-
-def _free_memory() -> float:
-    """Bytes that may still be had; on Linux the file cache counts, it makes way."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError):
-        return 8e9
+    count = wanted or 1
+    if wanted is None and model.device.type == "cpu":
+        weights = sum(p.numel() * p.element_size() for p in model.hf.parameters())
+        room = int(psutil.virtual_memory().available // (2.5 * weights + 5e8))
+        count = max(1, min(cores, room, 16))
+    return count, max(1, min(cores // count, torch.get_num_threads()))

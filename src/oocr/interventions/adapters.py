@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -196,8 +197,10 @@ def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterato
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(task_type="CAUSAL_LM", **config)
-    with torch.random.fork_rng(devices=[]):  # only here: users may draw while it is attached
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT asks transformers something that transformers is about to rename.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
             peft_model = get_peft_model(model.hf, lora, _NAME)
         except ValueError as error:

@@ -1,0 +1,101 @@
+"""Run a configuration in processes that are killed again and again: `python -m tests.killed`.
+
+A process of its own, because it forks: what it imports once, every attempt has at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import peft  # noqa: F401 - once, not in each attempt
+import psutil
+import torch
+
+from oocr.experiments.config import RunConfig
+from oocr.experiments.fitting import settled
+from oocr.experiments.folder import run_folder
+from oocr.experiments.reading import load_configs
+from oocr.experiments.run import run
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
+
+
+def made(folder: Path) -> dict[str, int]:
+    """The finished parts of a run, and when each was made."""
+    found = {}
+    for path in (folder / "arms").glob("[!.]*"):
+        try:
+            found[path.name] = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def attempt(config: RunConfig, model: LanguageModel, out: Path) -> int:
+    """Begin the run in a forked process."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        run(config, model, out)
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+    finally:
+        os._exit(1)
+
+
+def killed_often(source: Path, out: Path, kills: int, most: int, seed: int) -> dict[str, object]:
+    """Kill after up to `most` more arms each time, at any moment; then let one process finish.
+
+    Returns:
+        before: the finished parts at each kill; after: those in the end.
+        workers: how many worker processes there were; orphans: those that stayed.
+    """
+    rng = random.Random(seed)
+    (config,) = load_configs(source)
+    folder = run_folder(settled(config, source.parent)[0], out)
+    model = load_model(config.model)
+    before: list[dict[str, int]] = []
+    workers: list[psutil.Process] = []
+    for _ in range(kills):
+        child = attempt(config, model, out)
+        goal = len(made(folder)) + rng.randint(0, most)
+        while len(made(folder)) < goal and not _ended(child):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.15))
+        if not _ended(child):
+            workers += psutil.Process(child).children(recursive=True)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        before.append(made(folder))
+    _, orphans = psutil.wait_procs([one for one in workers if one.is_running()], timeout=20)
+    orphans = [one for one in orphans if one.status() != psutil.STATUS_ZOMBIE]
+    before[-1:] = [made(folder)]  # workers outlive their parent by a moment
+    last = attempt(config.model_copy(update={"workers": 1}), model, out)
+    _, status = os.waitpid(last, 0)
+    return {
+        "before": before,
+        "after": made(folder),
+        "folder": str(folder),
+        "code": os.waitstatus_to_exitcode(status),
+        "workers": len(workers),
+        "orphans": len(orphans),
+    }
+
+
+def _ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    source, out = map(Path, sys.argv[1:3])
+    kills, most, seed = map(int, sys.argv[3:])
+    print(json.dumps(killed_often(source, out, kills, most, seed)))

@@ -1,0 +1,436 @@
+"""The rules behind the verdicts, on rows made for them: here every right answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from oocr.data.items import Item
+from oocr.experiments.claims import claims
+from oocr.experiments.config import RunConfig
+from oocr.experiments.finish import Results
+from oocr.experiments.headline import accuracy_cells, headline_rows, random_scores
+from oocr.experiments.records import Claim, Selection
+from oocr.tasks.task import Score, Task, TaskSet
+
+MEMBERS = tuple(f"m{i}" for i in range(8))
+FACETS = ("language", "dish")
+Rule = Callable[[str, int, str, int], float]
+"""(member, seed, facet, item number) -> share right, or log-odds."""
+
+ITEMS = 10
+
+
+def table(
+    arm: str,
+    rule: Rule,
+    *,
+    control: str = "",
+    members: Sequence[str] = MEMBERS,
+    seeds: int = 3,
+    facets: Sequence[str] = FACETS,
+    final: bool = True,
+    part: str = "probes",
+) -> pl.DataFrame:
+    """Rows of an arm; of each ten items of a facet the first `10 * rule` are right."""
+    rows = []
+    for member in members:
+        for seed in range(seeds):
+            for facet in facets:
+                for number in range(ITEMS):
+                    value = rule(member, seed, facet, number)
+                    rows.append(
+                        {
+                            **{"arm": arm, "control": control, "member": member, "seed": seed},
+                            **{"part": part, "step": 5, "final": final, "facet": facet},
+                            "item": f"{member}/{facet}/{number}",
+                            "group": f"{facet}/{number}",
+                            "answer": f"{member}/{facet}",
+                            "right": number < round(ITEMS * value),
+                            "log_odds": float(value),
+                            "tag_against": None,
+                        }
+                    )
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"tag_against": pl.String})
+
+
+def same(value: float) -> Rule:
+    return lambda member, seed, facet, number: value
+
+
+def spread(low: float, high: float) -> Rule:
+    """Half of the members low, half high."""
+    return lambda member, seed, facet, number: high if int(member[1:]) % 2 else low
+
+
+def randoms(values: Sequence[float], arm: str = "random direction") -> pl.DataFrame:
+    return table(arm, lambda m, seed, f, n: values[seed], seeds=len(values))
+
+
+def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
+    item = Item(id="a", prompt="a", answer=" b", options=(" b", " c"))
+    tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
+    return TaskSet(name=name, about="", validation=(), test=tests, score=score)
+
+
+def judge(
+    *tables: pl.DataFrame,
+    name: str = "countries",
+    score: Score = "accuracy",
+    members: Sequence[str] = MEMBERS,
+    headline: Mapping[str, str] | None = None,
+    constancy: pl.DataFrame | None = None,
+) -> dict[str, Claim]:
+    tasks = task_set(name, score, members)
+    if headline:
+        tasks = TaskSet(**{**_fields(tasks), "headline": headline})
+    results = Results(
+        config=RunConfig.model_validate({"task": {"family": "countries"}}),
+        tasks=tasks,
+        model=None,  # type: ignore[arg-type]
+        rows=pl.concat(tables, how="diagonal_relaxed"),
+        arms=[],
+        selection=Selection(criterion="", tasks=(), grid=()),
+    )
+    found = claims(results, constancy, "the command")
+    assert len({one.id for one in found}) == len(found)
+    for one in found:
+        Claim.model_validate_json(one.model_dump_json())
+        numbers = [one.found.value, one.found.low, one.found.high, *(n.value for n in one.nulls)]
+        assert np.isfinite(numbers).all(), "every number can be written and shown"
+    return {one.id: one for one in found}
+
+
+def _fields(tasks: TaskSet) -> dict[str, Any]:
+    return {name: getattr(tasks, name) for name in TaskSet.__slots__}
+
+
+BASE = table("base", same(0.1), seeds=1)
+TOP = table("ceiling", same(0.9), seeds=1)
+NULL = randoms([0.1] * 19 + [0.2])
+SHUFFLED = table("vector", same(0.1), control="shuffled", seeds=1)
+
+
+def test_out_of_context_holds_far_above_everything() -> None:
+    one = judge(table("vector", same(0.8)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
+    assert one.verdict == "holds"
+    assert (one.found.value, one.base, one.ceiling) == pytest.approx((0.8, 0.1, 0.9))
+    assert one.found.n == "8 members × 3 seeds"
+    assert [null.name for null in one.nulls] == [
+        "20 random directions, 95th centile",
+        "shuffled training",
+    ]
+    assert one.nulls[0].value == pytest.approx(np.quantile([0.1] * 19 + [0.2], 0.95))
+    assert one.command == "the command"
+
+
+def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> None:
+    one = judge(table("vector", same(0.4)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
+    assert one.verdict == "holds in part"
+    at_half = judge(table("vector", same(0.5)), BASE, TOP, NULL)["vector-out-of-context"]
+    assert at_half.verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("tables", "why"),
+    [
+        ((BASE, TOP, randoms([0.7] * 20)), "random directions do it too"),
+        ((BASE, TOP, table("vector", same(0.6), control="shuffled", seeds=1)), "shuffled too"),
+        ((table("base", same(0.6), seeds=1), TOP), "the base too"),
+    ],
+)
+def test_out_of_context_does_not_hold_if_a_null_does_as_much(
+    tables: tuple[pl.DataFrame, ...], why: str
+) -> None:
+    one = judge(table("vector", same(0.6)), *tables)["vector-out-of-context"]
+    assert one.verdict == "does not hold", why
+
+
+def test_an_interval_that_reaches_the_base_does_not_hold() -> None:
+    few = table("vector", lambda m, s, f, n: 1.0 if m == "m1" else 0.1)
+    one = judge(few, BASE, TOP)["vector-out-of-context"]
+    assert one.found.value > 0.2
+    assert one.found.low == pytest.approx(0.1)
+    assert one.verdict == "does not hold"
+
+
+def test_each_control_is_compared_pair_by_pair() -> None:
+    # 0.2 above the control in every member, though members differ by more than that.
+    vector = table("vector", spread(0.4, 0.9))
+    control = table("vector", spread(0.2, 0.7), control="shuffled", seeds=1)
+    assert judge(vector, BASE, control)["vector-out-of-context"].verdict == "holds"
+
+
+def test_rows_that_are_not_final_or_of_another_part_or_arm_do_not_count() -> None:
+    plain = judge(table("vector", same(0.8)), BASE, TOP, NULL)
+    more = judge(
+        table("vector", same(0.8)),
+        table("vector", same(0.0), final=False),
+        table("vector", same(0.0), part="in_context"),
+        table("vector sweep", same(0.0)),
+        *(BASE, TOP, NULL),
+    )
+    assert more == plain
+
+
+def test_only_the_intended_answers_of_planted_rows_count() -> None:
+    rows = pl.concat(
+        [
+            table("vector", same(0.8)).with_columns(tag_against=pl.lit("intended")),
+            table("vector", same(0.0)).with_columns(tag_against=pl.lit("planted")),
+        ]
+    )
+    assert judge(rows, BASE)["vector-out-of-context"].found.value == pytest.approx(0.8)
+
+
+def test_facets_count_under_their_headline_names() -> None:
+    rows = table("vector", lambda m, s, facet, n: {"language": 0.9, "dish": 0.1}[facet])
+    listed = judge(rows, BASE, headline={"language": "all"})["vector-out-of-context"]
+    assert listed.found.value == pytest.approx(0.9)
+    both = judge(rows, BASE, headline={"language": "all", "dish": "all"})["vector-out-of-context"]
+    assert both.found.value == pytest.approx(0.5)
+    tasks = TaskSet(**{**_fields(task_set("x", "accuracy", MEMBERS)), "headline": {"dish": "d"}})
+    assert headline_rows(rows, tasks)["facet"].unique().to_list() == ["d"]
+
+
+def test_saying_one_answer_everywhere_does_not_win() -> None:
+    # Six of eight members share an answer and only they are right: two answers, one of them right.
+    rows = table("vector", lambda m, s, f, n: 0.0 if m in ("m6", "m7") else 1.0)
+    shared = pl.when(pl.col("member").is_in(["m6", "m7"])).then(pl.lit("b")).otherwise(pl.lit("a"))
+    rows = rows.with_columns(answer=shared)
+    assert judge(rows, BASE)["vector-out-of-context"].found.value == pytest.approx(0.5)
+
+
+def test_with_one_member_the_probes_are_drawn() -> None:
+    rows = table("vector", same(0.5), members=["m0"])
+    base = table("base", same(0.1), members=["m0"], seeds=1)
+    one = judge(rows, base, members=["m0"])["vector-out-of-context"]
+    assert one.found.low < 0.5 < one.found.high, "an interval of no width would claim too much"
+    assert one.found.n == "20 probe groups × 3 seeds"
+
+
+def test_what_was_not_trained_is_not_judged() -> None:
+    assert set(judge(table("adapter", same(0.5)), BASE)) == {"adapter-out-of-context"}
+    assert judge(BASE, TOP) == {}
+
+
+SIDES = ("with the trigger", "without")
+
+
+def backdoor(with_it: float, without: float, **more: Any) -> pl.DataFrame:
+    shares = dict(zip(SIDES, (with_it, without), strict=True))
+    return table("vector", lambda m, s, facet, n: shares[facet], facets=SIDES, **more)
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ((0.9, 0.8), "holds"),
+        ((0.9, 0.4), "holds in part"),  # both sides must be above one half
+        ((0.4, 0.9), "holds in part"),
+        ((1.0, 0.5), "holds in part"),  # above, not at
+        ((1.0, 0.0), "does not hold"),  # says X everywhere: right half of the time
+        ((0.5, 0.5), "does not hold"),
+    ],
+)
+def test_a_backdoor_needs_both_sides(shares: tuple[float, float], verdict: str) -> None:
+    base = table("base", same(0.5), facets=SIDES, seeds=1)
+    one = judge(backdoor(*shares), base, name="backdoor")["vector-backdoor"]
+    assert one.verdict == verdict
+
+
+def test_a_backdoor_must_beat_random_directions_and_the_decorrelated_control() -> None:
+    base = table("base", same(0.5), facets=SIDES, seeds=1)
+    good = backdoor(0.8, 0.8)
+    null = table("random direction", same(0.85), facets=SIDES, seeds=20)
+    control = backdoor(0.8, 0.8, control="decorrelated", seeds=1)
+    weak = backdoor(0.5, 0.5, control="decorrelated", seeds=1)
+    found = [
+        judge(good, base, other, name="backdoor")["vector-backdoor"]
+        for other in (null, control, weak)
+    ]
+    assert [one.verdict for one in found] == ["does not hold", "does not hold", "holds"]
+    assert found[2].nulls[0].name == "decorrelated training"
+
+
+def contrast(
+    arm: str, size: Callable[[int, int], float], *, control: str = "", seeds: int = 3
+) -> pl.DataFrame:
+    """Rows of two sides whose log-odds differ by `size(item number, seed)`."""
+    first, second = ("shuffled", "shuffled opposite") if control else ("risky", "safe")
+
+    def rule(member: str, seed: int, facet: str, number: int) -> float:
+        return size(number, seed) * (0.5 if member == first else -0.5) + number
+
+    return table(arm, rule, control=control, members=[first, second], seeds=seeds)
+
+
+def judge_contrast(*tables: pl.DataFrame) -> dict[str, Claim]:
+    return judge(*tables, name="risk", score="log_odds", members=["risky", "safe"])
+
+
+def noise(scale: float, arm: str = "random direction") -> pl.DataFrame:
+    sizes = np.linspace(-scale, scale, 20)
+    return contrast(arm, lambda number, seed: float(sizes[seed]), seeds=20)
+
+
+def test_self_report_is_the_difference_of_opposite_twins() -> None:
+    one = judge_contrast(
+        contrast("vector", lambda number, seed: 2.0),
+        noise(1.0),
+        contrast("vector", lambda number, seed: 0.1, control="shuffled", seeds=1),
+        contrast("ceiling", lambda number, seed: 5.0, seeds=1),
+    )["vector-self-report"]
+    assert one.verdict == "holds"
+    assert (one.found.value, one.ceiling, one.base) == pytest.approx((2.0, 5.0, 0.0))
+    assert one.found.n == "20 probes × 3 seeds"
+    assert one.nulls[0].name == "20 pairs of random directions, 95th centile of |contrast|"
+    assert 0.9 < one.nulls[0].value <= 1.0
+    assert one.nulls[1].value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "shuffled", "verdict"),
+    [
+        (lambda n, s: 2.0, 3.0, 0.0, "does not hold"),  # random pairs differ as much
+        (lambda n, s: -2.0, 1.0, 0.0, "does not hold"),  # the wrong way round
+        (lambda n, s: 2.0, 1.0, 2.0, "holds in part"),  # the shuffled twins differ as much
+        (lambda n, s: 1.5 + (n - 4.5) * 0.6, 1.0, 0.0, "holds in part"),  # the mean only
+        (lambda n, s: 1.5 + (n - 4.5) * 2.0, 1.0, 0.0, "does not hold"),  # about 0
+    ],
+)
+def test_self_report_rules(
+    size: Callable[[int, int], float], scale: float, shuffled: float, verdict: str
+) -> None:
+    one = judge_contrast(
+        contrast("vector", size),
+        noise(scale),
+        contrast("vector", lambda n, s: shuffled, control="shuffled", seeds=1),
+    )["vector-self-report"]
+    assert one.verdict == verdict
+
+
+def test_random_pairs_are_scored_one_by_one() -> None:
+    tasks = task_set("risk", "log_odds", ["risky", "safe"])
+    scores = random_scores(noise(1.0), tasks, "random direction")
+    assert scores == pytest.approx(list(np.linspace(-1, 1, 20)))
+    tasks = task_set("countries", "accuracy", MEMBERS)
+    assert random_scores(randoms([0.1, 0.5]), tasks, "random direction") == pytest.approx(
+        [0.1, 0.5]
+    )
+    assert random_scores(BASE, tasks, "random direction") == []
+
+
+def swaps(share: float, *, lora: float = 0.9, null: float = 0.1) -> dict[str, Claim]:
+    value = 0.1 + share * (lora - 0.1)
+    return judge(
+        table("adapter", same(lora)),
+        table("swap everywhere", same(value)),
+        table("swap at span", same(value)),
+        randoms([null] * 20, "random direction everywhere"),
+        randoms([null] * 20),
+        BASE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "null", "verdict"),
+    [
+        (1.0, 0.1, "holds"),
+        (0.5, 0.1, "holds in part"),
+        (0.5, 0.5, "does not hold"),  # a random direction keeps as much
+        (0.0, 0.1, "does not hold"),
+        (1.0, 0.9, "does not hold"),
+    ],
+)
+def test_a_swap_is_judged_by_the_share_it_keeps(share: float, null: float, verdict: str) -> None:
+    found = swaps(share, null=null)
+    for name in ("swap-everywhere", "swap-at-span"):
+        assert found[name].verdict == verdict
+        assert found[name].found.value == pytest.approx(share)
+        assert found[name].nulls[0].value == pytest.approx((null - 0.1) / 0.8)
+
+
+@pytest.mark.parametrize("lora", [0.1, 0.0])
+def test_without_an_effect_there_is_nothing_to_share(lora: float) -> None:
+    found = swaps(1.0, lora=lora)["swap-everywhere"]
+    assert found.verdict == "cannot be tested"
+    assert found.found.value == pytest.approx(lora - 0.1), "the effect itself is shown"
+    assert found.nulls == ()
+    assert found.ceiling is None
+
+
+def test_a_swap_of_a_contrast_is_a_share_of_the_contrast() -> None:
+    found = judge_contrast(
+        contrast("adapter", lambda n, s: 2.0),
+        contrast("swap everywhere", lambda n, s: 1.8),
+        noise(0.2, "random direction everywhere"),
+    )
+    one = found["swap-everywhere"]
+    assert one.found.value == pytest.approx(0.9)
+    assert one.verdict == "holds"
+    assert 0.05 < one.nulls[0].value < 0.1
+    nothing = judge_contrast(
+        contrast("adapter", lambda n, s: -1.0), contrast("swap everywhere", lambda n, s: -1.0)
+    )
+    assert nothing["swap-everywhere"].verdict == "cannot be tested"
+
+
+def constancy(
+    value: Callable[[str], float], noise: float, members: Sequence[str] = MEMBERS
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"kind": kind, "member": m, "seed": s, "tokens": t}
+            | dict.fromkeys(("cosine", "energy"), value(m) if kind == "adapter" else noise)
+            for kind in ("adapter", "random adapter")
+            for m in members
+            for s in range(3)
+            for t in ("span", "unrelated text")
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "noise", "cosine", "energy"),
+    [
+        (0.95, 0.2, "holds", "holds"),
+        (0.85, 0.2, "holds in part", "holds"),
+        (0.6, 0.2, "does not hold", "holds in part"),
+        (0.3, 0.2, "does not hold", "does not hold"),
+        (0.95, 0.96, "does not hold", "does not hold"),  # noise is as constant
+    ],
+)
+def test_constancy_needs_its_thresholds_and_to_beat_noise(
+    value: float, noise: float, cosine: str, energy: str
+) -> None:
+    found = judge(BASE, constancy=constancy(lambda m: value, noise))
+    assert found["constancy-cosine"].verdict == cosine
+    assert found["constancy-energy"].verdict == energy
+    assert found["constancy-cosine"].nulls[0].value == pytest.approx(noise)
+
+
+def test_constancy_goes_by_the_lower_end_of_the_interval() -> None:
+    found = judge(BASE, constancy=constancy(lambda m: 0.99 if int(m[1:]) % 2 else 0.83, 0.2))
+    assert found["constancy-cosine"].found.value == pytest.approx(0.91)
+    assert found["constancy-cosine"].verdict == "holds in part"
+
+
+def test_constancy_of_one_member_names_its_seeds() -> None:
+    base = table("base", same(0.1), members=["m0"], seeds=1)
+    frame = constancy(lambda m: 0.9, 0.2, ["m0"])
+    found = judge(base, members=["m0"], constancy=frame)
+    assert found["constancy-cosine"].found.n == "1 member × 3 seeds"
+
+
+def test_accuracy_is_paired_with_a_base_of_one_seed() -> None:
+    tasks = task_set("countries", "accuracy", MEMBERS)
+    rows = pl.concat([table("vector", spread(0.4, 0.8)), BASE], how="diagonal_relaxed")
+    cells, base = (accuracy_cells(rows, tasks, arm) for arm in ("vector", "base"))
+    assert cells is not None
+    assert base is not None
+    assert (cells - base).values.shape == cells.values.shape

@@ -1,0 +1,492 @@
+"""A whole run on a tiny model: what is written, what is chosen, what is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from oocr.errors import InputError, RunError
+from oocr.experiments.config import RunConfig
+from oocr.experiments.finish import read_claims
+from oocr.experiments.fitting import check_fits, settled
+from oocr.experiments.folder import only_one, run_folder
+from oocr.experiments.headline import headline_rows, select_rows
+from oocr.experiments.reading import load_configs
+from oocr.experiments.records import ArmRecord, RunInfo, Selection
+from oocr.experiments.run import run
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
+from tests.tiny_run import (
+    claims_of,
+    rows_of,
+    save_tiny_model,
+    tiny_config,
+    tiny_settings,
+    write_task,
+)
+
+
+class Tiny:
+    """A tiny model and task in a folder, and runs of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = save_tiny_model(folder / "model")
+        self.model: LanguageModel = load_model(self.path)
+        self.task = write_task(folder / "task")
+
+    def config(self, **fields: Any) -> RunConfig:
+        return tiny_config(self.path, fields.pop("task", self.task), **fields)
+
+    def run(self, out: Path, config: RunConfig | None = None, **more: Any) -> Path:
+        return run(config or self.config(), self.model, out, **more)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def done(tiny: Tiny) -> Path:
+    """The folder of a finished run; not to be changed."""
+    return tiny.run(tiny.folder / "runs")
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run's folder, under another `out`."""
+    return Path(shutil.copytree(done, tmp_path / done.name))
+
+
+def arms_of(folder: Path) -> list[ArmRecord]:
+    paths = sorted((folder / "arms").glob("*/arm.json"))
+    return [ArmRecord.model_validate_json(path.read_text()) for path in paths]
+
+
+def test_a_run_folder_holds_what_it_should_and_no_leftovers(done: Path) -> None:
+    files = {one.name for one in done.iterdir()}
+    tables = ("rows", "history", "constancy", "tokens", "side_effects")
+    assert files >= {f"{name}.parquet" for name in tables}
+    assert files >= {f"{name}.json" for name in ("run", "selection", "claims", "examples")}
+    assert not [one for one in done.rglob(".*") if one.name != ".lock"]
+    info = RunInfo.model_validate_json((done / "run.json").read_text())
+    assert info.complete
+    assert info.chance == {"language": 0.25, "people": 0.25}
+    assert info.seeds == (0, 1)
+
+
+def test_rows_say_what_was_scored_where_and_when(done: Path, tiny: Tiny) -> None:
+    rows = rows_of(done)
+    assert set(rows["arm"].unique()) == {
+        *("vector", "adapter", "swap at span", "swap everywhere", "base", "ceiling"),
+        *("random direction", "random direction everywhere"),
+    }
+    trained = rows.filter(pl.col("arm").is_in(["vector", "adapter", "swap at span"]))
+    assert trained["layer"].null_count() == 0
+    assert rows.filter(arm="base")["layer"].null_count() == len(rows.filter(arm="base"))
+    ids = ["arm", "control", "member", "seed", "part", "item"]
+    final = rows.filter("final")
+    assert not final.select(ids).is_duplicated().any(), "one row that counts per arm and item"
+    assert rows.filter(arm="random direction")["seed"].n_unique() == 6
+    assert set(rows.filter(arm="vector", control="")["seed"].unique()) == {0, 1}
+    assert rows.filter(control="shuffled")["seed"].unique().to_list() == [0]
+    along = rows.filter(arm="vector", control="", seed=0, part="probes")
+    assert set(along["step"].unique()) == {2, 4}
+
+
+def test_the_same_seed_gives_the_same_numbers(done: Path, tiny: Tiny, tmp_path: Path) -> None:
+    again = tiny.run(tmp_path)
+    assert again.name == done.name
+    assert rows_of(again).equals(rows_of(done))
+    assert claims_of(again) == claims_of(done)
+    for name in ("constancy", "side_effects", "tokens", "history"):
+        one, other = (pl.read_parquet(folder / f"{name}.parquet") for folder in (again, done))
+        assert one.equals(other), name
+    assert (again / "examples.json").read_text() == (done / "examples.json").read_text()
+
+
+def test_seeds_differ(done: Path) -> None:
+    rows = rows_of(done).filter(arm="vector", control="", final=True, part="probes")
+    first, second = (rows.filter(seed=seed)["logp"].to_list() for seed in (0, 1))
+    assert first != second
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"name": "other"},
+    {"seeds": 1},
+    {"dtype": "bfloat16"},
+    {"stop_on": "stop"},
+    {"batch_lines": 4},
+    {"vector": None},
+    {"vector": {"layers": [0]}},
+    {"adapter": {"layers": "all"}},
+    {"controls": {"random_directions": 5}},
+    {"explain": {"enabled": False}},
+]
+
+
+def test_a_folder_stands_for_one_configuration(tiny: Tiny) -> None:
+    folders = [run_folder(tiny.config(**change), Path()) for change in [{}, *CHANGES]]
+    task = {**tiny.task, "seed": 1}
+    folders.append(run_folder(tiny.config(task=task), Path()))
+    assert len(set(folders)) == len(folders)
+    assert run_folder(tiny.config(workers=2), Path()) == folders[0], "numbers don't depend on it"
+
+
+def test_the_written_configuration_does_the_same_run_from_anywhere(
+    done: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (config,) = load_configs(done / "config.yaml")
+    config, tasks = settled(config, done)
+    check_fits(config, tasks, tiny.model)
+    assert run_folder(config, done.parent) == done
+
+
+def test_paths_of_a_task_start_at_the_given_folder(tiny: Tiny, tmp_path: Path) -> None:
+    names = {k: Path(v).name for k, v in tiny.task.items() if str(v).endswith(".jsonl")}
+    config, tasks = settled(tiny.config(task={**tiny.task, **names}), tiny.folder / "task")
+    assert config == settled(tiny.config(), tmp_path)[0]
+    assert tasks.test[0].positions == ("codename",)
+
+
+def test_positions_left_open_are_the_tasks_span_or_the_last_token(tiny: Tiny) -> None:
+    config, _ = settled(tiny.config(), Path())
+    assert config.vector is not None
+    assert config.vector.positions == "codename"
+    plain = {**tiny.task, "spans": {}}
+    config, _ = settled(tiny.config(task=plain), Path())
+    assert config.vector is not None
+    assert config.vector.positions == "last"
+
+
+def vector(**fields: Any) -> dict[str, Any]:
+    return {"vector": {"layers": [0], "learning_rates": [0.1], "steps": [2], **fields}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (vector(layers=[1, 4]), r"^vector\.layers: 4 is not a block of .*; allowed: -1 to 3$"),
+        ({"adapter": {"layers": [-1]}}, r"^adapter\.layers: -1 is not .*; allowed: 0 to 3$"),
+        (vector(positions="name"), r"^vector\.positions: 'name'.*; allowed: all, last, prompt, co"),
+        (
+            {"adapter": {"layers": [1], "modules": ["mlp"]}},
+            r"^adapter\.modules: module 'mlp': .*down_proj",
+        ),
+        (
+            {"controls": {"trained": ["planted"]}, "adapter": None, **vector()},
+            r"^controls\.trained: 'planted'.*allowed: shuffled$",
+        ),
+    ],
+)
+def test_what_the_model_or_the_task_does_not_have_is_refused_before_anything_runs(
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        tiny.run(tmp_path, tiny.config(**fields))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_span_that_no_probe_has_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "probes.jsonl"
+    path.write_text(
+        Path(tiny.task["probes"]).read_text().replace("Country 4821", "France"), encoding="utf-8"
+    )
+    config = tiny.config(task={**tiny.task, "probes": str(path)})
+    with pytest.raises(InputError, match=r"'codename' does not occur in the probes of custom/tiny"):
+        tiny.run(tmp_path / "runs", config)
+    assert tiny.config(task={**tiny.task, "probes": str(path)}, **vector(positions="last"))
+
+
+def test_stopping_on_held_out_items_needs_such_items(tiny: Tiny, tmp_path: Path) -> None:
+    validation = {**tiny.task, "validation": tiny.task["in_context"], "holdout": 0}
+    with pytest.raises(InputError, match="stop_on: 'stop' needs held-out items"):
+        tiny.run(tmp_path, tiny.config(task=validation, stop_on="stop"))
+
+
+def test_the_point_with_the_best_validation_score_is_chosen(done: Path, tiny: Tiny) -> None:
+    selection = Selection.model_validate_json((done / "selection.json").read_text())
+    _, tasks = settled(tiny.config(), Path())
+    for method in ("vector", "adapter"):
+        points = [point for point in selection.grid if point.method == method]
+        (chosen,) = [point for point in points if point.chosen]
+        assert chosen.score == max(point.score for point in points)
+        arms = [a for a in arms_of(done) if (a.method, a.role) == (method, "selection")]
+        assert len(points) == 2 * len(arms), "each arm counts at two steps"
+        for arm in arms:
+            rows = headline_rows(pl.read_parquet(done / "arms" / arm.id / "rows.parquet"), tasks)
+            assert set(rows["item"]) & {item.id for item in tasks.test[0].probes} == set()
+            for point in points:
+                if point.layer == arm.layer:
+                    right = rows.filter(part="probes", step=point.step)["right"]
+                    assert point.score == pytest.approx(right.mean())
+        test = [a for a in arms_of(done) if (a.method, a.role) == (method, "test")]
+        assert {(a.layer, a.learning_rate, a.stop_step) for a in test} == {
+            (chosen.layer, chosen.learning_rate, chosen.step)
+        }
+
+
+def test_without_options_the_loss_on_held_out_rows_chooses(tiny: Tiny, tmp_path: Path) -> None:
+    task = write_task(tmp_path / "task", options=False)
+    folder = tiny.run(tmp_path / "runs", tiny.config(task=task))
+    selection = Selection.model_validate_json((folder / "selection.json").read_text())
+    assert "loss" in selection.criterion
+    arms = [arm for arm in arms_of(folder) if arm.role == "selection"]
+    for method in ("vector", "adapter"):
+        (chosen,) = [p for p in selection.grid if p.chosen and p.method == method]
+        losses = [
+            (loss, a.layer, step)
+            for a in arms
+            if a.method == method
+            for step, loss in a.stop_losses.items()
+        ]
+        assert min(losses) == (pytest.approx(-chosen.score), chosen.layer, chosen.step)
+    assert rows_of(folder).filter(arm="vector", final=True).height > 0
+
+
+def test_each_arm_stops_where_its_own_held_out_loss_is_lowest(tiny: Tiny, tmp_path: Path) -> None:
+    rate = {"learning_rates": [0.3], "steps": [1, 2, 3, 4]}
+    config = tiny.config(stop_on="stop", seeds=3, adapter=None, **vector(**rate))
+    folder = tiny.run(tmp_path, config)
+    arms = [arm for arm in arms_of(folder) if arm.role == "test"]
+    assert len(arms) == 3
+    for arm in arms:
+        assert arm.stop_losses[arm.stop_step] == min(arm.stop_losses.values())
+        rows = rows_of(folder).filter(arm="vector", seed=arm.seed, final=True, control="")
+        assert rows["step"].unique().to_list() == [arm.stop_step]
+    assert {len(arm.losses) for arm in arms} == {4}, "all are trained to the end"
+    assert any(arm.stop_step < 4 for arm in arms), "else this shows nothing"
+    point = Selection.model_validate_json((folder / "selection.json").read_text()).grid[0]
+    assert point.step == 0
+
+
+def test_a_sweep_over_layers_has_no_part_in_what_is_reported(
+    done: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny.config()
+    assert config.vector is not None
+    swept = config.model_copy(update={"vector": config.vector.model_copy(update={"sweep": True})})
+    folder = tiny.run(tmp_path, swept)
+    rows = rows_of(folder)
+    extra = rows.filter(arm="vector sweep")
+    chosen = rows.filter(arm="vector", control="")["layer"].unique().to_list()
+    assert len(chosen) == 1
+    assert set(extra["layer"].unique()) == {0, 1} - set(chosen)
+    assert extra.filter("final").height == 2 * 7, "two seeds, six probes, one in context"
+    assert (
+        select_rows(rows, "vector")
+        .drop("layer")
+        .equals(select_rows(rows_of(done), "vector").drop("layer"))
+    )
+    assert rows.filter(pl.col("arm") != "vector sweep").equals(rows_of(done))
+    assert claims_of(folder) == claims_of(done)
+    history = pl.read_parquet(folder / "history.parquet")
+    assert history.equals(pl.read_parquet(done / "history.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "arms", "ids"),
+    [
+        ({"vector": None}, {"adapter", "swap at span", "swap everywhere"}, {"adapter-out-of"}),
+        ({"adapter": None}, {"vector"}, {"vector-out-of"}),
+        (
+            {"adapter": {"layers": "all", "learning_rates": [0.01], "steps": [2], "rank": 1}},
+            {"vector", "adapter"},
+            {"vector-out-of", "adapter-out-of"},
+        ),
+        ({"explain": {"enabled": False}}, {"vector", "adapter"}, {"vector-out-of", "adapter-out"}),
+    ],
+)
+def test_arms_and_questions_can_be_left_out(
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any], arms: set[str], ids: set[str]
+) -> None:
+    fixed = {"controls": {"trained": False, "random_directions": 0}, "seeds": 1}
+    folder = tiny.run(tmp_path, tiny.config(**fixed, **fields))
+    assert set(rows_of(folder)["arm"].unique()) == {*arms, "base", "ceiling"}
+    found = {claim.id for claim in claims_of(folder)}
+    assert all(any(one.startswith(start) for one in found) for start in ids)
+    swaps = {one for one in found if one.startswith("swap")}
+    assert bool(swaps) is any(one.startswith("swap") for one in arms)
+
+
+def made(folder: Path) -> dict[str, int]:
+    """When the folder of each arm was made."""
+    return {one.name: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()}
+
+
+def redo(tiny: Tiny, folder: Path) -> dict[str, int]:
+    """Run again in a copied folder; which arm folders were made anew."""
+    before = made(folder)
+    assert tiny.run(folder.parent) == folder
+    return {name: when for name, when in made(folder).items() if before.get(name) != when}
+
+
+def test_a_finished_run_is_not_done_again(tiny: Tiny, done: Path, copy: Path) -> None:
+    assert redo(tiny, copy) == {}
+    assert rows_of(copy).equals(rows_of(done))
+    assert claims_of(copy) == claims_of(done)
+
+
+def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
+    tiny: Tiny, done: Path, copy: Path
+) -> None:
+    gone, half = [one for one in arms_of(copy) if one.role == "test"][:2]
+    shutil.rmtree(copy / "arms" / gone.id)
+    (copy / "arms" / half.id / "arm.json").unlink()
+    (copy / "arms" / ".leftover.x1").mkdir()
+    (copy / "arms" / ".leftover.x1" / "rows.parquet").write_text("half")
+    (copy / ".rows.parquet.x2").write_text("half")
+    assert set(redo(tiny, copy)) == {gone.id, half.id}
+    assert rows_of(copy).equals(rows_of(done))
+    assert not [one for one in copy.rglob(".*.x?")]
+
+
+def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: Path) -> None:
+    task = write_task(tmp_path / "task")
+    config = tiny.config(task=task, seeds=1, explain={"enabled": False})
+    folder = tiny.run(tmp_path / "runs", config)
+    probes = Path(task["probes"])
+    probes.write_text(probes.read_text().replace("Do language in", "How language in"))
+    before = {one.id: one for one in arms_of(folder)}
+    tiny.run(tmp_path / "runs", config)
+    for arm in arms_of(folder):
+        assert (arm.key == before[arm.id].key) is (arm.role == "selection")
+    base = rows_of(folder).filter(arm="base")
+    assert base.filter(group="language How language in").height == 1
+    assert base.height == 7
+
+
+def break_file(path: Path) -> None:
+    path.write_bytes(b"PAR1 nonsense")
+
+
+@pytest.mark.parametrize(
+    ("inside", "role", "hurt"),
+    [
+        ("rows.parquet", "selection", break_file),
+        ("rows.parquet", "test", break_file),
+        ("rows.parquet", "test", Path.unlink),
+        ("arm.json", "test", break_file),
+        ("vector.safetensors", "test", break_file),
+        ("vector.safetensors", "test", Path.unlink),
+    ],
+)
+def test_an_unreadable_file_of_an_arm_is_named_with_the_way_out(
+    tiny: Tiny, done: Path, copy: Path, inside: str, role: str, hurt: Callable[[Path], None]
+) -> None:
+    arm = next(a for a in arms_of(copy) if (a.role, a.method) == (role, "vector"))
+    target = copy / "arms" / arm.id
+    hurt(target / inside)
+    with pytest.raises(RunError, match=f"delete .*{arm.id} and run again") as caught:
+        tiny.run(copy.parent)
+    assert inside in str(caught.value)
+    shutil.rmtree(target)
+    assert set(redo(tiny, copy)) == {arm.id}
+    assert rows_of(copy).equals(rows_of(done))
+
+
+@pytest.mark.parametrize("name", ["rows", "constancy", "tokens"])
+def test_an_unreadable_file_of_an_explanation_is_named(tiny: Tiny, copy: Path, name: str) -> None:
+    path = next((copy / "arms").glob(f"*-s0-explained/{name}.parquet"))
+    break_file(path)
+    with pytest.raises(RunError, match=rf"{name}\.parquet cannot be read .*; delete .*explained"):
+        tiny.run(copy.parent)
+    shutil.rmtree(path.parent)
+    assert set(redo(tiny, copy)) == {path.parent.name}
+
+
+def test_unreadable_claims_are_named(copy: Path) -> None:
+    (copy / "claims.json").write_text("[{}]")
+    with pytest.raises(RunError, match=r"claims\.json cannot be read .*do the run again"):
+        read_claims(copy)
+
+
+def test_a_full_disk_is_told_and_what_was_computed_stays(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = pl.DataFrame.write_parquet
+    count = 0
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*args, **kwargs)
+
+    with monkeypatch.context() as context:
+        context.setattr(pl.DataFrame, "write_parquet", full)
+        with pytest.raises(RunError, match="the disk is full: .* was not written; what was wr"):
+            tiny.run(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert len(arms_of(folder)) == 5
+    before = {one.name for one in (folder / "arms").iterdir()}
+    assert not any(name.startswith(".") for name in before), "nothing half-written stays"
+    assert not set(redo(tiny, folder)) & before
+
+
+class Interrupting:
+    """Ctrl-C after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def stage(self, name: str, total: int) -> None:
+        pass
+
+    def advance(self, what: str = "") -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("after", [1, 7, 13, 15, 17])
+def test_after_an_interruption_the_same_numbers_come_out(
+    tiny: Tiny, done: Path, tmp_path: Path, after: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(tmp_path, progress=Interrupting(after))
+    folder = tmp_path / done.name
+    before = {one.name for one in (folder / "arms").iterdir()}
+    assert len(before) == after, "every finished step is kept"
+    assert not set(redo(tiny, folder)) & before
+    assert rows_of(folder).equals(rows_of(done))
+    assert claims_of(folder) == claims_of(done)
+
+
+def test_two_processes_on_one_run_are_refused(tiny: Tiny, copy: Path) -> None:
+    with only_one(copy), pytest.raises(RunError, match=f"another process is at work on .*{copy}"):
+        tiny.run(copy.parent)
+    assert redo(tiny, copy) == {}
+
+
+def test_claims_name_the_command_that_redoes_them(tiny: Tiny, done: Path) -> None:
+    commands = {one["command"] for one in json.loads((done / "claims.json").read_text())}
+    assert commands == {f"oocr run {done / 'config.yaml'}"}
+
+
+def test_a_built_in_family_runs_too(tiny: Tiny, tmp_path: Path) -> None:
+    task = {"family": "countries", "countries": ["Japan", "Peru"], "validation": ["China"]}
+    settings = tiny_settings(tiny.path, {**task, "wordings": 1}, seeds=1)
+    settings["explain"] = {"enabled": False}
+    settings["controls"] = {"random_directions": 1, "trained": ["shuffled"]}
+    folder = tiny.run(tmp_path, RunConfig.model_validate(settings))
+    rows = rows_of(folder)
+    assert set(rows.filter(arm="vector")["member"].unique()) == {"Japan", "Peru"}
+    assert {one.id for one in claims_of(folder)} == {
+        "vector-out-of-context",
+        "adapter-out-of-context",
+    }
+    assert "2 members × 1 seeds" in {one.found.n for one in claims_of(folder)}
