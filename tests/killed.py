@@ -77,6 +77,8 @@ def killed_often(source: Path, out: Path, kills: int, most: int, seed: int) -> d
         before.append(made(folder))
     _, orphans = psutil.wait_procs([one for one in workers if one.is_running()], timeout=20)
     orphans = [one for one in orphans if one.status() != psutil.STATUS_ZOMBIE]
+    for one in orphans:
+        one.kill()
     before[-1:] = [made(folder)]  # workers outlive their parent by a moment
     last = attempt(config.model_copy(update={"workers": 1}), model, out)
     _, status = os.waitpid(last, 0)

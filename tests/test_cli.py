@@ -70,7 +70,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-HEAVY = ("torch", "transformers", "polars", "numpy", "pydantic", "plotly")
+HEAVY = ("torch", "transformers", "polars", "numpy", "plotly")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["tasks", "--template"]])

@@ -26,10 +26,10 @@ def test_a_constant_vector_is_perfectly_constant() -> None:
 
 def test_an_axis_whose_sign_flips_is_not_constant_though_its_absolute_cosine_is_one() -> None:
     m = normal(16)
-    signs = torch.tensor([1.0, 1.0, -1.0, -1.0] * 25)
+    signs = torch.tensor([1.0, 1.0, -1.0, -1.0] * 24)
     d = signs[:, None] * m
     found = constancy_of(d)
-    assert torch.allclose(cosines_to(d, m).abs(), torch.ones(100, dtype=torch.float64))
+    assert torch.allclose(cosines_to(d, m).abs(), torch.ones(96, dtype=torch.float64))
     assert found.rank1 == pytest.approx(1.0)
     assert found.norm_cv == pytest.approx(0.0, abs=1e-6)
     assert found.cosine == pytest.approx(0.0, abs=1e-6)

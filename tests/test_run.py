@@ -347,7 +347,7 @@ def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
     (copy / ".rows.parquet.x2").write_text("half")
     assert set(redo(tiny, copy)) == {gone.id, half.id}
     assert rows_of(copy).equals(rows_of(done))
-    assert not [one for one in copy.rglob(".*.x?")]
+    assert not list(copy.rglob(".*.x?"))
 
 
 def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_full_disk_is_told_and_what_was_computed_stays(
 
     with monkeypatch.context() as context:
         context.setattr(pl.DataFrame, "write_parquet", full)
-        with pytest.raises(RunError, match="the disk is full: .* was not written; what was wr"):
+        with pytest.raises(RunError, match=r"the disk is full: .* was not written; what was wr"):
             tiny.run(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert len(arms_of(folder)) == 5
