@@ -127,7 +127,10 @@ def test_ctrl_c_says_so_and_keeps_what_was_computed(source: Path, tmp_path: Path
         time.sleep(0.01)
     workers = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert said.strip() == (
         "stopped by you; what was computed stays, and the same command goes on from there"
