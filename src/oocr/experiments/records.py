@@ -78,13 +78,16 @@ class Claim(Record):
 
 
 class Choice(Record):
-    """One point of the grid, with its score on the validation tasks."""
+    """One point of the grid, with its score on the validation tasks.
+
+    The score is null where a method's grid has one point: there was nothing to choose.
+    """
 
     method: Literal["vector", "adapter"]
     layer: int
     learning_rate: float
     step: int
-    score: float
+    score: float | None
     chosen: bool = False
 
 

@@ -22,7 +22,14 @@ from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
 from oocr.experiments.progress import Progress, Silent, timed
 from oocr.experiments.records import ArmRecord, Choice, Role, Selection
-from oocr.experiments.selection import best_by_layer, by_loss, choose, grid_plans, spec_of
+from oocr.experiments.selection import (
+    best_by_layer,
+    by_loss,
+    choose,
+    grid_plans,
+    only_point,
+    spec_of,
+)
 from oocr.experiments.workers import Alone, Crew, Processes, plan_workers
 from oocr.files import write_text
 from oocr.interventions.vectors import Vector
@@ -166,12 +173,14 @@ def _select(
     say: Progress,
 ) -> Selection:
     """Train the grid on the validation tasks and choose a point per method."""
-    plans = [plan for grid in grids.values() for plan in grid_plans(grid, config, tasks)]
+    given = {name: only_point(name, grid, config) for name, grid in grids.items()}
+    open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
+    plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
     arms = _train(plans, crew, folder, say, "choosing on validation tasks")
     trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
-    points: list[Choice] = []
-    for method, grid in grids.items():
+    points = [point for point in given.values() if point is not None]
+    for method, grid in open_grids.items():
         own = [one for one in trained if one[0].method == method]
         points += choose(method, grid, config, tasks, own)
     return Selection(

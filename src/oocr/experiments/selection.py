@@ -119,6 +119,23 @@ def best_by_layer(selection: Selection, method: Method) -> list[Choice]:
     own = [point for point in selection.grid if point.method == method]
     chosen = next(point.layer for point in own if point.chosen)
     layers = dict.fromkeys(point.layer for point in own if point.layer != chosen)
-    return [
-        max((p for p in own if p.layer == layer), key=lambda point: point.score) for layer in layers
-    ]
+
+    def score(point: Choice) -> float:
+        return float("-inf") if point.score is None else point.score
+
+    return [max((p for p in own if p.layer == layer), key=score) for layer in layers]
+
+
+def only_point(method: Method, grid: VectorArm | AdapterArm, config: RunConfig) -> Choice | None:
+    """The grid's point if it has only one: nothing to choose, no validation arm to train."""
+    steps = (0,) if config.stop_on == "stop" else grid.steps
+    if len(layers_of(grid)) * len(grid.learning_rates) * len(steps) > 1:
+        return None
+    return Choice(
+        method=method,
+        layer=layers_of(grid)[0],
+        learning_rate=grid.learning_rates[0],
+        step=steps[0],
+        score=None,
+        chosen=True,
+    )

@@ -12,9 +12,9 @@ from oocr.report.runs import Run, as_float
 
 def selection_figure(run: Run) -> Figure | None:
     """A heat map per method: layers and learning rates down, steps across."""
-    if run.selection is None or not run.selection.grid:
+    data = _scored(run)
+    if run.selection is None or data.is_empty():
         return None
-    data = pl.DataFrame([choice.model_dump() for choice in run.selection.grid])
     low, high = as_float(data["score"].min()), as_float(data["score"].max())
     panels = tuple(
         _heat(Arm(method), data.filter(pl.col("method") == method), (low, high))
@@ -29,6 +29,12 @@ def selection_figure(run: Run) -> Figure | None:
     scale = (number(low), number(high))
     keys = (Key("chosen", "chosen", "ink", "square-open"),) if data["chosen"].any() else ()
     return Figure("selection", caption, (View("", panels),), data, keys, scale)
+
+
+def _scored(run: Run) -> pl.DataFrame:
+    """The points of the grid that were tried; where there was one only, none was."""
+    points = run.selection.grid if run.selection is not None else ()
+    return pl.DataFrame([one.model_dump() for one in points if one.score is not None])
 
 
 def _heat(arm: Arm, grid: pl.DataFrame, limits: tuple[float, float]) -> Panel:
@@ -108,10 +114,8 @@ def _step(step: int) -> str:
 
 def layers_figure(run: Run) -> Figure | None:
     """The best validation score at each layer, over learning rates and steps."""
-    if run.selection is None:
-        return None
-    data = pl.DataFrame([choice.model_dump() for choice in run.selection.grid])
-    if data.is_empty() or data["layer"].n_unique() < 2:
+    data = _scored(run)
+    if run.selection is None or data.is_empty() or data["layer"].n_unique() < 2:
         return None
     best = data.group_by("method", "layer").agg(pl.col("score").max()).sort("method", "layer")
     traces = []

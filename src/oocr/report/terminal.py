@@ -28,10 +28,10 @@ def verdict_table(claims: Sequence[Claim]) -> Table:
     table.add_column("claim", min_width=16)
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("base", justify="right", no_wrap=True)
-    table.add_column("null", max_width=20)
+    table.add_column("null", min_width=9, max_width=20)
     table.add_column("ceiling", justify="right", no_wrap=True)
-    table.add_column("n", max_width=12)
-    table.add_column("verdict", min_width=9, max_width=14)
+    table.add_column("n", min_width=7, max_width=12)
+    table.add_column("verdict", min_width=11, max_width=14)
     for claim in claims:
         found = claim.found
         nulls = "\n".join(f"{null.name} {number(null.value)}" for null in claim.nulls)
