@@ -3,5 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+from tests.tiny_run import Tiny
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A tiny model and task."""
+    return Tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def done(tiny: Tiny) -> Path:
+    """The folder of a finished run; not to be changed."""
+    return tiny.run(tiny.folder / "runs")
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run's folder, under another `out`."""
+    return Path(shutil.copytree(done, tmp_path / done.name))

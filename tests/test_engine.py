@@ -10,7 +10,7 @@ import torch
 from oocr.data.batches import Batch, Line, pad
 from oocr.engine.forward import final_rows, plain_rows, rows_of, steered_tail
 from oocr.engine.frozen import record, replay
-from oocr.engine.training import batch_loss
+from oocr.engine.losses import batch_loss
 from oocr.interventions.adapters import (
     Adapter,
     LowRankAdapter,

@@ -13,7 +13,10 @@ import polars as pl
 import yaml
 
 from oocr.experiments.config import RunConfig
-from oocr.experiments.records import Claim
+from oocr.experiments.records import ArmRecord, Claim
+from oocr.experiments.run import run
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +85,22 @@ def tiny_config(model: Path, task: dict[str, Any], **fields: Any) -> RunConfig:
     return RunConfig.model_validate(tiny_settings(model, task, **fields))
 
 
+class Tiny:
+    """A tiny model and task in a folder, and runs of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = save_tiny_model(folder / "model")
+        self.model: LanguageModel = load_model(self.path)
+        self.task = write_task(folder / "task")
+
+    def config(self, **fields: Any) -> RunConfig:
+        return tiny_config(self.path, fields.pop("task", self.task), **fields)
+
+    def run(self, out: Path, config: RunConfig | None = None, **more: Any) -> Path:
+        return run(config or self.config(), self.model, out, **more)
+
+
 def write_yaml(path: Path, settings: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path
@@ -95,6 +114,11 @@ def claims_of(folder: Path) -> list[Claim]:
     """The claims, without how the run was called."""
     data = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     return [Claim.model_validate({**one, "command": ""}) for one in data]
+
+
+def arms_of(folder: Path) -> list[ArmRecord]:
+    paths = sorted((folder / "arms").glob("*/arm.json"))
+    return [ArmRecord.model_validate_json(path.read_text()) for path in paths]
 
 
 def environment() -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Training one arm: a flat loop over recorded batches."""
+"""Training arms: a flat loop over recorded batches, for one arm or several side by side."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,22 +10,22 @@ from dataclasses import dataclass
 from typing import overload
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import nn
 
-from oocr.data.batches import Batch, pad, training_lines
 from oocr.engine.forward import rows_of, steered_tail
-from oocr.engine.frozen import Frozen, Recordings, record_shared, replay
+from oocr.engine.frozen import Frozen, replay
+from oocr.engine.losses import stacked_losses
+from oocr.engine.prepared import Prepared, prepare
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
     LowRankAdapter,
     adapted_layers,
     adapter_tensors,
-    new_adapter,
     peft_config,
 )
 from oocr.interventions.positions import select
+from oocr.interventions.stacked import new_adapters, stackable
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
@@ -35,6 +36,21 @@ Progress = Callable[[int, float], None]
 
 DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
 
+STACK_TOKENS = 4096
+"""Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One arm to train (see `fit` for the fields)."""
+
+    task: Task
+    spec: Spec
+    learning_rate: float | None = None
+    steps: int = 20
+    seed: int = 0
+    snapshots: Sequence[int] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -44,7 +60,7 @@ class Trained:
         final: the intervention after the last step.
         snapshots: step -> the intervention after that step.
         losses: training loss before each step, in nats per item.
-        seconds: time in the loop.
+        seconds: time in the loop, shared out among arms that were trained side by side.
         learning_rate: the absolute rate that Adam got.
     """
 
@@ -53,56 +69,6 @@ class Trained:
     losses: tuple[float, ...]
     seconds: float
     learning_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Training batches with the frozen part computed: shared by all arms with this data.
-
-    Attributes:
-        frozen: the recorded batches; their make-up is fixed, their order is the arm's.
-        scale: block index -> median norm of the residual stream at that block's input.
-    """
-
-    frozen: tuple[Frozen, ...]
-    scale: Mapping[int, float]
-
-
-def prepare(
-    model: LanguageModel,
-    task: Task,
-    starts: Sequence[int],
-    batch_lines: int = 16,
-    shared: Recordings | None = None,
-) -> Prepared:
-    """Tokenize the training items, draw batches of at most so many sequences, record each once.
-
-    Args:
-        model: the model, with nothing attached.
-        task: whose training items.
-        starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
-        batch_lines: sequences per batch; up to so many make one full batch.
-        shared: recordings to look in first and add to, for tasks with the same prompts.
-    """
-    lines = training_lines(model.tokenizer, task.train, task.loss)
-    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
-    count = -(-len(lines) // batch_lines)
-    groups = [[lines[i] for i in order[k::count]] for k in range(count)]
-    pad_id = int(model.tokenizer.pad_token_id or 0)
-    known = {} if shared is None else shared
-    frozen = tuple(
-        record_shared(model, pad(group, pad_id, model.device), starts, known) for group in groups
-    )
-    return Prepared(frozen, {start: _median_norm(frozen, start) for start in starts})
-
-
-def _median_norm(frozen: Sequence[Frozen], start: int) -> float:
-    """Median token norm, first tokens left out: in many models they carry huge norms."""
-    norms = [
-        one.inputs[start].float().norm(dim=-1)[one.batch.mask & (one.batch.positions > 0)]
-        for one in frozen
-    ]
-    return float(torch.cat(norms).median())
 
 
 def fit(
@@ -141,45 +107,134 @@ def fit(
     """
     start = start_of(model, spec)
     prepared = prepared or prepare(model, task, [start], batch_lines)
-    if start not in prepared.scale:
+    arm = Fit(task, spec, learning_rate, steps, seed, snapshots)
+    return _loop(model, [arm], [prepared], until, on_step)[0]
+
+
+def fit_all(
+    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared]
+) -> list[Trained]:
+    """Train several arms; those that see the same tokens at every step share each pass.
+
+    Sharing changes the numbers by rounding only.
+
+    Args:
+        model: the model.
+        arms: what to train.
+        prepared: per arm, its recorded batches.
+
+    Raises:
+        InputError: as `fit`.
+    """
+    groups: dict[object, list[int]] = {}
+    for index, (arm, recorded) in enumerate(zip(arms, prepared, strict=True)):
+        groups.setdefault(_shared(model, arm, recorded, index), []).append(index)
+    out: dict[int, Trained] = {}
+    for group in groups.values():
+        spec = arms[group[0]].spec
+        tokens = max(_tail_tokens(one, spec) for one in prepared[group[0]].frozen)
+        room = max(1, STACK_TOKENS // tokens)
+        for begin in range(0, len(group), room):
+            some = group[begin : begin + room]
+            done = _loop(model, [arms[i] for i in some], [prepared[i] for i in some])
+            out.update(zip(some, done, strict=True))
+    return [out[index] for index in range(len(arms))]
+
+
+def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> object:
+    """Equal for arms that can share each pass: same site or shape, same tokens at every step."""
+    spec = arm.spec
+    batches = [prepared.frozen[i] for i in prepared.order(arm.seed, arm.steps)]
+    seen = tuple(
+        (id(one.inputs), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
+        for one in batches
+    )
+    if isinstance(spec, SteeringVector):
+        return ("vector", spec.layer, spec.positions, seen)
+    config = peft_config(model, spec)
+    alone = None if stackable(config) else index
+    shape = (tuple(config["target_modules"]), spec.rank, spec.scale)
+    return ("adapter", shape, seen, alone)
+
+
+def _tail_tokens(frozen: Frozen, spec: Spec) -> int:
+    """Tokens of a batch that one arm's pass must run."""
+    size, width = frozen.batch.ids.shape
+    if isinstance(spec, SteeringVector):
+        columns = select(frozen.batch, spec.positions).any(dim=0).nonzero()
+        width -= int(columns[0])
+    return int(size * width)
+
+
+def _places_key(frozen: Frozen, spec: Spec) -> bytes:
+    if not isinstance(spec, SteeringVector):
+        return b""
+    return select(frozen.batch, spec.positions).cpu().numpy().tobytes()
+
+
+def _loop(
+    model: LanguageModel,
+    arms: Sequence[Fit],
+    prepared: Sequence[Prepared],
+    until: float | None = None,
+    on_step: Progress | None = None,
+) -> list[Trained]:
+    """Adam on all arms; one pass per step over the arms' copies of the batch."""
+    first, steps = arms[0], arms[0].steps
+    start = start_of(model, first.spec)
+    if start not in prepared[0].scale:
         raise InputError(f"the batches were not recorded for start block {start}")
     chosen = [
-        select(one.batch, spec.positions) if isinstance(spec, SteeringVector) else None
-        for one in prepared.frozen
+        select(one.batch, first.spec.positions) if isinstance(first.spec, SteeringVector) else None
+        for one in prepared[0].frozen
     ]
-    order = _order(len(prepared.frozen), seed)
-    losses: list[float] = []
+    orders = [one.order(arm.seed, steps) for arm, one in zip(arms, prepared, strict=True)]
+    losses: list[list[float]] = [[] for _ in arms]
     latest: dict[int, float] = {}
-    kept: dict[int, Vector | Adapter] = {}
+    kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     began = time.perf_counter()
-    with _arm(model, task, spec, prepared, start, seed) as arm:
-        rate = learning_rate if learning_rate is not None else DEFAULT_RATE[arm.kind]
-        optimizer = torch.optim.Adam(arm.parameters, lr=rate * arm.unit)
+    with _stack(model, arms, prepared, start) as stack:
+        rates = [
+            stack.unit(one)
+            * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
+            for one, arm in zip(prepared, arms, strict=True)
+        ]
+        groups = zip(stack.parameters, rates, strict=True)
+        optimizer = torch.optim.Adam([{"params": some, "lr": rate} for some, rate in groups])
         for step in range(1, steps + 1):
-            index = next(order)
-            frozen, places = prepared.frozen[index], chosen[index]
+            index = orders[0][step - 1]
+            frozen, places = prepared[0].frozen[index], chosen[index]
+            batches = [
+                one.frozen[o[step - 1]].batch for one, o in zip(prepared, orders, strict=True)
+            ]
             if places is None:
-                hidden, first = frozen.inputs[start], 0
+                hidden, column = frozen.inputs[start].repeat(len(arms), 1, 1), 0
             else:
-                hidden, first = steered_tail(frozen, start, arm.parameters[0][None], places)
-            hidden = replay(model, frozen, hidden, start, first)
-            loss = batch_loss(model, frozen.batch, rows_of(hidden, frozen.batch, first)[0])
-            losses.append(float(loss.detach()))
-            if not torch.isfinite(loss):
-                raise InputError(f"{task.name}: the loss became {losses[-1]} at step {step}")
+                values = torch.stack([some[0] for some in stack.parameters])
+                hidden, column = steered_tail(frozen, start, values, places)
+            hidden = replay(model, frozen, hidden, start, column)
+            loss = stacked_losses(model, batches, rows_of(hidden, frozen.batch, column))
+            for arm, own, one in zip(arms, losses, loss.tolist(), strict=True):
+                own.append(one)
+                if not math.isfinite(one):
+                    raise InputError(f"{arm.task.name}: the loss became {one} at step {step}")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if step in snapshots:
-                kept[step] = arm.frozen(step)
+            for number, arm in enumerate(arms):
+                if step in arm.snapshots:
+                    kept[number][step] = stack.frozen(number, step)
             if on_step:
-                on_step(step, losses[-1])
-            latest[index] = losses[-1]
-            seen_all = len(latest) == len(prepared.frozen)
+                on_step(step, losses[0][-1])
+            latest[index] = losses[0][-1]
+            seen_all = len(latest) == len(prepared[0].frozen)
             if until is not None and seen_all and sum(latest.values()) / len(latest) < until:
                 break
-        final = arm.frozen(len(losses))
-    return Trained(final, kept, tuple(losses), time.perf_counter() - began, rate * arm.unit)
+        final = [stack.frozen(number, len(losses[number])) for number in range(len(arms))]
+    seconds = (time.perf_counter() - began) / len(arms)
+    return [
+        Trained(final[i], kept[i], tuple(losses[i]), seconds, rates[i]) for i in range(len(arms))
+    ]
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
@@ -195,81 +250,60 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
     return spec.layer + 1
 
 
-def batch_loss(model: LanguageModel, batch: Batch, rows: Tensor) -> Tensor:
-    """Nats per item: of whole answers over the vocabulary, or of the right option.
-
-    Args:
-        model: for final norm and LM head.
-        batch: its targets.
-        rows: [row, d_model], the last block's output at `batch.rows`.
-    """
-    total = rows.new_zeros((), dtype=torch.float32)
-    if len(batch.target_ids):
-        logp = model.anatomy.readout(rows).float().log_softmax(dim=-1)
-        picked = logp[batch.target_rows, batch.target_ids]
-        total = total - (batch.target_weights * picked).sum()
-    if len(batch.option_ids):
-        scores = option_scores(model, batch, rows)
-        total = total + F.cross_entropy(scores, batch.option_right, reduction="sum")
-    return total / batch.items
-
-
-def option_scores(model: LanguageModel, batch: Batch, rows: Tensor) -> Tensor:
-    """Logits of each choice's options, [choice, option]; -inf where a choice has fewer."""
-    tokens, where = torch.unique(batch.option_ids.clamp_min(0), return_inverse=True)
-    logits = model.anatomy.readout(rows, tokens).float()
-    scores = logits[batch.option_rows[:, None], where]
-    return scores.masked_fill(batch.option_ids < 0, float("-inf"))
-
-
 @dataclass(frozen=True, slots=True)
-class _Arm:
+class _Stack:
     kind: str
-    parameters: list[nn.Parameter]
-    unit: float
-    frozen: Callable[[int], Vector | Adapter]
+    parameters: list[list[nn.Parameter]]
+    unit: Callable[[Prepared], float]
+    frozen: Callable[[int, int], Vector | Adapter]
 
 
 @contextmanager
-def _arm(
-    model: LanguageModel, task: Task, spec: Spec, prepared: Prepared, start: int, seed: int
-) -> Iterator[_Arm]:
-    """The trainable tensors of an arm, in place while the block runs."""
-    spans = dict(task.train[0].spans)
-    about = {"model": model.name, "task": task.name, "seed": str(seed)}
+def _stack(
+    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared], start: int
+) -> Iterator[_Stack]:
+    """The trainable tensors of arms of one kind, in place while the block runs."""
+    spans = [dict(arm.task.train[0].spans) for arm in arms]
+    about = [{"model": model.name, "task": a.task.name, "seed": str(a.seed)} for a in arms]
+    spec = arms[0].spec
     if isinstance(spec, SteeringVector):
-        scale = prepared.scale[start]
-        generator = torch.Generator().manual_seed(seed)
-        init = torch.randn(model.d_model, generator=generator)
-        init = init / init.norm() * spec.init_scale * scale
-        value = nn.Parameter(init.to(model.device))
+        site = spec
+        values = [
+            _start_point(model, arm, one.scale[start])
+            for arm, one in zip(arms, prepared, strict=True)
+        ]
 
-        def vector(step: int) -> Vector:
+        def vector(number: int, step: int) -> Vector:
             return Vector(
-                spec.layer,
-                spec.positions,
-                value.detach().float().cpu().clone(),
-                spans=spans,
-                about={**about, "step": str(step)},
+                site.layer,
+                site.positions,
+                values[number].detach().float().cpu().clone(),
+                spans=spans[number],
+                about={**about[number], "step": str(step)},
             )
 
-        yield _Arm("vector", [value], scale / model.d_model**0.5, vector)
+        def unit(one: Prepared) -> float:
+            return float(one.scale[start] / model.d_model**0.5)
+
+        yield _Stack("vector", [[value] for value in values], unit, vector)
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
-    with new_adapter(model, config, seed) as named:
+    with new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
-        def adapter(step: int) -> Adapter:
-            more = {**about, "step": str(step)}
-            return Adapter(layers, config, adapter_tensors(named), spans=spans, about=more)
+        def adapter(number: int, step: int) -> Adapter:
+            more = {**about[number], "step": str(step)}
+            tensors = adapter_tensors(named[number])
+            return Adapter(layers, config, tensors, spans=spans[number], about=more)
 
-        yield _Arm("adapter", list(named.values()), 1.0, adapter)
+        yield _Stack("adapter", [list(one.values()) for one in named], lambda _: 1.0, adapter)
 
 
-def _order(count: int, seed: int) -> Iterator[int]:
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield from torch.randperm(count, generator=generator).tolist()
+def _start_point(model: LanguageModel, arm: Fit, scale: float) -> nn.Parameter:
+    assert isinstance(arm.spec, SteeringVector)
+    init = torch.randn(model.d_model, generator=torch.Generator().manual_seed(arm.seed))
+    init = init / init.norm() * arm.spec.init_scale * scale
+    return nn.Parameter(init.to(model.device))
 
 
 @overload

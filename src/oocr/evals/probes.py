@@ -14,7 +14,7 @@ from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.engine.forward import final_rows, rows_of, start_block
 from oocr.engine.frozen import Frozen, Recordings, record_shared, replay
-from oocr.engine.training import option_scores
+from oocr.engine.losses import option_scores
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel

@@ -1,10 +1,11 @@
-"""One arm: planned, trained, scored along training, and written to its own folder."""
+"""Arms: planned, trained, scored along training, and written each to its own folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import polars as pl
 import torch
 
-from oocr.engine.training import Spec, fit
+from oocr.engine.training import Fit, Spec, Trained, fit_all
 from oocr.errors import InputError, RunError
 from oocr.experiments.lab import Lab, items_hash
 from oocr.experiments.records import ArmRecord, Role
@@ -21,7 +22,7 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-ENGINE = "2"
+ENGINE = "3"
 """Raise it when a change of the engine changes numbers: arms computed before are redone."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
@@ -67,6 +68,12 @@ class ArmPlan:
             return self.spec.layer
         return 0 if self.spec.layers == "all" else min(self.spec.layers)
 
+    @property
+    def fit(self) -> Fit:
+        """What is to be trained."""
+        last = self.steps[-1] if self.along or self.stop is None else self.stop
+        return Fit(self.task, self.spec, self.learning_rate, last, self.seed, self.steps)
+
     def key(self, lab: Lab) -> str:
         """Hash of everything the arm's numbers depend on."""
         parts = {
@@ -92,27 +99,34 @@ def arm_id(plan: ArmPlan) -> str:
     return f"{name}-{member}-s{plan.seed}"
 
 
-def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
-    """Train and score an arm, unless its folder already holds this very arm.
+def run_arms(lab: Lab, plans: Sequence[ArmPlan], folder: Path) -> list[ArmRecord]:
+    """Train arms side by side and score them, unless their folders already hold these very arms.
 
-    The folder appears whole or not at all.
+    Each folder appears whole or not at all.
     """
-    key = plan.key(lab)
-    target = folder / arm_id(plan)
-    done = _finished(target, key)
-    if done is not None:
-        return done
-    task = plan.task
-    trained = fit(
-        lab.model,
-        task,
-        plan.spec,
-        learning_rate=plan.learning_rate,
-        steps=plan.steps[-1] if plan.along or plan.stop is None else plan.stop,
-        seed=plan.seed,
-        snapshots=plan.steps,
-        prepared=lab.prepared(task),
+    keys = _keys(lab, plans)
+    targets = [folder / arm_id(plan) for plan in plans]
+    done = [_finished(target, key) for target, key in zip(targets, keys, strict=True)]
+    if all(done):
+        return [arm for arm in done if arm is not None]
+    trained = fit_all(
+        lab.model, [plan.fit for plan in plans], lab.prepared([plan.task for plan in plans])
     )
+    return [
+        _keep(lab, plan, one, key, target) if arm is None else arm
+        for plan, one, key, target, arm in zip(plans, trained, keys, targets, done, strict=True)
+    ]
+
+
+def _keys(lab: Lab, plans: Sequence[ArmPlan]) -> list[str]:
+    """Each arm's key; arms trained side by side share a rounding, so it names them all."""
+    own = [plan.key(lab) for plan in plans]
+    return [hashlib.sha256(" ".join([key, *own]).encode()).hexdigest()[:16] for key in own]
+
+
+def _keep(lab: Lab, plan: ArmPlan, trained: Trained, key: str, target: Path) -> ArmRecord:
+    """Score a trained arm and write its folder."""
+    task = plan.task
     kept = trained.snapshots
     stop_losses: dict[int, float] = {}
     vectors = [one for one in kept.values() if isinstance(one, Vector)]
@@ -185,7 +199,7 @@ def run_arm(lab: Lab, plan: ArmPlan, folder: Path) -> ArmRecord:
 
 
 def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
-    """What `run_arm` kept of a test or control arm.
+    """What `run_arms` kept of a test or control arm.
 
     Raises:
         RunError: it cannot be read.

@@ -16,7 +16,8 @@ from oocr.data.batches import pad, training_lines
 from oocr.data.items import Item
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.frozen import Frozen, Recordings, record
-from oocr.engine.training import Prepared, batch_loss, prepare
+from oocr.engine.losses import batch_loss
+from oocr.engine.prepared import Prepared, prepare
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.interventions.adapters import Adapter
@@ -26,8 +27,11 @@ from oocr.tasks.task import Task
 
 T = TypeVar("T")
 
-KEPT_TASKS = 2
+KEPT_TASKS = 8
 """Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
+
+KEPT_QUESTIONS = 4
+"""Sets of questions that are kept."""
 
 KEPT_RECORDINGS = 40
 """Batches whose recordings are kept, for tasks that train on or ask about the same texts."""
@@ -44,17 +48,23 @@ class Lab:
         self._recordings: Recordings = {}
         self._kept: dict[str, tuple[object, Any]] = {}
 
-    def prepared(self, task: Task) -> Prepared:
-        """The task's training batches, recorded for every start block in play."""
-        key = items_hash(task.train)
-        if key not in self._prepared:
-            while len(self._prepared) >= KEPT_TASKS:
-                self._prepared.pop(next(iter(self._prepared)))
+    def prepared(self, tasks: Sequence[Task]) -> list[Prepared]:
+        """Each task's training batches, recorded for every start block in play.
+
+        Equal prompts are recorded once.
+        """
+        keys = [items_hash(task.train) for task in tasks]
+        if any(key not in self._prepared for key in keys):
             self._forget()
-            self._prepared[key] = prepare(
-                self.model, task, self.starts, self.batch_lines, self._recordings
-            )
-        return self._prepared[key]
+        for key, task in zip(keys, tasks, strict=True):
+            if key not in self._prepared:
+                self._prepared[key] = prepare(
+                    self.model, task, self.starts, self.batch_lines, self._recordings
+                )
+        found = [self._prepared[key] for key in keys]
+        while len(self._prepared) > KEPT_TASKS:
+            self._prepared.pop(next(iter(self._prepared)))
+        return found
 
     def _forget(self) -> None:
         if len(self._recordings) >= KEPT_RECORDINGS:
@@ -80,7 +90,7 @@ class Lab:
                 if question not in unique:
                     unique[question] = len(first)
                     first.append(item)
-            while len(self._questions) >= 2 * KEPT_TASKS:
+            while len(self._questions) >= KEPT_QUESTIONS:
                 self._questions.pop(next(iter(self._questions)))
             self._forget()
             probes = Probes.of(self.model, first, self._recordings)

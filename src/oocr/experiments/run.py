@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arm
+from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.controls import base_jobs, random_jobs
 from oocr.experiments.explained import explain_job
@@ -30,6 +30,7 @@ from oocr.experiments.selection import (
     only_point,
     spec_of,
 )
+from oocr.experiments.stacks import stacks
 from oocr.experiments.workers import Alone, Crew, Processes, plan_workers
 from oocr.files import write_text
 from oocr.interventions.vectors import Vector
@@ -109,7 +110,7 @@ def _compute(
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
     with timed(stages, "training and scoring"):
         todo = _plans(config, tasks, grids, selection)
-        arms = _train(todo, crew, folder, say, "training arms")
+        arms = _train(todo, config.batch_lines, crew, folder, say, "training arms")
     frames = [load_rows(folder, arm) for arm in arms]
 
     explained: list[ArmRecord] = []
@@ -146,22 +147,31 @@ def _compute(
 
 
 def _train(
-    plans: Sequence[ArmPlan], crew: Crew, folder: Path, say: Progress, stage: str
+    plans: Sequence[ArmPlan],
+    batch_lines: int,
+    crew: Crew,
+    folder: Path,
+    say: Progress,
+    stage: str,
 ) -> list[ArmRecord]:
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans))
-    jobs = []
-    for plan in plans:
-        kind = plan.control or ("" if plan.role == "selection" else f"seed {plan.seed}")
-        words = (f"{plan.method} at block {plan.layer}", kind, plan.task.member)
-        label = ", ".join(word for word in words if word)
-        jobs.append((label, partial(run_arm, plan=plan, folder=folder)))
-    arms: list[ArmRecord] = []
-    for label, arm in crew.each(jobs):
-        say.advance(label)
-        arms.append(arm)
-    return arms
+    groups = stacks(plans, batch_lines)
+    jobs = [(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups]
+    arms: dict[str, ArmRecord] = {}
+    for label, some in crew.each(jobs):
+        for arm in some:
+            arms[arm.id] = arm
+            say.advance(label)
+    return [arms[one] for one in ids]
+
+
+def _label(plans: Sequence[ArmPlan]) -> str:
+    first = plans[0]
+    words = [f"{first.method} at block {first.layer}", first.control, first.task.member]
+    more = f" and {len(plans) - 1} more" if len(plans) > 1 else ""
+    return ", ".join(word for word in words if word) + more
 
 
 def _select(
@@ -177,7 +187,7 @@ def _select(
     open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
     plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
-    arms = _train(plans, crew, folder, say, "choosing on validation tasks")
+    arms = _train(plans, config.batch_lines, crew, folder, say, "choosing on validation tasks")
     trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
     points = [point for point in given.values() if point is not None]
     for method, grid in open_grids.items():
