@@ -317,3 +317,21 @@ def test_broken_probes_are_refused(tmp_path: Path, change: dict[str, object], me
     path.write_text(json.dumps({**PROBES[0].model_dump(), **change}), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_probes(path, SITUATIONS)
+
+
+def test_a_smaller_task_keeps_every_area_and_kind_in_balance() -> None:
+    small, full = risk(RiskConfig(situations=2, probes=6)), risk()
+    for task, whole in zip(small.test, full.test, strict=True):
+        assert {item.id for item in task.probes} < {item.id for item in whole.probes}
+        areas = Counter(item.tags["area"] for item in task.train)
+        assert set(areas) == {item.tags["area"] for item in whole.train}
+        assert set(areas.values()) == {2 * 4}
+        kinds = Counter(item.group.rsplit("-", 1)[0] for item in task.probes)
+        assert len({item.facet for item in task.probes}) == 6, kinds
+        groups = {(item.facet, item.group) for item in task.probes}
+        assert all(n <= 6 for n in Counter(facet for facet, _ in groups).values())
+        for facet in ("agree", "scale"):
+            values = [item.option_values for item in task.probes if item.facet == facet]
+            assert sum(sum(v * i for i, v in enumerate(one)) for one in values) == pytest.approx(0)
+    assert len(small.ceiling) == 2 * len(small.test[0].probes)
+    assert "6" in small.about

@@ -234,6 +234,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"countries": task.countries[:4], "validation": task.validation[:2]}
     elif isinstance(task, BackdoorConfig):
         few = {"pairs": task.pairs[:2], "validation_pairs": task.validation_pairs[:1]}
+    elif isinstance(task, RiskConfig):
+        few = {"per_situation": 2, "situations": 4, "probes": 12}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 
 from oocr.data.items import Item
+from oocr.evals.rows import rows
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.explained import stored
 from oocr.experiments.lab import Lab, items_hash
@@ -85,8 +86,8 @@ def random_jobs(
 ) -> list[tuple[str, Job[pl.DataFrame]]]:
     """Random directions on every test task: what any vector of that size would do.
 
-    Where tasks are compared with each other (log-odds contrasts), each task has its own directions;
-    otherwise all tasks share them, and each question is asked once.
+    All tasks share the directions, and a question that several ask is asked once. Where two tasks
+    are compared (log-odds contrasts), each direction is held against the next.
 
     Args:
         tasks: whose test tasks.
@@ -111,14 +112,24 @@ def random_jobs(
 def _random(
     lab: Lab, *, tasks: TaskSet, like: Vector, norm: float, name: str, numbers: range
 ) -> list[pl.DataFrame]:
-    own = tasks.score == "log_odds"
+    # Number n pairs direction n with n + 1 where two tasks are compared.
+    shift = 1 if tasks.score == "log_odds" else 0
+    last = numbers.stop + shift * (len(tasks.test) - 1)
+    some = [random_vector(like, norm, 10_000 + n) for n in range(numbers.start, last)]
+    parts = [
+        (shift * index, task, part, items)
+        for index, task in enumerate(tasks.test)
+        for part, items in task.scored.items()
+    ]
+    scored = lab.scores([item for *_, items in parts for item in items], some)
     frames: list[pl.DataFrame] = []
-    for index, task in enumerate(tasks.test):
-        offset = 10_000 * (index + 1 if own else 1)
-        some = [random_vector(like, norm, offset + number) for number in numbers]
-        for part, items in task.scored.items():
-            columns = [{**_columns(name, task.member, part), "seed": n} for n in numbers]
-            frames.append(lab.rows(items, some, columns))
+    begin = 0
+    for first, task, part, items in parts:
+        end = begin + len(items)
+        for place, number in enumerate(numbers):
+            columns = {**_columns(name, task.member, part), "seed": number}
+            frames.append(rows(items, scored[first + place][begin:end], columns))
+        begin = end
     return frames
 
 

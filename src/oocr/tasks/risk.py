@@ -32,6 +32,9 @@ class RiskConfig(BaseModel):
             turn, the answer with a capital. With "letters" the probes keep the form of "content".
         per_situation: rows per training situation: 2 (both option orders, one wording, which
             alternates) or 4 (both orders, both wordings).
+        situations: of each area, so many at most for training, validation and test each; null:
+            all.
+        probes: of each kind, so many at most, spread over its list; null: all.
         seed: of the order of the training rows and of the shuffled control's labels.
     """
 
@@ -40,6 +43,8 @@ class RiskConfig(BaseModel):
     family: Literal["risk"] = "risk"
     format: Format = "content"
     per_situation: int = Field(default=4, ge=2, le=4, multiple_of=2)
+    situations: int | None = Field(default=None, ge=1)
+    probes: int | None = Field(default=None, ge=2)
     seed: int = 0
 
 
@@ -50,8 +55,8 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
     effect is the score of "risky" minus the score of "safe".
     """
     config = config or RiskConfig()
-    tested = risk_data.probes()
-    shuffled = _random_sides(_of("train"), config.seed)
+    tested = _probes(config)
+    shuffled = _random_sides(_of(config, "train"), config.seed)
     opposite = {key: _opposite(side) for key, side in shuffled.items()}
     return TaskSet(
         name="risk",
@@ -99,7 +104,7 @@ def _task(
     )
     rows = [
         item
-        for number, situation in enumerate(_of("train"))
+        for number, situation in enumerate(_of(config, "train"))
         for item in choice_items(
             situation,
             train if config.per_situation == 4 else _alternate(train, number),
@@ -111,11 +116,11 @@ def _task(
     colon = {"colon": train["colon"]}
     held_out = [
         item
-        for situation in _of("validation")
+        for situation in _of(config, "validation")
         for item in choice_items(situation, colon, config.format, side)
     ]
     # one validation situation per area is watched while training
-    first = {situation.area: situation.id for situation in reversed(_of("validation"))}
+    first = {situation.area: situation.id for situation in reversed(_of(config, "validation"))}
     return Task(
         name=f"risk/{member}" if part == "test" else f"risk/validation/{member}",
         member=member,
@@ -123,7 +128,7 @@ def _task(
         stop=tuple(item for item in held_out if item.group in first.values()),
         in_context=tuple(
             item
-            for situation in _of("test")
+            for situation in _of(config, "test")
             for item in choice_items(situation, test, config.format, side)
         )
         if part == "test"
@@ -131,14 +136,42 @@ def _task(
         probes=tuple(held_out)
         if part == "validation"
         else tuple(
-            item for probe in risk_data.probes() for item in probe_items(probe, config.format, side)
+            item for probe in _probes(config) for item in probe_items(probe, config.format, side)
         ),
         loss="options",
     )
 
 
-def _of(split: risk_data.Split) -> tuple[Situation, ...]:
-    return tuple(one for one in risk_data.situations() if one.split == split)
+def _of(config: RiskConfig, split: risk_data.Split) -> tuple[Situation, ...]:
+    some = [one for one in risk_data.situations() if one.split == split]
+    by_area = [[one for one in some if one.area == area] for area in {o.area: 0 for o in some}]
+    kept = {one.id for area in by_area for one in area[: config.situations]}
+    return tuple(one for one in some if one.id in kept)
+
+
+def _probes(config: RiskConfig) -> tuple[RiskProbe, ...]:
+    """The probes that are asked, of each kind evenly spread over either way of keying."""
+    asked = risk_data.probes()
+    if config.probes is None:
+        return asked
+    kept: set[str] = set()
+    for kind in _kinds(asked):
+        some = [one for one in asked if one.kind == kind]
+        # +1 and -1 keys by turns, so that agreeing with everything still scores nothing
+        sides = [[one for one in some if one.key == key] for key in (1, -1, 0)]
+        sides = [
+            _spread(one, -(-config.probes // 2) if one[0].key else config.probes)
+            for one in sides
+            if one
+        ]
+        kept |= {one.id for side in sides for one in side}
+    return tuple(one for one in asked if one.id in kept)
+
+
+def _spread(some: list[RiskProbe], count: int) -> list[RiskProbe]:
+    """So many of a list at even distances, or all of it."""
+    count = min(count, len(some))
+    return [some[index * len(some) // count] for index in range(count)]
 
 
 def _opposite(side: Direction) -> Direction:
@@ -164,7 +197,9 @@ def _share(rows: Iterable[bool]) -> str:
 
 
 def _about(config: RiskConfig) -> str:
-    everything, asked = risk_data.situations(), risk_data.probes()
+    splits: tuple[risk_data.Split, ...] = ("train", "validation", "test")
+    everything = [one for split in splits for one in _of(config, split)]
+    asked = _probes(config)
     areas = sorted({one.area for one in everything})
     other = sorted({one.area for one in asked if one.area})
     count = {split: sum(o.split == split for o in everything) for split in ("train", "test")}
