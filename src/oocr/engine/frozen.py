@@ -39,6 +39,12 @@ class Frozen:
     calls: dict[int, dict[str, Any]]
     keys_values: dict[int, tuple[Tensor, Tensor]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was recorded (masks and tables left out)."""
+        pairs = [one for pair in self.keys_values.values() for one in pair]
+        return sum(one.nbytes for one in (*self.inputs.values(), *pairs))
+
 
 class _Enough(Exception):  # noqa: N818
     """Ends a recording pass early."""

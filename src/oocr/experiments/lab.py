@@ -33,8 +33,8 @@ KEPT_TASKS = 8
 KEPT_QUESTIONS = 4
 """Sets of questions that are kept."""
 
-KEPT_RECORDINGS = 40
-"""Batches whose recordings are kept, for tasks that train on or ask about the same texts."""
+KEPT_BYTES = 1.5e9
+"""Recordings kept for tasks that train on or ask about the same texts, in bytes."""
 
 
 class Lab:
@@ -67,7 +67,7 @@ class Lab:
         return found
 
     def _forget(self) -> None:
-        if len(self._recordings) >= KEPT_RECORDINGS:
+        if sum(one.nbytes for one in self._recordings.values()) > KEPT_BYTES:
             self._recordings.clear()
 
     def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
