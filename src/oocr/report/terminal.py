@@ -20,28 +20,31 @@ _STYLES = {
 }
 
 
+def _short(name: str) -> str:
+    """A null's name without its statistic, which the report gives."""
+    return name.split(", ")[0].replace("random directions", "random")
+
+
 def verdict_table(claims: Sequence[Claim]) -> Table:
-    """Claim, found with its interval, base, nulls, ceiling, n, verdict; readable at 100 columns."""
+    """Verdict, claim, found, base, nulls, ceiling: readable at 80 columns."""
     table = Table(
         box=box.HORIZONTALS, show_lines=True, pad_edge=False, padding=(0, 1), collapse_padding=True
     )
-    table.add_column("claim", min_width=16)
-    table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("verdict", max_width=9)
+    table.add_column("claim", min_width=18)
+    table.add_column("found", justify="right", no_wrap=True, min_width=12)
     table.add_column("base", justify="right", no_wrap=True)
-    table.add_column("null", min_width=9, max_width=20)
-    table.add_column("ceiling", justify="right", no_wrap=True)
-    table.add_column("n", min_width=7, max_width=12)
-    table.add_column("verdict", min_width=11, max_width=14)
+    table.add_column("null", min_width=9, max_width=18)
+    table.add_column("ceiling", justify="right", no_wrap=True, min_width=7)
     for claim in claims:
         found = claim.found
-        nulls = "\n".join(f"{null.name} {number(null.value)}" for null in claim.nulls)
+        nulls = "\n".join(f"{number(null.value)} {_short(null.name)}" for null in claim.nulls)
         table.add_row(
-            Text(claim.claim),
+            Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=_STYLES[claim.verdict]),
+            Text.assemble(claim.claim, "\n", (found.n, "dim")),
             Text(f"{number(found.value)}\n[{number(found.low)}, {number(found.high)}]"),
             number(claim.base),
             Text(nulls or "–"),
             number(claim.ceiling),
-            Text(found.n),
-            Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=_STYLES[claim.verdict]),
         )
     return table
