@@ -314,6 +314,28 @@ def test_self_report_rules(
     assert one.verdict == verdict
 
 
+def test_without_an_opposite_twin_log_odds_are_held_against_the_untouched_model() -> None:
+    def moved(arm: str, by: float, control: str = "", seeds: int = 1) -> pl.DataFrame:
+        rule: Rule = lambda m, seed, f, number: number + by * (1 + 0.01 * seed)  # noqa: E731
+        return table(arm, rule, control=control, members=["mine"], seeds=seeds)
+
+    found = judge(
+        moved("base", 0.0),
+        moved("vector", 2.0, seeds=3),
+        moved("vector", 0.2, control="shuffled"),
+        moved("random direction", 0.5, seeds=20),
+        moved("ceiling", 4.0),
+        name="custom",
+        score="log_odds",
+        members=["mine"],
+    )
+    one = found["vector-out-of-context"]
+    assert one.verdict == "holds"
+    assert (one.found.value, one.ceiling) == pytest.approx((2.02, 4.0))
+    assert [null.value for null in one.nulls] == pytest.approx([0.59, 0.2], abs=0.01)
+    assert one.nulls[0].name == "20 random directions, 95th centile of |contrast|"
+
+
 def test_random_pairs_are_scored_one_by_one() -> None:
     tasks = task_set("risk", "log_odds", ["risky", "safe"])
     scores = random_scores(noise(1.0), tasks, "random direction")

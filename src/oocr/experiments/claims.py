@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores
+from oocr.experiments.headline import accuracy_cells, contrast_cells, has_twins, random_scores
 from oocr.experiments.records import Claim, Estimate, Null, Verdict
 from oocr.stats import Cells
 
@@ -126,34 +126,46 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
     cells = contrast_cells(results.rows, arm)
     if cells is None:
         return None
+    twins = has_twins(results.tasks)
     random = random_scores(results.rows, results.tasks, "random direction")
     null = float(np.quantile(np.abs(random), 0.95)) if random else None
+    pairs = "pairs of random directions" if twins else "random directions"
     nulls = []
     if null is not None:
-        name = f"{len(random)} pairs of random directions, 95th centile of |contrast|"
+        name = f"{len(random)} {pairs}, 95th centile of |contrast|"
         nulls.append(Null(name=name, value=null))
-    shuffled = contrast_cells(
-        results.rows, arm, "shuffled", sides=("shuffled", "shuffled opposite")
-    )
+    sides = ("shuffled", "shuffled opposite")
+    shuffled = contrast_cells(results.rows, arm, "shuffled", sides=sides)
     if shuffled is not None:
-        nulls.append(Null(name="shuffled training, opposite twins", value=stats.mean(shuffled)))
+        name = "shuffled training" + (", opposite twins" if twins else "")
+        nulls.append(Null(name=name, value=stats.mean(shuffled)))
     top = contrast_cells(results.rows, "ceiling")
     interval = stats.estimate(cells)
     outside = null is None or over(interval.value, null)
     beats = over(interval.low, 0) and (null is None or over(interval.low, null))
     beats = beats and (shuffled is None or over(stats.estimate(cells - shuffled).low, 0))
+    claim = (
+        f"Trained only on choices, {NAMES[arm]} changes what the model says of itself"
+        if twins
+        else f"Trained on narrow data, {NAMES[arm]} moves the answers to the probes"
+    )
+    measure = (
+        "risky-trained minus safe-trained log-odds of the risky answer, nats"
+        if twins
+        else "trained minus untouched log-odds of the trained pole, nats"
+    )
     return Claim(
-        id=f"{arm}-self-report",
-        claim=f"Trained only on choices, {NAMES[arm]} changes what the model says of itself",
-        measure="risky-trained minus safe-trained log-odds of the risky answer, nats",
+        id=f"{arm}-self-report" if twins else f"{arm}-out-of-context",
+        claim=claim,
+        measure=measure,
         found=_estimate(interval, _n(cells, "probes")),
         base=0.0,
         nulls=tuple(nulls),
         ceiling=stats.mean(top) if top is not None else None,
         verdict=_verdict(beats, over(interval.low, 0) and outside),
-        rule="holds: the interval's lower end is above 0, above the random pairs' 95th centile, "
-        "and (paired) above the shuffled twins; in part: the lower end is above 0 and the mean "
-        "above the random pairs' 95th centile. The ceiling is the trait stated in the prompt.",
+        rule=f"holds: the interval's lower end is above 0, above the {pairs}' 95th centile, "
+        "and (paired) above shuffled training; in part: the lower end is above 0 and the mean "
+        f"above the {pairs}' 95th centile. The ceiling is the trait stated in the prompt.",
         command=command,
     )
 

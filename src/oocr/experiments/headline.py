@@ -9,7 +9,12 @@ from oocr.stats import Cells
 from oocr.tasks.task import TaskSet
 
 SIDES = ("risky", "safe")
-"""Members that are compared with each other where the score is a log-odds contrast."""
+"""Opposite twins: compared with each other where the score is log-odds."""
+
+
+def has_twins(tasks: TaskSet) -> bool:
+    """Whether the test tasks are opposite twins."""
+    return {task.member for task in tasks.test} == set(SIDES)
 
 
 def headline_rows(frame: pl.DataFrame, tasks: TaskSet) -> pl.DataFrame:
@@ -58,9 +63,14 @@ def contrast_cells(
     sides: tuple[str, str] = SIDES,
     value: str = "log_odds",
 ) -> Cells | None:
-    """First member minus second, per probe group and seed, or None without such rows."""
+    """First member minus second, per probe group and seed, or None without such rows.
+
+    A task without an opposite twin is compared with the untouched model.
+    """
     some = select_rows(rows, arm, control, part)
     halves = [some.filter(pl.col("member") == side) for side in sides]
+    if not any(len(half) for half in halves):
+        halves = [some, select_rows(rows, "base", part=part)]
     if not all(len(half) for half in halves):
         return None
     first, second = (stats.cells(h, value, cluster="group", balance=None) for h in halves)
@@ -69,12 +79,12 @@ def contrast_cells(
 
 def random_scores(rows: pl.DataFrame, tasks: TaskSet, arm: str) -> list[float]:
     """The headline score of each random direction."""
-    some = select_rows(rows, arm)
+    some, base = select_rows(rows, arm), select_rows(rows, "base")
     scores: list[float] = []
     for seed in sorted(some["seed"].unique().to_list()):
         one = some.filter(pl.col("seed") == seed)
         if tasks.score == "log_odds":
-            cells = contrast_cells(one, arm)
+            cells = contrast_cells(pl.concat([one, base]), arm)
         else:
             cells = accuracy_cells(one, tasks, arm)
         if cells is not None:
