@@ -183,7 +183,7 @@ class Maker:
         for arm in ("swap at span", "swap everywhere"):
             for seed in range(self.seeds):
                 self.add(arm, seed, self.stop, layer=4)
-        for arm in ("random direction", "random direction everywhere"):
+        for arm in ("random direction", "random direction at span", "random direction everywhere"):
             for number in range(self.directions):
                 self.add(arm, number, None)
         for layer in (2, 6, 9) if self.family == "backdoor" else ():

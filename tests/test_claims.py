@@ -354,7 +354,8 @@ def swaps(share: float, *, lora: float = 0.9, null: float = 0.1) -> dict[str, Cl
         table("swap everywhere", same(value)),
         table("swap at span", same(value)),
         randoms([null] * 20, "random direction everywhere"),
-        randoms([null] * 20),
+        randoms([null] * 20, "random direction at span"),
+        randoms([0.9] * 20),  # the trained vector's, of another site and norm
         BASE,
     )
 
@@ -391,6 +392,7 @@ def test_a_swap_of_a_contrast_is_a_share_of_the_contrast() -> None:
         contrast("adapter", lambda n, s: 2.0),
         contrast("swap everywhere", lambda n, s: 1.8),
         noise(0.2, "random direction everywhere"),
+        noise(0.2, "random direction at span"),
     )
     one = found["swap-everywhere"]
     assert one.found.value == pytest.approx(0.9)

@@ -34,7 +34,7 @@ def test_rows_say_what_was_scored_where_and_when(done: Path, tiny: Tiny) -> None
     rows = rows_of(done)
     assert set(rows["arm"].unique()) == {
         *("vector", "adapter", "swap at span", "swap everywhere", "base", "ceiling"),
-        *("random direction", "random direction everywhere"),
+        *("random direction", "random direction at span", "random direction everywhere"),
     }
     trained = rows.filter(pl.col("arm").is_in(["vector", "adapter", "swap at span"]))
     assert trained["layer"].null_count() == 0

@@ -268,8 +268,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
             rule=rule,
             command=command,
         )
-    kind = "random direction everywhere" if arm == "swap everywhere" else "random direction"
-    random = _random(results, kind)
+    random = _random(results, arm.replace("swap", "random direction"))
     start = stats.mean(base)
     null = (random.value - start) / (stats.mean(whole) - start) if random is not None else None
     interval = stats.ratio(swap, whole, base)

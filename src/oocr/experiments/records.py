@@ -18,7 +18,8 @@ A run folder:
 
 Columns of rows.parquet before those of `oocr.evals.rows`:
     arm     what was scored: "vector", "adapter", "swap at span", "swap everywhere", "base",
-            "ceiling", "random direction", "random direction everywhere",
+            "ceiling", "random direction" (of the trained vectors' site and norm), "random
+            direction at span" and "random direction everywhere" (of the swaps'),
             "vector sweep", "adapter sweep" (layers other than the chosen one)
     layer   the block at whose output the arm acts; null where nothing was trained
     control "" or the control whose data the arm was trained on ("shuffled", "planted",

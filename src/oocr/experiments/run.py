@@ -269,9 +269,12 @@ def _like(
     """The vectors whose site and norm random directions take, by the name of the null."""
     trained = [a for a in arms if a.method == "vector" and a.role == "test"]
     loaded = [load_intervention(folder, arm) for arm in trained]
-    swaps = [folder / f"{arm.id}-explained" / "swap-everywhere.safetensors" for arm in explained]
+    homes = [folder / f"{arm.id}-explained" for arm in explained]
     sites = {
         "random direction": [one for one in loaded if isinstance(one, Vector)],
-        "random direction everywhere": [Vector.load(path) for path in swaps],
+        "random direction at span": [Vector.load(h / "swap-at-span.safetensors") for h in homes],
+        "random direction everywhere": [
+            Vector.load(h / "swap-everywhere.safetensors") for h in homes
+        ],
     }
     return {name: some for name, some in sites.items() if some}

@@ -54,20 +54,23 @@ class Arm:
 
 BASE, CEILING = Arm("base"), Arm("ceiling")
 RANDOM, RANDOM_EVERYWHERE = Arm("random direction"), Arm("random direction everywhere")
+RANDOM_SPAN = Arm("random direction at span")
 VECTOR, ADAPTER = Arm("vector"), Arm("adapter")
 SWAP_SPAN, SWAP_EVERYWHERE = Arm("swap at span"), Arm("swap everywhere")
 REFERENCES = (BASE, CEILING)
-NULLS = (RANDOM, RANDOM_EVERYWHERE)
+NULLS = (RANDOM, RANDOM_SPAN, RANDOM_EVERYWHERE)
 
 _ORDER = (
     *("vector", "adapter", "swap at span", "swap everywhere"),
-    *("random direction", "random direction everywhere", "base", "ceiling"),
+    *("random direction", "random direction at span", "random direction everywhere"),
+    *("base", "ceiling"),
 )
 _LABELS = {
     "vector": "steering vector",
     "adapter": "LoRA",
     "base": "untouched model",
     "ceiling": "told in the prompt (ceiling)",
+    "random direction at span": "random direction, at the span",
     "random direction everywhere": "random direction, every token",
 }
 _COLOURS = {
@@ -76,6 +79,7 @@ _COLOURS = {
     "swap at span": "swap-span",
     "swap everywhere": "swap-all",
     "random direction": "random",
+    "random direction at span": "random",
     "random direction everywhere": "random",
     "base": "base",
     "ceiling": "ceiling",
@@ -86,6 +90,7 @@ _SYMBOLS = {
     "swap at span": "diamond",
     "swap everywhere": "triangle-up",
     "random direction": "x",
+    "random direction at span": "x",
     "random direction everywhere": "cross",
     "base": "line-ns",
     "ceiling": "line-ns",

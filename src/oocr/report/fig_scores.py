@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.report.arms import NULLS, Arm, arms_in, dot_keys
+from oocr.report.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
 from oocr.report.dots import Dot, Rows, dot_panel
 from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
@@ -27,6 +27,9 @@ def scores_figure(run: Run) -> Figure | None:
     tables = {mode: table for mode, table in tables.items() if not table.is_empty()}
     if not tables:
         return None
+    data = pl.concat(list(tables.values()))
+    if RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
+        tables = {mode: t.filter(pl.col("arm") != RANDOM_SPAN.name) for mode, t in tables.items()}
     order = facet_order(final_rows(run.rows))
     whole = whole_name(run.rows)
     views = tuple(
@@ -36,8 +39,8 @@ def scores_figure(run: Run) -> Figure | None:
         )
         for mode, table in tables.items()
     )
-    data = pl.concat(list(tables.values()))
-    return Figure("scores", _caption(measure, data), views, data, _keys(data))
+    keys = _keys(pl.concat(list(tables.values())))
+    return Figure("scores", _caption(measure, data), views, data, keys)
 
 
 def row_name(part: str, facet: str) -> str:

@@ -7,13 +7,23 @@ import math
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import ADAPTER, BASE, NULLS, SWAP_EVERYWHERE, SWAP_SPAN, Arm, rows_of
+from oocr.report.arms import (
+    ADAPTER,
+    BASE,
+    NULLS,
+    RANDOM_EVERYWHERE,
+    RANDOM_SPAN,
+    SWAP_EVERYWHERE,
+    SWAP_SPAN,
+    Arm,
+    rows_of,
+)
 from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent, text
 from oocr.report.measure import Measure, measure_of, null_scores, scored
 from oocr.report.runs import Run, as_float
 from oocr.report.scores import final_rows, headline, whole_name
 
-_SHOWN = (BASE, *NULLS, SWAP_SPAN, SWAP_EVERYWHERE, ADAPTER)
+_SHOWN = (BASE, RANDOM_SPAN, RANDOM_EVERYWHERE, SWAP_SPAN, SWAP_EVERYWHERE, ADAPTER)
 
 
 def swap_figure(run: Run) -> Figure | None:
