@@ -103,6 +103,7 @@ def _heat(
         "hovertext": hover,
         "hoverinfo": "text",
     }
+    slanted = len(names) > 4
     x = axis(
         margin="height+right",
         tickmode="array",
@@ -110,7 +111,8 @@ def _heat(
         ticktext=[text(_short(name, 26)) for name in names],
         side="top",
         showgrid=False,
-        tickangle=-35 if len(names) > 4 else 0,
+        tickangle=-35 if slanted else 0,
+        ticklabeloverflow="allow",
     )
     y = axis(
         margin="width",
@@ -120,7 +122,14 @@ def _heat(
         autorange="reversed",
         showgrid=False,
     )
-    return Panel((trace,), layout(x, y), 84 + 25 * len(members), arm.label, span)
+    room = {
+        "l": 8,
+        "r": 84 if slanted else 12,
+        "t": 8,
+        "b": 8,
+    }  # the last label leans over the edge
+    whole = layout(x, y, margin=room)
+    return Panel((trace,), whole, 84 + 25 * len(members), arm.label, span)
 
 
 HEAT = [[0, "@heat-0"], [0.33, "@heat-1"], [0.67, "@heat-2"], [1, "@heat-3"]]
