@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from oocr.report.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
+from oocr.report.arms import ADAPTER, BASE, VECTOR, Arm, base_line, dot_keys, rows_of
 from oocr.report.fig_training import followed
 from oocr.report.figure import Figure, Json, Panel, View, axis, layout, number, text
 from oocr.report.measure import Measure, measure_of, scored
@@ -74,19 +74,7 @@ def _panel(
 ) -> Panel:
     traces: list[Json] = []
     if base is not None:
-        ends = [0, max(data["step"].to_list())]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "meta": BASE.key,
-                "x": ends,
-                "y": [base, base],
-                "line": {"color": "@base", "width": 1.5},
-                "hovertext": f"untouched model {number(base)}",
-                "hoverinfo": "text",
-            }
-        )
+        traces.append(base_line(0, max(data["step"].to_list()), base))
     for arm in arms:
         some = data.filter(pl.col("arm") == arm.name)
         if not some.is_empty():

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import ADAPTER, BASE, VECTOR, Arm, rows_of
+from oocr.report.arms import ADAPTER, BASE, VECTOR, Arm, base_line, rows_of
 from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
 from oocr.report.measure import Measure, measure_of
 from oocr.report.runs import Run, has
@@ -84,18 +84,7 @@ def _panel(
     layers = sorted(data["layer"].unique().to_list())
     traces: list[Json] = []
     if base is not None:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "meta": BASE.key,
-                "x": [layers[0], layers[-1]],
-                "y": [base, base],
-                "line": {"color": "@base", "width": 1.5},
-                "hovertext": f"untouched model {number(base)}",
-                "hoverinfo": "text",
-            }
-        )
+        traces.append(base_line(layers[0], layers[-1], base))
     for arm in arms:
         some = data.filter(pl.col("arm") == arm.name)
         if not some.is_empty():
