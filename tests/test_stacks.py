@@ -14,13 +14,18 @@ from oocr.experiments.stacks import STACK, stacks
 from oocr.interventions.adapters import LowRankAdapter
 from oocr.interventions.vectors import SteeringVector
 from oocr.tasks.task import Task
+from tests.tiny import tiny_tokenizer
 
+TOKENIZER = tiny_tokenizer()
+CITIES = (" Paris", " Tokyo", " Berlin", " Rome")
+WORDS = ("capital", "city", "euro", "yen", "people")
 SPEC = SteeringVector(layer=1, positions="codename")
 
 
-def task(answer: str = "a", count: int = 3, length: int = 10) -> Task:
+def task(answer: str = " Paris", count: int = 3, length: int = 10) -> Task:
     items = tuple(
-        Item(id=str(i), prompt=f"{i}" + "x" * length, answer=answer) for i in range(count)
+        Item(id=str(i), prompt=f"The {WORDS[i]}" + " of" * length, answer=answer)
+        for i in range(count)
     )
     return Task(name=answer, member=answer, train=items)
 
@@ -31,18 +36,18 @@ def plan(**fields: Any) -> ArmPlan:
 
 
 def sizes(plans: list[ArmPlan], batch_lines: int = 16) -> list[int]:
-    return [len(one) for one in stacks(plans, batch_lines)]
+    return [len(one) for one in stacks(plans, TOKENIZER, batch_lines)]
 
 
 def test_members_rates_seeds_and_controls_of_one_site_share_a_stack() -> None:
     plans = [
         plan(),
-        plan(task=task("b")),
+        plan(task=task(" Tokyo")),
         plan(learning_rate=0.2),
         plan(seed=1),
-        plan(control="shuffled", role="control"),
     ]
-    assert sizes(plans) == [5]
+    assert sizes(plans) == [4]
+    assert sizes([*plans, plan(control="shuffled", role="control")]) == [3, 2]
 
 
 def test_other_sites_lengths_and_prompts_do_not() -> None:
@@ -51,27 +56,28 @@ def test_other_sites_lengths_and_prompts_do_not() -> None:
         *(plan(spec=replace(SPEC, layer=2)), plan(spec=replace(SPEC, positions="last"))),
         *(plan(spec=lora), plan(spec=replace(lora, rank=1))),
         *(plan(steps=(3,)), plan(stop=2, along=False), plan(task=task(count=4))),
+        plan(task=task(" Paris, France.")),  # its first tokens are fed back in
     ]
-    assert sizes([plan(), *others]) == [1] * 8
+    assert sizes([plan(), *others]) == [1] * 9
 
 
 def test_with_several_batches_each_seed_has_its_own() -> None:
-    plans = [plan(seed=seed, task=task(answer)) for answer in "ab" for seed in (0, 1)]
+    plans = [plan(seed=seed, task=task(answer)) for answer in CITIES[:2] for seed in (0, 1)]
     assert sizes(plans) == [4]
-    assert [[one.seed for one in some] for some in stacks(plans, 2)] == [[0, 0], [1, 1]]
+    assert [[one.seed for one in some] for some in stacks(plans, TOKENIZER, 2)] == [[0, 0], [1, 1]]
 
 
 def test_long_prompts_make_small_stacks_except_for_last_tokens() -> None:
-    many = [plan(task=task(answer, length=4500)) for answer in "abcdef"]
+    many = [plan(task=task(answer, length=1500)) for answer in CITIES]
     assert max(sizes(many)) == 1
     last = replace(SPEC, positions="last")
-    assert sizes([replace(one, spec=last) for one in many]) == [6]
+    assert sizes([replace(one, spec=last) for one in many]) == [4]
 
 
 @given(st.lists(st.integers(0, 3), max_size=60))
 def test_every_plan_is_in_one_stack_of_even_size(layers: list[int]) -> None:
     plans = [plan(spec=replace(SPEC, layer=at), seed=i) for i, at in enumerate(layers)]
-    found = stacks(plans, 16)
+    found = stacks(plans, TOKENIZER, 16)
     assert sorted(one.seed for some in found for one in some) == list(range(len(plans)))
     for layer in set(layers):
         own = [len(some) for some in found if some[0].layer == layer]

@@ -38,10 +38,11 @@ def stacked_losses(
     """
     totals = [rows.new_zeros((), dtype=torch.float32) for _ in batches]
     if any(len(batch.target_ids) for batch in batches):
-        logp = model.anatomy.readout(rows.flatten(0, 1)).float().log_softmax(dim=-1)
-        for arm, batch in enumerate(batches):
-            picked = logp[batch.target_rows + arm * rows.shape[1], batch.target_ids]
-            totals[arm] = totals[arm] - (batch.target_weights * picked).sum()
+        at = [batch.target_rows + arm * rows.shape[1] for arm, batch in enumerate(batches)]
+        ids = [batch.target_ids for batch in batches]
+        logp = model.anatomy.token_logps(rows.flatten(0, 1), torch.cat(at), torch.cat(ids))
+        for arm, picked in enumerate(torch.split(logp, [len(one) for one in ids])):
+            totals[arm] = totals[arm] - (batches[arm].target_weights * picked).sum()
     for arm, batch in enumerate(batches):
         if len(batch.option_ids):
             scores = option_scores(model, batch, rows[arm])

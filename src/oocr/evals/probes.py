@@ -138,8 +138,7 @@ class Probes:
                 count = len(self.items[self.owner[line][0]].options)
                 out[self.owner[line][0], :count] = row[:count]
             return
-        logp = self.model.anatomy.readout(rows).float().log_softmax(dim=-1)
-        picked = logp[batch.target_rows, batch.target_ids].cpu()
+        picked = self.model.anatomy.token_logps(rows, batch.target_rows, batch.target_ids).cpu()
         sequence = batch.rows[batch.target_rows, 0].cpu()
         totals = torch.zeros(batch.size).index_add_(0, sequence, picked)
         for line, total in zip(group, totals, strict=True):

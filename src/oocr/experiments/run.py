@@ -106,11 +106,11 @@ def _compute(
     if config.adapter is not None:
         grids["adapter"] = config.adapter
     with timed(stages, "choosing"):
-        selection = _select(config, tasks, grids, crew, folder, say)
+        selection = _select(config, tasks, grids, lab, crew, folder, say)
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
     with timed(stages, "training and scoring"):
         todo = _plans(config, tasks, grids, selection)
-        arms = _train(todo, config.batch_lines, crew, folder, say, "training arms")
+        arms = _train(todo, lab, crew, folder, say, "training arms")
     frames = [load_rows(folder, arm) for arm in arms]
 
     explained: list[ArmRecord] = []
@@ -147,17 +147,12 @@ def _compute(
 
 
 def _train(
-    plans: Sequence[ArmPlan],
-    batch_lines: int,
-    crew: Crew,
-    folder: Path,
-    say: Progress,
-    stage: str,
+    plans: Sequence[ArmPlan], lab: Lab, crew: Crew, folder: Path, say: Progress, stage: str
 ) -> list[ArmRecord]:
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans))
-    groups = stacks(plans, batch_lines)
+    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines)
     jobs = [(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups]
     arms: dict[str, ArmRecord] = {}
     for label, some in crew.each(jobs):
@@ -178,6 +173,7 @@ def _select(
     config: RunConfig,
     tasks: TaskSet,
     grids: Mapping[Method, VectorArm | AdapterArm],
+    lab: Lab,
     crew: Crew,
     folder: Path,
     say: Progress,
@@ -187,7 +183,7 @@ def _select(
     open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
     plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
-    arms = _train(plans, config.batch_lines, crew, folder, say, "choosing on validation tasks")
+    arms = _train(plans, lab, crew, folder, say, "choosing on validation tasks")
     trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
     points = [point for point in given.values() if point is not None]
     for method, grid in open_grids.items():

@@ -1,35 +1,44 @@
-"""Which arms are trained side by side: those whose training prompts and site are the same."""
+"""Which arms are trained side by side: those whose training tokens and site are the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from oocr.data.batches import training_lines
 from oocr.engine.training import STACK_TOKENS
 from oocr.experiments.arms import ArmPlan
 from oocr.interventions.vectors import SteeringVector
+from oocr.tasks.task import Task
 
-STACK = 8
-"""Arms in a stack at most: what a killed run loses, and what shares the work out to the cores."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-CHARACTERS = 3
-"""Per token, roughly: plans are made before anything is tokenized."""
+STACK = 4
+"""Arms in a stack at most. More gain little, are lost together when a run is killed, and leave
+cores idle where there are few arms."""
 
 
-def stacks(plans: Sequence[ArmPlan], batch_lines: int) -> list[list[ArmPlan]]:
+def stacks(
+    plans: Sequence[ArmPlan], tokenizer: PreTrainedTokenizerBase, batch_lines: int
+) -> list[list[ArmPlan]]:
     """Plans in groups that `run_arms` takes, in the order in which they first occur.
 
     Depends on the plans only, not on cores or on what is already done, so that the same run has
-    the same stacks. Arms that turn out not to share their tokens are trained apart.
+    the same stacks.
     """
+    tokens: dict[int, tuple[tuple[int, ...], ...]] = {}
     groups: dict[object, list[ArmPlan]] = {}
     for plan in plans:
-        prompts = tuple(str(item.prompt) for item in plan.task.train)
+        if id(plan.task) not in tokens:
+            tokens[id(plan.task)] = _tokens(plan.task, tokenizer)
+        seen = tokens[id(plan.task)]
         # With several batches each seed has an order of its own.
-        seed = plan.seed if len(set(prompts)) > batch_lines else None
-        groups.setdefault((plan.spec, plan.fit.steps, prompts, seed), []).append(plan)
+        seed = plan.seed if len(seen) > batch_lines else None
+        groups.setdefault((plan.spec, plan.fit.steps, seen, seed), []).append(plan)
     out: list[list[ArmPlan]] = []
     for group in groups.values():
-        count = -(-len(group) // min(STACK, _room(group[0], batch_lines)))
+        count = -(-len(group) // _room(group[0], tokens[id(group[0].task)], batch_lines))
         size, more = divmod(len(group), count)
         begin = 0
         for number in range(count):
@@ -39,9 +48,12 @@ def stacks(plans: Sequence[ArmPlan], batch_lines: int) -> list[list[ArmPlan]]:
     return out
 
 
-def _room(plan: ArmPlan, batch_lines: int) -> int:
+def _tokens(task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], ...]:
+    return tuple(line.ids for line in training_lines(tokenizer, task.train, task.loss))
+
+
+def _room(plan: ArmPlan, seen: Sequence[Sequence[int]], batch_lines: int) -> int:
     if isinstance(plan.spec, SteeringVector) and plan.spec.positions == "last":
         return STACK  # each arm's pass runs one token per sequence
-    lengths = sorted(len(text) for text in {str(item.prompt) for item in plan.task.train})
-    tokens = sum(lengths[-batch_lines:]) // CHARACTERS
-    return max(1, STACK_TOKENS // max(1, tokens))
+    most = max(len(ids) for ids in seen) * min(len(seen), batch_lines)
+    return max(1, min(STACK, STACK_TOKENS // most))

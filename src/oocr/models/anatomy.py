@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oocr.errors import InputError
+from oocr.models.vocabulary import token_logps
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
@@ -85,6 +86,26 @@ class Anatomy:
         if self.logit_softcap is not None:
             logits = torch.tanh(logits / self.logit_softcap) * self.logit_softcap
         return logits
+
+    def token_logps(self, hidden: Tensor, at: Tensor, ids: Tensor) -> Tensor:
+        """Log-probabilities [k] of tokens `ids` [k] at rows `at` [k] of `hidden` [n, d_model].
+
+        The same as `readout(hidden).log_softmax(-1)[at, ids]`; on a CPU in one pass over the head.
+        """
+        weight = self.lm_head.weight
+        assert isinstance(weight, Tensor)
+        if weight.device.type != "cpu":
+            logps: Tensor = self.readout(hidden).float().log_softmax(dim=-1)[at, ids]
+            return logps
+        return token_logps(
+            self.final_norm(hidden.to(weight.dtype)),
+            weight,
+            getattr(self.lm_head, "bias", None),
+            at,
+            ids,
+            scale=self.logit_scale,
+            softcap=self.logit_softcap,
+        )
 
 
 def anatomy(hf_model: nn.Module) -> Anatomy:
