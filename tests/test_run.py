@@ -277,4 +277,4 @@ def test_a_built_in_family_runs_too(tiny: Tiny, tmp_path: Path) -> None:
         "vector-out-of-context",
         "adapter-out-of-context",
     }
-    assert "2 members × 1 seeds" in {one.found.n for one in claims_of(folder)}
+    assert "2 members × 1 seed" in {one.found.n for one in claims_of(folder)}

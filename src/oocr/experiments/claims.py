@@ -39,7 +39,11 @@ def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> li
 
 
 def _n(cells: Cells, what: str) -> str:
-    return f"{len(cells.clusters)} {what} × {cells.values.shape[1]} seeds"
+    return f"{len(cells.clusters)} {what} × {_seeds(cells.values.shape[1])}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed" + ("" if count == 1 else "s")
 
 
 def _estimate(interval: stats.Interval, n: str) -> Estimate:
@@ -178,10 +182,10 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
         ("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
     ):
         trained = _by_member(frame.filter(pl.col("kind") == "adapter"), field)
-        n = f"{len(trained)} members × {results.config.seeds} seeds"
+        n = f"{len(trained)} members × {_seeds(results.config.seeds)}"
         if not several(results):  # one member: its seeds are all there is to draw
             trained = _by_seed(frame.filter(pl.col("kind") == "adapter"), field)
-            n = f"1 member × {len(trained)} seeds"
+            n = f"1 member × {_seeds(len(trained))}"
         noise = _by_member(frame.filter(pl.col("kind") == "random adapter"), field)
         interval = stats.mean_interval(trained)
         value = float(np.mean(noise)) if noise else None
