@@ -120,7 +120,7 @@ def _matched(a: pl.DataFrame, b: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
 def null_scores(measure: Measure, rows: pl.DataFrame, *, balanced: bool) -> pl.DataFrame:
     """Score of each random direction by facet: columns facet, number, score.
 
-    A contrast needs two: the twins' directions of the same number, which are drawn apart.
+    A contrast needs two: under one number the twins have two different directions.
     """
     if measure.kind == "contrast":
         return _null_contrasts(rows)
