@@ -14,7 +14,7 @@ import torch
 from oocr.errors import InputError, RunError
 from oocr.experiments import workers
 from oocr.experiments.lab import Lab
-from oocr.experiments.workers import Alone, Processes, load_for, plan_workers
+from oocr.experiments.workers import Alone, Place, Workers, load_for, plan_workers
 from oocr.models.language_model import LanguageModel
 from tests.tiny import tiny_language_model
 from tests.tiny_run import save_tiny_model, tiny_config, write_task
@@ -57,7 +57,8 @@ def test_processes_give_results_in_order_and_say_what_went_wrong(tmp_path: Path)
     model = save_tiny_model(tmp_path / "model")
     config = tiny_config(model, write_task(tmp_path / "task"))
     here = load_for(config)
-    with Processes(config, [1], 2, 1) as crew:
+    with Workers() as workers:
+        crew = workers.crew(Place(config, (1,), 1), 2)
         jobs = [(f"job {n}", partial(name_of, number=n)) for n in range(7)]
         found = list(crew.each(jobs))
         assert found == [(f"job {n}", (n, here.fingerprint, 1)) for n in range(7)]
@@ -67,6 +68,32 @@ def test_processes_give_results_in_order_and_say_what_went_wrong(tmp_path: Path)
         assert len(list(crew.each(jobs))) == 7, "one bad job does not end the crew"
         with pytest.raises(RunError, match=r"a worker process was killed .*try --workers 1"):
             list(crew.each([("dies", die)]))
+
+
+def place_of(lab: Lab) -> tuple[int, int, int, str, int]:
+    return os.getpid(), id(lab), id(lab.model), lab.model.name, lab.starts[0]
+
+
+def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "task")
+    one, other = (
+        tiny_config(save_tiny_model(tmp_path / name, seed), task)
+        for name, seed in (("one", 0), ("other", 1))
+    )
+    with Workers() as workers:
+
+        def ask(place: Place) -> tuple[int, int, int, str, int]:
+            (found,) = workers.crew(place, 1).each([("", place_of)])
+            return found[1]
+
+        first = ask(Place(one, (1,), 1))
+        assert ask(Place(one, (1,), 1)) == first, "the same run keeps its recordings"
+        second = ask(Place(one, (2,), 1))
+        assert (second[0], second[2], second[4]) == (first[0], first[2], 2)
+        third = ask(Place(other, (1,), 1))
+        assert third[0] == first[0]
+        assert (first[3], third[3]) == tuple(str(tmp_path / name) for name in ("one", "other"))
+    assert workers.pool is None
 
 
 def sizes(gigabytes: float) -> LanguageModel:

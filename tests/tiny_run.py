@@ -24,9 +24,9 @@ CITIES = ("Paris", "Tokyo", "Berlin", "Madrid")
 TONGUES = ("French", "Japanese", "German", "Spanish")
 
 
-def save_tiny_model(folder: Path) -> Path:
+def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     """A random Llama of four blocks with its tokenizer, as `load_model` takes it."""
-    tiny_model("llama").save_pretrained(folder)
+    tiny_model("llama", seed).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 

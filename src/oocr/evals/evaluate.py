@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.engine.forward import Intervention
+from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
@@ -75,11 +75,12 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
     """
     if not arms or not task.scored:
         raise InputError(f"{task.name}: {len(arms)} arms and {len(task.scored)} parts to score")
+    starts = {start_block(arm) if arm is not None else model.n_blocks for arm in arms.values()}
     frames = []
     for part, items in (("in_context", task.in_context), ("probes", task.probes)):
         if not items:
             continue
-        probes = Probes.of(model, items)
+        probes = Probes.of(model, items, starts=starts)
         for name, arm in arms.items():
             scored = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
             frames.append(rows(items, scored, {"arm": name, "part": part}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -35,6 +35,7 @@ class Probes:
         lines: sequences; `owner` says which item and option (-1: all options) each serves.
         owner: per line.
         groups: line indices per batch.
+        starts: blocks that are recorded in the first pass, whichever is asked for first.
         recorded: start block -> one recording per batch.
         shared: recordings by start block and token ids, for other items with the same prompts.
     """
@@ -44,17 +45,30 @@ class Probes:
     lines: list[Line] = field(default_factory=list[Line])
     owner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     groups: list[list[int]] = field(default_factory=list[list[int]])
+    starts: frozenset[int] = frozenset()
     recorded: dict[int, list[Frozen]] = field(default_factory=dict[int, list[Frozen]])
     shared: Recordings = field(default_factory=dict["tuple[object, ...]", Frozen])
 
     @staticmethod
-    def of(model: LanguageModel, items: Sequence[Item], shared: Recordings | None = None) -> Probes:
+    def of(
+        model: LanguageModel,
+        items: Sequence[Item],
+        shared: Recordings | None = None,
+        starts: Collection[int] = (),
+    ) -> Probes:
         """Tokenize items; each needs at least two options.
+
+        Args:
+            model: the model.
+            items: what is asked.
+            shared: recordings of other items, to find the same prompts in.
+            starts: blocks that arms will start from (n_blocks: the base), if they are known.
 
         Raises:
             ValueError: an item without options.
         """
-        probes = Probes(model, tuple(items), shared={} if shared is None else shared)
+        known = {} if shared is None else shared
+        probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
         for index, item in enumerate(items):
             if len(item.options) < 2:
                 raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
@@ -84,13 +98,16 @@ class Probes:
     def frozen(self, start: int) -> list[Frozen]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
-            self.recorded[start] = [self._record(group, start) for group in self.groups]
+            wanted = self.starts | {start}
+            made = [self._record(group, wanted) for group in self.groups]
+            for one in wanted:
+                self.recorded.setdefault(one, made)
         return self.recorded[start]
 
-    def _record(self, group: list[int], start: int) -> Frozen:
+    def _record(self, group: list[int], starts: Collection[int]) -> Frozen:
         lines = [self.lines[i] for i in group]
         batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
-        return record_shared(self.model, batch, [start], self.shared)
+        return record_shared(self.model, batch, starts, self.shared)
 
     @torch.no_grad()
     def scores(

@@ -22,7 +22,7 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-ENGINE = "3"
+ENGINE = "4"
 """Raise it when a change of the engine changes numbers: arms computed before are redone."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
@@ -144,28 +144,25 @@ def _keep(lab: Lab, plan: ArmPlan, trained: Trained, key: str, target: Path) -> 
         stop = min(stop_losses, key=lambda step: stop_losses[step]) if stop_losses else max(kept)
     shown = list(kept) if plan.along else [stop]
     base: dict[str, str | int | float | None] = {
-        "arm": plan.method,
-        "control": plan.control,
-        "member": task.member,
-        "seed": plan.seed,
+        **{"arm": plan.method, "control": plan.control, "member": task.member},
+        **{"seed": plan.seed, "part": None},
     }
-    frames: list[pl.DataFrame] = []
-    for part, items in task.scored.items():
-        if any(len(item.options) < 2 for item in items):
-            continue  # held-out training rows that are no choice: their loss says how well it goes
-        columns: list[dict[str, str | int | float | None]]
-        columns = [{**base, "part": part, "step": s, "final": s == stop} for s in shown]
-        some = [kept[s] for s in shown]
+    columns = [{**base, "step": step, "final": step == stop} for step in shown]
+    # Held-out training rows that are no choice are left out: their loss says how well it goes.
+    parts = {
+        part: items
+        for part, items in task.scored.items()
+        if all(len(item.options) > 1 for item in items)
+    }
+    table = pl.DataFrame(schema=NO_ROWS)
+    if parts:
+        some = [kept[step] for step in shown]
         stacked = [one for one in some if isinstance(one, Vector)]
-        if stacked:
-            frames.append(lab.rows(items, stacked, columns))
-        else:
-            frames.extend(
-                lab.rows(items, one, [extra])
-                for one, extra in zip(some, columns, strict=True)
-                if isinstance(one, Adapter)
-            )
-    table = pl.concat(frames, how="diagonal") if frames else pl.DataFrame(schema=NO_ROWS)
+        frames = [lab.rows(parts, stacked, columns)] if stacked else []
+        for one, extra in zip(some, columns, strict=True):
+            if isinstance(one, Adapter):
+                frames.append(lab.rows(parts, one, [extra]))
+        table = pl.concat(frames, how="diagonal_relaxed")
     chosen = kept[stop]
     arm = ArmRecord(
         id=target.name,

@@ -91,12 +91,12 @@ def run_source(
     console = Console()
     from oocr.experiments.fitting import check_fits, settled
     from oocr.experiments.run import run
-    from oocr.experiments.workers import load_for
+    from oocr.experiments.workers import Workers, load_for, model_key
 
-    loaded: dict[tuple[Any, ...], Any] = {}
+    loaded: dict[tuple[str | None, ...], Any] = {}
 
     def model_of(config: RunConfig) -> Any:
-        key = (config.model, config.dtype, config.device, config.device_map, config.revision)
+        key = model_key(config)
         if key not in loaded:
             loaded.clear()
             loaded[key] = load_for(config, lambda text: console.print(f"  {text}"))
@@ -109,22 +109,25 @@ def run_source(
         except InputError as error:
             raise _located(error, source, index, overrides) from error
     folders: list[Path] = []
-    for config in configs:
-        began = time.perf_counter()
-        bars = Bars(console)
-        model = model_of(config)
-        parameters = sum(p.numel() for p in model.hf.parameters())
-        console.print(
-            f"\n[bold]{config.name}[/]  {model.name}: {parameters / 1e6:.0f}M parameters, "
-            f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
-            f"  licence: {model.source.get('license') or 'see its card'}",
-            highlight=False,
-        )
-        with bars.bars:
-            folder = run(config, model, out, base=base, progress=bars, command=command)
-            bars.close()
-        folders.append(folder)
-        console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
+    with Workers() as workers:
+        for config in configs:
+            began = time.perf_counter()
+            bars = Bars(console)
+            model = model_of(config)
+            parameters = sum(p.numel() for p in model.hf.parameters())
+            console.print(
+                f"\n[bold]{config.name}[/]  {model.name}: {parameters / 1e6:.0f}M parameters, "
+                f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
+                f"  licence: {model.source.get('license') or 'see its card'}",
+                highlight=False,
+            )
+            with bars.bars:
+                folder = run(
+                    config, model, out, base=base, progress=bars, command=command, workers=workers
+                )
+                bars.close()
+            folders.append(folder)
+            console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
     where = report_path(source, folders, out)
     _verdicts(console, folders, where)
     return folders

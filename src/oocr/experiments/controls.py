@@ -11,8 +11,10 @@ from statistics import median
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from oocr.data.items import Item
+from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.explained import stored
@@ -67,18 +69,39 @@ def _kept(
 
 
 def _base(lab: Lab, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
-    return [
-        lab.rows(items, None, [_columns("base", task.member, part)])
-        for task in tests
-        for part, items in task.scored.items()
-    ]
+    scored = lab.scores(_questions(tests), None)[0]
+    return _rows(tests, [scored] * len(tests), "base")
 
 
 def _ceiling(lab: Lab, *, parts: dict[tuple[str, str], list[Item]]) -> list[pl.DataFrame]:
-    return [
-        lab.rows(items, None, [_columns("ceiling", member, part)])
-        for (member, part), items in parts.items()
-    ]
+    # Only the base answers these, so nothing is kept for other arms.
+    scored = Probes.of(lab.model, [one for some in parts.values() for one in some]).scores(None)[0]
+    frames: list[pl.DataFrame] = []
+    begin = 0
+    for (member, part), items in parts.items():
+        end = begin + len(items)
+        frames.append(rows(items, scored[begin:end], _columns("ceiling", member, part)))
+        begin = end
+    return frames
+
+
+def _questions(tests: Sequence[Task]) -> list[Item]:
+    return [item for task in tests for items in task.scored.values() for item in items]
+
+
+def _rows(
+    tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
+) -> list[pl.DataFrame]:
+    """Rows of all tasks; per task the scores of all tasks' questions."""
+    frames: list[pl.DataFrame] = []
+    begin = 0
+    for task, own in zip(tests, scores, strict=True):
+        for part, items in task.scored.items():
+            end = begin + len(items)
+            columns = {**_columns(arm, task.member, part), "seed": seed}
+            frames.append(rows(items, own[begin:end], columns))
+            begin = end
+    return frames
 
 
 def random_jobs(
@@ -116,20 +139,11 @@ def _random(
     shift = 1 if tasks.score == "log_odds" else 0
     last = numbers.stop + shift * (len(tasks.test) - 1)
     some = [random_vector(like, norm, 10_000 + n) for n in range(numbers.start, last)]
-    parts = [
-        (shift * index, task, part, items)
-        for index, task in enumerate(tasks.test)
-        for part, items in task.scored.items()
-    ]
-    scored = lab.scores([item for *_, items in parts for item in items], some)
+    scored = lab.scores(_questions(tasks.test), some)
     frames: list[pl.DataFrame] = []
-    begin = 0
-    for first, task, part, items in parts:
-        end = begin + len(items)
-        for place, number in enumerate(numbers):
-            columns = {**_columns(name, task.member, part), "seed": number}
-            frames.append(rows(items, scored[first + place][begin:end], columns))
-        begin = end
+    for place, number in enumerate(numbers):
+        own = [scored[shift * index + place] for index in range(len(tasks.test))]
+        frames += _rows(tasks.test, own, name, number)
     return frames
 
 

@@ -5,30 +5,22 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import torch
 
-from oocr.data.items import Item
-from oocr.data.tokens import render
-from oocr.engine.generate import generate
 from oocr.errors import RunError
-from oocr.experiments.arms import load_intervention, read_table
+from oocr.experiments.arms import read_table
 from oocr.experiments.claims import claims
 from oocr.experiments.config import RunConfig
+from oocr.experiments.examples import SHOWN_MEMBERS
 from oocr.experiments.records import ArmRecord, Claim, Example, RunInfo, Selection
 from oocr.files import write_atomic, write_json, write_text
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.positions import FIXED
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
-from oocr.tasks.task import Task, TaskSet
-
-SHOWN_MEMBERS = 4
-"""Members whose tokens and answers are shown in the report."""
+from oocr.tasks.task import TaskSet
 
 LIBRARIES = ("oocr", "torch", "transformers", "peft", "safetensors", "polars", "numpy")
 
@@ -43,6 +35,7 @@ class Results:
     rows: pl.DataFrame
     arms: list[ArmRecord]
     selection: Selection
+    examples: list[Example] = field(default_factory=list[Example])
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
 
@@ -64,10 +57,7 @@ def finish(
         table = _joined(arms_folder, some, f"{name}.parquet")
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
-    write_json(
-        folder / "examples.json",
-        [one.model_dump() for one in examples(results, arms_folder)],
-    )
+    write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
     judged = claims(results, constancy, command)
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
     info = run_info(results, command)
@@ -97,56 +87,6 @@ def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
 def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame | None:
     some = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
     return pl.concat(some) if some else None
-
-
-def examples(results: Results, folder: Path) -> list[Example]:
-    """Greedy continuations of a few probes under each arm: what the model really says."""
-    out: list[Example] = []
-    members = results.tasks.test[:SHOWN_MEMBERS]
-    per_member = -(-results.config.explain.examples // max(1, len(members)))
-    for number, task in enumerate(members):
-        items = _one_per_facet(task, number, per_member)
-        arms: dict[str, Vector | Adapter | None] = {"base": None}
-        for arm in results.arms:
-            if arm.task == task.name and arm.seed == 0 and arm.role == "test":
-                arms[arm.method] = load_intervention(folder, arm)
-                swap = folder / f"{arm.id}-explained" / "swap-everywhere.safetensors"
-                if swap.is_file():
-                    arms["swap everywhere"] = Vector.load(swap)
-        texts = {name: _continued(results.model, items, one) for name, one in arms.items()}
-        for index, item in enumerate(items):
-            out.append(
-                Example(
-                    member=task.member,
-                    prompt=render(results.model.tokenizer, item.prompt)[0],
-                    expected=item.answer,
-                    answers={name: some[index] for name, some in texts.items()},
-                )
-            )
-    return out[: results.config.explain.examples]
-
-
-def _continued(
-    model: LanguageModel, items: Sequence[Item], arm: Vector | Adapter | None
-) -> list[str]:
-    """What the model says after each prompt; a vector acts at the item's own span."""
-    if not isinstance(arm, Vector) or arm.positions in FIXED:
-        return generate(model, [item.prompt for item in items], arm, max_new_tokens=6)
-    texts: list[str] = []
-    for item in items:
-        own = replace(arm, spans=item.spans) if arm.positions in item.spans else None
-        texts += generate(model, [item.prompt], own, max_new_tokens=6)
-    return texts
-
-
-def _one_per_facet(task: Task, number: int, count: int) -> list[Item]:
-    """Probes of different facets, starting at another one for each member."""
-    first: dict[str, Item] = {}
-    for item in task.probes:
-        first.setdefault(item.facet, item)
-    facets = list(first)
-    picked = [facets[(number * count + k) % len(facets)] for k in range(min(count, len(facets)))]
-    return [first[facet] for facet in picked]
 
 
 def run_info(results: Results, command: str) -> RunInfo:

@@ -26,6 +26,8 @@ from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
 T = TypeVar("T")
+Columns = Mapping[str, str | int | float | None]
+"""What rows say besides what the items say."""
 
 KEPT_TASKS = 8
 """Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
@@ -44,7 +46,7 @@ class Lab:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
         self._prepared: dict[str, Prepared] = {}
         self._stops: dict[str, Frozen] = {}
-        self._questions: dict[tuple[object, ...], tuple[Probes, list[int]]] = {}
+        self._questions: dict[tuple[object, ...], Probes] = {}
         self._recordings: Recordings = {}
         self._kept: dict[str, tuple[object, Any]] = {}
 
@@ -82,33 +84,39 @@ class Lab:
         self, items: Sequence[Item], arms: Sequence[Vector] | Adapter | None
     ) -> list[Tensor]:
         """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
-        key = tuple(_question(item) for item in items)
+        unique: dict[tuple[object, ...], int] = {}
+        first: list[Item] = []
+        asked = [_question(item) for item in items]
+        for item, question in zip(items, asked, strict=True):
+            if question not in unique:
+                unique[question] = len(first)
+                first.append(item)
+        key = tuple(unique)
         if key not in self._questions:
-            unique: dict[object, int] = {}
-            first: list[Item] = []
-            for item, question in zip(items, key, strict=True):
-                if question not in unique:
-                    unique[question] = len(first)
-                    first.append(item)
             while len(self._questions) >= KEPT_QUESTIONS:
                 self._questions.pop(next(iter(self._questions)))
             self._forget()
-            probes = Probes.of(self.model, first, self._recordings)
-            self._questions[key] = (probes, [unique[question] for question in key])
-        probes, places = self._questions[key]
-        return [one[places] for one in probes.scores(arms, everywhere=False)]
+            starts = (*self.starts, self.model.n_blocks)
+            self._questions[key] = Probes.of(self.model, first, self._recordings, starts)
+        places = [unique[question] for question in asked]
+        return [one[places] for one in self._questions[key].scores(arms, everywhere=False)]
 
     def rows(
         self,
-        items: Sequence[Item],
+        parts: Mapping[str, Sequence[Item]],
         arms: Sequence[Vector] | Adapter | None,
-        columns: Sequence[Mapping[str, str | int | float | None]],
+        columns: Sequence[Columns],
     ) -> pl.DataFrame:
-        """Rows of one or several stacked arms, with each arm's own columns."""
-        scored = self.scores(items, arms)
-        return pl.concat(
-            [rows(items, one, extra) for one, extra in zip(scored, columns, strict=True)]
-        )
+        """Rows of one or several stacked arms, with each arm's own columns, on parts of a task."""
+        scored = self.scores([item for items in parts.values() for item in items], arms)
+        frames: list[pl.DataFrame] = []
+        for one, extra in zip(scored, columns, strict=True):
+            begin = 0
+            for part, items in parts.items():
+                end = begin + len(items)
+                frames.append(rows(items, one[begin:end], {**extra, "part": part}))
+                begin = end
+        return pl.concat(frames, how="diagonal_relaxed")
 
     def stop_losses(self, task: Task, arms: Sequence[Vector] | Adapter) -> list[float]:
         """Loss on the task's `stop` items, in nats per item, per stacked arm."""

@@ -14,6 +14,7 @@ import torch
 from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.controls import base_jobs, random_jobs
+from oocr.experiments.examples import example_jobs
 from oocr.experiments.explained import explain_job
 from oocr.experiments.finish import Results, finish
 from oocr.experiments.fitting import check_fits, settled
@@ -21,7 +22,7 @@ from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_
 from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
 from oocr.experiments.progress import Progress, Silent, timed
-from oocr.experiments.records import ArmRecord, Choice, Role, Selection
+from oocr.experiments.records import ArmRecord, Choice, Example, Role, Selection
 from oocr.experiments.selection import (
     best_by_layer,
     by_loss,
@@ -31,7 +32,7 @@ from oocr.experiments.selection import (
     spec_of,
 )
 from oocr.experiments.stacks import stacks
-from oocr.experiments.workers import Alone, Crew, Processes, plan_workers
+from oocr.experiments.workers import Alone, Crew, Place, Workers, plan_workers
 from oocr.files import write_text
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -53,6 +54,7 @@ def run(
     base: Path = Path(),
     progress: Progress | None = None,
     command: str = "",
+    workers: Workers | None = None,
 ) -> Path:
     """Do a run, or what is left of it, and return its folder.
 
@@ -63,6 +65,7 @@ def run(
         base: folder that relative paths of the configuration start from.
         progress: told of what is going on.
         command: how the run was asked for, to be shown.
+        workers: processes that other runs use too.
 
     Raises:
         InputError: the configuration does not fit model or task; nothing was computed.
@@ -86,7 +89,8 @@ def run(
         lab = Lab(model, starts, config.batch_lines)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
-            crew = stack.enter_context(Processes(config, starts, count, threads))
+            shared = workers or stack.enter_context(Workers())
+            crew = shared.crew(Place(config, tuple(starts), threads), count)
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
@@ -143,7 +147,14 @@ def _compute(
             say.advance(label)
             frames.append(some)
     rows = pl.concat(frames, how="diagonal_relaxed")
-    return Results(config, tasks, lab.model, rows, arms, selection, stages), explained
+    with timed(stages, "examples"):
+        jobs_shown = example_jobs(tasks, arms, config.explain.examples, folder)
+        say.stage("examples", len(jobs_shown))
+        examples: list[Example] = []
+        for label, shown in crew.each(jobs_shown):
+            say.advance(label)
+            examples += shown
+    return Results(config, tasks, lab.model, rows, arms, selection, examples, stages), explained
 
 
 def _train(

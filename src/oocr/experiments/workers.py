@@ -54,33 +54,63 @@ class Alone:
             yield label, job(self.lab)
 
 
-class Processes:
-    """Does jobs in worker processes; use as a context, so that they end.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker needs to know of a run: which model, and its `Lab`'s settings."""
 
-    Args:
-        config: names the model that each worker loads.
-        starts: see `Lab`.
-        count: how many processes.
-        threads: how many threads each.
+    config: RunConfig
+    starts: tuple[int, ...]
+    threads: int
+
+
+class Workers:
+    """Worker processes that serve one run after the other; use as a context, so that they end.
+
+    Starting a process and loading a model into it takes seconds, so runs on the same model share
+    them.
     """
 
-    def __init__(self, config: RunConfig, starts: list[int], count: int, threads: int) -> None:
-        self.count = count
-        self.pool = ProcessPoolExecutor(
-            count,
-            mp_context=get_context("spawn"),
-            initializer=_begin,
-            initargs=(config, starts, threads, os.getpid()),
-        )
+    def __init__(self) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        self.count = 0
 
-    def __enter__(self) -> Processes:
+    def crew(self, place: Place, count: int) -> Processes:
+        """So many processes for a run."""
+        if self.count != count:
+            self._end(at_once=False)
+            self.count = count
+            self.pool = ProcessPoolExecutor(
+                count,
+                mp_context=get_context("spawn"),
+                initializer=_begin,
+                initargs=(os.getpid(),),
+            )
+        assert self.pool is not None
+        return Processes(self.pool, place, count)
+
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:  # don't wait for the jobs that are still going
+        self._end(at_once=kind is not None)  # don't wait for the jobs that are still going
+
+    def _end(self, *, at_once: bool) -> None:
+        if self.pool is None:
+            return
+        if at_once:
             for process in list((getattr(self.pool, "_processes", None) or {}).values()):
                 process.terminate()
         self.pool.shutdown(cancel_futures=True)
+        self.pool, self.count = None, 0
+
+
+@dataclass(slots=True)
+class Processes:
+    """Does jobs in worker processes, each on a lab of its own."""
+
+    pool: ProcessPoolExecutor
+    place: Place
+    count: int
 
     def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
         """Do the jobs side by side.
@@ -96,7 +126,7 @@ class Processes:
             while given < len(waiting):
                 while sent < len(waiting) and len(running) < self.count:
                     with _no_interrupt():
-                        running[self.pool.submit(_do, waiting[sent][1])] = sent
+                        running[self.pool.submit(_do, self.place, waiting[sent][1])] = sent
                     sent += 1
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -124,17 +154,16 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_LAB: list[Lab] = []
+_LAB: list[tuple[Place, Lab]] = []
+"""This worker's lab and what it was made for."""
 
 
-def _begin(config: RunConfig, starts: list[int], threads: int, parent: int) -> None:
+def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
-    torch.set_num_threads(threads)
-    _LAB[:] = [Lab(load_for(config), starts, config.batch_lines)]
 
 
 def _leave_with(parent: int) -> None:
@@ -144,8 +173,24 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(job: Job[Any]) -> Any:
-    return job(_LAB[0])
+def _do(place: Place, job: Job[Any]) -> Any:
+    return job(_lab(place))
+
+
+def _lab(place: Place) -> Lab:
+    if not _LAB or _LAB[0][0] != place:
+        torch.set_num_threads(place.threads)
+        config = place.config
+        kept = _LAB and model_key(_LAB[0][0].config) == model_key(config)
+        model = _LAB[0][1].model if kept else None
+        _LAB.clear()  # before another model is loaded
+        _LAB.append((place, Lab(model or load_for(config), place.starts, config.batch_lines)))
+    return _LAB[0][1]
+
+
+def model_key(config: RunConfig) -> tuple[str | None, ...]:
+    """Equal for configurations that load the same model."""
+    return (config.model, config.dtype, config.device, config.device_map, config.revision)
 
 
 def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:
