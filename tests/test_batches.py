@@ -132,6 +132,12 @@ def test_batches_by_length_hold_every_sequence_once_within_the_budget(
     assert flat == sorted(flat)
 
 
+def test_batches_that_are_large_enough_have_little_padding() -> None:
+    lengths = [10] * 20 + [14] * 20 + [40]
+    assert [len(one) for one in by_length(lengths, 1000)] == [20, 20, 1]
+    assert [len(one) for one in by_length([10, 14, 40], 1000)] == [3], "too few to part"
+
+
 def test_pad_puts_tensors_on_the_device_asked_for() -> None:
     batch = pad([Line((5, 6), 2, {"s": (0,)}, [(1, 3, 1.0)], items=1)], 0, torch.device("meta"))
     tensors = [batch.ids, batch.mask, batch.positions, batch.last, batch.rows, batch.spans["s"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -185,6 +186,34 @@ def test_recordings_are_made_once_per_start_block() -> None:
     assert probes.frozen(2) is first
     probes.scores([vector(model, "all")])
     assert set(probes.recorded) == {2}
+
+
+def test_items_that_ask_the_same_prompt_share_what_is_run() -> None:
+    model = model_of()
+    first, second, third = questions()[:3]
+    twins = (
+        replace(first, options=(" Rome", " Berlin"), answer=" Rome"),
+        replace(second, options=(*second.options, " Paris maybe")),
+        replace(first, spans={"codename": "4821"}),  # steered elsewhere
+    )
+    alone = [Probes.of(model, [one]) for one in (first, second, third, *twins)]
+    together = Probes.of(model, (first, second, third, *twins))
+    assert [len(one.lines) for one in alone] == [1, 3, 1, 1, 4, 1]
+    assert len(together.lines) == 1 + 4 + 1 + 1
+    for steering in ([vector(model, "codename")], None, adapter(model)):
+        found = together.scores(steering)[0]
+        for one, row in zip(alone, found, strict=True):
+            (own,) = one.scores(steering)[0]
+            torch.testing.assert_close(row[: len(own)], own, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_named_beforehand_are_recorded_in_one_pass() -> None:
+    model = model_of()
+    probes = Probes.of(model, questions(), starts=(2, model.n_blocks))
+    assert probes.frozen(2) is probes.frozen(model.n_blocks)
+    other = Probes.of(model, questions())
+    for steering in ([vector(model, "all")], None):
+        torch.testing.assert_close(probes.scores(steering), other.scores(steering))
 
 
 def test_an_item_without_the_span_is_refused_or_left_as_it_is() -> None:

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from oocr.tasks.task import Loss
 
 
+ENOUGH_TOKENS = 64
+"""A batch of so many tokens keeps a core's matrix product busy."""
+
+PADDING = 0.1
+"""Share of padding at which a batch that is large enough is closed."""
+
+
 @dataclass(slots=True)
 class Line:
     """One sequence of token ids: a prompt and the answer tokens that are fed back in.
@@ -157,12 +164,16 @@ def training_lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: 
 
 
 def by_length(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:
-    """Indices grouped into batches of similar length that hold about so many tokens each."""
+    """Indices grouped into batches of similar length: small enough, and with little padding."""
     order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     groups: list[list[int]] = []
+    real = 0
     for index in order:
-        if groups and lengths[index] * (len(groups[-1]) + 1) <= tokens_per_batch:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
+        padded = lengths[index] * (len(groups[-1]) + 1) if groups else 0
+        wasteful = real >= ENOUGH_TOKENS and padded - (real + lengths[index]) > PADDING * padded
+        if not groups or padded > tokens_per_batch or wasteful:
+            groups.append([])
+            real = 0
+        groups[-1].append(index)
+        real += lengths[index]
     return groups

@@ -32,8 +32,9 @@ class Probes:
     Attributes:
         model: the model.
         items: what is asked.
-        lines: sequences; `owner` says which item and option (-1: all options) each serves.
-        owner: per line.
+        lines: sequences; items that ask the same prompt share one.
+        served: per line, the items it serves and the option that it ends in (-1: it ends in the
+            prompt and all options are read from its last token).
         groups: line indices per batch.
         starts: blocks that are recorded in the first pass, whichever is asked for first.
         recorded: start block -> one recording per batch.
@@ -43,7 +44,7 @@ class Probes:
     model: LanguageModel
     items: tuple[Item, ...]
     lines: list[Line] = field(default_factory=list[Line])
-    owner: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    served: list[list[tuple[int, int]]] = field(default_factory=list[list[tuple[int, int]]])
     groups: list[list[int]] = field(default_factory=list[list[int]])
     starts: frozenset[int] = frozenset()
     recorded: dict[int, list[Frozen]] = field(default_factory=dict[int, list[Frozen]])
@@ -69,27 +70,31 @@ class Probes:
         """
         known = {} if shared is None else shared
         probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
+        served: dict[object, tuple[Line, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
             if len(item.options) < 2:
                 raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
             prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
-            size = len(prompt.ids)
+            size, spans = len(prompt.ids), dict(prompt.spans)
+            same = (prompt.ids, tuple(sorted(spans.items())))
             firsts = first_tokens(model.tokenizer, prompt, item.options)
             if firsts is not None:
-                line = Line(prompt.ids, size, dict(prompt.spans), items=1)
+                fresh = Line(prompt.ids, size, spans, items=1)
+                line, owners = served.setdefault(same, (fresh, []))
                 line.options.append((size - 1, firsts, item.options.index(item.answer)))
-                probes.lines.append(line)
-                probes.owner.append((index, -1))
+                owners.append((index, -1))
                 continue
             for place, option in enumerate(item.options):
                 answer = encode_answer(model.tokenizer, prompt, option)
-                line = Line((*prompt.ids, *answer[:-1]), size, dict(prompt.spans), items=1)
-                line.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
-                probes.lines.append(line)
-                probes.owner.append((index, place))
+                fresh = Line((*prompt.ids, *answer[:-1]), size, spans, items=1)
+                fresh.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
+                _, owners = served.setdefault((*same, answer), (fresh, []))
+                owners.append((index, place))
+        probes.lines = [line for line, _ in served.values()]
+        probes.served = [owners for _, owners in served.values()]
         # Whole-text lines apart: they need the full vocabulary, the others a few rows of it.
         for whole in (False, True):
-            some = [i for i, (_, place) in enumerate(probes.owner) if (place >= 0) is whole]
+            some = [i for i, owners in enumerate(probes.served) if (owners[0][1] >= 0) is whole]
             lengths = [len(probes.lines[i].ids) for i in some]
             for group in by_length(lengths, TOKENS_PER_BATCH) if some else []:
                 probes.groups.append([some[i] for i in group])
@@ -151,12 +156,14 @@ class Probes:
     def _fill(self, out: Tensor, group: list[int], batch: Batch, rows: Tensor) -> None:
         if len(batch.option_ids):
             scores = option_scores(self.model, batch, rows).cpu()
-            for line, row in zip(group, scores, strict=True):
-                count = len(self.items[self.owner[line][0]].options)
-                out[self.owner[line][0], :count] = row[:count]
+            owners = [item for line in group for item, _ in self.served[line]]
+            for item, row in zip(owners, scores, strict=True):
+                count = len(self.items[item].options)
+                out[item, :count] = row[:count]
             return
         picked = self.model.anatomy.token_logps(rows, batch.target_rows, batch.target_ids).cpu()
         sequence = batch.rows[batch.target_rows, 0].cpu()
         totals = torch.zeros(batch.size).index_add_(0, sequence, picked)
         for line, total in zip(group, totals, strict=True):
-            out[self.owner[line]] = total
+            for owner in self.served[line]:
+                out[owner] = total

@@ -28,24 +28,26 @@ Columns = dict[str, str | int | float | None]
 CHUNK = 5
 """Random directions per job."""
 
+CEILING_CHUNK = 64
+"""Items of the ceiling per job: they fill the gaps that the last arms leave."""
+
 
 def base_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
-    """The untouched model on the test tasks and on the ceiling's items; kept in `folder`."""
-    ceiling: dict[tuple[str, str], list[Item]] = {}
-    for item in tasks.ceiling:
-        part = "in_context" if item.tags.get("part") == "in-context" else "probes"
-        member = item.tags.get("stated", item.group)
-        ceiling.setdefault((member, part), []).append(item)
-    jobs: dict[str, Job[list[pl.DataFrame]]] = {
-        "base": partial(_base, tests=tasks.test),
-        "ceiling": partial(_ceiling, parts=ceiling),
-    }
-    asked: dict[str, list[object]] = {"base": _asked(tasks), "ceiling": [items_hash(tasks.ceiling)]}
-    return [
-        (name, partial(_kept, job=job, target=folder / name, about=asked[name]))
-        for name, job in jobs.items()
-        if name == "base" or ceiling
-    ]
+    """The untouched model on the test tasks; kept in `folder`."""
+    job = partial(_base, tests=tasks.test)
+    return [("base", partial(_kept, job=job, target=folder / "base", about=_asked(tasks)))]
+
+
+def ceiling_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
+    """The untouched model on the ceiling's items; kept in `folder`."""
+    jobs: list[tuple[str, Job[pl.DataFrame]]] = []
+    for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
+        some = tasks.ceiling[begin : begin + CEILING_CHUNK]
+        target = folder / f"ceiling-{begin}"
+        job = partial(_ceiling, items=some)
+        kept = partial(_kept, job=job, target=target, about=[items_hash(some)])
+        jobs.append((f"ceiling, {begin} to {begin + len(some) - 1}", kept))
+    return jobs
 
 
 def _asked(tasks: TaskSet) -> list[object]:
@@ -73,16 +75,17 @@ def _base(lab: Lab, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
     return _rows(tests, [scored] * len(tests), "base")
 
 
-def _ceiling(lab: Lab, *, parts: dict[tuple[str, str], list[Item]]) -> list[pl.DataFrame]:
+def _ceiling(lab: Lab, *, items: Sequence[Item]) -> list[pl.DataFrame]:
     # Only the base answers these, so nothing is kept for other arms.
-    scored = Probes.of(lab.model, [one for some in parts.values() for one in some]).scores(None)[0]
-    frames: list[pl.DataFrame] = []
-    begin = 0
-    for (member, part), items in parts.items():
-        end = begin + len(items)
-        frames.append(rows(items, scored[begin:end], _columns("ceiling", member, part)))
-        begin = end
-    return frames
+    scores = Probes.of(lab.model, items).scores(None)[0]
+    parts: dict[tuple[str, str], list[int]] = {}
+    for index, item in enumerate(items):
+        part = "in_context" if item.tags.get("part") == "in-context" else "probes"
+        parts.setdefault((item.tags.get("stated", item.group), part), []).append(index)
+    return [
+        rows([items[i] for i in some], scores[some], _columns("ceiling", member, part))
+        for (member, part), some in parts.items()
+    ]
 
 
 def _questions(tests: Sequence[Task]) -> list[Item]:

@@ -13,7 +13,7 @@ import torch
 
 from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
-from oocr.experiments.controls import base_jobs, random_jobs
+from oocr.experiments.controls import base_jobs, ceiling_jobs, random_jobs
 from oocr.experiments.examples import example_jobs
 from oocr.experiments.explained import explain_job
 from oocr.experiments.finish import Results, finish
@@ -32,7 +32,7 @@ from oocr.experiments.selection import (
     spec_of,
 )
 from oocr.experiments.stacks import stacks
-from oocr.experiments.workers import Alone, Crew, Place, Workers, plan_workers
+from oocr.experiments.workers import Alone, Crew, Job, Place, Workers, plan_workers
 from oocr.files import write_text
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -114,8 +114,9 @@ def _compute(
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
     with timed(stages, "training and scoring"):
         todo = _plans(config, tasks, grids, selection)
-        arms = _train(todo, lab, crew, folder, say, "training arms")
-    frames = [load_rows(folder, arm) for arm in arms]
+        beside = ceiling_jobs(tasks, folder)
+        arms, frames = _train(todo, lab, crew, folder, say, "training arms", beside)
+    frames += [load_rows(folder, arm) for arm in arms]
 
     explained: list[ArmRecord] = []
     if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
@@ -137,12 +138,12 @@ def _compute(
             say.advance(label)
     frames += [load_rows(folder, arm, "-explained") for arm in explained]
 
-    with timed(stages, "base, ceiling, random directions"):
+    with timed(stages, "base and random directions"):
         jobs_fixed = base_jobs(tasks, folder)
         count = config.controls.random_directions
         for name, like in _like(arms, explained, folder).items() if count else ():
             jobs_fixed += random_jobs(tasks, like, name, count, folder)
-        say.stage("base, ceiling, random directions", len(jobs_fixed))
+        say.stage("base and random directions", len(jobs_fixed))
         for label, some in crew.each(jobs_fixed):
             say.advance(label)
             frames.append(some)
@@ -158,19 +159,34 @@ def _compute(
 
 
 def _train(
-    plans: Sequence[ArmPlan], lab: Lab, crew: Crew, folder: Path, say: Progress, stage: str
-) -> list[ArmRecord]:
+    plans: Sequence[ArmPlan],
+    lab: Lab,
+    crew: Crew,
+    folder: Path,
+    say: Progress,
+    stage: str,
+    beside: Sequence[tuple[str, Job[pl.DataFrame]]] = (),
+) -> tuple[list[ArmRecord], list[pl.DataFrame]]:
+    """Train arms; jobs `beside` it, which need no arm, keep the cores busy to the end."""
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
-    say.stage(stage, len(plans))
+    say.stage(stage, len(plans) + len(beside))
     groups = stacks(plans, lab.model.tokenizer, lab.batch_lines)
-    jobs = [(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups]
+    jobs: list[tuple[str, Job[list[ArmRecord] | pl.DataFrame]]] = [
+        *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
+        *beside,
+    ]
     arms: dict[str, ArmRecord] = {}
-    for label, some in crew.each(jobs):
-        for arm in some:
+    frames: list[pl.DataFrame] = []
+    for label, made in crew.each(jobs):
+        if isinstance(made, pl.DataFrame):
+            frames.append(made)
+            say.advance(label)
+            continue
+        for arm in made:
             arms[arm.id] = arm
             say.advance(label)
-    return [arms[one] for one in ids]
+    return [arms[one] for one in ids], frames
 
 
 def _label(plans: Sequence[ArmPlan]) -> str:
@@ -194,7 +210,7 @@ def _select(
     open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
     plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
-    arms = _train(plans, lab, crew, folder, say, "choosing on validation tasks")
+    arms, _ = _train(plans, lab, crew, folder, say, "choosing on validation tasks")
     trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
     points = [point for point in given.values() if point is not None]
     for method, grid in open_grids.items():
