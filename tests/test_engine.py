@@ -9,8 +9,9 @@ import torch
 
 from oocr.data.batches import Batch, Line, pad
 from oocr.engine.forward import final_rows, plain_rows, rows_of, steered_tail
-from oocr.engine.frozen import record, replay
+from oocr.engine.frozen import replay
 from oocr.engine.losses import batch_loss
+from oocr.engine.record import record
 from oocr.interventions.adapters import (
     Adapter,
     LowRankAdapter,

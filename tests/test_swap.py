@@ -10,7 +10,7 @@ import torch
 from oocr.data.batches import Line, pad
 from oocr.data.items import Item
 from oocr.data.tokens import encode_prompt
-from oocr.engine.frozen import record
+from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.constancy import constancy_of

@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Left-padded sequences.
+    """Padded sequences: padding is on the left, or after `prefix` tokens that all begin with.
 
     Attributes:
         ids: token ids.
@@ -62,6 +62,7 @@ class Batch:
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
         items: how many items the batch stands for.
+        prefix: how many tokens come before any padding; all sequences share them.
     """
 
     ids: Int[Tensor, "batch token"]
@@ -77,6 +78,7 @@ class Batch:
     option_ids: Int[Tensor, "choice option"]
     option_right: Int[Tensor, " choice"]
     items: int
+    prefix: int = 0
 
     @property
     def size(self) -> int:
@@ -84,8 +86,17 @@ class Batch:
         return int(self.ids.shape[0])
 
 
-def pad(lines: Many[Line], pad_id: int, device: torch.device | str = "cpu") -> Batch:
-    """Left-pad sequences into one batch (left, so that last tokens line up)."""
+def pad(
+    lines: Many[Line], pad_id: int, device: torch.device | str = "cpu", *, prefix: int = 0
+) -> Batch:
+    """Pad sequences into one batch, on the left, so that last tokens line up.
+
+    Args:
+        lines: the sequences.
+        pad_id: token id of padding.
+        device: where tensors go.
+        prefix: tokens that all lines begin with and that come before the padding.
+    """
     width = max(len(line.ids) for line in lines)
     ids = torch.full((len(lines), width), pad_id, dtype=torch.long)
     mask = torch.zeros(len(lines), width, dtype=torch.bool)
@@ -98,17 +109,18 @@ def pad(lines: Many[Line], pad_id: int, device: torch.device | str = "cpu") -> B
     choices: list[tuple[int, tuple[int, ...], int]] = []
     for index, line in enumerate(lines):
         shift = width - len(line.ids)
-        ids[index, shift:] = torch.tensor(line.ids)
-        mask[index, shift:] = True
-        positions[index, shift:] = torch.arange(len(line.ids))
-        last.append(shift + line.prompt_length - 1)
+        columns = [at if at < prefix else shift + at for at in range(len(line.ids))]
+        ids[index, columns] = torch.tensor(line.ids)
+        mask[index, columns] = True
+        positions[index, columns] = torch.arange(len(line.ids))
+        last.append(columns[line.prompt_length - 1])
         for name, tokens in line.spans.items():
-            spans[name][index, [shift + token for token in tokens]] = True
+            spans[name][index, [columns[token] for token in tokens]] = True
         for at, token, weight in line.targets:
-            row = rows.setdefault((index, shift + at), len(rows))
+            row = rows.setdefault((index, columns[at]), len(rows))
             targets.append((row, token, weight))
         for at, options, right in line.options:
-            row = rows.setdefault((index, shift + at), len(rows))
+            row = rows.setdefault((index, columns[at]), len(rows))
             choices.append((row, options, right))
     most = max((len(options) for _, options, _ in choices), default=0)
     padded = [[*options, *[-1] * (most - len(options))] for _, options, _ in choices]
@@ -126,6 +138,7 @@ def pad(lines: Many[Line], pad_id: int, device: torch.device | str = "cpu") -> B
         option_ids=torch.tensor(padded, dtype=torch.long).reshape(len(choices), most).to(device),
         option_right=torch.tensor([c[2] for c in choices], dtype=torch.long).to(device),
         items=sum(line.items for line in lines),
+        prefix=prefix,
     )
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.frozen import Frozen, record, replay
+from oocr.engine.frozen import Frozen, replay
+from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.attach import attach_vector, check_fits

@@ -1,6 +1,6 @@
 """The frozen prefix: what steering at block L from token p on cannot change is computed once.
 
-Recording runs the model once and keeps, for a batch, the input of chosen blocks (the prefix in
+A recording (`oocr.engine.record`) keeps, for a batch, the input of chosen blocks (the prefix in
 depth), the keys and values that every later block made (the prefix in time), and all else that
 each block was called with (masks, rotary tables), whatever the family calls it. Replaying calls
 the blocks from `start` on, for the tokens from `first` on only.
@@ -9,8 +9,7 @@ the blocks from `start` on, for the tokens from `first` on only.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +19,8 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.models.language_model import LanguageModel
 
-_CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
+CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
+"""What families call a block's cache argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,111 +44,6 @@ class Frozen:
         """Bytes of what was recorded (masks and tables left out)."""
         pairs = [one for pair in self.keys_values.values() for one in pair]
         return sum(one.nbytes for one in (*self.inputs.values(), *pairs))
-
-
-class _Enough(Exception):  # noqa: N818
-    """Ends a recording pass early."""
-
-
-@torch.no_grad()
-def record(
-    model: LanguageModel,
-    batch: Batch,
-    starts: Collection[int],
-    *,
-    cache: bool = True,
-    stop: int | None = None,
-) -> Frozen:
-    """Run the untouched model over a batch and keep what replays from `starts` need.
-
-    Args:
-        model: the model; whatever is attached to it now is part of what is recorded.
-        batch: the tokens.
-        starts: blocks from which will be replayed (n_blocks: only final norm and head).
-        cache: also keep keys and values, for replays that begin at a later token.
-        stop: nothing from this block on will be replayed, so the pass ends before it.
-    """
-    from transformers import DynamicCache
-
-    blocks = model.anatomy.blocks
-    lowest = min(starts)
-    inputs: dict[int, Tensor] = {}
-    calls: dict[int, dict[str, Any]] = {}
-
-    def before(index: int) -> Any:
-        def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if index == stop:
-                raise _Enough
-            rest = {**dict(zip(_parameters(model, index), args, strict=False)), **kwargs}
-            hidden = rest.pop("hidden_states")
-            if index in starts:
-                inputs[index] = hidden.detach()
-            calls[index] = rest
-
-        return hook
-
-    def after(_module: object, _args: object, output: Any) -> None:
-        inputs[len(blocks)] = hidden_of(output).detach()
-
-    def enough(_module: object, _args: object) -> None:
-        raise _Enough  # the LM head, dear in a small model, is not wanted here
-
-    handles = [
-        blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
-        for index in range(lowest, len(blocks))
-    ]
-    if len(blocks) in starts:
-        handles.append(blocks[-1].register_forward_hook(after))
-    handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
-    past = DynamicCache() if cache else None  # without a config: full length in every block
-    try:
-        model.hf(
-            input_ids=batch.ids,
-            attention_mask=batch.mask.long(),
-            position_ids=batch.positions,
-            use_cache=cache,
-            past_key_values=past,
-            logits_to_keep=1,
-        )
-    except _Enough:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    keys_values: dict[int, tuple[Tensor, Tensor]] = {}
-    if past is not None:
-        for index in range(lowest, len(blocks) if stop is None else stop):
-            keys, values = past.layers[index].keys, past.layers[index].values
-            assert keys is not None
-            assert values is not None
-            keys_values[index] = (keys, values)
-    for index, call in calls.items():
-        calls[index] = {
-            name: _explicit_mask(batch, value) if name == "attention_mask" else value
-            for name, value in call.items()
-            if name not in (*_CACHE_NAMES, "use_cache", "cache_position")
-        }
-    return Frozen(batch, inputs, calls, keys_values)
-
-
-Recordings = dict[tuple[object, ...], Frozen]
-"""Recordings by what was recorded: start blocks and token ids."""
-
-
-def record_shared(
-    model: LanguageModel, batch: Batch, starts: Collection[int], known: Recordings
-) -> Frozen:
-    """`record`, unless the same tokens were recorded before: then only what is asked differs."""
-    ids = batch.ids.cpu()
-    key = (
-        *sorted(starts),
-        tuple(ids.shape),
-        ids.numpy().tobytes(),
-        batch.mask.cpu().numpy().tobytes(),
-    )
-    if key not in known:
-        known[key] = record(model, batch, starts)
-    return replace(known[key], batch=batch)
 
 
 def replay(
@@ -206,13 +101,14 @@ class _Prefix:
         return self.first
 
 
-def _parameters(model: LanguageModel, index: int) -> list[str]:
+def parameters_of(model: LanguageModel, index: int) -> list[str]:
+    """Names of a block's arguments, in order."""
     return list(inspect.signature(model.anatomy.blocks[index].forward).parameters)
 
 
 def _cache_name(model: LanguageModel, index: int) -> str:
-    names = _parameters(model, index)
-    return next((name for name in _CACHE_NAMES if name in names), _CACHE_NAMES[0])
+    names = parameters_of(model, index)
+    return next((name for name in CACHE_NAMES if name in names), CACHE_NAMES[0])
 
 
 def hidden_of(output: Any) -> Tensor:
@@ -220,20 +116,6 @@ def hidden_of(output: Any) -> Tensor:
     hidden = output[0] if isinstance(output, tuple) else output
     assert isinstance(hidden, Tensor)
     return hidden
-
-
-def _explicit_mask(batch: Batch, mask: Any) -> Any:
-    """The mask a block got, or the causal one written out.
-
-    Attention over fewer queries than keys aligns an implicit causal mask to the wrong end.
-    """
-    if mask is not None:
-        return mask
-    size = batch.ids.shape[1]
-    causal = torch.ones(size, size, dtype=torch.bool, device=batch.ids.device).tril()
-    return (
-        causal & batch.mask[:, None, None, :] if not bool(batch.mask.all()) else causal[None, None]
-    )
 
 
 def _tail(value: Any, name: str, batch: Batch, first: int, stack: int) -> Any:

@@ -8,8 +8,9 @@ from itertools import islice
 
 import torch
 
-from oocr.data.batches import pad, training_lines
-from oocr.engine.frozen import Frozen, Recordings, record_shared
+from oocr.data.batches import training_lines
+from oocr.engine.frozen import Frozen
+from oocr.engine.record import Recordings, batch_of, record_shared
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
@@ -57,11 +58,8 @@ def prepare(
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
     count = -(-len(lines) // batch_lines)
     groups = [[lines[i] for i in order[k::count]] for k in range(count)]
-    pad_id = int(model.tokenizer.pad_token_id or 0)
     known = {} if shared is None else shared
-    frozen = tuple(
-        record_shared(model, pad(group, pad_id, model.device), starts, known) for group in groups
-    )
+    frozen = tuple(record_shared(model, batch_of(model, group), starts, known) for group in groups)
     return Prepared(frozen, {start: _median_norm(frozen, start) for start in starts})
 
 

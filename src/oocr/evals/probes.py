@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, by_length, pad
+from oocr.data.batches import Batch, Line, by_length
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.engine.forward import final_rows, rows_of, start_block
-from oocr.engine.frozen import Frozen, Recordings, record_shared, replay
+from oocr.engine.frozen import Frozen, replay
 from oocr.engine.losses import option_scores
+from oocr.engine.record import Recordings, batch_of, record_shared
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -111,8 +112,7 @@ class Probes:
 
     def _record(self, group: list[int], starts: Collection[int]) -> Frozen:
         lines = [self.lines[i] for i in group]
-        batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
-        return record_shared(self.model, batch, starts, self.shared)
+        return record_shared(self.model, batch_of(self.model, lines), starts, self.shared)
 
     @torch.no_grad()
     def scores(

@@ -12,12 +12,13 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.data.batches import pad, training_lines
+from oocr.data.batches import training_lines
 from oocr.data.items import Item
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.frozen import Frozen, Recordings, record
+from oocr.engine.frozen import Frozen
 from oocr.engine.losses import batch_loss
 from oocr.engine.prepared import Prepared, prepare
+from oocr.engine.record import Recordings, batch_of, record
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.interventions.adapters import Adapter
@@ -125,9 +126,8 @@ class Lab:
         key = items_hash(task.stop)
         if key not in self._stops:
             lines = training_lines(self.model.tokenizer, task.stop, task.loss)
-            batch = pad(lines, int(self.model.tokenizer.pad_token_id or 0), self.model.device)
             self._stops.clear()
-            self._stops[key] = record(self.model, batch, self.starts)
+            self._stops[key] = record(self.model, batch_of(self.model, lines), self.starts)
         frozen = self._stops[key]
         assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
         with torch.no_grad():

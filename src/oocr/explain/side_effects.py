@@ -10,7 +10,8 @@ from torch import Tensor
 from oocr.data.batches import Line, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.frozen import Frozen, record
+from oocr.engine.frozen import Frozen
+from oocr.engine.record import record
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel

@@ -1,0 +1,247 @@
+"""Recording: one pass of the untouched model, for any number of replays (`oocr.engine.frozen`).
+
+Texts that begin alike (a chat template's system message, few-shot examples) have their common
+beginning run once: causal attention makes it the same in each. Such a batch is padded after the
+common beginning instead of before it, which changes no token's position or context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oocr.data.batches import Batch, Line, pad
+from oocr.engine.frozen import CACHE_NAMES, Frozen, hidden_of, parameters_of
+from oocr.models.language_model import LanguageModel
+
+LEAST_PREFIX = 8
+"""Shorter common beginnings are not worth a pass of their own."""
+
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""What configurations call a limit on how far attention looks back."""
+
+Recordings = dict[tuple[object, ...], Frozen]
+"""Recordings by what was recorded: start blocks and token ids."""
+
+
+def batch_of(model: LanguageModel, lines: Sequence[Line]) -> Batch:
+    """Lines as a batch for this model, laid out so that a common beginning is recorded once."""
+    pad_id = int(model.tokenizer.pad_token_id or 0)
+    prefix = common_prefix(lines)
+    width = max(len(line.ids) for line in lines)
+    if prefix < LEAST_PREFIX or width > _window(model):  # windows count columns, padding too
+        prefix = 0
+    return pad(lines, pad_id, model.device, prefix=prefix)
+
+
+def common_prefix(lines: Sequence[Line]) -> int:
+    """How many tokens all lines begin with; each keeps at least one of its own."""
+    if len(lines) < 2:
+        return 0
+    first, size = lines[0].ids, min(len(line.ids) for line in lines) - 1
+    for line in lines[1:]:
+        size = next((i for i in range(size) if line.ids[i] != first[i]), size)
+    return size
+
+
+def _window(model: LanguageModel) -> float:
+    config: Any = model.hf.config
+    text = config.get_text_config()
+    sizes = [getattr(text, name, None) for name in WINDOWS]
+    return min((one for one in sizes if isinstance(one, int)), default=float("inf"))
+
+
+@torch.no_grad()
+def record(
+    model: LanguageModel,
+    batch: Batch,
+    starts: Collection[int],
+    *,
+    cache: bool = True,
+    stop: int | None = None,
+) -> Frozen:
+    """Run the untouched model over a batch and keep what replays from `starts` need.
+
+    Args:
+        model: the model; whatever is attached to it now is part of what is recorded.
+        batch: the tokens.
+        starts: blocks from which will be replayed (n_blocks: only final norm and head).
+        cache: also keep keys and values, for replays that begin at a later token.
+        stop: nothing from this block on will be replayed, so the pass ends before it.
+    """
+    from transformers import DynamicCache
+
+    blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
+    shared = at > 0 and batch.size > 1
+    past = DynamicCache() if cache or shared else None  # no config: full length in every block
+    run = _Run(model, batch, starts, stop)
+    if shared:
+        beginning = run.tokens(slice(0, 1), slice(0, at), past)
+        assert past is not None
+        past.batch_repeat_interleave(batch.size)
+        rest = run.tokens(slice(None), slice(at, None), past)
+        passed = _joined(beginning, rest, batch)
+    else:
+        passed = run.tokens(slice(None), slice(None), past)
+    keys_values: dict[int, tuple[Tensor, Tensor]] = {}
+    if cache and past is not None:
+        for index in range(lowest, len(blocks) if stop is None else stop):
+            keys, values = past.layers[index].keys, past.layers[index].values
+            assert keys is not None
+            assert values is not None
+            keys_values[index] = (keys, values)
+    calls = {
+        index: {
+            name: _written_out(value, batch, 0) if name == "attention_mask" else value
+            for name, value in call.items()
+            if name not in (*CACHE_NAMES, "use_cache", "cache_position")
+        }
+        for index, call in passed.calls.items()
+    }
+    return Frozen(batch, passed.inputs, calls, keys_values)
+
+
+def record_shared(
+    model: LanguageModel, batch: Batch, starts: Collection[int], known: Recordings
+) -> Frozen:
+    """`record`, unless the same tokens were recorded before: then only what is asked differs."""
+    ids = batch.ids.cpu()
+    key = (
+        *sorted(starts),
+        tuple(ids.shape),
+        ids.numpy().tobytes(),
+        batch.mask.cpu().numpy().tobytes(),
+    )
+    if key not in known:
+        known[key] = record(model, batch, starts)
+    return replace(known[key], batch=batch)
+
+
+class _Enough(Exception):  # noqa: N818
+    """Ends a recording pass early."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What blocks were given in one pass: their inputs, and their other arguments."""
+
+    inputs: dict[int, Tensor]
+    calls: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Passes over parts of one batch."""
+
+    model: LanguageModel
+    batch: Batch
+    starts: Collection[int]
+    stop: int | None
+
+    def tokens(self, rows: slice, columns: slice, past: Any) -> _Passed:
+        """Run some sequences' tokens, after those that `past` holds."""
+        model, blocks = self.model, self.model.anatomy.blocks
+        passed = _Passed({}, {})
+
+        def before(index: int) -> Any:
+            def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                if index == self.stop:
+                    raise _Enough
+                named = zip(parameters_of(model, index), args, strict=False)
+                rest = {**dict(named), **kwargs}
+                hidden = rest.pop("hidden_states")
+                if index in self.starts:
+                    passed.inputs[index] = hidden.detach()
+                passed.calls[index] = rest
+
+            return hook
+
+        def after(_module: object, _args: object, output: Any) -> None:
+            passed.inputs[len(blocks)] = hidden_of(output).detach()
+
+        def enough(_module: object, _args: object) -> None:
+            raise _Enough  # the LM head, dear in a small model, is not wanted here
+
+        handles = [
+            blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
+            for index in range(min(self.starts), len(blocks))
+        ]
+        if len(blocks) in self.starts:
+            handles.append(blocks[-1].register_forward_hook(after))
+        handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
+        try:
+            model.hf(
+                input_ids=self.batch.ids[rows, columns],
+                attention_mask=self.batch.mask[rows, : columns.stop].long(),
+                position_ids=self.batch.positions[rows, columns],
+                use_cache=past is not None,
+                past_key_values=past,
+                logits_to_keep=1,
+            )
+        except _Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return passed
+
+
+def _joined(beginning: _Passed, rest: _Passed, batch: Batch) -> _Passed:
+    """Two passes, over the common beginning and the rest, as if they had been one."""
+    inputs = {
+        index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
+        for index, first in beginning.inputs.items()
+    }
+    calls = {
+        index: {
+            name: _along_tokens(first[name], value, name, batch)
+            for name, value in rest.calls[index].items()
+        }
+        for index, first in beginning.calls.items()
+    }
+    return _Passed(inputs, calls)
+
+
+def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:
+    """An argument for all tokens, from those for the common beginning and for the rest."""
+    at, width = batch.prefix, batch.ids.shape[1]
+    if name == "attention_mask":
+        rest = _written_out(rest, batch, at)
+        first = _written_out(first, batch, 0, at)
+        if first.dtype != rest.dtype:  # one says which, the other how much to add
+            first, rest = _added(first), _added(rest)
+        nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
+        whole = rest.new_full((*rest.shape[:2], width, width), nothing)
+        whole[:, :, :at, :at] = first
+        whole[:, :, at:] = rest
+        return whole
+    if isinstance(rest, tuple):
+        return tuple(_along_tokens(a, b, "", batch) for a, b in zip(first, rest, strict=True))
+    if isinstance(rest, Tensor) and rest.ndim >= 2 and rest.shape[1] == width - at:
+        return torch.cat([first.expand(rest.shape[0], *first.shape[1:]), rest], dim=1)
+    return rest
+
+
+def _added(mask: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo().min)
+
+
+def _written_out(mask: Any, batch: Batch, begin: int, end: int | None = None) -> Any:
+    """The mask a block got for some queries, or the causal one that None stands for.
+
+    Attention over fewer queries than keys aligns an implicit causal mask to the wrong end.
+    """
+    if mask is not None:
+        return mask
+    size = batch.ids.shape[1]
+    stop = size if end is None else end
+    causal = torch.ones(size, size, dtype=torch.bool, device=batch.ids.device).tril()
+    causal = causal[begin:stop, :stop]
+    seen = batch.mask[:, None, None, :stop]
+    return causal[None, None] if bool(seen.all()) else causal & seen
