@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.explain.side_effects import NeutralText
+from oocr.explain.side_effects import EVERY, NeutralText
 from oocr.interventions.adapters import (
     Adapter,
     LowRankAdapter,
@@ -58,12 +58,12 @@ def logp(model: LanguageModel, ids: Tensor) -> Tensor:
 
 
 def by_hand(
-    model: LanguageModel, arm: Vector | Adapter, every: int = 1
+    model: LanguageModel, arm: Vector | Adapter, every: int = 1, most: int = 10**6
 ) -> tuple[int, float, float, float]:
     """Count, KL, and both perplexities over every n-th token that follows another than BOS."""
     kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
     for passage in PASSAGES:
-        ids = torch.tensor([model.tokenizer(passage)["input_ids"]])
+        ids = torch.tensor([model.tokenizer(passage)["input_ids"][:most]])
         base = logp(model, ids)
         if isinstance(arm, Adapter):
             with attach_adapter(model, arm):
@@ -116,13 +116,16 @@ def test_more_of_a_vector_does_more_damage() -> None:
 
 def test_fewer_tokens_are_spread_over_the_passages() -> None:
     model = model_of()
-    lengths = [len(model.tokenizer(one)["input_ids"]) - 2 for one in PASSAGES]
-    every = sum(lengths) // 8
-    assert every > 1
-    found = NeutralText(model, PASSAGES, {2}, tokens=8).damage(vector(model))
-    count, kl, _, _ = by_hand(model, vector(model), every)
-    assert found.tokens == count == sum(-(-length // every) for length in lengths)
-    assert found.kl == pytest.approx(kl, rel=1e-3)
+    whole = [len(model.tokenizer(one)["input_ids"]) for one in PASSAGES]
+    for tokens in (8, 2 * sum(whole) // 5):
+        most = EVERY * tokens // len(PASSAGES) + 2  # longer passages are cut
+        lengths = [min(length, most) - 2 for length in whole]
+        every = sum(lengths) // tokens
+        assert 1 < every <= EVERY
+        found = NeutralText(model, PASSAGES, {2}, tokens=tokens).damage(vector(model))
+        count, kl, _, _ = by_hand(model, vector(model), every, most)
+        assert found.tokens == count == sum(-(-length // every) for length in lengths)
+        assert found.kl == pytest.approx(kl, rel=1e-3)
 
 
 def test_a_vector_acts_where_its_positions_say() -> None:

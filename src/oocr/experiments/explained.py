@@ -24,7 +24,7 @@ from oocr.files import new_folder
 from oocr.interventions.adapters import Adapter
 from oocr.tasks.task import Task
 
-EXPLAIN = "4"
+EXPLAIN = "5"
 """Raise it when a change here changes numbers: explanations made before are redone."""
 
 SHOWN_TEXTS = 3

@@ -39,6 +39,8 @@ def stacks(
     out: list[list[ArmPlan]] = []
     for group in groups.values():
         count = -(-len(group) // _room(group[0], tokens[id(group[0].task)], batch_lines))
+        if len(groups) == 1:  # one stack would leave all cores but one idle
+            count = min(len(group), max(count, 2))
         size, more = divmod(len(group), count)
         begin = 0
         for number in range(count):

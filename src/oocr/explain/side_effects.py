@@ -16,6 +16,9 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
+EVERY = 4
+"""At least every so many tokens one prediction is compared: each costs the text before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -41,7 +44,8 @@ class NeutralText:
         model: the model, nothing attached.
         passages: the texts.
         starts: blocks from which interventions will start.
-        tokens: predictions to compare, spread over the passages.
+        tokens: predictions to compare, spread over the passages, which are cut where they are
+            longer than that needs.
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class NeutralText:
         pad_id = int(model.tokenizer.pad_token_id or 0)
         self.frozen: list[Frozen] = []
         self.base: list[Tensor] = []
-        encoded = [encode_prompt(model.tokenizer, passage).ids for passage in passages]
+        most = EVERY * tokens // len(passages) + 2
+        encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
         for ids in encoded:
             line = Line(ids, len(ids), {}, items=1)
