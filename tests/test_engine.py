@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from oocr.data.batches import Batch, Line, pad
-from oocr.engine.forward import final_rows, plain_rows, rows_of, steered_tail
-from oocr.engine.frozen import replay
+from oocr.engine.forward import Places, final_rows, plain_rows, replayed_rows, steered_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.record import record
 from oocr.interventions.adapters import (
@@ -75,8 +74,8 @@ def test_vector_rows_and_gradient_equal_the_plain_pass(family: str, positions: s
 
         mine = value.clone().requires_grad_()
         frozen = record(model, batch, [layer + 1])
-        hidden, first = steered_tail(frozen, layer + 1, mine[None], chosen)
-        rows = rows_of(replay(model, frozen, hidden, layer + 1, first), batch, first)[0]
+        places = Places.of(model, frozen, chosen)
+        rows = steered_rows(model, frozen, layer + 1, mine[None], places)[0]
         loss_mine = batch_loss(model, batch, rows)
         (gradient,) = torch.autograd.grad(loss_mine, mine)
         torch.testing.assert_close(loss_mine, loss, rtol=1e-5, atol=1e-5)
@@ -117,8 +116,8 @@ def test_adapter_rows_and_gradients_equal_the_plain_pass(family: str) -> None:
                     torch.manual_seed(i)
                     parameter.data.normal_()
             if replayed:
-                hidden = replay(model, frozen, frozen.inputs[1], 1)
-                loss = batch_loss(model, batch, rows_of(hidden, batch, 0)[0])
+                rows = replayed_rows(model, frozen, frozen.inputs[1], 1)[0]
+                loss = batch_loss(model, batch, rows)
             else:
                 loss = plain_loss(model, batch)
             grads = torch.autograd.grad(loss, list(named.values()))

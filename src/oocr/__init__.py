@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from oocr import explain
     from oocr.data.items import Item, Message
     from oocr.engine.generate import generate
+    from oocr.engine.loading import load_model
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
     from oocr.interventions.adapters import Adapter, LowRankAdapter
     from oocr.interventions.vectors import SteeringVector, Vector
-    from oocr.models.load import load_model
     from oocr.tasks.build import load_task
     from oocr.tasks.task import Task, TaskSet
 
@@ -35,7 +35,7 @@ _WHERE = {
     "explain": "oocr.explain",
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
-    "load_model": "oocr.models.load",
+    "load_model": "oocr.engine.loading",
     "load_task": "oocr.tasks.build",
     "train": "oocr.engine.training",
 }

@@ -117,6 +117,18 @@ def tasks(
         print_task(name)
 
 
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(help="bundled name, Hugging Face id, folder or GGUF")],
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+) -> None:
+    """Steer a model at every block and show whether it moves exactly as it should."""
+    from oocr.doctor import examine
+
+    examine(model, dtype=dtype, device=device)
+
+
 def _command() -> str:
     """How this process was called, to be shown with the results."""
     return shlex.join(["oocr", *sys.argv[1:]])

@@ -61,8 +61,10 @@ class Batch:
         rows: (sequence, column) pairs at which logits are wanted, without repeats.
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
+        option_tokens, option_places: all option ids once, and where each option is among them.
         items: how many items the batch stands for.
         prefix: how many tokens come before any padding; all sequences share them.
+        first_row: the first column of `rows` (the last column of all, if there are none).
     """
 
     ids: Int[Tensor, "batch token"]
@@ -77,8 +79,11 @@ class Batch:
     option_rows: Int[Tensor, " choice"]
     option_ids: Int[Tensor, "choice option"]
     option_right: Int[Tensor, " choice"]
+    option_tokens: Int[Tensor, " token"]
+    option_places: Int[Tensor, "choice option"]
     items: int
     prefix: int = 0
+    first_row: int = 0
 
     @property
     def size(self) -> int:
@@ -124,6 +129,8 @@ def pad(
             choices.append((row, options, right))
     most = max((len(options) for _, options, _ in choices), default=0)
     padded = [[*options, *[-1] * (most - len(options))] for _, options, _ in choices]
+    option_ids = torch.tensor(padded, dtype=torch.long).reshape(len(choices), most)
+    tokens, places = torch.unique(option_ids.clamp_min(0), return_inverse=True)
     return Batch(
         ids=ids.to(device),
         mask=mask.to(device),
@@ -135,10 +142,13 @@ def pad(
         target_ids=torch.tensor([t[1] for t in targets], dtype=torch.long).to(device),
         target_weights=torch.tensor([t[2] for t in targets], dtype=torch.float32).to(device),
         option_rows=torch.tensor([c[0] for c in choices], dtype=torch.long).to(device),
-        option_ids=torch.tensor(padded, dtype=torch.long).reshape(len(choices), most).to(device),
+        option_ids=option_ids.to(device),
         option_right=torch.tensor([c[2] for c in choices], dtype=torch.long).to(device),
+        option_tokens=tokens.to(device),
+        option_places=places.to(device),
         items=sum(line.items for line in lines),
         prefix=prefix,
+        first_row=min((column for _, column in rows), default=width - 1),
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.frozen import Frozen, replay
+from oocr.engine.frozen import Frozen
 from oocr.engine.record import record
+from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.attach import attach_vector, check_fits
@@ -29,27 +31,68 @@ def start_block(intervention: Intervention) -> int:
     return min(intervention.layers)
 
 
-def steered_tail(
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where vectors act in a recorded batch, worked out once so that no step waits for a device.
+
+    Attributes:
+        first: the first token column that has to be run.
+        chosen: True at the tokens that are steered, from that column on.
+        alike: the batch's common beginning is steered alike in all its sequences.
+    """
+
+    first: int
+    chosen: Bool[Tensor, "batch tail"]
+    alike: bool
+
+    @staticmethod
+    def of(model: LanguageModel, frozen: Frozen, chosen: Bool[Tensor, "batch token"]) -> Places:
+        """The places of a selection (see `oocr.interventions.positions.select`)."""
+        batch = frozen.batch
+        columns = chosen.any(dim=0).nonzero()
+        # Where nothing is chosen one column is still run, so that the logits come out.
+        first = int(columns[0]) if len(columns) else batch.ids.shape[1] - 1
+        first = min(first, batch.first_row) if frozen.keys_values and model.replays else 0
+        begin = chosen[:, : batch.prefix]
+        alike = bool((begin == begin[:1]).all())
+        return Places(first, chosen[:, first:], alike)
+
+
+def steered_rows(
+    model: LanguageModel,
     frozen: Frozen,
     start: int,
     directions: Float[Tensor, "stack d_model"],
-    chosen: Tensor,
-) -> tuple[Float[Tensor, "stack_batch tail d_model"], int]:
-    """The input of block `start` with each direction added at the chosen tokens.
+    places: Places,
+) -> Float[Tensor, "stack row d_model"]:
+    """The last block's output at the batch's wanted rows, with each direction added.
 
-    Returns:
-        hidden: from the first chosen column on, one copy of the batch per direction.
-        first: that column.
+    Args:
+        model: the model.
+        frozen: recorded with block `start`.
+        start: the block whose input the directions are added to.
+        directions: one per stacked arm.
+        places: where.
     """
-    hidden = frozen.inputs[start]
-    columns = chosen.any(dim=0).nonzero()
-    # Where nothing is chosen one column is still run, so that the logits come out.
-    first = int(columns[0]) if len(columns) else hidden.shape[1] - 1
-    needed = int(frozen.batch.rows[:, 1].min()) if len(frozen.batch.rows) else first
-    first = min(first, needed) if frozen.keys_values else 0
-    tail = hidden[:, first:]
-    push = chosen[:, first:, None] * directions.to(hidden.dtype)[:, None, None, :]
-    return (tail + push).flatten(0, 1), first
+    tail = frozen.inputs[start][:, places.first :]
+    push = places.chosen[:, :, None] * directions.to(tail.dtype)[:, None, None, :]
+    hidden = (tail + push).flatten(0, 1)
+    return replayed_rows(model, frozen, hidden, start, places.first, alike=places.alike)
+
+
+def replayed_rows(
+    model: LanguageModel,
+    frozen: Frozen,
+    hidden: Float[Tensor, "stack_batch tail d_model"],
+    start: int,
+    first: int = 0,
+    *,
+    alike: bool = True,
+) -> Float[Tensor, "stack row d_model"]:
+    """The last block's output at the batch's wanted rows, in a replay of `hidden` from `start`."""
+    keep = max(first, frozen.batch.first_row)
+    hidden = replay(model, frozen, hidden, start, first, keep=keep, alike=alike)
+    return rows_of(hidden, frozen.batch, keep)
 
 
 def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack row d_model"]:
@@ -80,8 +123,7 @@ def final_rows(
     if isinstance(interventions, Adapter):
         start = start_block(interventions)
         with attach_adapter(model, interventions):
-            hidden = replay(model, frozen, frozen.inputs[start], start)
-        return rows_of(hidden, batch, 0)
+            return replayed_rows(model, frozen, frozen.inputs[start], start)
     site = interventions[0]
     for one in interventions:
         check_fits(model, one)
@@ -90,8 +132,7 @@ def final_rows(
     start = start_block(site)
     chosen = select(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([one.direction for one in interventions]).to(model.device)
-    hidden, first = steered_tail(frozen, start, directions, chosen)
-    return rows_of(replay(model, frozen, hidden, start, first), batch, first)
+    return steered_rows(model, frozen, start, directions, Places.of(model, frozen, chosen))
 
 
 def plain_rows(

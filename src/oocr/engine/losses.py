@@ -54,7 +54,6 @@ def option_scores(
     model: LanguageModel, batch: Batch, rows: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, "choice option"]:
     """Logits of each choice's options; -inf where a choice has fewer."""
-    tokens, where = torch.unique(batch.option_ids.clamp_min(0), return_inverse=True)
-    logits = model.anatomy.readout(rows, tokens).float()
-    scores = logits[batch.option_rows[:, None], where]
+    logits = model.anatomy.readout(rows, batch.option_tokens).float()
+    scores = logits[batch.option_rows[:, None], batch.option_places]
     return scores.masked_fill(batch.option_ids < 0, float("-inf"))

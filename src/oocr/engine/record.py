@@ -33,7 +33,8 @@ def batch_of(model: LanguageModel, lines: Sequence[Line]) -> Batch:
     pad_id = int(model.tokenizer.pad_token_id or 0)
     prefix = common_prefix(lines)
     width = max(len(line.ids) for line in lines)
-    if prefix < LEAST_PREFIX or width > _window(model):  # windows count columns, padding too
+    # Windows count columns, padding too.
+    if prefix < LEAST_PREFIX or width > _window(model) or not model.replays:
         prefix = 0
     return pad(lines, pad_id, model.device, prefix=prefix)
 
@@ -75,6 +76,7 @@ def record(
     """
     from transformers import DynamicCache
 
+    cache = cache and model.replays
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
     shared = at > 0 and batch.size > 1
     past = DynamicCache() if cache or shared else None  # no config: full length in every block

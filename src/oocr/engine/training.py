@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from oocr.engine.forward import rows_of, steered_tail
-from oocr.engine.frozen import Frozen, replay
+from oocr.engine.forward import Places, replayed_rows, steered_rows
+from oocr.engine.frozen import Frozen
 from oocr.engine.losses import stacked_losses
 from oocr.engine.prepared import Prepared, prepare
 from oocr.errors import InputError
@@ -35,6 +35,9 @@ Progress = Callable[[int, float], None]
 """Called after each step with the step's number and its loss."""
 
 DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
+
+READ_EVERY = 10
+"""On a GPU losses are read every so many steps, and `until` is judged then."""
 
 STACK_TOKENS = 4096
 """Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows."""
@@ -100,7 +103,7 @@ def fit(
         snapshots: steps after which a copy is kept.
         prepared: recorded batches to reuse.
         batch_lines: sequences per batch, if they are recorded here.
-        on_step: called after each step.
+        on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
         InputError: a layer, module or position that isn't there; a loss that is not finite.
@@ -184,13 +187,16 @@ def _loop(
     start = start_of(model, first.spec)
     if start not in prepared[0].scale:
         raise InputError(f"the batches were not recorded for start block {start}")
-    chosen = [
-        select(one.batch, first.spec.positions) if isinstance(first.spec, SteeringVector) else None
+    places = [
+        Places.of(model, one, select(one.batch, first.spec.positions))
+        if isinstance(first.spec, SteeringVector)
+        else None
         for one in prepared[0].frozen
     ]
     orders = [one.order(arm.seed, steps) for arm, one in zip(arms, prepared, strict=True)]
-    losses: list[list[float]] = [[] for _ in arms]
-    latest: dict[int, float] = {}
+    # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
+    every = 1 if model.device.type == "cpu" else READ_EVERY
+    losses = _Losses(arms, len(prepared[0].frozen), orders[0], on_step)
     kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     began = time.perf_counter()
     with _stack(model, arms, prepared, start) as stack:
@@ -201,40 +207,84 @@ def _loop(
         ]
         groups = zip(stack.parameters, rates, strict=True)
         optimizer = torch.optim.Adam([{"params": some, "lr": rate} for some, rate in groups])
-        for step in range(1, steps + 1):
+        step = 0
+        while step < steps:
+            step += 1
             index = orders[0][step - 1]
-            frozen, places = prepared[0].frozen[index], chosen[index]
+            frozen, where = prepared[0].frozen[index], places[index]
             batches = [
                 one.frozen[o[step - 1]].batch for one, o in zip(prepared, orders, strict=True)
             ]
-            if places is None:
-                hidden, column = frozen.inputs[start].repeat(len(arms), 1, 1), 0
+            if where is None:
+                hidden = frozen.inputs[start]
+                hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
+                rows = replayed_rows(model, frozen, hidden, start)
             else:
                 values = torch.stack([some[0] for some in stack.parameters])
-                hidden, column = steered_tail(frozen, start, values, places)
-            hidden = replay(model, frozen, hidden, start, column)
-            loss = stacked_losses(model, batches, rows_of(hidden, frozen.batch, column))
-            for arm, own, one in zip(arms, losses, loss.tolist(), strict=True):
-                own.append(one)
-                if not math.isfinite(one):
-                    raise InputError(f"{arm.task.name}: the loss became {one} at step {step}")
+                rows = steered_rows(model, frozen, start, values, where)
+            loss = stacked_losses(model, batches, rows)
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
+            losses.add(loss.detach())
             optimizer.step()
             for number, arm in enumerate(arms):
                 if step in arm.snapshots:
                     kept[number][step] = stack.frozen(number, step)
-            if on_step:
-                on_step(step, losses[0][-1])
-            latest[index] = losses[0][-1]
-            seen_all = len(latest) == len(prepared[0].frozen)
-            if until is not None and seen_all and sum(latest.values()) / len(latest) < until:
-                break
-        final = [stack.frozen(number, len(losses[number])) for number in range(len(arms))]
+            if step % every == 0 or step == steps:
+                losses.read()
+                if until is not None and losses.below(until):
+                    break
+        final = [stack.frozen(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
     return [
-        Trained(final[i], kept[i], tuple(losses[i]), seconds, rates[i]) for i in range(len(arms))
+        Trained(final[i], kept[i], tuple(losses.seen[i]), seconds, rates[i])
+        for i in range(len(arms))
     ]
+
+
+class _Losses:
+    """Losses of arms that are trained side by side, read off the device now and then.
+
+    Args:
+        arms: the arms.
+        batches: how many batches there are.
+        order: the first arm's batch at each step.
+        on_step: told of its losses.
+    """
+
+    def __init__(
+        self, arms: Sequence[Fit], batches: int, order: Sequence[int], on_step: Progress | None
+    ) -> None:
+        self.arms, self.batches, self.order, self.on_step = arms, batches, order, on_step
+        self.waiting: list[Tensor] = []
+        self.seen: list[list[float]] = [[] for _ in arms]
+        self.latest: dict[int, float] = {}
+
+    def add(self, loss: Tensor) -> None:
+        """The arms' losses before a step; not read yet."""
+        self.waiting.append(loss)
+
+    def read(self) -> None:
+        """Read those that wait.
+
+        Raises:
+            InputError: one is not finite.
+        """
+        for row in torch.stack(self.waiting).tolist():
+            step = len(self.seen[0]) + 1
+            for arm, own, one in zip(self.arms, self.seen, row, strict=True):
+                own.append(one)
+                if not math.isfinite(one):
+                    raise InputError(f"{arm.task.name}: the loss became {one} at step {step}")
+            self.latest[self.order[step - 1]] = row[0]
+            if self.on_step:
+                self.on_step(step, row[0])
+        self.waiting.clear()
+
+    def below(self, until: float) -> bool:
+        """Whether every batch was seen, and the mean of their latest losses is below a value."""
+        mean = sum(self.latest.values()) / len(self.latest)
+        return len(self.latest) == self.batches and mean < until
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:

@@ -12,8 +12,8 @@ from torch import Tensor
 from oocr.data.batches import Batch, Line, by_length
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
-from oocr.engine.forward import final_rows, rows_of, start_block
-from oocr.engine.frozen import Frozen, replay
+from oocr.engine.forward import final_rows, replayed_rows, start_block
+from oocr.engine.frozen import Frozen
 from oocr.engine.losses import option_scores
 from oocr.engine.record import Recordings, batch_of, record_shared
 from oocr.interventions.adapters import Adapter, attach_adapter
@@ -140,8 +140,7 @@ class Probes:
         if isinstance(interventions, Adapter):
             with attach_adapter(self.model, interventions):
                 every = [
-                    rows_of(replay(self.model, one, one.inputs[start], start), one.batch, 0)
-                    for one in recordings
+                    replayed_rows(self.model, one, one.inputs[start], start) for one in recordings
                 ]
         else:
             every = [

@@ -23,11 +23,11 @@ from typing import Any, Protocol, TypeVar
 import psutil
 import torch
 
+from oocr.engine.loading import load_model
 from oocr.errors import RunError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.lab import Lab
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
 
 T = TypeVar("T")
 Job = Callable[[Lab], T]

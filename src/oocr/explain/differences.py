@@ -16,8 +16,9 @@ from torch import Tensor
 from oocr.data.batches import Line, by_length, pad
 from oocr.data.items import Prompt
 from oocr.data.tokens import encode_prompt
-from oocr.engine.frozen import Frozen, replay
+from oocr.engine.frozen import Frozen
 from oocr.engine.record import record
+from oocr.engine.replay import replay
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.models.language_model import LanguageModel
 

@@ -22,6 +22,7 @@ DECODERS = (
     "language_model.model",  # Llama-4
     "model.decoder",  # OPT
     "model",  # Llama, Mistral, Qwen, Gemma, Phi, OLMo, Cohere, Granite, Mixtral, …
+    "backbone",  # Mamba, Falcon-Mamba
     "transformer",  # GPT-2, GPT-J, Falcon, BLOOM, MPT
     "gpt_neox",
 )

@@ -32,6 +32,8 @@ class LanguageModel:
         source: kind ("bundled", "gguf", "folder", "hub", "memory") and what is known of path or id,
             revision, sha256, licence.
         fingerprint: the same for the same weights, config, dtype and tokenizer, wherever they lie.
+        replays: its blocks can be run apart from it, from recorded inputs (`oocr.engine.selftest`
+            finds out); if not, the engine always runs the whole model.
     """
 
     name: str
@@ -40,6 +42,7 @@ class LanguageModel:
     anatomy: Anatomy = field(repr=False)
     source: Mapping[str, str]
     fingerprint: str
+    replays: bool = True
 
     @classmethod
     def of(

@@ -1,0 +1,257 @@
+"""Does steering do on this model what it says? Run on a few random tokens when a model is loaded.
+
+With h the residual stream at block L's output, v the vector and S the chosen tokens of a padded
+batch: h'[t] = h[t] + v for t in S and h'[t] = h[t] elsewhere, bit for bit, with and without a
+key-value cache; taken off, the last block's output is bit for bit what it was; and replaying the
+blocks above L from a recording gives what the whole model gives, up to rounding. The LM head, dear
+in a small model, is left out: it reads the last block's output and nothing else
+(`oocr.models.anatomy.check_anatomy`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oocr.data.batches import Batch, Line, pad
+from oocr.engine.forward import final_rows, plain_rows
+from oocr.engine.frozen import hidden_of
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.interventions.attach import push_vector
+from oocr.interventions.positions import select
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Allowed share of the largest residual stream or logit, where rounding may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tested at one block.
+
+    Attributes:
+        name: short: "moves", "cached", "detaches", "replays", "padding".
+        says: what holds if it passes.
+        layer: the block at whose output the vector acted.
+        error: largest difference, as a share of the largest value; 0 where bits must agree.
+        allowed: the error at which it still passes.
+        trouble: the exception, if there was one.
+    """
+
+    name: str
+    says: str
+    layer: int
+    error: float
+    allowed: float
+    trouble: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is allowed (NaN is not)."""
+        return not self.trouble and self.error <= self.allowed
+
+
+def tested(model: LanguageModel) -> LanguageModel:
+    """The model, told whether it replays; refused if steering it would be wrong.
+
+    Raises:
+        InputError: a vector does not move the residual stream as it should, or stays after detach.
+    """
+    checks = self_test(model)
+    for one in checks:
+        if not one.passed and one.name in ("moves", "cached", "detaches"):
+            raise InputError(f"{model.name} cannot be steered: not true that {_told(one)}")
+        if not one.passed and one.name == "padding":
+            warnings.warn(f"{model.name}: not true that {_told(one)}", stacklevel=2)
+    broken = [one for one in checks if one.name == "replays" and not one.passed]
+    if broken:
+        warnings.warn(
+            f"{model.name}: not true that {_told(broken[0])}; every pass will run the whole model "
+            "(slower, and exact)",
+            stacklevel=2,
+        )
+        return replace(model, replays=False)
+    return model
+
+
+def _told(check: Check) -> str:
+    why = check.trouble or f"off by {check.error:.1e}, allowed {check.allowed:.0e}"
+    return f"{check.says} (block {check.layer}: {why})"
+
+
+@torch.no_grad()
+def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -> list[Check]:
+    """Test steering at some blocks' outputs; default: the middle one.
+
+    Args:
+        model: the model, nothing attached.
+        layers: the blocks.
+        seed: of the random tokens and directions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
+    lines: list[Line] = []
+    for length in (8, 6):  # one is padded
+        ids = torch.randint(0, rows, (length,), generator=generator).tolist()
+        line = Line(tuple(ids), length, {"span": (2, 4)}, items=1)
+        line.targets.append((length - 1, 0, 1.0))
+        lines.append(line)
+    batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
+    checks: list[Check] = []
+    for layer in layers or (model.n_blocks // 2,):
+        bench = _Bench(model, batch, lines, layer, generator)
+        checks += [
+            bench.check("moves", "the stream moves by the vector, there only", bench.moves),
+            bench.check("cached", "it does so with a key-value cache", bench.cached),
+            bench.check("detaches", "the model is what it was once the vector is off", bench.off),
+            bench.check("replays", "blocks run apart give what the model gives", bench.replays),
+            bench.check("padding", "padding leaves a sequence as it is alone", bench.padding),
+        ]
+    return checks
+
+
+class _Bench:
+    """One vector on one batch. Each test gives its largest error and what is allowed."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        batch: Batch,
+        lines: Sequence[Line],
+        layer: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.batch, self.lines, self.layer = model, batch, lines, layer
+        self.rounding = ROUNDING.get(model.dtype, 5e-2)
+        self.final, self.hidden = self._run()
+        size = self.hidden[batch.mask].float().norm(dim=-1).median().item()
+        direction = torch.randn(model.d_model, generator=generator)
+        self.direction = direction / direction.norm() * size
+
+    def check(self, name: str, says: str, test: Callable[[], tuple[float, float]]) -> Check:
+        """Run one test; an exception is a failure that is told."""
+        try:
+            error, allowed = test()
+        except Exception as trouble:  # of whatever kind the family's code raises
+            words = str(trouble).splitlines()[0] if str(trouble) else ""
+            told = f"{type(trouble).__name__}: {words}"
+            return Check(name, says, self.layer, float("nan"), 0.0, told)
+        return Check(name, says, self.layer, error, allowed)
+
+    def moves(self) -> tuple[float, float]:
+        """Bit for bit, at the span of a padded batch."""
+        vector = self._vector("span")
+        chosen = select(self.batch, "span")
+        with push_vector(self.model, vector) as push:
+            push.chosen = chosen
+            final, moved = self._run()
+        if torch.equal(final, self.final):
+            return float("nan"), 0.0  # the later blocks never saw it
+        return self._off(moved, self._moved(self.hidden, chosen)), 0.0
+
+    def cached(self) -> tuple[float, float]:
+        """Prefill with the vector at the span, then one token: it is not moved again."""
+        from transformers import DynamicCache
+
+        chosen = select(self.batch, "span")
+        head, tail = slice(0, -1), slice(-1, None)
+        past = DynamicCache(config=self.model.hf.config)
+        _, stream = self._run(head, past)
+        past = DynamicCache(config=self.model.hf.config)
+        with push_vector(self.model, self._vector("span")) as push:
+            push.chosen = chosen[:, head]
+            _, moved = self._run(head, past)
+            push.chosen = torch.zeros_like(chosen[:, tail])
+            final, _ = self._run(tail, past)
+            push.chosen = chosen
+            whole, _ = self._run()
+        if self._off(moved, self._moved(stream, chosen[:, head])) > 0:
+            return float("inf"), 0.0
+        return self._off(final[:, -1], whole[:, -1]), self.rounding
+
+    def off(self) -> tuple[float, float]:
+        """The last block's output, bit for bit."""
+        with push_vector(self.model, self._vector("all")) as push:
+            push.chosen = self.batch.mask
+            self._run()
+        return self._off(self._run()[0], self.final), 0.0
+
+    def replays(self) -> tuple[float, float]:
+        """From a later token (time), and from the first (depth), two arms side by side."""
+        worst = 0.0
+        model = replace(self.model, replays=True)
+        frozen = record(model, self.batch, [self.layer + 1])
+        for positions in ("last", "all"):
+            vector = self._vector(positions)
+            expected = plain_rows(self.model, self.batch, vector)
+            for found in final_rows(model, frozen, [vector, vector]):
+                worst = max(worst, self._off(found, expected))
+        return worst, self.rounding
+
+    def padding(self) -> tuple[float, float]:
+        """The padded sequence's last token, alone and in the batch."""
+        short = min(range(len(self.lines)), key=lambda index: len(self.lines[index].ids))
+        alone = pad([self.lines[short]], 0, self.model.device)
+        final = self._run(batch=alone)[0]
+        return self._off(final[0, -1], self.final[short, -1]), self.rounding
+
+    def _vector(self, positions: str) -> Vector:
+        return Vector(self.layer, positions, self.direction)
+
+    def _moved(self, hidden: Tensor, chosen: Tensor) -> Tensor:
+        step = self.direction.to(hidden)  # to where the block lies and its type
+        return torch.where(chosen[:, :, None].to(hidden.device), hidden + step, hidden)
+
+    def _off(self, found: Tensor, expected: Tensor) -> float:
+        found, expected = found.float().cpu(), expected.float().cpu()
+        return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-9))
+
+    def _run(
+        self, columns: slice = slice(None), past: Any = None, batch: Batch | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream after the last block and at the block's output, of some columns."""
+        batch = batch or self.batch
+        with _streams(self.model, self.layer) as seen, suppress(_Enough):
+            self.model.hf(
+                input_ids=batch.ids[:, columns],
+                attention_mask=batch.mask[:, : columns.stop].long(),
+                position_ids=batch.positions[:, columns],
+                past_key_values=past,
+                use_cache=past is not None,
+            )
+        return seen[-1], seen[0]
+
+
+class _Enough(Exception):  # noqa: N818
+    """Ends a pass before the LM head."""
+
+
+@contextmanager
+def _streams(model: LanguageModel, layer: int) -> Iterator[list[Tensor]]:
+    """What the block after `layer` reads, then the last block's output; ends the pass there."""
+    seen: list[Tensor] = []
+    blocks = model.anatomy.blocks
+
+    def look(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(hidden_of(args[0] if args else kwargs["hidden_states"]))
+
+    def end(_module: object, _args: object, output: Any) -> None:
+        seen.append(hidden_of(output))
+        raise _Enough
+
+    handles = [blocks[-1].register_forward_hook(end)]  # after any hook that steers
+    if layer + 1 < len(blocks):
+        handles.append(blocks[layer + 1].register_forward_pre_hook(look, with_kwargs=True))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
