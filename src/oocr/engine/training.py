@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from oocr.engine.forward import rows_of, steered_tail
-from oocr.engine.frozen import Frozen, replay
+from oocr.engine.frozen import replay
 from oocr.engine.losses import stacked_losses
 from oocr.engine.prepared import Prepared, prepare
+from oocr.engine.store import Recording
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -146,7 +147,7 @@ def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> o
     spec = arm.spec
     batches = [prepared.frozen[i] for i in prepared.order(arm.seed, arm.steps)]
     seen = tuple(
-        (id(one.inputs), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
+        (id(one.stored), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
         for one in batches
     )
     if isinstance(spec, SteeringVector):
@@ -157,7 +158,7 @@ def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> o
     return ("adapter", shape, seen, alone)
 
 
-def _tail_tokens(frozen: Frozen, spec: Spec) -> int:
+def _tail_tokens(frozen: Recording, spec: Spec) -> int:
     """Tokens of a batch that one arm's pass must run."""
     size, width = frozen.batch.ids.shape
     if isinstance(spec, SteeringVector):
@@ -166,7 +167,7 @@ def _tail_tokens(frozen: Frozen, spec: Spec) -> int:
     return int(size * width)
 
 
-def _places_key(frozen: Frozen, spec: Spec) -> bytes:
+def _places_key(frozen: Recording, spec: Spec) -> bytes:
     if not isinstance(spec, SteeringVector):
         return b""
     return select(frozen.batch, spec.positions).cpu().numpy().tobytes()
@@ -203,7 +204,8 @@ def _loop(
         optimizer = torch.optim.Adam([{"params": some, "lr": rate} for some, rate in groups])
         for step in range(1, steps + 1):
             index = orders[0][step - 1]
-            frozen, places = prepared[0].frozen[index], chosen[index]
+            places = chosen[index]
+            frozen = prepared[0].frozen[index].load(start if places is None else None)
             batches = [
                 one.frozen[o[step - 1]].batch for one, o in zip(prepared, orders, strict=True)
             ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
+from oocr.engine.store import default_budget
 from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.controls import base_jobs, ceiling_jobs, random_jobs
@@ -86,11 +87,12 @@ def run(
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
-        lab = Lab(model, starts, config.batch_lines)
+        budget = default_budget() // count
+        lab = Lab(model, starts, config.batch_lines, budget)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
             shared = workers or stack.enter_context(Workers())
-            crew = shared.crew(Place(config, tuple(starts), threads), count)
+            crew = shared.crew(Place(config, tuple(starts), threads, budget), count)
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)

@@ -61,6 +61,7 @@ class Place:
     config: RunConfig
     starts: tuple[int, ...]
     threads: int
+    budget: int | None = None
 
 
 class Workers:
@@ -184,7 +185,9 @@ def _lab(place: Place) -> Lab:
         kept = _LAB and model_key(_LAB[0][0].config) == model_key(config)
         model = _LAB[0][1].model if kept else None
         _LAB.clear()  # before another model is loaded
-        _LAB.append((place, Lab(model or load_for(config), place.starts, config.batch_lines)))
+        model = model or load_for(config)
+        lab = Lab(model, place.starts, config.batch_lines, place.budget)
+        _LAB.append((place, lab))
     return _LAB[0][1]
 
 
