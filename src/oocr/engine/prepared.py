@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Batch, training_lines
+from oocr.data.batches import Batch, Line, training_lines
 from oocr.engine.record import batch_of, record_shared
 from oocr.engine.store import Recording, Recordings, tiers
 from oocr.models.language_model import LanguageModel
@@ -56,13 +56,10 @@ def prepare(
         shared: recordings to look in first and add to, for tasks with the same prompts.
     """
     lines = training_lines(model.tokenizer, task.train, task.loss)
-    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
-    count = -(-len(lines) // batch_lines)
-    groups = [[lines[i] for i in order[k::count]] for k in range(count)]
     known = Recordings(tiers(model.device)) if shared is None else shared
     recordings: list[Recording] = []
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
-    for group in groups:
+    for group in training_groups(lines, batch_lines):
         one = record_shared(model, batch_of(model, group), starts, known)
         inputs = one.load(None).inputs  # now that it is at hand
         for start, some in norms.items():
@@ -70,6 +67,13 @@ def prepare(
         recordings.append(one)
     medians = {start: float(torch.cat(some).median()) for start, some in norms.items()}
     return Prepared(tuple(recordings), medians)
+
+
+def training_groups(lines: Sequence[Line], batch_lines: int) -> list[list[Line]]:
+    """Lines drawn into batches of at most so many, equal in size."""
+    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
+    count = -(-len(lines) // batch_lines)
+    return [[lines[i] for i in order[k::count]] for k in range(count)]
 
 
 def _norms(hidden: Tensor, batch: Batch) -> Tensor:

@@ -20,16 +20,19 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
-import psutil
 import torch
 
 from oocr.errors import RunError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.lab import Lab
+from oocr.experiments.room import Fit, Needs, fitted
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 
 T = TypeVar("T")
+MOST = 16
+"""Processes, if the user does not say."""
+
 Job = Callable[[Lab], T]
 """Work on a lab. Sent to other processes, so a partial of a module-level function."""
 
@@ -208,19 +211,24 @@ def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None
     )
 
 
-def plan_workers(model: LanguageModel, wanted: int | None) -> tuple[int, int]:
-    """How many processes, and threads for each.
+def plan_workers(needs: Needs, wanted: int | None, room: int) -> tuple[Fit, int]:
+    """How many processes, what each may keep, and threads for each.
 
-    On a GPU one process. On a CPU one process per core as far as memory goes (a worker holds the
-    weights and about as much again), and the cores shared out among them; never more threads than
-    torch has here (OMP_NUM_THREADS, `torch.set_num_threads`).
+    On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
+    more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
+    where memory has no room for as many.
+
+    Args:
+        needs: the run's memory.
+        wanted: processes that the user asked for.
+        room: bytes that the run can have.
+
+    Raises:
+        InputError: not even one process fits; with the numbers.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    count = wanted or 1
-    if wanted is None and model.device.type == "cpu":
-        weights = sum(p.numel() * p.element_size() for p in model.hf.parameters())
-        room = int(psutil.virtual_memory().available // (2.5 * weights + 5e8))
-        count = max(1, min(cores, room, 16))
-    return count, max(1, min(cores // count, torch.get_num_threads()))
+    most = wanted or (1 if needs.on_device else min(cores, MOST))
+    fit = fitted(needs, most, room)
+    return fit, max(1, min(cores // fit.workers, torch.get_num_threads()))
