@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import psutil
@@ -30,3 +31,20 @@ def _container_room(folder: Path) -> int | None:
         return None
     cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
     return max(0, most - used + cached)
+
+
+def matmul_speed(dtype: torch.dtype, device: torch.device, seconds: float = 0.2) -> float:
+    """Floating-point operations per second in square matrix products, by a short try.
+
+    With the threads that torch has now.
+    """
+    size = 1024
+    one = torch.randn(size, size, device=device).to(dtype)
+    best, until = 0.0, time.perf_counter() + seconds
+    while best == 0.0 or time.perf_counter() < until:
+        began = time.perf_counter()
+        one @ one
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best

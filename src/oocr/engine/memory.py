@@ -61,7 +61,7 @@ def shape_of(model: LanguageModel | Outline) -> Shape:
     held = {id(one): one.numel() for one in (*model.hf.parameters(), *model.hf.buffers())}
     heads = int(text.num_attention_heads)
     size = int(getattr(text, "head_dim", None) or parts.d_model // heads)
-    grouped = getattr(text, "num_key_value_heads", None) or getattr(text, "num_kv_heads", None)
+    grouped = getattr(text, "num_key_value_heads", None)
     outputs = block = 0
     for module in parts.blocks[len(parts.blocks) // 2].modules():
         for weight in module.parameters(recurse=False):

@@ -80,13 +80,17 @@ class Bars:
             self.bars.update(self.current, what="")
 
 
+def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
+    """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
+    configs = [apply(one, overrides) for one in load_configs(source)]
+    return [cut_down(one) for one in configs] if quick else configs
+
+
 def run_source(
     source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
-    configs = [apply(one, overrides) for one in load_configs(source)]
-    if quick:
-        configs = [cut_down(one) for one in configs]
+    configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
     from oocr.experiments.fitting import check_fits, settled

@@ -21,7 +21,7 @@ from oocr.experiments.explained import NEUTRAL_PASSAGES
 from oocr.experiments.planned import expected_plans, starts_of
 from oocr.experiments.room import Needs, gib, room_for
 from oocr.experiments.stacks import stacks
-from oocr.interventions.positions import select
+from oocr.experiments.work import start_of_plan, tail_tokens
 from oocr.interventions.vectors import SteeringVector
 from oocr.models.outline import Outline, Remembering, outline
 from oocr.tasks.task import Task, TaskSet
@@ -62,7 +62,7 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
     asked: dict[object, int] = {}
     sets: set[object] = set()
     for plan in (*tried, *reported):
-        for batch in _asked(plan.task, model, sets):
+        for batch in asked_of(plan.task, model, sets):
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
             asked[_key(batch)], largest = size, max(largest, size)
             record = max(record, memory.recording(shape, *_size(batch)))
@@ -95,30 +95,16 @@ def _size(batch: Batch) -> tuple[int, int]:
     return int(batch.ids.numel()), int(batch.ids.shape[1])
 
 
-def _tail(batch: Batch, spec: object) -> int:
-    """Tokens that a pass over one copy of the batch runs."""
-    if not isinstance(spec, SteeringVector):
-        return int(batch.ids.numel())
-    columns = select(batch, spec.positions, everywhere=False).any(dim=0).nonzero()
-    first = min([int(one[0]) for one in (columns, batch.rows[:, 1:]) if len(one)], default=0)
-    return int(batch.size * (batch.ids.shape[1] - min(first, int(batch.rows[:, 1].min()))))
-
-
-def _start(plan: ArmPlan) -> int:
-    return plan.layer + 1 if isinstance(plan.spec, SteeringVector) else plan.layer
-
-
 def _step(shape: Shape, stack: Sequence[ArmPlan], batches: Sequence[Batch]) -> int:
     """A training step of stacked arms."""
-    count, first = len(stack), stack[0]
-    return max(
-        memory.kept_for_backward(
-            shape, count * _tail(batch, first.spec), count * batch.ids.numel(), _start(first)
-        )
-        + memory.passed(shape, 2 * count * _tail(batch, first.spec))
-        + memory.head(shape, count * len(batch.rows))
-        for batch in batches
-    )
+    count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
+    most = 0
+    for batch in batches:
+        run, attended = count * tail_tokens(batch, spec), count * int(batch.ids.numel())
+        kept = memory.kept_for_backward(shape, run, attended, start)
+        rows = memory.head(shape, count * len(batch.rows))
+        most = max(most, kept + memory.passed(shape, 2 * run) + rows)
+    return most
 
 
 def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
@@ -133,10 +119,10 @@ def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:
     stack = max(len(plan.steps) if plan.along else 1, CHUNK + tests - 1) if vector else 1
     attended = stack * batch.ids.numel() * shape.attended * shape.item
     rows = memory.head(shape, stack * len(batch.rows))
-    return memory.passed(shape, stack * _tail(batch, plan.spec)) + attended + rows
+    return memory.passed(shape, stack * tail_tokens(batch, plan.spec)) + attended + rows
 
 
-def _asked(task: Task, model: LanguageModel | Outline, sets: set[object]) -> Iterator[Batch]:
+def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> Iterator[Batch]:
     """Batches of what arms of this task are asked, unless other tasks' are asked the same."""
     items = [one for some in task.scored.values() for one in some if len(one.options) > 1]
     key = tuple((one.prompt, one.options) for one in items)

@@ -15,6 +15,9 @@ from oocr.models.anatomy import Anatomy, anatomy
 if TYPE_CHECKING:
     import torch
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files of which a tokenizer has at least one."""
+
 CHARACTERS = 4
 """Characters per token, where there is no tokenizer."""
 
@@ -102,7 +105,7 @@ def outline(
     try:
         if counted and converted:
             tokenizer = gguf.load_tokenizer(Path(where))
-        elif counted:
+        elif counted and (counted := _has_tokenizer(where, revision)):
             tokenizer = AutoTokenizer.from_pretrained(
                 where, revision=revision, local_files_only=True
             )
@@ -111,6 +114,16 @@ def outline(
     at = options["device_map"]
     place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted)
+
+
+def _has_tokenizer(where: str, revision: str | None) -> bool:
+    """Whether its files are here; without them transformers may make an empty one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(where).is_dir():
+        return any((Path(where) / name).is_file() for name in TOKENIZERS)
+    found = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZERS]
+    return any(isinstance(one, str) for one in found)
 
 
 class Characters:
