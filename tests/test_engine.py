@@ -74,7 +74,7 @@ def test_vector_rows_and_gradient_equal_the_plain_pass(family: str, positions: s
 
         mine = value.clone().requires_grad_()
         frozen = record(model, batch, [layer + 1])
-        places = Places.of(model, frozen, chosen)
+        places = Places.of(batch, chosen, in_time=True)
         rows = steered_rows(model, frozen, layer + 1, mine[None], places)[0]
         loss_mine = batch_loss(model, batch, rows)
         (gradient,) = torch.autograd.grad(loss_mine, mine)

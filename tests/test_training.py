@@ -17,6 +17,7 @@ from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.engine.forward import plain_rows
 from oocr.engine.losses import batch_loss, option_scores, stacked_losses
 from oocr.engine.prepared import prepare
+from oocr.engine.store import Recordings
 from oocr.engine.training import (
     DEFAULT_RATE,
     Fit,
@@ -376,7 +377,7 @@ def test_arms_trained_side_by_side_are_what_each_is_alone(family: str, kind: str
     names = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h"}
     lora = LowRankAdapter(layers=(1, 2), rank=2, alpha=3, modules=(names.get(family, "down_proj"),))
     spec = SteeringVector(layer=1, positions="codename") if kind == "vector" else lora
-    known: dict[Any, Any] = {}
+    known = Recordings()
     fits, prepared = [], []
     for seed, task in enumerate([*other_answers(3), choice_task()]):
         fits.append(Fit(task, spec, 0.01 * (seed + 1), 5, seed, (2, 4)))
@@ -405,7 +406,7 @@ def test_arms_that_see_other_tokens_are_trained_apart(
     spec: SteeringVector | LowRankAdapter,
 ) -> None:
     """Other prompts, another order of batches, another site: all in one call."""
-    model, known = model_of(), {}
+    model, known = model_of(), Recordings()
     other = Task(name="x", member="x", train=(item("0", PROMPTS[0], " Paris"),))
     elsewhere = (
         SteeringVector(layer=1, positions="last")

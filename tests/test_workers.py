@@ -6,16 +6,14 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from oocr.errors import InputError, RunError
-from oocr.experiments import workers
 from oocr.experiments.lab import Lab
+from oocr.experiments.room import SHARED, WORK, Needs
 from oocr.experiments.workers import Alone, Place, Workers, load_for, plan_workers
-from oocr.models.language_model import LanguageModel
 from tests.tiny import tiny_language_model
 from tests.tiny_run import save_tiny_model, tiny_config, write_task
 
@@ -96,22 +94,22 @@ def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -
     assert workers.pool is None
 
 
-def sizes(gigabytes: float) -> LanguageModel:
-    """A stand-in with so many gigabytes of weights on a CPU."""
-    weight = SimpleNamespace(numel=lambda: int(gigabytes * 1e9 / 4), element_size=lambda: 4)
-    hf = SimpleNamespace(parameters=lambda: [weight])
-    return SimpleNamespace(hf=hf, device=torch.device("cpu"))  # type: ignore[return-value]
+def needs(gigabytes: float, *, on_device: bool = False) -> Needs:
+    """A process that needs so many gigabytes, and as much again for its recordings if it may."""
+    parts = dict.fromkeys((*SHARED, *WORK, "recordings, at least"), 0)
+    return Needs({**parts, "weights": int(gigabytes * 1e9)}, int(gigabytes * 1e9), 0, on_device)
 
 
 @pytest.mark.parametrize(
-    ("cores", "free", "weights", "wanted", "torch_threads", "plan"),
+    ("cores", "room", "weights", "wanted", "torch_threads", "plan"),
     [
         (2, 16e9, 1.0, None, 2, (2, 1)),
-        (8, 16e9, 1.0, None, 8, (5, 1)),  # five times 3 GB
+        (8, 6e9, 1.0, None, 8, (5, 1)),  # the parent holds the model, too
         (8, 64e9, 1.0, None, 8, (8, 1)),
         (8, 2e9, 1.0, None, 8, (1, 8)),  # no room for a second
         (64, 1e12, 0.1, None, 64, (16, 4)),
-        (8, 2e9, 1.0, 3, 8, (3, 2)),  # as the user says
+        (8, 16e9, 1.0, 3, 8, (3, 2)),  # as the user says
+        (8, 3e9, 1.0, 3, 8, (2, 4)),  # as far as there is room
         (2, 16e9, 1.0, 4, 2, (4, 1)),
         (8, 16e9, 1.0, 1, 1, (1, 1)),  # OMP_NUM_THREADS=1
     ],
@@ -119,20 +117,19 @@ def sizes(gigabytes: float) -> LanguageModel:
 def test_as_many_processes_as_cores_and_memory_allow(
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
-    free: float,
+    room: float,
     weights: float,
     wanted: int | None,
     torch_threads: int,
     plan: tuple[int, int],
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    memory = SimpleNamespace(available=free)
-    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(torch, "get_num_threads", lambda: torch_threads)
-    assert plan_workers(sizes(weights), wanted) == plan
+    fit, threads = plan_workers(needs(weights), wanted, int(room))
+    assert (fit.workers, threads) == plan
+    assert needs(weights).total(fit.workers, fit.budget) <= room
 
 
 def test_on_a_gpu_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = SimpleNamespace(device=torch.device("cuda"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert plan_workers(model, None)[0] == 1  # type: ignore[arg-type]
+    assert plan_workers(needs(1, on_device=True), None, 10**11)[0].workers == 1

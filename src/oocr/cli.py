@@ -25,38 +25,45 @@ _INTERRUPTED = 130
 Source = Annotated[
     str, typer.Argument(help="countries, borders, backdoor, risk, demo, or a YAML file")
 ]
+Model = Annotated[
+    str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
+]
+Layers = Annotated[
+    str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
+]
+Positions = Annotated[
+    str | None, typer.Option(help="where the vector is added: all, last, or a span's name")
+]
+Arms = Annotated[str | None, typer.Option(help="vector, adapter, or both: vector,adapter")]
+Seeds = Annotated[int | None, typer.Option(help="seeds per arm")]
+VectorRates = Annotated[
+    str | None, typer.Option(help="rates to try, relative to the site: 0.02,0.05")
+]
+AdapterRates = Annotated[str | None, typer.Option(help="rates to try: 0.001,0.003")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")]
+Processes = Annotated[int | None, typer.Option(help="processes that train side by side")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
+]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 
 
 @app.command()
 def run(
     source: Source,
-    model: Annotated[
-        str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
-    ] = None,
-    positions: Annotated[
-        str | None, typer.Option(help="where the vector is added: all, last, or a span's name")
-    ] = None,
-    arms: Annotated[
-        str | None, typer.Option(help="vector, adapter, or both: vector,adapter")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="seeds per arm")] = None,
-    vector_learning_rates: Annotated[
-        str | None, typer.Option(help="rates to try, relative to the site: 0.02,0.05")
-    ] = None,
-    adapter_learning_rates: Annotated[
-        str | None, typer.Option(help="rates to try: 0.001,0.003")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")] = None,
-    workers: Annotated[int | None, typer.Option(help="processes that train side by side")] = None,
+    model: Model = None,
+    layers: Layers = None,
+    positions: Positions = None,
+    arms: Arms = None,
+    seeds: Seeds = None,
+    vector_learning_rates: VectorRates = None,
+    adapter_learning_rates: AdapterRates = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    workers: Processes = None,
     out: Out = Path("runs"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
-    ] = False,
+    quick: Quick = False,
 ) -> None:
     """Train the arms, test them, explain them, and write a report; resumes where it stopped."""
     from oocr.experiments.command import Overrides, run_source
@@ -78,6 +85,43 @@ def run(
         out=out,
         quick=quick,
         command=_command(),
+    )
+
+
+@app.command()
+def plan(
+    source: Source,
+    model: Model = None,
+    layers: Layers = None,
+    positions: Positions = None,
+    arms: Arms = None,
+    seeds: Seeds = None,
+    vector_learning_rates: VectorRates = None,
+    adapter_learning_rates: AdapterRates = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    workers: Processes = None,
+    quick: Quick = False,
+) -> None:
+    """Say what a run would compute, how long it takes here and whether it fits in memory."""
+    from oocr.experiments.command import Overrides
+    from oocr.experiments.plan import plan_source
+
+    plan_source(
+        source,
+        Overrides(
+            model=model,
+            layers=layers,
+            positions=positions,
+            arms=arms,
+            seeds=seeds,
+            vector_learning_rates=vector_learning_rates,
+            adapter_learning_rates=adapter_learning_rates,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+        ),
+        quick=quick,
     )
 
 

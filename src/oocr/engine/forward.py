@@ -46,13 +46,18 @@ class Places:
     alike: bool
 
     @staticmethod
-    def of(model: LanguageModel, frozen: Frozen, chosen: Bool[Tensor, "batch token"]) -> Places:
-        """The places of a selection (see `oocr.interventions.positions.select`)."""
-        batch = frozen.batch
+    def of(batch: Batch, chosen: Bool[Tensor, "batch token"], *, in_time: bool) -> Places:
+        """The places of a selection (see `oocr.interventions.positions.select`).
+
+        Args:
+            batch: the tokens.
+            chosen: the selection.
+            in_time: keys and values of earlier tokens are recorded, so that they need not be run.
+        """
         columns = chosen.any(dim=0).nonzero()
         # Where nothing is chosen one column is still run, so that the logits come out.
         first = int(columns[0]) if len(columns) else batch.ids.shape[1] - 1
-        first = min(first, batch.first_row) if frozen.keys_values and model.replays else 0
+        first = min(first, batch.first_row) if in_time else 0
         begin = chosen[:, : batch.prefix]
         alike = bool((begin == begin[:1]).all())
         return Places(first, chosen[:, first:], alike)
@@ -132,7 +137,8 @@ def final_rows(
     start = start_block(site)
     chosen = select(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([one.direction for one in interventions]).to(model.device)
-    return steered_rows(model, frozen, start, directions, Places.of(model, frozen, chosen))
+    places = Places.of(batch, chosen, in_time=bool(frozen.keys_values))
+    return steered_rows(model, frozen, start, directions, places)
 
 
 def plain_rows(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch import Tensor
 
-from oocr.data.batches import training_lines
-from oocr.engine.frozen import Frozen
-from oocr.engine.record import Recordings, batch_of, record_shared
+from oocr.data.batches import Batch, Line, training_lines
+from oocr.engine.record import batch_of, record_shared
+from oocr.engine.store import Recording, Recordings, tiers
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
@@ -24,7 +25,7 @@ class Prepared:
         scale: block index -> median norm of the residual stream at that block's input.
     """
 
-    frozen: tuple[Frozen, ...]
+    frozen: tuple[Recording, ...]
     scale: Mapping[int, float]
 
     def order(self, seed: int, steps: int) -> list[int]:
@@ -55,18 +56,27 @@ def prepare(
         shared: recordings to look in first and add to, for tasks with the same prompts.
     """
     lines = training_lines(model.tokenizer, task.train, task.loss)
+    known = Recordings(tiers(model.device)) if shared is None else shared
+    recordings: list[Recording] = []
+    norms: dict[int, list[Tensor]] = {start: [] for start in starts}
+    for group in training_groups(lines, batch_lines):
+        one = record_shared(model, batch_of(model, group), starts, known)
+        inputs = one.load(None).inputs  # now that it is at hand
+        for start, some in norms.items():
+            some.append(_norms(inputs[start], one.batch))
+        recordings.append(one)
+    medians = {start: float(torch.cat(some).median()) for start, some in norms.items()}
+    return Prepared(tuple(recordings), medians)
+
+
+def training_groups(lines: Sequence[Line], batch_lines: int) -> list[list[Line]]:
+    """Lines drawn into batches of at most so many, equal in size."""
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
     count = -(-len(lines) // batch_lines)
-    groups = [[lines[i] for i in order[k::count]] for k in range(count)]
-    known = {} if shared is None else shared
-    frozen = tuple(record_shared(model, batch_of(model, group), starts, known) for group in groups)
-    return Prepared(frozen, {start: _median_norm(frozen, start) for start in starts})
+    return [[lines[i] for i in order[k::count]] for k in range(count)]
 
 
-def _median_norm(frozen: Sequence[Frozen], start: int) -> float:
-    """Median token norm, first tokens left out: in many models they carry huge norms."""
-    norms = [
-        one.inputs[start].float().norm(dim=-1)[one.batch.mask & (one.batch.positions > 0)]
-        for one in frozen
-    ]
-    return float(torch.cat(norms).median())
+def _norms(hidden: Tensor, batch: Batch) -> Tensor:
+    """Norms of all tokens but the first: in many models that one's is huge."""
+    norms: Tensor = hidden.float().norm(dim=-1)[batch.mask & (batch.positions > 0)]
+    return norms

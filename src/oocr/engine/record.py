@@ -8,7 +8,7 @@ common beginning instead of before it, which changes no token's position or cont
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, Line, pad
 from oocr.engine.frozen import CACHE_NAMES, Frozen, hidden_of, parameters_of
+from oocr.engine.store import Recording, Recordings
 from oocr.models.language_model import LanguageModel
 
 LEAST_PREFIX = 8
@@ -23,9 +24,6 @@ LEAST_PREFIX = 8
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """What configurations call a limit on how far attention looks back."""
-
-Recordings = dict[tuple[object, ...], Frozen]
-"""Recordings by what was recorded: start blocks and token ids."""
 
 
 def batch_of(model: LanguageModel, lines: Sequence[Line]) -> Batch:
@@ -72,7 +70,7 @@ def record(
         batch: the tokens.
         starts: blocks from which will be replayed (n_blocks: only final norm and head).
         cache: also keep keys and values, for replays that begin at a later token.
-        stop: nothing from this block on will be replayed, so the pass ends before it.
+        stop: nothing from this block on will be replayed, so the pass ends with its input.
     """
     from transformers import DynamicCache
 
@@ -109,7 +107,7 @@ def record(
 
 def record_shared(
     model: LanguageModel, batch: Batch, starts: Collection[int], known: Recordings
-) -> Frozen:
+) -> Recording:
     """`record`, unless the same tokens were recorded before: then only what is asked differs."""
     ids = batch.ids.cpu()
     key = (
@@ -118,9 +116,11 @@ def record_shared(
         ids.numpy().tobytes(),
         batch.mask.cpu().numpy().tobytes(),
     )
-    if key not in known:
-        known[key] = record(model, batch, starts)
-    return replace(known[key], batch=batch)
+
+    def make(stop: int | None) -> Frozen:
+        return record(model, batch, starts, stop=stop)
+
+    return known.keep(key, batch, make)
 
 
 class _Enough(Exception):  # noqa: N818
@@ -151,14 +151,14 @@ class _Run:
 
         def before(index: int) -> Any:
             def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                if index == self.stop:
-                    raise _Enough
                 named = zip(parameters_of(model, index), args, strict=False)
                 rest = {**dict(named), **kwargs}
                 hidden = rest.pop("hidden_states")
                 if index in self.starts:
                     passed.inputs[index] = hidden.detach()
                 passed.calls[index] = rest
+                if index == self.stop:
+                    raise _Enough
 
             return hook
 

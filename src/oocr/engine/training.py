@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from oocr.engine.forward import Places, replayed_rows, steered_rows
-from oocr.engine.frozen import Frozen
 from oocr.engine.losses import stacked_losses
 from oocr.engine.prepared import Prepared, prepare
+from oocr.engine.store import Recording
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -149,7 +149,7 @@ def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> o
     spec = arm.spec
     batches = [prepared.frozen[i] for i in prepared.order(arm.seed, arm.steps)]
     seen = tuple(
-        (id(one.inputs), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
+        (id(one.stored), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
         for one in batches
     )
     if isinstance(spec, SteeringVector):
@@ -160,7 +160,7 @@ def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> o
     return ("adapter", shape, seen, alone)
 
 
-def _tail_tokens(frozen: Frozen, spec: Spec) -> int:
+def _tail_tokens(frozen: Recording, spec: Spec) -> int:
     """Tokens of a batch that one arm's pass must run."""
     size, width = frozen.batch.ids.shape
     if isinstance(spec, SteeringVector):
@@ -169,7 +169,7 @@ def _tail_tokens(frozen: Frozen, spec: Spec) -> int:
     return int(size * width)
 
 
-def _places_key(frozen: Frozen, spec: Spec) -> bytes:
+def _places_key(frozen: Recording, spec: Spec) -> bytes:
     if not isinstance(spec, SteeringVector):
         return b""
     return select(frozen.batch, spec.positions).cpu().numpy().tobytes()
@@ -188,7 +188,7 @@ def _loop(
     if start not in prepared[0].scale:
         raise InputError(f"the batches were not recorded for start block {start}")
     places = [
-        Places.of(model, one, select(one.batch, first.spec.positions))
+        Places.of(one.batch, select(one.batch, first.spec.positions), in_time=model.replays)
         if isinstance(first.spec, SteeringVector)
         else None
         for one in prepared[0].frozen
@@ -211,7 +211,8 @@ def _loop(
         while step < steps:
             step += 1
             index = orders[0][step - 1]
-            frozen, where = prepared[0].frozen[index], places[index]
+            where = places[index]
+            frozen = prepared[0].frozen[index].load(start if where is None else None)
             batches = [
                 one.frozen[o[step - 1]].batch for one, o in zip(prepared, orders, strict=True)
             ]

@@ -13,9 +13,9 @@ from oocr.data.batches import Batch, Line, by_length
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
-from oocr.engine.frozen import Frozen
 from oocr.engine.losses import option_scores
-from oocr.engine.record import Recordings, batch_of, record_shared
+from oocr.engine.record import batch_of, record_shared
+from oocr.engine.store import Recording, Recordings, tiers
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -48,8 +48,8 @@ class Probes:
     served: list[list[tuple[int, int]]] = field(default_factory=list[list[tuple[int, int]]])
     groups: list[list[int]] = field(default_factory=list[list[int]])
     starts: frozenset[int] = frozenset()
-    recorded: dict[int, list[Frozen]] = field(default_factory=dict[int, list[Frozen]])
-    shared: Recordings = field(default_factory=dict["tuple[object, ...]", Frozen])
+    recorded: dict[int, list[Recording]] = field(default_factory=dict[int, list[Recording]])
+    shared: Recordings = field(default_factory=Recordings)
 
     @staticmethod
     def of(
@@ -69,7 +69,7 @@ class Probes:
         Raises:
             ValueError: an item without options.
         """
-        known = {} if shared is None else shared
+        known = Recordings(tiers(model.device)) if shared is None else shared
         probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
         served: dict[object, tuple[Line, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
@@ -101,7 +101,7 @@ class Probes:
                 probes.groups.append([some[i] for i in group])
         return probes
 
-    def frozen(self, start: int) -> list[Frozen]:
+    def frozen(self, start: int) -> list[Recording]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
             wanted = self.starts | {start}
@@ -110,7 +110,7 @@ class Probes:
                 self.recorded.setdefault(one, made)
         return self.recorded[start]
 
-    def _record(self, group: list[int], starts: Collection[int]) -> Frozen:
+    def _record(self, group: list[int], starts: Collection[int]) -> Recording:
         lines = [self.lines[i] for i in group]
         return record_shared(self.model, batch_of(self.model, lines), starts, self.shared)
 
@@ -139,18 +139,21 @@ class Probes:
         recordings = self.frozen(start)
         if isinstance(interventions, Adapter):
             with attach_adapter(self.model, interventions):
-                every = [
-                    replayed_rows(self.model, one, one.inputs[start], start) for one in recordings
-                ]
+                every = [self._adapted(one, start) for one in recordings]
         else:
             every = [
-                final_rows(self.model, one, interventions, everywhere=everywhere)
+                final_rows(self.model, one.load(None), interventions, everywhere=everywhere)
                 for one in recordings
             ]
         for group, one, rows in zip(self.groups, recordings, every, strict=True):
             for layer in range(stack):
                 self._fill(out[layer], group, one.batch, rows[layer])
         return out
+
+    def _adapted(self, recording: Recording, start: int) -> Tensor:
+        """The wanted rows with an adapter attached from a block on."""
+        one = recording.load(start)
+        return replayed_rows(self.model, one, one.inputs[start], start)
 
     def _fill(self, out: Tensor, group: list[int], batch: Batch, rows: Tensor) -> None:
         if len(batch.option_ids):

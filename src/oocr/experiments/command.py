@@ -80,18 +80,24 @@ class Bars:
             self.bars.update(self.current, what="")
 
 
+def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
+    """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
+    configs = [apply(one, overrides) for one in load_configs(source)]
+    return [cut_down(one) for one in configs] if quick else configs
+
+
 def run_source(
     source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
-    configs = [apply(one, overrides) for one in load_configs(source)]
-    if quick:
-        configs = [cut_down(one) for one in configs]
+    configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
     from oocr.experiments.fitting import check_fits, settled
+    from oocr.experiments.needs import check_weights, needs_of
+    from oocr.experiments.room import Needs, room_for
     from oocr.experiments.run import run
-    from oocr.experiments.workers import Workers, load_for, model_key
+    from oocr.experiments.workers import Workers, load_for, model_key, plan_workers
 
     loaded: dict[tuple[str | None, ...], Any] = {}
 
@@ -103,14 +109,20 @@ def run_source(
         return loaded[key]
 
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
+    needs: dict[int, Needs] = {}
     for index, config in reversed(list(enumerate(configs))):
         try:
-            check_fits(*settled(config, base), model_of(config))
+            if model_key(config) not in loaded:
+                check_weights(config)
+            model, ready = model_of(config), settled(config, base)
+            check_fits(*ready, model)
+            needs[index] = needs_of(*ready, model)
+            plan_workers(needs[index], 1, room_for(model.device))
         except InputError as error:
             raise _located(error, source, index, overrides) from error
     folders: list[Path] = []
     with Workers() as workers:
-        for config in configs:
+        for index, config in enumerate(configs):
             began = time.perf_counter()
             bars = Bars(console)
             model = model_of(config)
@@ -123,7 +135,14 @@ def run_source(
             )
             with bars.bars:
                 folder = run(
-                    config, model, out, base=base, progress=bars, command=command, workers=workers
+                    config,
+                    model,
+                    out,
+                    base=base,
+                    progress=bars,
+                    command=command,
+                    workers=workers,
+                    needs=needs[index],
                 )
                 bars.close()
             folders.append(folder)

@@ -9,6 +9,7 @@ from oocr.experiments.config import RunConfig
 from oocr.experiments.selection import spec_of
 from oocr.interventions.adapters import LowRankAdapter, peft_config
 from oocr.models.language_model import LanguageModel
+from oocr.models.outline import Outline
 from oocr.tasks.build import build
 from oocr.tasks.custom import CustomConfig
 from oocr.tasks.task import TaskSet
@@ -39,7 +40,7 @@ def _spans(tasks: TaskSet) -> list[str]:
     return [name for name in every[0].positions if all(name in one.positions for one in every)]
 
 
-def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel) -> None:
+def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> None:
     """Refuse layers and positions that the model or the task doesn't have.
 
     Raises:

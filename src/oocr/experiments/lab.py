@@ -15,10 +15,10 @@ from torch import Tensor
 from oocr.data.batches import training_lines
 from oocr.data.items import Item
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.frozen import Frozen
 from oocr.engine.losses import batch_loss
 from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.record import Recordings, batch_of, record
+from oocr.engine.record import batch_of, record_shared
+from oocr.engine.store import Recording, Recordings, tiers
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.interventions.adapters import Adapter
@@ -30,25 +30,29 @@ T = TypeVar("T")
 Columns = Mapping[str, str | int | float | None]
 """What rows say besides what the items say."""
 
-KEPT_TASKS = 8
-"""Recordings of so many tasks' training data are kept; probes are shared by all tasks."""
-
-KEPT_QUESTIONS = 4
-"""Sets of questions that are kept."""
-
-KEPT_BYTES = 1.5e9
-"""Recordings kept for tasks that train on or ask about the same texts, in bytes."""
-
 
 class Lab:
-    """Caches around one model. Nothing here changes a result; it saves computing it twice."""
+    """Caches around one model. Nothing here changes a result; it saves computing it twice.
 
-    def __init__(self, model: LanguageModel, starts: Sequence[int], batch_lines: int) -> None:
+    Args:
+        model: the model.
+        starts: blocks from which arms will start.
+        batch_lines: sequences per training batch.
+        budget: bytes of main memory for recordings; None: a share of what is free now.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        starts: Sequence[int],
+        batch_lines: int,
+        budget: int | None = None,
+    ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
         self._prepared: dict[str, Prepared] = {}
-        self._stops: dict[str, Frozen] = {}
+        self._stops: dict[str, Recording] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
-        self._recordings: Recordings = {}
+        self._recordings = Recordings(tiers(model.device, budget))
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def prepared(self, tasks: Sequence[Task]) -> list[Prepared]:
@@ -57,21 +61,12 @@ class Lab:
         Equal prompts are recorded once.
         """
         keys = [items_hash(task.train) for task in tasks]
-        if any(key not in self._prepared for key in keys):
-            self._forget()
         for key, task in zip(keys, tasks, strict=True):
             if key not in self._prepared:
                 self._prepared[key] = prepare(
                     self.model, task, self.starts, self.batch_lines, self._recordings
                 )
-        found = [self._prepared[key] for key in keys]
-        while len(self._prepared) > KEPT_TASKS:
-            self._prepared.pop(next(iter(self._prepared)))
-        return found
-
-    def _forget(self) -> None:
-        if sum(one.nbytes for one in self._recordings.values()) > KEPT_BYTES:
-            self._recordings.clear()
+        return [self._prepared[key] for key in keys]
 
     def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Something made once; only the latest of each kind (the key's first word) is kept."""
@@ -94,9 +89,6 @@ class Lab:
                 first.append(item)
         key = tuple(unique)
         if key not in self._questions:
-            while len(self._questions) >= KEPT_QUESTIONS:
-                self._questions.pop(next(iter(self._questions)))
-            self._forget()
             starts = (*self.starts, self.model.n_blocks)
             self._questions[key] = Probes.of(self.model, first, self._recordings, starts)
         places = [unique[question] for question in asked]
@@ -126,9 +118,9 @@ class Lab:
         key = items_hash(task.stop)
         if key not in self._stops:
             lines = training_lines(self.model.tokenizer, task.stop, task.loss)
-            self._stops.clear()
-            self._stops[key] = record(self.model, batch_of(self.model, lines), self.starts)
-        frozen = self._stops[key]
+            batch = batch_of(self.model, lines)
+            self._stops[key] = record_shared(self.model, batch, self.starts, self._recordings)
+        frozen = self._stops[key].load(None)
         assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
         with torch.no_grad():
             every = final_rows(self.model, frozen, arms, everywhere=False)

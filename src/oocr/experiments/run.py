@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,22 +20,23 @@ from oocr.experiments.fitting import check_fits, settled
 from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_threads
 from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
+from oocr.experiments.needs import needs_of
+from oocr.experiments.planned import grids_of, reported_plans, starts_of
 from oocr.experiments.progress import Progress, Silent, timed
-from oocr.experiments.records import ArmRecord, Choice, Example, Role, Selection
+from oocr.experiments.records import ArmRecord, Example, Selection
+from oocr.experiments.room import Needs, gib, room_for
 from oocr.experiments.selection import (
-    best_by_layer,
     by_loss,
     choose,
     grid_plans,
     only_point,
-    spec_of,
 )
 from oocr.experiments.stacks import stacks
 from oocr.experiments.workers import Alone, Crew, Job, Place, Workers, plan_workers
 from oocr.files import write_text
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
-from oocr.tasks.task import Task, TaskSet
+from oocr.tasks.task import TaskSet
 
 CRITERION = {
     "accuracy": "mean over facets of answer-balanced accuracy on the validation tasks' probes; "
@@ -55,6 +55,7 @@ def run(
     progress: Progress | None = None,
     command: str = "",
     workers: Workers | None = None,
+    needs: Needs | None = None,
 ) -> Path:
     """Do a run, or what is left of it, and return its folder.
 
@@ -66,19 +67,24 @@ def run(
         progress: told of what is going on.
         command: how the run was asked for, to be shown.
         workers: processes that other runs use too.
+        needs: its memory, if that was predicted before.
 
     Raises:
-        InputError: the configuration does not fit model or task; nothing was computed.
+        InputError: the configuration does not fit model, task or memory; nothing was computed.
         RunError: the disk is full, a file is unreadable, another process is at work on this run;
             what was computed stays.
     """
     say = progress or Silent()
     config, tasks = settled(config, base)
     check_fits(config, tasks, model)
+    needs, room = needs or needs_of(config, tasks, model), room_for(model.device)
+    fit, threads = plan_workers(needs, config.workers, room)
+    count = fit.workers
+    if count < (config.workers or 1):
+        say.note(f"{count} workers instead of {config.workers}: {gib(room)} of memory available")
     folder = run_folder(config, out)
     write_text(folder / "config.yaml", config.yaml())
-    starts = _starts(config)
-    count, threads = plan_workers(model, config.workers)
+    starts = starts_of(config)
     kept_threads = torch.get_num_threads()
     with only_one(folder), ExitStack() as stack:
         clear_leftovers(folder)
@@ -86,11 +92,11 @@ def run(
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
-        lab = Lab(model, starts, config.batch_lines)
+        lab = Lab(model, starts, config.batch_lines, fit.budget)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
             shared = workers or stack.enter_context(Workers())
-            crew = shared.crew(Place(config, tuple(starts), threads), count)
+            crew = shared.crew(Place(config, tuple(starts), threads, fit.budget), count)
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
@@ -104,16 +110,12 @@ def _compute(
     config: RunConfig, tasks: TaskSet, lab: Lab, crew: Crew, folder: Path, say: Progress
 ) -> tuple[Results, list[ArmRecord]]:
     stages: dict[str, float] = {}
-    grids: dict[Method, VectorArm | AdapterArm] = {}
-    if config.vector is not None:
-        grids["vector"] = config.vector
-    if config.adapter is not None:
-        grids["adapter"] = config.adapter
+    grids = grids_of(config)
     with timed(stages, "choosing"):
         selection = _select(config, tasks, grids, lab, crew, folder, say)
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
     with timed(stages, "training and scoring"):
-        todo = _plans(config, tasks, grids, selection)
+        todo = reported_plans(config, tasks, grids, selection)
         beside = ceiling_jobs(tasks, folder)
         arms, frames = _train(todo, lab, crew, folder, say, "training arms", beside)
     frames += [load_rows(folder, arm) for arm in arms]
@@ -221,62 +223,6 @@ def _select(
         tasks=tuple(task.name for task in tasks.validation),
         grid=tuple(points),
     )
-
-
-def _plans(
-    config: RunConfig,
-    tasks: TaskSet,
-    grids: Mapping[Method, VectorArm | AdapterArm],
-    selection: Selection,
-) -> list[ArmPlan]:
-    """The arms that are reported, then controls and layer sweeps."""
-    groups: list[tuple[str, Role, Task, int]]
-    groups = [("", "test", task, seed) for task in tasks.test for seed in range(config.seeds)]
-    wanted = config.controls.trained
-    for name, some in tasks.controls.items():
-        if wanted is True or (isinstance(wanted, tuple) and name in wanted):
-            groups += [(name, "control", task, 0) for task in some]
-    todo: list[ArmPlan] = []
-    for control, role, task, seed in groups:
-        for method, grid in grids.items():
-            point = next(p for p in selection.grid if p.chosen and p.method == method)
-            plan = _plan(config, grid, point, task, seed)
-            along = not control and seed == 0
-            todo.append(replace(plan, control=control, role=role, along=along))
-    for method, grid in grids.items():
-        points = best_by_layer(selection, method) if grid.sweep else []
-        todo += [
-            replace(_plan(config, grid, point, task, seed), role="sweep", along=False)
-            for point in points
-            for task in tasks.test
-            for seed in range(config.seeds)
-        ]
-    return todo
-
-
-def _plan(
-    config: RunConfig, grid: VectorArm | AdapterArm, point: Choice, task: Task, seed: int
-) -> ArmPlan:
-    # A control without items to stop on trains as long as the validation tasks say.
-    own = config.stop_on == "stop" and bool(task.stop)
-    return ArmPlan(
-        task=task,
-        spec=spec_of(grid, point.layer),
-        learning_rate=point.learning_rate,
-        steps=grid.steps,
-        stop=None if own else point.step or grid.steps[-1],
-        seed=seed,
-    )
-
-
-def _starts(config: RunConfig) -> list[int]:
-    starts: list[int] = []
-    if config.vector is not None:
-        starts += [layer + 1 for layer in config.vector.layers]
-    if config.adapter is not None:
-        layers = config.adapter.layers
-        starts += [0] if layers == "all" else list(layers)
-    return starts
 
 
 def _swap_positions(config: RunConfig, tasks: TaskSet) -> str:

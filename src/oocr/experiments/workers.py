@@ -20,16 +20,19 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
-import psutil
 import torch
 
 from oocr.engine.loading import load_model
 from oocr.errors import RunError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.lab import Lab
+from oocr.experiments.room import Fit, Needs, fitted
 from oocr.models.language_model import LanguageModel
 
 T = TypeVar("T")
+MOST = 16
+"""Processes, if the user does not say."""
+
 Job = Callable[[Lab], T]
 """Work on a lab. Sent to other processes, so a partial of a module-level function."""
 
@@ -61,6 +64,7 @@ class Place:
     config: RunConfig
     starts: tuple[int, ...]
     threads: int
+    budget: int | None = None
 
 
 class Workers:
@@ -184,7 +188,9 @@ def _lab(place: Place) -> Lab:
         kept = _LAB and model_key(_LAB[0][0].config) == model_key(config)
         model = _LAB[0][1].model if kept else None
         _LAB.clear()  # before another model is loaded
-        _LAB.append((place, Lab(model or load_for(config), place.starts, config.batch_lines)))
+        model = model or load_for(config)
+        lab = Lab(model, place.starts, config.batch_lines, place.budget)
+        _LAB.append((place, lab))
     return _LAB[0][1]
 
 
@@ -205,19 +211,24 @@ def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None
     )
 
 
-def plan_workers(model: LanguageModel, wanted: int | None) -> tuple[int, int]:
-    """How many processes, and threads for each.
+def plan_workers(needs: Needs, wanted: int | None, room: int) -> tuple[Fit, int]:
+    """How many processes, what each may keep, and threads for each.
 
-    On a GPU one process. On a CPU one process per core as far as memory goes (a worker holds the
-    weights and about as much again), and the cores shared out among them; never more threads than
-    torch has here (OMP_NUM_THREADS, `torch.set_num_threads`).
+    On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
+    more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
+    where memory has no room for as many.
+
+    Args:
+        needs: the run's memory.
+        wanted: processes that the user asked for.
+        room: bytes that the run can have.
+
+    Raises:
+        InputError: not even one process fits; with the numbers.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    count = wanted or 1
-    if wanted is None and model.device.type == "cpu":
-        weights = sum(p.numel() * p.element_size() for p in model.hf.parameters())
-        room = int(psutil.virtual_memory().available // (2.5 * weights + 5e8))
-        count = max(1, min(cores, room, 16))
-    return count, max(1, min(cores // count, torch.get_num_threads()))
+    most = wanted or (1 if needs.on_device else min(cores, MOST))
+    fit = fitted(needs, most, room)
+    return fit, max(1, min(cores // fit.workers, torch.get_num_threads()))

@@ -18,6 +18,7 @@ from oocr.files import write_json, write_tensors
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
+    from oocr.models.outline import Outline
 
 _NAME = "default"
 
@@ -103,7 +104,7 @@ class Adapter:
             raise InputError(f"{source}: not an adapter folder of this library: {error}") from error
 
 
-def adapted_layers(model: LanguageModel, spec: LowRankAdapter) -> tuple[int, ...]:
+def adapted_layers(model: LanguageModel | Outline, spec: LowRankAdapter) -> tuple[int, ...]:
     """The blocks a spec means on this model, ascending.
 
     Raises:
@@ -119,7 +120,7 @@ def adapted_layers(model: LanguageModel, spec: LowRankAdapter) -> tuple[int, ...
     return layers
 
 
-def peft_config(model: LanguageModel, spec: LowRankAdapter) -> dict[str, Any]:
+def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[str, Any]:
     """`LoraConfig` fields, with every adapted module named in full.
 
     Raises:

@@ -58,7 +58,7 @@ def load_model(
     kind = _kind(name)
     if revision is not None and kind != "hub":
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
-    options = _placement(dtype, device, device_map)
+    options = placement(dtype, device, device_map)
     if kind == "bundled":
         model = BUNDLED[name]
         folder = _convert_bundled(model, on_progress)
@@ -100,8 +100,12 @@ def _kind(name: str) -> str:
     return "hub"
 
 
-def _placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
-    """`from_pretrained`'s dtype and device_map."""
+def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
+    """`from_pretrained`'s dtype and device_map.
+
+    Raises:
+        InputError: a type or device that isn't there.
+    """
     import torch
 
     if device_map is not None and device != "auto":
@@ -127,6 +131,23 @@ def _placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any
     if not chosen.is_floating_point:
         raise InputError(f"dtype={chosen}: not a floating-point type")
     return {"dtype": chosen, "device_map": device_map or str(place)}
+
+
+def find_folder(name: str) -> tuple[str, bool]:
+    """Where a model's configuration is (a folder or an id), and whether a GGUF was converted there.
+
+    Raises:
+        InputError: no such model.
+    """
+    kind, path = _kind(name), Path(name).expanduser()
+    if kind == "bundled":
+        return str(_convert_bundled(BUNDLED[name], None)), True
+    if kind == "gguf":
+        return str(gguf.convert(path, name=path.stem)), True
+    if kind == "folder":
+        _check_folder(path)
+        return str(path), False
+    return name, False
 
 
 def _convert_bundled(model: BundledModel, say: Callable[[str], None] | None) -> Path:

@@ -1,0 +1,124 @@
+"""How much memory the engine needs, from a model's shape and the sizes of batches alone.
+
+The constants were fitted to what PyTorch really keeps for backward (tests/test_memory.py measures
+it for every family) and to the peaks of whole runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from oocr.models.vocabulary import CHUNK
+
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+    from oocr.models.outline import Outline
+
+PROCESS = 480 * 2**20
+"""Bytes of a process with torch, transformers, PEFT and polars in it."""
+
+PER_TOKEN = 800
+"""Bytes of a tokenizer per word of its vocabulary."""
+
+SLACK = 1.2
+"""Freed memory that the allocator holds on to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model decides how much memory and work it takes.
+
+    Attributes:
+        weights: bytes of all weights.
+        item: bytes of one number.
+        n_blocks: blocks.
+        d_model: width of the residual stream.
+        vocab: rows of the LM head.
+        kv: numbers in the keys and values of one token in one block.
+        attended: the same, once every query head has its own.
+        outputs: numbers that one block's linear maps give per token.
+        block: weights that work on one token in one block.
+    """
+
+    weights: int
+    item: int
+    n_blocks: int
+    d_model: int
+    vocab: int
+    kv: int
+    attended: int
+    outputs: int
+    block: int
+
+
+def shape_of(model: LanguageModel | Outline) -> Shape:
+    """A model's shape; of a mixture of experts, what one token passes through."""
+    parts, text = model.anatomy, model.hf.config.get_text_config()
+    held = {id(one): one.numel() for one in (*model.hf.parameters(), *model.hf.buffers())}
+    heads = int(text.num_attention_heads)
+    size = int(getattr(text, "head_dim", None) or parts.d_model // heads)
+    grouped = getattr(text, "num_key_value_heads", None)
+    outputs = block = 0
+    for module in parts.blocks[len(parts.blocks) // 2].modules():
+        for weight in module.parameters(recurse=False):
+            if weight.ndim == 2:
+                out = weight.shape[1] if type(module).__name__ == "Conv1D" else weight.shape[0]
+                outputs, block = outputs + out, block + weight.numel()
+            elif weight.ndim == 3:  # [expert, …, …]
+                used = int(getattr(text, "num_experts_per_tok", None) or 1)
+                outputs += used * max(weight.shape[1:])
+                block += used * weight.shape[1] * weight.shape[2]
+    item = torch.empty((), dtype=model.dtype, device="meta").element_size()
+    return Shape(
+        weights=sum(held.values()) * item,
+        item=item,
+        n_blocks=len(parts.blocks),
+        d_model=parts.d_model,
+        vocab=parts.vocab,
+        kv=2 * size * int(grouped or heads),
+        attended=2 * size * heads,
+        outputs=outputs,
+        block=block,
+    )
+
+
+def recorded(shape: Shape, tokens: int, starts: Iterable[int]) -> int:
+    """Bytes of a recording of so many tokens (padding counts), for replays from these blocks."""
+    some = set(starts)
+    above = shape.n_blocks - min(some)
+    return tokens * shape.item * (len(some) * shape.d_model + above * shape.kv)
+
+
+def recording(shape: Shape, tokens: int, width: int) -> int:
+    """Bytes that making a recording takes for a while: all keys and values, one block's work."""
+    masks = tokens * width * 4 * 2
+    return tokens * shape.item * (2 * shape.n_blocks * shape.kv) + passed(shape, tokens) + masks
+
+
+def passed(shape: Shape, tokens: int) -> int:
+    """Bytes of a pass without gradient: what one block holds at a time."""
+    return tokens * max(shape.item, 4) * (shape.outputs + 4 * shape.d_model)
+
+
+def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
+    """Bytes that a training pass keeps: of each block from `start` on.
+
+    Args:
+        shape: the model's.
+        tokens: that are run, of all stacked arms.
+        width: tokens that these attend to, of all stacked arms, those from the recording included.
+        start: the first block that is run.
+    """
+    own = 2 * shape.outputs + 4 * shape.d_model
+    upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32
+    earlier = max(0, width - tokens) * shape.attended * shape.item
+    return (shape.n_blocks - start) * (tokens * (own * shape.item + upcast) + earlier)
+
+
+def head(shape: Shape, rows: int) -> int:
+    """Bytes of log-probabilities at so many rows, with their gradient."""
+    return rows * (3 * CHUNK + 3 * shape.d_model) * 4

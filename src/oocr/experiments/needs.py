@@ -1,0 +1,175 @@
+"""The memory that a run will need: predicted from its model's shape and its batches' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oocr.data.batches import Batch, Line, pad, training_lines
+from oocr.data.items import Item
+from oocr.engine import memory
+from oocr.engine.memory import Shape, shape_of
+from oocr.engine.prepared import training_groups
+from oocr.engine.store import Recordings, Tier
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.experiments.arms import ArmPlan
+from oocr.experiments.config import RunConfig
+from oocr.experiments.controls import CHUNK
+from oocr.experiments.explained import NEUTRAL_PASSAGES
+from oocr.experiments.planned import expected_plans, starts_of
+from oocr.experiments.room import Needs, gib, room_for
+from oocr.experiments.stacks import stacks
+from oocr.experiments.work import start_of_plan, tail_tokens
+from oocr.interventions.vectors import SteeringVector
+from oocr.models.outline import Outline, Remembering, outline
+from oocr.tasks.task import Task, TaskSet
+
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+
+
+def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> Needs:
+    """Predict what a run needs; nothing of it is computed.
+
+    Raises:
+        InputError: items that cannot be tokenized.
+    """
+    model = replace(model, tokenizer=Remembering(model.tokenizer))
+    shape, starts = shape_of(model), starts_of(config)
+    tried, reported = expected_plans(config, tasks)
+    batches: dict[int, list[Batch]] = {}
+    seen: dict[object, int] = {}
+    step = score = record = 0
+
+    def of(task: Task) -> list[Batch]:
+        if id(task) not in batches:
+            lines = training_lines(model.tokenizer, task.train, task.loss)
+            groups = training_groups(lines, config.batch_lines)
+            batches[id(task)] = [pad(group, 0) for group in groups]
+        return batches[id(task)]
+
+    for plans in (tried, reported):
+        for stack in stacks(plans, model.tokenizer, config.batch_lines) if plans else []:
+            step = max(step, _step(shape, stack, of(stack[0].task)))
+            for plan in stack:
+                for batch in of(plan.task):
+                    seen[_key(batch)] = memory.recorded(shape, batch.ids.numel(), starts)
+                    record = max(record, memory.recording(shape, *_size(batch)))
+    training = sum(seen.values())
+    largest = max(seen.values(), default=0)
+    asked: dict[object, int] = {}
+    sets: set[object] = set()
+    for plan in (*tried, *reported):
+        for batch in asked_of(plan.task, model, sets):
+            size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
+            asked[_key(batch)], largest = size, max(largest, size)
+            record = max(record, memory.recording(shape, *_size(batch)))
+            for own in _sites(tried, reported):
+                score = max(score, _score(shape, own, batch, len(tasks.test)))
+    explain = 0
+    if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
+        tokens = config.explain.neutral_tokens
+        explain = (tokens + 4 * (tokens // NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
+    on_gpu = model.device.type == "cuda"
+    parts = {
+        "Python and torch": 0 if on_gpu else memory.PROCESS,
+        "tokenizer": 0 if on_gpu else memory.PER_TOKEN * len(model.tokenizer),
+        "weights": shape.weights,
+        "recordings, at least": largest,
+        "recording": record,
+        "training": step,
+        "scoring": score,
+        "explaining": explain,
+    }
+    return Needs(parts, sum(asked.values()), training, on_gpu)
+
+
+def _key(batch: Batch) -> object:
+    return (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
+
+
+def _size(batch: Batch) -> tuple[int, int]:
+    """Tokens, and the length of a sequence."""
+    return int(batch.ids.numel()), int(batch.ids.shape[1])
+
+
+def _step(shape: Shape, stack: Sequence[ArmPlan], batches: Sequence[Batch]) -> int:
+    """A training step of stacked arms."""
+    count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
+    most = 0
+    for batch in batches:
+        run, attended = count * tail_tokens(batch, spec), count * int(batch.ids.numel())
+        kept = memory.kept_for_backward(shape, run, attended, start)
+        rows = memory.head(shape, count * len(batch.rows))
+        most = max(most, kept + memory.passed(shape, 2 * run) + rows)
+    return most
+
+
+def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
+    """One plan for each kind of scoring pass."""
+    found = {(one.spec, len(one.steps), one.along): one for some in plans for one in some}
+    return list(found.values())
+
+
+def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:
+    """A scoring pass: vectors of all steps, or random ones, are stacked."""
+    vector = isinstance(plan.spec, SteeringVector)
+    stack = max(len(plan.steps) if plan.along else 1, CHUNK + tests - 1) if vector else 1
+    attended = stack * batch.ids.numel() * shape.attended * shape.item
+    rows = memory.head(shape, stack * len(batch.rows))
+    return memory.passed(shape, stack * tail_tokens(batch, plan.spec)) + attended + rows
+
+
+def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> Iterator[Batch]:
+    """Batches of what arms of this task are asked, unless other tasks' are asked the same."""
+    items = [one for some in task.scored.values() for one in some if len(one.options) > 1]
+    key = tuple((one.prompt, one.options) for one in items)
+    if items and key not in sets:
+        sets.add(key)
+        for group, lines in _question_lines(model, items):
+            yield pad([lines[i] for i in group], 0)
+    stop = tuple((one.prompt, one.answer) for one in task.stop)
+    if stop and stop not in sets:
+        sets.add(stop)
+        yield pad(training_lines(model.tokenizer, task.stop, task.loss), 0)
+
+
+def _question_lines(
+    model: LanguageModel | Outline, items: Sequence[Item]
+) -> Iterator[tuple[list[int], list[Line]]]:
+    probes = Probes.of(model, items, Recordings([Tier(0)]))  # type: ignore[arg-type]
+    for group in probes.groups:
+        yield group, probes.lines
+
+
+def outline_for(config: RunConfig, *, counted: bool = True) -> Outline:
+    """The shape of a configuration's model, without loading it (see `outline`)."""
+    return outline(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        device_map=config.device_map,
+        revision=config.revision,
+        counted=counted,
+    )
+
+
+def check_weights(config: RunConfig) -> None:
+    """Refuse a model whose weights alone don't fit, before it is loaded or downloaded.
+
+    Raises:
+        InputError: with the numbers.
+    """
+    try:
+        model = outline_for(config, counted=False)
+    except InputError:  # not here yet: whoever loads it says what is wrong
+        return
+    weights, room = shape_of(model).weights, room_for(model.device)
+    if weights > room and config.device_map is None:
+        raise InputError(
+            f"model: the weights of {config.model} take {gib(weights)} as "
+            f"{str(model.dtype).removeprefix('torch.')}, and {gib(room)} are available. "
+            "Lower: dtype (bfloat16 halves float32), or take a smaller model"
+        )

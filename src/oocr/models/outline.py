@@ -1,0 +1,174 @@
+"""A model's shape, from its configuration alone: no weight is read, nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oocr.errors import InputError
+from oocr.models.anatomy import Anatomy, anatomy
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files of which a tokenizer has at least one."""
+
+CHARACTERS = 4
+"""Characters per token, where there is no tokenizer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What can be said of a model before it is loaded.
+
+    Attributes:
+        name: what the user called it.
+        hf: the model without its weights.
+        tokenizer: its tokenizer, or a stand-in.
+        anatomy: its parts, without weights.
+        device: where it would be loaded.
+        dtype: in which type.
+        counted: whether the tokenizer is the model's own.
+    """
+
+    name: str
+    hf: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
+    device: torch.device
+    dtype: torch.dtype
+    counted: bool
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.anatomy.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.anatomy.d_model
+
+
+def outline(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    revision: str | None = None,
+    counted: bool = True,
+) -> Outline:
+    """The shape of what `load_model` would load with the same arguments.
+
+    Args:
+        name: see there.
+        dtype: see there.
+        device: see there.
+        device_map: see there.
+        revision: see there.
+        counted: look for the model's tokenizer, too; else a stand-in is taken.
+
+    Raises:
+        InputError: no such model here, or a configuration that is no causal LM's.
+    """
+    import torch
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoTokenizer,
+    )
+
+    from oocr.models import gguf
+    from oocr.models.load import find_folder, placement
+    from oocr.models.quiet import quiet
+
+    options = placement(dtype, device, device_map)
+    where, converted = find_folder(name)
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=True)
+            text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+            auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
+            with torch.device("meta"):
+                hf = auto.from_config(config, dtype=options["dtype"])
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise InputError(f"{name}: its configuration cannot be read here: {error}") from error
+    tokenizer: Any = Characters()
+    try:
+        if counted and converted:
+            tokenizer = gguf.load_tokenizer(Path(where))
+        elif counted and (counted := _has_tokenizer(where, revision)):
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, revision=revision, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, ImportError):
+        counted = False
+    at = options["device_map"]
+    place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
+    return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted)
+
+
+def _has_tokenizer(where: str, revision: str | None) -> bool:
+    """Whether its files are here; without them transformers may make an empty one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(where).is_dir():
+        return any((Path(where) / name).is_file() for name in TOKENIZERS)
+    found = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZERS]
+    return any(isinstance(one, str) for one in found)
+
+
+class Characters:
+    """Stands in for a tokenizer: a token for every four characters, or shorter word."""
+
+    eos_token_id = None
+    pad_token_id = 0
+    chat_template = "turns"
+
+    def __call__(self, text: str, **_options: object) -> dict[str, list[Any]]:
+        """Token ids of a text, with their places in it."""
+        found = list(re.finditer(rf"\s?\S{{1,{CHARACTERS}}}|\s", text))
+        return {
+            "input_ids": [_number(one.group()) for one in found],
+            "offset_mapping": [one.span() for one in found],
+        }
+
+    def __len__(self) -> int:
+        return 0
+
+    def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **_options: object) -> str:
+        """The turns below each other."""
+        return "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns) + "assistant: "
+
+
+class Remembering:
+    """A tokenizer that encodes each text once: counting asks for the same again and again."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[object, Any] = {}
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        """As the tokenizer would encode it; not to be changed."""
+        key = (text, *sorted(options.items()))
+        if key not in self._known:
+            self._known[key] = self._tokenizer(text, **options)
+        return self._known[key]
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
