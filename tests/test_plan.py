@@ -123,8 +123,9 @@ def test_a_vector_runs_from_its_first_column_on() -> None:
 
 
 def test_time_is_shared_out_among_workers() -> None:
-    work = [Work("x", 4, 1, 1, 3e9, 0), Work("y", 1, 0, 0, 0, 5e9)]
+    work = [Work("x", 4, 1, 100, 3e9, 0), Work("y", 1, 0, 0, 0, 5e9)]
     alone = seconds(work, 1e9, 1)
     assert alone > 17, "no machine gets all of its peak"
     assert seconds(work, 1e9, 2) == alone / 2
     assert seconds(work, 2e9, 1) == alone / 2
+    assert seconds([Work("x", 4, 1, 8, 3e9, 0), work[1]], 1e9, 1) > 1.5 * alone, "short passes"
