@@ -38,7 +38,8 @@ def run(
         str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
     ] = None,
     positions: Annotated[
-        str | None, typer.Option(help="where the vector is added: all, last, or a span's name")
+        str | None,
+        typer.Option(help="where the vector is added: all, last, a span's name, from:last, …"),
     ] = None,
     arms: Annotated[
         str | None, typer.Option(help="vector, adapter, or both: vector,adapter")
