@@ -79,8 +79,8 @@ def item_from_row(
     spans, tags = _texts(row, "spans", report), _texts(row, "tags", report)
     for name, text in spans.items():
         if name in RESERVED or SEPARATOR in name:
-            allowed_name = f"a name without {SEPARATOR!r}, other than {', '.join(RESERVED)}"
-            report("spans", name, allowed_name)
+            reserved = ", ".join(RESERVED)
+            report("spans", name, f"a name other than {reserved}, and without {SEPARATOR!r}")
         if not text or (prompt is not None and text not in prompt_text(prompt)):
             report(f"spans.{name}", text, "a text that occurs in this row's prompt")
     labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}
