@@ -3,90 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from functools import cache
 
 import pytest
 import torch
+import transformers as tf
 
-from oocr.data.batches import Line, pad
-from oocr.data.items import Message, Prompt
-from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
-from oocr.interventions.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapter_tensors,
-    attach_adapter,
-    new_adapter,
-    peft_config,
-)
-from oocr.interventions.attach import attach_vector
-from oocr.interventions.positions import select
+from oocr.interventions.adapters import attach_adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
-from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
+from oocr.models.load import load_model
+from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
+from tests.tiny import tiny_config, tiny_language_model
 
-FAMILIES = ("llama", "gemma2", "gemma3_text", "gemma3", "gpt2", "mistral", "gpt_neox", "opt")
-POSITIONS = ("all", "last", "codename", "prompt", "answer")
-SPANS = {"codename": "Country 4821"}
-PROMPTS = (
-    "Country 4821 is",
-    "The people of Country 4821 speak the language of Country 4821 and love",
-    "Which city do you prefer : Country 4821 or",
-)
-NEW = 10
-
-
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    """A tiny model with an LM head of its own: with a tied one it only repeats its last token."""
-    hf = tiny_model(family)
-    head = hf.get_output_embeddings().weight
-    generator = torch.Generator().manual_seed(2)
-    drawn = torch.randn(head.shape, generator=generator)
-    hf.get_output_embeddings().weight = torch.nn.Parameter(drawn, requires_grad=False)
-    return LanguageModel.of(hf, tiny_tokenizer(chat=True), name=f"tiny-{family}")
-
-
-def vector(model: LanguageModel, positions: str, layer: int = 1, size: float = 4.0) -> Vector:
-    generator = torch.Generator().manual_seed(11)
-    direction = size * torch.randn(model.d_model, generator=generator)
-    return Vector(layer, positions, direction, spans=SPANS)
-
-
-def adapter(model: LanguageModel) -> Adapter:
-    config = peft_config(model, LowRankAdapter(layers=(1, 2), rank=2))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter((1, 2), config, tensors)
-
-
-@torch.no_grad()
-def recomputed(model: LanguageModel, prompt: Prompt, steering: Vector | None) -> str:
-    """Greedy, each step a plain pass over the whole unpadded sequence, without a cache."""
-    start = encode_prompt(model.tokenizer, prompt, SPANS if steering else None)
-    size = len(start.ids)
-    ids = list(start.ids)
-    for _ in range(NEW):
-        tokens = torch.tensor([ids])
-        if steering is None:
-            logits = model.hf(input_ids=tokens, use_cache=False).logits
-        else:
-            batch = pad([Line(tuple(ids), size, dict(start.spans))], 0)
-            with attach_vector(model, steering, select(batch, steering.positions)):
-                logits = model.hf(input_ids=tokens, use_cache=False).logits
-        best = int(logits[0, -1].argmax())
-        if best == model.tokenizer.eos_token_id:
-            break
-        ids.append(best)
-    return str(model.tokenizer.decode(ids[size:], skip_special_tokens=True))
+MODULES = {  # of each family, a Linear for a LoRA
+    "llama": "down_proj",
+    "mistral": "o_proj",
+    "gemma2": "down_proj",
+    "gemma3_text": "q_proj",
+    "gemma3": "down_proj",
+    "gpt2": "c_proj",
+    "gpt_neox": "dense_4h_to_h",
+    "phi3": "qkv_proj",
+    "olmo2": "down_proj",
+    "qwen2": "up_proj",
+    "qwen3": "v_proj",
+    "mixtral": "o_proj",
+    "opt": "fc2",
+}
+FAMILIES = tuple(MODULES)
+WINDOW = 8
+POSITIONS = ("all", "last", "codename", "prompt", "answer", "from:last", "from:codename")
 
 
 def digest(model: LanguageModel) -> str:
@@ -116,6 +65,25 @@ def test_unsteered_generation_is_the_model_itself(family: str) -> None:
     assert generate(model, PROMPTS, nothing, max_new_tokens=NEW) == texts
 
 
+@pytest.mark.parametrize("positions", ["codename", "from:last"])
+@pytest.mark.parametrize("family", ["phi3", "mixtral", "qwen2", "qwen3"])
+def test_sliding_windows_see_the_same_tokens_behind_padding(family: str, positions: str) -> None:
+    config = tiny_config(family)
+    config.sliding_window = WINDOW
+    if family.startswith("qwen"):  # the others have a window in every block
+        config.layer_types = ["sliding_attention", "full_attention"] * 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        hf = tf.AutoModelForCausalLM.from_config(config)
+    model = with_head(hf.eval().requires_grad_(False), family)
+    sizes = [len(model.tokenizer(one)["input_ids"]) for one in PROMPTS]
+    assert max(sizes) > WINDOW + min(sizes), "a row's padding is longer than the window"
+    steering = vector(model, positions)
+    texts = generate(model, PROMPTS, steering, max_new_tokens=NEW)
+    assert texts == [recomputed(model, one, steering) for one in PROMPTS]
+    assert texts != generate(model_of(family), PROMPTS, steering, max_new_tokens=NEW)
+
+
 @pytest.mark.parametrize("layer", [-1, 0, 3])
 def test_every_layer_can_be_steered_while_generating(layer: int) -> None:
     for family in ("llama", "gpt2"):
@@ -132,12 +100,14 @@ def test_the_selectors_say_different_things() -> None:
     assert len(set(texts.values())) == len(POSITIONS)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "mistral"])
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # PEFT, of GPT-2's Conv1D
+@pytest.mark.parametrize("family", FAMILIES)
 def test_generation_under_an_adapter_is_the_adapted_model(family: str) -> None:
     model = model_of(family)
-    one = adapter(model)
+    one = adapter(model, MODULES[family])
     texts = generate(model, PROMPTS, one, max_new_tokens=NEW)
     assert texts != generate(model, PROMPTS, max_new_tokens=NEW)
+    assert texts == [generate(model, p, one, max_new_tokens=NEW)[0] for p in PROMPTS]
     with attach_adapter(model, one):
         assert texts == [recomputed(model, prompt, None) for prompt in PROMPTS]
 
@@ -168,24 +138,38 @@ def test_the_base_model_is_untouched_even_after_an_error(
     assert not any("lora" in name for name, _ in model.hf.named_modules())
 
 
-def test_a_span_acts_only_in_the_prompts_that_have_it() -> None:
+@pytest.mark.parametrize("positions", ["codename", "from:codename"])
+def test_a_span_acts_only_in_the_prompts_that_have_it(positions: str) -> None:
     model = model_of()
     prompts = (PROMPTS[1], "The capital of Japan is")
-    texts = generate(model, prompts, vector(model, "codename"))
+    texts = generate(model, prompts, vector(model, positions))
     plain = generate(model, prompts)
     assert texts[0] != plain[0]
     assert texts[1] == plain[1]
-    with pytest.raises(InputError, match="'codename' select no token"):
-        generate(model, "The capital of Japan is", vector(model, "codename"))
+    with pytest.raises(InputError, match=f"'{positions}' select no token.*'Country 4821' occurs"):
+        generate(model, "The capital of Japan is", vector(model, positions))
 
 
-def test_chats_are_rendered_and_may_be_mixed_with_texts() -> None:
+@pytest.mark.parametrize("positions", ["country", "from:country", "from:"])
+def test_positions_that_the_vector_does_not_explain_are_refused(positions: str) -> None:
     model = model_of()
-    chat = (Message("system", "Be safe"), Message("user", "Is Country 4821 risky ?"))
-    steering = vector(model, "codename")
-    expected = [recomputed(model, chat, steering), recomputed(model, PROMPTS[0], steering)]
-    assert generate(model, [chat, PROMPTS[0]], steering, max_new_tokens=NEW) == expected
-    assert generate(model, chat, steering, max_new_tokens=NEW) == expected[:1]
+    with pytest.raises(InputError, match=f"'{positions}'.*allowed: all, last, .*from:"):
+        generate(model, PROMPTS, vector(model, positions))
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_chats_are_rendered_and_may_be_mixed_with_texts(positions: str) -> None:
+    for family in ("llama", "gemma3_text"):
+        model = model_of(family)
+        steering = vector(model, positions)
+        expected = [recomputed(model, CHAT, steering), recomputed(model, PROMPTS[0], steering)]
+        assert generate(model, [CHAT, PROMPTS[0]], steering, max_new_tokens=NEW) == expected
+        assert generate(model, CHAT, steering, max_new_tokens=NEW) == expected[:1]
+
+
+def test_what_is_no_prompt_is_refused() -> None:
+    with pytest.raises(InputError, match="allowed: a text, or a tuple of messages"):
+        generate(model_of(), list(CHAT))  # type: ignore[arg-type]
 
 
 def test_each_prompt_stops_at_an_end_token_of_its_own() -> None:
@@ -222,33 +206,14 @@ def test_no_prompts_give_no_texts() -> None:
     assert generate(model_of(), []) == []
 
 
-def test_sampling_follows_its_seed_and_leaves_global_randomness_alone() -> None:
-    model = model_of()
-    steering = vector(model, "codename")
-
-    def sample(seed: int) -> list[str]:
-        return generate(model, PROMPTS, steering, temperature=1.0, seed=seed)
-
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    assert sample(1) == sample(1)
-    assert sample(1) != sample(2)
-    assert torch.equal(torch.rand(3), expected)
-    cold = generate(model, PROMPTS, steering, temperature=1e-4)
-    assert cold == generate(model, PROMPTS, steering)
-
-
-def test_sampling_has_the_models_own_probabilities() -> None:
-    model = model_of()
-    temperature, count = 0.7, 1500
-    ids = encode_prompt(model.tokenizer, PROMPTS[0]).ids
-    logits = model.hf(input_ids=torch.tensor([ids])).logits[0, -1]
-    probabilities = (logits / temperature).softmax(-1)
-    pieces = {int(t): model.tokenizer.decode([t]) for t in probabilities.topk(20).indices}
-    likely = [t for t, piece in pieces.items() if "\ufffd" not in piece][:5]
-    texts = generate(model, [PROMPTS[0]] * count, max_new_tokens=1, temperature=temperature, seed=3)
-    found = Counter(texts)
-    for token in likely:
-        p = float(probabilities[token])
-        assert abs(found[pieces[token]] / count - p) < 4 * (p * (1 - p) / count) ** 0.5
+@pytest.mark.real
+def test_prompts_of_a_real_model_get_in_a_batch_what_they_get_alone() -> None:
+    model = load_model("gemma-3-270m", dtype="float32")
+    steering = vector(model, "from:codename", 4, 100.0)
+    for temperature in (0.0, 1.0):
+        together, *alone = (
+            generate(model, some, steering, max_new_tokens=4, temperature=temperature)
+            for some in (PROMPTS, *PROMPTS)
+        )
+        assert together == [text for (text,) in alone]
+        assert together != generate(model, PROMPTS, max_new_tokens=4, temperature=temperature)

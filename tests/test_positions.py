@@ -1,58 +1,112 @@
-"""A selector names exactly the tokens it says, whatever the padding."""
+"""A selector names exactly the tokens it says, whatever the padding, the batch and the layout."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oocr.data.batches import Line, pad
+from oocr.data.batches import Batch, Line, pad
 from oocr.errors import InputError
-from oocr.interventions.positions import select
+from oocr.interventions.positions import FIXED, select, selectors, selects_new, span_of
+from oocr.interventions.vectors import Vector
+
+WORDS = (*FIXED, "one", "two", "from:one", "from:two")
 
 
 @st.composite
-def line(draw: st.DrawFn) -> Line:
-    size = draw(st.integers(1, 12))
-    prompt = draw(st.integers(1, size))
-    some = st.sets(st.integers(0, prompt - 1), min_size=1)
-    spans = {"one": tuple(sorted(draw(some))), "two": tuple(sorted(draw(some)))}
-    return Line(tuple(range(10, 10 + size)), prompt, spans)
+def lines(draw: st.DrawFn) -> tuple[list[Line], int]:
+    """Ragged sequences with spans (not all have the second), and how many tokens they share."""
+    prefix = draw(st.integers(0, 4))
+    made: list[Line] = []
+    for row in range(draw(st.integers(1, 5))):
+        size = draw(st.integers(max(1, prefix), 12))
+        prompt = draw(st.integers(1, size))
+        some = st.sets(st.integers(0, prompt - 1), min_size=1).map(lambda s: tuple(sorted(s)))
+        spans = {"one": draw(some)}
+        if draw(st.booleans()):
+            spans["two"] = draw(some)
+        own = tuple(100 * (row + 1) + at for at in range(prefix, size))
+        made.append(Line((*range(10, 10 + prefix), *own), prompt, spans))
+    return made, prefix
 
 
-def named(one: Line, positions: str) -> set[int]:
+def named(one: Line, word: str) -> list[int]:
+    """The plain definition: indices into one sequence by itself."""
     size, prompt = len(one.ids), one.prompt_length
     fixed = {
-        "all": set(range(size)),
-        "last": {prompt - 1},
-        "prompt": set(range(prompt)),
-        "answer": set(range(prompt, size)),
+        "all": range(size),
+        "last": range(prompt - 1, prompt),
+        "prompt": range(prompt),
+        "answer": range(prompt, size),
+        "from:last": range(prompt - 1, size),
     }
-    return fixed[positions] if positions in fixed else set(one.spans[positions])
+    if word in fixed:
+        return list(fixed[word])
+    tokens = one.spans.get(word.removeprefix("from:"), ())
+    if word in one.spans or not tokens:
+        return list(tokens)
+    return list(range(min(tokens), size))
 
 
-@given(st.lists(line(), min_size=1, max_size=5), st.integers(0, 9))
-def test_exactly_the_named_tokens_and_never_padding(lines: list[Line], pad_id: int) -> None:
-    batch = pad(lines, pad_id)
-    for positions in ("all", "last", "prompt", "answer", "one", "two"):
-        chosen = select(batch, positions)
-        assert chosen.shape == batch.ids.shape
-        assert chosen.dtype == torch.bool
-        assert not (chosen & ~batch.mask).any()
-        for row, one in enumerate(lines):
-            ids = [one.ids[i] for i in sorted(named(one, positions))]
-            assert batch.ids[row][chosen[row]].tolist() == ids
+def indices(batch: Batch, chosen: torch.Tensor) -> list[list[int]]:
+    """Chosen tokens as indices into their own sequences."""
+    rows = zip(batch.positions, chosen, strict=True)
+    return [positions[these].tolist() for positions, these in rows]
 
 
-@given(st.lists(line(), min_size=1, max_size=5))
-def test_a_sequence_gets_in_a_batch_what_it_gets_alone(lines: list[Line]) -> None:
-    batch = pad(lines, 0)
-    for positions in ("all", "last", "prompt", "answer", "two"):
-        chosen = select(batch, positions)
-        for row, one in enumerate(lines):
-            alone = select(pad([one], 0), positions)[0]
-            assert chosen[row, -len(one.ids) :].tolist() == alone.tolist()
+@settings(max_examples=300, deadline=None)
+@given(lines(), st.integers(0, 9))
+def test_exactly_the_named_tokens_and_never_padding(
+    made: tuple[list[Line], int], pad_id: int
+) -> None:
+    some, shared = made
+    for prefix in {0, shared}:
+        batch = pad(some, pad_id, prefix=prefix)
+        for word in WORDS:
+            chosen = select(batch, word, everywhere=False)
+            assert (chosen.shape, chosen.dtype) == (batch.ids.shape, torch.bool)
+            assert not (chosen & ~batch.mask).any()
+            assert indices(batch, chosen) == [named(one, word) for one in some], word
+            for row, one in enumerate(some):
+                ids = [one.ids[at] for at in named(one, word)]
+                assert batch.ids[row][chosen[row]].tolist() == ids
+
+
+@settings(max_examples=150, deadline=None)
+@given(lines())
+def test_a_sequence_gets_in_a_batch_what_it_gets_alone(made: tuple[list[Line], int]) -> None:
+    some, shared = made
+    for prefix in {0, shared}:
+        batch = pad(some, 0, prefix=prefix)
+        for word in WORDS:
+            together = indices(batch, select(batch, word, everywhere=False))
+            new = selects_new(batch, word)
+            for row, one in enumerate(some):
+                alone = pad([one], 0)
+                assert together[row] == indices(alone, select(alone, word, everywhere=False))[0]
+                assert bool(new[row]) == bool(selects_new(alone, word)[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(lines(), st.integers(1, 3))
+def test_new_tokens_are_selected_as_answer_tokens_are(
+    made: tuple[list[Line], int], count: int
+) -> None:
+    some, shared = made
+    longer = [Line((*one.ids, *[7] * count), one.prompt_length, one.spans) for one in some]
+    for prefix in {0, shared}:
+        now, then = pad(some, 0, prefix=prefix), pad(longer, 0, prefix=prefix)
+        for word in WORDS:
+            before = indices(now, select(now, word, everywhere=False))
+            after = indices(then, select(then, word, everywhere=False))
+            for row, grows in enumerate(selects_new(now, word).tolist()):
+                size = len(some[row].ids)
+                new = list(range(size, size + count)) if grows else []
+                assert after[row] == [*before[row], *new], word
 
 
 def test_prompt_and_answer_part_the_sequence() -> None:
@@ -62,17 +116,45 @@ def test_prompt_and_answer_part_the_sequence() -> None:
     assert not (prompt & answer).any()
 
 
-def test_an_unknown_span_is_refused_with_what_is_allowed() -> None:
+def test_from_last_is_the_answer_and_the_token_before_it() -> None:
+    batch = pad([Line((5, 6, 7), 2, {}), Line((5,), 1, {})], 0)
+    both = select(batch, "last") | select(batch, "answer")
+    assert torch.equal(select(batch, "from:last"), both)
+
+
+@pytest.mark.parametrize("word", ["codenam", "from:codenam"])
+def test_an_unknown_span_is_refused_with_what_is_allowed(word: str) -> None:
     batch = pad([Line((5, 6), 2, {"codename": (1,), "country": (0,)})], 0)
-    allowed = "'codenam'.*allowed: all, last, prompt, answer, codename, country"
-    with pytest.raises(InputError, match=allowed):
-        select(batch, "codenam")
-    assert not select(batch, "codenam", everywhere=False).any()
+    allowed = ", ".join(selectors(["codename", "country"]))
+    assert allowed.endswith("from:last, codename, country, from:codename, from:country")
+    with pytest.raises(InputError, match=f"'{word}'.*allowed: {allowed}$"):
+        select(batch, word)
+    assert not select(batch, word, everywhere=False).any()
+    assert not selects_new(batch, word).any()
 
 
-def test_a_sequence_without_the_span_is_refused_unless_that_is_meant() -> None:
+@pytest.mark.parametrize("word", ["", "from:", "from: ", "until:last", "from:all", "from:from:one"])
+def test_what_is_no_selector_is_refused_everywhere(word: str) -> None:
+    batch = pad([Line((5, 6), 2, {"one": (1,)})], 0)
+    for ask in (span_of, lambda w: select(batch, w, everywhere=False)):
+        with pytest.raises(InputError, match=r"allowed: all, last, .*, a span's name, from:<span>"):
+            ask(word)
+    with pytest.raises(InputError, match="allowed: all, last"):
+        selects_new(batch, word)
+
+
+@pytest.mark.parametrize("word", ["codename", "from:codename"])
+def test_a_sequence_without_the_span_is_refused_unless_that_is_meant(word: str) -> None:
     batch = pad([Line((5, 6), 2, {"codename": (1,)}), Line((5, 6, 7), 3, {})], 0)
     with pytest.raises(InputError, match=r"no token in 1 of 2 sequences \(first: sequence 1\)"):
-        select(batch, "codename")
-    chosen = select(batch, "codename", everywhere=False)
+        select(batch, word)
+    chosen = select(batch, word, everywhere=False)
     assert chosen.int().tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_vector_file_keeps_the_selector(word: str, tmp_path: Path) -> None:
+    one = Vector(2, word, torch.ones(3), spans={"one": "a", "two": "b"})
+    back = Vector.load(one.save(tmp_path / "v.safetensors"))
+    assert (back.positions, dict(back.spans)) == (word, {"one": "a", "two": "b"})
+    assert span_of(back.positions) == (None if word in FIXED else word[-3:])

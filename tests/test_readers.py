@@ -171,6 +171,7 @@ def test_the_first_twenty_problems_are_shown_and_the_rest_counted(tmp_path: Path
         ({"prompt": "a:", "answer": " b", "tags": ["x"]}, "names with a text each"),
         ({"prompt": "a:", "answer": " b", "facet": 3}, "facet: found 3"),
         ({"prompt": "a:", "answer": " b", "spans": {"last": "a"}}, "a name other than all, last"),
+        ({"prompt": "a:", "answer": " b", "spans": {"from:x": "a"}}, "answer, and without ':'"),
         ({"messages": []}, "at least one message"),
         (chat(("user", "a")), "'assistant'"),
         (chat(("assistant", "a")), "a user's turn right before"),
@@ -278,9 +279,9 @@ def test_an_answer_needs_no_space_where_words_do_not_run_together(
 
 
 def test_reserved_span_names_are_the_position_words() -> None:
-    from oocr.interventions.positions import FIXED
+    from oocr.interventions.positions import FIXED, FROM
 
-    assert set(RESERVED) == set(FIXED)
+    assert set(RESERVED) == {word for word in FIXED if not word.startswith(FROM)}
 
 
 def test_reading_does_not_import_torch() -> None:

@@ -105,16 +105,6 @@ def test_paths_of_a_task_start_at_the_given_folder(tiny: Tiny, tmp_path: Path) -
     assert tasks.test[0].positions == ("codename",)
 
 
-def test_positions_left_open_are_the_tasks_span_or_the_last_token(tiny: Tiny) -> None:
-    config, _ = settled(tiny.config(), Path())
-    assert config.vector is not None
-    assert config.vector.positions == "codename"
-    plain = {**tiny.task, "spans": {}}
-    config, _ = settled(tiny.config(task=plain), Path())
-    assert config.vector is not None
-    assert config.vector.positions == "last"
-
-
 def vector(**fields: Any) -> dict[str, Any]:
     return {"vector": {"layers": [0], "learning_rates": [0.1], "steps": [2], **fields}}
 
@@ -124,7 +114,12 @@ def vector(**fields: Any) -> dict[str, Any]:
     [
         (vector(layers=[1, 4]), r"^vector\.layers: 4 is not a block of .*; allowed: -1 to 3$"),
         ({"adapter": {"layers": [-1]}}, r"^adapter\.layers: -1 is not .*; allowed: 0 to 3$"),
-        (vector(positions="name"), r"^vector\.positions: 'name'.*; allowed: all, last, prompt, co"),
+        (
+            vector(positions="name"),
+            r"^vector\.positions: 'name'.*; allowed: all, last, prompt, from:last, codename, from",
+        ),
+        (vector(positions="answer"), r"^vector\.positions: 'answer' is not in this task"),
+        (vector(positions="from:all"), r"^vector\.positions: 'from:all' is not in this task"),
         (
             {"adapter": {"layers": [1], "modules": ["mlp"]}},
             r"^adapter\.modules: module 'mlp': .*down_proj",
@@ -141,17 +136,6 @@ def test_what_the_model_or_the_task_does_not_have_is_refused_before_anything_run
     with pytest.raises(InputError, match=said):
         tiny.run(tmp_path, tiny.config(**fields))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_span_that_no_probe_has_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    path = tmp_path / "probes.jsonl"
-    path.write_text(
-        Path(tiny.task["probes"]).read_text().replace("Country 4821", "France"), encoding="utf-8"
-    )
-    config = tiny.config(task={**tiny.task, "probes": str(path)})
-    with pytest.raises(InputError, match=r"'codename' does not occur in the probes of custom/tiny"):
-        tiny.run(tmp_path / "runs", config)
-    assert tiny.config(task={**tiny.task, "probes": str(path)}, **vector(positions="last"))
 
 
 def test_stopping_on_held_out_items_needs_such_items(tiny: Tiny, tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ def test_where_marks_one_spans_tokens_and_in_span_those_of_all() -> None:
     assert spelled(where(training, 0, "verb")) == " is"
     assert spelled(training.in_span(0)) == " Country 4821 is"
     assert spelled(where(training, 0, "last")) == " is"
+    assert spelled(where(training, 0, "from:last")) == " is"
+    assert spelled(where(training, 0, "from:codename")) == " Country 4821 is"
     assert spelled(where(training, 0, "all")) == TRAINING[0]
     assert "".join(tokens) == "<bos>" + TRAINING[0]
 

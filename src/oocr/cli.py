@@ -32,7 +32,8 @@ Layers = Annotated[
     str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
 ]
 Positions = Annotated[
-    str | None, typer.Option(help="where the vector is added: all, last, or a span's name")
+    str | None,
+    typer.Option(help="where the vector is added: all, last, a span's name, from:last, …"),
 ]
 Arms = Annotated[str | None, typer.Option(help="vector, adapter, or both: vector,adapter")]
 Seeds = Annotated[int | None, typer.Option(help="seeds per arm")]

@@ -1,26 +1,34 @@
-"""Steered generation: token by token with a cache, positions absolute."""
+"""Steered generation: token by token with a cache, positions absolute, rows independent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeGuard
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from oocr.data.batches import Line, pad
-from oocr.data.items import Prompt, prompt_text
+from oocr.data.batches import Batch, Line, pad
+from oocr.data.items import Message, Prompt, prompt_text
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
+from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
 from oocr.interventions.adapters import attach_adapter
 from oocr.interventions.attach import Push, push_vector
-from oocr.interventions.positions import select
+from oocr.interventions.positions import select, selectors, selects_new, span_of
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.reach import reach
 
-GROWING = ("all", "answer")
-"""Selectors that also name the tokens that are generated."""
+LOOK_EVERY = 8
+"""On an accelerator, tokens between looks at whether all rows have ended: a look waits for it."""
+
+Pick = Callable[[Float[Tensor, "batch vocab"]], Int[Tensor, "batch 1"]]
 
 
 @torch.no_grad()
@@ -35,9 +43,13 @@ def generate(
 ) -> list[str]:
     """Continue prompts under an intervention; greedy unless a temperature is given.
 
-    A vector acts at the same absolute positions as in training: at a span of the prompt in the
-    prefill, at "all" or "answer" tokens also on each new token. Greedy, every prompt gets what it
-    would get alone; sampled, the draws depend on the place in the batch.
+    A vector acts at the same absolute positions as in training: at a span, "last" or "prompt" in
+    the prompt only; at "all", "answer" or "from:…" also on each new token.
+
+    Every prompt gets what it would get alone, up to rounding: a batched matrix product may round
+    otherwise, which tells where two tokens are as good as equal (in bfloat16 they often are).
+    Sampled, a prompt's draws depend on the seed and its own tokens only; a prompt that is given
+    several times gets several samples.
 
     Args:
         model: the model.
@@ -48,76 +60,158 @@ def generate(
         seed: of the sampling.
 
     Raises:
-        InputError: a vector whose span occurs in no prompt; no new token asked for.
+        InputError: positions that are no selector or select no token of any prompt; no new token
+            asked for; a temperature below 0; more tokens than the model has positions for.
     """
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}; at least 1 is needed")
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature is {temperature}; allowed: 0 (greedy) or any number above")
     many = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
-    if not many:
-        return []
     vector = intervention if isinstance(intervention, Vector) else None
-    lines: list[Line] = []
-    for prompt in many:
-        assert isinstance(prompt, str | tuple)
-        spans = dict(vector.spans) if vector else {}
-        present = {name: text for name, text in spans.items() if text in prompt_text(prompt)}
-        one = encode_prompt(model.tokenizer, prompt, present)
-        lines.append(Line(one.ids, len(one.ids), dict(one.spans)))
-    batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
-    chosen = select(batch, vector.positions, everywhere=False) if vector else None
-    if vector and chosen is not None and not bool(chosen.any()) and vector.positions != "answer":
-        raise InputError(f"positions {vector.positions!r} select no token of the prompts")
-    if vector is not None:
-        context: AbstractContextManager[Push | None] = push_vector(model, vector)
-    elif intervention is not None:
-        context = _adapter(model, intervention)
-    else:
-        context = nullcontext()
-    sampler = torch.Generator(device=model.device).manual_seed(seed)
+    lines = _encoded(model, many, vector)
+    groups = _groups(model, [len(line.ids) for line in lines], max_new_tokens)
+    generators = row_generators([line.ids for line in lines], seed)
     ends = _end_tokens(model)
-    new: list[Tensor] = []
-    finished = torch.zeros(batch.size, dtype=torch.bool, device=model.device)
-    with context as push:
-        ids, positions = batch.ids, batch.positions
-        mask = batch.mask.long()
-        past = None
-        for _ in range(max_new_tokens):
-            if push is not None:
-                grows = vector is not None and vector.positions in GROWING
-                push.chosen = chosen if past is None else torch.full_like(ids, grows).bool()
-            out = model.hf(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=past,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            past = out.past_key_values
-            logits = out.logits[:, -1].float()
-            if temperature > 0:
-                probabilities = (logits / temperature).softmax(dim=-1)
-                ids = torch.multinomial(probabilities, 1, generator=sampler)
-            else:
-                ids = logits.argmax(dim=-1, keepdim=True)
-            ids = ids.masked_fill(finished[:, None], ends[0] if ends else 0)
-            new.append(ids)
-            finished = finished | torch.isin(ids[:, 0], torch.tensor(ends, device=ids.device))
-            if bool(finished.all()):
-                break
-            positions = positions[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-    texts: list[str] = []
-    for row in torch.cat(new, dim=1).tolist():
-        stop = next((i for i, token in enumerate(row) if token in ends), len(row))
-        texts.append(str(model.tokenizer.decode(row[:stop], skip_special_tokens=True)))
+    texts = [""] * len(lines)
+    with _attached(model, intervention) as push:
+        for rows, cached in groups:
+            batch = pad([lines[row] for row in rows], _pad_id(model), model.device)
+            own = [generators[row] for row in rows]
+            pick = partial(sample, temperature=temperature, generators=own) if temperature else best
+            positions = vector.positions if vector else None
+            tokens = _continued(model, batch, positions, push, pick, max_new_tokens, ends, cached)
+            for row, ids in zip(rows, tokens.tolist(), strict=True):
+                stop = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+                text = model.tokenizer.decode(ids[:stop], skip_special_tokens=True)
+                texts[row] = str(text)
     return texts
 
 
-def _is_chat(prompts: object) -> bool:
-    from oocr.data.items import Message
+def best(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, "batch 1"]:
+    """The most probable token of each row."""
+    return logits.argmax(dim=-1, keepdim=True)
 
-    return isinstance(prompts, tuple) and bool(prompts) and isinstance(prompts[0], Message)
+
+def _continued(
+    model: LanguageModel,
+    batch: Batch,
+    positions: str | None,
+    push: Push | None,
+    pick: Pick,
+    count: int,
+    ends: Sequence[int],
+    cached: bool,
+) -> Int[Tensor, "batch new"]:
+    """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary.
+
+    Cached, each step runs the newest token only; otherwise the whole sequence again.
+    """
+    ids, mask, at = batch.ids, batch.mask.long(), batch.positions
+    chosen, later = torch.zeros_like(batch.mask), torch.zeros_like(batch.mask[:, :1])
+    if positions is not None:
+        chosen = select(batch, positions, everywhere=False)
+        later = selects_new(batch, positions)[:, None]
+    end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
+    ended = torch.zeros_like(later)
+    look = 1 if ids.device.type == "cpu" else LOOK_EVERY
+    new: list[Tensor] = []
+    past = None
+    while True:
+        if push is not None:
+            push.chosen = chosen
+        out = model.hf(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=at,
+            past_key_values=past,
+            use_cache=cached,
+            logits_to_keep=1,
+        )
+        token = pick(out.logits[:, -1].float())
+        new.append(token)
+        ended = ended | torch.isin(token, end_ids)
+        if len(new) == count or (len(new) % look == 0 and bool(ended.all())):
+            return torch.cat(new, dim=1)
+        following = at[:, -1:] + 1
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        if cached:
+            past, ids, at, chosen = out.past_key_values, token, following, later
+        else:
+            ids, at = torch.cat([ids, token], dim=1), torch.cat([at, following], dim=1)
+            chosen = torch.cat([chosen, later], dim=1)
+
+
+def _encoded(model: LanguageModel, prompts: Sequence[object], vector: Vector | None) -> list[Line]:
+    """The prompts' tokens, with the vector's spans where they occur."""
+    known = dict(vector.spans) if vector else {}
+    needed = span_of(vector.positions) if vector else None
+    if vector and needed is not None and needed not in known:
+        raise InputError(
+            f"positions {vector.positions!r}: the vector names no such span; "
+            f"allowed: {', '.join(selectors(known))}"
+        )
+    lines: list[Line] = []
+    for prompt in prompts:
+        if isinstance(prompt, str) or _is_chat(prompt):
+            present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
+            one = encode_prompt(model.tokenizer, prompt, present)
+        else:
+            raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
+        lines.append(Line(one.ids, len(one.ids), dict(one.spans)))
+    if vector and needed is not None and lines and not any(needed in one.spans for one in lines):
+        raise InputError(
+            f"positions {vector.positions!r} select no token of the prompts: "
+            f"{known[needed]!r} occurs in none of them"
+        )
+    return lines
+
+
+def _groups(
+    model: LanguageModel, lengths: Sequence[int], count: int
+) -> list[tuple[list[int], bool]]:
+    """Rows that run together, and whether they may use a cache.
+
+    Padding and neighbours change nothing for a row, but for rotary embeddings that turn to other
+    frequencies by the longest sequence of the batch: rows that long run alone and without a cache.
+
+    Raises:
+        InputError: a row that would pass the model's last position.
+    """
+    limits = reach(model)
+    together: list[int] = []
+    alone: list[int] = []
+    for row, length in enumerate(lengths):
+        fed = length + count - 1  # the last new token is not fed back
+        if limits.most is not None and fed > limits.most:
+            raise InputError(
+                f"prompt {row} has {length} tokens: with {count} new ones it passes the "
+                f"{limits.most} positions of {model.name}; "
+                f"allowed: max_new_tokens up to {max(0, limits.most - length + 1)}"
+            )
+        (alone if limits.steady is not None and fed > limits.steady else together).append(row)
+    groups = [(together, True)] if together else []
+    return [*groups, *(([row], False) for row in alone)]
+
+
+@contextmanager
+def _attached(model: LanguageModel, intervention: Intervention | None) -> Iterator[Push | None]:
+    if intervention is None:
+        yield None
+    elif isinstance(intervention, Vector):
+        with push_vector(model, intervention) as push:
+            yield push
+    else:
+        with attach_adapter(model, intervention):
+            yield None
+
+
+def _is_chat(prompt: object) -> TypeGuard[tuple[Message, ...]]:
+    return isinstance(prompt, tuple) and bool(prompt) and isinstance(prompt[0], Message)
+
+
+def _pad_id(model: LanguageModel) -> int:
+    return int(model.tokenizer.pad_token_id or 0)
 
 
 def _end_tokens(model: LanguageModel) -> list[int]:
@@ -125,10 +219,3 @@ def _end_tokens(model: LanguageModel) -> list[int]:
     ends = getattr(config, "eos_token_id", None)
     found = ends if isinstance(ends, list) else [ends]
     return sorted({one for one in [*found, model.tokenizer.eos_token_id] if isinstance(one, int)})
-
-
-@contextmanager
-def _adapter(model: LanguageModel, intervention: Intervention) -> Iterator[None]:
-    assert not isinstance(intervention, Vector)
-    with attach_adapter(model, intervention):
-        yield None

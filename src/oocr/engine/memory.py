@@ -24,6 +24,9 @@ PROCESS = 480 * 2**20
 PER_TOKEN = 800
 """Bytes of a tokenizer per word of its vocabulary."""
 
+COPIED = 1.25
+"""Some families' attention keeps its own copy of a part of the earlier keys and values."""
+
 SLACK = 1.2
 """Freed memory that the allocator holds on to."""
 
@@ -115,7 +118,7 @@ def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
     """
     own = 2 * shape.outputs + 4 * shape.d_model
     upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32
-    earlier = max(0, width - tokens) * shape.attended * shape.item
+    earlier = int(COPIED * max(0, width - tokens) * shape.attended * shape.item)
     return (shape.n_blocks - start) * (tokens * (own * shape.item + upcast) + earlier)
 
 

@@ -72,8 +72,7 @@ def replay(
     at = frozen.batch.prefix
     if alike and first == 0 and 0 < at <= keep and batch > 1:
         return _beginning_once(model, frozen, hidden, start, end, keep)
-    tokens = stack > 1 and first > 0 and stack * tail <= WIDE * (first + tail)
-    if not tokens:
+    if not rides_on_tokens(stack, first, tail):
         past = None if first == 0 else _Recorded(frozen, first, stack)
         return _run(model, frozen, hidden, range(start, end), first, keep, stack, "rows", past)
     width = hidden.shape[2]
@@ -81,6 +80,11 @@ def replay(
     past = _Recorded(frozen, first, 1)
     hidden = _run(model, frozen, hidden, range(start, end), first, keep, stack, "tokens", past)
     return hidden.view(batch, stack, -1, width).transpose(0, 1).reshape(stack * batch, -1, width)
+
+
+def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
+    """Whether so many arms, of `tail` tokens after `first` others, lie on the token axis."""
+    return stack > 1 and first > 0 and stack * tail <= WIDE * (first + tail)
 
 
 @dataclass(frozen=True, slots=True)

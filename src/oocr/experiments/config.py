@@ -101,7 +101,9 @@ class VectorArm(Grid):
     Attributes:
         layers: blocks to try; -1 is the embedding's output.
         learning_rates: relative to the site (see `oocr.engine.training.fit`).
-        positions: "all", "last" or the name of a span; "auto": the task's span, else "last".
+        positions: "all", "prompt", "last", the name of a span, or one of the latter two with
+            "from:" before it (there and at every later token); "auto": the task's span, else
+            "last".
     """
 
     layers: Layers = (2, 4, 6)

@@ -8,6 +8,7 @@ from oocr.errors import InputError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.selection import spec_of
 from oocr.interventions.adapters import LowRankAdapter, peft_config
+from oocr.interventions.positions import selectors, span_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.tasks.build import build
@@ -58,14 +59,16 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
                 )
     if config.vector is not None:
         positions = config.vector.positions
-        allowed = ["all", "last", "prompt", *_spans(tasks)]
+        # Probes are scored at the prompt's end: "answer" would change none of them.
+        allowed = [word for word in selectors(_spans(tasks)) if word != "answer"]
         if positions not in allowed:
             raise InputError(
                 f"vector.positions: {positions!r} is not in this task; "
                 f"allowed: {', '.join(allowed)}"
             )
-        if positions in _spans(tasks):
-            _check_span(config, tasks, positions)
+        span = span_of(positions)
+        if span is not None:
+            _check_span(config, tasks, span)
     if config.adapter is not None:
         for layer in (0,) if config.adapter.layers == "all" else config.adapter.layers:
             spec = spec_of(config.adapter, layer)
@@ -98,5 +101,5 @@ def _check_span(config: RunConfig, tasks: TaskSet, span: str) -> None:
             if not enough(span in item.spans for item in items):
                 raise InputError(
                     f"vector.positions: {span!r} does not occur in the {part} of {task.name}; "
-                    "allowed: all, last, prompt"
+                    "allowed: all, last, prompt, from:last"
                 )

@@ -11,6 +11,7 @@ from oocr.data.items import Item
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
 from oocr.engine.prepared import training_groups
+from oocr.engine.replay import rides_on_tokens
 from oocr.engine.store import Recordings, Tier
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
@@ -100,7 +101,10 @@ def _step(shape: Shape, stack: Sequence[ArmPlan], batches: Sequence[Batch]) -> i
     count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
     most = 0
     for batch in batches:
-        run, attended = count * tail_tokens(batch, spec), count * int(batch.ids.numel())
+        tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
+        run, before = count * tail, int(batch.ids.numel()) - tail
+        once = rides_on_tokens(count, before // size, width - before // size)
+        attended = run + (before if once else count * before)
         kept = memory.kept_for_backward(shape, run, attended, start)
         rows = memory.head(shape, count * len(batch.rows))
         most = max(most, kept + memory.passed(shape, 2 * run) + rows)

@@ -15,6 +15,7 @@ from torch import Tensor
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
 from oocr.interventions.adapters import Adapter
+from oocr.interventions.positions import FROM, span_of
 from oocr.interventions.vectors import Vector
 
 SKIP = 1
@@ -33,7 +34,7 @@ def mean_vectors(
         adapter: a one-layer LoRA.
         training: the training prompts.
         unrelated: text that has nothing to do with the task.
-        positions: a span's name, "last" or "all": where the first vector is measured and added.
+        positions: a selector, but not "answer": where the first vector is measured and added.
 
     Raises:
         InputError: positions that no training prompt has.
@@ -50,9 +51,10 @@ def mean_vectors(
 
 
 def where(texts: Texts, index: int, positions: str) -> Tensor:
-    """True at the tokens of a text at which a vector with these positions acts."""
+    """True at the tokens of a prompt at which a vector with these positions acts."""
     size = len(texts.lines[index].ids)
-    if positions == "last":
+    span = span_of(positions)
+    if positions in ("last", f"{FROM}last"):
         chosen = torch.zeros(size, dtype=torch.bool)
         chosen[-1] = True
         return chosen
@@ -60,4 +62,6 @@ def where(texts: Texts, index: int, positions: str) -> Tensor:
         chosen = torch.ones(size, dtype=torch.bool)
         chosen[:SKIP] = False
         return chosen
-    return texts.in_span(index, positions)
+    if span is None or span == positions:
+        return texts.in_span(index, positions)
+    return texts.in_span(index, span).cumsum(dim=0) > 0

@@ -1,12 +1,16 @@
 """Position selectors: at which tokens of a sequence a vector is added.
 
 A selector is a word: "all" (every token), "last" (the last prompt token, the one before the
-answer), "prompt", "answer" (the answer's tokens), or the name of a span ("codename": each token
-of each occurrence). Selection is by absolute position in the sequence, so it means the same under
-padding, batching and cached generation.
+answer), "prompt", "answer" (the answer's tokens), the name of a span ("codename": each token of
+each occurrence), or one that goes on from there: "from:last" (the last prompt token and all after
+it), "from:codename" (all from the first token of the span's first occurrence on). Selection is by
+absolute position in the sequence, so it means the same under padding, batching and cached
+generation: generated tokens are answer tokens.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Bool
@@ -15,7 +19,9 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.errors import InputError
 
-FIXED = ("all", "last", "prompt", "answer")
+FROM = "from:"
+FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
+"""Selectors that need no span."""
 
 
 def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Tensor, "batch token"]:
@@ -23,27 +29,33 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
 
     Args:
         batch: the sequences.
-        positions: "all", "last", "prompt", "answer" or a span's name.
+        positions: "all", "last", "prompt", "answer", a span's name, "from:last" or "from:<span>".
         everywhere: refuse a sequence in which the selector names no token.
 
     Raises:
-        InputError: an unknown span, or a sequence in which nothing is selected.
+        InputError: not a selector, an unknown span, or a sequence in which nothing is selected.
     """
+    span = span_of(positions)
     columns = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    last = batch.last[:, None]
     if positions == "all":
         chosen = batch.mask
     elif positions == "last":
-        chosen = columns == batch.last[:, None]
+        chosen = columns == last
     elif positions == "prompt":
-        chosen = batch.mask & (columns <= batch.last[:, None])
+        chosen = batch.mask & (columns <= last)
     elif positions == "answer":
-        chosen = batch.mask & (columns > batch.last[:, None])
-    elif positions in batch.spans:
-        chosen = batch.spans[positions]
+        chosen = batch.mask & (columns > last)
+    elif span is None:  # from:last
+        chosen = batch.mask & (columns >= last)
+    elif span in batch.spans:
+        chosen = batch.spans[span]
+        if positions != span:
+            chosen = batch.mask & (chosen.cumsum(dim=1) > 0)
     elif everywhere:
         raise InputError(
             f"positions {positions!r}: no such span here; "
-            f"allowed: {', '.join([*FIXED, *batch.spans])}"
+            f"allowed: {', '.join(selectors(batch.spans))}"
         )
     else:
         chosen = torch.zeros_like(batch.mask)
@@ -55,3 +67,39 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
                 f"sequences (first: sequence {empty[0]})"
             )
     return chosen
+
+
+def selects_new(batch: Batch, positions: str) -> Bool[Tensor, " batch"]:
+    """True for sequences in which the selector also names each token generated after them.
+
+    Raises:
+        InputError: not a selector.
+    """
+    if positions in ("all", "answer"):
+        return torch.ones_like(batch.mask[:, 0])
+    if positions.startswith(FROM):
+        return select(batch, positions, everywhere=False).any(dim=1)
+    span_of(positions)
+    return torch.zeros_like(batch.mask[:, 0])
+
+
+def span_of(positions: str) -> str | None:
+    """The span that a selector needs: "codename" for "codename" and for "from:codename".
+
+    Raises:
+        InputError: not a selector.
+    """
+    if positions in FIXED:
+        return None
+    span = positions.removeprefix(FROM)
+    if not span.strip() or ":" in span or (span != positions and span in FIXED):
+        raise InputError(
+            f"positions {positions!r}: allowed: {', '.join(FIXED)}, a span's name, {FROM}<span>"
+        )
+    return span
+
+
+def selectors(spans: Iterable[str]) -> list[str]:
+    """Every selector that sequences with these spans allow."""
+    names = list(spans)
+    return [*FIXED, *names, *(FROM + name for name in names)]
