@@ -104,6 +104,7 @@ def test_adapter_rows_and_gradients_equal_the_plain_pass(family: str) -> None:
         "phi": "fc2",
         "opt": "fc2",
         "mixtral": "o_proj",
+        "qwen3_moe": "o_proj",
     }
     spec = LowRankAdapter(layers=(1, 2), rank=2, modules=(names.get(family, "down_proj"),))
     config = peft_config(model, spec)

@@ -52,6 +52,7 @@ EVEN = ((11, 12, 13), (21, 22, 23), (31, 32, 33))
 def adapter(model: LanguageModel) -> Adapter:
     modules = {"tiny-gpt2": "c_fc", "tiny-opt": "fc2", "tiny-falcon": "dense_4h_to_h"}
     names = {"tiny-gpt_neox": "dense_4h_to_h", "tiny-phi": "fc2", "tiny-mixtral": "o_proj"}
+    names["tiny-qwen3_moe"] = "o_proj"
     module = {**modules, **names}.get(model.name, "down_proj")
     config = peft_config(model, LowRankAdapter(layers=(1, 2), rank=2, modules=(module,)))
     with new_adapter(model, config, 0) as named:

@@ -89,6 +89,9 @@ def tiny_config(family: str, layers: int = 4, d_model: int = 32) -> Any:
             return tf.GraniteConfig(**base, logits_scaling=4.0, residual_multiplier=0.5)
         case "mixtral":
             return tf.MixtralConfig(**base, num_local_experts=4, num_experts_per_tok=2)
+        case "qwen3_moe":
+            experts = {"moe_intermediate_size": d_model, "num_experts": 4, "num_experts_per_tok": 2}
+            return tf.Qwen3MoeConfig(**base, **head, **experts)
         case "gpt_neox":
             return tf.GPTNeoXConfig(**plain)
         case "gpt2":
@@ -121,6 +124,30 @@ def tiny_config(family: str, layers: int = 4, d_model: int = 32) -> Any:
             return tf.FalconConfig(
                 **plain, new_decoder_architecture=True, num_kv_heads=2, alibi=False
             )
+        case "bloom":
+            return tf.BloomConfig(
+                vocab_size=VOCAB,
+                hidden_size=d_model,
+                n_layer=layers,
+                n_head=4,
+                initializer_range=0.2,
+                pad_token_id=0,
+                bos_token_id=1,
+                eos_token_id=2,
+            )
+        case "mpt":
+            return tf.MptConfig(
+                vocab_size=VOCAB,
+                d_model=d_model,
+                n_layers=layers,
+                n_heads=4,
+                expansion_ratio=2,
+                max_seq_len=256,
+                initializer_range=0.2,
+                pad_token_id=0,
+                bos_token_id=1,
+                eos_token_id=2,
+            )
     raise ValueError(f"unknown family {family!r}; one of {FAMILIES}")
 
 
@@ -138,11 +165,15 @@ FAMILIES = (
     "cohere",
     "granite",
     "mixtral",
+    "qwen3_moe",
     "gpt_neox",
     "gpt2",
     "opt",
     "falcon",
 )
+
+WHOLE_FAMILIES = ("bloom", "mpt")
+"""Families whose attention bias goes with the whole sequence: their blocks can't be replayed."""
 
 
 def tiny_model(family: str, seed: int = 0, layers: int = 4, d_model: int = 32) -> Any:

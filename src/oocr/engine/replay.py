@@ -160,7 +160,8 @@ def _call(
 ) -> Tensor:
     if keys is not None:
         call = {**call, cache_name(model, index): keys}
-    return hidden_of(model.anatomy.blocks[index](hidden, **call))
+    # Some families' experts take views of their input, which a cut one does not allow.
+    return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
 
 
 class _Enough(Exception):  # noqa: N818
