@@ -1,4 +1,7 @@
-"""One thread per test process: tiny models on two fighting threads are ten times slower."""
+"""One thread per test process: tiny models on two fighting threads are ten times slower.
+
+And one floating-point type, whatever this machine is fastest in.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+os.environ["OOCR_DTYPE"] = "float32"  # what "auto" means on every machine
 
 from tests.tiny_run import Tiny
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from oocr.data.batches import Batch
 from oocr.engine.frozen import Frozen
-from oocr.engine.machine import free_memory
 from oocr.engine.spill import SpillFolder, spill_folder, sweep
+from oocr.models.machine import free_memory
 
 MEMORY_SHARE = 1 / 3
 """Share of the free memory that recordings take, if no budget is given."""

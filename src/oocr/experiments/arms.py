@@ -22,7 +22,7 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-ENGINE = "4"
+ENGINE = "5"
 """Raise it when a change of the engine changes numbers: arms computed before are redone."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from oocr.data.batches import Batch, pad, training_lines
-from oocr.engine.machine import matmul_speed
 from oocr.engine.memory import shape_of
 from oocr.engine.prepared import training_groups
 from oocr.errors import InputError
@@ -25,6 +24,7 @@ from oocr.experiments.reading import config_path
 from oocr.experiments.room import SHARED, WORK, Needs, gib, room_for
 from oocr.experiments.work import Work, pass_flops, scoring_flops, tail_tokens, training_flops
 from oocr.experiments.workers import plan_workers
+from oocr.models.machine import matmul_speed
 from oocr.models.outline import Outline, Remembering
 from oocr.tasks.task import TaskSet
 

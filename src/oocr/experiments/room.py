@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from oocr.engine.machine import free_memory
 from oocr.engine.memory import SLACK
 from oocr.engine.store import MEMORY_SHARE
 from oocr.errors import InputError
+from oocr.models.machine import free_memory
 
 SHARED = "Python and torch", "tokenizer", "weights"
 WORK = "recording", "training", "scoring", "explaining"

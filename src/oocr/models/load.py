@@ -44,7 +44,7 @@ def load_model(
     Args:
         name: a bundled model's name, a local folder, a .gguf file, or a Hugging Face id; the first
             of these that exists is taken.
-        dtype: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16", "float16".
+        dtype: "auto" (see `oocr.models.precision`), "float32", "bfloat16", "float16".
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
@@ -108,6 +108,8 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     """
     import torch
 
+    from oocr.models.precision import auto_dtype
+
     if device_map is not None and device != "auto":
         raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")
     if device == "auto":
@@ -123,9 +125,7 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     if isinstance(dtype, torch.dtype):
         chosen = dtype
     elif dtype in DTYPES:
-        on_gpu = place.type == "cuda"
-        default = torch.bfloat16 if on_gpu else torch.float32
-        chosen = default if dtype == "auto" else getattr(torch, DTYPES[dtype])
+        chosen = auto_dtype(place) if dtype == "auto" else getattr(torch, DTYPES[dtype])
     else:
         raise InputError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
     if not chosen.is_floating_point:
