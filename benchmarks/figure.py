@@ -13,6 +13,7 @@ COLOURS = {
     "ours": "#0b6e4f",
     "plain-all": "#8a8a8a",
     "plain-last": "#b9b9b9",
+    "peft-last": "#e3c9a4",
     "trl": "#c77d2e",
     "beft": "#7c6aa8",
     "beft-hook": "#b3a8cc",

@@ -1,4 +1,4 @@
-"""Peers: the plain Hugging Face loop with a hook, as the paper's authors trained, and PEFT's BEFT.
+"""Peers: the plain Hugging Face loop with a hook, as the paper's authors trained, and PEFT's.
 
 Nothing of ours is used here but the plan; the model is a bare Hugging Face model.
 """
@@ -40,7 +40,7 @@ class Padded:
     answers: Tensor
 
 
-def left_pad(lines: list[Line]) -> Padded:
+def left_pad(lines: list[Line], device: Any = "cpu") -> Padded:
     """Padding on the left, so that the last column is every line's last token."""
     width = max(len(line.ids) for line in lines)
     ids = torch.zeros(len(lines), width, dtype=torch.long)
@@ -52,7 +52,8 @@ def left_pad(lines: list[Line]) -> Padded:
         mask[row, begin:] = 1
         chosen[row, begin:] = torch.tensor(line.chosen)
     answers = torch.tensor([line.answer for line in lines])
-    return Padded(ids, mask, (mask.cumsum(1) - 1).clamp_min(0), chosen, answers)
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    return Padded(*(one.to(device) for one in (ids, mask, positions, chosen, answers)))
 
 
 def vector_loop(
@@ -78,25 +79,42 @@ def vector_loop(
         handle.remove()
 
 
+def lora_loop(hf: Any, name: str, plan: Plan, steps: int, rank: int) -> Timed:
+    """PEFT's LoRA on one Linear, in the loop with `logits_to_keep`, from the plan's start."""
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=[name]
+    )
+    with wrapped(hf, config) as (peft_model, named):
+        for short in ("lora_A", "lora_B"):
+            (own,) = [one for key, one in named.items() if f".{short}." in key]
+            own.data.copy_(plan.tensor(short))
+        parameters = list(named.values())
+        return _train(parameters, plan, steps, lambda batch: _loss(peft_model, batch, False))
+
+
 def beft_loop(hf: Any, name: str, plan: Plan, steps: int) -> Timed:
     """PEFT's bias on one Linear, in the loop with `logits_to_keep`; BEFT starts at zero."""
-    with beft(hf, name) as (peft_model, bias):
-        return _train([bias], plan, steps, lambda batch: _loss(peft_model, batch, False))
+    from peft import BeftConfig
+
+    config = BeftConfig(target_modules=re.escape(name), task_type="CAUSAL_LM")
+    with wrapped(hf, config) as (peft_model, named):
+        parameters = list(named.values())
+        return _train(parameters, plan, steps, lambda batch: _loss(peft_model, batch, False))
 
 
 @contextmanager
-def beft(hf: Any, name: str) -> Iterator[tuple[Any, nn.Parameter]]:
-    """Attach BEFT to the Linear of this name; yields the wrapped model and the bias."""
-    from peft import BeftConfig, get_peft_model
+def wrapped(hf: Any, config: Any) -> Iterator[tuple[Any, dict[str, nn.Parameter]]]:
+    """PEFT's wrapper around the model, and what it trains; taken off again at the end."""
+    from peft import get_peft_model
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot merge": nobody wants to
-        config = BeftConfig(target_modules=re.escape(name), task_type="CAUSAL_LM")
         peft_model = get_peft_model(hf, config)
-    bias = [one for key, one in peft_model.named_parameters() if "beft_bias" in key]
-    assert len(bias) == 1
+    named = {key: one for key, one in peft_model.named_parameters() if one.requires_grad}
     try:
-        yield peft_model, bias[0]
+        yield peft_model, named
     finally:
         peft_model.unload()
 
@@ -124,7 +142,7 @@ def _train(
     losses: list[float] = []
     seconds: list[float] = []
     began = time.perf_counter()
-    batches = [left_pad(batch) for batch in plan.batches]
+    batches = [left_pad(batch, parameters[0].device) for batch in plan.batches]
     optimizer = torch.optim.Adam(parameters, lr=plan.rate)
     set_up = time.perf_counter() - began
     for step in range(steps):

@@ -23,7 +23,7 @@ def one_arm(model: LanguageModel, task: Task, case: Case, steps: int) -> tuple[T
     began = time.perf_counter()
     prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
     set_up = time.perf_counter() - began
-    plan = make_plan(model, task, case, prepared, steps)
+    plan = make_plan(model, task, case, prepared)
     ends = [time.perf_counter()]
     trained = fit(
         model,
@@ -48,7 +48,7 @@ def many_arms(
     began = time.perf_counter()
     prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
     set_up = time.perf_counter() - began
-    plan = make_plan(model, task, case, prepared, steps)
+    plan = make_plan(model, task, case, prepared)
     _together(model, task, case, prepared, arms, WARM)
     short, _ = _together(model, task, case, prepared, arms, WARM)
     long, losses = _together(model, task, case, prepared, arms, steps)

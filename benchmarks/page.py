@@ -27,6 +27,10 @@ READING = """## How to read it
   are equal as far as the peer went), the time of a step its own.
 - **vs**: the peer's seconds per step over ours per arm. A plain loop costs the same wherever the
   vector is added; the one with all logits is run for the last token and stands for the others.
+- **TRL + PEFT** is the trainer as it comes, less what only costs (gradient checkpointing). Where
+  there is no Triton, as on a CPU, TRL 1.16's LM head scores every position, not only the answer's.
+  Hence a second peer, a plain loop with PEFT's LoRA and the last logits only: it stands in the
+  column "vs last logits".
 - **GFLOP/s, of peak**: matrix products that a step cannot do without (`benchmarks/flops.py`) per
   second, and their share of the best matrix product that was found on this machine in the same
   run. What is computed beyond the necessary does not count, nor does pointwise work.

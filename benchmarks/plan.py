@@ -22,6 +22,9 @@ from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
+LONGEST = 100
+"""Steps that a plan tells the batches of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -69,7 +72,7 @@ class Plan:
 
 
 def make_plan(
-    model: LanguageModel, task: Task, case: Case, prepared: Prepared, steps: int, seed: int = 0
+    model: LanguageModel, task: Task, case: Case, prepared: Prepared, seed: int = 0
 ) -> Plan:
     """Read batches, order, start and rate off our engine: training of no step gives the start."""
     begun = fit(model, task, case.spec, steps=0, seed=seed, prepared=prepared)
@@ -83,7 +86,7 @@ def make_plan(
         }
     return Plan(
         [lines_of(one.batch, case.spec) for one in prepared.frozen],
-        prepared.order(seed, steps),
+        prepared.order(seed, LONGEST),
         begun.learning_rate,
         start,
     )

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.case import BATCH, Case
+from benchmarks.case import BATCH, RANK, Case
 
-Who = Literal["ours", "plain-all", "plain-last", "trl", "beft", "beft-hook"]
+Who = Literal["ours", "plain-all", "plain-last", "trl", "peft-last", "beft", "beft-hook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,15 @@ def run(model: Any, row: Row, folder: Path) -> dict[str, Any]:
     block = model.anatomy.blocks[case.block]
     if row.who == "trl":
         timed = trl_peer.trl_loop(model.hf, model.tokenizer, plan, case, row.steps, BATCH)
+    elif row.who == "peft-last":
+        site = f"{block_name}.mlp.down_proj"
+        timed = loops.lora_loop(model.hf, site, plan, row.steps, RANK)
     elif row.who == "beft":
         timed = loops.beft_loop(model.hf, f"{block_name}.mlp.down_proj", plan, row.steps)
     elif row.who == "beft-hook":
-        site = model.hf.get_submodule(f"{block_name}.mlp.down_proj")
+        module = model.hf.get_submodule(f"{block_name}.mlp.down_proj")
         zero = 0 * plan.tensor("vector")
-        timed = loops.vector_loop(model.hf, site, plan, row.steps, all_logits=False, start=zero)
+        timed = loops.vector_loop(model.hf, module, plan, row.steps, all_logits=False, start=zero)
     else:
         start = plan.tensor("vector")
         wide = row.who == "plain-all"

@@ -87,7 +87,8 @@ def _vectors(block: int, precision: str, quick: bool) -> list[Group]:
 def _lora(block: int, precision: str, quick: bool) -> list[Group]:
     case = Case("lora", block, precision=precision)
     steps = 5 if quick else STEPS["lora"]
-    return [Group("lora", (Row("ours", case, steps), Row("trl", case, PEER_STEPS)))]
+    peers = (Row("peft-last", case, PEER_STEPS), Row("trl", case, PEER_STEPS))
+    return [Group("lora", (Row("ours", case, steps), *peers))]
 
 
 def _beft(block: int) -> Group:
@@ -110,7 +111,7 @@ def _arms(block: int, quick: bool) -> list[Group]:
         if quick and kind == "lora":
             continue
         rows = [Row("ours", case, steps, arms, together=True) for arms in ARMS]
-        rows.append(Row("trl" if kind == "lora" else "plain-last", case, 3))
+        rows.append(Row("peft-last" if kind == "lora" else "plain-last", case, 3))
         out.append(Group("arms", tuple(rows), repeated=False))
     return out
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.case import BATCH
 
-PEERS = ("plain-all", "plain-last", "trl", "beft-hook", "beft")
+PEERS = ("plain-all", "plain-last", "peft-last", "trl", "beft-hook", "beft")
 
 TOLERANCE = {"fp32": 0.01, "bf16": 0.25}
 """Largest difference of two rows' losses at any step they share, in nats per item."""
@@ -100,7 +100,7 @@ def _reference(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str,
     if row["who"] == "beft":
         wanted = ["beft-hook"]
     elif row["who"] == "ours":
-        wanted = ["plain-last", "trl", "ours"]
+        wanted = ["plain-last", "peft-last", "trl", "ours"]
     else:
         wanted = ["ours"]
     return next((one for who in wanted for one in alone if one["who"] == who), None)

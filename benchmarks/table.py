@@ -39,7 +39,7 @@ def cells(line: Line) -> list[str]:
         seconds(line.per_arm) if row["side_by_side"] > 1 else "–",
         f"({to_loss})" if line.extrapolated else to_loss,
         times(ratios.get("plain-all")),
-        times(ratios.get("plain-last")),
+        times(ratios.get("plain-last", ratios.get("peft-last"))),
         times(ratios.get("trl")),
         giga(line.rate),
         percent(line.share),

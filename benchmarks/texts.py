@@ -10,6 +10,7 @@ WHO = {
     "ours": "oocr",
     "plain-all": "plain loop, all logits",
     "plain-last": "plain loop, last logits",
+    "peft-last": "plain loop + PEFT, last logits",
     "trl": "TRL + PEFT",
     "beft": "PEFT BEFT",
     "beft-hook": "plain loop, hook on down_proj",
