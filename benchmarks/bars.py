@@ -60,7 +60,12 @@ def bars(lines: Sequence[Line]) -> list[Bar]:
         _sweep("18 layers x 3 seeds, last token: plain arms (all logits)", 3, lines, "last"),
         _sweep("18 layers x 3 seeds, span: plain arms (all logits)", 12, lines, "span"),
         _share("all-token step: share of the matmul peak, fp32", 0.5, lines, "fp32"),
-        _share("all-token step: share of the matmul peak, bf16", 0.25, lines, "bf16"),
+        _share(
+            "all-token step: share of the matmul peak, bf16 (asked for with AMX)",
+            0.25,
+            lines,
+            "bf16",
+        ),
     ]
 
 

@@ -32,7 +32,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
     lines = [one for one in summarise(results) if "step" in one.row]
     figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(13, 5), width_ratios=(2.2, 1, 1), layout="constrained"
+        1, 3, figsize=(13, 6.5), width_ratios=(2.2, 1, 1), layout="constrained"
     )
     _compared(left, lines)
     _arms(middle, lines)

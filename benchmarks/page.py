@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.bars import bars
-from benchmarks.summary import FIXED_LOSS, TOLERANCE, Line, summarise
+from benchmarks.summary import FIXED_LOSS, TOLERANCE, Line, summarise, unsteady
 from benchmarks.table import COLUMNS, cells, sections
-from benchmarks.texts import WHO, bar_texts, giga, percent, row_name, seconds
+from benchmarks.texts import WHO, bar_texts, giga, percent, row_name, seconds, unsteady_text
 
 HEAD = """# Benchmarks
 
@@ -35,6 +35,7 @@ READING = """## How to read it
   second, and their share of the best matrix product that was found on this machine in the same
   run. What is computed beyond the necessary does not count, nor does pointwise work.
 - **MB more**: highest resident memory over what was resident after loading the model.
+- **unsteady**: the rounds of a row differ by more than a quarter; something else ran.
 - **loss diff**: the largest difference to the reference's losses.
 - BEFT's bias sits before a norm in Gemma, so it is no vector in the residual stream and has no
   counterpart of ours; its own reference is a plain loop with a hook at the same place.
@@ -59,6 +60,7 @@ def page(results: dict[str, Any], figure: str) -> str:
             for one in some
             if one.void
         ]
+    parts += [f"- {unsteady_text(one.row)}\n" for one in unsteady(lines)]
     parts += [READING.format(loss=FIXED_LOSS), _where(results, lines)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 

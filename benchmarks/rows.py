@@ -15,6 +15,8 @@ VECTORS: tuple[Kind, ...] = ("last", "span", "all")
 STEPS: dict[Kind, int] = {"last": 24, "span": 24, "all": 10, "lora": 14}
 """Of our rows: enough for the fixed loss where steps are cheap."""
 PEER_STEPS = 4
+SLOW_STEPS = 3
+"""Of the peers that score every position: seconds a step."""
 ARMS = (1, 4, 16)
 ARM_STEPS: dict[Kind, int] = {"last": 12, "span": 8, "lora": 3}
 SWEEP_SEEDS = 3
@@ -78,7 +80,7 @@ def _vectors(block: int, precision: str, quick: bool) -> list[Group]:
         # All logits cost the same wherever the vector is added, so one kind stands for all. In
         # bf16 the backward of a three-dimensional LM head takes a minute a step on a CPU.
         if kind == "last" and precision == "fp32":
-            rows.append(Row("plain-all", case, PEER_STEPS))
+            rows.append(Row("plain-all", case, SLOW_STEPS))
         rows.append(Row("plain-last", case, PEER_STEPS))
         out.append(Group("vectors", tuple(rows)))
     return out
@@ -87,7 +89,7 @@ def _vectors(block: int, precision: str, quick: bool) -> list[Group]:
 def _lora(block: int, precision: str, quick: bool) -> list[Group]:
     case = Case("lora", block, precision=precision)
     steps = 5 if quick else STEPS["lora"]
-    peers = (Row("peft-last", case, PEER_STEPS), Row("trl", case, PEER_STEPS))
+    peers = (Row("peft-last", case, PEER_STEPS), Row("trl", case, SLOW_STEPS))
     return [Group("lora", (Row("ours", case, steps), *peers))]
 
 
@@ -100,7 +102,11 @@ def _beft(block: int) -> Group:
     case = Case("beft", block)
     # The batches are those of "all", whose row has written the plan.
     plan = Row("ours", Case("all", block), 2)
-    return Group("beft", (plan, Row("beft-hook", case, 3), Row("beft", case, 3)), repeated=False)
+    return Group(
+        "beft",
+        (plan, Row("beft-hook", case, SLOW_STEPS), Row("beft", case, SLOW_STEPS)),
+        repeated=False,
+    )
 
 
 def _arms(block: int, quick: bool) -> list[Group]:

@@ -16,6 +16,9 @@ PEERS = ("plain-all", "plain-last", "peft-last", "trl", "beft-hook", "beft")
 TOLERANCE = {"fp32": 0.01, "bf16": 0.25}
 """Largest difference of two rows' losses at any step they share, in nats per item."""
 
+SPREAD = 0.25
+"""Share by which the slowest round may exceed the fastest before the row is called unsteady."""
+
 FIXED_LOSS = 0.5
 """Nats per item; reached when the mean of the last losses, one per batch, is below it."""
 
@@ -149,6 +152,16 @@ def _differs(peer: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
         return True
     allowed = TOLERANCE[peer["case"]["precision"]]
     return not worst_difference(peer["losses"], reference["losses"]) <= allowed
+
+
+def unsteady(lines: Sequence[Line]) -> list[Line]:
+    """Rows whose rounds differ by more than SPREAD: something else ran on the machine."""
+    measured = [one for one in lines if "steps_measured" in one.row]
+    return [
+        one
+        for one in measured
+        if max(one.row["steps_measured"]) > (1 + SPREAD) * min(one.row["steps_measured"])
+    ]
 
 
 def steps_to(losses: Sequence[float], batches: int, wanted: float) -> int | None:

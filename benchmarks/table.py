@@ -9,8 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bars import bars
-from benchmarks.summary import FIXED_LOSS, Line, summarise
-from benchmarks.texts import WHO, bar_texts, giga, mega, percent, row_name, seconds, times
+from benchmarks.summary import FIXED_LOSS, Line, summarise, unsteady
+from benchmarks.texts import (
+    WHO,
+    bar_texts,
+    giga,
+    mega,
+    percent,
+    row_name,
+    seconds,
+    times,
+    unsteady_text,
+)
 
 COLUMNS = (
     "who",
@@ -64,6 +74,8 @@ def show(results: dict[str, Any], console: Console) -> None:
             if line.void:
                 who = WHO[line.row["who"]]
                 console.print(f"void: {who}, {row_name(line.row)}: {line.void}", style="yellow")
+    for line in unsteady(lines):
+        console.print(unsteady_text(line.row), style="yellow")
     table = Table(title="bars", title_justify="left")
     for name in ("bar", "required", "found", ""):
         table.add_column(name)

@@ -15,7 +15,7 @@ from benchmarks.page import page
 from benchmarks.plan import Line, Plan
 from benchmarks.row import Row, Who, run
 from benchmarks.rows import BLOCKS, groups
-from benchmarks.summary import steps_to, summarise
+from benchmarks.summary import steps_to, summarise, unsteady
 from torch.utils.flop_counter import FlopCounterMode
 
 from oocr.data.tokens import encode_answer, encode_prompt
@@ -325,6 +325,15 @@ def test_time_to_a_loss_has_the_recording_in_it() -> None:
     assert lines[0].to_loss == pytest.approx(1.0 + 7 * 0.1)  # four batches: 1, .4, .3, .2
     assert lines[1].to_loss == pytest.approx(1.0 + 7 * 2.0)
     assert [one.extrapolated for one in lines] == [False, True]
+
+
+def test_rounds_that_differ_are_named() -> None:
+    steady = made_row("ours", "last", 0.1, steps_measured=[0.1, 0.11])
+    other = made_row("ours", "all", 0.1, steps_measured=[0.1, 0.2])
+    assert [one.row["case"]["kind"] for one in unsteady(summarise(made([steady, other])))] == [
+        "all"
+    ]
+    assert "unsteady: oocr, vector, all tokens" in page(made([steady, other]), "figure.svg")
 
 
 def test_the_page_says_what_is_missed() -> None:
