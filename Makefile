@@ -6,12 +6,14 @@
 
 PYTHON = python3
 WORKERS = 2
+BENCH =
 TORCH_INDEX =
 # A venv cannot be moved or copied and one whose set-up was cut short is not whole, so the stamp is
 # written last and names the folder it is good for.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
@@ -37,11 +39,13 @@ $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format clean FORCE
+.PHONY: help setup demo bench test lint types format clean FORCE
 
 help:
 	@echo 'make setup    set up .venv (once; the other targets do it too)'
 	@echo 'make demo     the main job on the bundled models; prints the path of a report'
+	@echo 'make bench    speed and memory beside other trainers; rewrites docs/benchmarks.md (25 minutes;'
+	@echo '              make bench BENCH=--quick: two minutes, writes nothing)'
 	@echo 'make test     lint, format, types, tests'
 	@echo 'make lint     ruff: rules and formatting'
 	@echo 'make types    mypy'
@@ -58,6 +62,15 @@ setup: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/oocr run demo
+
+# The peers that it measures are not needed for anything else.
+bench: $(PEERS)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+$(PEERS): $(STAMP)
+	@echo 'installing what is measured: TRL and what it needs'
+	@$(PIP) --no-build-isolation --editable '.[bench]'
+	@touch $@
 
 # One torch thread per process, or the processes fight over the cores. A test that reaches for the
 # Hugging Face hub is a mistake, and fails.

@@ -1,0 +1,1 @@
+"""Speed and memory of training steering vectors and one-layer LoRAs, beside what people use."""

@@ -1,0 +1,90 @@
+"""Our rows: one arm, several side by side, a sweep over layers."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+
+from benchmarks.case import BATCH, Case
+from benchmarks.loops import Timed
+from benchmarks.plan import Plan, make_plan
+from oocr.engine.prepared import Prepared, prepare
+from oocr.engine.training import Fit, fit, fit_all, start_of
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+WARM = 2
+"""Steps that are not counted: the first ones allocate, tune and page in."""
+
+
+def one_arm(model: LanguageModel, task: Task, case: Case, steps: int) -> tuple[Timed, Plan]:
+    """One arm, each step timed; the set-up is the recording pass."""
+    began = time.perf_counter()
+    prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
+    set_up = time.perf_counter() - began
+    plan = make_plan(model, task, case, prepared)
+    ends = [time.perf_counter()]
+    trained = fit(
+        model,
+        task,
+        case.spec,
+        steps=steps,
+        prepared=prepared,
+        on_step=lambda _step, _loss: ends.append(time.perf_counter()),
+    )
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
+    return Timed(list(trained.losses), seconds, set_up), plan
+
+
+def many_arms(
+    model: LanguageModel, task: Task, case: Case, arms: int, steps: int
+) -> tuple[Timed, Plan]:
+    """Arms that differ in their seed, side by side; seconds per step are of all arms together.
+
+    A short run (the second of two, so that it is warm) is taken off a longer one: what is left is
+    steps without start-up.
+    """
+    began = time.perf_counter()
+    prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
+    set_up = time.perf_counter() - began
+    plan = make_plan(model, task, case, prepared)
+    _together(model, task, case, prepared, arms, WARM)
+    short, _ = _together(model, task, case, prepared, arms, WARM)
+    long, losses = _together(model, task, case, prepared, arms, steps)
+    each = (long - short) / (steps - WARM)
+    return Timed(losses, [each] * steps, set_up), plan
+
+
+def sweep(
+    model: LanguageModel, task: Task, case: Case, seeds: int, steps: int
+) -> tuple[Timed, int]:
+    """All layers, some seeds each: one recording, then the arms of each layer side by side.
+
+    Returns:
+        timed: the losses of seed 0 at the case's block; seconds per step of all arms together,
+            start-up included.
+        arms: how many.
+    """
+    layers = range(model.n_blocks)
+    began = time.perf_counter()
+    prepared = prepare(model, task, [layer + 1 for layer in layers], BATCH)
+    set_up = time.perf_counter() - began
+    losses: list[float] = []
+    total = 0.0
+    for layer in layers:
+        here = replace(case, block=layer)
+        seconds, own = _together(model, task, here, prepared, seeds, steps)
+        total += seconds
+        losses = own if layer == case.block else losses
+    return Timed(losses, [total / steps] * steps, set_up), len(layers) * seeds
+
+
+def _together(
+    model: LanguageModel, task: Task, case: Case, prepared: Prepared, arms: int, steps: int
+) -> tuple[float, list[float]]:
+    """Seconds of a whole run, and the losses of seed 0."""
+    fits = [Fit(task, case.spec, steps=steps, seed=seed) for seed in range(arms)]
+    began = time.perf_counter()
+    trained = fit_all(model, fits, [prepared] * arms)
+    return time.perf_counter() - began, list(trained[0].losses)
