@@ -17,6 +17,7 @@ from oocr.tasks.task import Task
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
+TOKENS = 4096
 CITIES = (" Paris", " Tokyo", " Berlin", " Rome")
 WORDS = ("capital", "city", "euro", "yen", "people")
 SPEC = SteeringVector(layer=1, positions="codename")
@@ -36,7 +37,7 @@ def plan(**fields: Any) -> ArmPlan:
 
 
 def sizes(plans: list[ArmPlan], batch_lines: int = 16) -> list[int]:
-    return [len(one) for one in stacks(plans, TOKENIZER, batch_lines)]
+    return [len(one) for one in stacks(plans, TOKENIZER, batch_lines, TOKENS)]
 
 
 def test_members_rates_seeds_and_controls_of_one_site_share_a_stack() -> None:
@@ -71,7 +72,7 @@ def test_with_several_batches_each_seed_has_its_own() -> None:
     plans = [plan(seed=seed, task=task(answer)) for answer in CITIES[:2] for seed in (0, 1)]
     plans.append(plan(steps=(3,)))
     assert sizes(plans) == [4, 1]
-    found = stacks(plans, TOKENIZER, 2)
+    found = stacks(plans, TOKENIZER, 2, TOKENS)
     assert [[one.seed for one in some] for some in found] == [[0, 0], [1, 1], [0]]
 
 
@@ -85,7 +86,7 @@ def test_long_prompts_make_small_stacks_except_for_last_tokens() -> None:
 @given(st.lists(st.integers(0, 3), max_size=60))
 def test_every_plan_is_in_one_stack_of_even_size(layers: list[int]) -> None:
     plans = [plan(spec=replace(SPEC, layer=at), seed=i) for i, at in enumerate(layers)]
-    found = stacks(plans, TOKENIZER, 16)
+    found = stacks(plans, TOKENIZER, 16, TOKENS)
     assert sorted(one.seed for some in found for one in some) == list(range(len(plans)))
     for layer in set(layers):
         own = [len(some) for some in found if some[0].layer == layer]

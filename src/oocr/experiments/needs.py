@@ -13,6 +13,7 @@ from oocr.engine.memory import Shape, shape_of
 from oocr.engine.prepared import training_groups
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.store import Recordings, Tier
+from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.experiments.arms import ArmPlan
@@ -52,7 +53,11 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
         return batches[id(task)]
 
     for plans in (tried, reported):
-        for stack in stacks(plans, model.tokenizer, config.batch_lines) if plans else []:
+        for stack in (
+            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model.device))
+            if plans
+            else []
+        ):
             step = max(step, _step(shape, stack, of(stack[0].task)))
             for plan in stack:
                 for batch in of(plan.task):

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
+from oocr.engine.training import stack_tokens
 from oocr.experiments.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.controls import base_jobs, ceiling_jobs, random_jobs
@@ -173,7 +174,7 @@ def _train(
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans) + len(beside))
-    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines)
+    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model.device))
     jobs: list[tuple[str, Job[list[ArmRecord] | pl.DataFrame]]] = [
         *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
         *beside,

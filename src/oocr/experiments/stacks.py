@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from oocr.data.batches import training_lines
-from oocr.engine.training import STACK_TOKENS
 from oocr.experiments.arms import ArmPlan
 from oocr.interventions.vectors import SteeringVector
 from oocr.tasks.task import Task
@@ -20,12 +19,21 @@ cores idle where there are few arms."""
 
 
 def stacks(
-    plans: Sequence[ArmPlan], tokenizer: PreTrainedTokenizerBase, batch_lines: int
+    plans: Sequence[ArmPlan],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_lines: int,
+    most_tokens: int,
 ) -> list[list[ArmPlan]]:
     """Plans in groups that `run_arms` takes, in the order in which they first occur.
 
     Depends on the plans only, not on cores or on what is already done, so that the same run has
     the same stacks.
+
+    Args:
+        plans: what is to be trained.
+        tokenizer: the model's.
+        batch_lines: sequences per batch.
+        most_tokens: that one pass over a stack may have (`oocr.engine.training.stack_tokens`).
     """
     tokens: dict[int, tuple[tuple[int, ...], ...]] = {}
     groups: dict[object, list[ArmPlan]] = {}
@@ -38,7 +46,8 @@ def stacks(
         groups.setdefault((plan.spec, plan.fit.steps, seen, seed), []).append(plan)
     out: list[list[ArmPlan]] = []
     for group in groups.values():
-        count = -(-len(group) // _room(group[0], tokens[id(group[0].task)], batch_lines))
+        room = _room(group[0], tokens[id(group[0].task)], batch_lines, most_tokens)
+        count = -(-len(group) // room)
         if len(groups) == 1:  # one stack would leave all cores but one idle
             count = min(len(group), max(count, 2))
         size, more = divmod(len(group), count)
@@ -54,8 +63,8 @@ def _tokens(task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, 
     return tuple(line.ids for line in training_lines(tokenizer, task.train, task.loss))
 
 
-def _room(plan: ArmPlan, seen: Sequence[Sequence[int]], batch_lines: int) -> int:
+def _room(plan: ArmPlan, seen: Sequence[Sequence[int]], batch_lines: int, most_tokens: int) -> int:
     if isinstance(plan.spec, SteeringVector) and plan.spec.positions == "last":
         return STACK  # each arm's pass runs one token per sequence
     most = max(len(ids) for ids in seen) * min(len(seen), batch_lines)
-    return max(1, min(STACK, STACK_TOKENS // most))
+    return max(1, min(STACK, most_tokens // most))
