@@ -6,9 +6,13 @@ import itertools
 import time
 from dataclasses import replace
 
+import torch
+
 from benchmarks.case import BATCH, Case
 from benchmarks.loops import Timed
 from benchmarks.plan import Plan, make_plan
+from oocr.engine.forward import replayed_rows
+from oocr.engine.losses import batch_loss
 from oocr.engine.prepared import Prepared, prepare
 from oocr.engine.training import Fit, fit, fit_all, start_of
 from oocr.models.language_model import LanguageModel
@@ -35,6 +39,37 @@ def one_arm(model: LanguageModel, task: Task, case: Case, steps: int) -> tuple[T
     )
     seconds = [after - before for before, after in itertools.pairwise(ends)]
     return Timed(list(trained.losses), seconds, set_up), plan
+
+
+def bias(model: LanguageModel, task: Task, case: Case, plan: Plan, steps: int) -> Timed:
+    """A bias on the block's `down_proj` at every token, from zero: BEFT's, by our replay.
+
+    Not a vector in Gemma's residual stream (a norm follows), so no `SteeringVector`; but the
+    engine replays whatever is attached to the model from a block on.
+    """
+    began = time.perf_counter()
+    prepared = prepare(model, task, [case.block], BATCH)
+    set_up = time.perf_counter() - began
+    value = torch.nn.Parameter(torch.zeros(model.d_model, device=model.device))
+    optimizer = torch.optim.Adam([value], lr=plan.rate)
+    module = model.hf.get_submodule(f"{model.anatomy.block_names[case.block]}.mlp.down_proj")
+    handle = module.register_forward_hook(lambda _m, _args, out: out + value.to(out.dtype))
+    losses: list[float] = []
+    seconds: list[float] = []
+    try:
+        for index in plan.order[:steps]:
+            began = time.perf_counter()
+            frozen = prepared.frozen[index].load(case.block)
+            rows = replayed_rows(model, frozen, frozen.inputs[case.block], case.block)
+            loss = batch_loss(model, prepared.frozen[index].batch, rows[0])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            seconds.append(time.perf_counter() - began)
+    finally:
+        handle.remove()
+    return Timed(losses, seconds, set_up)
 
 
 def many_arms(

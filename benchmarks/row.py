@@ -82,6 +82,9 @@ def run(model: Any, row: Row, folder: Path) -> dict[str, Any]:
         if row.seeds:
             timed, arms = ours.sweep(model, task, case, row.seeds, row.steps)
             return {**asdict(timed), "arms": arms}
+        if case.kind == "beft":
+            timed = ours.bias(model, task, case, Plan.load(plan_file), row.steps)
+            return {**asdict(timed), "arms": 1}
         if row.together:
             timed, plan = ours.many_arms(model, task, case, row.arms, row.steps)
         else:

@@ -96,15 +96,20 @@ def _lora(block: int, precision: str, quick: bool) -> list[Group]:
 def _beft(block: int) -> Group:
     """A bias before Gemma's post-MLP norm: not a vector in the residual stream.
 
-    It has no row of ours. Once the engine can train a vector at the MLP's output, give it one:
-    `Row("ours", case, …)` in front, and the spec in `Case.spec`; the ratio follows by itself.
+    Ours is the same bias, replayed; a plain loop with a hook on `down_proj` is there to see that
+    all three train the same thing.
     """
     case = Case("beft", block)
     # The batches are those of "all", whose row has written the plan.
     plan = Row("ours", Case("all", block), 2)
     return Group(
         "beft",
-        (plan, Row("beft-hook", case, SLOW_STEPS), Row("beft", case, SLOW_STEPS)),
+        (
+            plan,
+            Row("ours", case, 6),
+            Row("beft-hook", case, SLOW_STEPS),
+            Row("beft", case, SLOW_STEPS),
+        ),
         repeated=False,
     )
 

@@ -103,7 +103,7 @@ def _reference(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str,
     if row["who"] == "beft":
         wanted = ["beft-hook"]
     elif row["who"] == "ours":
-        wanted = ["plain-last", "peft-last", "trl", "ours"]
+        wanted = ["plain-last", "peft-last", "trl", "beft-hook", "ours"]
     else:
         wanted = ["ours"]
     return next((one for who in wanted for one in alone if one["who"] == who), None)

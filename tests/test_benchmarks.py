@@ -86,6 +86,8 @@ def test_beft_is_a_hook_on_the_linear(
     run(model, Row("ours", case_of("all"), 3), tmp_path)
     hook = run(model, Row("beft-hook", case_of("beft"), 3), tmp_path)["losses"]
     beft = run(model, Row("beft", case_of("beft"), 3), tmp_path)["losses"]
+    ours = run(model, Row("ours", case_of("beft"), 3), tmp_path)["losses"]
+    assert ours == pytest.approx(hook, abs=1e-5)
     assert beft == pytest.approx(hook, abs=1e-5)
     assert len(set(beft)) == 3
 
