@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK = 1024
+CHUNK = 512
 """Rows of the head at a time: they should stay in the core's cache between the two products."""
 
 
