@@ -45,7 +45,7 @@ help:
 	@echo 'make setup    set up .venv (once; the other targets do it too)'
 	@echo 'make demo     the main job on the bundled models; prints the path of a report'
 	@echo 'make bench    speed and memory beside other trainers; rewrites docs/benchmarks.md (25 minutes;'
-	@echo '              make bench BENCH=--quick: two minutes, writes nothing)'
+	@echo '              make bench BENCH=--quick: three minutes, writes nothing)'
 	@echo 'make test     lint, format, types, tests'
 	@echo 'make lint     ruff: rules and formatting'
 	@echo 'make types    mypy'
