@@ -16,6 +16,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, Line, pad
 from oocr.data.items import Item
+from oocr.engine import spill
 from oocr.engine.frozen import Frozen
 from oocr.engine.prepared import prepare
 from oocr.engine.record import record, record_shared
@@ -25,7 +26,7 @@ from oocr.engine.training import Fit, Spec, fit_all
 from oocr.evals.probes import Probes
 from oocr.interventions.adapters import Adapter, LowRankAdapter, attach_adapter
 from oocr.interventions.vectors import SteeringVector, Vector
-from oocr.models import machine, spill
+from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model

@@ -18,6 +18,7 @@ from oocr.data.batches import Batch, Line, pad
 from oocr.engine.frozen import CACHE_NAMES, Frozen, hidden_of, parameters_of
 from oocr.engine.store import Recording, Recordings
 from oocr.models.language_model import LanguageModel
+from oocr.models.matmul import FrozenProducts
 
 LEAST_PREFIX = 8
 """Shorter common beginnings are not worth a pass of their own."""
@@ -176,14 +177,15 @@ class _Run:
             handles.append(blocks[-1].register_forward_hook(after))
         handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
         try:
-            model.hf(
-                input_ids=self.batch.ids[rows, columns],
-                attention_mask=self.batch.mask[rows, : columns.stop].long(),
-                position_ids=self.batch.positions[rows, columns],
-                use_cache=past is not None,
-                past_key_values=past,
-                logits_to_keep=1,
-            )
+            with FrozenProducts():
+                model.hf(
+                    input_ids=self.batch.ids[rows, columns],
+                    attention_mask=self.batch.mask[rows, : columns.stop].long(),
+                    position_ids=self.batch.positions[rows, columns],
+                    use_cache=past is not None,
+                    past_key_values=past,
+                    logits_to_keep=1,
+                )
         except _Enough:
             pass
         finally:

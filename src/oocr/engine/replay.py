@@ -22,6 +22,7 @@ from torch import Tensor
 from oocr.engine.frozen import Frozen, cache_name, hidden_of
 from oocr.engine.plain import through_the_model
 from oocr.models.language_model import LanguageModel
+from oocr.models.matmul import FrozenProducts
 
 Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""
@@ -161,7 +162,8 @@ def _call(
     if keys is not None:
         call = {**call, cache_name(model, index): keys}
     # Some families' experts take views of their input, which a cut one does not allow.
-    return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
+    with FrozenProducts():
+        return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
 
 
 class _Enough(Exception):  # noqa: N818

@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK = 512
+from oocr.models.matmul import product
+
+CHUNK = 2048
 """Rows of the head at a time: they should stay in the core's cache between the two products."""
 
 
@@ -68,7 +70,7 @@ class _LogZ(torch.autograd.Function):
         pull = torch.zeros(hidden.shape, device=hidden.device) if wanted else None
         for begin in range(0, weight.shape[0], CHUNK):
             part = weight[begin : begin + CHUNK]
-            logits = (hidden @ part.T).float()
+            logits = product(hidden, part).float()
             if bias is not None:
                 logits = logits + bias[begin : begin + CHUNK].float()
             logits = logits * scale if scale != 1.0 else logits
@@ -82,7 +84,7 @@ class _LogZ(torch.autograd.Function):
             total = total * shrink + shares.sum(dim=1)
             if pull is not None:
                 shares = shares if slope is None else shares * slope
-                pull.mul_(shrink[:, None]).add_((shares.to(part.dtype) @ part).float())
+                pull.mul_(shrink[:, None]).add_(product(shares.to(part.dtype), part.T).float())
             top = higher
         if pull is not None:
             ctx.save_for_backward((pull * (scale / total[:, None])).to(hidden.dtype))

@@ -1,0 +1,74 @@
+"""Products with frozen weights are PyTorch's own, up to rounding, gradients too."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+from oocr.models import matmul
+from oocr.models.matmul import FrozenProducts, product
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of weights that went through `product`."""
+    seen: list[tuple[int, ...]] = []
+    real = matmul.product
+
+    def watched(
+        rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> object:
+        seen.append(tuple(weight.shape))
+        return real(rows, weight, bias)
+
+    monkeypatch.setattr(matmul, "product", watched)
+    return seen
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (1, 1, 7), (3, 2, 5, 7)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_frozen_linear_has_the_same_output_and_gradient(
+    shape: tuple[int, ...], bias: bool, used: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(7, 4, bias=bias).requires_grad_(False)
+    rows = torch.randn(shape)
+    one, two = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    weighting = torch.randn(*shape[:-1], 4)
+    expected = layer(one)
+    (expected * weighting).sum().backward()
+    with FrozenProducts():
+        found = layer(two)
+    (found * weighting).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(two.grad, one.grad)
+    assert used == ([(4, 7), (7, 4)] if matmul.AVAILABLE else [])
+
+
+def test_inputs_and_gradients_need_not_be_contiguous() -> None:
+    layer = nn.Linear(6, 4).requires_grad_(False)
+    rows = torch.randn(6, 5).T.requires_grad_()
+    with FrozenProducts():
+        found = layer(rows)
+    torch.testing.assert_close(found, linear(rows, layer.weight, layer.bias))
+    (gradient,) = torch.autograd.grad(found.T[:, ::1].expand(4, 5).sum(), rows)
+    torch.testing.assert_close(gradient, layer.weight.sum(0).expand(5, 6))
+
+
+def test_what_is_trained_or_not_float32_is_left_to_pytorch(used: list[tuple[int, ...]]) -> None:
+    trained = nn.Linear(7, 4)
+    half = nn.Linear(7, 4).to(torch.bfloat16).requires_grad_(False)
+    with FrozenProducts():
+        trained(torch.randn(3, 7)).sum().backward()
+        half(torch.randn(3, 7, dtype=torch.bfloat16))
+        nn.Linear(7, 4).requires_grad_(False)(torch.randn(0, 7))
+    assert trained.weight.grad is not None
+    assert not used
+
+
+def test_without_onednn_it_is_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "AVAILABLE", False)
+    rows, weight, bias = torch.randn(3, 7), torch.randn(4, 7), torch.randn(4)
+    assert torch.equal(product(rows, weight, bias), linear(rows, weight, bias))
