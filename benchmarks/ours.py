@@ -14,7 +14,8 @@ from benchmarks.plan import Plan, make_plan
 from oocr.engine.forward import replayed_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.training import Fit, fit, fit_all, start_of
+from oocr.engine.trainable import Fit, start_of
+from oocr.engine.training import fit, fit_all
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 

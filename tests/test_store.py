@@ -22,7 +22,8 @@ from oocr.engine.prepared import prepare
 from oocr.engine.record import record, record_shared
 from oocr.engine.spill import SpillFolder, sweep
 from oocr.engine.store import Recording, Recordings, Tier, tiers
-from oocr.engine.training import Fit, Spec, fit_all
+from oocr.engine.trainable import Fit, Spec
+from oocr.engine.training import fit_all
 from oocr.evals.probes import Probes
 from oocr.interventions.adapters import Adapter, LowRankAdapter, attach_adapter
 from oocr.interventions.vectors import SteeringVector, Vector

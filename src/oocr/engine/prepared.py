@@ -16,6 +16,10 @@ from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
 
+WINDOW = 16
+"""Batches' worth of drawn lines that are sorted by length together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Recorded training batches.
@@ -70,10 +74,22 @@ def prepare(
 
 
 def training_groups(lines: Sequence[Line], batch_lines: int) -> list[list[Line]]:
-    """Lines drawn into batches of at most so many, equal in size."""
+    """Lines drawn into batches of at most so many, equal in size and of lines of like length.
+
+    As many lines as make WINDOW batches are drawn, sorted by length and cut: little padding, and a
+    batch is still a draw from a good part of the data.
+    """
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
-    count = -(-len(lines) // batch_lines)
-    return [[lines[i] for i in order[k::count]] for k in range(count)]
+    window = WINDOW * batch_lines
+    drawn = [order[begin : begin + window] for begin in range(0, len(order), window)]
+    in_turn = [i for some in drawn for i in sorted(some, key=lambda one: len(lines[one].ids))]
+    size, more = divmod(len(lines), -(-len(lines) // batch_lines))
+    groups: list[list[Line]] = []
+    while in_turn:
+        count = size + (len(groups) < more)
+        groups.append([lines[i] for i in in_turn[:count]])
+        in_turn = in_turn[count:]
+    return groups
 
 
 def _norms(hidden: Tensor, batch: Batch) -> Tensor:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import torch
-from torch import Tensor, nn
 
 from oocr.engine.forward import Places, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
+from oocr.engine.losslog import LossLog, Progress
 from oocr.engine.prepared import Prepared, prepare
 from oocr.engine.store import Recording
+from oocr.engine.trainable import Fit, Spec, start_of, tail_tokens, trainable
 from oocr.errors import InputError
-from oocr.interventions.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapted_layers,
-    adapter_tensors,
-    peft_config,
-)
+from oocr.interventions.adapters import Adapter, LowRankAdapter, peft_config
 from oocr.interventions.positions import select
-from oocr.interventions.stacked import new_adapters, stackable
+from oocr.interventions.stacked import stackable
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
-
-Spec = SteeringVector | LowRankAdapter
-Progress = Callable[[int, float], None]
-"""Called after each step with the step's number and its loss."""
 
 DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
 
@@ -42,18 +31,6 @@ READ_EVERY = 10
 STACK_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows. (On two
 cores a pass over 880 tokens runs at 85 % of their peak, and four of them at once at 80 %.)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """One arm to train (see `fit` for the fields)."""
-
-    task: Task
-    spec: Spec
-    learning_rate: float | None = None
-    steps: int = 20
-    seed: int = 0
-    snapshots: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +113,7 @@ def fit_all(
     out: dict[int, Trained] = {}
     for group in groups.values():
         spec = arms[group[0]].spec
-        tokens = max(_tail_tokens(one, spec) for one in prepared[group[0]].frozen)
+        tokens = max(tail_tokens(one.batch, spec) for one in prepared[group[0]].frozen)
         room = max(1, stack_tokens(model.device) // tokens)
         for begin in range(0, len(group), room):
             some = group[begin : begin + room]
@@ -166,15 +143,6 @@ def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> o
     return ("adapter", shape, seen, alone)
 
 
-def _tail_tokens(frozen: Recording, spec: Spec) -> int:
-    """Tokens of a batch that one arm's pass must run."""
-    size, width = frozen.batch.ids.shape
-    if isinstance(spec, SteeringVector):
-        columns = select(frozen.batch, spec.positions).any(dim=0).nonzero()
-        width -= int(columns[0])
-    return int(size * width)
-
-
 def _places_key(frozen: Recording, spec: Spec) -> bytes:
     if not isinstance(spec, SteeringVector):
         return b""
@@ -202,12 +170,12 @@ def _loop(
     orders = [one.order(arm.seed, steps) for arm, one in zip(arms, prepared, strict=True)]
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     every = 1 if model.device.type == "cpu" else READ_EVERY
-    losses = _Losses(arms, len(prepared[0].frozen), orders[0], on_step)
+    log = LossLog([arm.task.name for arm in arms], len(prepared[0].frozen), orders[0], on_step)
     kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     began = time.perf_counter()
-    with _stack(model, arms, prepared, start) as stack:
+    with trainable(model, arms, [one.scale for one in prepared], start) as stack:
         rates = [
-            stack.unit(one)
+            stack.unit(one.scale)
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
             for one, arm in zip(prepared, arms, strict=True)
         ]
@@ -232,135 +200,21 @@ def _loop(
             loss = stacked_losses(model, batches, rows)
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
-            losses.add(loss.detach())
+            log.add(loss.detach())
             optimizer.step()
             for number, arm in enumerate(arms):
                 if step in arm.snapshots:
                     kept[number][step] = stack.frozen(number, step)
             if step % every == 0 or step == steps:
-                losses.read()
-                if until is not None and losses.below(until):
+                log.read()
+                if until is not None and log.below(until):
                     break
         final = [stack.frozen(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
     return [
-        Trained(final[i], kept[i], tuple(losses.seen[i]), seconds, rates[i])
+        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i])
         for i in range(len(arms))
     ]
-
-
-class _Losses:
-    """Losses of arms that are trained side by side, read off the device now and then.
-
-    Args:
-        arms: the arms.
-        batches: how many batches there are.
-        order: the first arm's batch at each step.
-        on_step: told of its losses.
-    """
-
-    def __init__(
-        self, arms: Sequence[Fit], batches: int, order: Sequence[int], on_step: Progress | None
-    ) -> None:
-        self.arms, self.batches, self.order, self.on_step = arms, batches, order, on_step
-        self.waiting: list[Tensor] = []
-        self.seen: list[list[float]] = [[] for _ in arms]
-        self.latest: dict[int, float] = {}
-
-    def add(self, loss: Tensor) -> None:
-        """The arms' losses before a step; not read yet."""
-        self.waiting.append(loss)
-
-    def read(self) -> None:
-        """Read those that wait.
-
-        Raises:
-            InputError: one is not finite.
-        """
-        for row in torch.stack(self.waiting).tolist():
-            step = len(self.seen[0]) + 1
-            for arm, own, one in zip(self.arms, self.seen, row, strict=True):
-                own.append(one)
-                if not math.isfinite(one):
-                    raise InputError(f"{arm.task.name}: the loss became {one} at step {step}")
-            self.latest[self.order[step - 1]] = row[0]
-            if self.on_step:
-                self.on_step(step, row[0])
-        self.waiting.clear()
-
-    def below(self, until: float) -> bool:
-        """Whether every batch was seen, and the mean of their latest losses is below a value."""
-        mean = sum(self.latest.values()) / len(self.latest)
-        return len(self.latest) == self.batches and mean < until
-
-
-def start_of(model: LanguageModel, spec: Spec) -> int:
-    """The first block that an arm's forward pass must run.
-
-    Raises:
-        InputError: a layer the model doesn't have.
-    """
-    if isinstance(spec, LowRankAdapter):
-        return adapted_layers(model, spec)[0]
-    if not -1 <= spec.layer < model.n_blocks:
-        raise InputError(f"layer {spec.layer}: {model.name} has -1 to {model.n_blocks - 1}")
-    return spec.layer + 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    kind: str
-    parameters: list[list[nn.Parameter]]
-    unit: Callable[[Prepared], float]
-    frozen: Callable[[int, int], Vector | Adapter]
-
-
-@contextmanager
-def _stack(
-    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared], start: int
-) -> Iterator[_Stack]:
-    """The trainable tensors of arms of one kind, in place while the block runs."""
-    spans = [dict(arm.task.train[0].spans) for arm in arms]
-    about = [{"model": model.name, "task": a.task.name, "seed": str(a.seed)} for a in arms]
-    spec = arms[0].spec
-    if isinstance(spec, SteeringVector):
-        site = spec
-        values = [
-            _start_point(model, arm, one.scale[start])
-            for arm, one in zip(arms, prepared, strict=True)
-        ]
-
-        def vector(number: int, step: int) -> Vector:
-            return Vector(
-                site.layer,
-                site.positions,
-                values[number].detach().float().cpu().clone(),
-                spans=spans[number],
-                about={**about[number], "step": str(step)},
-            )
-
-        def unit(one: Prepared) -> float:
-            return float(one.scale[start] / model.d_model**0.5)
-
-        yield _Stack("vector", [[value] for value in values], unit, vector)
-        return
-    config = peft_config(model, spec)
-    layers = adapted_layers(model, spec)
-    with new_adapters(model, config, [arm.seed for arm in arms]) as named:
-
-        def adapter(number: int, step: int) -> Adapter:
-            more = {**about[number], "step": str(step)}
-            tensors = adapter_tensors(named[number])
-            return Adapter(layers, config, tensors, spans=spans[number], about=more)
-
-        yield _Stack("adapter", [list(one.values()) for one in named], lambda _: 1.0, adapter)
-
-
-def _start_point(model: LanguageModel, arm: Fit, scale: float) -> nn.Parameter:
-    assert isinstance(arm.spec, SteeringVector)
-    init = torch.randn(model.d_model, generator=torch.Generator().manual_seed(arm.seed))
-    init = init / init.norm() * arm.spec.init_scale * scale
-    return nn.Parameter(init.to(model.device))
 
 
 @overload

@@ -13,7 +13,8 @@ from typing import Literal
 import polars as pl
 import torch
 
-from oocr.engine.training import Fit, Spec, Trained, fit_all
+from oocr.engine.trainable import Fit, Spec
+from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError, RunError
 from oocr.experiments.lab import Lab, items_hash
 from oocr.experiments.records import ArmRecord, Role

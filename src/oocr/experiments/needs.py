@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oocr.data.batches import Batch, Line, pad, training_lines
 from oocr.data.items import Item
+from oocr.engine.trainable import tail_tokens
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
 from oocr.engine.prepared import training_groups
@@ -23,7 +24,7 @@ from oocr.experiments.explained import NEUTRAL_PASSAGES
 from oocr.experiments.planned import expected_plans, starts_of
 from oocr.experiments.room import Needs, gib, room_for
 from oocr.experiments.stacks import stacks
-from oocr.experiments.work import start_of_plan, tail_tokens
+from oocr.experiments.work import start_of_plan
 from oocr.interventions.vectors import SteeringVector
 from oocr.models.outline import Outline, Remembering, outline
 from oocr.tasks.task import Task, TaskSet

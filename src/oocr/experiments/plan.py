@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oocr.data.batches import Batch, pad, training_lines
+from oocr.engine.trainable import tail_tokens
 from oocr.engine.memory import shape_of
 from oocr.engine.prepared import training_groups
 from oocr.errors import InputError
@@ -22,7 +23,7 @@ from oocr.experiments.needs import asked_of, needs_of, outline_for
 from oocr.experiments.planned import expected_plans
 from oocr.experiments.reading import config_path
 from oocr.experiments.room import SHARED, WORK, Needs, gib, room_for
-from oocr.experiments.work import Work, pass_flops, scoring_flops, tail_tokens, training_flops
+from oocr.experiments.work import Work, pass_flops, scoring_flops, training_flops
 from oocr.experiments.workers import plan_workers
 from oocr.models.machine import matmul_speed
 from oocr.models.outline import Outline, Remembering

@@ -8,7 +8,7 @@ from statistics import fmean as mean
 import polars as pl
 
 from oocr import stats
-from oocr.engine.training import Spec
+from oocr.engine.trainable import Spec
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.headline import headline_rows

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from oocr.data.batches import Batch
 from oocr.engine.memory import Shape
+from oocr.engine.trainable import tail_tokens
 from oocr.experiments.arms import ArmPlan
-from oocr.interventions.positions import select
 from oocr.interventions.vectors import SteeringVector
 
 
@@ -36,16 +36,6 @@ class Work:
 def start_of_plan(plan: ArmPlan) -> int:
     """The first block that an arm's passes run."""
     return plan.layer + 1 if isinstance(plan.spec, SteeringVector) else plan.layer
-
-
-def tail_tokens(batch: Batch, spec: object) -> int:
-    """Tokens that a pass over one copy of a batch runs: from the first steered column on."""
-    size, width = batch.ids.shape
-    if not isinstance(spec, SteeringVector):
-        return int(size * width)
-    columns = select(batch, spec.positions, everywhere=False).any(dim=0).nonzero()
-    wanted = int(batch.rows[:, 1].min()) if len(batch.rows) else width - 1
-    return int(size * (width - (min(int(columns[0]), wanted) if len(columns) else wanted)))
 
 
 def pass_flops(shape: Shape, tokens: int, width: int, start: int) -> float:

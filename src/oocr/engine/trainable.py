@@ -1,0 +1,129 @@
+"""What is trained: an arm's data and settings, and its tensors, in place while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from oocr.data.batches import Batch
+from oocr.errors import InputError
+from oocr.interventions.adapters import (
+    Adapter,
+    LowRankAdapter,
+    adapted_layers,
+    adapter_tensors,
+    peft_config,
+)
+from oocr.interventions.positions import select
+from oocr.interventions.stacked import new_adapters
+from oocr.interventions.vectors import SteeringVector, Vector
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+Spec = SteeringVector | LowRankAdapter
+Scale = Mapping[int, float]
+"""Block -> median norm of the residual stream at its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One arm to train (see `fit` for the fields)."""
+
+    task: Task
+    spec: Spec
+    learning_rate: float | None = None
+    steps: int = 20
+    seed: int = 0
+    snapshots: Sequence[int] = ()
+
+
+def start_of(model: LanguageModel, spec: Spec) -> int:
+    """The first block that an arm's forward pass must run.
+
+    Raises:
+        InputError: a layer the model doesn't have.
+    """
+    if isinstance(spec, LowRankAdapter):
+        return adapted_layers(model, spec)[0]
+    if not -1 <= spec.layer < model.n_blocks:
+        raise InputError(f"layer {spec.layer}: {model.name} has -1 to {model.n_blocks - 1}")
+    return spec.layer + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Arms of one kind that are being trained.
+
+    Attributes:
+        kind: "vector" or "adapter".
+        parameters: each arm's.
+        unit: what a learning rate is relative to, from an arm's scale.
+        frozen: a copy of an arm (by number) as it is now, after so many steps.
+    """
+
+    kind: str
+    parameters: list[list[nn.Parameter]]
+    unit: Callable[[Scale], float]
+    frozen: Callable[[int, int], Vector | Adapter]
+
+
+@contextmanager
+def trainable(
+    model: LanguageModel, arms: Sequence[Fit], scales: Sequence[Scale], start: int
+) -> Iterator[Stack]:
+    """The trainable tensors of arms of one kind, in place while the block runs."""
+    spans = [dict(arm.task.train[0].spans) for arm in arms]
+    about = [{"model": model.name, "task": a.task.name, "seed": str(a.seed)} for a in arms]
+    spec = arms[0].spec
+    if isinstance(spec, SteeringVector):
+        site = spec
+        values = [
+            _start_point(model, arm, scale[start])
+            for arm, scale in zip(arms, scales, strict=True)
+        ]
+
+        def vector(number: int, step: int) -> Vector:
+            return Vector(
+                site.layer,
+                site.positions,
+                values[number].detach().float().cpu().clone(),
+                spans=spans[number],
+                about={**about[number], "step": str(step)},
+            )
+
+        def unit(scale: Scale) -> float:
+            return float(scale[start] / model.d_model**0.5)
+
+        yield Stack("vector", [[value] for value in values], unit, vector)
+        return
+    config = peft_config(model, spec)
+    layers = adapted_layers(model, spec)
+    with new_adapters(model, config, [arm.seed for arm in arms]) as named:
+
+        def adapter(number: int, step: int) -> Adapter:
+            more = {**about[number], "step": str(step)}
+            tensors = adapter_tensors(named[number])
+            return Adapter(layers, config, tensors, spans=spans[number], about=more)
+
+        yield Stack("adapter", [list(one.values()) for one in named], lambda _: 1.0, adapter)
+
+
+def _start_point(model: LanguageModel, arm: Fit, scale: float) -> nn.Parameter:
+    assert isinstance(arm.spec, SteeringVector)
+    init = torch.randn(model.d_model, generator=torch.Generator().manual_seed(arm.seed))
+    init = init / init.norm() * arm.spec.init_scale * scale
+    return nn.Parameter(init.to(model.device))
+
+
+def tail_tokens(batch: Batch, spec: Spec) -> int:
+    """Tokens that a pass over one copy of a batch runs: from the first steered column on."""
+    size, width = batch.ids.shape
+    if not isinstance(spec, SteeringVector):
+        return int(size * width)
+    columns = select(batch, spec.positions, everywhere=False).any(dim=0).nonzero()
+    first = int(columns[0]) if len(columns) else width - 1
+    return int(size * (width - min(first, batch.first_row)))
