@@ -44,7 +44,7 @@ class Case:
 
     @property
     def spec(self) -> Any:
-        """The same for our trainer. The bias has no counterpart of ours: "all" stands in."""
+        """The same for our trainer. The bias is none of its kinds: "all" stands in."""
         if self.kind == "lora":
             return LowRankAdapter(layers=(self.block,), rank=RANK)
         names = {"last": "last", "span": "codename", "all": "all", "beft": "all"}

@@ -69,10 +69,11 @@ def _compared(axes: Any, lines: Sequence[Line]) -> None:
         names.append(f"{row['case']['block']}: {KIND[row['case']['kind']]}")
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
     axes.set_xlabel("seconds per step (log scale; pale: void)")
     axes.set_title("block: what is trained, by whom (fp32)", loc="left")
     if names:
-        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.4, -0.3), ncol=3)
+        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.4, -0.25), ncol=3)
 
 
 def _arms(axes: Any, lines: Sequence[Line]) -> None:
@@ -107,10 +108,20 @@ def _tokens(axes: Any, lines: Sequence[Line]) -> None:
     _log(axes, "tokens of a prompt", "seconds per step", "growth with length")
 
 
+def _plain_numbers(axis: Any) -> None:
+    """0.2, not 2 x 10^-1, at 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _log(axes: Any, x: str, y: str, title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _plain_numbers(axes.yaxis)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, loc="left")

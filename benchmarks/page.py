@@ -30,15 +30,19 @@ READING = """## How to read it
 - **TRL + PEFT** is the trainer as it comes, less what only costs (gradient checkpointing). Where
   there is no Triton, as on a CPU, TRL 1.16's LM head scores every position, not only the answer's.
   Hence a second peer, a plain loop with PEFT's LoRA and the last logits only: it stands in the
-  column "vs last logits".
+  column "vs last logits", as PEFT's BEFT does for its bias.
 - **GFLOP/s, of peak**: matrix products that a step cannot do without (`benchmarks/flops.py`) per
   second, and their share of the best matrix product that was found on this machine in the same
   run. What is computed beyond the necessary does not count, nor does pointwise work.
 - **MB more**: highest resident memory over what was resident after loading the model.
 - **unsteady**: the rounds of a row differ by more than a quarter; something else ran.
 - **loss diff**: the largest difference to the reference's losses.
-- BEFT's bias sits before a norm in Gemma, so it is no vector in the residual stream and has no
-  counterpart of ours; its own reference is a plain loop with a hook at the same place.
+- BEFT's bias sits before a norm in Gemma, so it is no vector in the residual stream. Ours is the
+  same bias, replayed; a plain loop with a hook at the same place shows that all train the same.
+- What bounds the bars: a last-token step cannot do without the whole LM head, forward and for the
+  gradient, for each of its rows. That is most of its arithmetic, and few rows run at half the peak
+  or less. So one arm alone is held by the head, and arms side by side gain until the head is
+  compute-bound: there an arm costs what its arithmetic costs, and no third of that can be had.
 - The arms that run side by side differ in their seed and share one batch of 16 examples.
 """
 

@@ -36,6 +36,9 @@ COLUMNS = (
     "loss diff",
 )
 
+LEAN = ("plain-last", "peft-last", "beft")
+"""Peers that compute the last logits only, by what is trained."""
+
 
 def cells(line: Line) -> list[str]:
     """One row's cells, in the order of COLUMNS; a void row has only its reason."""
@@ -49,7 +52,7 @@ def cells(line: Line) -> list[str]:
         seconds(line.per_arm) if row["side_by_side"] > 1 else "–",
         f"({to_loss})" if line.extrapolated else to_loss,
         times(ratios.get("plain-all")),
-        times(ratios.get("plain-last", ratios.get("peft-last"))),
+        times(next((ratios[w] for w in LEAN if w in ratios), None)),
         times(ratios.get("trl")),
         giga(line.rate),
         percent(line.share),

@@ -15,7 +15,6 @@ from oocr.engine.store import Recording, Recordings, tiers
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
-
 WINDOW = 16
 """Batches' worth of drawn lines that are sorted by length together."""
 

@@ -82,8 +82,7 @@ def trainable(
     if isinstance(spec, SteeringVector):
         site = spec
         values = [
-            _start_point(model, arm, scale[start])
-            for arm, scale in zip(arms, scales, strict=True)
+            _start_point(model, arm, scale[start]) for arm, scale in zip(arms, scales, strict=True)
         ]
 
         def vector(number: int, step: int) -> Vector:

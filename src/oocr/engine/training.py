@@ -212,8 +212,7 @@ def _loop(
         final = [stack.frozen(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
     return [
-        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i])
-        for i in range(len(arms))
+        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i]) for i in range(len(arms))
     ]
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from oocr.data.batches import Batch, Line, pad, training_lines
 from oocr.data.items import Item
-from oocr.engine.trainable import tail_tokens
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
 from oocr.engine.prepared import training_groups
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.store import Recordings, Tier
+from oocr.engine.trainable import tail_tokens
 from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
 from oocr.evals.probes import Probes

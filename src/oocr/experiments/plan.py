@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from oocr.data.batches import Batch, pad, training_lines
-from oocr.engine.trainable import tail_tokens
 from oocr.engine.memory import shape_of
 from oocr.engine.prepared import training_groups
+from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.command import Overrides, configs_of
