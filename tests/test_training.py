@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Line, pad, training_lines
+from oocr.data.batches import pad, training_lines
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.engine.forward import plain_rows
 from oocr.engine.losses import batch_loss, option_scores, stacked_losses
-from oocr.engine.prepared import prepare, training_groups
+from oocr.engine.prepared import prepare
 from oocr.engine.store import Recordings
 from oocr.engine.trainable import Fit, start_of
 from oocr.engine.training import DEFAULT_RATE, Trained, fit, fit_all, train
@@ -433,20 +433,3 @@ def test_after_training_side_by_side_no_hook_stays_even_after_an_error() -> None
     with pytest.raises(InputError, match="capital: the loss became"):
         fit_all(model, wrong, [prepared, prepared])
     assert [len(m._forward_hooks) for m in model.hf.modules()] == before
-
-
-def test_batches_are_of_lines_of_like_length() -> None:
-    lengths = [5, 40, 6, 41, 7, 42, 5, 43, 6, 44]
-    lines = [Line(tuple(range(size)), size, {}, items=1) for size in lengths]
-    groups = training_groups(lines, 5)
-    assert sorted(len(one) for one in groups) == [5, 5]
-    assert sorted(max(len(line.ids) for line in one) for one in groups) == [7, 44]
-    sizes = [len(one) for one in training_groups(lines, 4)]
-    assert sorted(sizes) == [3, 3, 4]
-    assert training_groups(lines, 99) != [lines], "one batch is drawn too"
-    many = [Line((1,) * (1 + i % 3), 1 + i % 3, {}, items=1) for i in range(100)]
-    small = training_groups(many, 2)
-    assert sum(map(len, small)) == 100
-    assert {len(one) for one in small} == {2}
-    mixed = sum(len({len(line.ids) for line in one}) > 1 for one in small)
-    assert mixed <= 2 * -(-100 // 32), "only where a length or a window ends"
