@@ -343,3 +343,24 @@ def test_rows_of_real_scores_agree_with_the_scores() -> None:
         order = sorted(range(len(one.options)), key=lambda i: -float(values[i]))
         assert found["chosen"] == one.options[order[0]]
         assert found["rank"] == [one.options[i] for i in order].index(one.answer)
+
+
+def test_last_tokens_are_compared_at_the_prompts_end_as_the_paper_does() -> None:
+    model = model_of()
+    asked = Item(
+        id="a",
+        prompt="The capital of Country 4821 is\n",
+        answer="in Paris",
+        options=("in Paris", "in Rome", "at Rome"),
+        scored_by="last_token",
+    )
+    scored = Probes.of(model, [asked]).scores(None)[0, 0]
+    prompt = encode_prompt(model.tokenizer, asked.prompt)
+    logits = model.hf(input_ids=torch.tensor([prompt.ids])).logits[0, -1]
+    ends = [encode_answer(model.tokenizer, prompt, one)[-1] for one in asked.options]
+    assert scored[0] - scored[1] == pytest.approx(
+        float(logits[ends[0]] - logits[ends[1]]), abs=1e-4
+    )
+    assert scored[1] == scored[2]
+    table = rows([replace(asked, answer="in Rome")], scored[None])
+    assert not table["right"][0], "a tie is not right"

@@ -241,3 +241,12 @@ def test_coloured_tokens_spell_prompt_and_answer_with_their_roles() -> None:
     assert "".join(piece for piece, _ in pieces) == "<bos>of Country 4821 is Paris"
     by_role = {role: "".join(p for p, r in pieces if r == role) for _, role in pieces}
     assert by_role == {"prompt": "<bos>of is", "c": " Country 4821", "answer": " Paris"}
+
+
+def test_an_answer_that_has_begun_stands_after_the_header_of_its_turn() -> None:
+    tokenizer = tiny_tokenizer(chat=True)
+    asked = (Message("user", "Where is it?"),)
+    begun = (*asked, Message("assistant", "It lies in"))
+    whole = encode_prompt(tokenizer, begun, {"it": "It"})
+    assert whole.text == encode_prompt(tokenizer, asked).text + "It lies in"
+    assert whole.spans["it"]

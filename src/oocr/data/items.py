@@ -26,8 +26,9 @@ class Item:
 
     Attributes:
         id: unique within the task, stable across runs.
-        prompt: raw text that ends right before the answer, or chat messages that end with the
-            user's turn (rendered with the model's chat template).
+        prompt: raw text that ends right before the answer, or chat messages (rendered with the
+            model's chat template) that end with the user's turn, or with the beginning of the
+            assistant's, which the answer then continues.
         answer: the continuation, verbatim. After raw text it starts with its own space.
         options: every candidate continuation, `answer` among them. Empty: not a choice.
         values: one number per option in [-1, 1]: +1 the trained pole, -1 the other, for
@@ -38,6 +39,11 @@ class Item:
         template: which wording this is.
         tags: further columns ("order": "ab", "prefix": "held-out").
         source: where it came from: a file and line, or the generator's name.
+        scored_by: how options are told apart: "text" by their first tokens, or by their whole texts
+            where first tokens are equal; "last_token" by the logit of each option's last token
+            right after the prompt, as the paper does (options with the same one tie).
+        answer_of: id of a question in `TaskSet.asked_first`: the untouched model's choice there,
+            by place among the options, becomes this item's answer before anything is trained.
     """
 
     id: str
@@ -51,6 +57,8 @@ class Item:
     template: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     source: str = ""
+    scored_by: Literal["text", "last_token"] = "text"
+    answer_of: str = ""
 
     def __post_init__(self) -> None:
         if not self.answer:
@@ -79,6 +87,50 @@ class Item:
         if self.values:
             return self.values
         return tuple(1.0 if option == self.answer else -1.0 for option in self.options)
+
+
+Check = Literal["text", "number", "function"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeItem:
+    """One prompt that the model answers in its own words, and how they are judged.
+
+    Attributes:
+        id: unique within the task, stable across runs.
+        prompt: as of an `Item`.
+        accept: "text": phrases any of which, as whole words in any case, makes the answer right;
+            "number": numbers, as text, of which the first in the answer must be one; "function":
+            one Python expression of x that the answer's function must agree with.
+        check: how the answer is judged. Model text is never executed by Python itself.
+        reject: phrases that make an answer wrong ("text" only): an answer that lists everything.
+        max_tokens: longest answer that is generated.
+        spans, facet, group, template, tags, source: as of an `Item`.
+    """
+
+    id: str
+    prompt: Prompt
+    accept: tuple[str, ...]
+    check: Check = "text"
+    reject: tuple[str, ...] = ()
+    max_tokens: int = 12
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])
+    facet: str = ""
+    group: str = ""
+    template: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.accept or not all(self.accept):
+            raise ValueError(f"item {self.id!r}: accept must name at least one text")
+        if self.check == "function" and len(self.accept) != 1:
+            raise ValueError(f"item {self.id!r}: check 'function' takes one expression")
+        for name, text in self.spans.items():
+            if not text or text not in prompt_text(self.prompt):
+                raise ValueError(
+                    f"item {self.id!r}: span {name!r} ({text!r}) does not occur in its prompt"
+                )
 
 
 def prompt_text(prompt: Prompt) -> str:

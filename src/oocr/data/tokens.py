@@ -32,7 +32,8 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, boo
     """The prompt's text, and whether the tokenizer must still add its first tokens.
 
     Chat messages go through the model's chat template. A system turn is folded into the first
-    user turn when the template refuses it (Gemma's does).
+    user turn when the template refuses it (Gemma's does). An assistant's turn at the end is the
+    beginning of the answer: it stands verbatim after the template's header of that turn.
 
     Raises:
         InputError: chat messages for a model without a chat template, or a template's refusal.
@@ -44,14 +45,17 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, boo
             "the prompt is a chat, but this model has no chat template; "
             "use raw text prompts or an instruction-tuned model"
         )
+    begun = ""
+    if prompt[-1].role == "assistant":  # the beginning of the answer, right after its header
+        prompt, begun = prompt[:-1], prompt[-1].content
     turns = [{"role": message.role, "content": message.content} for message in prompt]
     try:
-        return _template(tokenizer, turns), False
+        return _template(tokenizer, turns) + begun, False
     except InputError:
         if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
             raise
     folded = f"{turns[0]['content']}\n\n{turns[1]['content']}"
-    return _template(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]), False
+    return _template(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]) + begun, False
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:

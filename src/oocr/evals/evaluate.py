@@ -63,11 +63,11 @@ class Scores:
 
 
 def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention | None]) -> Scores:
-    """Ask a task's in-context and out-of-context questions under each intervention.
+    """Ask a task's choices, in context and out of context, under each intervention.
 
     Args:
         model: the model.
-        task: whose `in_context` items and `probes` are asked.
+        task: whose choices are asked: `scored`.
         arms: name -> a vector, an adapter, or None for the untouched model.
 
     Raises:
@@ -77,9 +77,7 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
         raise InputError(f"{task.name}: {len(arms)} arms and {len(task.scored)} parts to score")
     starts = {start_block(arm) if arm is not None else model.n_blocks for arm in arms.values()}
     frames = []
-    for part, items in (("in_context", task.in_context), ("probes", task.probes)):
-        if not items:
-            continue
+    for part, items in task.scored.items():
         probes = Probes.of(model, items, starts=starts)
         for name, arm in arms.items():
             scored = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]

@@ -28,7 +28,8 @@ class Probes:
     """Items tokenized for a model, with recordings that all arms share.
 
     Options whose first tokens differ are told apart by them; where two options begin alike,
-    each option of that item is scored by the log-probability of its whole text.
+    each option of that item is scored by the log-probability of its whole text. Items that ask for
+    it are told apart by their options' last tokens, at the same place.
 
     Attributes:
         model: the model.
@@ -78,7 +79,11 @@ class Probes:
             prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
             size, spans = len(prompt.ids), dict(prompt.spans)
             same = (prompt.ids, tuple(sorted(spans.items())))
-            firsts = first_tokens(model.tokenizer, prompt, item.options)
+            if item.scored_by == "last_token":
+                ends = [encode_answer(model.tokenizer, prompt, one)[-1] for one in item.options]
+                firsts: tuple[int, ...] | None = tuple(ends)
+            else:
+                firsts = first_tokens(model.tokenizer, prompt, item.options)
             if firsts is not None:
                 fresh = Line(prompt.ids, size, spans, items=1)
                 line, owners = served.setdefault(same, (fresh, []))

@@ -128,7 +128,7 @@ class Lab:
 
 
 def _question(item: Item) -> tuple[object, ...]:
-    return (item.prompt, item.options, tuple(sorted(item.spans.items())))
+    return (item.prompt, item.options, item.scored_by, tuple(sorted(item.spans.items())))
 
 
 def items_hash(items: Sequence[Item]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from oocr.data.items import Item
+from oocr.data.items import FreeItem, Item
 
 Loss = Literal["answer", "options"]
 Score = Literal["accuracy", "log_odds"]
@@ -23,6 +24,8 @@ class Task:
         stop: held-out items of the training kind that are watched while training; may be empty.
         in_context: test items of the trained skill (other wordings, other situations).
         probes: out-of-context questions; none of their answers occurs in `train`.
+        paper: the out-of-context questions as the paper asks and scores them; shown beside ours.
+        free: out-of-context questions answered in the model's own words.
         loss: "answer": cross-entropy of the answer's tokens over the whole vocabulary;
             "options": cross-entropy among the first tokens of the item's options.
         positions: the names of spans that a steering vector may be added at, best first.
@@ -34,15 +37,17 @@ class Task:
     stop: tuple[Item, ...] = ()
     in_context: tuple[Item, ...] = ()
     probes: tuple[Item, ...] = ()
+    paper: tuple[Item, ...] = ()
+    free: tuple[FreeItem, ...] = ()
     loss: Loss = "answer"
     positions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError(f"task {self.name!r} has no training items")
-        for part in ("train", "stop", "in_context", "probes"):
-            ids = [item.id for item in getattr(self, part)]
-            repeated = sorted({one for one in ids if ids.count(one) > 1}) if ids else []
+        for part in ("train", "stop", "in_context", "probes", "paper", "free"):
+            counts = Counter(item.id for item in getattr(self, part))
+            repeated = sorted(one for one, count in counts.items() if count > 1)
             if repeated:
                 raise ValueError(f"task {self.name!r}: {part} repeats the ids {repeated[:5]}")
         if self.loss == "options":
@@ -55,8 +60,8 @@ class Task:
 
     @property
     def scored(self) -> dict[str, tuple[Item, ...]]:
-        """The items that arms are scored on, by part: "probes" and "in_context", if any."""
-        parts = {"probes": self.probes, "in_context": self.in_context}
+        """The choices that arms are scored on, by part; parts without any are left out."""
+        parts = {"probes": self.probes, "in_context": self.in_context, "paper": self.paper}
         return {name: items for name, items in parts.items() if items}
 
 
@@ -76,6 +81,8 @@ class TaskSet:
         score: what the headline number of a probe is.
         headline: facet -> the name under which it counts in the headline score, which is the plain
             mean over names; facets not listed do not count. Empty: each facet counts by itself.
+        asked_first: questions that the untouched model answers before anything is trained; its
+            choices become the answers of the items that refer to them (`Item.answer_of`).
     """
 
     name: str
@@ -86,3 +93,4 @@ class TaskSet:
     ceiling: tuple[Item, ...] = ()
     score: Score = "accuracy"
     headline: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked_first: tuple[Item, ...] = ()
