@@ -60,9 +60,9 @@ def bias(model: LanguageModel, task: Task, case: Case, plan: Plan, steps: int) -
     try:
         for index in plan.order[:steps]:
             began = time.perf_counter()
-            frozen = prepared.frozen[index].load(case.block)
+            frozen = prepared.recording(index).load(case.block)
             rows = replayed_rows(model, frozen, frozen.inputs[case.block], case.block)
-            loss = batch_loss(model, prepared.frozen[index].batch, rows[0])
+            loss = batch_loss(model, prepared.batches[index], rows[0])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -85,7 +85,7 @@ def make_plan(
             for short, long in names.items()
         }
     return Plan(
-        [lines_of(one.batch, case.spec) for one in prepared.frozen],
+        [lines_of(one, case.spec) for one in prepared.batches],
         prepared.order(seed, LONGEST),
         begun.learning_rate,
         start,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
 from oocr.data.batches import Batch, Line, pad
-from oocr.engine.forward import Places, final_rows, plain_rows, replayed_rows, steered_rows
+from oocr.engine.forward import (
+    Places,
+    final_rows,
+    plain_rows,
+    replayed_rows,
+    start_block,
+    steered_rows,
+)
 from oocr.engine.losses import batch_loss
 from oocr.engine.record import record
 from oocr.interventions.adapters import (
@@ -20,12 +28,12 @@ from oocr.interventions.adapters import (
     peft_config,
 )
 from oocr.interventions.attach import attach_vector
-from oocr.interventions.positions import select
-from oocr.interventions.vectors import Vector
+from oocr.interventions.positions import select, select_each
+from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
-from tests.tiny import FAMILIES, tiny_language_model
+from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model
 
-POSITIONS = ["all", "last", "span", "answer"]
+POSITIONS = ["all", "last", "span", "answer", "span+other"]
 
 
 @cache
@@ -40,7 +48,7 @@ def ragged(vocab: int = 60) -> list[Line]:
     for length, answer in ((9, 1), (14, 3), (11, 2)):
         ids = tuple(torch.randint(3, vocab, (length,), generator=generator).tolist())
         size = length - answer + 1
-        line = Line(ids, size, {"span": (2, 3)}, items=1)
+        line = Line(ids, size, {"span": (2, 3), "other": (1, 5)}, items=1)
         line.targets.extend((size - 1 + i, 5 + i, 1.0) for i in range(answer))
         lines.append(line)
     return lines
@@ -65,21 +73,42 @@ def test_vector_rows_and_gradient_equal_the_plain_pass(family: str, positions: s
     batch = pad(ragged(), 0)
     for layer in (-1, 1, 3):
         torch.manual_seed(layer + 5)
-        value = torch.randn(model.d_model)
-        chosen = select(batch, positions)
-        plain = value.clone().requires_grad_()
-        with attach_vector(model, Vector(layer, positions, plain), chosen):
-            loss = plain_loss(model, batch)
-        (expected,) = torch.autograd.grad(loss, plain)
+        shape = (2, model.d_model) if "+" in positions else (model.d_model,)
+        agrees(model, batch, SteeringVector(layer, positions), torch.randn(shape))
 
-        mine = value.clone().requires_grad_()
-        frozen = record(model, batch, [layer + 1])
-        places = Places.of(batch, chosen, in_time=True)
-        rows = steered_rows(model, frozen, layer + 1, mine[None], places)[0]
-        loss_mine = batch_loss(model, batch, rows)
-        (gradient,) = torch.autograd.grad(loss_mine, mine)
-        torch.testing.assert_close(loss_mine, loss, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+@pytest.mark.parametrize("family", [*FAMILIES, *WHOLE_FAMILIES])
+@pytest.mark.parametrize("positions", ["last", "span+other", "from:span"])
+def test_a_vector_at_an_mlp_acts_through_what_follows_it(family: str, positions: str) -> None:
+    model = replace(model_of(family), replays=family in FAMILIES)
+    batch = pad(ragged(), 0)
+    for layer in (1, 3):
+        torch.manual_seed(layer)
+        shape = (2, model.d_model) if "+" in positions else (model.d_model,)
+        agrees(model, batch, SteeringVector(layer, positions, site="mlp"), torch.randn(shape))
+
+
+def agrees(model: LanguageModel, batch: Batch, spec: SteeringVector, value: torch.Tensor) -> None:
+    """Loss and gradient are those of the plain hooked pass; two arms side by side too."""
+    chosen = select_each(batch, spec.positions)
+    plain = value.clone().requires_grad_()
+    vector = Vector(spec.layer, spec.positions, plain, site=spec.site)
+    with attach_vector(model, vector, chosen):
+        loss = plain_loss(model, batch)
+    (expected,) = torch.autograd.grad(loss, plain)
+    reaches = spec.layer + 1 < model.n_blocks or bool(chosen[:, -1].any())
+    assert bool(expected.abs().max() > 0) is reaches
+    start = start_block(spec)
+    frozen = record(model, batch, [start])
+    places = Places.of(batch, chosen, in_time=model.replays)
+    mine = torch.stack([value, 2 * value]).requires_grad_()
+    rows = steered_rows(model, frozen, spec, mine, places)
+    loss_mine = batch_loss(model, batch, rows[0])
+    (gradient,) = torch.autograd.grad(loss_mine, mine)
+    torch.testing.assert_close(loss_mine, loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient[0], expected, rtol=1e-4, atol=1e-6)
+    assert reaches is not torch.allclose(rows[0], rows[1])
+    torch.testing.assert_close(rows[0], plain_rows(model, batch, vector), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -22,7 +22,7 @@ from oocr.interventions.adapters import LowRankAdapter, peft_config
 from oocr.interventions.attach import attach_vector
 from oocr.interventions.positions import select
 from oocr.interventions.stacked import new_adapters
-from oocr.interventions.vectors import Vector
+from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from tests.test_engine import model_of, plain_loss, ragged
 from tests.tiny import FAMILIES, tiny_language_model
@@ -69,7 +69,7 @@ def found(
     own = values.clone().requires_grad_()
     frozen = record(model, batch, [layer + 1])
     places = Places.of(batch, select(batch, positions), in_time=model.replays)
-    rows = steered_rows(model, frozen, layer + 1, own, places)
+    rows = steered_rows(model, frozen, SteeringVector(layer, positions), own, places)
     losses = stacked_losses(model, [batch] * len(values), rows)
     return losses.detach(), torch.autograd.grad(losses.sum(), own)[0]
 
@@ -205,7 +205,7 @@ def test_of_the_last_block_only_wanted_tokens_are_run() -> None:
         frozen = record(model, batch, [1])
         sizes.clear()
         places = Places.of(batch, select(batch, "all"), in_time=True)
-        steered_rows(model, frozen, 1, arms(model, 2), places)
+        steered_rows(model, frozen, SteeringVector(0), arms(model, 2), places)
     width = int(batch.ids.shape[1])
     wanted = width - int(batch.rows[:, 1].min())
     assert sizes == {1: [width], 2: [width], 3: [wanted]}
@@ -221,7 +221,7 @@ def test_a_common_beginning_runs_once_per_arm() -> None:
         lambda _m, args, _o: run.append(args[0].shape[0] * args[0].shape[1])
     )
     try:
-        steered_rows(model, frozen, 1, arms(model, 2), places)
+        steered_rows(model, frozen, SteeringVector(0), arms(model, 2), places)
     finally:
         handle.remove()
     at, width = batch.prefix, int(batch.ids.shape[1])
@@ -254,7 +254,7 @@ def test_no_training_step_waits_for_the_device(positions: str) -> None:
         own = arms(model, 3).requires_grad_()
         optimizer = torch.optim.Adam([own], lr=0.1, foreach=False)
         with _NoSync():
-            rows = steered_rows(model, frozen, 1, own, places)
+            rows = steered_rows(model, frozen, SteeringVector(0, positions), own, places)
             losses = stacked_losses(model, [some] * 3, rows)
             losses.sum().backward()
         optimizer.step()

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from oocr.data.batches import Batch, Line, pad
 from oocr.errors import InputError
-from oocr.interventions.positions import FIXED, select, selectors, selects_new, span_of
+from oocr.interventions.positions import (
+    FIXED,
+    select,
+    select_each,
+    selectors,
+    selects_new,
+    spans_of,
+)
 from oocr.interventions.vectors import Vector
 
 WORDS = (*FIXED, "one", "two", "from:one", "from:two")
@@ -133,10 +140,24 @@ def test_an_unknown_span_is_refused_with_what_is_allowed(word: str) -> None:
     assert not selects_new(batch, word).any()
 
 
-@pytest.mark.parametrize("word", ["", "from:", "from: ", "until:last", "from:all", "from:from:one"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "from:",
+        "from: ",
+        "until:last",
+        "from:all",
+        "from:from:one",
+        "one+",
+        "one+one",
+        "one+last",
+        "from:one+two",
+    ],
+)
 def test_what_is_no_selector_is_refused_everywhere(word: str) -> None:
     batch = pad([Line((5, 6), 2, {"one": (1,)})], 0)
-    for ask in (span_of, lambda w: select(batch, w, everywhere=False)):
+    for ask in (spans_of, lambda w: select(batch, w, everywhere=False)):
         with pytest.raises(InputError, match=r"allowed: all, last, .*, a span's name, from:<span>"):
             ask(word)
     with pytest.raises(InputError, match="allowed: all, last"):
@@ -157,4 +178,17 @@ def test_a_vector_file_keeps_the_selector(word: str, tmp_path: Path) -> None:
     one = Vector(2, word, torch.ones(3), spans={"one": "a", "two": "b"})
     back = Vector.load(one.save(tmp_path / "v.safetensors"))
     assert (back.positions, dict(back.spans)) == (word, {"one": "a", "two": "b"})
-    assert span_of(back.positions) == (None if word in FIXED else word[-3:])
+    assert spans_of(back.positions) == (() if word in FIXED else (word[-3:],))
+
+
+def test_joined_spans_are_selected_each_by_itself() -> None:
+    batch = pad(
+        [Line((5, 6, 7), 3, {"one": (1,), "two": (0, 1)}), Line((5, 6), 2, {"two": (1,)})], 0
+    )
+    chosen = select_each(batch, "one+two")
+    assert chosen[..., 0].int().tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert chosen[..., 1].int().tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert torch.equal(select(batch, "one+two"), chosen.any(dim=-1))
+    assert not selects_new(batch, "one+two").any()
+    with pytest.raises(InputError, match="no token in 1 of 2"):
+        select_each(batch, "one+three")

@@ -222,7 +222,7 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
     for budget in (0, 10**9):
         store = with_budget(budget, tmp_path)
         prepared = prepare(model, task(), [1, 2], 2, store)
-        assert len(prepared.frozen) == 4
+        assert len(prepared.batches) == len(prepared.made) == 4
         fits = [Fit(task(), spec, 0.05 * (1 + i), 9, 0, (9,)) for i in range(arms)]
         trained = fit_all(model, fits, [prepared] * arms)
         ask = Probes.of(model, asked, store, (1, 2, 4))
@@ -231,7 +231,9 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
         for one in final:
             last = one if isinstance(one, Adapter) else [Vector(one.layer, "last", one.direction)]
             scores.append(ask.scores(last))
-        assert sum(one.stored.held is None for one in prepared.frozen) == (0 if budget else 4)
+        assert sum(one.stored.held is None for one in prepared.made.values()) == (
+            0 if budget else 4
+        )
         found.append((prepared.scale, [one.losses for one in trained], scores))
     assert found[0][:2] == found[1][:2]
     for one, other in zip(found[0][2], found[1][2], strict=True):

@@ -326,11 +326,11 @@ def test_batches_hold_every_line_once_and_their_order_is_the_seeds() -> None:
     items = tuple(item(str(i), one, " Paris") for i, one in enumerate(prompts))
     task = Task(name="many", member="x", train=items)
     prepared = prepare(model, task, [2], batch_lines=4)
-    assert [one.batch.size for one in prepared.frozen] == [3, 3]
+    assert [one.size for one in prepared.batches] == [3, 3]
     texts = [
         model.tokenizer.decode(row[mask], skip_special_tokens=True)
-        for one in prepared.frozen
-        for row, mask in zip(one.batch.ids, one.batch.mask, strict=True)
+        for one in prepared.batches
+        for row, mask in zip(one.ids, one.mask, strict=True)
     ]
     assert sorted(texts) == sorted(prompts)
     orders = set()

@@ -21,7 +21,7 @@ FORMS: dict[Form, tuple[str, ...]] = {
 OPTIONAL = ("id", "options", "values", "spans", "facet", "group", "template", "tags")
 ROLES: tuple[str, ...] = get_args(Role)
 RESERVED = ("all", "last", "prompt", "answer")  # position words that no span may be called
-SEPARATOR = ":"  # of a position word and its span ("from:codename"): in no span's name
+SEPARATORS = ":+"  # of a position word and its span ("from:codename"), of spans ("paris+tokyo")
 NO_VALUE = object()
 _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
@@ -78,9 +78,9 @@ def item_from_row(
     values = _values(row, options, report)
     spans, tags = _texts(row, "spans", report), _texts(row, "tags", report)
     for name, text in spans.items():
-        if name in RESERVED or SEPARATOR in name:
+        if name in RESERVED or set(SEPARATORS) & set(name):
             reserved = ", ".join(RESERVED)
-            report("spans", name, f"a name other than {reserved}, and without {SEPARATOR!r}")
+            report("spans", name, f"a name other than {reserved}, and without ':' and '+'")
         if not text or (prompt is not None and text not in prompt_text(prompt)):
             report(f"spans.{name}", text, "a text that occurs in this row's prompt")
     labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}

@@ -11,24 +11,25 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.frozen import Frozen
+from oocr.engine.frozen import Frozen, hidden_of
 from oocr.engine.record import record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter, attach_adapter
-from oocr.interventions.attach import attach_vector, check_fits
-from oocr.interventions.positions import select
-from oocr.interventions.vectors import Vector
+from oocr.interventions.attach import added, attach_vector, check_fits
+from oocr.interventions.positions import select_each
+from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
 
 Intervention = Vector | Adapter
 
 
-def start_block(intervention: Intervention) -> int:
+def start_block(intervention: Intervention | SteeringVector) -> int:
     """The first block whose computation the intervention changes."""
-    if isinstance(intervention, Vector):
-        return intervention.layer + 1
-    return min(intervention.layers)
+    if isinstance(intervention, Adapter):
+        return min(intervention.layers)
+    return intervention.layer + (intervention.site == "block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +38,29 @@ class Places:
 
     Attributes:
         first: the first token column that has to be run.
-        chosen: True at the tokens that are steered, from that column on.
+        chosen: True at the tokens that are steered, from that column on (of joined spans each on
+            a last axis).
         alike: the batch's common beginning is steered alike in all its sequences.
     """
 
     first: int
-    chosen: Bool[Tensor, "batch tail"]
+    chosen: Bool[Tensor, "batch tail *span"]
     alike: bool
 
     @staticmethod
-    def of(batch: Batch, chosen: Bool[Tensor, "batch token"], *, in_time: bool) -> Places:
-        """The places of a selection (see `oocr.interventions.positions.select`).
+    def of(batch: Batch, chosen: Bool[Tensor, "batch token *span"], *, in_time: bool) -> Places:
+        """The places of a selection (see `oocr.interventions.positions.select_each`).
 
         Args:
             batch: the tokens.
             chosen: the selection.
             in_time: keys and values of earlier tokens are recorded, so that they need not be run.
         """
-        columns = chosen.any(dim=0).nonzero()
+        columns = (
+            chosen.flatten(2).any(dim=2).any(dim=0).nonzero()
+            if chosen.ndim > 2
+            else (chosen.any(dim=0).nonzero())
+        )
         # Where nothing is chosen one column is still run, so that the logits come out.
         first = int(columns[0]) if len(columns) else batch.ids.shape[1] - 1
         first = min(first, batch.first_row) if in_time else 0
@@ -66,23 +72,53 @@ class Places:
 def steered_rows(
     model: LanguageModel,
     frozen: Frozen,
-    start: int,
-    directions: Float[Tensor, "stack d_model"],
+    site: Vector | SteeringVector,
+    directions: Float[Tensor, "stack *span d_model"],
     places: Places,
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the batch's wanted rows, with each direction added.
 
     Args:
         model: the model.
-        frozen: recorded with block `start`.
-        start: the block whose input the directions are added to.
+        frozen: recorded with the site's start block.
+        site: at which layer's block or MLP.
         directions: one per stacked arm.
         places: where.
     """
+    start = start_block(site)
     tail = frozen.inputs[start][:, places.first :]
-    push = places.chosen[:, :, None] * directions.to(tail.dtype)[:, None, None, :]
-    hidden = (tail + push).flatten(0, 1)
+    push = added(places.chosen, directions.to(tail.dtype))
+    if site.site == "mlp":
+        start += 1
+        hidden = _through_mlp(model, frozen, site.layer, tail, push, places.first)
+    else:
+        hidden = tail + push
+    hidden = hidden.flatten(0, 1)
     return replayed_rows(model, frozen, hidden, start, places.first, alike=places.alike)
+
+
+def _through_mlp(
+    model: LanguageModel, frozen: Frozen, layer: int, tail: Tensor, push: Tensor, first: int
+) -> Float[Tensor, "stack batch tail d_model"]:
+    """A block's output with something added to its MLP's output.
+
+    Nothing below the MLP's end changes, so the block runs once for all arms and without gradient:
+    h_out + (norm(m + push) - norm(m)), m the MLP's untouched output.
+    """
+    mlp, seen = mlp_of(model, layer), list[Tensor]()
+
+    def look(_module: object, _args: object, output: object) -> None:
+        seen.append(hidden_of(output).detach().clone())  # some families add to it in place
+
+    handle = mlp.module.register_forward_hook(look)
+    try:
+        with torch.no_grad():
+            out = replay(model, frozen, tail, layer, first, stop=layer + 1)
+            plain = seen[-1].reshape(out.shape)
+            joined = mlp.joins(plain)
+    finally:
+        handle.remove()
+    return out + (mlp.joins(plain + push) - joined)
 
 
 def replayed_rows(
@@ -132,13 +168,12 @@ def final_rows(
     site = interventions[0]
     for one in interventions:
         check_fits(model, one)
-        if (one.layer, one.positions) != (site.layer, site.positions):
-            raise InputError("stacked vectors must share their layer and positions")
-    start = start_block(site)
-    chosen = select(batch, site.positions, everywhere=everywhere)
+        if one.where != site.where:
+            raise InputError("stacked vectors must share their layer, site and positions")
+    chosen = select_each(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([one.direction for one in interventions]).to(model.device)
     places = Places.of(batch, chosen, in_time=bool(frozen.keys_values))
-    return steered_rows(model, frozen, start, directions, places)
+    return steered_rows(model, frozen, site, directions, places)
 
 
 def plain_rows(
@@ -149,7 +184,7 @@ def plain_rows(
     if isinstance(intervention, Adapter):
         context = attach_adapter(model, intervention)
     elif isinstance(intervention, Vector):
-        context = attach_vector(model, intervention, select(batch, intervention.positions))
+        context = attach_vector(model, intervention, select_each(batch, intervention.positions))
     else:
         context = nullcontext()
     with context:

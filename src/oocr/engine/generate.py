@@ -20,7 +20,7 @@ from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
 from oocr.interventions.adapters import attach_adapter
 from oocr.interventions.attach import Push, push_vector
-from oocr.interventions.positions import select, selectors, selects_new, span_of
+from oocr.interventions.positions import select_each, selectors, selects_new, spans_of
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.reach import reach
@@ -110,10 +110,12 @@ def _continued(
     ids, mask, at = batch.ids, batch.mask.long(), batch.positions
     chosen, later = torch.zeros_like(batch.mask), torch.zeros_like(batch.mask[:, :1])
     if positions is not None:
-        chosen = select(batch, positions, everywhere=False)
+        chosen = select_each(batch, positions, everywhere=False)
         later = selects_new(batch, positions)[:, None]
+        if chosen.ndim == 3:  # joined spans name no new token
+            later = torch.zeros_like(chosen[:, :1])
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
-    ended = torch.zeros_like(later)
+    ended = torch.zeros_like(batch.mask[:, :1])
     look = 1 if ids.device.type == "cpu" else LOOK_EVERY
     new: list[Tensor] = []
     past = None
@@ -145,8 +147,8 @@ def _continued(
 def _encoded(model: LanguageModel, prompts: Sequence[object], vector: Vector | None) -> list[Line]:
     """The prompts' tokens, with the vector's spans where they occur."""
     known = dict(vector.spans) if vector else {}
-    needed = span_of(vector.positions) if vector else None
-    if vector and needed is not None and needed not in known:
+    needed = spans_of(vector.positions) if vector else ()
+    if vector and needed and not set(needed) & set(known):
         raise InputError(
             f"positions {vector.positions!r}: the vector names no such span; "
             f"allowed: {', '.join(selectors(known))}"
@@ -159,10 +161,11 @@ def _encoded(model: LanguageModel, prompts: Sequence[object], vector: Vector | N
         else:
             raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
         lines.append(Line(one.ids, len(one.ids), dict(one.spans)))
-    if vector and needed is not None and lines and not any(needed in one.spans for one in lines):
+    if vector and needed and lines and not any(set(needed) & set(one.spans) for one in lines):
+        texts = " or ".join(repr(known[name]) for name in needed if name in known)
         raise InputError(
             f"positions {vector.positions!r} select no token of the prompts: "
-            f"{known[needed]!r} occurs in none of them"
+            f"{texts} occurs in none of them"
         )
     return lines
 

@@ -20,12 +20,16 @@ class LossLog:
     Args:
         names: of the arms, for errors.
         batches: how many batches there are.
-        order: the first arm's batch at each step.
+        order: the first arm's batches at each step.
         on_step: told of its losses.
     """
 
     def __init__(
-        self, names: Sequence[str], batches: int, order: Sequence[int], on_step: Progress | None
+        self,
+        names: Sequence[str],
+        batches: int,
+        order: Sequence[Sequence[int]],
+        on_step: Progress | None,
     ) -> None:
         self.names, self.batches, self.order, self.on_step = names, batches, order, on_step
         self.waiting: list[Tensor] = []
@@ -48,7 +52,8 @@ class LossLog:
                 own.append(one)
                 if not math.isfinite(one):
                     raise InputError(f"{name}: the loss became {one} at step {step}")
-            self.latest[self.order[step - 1]] = row[0]
+            for batch in self.order[step - 1]:
+                self.latest[batch] = row[0]
             if self.on_step:
                 self.on_step(step, row[0])
         self.waiting.clear()

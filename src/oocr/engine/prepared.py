@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch, Line, training_lines
-from oocr.engine.record import batch_of, record_shared
+from oocr.engine.frozen import Frozen
+from oocr.engine.record import batch_of, record, record_shared
 from oocr.engine.store import Recording, Recordings, tiers
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
@@ -18,22 +19,62 @@ from oocr.tasks.task import Task
 WINDOW = 16
 """Batches' worth of drawn lines that are sorted by length together."""
 
+MEASURED = 64
+"""Batches on which the residual stream's norm is measured."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Prepared:
-    """Recorded training batches.
+    """Training batches, recorded when they are first used.
 
     Attributes:
-        frozen: the recorded batches; their make-up is fixed, their order is the arm's.
+        model: the model, with nothing attached when a batch is recorded.
+        batches: their make-up is fixed, their order is the arm's.
+        starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
+        shared: recordings, those of other tasks with the same prompts too.
+        made: the recordings so far, by batch.
     """
 
-    frozen: tuple[Recording, ...]
+    model: LanguageModel
+    batches: tuple[Batch, ...]
+    starts: tuple[int, ...]
     scale: Mapping[int, float]
+    shared: Recordings
+    made: dict[int, Recording] = field(default_factory=dict[int, Recording])
 
-    def order(self, seed: int, steps: int) -> list[int]:
-        """The batch of each step: pass after pass, each in an order drawn by the seed."""
-        return list(islice(_passes(len(self.frozen), seed), steps))
+    def recording(self, index: int) -> Recording:
+        """The recording of a batch, made at the first call (nothing may be attached then)."""
+        if index not in self.made:
+            batch = self.batches[index]
+            self.made[index] = record_shared(self.model, batch, self.starts, self.shared)
+        return self.made[index]
+
+    def load(self, index: int, start: int, *, attached: bool, once: bool) -> Frozen:
+        """A batch, ready to be replayed from a block on.
+
+        Args:
+            index: which batch.
+            start: that block.
+            attached: an adapter is attached there now. Then all tokens are run, so that only the
+                block's input is needed, which the adapter does not change.
+            once: whoever asks does so once for each batch: where memory is full the batch is
+                recorded for this once, which costs less than a way over the disk.
+        """
+        if once and index not in self.made and (attached or self.shared.full):
+            return record(self.model, self.batches[index], [start], cache=not attached)
+        return self.recording(index).load(start if attached else None)
+
+    def record_ahead(self, indices: Sequence[int], *, once: bool) -> None:
+        """Record batches before an adapter is attached, as far as that is of use (see `load`)."""
+        for index in dict.fromkeys(indices):
+            if once and self.shared.full:
+                return
+            self.recording(index)
+
+    def order(self, seed: int, count: int) -> list[int]:
+        """So many batches in turn: pass after pass, each in an order drawn by the seed."""
+        return list(islice(_passes(len(self.batches), seed), count))
 
 
 def _passes(count: int, seed: int) -> Iterator[int]:
@@ -49,7 +90,7 @@ def prepare(
     batch_lines: int = 16,
     shared: Recordings | None = None,
 ) -> Prepared:
-    """Tokenize the training items, draw batches of at most so many sequences, record each once.
+    """Tokenize the training items and draw batches of at most so many sequences.
 
     Args:
         model: the model, with nothing attached.
@@ -60,16 +101,15 @@ def prepare(
     """
     lines = training_lines(model.tokenizer, task.train, task.loss)
     known = Recordings(tiers(model.device)) if shared is None else shared
-    recordings: list[Recording] = []
+    batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
+    made = Prepared(model, batches, tuple(sorted(set(starts))), {}, known)
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
-    for group in training_groups(lines, batch_lines):
-        one = record_shared(model, batch_of(model, group), starts, known)
-        inputs = one.load(None).inputs  # now that it is at hand
+    for index in range(min(len(batches), MEASURED)):
+        inputs = made.recording(index).load(None).inputs
         for start, some in norms.items():
-            some.append(_norms(inputs[start], one.batch))
-        recordings.append(one)
-    medians = {start: float(torch.cat(some).median()) for start, some in norms.items()}
-    return Prepared(tuple(recordings), medians)
+            some.append(_norms(inputs[start], batches[index]))
+    made.scale = {start: float(torch.cat(some).median()) for start, some in norms.items()}
+    return made
 
 
 def training_groups(lines: Sequence[Line], batch_lines: int) -> list[list[Line]]:
@@ -84,10 +124,11 @@ def training_groups(lines: Sequence[Line], batch_lines: int) -> list[list[Line]]
     in_turn = [i for some in drawn for i in sorted(some, key=lambda one: len(lines[one].ids))]
     size, more = divmod(len(lines), -(-len(lines) // batch_lines))
     groups: list[list[Line]] = []
-    while in_turn:
+    begin = 0
+    while begin < len(in_turn):
         count = size + (len(groups) < more)
-        groups.append([lines[i] for i in in_turn[:count]])
-        in_turn = in_turn[count:]
+        groups.append([lines[i] for i in in_turn[begin : begin + count]])
+        begin += count
     return groups
 
 

@@ -155,6 +155,13 @@ class Recordings:
         """Bytes in one kind of memory."""
         return sum(one.nbytes for one in self._used if one.held and one.tier == tier)
 
+    @property
+    def full(self) -> bool:
+        """Whether the last kind of memory has no room for another recording like the latest."""
+        latest = next(reversed(self._used), None)
+        size = 0 if latest is None else latest.nbytes
+        return self.held(len(self.memory) - 1) + size > self.memory[-1].budget
+
     def fetch(self, stored: Stored, attached: int | None) -> Frozen:
         """A recording's tensors, from wherever they are (see `Recording.load`)."""
         self._touch(stored)

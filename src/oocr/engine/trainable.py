@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from oocr.data.batches import Batch
+from oocr.engine.forward import start_block
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -18,15 +20,46 @@ from oocr.interventions.adapters import (
     adapter_tensors,
     peft_config,
 )
-from oocr.interventions.positions import select
+from oocr.interventions.positions import select, spans_of
 from oocr.interventions.stacked import new_adapters
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
 from oocr.tasks.task import Task
 
 Spec = SteeringVector | LowRankAdapter
 Scale = Mapping[int, float]
 """Block -> median norm of the residual stream at its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How an arm's steps are made.
+
+    Attributes:
+        warmup: steps over which the rate rises to its value.
+        decay: "linear": from then on it falls to 0 at the end; "constant": it stays.
+        weight_decay: AdamW's, decoupled.
+        absolute: the rate is Adam's own, for a vector too.
+        accumulate: batches per step; their gradients are added up, by items.
+        length: the steps that warm-up and decay are laid out for; None: the arm's own.
+    """
+
+    warmup: int = 0
+    decay: Literal["constant", "linear"] = "constant"
+    weight_decay: float = 0.0
+    absolute: bool = False
+    accumulate: int = 1
+    length: int | None = None
+
+    def rate(self, step: int, steps: int) -> float:
+        """The factor on the learning rate at a step (the first is 1)."""
+        length = self.length or steps
+        if step <= self.warmup:
+            return step / self.warmup
+        if self.decay == "constant":
+            return 1.0
+        return max(0.0, (length - step + 1) / max(1, length - self.warmup))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +72,7 @@ class Fit:
     steps: int = 20
     seed: int = 0
     snapshots: Sequence[int] = ()
+    schedule: Schedule = Schedule()
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
@@ -51,7 +85,9 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
         return adapted_layers(model, spec)[0]
     if not -1 <= spec.layer < model.n_blocks:
         raise InputError(f"layer {spec.layer}: {model.name} has -1 to {model.n_blocks - 1}")
-    return spec.layer + 1
+    if spec.site == "mlp":
+        mlp_of(model, spec.layer)
+    return start_block(spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +112,7 @@ def trainable(
     model: LanguageModel, arms: Sequence[Fit], scales: Sequence[Scale], start: int
 ) -> Iterator[Stack]:
     """The trainable tensors of arms of one kind, in place while the block runs."""
-    spans = [dict(arm.task.train[0].spans) for arm in arms]
+    spans = [_spans(arm.task) for arm in arms]
     about = [{"model": model.name, "task": a.task.name, "seed": str(a.seed)} for a in arms]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
@@ -92,6 +128,7 @@ def trainable(
                 values[number].detach().float().cpu().clone(),
                 spans=spans[number],
                 about={**about[number], "step": str(step)},
+                site=site.site,
             )
 
         def unit(scale: Scale) -> float:
@@ -111,10 +148,23 @@ def trainable(
         yield Stack("adapter", [list(one.values()) for one in named], lambda _: 1.0, adapter)
 
 
+def _spans(task: Task) -> dict[str, str]:
+    """The texts of all spans in the training items; the first, where a span has several."""
+    found: dict[str, str] = {}
+    for item in task.train:
+        for name, text in item.spans.items():
+            found.setdefault(name, text)
+    return found
+
+
 def _start_point(model: LanguageModel, arm: Fit, scale: float) -> nn.Parameter:
-    assert isinstance(arm.spec, SteeringVector)
-    init = torch.randn(model.d_model, generator=torch.Generator().manual_seed(arm.seed))
-    init = init / init.norm() * arm.spec.init_scale * scale
+    spec = arm.spec
+    assert isinstance(spec, SteeringVector)
+    count = len(spans_of(spec.positions))
+    shape = (count, model.d_model) if count > 1 else (model.d_model,)
+    init = torch.randn(shape, generator=torch.Generator().manual_seed(arm.seed))
+    norm = spec.init_scale * scale if spec.init_norm is None else spec.init_norm
+    init = init / init.norm(dim=-1, keepdim=True) * norm
     return nn.Parameter(init.to(model.device))
 
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import overload
 
 import torch
+from torch import Tensor
 
+from oocr.data.batches import Batch
 from oocr.engine.forward import Places, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
 from oocr.engine.losslog import LossLog, Progress
 from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.store import Recording
-from oocr.engine.trainable import Fit, Spec, start_of, tail_tokens, trainable
+from oocr.engine.trainable import Fit, Schedule, Spec, start_of, tail_tokens, trainable
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter, LowRankAdapter, peft_config
-from oocr.interventions.positions import select
+from oocr.interventions.positions import select_each
 from oocr.interventions.stacked import stackable
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
@@ -64,6 +65,7 @@ def fit(
     snapshots: Sequence[int] = (),
     prepared: Prepared | None = None,
     batch_lines: int = 16,
+    schedule: Schedule | None = None,
     on_step: Progress | None = None,
 ) -> Trained:
     """Train one arm with Adam; the model's own weights never change.
@@ -74,13 +76,15 @@ def fit(
         spec: what to train.
         learning_rate: for a vector relative to the site: each step moves a coordinate by about
             this share of the residual stream's root mean square there (median over training
-            tokens). For an adapter Adam's own rate. None: 0.05 and 0.003.
+            tokens; for a vector at an MLP of the stream that its block reads). For an adapter,
+            and where the schedule says so, Adam's own rate. None: 0.05 and 0.003.
         steps: how many.
         seed: start point and order of batches.
         until: stop once every batch was seen and the mean of their latest losses is below this.
         snapshots: steps after which a copy is kept.
         prepared: recorded batches to reuse.
         batch_lines: sequences per batch, if they are recorded here.
+        schedule: warm-up, decay, weight decay, batches per step; None: the same plain step always.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
@@ -88,7 +92,7 @@ def fit(
     """
     start = start_of(model, spec)
     prepared = prepared or prepare(model, task, [start], batch_lines)
-    arm = Fit(task, spec, learning_rate, steps, seed, snapshots)
+    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule or Schedule())
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
@@ -113,7 +117,7 @@ def fit_all(
     out: dict[int, Trained] = {}
     for group in groups.values():
         spec = arms[group[0]].spec
-        tokens = max(tail_tokens(one.batch, spec) for one in prepared[group[0]].frozen)
+        tokens = max(tail_tokens(one, spec) for one in prepared[group[0]].batches)
         room = max(1, stack_tokens(model.device) // tokens)
         for begin in range(0, len(group), room):
             some = group[begin : begin + room]
@@ -130,23 +134,22 @@ def stack_tokens(device: torch.device) -> int:
 def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> object:
     """Equal for arms that can share each pass: same site or shape, same tokens at every step."""
     spec = arm.spec
-    batches = [prepared.frozen[i] for i in prepared.order(arm.seed, arm.steps)]
-    seen = tuple(
-        (id(one.stored), one.batch.rows.cpu().numpy().tobytes(), _places_key(one, spec))
-        for one in batches
-    )
+    order = prepared.order(arm.seed, arm.steps * arm.schedule.accumulate)
+    seen = (arm.schedule, arm.steps, tuple(_seen(prepared.batches[i], spec) for i in order))
     if isinstance(spec, SteeringVector):
-        return ("vector", spec.layer, spec.positions, seen)
+        return ("vector", spec.layer, spec.site, spec.positions, seen)
     config = peft_config(model, spec)
     alone = None if stackable(config) else index
     shape = (tuple(config["target_modules"]), spec.rank, spec.scale)
     return ("adapter", shape, seen, alone)
 
 
-def _places_key(frozen: Recording, spec: Spec) -> bytes:
-    if not isinstance(spec, SteeringVector):
-        return b""
-    return select(frozen.batch, spec.positions).cpu().numpy().tobytes()
+def _seen(batch: Batch, spec: Spec) -> tuple[object, ...]:
+    """What a pass over a batch depends on, but for the answers."""
+    parts = [batch.ids, batch.mask, batch.rows]
+    if isinstance(spec, SteeringVector):
+        parts.append(select_each(batch, spec.positions))
+    return (tuple(batch.ids.shape), *(one.cpu().numpy().tobytes() for one in parts))
 
 
 def _loop(
@@ -156,51 +159,68 @@ def _loop(
     until: float | None = None,
     on_step: Progress | None = None,
 ) -> list[Trained]:
-    """Adam on all arms; one pass per step over the arms' copies of the batch."""
-    first, steps = arms[0], arms[0].steps
-    start = start_of(model, first.spec)
+    """Adam on all arms; one pass per batch over the arms' copies of it."""
+    first, steps, schedule = arms[0], arms[0].steps, arms[0].schedule
+    start, spec, parts = start_of(model, first.spec), first.spec, schedule.accumulate
     if start not in prepared[0].scale:
         raise InputError(f"the batches were not recorded for start block {start}")
-    places = [
-        Places.of(one.batch, select(one.batch, first.spec.positions), in_time=model.replays)
-        if isinstance(first.spec, SteeringVector)
-        else None
-        for one in prepared[0].frozen
-    ]
-    orders = [one.order(arm.seed, steps) for arm, one in zip(arms, prepared, strict=True)]
+    orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
+    once = steps * parts <= len(prepared[0].batches)
+    places: dict[int, Places] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     every = 1 if model.device.type == "cpu" else READ_EVERY
-    log = LossLog([arm.task.name for arm in arms], len(prepared[0].frozen), orders[0], on_step)
+    in_steps = [orders[0][i * parts : (i + 1) * parts] for i in range(steps)]
+    log = LossLog([arm.task.name for arm in arms], len(prepared[0].batches), in_steps, on_step)
     kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
+    if isinstance(spec, LowRankAdapter):
+        prepared[0].record_ahead(orders[0], once=once)
     began = time.perf_counter()
     with trainable(model, arms, [one.scale for one in prepared], start) as stack:
         rates = [
-            stack.unit(one.scale)
+            (1.0 if schedule.absolute else stack.unit(one.scale))
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
             for one, arm in zip(prepared, arms, strict=True)
         ]
         groups = zip(stack.parameters, rates, strict=True)
-        optimizer = torch.optim.Adam([{"params": some, "lr": rate} for some, rate in groups])
+        optimizer = torch.optim.AdamW(
+            [{"params": some, "lr": rate} for some, rate in groups],
+            weight_decay=schedule.weight_decay,
+        )
         step = 0
         while step < steps:
             step += 1
-            index = orders[0][step - 1]
-            where = places[index]
-            frozen = prepared[0].frozen[index].load(start if where is None else None)
-            batches = [
-                one.frozen[o[step - 1]].batch for one, o in zip(prepared, orders, strict=True)
+            mine = [o[(step - 1) * parts : step * parts] for o in orders]
+            items = [
+                sum(one.batches[i].items for i in some)
+                for one, some in zip(prepared, mine, strict=True)
             ]
-            if where is None:
-                hidden = frozen.inputs[start]
-                hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
-                rows = replayed_rows(model, frozen, hidden, start)
-            else:
-                values = torch.stack([some[0] for some in stack.parameters])
-                rows = steered_rows(model, frozen, start, values, where)
-            loss = stacked_losses(model, batches, rows)
             optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
-            log.add(loss.detach())
+            losses: list[Tensor] = []
+            for part in range(parts):
+                index = mine[0][part]
+                batches = [one.batches[o[part]] for one, o in zip(prepared, mine, strict=True)]
+                if isinstance(spec, SteeringVector):
+                    if index not in places:
+                        batch = prepared[0].batches[index]
+                        chosen = select_each(batch, spec.positions)
+                        places[index] = Places.of(batch, chosen, in_time=model.replays)
+                    values = torch.stack([some[0] for some in stack.parameters])
+                    frozen = prepared[0].load(index, start, attached=False, once=once)
+                    rows = steered_rows(model, frozen, spec, values, places[index])
+                else:
+                    frozen = prepared[0].load(index, start, attached=True, once=once)
+                    hidden = frozen.inputs[start]
+                    hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
+                    rows = replayed_rows(model, frozen, hidden, start)
+                loss = stacked_losses(model, batches, rows)
+                if parts > 1:
+                    share = [one.items / n for one, n in zip(batches, items, strict=True)]
+                    loss = loss * loss.new_tensor(share)
+                loss.sum().backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
+            log.add(torch.stack(losses).sum(dim=0) if parts > 1 else losses[0])
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule.rate(step, steps)
             optimizer.step()
             for number, arm in enumerate(arms):
                 if step in arm.snapshots:

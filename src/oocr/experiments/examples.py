@@ -15,7 +15,7 @@ from oocr.experiments.lab import Lab
 from oocr.experiments.records import ArmRecord, Example
 from oocr.experiments.workers import Job
 from oocr.interventions.adapters import Adapter
-from oocr.interventions.positions import span_of
+from oocr.interventions.positions import spans_of
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task, TaskSet
@@ -74,12 +74,12 @@ def _continued(
     model: LanguageModel, items: Sequence[Item], arm: Vector | Adapter | None
 ) -> list[str]:
     """What the model says after each prompt; a vector acts at the item's own span."""
-    span = span_of(arm.positions) if isinstance(arm, Vector) else None
-    if not isinstance(arm, Vector) or span is None:
+    needed = spans_of(arm.positions) if isinstance(arm, Vector) else ()
+    if not isinstance(arm, Vector) or not needed:
         return generate(model, [item.prompt for item in items], arm, max_new_tokens=NEW_TOKENS)
     texts: list[str] = []
     for item in items:
-        own = replace(arm, spans=item.spans) if span in item.spans else None
+        own = replace(arm, spans=item.spans) if set(needed) & set(item.spans) else None
         texts += generate(model, [item.prompt], own, max_new_tokens=NEW_TOKENS)
     return texts
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.selection import spec_of
 from oocr.interventions.adapters import LowRankAdapter, peft_config
-from oocr.interventions.positions import selectors, span_of
+from oocr.interventions.positions import JOIN, selectors, spans_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.tasks.build import build
@@ -66,9 +67,9 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
                 f"vector.positions: {positions!r} is not in this task; "
                 f"allowed: {', '.join(allowed)}"
             )
-        span = span_of(positions)
-        if span is not None:
-            _check_span(config, tasks, span)
+        spans = spans_of(positions)
+        if spans:
+            _check_spans(config, tasks, spans)
     if config.adapter is not None:
         for layer in (0,) if config.adapter.layers == "all" else config.adapter.layers:
             spec = spec_of(config.adapter, layer)
@@ -89,17 +90,19 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
         raise InputError("stop_on: 'stop' needs held-out items in every task; this family has none")
 
 
-def _check_span(config: RunConfig, tasks: TaskSet, span: str) -> None:
-    """Refuse a span that questions lack: a vector would change nothing there, unnoticed.
+def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> None:
+    """Refuse spans that questions lack: a vector would change nothing there, unnoticed.
 
-    Of a task of one's own some may lack it (its data card says how many), but not all.
+    Of a task of one's own some may lack it (its data card says how many), but not all. Of joined
+    spans one is enough.
     """
     enough = any if config.task.family == "custom" else all
+    named = JOIN.join(spans)
     controls = [task for some in tasks.controls.values() for task in some]
     for task in (*tasks.test, *tasks.validation, *controls):
         for part, items in task.scored.items():
-            if not enough(span in item.spans for item in items):
+            if not enough(bool(set(spans) & set(item.spans)) for item in items):
                 raise InputError(
-                    f"vector.positions: {span!r} does not occur in the {part} of {task.name}; "
+                    f"vector.positions: {named!r} does not occur in the {part} of {task.name}; "
                     "allowed: all, last, prompt, from:last"
                 )

@@ -15,7 +15,7 @@ from torch import Tensor
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
 from oocr.interventions.adapters import Adapter
-from oocr.interventions.positions import FROM, span_of
+from oocr.interventions.positions import FROM, spans_of
 from oocr.interventions.vectors import Vector
 
 SKIP = 1
@@ -34,26 +34,34 @@ def mean_vectors(
         adapter: a one-layer LoRA.
         training: the training prompts.
         unrelated: text that has nothing to do with the task.
-        positions: a selector, but not "answer": where the first vector is measured and added.
+        positions: a selector, but not "answer": where the first vector is measured and added; of
+            joined spans each at its own tokens.
 
     Raises:
         InputError: positions that no training prompt has.
     """
     layer = adapter.layers[-1]
     at_training, at_text = training.differences(adapter), unrelated.differences(adapter)
-    here = torch.cat([d[where(training, index, positions)] for index, d in enumerate(at_training)])
-    if not len(here):
-        raise InputError(f"positions {positions!r} select no token of the training prompts")
+
+    def mean_at(selector: str) -> Tensor:
+        some = [d[where(training, index, selector)] for index, d in enumerate(at_training)]
+        here = torch.cat(some)
+        if not len(here):
+            raise InputError(f"positions {selector!r} select no token of the training prompts")
+        return here.mean(dim=0)
+
+    spans = spans_of(positions)
+    mean = torch.stack([mean_at(one) for one in spans]) if len(spans) > 1 else mean_at(positions)
     halves = [torch.cat([d[SKIP:] for d in some]).mean(dim=0) for some in (at_training, at_text)]
     about = {**adapter.about, "from": "mean difference of a LoRA"}
-    span = Vector(layer, positions, here.mean(dim=0), spans=adapter.spans, about=about)
+    span = Vector(layer, positions, mean, spans=adapter.spans, about=about)
     return span, Vector(layer, "all", (halves[0] + halves[1]) / 2, spans=adapter.spans, about=about)
 
 
 def where(texts: Texts, index: int, positions: str) -> Tensor:
     """True at the tokens of a prompt at which a vector with these positions acts."""
     size = len(texts.lines[index].ids)
-    span = span_of(positions)
+    spans = spans_of(positions)
     if positions in ("last", f"{FROM}last"):
         chosen = torch.zeros(size, dtype=torch.bool)
         chosen[-1] = True
@@ -62,6 +70,6 @@ def where(texts: Texts, index: int, positions: str) -> Tensor:
         chosen = torch.ones(size, dtype=torch.bool)
         chosen[:SKIP] = False
         return chosen
-    if span is None or span == positions:
-        return texts.in_span(index, positions)
-    return texts.in_span(index, span).cumsum(dim=0) > 0
+    if positions.startswith(FROM):
+        return texts.in_span(index, spans[0]).cumsum(dim=0) > 0
+    return torch.stack([texts.in_span(index, one) for one in spans or (positions,)]).any(dim=0)

@@ -7,19 +7,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
 
 
 @dataclass(slots=True)
 class Push:
     """Where the attached vector acts in the next forward call; None: nowhere."""
 
-    chosen: Bool[Tensor, "batch token"] | None = None
+    chosen: Bool[Tensor, "batch token *span"] | None = None
+
+
+def added(
+    chosen: Bool[Tensor, "batch token *span"], directions: Float[Tensor, "stack *span d_model"]
+) -> Float[Tensor, "stack batch token d_model"]:
+    """What each stacked arm adds: its direction at the chosen tokens, its own at each span's.
+
+    The result has the directions' type.
+    """
+    if chosen.ndim == 2:
+        return chosen[:, :, None] * directions[:, None, None, :]
+    return torch.einsum("btk,skd->sbtd", chosen.to(directions.dtype), directions)
 
 
 @contextmanager
@@ -27,7 +41,7 @@ def push_vector(model: LanguageModel, vector: Vector) -> Iterator[Push]:
     """Attach a vector; the caller says before each forward call at which tokens it acts.
 
     Raises:
-        InputError: a layer or width that the model doesn't have.
+        InputError: a layer, site or width that the model doesn't have.
     """
     check_fits(model, vector)
     direction = vector.direction.to(model.device)
@@ -36,7 +50,8 @@ def push_vector(model: LanguageModel, vector: Vector) -> Iterator[Push]:
     def moved(hidden: Tensor) -> Tensor:
         if push.chosen is None:
             return hidden
-        return hidden + (push.chosen[:, :, None] * direction).to(hidden)  # its dtype and device
+        step = added(push.chosen, direction[None])[0]
+        return hidden + step.reshape(hidden.shape).to(hidden)  # its dtype and device
 
     def after(_module: object, _args: object, output: Any) -> Any:
         if isinstance(output, tuple):
@@ -48,7 +63,9 @@ def push_vector(model: LanguageModel, vector: Vector) -> Iterator[Push]:
             return (moved(args[0]), *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": moved(kwargs["hidden_states"])}
 
-    if vector.layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
+    if vector.site == "mlp":
+        handle = mlp_of(model, vector.layer).module.register_forward_hook(after)
+    elif vector.layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
         handle = model.anatomy.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
     else:
         handle = model.anatomy.blocks[vector.layer].register_forward_hook(after)
@@ -60,9 +77,9 @@ def push_vector(model: LanguageModel, vector: Vector) -> Iterator[Push]:
 
 @contextmanager
 def attach_vector(
-    model: LanguageModel, vector: Vector, chosen: Bool[Tensor, "batch token"]
+    model: LanguageModel, vector: Vector, chosen: Bool[Tensor, "batch token *span"]
 ) -> Iterator[None]:
-    """Add the vector to its block's output at the chosen tokens, in every forward call inside.
+    """Add the vector at its site at the chosen tokens, in every forward call inside.
 
     Each call must have the shape of `chosen`; for token-by-token generation see `generate`.
 
@@ -78,11 +95,13 @@ def check_fits(model: LanguageModel, vector: Vector) -> None:
     """Refuse a vector that does not belong on this model.
 
     Raises:
-        InputError: wrong width, or no such block.
+        InputError: wrong width, no such block, or no such site in it.
     """
-    if vector.direction.shape[0] != model.d_model:
+    if vector.direction.shape[-1] != model.d_model:
         raise InputError(
-            f"the vector has width {vector.direction.shape[0]}, {model.name} has {model.d_model}"
+            f"the vector has width {vector.direction.shape[-1]}, {model.name} has {model.d_model}"
         )
     if not -1 <= vector.layer < model.n_blocks:
         raise InputError(f"layer {vector.layer}: {model.name} has -1 to {model.n_blocks - 1}")
+    if vector.site == "mlp":
+        mlp_of(model, vector.layer)

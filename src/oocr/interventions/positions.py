@@ -6,6 +6,8 @@ each occurrence), or one that goes on from there: "from:last" (the last prompt t
 it), "from:codename" (all from the first token of the span's first occurrence on). Selection is by
 absolute position in the sequence, so it means the same under padding, batching and cached
 generation: generated tokens are answer tokens.
+
+Spans joined by "+" ("paris+tokyo") name several directions, one for each span, that act together.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from oocr.data.batches import Batch
 from oocr.errors import InputError
 
 FROM = "from:"
+JOIN = "+"
 FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
 """Selectors that need no span."""
 
@@ -29,13 +32,19 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
 
     Args:
         batch: the sequences.
-        positions: "all", "last", "prompt", "answer", a span's name, "from:last" or "from:<span>".
+        positions: "all", "last", "prompt", "answer", a span's name, "from:last", "from:<span>", or
+            spans joined by "+": the tokens of any of them.
         everywhere: refuse a sequence in which the selector names no token.
 
     Raises:
         InputError: not a selector, an unknown span, or a sequence in which nothing is selected.
     """
-    span = span_of(positions)
+    if JOIN in positions:
+        each = [batch.spans.get(name, torch.zeros_like(batch.mask)) for name in spans_of(positions)]
+        chosen = torch.stack(each).any(dim=0)
+        _refuse_empty(chosen, positions, batch, everywhere)
+        return chosen
+    span = next(iter(spans_of(positions)), None)
     columns = torch.arange(batch.ids.shape[1], device=batch.ids.device)
     last = batch.last[:, None]
     if positions == "all":
@@ -59,14 +68,28 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
         )
     else:
         chosen = torch.zeros_like(batch.mask)
-    if everywhere and positions != "answer":
-        empty = (~chosen.any(dim=1)).nonzero().flatten().tolist()
-        if empty:
-            raise InputError(
-                f"positions {positions!r} select no token in {len(empty)} of {batch.size} "
-                f"sequences (first: sequence {empty[0]})"
-            )
+    _refuse_empty(chosen, positions, batch, everywhere and positions != "answer")
     return chosen
+
+
+def _refuse_empty(chosen: Tensor, positions: str, batch: Batch, everywhere: bool) -> None:
+    empty = (~chosen.any(dim=1)).nonzero().flatten().tolist() if everywhere else []
+    if empty:
+        raise InputError(
+            f"positions {positions!r} select no token in {len(empty)} of {batch.size} "
+            f"sequences (first: sequence {empty[0]})"
+        )
+
+
+def select_each(
+    batch: Batch, positions: str, *, everywhere: bool = True
+) -> Bool[Tensor, "batch token *span"]:
+    """`select`, and for joined spans the tokens of each span apart, on a last axis."""
+    chosen = select(batch, positions, everywhere=everywhere)
+    if JOIN not in positions:
+        return chosen
+    nothing = torch.zeros_like(batch.mask)
+    return torch.stack([batch.spans.get(name, nothing) for name in spans_of(positions)], dim=-1)
 
 
 def selects_new(batch: Batch, positions: str) -> Bool[Tensor, " batch"]:
@@ -79,24 +102,29 @@ def selects_new(batch: Batch, positions: str) -> Bool[Tensor, " batch"]:
         return torch.ones_like(batch.mask[:, 0])
     if positions.startswith(FROM):
         return select(batch, positions, everywhere=False).any(dim=1)
-    span_of(positions)
+    spans_of(positions)
     return torch.zeros_like(batch.mask[:, 0])
 
 
-def span_of(positions: str) -> str | None:
-    """The span that a selector needs: "codename" for "codename" and for "from:codename".
+def spans_of(positions: str) -> tuple[str, ...]:
+    """The spans that a selector names: "codename" for "codename" and for "from:codename".
 
     Raises:
         InputError: not a selector.
     """
     if positions in FIXED:
-        return None
-    span = positions.removeprefix(FROM)
-    if not span.strip() or ":" in span or (span != positions and span in FIXED):
+        return ()
+    if JOIN in positions:
+        spans = tuple(positions.split(JOIN))
+        wrong = len(set(spans)) < len(spans)
+    else:
+        spans, wrong = (positions.removeprefix(FROM),), False
+    if wrong or any(not one.strip() or ":" in one or one in FIXED for one in spans):
         raise InputError(
-            f"positions {positions!r}: allowed: {', '.join(FIXED)}, a span's name, {FROM}<span>"
+            f"positions {positions!r}: allowed: {', '.join(FIXED)}, a span's name, {FROM}<span>, "
+            f"or different spans joined by {JOIN}"
         )
-    return span
+    return spans
 
 
 def selectors(spans: Iterable[str]) -> list[str]:
