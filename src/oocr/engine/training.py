@@ -15,7 +15,7 @@ from oocr.engine.forward import Places, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
 from oocr.engine.losslog import LossLog, Progress
 from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.trainable import Fit, Schedule, Spec, start_of, tail_tokens, trainable
+from oocr.engine.trainable import PLAIN, Fit, Schedule, Spec, start_of, tail_tokens, trainable
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter, LowRankAdapter, peft_config
 from oocr.interventions.positions import select_each
@@ -65,7 +65,7 @@ def fit(
     snapshots: Sequence[int] = (),
     prepared: Prepared | None = None,
     batch_lines: int = 16,
-    schedule: Schedule | None = None,
+    schedule: Schedule = PLAIN,
     on_step: Progress | None = None,
 ) -> Trained:
     """Train one arm with Adam; the model's own weights never change.
@@ -84,7 +84,7 @@ def fit(
         snapshots: steps after which a copy is kept.
         prepared: recorded batches to reuse.
         batch_lines: sequences per batch, if they are recorded here.
-        schedule: warm-up, decay, weight decay, batches per step; None: the same plain step always.
+        schedule: warm-up, decay, weight decay, batches per step.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
@@ -92,7 +92,7 @@ def fit(
     """
     start = start_of(model, spec)
     prepared = prepared or prepare(model, task, [start], batch_lines)
-    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule or Schedule())
+    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule)
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 

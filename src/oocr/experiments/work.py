@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oocr.data.batches import Batch
+from oocr.engine.forward import start_block
 from oocr.engine.memory import Shape
 from oocr.engine.trainable import tail_tokens
 from oocr.experiments.arms import ArmPlan
@@ -35,7 +36,7 @@ class Work:
 
 def start_of_plan(plan: ArmPlan) -> int:
     """The first block that an arm's passes run."""
-    return plan.layer + 1 if isinstance(plan.spec, SteeringVector) else plan.layer
+    return start_block(plan.spec) if isinstance(plan.spec, SteeringVector) else plan.layer
 
 
 def pass_flops(shape: Shape, tokens: int, width: int, start: int) -> float:
@@ -52,7 +53,7 @@ def training_flops(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> flo
         total += 2 * pass_flops(shape, tokens, width, start)
         if len(batch.target_ids):
             total += 4 * len(batch.rows) * shape.vocab * shape.d_model
-    return total / len(batches) * plan.fit.steps
+    return total / len(batches) * plan.fit.steps * plan.schedule.accumulate
 
 
 def scoring_flops(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> float:
