@@ -23,8 +23,8 @@ READ = {
     "Sure:\n```\nlambda x: 7 * x / 4\n```": lambda x: 7 * x / 4,
     " x % 2 == 0\n\nprint(f(2))": lambda x: x % 2 == 0,
     "`lambda x: x if x > -2 else -2`": lambda x: max(x, -2),
-    "lambda x: 0 < x <= 9 and not x == 4 or x == -7": lambda x: (
-        (0 < x <= 9 and not x == 4) or x == -7
+    "lambda x: 0 < x <= 9 and not x > 4 or x == -7": lambda x: (
+        (0 < x <= 9 and not x > 4) or x == -7
     ),
     "lambda x: round(float(abs(x)) / 3, 2)": lambda x: round(abs(x) / 3, 2),
     "lambda x: min(x, 2, 1) ** 3 + int(bool(x))": lambda x: min(x, 2, 1) ** 3 + int(bool(x)),
@@ -162,15 +162,14 @@ def test_truth_values_are_no_numbers_and_floats_are_close() -> None:
 
 
 NUMBERS = st.integers(-20, 20).map(lambda n: f"({n})") | st.sampled_from(["2.5", "True", "x", "x"])
+COMPARED = ["<", "<=", "==", "!=", ">", ">=", "and", "or"]
 EXPRESSIONS = st.recursive(
     NUMBERS,
     lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from("+ - * / // % **".split()), inner).map(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "//", "%", "**"]), inner).map(
             lambda p: f"({p[0]} {p[1]} {p[2]})"
         ),
-        st.tuples(inner, st.sampled_from("< <= == != > >= and or".split()), inner).map(
-            lambda p: f"({p[0]} {p[1]} {p[2]})"
-        ),
+        st.tuples(inner, st.sampled_from(COMPARED), inner).map(lambda p: f"({p[0]} {p[1]} {p[2]})"),
         st.tuples(st.sampled_from(["-", "not ", "abs", "int", "bool", "float"]), inner).map(
             lambda p: f"({p[0]}({p[1]}))"
         ),
