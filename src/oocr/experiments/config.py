@@ -13,11 +13,12 @@ from oocr.interventions.vectors import Site
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
+from oocr.tasks.functions import FunctionsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 
 TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | PersonaConfig | CustomConfig,
+    CountriesConfig | BackdoorConfig | RiskConfig | PersonaConfig | FunctionsConfig | CustomConfig,
     Field(discriminator="family"),
 ]
 Method = Literal["vector", "adapter"]
@@ -264,6 +265,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"per_situation": 2, "situations": 4, "probes": 12}
     elif isinstance(task, PersonaConfig):
         few = {"situations": 20, "probes": 8}
+    elif isinstance(task, FunctionsConfig):
+        few = {"functions": task.functions and task.functions[:2], "questions": 4}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -14,6 +14,12 @@ BOTH = "trigger and otherwise"
 OWN = "all probes of the trained trait"
 _CROSSING = {"tag_kind", "tag_condition"}
 
+PARTS = ("in_context", "free_in_context", "probes", "free")
+"""The parts that are shown: trained skill first."""
+
+FREE = ("free_in_context", "free")
+"""The parts that are answered in the model's own words."""
+
 
 def final_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that count; of a planted control those against the intended answer."""
@@ -30,7 +36,7 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     always giving one answer scores one half. Persona runs: all rows but those of probes of other
     traits. Other runs: all rows.
     """
-    if not _CROSSING <= set(rows.columns):
+    if not set(rows.columns) >= _CROSSING:
         own = rows.filter(~pl.col("facet").fill_null("").str.starts_with(OTHER))
         return rows if own.height == rows.height else own
     crossing = rows.filter(pl.col("tag_kind") == "crossing")
@@ -45,13 +51,13 @@ def whole_name(rows: pl.DataFrame) -> str:
     """What the row of `headline` rows is called."""
     if headline(rows) is rows:
         return ALL
-    return BOTH if _CROSSING <= set(rows.columns) else OWN
+    return BOTH if set(rows.columns) >= _CROSSING else OWN
 
 
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """(part, facet): trained skill first, then probes as they come."""
     order: list[tuple[str, str]] = []
-    for part in ("in_context", "probes"):
+    for part in PARTS:
         some = rows.filter(pl.col("part") == part)
         order += [(part, facet) for facet in some["facet"].unique(maintain_order=True)]
     return order
@@ -68,10 +74,10 @@ def score_table(
     final = final_rows(rows)
     whole = whole_name(final)
     for arm in arms_in(final):
-        for part in ("in_context", "probes"):
+        for part in PARTS:
             some = rows_of(final, arm).filter(pl.col("part") == part)
-            if some.is_empty():
-                continue
+            if some.is_empty() or (part in FREE and measure.kind != "accuracy"):
+                continue  # free answers are right or wrong: they have no log-odds
             one = _null_lines if is_null(arm) else _lines
             lines = one(measure, some, balanced)
             if part == "probes":
@@ -84,7 +90,7 @@ def score_table(
                     "balanced": balanced,
                     "members": some["member"].n_unique(),
                     "seeds": max(1, some["seed"].n_unique()),
-                    "chance": chance.get(str(line["facet"])),
+                    "chance": None if part in FREE else chance.get(str(line["facet"])),
                     **line,
                 }
                 for line in lines
