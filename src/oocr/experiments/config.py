@@ -12,10 +12,12 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
+from oocr.tasks.locations import LocationsConfig
 from oocr.tasks.risk import RiskConfig
 
 TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, Field(discriminator="family")
+    CountriesConfig | BackdoorConfig | RiskConfig | LocationsConfig | CustomConfig,
+    Field(discriminator="family"),
 ]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -238,6 +240,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"pairs": task.pairs[:2], "validation_pairs": task.validation_pairs[:1]}
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
+    elif isinstance(task, LocationsConfig):
+        few = {"cities": task.cities[:2], "questions": 54}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",
