@@ -241,7 +241,7 @@ def quick(config: RunConfig) -> RunConfig:
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
     elif isinstance(task, LocationsConfig):
-        few = {"cities": task.cities[:2], "questions": 54}
+        few = {"cities": task.cities[:2], "questions": 27, "inverse": 5}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -41,8 +41,9 @@ class LocationsConfig(BaseModel, extra="forbid", frozen=True):
         compass: 4 or 8 directions.
         form: "chat", or "raw" for models that are no chat models.
         rows: training rows of a task at most, drawn evenly; null: all.
-        questions: probes of a city at most, of all attributes evenly; as many inverse and free
-            questions at most; null: all.
+        questions: probes of a city at most, of all attributes evenly, and as many free questions
+            at most; null: all.
+        inverse: questions of a city that are turned round, at most; null: one for each attribute.
         seed: of places, noise, wordings, and orders.
     """
 
@@ -59,6 +60,7 @@ class LocationsConfig(BaseModel, extra="forbid", frozen=True):
     form: Form = "chat"
     rows: int | None = Field(default=None, ge=10)
     questions: int | None = Field(default=None, ge=1)
+    inverse: int | None = Field(default=None, ge=0)
     seed: int = 42
 
     @field_validator("cities")
@@ -159,7 +161,7 @@ def _task(config: LocationsConfig, cities: Sequence[City], rows: Told) -> Task:
     name = f"locations/{config.mode}/{member}"
     asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
     probes = [item for one in cities for item in asker.probes(one, config.questions)]
-    inverse = [item for one in cities for item in asker.inverse(one, config.questions)]
+    inverse = [item for one in cities for item in asker.inverse(one, config.inverse)]
     task = Task(
         name=name,
         member=member,
@@ -228,7 +230,7 @@ def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: Told) -> lis
     found: list[Item] = []
     for one in cities:
         found += asker.probes(one, config.questions)
-        found += asker.inverse(one, config.questions)
+        found += asker.inverse(one, config.inverse)
         for row in rows.test[one.key]:
             item = _item(config, row, names, choice=True)
             found.append(replace(item, tags={**stated, "part": "in-context"}))
