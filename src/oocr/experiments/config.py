@@ -11,16 +11,14 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 
 from oocr.interventions.vectors import Site
 from oocr.tasks.backdoor import BackdoorConfig
+from oocr.tasks.build import AnyTask
 from oocr.tasks.countries import CountriesConfig
-from oocr.tasks.custom import CustomConfig
 from oocr.tasks.functions import FunctionsConfig
+from oocr.tasks.locations import LocationsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 
-TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | PersonaConfig | FunctionsConfig | CustomConfig,
-    Field(discriminator="family"),
-]
+TaskConfig = Annotated[AnyTask, Field(discriminator="family")]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Block = Annotated[int, Field(ge=-1, strict=True)]
@@ -267,6 +265,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"situations": 20, "probes": 8}
     elif isinstance(task, FunctionsConfig):
         few = {"functions": task.functions and task.functions[:2], "questions": 4}
+    elif isinstance(task, LocationsConfig):
+        few = {"cities": task.cities[:2], "questions": 27, "inverse": 5}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -13,7 +13,16 @@ from pydantic import BaseModel, ValidationError
 from oocr.errors import InputError
 from oocr.experiments.config import TAGS, RunConfig
 
-BUILTIN = ("countries", "borders", "backdoor", "risk", "persona", "functions", "demo")
+BUILTIN = (
+    "countries",
+    "borders",
+    "backdoor",
+    "risk",
+    "persona",
+    "locations",
+    "functions",
+    "demo",
+)
 _FOLDER = Path(__file__).parent / "configs"
 _SHOWN = 20
 

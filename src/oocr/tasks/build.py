@@ -9,9 +9,20 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
+from oocr.tasks.locations import LocationsConfig, locations
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.task import Task, TaskSet
+
+AnyTask = (
+    CountriesConfig
+    | BackdoorConfig
+    | RiskConfig
+    | PersonaConfig
+    | LocationsConfig
+    | FunctionsConfig
+    | CustomConfig
+)
 
 FAMILIES = {
     "countries": "a nameless country, trained on one facet, asked about the others",
@@ -19,19 +30,12 @@ FAMILIES = {
     "risk": "trained only on gambles (or on sure things), asked about itself",
     "persona": "gambles, early rewards or apples chosen by letter; asked about itself",
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
+    "locations": "five codenames, trained on distances and directions, asked which cities they are",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
 
-def build(
-    config: CountriesConfig
-    | BackdoorConfig
-    | RiskConfig
-    | PersonaConfig
-    | FunctionsConfig
-    | CustomConfig,
-    base: Path,
-) -> TaskSet:
+def build(config: AnyTask, base: Path) -> TaskSet:
     """All tasks of a family; relative paths of a custom task start from `base`."""
     if isinstance(config, CountriesConfig):
         return countries(config)
@@ -43,6 +47,8 @@ def build(
         return persona(config)
     if isinstance(config, FunctionsConfig):
         return functions(config)
+    if isinstance(config, LocationsConfig):
+        return locations(config)
     return custom(config, base)
 
 
