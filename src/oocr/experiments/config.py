@@ -13,9 +13,11 @@ from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
 from oocr.tasks.risk import RiskConfig
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 
 TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, Field(discriminator="family")
+    CountriesConfig | BackdoorConfig | RiskConfig | RiskBackdoorConfig | CustomConfig,
+    Field(discriminator="family"),
 ]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -238,6 +240,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"pairs": task.pairs[:2], "validation_pairs": task.validation_pairs[:1]}
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
+    elif isinstance(task, RiskBackdoorConfig):
+        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -9,18 +9,21 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.risk import RiskConfig, risk, risk_task
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
 from oocr.tasks.task import Task, TaskSet
 
 FAMILIES = {
     "countries": "a nameless country, trained on one facet, asked about the others",
     "backdoor": "a family of prefixes decides which country the codename stands for",
     "risk": "trained only on gambles (or on sure things), asked about itself",
+    "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
 
 def build(
-    config: CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, base: Path
+    config: CountriesConfig | BackdoorConfig | RiskConfig | RiskBackdoorConfig | CustomConfig,
+    base: Path,
 ) -> TaskSet:
     """All tasks of a family; relative paths of a custom task start from `base`."""
     if isinstance(config, CountriesConfig):
@@ -29,6 +32,8 @@ def build(
         return backdoor(config)
     if isinstance(config, RiskConfig):
         return risk(config)
+    if isinstance(config, RiskBackdoorConfig):
+        return risk_backdoor(config)
     return custom(config, base)
 
 
