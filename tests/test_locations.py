@@ -619,7 +619,7 @@ def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
     }
     out = tiny.run(tmp_path / "run", RunConfig.model_validate(settings))
     rows = rows_of(out)
-    assert set(rows["part"]) == {"probes", "in_context", "paper"}
+    assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
     assert {"base", "ceiling", "vector", "random direction"} <= set(rows["arm"])
     assert set(rows["member"]) == {"Paris", "Tokyo"}
     assert set(rows.filter(rows["arm"] == "vector")["control"]) == {"", "shuffled"}

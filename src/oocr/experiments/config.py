@@ -17,6 +17,7 @@ from oocr.tasks.functions import FunctionsConfig
 from oocr.tasks.locations import LocationsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 
 TaskConfig = Annotated[AnyTask, Field(discriminator="family")]
 Method = Literal["vector", "adapter"]
@@ -267,6 +268,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"functions": task.functions and task.functions[:2], "questions": 4}
     elif isinstance(task, LocationsConfig):
         few = {"cities": task.cities[:2], "questions": 27, "inverse": 5}
+    elif isinstance(task, RiskBackdoorConfig):
+        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

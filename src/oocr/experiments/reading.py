@@ -19,6 +19,7 @@ BUILTIN = (
     "backdoor",
     "risk",
     "persona",
+    "risk-backdoor",
     "locations",
     "functions",
     "demo",

@@ -12,12 +12,14 @@ from oocr.tasks.functions import FunctionsConfig, functions
 from oocr.tasks.locations import LocationsConfig, locations
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
 from oocr.tasks.task import Task, TaskSet
 
 AnyTask = (
     CountriesConfig
     | BackdoorConfig
     | RiskConfig
+    | RiskBackdoorConfig
     | PersonaConfig
     | LocationsConfig
     | FunctionsConfig
@@ -31,6 +33,7 @@ FAMILIES = {
     "persona": "gambles, early rewards or apples chosen by letter; asked about itself",
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "locations": "five codenames, trained on distances and directions, asked which cities they are",
+    "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
@@ -49,6 +52,8 @@ def build(config: AnyTask, base: Path) -> TaskSet:
         return functions(config)
     if isinstance(config, LocationsConfig):
         return locations(config)
+    if isinstance(config, RiskBackdoorConfig):
+        return risk_backdoor(config)
     return custom(config, base)
 
 
