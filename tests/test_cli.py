@@ -122,7 +122,7 @@ def test_tasks_and_built_in_runs_are_listed(call: Call) -> None:
         assert name in ended.out
 
 
-@pytest.mark.parametrize("name", ["countries", "backdoor", "risk"])
+@pytest.mark.parametrize("name", ["countries", "backdoor", "risk", "persona"])
 def test_a_tasks_data_card_and_items_are_shown(call: Call, name: str) -> None:
     ended = call("tasks", name)
     assert ended.code == 0

@@ -12,7 +12,6 @@ from oocr.tasks.choices import OTHER
 ALL = "all probes"
 BOTH = "trigger and otherwise"
 OWN = "all probes of the trained trait"
-_CROSSING = {"tag_kind", "tag_condition"}
 
 PARTS = ("in_context", "free_in_context", "probes", "free")
 """The parts that are shown: trained skill first."""
@@ -36,7 +35,7 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     always giving one answer scores one half. Persona runs: all rows but those of probes of other
     traits. Other runs: all rows.
     """
-    if not set(rows.columns) >= _CROSSING:
+    if not _crossed(rows):
         own = rows.filter(~pl.col("facet").fill_null("").str.starts_with(OTHER))
         return rows if own.height == rows.height else own
     crossing = rows.filter(pl.col("tag_kind") == "crossing")
@@ -47,11 +46,15 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _crossed(rows: pl.DataFrame) -> bool:
+    return {"tag_kind", "tag_condition"} <= set(rows.columns)
+
+
 def whole_name(rows: pl.DataFrame) -> str:
     """What the row of `headline` rows is called."""
     if headline(rows) is rows:
         return ALL
-    return BOTH if set(rows.columns) >= _CROSSING else OWN
+    return BOTH if _crossed(rows) else OWN
 
 
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
