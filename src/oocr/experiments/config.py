@@ -12,7 +12,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
-from oocr.tasks.locations import LocationsConfig
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.risk import RiskConfig
 
 TaskConfig = Annotated[

@@ -8,7 +8,8 @@ from oocr.errors import InputError
 from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
-from oocr.tasks.locations import LocationsConfig, locations
+from oocr.tasks.locations import locations
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.task import Task, TaskSet
 
