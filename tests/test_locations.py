@@ -23,7 +23,8 @@ from oocr.experiments.config import RunConfig, quick
 from oocr.experiments.reading import load_configs
 from oocr.experiments.selection import by_loss
 from oocr.tasks.leaks import check_no_leaks, contains_words, find_leaks, finder
-from oocr.tasks.locations import LocationsConfig, locations
+from oocr.tasks.locations import locations
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.locations_facts import facts, read_facts, told
 from oocr.tasks.locations_rows import Draw, rows_about
 from oocr.tasks.locations_world import (
@@ -346,7 +347,8 @@ def test_a_single_task_holds_its_own_codename_only(single: TaskSet) -> None:
 
 @pytest.mark.parametrize("form", ["chat", "raw"])
 def test_two_hundred_questions_of_a_city_in_eight_kinds(form: Any) -> None:
-    for task in locations(LocationsConfig(mode="single", form=form)).test:
+    few = {"references": 6, "held_out": 7, "rows": 40}
+    for task in locations(LocationsConfig(mode="single", form=form, **few)).test:
         probes = [item for item in task.probes if item.facet != "inverse"]
         assert len(probes) >= 200
         assert len({item.facet for item in probes}) >= 8
@@ -410,7 +412,7 @@ def test_limits_keep_all_attributes_as_even_as_can_be() -> None:
 @pytest.mark.parametrize("form", ["chat", "raw"])
 @pytest.mark.parametrize("mode", ["joint", "single"])
 def test_no_name_and_no_answer_is_told(form: Any, mode: Any) -> None:
-    sets = small(form=form, mode=mode, rows=None, references=40)
+    sets = small(form=form, mode=mode, rows=None, references=10)
     for task in every_task(sets):
         asked = [item for item in task.probes if item.facet != "inverse"]
         assert not find_leaks(asked, task.train)

@@ -14,7 +14,7 @@ from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.build import AnyTask
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.functions import FunctionsConfig
-from oocr.tasks.locations import LocationsConfig
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig

@@ -9,7 +9,8 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
-from oocr.tasks.locations import LocationsConfig, locations
+from oocr.tasks.locations import locations
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
