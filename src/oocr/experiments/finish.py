@@ -17,6 +17,7 @@ from oocr.experiments.arms import read_table
 from oocr.experiments.claims import claims
 from oocr.experiments.config import RunConfig
 from oocr.experiments.examples import SHOWN_MEMBERS
+from oocr.experiments.paper_scores import paper_scores
 from oocr.experiments.records import ArmRecord, Claim, Example, RunInfo, Selection
 from oocr.files import write_atomic, write_json, write_text
 from oocr.models.language_model import LanguageModel
@@ -60,6 +61,8 @@ def finish(
     write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
     judged = claims(results, constancy, command)
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
+    if by_paper := paper_scores(results):
+        write_json(folder / "paper.json", [one.model_dump() for one in by_paper])
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
     return judged

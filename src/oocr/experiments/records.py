@@ -9,6 +9,7 @@ A run folder:
                            step, loss (nats per item, before the step), stop_loss (nats per item
                            on the task's `stop` items after the step; null where not measured)
     claims.json            list of `Claim`
+    paper.json             list of `PaperScore` (only of tasks with a part "paper")
     constancy.parquet      one row per adapter and token group (fields of `ConstancyRow`)
     tokens.parquet         one row per token of a few shown texts (fields of `TokenRow`)
     side_effects.parquet   one row per arm (fields of `SideEffect`)
@@ -24,7 +25,7 @@ Columns of rows.parquet before those of `oocr.evals.rows`:
     layer   the block at whose output the arm acts; null where nothing was trained
     control "" or the control whose data the arm was trained on ("shuffled", "planted",
             "decorrelated")
-    part    "probes" (out of context) or "in_context"
+    part    "probes" (out of context), "in_context", or "paper" (as the paper asks and scores)
     member  who the task is about
     seed    of the arm, or the number of the random direction; null for base and ceiling
     step    training steps so far; null where nothing was trained
@@ -76,6 +77,33 @@ class Claim(Record):
     verdict: Verdict
     rule: str
     command: str
+
+
+class Beside(Record):
+    """What a paper score stands beside: the untouched model, random directions, a control."""
+
+    name: str
+    share: float
+    second: float
+
+
+class PaperScore(Record):
+    """How an arm does on the paper's own questions, scored as the paper does; without a verdict.
+
+    `share` is the share of items on which the right option has the highest score (a tie is
+    wrong). `second` is, where all items have two options, the mean log-odds of the right one
+    ("logit difference, nats"), else its mean probability among the options ("probability").
+    `member` is "" where all members count together; opposite twins are told apart.
+    """
+
+    arm: Literal["vector", "adapter"]
+    member: str
+    facet: str
+    items: int
+    share: Estimate
+    second: Estimate
+    second_is: Literal["logit difference, nats", "probability"]
+    beside: tuple[Beside, ...] = ()
 
 
 class Choice(Record):

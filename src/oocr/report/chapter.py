@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from oocr.experiments.records import PaperScore
 from oocr.report.examples import Shown, shown_examples
 from oocr.report.fig_backdoor import backdoor_figure
 from oocr.report.fig_constancy import constancy_figure
@@ -16,6 +17,7 @@ from oocr.report.fig_side_effects import side_effects_figure
 from oocr.report.fig_swap import swap_figure
 from oocr.report.fig_training import training_figure
 from oocr.report.figure import Figure
+from oocr.report.paper import NOTE
 from oocr.report.runs import Run
 from oocr.report.settings import Settings, settings_of
 from oocr.report.texts import Colouring, coloured, tokens_figure
@@ -33,6 +35,7 @@ class Section:
     examples: tuple[Shown, ...] = ()
     texts: tuple[Colouring, ...] = ()
     settings: Settings | None = None
+    paper: tuple[PaperScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ def chapter_of(run: Run, slug: str) -> Chapter:
         _examples(run),
         _backdoor(run),
         _scores(run),
+        _paper(run),
         _members(run),
         _training(run),
         _selection(run),
@@ -110,6 +114,12 @@ def _scores(run: Run) -> Section | None:
         "also come from: the untouched model, random directions, control data.",
         scores_figure(run),
     )
+
+
+def _paper(run: Run) -> Section | None:
+    if not run.paper:
+        return None
+    return Section("paper", "By the paper's own scoring", NOTE, paper=run.paper)
 
 
 def _members(run: Run) -> Section | None:

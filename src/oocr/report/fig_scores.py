@@ -8,6 +8,7 @@ from oocr.report.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
 from oocr.report.dots import Dot, Rows, dot_panel
 from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
+from oocr.report.paper import PAPER, SUFFIX
 from oocr.report.runs import Run, as_float
 from oocr.report.scores import ALL, BOTH, facet_order, final_rows, score_table, whole_name
 
@@ -44,7 +45,9 @@ def scores_figure(run: Run) -> Figure | None:
 
 
 def row_name(part: str, facet: str) -> str:
-    """The trained skill is marked as such."""
+    """The trained skill and the paper's scoring are marked as such."""
+    if part == PAPER:
+        return facet.removeprefix("paper: ") + SUFFIX
     return f"{facet} (trained)" if part == "in_context" else facet
 
 
@@ -117,6 +120,11 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
         )
     else:
         parts.append(f"“{ALL}” is the mean over the out-of-context facets.")
+    if not data.filter(pl.col("part") == PAPER).is_empty():
+        parts.append(
+            f"“{SUFFIX.strip(' ()')}”: the paper's own questions, told apart by the logit of each "
+            "option's last token; each item weighs the same there, and none counts elsewhere."
+        )
     if measure.kind == "accuracy":
         parts.append(
             "Answer-balanced: within a facet every distinct right answer weighs the same, so that "

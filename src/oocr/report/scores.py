@@ -7,6 +7,7 @@ import polars as pl
 from oocr import stats
 from oocr.report.arms import Arm, arms_in, rows_of, without_sweeps
 from oocr.report.measure import Measure, is_null, null_scores
+from oocr.report.paper import PAPER, paper_chance
 
 ALL = "all probes"
 BOTH = "trigger and otherwise"
@@ -44,7 +45,7 @@ def whole_name(rows: pl.DataFrame) -> str:
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """(part, facet): trained skill first, then probes as they come."""
     order: list[tuple[str, str]] = []
-    for part in ("in_context", "probes"):
+    for part in ("in_context", "probes", PAPER):
         some = rows.filter(pl.col("part") == part)
         order += [(part, facet) for facet in some["facet"].unique(maintain_order=True)]
     return order
@@ -60,13 +61,15 @@ def score_table(
     found = []
     final = final_rows(rows)
     whole = whole_name(final)
+    chances = {"in_context": chance, "probes": chance, PAPER: paper_chance(final)}
     for arm in arms_in(final):
-        for part in ("in_context", "probes"):
+        for part, by_chance in chances.items():
             some = rows_of(final, arm).filter(pl.col("part") == part)
             if some.is_empty():
                 continue
             one = _null_lines if is_null(arm) else _lines
-            lines = one(measure, some, balanced)
+            # The paper counts items; answers of unlike weight would not be its scoring.
+            lines = one(measure, some, balanced and part != PAPER)
             if part == "probes":
                 lines = [*_whole(measure, headline(some), arm, balanced, whole), *lines]
             found += [
@@ -77,7 +80,7 @@ def score_table(
                     "balanced": balanced,
                     "members": some["member"].n_unique(),
                     "seeds": max(1, some["seed"].n_unique()),
-                    "chance": chance.get(str(line["facet"])),
+                    "chance": by_chance.get(str(line["facet"])),
                     **line,
                 }
                 for line in lines
