@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
-from oocr.interventions.marked import Token
+from oocr.interventions.marked import Token, whole_characters
 
 STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
 """Styles of directions, in their order."""
@@ -38,7 +37,7 @@ def coloured(
     """
     names = list(directions) or list(dict.fromkeys(t.steered for t in tokens if t.steered))
     text = Text()
-    for (steered, loss, dim), run in groupby(_cells(tokens), key=_kind):
+    for (steered, loss, dim), run in groupby(whole_characters(tokens), key=_kind):
         style = _style(steered, loss, names) or ("dim" if dim else "")
         pieces = [visible(one.text, plain=plain) for one in run]
         if plain and (steered or loss):
@@ -95,24 +94,6 @@ def _sign(letter: str, plain: bool) -> str:
     if not letter.isprintable():
         return letter.encode("unicode_escape").decode()
     return f"\\{letter}" if plain and letter in _SIGNS else letter
-
-
-def _cells(tokens: Iterable[Token]) -> list[Token]:
-    """Tokens that share one character as one, with the marks of each of them."""
-    cells: list[Token] = []
-    for token in tokens:
-        last = cells[-1] if cells else None
-        shared = last is not None and "" in (token.text, last.text) and not last.special
-        if last is not None and shared and last.answer == token.answer and not token.special:
-            cells[-1] = replace(
-                last,
-                text=last.text + token.text,
-                steered=last.steered or token.steered,
-                loss=last.loss or token.loss,
-            )
-        else:
-            cells.append(token)
-    return cells
 
 
 def _kind(token: Token) -> tuple[str, bool, bool]:

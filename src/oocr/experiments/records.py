@@ -14,6 +14,7 @@ A run folder:
     tokens.parquet         one row per token of a few shown texts (fields of `TokenRow`)
     side_effects.parquet   one row per arm (fields of `SideEffect`)
     examples.json          list of `Example`
+    samples.json           list of `Sample`
     arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
     report.html
 
@@ -212,6 +213,26 @@ class Example(Record):
     prompt: str
     expected: str
     answers: dict[str, str]
+
+
+class SampleToken(Record):
+    """A token (or the tokens of one character): see `oocr.interventions.marked.Token`."""
+
+    text: str
+    answer: bool
+    steered: str
+    loss: bool
+    special: bool
+
+
+class Sample(Record):
+    """A training row or a question in the model's tokens; `expected` is "" for training rows."""
+
+    part: Literal["training", "probe"]
+    facet: str
+    member: str
+    tokens: tuple[SampleToken, ...]
+    expected: str
 
 
 class RunInfo(Record):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oocr.data.batches import Line, pad, training_lines
@@ -79,6 +79,24 @@ def asked_tokens(
     prompt = encode_prompt(tokenizer, item.prompt, item.spans)
     line = Line(prompt.ids, len(prompt.ids), dict(prompt.spans))
     return _marked(tokenizer, prompt, "", line, set(), positions)
+
+
+def whole_characters(tokens: Iterable[Token]) -> list[Token]:
+    """Tokens that share one character as one token, with the marks of each of them."""
+    found: list[Token] = []
+    for token in tokens:
+        last = found[-1] if found else None
+        shared = last is not None and "" in (token.text, last.text) and not last.special
+        if last is not None and shared and last.answer == token.answer and not token.special:
+            found[-1] = replace(
+                last,
+                text=last.text + token.text,
+                steered=last.steered or token.steered,
+                loss=last.loss or token.loss,
+            )
+        else:
+            found.append(token)
+    return found
 
 
 def _marked(

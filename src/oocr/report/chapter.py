@@ -19,6 +19,7 @@ from oocr.report.fig_training import training_figure
 from oocr.report.figure import Figure
 from oocr.report.paper import NOTE
 from oocr.report.runs import Run
+from oocr.report.samples import MarkedSamples, marked_samples
 from oocr.report.settings import Settings, settings_of
 from oocr.report.texts import Colouring, coloured, tokens_figure
 from oocr.report.verdicts import Row, verdict_rows
@@ -36,6 +37,7 @@ class Section:
     texts: tuple[Colouring, ...] = ()
     settings: Settings | None = None
     paper: tuple[PaperScore, ...] = ()
+    marked: MarkedSamples | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def chapter_of(run: Run, slug: str) -> Chapter:
     """Everything that this run has the data for."""
     sections = (
         _examples(run),
+        _data(run),
         _backdoor(run),
         _scores(run),
         _paper(run),
@@ -93,6 +96,18 @@ def _examples(run: Run) -> Section | None:
         "The model's own continuations, word by word the most probable one. The expected answer is "
         "marked where it occurs.",
         examples=found,
+    )
+
+
+def _data(run: Run) -> Section | None:
+    found = marked_samples(run)
+    if found is None:
+        return None
+    return Section(
+        "data",
+        "What is trained, and where the vector acts",
+        "A few training rows and questions in the model's own tokens.",
+        marked=found,
     )
 
 
