@@ -11,7 +11,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from oocr.data.items import Item, prompt_text
-from oocr.data.readers import listing, read_items
+from oocr.data.problems import listing
+from oocr.data.readers import read_items
 from oocr.data.rows import RESERVED
 from oocr.errors import InputError
 from oocr.tasks.splits import held_out, shuffled_answers
