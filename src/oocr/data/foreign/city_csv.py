@@ -62,7 +62,7 @@ def template_items(
                         category=row["category"],
                     )
                 )
-    return items, mended
+    return items, (*mended, *_told(list(cities.values()), wanted))
 
 
 def question_items(
@@ -74,7 +74,8 @@ def question_items(
     cities, and questions that don't name their city, are left out; what was left out is told.
     """
     rows, mended = table(text, (*COLUMNS, *WRONG), problems)
-    wanted = _wanted(list(dict.fromkeys(row["city"] for _, row in rows)), names, problems)
+    cities = list(dict.fromkeys(row["city"] for _, row in rows))
+    wanted = _wanted(cities, names, problems)
     items: list[Item] = []
     unnamed: list[int] = []
     for line, row in rows:
@@ -104,6 +105,7 @@ def question_items(
                 category=row["category"],
             )
         )
+    mended = (*mended, *_told(cities, wanted))
     if unnamed:
         lines = ", ".join(map(str, unnamed))
         mended = (*mended, f"left out, since they don't name their city: lines {lines}")
@@ -147,6 +149,11 @@ def _wanted(cities: list[str], names: Mapping[str, str], problems: Problems) -> 
             problems.add(1, f"names.{given}", given, unknown_key(given, cities))
         found |= dict.fromkeys(same, name)
     return found
+
+
+def _told(cities: Sequence[str], wanted: Mapping[str, str]) -> list[str]:
+    left = [city for city in cities if city not in wanted]
+    return [f"left out, since names says nothing of them: {', '.join(left)}"] if left else []
 
 
 def _city(column: str) -> str:

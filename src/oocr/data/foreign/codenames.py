@@ -50,6 +50,8 @@ def read_codenames(path: str | Path) -> DatasetSettings:
     problems = Problems(path)
     data = document.data if isinstance(document.data, dict) else {}
     dataset = data.get("dataset", NO_VALUE)
+    if isinstance(dataset, dict):  # null: not said
+        dataset = {key: value for key, value in dataset.items() if value is not None}
     if not isinstance(dataset, dict):
         problems.add(document.line("dataset"), "dataset", dataset, "keys and values (var_dict: …)")
         problems.raise_if_any()

@@ -103,6 +103,7 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
         if not isinstance(entry, dict):
             problems.add(line, "question", entry, "keys and values (name: …)")
             continue
+        entry = {key: value for key, value in entry.items() if value is not None}
         good = True
         for key in ("name", *TEXTS):
             value = entry.get(key, NO_VALUE if key == "name" else "")

@@ -60,7 +60,7 @@ def table(
             )
         else:
             rows.append((start, dict(zip(header, cells, strict=True))))
-    return rows, (f"stray spaces dropped in {stray} lines",) if stray else ()
+    return rows, (f"stray spaces dropped in {stray} line{'s' * (stray > 1)}",) if stray else ()
 
 
 def _lines(text: str) -> str:
