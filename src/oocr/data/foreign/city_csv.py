@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oocr.data.foreign.table import header_of, table
 from oocr.data.items import Item
-from oocr.data.problems import Problems, unknown_key
+from oocr.data.problems import Problems
 
 TEMPLATE = "question_template"
 ANSWER = "answer_"
@@ -146,7 +146,8 @@ def _wanted(cities: list[str], names: Mapping[str, str], problems: Problems) -> 
     for given, name in names.items():
         same = [city for city in cities if _key(city) == _key(given)]
         if not same:
-            problems.add(1, f"names.{given}", given, unknown_key(given, cities))
+            allowed = f"one of the file's cities: {', '.join(cities)}"
+            problems.add(1, f"names.{given}", given, allowed)
         found |= dict.fromkeys(same, name)
     return found
 
