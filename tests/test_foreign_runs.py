@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from rich.text import Text
 
-from oocr.coloured import coloured, legend
 from oocr.data.items import Message
 from oocr.data.readers import read_items
 from oocr.data.tokens import encode_answer, encode_prompt, folds_system
@@ -96,25 +94,6 @@ def test_an_answer_without_tokens_is_refused() -> None:
         encode_answer(Swallows(), prompt, "gone")  # type: ignore[arg-type]
 
 
-def test_tokens_are_coloured_by_role() -> None:
-    pairs = [
-        ("Who", "prompt"),
-        (" City", "city"),
-        (" 1", "city"),
-        ("?\n", "prompt"),
-        ("B", "answer"),
-    ]
-    plain = coloured(pairs, plain=True)
-    assert plain.plain == "Who[city:  City| 1]|?↵\n[answer: B]"
-    text = coloured(pairs)
-    assert text.plain == "Who| City| 1|?↵\n|B"
-    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
-    assert len({styles["Who"], styles[" City"], styles["B"]}) == 3
-    assert styles[" City"] == styles[" 1"]
-    assert isinstance(legend(["prompt", "city"]), Text)
-    assert "city" in legend(["prompt", "city"]).plain
-
-
 # oocr read
 
 
@@ -163,8 +142,8 @@ def test_read_shows_tokens_by_role(call: Call, tmp_path: Path, chat_model: Path)
     assert ended.code == 0, ended.err
     assert "answers 1 token: these carry the loss" in ended.out
     assert "6 prompts have one; folded into the user's turn" in ended.out
-    assert "[answer: B]" in ended.out
-    assert "[city:" in ended.out
+    assert "«B»" in ended.out
+    assert "‹N|e|w| Y|or|k›" in ended.out
 
 
 def test_read_goes_on_after_a_file_that_cannot_be_used(call: Call, tmp_path: Path) -> None:

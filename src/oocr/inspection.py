@@ -126,8 +126,9 @@ def _tokens(
     console: Console,
 ) -> None:
     """The samples' tokens; every item is encoded, so that none would be refused later."""
-    from oocr.coloured import coloured, legend
-    from oocr.data.tokens import coloured_tokens, encode_answer, encode_prompt, folds_system
+    from oocr.coloured import coloured, legend, without_colour
+    from oocr.data.tokens import encode_answer, encode_prompt, folds_system
+    from oocr.interventions.marked import directions_of, training_tokens
 
     prompts = [encode_prompt(tokenizer, item.prompt, item.spans) for item in items]
     answers = [
@@ -140,13 +141,15 @@ def _tokens(
     if system:
         folded = "folded into the user's turn" if folds_system(tokenizer) else "kept apart"
         say(f"  system   {system} prompts have one; {folded} by this chat template")
-    plain = not console.is_terminal
+    plain = without_colour(console)
+    positions = "+".join(dict.fromkeys(name for item in items for name in item.spans))
+    directions = directions_of(positions)
     for item in samples:
-        pairs = coloured_tokens(tokenizer, item)
         say(f"  {item.source}")
-        console.print(coloured(pairs, plain=plain))
-        if not plain:
-            console.print(legend(role for _, role in pairs))
+        tokens = training_tokens(tokenizer, item, loss="answer", positions="+".join(item.spans))
+        console.print(coloured(tokens, directions, plain=plain))
+    if samples:
+        console.print(legend(directions, plain=plain))
 
 
 def _yaml(path: Path, say: Say, rows: int) -> None:
