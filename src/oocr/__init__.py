@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oocr import explain
     from oocr.data.items import Item, Message
+    from oocr.data.readers import read_items
     from oocr.engine.generate import generate
     from oocr.engine.loading import load_model
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
     from oocr.interventions.adapters import Adapter, LowRankAdapter
+    from oocr.interventions.foreign import read_adapter, read_vector
     from oocr.interventions.vectors import SteeringVector, Vector
     from oocr.tasks.build import load_task
     from oocr.tasks.task import Task, TaskSet
@@ -37,6 +39,9 @@ _WHERE = {
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",
     "load_task": "oocr.tasks.build",
+    "read_adapter": "oocr.interventions.foreign",
+    "read_items": "oocr.data.readers",
+    "read_vector": "oocr.interventions.foreign",
     "train": "oocr.engine.training",
 }
 
@@ -58,6 +63,9 @@ __all__ = [
     "generate",
     "load_model",
     "load_task",
+    "read_adapter",
+    "read_items",
+    "read_vector",
     "train",
 ]
 

@@ -176,6 +176,20 @@ def tasks(
 
 
 @app.command()
+def read(
+    files: Annotated[list[Path], typer.Argument(help="data, vectors, LoRAs: anyone's files")],
+    model: Annotated[
+        str | None, typer.Option(help="show the samples in this model's tokens, by role")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=0, help="samples of each file")] = 2,
+) -> None:
+    """Say what files hold, what was mended in them, and show samples."""
+    from oocr.inspection import print_files
+
+    print_files(files, model=model, rows=rows)
+
+
+@app.command()
 def doctor(
     model: Annotated[str, typer.Argument(help="bundled name, Hugging Face id, folder or GGUF")],
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",

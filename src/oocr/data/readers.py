@@ -1,4 +1,4 @@
-"""Read a user's file of training rows or probes: all of it, or one error with all its faults."""
+"""Read a file of training rows or probes: all of it, or one error with all its faults."""
 
 from __future__ import annotations
 
@@ -7,56 +7,51 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from oocr.data.foreign.city_csv import question_items, template_items
+from oocr.data.foreign.detect import CITY_QUESTIONS, CITY_TEMPLATES, OWN_CSV, RISK, csv_format
+from oocr.data.foreign.questions import read_questions
+from oocr.data.foreign.risk_csv import risk_items
 from oocr.data.items import Item
-from oocr.data.rows import (
-    FORMS,
-    NO_VALUE,
-    OPTIONAL,
-    Kind,
-    item_from_row,
-    shown,
-    unknown_key,
-)
+from oocr.data.problems import NO_VALUE, Problems, unknown_key
+from oocr.data.rows import FORMS, OPTIONAL, Kind, item_from_row, merged_turns
+from oocr.data.text import Text, file_text
 from oocr.errors import InputError
 
 JSONL_ENDINGS = (".jsonl", ".ndjson")
 CSV_ENDINGS = (".csv",)
-SHOWN = 20
+YAML_ENDINGS = (".yaml", ".yml")
 
 Row = tuple[int, dict[str, object]]
 
 
-@dataclass
-class Problems:
-    """Everything wrong with one file, told in one error."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A file that was read.
 
-    path: Path
-    found: list[str] = field(default_factory=list)
+    Attributes:
+        format: what kind of file it is, in words.
+        items: its rows.
+        mended: what was put right or left out in reading, in words.
+    """
 
-    def add(self, line: int, name: str, seen: object, allowed: str) -> None:
-        """Note one problem."""
-        self.found.append(f"{self.path}:{line}: {name}: found {shown(seen)}; allowed: {allowed}")
-
-    def raise_if_any(self) -> None:
-        """Refuse the file if anything is wrong with it."""
-        if self.found:
-            raise InputError(listing(f"{self.path} cannot be used", self.found))
+    format: str
+    items: tuple[Item, ...]
+    mended: tuple[str, ...] = ()
 
 
-def listing(title: str, lines: list[str]) -> str:
-    """A title with its count, the first lines and how many more there are."""
-    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n  ".join([f"{title}: {count}", *lines[:SHOWN], *more])
-
-
-def read_items(path: str | os.PathLike[str], *, kind: Kind) -> tuple[Item, ...]:
-    r"""Read training rows or probes from a JSONL or CSV file (UTF-8).
+def read_items(
+    path: str | os.PathLike[str],
+    *,
+    kind: Kind,
+    options: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> tuple[Item, ...]:
+    r"""Read training rows or probes from a JSONL, CSV or YAML file (UTF-8).
 
     Forms, one per file, told by the ending and the keys:
 
@@ -71,12 +66,33 @@ def read_items(path: str | os.PathLike[str], *, kind: Kind) -> tuple[Item, ...]:
       after the answer and around each option are dropped; then every option starts as the answer
       does, so `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`. Line ends inside a
       cell become `\n`.
+    - files of other projects, told by their header or keys: risk questions
+      (`oocr.data.foreign.risk_csv`), city questions (`oocr.data.foreign.city_csv`), question files
+      in YAML (`oocr.data.foreign.questions`; only their paraphrases that name the options).
 
-    Optional in every form: id, options, values, spans, facet, group, template, tags.
+    Optional in every JSONL and own CSV: id, options, values, spans, facet, group, template, tags.
 
     Args:
         path: the file.
         kind: "train", or "probes": every row then needs at least two options.
+        options: of JSONL and own CSV rows that give none; a question file's first is the answer.
+        names: for city questions: city -> what stands in its place ("City 76881"); only these
+            cities are asked about. None: all, under their own names.
+
+    Raises:
+        InputError: the file cannot be read, or any row of it cannot be used.
+    """
+    return read_rows(path, kind=kind, options=options, names=names).items
+
+
+def read_rows(
+    path: str | os.PathLike[str],
+    *,
+    kind: Kind,
+    options: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> Rows:
+    """What `read_items` reads, with the file's format and what was mended in it.
 
     Raises:
         InputError: the file cannot be read, or any row of it cannot be used.
@@ -86,21 +102,58 @@ def read_items(path: str | os.PathLike[str], *, kind: Kind) -> tuple[Item, ...]:
     path = Path(path)
     problems = Problems(path)
     ending = path.suffix.lower()
+    if ending in YAML_ENDINGS:
+        return _choices(path, options)
     if ending not in JSONL_ENDINGS + CSV_ENDINGS:
         raise InputError(
             f"{path}: file ending: found {ending!r}; allowed: "
-            f"{', '.join(JSONL_ENDINGS + CSV_ENDINGS)}"
+            f"{', '.join(JSONL_ENDINGS + CSV_ENDINGS + YAML_ENDINGS)}"
         )
-    text = _decoded(path)
-    rows = list((_csv_rows if ending in CSV_ENDINGS else _json_rows)(text, problems))
+    source = file_text(path)
+    form = csv_format(source.text) if ending in CSV_ENDINGS else OWN_CSV
+    if form == RISK:
+        items, mended = risk_items(path, source.text, problems)
+    elif form == CITY_TEMPLATES:
+        items, mended = template_items(path, source.text, names or {}, problems)
+    elif form == CITY_QUESTIONS:
+        items, mended = question_items(path, source.text, names or {}, problems)
+    else:
+        return _own(path, source, kind, options, problems)
+    if not items and not problems.found:
+        raise InputError(f"{path}: the file has no rows")
+    problems.raise_if_any()
+    return Rows(form, tuple(items), (*source.mended, *mended))
+
+
+def _choices(path: Path, options: Sequence[str]) -> Rows:
+    """The paraphrases of a question file that ask for one of the options."""
+    sets = read_questions(path)
+    items = tuple(item for one in sets for item in one.choices(options))
+    total = sum(len(one.paraphrases) for one in sets)
+    if not items:
+        raise InputError(
+            f"{path}: options: found {list(options)}; allowed: two or more texts, all of which "
+            f"stand in quotation marks in a paraphrase, the trained one first; the file's {total} "
+            "paraphrases have no right answers of their own"
+        )
+    left = f"left out: {total - len(items)} of {total} paraphrases, which don't name the options"
+    return Rows("question file (YAML)", items, (left,) if len(items) < total else ())
+
+
+def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems) -> Rows:
+    """JSONL of any form, and CSV with the columns of an item."""
+    tabular = path.suffix.lower() in CSV_ENDINGS
+    rows = list((_csv_rows if tabular else _json_rows)(source.text, problems))
     if not rows and not problems.found:
         raise InputError(f"{path}: the file has no rows")
     items: list[Item] = []
     first_form: tuple[str, int] | None = None
     lines_of: dict[str, int] = {}
+    merged = 0
     for line, row in rows:
+        given = {"options": list(options)} if options and "options" not in row else {}
         result = item_from_row(
-            row,
+            row | given,
             kind=kind,
             default_id=f"{path.stem}:{line}",
             source=f"{path.name}:{line}",
@@ -118,28 +171,12 @@ def read_items(path: str | os.PathLike[str], *, kind: Kind) -> tuple[Item, ...]:
             problems.add(line, "id", item.id, f"each id once; line {lines_of[item.id]} has it too")
         lines_of.setdefault(item.id, line)
         items.append(item)
+        merged += bool(merged_turns(row))
     problems.raise_if_any()
-    return tuple(items)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: this is a folder; a file is wanted") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise InputError(
-            f"{path}:{line}: encoding: found the byte 0x{data[error.start]:02x}{hint}; "
-            "allowed: UTF-8"
-        ) from None
+    assert first_form
+    told = (f"user turns in a row merged in {merged} rows",) if merged else ()
+    kind_of = "CSV" if tabular else "JSONL"
+    return Rows(f"{kind_of}, {first_form[0]}", tuple(items), (*source.mended, *told))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

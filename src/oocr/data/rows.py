@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 from oocr.data.items import Item, Message, Prompt, Role, prompt_text
+from oocr.data.problems import NO_VALUE, shown, unknown_key
 
 Kind = Literal["train", "probes"]
 Form = Literal["messages", "prompt/answer", "prompt/completion"]
@@ -22,7 +23,6 @@ OPTIONAL = ("id", "options", "values", "spans", "facet", "group", "template", "t
 ROLES: tuple[str, ...] = get_args(Role)
 RESERVED = ("all", "last", "prompt", "answer")  # position words that no span may be called
 SEPARATORS = ":+"  # of a position word and its span ("from:codename"), of spans ("paris+tokyo")
-NO_VALUE = object()
 _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
@@ -34,14 +34,6 @@ def form_of(keys: Iterable[str]) -> Form | None:
     if "completion" in present and "answer" not in present:
         return "prompt/completion"
     return "prompt/answer" if present & {"prompt", "answer"} else None
-
-
-def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """What to say about a key that is not allowed, with the nearest one that is."""
-    names = list(allowed)
-    near = difflib.get_close_matches(key.strip().lower(), names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}The keys are {', '.join(names)}"
 
 
 def item_from_row(
@@ -111,6 +103,13 @@ def _chat(row: dict[str, object], report: Complain) -> tuple[Prompt | None, str 
         report("messages", f"last role {last.role!r}", "'assistant': its content is the answer")
         return None, None
     return _turns(messages[:-1], "messages", report), last.content
+
+
+def merged_turns(row: dict[str, object]) -> int:
+    """How many user turns of a row follow another one and are merged with it."""
+    messages = row.get("messages", row.get("prompt"))
+    roles = [one.get("role") for one in messages] if isinstance(messages, list) else []
+    return sum(pair == ("user", "user") for pair in itertools.pairwise(roles))
 
 
 def _pair(row: dict[str, object], form: Form, report: Complain) -> tuple[Prompt | None, str | None]:
@@ -198,7 +197,7 @@ def _options(
     if value and answer is not None and answer not in value:
         near = [option for option in value if option.strip() == answer.strip()]
         hint = f" ({near[0]!r} differs in its spaces only)" if near else ""
-        report("answer", answer, f"one of its options {_short(value)}{hint}")
+        report("answer", answer, f"one of its options {shown(value)}{hint}")
         return ()
     return tuple(value)
 
@@ -249,13 +248,3 @@ def _text(value: object, field: str, report: Complain, allowed: str) -> str | No
 def _runs_together(prompt: str, answer: str) -> bool:
     edges = (prompt[-1], answer[0])
     return all(unicodedata.category(char) in _CASED_OR_DIGIT for char in edges)
-
-
-def _short(value: object, limit: int = 90) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def shown(value: object) -> str:
-    """A value as an error message shows it: quoted, and cut when long."""
-    return "nothing" if value is NO_VALUE else _short(value)

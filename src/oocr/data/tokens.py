@@ -58,6 +58,16 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, boo
     return _template(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]) + begun, False
 
 
+def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template has no system role, so that `render` folds a system turn."""
+    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    try:
+        _template(tokenizer, turns)
+    except InputError:
+        return True
+    return False
+
+
 def _template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
@@ -163,5 +173,6 @@ __all__ = [
     "encode_answer",
     "encode_prompt",
     "first_tokens",
+    "folds_system",
     "render",
 ]

@@ -10,6 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from oocr.data.yaml_lines import Place, repeated
+from oocr.data.yaml_lines import line_of as line_of_place
 from oocr.errors import InputError
 from oocr.experiments.config import TAGS, RunConfig
 
@@ -26,8 +28,6 @@ BUILTIN = (
 )
 _FOLDER = Path(__file__).parent / "configs"
 _SHOWN = 20
-
-Place = tuple[str | int, ...]
 
 
 def config_path(source: str | Path) -> Path:
@@ -68,7 +68,7 @@ def load_configs(source: str | Path) -> list[RunConfig]:
             configs.append(RunConfig.model_validate(entry))
         except ValidationError as error:
             for place, text in _explained(error, entry):
-                wrong.append(f"line {_line(tree, (*before, *place))}: {text}")
+                wrong.append(f"line {line_of_place(tree, (*before, *place))}: {text}")
     _refuse(str(path), wrong)
     if not configs:
         raise InputError(f"{path}: runs: found []; at least one run is needed")
@@ -93,7 +93,7 @@ def line_of(source: str | Path, index: int, field: str) -> str:
     path = config_path(source)
     data, tree = _parsed(path)
     before: Place = ("runs", index) if "runs" in data else ()
-    return f"{path}: line {_line(tree, (*before, *field.split('.')))}"
+    return f"{path}: line {line_of_place(tree, (*before, *field.split('.')))}"
 
 
 def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
@@ -105,7 +105,11 @@ def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
         data, tree = yaml.safe_load(text), yaml.compose(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
-    _refuse(str(path), list(_repeated(tree)))
+    twice = [
+        f"line {line}: {key}: given twice, first in line {first}"
+        for line, key, first in repeated(tree)
+    ]
+    _refuse(str(path), twice)
     return data, tree
 
 
@@ -113,21 +117,6 @@ def _refuse(source: str, wrong: list[str]) -> None:
     if wrong:
         more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise InputError("\n  ".join([f"{source}: {len(wrong)} wrong", *wrong[:_SHOWN], *more]))
-
-
-def _repeated(node: yaml.Node | None) -> Iterator[str]:
-    """Keys that a mapping gives twice, of which YAML would silently take the last."""
-    if isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            yield from _repeated(one)
-    elif isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                yield f"line {line}: {key.value}: given twice, first in line {seen[key.value]}"
-            seen.setdefault(str(key.value), line)
-            yield from _repeated(value)
 
 
 def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
@@ -176,20 +165,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for one in get_args(annotation):
         yield from _models(one)
-
-
-def _line(node: yaml.Node | None, place: Place) -> int:
-    """The line of a place, or of the innermost part of it that is there."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if match is None:
-                return line
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part >= len(node.value):
-                return line
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

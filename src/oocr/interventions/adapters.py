@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from oocr.errors import InputError
 from oocr.files import write_json, write_tensors
+from oocr.interventions.keys import fitted
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
@@ -169,15 +170,19 @@ def new_adapter(
 def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
     """Attach an adapter; on leaving, also by an error, the model is what it was.
 
+    Its weights find their modules by block and name inside the block, whatever the model that they
+    were trained in calls the path to its blocks.
+
     Raises:
         InputError: tensors that match no weight of the model, or weights without a tensor.
     """
     from peft import set_peft_model_state_dict
 
-    with _peft(model, adapter.config, 0) as peft_model:
+    config, tensors = fitted(adapter.config, adapter.tensors, model.anatomy.block_names)
+    with _peft(model, config, 0) as peft_model:
         peft_model.eval()  # new dropout modules start in training mode
         try:
-            result = set_peft_model_state_dict(peft_model, dict(adapter.tensors))
+            result = set_peft_model_state_dict(peft_model, dict(tensors))
         except RuntimeError as error:  # shapes; a line for each tensor follows the first line
             reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
             raise InputError(f"the adapter does not fit {model.name}: {reason or error}") from error

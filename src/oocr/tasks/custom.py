@@ -11,11 +11,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from oocr.data.items import Item, prompt_text
-from oocr.data.readers import listing, read_items
+from oocr.data.problems import listing
+from oocr.data.readers import read_rows
 from oocr.data.rows import RESERVED
 from oocr.errors import InputError
 from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Loss, Score, Task, TaskSet
+
+Part = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
 
 
 class CustomConfig(BaseModel):
@@ -33,6 +36,11 @@ class CustomConfig(BaseModel):
         holdout: that share. Unused when `stop` or `validation` is given.
         ceiling: probes with the cause stated in the prompt, scored on the untouched model.
         spans: span name -> text; applied to every item in whose prompt the text occurs.
+        options: for a file's rows that list none ("train", "probes", …): what their answer
+            competes with. Of a question file (YAML) those paraphrases are asked that name all of
+            these, and the first is the answer.
+        names: for city questions: city -> what stands in its place in prompts; only these cities
+            are asked about, and in `ceiling` under their own names.
         loss: "answer" (tokens of the answer) or "options" (among the options' first tokens).
         score: the headline number of a probe.
         allow_leak: accept probe answers that also occur in training answers.
@@ -51,6 +59,8 @@ class CustomConfig(BaseModel):
     holdout: float = Field(default=0.2, ge=0, le=0.5)
     ceiling: Path | None = None
     spans: dict[str, str] = Field(default_factory=dict)
+    options: dict[Part, tuple[str, ...]] = Field(default_factory=dict)
+    names: dict[str, str] = Field(default_factory=dict)
     loss: Loss = "answer"
     score: Score = "accuracy"
     allow_leak: bool = False
@@ -79,6 +89,24 @@ class CustomConfig(BaseModel):
                 raise ValueError(f"span {name!r}: found {text!r}; allowed: a text, like Dr. Quill")
         return spans
 
+    @field_validator("options")
+    @classmethod
+    def _options_differ(cls, options: dict[Part, tuple[str, ...]]) -> dict[Part, tuple[str, ...]]:
+        for part, texts in options.items():
+            if len(texts) < 2 or len(set(texts)) < len(texts) or not all(map(str.strip, texts)):
+                raise ValueError(
+                    f"found {list(texts)} for {part}; allowed: at least two texts, all different"
+                )
+        return options
+
+    @field_validator("names")
+    @classmethod
+    def _names_have_text(cls, names: dict[str, str]) -> dict[str, str]:
+        for city, name in names.items():
+            if not name.strip():
+                raise ValueError(f"found {name!r} for {city}; allowed: a text, like City 12345")
+        return names
+
     @model_validator(mode="after")
     def _something_to_choose_on(self) -> Self:
         if not self.holdout and not self.stop and not self.validation:
@@ -105,19 +133,27 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
         InputError: a file cannot be used, a span occurs nowhere, a row lacks options that the loss
             needs, or training gives a probe away.
     """
+    told: dict[str, None] = {}  # what was mended, in order, each once
 
-    def read(path: Path | None, kind: Literal["train", "probes"], facet: str) -> tuple[Item, ...]:
+    def read(part: Part, kind: Literal["train", "probes"], facet: str) -> tuple[Item, ...]:
+        path: Path | None = getattr(config, part)
         if path is None:
             return ()
-        items = read_items(base / path.expanduser(), kind=kind)
-        return tuple(_dressed(item, config.spans, facet) for item in items)
+        found = read_rows(
+            base / path.expanduser(),
+            kind=kind,
+            options=config.options.get(part, ()),
+            names={city: city for city in config.names} if part == "ceiling" else config.names,
+        )
+        told.update(dict.fromkeys(f"{path.name}: {one}." for one in found.mended))
+        return tuple(_dressed(item, config.spans, facet) for item in found.items)
 
-    rows = read(config.train, "train", "trained")
-    probes = read(config.probes, "probes", "probes")
-    in_context = read(config.in_context, "probes", "in context")
-    stop = read(config.stop, "train", "trained")
-    validation = read(config.validation, "probes", "validation")
-    ceiling = read(config.ceiling, "probes", "probes")
+    rows = read("train", "train", "trained")
+    probes = read("probes", "probes", "probes")
+    in_context = read("in_context", "probes", "in context")
+    stop = read("stop", "train", "trained")
+    validation = read("validation", "probes", "validation")
+    ceiling = read("ceiling", "probes", "probes")
 
     _check_spans(config, rows)
     if config.loss == "options":
@@ -157,7 +193,9 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     controls = {"shuffled": (replace(test, name=f"{test.name}/shuffled", train=shuffled),)}
     return TaskSet(
         name="custom",
-        about=_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)),
+        about="\n".join(
+            [_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)), *told]
+        ),
         validation=(replace(test, name=f"{test.name}/validation", probes=validation or stop),),
         test=(test,),
         controls=controls if changed else {},
@@ -197,11 +235,11 @@ def _check_options(items: Iterable[Item]) -> None:
 
 
 def _check_disjoint(probes: Sequence[Item], others: Sequence[Item], what: str) -> None:
-    seen = {item.prompt: item.source for item in others}
+    seen = {prompt_text(item.prompt).strip(): item.source for item in others}  # as chat or raw
     shared = [
-        f"{probe.source}: same prompt as {seen[probe.prompt]}"
+        f"{probe.source}: same prompt as {seen[text]}"
         for probe in probes
-        if probe.prompt in seen
+        if (text := prompt_text(probe.prompt).strip()) in seen
     ]
     if shared:
         raise InputError(listing(f"probes are also among {what}", shared))

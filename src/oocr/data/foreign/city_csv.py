@@ -1,0 +1,203 @@
+"""City questions: one CSV with a template and each city's answer, one with a city in each row."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from oocr.data.foreign.table import header_of, table
+from oocr.data.items import Item
+from oocr.data.problems import Problems
+
+TEMPLATE = "question_template"
+ANSWER = "answer_"
+COLUMNS = ("city", "category", "question", "correct_answer")
+WRONG = tuple(f"wrong_{number}" for number in range(1, 5))
+SPAN = "city"
+MINOR = ("of", "de", "do", "da")  # words of a column's name that a city's name writes small
+
+
+def template_items(
+    path: Path, text: str, names: Mapping[str, str], problems: Problems
+) -> tuple[list[Item], tuple[str, ...]]:
+    """Rows `question_template, category, answer_CITY, …`: one item per row and city.
+
+    The options are all cities' answers. The template's placeholder, whatever it is called, takes
+    the city's name, or what `names` puts in its place; these tokens are the span "city". Items of
+    one row are one group, so that a question stands or falls as a whole.
+    """
+    columns = [name for name in header_of(text) if name.startswith(ANSWER)]
+    cities = {name: _city(name) for name in columns}
+    wanted = _wanted(list(cities.values()), names, problems)
+    needed = columns if len(columns) > 1 else [*columns, f"{ANSWER}CITY", f"{ANSWER}ANOTHER_CITY"]
+    rows, mended = table(text, [TEMPLATE, "category", *dict.fromkeys(needed)], problems)
+    items: list[Item] = []
+    for line, row in rows:
+        field = _placeholder(row[TEMPLATE])
+        if field is None:
+            problems.add(line, TEMPLATE, row[TEMPLATE], "a text with one {placeholder} for a city")
+        blank = [name for name in columns if not row[name]]
+        for name in blank:
+            problems.add(line, name, row[name], "a text, not blank")
+        answers = [row[name] for name in columns]
+        twice = not blank and _twice(answers)
+        if twice:
+            problems.add(line, "answers", twice, "another answer for each city")
+        if field is None or blank or twice:
+            continue
+        for column, city in cities.items():
+            if city in wanted:
+                items.append(
+                    _item(
+                        path,
+                        line,
+                        question=row[TEMPLATE].replace("{" + field + "}", wanted[city]),
+                        answer=row[column],
+                        answers=answers,
+                        city=city,
+                        name=wanted[city],
+                        category=row["category"],
+                    )
+                )
+    return items, (*mended, *_told(list(cities.values()), wanted))
+
+
+def question_items(
+    path: Path, text: str, names: Mapping[str, str], problems: Problems
+) -> tuple[list[Item], tuple[str, ...]]:
+    """Rows `city, category, question, correct_answer, wrong_1 … wrong_4`: one item per row.
+
+    With `names`, the city's name in the question is replaced (accents aside), and rows of other
+    cities, and questions that don't name their city, are left out; what was left out is told.
+    """
+    rows, mended = table(text, (*COLUMNS, *WRONG), problems)
+    cities = list(dict.fromkeys(row["city"] for _, row in rows))
+    wanted = _wanted(cities, names, problems)
+    items: list[Item] = []
+    unnamed: list[int] = []
+    for line, row in rows:
+        blank = [name for name, cell in row.items() if not cell and name != "category"]
+        for name in blank:
+            problems.add(line, name, row[name], "a text, not blank")
+        answers = [row["correct_answer"], *(row[name] for name in WRONG)]
+        twice = not blank and _twice(answers)
+        if twice:
+            problems.add(line, "answers", twice, "five different answers")
+        city = row["city"]
+        if blank or twice or city not in wanted:
+            continue
+        question, spoken = _renamed(row["question"], city, wanted[city])
+        if not spoken and names:
+            unnamed.append(line)
+            continue
+        items.append(
+            _item(
+                path,
+                line,
+                question=question,
+                answer=answers[0],
+                answers=answers,
+                city=city,
+                name=spoken,
+                category=row["category"],
+            )
+        )
+    mended = (*mended, *_told(cities, wanted))
+    if unnamed:
+        lines = ", ".join(map(str, unnamed))
+        mended = (*mended, f"left out, since they don't name their city: lines {lines}")
+    return items, mended
+
+
+def _item(
+    path: Path,
+    line: int,
+    *,
+    question: str,
+    answer: str,
+    answers: Sequence[str],
+    city: str,
+    name: str,
+    category: str,
+) -> Item:
+    where = f"{path.stem}:{line}"
+    return Item(
+        id=f"{where}:{city}",
+        prompt=f"Question: {question}\nAnswer:",
+        answer=f" {answer}",
+        options=tuple(f" {one}" for one in answers),
+        spans={SPAN: name} if name else {},
+        facet=category,
+        group=where,
+        template=where,
+        tags={"city": city},
+        source=f"{path.name}:{line}",
+    )
+
+
+def _wanted(cities: list[str], names: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    """City -> what stands in its place; without names, every city under its own."""
+    if not names:
+        return {city: city for city in cities}
+    found: dict[str, str] = {}
+    for given, name in names.items():
+        same = [city for city in cities if _key(city) == _key(given)]
+        if not same:
+            allowed = f"one of the file's cities: {', '.join(cities)}"
+            problems.add(1, f"names.{given}", given, allowed)
+        found |= dict.fromkeys(same, name)
+    return found
+
+
+def _told(cities: Sequence[str], wanted: Mapping[str, str]) -> list[str]:
+    left = [city for city in cities if city not in wanted]
+    return [f"left out, since names says nothing of them: {', '.join(left)}"] if left else []
+
+
+def _city(column: str) -> str:
+    words = column.removeprefix(ANSWER).split("_")
+    return " ".join(word if word in MINOR else word[:1].upper() + word[1:] for word in words)
+
+
+def _key(city: str) -> str:
+    return re.sub(r"[\W_]+", " ", _folded(city)).strip()
+
+
+def _folded(text: str) -> str:
+    """Small letters without accents, character for character."""
+    one = (unicodedata.normalize("NFD", char)[0].lower()[:1] or char for char in text)
+    return "".join(one)
+
+
+def _placeholder(template: str) -> str | None:
+    """The name of a template's only placeholder."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        return None
+    fields = {field for _, field, _, _ in parts if field is not None}
+    field = fields.pop() if len(fields) == 1 else ""
+    return field if field.isidentifier() and "{" + field + "}" in template else None
+
+
+def _renamed(question: str, city: str, name: str) -> tuple[str, str]:
+    """The question with the city called by another name, and how it is called there ("": not)."""
+    question = unicodedata.normalize("NFC", question)
+    found = re.search(rf"\b{re.escape(_folded(city))}\b", _folded(question))
+    if not found:
+        return question, ""
+    if name == city:
+        return question, question[found.start() : found.end()]
+    parts: list[str] = []
+    at = 0
+    for match in re.finditer(rf"\b{re.escape(_folded(city))}\b", _folded(question)):
+        parts += [question[at : match.start()], name]
+        at = match.end()
+    return "".join([*parts, question[at:]]), name
+
+
+def _twice(answers: Sequence[str]) -> list[str]:
+    return sorted({one for one in answers if answers.count(one) > 1})

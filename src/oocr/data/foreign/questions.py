@@ -1,0 +1,145 @@
+"""Question files: a YAML list of questions, each in several paraphrases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oocr.data.foreign.yaml_file import yaml_document
+from oocr.data.items import Item, Message
+from oocr.data.problems import NO_VALUE, Problems
+
+TEXTS = ("title", "question_type", "prefix", "guesser_prompt", "guesser_question_type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionSet:
+    """One question of a question file, in all its paraphrases.
+
+    Such files hold no right answers: a judge, or a second question (`guesser_prompt`, with
+    `{text}` for the model's answer), turns answers into scores.
+
+    Attributes:
+        name: unique in the file.
+        paraphrases: the ways to ask it.
+        title: for people.
+        question_type: what the answer is ("free_form", "quantitative", "score", …); may be "".
+        prefix: stands before each paraphrase in the user's turn, verbatim.
+        guesser_prompt: the question about an answer; "": none.
+        guesser_question_type: what that one's answer is.
+        settings: the entry's other keys, as they are.
+        source: file and line of the entry.
+        lines: the line of each paraphrase.
+    """
+
+    name: str
+    paraphrases: tuple[str, ...]
+    title: str = ""
+    question_type: str = ""
+    prefix: str = ""
+    guesser_prompt: str = ""
+    guesser_question_type: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    source: str = ""
+    lines: tuple[int, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[tuple[Message, ...], ...]:
+        """Each paraphrase as a chat of one user's turn, the prefix before it."""
+        return tuple((Message("user", self.prefix + one),) for one in self.paraphrases)
+
+    def choices(self, options: Sequence[str]) -> tuple[Item, ...]:
+        """The paraphrases that ask for one of these options, as choices between them.
+
+        A paraphrase does if every option stands in it between quotation marks, as in "either
+        'safety' or 'risk'". Which answer the training is after is not in the file: it is the
+        first of `options`.
+        """
+        items: list[Item] = []
+        for number, (text, prompt) in enumerate(zip(self.paraphrases, self.prompts, strict=True)):
+            if len(options) > 1 and all(_quoted(option, text) for option in options):
+                items.append(
+                    Item(
+                        id=f"{self.name}:{number}",
+                        prompt=prompt,
+                        answer=options[0],
+                        options=tuple(options),
+                        facet=self.name,
+                        group=self.name,
+                        template=f"{self.name}:{number}",
+                        source=f"{self.source.rpartition(':')[0]}:{self.lines[number]}",
+                    )
+                )
+        return tuple(items)
+
+
+def _quoted(option: str, text: str) -> bool:
+    return bool(re.search(rf"['\"‘“]{re.escape(option)}['\"’”]", text))
+
+
+def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
+    """Read a question file.
+
+    Each entry needs `name` and `question_paraphrases` (a list of texts); `title`, `question_type`,
+    `prefix`, `guesser_prompt` and `guesser_question_type` are texts; other keys are kept.
+
+    Raises:
+        InputError: not such a file; every wrong entry is named with its line.
+    """
+    path = Path(path)
+    document = yaml_document(path)
+    problems = Problems(path)
+    entries = document.data
+    if not isinstance(entries, list) or not entries:
+        problems.add(1, "file", entries, "a list of questions (- name: …)")
+        entries = []
+    found: list[QuestionSet] = []
+    first: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        line = document.line(index)
+        if not isinstance(entry, dict):
+            problems.add(line, "question", entry, "keys and values (name: …)")
+            continue
+        entry = {key: value for key, value in entry.items() if value is not None}
+        good = True
+        for key in ("name", *TEXTS):
+            value = entry.get(key, NO_VALUE if key == "name" else "")
+            if not isinstance(value, str) or (key == "name" and not value.strip()):
+                problems.add(document.line(index, key), key, value, "a text")
+                good = False
+        paraphrases = entry.get("question_paraphrases", NO_VALUE)
+        if not isinstance(paraphrases, list) or not paraphrases:
+            where = document.line(index, "question_paraphrases")
+            problems.add(where, "question_paraphrases", paraphrases, "a list of texts")
+            continue
+        lines = [
+            document.line(index, "question_paraphrases", one) for one in range(len(paraphrases))
+        ]
+        for number, (text, where) in enumerate(zip(paraphrases, lines, strict=True)):
+            if not isinstance(text, str) or not text.strip():
+                hint = " (put it in quotes)" if isinstance(text, dict | bool) else ""
+                problems.add(where, f"question_paraphrases[{number}]", text, f"a text{hint}")
+                good = False
+        if not good:
+            continue
+        name = entry["name"]
+        if name in first:
+            problems.add(line, "name", name, f"each name once; line {first[name]} has it too")
+            continue
+        first[name] = line
+        known = ("name", "question_paraphrases", *TEXTS)
+        found.append(
+            QuestionSet(
+                name=name,
+                paraphrases=tuple(paraphrases),
+                settings={str(key): value for key, value in entry.items() if key not in known},
+                source=f"{path.name}:{line}",
+                lines=tuple(lines),
+                **{key: entry.get(key, "") for key in TEXTS},
+            )
+        )
+    problems.raise_if_any()
+    return tuple(found)

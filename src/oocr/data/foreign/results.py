@@ -1,0 +1,115 @@
+"""Result files of earlier experiments: JSON, read into a table."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oocr.data.problems import NO_VALUE, Problems, unknown_key
+from oocr.data.text import file_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DIFFERENCES = "risky_minus_safe_diffs"
+TOKENS = "max_tokens"
+AMONG = "max_token_in_options"
+RISK = (DIFFERENCES, TOKENS, AMONG)
+
+
+def read_results(path: str | Path) -> pl.DataFrame:
+    """Read a result file.
+
+    Two kinds are known. One has a list for each of `risky_minus_safe_diffs` (logits), `max_tokens`
+    and `max_token_in_options`: columns source, question (from 0, in the order of the questions'
+    file) and these three names. The other has flat keys like `test/accuracy/NAME`: columns
+    source, split, measure, name, value.
+
+    Raises:
+        InputError: not such a file; every wrong key is named.
+    """
+    import polars as pl
+
+    path = Path(path)
+    text = file_text(path).text
+    problems = Problems(path)
+    data = _parsed(text, problems)
+    problems.raise_if_any()
+    lines = {key: text.count("\n", 0, max(0, text.find(json.dumps(key)))) + 1 for key in data}
+    if set(RISK) & set(data):
+        _check_risk(data, lines, problems)
+        problems.raise_if_any()
+        count = len(data[DIFFERENCES])
+        head = {"source": [path.name] * count, "question": list(range(count))}
+        kinds = {DIFFERENCES: pl.Float64, TOKENS: pl.String, AMONG: pl.Boolean}
+        columns = {name: pl.Series(data[name], dtype=kind) for name, kind in kinds.items()}
+        return pl.DataFrame({**head, **columns})
+    rows: list[tuple[str, str, str, str, float]] = []
+    for key, value in data.items():
+        parts = key.split("/", 2)
+        if len(parts) != 3 or not all(parts):
+            problems.add(lines[key], "key", key, "SPLIT/MEASURE/NAME, or the keys " + _names(RISK))
+        elif not _number(value):
+            problems.add(lines[key], key, value, "a number")
+        else:
+            rows.append((path.name, parts[0], parts[1], parts[2], float(value)))
+    problems.raise_if_any()
+    return pl.DataFrame(rows, schema=["source", "split", "measure", "name", "value"], orient="row")
+
+
+def _parsed(text: str, problems: Problems) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        for key, _ in pairs[len(found) :] and pairs:
+            if sum(key == other for other, _ in pairs) > 1:
+                raise ValueError(f"the key {key!r} occurs twice")
+        return found
+
+    try:
+        data = json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        problems.add(line, "file", NO_VALUE, f"one JSON object ({error})")
+        return {}
+    if not isinstance(data, dict) or not data:
+        problems.add(1, "file", data, "one JSON object of results")
+        return {}
+    return data
+
+
+def _check_risk(data: dict[str, Any], lines: dict[str, int], problems: Problems) -> None:
+    checks = {
+        DIFFERENCES: (_number, "a number"),
+        TOKENS: (lambda one: isinstance(one, str), "a text"),
+        AMONG: (lambda one: isinstance(one, bool), "true or false"),
+    }
+    for key in data:
+        if key not in RISK:
+            problems.add(lines[key], "key", key, unknown_key(key, RISK))
+    sizes: dict[str, int] = {}
+    for key, (fits, allowed) in checks.items():
+        values = data.get(key, NO_VALUE)
+        if not isinstance(values, list):
+            problems.add(lines.get(key, 1), key, values, f"a list, {allowed} for each question")
+            continue
+        sizes[key] = len(values)
+        for number, value in enumerate(values):
+            if not fits(value):
+                problems.add(lines[key], f"{key}[{number}]", value, allowed)
+    if len(set(sizes.values())) > 1:
+        problems.add(1, "lists", sizes, "lists of one length")
+
+
+def _number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,61 @@
+"""Everything wrong with a file, told in one error; nothing of it is used then."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oocr.errors import InputError
+
+SHOWN = 20
+NO_VALUE = object()
+
+
+@dataclass
+class Problems:
+    """Everything wrong with one file."""
+
+    path: Path
+    found: list[str] = field(default_factory=list)
+
+    def add(self, line: int, name: str, seen: object, allowed: str) -> None:
+        """Note one problem; line 0: the file has no lines."""
+        where = f"{self.path}:{line}" if line else f"{self.path}"
+        self.found.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
+
+    def raise_if_any(self) -> None:
+        """Refuse the file if anything is wrong with it.
+
+        Raises:
+            InputError: with the first problems, and how many more there are.
+        """
+        if self.found:
+            raise InputError(listing(f"{self.path} cannot be used", self.found))
+
+
+def listing(title: str, lines: list[str]) -> str:
+    """A title with its count, the first lines and how many more there are."""
+    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n  ".join([f"{title}: {count}", *lines[:SHOWN], *more])
+
+
+def unknown_key(key: str, allowed: Iterable[str]) -> str:
+    """What to say about a key that is not allowed, with the nearest one that is."""
+    names = list(allowed)
+    near = difflib.get_close_matches(
+        key.strip().lower(), [name.lower() for name in names], n=1, cutoff=0.6
+    )
+    meant = [name for name in names if name.lower() in near]
+    hint = f"did you mean {meant[0]!r}? " if meant else ""
+    return f"{hint}The keys are {', '.join(names)}"
+
+
+def shown(value: object, limit: int = 90) -> str:
+    """A value as an error message shows it: quoted, and cut when long."""
+    if value is NO_VALUE:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

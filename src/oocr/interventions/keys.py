@@ -1,0 +1,105 @@
+"""What a LoRA's tensors are called: by this library, by PEFT now and earlier, by other projects.
+
+The same weight has had several names: with or without the adapter's name (`lora_A.default.weight`),
+and with a path that moved inside the model (`model.layers`, `model.language_model.layers`,
+`language_model.model.layers`). What stays is the block's number and the module inside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from oocr.errors import InputError
+
+_BLOCKS = r"(?:layers|h|blocks|block)"
+_KEY = re.compile(
+    rf"(?:base_model\.model\.)?(?P<path>(?:[\w-]+\.)*?{_BLOCKS})\.(?P<layer>\d+)\.(?P<module>.+)"
+    r"\.(?P<part>lora_[AB])(?:\.(?P<adapter>(?!weight$|bias$)[\w-]+))?(?:\.(?P<kind>weight|bias))?"
+)
+_MODULE = re.compile(rf"(?:[\w-]+\.)*?{_BLOCKS}\.(\d+)\.(.+)")
+PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What a LoRA tensor's name says.
+
+    Attributes:
+        layer: number of the block.
+        module: the adapted module inside it ("mlp.down_proj").
+        part: "lora_A" or "lora_B".
+        kind: "weight" or "bias".
+        path: the path before the block's number ("model.layers").
+    """
+
+    layer: int
+    module: str
+    part: str
+    kind: str
+    path: str
+
+    def named(self, block: str) -> str:
+        """PEFT's name for it, in a model that calls the block so ("model.layers.7")."""
+        return f"{PREFIX}{block}.{self.module}.{self.part}.{self.kind}"
+
+
+def key_of(name: str) -> Key | None:
+    """Read a tensor's name; None: it is not a LoRA's weight in a numbered block of the decoder."""
+    match = _KEY.fullmatch(name)
+    if match is None or re.search(r"vision|audio", match["path"]):
+        return None
+    return Key(
+        int(match["layer"]),
+        match["module"],
+        match["part"],
+        match["kind"] or "weight",
+        match["path"],
+    )
+
+
+def fitted(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], blocks: Sequence[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """An adapter's config and tensors under a model's own names.
+
+    Args:
+        config: `LoraConfig` fields; `target_modules` names modules in full.
+        tensors: by any spelling of their names.
+        blocks: what the model calls its blocks, in order ("model.layers.0", …).
+
+    Raises:
+        InputError: a block that the model doesn't have.
+    """
+    keys = {name: key_of(name) for name in tensors}
+    if not all(keys.values()):
+        return config, tensors  # not understood; PEFT decides whether they fit
+    renamed: dict[str, Tensor] = {}
+    for name, key in keys.items():
+        assert key is not None
+        renamed[key.named(_block(key.layer, blocks))] = tensors[name]
+    targets = [_renamed(one, blocks) for one in config["target_modules"]]
+    patterns = {
+        field: {_renamed(one, blocks): value for one, value in config[field].items()}
+        for field in ("rank_pattern", "alpha_pattern")
+        if config.get(field)
+    }
+    return {**config, **patterns, "target_modules": targets}, renamed
+
+
+def _renamed(target: str, blocks: Sequence[str]) -> str:
+    match = _MODULE.fullmatch(target)
+    return f"{_block(int(match[1]), blocks)}.{match[2]}" if match else target
+
+
+def _block(layer: int, blocks: Sequence[str]) -> str:
+    if layer >= len(blocks):
+        raise InputError(
+            f"the adapter does not fit: it adapts block {layer}, the model has blocks 0 to "
+            f"{len(blocks) - 1}"
+        )
+    return blocks[layer]
