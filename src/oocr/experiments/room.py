@@ -93,8 +93,8 @@ def _refusal(needs: Needs, least: int, room: int) -> str:
     listed = ", ".join(f"{name} {gib(size)}" for name, size in named.items())
     where = "of the GPU's memory" if needs.on_device else "of memory"
     lower = {
-        "recording": "batch_lines",
-        "training": "batch_lines, or higher layers",
+        "recording": "batch_lines (and raise accumulate: as many lines per step)",
+        "training": "batch_lines (and raise accumulate: as many lines per step), or higher layers",
         "scoring": "fewer steps in vector.steps",
         "explaining": "explain.neutral_tokens",
     }[dearest]
