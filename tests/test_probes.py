@@ -232,7 +232,7 @@ def test_an_item_without_the_span_is_refused_or_left_as_it_is() -> None:
 def test_vectors_of_different_sites_do_not_stack() -> None:
     model = model_of()
     probes = Probes.of(model, questions())
-    with pytest.raises(InputError, match="share their layer and positions"):
+    with pytest.raises(InputError, match="share their layer, site and positions"):
         probes.scores([vector(model, "all"), vector(model, "last")])
 
 

@@ -50,3 +50,26 @@ def test_a_run_steers_from_a_token_on(tiny: Tiny, tmp_path: Path, positions: str
     texts = [e for e in json.loads((folder / "examples.json").read_text()) if e["answers"]]
     assert texts
     assert any(len(set(example["answers"].values())) > 1 for example in texts)
+
+
+def test_a_run_steers_at_mlps_with_a_schedule_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    fields = {"site": "mlp", "rates": "absolute", "init_norm": 1.0, "warmup": 1, "decay": "linear"}
+    folder = tiny.run(tmp_path, tiny.config(accumulate=2, batch_lines=2, **vector(**fields)))
+    saved = [Vector.load(path) for path in folder.rglob("vector.safetensors")]
+    assert saved
+    assert {one.site for one in saved} == {"mlp"}
+    with pytest.raises(ValueError, match="site 'mlp': layers: -1"):
+        tiny.config(**vector(site="mlp", layers=[-1]))
+
+
+def test_a_run_trains_one_direction_per_joined_span(tiny: Tiny, tmp_path: Path) -> None:
+    task = {**tiny.task, "spans": {"codename": "Country 4821", "number": "4821"}}
+    folder = tiny.run(tmp_path, tiny.config(task=task, **vector(positions="number+codename")))
+    saved = [Vector.load(path) for path in folder.rglob("vector.safetensors")]
+    assert saved
+    assert {tuple(one.direction.shape) for one in saved} == {(2, 32)}
+    swaps = [Vector.load(path) for path in folder.rglob("swap-at-span.safetensors")]
+    assert swaps
+    assert {tuple(one.direction.shape) for one in swaps} == {(2, 32)}
+    with pytest.raises(InputError, match=r"'codename\+where' is not in this task"):
+        tiny.run(tmp_path, tiny.config(task=task, **vector(positions="codename+where")))

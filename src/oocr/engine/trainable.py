@@ -62,6 +62,10 @@ class Schedule:
         return max(0.0, (length - step + 1) / max(1, length - self.warmup))
 
 
+PLAIN = Schedule()
+"""The same plain step always."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """One arm to train (see `fit` for the fields)."""
@@ -72,7 +76,7 @@ class Fit:
     steps: int = 20
     seed: int = 0
     snapshots: Sequence[int] = ()
-    schedule: Schedule = Schedule()
+    schedule: Schedule = PLAIN
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:

@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 import torch
 
-from oocr.engine.trainable import Fit, Spec
+from oocr.engine.trainable import PLAIN, Fit, Schedule, Spec
 from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError, RunError
 from oocr.experiments.lab import Lab, items_hash
@@ -23,7 +23,7 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-ENGINE = "5"
+ENGINE = "6"
 """Raise it when a change of the engine changes numbers: arms computed before are redone."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
@@ -41,6 +41,7 @@ class ArmPlan:
         steps: numbers of steps after which the arm is scored.
         stop: the number of steps that counts; None: the one with the lowest loss on stop items.
         seed: of the start point and order.
+        schedule: how its steps are made.
         control: "" or the control's name.
         role: "test" (reported), "control", "sweep" (another layer than the chosen one; scored
             only) or "selection" (on validation tasks; scored only).
@@ -53,6 +54,7 @@ class ArmPlan:
     steps: tuple[int, ...]
     stop: int | None
     seed: int
+    schedule: Schedule = PLAIN
     control: str = ""
     role: Role = "test"
     along: bool = True
@@ -73,7 +75,9 @@ class ArmPlan:
     def fit(self) -> Fit:
         """What is to be trained."""
         last = self.steps[-1] if self.along or self.stop is None else self.stop
-        return Fit(self.task, self.spec, self.learning_rate, last, self.seed, self.steps)
+        return Fit(
+            self.task, self.spec, self.learning_rate, last, self.seed, self.steps, self.schedule
+        )
 
     def key(self, lab: Lab) -> str:
         """Hash of everything the arm's numbers depend on."""
@@ -87,6 +91,7 @@ class ArmPlan:
             "asked": [items_hash(p) for p in (self.task.stop, *self.task.scored.values())],
             "loss": self.task.loss,
             "spec": asdict(self.spec),
+            "schedule": asdict(self.schedule),
             "plan": [self.learning_rate, self.steps, self.stop, self.seed, self.role, self.along],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
+from oocr.interventions.vectors import Site
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
@@ -71,12 +72,18 @@ class Grid(Fields):
         steps: the numbers of training steps to try; the last is where training ends.
         sweep: also train the reported arms at every other layer, each at its own best rate and
             number of steps on the validation tasks; shown by layer, without part in any choice.
+        warmup: steps over which the rate rises to its value.
+        decay: "linear": from then on the rate falls to 0 at the last of `steps`; "constant": not.
+        weight_decay: AdamW's.
     """
 
     layers: Layers
     learning_rates: Rates
     steps: Steps
     sweep: bool = False
+    warmup: int = Field(default=0, ge=0, strict=True)
+    decay: Literal["constant", "linear"] = "constant"
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("steps")
     @classmethod
@@ -100,16 +107,29 @@ class VectorArm(Grid):
 
     Attributes:
         layers: blocks to try; -1 is the embedding's output.
-        learning_rates: relative to the site (see `oocr.engine.training.fit`).
+        learning_rates: relative to the site (see `oocr.engine.training.fit`), unless `rates` says
+            otherwise.
         positions: "all", "prompt", "last", the name of a span, or one of the latter two with
-            "from:" before it (there and at every later token); "auto": the task's span, else
-            "last".
+            "from:" before it (there and at every later token), or spans joined by "+", each with
+            a direction of its own; "auto": the task's span, else "last".
+        site: "block": the block's output; "mlp": its MLP's, before any norm that follows it.
+        rates: "site": relative to the residual stream there; "absolute": Adam's own.
+        init_norm: norm of the random start; null: a fiftieth of the residual stream's.
     """
 
     layers: Layers = (2, 4, 6)
     learning_rates: Rates = (0.02, 0.05)
     steps: Steps = (5, 10, 15, 20, 30)
     positions: str = "auto"
+    site: Site = "block"
+    rates: Literal["site", "absolute"] = "site"
+    init_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _site_has_blocks(self) -> VectorArm:
+        if self.site == "mlp" and min(self.layers) < 0:
+            raise ValueError("site 'mlp': layers: -1 is the embedding, which has no MLP")
+        return self
 
 
 class AdapterArm(Grid):
@@ -177,6 +197,7 @@ class RunConfig(Fields):
         stop_on: "validation": the number of steps is chosen with layer and learning rate;
             "stop": each arm stops where the loss on its own task's held-out items is lowest.
         batch_lines: sequences per training batch.
+        accumulate: batches per training step; their gradients are added up.
         workers: processes that train arms side by side; null: as many as cores and memory allow.
         controls: what results are held against.
         explain: what is asked of each LoRA.
@@ -194,6 +215,7 @@ class RunConfig(Fields):
     seeds: Count = 3
     stop_on: Literal["validation", "stop"] = "validation"
     batch_lines: Count = 16
+    accumulate: Count = 1
     workers: Count | None = None
     controls: Controls = Controls()
     explain: Explain = Explain()

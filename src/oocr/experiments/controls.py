@@ -123,7 +123,7 @@ def random_jobs(
         folder: where the rows are kept.
     """
     norm = median(one.norm for one in like)
-    site = [like[0].layer, like[0].positions, len(like[0].direction), norm]
+    site = [*like[0].where, list(like[0].direction.shape), norm]
     jobs: list[tuple[str, Job[pl.DataFrame]]] = []
     for begin in range(0, count, CHUNK):
         numbers = range(begin, min(begin + CHUNK, count))

@@ -11,6 +11,7 @@ from oocr.experiments.selection import spec_of
 from oocr.interventions.adapters import LowRankAdapter, peft_config
 from oocr.interventions.positions import JOIN, selectors, spans_of
 from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
 from oocr.models.outline import Outline
 from oocr.tasks.build import build
 from oocr.tasks.custom import CustomConfig
@@ -59,10 +60,15 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
                     f"allowed: {low} to {last}"
                 )
     if config.vector is not None:
+        if config.vector.site == "mlp":
+            for layer in config.vector.layers:
+                mlp_of(model, layer)
         positions = config.vector.positions
         # Probes are scored at the prompt's end: "answer" would change none of them.
-        allowed = [word for word in selectors(_spans(tasks)) if word != "answer"]
-        if positions not in allowed:
+        known = _spans(tasks)
+        allowed = [word for word in selectors(known) if word != "answer"]
+        joined = {one for name in known for one in name.split(JOIN)}
+        if positions not in allowed and not set(positions.split(JOIN)) <= joined:
             raise InputError(
                 f"vector.positions: {positions!r} is not in this task; "
                 f"allowed: {', '.join(allowed)}"

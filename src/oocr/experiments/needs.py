@@ -58,7 +58,7 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
 
     for plans in (tried, reported):
         for stack in (
-            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model.device))
+            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model))
             if plans
             else []
         ):

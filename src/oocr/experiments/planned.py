@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from oocr.engine.forward import start_block
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.records import Choice, Role, Selection
-from oocr.experiments.selection import best_by_layer, grid_plans, layers_of, only_point, spec_of
+from oocr.experiments.selection import (
+    best_by_layer,
+    grid_plans,
+    layers_of,
+    only_point,
+    schedule_of,
+    spec_of,
+)
+from oocr.interventions.vectors import SteeringVector
 from oocr.tasks.task import Task, TaskSet
 
 
@@ -84,6 +93,7 @@ def _plan(
         steps=grid.steps,
         stop=None if own else point.step or grid.steps[-1],
         seed=seed,
+        schedule=schedule_of(grid, config),
     )
 
 
@@ -91,7 +101,11 @@ def starts_of(config: RunConfig) -> list[int]:
     """Blocks from which arms will start."""
     starts: list[int] = []
     if config.vector is not None:
-        starts += [layer + 1 for layer in config.vector.layers]
+        starts += [
+            start_block(spec)
+            for layer in config.vector.layers
+            if isinstance(spec := spec_of(config.vector, layer), SteeringVector)
+        ]
     if config.adapter is not None:
         layers = config.adapter.layers
         starts += [0] if layers == "all" else list(layers)

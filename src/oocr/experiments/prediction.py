@@ -204,14 +204,18 @@ def _arm(
         tokens=mean(tail_tokens(one, plan.spec) for one in batches),
         training=sum(one.flops for one in passes),
         scoring=sum(one.flops for one in answers),
-        seconds=gpu and sum(map(gpu.seconds, (*passes, *answers))),
+        seconds=_took((*passes, *answers), gpu),
     )
 
 
 def _once(name: str, passes: Sequence[Pass], gpu: Gpu | None) -> Work:
     """Passes without training."""
-    took = gpu and sum(map(gpu.seconds, passes))
-    return Work(name, 1, 0, 0, 0, sum(one.flops for one in passes), seconds=took)
+    flops = sum(one.flops for one in passes)
+    return Work(name, 1, 0, 0, 0, flops, seconds=_took(passes, gpu))
+
+
+def _took(passes: Sequence[Pass], gpu: Gpu | None) -> float | None:
+    return None if gpu is None else sum(map(gpu.seconds, passes))
 
 
 def _mean(some: Sequence[Work]) -> Work:

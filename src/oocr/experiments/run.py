@@ -174,7 +174,7 @@ def _train(
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans) + len(beside))
-    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model.device))
+    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model))
     jobs: list[tuple[str, Job[list[ArmRecord] | pl.DataFrame]]] = [
         *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
         *beside,

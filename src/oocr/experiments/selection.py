@@ -8,7 +8,7 @@ from statistics import fmean as mean
 import polars as pl
 
 from oocr import stats
-from oocr.engine.trainable import Spec
+from oocr.engine.trainable import Schedule, Spec
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.experiments.headline import headline_rows
@@ -21,13 +21,27 @@ from oocr.tasks.task import TaskSet
 def spec_of(grid: VectorArm | AdapterArm, layer: int) -> Spec:
     """What is trained at one point of the grid."""
     if isinstance(grid, VectorArm):
-        return SteeringVector(layer=layer, positions=grid.positions)
+        return SteeringVector(
+            layer=layer, positions=grid.positions, site=grid.site, init_norm=grid.init_norm
+        )
     return LowRankAdapter(
         layers="all" if grid.layers == "all" else (layer,),
         rank=grid.rank,
         alpha=grid.alpha,
         modules=grid.modules,
         dropout=grid.dropout,
+    )
+
+
+def schedule_of(grid: VectorArm | AdapterArm, config: RunConfig) -> Schedule:
+    """How the steps of its arms are made."""
+    return Schedule(
+        warmup=grid.warmup,
+        decay=grid.decay,
+        weight_decay=grid.weight_decay,
+        absolute=isinstance(grid, VectorArm) and grid.rates == "absolute",
+        accumulate=config.accumulate,
+        length=grid.steps[-1],
     )
 
 
@@ -39,8 +53,9 @@ def layers_of(grid: VectorArm | AdapterArm) -> tuple[int, ...]:
 def grid_plans(grid: VectorArm | AdapterArm, config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
     """One arm per validation task and grid point, seed 0; task by task, to share recordings."""
     stop = None if config.stop_on == "stop" else grid.steps[-1]
+    made = schedule_of(grid, config)
     return [
-        ArmPlan(task, spec_of(grid, layer), rate, grid.steps, stop, 0, "", "selection")
+        ArmPlan(task, spec_of(grid, layer), rate, grid.steps, stop, 0, made, "", "selection")
         for task in tasks.validation
         for layer in layers_of(grid)
         for rate in grid.learning_rates

@@ -43,7 +43,8 @@ def stacks(
         seen = tokens[id(plan.task)]
         # With several batches each seed has an order of its own.
         seed = plan.seed if len(seen) > batch_lines else None
-        groups.setdefault((plan.spec, plan.fit.steps, seen, seed), []).append(plan)
+        key = (plan.spec, plan.schedule, plan.fit.steps, seen, seed)
+        groups.setdefault(key, []).append(plan)
     out: list[list[ArmPlan]] = []
     for group in groups.values():
         room = _room(group[0], tokens[id(group[0].task)], batch_lines, most_tokens)

@@ -130,4 +130,4 @@ def spans_of(positions: str) -> tuple[str, ...]:
 def selectors(spans: Iterable[str]) -> list[str]:
     """Every selector that sequences with these spans allow."""
     names = list(spans)
-    return [*FIXED, *names, *(FROM + name for name in names)]
+    return [*FIXED, *names, *(FROM + name for name in names if JOIN not in name)]

@@ -11,6 +11,7 @@ from oocr.errors import InputError
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
+    from oocr.models.outline import Outline
 
 MODULES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "fc2")
 NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
@@ -37,7 +38,7 @@ class Mlp:
         return normed * self.factor if self.factor != 1.0 else normed
 
 
-def mlp_of(model: LanguageModel, layer: int) -> Mlp:
+def mlp_of(model: LanguageModel | Outline, layer: int) -> Mlp:
     """The MLP of a block.
 
     Raises:
