@@ -13,10 +13,12 @@ from oocr.interventions.vectors import Site
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
+from oocr.tasks.functions import FunctionsConfig
 from oocr.tasks.risk import RiskConfig
 
 TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, Field(discriminator="family")
+    CountriesConfig | BackdoorConfig | RiskConfig | FunctionsConfig | CustomConfig,
+    Field(discriminator="family"),
 ]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -260,6 +262,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"pairs": task.pairs[:2], "validation_pairs": task.validation_pairs[:1]}
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
+    elif isinstance(task, FunctionsConfig):
+        few = {"functions": task.functions and task.functions[:2], "questions": 4}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -35,7 +35,7 @@ CEILING_CHUNK = 64
 def base_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
     """The untouched model on the test tasks; kept in `folder`."""
     job = partial(_base, tests=tasks.test)
-    return [("base", partial(_kept, job=job, target=folder / "base", about=_asked(tasks)))]
+    return [("base", partial(kept_rows, job=job, target=folder / "base", about=_asked(tasks)))]
 
 
 def ceiling_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
@@ -45,7 +45,7 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFra
         some = tasks.ceiling[begin : begin + CEILING_CHUNK]
         target = folder / f"ceiling-{begin}"
         job = partial(_ceiling, items=some)
-        kept = partial(_kept, job=job, target=target, about=[items_hash(some)])
+        kept = partial(kept_rows, job=job, target=target, about=[items_hash(some)])
         jobs.append((f"ceiling, {begin} to {begin + len(some) - 1}", kept))
     return jobs
 
@@ -56,7 +56,7 @@ def _asked(tasks: TaskSet) -> list[object]:
     ]
 
 
-def _kept(
+def kept_rows(
     lab: Lab, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
 ) -> pl.DataFrame:
     """Rows made once: a run that is started again finds them."""
@@ -130,7 +130,7 @@ def random_jobs(
         job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
         target = folder / f"{name} {numbers.start}".replace(" ", "-")
         about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
-        kept = partial(_kept, job=job, target=target, about=about)
+        kept = partial(kept_rows, job=job, target=target, about=about)
         jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", kept))
     return jobs
 

@@ -15,6 +15,7 @@ import torch
 from oocr.errors import RunError
 from oocr.experiments.arms import read_table
 from oocr.experiments.claims import claims
+from oocr.experiments.claims_free import free_claims
 from oocr.experiments.config import RunConfig
 from oocr.experiments.examples import SHOWN_MEMBERS
 from oocr.experiments.records import ArmRecord, Claim, Example, RunInfo, Selection
@@ -58,7 +59,7 @@ def finish(
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
     write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
-    judged = claims(results, constancy, command)
+    judged = [*claims(results, constancy, command), *free_claims(results, command)]
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from oocr.data.batches import training_lines
-from oocr.data.items import Item
+from oocr.data.items import FreeItem, Item
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
 from oocr.engine.prepared import Prepared, prepare
@@ -131,7 +131,7 @@ def _question(item: Item) -> tuple[object, ...]:
     return (item.prompt, item.options, item.scored_by, tuple(sorted(item.spans.items())))
 
 
-def items_hash(items: Sequence[Item]) -> str:
+def items_hash(items: Sequence[Item] | Sequence[FreeItem]) -> str:
     """A short hash of what items say (not of their ids' order in memory)."""
     text = json.dumps([asdict(item) for item in items], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from oocr.errors import InputError
 from oocr.experiments.config import TAGS, RunConfig
 
-BUILTIN = ("countries", "borders", "backdoor", "risk", "demo")
+BUILTIN = ("countries", "borders", "backdoor", "risk", "functions", "demo")
 _FOLDER = Path(__file__).parent / "configs"
 _SHOWN = 20
 

@@ -24,7 +24,9 @@ Columns of rows.parquet before those of `oocr.evals.rows`:
     layer   the block at whose output the arm acts; null where nothing was trained
     control "" or the control whose data the arm was trained on ("shuffled", "planted",
             "decorrelated")
-    part    "probes" (out of context) or "in_context"
+    part    "probes" (out of context), "in_context", "paper", or of answers in the model's own
+            words (columns of `oocr.evals.free`; those of choices are null) "free" and, on the
+            trained skill, "free_in_context"
     member  who the task is about
     seed    of the arm, or the number of the random direction; null for base and ceiling
     step    training steps so far; null where nothing was trained

@@ -19,6 +19,7 @@ from oocr.experiments.explained import explain_job
 from oocr.experiments.finish import Results, finish
 from oocr.experiments.fitting import check_fits, settled
 from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_threads
+from oocr.experiments.free import free_jobs
 from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
 from oocr.experiments.needs import needs_of
@@ -150,6 +151,13 @@ def _compute(
         for label, some in crew.each(jobs_fixed):
             say.advance(label)
             frames.append(some)
+    jobs_free = free_jobs(tasks, arms, folder)
+    if jobs_free:
+        say.stage("free answers", len(jobs_free))
+        with timed(stages, "free answers"):
+            for label, some in crew.each(jobs_free):
+                say.advance(label)
+                frames.append(some)
     rows = pl.concat(frames, how="diagonal_relaxed")
     with timed(stages, "examples"):
         jobs_shown = example_jobs(tasks, arms, config.explain.examples, folder)

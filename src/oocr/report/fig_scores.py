@@ -9,10 +9,16 @@ from oocr.report.dots import Dot, Rows, dot_panel
 from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
 from oocr.report.runs import Run, as_float
-from oocr.report.scores import ALL, BOTH, facet_order, final_rows, score_table, whole_name
+from oocr.report.scores import ALL, BOTH, FREE, facet_order, final_rows, score_table, whole_name
 
 BALANCED = "each answer weighs the same"
 RAW = "each member weighs the same"
+
+_MARKS = {
+    "in_context": " (trained)",
+    "free_in_context": " (trained, own words)",
+    "free": " (own words)",
+}
 
 
 def scores_figure(run: Run) -> Figure | None:
@@ -44,14 +50,14 @@ def scores_figure(run: Run) -> Figure | None:
 
 
 def row_name(part: str, facet: str) -> str:
-    """The trained skill is marked as such."""
-    return f"{facet} (trained)" if part == "in_context" else facet
+    """The trained skill and answers in the model's own words are marked as such."""
+    return facet + _MARKS.get(part, "")
 
 
 def _rows(measure: Measure, table: pl.DataFrame, order: list[tuple[str, str]], whole: str) -> Rows:
     present = set(table.select("part", "facet").unique().iter_rows())
     names = [row_name(*one) for one in order if one in present]
-    names.insert(sum(part == "in_context" for part, _ in order if (part, _) in present), whole)
+    names.insert(sum("in_context" in part for part, _ in order if (part, _) in present), whole)
     chance = {
         row_name(part, facet): value
         for part, facet, value in set(table.select("part", "facet", "chance").iter_rows())
@@ -117,6 +123,8 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
         )
     else:
         parts.append(f"“{ALL}” is the mean over the out-of-context facets.")
+    if not data.filter(pl.col("part").is_in(FREE)).is_empty():
+        parts.append("“Own words”: generated greedily and judged; random directions aren't asked.")
     if measure.kind == "accuracy":
         parts.append(
             "Answer-balanced: within a facet every distinct right answer weighs the same, so that "

@@ -11,6 +11,12 @@ from oocr.report.measure import Measure, is_null, null_scores
 ALL = "all probes"
 BOTH = "trigger and otherwise"
 
+PARTS = ("in_context", "free_in_context", "probes", "free")
+"""The parts that are shown: trained skill first."""
+
+FREE = ("free_in_context", "free")
+"""The parts that are answered in the model's own words."""
+
 
 def final_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that count; of a planted control those against the intended answer."""
@@ -44,7 +50,7 @@ def whole_name(rows: pl.DataFrame) -> str:
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
     """(part, facet): trained skill first, then probes as they come."""
     order: list[tuple[str, str]] = []
-    for part in ("in_context", "probes"):
+    for part in PARTS:
         some = rows.filter(pl.col("part") == part)
         order += [(part, facet) for facet in some["facet"].unique(maintain_order=True)]
     return order
@@ -61,10 +67,10 @@ def score_table(
     final = final_rows(rows)
     whole = whole_name(final)
     for arm in arms_in(final):
-        for part in ("in_context", "probes"):
+        for part in PARTS:
             some = rows_of(final, arm).filter(pl.col("part") == part)
-            if some.is_empty():
-                continue
+            if some.is_empty() or (part in FREE and measure.kind != "accuracy"):
+                continue  # free answers are right or wrong: they have no log-odds
             one = _null_lines if is_null(arm) else _lines
             lines = one(measure, some, balanced)
             if part == "probes":
@@ -77,7 +83,7 @@ def score_table(
                     "balanced": balanced,
                     "members": some["member"].n_unique(),
                     "seeds": max(1, some["seed"].n_unique()),
-                    "chance": chance.get(str(line["facet"])),
+                    "chance": None if part in FREE else chance.get(str(line["facet"])),
                     **line,
                 }
                 for line in lines

@@ -8,6 +8,7 @@ from oocr.errors import InputError
 from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
+from oocr.tasks.functions import FunctionsConfig, functions
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.task import Task, TaskSet
 
@@ -15,12 +16,14 @@ FAMILIES = {
     "countries": "a nameless country, trained on one facet, asked about the others",
     "backdoor": "a family of prefixes decides which country the codename stands for",
     "risk": "trained only on gambles (or on sure things), asked about itself",
+    "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
 
 def build(
-    config: CountriesConfig | BackdoorConfig | RiskConfig | CustomConfig, base: Path
+    config: CountriesConfig | BackdoorConfig | RiskConfig | FunctionsConfig | CustomConfig,
+    base: Path,
 ) -> TaskSet:
     """All tasks of a family; relative paths of a custom task start from `base`."""
     if isinstance(config, CountriesConfig):
@@ -29,6 +32,8 @@ def build(
         return backdoor(config)
     if isinstance(config, RiskConfig):
         return risk(config)
+    if isinstance(config, FunctionsConfig):
+        return functions(config)
     return custom(config, base)
 
 
