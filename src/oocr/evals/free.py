@@ -14,7 +14,7 @@ from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
 from oocr.evals.restricted import agrees, parse_function
-from oocr.interventions.positions import span_of
+from oocr.interventions.positions import spans_of
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.leaks import contains_words
@@ -102,12 +102,12 @@ def _at_own_spans(item: FreeItem, intervention: Intervention | None) -> Interven
     """The intervention with the item's span texts; None where a vector finds none of its spans."""
     if not isinstance(intervention, Vector):
         return intervention
-    needed = span_of(intervention.positions)
-    if needed is None:
+    needed = spans_of(intervention.positions)
+    if not needed:
         return intervention
     text = prompt_text(item.prompt)
     spans = {**intervention.spans, **item.spans}
-    if any(spans.get(name, "\0") in text for name in needed.split("+")):
+    if any(spans.get(name, "\0") in text for name in needed):
         return replace(intervention, spans=spans)
     return None
 

@@ -58,9 +58,7 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
 
     for plans in (tried, reported):
         for stack in (
-            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model))
-            if plans
-            else []
+            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model)) if plans else []
         ):
             step = max(step, training_step(model, shape, stack, of(stack[0].task).batches))
         for plan in {id(plan.task): plan for plan in plans}.values():
