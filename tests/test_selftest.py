@@ -32,7 +32,7 @@ NAMES = ["moves", "cached", "detaches", "replays", "padding"]
 def test_every_family_passes_at_every_block(family: str) -> None:
     model = tiny_language_model(family)
     checks = self_test(model, layers=range(-1, model.n_blocks))
-    assert [one.name for one in checks] == NAMES * (model.n_blocks + 1)
+    assert [one.name for one in checks] == NAMES + [*NAMES, "mlp"] * model.n_blocks
     failed = [one for one in checks if not one.passed]
     assert not failed
     exact = [one for one in checks if one.name in ("moves", "detaches")]
@@ -121,7 +121,7 @@ def test_loading_tests_the_model(
     assert load_model(folder).replays
     checks = examine(str(folder), dtype="float32")
     said = capsys.readouterr().out
-    assert len(checks) == 5 * 5
+    assert len(checks) == 5 * 5 + 4
     assert "all checks passed" in said
     assert "5 of 5" in said
     monkeypatch.setattr(selftest, "push_vector", _row_0_only)

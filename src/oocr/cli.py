@@ -35,6 +35,7 @@ Positions = Annotated[
     str | None,
     typer.Option(help="where the vector is added: all, last, a span's name, from:last, …"),
 ]
+Site = Annotated[str | None, typer.Option(help="what the vector is added to: block or mlp output")]
 Arms = Annotated[str | None, typer.Option(help="vector, adapter, or both: vector,adapter")]
 Seeds = Annotated[int | None, typer.Option(help="seeds per arm")]
 VectorRates = Annotated[
@@ -56,6 +57,7 @@ def run(
     model: Model = None,
     layers: Layers = None,
     positions: Positions = None,
+    site: Site = None,
     arms: Arms = None,
     seeds: Seeds = None,
     vector_learning_rates: VectorRates = None,
@@ -75,6 +77,7 @@ def run(
             model=model,
             layers=layers,
             positions=positions,
+            site=site,
             arms=arms,
             seeds=seeds,
             vector_learning_rates=vector_learning_rates,
@@ -95,6 +98,7 @@ def plan(
     model: Model = None,
     layers: Layers = None,
     positions: Positions = None,
+    site: Site = None,
     arms: Arms = None,
     seeds: Seeds = None,
     vector_learning_rates: VectorRates = None,
@@ -124,6 +128,7 @@ def plan(
             model=model,
             layers=layers,
             positions=positions,
+            site=site,
             arms=arms,
             seeds=seeds,
             vector_learning_rates=vector_learning_rates,

@@ -38,7 +38,7 @@ class Check:
     """One thing that was tested at one block.
 
     Attributes:
-        name: short: "moves", "cached", "detaches", "replays", "padding".
+        name: short: "moves", "cached", "detaches", "replays", "padding", "mlp".
         says: what holds if it passes.
         layer: the block at whose output the vector acted.
         error: largest difference, as a share of the largest value; 0 where bits must agree.
@@ -89,11 +89,11 @@ def _told(check: Check) -> str:
 
 @torch.no_grad()
 def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -> list[Check]:
-    """Test steering at some blocks' outputs; default: the middle one.
+    """Test steering at some blocks' outputs, and at their MLPs'; default: the middle block's.
 
     Args:
         model: the model, nothing attached.
-        layers: the blocks.
+        layers: the blocks; without any, MLPs are left out.
         seed: of the random tokens and directions.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -115,6 +115,9 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
             bench.check("replays", "blocks run apart give what the model gives", bench.replays),
             bench.check("padding", "padding leaves a sequence as it is alone", bench.padding),
         ]
+        if layers and layer >= 0:
+            told = "a vector at the block's MLP acts through what follows it"
+            checks.append(bench.check("mlp", told, bench.mlp))
     return checks
 
 
@@ -195,6 +198,13 @@ class _Bench:
             for found in final_rows(model, frozen, [vector, vector]):
                 worst = max(worst, self._off(found, expected))
         return worst, self.rounding
+
+    def mlp(self) -> tuple[float, float]:
+        """A vector at the MLP's output: the block is run apart, beside the hooked model."""
+        vector = replace(self._vector("last"), site="mlp")
+        frozen = record(self.model, self.batch, [self.layer])
+        found = final_rows(self.model, frozen, [vector])[0]
+        return self._off(found, plain_rows(self.model, self.batch, vector)), self.rounding
 
     def padding(self) -> tuple[float, float]:
         """The padded sequence's last token, alone and in the batch."""

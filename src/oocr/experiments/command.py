@@ -35,6 +35,7 @@ class Overrides:
     model: str | None = None
     layers: str | None = None
     positions: str | None = None
+    site: str | None = None
     arms: str | None = None
     seeds: int | None = None
     vector_learning_rates: str | None = None
@@ -226,6 +227,7 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
                 data[name]["layers"] = layers
     for option, name, field, text in (
         ("--positions", "vector", "positions", overrides.positions),
+        ("--site", "vector", "site", overrides.site),
         ("--vector-learning-rates", "vector", "learning_rates", overrides.vector_learning_rates),
         ("--adapter-learning-rates", "adapter", "learning_rates", overrides.adapter_learning_rates),
     ):
@@ -233,7 +235,7 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
             continue
         if data[name] is None:
             raise InputError(f"{option}: this run has no {name} arm")
-        data[name][field] = text if field == "positions" else _numbers(option, text)
+        data[name][field] = text if field in ("positions", "site") else _numbers(option, text)
     return revalidate(data, "with the options put in")
 
 
