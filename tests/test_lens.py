@@ -1,0 +1,106 @@
+"""What a direction says: known answers on a tiny model, and the reader's blind choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from oocr.errors import InputError
+from oocr.explain.concepts import tell
+from oocr.explain.description import describe
+from oocr.explain.lens import lens, scores_of
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from tests.tiny import tiny_language_model
+
+WORDS = {"France": (" Paris", " French"), "Japan": (" Tokyo", " Japanese"), "Spain": (" Madrid",)}
+
+
+@cache
+def model_of(family: str = "gemma3_text") -> LanguageModel:
+    return tiny_language_model(family)
+
+
+def token(word: str) -> int:
+    return int(model_of().tokenizer(word, add_special_tokens=False)["input_ids"][0])
+
+
+def towards(word: str, by: str = "lm_head") -> Vector:
+    parts = model_of().anatomy
+    rows = parts.lm_head.weight if by == "lm_head" else parts.embed_weight
+    assert isinstance(rows, torch.Tensor)
+    return Vector(2, "all", rows[token(word)].clone() * 3)
+
+
+def test_a_row_of_the_embedding_is_nearest_to_its_own_token() -> None:
+    said = lens(model_of(), towards(" Paris", "embedding"), reading="embedding", top=3)
+    assert said[0].id == token(" Paris")
+    assert said[0].score > said[1].score > said[2].score
+
+
+def test_readings_are_what_they_say() -> None:
+    model, vector = model_of(), towards(" Tokyo")
+    parts = model.anatomy
+    head = parts.lm_head.weight
+    assert isinstance(head, torch.Tensor)
+    count = len(model.tokenizer)
+    for reading, v in (
+        ("raw", vector.direction),
+        ("normed", parts.final_norm(vector.direction[None])[0]),
+    ):
+        logits = (head @ v)[:count].detach()
+        expected = (logits - logits.mean()) / logits.std()
+        found = scores_of(model, vector.direction[None], reading)[0]  # type: ignore[arg-type]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    most, least = lens(model, vector, top=1), lens(model, vector, top=1, sign=-1)
+    assert most[0].id != least[0].id
+
+
+def test_the_reader_names_the_concept_a_direction_was_made_of() -> None:
+    told = tell(model_of(), towards(" Japanese"), "Japan", WORDS, reading="raw", randoms=40)
+    assert (told.named, told.rank, told.concepts) == ("Japan", 0, 3)
+    assert told.score > 1
+    assert 0 < told.random_rank < 2
+    wrong = tell(model_of(), towards(" Japanese"), "Spain", WORDS, reading="raw", randoms=40)
+    assert wrong.rank > 0
+    assert wrong.named == "Japan"
+
+
+def test_words_that_concepts_share_tell_nothing() -> None:
+    shared = {"France": (" Paris", " euro"), "Spain": (" Madrid", " euro")}
+    told = tell(model_of(), towards(" euro"), "France", shared, reading="raw", randoms=40)
+    alone = {name: words[:1] for name, words in shared.items()}
+    assert told == tell(model_of(), towards(" euro"), "France", alone, reading="raw", randoms=40)
+    with pytest.raises(InputError, match="a word of its own"):
+        tell(model_of(), towards(" euro"), "France", {**shared, "Spain": (" euro",)})
+    with pytest.raises(InputError, match="allowed: one of two or more"):
+        tell(model_of(), towards(" euro"), "Peru", shared)
+
+
+def test_a_description_is_the_steered_continuation_beside_the_untouched_one() -> None:
+    model = model_of()
+    vector = Vector(
+        1, "all", torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    )
+    told = describe(
+        model, vector * 50, prompts=("The capital of x is", "x in the city"), scales=(0.0, 1.0)
+    )
+    still, moved = told[:2], told[2:]
+    assert all(one.text == one.untouched for one in still)
+    assert any(one.text != one.untouched for one in moved)
+    with pytest.raises(InputError, match="holds 'x'"):
+        describe(model, vector, prompts=("The capital of",))
+    both = Vector(1, "a+b", torch.zeros(2, model.d_model))
+    with pytest.raises(InputError, match="one by one"):
+        describe(model, both)
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    vector = towards(" Paris")
+    with pytest.raises(InputError, match="reading: found 'deep'"):
+        lens(model_of(), vector, reading="deep")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="one direction of this model's width"):
+        lens(model_of(), replace(vector, direction=torch.ones(5)))
