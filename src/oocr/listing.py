@@ -55,8 +55,8 @@ def print_tasks() -> None:
     for name in PAPER:
         task, _, rest = name.partition("-")
         groups.setdefault(task, []).append(rest)
-    for task, rest in groups.items():
-        console.print(f"  {task}-  {', '.join(rest)}", highlight=False)
+    for task, names in groups.items():
+        console.print(f"  {task}-  {', '.join(names)}", highlight=False)
 
 
 def print_task(name: str) -> None:

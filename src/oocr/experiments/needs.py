@@ -20,6 +20,7 @@ from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import RunConfig
 from oocr.experiments.controls import CHUNK
 from oocr.experiments.explained import NEUTRAL_PASSAGES
+from oocr.experiments.lab import stop_groups
 from oocr.experiments.planned import expected_plans, starts_of
 from oocr.experiments.room import Needs, gib, room_for
 from oocr.experiments.stacks import stacks
@@ -163,7 +164,8 @@ def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> I
     stop = tuple((one.prompt, one.answer) for one in task.stop)
     if stop and stop not in sets:
         sets.add(stop)
-        yield pad(training_lines(model.tokenizer, task.stop, task.loss), 0)
+        for some in stop_groups(training_lines(model.tokenizer, task.stop, task.loss)):
+            yield pad(some, 0)
 
 
 def _question_lines(

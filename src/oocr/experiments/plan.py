@@ -39,11 +39,12 @@ def _print(console: Console, told: Prediction) -> None:
     )
     for note in model.notes:
         console.print(f"  {note}", highlight=False)
+    unit, size = ("GFLOP", 1e9) if gpu is None else ("TFLOP", 1e12)
     table = Table(
-        *("", "arms", "steps", "tokens", "GFLOP each", "seconds each", "memory each"), box=None
+        *("", "arms", "steps", "tokens", f"{unit} each", "seconds each", "memory each"), box=None
     )
     for one in told.work:
-        flops = (one.training + one.scoring) / 1e9
+        flops = (one.training + one.scoring) / size
         table.add_row(
             *(one.what, str(one.arms), str(one.steps or ""), f"{one.tokens:.0f}"),
             *(f"{flops:.1f}", f"{seconds_each(one, told.speed):.1f}"),
@@ -65,7 +66,11 @@ def _print(console: Console, told: Prediction) -> None:
     if told.refusal:
         console.print(f"does not fit: {told.refusal}", highlight=False, markup=False)
     else:
-        console.print(f"fits: {gib(told.total)} of {gib(told.room)} available", highlight=False)
+        console.print(
+            f"fits: {gib(told.total)} of {gib(told.room)} available ({gib(told.least)} with the "
+            "fewest recordings in memory)",
+            highlight=False,
+        )
 
 
 def _memory(needs: Needs, workers: int, budget: int) -> Table:

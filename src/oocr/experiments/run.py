@@ -94,11 +94,12 @@ def run(
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
-        lab = Lab(model, starts, config.batch_lines, fit.budget)
+        budget = None if needs.on_device else fit.budget  # of main memory
+        lab = Lab(model, starts, config.batch_lines, budget)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
             shared = workers or stack.enter_context(Workers())
-            crew = shared.crew(Place(config, tuple(starts), threads, fit.budget), count)
+            crew = shared.crew(Place(config, tuple(starts), threads, budget), count)
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
