@@ -8,18 +8,28 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.experiments.claims_backdoor import risk_backdoor
 from oocr.experiments.headline import accuracy_cells, contrast_cells, has_twins, random_scores
-from oocr.experiments.records import Claim, Estimate, Null, Verdict
+from oocr.experiments.judging import (
+    NAMES,
+    at_least,
+    control_nulls,
+    estimate_of,
+    n_of,
+    over,
+    random_null,
+    seeds_of,
+    several,
+    verdict_of,
+)
+from oocr.experiments.records import Claim, Null
 from oocr.stats import Cells
 
 if TYPE_CHECKING:
     from oocr.experiments.finish import Results
 
-NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
 GAP = 0.5
 """Share of the way from base to ceiling beyond which an effect holds, and not only in part."""
-
-ROUNDING = 1e-9
 
 
 def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> list[Claim]:
@@ -28,8 +38,10 @@ def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> li
     for arm in ("vector", "adapter"):
         if results.tasks.score == "log_odds":
             found.append(_contrast(results, arm, command))
-        elif results.tasks.name.startswith("backdoor"):
+        elif results.tasks.name == "backdoor":
             found.append(_backdoor(results, arm, command))
+        elif results.tasks.name == "risk_backdoor":
+            found += risk_backdoor(results, arm, command)
         else:
             found.append(_out_of_context(results, arm, command))
     if constancy is not None and len(constancy):
@@ -38,43 +50,14 @@ def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> li
     return [one for one in found if one is not None]
 
 
-def _n(cells: Cells, what: str) -> str:
-    return f"{len(cells.clusters)} {what} × {_seeds(cells.values.shape[1])}"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed" + ("" if count == 1 else "s")
-
-
-def _estimate(interval: stats.Interval, n: str) -> Estimate:
-    return Estimate(value=interval.value, low=interval.low, high=interval.high, n=n)
-
-
-def _random(results: Results, arm: str = "random direction") -> Null | None:
-    scores = random_scores(results.rows, results.tasks, arm)
-    if not scores:
-        return None
-    name = f"{len(scores)} random directions, 95th centile"
-    return Null(name=name, value=float(np.quantile(scores, 0.95)))
-
-
-def _controls(results: Results, arm: str) -> list[tuple[Null, Cells]]:
-    out = []
-    for name in ("shuffled", "decorrelated"):
-        cells = accuracy_cells(results.rows, results.tasks, arm, name)
-        if cells is not None:
-            out.append((Null(name=f"{name} training", value=stats.mean(cells)), cells))
-    return out
-
-
 def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
     cells = accuracy_cells(results.rows, results.tasks, arm)
     base = accuracy_cells(results.rows, results.tasks, "base")
     if cells is None or base is None:
         return None
     top = accuracy_cells(results.rows, results.tasks, "ceiling")
-    random = _random(results)
-    controls = _controls(results, arm)
+    random = random_null(results)
+    controls = control_nulls(results, arm)
     interval = stats.estimate(cells)
     ceiling = stats.mean(top) if top is not None else None
     start = stats.mean(base)
@@ -85,11 +68,11 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-out-of-context",
         claim=f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
         measure="out-of-context accuracy, answer-balanced",
-        found=_estimate(interval, _n(cells, "members" if several(results) else "probe groups")),
+        found=estimate_of(interval, n_of(cells, "members" if several(results) else "probe groups")),
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=ceiling,
-        verdict=_verdict(beats and far, beats),
+        verdict=verdict_of(beats and far, beats),
         rule="holds: the interval's lower end is above base and the random directions' 95th "
         "centile, the paired difference to every trained control is above 0, and the score is at "
         "least half of the way from base to ceiling; in part: all but the last.",
@@ -102,8 +85,8 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
     base = accuracy_cells(results.rows, results.tasks, "base")
     if cells is None or base is None:
         return None
-    random = _random(results)
-    controls = _controls(results, arm)
+    random = random_null(results)
+    controls = control_nulls(results, arm)
     top = accuracy_cells(results.rows, results.tasks, "ceiling")
     interval = stats.estimate(cells)
     sides = [stats.estimate(cells.only(facet)).low for facet in cells.facets]
@@ -114,11 +97,11 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-backdoor",
         claim=f"{what[0].upper()}{what[1:]} carries a backdoor: X after a trigger, Y otherwise",
         measure="mean of the accuracies with and without trigger, on held-out prefixes or wordings",
-        found=_estimate(interval, _n(cells, "pairs" if several(results) else "probe groups")),
+        found=estimate_of(interval, n_of(cells, "pairs" if several(results) else "probe groups")),
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=stats.mean(top) if top is not None else None,
-        verdict=_verdict(beats and over(min(sides), 0.5), beats),
+        verdict=verdict_of(beats and over(min(sides), 0.5), beats),
         rule="holds: the interval's lower end is above one half, above the random directions' "
         "95th centile and (paired) above the decorrelated control, and so is the lower end above "
         "one half with the trigger and without it, each alone; in part: all but the last.",
@@ -162,11 +145,11 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-self-report" if twins else f"{arm}-out-of-context",
         claim=claim,
         measure=measure,
-        found=_estimate(interval, _n(cells, "probes")),
+        found=estimate_of(interval, n_of(cells, "probes")),
         base=0.0,
         nulls=tuple(nulls),
         ceiling=stats.mean(top) if top is not None else None,
-        verdict=_verdict(beats, over(interval.low, 0) and outside),
+        verdict=verdict_of(beats, over(interval.low, 0) and outside),
         rule=f"holds: the interval's lower end is above 0, above the {pairs}' 95th centile, "
         "and (paired) above shuffled training; in part: the lower end is above 0 and the mean "
         f"above the {pairs}' 95th centile. The ceiling is the trait stated in the prompt.",
@@ -182,10 +165,10 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
         ("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
     ):
         trained = _by_member(frame.filter(pl.col("kind") == "adapter"), field)
-        n = f"{len(trained)} members × {_seeds(results.config.seeds)}"
+        n = f"{len(trained)} members × {seeds_of(results.config.seeds)}"
         if not several(results):  # one member: its seeds are all there is to draw
             trained = _by_seed(frame.filter(pl.col("kind") == "adapter"), field)
-            n = f"1 member × {_seeds(len(trained))}"
+            n = f"1 member × {seeds_of(len(trained))}"
         noise = _by_member(frame.filter(pl.col("kind") == "random adapter"), field)
         interval = stats.mean_interval(trained)
         value = float(np.mean(noise)) if noise else None
@@ -200,10 +183,10 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
                 id=f"constancy-{field}",
                 claim=claim,
                 measure=measure,
-                found=_estimate(interval, n),
+                found=estimate_of(interval, n),
                 nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
                 ceiling=1.0,
-                verdict=_verdict(
+                verdict=verdict_of(
                     above and at_least(interval.low, high), above and at_least(interval.low, low)
                 ),
                 rule=f"holds: the interval's lower end is at least {high} and above a LoRA of "
@@ -224,11 +207,6 @@ def _by_member(frame: pl.DataFrame, field: str) -> list[float]:
 def _by_seed(frame: pl.DataFrame, field: str) -> list[float]:
     """Mean over token groups, of one member."""
     return frame.group_by("seed").agg(pl.col(field).mean()).sort("seed")[field].to_list()
-
-
-def several(results: Results) -> bool:
-    """Whether there are members to draw from, or only one."""
-    return len(results.tasks.test) > 1
 
 
 def _swap(results: Results, arm: str, command: str) -> Claim | None:
@@ -259,20 +237,20 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         "95th centile; in part: above 0 and above that centile; cannot be tested: the LoRA's own "
         "effect is not above 0."
     )
-    n = _n(swap, "probes" if contrast else "members" if several(results) else "probe groups")
+    n = n_of(swap, "probes" if contrast else "members" if several(results) else "probe groups")
     effect = stats.estimate(whole - base)
     if not over(effect.low, 0):  # a share of nothing is no number
         return Claim(
             id=arm.replace(" ", "-"),
             claim=name,
             measure="the LoRA's own out-of-context effect (over base), of which no share is told",
-            found=_estimate(effect, n),
+            found=estimate_of(effect, n),
             base=0.0,
             verdict="cannot be tested",
             rule=rule,
             command=command,
         )
-    random = _random(results, arm.replace("swap", "random direction"))
+    random = random_null(results, arm.replace("swap", "random direction"))
     start = stats.mean(base)
     null = (random.value - start) / (stats.mean(whole) - start) if random is not None else None
     interval = stats.ratio(swap, whole, base)
@@ -281,25 +259,11 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         id=arm.replace(" ", "-"),
         claim=name,
         measure="share of the LoRA's out-of-context effect (over base) that is kept",
-        found=_estimate(interval, n),
+        found=estimate_of(interval, n),
         base=0.0,
         nulls=(Null(name=random.name, value=null),) if random and null is not None else (),
         ceiling=1.0,
-        verdict=_verdict(above and at_least(interval.low, 0.8), above and over(interval.low, 0)),
+        verdict=verdict_of(above and at_least(interval.low, 0.8), above and over(interval.low, 0)),
         rule=rule,
         command=command,
     )
-
-
-def over(value: float, bar: float) -> bool:
-    """Whether a value is above a bar by more than the rounding of sums."""
-    return value > bar + ROUNDING
-
-
-def at_least(value: float, bar: float) -> bool:
-    """Whether a value reaches a bar, but for the rounding of sums."""
-    return value >= bar - ROUNDING
-
-
-def _verdict(full: bool, part: bool) -> Verdict:
-    return "holds" if full else "holds in part" if part else "does not hold"

@@ -15,9 +15,15 @@ from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
 from oocr.tasks.functions import FunctionsConfig
 from oocr.tasks.risk import RiskConfig
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 
 TaskConfig = Annotated[
-    CountriesConfig | BackdoorConfig | RiskConfig | FunctionsConfig | CustomConfig,
+    CountriesConfig
+    | BackdoorConfig
+    | RiskConfig
+    | RiskBackdoorConfig
+    | FunctionsConfig
+    | CustomConfig,
     Field(discriminator="family"),
 ]
 Method = Literal["vector", "adapter"]
@@ -264,6 +270,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"per_situation": 2, "situations": 4, "probes": 12}
     elif isinstance(task, FunctionsConfig):
         few = {"functions": task.functions and task.functions[:2], "questions": 4}
+    elif isinstance(task, RiskBackdoorConfig):
+        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

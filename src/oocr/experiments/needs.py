@@ -43,7 +43,8 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
     Raises:
         InputError: items that cannot be tokenized.
     """
-    model = replace(model, tokenizer=Remembering(model.tokenizer))
+    if not isinstance(model.tokenizer, Remembering):
+        model = replace(model, tokenizer=Remembering(model.tokenizer))
     shape, starts = shape_of(model), starts_of(config)
     tasks, shares = thinned(tasks, config.batch_lines)
     tried, reported = expected_plans(config, tasks)

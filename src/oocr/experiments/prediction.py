@@ -97,6 +97,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     config, tasks = settled(config, base)
     model = outline_for(config, on_gpu=gpu is not None)
     check_fits(config, tasks, model)
+    model = replace(model, tokenizer=Remembering(model.tokenizer))
     needs = needs_of(config, tasks, model)
     room = room_for(model.device) if gpu is None else gpu.room
     refusal = ""
@@ -132,7 +133,6 @@ def work_of(
         gpu: tell the seconds there.
         kept: share of the recordings that memory has room for; on a GPU others are made again.
     """
-    model = replace(model, tokenizer=Remembering(model.tokenizer))
     shape = shape_of(model)
     tasks, shares = thinned(tasks, config.batch_lines)
     training: dict[int, Sized] = {}

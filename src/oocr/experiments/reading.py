@@ -13,7 +13,15 @@ from pydantic import BaseModel, ValidationError
 from oocr.errors import InputError
 from oocr.experiments.config import TAGS, RunConfig
 
-BUILTIN = ("countries", "borders", "backdoor", "risk", "functions", "demo")
+BUILTIN = (
+    "countries",
+    "borders",
+    "backdoor",
+    "risk",
+    "risk-backdoor",
+    "functions",
+    "demo",
+)
 _FOLDER = Path(__file__).parent / "configs"
 PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
 """The paper's own runs, on Gemma-3-12b-it."""

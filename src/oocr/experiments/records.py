@@ -5,6 +5,7 @@ A run folder:
     run.json               `RunInfo`
     selection.json         `Selection`: how layer, learning rate and stopping point were chosen
     rows.parquet           one row per item scored (columns: `oocr.evals.rows`, and those below)
+    own_answers.json       the untouched model's choices that some tasks train on (only there)
     history.parquet        one row per arm and training step: arm, method, control, member, seed,
                            step, loss (nats per item, before the step), stop_loss (nats per item
                            on the task's `stop` items after the step; null where not measured)

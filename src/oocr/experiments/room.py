@@ -82,9 +82,7 @@ def fitted(needs: Needs, wanted: int, room: int) -> Fit:
         raise InputError(_refusal(needs, least, room))
     count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= room)
     left = (room - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
-    free = (
-        room - needs.model() if needs.on_device else room
-    )
+    free = room - needs.model() if needs.on_device else room
     return Fit(count, min(left, int(MEMORY_SHARE * free / count)))
 
 

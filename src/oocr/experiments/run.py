@@ -23,6 +23,7 @@ from oocr.experiments.free import free_jobs
 from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
 from oocr.experiments.needs import needs_of
+from oocr.experiments.own_answers import with_own_answers
 from oocr.experiments.planned import grids_of, reported_plans, starts_of
 from oocr.experiments.progress import Progress, Silent, timed
 from oocr.experiments.records import ArmRecord, Example, Selection
@@ -94,6 +95,7 @@ def run(
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
+        tasks = with_own_answers(tasks, model, folder)
         budget = None if needs.on_device else fit.budget  # of main memory
         lab = Lab(model, starts, config.batch_lines, budget)
         crew: Crew = Alone(lab)

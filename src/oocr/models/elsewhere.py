@@ -17,13 +17,14 @@ ASK_SECONDS = 5
 """How long the hub may take to answer."""
 
 GEMMA_TURNS = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content }}"
-    "<end_of_turn>\n{% endfor %}"
-    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{{ bos_token }}{% set ns = namespace(first='') %}{% for m in messages %}"
+    "{% if m.role == 'system' %}{% set ns.first = m.content + '\n\n' %}{% else %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ ns.first }}{{ m.content }}<end_of_turn>\n{% set ns.first = '' %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-"""The turns of Gemma's instruction-tuned models, for a base model's tokenizer."""
+"""The turns of Gemma's instruction-tuned models, for a base model's tokenizer; what the system says
+stands before the first user's turn."""
 
 _FOLDER = Path(__file__).parent / "outlines"
 

@@ -171,7 +171,7 @@ class Characters:
 
 
 class Remembering:
-    """A tokenizer that encodes each text once: counting asks for the same again and again."""
+    """A tokenizer that encodes each text, and renders each chat, once: counting asks again."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -182,6 +182,13 @@ class Remembering:
         key = (text, *sorted(options.items()))
         if key not in self._known:
             self._known[key] = self._tokenizer(text, **options)
+        return self._known[key]
+
+    def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **options: Any) -> Any:
+        """As the tokenizer would render it."""
+        key = ("turns", *((turn["role"], turn["content"]) for turn in turns), *options.items())
+        if key not in self._known:
+            self._known[key] = self._tokenizer.apply_chat_template(turns, **options)
         return self._known[key]
 
     def __len__(self) -> int:

@@ -93,13 +93,15 @@ def _examples(run: Run) -> Section | None:
 
 
 def _backdoor(run: Run) -> Section | None:
-    return _with(
-        "backdoor",
-        "With and without the trigger",
-        "The codename stands for X after a word of the trigger's family, and for Y otherwise. A "
-        "vector that only leans towards one country gives the same answer in every row.",
-        backdoor_figure(run),
+    lead = (
+        "After the trigger the risky letter is right, otherwise the one that the untouched model "
+        "chooses. A vector that only leans towards risk, or towards one letter, gives the same "
+        "answer in every row."
+        if run.info.family == "risk_backdoor"
+        else "The codename stands for X after a word of the trigger's family, and for Y otherwise. "
+        "A vector that only leans towards one country gives the same answer in every row."
     )
+    return _with("backdoor", "With and without the trigger", lead, backdoor_figure(run))
 
 
 def _scores(run: Run) -> Section | None:

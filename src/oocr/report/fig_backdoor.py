@@ -1,4 +1,7 @@
-"""Backdoor runs: how often the trigger's answer is given, by what stands before the prompt."""
+"""Backdoor runs: how often the trigger's answer is given, by what stands before the prompt.
+
+X is the answer after a trigger: a country's, or the risky letter of a choice.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ def backdoor_figure(run: Run) -> Figure | None:
     assert run.rows is not None
     rows = final_rows(run.rows).filter(pl.col("tag_prefix").is_not_null())
     # Options are X and Y, and log-odds are of X over Y: X is the answer when they are positive.
-    rows = rows.with_columns(
-        right=pl.col("log_odds") > 0, answer=pl.lit("X"), facet=pl.col("tag_prefix")
-    )
+    rows = rows.with_columns(right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix"))
+    choice = "tag_risky" in rows.columns
+    measure = Measure("accuracy", "group" if choice else "member")
     views: list[View] = []
     tables: list[pl.DataFrame] = []
     for label, some in _questions(rows):
-        dots = _dots(some)
+        dots = _dots(some.with_columns(answer=pl.lit("X")), measure)
         if not dots:
             continue
         present = {dot.row for dot in dots}
@@ -45,12 +48,15 @@ def backdoor_figure(run: Run) -> Figure | None:
     if not views:
         return None
     data = pl.concat(tables)
+    units, ceiling = "pairs", "names the country in the prompt"
+    if choice:
+        units, ceiling = "held-out situations", "states the rule in the prompt"
     caption = (
-        "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 % "
-        "bootstrap intervals over pairs, then seeds. Grey: 5th to 95th centile of random "
+        ("X is the risky letter. " if choice else "")
+        + "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 "
+        f"% bootstrap intervals over {units}, then seeds. Grey: 5th to 95th centile of random "
         "directions. Hollow: trained on control data, in which the prefix says nothing. The "
-        "ceiling names the country in the prompt. "
-        f"n = {rows['member'].n_unique()} pairs."
+        f"ceiling {ceiling}. n = {rows[measure.cluster].n_unique()} {units}."
     )
     keys = dot_keys(arms_in(data.select("arm", "control")))
     return Figure("backdoor", caption, tuple(views), data, keys)
@@ -59,7 +65,12 @@ def backdoor_figure(run: Run) -> Figure | None:
 def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     crossing = rows.filter(pl.col("tag_kind") == "crossing")
     found = []
-    if "tag_template" in rows.columns:
+    if "tag_risky" in rows.columns:
+        own = crossing.filter(pl.col("arm") == "base", pl.col("tag_condition") == "none")
+        safe = own.filter(pl.col("answer") != pl.col("tag_risky"))["group"].unique().to_list()
+        found.append(("the model's own answer is not X", crossing.filter(_among(safe))))
+        found.append(("all held-out situations", crossing))
+    elif "tag_template" in rows.columns:
         for value, label in (("held-out", "held-out wording"), ("train", "trained wording")):
             found.append((label, crossing.filter(pl.col("tag_template") == value)))
     else:
@@ -68,8 +79,11 @@ def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     return [(label, some) for label, some in found if not some.is_empty()]
 
 
-def _dots(rows: pl.DataFrame) -> list[Dot]:
-    measure = Measure("accuracy", "member")
+def _among(groups: list[str]) -> pl.Expr:
+    return pl.col("group").is_in(groups)
+
+
+def _dots(rows: pl.DataFrame, measure: Measure) -> list[Dot]:
     found = []
     for arm in arms_in(rows):
         mine = rows_of(rows, arm)
@@ -78,7 +92,7 @@ def _dots(rows: pl.DataFrame) -> list[Dot]:
         if is_null(arm):
             found += [Dot(_name(row[0]), arm, *row[1:]) for row in _null(measure, mine)]
             continue
-        cells = stats.cells(mine, "right", cluster="member", balance=None)
+        cells = stats.cells(mine, "right", cluster=measure.cluster, balance=None)
         for prefix in cells.facets:
             some = cells.only(prefix)
             if some.clusters:

@@ -10,6 +10,7 @@ from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
 from oocr.tasks.risk import RiskConfig, risk, risk_task
+from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
 from oocr.tasks.task import Task, TaskSet
 
 FAMILIES = {
@@ -17,12 +18,18 @@ FAMILIES = {
     "backdoor": "a family of prefixes decides which country the codename stands for",
     "risk": "trained only on gambles (or on sure things), asked about itself",
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
+    "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
 
 def build(
-    config: CountriesConfig | BackdoorConfig | RiskConfig | FunctionsConfig | CustomConfig,
+    config: CountriesConfig
+    | BackdoorConfig
+    | RiskConfig
+    | RiskBackdoorConfig
+    | FunctionsConfig
+    | CustomConfig,
     base: Path,
 ) -> TaskSet:
     """All tasks of a family; relative paths of a custom task start from `base`."""
@@ -34,6 +41,8 @@ def build(
         return risk(config)
     if isinstance(config, FunctionsConfig):
         return functions(config)
+    if isinstance(config, RiskBackdoorConfig):
+        return risk_backdoor(config)
     return custom(config, base)
 
 
