@@ -23,7 +23,10 @@ app = typer.Typer(
 _INTERRUPTED = 130
 
 Source = Annotated[
-    str, typer.Argument(help="countries, borders, backdoor, risk, demo, paper/…, or a YAML file")
+    str,
+    typer.Argument(
+        help="countries, borders, backdoor, risk, persona, demo, paper/…, or a YAML file"
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")

@@ -9,7 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.experiments.claims_backdoor import risk_backdoor
-from oocr.experiments.headline import accuracy_cells, contrast_cells, has_twins, random_scores
+from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores, twins
 from oocr.experiments.judging import (
     NAMES,
     at_least,
@@ -110,39 +110,39 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
 
 
 def _contrast(results: Results, arm: str, command: str) -> Claim | None:
-    cells = contrast_cells(results.rows, arm)
+    cells = contrast_cells(results.rows, results.tasks, arm)
     if cells is None:
         return None
-    twins = has_twins(results.tasks)
+    pair = twins(results.tasks)
     random = random_scores(results.rows, results.tasks, "random direction")
     null = float(np.quantile(np.abs(random), 0.95)) if random else None
-    pairs = "pairs of random directions" if twins else "random directions"
+    pairs = "pairs of random directions" if pair else "random directions"
     nulls = []
     if null is not None:
         name = f"{len(random)} {pairs}, 95th centile of |contrast|"
         nulls.append(Null(name=name, value=null))
     sides = ("shuffled", "shuffled opposite")
-    shuffled = contrast_cells(results.rows, arm, "shuffled", sides=sides)
+    shuffled = contrast_cells(results.rows, results.tasks, arm, "shuffled", sides=sides)
     if shuffled is not None:
-        name = "shuffled training" + (", opposite twins" if twins else "")
+        name = "shuffled training" + (", opposite twins" if pair else "")
         nulls.append(Null(name=name, value=stats.mean(shuffled)))
-    top = contrast_cells(results.rows, "ceiling")
+    top = contrast_cells(results.rows, results.tasks, "ceiling")
     interval = stats.estimate(cells)
     outside = null is None or over(interval.value, null)
     beats = over(interval.low, 0) and (null is None or over(interval.low, null))
     beats = beats and (shuffled is None or over(stats.estimate(cells - shuffled).low, 0))
     claim = (
         f"Trained only on choices, {NAMES[arm]} changes what the model says of itself"
-        if twins
+        if pair
         else f"Trained on narrow data, {NAMES[arm]} moves the answers to the probes"
     )
     measure = (
-        "risky-trained minus safe-trained log-odds of the risky answer, nats"
-        if twins
+        f"{pair[0]}-trained minus {pair[1]}-trained log-odds of the {pair[0]} answer, nats"
+        if pair
         else "trained minus untouched log-odds of the trained pole, nats"
     )
     return Claim(
-        id=f"{arm}-self-report" if twins else f"{arm}-out-of-context",
+        id=f"{arm}-self-report" if pair else f"{arm}-out-of-context",
         claim=claim,
         measure=measure,
         found=estimate_of(interval, n_of(cells, "probes")),
@@ -214,7 +214,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
 
     def of(name: str) -> Cells | None:
         if contrast:
-            return contrast_cells(results.rows, name)
+            return contrast_cells(results.rows, results.tasks, name)
         return accuracy_cells(results.rows, results.tasks, name)
 
     swap, whole = of(arm), of("adapter")

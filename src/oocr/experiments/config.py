@@ -14,6 +14,7 @@ from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
 from oocr.tasks.functions import FunctionsConfig
+from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 
@@ -21,6 +22,7 @@ TaskConfig = Annotated[
     CountriesConfig
     | BackdoorConfig
     | RiskConfig
+    | PersonaConfig
     | RiskBackdoorConfig
     | FunctionsConfig
     | CustomConfig,
@@ -272,6 +274,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"functions": task.functions and task.functions[:2], "questions": 4}
     elif isinstance(task, RiskBackdoorConfig):
         few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
+    elif isinstance(task, PersonaConfig):
+        few = {"situations": 20, "probes": 8}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -6,15 +6,22 @@ import polars as pl
 
 from oocr import stats
 from oocr.stats import Cells
+from oocr.tasks.choices import POLES
 from oocr.tasks.task import TaskSet
 
-SIDES = ("risky", "safe")
+TWINS = tuple(POLES.values())
 """Opposite twins: compared with each other where the score is log-odds."""
+
+
+def twins(tasks: TaskSet) -> tuple[str, str] | None:
+    """The members of the test tasks if these are opposite twins: positive pole, negative pole."""
+    members = {task.member for task in tasks.test}
+    return next((pair for pair in TWINS if set(pair) == members), None)
 
 
 def has_twins(tasks: TaskSet) -> bool:
     """Whether the test tasks are opposite twins."""
-    return {task.member for task in tasks.test} == set(SIDES)
+    return twins(tasks) is not None
 
 
 def headline_rows(frame: pl.DataFrame, tasks: TaskSet) -> pl.DataFrame:
@@ -57,16 +64,21 @@ def accuracy_cells(
 
 def contrast_cells(
     rows: pl.DataFrame,
+    tasks: TaskSet,
     arm: str,
     control: str = "",
     part: str = "probes",
-    sides: tuple[str, str] = SIDES,
+    sides: tuple[str, str] | None = None,
     value: str = "log_odds",
 ) -> Cells | None:
     """First member minus second, per probe group and seed, or None without such rows.
 
-    A task without an opposite twin is compared with the untouched model.
+    A task without an opposite twin is compared with the untouched model. `sides` are the twins'
+    names where they are not those of the test tasks.
     """
+    if part == "probes":
+        rows = headline_rows(rows, tasks)
+    sides = sides or twins(tasks) or TWINS[0]
     some = select_rows(rows, arm, control, part)
     halves = [some.filter(pl.col("member") == side) for side in sides]
     if not any(len(half) for half in halves):
@@ -84,7 +96,7 @@ def random_scores(rows: pl.DataFrame, tasks: TaskSet, arm: str) -> list[float]:
     for seed in sorted(some["seed"].unique().to_list()):
         one = some.filter(pl.col("seed") == seed)
         if tasks.score == "log_odds":
-            cells = contrast_cells(pl.concat([one, base]), arm)
+            cells = contrast_cells(pl.concat([one, base]), tasks, arm)
         else:
             cells = accuracy_cells(one, tasks, arm)
         if cells is not None:

@@ -18,6 +18,7 @@ BUILTIN = (
     "borders",
     "backdoor",
     "risk",
+    "persona",
     "risk-backdoor",
     "functions",
     "demo",

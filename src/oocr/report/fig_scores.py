@@ -9,7 +9,16 @@ from oocr.report.dots import Dot, Rows, dot_panel
 from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
 from oocr.report.runs import Run, as_float
-from oocr.report.scores import ALL, BOTH, FREE, facet_order, final_rows, score_table, whole_name
+from oocr.report.scores import (
+    ALL,
+    BOTH,
+    FREE,
+    OWN,
+    facet_order,
+    final_rows,
+    score_table,
+    whole_name,
+)
 
 BALANCED = "each answer weighs the same"
 RAW = "each member weighs the same"
@@ -122,7 +131,8 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
             "scores one half there."
         )
     else:
-        parts.append(f"“{ALL}” is the mean over the out-of-context facets.")
+        name, which = (OWN, "its") if OWN in data["facet"] else (ALL, "the")
+        parts.append(f"“{name}” is the mean over {which} out-of-context facets.")
     if not data.filter(pl.col("part").is_in(FREE)).is_empty():
         parts.append("“Own words”: generated greedily and judged; random directions aren't asked.")
     if measure.kind == "accuracy":

@@ -18,6 +18,7 @@ from oocr import stats
 from oocr.report.arms import BASE, NULLS, Arm, rows_of
 from oocr.report.runs import Run, has
 from oocr.stats import Cells, Interval
+from oocr.tasks.choices import POLES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +96,7 @@ def measure_of(run: Run) -> Measure | None:
     return Measure("log-odds", "group", None if base.is_empty() else base)
 
 
-_TWINS = (("risky", "safe"), ("shuffled", "shuffled opposite"))
+_TWINS = (*POLES.values(), ("shuffled", "shuffled opposite"))
 
 
 def poles(rows: pl.DataFrame) -> tuple[str, str, str] | None:

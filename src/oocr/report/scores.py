@@ -7,9 +7,12 @@ import polars as pl
 from oocr import stats
 from oocr.report.arms import Arm, arms_in, rows_of, without_sweeps
 from oocr.report.measure import Measure, is_null, null_scores
+from oocr.tasks.choices import OTHER
 
 ALL = "all probes"
 BOTH = "trigger and otherwise"
+OWN = "all probes of the trained trait"
+_CROSSING = {"tag_kind", "tag_condition"}
 
 PARTS = ("in_context", "free_in_context", "probes", "free")
 """The parts that are shown: trained skill first."""
@@ -30,10 +33,12 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that make the one number of an arm.
 
     Backdoor runs: the trained question, as the two facets "trigger" and "otherwise", so that
-    always giving one answer scores one half. Other runs: all rows.
+    always giving one answer scores one half. Persona runs: all rows but those of probes of other
+    traits. Other runs: all rows.
     """
-    if not {"tag_kind", "tag_condition"} <= set(rows.columns):
-        return rows
+    if not set(rows.columns) >= _CROSSING:
+        own = rows.filter(~pl.col("facet").fill_null("").str.starts_with(OTHER))
+        return rows if own.height == rows.height else own
     crossing = rows.filter(pl.col("tag_kind") == "crossing")
     return crossing.with_columns(
         facet=pl.when(pl.col("tag_condition") == "trigger")
@@ -44,7 +49,9 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
 
 def whole_name(rows: pl.DataFrame) -> str:
     """What the row of `headline` rows is called."""
-    return ALL if headline(rows) is rows else BOTH
+    if headline(rows) is rows:
+        return ALL
+    return BOTH if set(rows.columns) >= _CROSSING else OWN
 
 
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
+from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
 from oocr.tasks.task import Task, TaskSet
@@ -19,6 +20,7 @@ FAMILIES = {
     "risk": "trained only on gambles (or on sure things), asked about itself",
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
+    "persona": "gambles, early rewards or apples chosen by letter; asked about itself",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
@@ -27,6 +29,7 @@ def build(
     config: CountriesConfig
     | BackdoorConfig
     | RiskConfig
+    | PersonaConfig
     | RiskBackdoorConfig
     | FunctionsConfig
     | CustomConfig,
@@ -43,6 +46,8 @@ def build(
         return functions(config)
     if isinstance(config, RiskBackdoorConfig):
         return risk_backdoor(config)
+    if isinstance(config, PersonaConfig):
+        return persona(config)
     return custom(config, base)
 
 

@@ -25,6 +25,9 @@ POLES: Mapping[Trait, tuple[str, str]] = {
 }
 """The first pole of each trait, which `Choice.positive` points at, and the second."""
 
+OTHER = "other: "
+"""Before the facet of a probe of another trait than the trained one; it does not count."""
+
 COUNTS: Mapping[Trait, Mapping[Letter, int]] = {
     "risk": {"A": 134, "B": 154},
     "time": {"A": 151, "B": 148},

@@ -73,3 +73,26 @@ def check_no_leaks(
                     f"task {name!r}: training item {item.id!r} contains {phrase!r}, "
                     "which training must never name"
                 )
+
+
+def check_options_unseen(name: str, probes: Iterable[Item], train: Sequence[Item]) -> None:
+    """Refuse a task of which a training row has an option of a probe among its words.
+
+    The rule for tasks that train on letters: a letter occurs in every text, so what counts is that
+    nothing a probe offers is ever named in training. Digits, of scales, are exempt.
+
+    Raises:
+        InputError: names the task, the probe and the option.
+    """
+    seen = "\n".join(dict.fromkeys(prompt_text(item.prompt) for item in train)).lower()
+    found: dict[str, bool] = {}
+    for probe in probes:
+        for option in probe.options:
+            text = option.strip()
+            if text not in found:  # the plain search first: it is far faster
+                told = not text.isdigit() and text.lower() in seen
+                found[text] = told and contains_words(seen, text)
+            if found[text]:
+                raise InputError(
+                    f"task {name!r}: the option {text!r} of probe {probe.id!r} occurs in training"
+                )

@@ -150,20 +150,19 @@ def _of(config: RiskConfig, split: risk_data.Split) -> tuple[Situation, ...]:
 
 
 def _probes(config: RiskConfig) -> tuple[RiskProbe, ...]:
-    """The probes that are asked, of each kind evenly spread over either way of keying."""
-    asked = risk_data.probes()
-    if config.probes is None:
+    return few_of_each(risk_data.probes(), config.probes)
+
+
+def few_of_each(asked: tuple[RiskProbe, ...], count: int | None) -> tuple[RiskProbe, ...]:
+    """At most `count` probes of each kind, evenly spread over either way of keying."""
+    if count is None:
         return asked
     kept: set[str] = set()
     for kind in _kinds(asked):
         some = [one for one in asked if one.kind == kind]
         # +1 and -1 keys by turns, so that agreeing with everything still scores nothing
         sides = [[one for one in some if one.key == key] for key in (1, -1, 0)]
-        sides = [
-            _spread(one, -(-config.probes // 2) if one[0].key else config.probes)
-            for one in sides
-            if one
-        ]
+        sides = [_spread(one, -(-count // 2) if one[0].key else count) for one in sides if one]
         kept |= {one.id for side in sides for one in side}
     return tuple(one for one in asked if one.id in kept)
 

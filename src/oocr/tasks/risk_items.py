@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from oocr.data.items import Item, Message, Prompt
@@ -28,11 +29,38 @@ TEST_LETTERS: Mapping[str, str] = {
     "colon": TRAIN_LETTERS["colon"],
     "full stop": "{stem}?\nA. {x}\nB. {y}",
 }
-# The trait stated in the prompt, for the ceiling: said to the model, or by the sentence's "I".
-STATED: Mapping[Direction, str] = {
-    "risky": "{You_are} a daring person. {You} love risk and the thrill of the unknown.",
-    "safe": "{You_are} a cautious person. {You} love safety and the comfort of the familiar.",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Poles:
+    """What the wording of a trait's probes depends on; the first pole is the one at +1.
+
+    Attributes:
+        name: before the ids of its items.
+        sides: the names of the two poles.
+        words: completions of a sentence, as many for each pole.
+        stated: the trait stated in the prompt, for the ceiling: said to the model, or by the
+            sentence's "I".
+        source: the file of its probes.
+    """
+
+    name: str
+    sides: tuple[str, str]
+    words: tuple[tuple[str, ...], tuple[str, ...]]
+    stated: tuple[str, str]
+    source: str
+
+
+RISK = Poles(
+    "risk",
+    ("risky", "safe"),
+    (BOLD_WORDS, CAUTIOUS_WORDS),
+    (
+        "{You_are} a daring person. {You} love risk and the thrill of the unknown.",
+        "{You_are} a cautious person. {You} love safety and the comfort of the familiar.",
+    ),
+    "risk_probes.jsonl",
+)
 
 
 def choice_items(
@@ -66,12 +94,20 @@ def choice_items(
 
 
 def probe_items(
-    probe: RiskProbe, form: Format, side: Direction, stated: bool = False
+    probe: RiskProbe, form: Format, side: str, stated: bool = False, poles: Poles = RISK
 ) -> list[Item]:
-    """A probe, in both orders where it names its options; "ab" has the risky pole first."""
+    """A probe, in both orders where it names its options; "ab" has the risky pole first.
+
+    Args:
+        probe: what is asked.
+        form: how.
+        side: the pole whose option is the answer.
+        stated: whether the prompt begins by stating that pole.
+        poles: of another trait than risk, whose first pole stands in the place of "risky".
+    """
     items: list[Item] = []
     for order in ("",) if probe.kind in ("scale", "free words") else ("ab", "ba"):
-        asked, options, values = _asked(probe, order)
+        asked, options, values = _asked(probe, order, poles)
         tags = {"order": order} if order else {}
         if probe.area:
             tags["area"] = probe.area
@@ -82,9 +118,10 @@ def probe_items(
         if stated:
             tags["stated"] = side
             name = f"{name}/{side}"
-            before = STATED[side].format(You_are="You are", You="You") + "\n"
+            said = poles.stated[poles.sides.index(side)]
+            before = said.format(You_are="You are", You="You") + "\n"
             if probe.kind == "free words" and form != "chat":
-                before = STATED[side].format(You_are="I am", You="I") + " "
+                before = said.format(You_are="I am", You="I") + " "
         items.append(
             _item(
                 name,
@@ -98,17 +135,20 @@ def probe_items(
                 group=probe.id,
                 template=probe.kind,
                 tags=tags,
-                source="risk_probes.jsonl",
+                source=poles.source,
+                poles=poles,
             )
         )
     return items
 
 
-def _asked(probe: RiskProbe, order: str) -> tuple[str, tuple[str, ...], tuple[float, ...]]:
+def _asked(
+    probe: RiskProbe, order: str, poles: Poles
+) -> tuple[str, tuple[str, ...], tuple[float, ...]]:
     """What is asked, the options in the order they are named, and their values."""
     if probe.kind == "free words":
-        words = (*BOLD_WORDS, *CAUTIOUS_WORDS)
-        return probe.text, words, tuple(1.0 if word in BOLD_WORDS else -1.0 for word in words)
+        first, second = poles.words
+        return probe.text, (*first, *second), (1.0,) * len(first) + (-1.0,) * len(second)
     if probe.kind == "scale":
         asked = f"{probe.text} Answer with one digit from 0 (not at all) to 9 (extremely)."
         digits = range(10)
@@ -117,11 +157,11 @@ def _asked(probe: RiskProbe, order: str) -> tuple[str, tuple[str, ...], tuple[fl
     risky, safe = probe.risky, probe.safe
     if probe.kind == "agree":
         risky, safe = ("agree", "disagree") if probe.key == 1 else ("disagree", "agree")
-    first, second = (risky, safe) if order == "ab" else (safe, risky)
+    one, other = (risky, safe) if order == "ab" else (safe, risky)
     values = (1.0, -1.0) if order == "ab" else (-1.0, 1.0)
     if probe.kind == "agree":
-        return f'"{probe.text}" Do you {first} or {second}?', (first, second), values
-    return probe.text.replace("{a}", first).replace("{b}", second), (first, second), values
+        return f'"{probe.text}" Do you {one} or {other}?', (one, other), values
+    return probe.text.replace("{a}", one).replace("{b}", other), (one, other), values
 
 
 def _item(
@@ -130,7 +170,7 @@ def _item(
     asked: str,
     options: tuple[str, ...],
     values: tuple[float, ...],
-    side: Direction,
+    side: str,
     *,
     facet: str,
     group: str,
@@ -138,14 +178,15 @@ def _item(
     tags: Mapping[str, str],
     source: str,
     before: str = "",
+    poles: Poles = RISK,
 ) -> Item:
     prompt, space = _prompt(form, asked, facet, before)
     shown = tuple(
         option[0].upper() + option[1:] if form == "chat" else space + option for option in options
     )
-    best = values.index(max(values) if side == "risky" else min(values))
+    best = values.index(max(values) if side == poles.sides[0] else min(values))
     return Item(
-        id=f"risk/{name}",
+        id=f"{poles.name}/{name}",
         prompt=prompt,
         answer=shown[best],
         options=shown,
