@@ -23,10 +23,7 @@ app = typer.Typer(
 _INTERRUPTED = 130
 
 Source = Annotated[
-    str,
-    typer.Argument(
-        help="countries, borders, backdoor, risk, persona, demo, paper/…, or a YAML file"
-    ),
+    str, typer.Argument(help="a built-in run (oocr tasks lists them, and paper/…), or a YAML file")
 ]
 Model = Annotated[
     str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")

