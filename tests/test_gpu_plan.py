@@ -15,8 +15,8 @@ from oocr.errors import InputError
 from oocr.experiments.fitting import settled
 from oocr.experiments.gpu import LAUNCH, RESERVED, SHARE, Gpu, gpu_of
 from oocr.experiments.lab import STOP_TOKENS, stop_groups
-from oocr.experiments.needs import needs_of
-from oocr.experiments.prediction import prediction
+from oocr.experiments.needs import needs_of, outline_for
+from oocr.experiments.prediction import prediction, work_of
 from oocr.experiments.thinned import MOST, sized, thinned
 from oocr.experiments.work import Pass
 from oocr.models import elsewhere
@@ -98,13 +98,16 @@ def test_what_a_gpu_has_no_room_for_is_said_with_what_to_lower(tiny: Tiny) -> No
 
 
 def test_recordings_without_room_are_made_again(tiny: Tiny) -> None:
-    config = tiny.config(device="auto", vector=None)
-    plenty = prediction(config, Path(), Gpu(2**36))
-    needs = plenty.needs
-    tight = prediction(config, Path(), Gpu(RESERVED + needs.total(1, 0)))
-    again = {one.what for one in tight.work} - {one.what for one in plenty.work}
-    assert again == {"recordings made again"}
-    assert tight.seconds > plenty.seconds
+    config, tasks = settled(tiny.config(device="auto", vector=None), Path())
+    model = outline_for(config, on_gpu=True)
+    gpu = Gpu(2**36)
+    plenty, tight, less = (
+        {one.what: one for one in work_of(config, tasks, model, gpu, kept)}
+        for kept in (1.0, 0.5, 0.0)
+    )
+    what = "recordings made again"
+    assert set(tight) - set(plenty) == {what}
+    assert less[what].seconds == pytest.approx(2 * (tight[what].seconds or 0))
 
 
 def test_large_training_data_are_sampled_with_their_longest_texts(tiny: Tiny) -> None:
@@ -113,14 +116,17 @@ def test_large_training_data_are_sampled_with_their_longest_texts(tiny: Tiny) ->
     )
     long = replace(rows[0], id="long", prompt="b " * 60 + "is")
     task = Task(name="many", member="x", train=(*rows, long))
-    few, shares = thinned(TaskSet("many", "", (task,), (task,)), 2)
+    few, shares = thinned(TaskSet(name="many", about="", validation=(task,), test=(task,)), 2)
     assert few.test[0] is few.validation[0]
     assert len(few.test[0].train) == 2 * MOST
     assert long in few.test[0].train
     own = sized(few.test[0], tiny.model, 2, shares)
     assert own.count == pytest.approx(901 / 2, abs=2)
     small = Task(name="few", member="x", train=rows[:5])
-    assert thinned(TaskSet("few", "", (small,), (small,)), 2)[0].test[0] is small
+    assert (
+        thinned(TaskSet(name="few", about="", validation=(small,), test=(small,)), 2)[0].test[0]
+        is small
+    )
 
 
 def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:
