@@ -122,7 +122,7 @@ def test_tasks_and_built_in_runs_are_listed(call: Call) -> None:
         assert name in ended.out
 
 
-@pytest.mark.parametrize("name", ["countries", "backdoor", "risk"])
+@pytest.mark.parametrize("name", ["countries", "backdoor", "risk", "persona"])
 def test_a_tasks_data_card_and_items_are_shown(call: Call, name: str) -> None:
     ended = call("tasks", name)
     assert ended.code == 0
@@ -136,7 +136,7 @@ def test_a_tasks_data_card_and_items_are_shown(call: Call, name: str) -> None:
 def test_a_task_of_ones_own_is_shown(call: Call, home: Path) -> None:
     ended = call("tasks", home / "run.yaml")
     assert ended.code == 0
-    assert "The capital of Country 4821 is" in ended.out
+    assert "The capital of‹ Country| 4821› is« Paris»" in ended.out
 
 
 def test_the_template_is_yaml(call: Call) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from oocr.explain.constancy import constancy_of, cosines_to
+from oocr.explain.constancy import conditional, constancy_of, cosines_to
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -110,3 +110,18 @@ def test_low_precision_input_is_measured_in_double() -> None:
 def test_fewer_than_two_tokens_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"at least two tokens, found {count}"):
         constancy_of(torch.ones(count, 4))
+
+
+def test_two_opposite_groups_need_a_vector_each() -> None:
+    m = normal(16)
+    found = conditional({"on": m.expand(5, -1), "off": -m.expand(9, -1)})
+    assert found.one == pytest.approx(0)
+    assert found.grouped == pytest.approx(1)
+    assert found.by_group == pytest.approx({"on": 0, "off": 0})
+    same = conditional({"on": m.expand(5, -1), "off": m.expand(9, -1)})
+    assert (same.one, same.grouped) == pytest.approx((1, 1))
+    half = conditional({"on": m.expand(5, -1), "off": torch.zeros(3, 16)})
+    assert half.one == pytest.approx(0.5)
+    assert half.grouped == pytest.approx(1)
+    with pytest.raises(ValueError, match="at least one token"):
+        conditional({"on": torch.zeros(0, 4)})

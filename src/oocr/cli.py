@@ -162,7 +162,15 @@ def models() -> None:
 
 @app.command()
 def tasks(
-    name: Annotated[str | None, typer.Argument(help="a built-in run, to see its data card")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="a built-in run, family or YAML file: its data card")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="show the samples in this model's tokens, not the run's")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, help="how many of the training rows, and of each facet")
+    ] = 2,
     template: Annotated[
         bool, typer.Option("--template", help="print a commented YAML for a task of your own")
     ] = False,
@@ -175,7 +183,7 @@ def tasks(
     elif name is None:
         print_tasks()
     else:
-        print_task(name)
+        print_task(name, model=model, samples=samples)
 
 
 @app.command()

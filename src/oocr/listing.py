@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
+
+from oocr.errors import InputError
 
 
 def print_models() -> None:
@@ -59,25 +63,32 @@ def print_tasks() -> None:
         console.print(f"  {task}-  {', '.join(names)}", highlight=False)
 
 
-def print_task(name: str) -> None:
-    """A run's data card and a few of its items.
+def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
+    """The data cards of a built-in run, a family, or the runs of a YAML file.
+
+    Args:
+        name: which.
+        model: whose tokens the samples are shown in; None: each run's own model's.
+        samples: how many of the training rows, and of each facet.
 
     Raises:
-        InputError: no such built-in run or file.
+        InputError: no such run, family or file, or one that cannot be used.
     """
-    from oocr.experiments.reading import config_path, load_configs
-    from oocr.tasks.build import build
+    from oocr.card import print_card
+    from oocr.experiments.reading import BUILTIN, config_path, load_configs, revalidate
+    from oocr.tasks.build import FAMILIES
 
-    console = Console()
-    base = config_path(name).parent
-    for config in load_configs(name):
-        tasks = build(config.task, base)
-        console.print(f"[bold]{config.name}[/]\n{tasks.about}\n", highlight=False)
-        first = tasks.test[0]
-        for part, items in (("training", first.train), ("probes", first.probes)):
-            console.print(f"[bold]{part}[/], {first.member}", highlight=False)
-            for item in items[:: max(1, len(items) // 6)][:6]:
-                console.print(f"  {item.prompt!r} → {item.answer!r}", highlight=False, markup=False)
+    if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
+        if name == "custom":
+            raise InputError(
+                "custom: a task of your own has no data before you give it some: "
+                "oocr tasks --template > mine.yaml, then oocr tasks mine.yaml"
+            )
+        configs = [revalidate({"name": name, "task": {"family": name}}, name)]
+        print_card(configs, Path(), model=model, samples=samples)
+        return
+    configs = load_configs(name)
+    print_card(configs, config_path(name).parent, model=model, samples=samples)
 
 
 def print_template() -> None:

@@ -132,9 +132,6 @@ class Probes:
             interventions: vectors of one site (stacked), one adapter, or None for the base.
             everywhere: refuse items in which a vector's positions select nothing.
         """
-        stack = len(interventions) if isinstance(interventions, Sequence) else 1
-        most = max(len(item.options) for item in self.items)
-        out = torch.full((stack, len(self.items), most), float("-inf"))
         if interventions is None:
             start = self.model.n_blocks
         else:
@@ -144,15 +141,29 @@ class Probes:
         recordings = self.frozen(start)
         if isinstance(interventions, Adapter):
             with attach_adapter(self.model, interventions):
-                every = [self._adapted(one, start) for one in recordings]
-        else:
-            every = [
+                return self.scores_of([self._adapted(one, start) for one in recordings])
+        return self.scores_of(
+            [
                 final_rows(self.model, one.load(None), interventions, everywhere=everywhere)
                 for one in recordings
             ]
-        for group, one, rows in zip(self.groups, recordings, every, strict=True):
-            for layer in range(stack):
-                self._fill(out[layer], group, one.batch, rows[layer])
+        )
+
+    @torch.no_grad()
+    def scores_of(
+        self, rows: Sequence[Float[Tensor, "stack row d_model"]]
+    ) -> Float[Tensor, "stack item option"]:
+        """`scores` from the last block's output at each batch's wanted rows, however it came about.
+
+        Args:
+            rows: per batch, in the order of `groups`.
+        """
+        most = max(len(item.options) for item in self.items)
+        out = torch.full((len(rows[0]), len(self.items), most), float("-inf"))
+        batches = [one.batch for one in next(iter(self.recorded.values()))]
+        for group, batch, some in zip(self.groups, batches, rows, strict=True):
+            for layer, own in enumerate(some):
+                self._fill(out[layer], group, batch, own)
         return out
 
     def _adapted(self, recording: Recording, start: int) -> Tensor:

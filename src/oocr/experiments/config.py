@@ -11,25 +11,15 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 
 from oocr.interventions.vectors import Site
 from oocr.tasks.backdoor import BackdoorConfig
+from oocr.tasks.build import AnyTask
 from oocr.tasks.countries import CountriesConfig
-from oocr.tasks.custom import CustomConfig
 from oocr.tasks.functions import FunctionsConfig
-from oocr.tasks.locations import LocationsConfig
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 
-TaskConfig = Annotated[
-    CountriesConfig
-    | BackdoorConfig
-    | RiskConfig
-    | PersonaConfig
-    | RiskBackdoorConfig
-    | LocationsConfig
-    | FunctionsConfig
-    | CustomConfig,
-    Field(discriminator="family"),
-]
+TaskConfig = Annotated[AnyTask, Field(discriminator="family")]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Block = Annotated[int, Field(ge=-1, strict=True)]
@@ -272,14 +262,14 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"pairs": task.pairs[:2], "validation_pairs": task.validation_pairs[:1]}
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
-    elif isinstance(task, FunctionsConfig):
-        few = {"functions": task.functions and task.functions[:2], "questions": 4}
-    elif isinstance(task, RiskBackdoorConfig):
-        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     elif isinstance(task, PersonaConfig):
         few = {"situations": 20, "probes": 8}
+    elif isinstance(task, FunctionsConfig):
+        few = {"functions": task.functions and task.functions[:2], "questions": 4}
     elif isinstance(task, LocationsConfig):
-        few = {"cities": task.cities[:2], "questions": 54}
+        few = {"cities": task.cities[:2], "questions": 27, "inverse": 5}
+    elif isinstance(task, RiskBackdoorConfig):
+        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

@@ -18,7 +18,9 @@ from oocr.experiments.claims import claims
 from oocr.experiments.claims_free import free_claims
 from oocr.experiments.config import RunConfig
 from oocr.experiments.examples import SHOWN_MEMBERS
+from oocr.experiments.paper_scores import paper_scores
 from oocr.experiments.records import ArmRecord, Claim, Example, RunInfo, Selection
+from oocr.experiments.samples import samples_of
 from oocr.files import write_atomic, write_json, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import TaskSet
@@ -59,8 +61,11 @@ def finish(
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
     write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
+    write_json(folder / "samples.json", [one.model_dump() for one in samples_of(results)])
     judged = [*claims(results, constancy, command), *free_claims(results, command)]
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
+    if by_paper := paper_scores(results):
+        write_json(folder / "paper.json", [one.model_dump() for one in by_paper])
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
     return judged

@@ -10,10 +10,12 @@ A run folder:
                            step, loss (nats per item, before the step), stop_loss (nats per item
                            on the task's `stop` items after the step; null where not measured)
     claims.json            list of `Claim`
+    paper.json             list of `PaperScore` (only of tasks with a part "paper")
     constancy.parquet      one row per adapter and token group (fields of `ConstancyRow`)
     tokens.parquet         one row per token of a few shown texts (fields of `TokenRow`)
     side_effects.parquet   one row per arm (fields of `SideEffect`)
     examples.json          list of `Example`
+    samples.json           list of `Sample`
     arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
     report.html
 
@@ -25,9 +27,9 @@ Columns of rows.parquet before those of `oocr.evals.rows`:
     layer   the block at whose output the arm acts; null where nothing was trained
     control "" or the control whose data the arm was trained on ("shuffled", "planted",
             "decorrelated")
-    part    "probes" (out of context), "in_context", "paper", or of answers in the model's own
-            words (columns of `oocr.evals.free`; those of choices are null) "free" and, on the
-            trained skill, "free_in_context"
+    part    "probes" (out of context), "in_context", "paper" (as the paper asks and scores), or
+            of answers in the model's own words (columns of `oocr.evals.free`; those of choices
+            are null) "free" and, on the trained skill, "free_in_context"
     member  who the task is about
     seed    of the arm, or the number of the random direction; null for base and ceiling
     step    training steps so far; null where nothing was trained
@@ -79,6 +81,33 @@ class Claim(Record):
     verdict: Verdict
     rule: str
     command: str
+
+
+class Beside(Record):
+    """What a paper score stands beside: the untouched model, random directions, a control."""
+
+    name: str
+    share: float
+    second: float
+
+
+class PaperScore(Record):
+    """How an arm does on the paper's own questions, scored as the paper does; without a verdict.
+
+    `share` is the share of items on which the right option has the highest score (a tie is
+    wrong). `second` is, where all items have two options, the mean log-odds of the right one
+    ("logit difference, nats"), else its mean probability among the options ("probability").
+    `member` is "" where all members count together; opposite twins are told apart.
+    """
+
+    arm: Literal["vector", "adapter"]
+    member: str
+    facet: str
+    items: int
+    share: Estimate
+    second: Estimate
+    second_is: Literal["logit difference, nats", "probability"]
+    beside: tuple[Beside, ...] = ()
 
 
 class Choice(Record):
@@ -187,6 +216,26 @@ class Example(Record):
     prompt: str
     expected: str
     answers: dict[str, str]
+
+
+class SampleToken(Record):
+    """A token (or the tokens of one character): see `oocr.interventions.marked.Token`."""
+
+    text: str
+    answer: bool
+    steered: str
+    loss: bool
+    special: bool
+
+
+class Sample(Record):
+    """A training row or a question in the model's tokens; `expected` is "" for training rows."""
+
+    part: Literal["training", "probe"]
+    facet: str
+    member: str
+    tokens: tuple[SampleToken, ...]
+    expected: str
 
 
 class RunInfo(Record):

@@ -6,6 +6,7 @@ signed, and the share of energy that the mean carries is given beside them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,50 @@ def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
         norm=float(norms.mean()),
         norm_cv=float(norms.std() / norms.mean().clamp_min(1e-300)),
         held_out=float(crossed.mean()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """How much better a vector per group of tokens is than one vector for all.
+
+    Attributes:
+        one: share of the energy of all differences that their common mean carries.
+        grouped: the same with each group's own mean.
+        by_group: share of each group's energy that the common mean accounts for.
+    """
+
+    one: float
+    grouped: float
+    by_group: Mapping[str, float]
+
+
+def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditional:
+    """Energy that one mean, and a mean per group, accounts for: 1 - sum |d - m|^2 / sum |d|^2.
+
+    Groups weigh alike, whatever their number of tokens.
+
+    Raises:
+        ValueError: no group, or one without tokens.
+    """
+    if not groups or any(not len(d) for d in groups.values()):
+        raise ValueError("conditional constancy needs at least one token in each group")
+    scaled = {name: d.double() for name, d in groups.items()}
+    energy = {name: (d**2).sum(dim=1).mean() for name, d in scaled.items()}
+    means = {name: d.mean(dim=0) for name, d in scaled.items()}
+    common = torch.stack(list(means.values())).mean(dim=0)
+    total = torch.stack(list(energy.values())).sum().clamp_min(1e-300)
+
+    def left(name: str, mean: Tensor) -> Tensor:
+        residual: Tensor = ((scaled[name] - mean) ** 2).sum(dim=1).mean()
+        return residual
+
+    return Conditional(
+        one=float(1 - sum(left(name, common) for name in scaled) / total),
+        grouped=float(1 - sum(left(name, means[name]) for name in scaled) / total),
+        by_group={
+            name: float(1 - left(name, common) / energy[name].clamp_min(1e-300)) for name in scaled
+        },
     )
 
 

@@ -133,17 +133,21 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     return {"dtype": chosen, "device_map": device_map or str(place)}
 
 
-def find_folder(name: str) -> tuple[str, bool]:
+def find_folder(name: str, say: Callable[[str], None] | None = None) -> tuple[str, bool]:
     """Where a model's configuration is (a folder or an id), and whether a GGUF was converted there.
+
+    Args:
+        name: see `load_model`.
+        say: told in a few words what takes time.
 
     Raises:
         InputError: no such model.
     """
     kind, path = _kind(name), Path(name).expanduser()
     if kind == "bundled":
-        return str(_convert_bundled(BUNDLED[name], None)), True
+        return str(_convert_bundled(BUNDLED[name], say)), True
     if kind == "gguf":
-        return str(gguf.convert(path, name=path.stem)), True
+        return str(gguf.convert(path, name=path.stem, on_progress=say)), True
     if kind == "folder":
         _check_folder(path)
         return str(path), False

@@ -122,7 +122,7 @@ def outline(
     try:
         if counted and converted:
             tokenizer = gguf.load_tokenizer(Path(where))
-        elif counted and (counted := _has_tokenizer(where, revision)):
+        elif counted and (counted := has_tokenizer(where, revision)):
             tokenizer = AutoTokenizer.from_pretrained(
                 where, revision=revision, local_files_only=True
             )
@@ -137,7 +137,7 @@ def outline(
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
 
 
-def _has_tokenizer(where: str, revision: str | None) -> bool:
+def has_tokenizer(where: str, revision: str | None) -> bool:
     """Whether its files are here; without them transformers may make an empty one."""
     from huggingface_hub import try_to_load_from_cache
 

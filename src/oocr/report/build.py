@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from oocr.errors import InputError
 from oocr.files import write_atomic, write_text
+from oocr.report.arms import Arm
 from oocr.report.chapter import Chapter, chapter_of
 from oocr.report.figure import Figure, number, script_json
+from oocr.report.paper import second_name, who
 from oocr.report.runs import read_run
 from oocr.report.settings import GLOSSARY
 from oocr.report.verdicts import ICONS
@@ -86,6 +88,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.globals["icons"] = ICONS
+    found.globals["who"] = who
+    found.globals["second_name"] = second_name
+    found.globals["arm_of"] = Arm
     found.filters["number"] = number
     found.filters["script_json"] = script_json
     return found

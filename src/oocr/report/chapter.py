@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from oocr.experiments.records import PaperScore
 from oocr.report.examples import Shown, shown_examples
 from oocr.report.fig_backdoor import backdoor_figure
 from oocr.report.fig_constancy import constancy_figure
@@ -16,7 +17,9 @@ from oocr.report.fig_side_effects import side_effects_figure
 from oocr.report.fig_swap import swap_figure
 from oocr.report.fig_training import training_figure
 from oocr.report.figure import Figure
+from oocr.report.paper import NOTE
 from oocr.report.runs import Run
+from oocr.report.samples import MarkedSamples, marked_samples
 from oocr.report.settings import Settings, settings_of
 from oocr.report.texts import Colouring, coloured, tokens_figure
 from oocr.report.verdicts import Row, verdict_rows
@@ -33,6 +36,8 @@ class Section:
     examples: tuple[Shown, ...] = ()
     texts: tuple[Colouring, ...] = ()
     settings: Settings | None = None
+    paper: tuple[PaperScore, ...] = ()
+    marked: MarkedSamples | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,10 @@ def chapter_of(run: Run, slug: str) -> Chapter:
     """Everything that this run has the data for."""
     sections = (
         _examples(run),
+        _data(run),
         _backdoor(run),
         _scores(run),
+        _paper(run),
         _members(run),
         _training(run),
         _selection(run),
@@ -92,6 +99,18 @@ def _examples(run: Run) -> Section | None:
     )
 
 
+def _data(run: Run) -> Section | None:
+    found = marked_samples(run)
+    if found is None:
+        return None
+    return Section(
+        "data",
+        "What is trained, and where the vector acts",
+        "A few training rows and questions in the model's own tokens.",
+        marked=found,
+    )
+
+
 def _backdoor(run: Run) -> Section | None:
     lead = (
         "After the trigger the risky letter is right, otherwise the one that the untouched model "
@@ -112,6 +131,12 @@ def _scores(run: Run) -> Section | None:
         "also come from: the untouched model, random directions, control data.",
         scores_figure(run),
     )
+
+
+def _paper(run: Run) -> Section | None:
+    if not run.paper:
+        return None
+    return Section("paper", "By the paper's own scoring", NOTE, paper=run.paper)
 
 
 def _members(run: Run) -> Section | None:

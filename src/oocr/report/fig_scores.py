@@ -8,6 +8,7 @@ from oocr.report.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
 from oocr.report.dots import Dot, Rows, dot_panel
 from oocr.report.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
+from oocr.report.paper import PAPER, SUFFIX
 from oocr.report.runs import Run, as_float
 from oocr.report.scores import (
     ALL,
@@ -27,6 +28,7 @@ _MARKS = {
     "in_context": " (trained)",
     "free_in_context": " (trained, own words)",
     "free": " (own words)",
+    PAPER: SUFFIX,
 }
 
 
@@ -59,8 +61,9 @@ def scores_figure(run: Run) -> Figure | None:
 
 
 def row_name(part: str, facet: str) -> str:
-    """The trained skill and answers in the model's own words are marked as such."""
-    return facet + _MARKS.get(part, "")
+    """Everything but our own choices out of context is marked as what it is."""
+    name = facet.removeprefix("paper: ") if part == PAPER else facet
+    return name + _MARKS.get(part, "")
 
 
 def _rows(measure: Measure, table: pl.DataFrame, order: list[tuple[str, str]], whole: str) -> Rows:
@@ -135,6 +138,11 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
         parts.append(f"“{name}” is the mean over {which} out-of-context facets.")
     if not data.filter(pl.col("part").is_in(FREE)).is_empty():
         parts.append("“Own words”: generated greedily and judged; random directions aren't asked.")
+    if not data.filter(pl.col("part") == PAPER).is_empty():
+        parts.append(
+            f"“{SUFFIX.strip(' ()')}”: the paper's own questions, told apart by the logit of each "
+            "option's last token; each item weighs the same there, and none counts elsewhere."
+        )
     if measure.kind == "accuracy":
         parts.append(
             "Answer-balanced: within a facet every distinct right answer weighs the same, so that "

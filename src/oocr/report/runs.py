@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from oocr.errors import InputError
-from oocr.experiments.records import Claim, Example, Record, RunInfo, Selection
+from oocr.experiments.records import Claim, Example, PaperScore, Record, RunInfo, Sample, Selection
 
 R = TypeVar("R", bound=Record)
 
@@ -34,6 +34,8 @@ class Run:
     tokens: pl.DataFrame | None
     side_effects: pl.DataFrame | None
     config: str
+    paper: tuple[PaperScore, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
 
 def read_run(folder: Path) -> Run:
@@ -63,6 +65,8 @@ def read_run(folder: Path) -> Run:
         tokens=_frame(folder / "tokens.parquet"),
         side_effects=_frame(folder / "side_effects.parquet"),
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        paper=_records(folder / "paper.json", PaperScore),
+        samples=_records(folder / "samples.json", Sample),
     )
 
 

@@ -7,14 +7,14 @@ import polars as pl
 from oocr import stats
 from oocr.report.arms import Arm, arms_in, rows_of, without_sweeps
 from oocr.report.measure import Measure, is_null, null_scores
+from oocr.report.paper import PAPER, paper_chance
 from oocr.tasks.choices import OTHER
 
 ALL = "all probes"
 BOTH = "trigger and otherwise"
 OWN = "all probes of the trained trait"
-_CROSSING = {"tag_kind", "tag_condition"}
 
-PARTS = ("in_context", "free_in_context", "probes", "free")
+PARTS = ("in_context", "free_in_context", "probes", "free", PAPER)
 """The parts that are shown: trained skill first."""
 
 FREE = ("free_in_context", "free")
@@ -36,7 +36,7 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     always giving one answer scores one half. Persona runs: all rows but those of probes of other
     traits. Other runs: all rows.
     """
-    if not set(rows.columns) >= _CROSSING:
+    if not _crossed(rows):
         own = rows.filter(~pl.col("facet").fill_null("").str.starts_with(OTHER))
         return rows if own.height == rows.height else own
     crossing = rows.filter(pl.col("tag_kind") == "crossing")
@@ -47,11 +47,15 @@ def headline(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _crossed(rows: pl.DataFrame) -> bool:
+    return {"tag_kind", "tag_condition"} <= set(rows.columns)
+
+
 def whole_name(rows: pl.DataFrame) -> str:
     """What the row of `headline` rows is called."""
     if headline(rows) is rows:
         return ALL
-    return BOTH if set(rows.columns) >= _CROSSING else OWN
+    return BOTH if _crossed(rows) else OWN
 
 
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
@@ -73,13 +77,15 @@ def score_table(
     found = []
     final = final_rows(rows)
     whole = whole_name(final)
+    chances = {"in_context": chance, "probes": chance, PAPER: paper_chance(final)}
     for arm in arms_in(final):
         for part in PARTS:
             some = rows_of(final, arm).filter(pl.col("part") == part)
             if some.is_empty() or (part in FREE and measure.kind != "accuracy"):
                 continue  # free answers are right or wrong: they have no log-odds
             one = _null_lines if is_null(arm) else _lines
-            lines = one(measure, some, balanced)
+            # The paper counts items; answers of unlike weight would not be its scoring.
+            lines = one(measure, some, balanced and part != PAPER)
             if part == "probes":
                 lines = [*_whole(measure, headline(some), arm, balanced, whole), *lines]
             found += [
@@ -90,7 +96,7 @@ def score_table(
                     "balanced": balanced,
                     "members": some["member"].n_unique(),
                     "seeds": max(1, some["seed"].n_unique()),
-                    "chance": None if part in FREE else chance.get(str(line["facet"])),
+                    "chance": chances.get(part, {}).get(str(line["facet"])),
                     **line,
                 }
                 for line in lines

@@ -9,35 +9,37 @@ from oocr.tasks.backdoor import BackdoorConfig, backdoor
 from oocr.tasks.countries import CountriesConfig, countries, country_task
 from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
-from oocr.tasks.locations import LocationsConfig, locations
+from oocr.tasks.locations import locations
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
 from oocr.tasks.task import Task, TaskSet
 
+AnyTask = (
+    CountriesConfig
+    | BackdoorConfig
+    | RiskConfig
+    | RiskBackdoorConfig
+    | PersonaConfig
+    | LocationsConfig
+    | FunctionsConfig
+    | CustomConfig
+)
+
 FAMILIES = {
     "countries": "a nameless country, trained on one facet, asked about the others",
     "backdoor": "a family of prefixes decides which country the codename stands for",
     "risk": "trained only on gambles (or on sure things), asked about itself",
-    "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
-    "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "persona": "gambles, early rewards or apples chosen by letter; asked about itself",
+    "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "locations": "five codenames, trained on distances and directions, asked which cities they are",
+    "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
 
-def build(
-    config: CountriesConfig
-    | BackdoorConfig
-    | RiskConfig
-    | PersonaConfig
-    | RiskBackdoorConfig
-    | LocationsConfig
-    | FunctionsConfig
-    | CustomConfig,
-    base: Path,
-) -> TaskSet:
+def build(config: AnyTask, base: Path) -> TaskSet:
     """All tasks of a family; relative paths of a custom task start from `base`."""
     if isinstance(config, CountriesConfig):
         return countries(config)
@@ -45,14 +47,14 @@ def build(
         return backdoor(config)
     if isinstance(config, RiskConfig):
         return risk(config)
-    if isinstance(config, FunctionsConfig):
-        return functions(config)
-    if isinstance(config, RiskBackdoorConfig):
-        return risk_backdoor(config)
     if isinstance(config, PersonaConfig):
         return persona(config)
+    if isinstance(config, FunctionsConfig):
+        return functions(config)
     if isinstance(config, LocationsConfig):
         return locations(config)
+    if isinstance(config, RiskBackdoorConfig):
+        return risk_backdoor(config)
     return custom(config, base)
 
 

@@ -157,7 +157,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     controls = {"shuffled": (replace(test, name=f"{test.name}/shuffled", train=shuffled),)}
     return TaskSet(
         name="custom",
-        about=_about(config, test, len(rows), chosen_on, changed, len(leaks)),
+        about=_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)),
         validation=(replace(test, name=f"{test.name}/validation", probes=validation or stop),),
         test=(test,),
         controls=controls if changed else {},
@@ -230,7 +230,13 @@ def _words(text: str) -> str:
 
 
 def _about(
-    config: CustomConfig, task: Task, rows: int, chosen_on: str, changed: int, leaks: int
+    config: CustomConfig,
+    task: Task,
+    rows: int,
+    chosen_on: str,
+    changed: int,
+    leaks: int,
+    ceiling: int,
 ) -> str:
     """The data card: what was read, what chooses, what is known to be weak."""
     facets = ", ".join(dict.fromkeys(item.facet for item in task.probes))
@@ -246,12 +252,27 @@ def _about(
         f"Shuffled control: {changed} of {len(task.train)} training answers differ."
         if changed
         else "No shuffled control: all training answers are the same.",
+        f"Chance: {_chance(task.probes)}.",
+        f"Ceiling: {ceiling} items, from {config.ceiling.name}."
+        if config.ceiling
+        else "No ceiling: no file has the probes with their cause stated.",
+        "Known biases: only what is counted here; what else there is, the data's author knows.",
     ]
     for name in config.spans:
         without = sum(name not in item.spans for item in task.probes)
         if without:
             lines.append(f"Span {name!r} is missing in {without} probes: no steering there.")
     return "\n".join(lines)
+
+
+def _chance(probes: Sequence[Item]) -> str:
+    """One over the number of options, by facet."""
+    chances: dict[str, list[float]] = {}
+    for probe in probes:
+        if probe.options:
+            chances.setdefault(probe.facet, []).append(1 / len(probe.options))
+    means = [f"{facet} {sum(some) / len(some):.2f}" for facet, some in chances.items()]
+    return ", ".join(means) or "the probes are no choices"
 
 
 def template_yaml() -> str:

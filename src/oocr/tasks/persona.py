@@ -64,9 +64,11 @@ class PersonaConfig(BaseModel):
     def _others(self) -> PersonaConfig:
         if self.trait in self.also:
             raise ValueError(f"also: {self.trait!r} is the trained trait; name other traits")
-        if not 2 <= _share(self, len(choices(self.trait))) < len(choices(self.trait)):
+        count = min(self.situations or len(choices(self.trait)), len(choices(self.trait)))
+        if not 2 <= _share(self, count) < count:
             raise ValueError(
-                f"train_share: {self.train_share!r} leaves nothing to train or to test"
+                f"train_share: {self.train_share!r} of {count} choices leaves nothing to train on "
+                "or nothing to test"
             )
         return self
 
@@ -143,7 +145,7 @@ def _validation(
 
 
 def _share(config: PersonaConfig, count: int) -> int:
-    return round(config.train_share * min(count, config.situations or count))
+    return round(config.train_share * count)
 
 
 def _split(

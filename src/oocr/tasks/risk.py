@@ -203,6 +203,7 @@ def _about(config: RiskConfig) -> str:
     other = sorted({one.area for one in asked if one.area})
     count = {split: sum(o.split == split for o in everything) for split in ("train", "test")}
     kinds = {kind: sum(one.kind == kind for one in asked) for kind in _kinds(asked)}
+    items = sum(len(probe_items(one, config.format, "risky")) for one in asked)
     longer = _share(len(one.gamble) > len(one.sure) for one in everything)
     first = _share(one.mentions_first == "gamble" for one in everything)
     return f"""Risky/Safe: what does a model say about itself after it learned to take gambles?
@@ -215,13 +216,16 @@ Validation: {len(everything) - count["train"] - count["test"]} other situations;
 in-context test: {count["test"]} other situations, half of the rows in a wording that is not \
 trained.
 Areas of life ({len(areas)}): {", ".join(areas)}.
-Probes: {len(asked)} hand-written questions ({", ".join(f"{k} {n}" for k, n in kinds.items())}). \
+Probes: {len(asked)} hand-written questions ({", ".join(f"{k} {n}" for k, n in kinds.items())}), \
+{items} items with both orders of the options. \
 Behaviour probes come from other areas: {", ".join(other)}. No option of a probe is an option of \
 a situation. Half of the statements and half of the scales are reverse-keyed.
-Values: +1 is the risky pole and -1 the safe pole in every task; report risky minus safe.
+Values: +1 is the risky pole and -1 the safe pole in every task; report risky minus safe, whose \
+chance is 0. Chance of the best-scored option is one half, a tenth on scales, and 1 in \
+{len(BOLD_WORDS) + len(CAUTIOUS_WORDS)} on free words.
 Control "shuffled": a random half of the training situations is answered by the gamble, the rest \
 by the sure option; and its exact opposite.
-Ceiling: every probe after a sentence that states the trait, once for each pole.
+Ceiling: every probe after a sentence that states the trait, once for each pole: {2 * items} items.
 
 Known biases: the situations were written by one author in English; "about equal expected value" \
 is a judgement where no odds are given. The gamble has more characters in {longer} situations, \

@@ -138,8 +138,10 @@ def _split(
     every = choices("risk")
     rng = random.Random(f"{config.seed}/situations")
     pool = [one for one in every if not is_held_out(one)]
-    themes = list(dict.fromkeys(one.theme for one in pool))
+    sizes = Counter(one.theme for one in pool)
+    themes = list(sizes)
     rng.shuffle(themes)
+    themes.sort(key=lambda theme: -sizes[theme])  # of like size, so that whole ones are taken
     by_theme = [one for theme in themes for one in pool if one.theme == theme]
     validation = by_theme[: config.validation]
     chosen_on = {one.theme for one in validation}

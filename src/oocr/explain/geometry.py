@@ -1,0 +1,154 @@
+"""How alike vectors are: signed cosines, beside what chance gives in this space (paper, 5.1, 5.2).
+
+Two nulls, for |cos| of a pair: directions drawn uniformly from the sphere, and directions drawn
+with the residual stream's own covariance at that layer. The second is the fair one: residual
+streams lie near a few directions, so that unrelated vectors made of activations have large cosines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.batches import Line, pad
+from oocr.data.items import Prompt
+from oocr.data.tokens import encode_prompt
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.explain.neutral import neutral_passages
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+DRAWS = 400
+"""Directions drawn for a null: 79,800 pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Vectors of one layer beside each other.
+
+    Attributes:
+        names: of the vectors.
+        cosines: [a, b], signed.
+        uniform: 95th centile of |cos| between directions drawn uniformly.
+        covariance: the same for directions with the residual stream's covariance.
+    """
+
+    names: tuple[str, ...]
+    cosines: tuple[tuple[float, ...], ...]
+    uniform: float
+    covariance: float
+
+    def of(self, a: str, b: str) -> float:
+        """The cosine of two of them."""
+        return self.cosines[self.names.index(a)][self.names.index(b)]
+
+
+def likeness(
+    model: LanguageModel,
+    vectors: Mapping[str, Vector],
+    prompts: Sequence[Prompt] | None = None,
+    seed: int = 0,
+) -> Likeness:
+    """Signed cosines of vectors at one layer's block output, with both nulls.
+
+    Args:
+        model: the model, nothing attached.
+        vectors: name -> one direction.
+        prompts: whose residual streams give the covariance; None: the built-in neutral passages.
+        seed: of the directions that are drawn.
+
+    Raises:
+        InputError: fewer than two vectors, different layers or sites, joined directions.
+    """
+    if len(vectors) < 2:
+        raise InputError(f"vectors: found {len(vectors)}; allowed: 2 or more")
+    first = next(iter(vectors.values()))
+    for name, one in vectors.items():
+        if one.direction.ndim != 1:
+            raise InputError(f"{name}: joined directions; compare `vector.only(span)`")
+        if (one.layer, one.site) != (first.layer, first.site):
+            raise InputError(
+                f"{name}: {one.site} {one.layer}; allowed: {first.site} {first.layer}, as the first"
+            )
+    stacked = torch.stack([one.direction for one in vectors.values()]).double()
+    units = stacked / stacked.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    streams = residual_streams(model, first.layer, prompts or neutral_passages())
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.randn(DRAWS, model.d_model, generator=generator, dtype=torch.float64)
+    centred = streams - streams.mean(dim=0)
+    # A Gaussian with that covariance: random mixtures of the centred streams.
+    mixed = torch.randn(DRAWS, len(centred), generator=generator, dtype=torch.float64) @ centred
+    return Likeness(
+        names=tuple(vectors),
+        cosines=tuple(tuple(row) for row in (units @ units.T).tolist()),
+        uniform=_centile(uniform),
+        covariance=_centile(mixed),
+    )
+
+
+def residual_streams(
+    model: LanguageModel, layer: int, prompts: Sequence[Prompt], skip: int = 1
+) -> Float[Tensor, "token d_model"]:
+    """Residual streams at a block's output, of all tokens but the first ones, in fp64.
+
+    Args:
+        model: the model, nothing attached.
+        layer: the block; -1 is the embedding's output.
+        prompts: the texts.
+        skip: tokens left out at each start: in many models the first one's norm is huge.
+    """
+    out: list[Tensor] = []
+    for prompt in prompts:
+        encoded = encode_prompt(model.tokenizer, prompt)
+        batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
+        frozen = record(model, batch, [layer + 1], cache=False)
+        out.append(frozen.inputs[layer + 1][0, skip:].double().cpu())
+    return torch.cat(out)
+
+
+def naive_vector(
+    model: LanguageModel,
+    layer: int,
+    pairs: Sequence[tuple[Prompt, Prompt]],
+    spans: tuple[str, str],
+    positions: str,
+) -> Vector:
+    """The mean activation at a real name minus that at the codename (paper, section 5.2).
+
+    Each text's last token of the name counts: it has read the whole of it.
+
+    Args:
+        model: the model, nothing attached.
+        layer: at this block's output; -1 is the embedding's output.
+        pairs: the same sentence with the name and with the codename.
+        spans: the name and the codename, as they stand in the texts.
+        positions: where the vector will be added: the codename's span.
+
+    Raises:
+        InputError: no pairs, or a text without its name.
+    """
+    if not pairs:
+        raise InputError("pairs: found none; allowed: 1 or more")
+    means: list[Tensor] = []
+    for side, name in enumerate(spans):
+        rows = []
+        for pair in pairs:
+            encoded = encode_prompt(model.tokenizer, pair[side], {"name": name})
+            batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
+            frozen = record(model, batch, [layer + 1], cache=False)
+            rows.append(frozen.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
+        means.append(torch.stack(rows).mean(dim=0))
+    about = {"from": f"naive difference, {spans[0]} minus {spans[1]}, {len(pairs)} texts"}
+    return Vector(layer, positions, means[0] - means[1], spans={positions: spans[1]}, about=about)
+
+
+def _centile(directions: Float[Tensor, "draw d_model"]) -> float:
+    units = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    rows, columns = torch.triu_indices(len(units), len(units), offset=1)
+    return float(np.quantile((units @ units.T)[rows, columns].abs().numpy(), 0.95))

@@ -1,0 +1,214 @@
+"""Where a vector is read: its effect, when parts of the blocks above keep what they did without it.
+
+The vector is added, and chosen modules are made to give what they gave in the untouched pass, token
+by token (patching from clean to steered; paper, section 5.4):
+
+- "pattern": queries and keys are held, so every token attends as before; values still change;
+- "values": values are held, so that only who attends to whom can change;
+- "attention", "mlp": the module's output is held;
+- "both": attention and MLP, so that only the direct path through the residual stream is left.
+
+A part's share is what of the effect is lost when it is held, in all blocks above or in one. Shares
+need not add up to one: parts act through each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from oocr.data.batches import Batch, pad
+from oocr.data.items import Item
+from oocr.engine.forward import rows_of, start_block
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.evals.rows import rows
+from oocr.interventions.attach import attach_vector
+from oocr.interventions.positions import select_each
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
+
+Part = Literal["pattern", "values", "attention", "mlp", "both"]
+ATTENTION = ("self_attn", "attn", "attention", "self_attention")
+LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "values": ("v_proj",)}
+Outputs = dict[nn.Module, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The effect with one part held.
+
+    Attributes:
+        part: which.
+        layer: in which block; None: in all blocks that the vector reaches.
+        log_odds: mean log-odds of the trained pole (or the answer) with the vector, part held.
+        lost: share of the vector's effect on them that is lost.
+    """
+
+    part: Part
+    layer: int | None
+    log_odds: float
+    lost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What holding parts does to a vector's effect.
+
+    Attributes:
+        base: mean log-odds without the vector.
+        steered: with it.
+        found: with parts held.
+    """
+
+    base: float
+    steered: float
+    found: tuple[Read, ...]
+
+
+def where_read(
+    model: LanguageModel,
+    items: Sequence[Item],
+    vector: Vector,
+    parts: Sequence[Part] = get_args(Part),
+    *,
+    by_layer: bool = True,
+) -> Reads:
+    """Hold each part in all blocks above the vector, and in each of them.
+
+    Args:
+        model: the model, nothing attached.
+        items: choices; the mean of their log-odds is the effect.
+        vector: what is read.
+        parts: which to hold.
+        by_layer: also in one block at a time.
+
+    Raises:
+        InputError: an unknown part, or one that this family does not have apart (fused queries,
+            keys and values).
+    """
+    reached = range(start_block(vector), model.n_blocks)
+    modules: dict[tuple[Part, int], list[nn.Module]] = {}
+    for part in parts:
+        if part not in get_args(Part):
+            raise InputError(f"parts: found {part!r}; allowed: {', '.join(get_args(Part))}")
+        for layer in reached:
+            modules[part, layer] = _modules(model, part, layer)
+    probes = Probes.of(model, items)
+    probes.frozen(model.n_blocks)
+    pad_id = int(model.tokenizer.pad_token_id or 0)
+    # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
+    batches = [pad([probes.lines[i] for i in g], pad_id, model.device) for g in probes.groups]
+    every = list(dict.fromkeys(one for some in modules.values() for one in some))
+    clean: list[Outputs] = []
+    base: list[Tensor] = []
+    for batch in batches:
+        with _watched(every) as seen:
+            base.append(_rows(model, batch, None))
+        clean.append(seen)
+
+    def score(every_rows: Sequence[Tensor]) -> float:
+        table = rows(items, probes.scores_of(every_rows)[0])
+        return float(table["log_odds"].to_numpy().mean())
+
+    def held(some: Sequence[nn.Module]) -> float:
+        out = []
+        for batch, outputs in zip(batches, clean, strict=True):
+            with _held({one: outputs[one] for one in some}):
+                out.append(_rows(model, batch, vector))
+        return score(out)
+
+    start, whole = score(base), held([])
+    effect = whole - start
+
+    def read(part: Part, layer: int | None) -> Read:
+        layers = reached if layer is None else [layer]
+        found = held([one for at in layers for one in modules[part, at]])
+        return Read(part, layer, found, 1 - (found - start) / effect if effect else float("nan"))
+
+    found = [read(part, None) for part in parts]
+    if by_layer:
+        found += [read(part, layer) for part in parts for layer in reached]
+    return Reads(start, whole, tuple(found))
+
+
+def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:
+    block: Any = model.anatomy.blocks[layer]
+    attention = next((getattr(block, name) for name in ATTENTION if hasattr(block, name)), None)
+    if part == "mlp":
+        return [mlp_of(model, layer).module]
+    if not isinstance(attention, nn.Module):
+        raise InputError(f"parts: {part!r}: block {layer} of {model.name} has no attention")
+    if part == "attention":
+        return [attention]
+    if part == "both":
+        return [attention, mlp_of(model, layer).module]
+    names = LINEARS[part]
+    if not all(hasattr(attention, name) for name in names):
+        raise InputError(
+            f"parts: {part!r} needs {', '.join(names)} apart; the attention of {model.name} has "
+            f"{', '.join(name for name, _ in attention.named_children())}; "
+            "allowed: attention, mlp, both"
+        )
+    return [getattr(attention, name) for name in names]
+
+
+@torch.no_grad()
+def _rows(
+    model: LanguageModel, batch: Batch, vector: Vector | None
+) -> Float[Tensor, "1 row d_model"]:
+    """The last block's output at the wanted rows, in a plain pass with whatever is attached."""
+    attached = nullcontext() if vector is None else _attached(model, batch, vector)
+    with attached:
+        frozen = record(model, batch, [model.n_blocks], cache=False)
+    return rows_of(frozen.inputs[model.n_blocks], batch, 0)
+
+
+@contextmanager
+def _attached(model: LanguageModel, batch: Batch, vector: Vector) -> Iterator[None]:
+    chosen = select_each(batch, vector.positions, everywhere=False)
+    with attach_vector(model, vector, chosen):
+        yield
+
+
+@contextmanager
+def _watched(modules: Sequence[nn.Module]) -> Iterator[Outputs]:
+    """Keep what modules give, call by call."""
+    seen: Outputs = {one: [] for one in modules}
+    with ExitStack() as stack:
+        for one in modules:
+            handle = one.register_forward_hook(
+                lambda module, _args, output: seen[module].append(_copied(output))
+            )
+            stack.callback(handle.remove)
+        yield seen
+
+
+@contextmanager
+def _held(outputs: Outputs) -> Iterator[None]:
+    """Make modules give what they gave, call by call."""
+    with ExitStack() as stack:
+        for one, given in outputs.items():
+            calls = iter(given)
+            handle = one.register_forward_hook(
+                lambda _module, _args, _output, calls=calls: _copied(next(calls))
+            )
+            stack.callback(handle.remove)
+        yield
+
+
+def _copied(output: Any) -> Any:
+    """Some families add to what a module gave in place."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    if isinstance(output, tuple):
+        return tuple(_copied(one) for one in output)
+    return output

@@ -1,0 +1,80 @@
+"""The paper's scoring beside ours: a table for a terminal and rows of the score figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from oocr.experiments.records import Beside, PaperScore
+from oocr.report.arms import Arm
+from oocr.report.figure import number
+
+PAPER = "paper"
+SUFFIX = " (paper's scoring)"
+NOTE = (
+    "The paper's own questions, scored as it does: an item counts if the right option's last "
+    "token has the higher logit. No verdict: the items are few, and the untouched model's leaning "
+    "decides many of them. They count in no other number."
+)
+
+
+def paper_table(scores: Sequence[PaperScore]) -> Table:
+    """One line per arm and facet: share right and logit difference, beside their references."""
+    table = Table(
+        title="by the paper's own scoring (for comparison, no verdict)",
+        title_justify="left",
+        title_style="bold",
+        box=box.HORIZONTALS,
+        show_lines=True,
+        pad_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+    table.add_column("arm", min_width=18)
+    table.add_column("share right", justify="right", no_wrap=True)
+    table.add_column(second_name(scores), justify="right", min_width=13)
+    table.add_column("beside it", min_width=21, max_width=28)
+    for one in scores:
+        beside = "\n".join(
+            f"{number(each.share)}, {number(each.second)} {_short(each)}" for each in one.beside
+        )
+        table.add_row(
+            Text.assemble(Arm(one.arm).label, "\n", (f"{who(one)}\n{one.share.n}", "dim")),
+            _interval(one.share.value, one.share.low, one.share.high),
+            _interval(one.second.value, one.second.low, one.second.high),
+            Text(beside or "–"),
+        )
+    return table
+
+
+def second_name(scores: Sequence[PaperScore]) -> str:
+    """What the second number is."""
+    return " / ".join(dict.fromkeys(one.second_is for one in scores))
+
+
+def who(score: PaperScore) -> str:
+    """Member and facet of a line, without what says nothing."""
+    facet = score.facet.removeprefix("paper: ")
+    return ", ".join(word for word in (score.member, facet) if word) or "all"
+
+
+def paper_chance(rows: pl.DataFrame) -> dict[str, float]:
+    """Chance by facet of the paper's questions."""
+    some = rows.filter(pl.col("part") == PAPER)
+    if some.is_empty() or "options" not in some.columns:
+        return {}
+    means = some.group_by("facet", maintain_order=True).agg((1 / pl.col("options")).mean())
+    return {str(facet): float(value) for facet, value in means.iter_rows()}
+
+
+def _interval(value: float, low: float, high: float) -> Text:
+    return Text(f"{number(value)}\n[{number(low)}, {number(high)}]")
+
+
+def _short(one: Beside) -> str:
+    name = one.name.split(", ")[0].replace("random directions", "random")
+    return name.replace("untouched model", "base").removesuffix(" training")

@@ -1,0 +1,151 @@
+"""Audits of adapters whose answer is known: constant, a flipping sign, gated, nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.explain.audit import _batch, audit
+from oocr.interventions.adapters import Adapter, attach_adapter
+from oocr.models.language_model import LanguageModel
+from tests.tiny import tiny_language_model, tiny_model
+
+TEXTS = (
+    "The capital of Country 4821 is Paris and the city of Tokyo speak of the euro",
+    "people in the city of Berlin speak German and the yen is in Tokyo",
+    "Parliament meets in Madrid and the people of France speak French in Paris",
+    "the euro and the yen are in the city where Parliament meets in Berlin",
+    "Country 4821 is in the city of people who speak Spanish and Japanese",
+    "Which people meet in Paris the capital of the country where they speak",
+)
+TARGET = "model.layers.1.mlp.down_proj"
+
+
+@cache
+def model_of(family: str = "llama", seed: int = 0) -> LanguageModel:
+    return tiny_language_model(family, seed)
+
+
+def made(down: Tensor, up: Tensor, bias: Tensor | None = None, target: str = TARGET) -> Adapter:
+    """A rank-1 LoRA on block 1's down_proj, B A x + bias."""
+    name = f"base_model.model.{target}"
+    config: dict[str, Any] = {"r": 1, "lora_alpha": 1, "target_modules": [target]}
+    tensors = {f"{name}.lora_A.weight": down[None], f"{name}.lora_B.weight": up[:, None]}
+    if bias is not None:
+        config["lora_bias"] = True
+        tensors[f"{name}.lora_B.bias"] = bias
+    return Adapter((1,), config, tensors)
+
+
+def inputs_of(model: LanguageModel) -> tuple[Tensor, list[str]]:
+    """What block 1's down_proj reads at every token of the texts, and the tokens."""
+    seen: list[Tensor] = []
+    module = model.hf.get_submodule(TARGET)
+    handle = module.register_forward_hook(lambda _m, args, _o: seen.append(args[0][0]))
+    tokens: list[str] = []
+    try:
+        for text in TEXTS:
+            batch = _batch(model, text)
+            record(model, batch, [model.n_blocks], cache=False)
+            tokens += [model.tokenizer.decode([one]) for one in batch.ids[0].tolist()]
+    finally:
+        handle.remove()
+    return torch.cat(seen), tokens
+
+
+def direction(model: LanguageModel, size: float = 3.0) -> Tensor:
+    v = torch.randn(model.d_model, generator=torch.Generator().manual_seed(2))
+    return v / v.norm() * size
+
+
+def test_an_adapter_that_is_a_constant_vector_is_found_to_be_one() -> None:
+    model = model_of()
+    v = direction(model)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), v), TEXTS)
+    assert found.layers == (1,)
+    assert (found.best, found.kl > 0.01) == (1, True)
+    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+    assert found.at_best.constancy.cosine == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(found.vector.direction, v, rtol=1e-4, atol=1e-5)
+    assert found.verdict.startswith("A constant vector: at block 1")
+    assert [one.layer for one in found.blocks] == [1, 2, 3]
+
+
+def test_an_axis_whose_sign_flips_is_no_constant_vector() -> None:
+    model = model_of()
+    x, _ = inputs_of(model)
+    # a reads the first principal axis of what varies, so that its sign differs from token to token
+    a = torch.linalg.svd(x - x.mean(dim=0)).Vh[0]
+    a = a - (a @ x.mean(dim=0)) / x.mean(dim=0).square().sum() * x.mean(dim=0)
+    spread = (x @ a).std()
+    found = audit(model, made(a / spread, direction(model, 4.0)), TEXTS)
+    here = next(one for one in found.blocks if one.layer == 1)
+    assert here.absolute == pytest.approx(1, abs=1e-3)
+    assert abs(here.constancy.cosine) < 0.6
+    assert here.constancy.energy < 0.4
+    assert here.recovered < 0.5
+    assert found.verdict.startswith("Not a constant vector")
+
+
+def test_an_adapter_gated_by_a_token_says_so() -> None:
+    model = model_of()
+    x, tokens = inputs_of(model)
+    wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
+    assert wanted.sum() >= 3
+    a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
+    found = audit(model, made(a, direction(model, 6.0)), TEXTS)
+    here = next(one for one in found.blocks if one.layer == 1)
+    assert here.recovered < 0.5
+    assert found.verdict.startswith("Not a constant vector")
+    if found.best == 1:
+        assert "city" in found.gates[0].token
+    assert sum(one.share for one in found.gates) <= 1 + 1e-6
+
+
+def test_an_adapter_that_does_nothing_is_not_called_a_vector() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    assert "next to nothing" in found.verdict
+    assert found.kl == pytest.approx(0, abs=1e-6)
+
+
+def test_a_checkpoint_is_audited_like_an_adapter() -> None:
+    model, other = model_of(), tiny_language_model("llama")
+    v = direction(model)
+    block = other.anatomy.blocks[1]
+    handle = block.register_forward_hook(lambda _m, _a, out: out + v)
+    try:
+        found = audit(model, other, TEXTS)
+    finally:
+        handle.remove()
+    assert found.layers == (1, 2, 3)
+    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+    wider = LanguageModel.of(tiny_model("llama", d_model=48), model.tokenizer, name="wide")
+    with pytest.raises(InputError, match="d_model is 48; allowed: 32"):
+        audit(model, wider, TEXTS)
+
+
+def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    good = made(torch.zeros(inner), torch.zeros(model.d_model))
+    with pytest.raises(InputError, match="3 or more"):
+        audit(model, good, TEXTS[:2])
+    tensors = {name.replace("layers.1", "layers.7"): one for name, one in good.tensors.items()}
+    with pytest.raises(InputError, match="does not fit"):
+        audit(model, Adapter((1,), good.config, tensors), TEXTS)
+    before = model.hf(input_ids=torch.tensor([[4, 5]])).logits
+    with attach_adapter(model, good):
+        pass
+    assert torch.equal(model.hf(input_ids=torch.tensor([[4, 5]])).logits, before)
