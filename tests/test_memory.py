@@ -20,6 +20,7 @@ from oocr.experiments.config import RunConfig
 from oocr.experiments.fitting import settled
 from oocr.experiments.needs import needs_of, outline_for
 from oocr.experiments.room import Needs, fitted, room_for
+from oocr.interventions.adapters import LowRankAdapter, new_adapter, peft_config
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model
@@ -63,6 +64,28 @@ def test_what_a_training_step_keeps_is_predicted(
     attended = run + size * first  # what lies before is shared by the arms
     told = memory.kept_for_backward(shape_of(model), run, attended, start)
     assert 0.9 < told / kept(model, some, start, first, stack) < 2.2
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "llama", "olmo2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("layers", "dropout"), [((1,), 0.0), ("all", 0.05), ("all", 0.0)])
+def test_what_a_lora_keeps_is_predicted(
+    family: str, dtype: torch.dtype, layers: Any, dropout: float
+) -> None:
+    model, some = tiny_language_model(family), batch()
+    model.hf.to(dtype)  # type: ignore[call-overload]
+    modules = ("gate_proj", "up_proj", "down_proj")
+    spec = LowRankAdapter(layers=layers, rank=4, modules=modules, dropout=dropout)
+    config, start = peft_config(model, spec), 0 if layers == "all" else 1
+    sizes = [int(model.hf.get_submodule(one).weight.shape[1]) for one in config["target_modules"]]
+    with new_adapter(model, config, 0) as named:
+        own = sum(one.numel() * one.element_size() for one in named.values())
+        found = kept(model, some, start, 0, 1) - own
+    shape, run = shape_of(model), some.ids.numel()
+    told = memory.kept_for_backward(shape, run, run, start)
+    told += memory.kept_by_adapters(shape, run, sizes, 4, dropout)
+    # In bfloat16 tiny norms count for more than they do in a wide model.
+    assert 0.9 < told / found < (2.2 if dtype == torch.float32 else 3.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from oocr import cli
-from oocr.experiments import plan as plan_module
+from oocr.experiments import prediction as plan_module
 from oocr.experiments.fitting import settled
 from oocr.experiments.needs import outline_for
-from oocr.experiments.plan import seconds, work_of
+from oocr.experiments.prediction import seconds, work_of
 from oocr.experiments.work import Work, tail_tokens
 from oocr.interventions.vectors import SteeringVector
 from tests.test_memory import batch

@@ -23,7 +23,7 @@ app = typer.Typer(
 _INTERRUPTED = 130
 
 Source = Annotated[
-    str, typer.Argument(help="countries, borders, backdoor, risk, persona, demo, or a YAML file")
+    str, typer.Argument(help="a built-in run (oocr tasks lists them, and paper/…), or a YAML file")
 ]
 Model = Annotated[
     str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
@@ -107,11 +107,21 @@ def plan(
     device: Device = None,
     workers: Processes = None,
     quick: Quick = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="plan for one GPU that is not here, of this memory: 80GB")
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="that GPU's bfloat16 peak; 312 (A100) if left out")
+    ] = None,
 ) -> None:
-    """Say what a run would compute, how long it takes here and whether it fits in memory."""
+    """Say what a run would compute, how long it takes and whether it fits, here or on a GPU."""
+    from oocr.errors import InputError
     from oocr.experiments.command import Overrides
+    from oocr.experiments.gpu import gpu_of
     from oocr.experiments.plan import plan_source
 
+    if tflops is not None and gpu is None:
+        raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
     plan_source(
         source,
         Overrides(
@@ -128,6 +138,7 @@ def plan(
             workers=workers,
         ),
         quick=quick,
+        gpu=None if gpu is None else gpu_of(gpu, tflops),
     )
 
 

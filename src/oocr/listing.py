@@ -41,7 +41,7 @@ def print_models() -> None:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.experiments.reading import BUILTIN
+    from oocr.experiments.reading import BUILTIN, PAPER
     from oocr.tasks.build import FAMILIES
 
     table = Table("family", "what it asks", box=None)
@@ -51,9 +51,16 @@ def print_tasks() -> None:
     console.print(table)
     console.print(
         f"\nbuilt-in runs: {', '.join(BUILTIN)}   data card: oocr tasks countries\n"
-        "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml",
+        "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml\n"
+        "the paper's runs, on gemma-3-12b-it (oocr plan paper/… --gpu 80GB):",
         highlight=False,
     )
+    groups: dict[str, list[str]] = {}
+    for name in PAPER:
+        task, _, rest = name.partition("-")
+        groups.setdefault(task, []).append(rest)
+    for task, names in groups.items():
+        console.print(f"  {task}-  {', '.join(names)}", highlight=False)
 
 
 def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:

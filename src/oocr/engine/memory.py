@@ -6,7 +6,7 @@ it for every family) and to the peaks of whole runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,3 +125,25 @@ def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
 def head(shape: Shape, rows: int) -> int:
     """Bytes of log-probabilities at so many rows, with their gradient."""
     return rows * (3 * CHUNK + 3 * shape.d_model) * 4
+
+
+def kept_by_adapters(
+    shape: Shape, tokens: int, sizes: Sequence[int], rank: int, dropout: float
+) -> int:
+    """Bytes that LoRAs keep for backward beside what the blocks do.
+
+    Args:
+        shape: the model's.
+        tokens: that are run.
+        sizes: width of each adapted map's input.
+        rank: r.
+        dropout: on that input.
+    """
+    copied = 4 if shape.item < 4 or dropout else 0  # the input as float32, or what dropout left
+    mask = 1 if dropout else 0
+    return sum(tokens * (size * (copied + mask) + 4 * rank) for size in sizes)
+
+
+def trained(numbers: int) -> int:
+    """Bytes of so many trained numbers: float32, with gradient and Adam's two moments."""
+    return 16 * numbers

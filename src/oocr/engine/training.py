@@ -14,6 +14,7 @@ from oocr.data.batches import Batch
 from oocr.engine.forward import Places, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
 from oocr.engine.losslog import LossLog, Progress
+from oocr.engine.memory import kept_for_backward, shape_of
 from oocr.engine.prepared import Prepared, prepare
 from oocr.engine.trainable import PLAIN, Fit, Schedule, Spec, start_of, tail_tokens, trainable
 from oocr.errors import InputError
@@ -22,6 +23,7 @@ from oocr.interventions.positions import select_each
 from oocr.interventions.stacked import stackable
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.outline import Outline
 from oocr.tasks.task import Task
 
 DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
@@ -32,6 +34,10 @@ READ_EVERY = 10
 STACK_TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows. (On two
 cores a pass over 880 tokens runs at 85 % of their peak, and four of them at once at 80 %.)"""
+
+STACK_BYTES = 2**34
+"""What such a pass may keep for backward on a GPU: few tokens of a large model are enough to keep
+it busy, and memory is wanted for recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ def fit_all(
     for group in groups.values():
         spec = arms[group[0]].spec
         tokens = max(tail_tokens(one, spec) for one in prepared[group[0]].batches)
-        room = max(1, stack_tokens(model.device) // tokens)
+        room = max(1, stack_tokens(model) // tokens)
         for begin in range(0, len(group), room):
             some = group[begin : begin + room]
             done = _loop(model, [arms[i] for i in some], [prepared[i] for i in some])
@@ -126,9 +132,12 @@ def fit_all(
     return [out[index] for index in range(len(arms))]
 
 
-def stack_tokens(device: torch.device) -> int:
+def stack_tokens(model: LanguageModel | Outline) -> int:
     """Tokens that one pass over stacked arms may have."""
-    return STACK_TOKENS.get(device.type, STACK_TOKENS["cpu"])
+    most = STACK_TOKENS.get(model.device.type, STACK_TOKENS["cpu"])
+    if model.device.type == "cpu":
+        return most
+    return min(most, STACK_BYTES // kept_for_backward(shape_of(model), 1, 1, 0))
 
 
 def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> object:

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.data.batches import training_lines
+from oocr.data.batches import Line, training_lines
 from oocr.data.items import FreeItem, Item
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
@@ -27,6 +27,9 @@ from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
 T = TypeVar("T")
+STOP_TOKENS = 4096
+"""Tokens in one pass over a task's `stop` items."""
+
 Columns = Mapping[str, str | int | float | None]
 """What rows say besides what the items say."""
 
@@ -50,7 +53,7 @@ class Lab:
     ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
         self._prepared: dict[str, Prepared] = {}
-        self._stops: dict[str, Recording] = {}
+        self._stops: dict[str, list[Recording]] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
         self._recordings = Recordings(tiers(model.device, budget))
         self._kept: dict[str, tuple[object, Any]] = {}
@@ -118,13 +121,33 @@ class Lab:
         key = items_hash(task.stop)
         if key not in self._stops:
             lines = training_lines(self.model.tokenizer, task.stop, task.loss)
-            batch = batch_of(self.model, lines)
-            self._stops[key] = record_shared(self.model, batch, self.starts, self._recordings)
-        frozen = self._stops[key].load(None)
-        assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
-        with torch.no_grad():
-            every = final_rows(self.model, frozen, arms, everywhere=False)
-            return [float(batch_loss(self.model, frozen.batch, one)) for one in every]
+            self._stops[key] = [
+                record_shared(self.model, batch_of(self.model, some), self.starts, self._recordings)
+                for some in stop_groups(lines)
+            ]
+        stack = 1 if isinstance(arms, Adapter) else len(arms)
+        totals, items = [0.0] * stack, 0
+        for one in self._stops[key]:
+            frozen = one.load(None)
+            assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
+            with torch.no_grad():
+                every = final_rows(self.model, frozen, arms, everywhere=False)
+                losses = [float(batch_loss(self.model, frozen.batch, rows)) for rows in every]
+            items += frozen.batch.items
+            totals = [a + b * frozen.batch.items for a, b in zip(totals, losses, strict=True)]
+        return [total / items for total in totals]
+
+
+def stop_groups(lines: Sequence[Line]) -> list[list[Line]]:
+    """Lines in batches of at most STOP_TOKENS; one batch, as they come, if they are so few."""
+    if max(len(line.ids) for line in lines) * len(lines) <= STOP_TOKENS:
+        return [list(lines)]
+    groups: list[list[Line]] = [[]]
+    for line in sorted(lines, key=lambda one: len(one.ids)):
+        if groups[-1] and len(line.ids) * (len(groups[-1]) + 1) > STOP_TOKENS:
+            groups.append([])
+        groups[-1].append(line)
+    return groups
 
 
 def _question(item: Item) -> tuple[object, ...]:

@@ -10,7 +10,6 @@ from oocr.data.batches import Batch, Line, pad, training_lines
 from oocr.data.items import Item
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
-from oocr.engine.prepared import training_groups
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.store import Recordings, Tier
 from oocr.engine.trainable import tail_tokens
@@ -21,10 +20,15 @@ from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import RunConfig
 from oocr.experiments.controls import CHUNK
 from oocr.experiments.explained import NEUTRAL_PASSAGES
+from oocr.experiments.lab import stop_groups
 from oocr.experiments.planned import expected_plans, starts_of
 from oocr.experiments.room import Needs, gib, room_for
 from oocr.experiments.stacks import stacks
+from oocr.experiments.thinned import Sized, sized, thinned
 from oocr.experiments.work import start_of_plan
+from oocr.interventions.adapters import LowRankAdapter, peft_config
+from oocr.interventions.positions import spans_of
+from oocr.interventions.stacked import stackable
 from oocr.interventions.vectors import SteeringVector
 from oocr.models.outline import Outline, Remembering, outline
 from oocr.tasks.task import Task, TaskSet
@@ -39,33 +43,35 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
     Raises:
         InputError: items that cannot be tokenized.
     """
-    model = replace(model, tokenizer=Remembering(model.tokenizer))
+    if not isinstance(model.tokenizer, Remembering):
+        model = replace(model, tokenizer=Remembering(model.tokenizer))
     shape, starts = shape_of(model), starts_of(config)
+    tasks, shares = thinned(tasks, config.batch_lines)
     tried, reported = expected_plans(config, tasks)
-    batches: dict[int, list[Batch]] = {}
-    seen: dict[object, int] = {}
+    known: dict[int, Sized] = {}
+    seen: dict[object, float] = {}
     step = score = record = 0
+    largest = 0
 
-    def of(task: Task) -> list[Batch]:
-        if id(task) not in batches:
-            lines = training_lines(model.tokenizer, task.train, task.loss)
-            groups = training_groups(lines, config.batch_lines)
-            batches[id(task)] = [pad(group, 0) for group in groups]
-        return batches[id(task)]
+    def of(task: Task) -> Sized:
+        if id(task) not in known:
+            known[id(task)] = sized(task, model, config.batch_lines, shares)
+        return known[id(task)]
 
     for plans in (tried, reported):
         for stack in (
-            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model.device))
-            if plans
-            else []
+            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model)) if plans else []
         ):
-            step = max(step, _step(shape, stack, of(stack[0].task)))
-            for plan in stack:
-                for batch in of(plan.task):
-                    seen[_key(batch)] = memory.recorded(shape, batch.ids.numel(), starts)
-                    record = max(record, memory.recording(shape, *_size(batch)))
-    training = sum(seen.values())
-    largest = max(seen.values(), default=0)
+            step = max(step, training_step(model, shape, stack, of(stack[0].task).batches))
+        for plan in {id(plan.task): plan for plan in plans}.values():
+            own = of(plan.task)
+            part = own.recorded(plan, config.seeds) / len(own.batches)
+            for batch in own.batches:
+                size = memory.recorded(shape, batch.ids.numel(), starts)
+                seen[_key(batch)] = max(seen.get(_key(batch), 0), part * size)
+                largest = max(largest, size)
+                record = max(record, memory.recording(shape, *_size(batch)))
+    training = int(sum(seen.values()))
     asked: dict[object, int] = {}
     sets: set[object] = set()
     for plan in (*tried, *reported):
@@ -73,8 +79,8 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
             asked[_key(batch)], largest = size, max(largest, size)
             record = max(record, memory.recording(shape, *_size(batch)))
-            for own in _sites(tried, reported):
-                score = max(score, _score(shape, own, batch, len(tasks.test)))
+            for site in _sites(tried, reported):
+                score = max(score, _score(shape, site, batch, len(tasks.test)))
     explain = 0
     if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
         tokens = config.explain.neutral_tokens
@@ -102,9 +108,23 @@ def _size(batch: Batch) -> tuple[int, int]:
     return int(batch.ids.numel()), int(batch.ids.shape[1])
 
 
-def _step(shape: Shape, stack: Sequence[ArmPlan], batches: Sequence[Batch]) -> int:
-    """A training step of stacked arms."""
+def training_step(
+    model: LanguageModel | Outline,
+    shape: Shape,
+    stack: Sequence[ArmPlan],
+    batches: Sequence[Batch],
+) -> int:
+    """Bytes that a step of arms side by side takes, with what is trained."""
     count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
+    sizes: list[int] = []
+    if isinstance(spec, LowRankAdapter):
+        config = peft_config(model, spec)
+        maps = [model.hf.get_submodule(name) for name in config["target_modules"]]
+        count = count if stackable(config) else 1
+        sizes = [int(one.weight.shape[1]) for one in maps]
+        numbers = spec.rank * sum(sum(one.weight.shape) for one in maps)
+    else:
+        numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
     most = 0
     for batch in batches:
         tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
@@ -112,9 +132,11 @@ def _step(shape: Shape, stack: Sequence[ArmPlan], batches: Sequence[Batch]) -> i
         once = rides_on_tokens(count, before // size, width - before // size)
         attended = run + (before if once else count * before)
         kept = memory.kept_for_backward(shape, run, attended, start)
+        if isinstance(spec, LowRankAdapter):
+            kept += memory.kept_by_adapters(shape, run, sizes, spec.rank, spec.dropout)
         rows = memory.head(shape, count * len(batch.rows))
         most = max(most, kept + memory.passed(shape, 2 * run) + rows)
-    return most
+    return most + memory.trained(count * numbers)
 
 
 def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
@@ -143,7 +165,8 @@ def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> I
     stop = tuple((one.prompt, one.answer) for one in task.stop)
     if stop and stop not in sets:
         sets.add(stop)
-        yield pad(training_lines(model.tokenizer, task.stop, task.loss), 0)
+        for some in stop_groups(training_lines(model.tokenizer, task.stop, task.loss)):
+            yield pad(some, 0)
 
 
 def _question_lines(
@@ -154,7 +177,7 @@ def _question_lines(
         yield group, probes.lines
 
 
-def outline_for(config: RunConfig, *, counted: bool = True) -> Outline:
+def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False) -> Outline:
     """The shape of a configuration's model, without loading it (see `outline`)."""
     return outline(
         config.model,
@@ -163,6 +186,7 @@ def outline_for(config: RunConfig, *, counted: bool = True) -> Outline:
         device_map=config.device_map,
         revision=config.revision,
         counted=counted,
+        on_gpu=on_gpu,
     )
 
 

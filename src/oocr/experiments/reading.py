@@ -27,6 +27,9 @@ BUILTIN = (
     "demo",
 )
 _FOLDER = Path(__file__).parent / "configs"
+PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
+"""The paper's own runs, on Gemma-3-12b-it."""
+
 _SHOWN = 20
 
 
@@ -36,12 +39,14 @@ def config_path(source: str | Path) -> Path:
     Raises:
         InputError: there is no such file.
     """
-    path = _FOLDER / f"{source}.yaml" if str(source) in BUILTIN else Path(source)
+    known = (*BUILTIN, *PAPER)
+    path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
     if not path.is_file():
-        hint = difflib.get_close_matches(str(source), BUILTIN, 1)
+        hint = difflib.get_close_matches(str(source), known, 1)
         more = f"; did you mean {hint[0]!r}?" if hint else ""
         raise InputError(
-            f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}){more}"
+            f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}, or paper/…: "
+            f"oocr tasks lists them){more}"
         )
     return path
 

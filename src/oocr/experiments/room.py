@@ -82,7 +82,8 @@ def fitted(needs: Needs, wanted: int, room: int) -> Fit:
         raise InputError(_refusal(needs, least, room))
     count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= room)
     left = (room - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
-    return Fit(count, min(left, int(MEMORY_SHARE * room / count)))
+    free = room - needs.model() if needs.on_device else room
+    return Fit(count, min(left, int(MEMORY_SHARE * free / count)))
 
 
 def _refusal(needs: Needs, least: int, room: int) -> str:
@@ -93,8 +94,8 @@ def _refusal(needs: Needs, least: int, room: int) -> str:
     listed = ", ".join(f"{name} {gib(size)}" for name, size in named.items())
     where = "of the GPU's memory" if needs.on_device else "of memory"
     lower = {
-        "recording": "batch_lines",
-        "training": "batch_lines, or higher layers",
+        "recording": "batch_lines (and raise accumulate: as many lines per step)",
+        "training": "batch_lines (and raise accumulate: as many lines per step), or higher layers",
         "scoring": "fewer steps in vector.steps",
         "explaining": "explain.neutral_tokens",
     }[dearest]

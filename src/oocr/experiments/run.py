@@ -96,11 +96,12 @@ def run(
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
         tasks = with_own_answers(tasks, model, folder)
-        lab = Lab(model, starts, config.batch_lines, fit.budget)
+        budget = None if needs.on_device else fit.budget  # of main memory
+        lab = Lab(model, starts, config.batch_lines, budget)
         crew: Crew = Alone(lab)
         if count > 1 and model.source.get("kind") != "memory":
             shared = workers or stack.enter_context(Workers())
-            crew = shared.crew(Place(config, tuple(starts), threads, fit.budget), count)
+            crew = shared.crew(Place(config, tuple(starts), threads, budget), count)
         results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
@@ -184,7 +185,7 @@ def _train(
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
     say.stage(stage, len(plans) + len(beside))
-    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model.device))
+    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model))
     jobs: list[tuple[str, Job[list[ArmRecord] | pl.DataFrame]]] = [
         *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
         *beside,

@@ -14,6 +14,25 @@ from oocr.interventions.vectors import SteeringVector
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over a batch.
+
+    Attributes:
+        flops: operations.
+        read: bytes of weights that it reads.
+        blocks: how many blocks' kernels it launches.
+    """
+
+    flops: float
+    read: float
+    blocks: float
+
+    def times(self, count: float) -> Pass:
+        """So many of them."""
+        return Pass(count * self.flops, count * self.read, count * self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """Arms of one kind.
 
@@ -21,9 +40,11 @@ class Work:
         what: which.
         arms: how many.
         steps: of each.
-        tokens: that one step of one arm runs, on average.
+        tokens: that one pass of one arm runs, on average.
         training: operations to train one.
         scoring: operations to score one.
+        memory: bytes that a training step of one takes, with what is trained.
+        seconds: that one takes on a GPU that is not here; None: not asked.
     """
 
     what: str
@@ -32,6 +53,8 @@ class Work:
     tokens: float
     training: float
     scoring: float
+    memory: int = 0
+    seconds: float | None = None
 
 
 def start_of_plan(plan: ArmPlan) -> int:
@@ -45,24 +68,33 @@ def pass_flops(shape: Shape, tokens: int, width: int, start: int) -> float:
     return float((shape.n_blocks - start) * tokens * per_token)
 
 
-def training_flops(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> float:
-    """One arm's training: forward, and once more for the gradient of frozen maps' inputs."""
-    start, total = start_of_plan(plan), 0.0
-    for batch in batches:
-        tokens, width = tail_tokens(batch, plan.spec), int(batch.ids.shape[1])
-        total += 2 * pass_flops(shape, tokens, width, start)
-        if len(batch.target_ids):
-            total += 4 * len(batch.rows) * shape.vocab * shape.d_model
-    return total / len(batches) * plan.fit.steps * plan.schedule.accumulate
+def training_passes(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> list[Pass]:
+    """Each batch forward, and once more for the gradient of frozen maps' inputs."""
+    return [_pass(shape, plan, batch, 2) for batch in batches]
 
 
-def scoring_flops(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> float:
+def scoring_passes(shape: Shape, plan: ArmPlan, batches: Sequence[Batch]) -> list[Pass]:
     """One intervention's answers to all questions."""
-    start = start_of_plan(plan)
-    total = 0.0
-    for batch in batches:
-        tokens = tail_tokens(batch, plan.spec)
-        total += pass_flops(shape, tokens, int(batch.ids.shape[1]), start)
-        if len(batch.target_ids):
-            total += 2 * len(batch.rows) * shape.vocab * shape.d_model
-    return total
+    return [_pass(shape, plan, batch, 1) for batch in batches]
+
+
+def recording_pass(shape: Shape, batch: Batch) -> Pass:
+    """The untouched model, without its head."""
+    flops = pass_flops(shape, int(batch.ids.numel()), int(batch.ids.shape[1]), 0)
+    return Pass(flops, shape.n_blocks * shape.block * shape.item, shape.n_blocks)
+
+
+def batches_trained(plan: ArmPlan) -> int:
+    """How many batches an arm's training takes, one after the other."""
+    return plan.fit.steps * plan.schedule.accumulate
+
+
+def _pass(shape: Shape, plan: ArmPlan, batch: Batch, times: int) -> Pass:
+    """Forward, so many times; all that a pass reads is read as often."""
+    start, tokens = start_of_plan(plan), tail_tokens(batch, plan.spec)
+    flops = times * pass_flops(shape, tokens, int(batch.ids.shape[1]), start)
+    read = times * (shape.n_blocks - start) * shape.block * shape.item
+    if len(batch.target_ids):
+        flops += times * 2 * len(batch.rows) * shape.vocab * shape.d_model
+        read += times * shape.vocab * shape.d_model * shape.item
+    return Pass(flops, read, times * (shape.n_blocks - start))

@@ -33,7 +33,8 @@ class Outline:
         anatomy: its parts, without weights.
         device: where it would be loaded.
         dtype: in which type.
-        counted: whether the tokenizer is the model's own.
+        counted: whether the tokenizer is the model's own, or has its vocabulary.
+        notes: what stands in for something that is not here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Outline:
     device: torch.device
     dtype: torch.dtype
     counted: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def n_blocks(self) -> int:
@@ -63,6 +65,7 @@ def outline(
     device_map: str | None = None,
     revision: str | None = None,
     counted: bool = True,
+    on_gpu: bool = False,
 ) -> Outline:
     """The shape of what `load_model` would load with the same arguments.
 
@@ -73,6 +76,8 @@ def outline(
         device_map: see there.
         revision: see there.
         counted: look for the model's tokenizer, too; else a stand-in is taken.
+        on_gpu: as it would be on one GPU, whatever is here. Then a configuration that is not in
+            the cache is asked of the hub, or is one that comes with oocr.
 
     Raises:
         InputError: no such model here, or a configuration that is no causal LM's.
@@ -87,14 +92,26 @@ def outline(
     )
 
     from oocr.models import gguf
+    from oocr.models.elsewhere import fetched_config, like_tokenizer
     from oocr.models.load import find_folder, placement
     from oocr.models.quiet import quiet
 
-    options = placement(dtype, device, device_map)
+    if on_gpu:
+        half = placement("bfloat16" if dtype == "auto" else dtype, "cpu", None)
+        options = {**half, "device_map": "cuda"}
+    else:
+        options = placement(dtype, device, device_map)
     where, converted = find_folder(name)
+    notes: list[str] = []
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=True)
+            try:
+                config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=True)
+            except OSError:
+                if not on_gpu or where != name or Path(where).is_dir():
+                    raise
+                config, told = fetched_config(name, revision)
+                notes.append(told)
             text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
             auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
             with torch.device("meta"):
@@ -111,9 +128,13 @@ def outline(
             )
     except (OSError, ValueError, KeyError, ImportError):
         counted = False
+    alike = None if counted or not on_gpu else like_tokenizer(config.get_text_config())
+    if alike is not None:
+        (tokenizer, told), counted = alike, True
+        notes.append(told)
     at = options["device_map"]
     place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
-    return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted)
+    return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
 
 
 def has_tokenizer(where: str, revision: str | None) -> bool:
@@ -150,7 +171,7 @@ class Characters:
 
 
 class Remembering:
-    """A tokenizer that encodes each text once: counting asks for the same again and again."""
+    """A tokenizer that encodes each text, and renders each chat, once: counting asks again."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -161,6 +182,13 @@ class Remembering:
         key = (text, *sorted(options.items()))
         if key not in self._known:
             self._known[key] = self._tokenizer(text, **options)
+        return self._known[key]
+
+    def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **options: Any) -> Any:
+        """As the tokenizer would render it."""
+        key = ("turns", *((turn["role"], turn["content"]) for turn in turns), *options.items())
+        if key not in self._known:
+            self._known[key] = self._tokenizer.apply_chat_template(turns, **options)
         return self._known[key]
 
     def __len__(self) -> int:
