@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -33,19 +36,35 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
     if out.exists() and (out.is_dir() or to == "peft"):
         raise InputError(f"--out {out}: is there already")
     vectors = read_any(file)
-    loaded = None if model is None else load_model(model, on_progress=console.print)
-    for vector in vectors if loaded else ():
-        assert loaded is not None
-        check_fits(loaded, vector)
+    loaded = None if model is None else _held_against(model, vectors, console)
     if to == "gguf":
         hint = None if loaded is None else loaded.about["model_type"]
         write_gguf(out, vectors, hint=hint, everywhere=everywhere)
         use = f"llama-cli -m MODEL.gguf --control-vector {out}"
     else:
         assert loaded is not None
-        vector = _only(file, vectors, to)
-        use = _write(loaded, vector, to, out, everywhere)
+        with _told():
+            use = _write(loaded, _only(file, vectors, to), to, out, everywhere)
     console.print(f"{escape(str(out))}\n  use: {escape(use)}")
+
+
+def _held_against(name: str, vectors: list[Vector], console: Console) -> LanguageModel:
+    """The model, once it is known that the vectors fit it; says so if it is not theirs."""
+    model = load_model(name, on_progress=console.print)
+    with _told():
+        for vector in vectors:
+            check_fits(model, vector)
+    if trouble := model.differs_from(vectors[0].about):
+        console.print(f"[yellow]warning:[/] the vector {escape(trouble)}")
+    return model
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is printed anyway is no warning as well."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the vector was made on", UserWarning)
+        yield
 
 
 def _write(model: LanguageModel, vector: Vector, to: str, out: Path, everywhere: bool) -> str:
@@ -92,9 +111,6 @@ def describe(file: Path, *, model: str | None = None) -> None:
     rows = [(f"span {name}", repr(text)) for name, text in vectors[0].spans.items()]
     for name, text in [*rows, *sorted(vectors[0].about.items())]:
         console.print(f"  {escape(name):<18} {escape(text)}")
-    if model is None:
-        return
-    loaded = load_model(model, on_progress=console.print)
-    for vector in vectors:
-        check_fits(loaded, vector)
-    console.print(loaded.differs_from(vectors[0].about) or f"it fits {loaded.name}")
+    if model is not None:
+        loaded = _held_against(model, vectors, console)
+        console.print(f"it fits {escape(loaded.name)}")
