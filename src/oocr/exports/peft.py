@@ -19,7 +19,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.mlp import mlp_of
 
 TOLERANCE = {torch.float32: 1e-3}
-"""Allowed deviation, as a share of the push; the site itself is rounded far more finely."""
+"""Allowed deviation, as a share of the push, besides the rounding of what it is added to."""
 
 LOOSE = 0.06
 """The same in types of 16 bits."""
@@ -111,8 +111,9 @@ def _moves_alone(model: LanguageModel, vector: Vector, linear: nn.Module, factor
         moved = _output(model, site, ids) - before
     finally:
         handle.remove()
-    allowed = TOLERANCE.get(model.dtype, LOOSE)
-    return bool((moved - push).abs().max() <= allowed * push.abs().max())
+    share, unit = TOLERANCE.get(model.dtype, LOOSE), torch.finfo(model.dtype).eps
+    allowed = share * push.abs().max() + 2 * unit * (before.abs() + push.abs())
+    return bool(((moved - push).abs() <= allowed).all())
 
 
 def _output(model: LanguageModel, site: nn.Module, ids: Tensor) -> Tensor:
