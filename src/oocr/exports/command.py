@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
-from oocr.exports.gguf import read_gguf, write_gguf
+from oocr.exports.gguf import write_gguf
 from oocr.exports.lm_eval import write_lm_eval
 from oocr.exports.peft import peft_adapter
 from oocr.interventions.attach import check_fits
+from oocr.interventions.gguf_file import read_gguf
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
