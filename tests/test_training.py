@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -275,16 +277,28 @@ def test_what_was_trained_says_where_it_came_from() -> None:
     vector = train(model_of(), capital_task(), VECTOR, steps=2, seed=3)
     assert (vector.layer, vector.positions) == (1, "codename")
     assert dict(vector.spans) == SPANS
-    assert dict(vector.about) == {
-        "model": "tiny-llama",
-        "task": "capital",
-        "seed": "3",
-        "step": "2",
-    }
+    versions = {name: version(name) for name in ("torch", "transformers")}
+    expected = {**model_of().about, "task": "capital", "seed": "3", "step": "2", **versions}
+    found = dict(vector.about)
+    assert len(found.pop("training_data")) == 16
+    assert found.pop("oocr") in (version("oocr"), "unknown")
+    assert found == expected
     adapter = train(model_of(), capital_task(), LORA, steps=2)
     assert adapter.layers == (1,)
     assert dict(adapter.spans) == SPANS
     assert not any(one.requires_grad for one in [vector.direction, *adapter.tensors.values()])
+
+
+def test_the_hash_of_the_training_data_is_the_datas() -> None:
+    model = model_of()
+
+    def data(task: Task) -> str:
+        return train(model, task, VECTOR, steps=1).about["training_data"]
+
+    assert data(capital_task()) == data(replace(capital_task(), name="renamed"))
+    assert data(capital_task()) != data(capital_task(" Rome"))
+    adapter = train(model, capital_task(), LORA, steps=1)
+    assert adapter.about["training_data"] == data(capital_task())
 
 
 @pytest.mark.parametrize("spec", [VECTOR, LORA])

@@ -1,17 +1,13 @@
-"""Vectors: arithmetic, files, and what they do to a live model."""
+"""Vectors: arithmetic, and what they do to a live model. Their file: test_vector_file.py."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from oocr.data.batches import Batch, Line, pad
 from oocr.errors import InputError
@@ -77,6 +73,13 @@ def test_norm_and_signed_cosine() -> None:
     assert a.cosine(vector([0.0, 0.0])) == 0.0
 
 
+def test_a_sum_says_of_its_origin_what_its_terms_share() -> None:
+    a = Vector(1, "all", torch.ones(2), about={"model": "m", "seed": "0", "task": "x"})
+    b = Vector(1, "all", torch.ones(2), about={"model": "m", "seed": "1"})
+    assert dict((a - b).about) == {"model": "m"}
+    assert dict((2 * a).about) == dict(a.about)
+
+
 @pytest.mark.parametrize("other", [{"layer": 3}, {"positions": "last"}])
 def test_vectors_of_different_sites_do_not_add(other: dict[str, object]) -> None:
     a = vector([1.0, 2.0])
@@ -115,65 +118,6 @@ def test_random_vectors_have_the_norm_the_site_and_no_preferred_direction() -> N
     cosines = [many[0].cosine(one) for one in many[1:]]
     assert max(map(abs, cosines)) < 0.6
     assert abs(sum(cosines) / len(cosines)) < 4 / math.sqrt(64 * 199)
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def test_a_saved_vector_comes_back_and_the_file_says_what_it_is(tmp_path: Path) -> None:
-    one = Vector(
-        4,
-        "codename",
-        torch.randn(16, dtype=torch.bfloat16),
-        spans={"codename": "Country 4821"},
-        about={"model": "tiny", "seed": "3"},
-    )
-    path = one.save(tmp_path / "new" / "japan.safetensors")
-    back = Vector.load(path)
-    assert (back.layer, back.positions) == (4, "codename")
-    assert (dict(back.spans), dict(back.about)) == (dict(one.spans), dict(one.about))
-    assert back.direction.dtype == torch.float32
-    assert torch.equal(back.direction, one.direction.float())
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata()
-        assert list(file.keys()) == ["direction.4"]
-    assert metadata["site"] == "block output"
-    assert metadata["layer"] == "4"
-    assert json.loads(metadata["about"]) == {"model": "tiny", "seed": "3"}
-
-
-def test_the_embedding_layer_survives_the_file(tmp_path: Path) -> None:
-    one = vector([1.0, 2.0], layer=-1)
-    assert Vector.load(one.save(tmp_path / "v.safetensors")).layer == -1
-
-
-def test_a_saved_slice_of_a_bigger_tensor_holds_only_itself(tmp_path: Path) -> None:
-    one = Vector(1, "all", torch.randn(8, 1000)[:, 3])
-    path = one.save(tmp_path / "v.safetensors")
-    assert path.stat().st_size < 1000
-    assert torch.equal(Vector.load(path).direction, one.direction)
-
-
-def test_foreign_and_broken_files_are_refused_by_name(tmp_path: Path) -> None:
-    good = vector([1.0, 2.0]).save(tmp_path / "good.safetensors").read_bytes()
-    texts = {"text": b"hello", "empty": b"", "cut": good[:-3], "header-cut": good[:20]}
-    for name, content in texts.items():
-        path = tmp_path / f"{name}.safetensors"
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}.safetensors: not a readable"):
-            Vector.load(path)
-    with pytest.raises(InputError, match=r"gone\.safetensors: not a readable"):
-        Vector.load(tmp_path / "gone.safetensors")
-    tensors = {"direction.2": torch.zeros(4)}
-    for name, metadata in {
-        "none": None,
-        "other": {"format": "pt"},
-        "partial": {"format": "oocr-vector-1", "layer": "2"},
-    }.items():
-        path = tmp_path / f"{name}.safetensors"
-        save_file(tensors, path, metadata=metadata)
-        with pytest.raises(InputError, match=f"{name}.safetensors: not a vector file"):
-            Vector.load(path)
 
 
 # --- on a live model ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oocr import explain
+    from oocr import explain, exports
     from oocr.data.items import Item, Message
     from oocr.data.readers import read_items
     from oocr.engine.generate import generate
@@ -35,6 +35,7 @@ _WHERE = {
     "Vector": "oocr.interventions.vectors",
     "evaluate": "oocr.evals.evaluate",
     "explain": "oocr.explain",
+    "exports": "oocr.exports",
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",
@@ -59,6 +60,7 @@ __all__ = [
     "Vector",
     "evaluate",
     "explain",
+    "exports",
     "fit",
     "generate",
     "load_model",
@@ -74,7 +76,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'oocr' has no attribute {name!r}")
     module = import_module(_WHERE[name])
-    return module if name == "explain" else getattr(module, name)
+    return module if name in ("explain", "exports") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -48,6 +48,9 @@ Processes = Annotated[int | None, typer.Option(help="processes that train side b
 Quick = Annotated[
     bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
 ]
+VectorFile = Annotated[
+    Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
+]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 
 
@@ -210,6 +213,34 @@ def doctor(
     from oocr.doctor import examine
 
     examine(model, dtype=dtype, device=device)
+
+
+@app.command()
+def vector(
+    file: VectorFile,
+    model: Annotated[str | None, typer.Option(help="check that it belongs on this model")] = None,
+) -> None:
+    """Print what a vector's file holds: where it acts, its norm, where it came from."""
+    from oocr.exports.command import describe
+
+    describe(file, model=model)
+
+
+@app.command()
+def export(
+    file: VectorFile,
+    to: Annotated[str, typer.Option(help="gguf (llama.cpp, repeng), peft, or lm-eval")],
+    out: Annotated[Path, typer.Option(help="the file or, for peft, folder to write")],
+    model: Annotated[str | None, typer.Option(help="the vector's model; gguf needs none")] = None,
+    everywhere: Annotated[
+        bool,
+        typer.Option("--everywhere", help="a vector at some tokens, though it will act at all"),
+    ] = False,
+) -> None:
+    """Write a vector as another tool reads it; refuse what that tool cannot express."""
+    from oocr.exports.command import export
+
+    export(file, to, out, model=model, everywhere=everywhere)
 
 
 def _command() -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, Line, training_lines
 from oocr.engine.frozen import Frozen
+from oocr.engine.provenance import training_hash
 from oocr.engine.record import batch_of, record, record_shared
 from oocr.engine.store import Recording, Recordings, tiers
 from oocr.models.language_model import LanguageModel
@@ -33,6 +34,7 @@ class Prepared:
         starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
         shared: recordings, those of other tasks with the same prompts too.
+        data: hash of the training items.
         made: the recordings so far, by batch.
     """
 
@@ -41,6 +43,7 @@ class Prepared:
     starts: tuple[int, ...]
     scale: Mapping[int, float]
     shared: Recordings
+    data: str
     made: dict[int, Recording] = field(default_factory=dict[int, Recording])
 
     def recording(self, index: int) -> Recording:
@@ -102,7 +105,8 @@ def prepare(
     lines = training_lines(model.tokenizer, task.train, task.loss)
     known = Recordings(tiers(model.device)) if shared is None else shared
     batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
-    made = Prepared(model, batches, tuple(sorted(set(starts))), {}, known)
+    data = training_hash(task)
+    made = Prepared(model, batches, tuple(sorted(set(starts))), {}, known, data)
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):
         inputs = made.recording(index).load(None).inputs

@@ -12,6 +12,8 @@ from torch import nn
 
 from oocr.data.batches import Batch
 from oocr.engine.forward import start_block
+from oocr.engine.prepared import Prepared
+from oocr.engine.provenance import provenance
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -113,16 +115,20 @@ class Stack:
 
 @contextmanager
 def trainable(
-    model: LanguageModel, arms: Sequence[Fit], scales: Sequence[Scale], start: int
+    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared], start: int
 ) -> Iterator[Stack]:
     """The trainable tensors of arms of one kind, in place while the block runs."""
     spans = [_spans(arm.task) for arm in arms]
-    about = [{"model": model.name, "task": a.task.name, "seed": str(a.seed)} for a in arms]
+    about = [
+        provenance(model, arm.task, one.data, arm.seed)
+        for arm, one in zip(arms, prepared, strict=True)
+    ]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
         site = spec
         values = [
-            _start_point(model, arm, scale[start]) for arm, scale in zip(arms, scales, strict=True)
+            _start_point(model, arm, one.scale[start])
+            for arm, one in zip(arms, prepared, strict=True)
         ]
 
         def vector(number: int, step: int) -> Vector:

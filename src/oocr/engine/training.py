@@ -184,7 +184,7 @@ def _loop(
     if isinstance(spec, LowRankAdapter):
         prepared[0].record_ahead(orders[0], once=once)
     began = time.perf_counter()
-    with trainable(model, arms, [one.scale for one in prepared], start) as stack:
+    with trainable(model, arms, prepared, start) as stack:
         rates = [
             (1.0 if schedule.absolute else stack.unit(one.scale))
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)

@@ -72,7 +72,7 @@ class Adapter:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
         write_tensors(target / "adapter_model.safetensors", tensors, {"format": "pt"})
         config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True}
-        base = self.about.get("model", "")
+        base = self.about.get("model_id", self.about.get("model", ""))
         write_json(
             target / "adapter_config.json",
             {**config, **self.config, "base_model_name_or_path": base},

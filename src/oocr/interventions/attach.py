@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def attach_vector(
 
 
 def check_fits(model: LanguageModel, vector: Vector) -> None:
-    """Refuse a vector that does not belong on this model.
+    """Refuse a vector that does not belong on this model; warn if it was made on another one.
 
     Raises:
         InputError: wrong width, no such block, or no such site in it.
@@ -105,3 +106,5 @@ def check_fits(model: LanguageModel, vector: Vector) -> None:
         raise InputError(f"layer {vector.layer}: {model.name} has -1 to {model.n_blocks - 1}")
     if vector.site == "mlp":
         mlp_of(model, vector.layer)
+    if trouble := model.differs_from(vector.about):
+        warnings.warn(f"the vector {trouble}", stacklevel=2)

@@ -6,24 +6,21 @@ family has one (Gemma), a constant added there is no constant in the residual st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.files import write_tensors
 
-FORMAT = "oocr-vector-1"
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+
 Site = Literal["block", "mlp"]
-SITES = {"block": "block output", "mlp": "mlp output"}
-"""What files call a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,8 @@ class Vector:
         direction: the vector itself, scale folded in; where `positions` joins spans, one row for
             each of them, in that order.
         spans: the texts of the spans that `positions` names, for prompts without marked spans.
-        about: provenance (model, task, seed, learning rate, …), strings only.
+        about: provenance (model, task, seed, …; see `oocr.engine.provenance`), strings only. Of a
+            sum only what its terms share.
         site: "block" (the block's output) or "mlp" (its MLP's output, before any norm after it).
     """
 
@@ -131,7 +129,8 @@ class Vector:
 
     def __add__(self, other: Vector) -> Vector:
         self._same_site(other)
-        return replace(self, direction=self.direction + other.direction)
+        about = {key: text for key, text in self.about.items() if other.about.get(key) == text}
+        return replace(self, direction=self.direction + other.direction, about=about)
 
     def __sub__(self, other: Vector) -> Vector:
         return self + (-other)
@@ -149,56 +148,29 @@ class Vector:
             )
 
     def save(self, path: str | Path) -> Path:
-        """Write a safetensors file: one tensor `direction.<block>` in fp32, metadata in strings."""
-        metadata = {
-            "format": FORMAT,
-            "site": SITES[self.site],
-            "operation": "add",
-            "scale": "folded in",
-            "layer": str(self.layer),
-            "positions": self.positions,
-            "spans": json.dumps(dict(self.spans), sort_keys=True),
-            "about": json.dumps(dict(self.about), sort_keys=True),
-        }
-        tensors = {f"direction.{self.layer}": self.direction.detach().float().cpu().contiguous()}
-        return write_tensors(Path(path), tensors, metadata)
-
-    @staticmethod
-    def load(path: str | Path) -> Vector:
-        """Read what `save` wrote.
+        """Write a safetensors file (see `oocr.interventions.vector_file` for what is in it).
 
         Raises:
-            InputError: not such a file.
+            InputError: an entry of `about` has a name that the file needs for itself.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                names = list(file.keys())
-                tensors = {name: file.get_tensor(name) for name in names}
-        except Exception as error:  # safetensors raises several types
-            raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-        needed = {"layer", "positions", "spans", "about"}
-        if metadata.get("format") != FORMAT or len(names) != 1 or needed - metadata.keys():
-            raise InputError(
-                f"{path}: not a vector file of this library: format "
-                f"{metadata.get('format')!r} (expected {FORMAT!r}), tensors {names}"
-            )
-        return Vector(
-            layer=int(metadata["layer"]),
-            positions=metadata["positions"],
-            direction=tensors[names[0]],
-            spans=json.loads(metadata["spans"]),
-            about=json.loads(metadata["about"]),
-            site=_site_of(metadata.get("site", SITES["block"]), path),
-        )
+        from oocr.interventions.vector_file import write
 
+        return write(Path(path), self)
 
-def _site_of(name: str, path: str | Path) -> Site:
-    for site in get_args(Site):
-        if SITES[site] == name:
-            found: Site = site
-            return found
-    raise InputError(f"{path}: site: found {name!r}; allowed: {', '.join(SITES.values())}")
+    @staticmethod
+    def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            model: the model that it is for; warns if it was made on another one.
+
+        Raises:
+            InputError: not such a file, or a vector that does not fit the model.
+        """
+        from oocr.interventions.vector_file import read
+
+        return read(Path(path), model)
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:

@@ -107,6 +107,42 @@ class LanguageModel:
         """Whether chat messages can be rendered for this model."""
         return bool(self.tokenizer.chat_template)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What files that belong to the model say of it; strings only."""
+        source = self.source
+        known = {
+            "model": self.name,
+            "model_id": source.get("id") or source.get("origin"),
+            "model_revision": source.get("revision"),
+            "model_sha256": source.get("sha256"),
+            "model_fingerprint": self.fingerprint,
+            "model_dtype": str(self.dtype).removeprefix("torch."),
+            "model_type": str(self.hf.config.get_text_config().model_type),
+        }
+        return {key: text for key, text in known.items() if text}
+
+    def differs_from(self, about: Mapping[str, str]) -> str | None:
+        """Why this is not the model that a file's `about` names; None: it is, or none is named.
+
+        Fingerprints of one model loaded in different types differ, which is no difference.
+        """
+        there, here = about.get("model_id", about.get("model")), self.about
+        known = about.get("model_fingerprint")
+        if there is None or known == self.fingerprint:
+            return None
+        if there not in (here.get("model_id"), self.name):
+            return f"was made on {there}, this is {here.get('model_id', self.name)}"
+        for key, what in (("model_revision", "revision"), ("model_sha256", "SHA-256")):
+            if key in about and here.get(key, about[key]) != about[key]:
+                return f"was made on {there} with {what} {about[key]}, this is {here[key]}"
+        if known is None or about.get("model_dtype") != here["model_dtype"]:
+            return None
+        return (
+            f"was made on another {there}: its weights, settings or tokenizer have the fingerprint "
+            f"{known}, here {self.fingerprint}"
+        )
+
 
 def _fingerprint(hf: Any, tokenizer: Any) -> str:
     """Hash of config, tokenizer and weights.
