@@ -9,7 +9,8 @@ from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.foreign import NameParts, bare_vector, name_parts, read_adapter
 from oocr.interventions.tensors import read_tensors
-from oocr.interventions.vectors import SITES, Vector
+from oocr.interventions.vector_file import SITES
+from oocr.interventions.vectors import Vector
 
 Say = Callable[[str], None]
 
