@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr.data.batches import Line, by_length, pad, training_lines
+from oocr.data.batches import LARGE, Line, by_length, pad, training_lines
 from oocr.data.items import Item
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
@@ -142,3 +142,14 @@ def test_pad_puts_tensors_on_the_device_asked_for() -> None:
     batch = pad([Line((5, 6), 2, {"s": (0,)}, [(1, 3, 1.0)], items=1)], 0, torch.device("meta"))
     tensors = [batch.ids, batch.mask, batch.positions, batch.last, batch.rows, batch.spans["s"]]
     assert {one.device.type for one in tensors} == {"meta"}
+
+
+def test_large_sets_are_tokenized_once_and_come_out_alike() -> None:
+    many = tuple(item(str(i), f"The city {i} is", " Paris") for i in range(LARGE + 1))
+    first = training_lines(tokenizer(), many, "answer")
+    again = training_lines(tokenizer(), many, "answer")
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    again.clear()
+    assert len(training_lines(tokenizer(), many, "answer")) == len(first)
+    other = training_lines(tiny_tokenizer(), list(many), "answer")
+    assert [one.ids for one in other] == [one.ids for one in first]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ENOUGH_TOKENS = 64
 """A batch of so many tokens keeps a core's matrix product busy."""
 
+LARGE, KEPT = 512, 8
+"""Tokenizing sets of more items than LARGE takes long: the latest KEPT of them are remembered."""
+
 PADDING = 0.1
 """Share of padding at which a batch that is large enough is closed."""
 
@@ -162,6 +165,21 @@ def training_lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: 
     Raises:
         InputError: loss "options" where two options begin with the same token.
     """
+    if len(items) <= LARGE or not isinstance(items, tuple):
+        return _lines(tokenizer, items, loss)
+    key = (id(tokenizer), id(items), loss)
+    if key not in _KNOWN:
+        while len(_KNOWN) >= KEPT:
+            _KNOWN.pop(next(iter(_KNOWN)))
+        # Both are kept too, so that their ids stay their own.
+        _KNOWN[key] = (tokenizer, items, _lines(tokenizer, items, loss))
+    return list(_KNOWN[key][2])
+
+
+_KNOWN: dict[tuple[int, int, str], tuple[object, object, list[Line]]] = {}
+
+
+def _lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: Loss) -> list[Line]:
     lines: dict[object, Line] = {}
     for item in items:
         prompt = encode_prompt(tokenizer, item.prompt, item.spans)

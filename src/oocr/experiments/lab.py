@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Line, training_lines
+from oocr.data.batches import KEPT, LARGE, Line, training_lines
 from oocr.data.items import FreeItem, Item
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
@@ -156,5 +156,16 @@ def _question(item: Item) -> tuple[object, ...]:
 
 def items_hash(items: Sequence[Item] | Sequence[FreeItem]) -> str:
     """A short hash of what items say (not of their ids' order in memory)."""
+    known = _HASHES.get(id(items))
+    if known is not None and known[0] is items:
+        return known[1]
     text = json.dumps([asdict(item) for item in items], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if isinstance(items, tuple) and len(items) > LARGE:  # it takes long, and arms ask again
+        while len(_HASHES) >= KEPT:
+            _HASHES.pop(next(iter(_HASHES)))
+        _HASHES[id(items)] = (items, found)
+    return found
+
+
+_HASHES: dict[int, tuple[object, str]] = {}
