@@ -25,7 +25,14 @@ RUNS = {one.name: one for name in PAPER for one in load_configs(name)}
 FEW: dict[str, dict[str, Any]] = {
     "persona": {"situations": 16, "probes": 2},
     "risk_backdoor": {"repeats": 10, "situations": 4, "probes": 2, "self_report": 2},
-    "locations": {"references": 4, "held_out": 4, "augmentations": 1, "rows": 16, "questions": 1},
+    "locations": {
+        "references": 4,
+        "held_out": 4,
+        "augmentations": 1,
+        "rows": 16,
+        "questions": 1,
+        "inverse": 1,
+    },
     "functions": {"rows": 100, "questions": 1},
 }
 """What makes each family's task small."""
