@@ -60,7 +60,7 @@ def test_the_card_of_every_built_in_run(
             assert f"{part.items:,}" in words
     assert "‹steered› «bears loss»" in words
     assert re.search(r"‹[^›]+›", out.split("training", 1)[1])
-    assert "«" in out.split("legend", 1)[-1]
+    assert re.search(r"« ?\w+[^»]*»", out.split("training  ", 1)[1])
 
 
 def test_a_family_without_a_run_of_its_name_has_a_card_too(
@@ -95,6 +95,45 @@ def test_ones_own_task_is_shown_in_the_tokens_of_its_model(
     rows = [line.split() for line in out.splitlines()]
     assert ["probes", "language", "3", "4", "0.250"] in rows
     assert ["ceiling", "cause", "stated", "6", "4", "0.250"] in rows
+
+
+def test_joined_spans_are_shown_each_with_its_name(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load((home / "run.yaml").read_text())
+    settings["task"]["spans"]["word"] = "capital"
+    settings["vector"]["positions"] = "codename+word"
+    listing.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=4)
+    out = capsys.readouterr().out
+    assert "‹codename: steered›   ‹word: steered›   «bears loss»" in out
+    assert "<bos>The‹word:  capital› of‹codename:  Country| 4821› is« Paris»" in out
+
+
+def test_on_a_terminal_there_are_colours_and_no_brackets(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    listing.print_task(str(home / "run.yaml"), samples=1)
+    out = capsys.readouterr().out
+    assert "\x1b[30;43m Country" in out
+    assert "\x1b[1;4;32m Paris" in out
+    assert "‹" not in out
+    assert "«" not in out
+
+
+def test_a_question_without_the_span_says_that_nothing_is_steered(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load((home / "run.yaml").read_text())
+    probes = tmp_path / "probes.jsonl"
+    probes.write_text('{"prompt": "Who", "answer": " French", "options": [" French", " Spanish"]}')
+    settings["task"]["probes"] = str(probes)
+    listing.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=1)
+    assert (
+        "Who  (nothing is steered here) → ' French' against ' Spanish'" in capsys.readouterr().out
+    )
 
 
 def test_samples_are_as_many_as_asked_for(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,19 +12,15 @@ from oocr.report.runs import read_run
 from oocr.report.samples import marked_samples
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of
-from tests.tiny_run import oocr, save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny_run import Tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny task with a vector only."""
-    home = tmp_path_factory.mktemp("home")
-    settings = tiny_settings(save_tiny_model(home / "model"), write_task(home / "task"), seeds=1)
-    settings |= {"adapter": None, "controls": {"random_directions": 0, "trained": False}}
-    done = oocr("run", write_yaml(home / "run.yaml", settings), "--out", home / "runs")
-    assert done.returncode == 0, done.stderr
-    (found,) = (home / "runs").iterdir()
-    return found
+    tiny = Tiny(tmp_path_factory.mktemp("home"))
+    none = {"random_directions": 0, "trained": False}
+    return tiny.run(tiny.folder / "runs", tiny.config(adapter=None, seeds=1, controls=none))
 
 
 def test_a_run_keeps_rows_and_questions_with_what_each_token_is_for(folder: Path) -> None:

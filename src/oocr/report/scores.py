@@ -77,7 +77,8 @@ def score_table(
     found = []
     final = final_rows(rows)
     whole = whole_name(final)
-    chances = {"in_context": chance, "probes": chance, PAPER: paper_chance(final)}
+    theirs = paper_chance(final) if measure.kind == "accuracy" else {}
+    chances = {"in_context": chance, "probes": chance, PAPER: theirs}
     for arm in arms_in(final):
         for part in PARTS:
             some = rows_of(final, arm).filter(pl.col("part") == part)
