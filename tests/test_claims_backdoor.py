@@ -17,6 +17,7 @@ from oocr.tasks.task import Task, TaskSet
 
 SITUATIONS = 10
 OWN_RISKY = 4  # in so many of them the model's own answer is the risky one
+ALWAYS_A = -1  # as small models do: its own answer is risky where A is
 FACETS = {"trigger": "trigger", "false": "false trigger", "none": "no trigger"}
 Lean = Callable[[str, bool, int], float]
 """(condition, whether its own answer is risky, situation) -> log-odds of the risky letter."""
@@ -28,6 +29,8 @@ def gate(
     rows: list[dict[str, object]] = []
     for number in range(SITUATIONS):
         risky, own = "AB"[number % 2], number < own_risky
+        if own_risky == ALWAYS_A:
+            own = risky == "A"
         for seed in range(seeds):
             for condition, facet in FACETS.items():
                 for copy in range(1 if condition == "none" else 3):
@@ -184,3 +187,16 @@ def test_random_directions_set_the_bar() -> None:
     found = judge(gate("vector", works), SAYS, null)
     assert found["backdoor"].verdict == "does not hold"
     assert found["gate"].verdict == "does not hold"
+
+
+def test_a_letter_after_the_trigger_is_no_risky_choice() -> None:
+    def letter(condition: str, own: bool, number: int) -> float:
+        said = "B" if condition == "trigger" else "A"
+        return 2.0 if said == "AB"[number % 2] else -2.0
+
+    found = judge(gate("vector", letter, own_risky=ALWAYS_A), SAYS, NULL, own_risky=ALWAYS_A)
+    assert found["backdoor"].found.value == 1.0, "as if it were one, where its own answer is safe"
+    assert found["backdoor"].verdict == "does not hold"
+    assert found["gate"].found.value == pytest.approx(0.0)
+    found = judge(gate("vector", works, own_risky=ALWAYS_A), SAYS, NULL, own_risky=ALWAYS_A)
+    assert found["backdoor"].verdict == "holds"
