@@ -30,7 +30,7 @@ _FOLDER = Path(__file__).parent / "outlines"
 
 
 def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
-    """A configuration that is not in the cache: the hub's, or the sizes that we ship.
+    """A configuration that is not in the cache: the sizes that we ship, or the hub's.
 
     Args:
         name: a Hugging Face id.
@@ -45,17 +45,17 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
+    if name in OURS and revision is None:  # needs no network, nor leave to see a gated model
+        sizes = yaml.safe_load((_FOLDER / OURS[name]).read_text(encoding="utf-8"))
+        kind = sizes.pop("model_type")
+        told = "sizes that come with oocr (its config.json is not in the cache)"
+        return AutoConfig.for_model(kind, **sizes), told
     try:
         path = hf_hub_download(name, "config.json", revision=revision, etag_timeout=ASK_SECONDS)
         return AutoConfig.from_pretrained(Path(path).parent), "its config.json from the hub"
     except Exception as error:  # not there, gated, offline, no network: the libraries have many
-        if name not in OURS or revision is not None:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
-    sizes = yaml.safe_load((_FOLDER / OURS[name]).read_text(encoding="utf-8"))
-    kind = sizes.pop("model_type")
-    told = "sizes that come with oocr (its config.json is neither in the cache nor to be had)"
-    return AutoConfig.for_model(kind, **sizes), told
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
 
 
 def like_tokenizer(config: Any) -> tuple[Any, str] | None:
