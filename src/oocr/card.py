@@ -144,12 +144,17 @@ def parts_table(parts: Sequence[Part], tasks: TaskSet) -> Table:
     for part in parts:
         name, before = ("" if part.name == before else part.name), part.name
         low, high = part.options or (0, 0)
-        options = "own words" if not high else str(low) if low == high else f"{low}–{high}"
+        options = f"{low}–{high}" if low != high else str(low) if high else _answered(part.name)
         cells = [name, part.what, f"{part.items:,}"]
         cells += ["" if part.each is None else f"{part.each:,}"] if several else []
         cells += [options, "" if part.chance is None else f"{part.chance:.3f}"]
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _answered(part: str) -> str:
+    """How items without options are answered."""
+    return "own words" if part.startswith("free") else "none"
 
 
 def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | str:
