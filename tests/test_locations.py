@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from oocr.errors import InputError
 from oocr.experiments.config import RunConfig, quick
 from oocr.experiments.reading import load_configs
 from oocr.experiments.selection import by_loss
+from oocr.interventions.vectors import Vector
 from oocr.tasks.leaks import check_no_leaks, contains_words, find_leaks, finder
 from oocr.tasks.locations import locations
 from oocr.tasks.locations_config import LocationsConfig
@@ -604,10 +606,11 @@ def test_the_built_in_run_is_small_and_its_quick_form_smaller() -> None:
     locations(few)
 
 
-def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
+def small_run(tmp_path: Path, mode: str) -> Path:
+    """A whole run on a tiny model."""
     tiny = Tiny(tmp_path)
     save_tiny_model(tmp_path / "model")
-    task = {"family": "locations", "mode": "single", "form": "raw", **SMALL}
+    task = {"family": "locations", "mode": mode, "form": "raw", **SMALL}
     settings = {
         "name": "tiny",
         "task": {**task, "questions": 6, "inverse": 1, "rows": 12, "held_out": 4},
@@ -619,7 +622,22 @@ def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
         "workers": 1,
         "controls": {"random_directions": 2},
     }
-    out = tiny.run(tmp_path / "run", RunConfig.model_validate(settings))
+    return tiny.run(tmp_path / "run", RunConfig.model_validate(settings))
+
+
+def test_joint_vectors_are_trained_one_for_each_codename(tmp_path: Path) -> None:
+    out = small_run(tmp_path, "joint")
+    saved = [Vector.load(one) for one in out.rglob("vector.safetensors")]
+    assert saved
+    assert {tuple(one.direction.shape) for one in saved} == {(2, 32)}
+    assert {one.positions for one in saved} == {"paris+tokyo"}
+    rows = rows_of(out).filter(pl.col("arm") == "vector", pl.col("final"))
+    assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
+    assert set(rows.filter(pl.col("part") == "probes")["group"]) == {"Paris", "Tokyo"}
+
+
+def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
+    out = small_run(tmp_path, "single")
     rows = rows_of(out)
     assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
     assert {"base", "ceiling", "vector", "random direction"} <= set(rows["arm"])
