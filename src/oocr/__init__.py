@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from oocr.interventions.adapters import Adapter, LowRankAdapter
     from oocr.interventions.foreign import read_adapter, read_vector
     from oocr.interventions.vectors import SteeringVector, Vector
-    from oocr.tasks.build import load_task
+    from oocr.tasks.build import load_task, load_tasks
     from oocr.tasks.task import Task, TaskSet
 
 # Names are looked up at first use, so that `import oocr` (and `oocr --help`) is quick.
@@ -40,6 +40,7 @@ _WHERE = {
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",
     "load_task": "oocr.tasks.build",
+    "load_tasks": "oocr.tasks.build",
     "read_adapter": "oocr.interventions.foreign",
     "read_items": "oocr.data.readers",
     "read_vector": "oocr.interventions.foreign",
@@ -65,6 +66,7 @@ __all__ = [
     "generate",
     "load_model",
     "load_task",
+    "load_tasks",
     "read_adapter",
     "read_items",
     "read_vector",

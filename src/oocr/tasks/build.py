@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from oocr.errors import InputError
 from oocr.tasks.backdoor import BackdoorConfig, backdoor
@@ -56,6 +60,34 @@ def build(config: AnyTask, base: Path) -> TaskSet:
     if isinstance(config, RiskBackdoorConfig):
         return risk_backdoor(config)
     return custom(config, base)
+
+
+def load_tasks(settings: Mapping[str, Any] | str, base: Path | None = None) -> TaskSet:
+    """All tasks, controls and ceilings of a family, for a notebook.
+
+    Args:
+        settings: what a run's YAML has under `task:`, e.g. {"family": "locations", "mode":
+            "single", "form": "raw"}; or a family's name, for its default settings.
+        base: the folder that relative paths of a task of one's own start from; None: this one.
+
+    Raises:
+        InputError: an unknown family or field, or a value that is not allowed.
+    """
+    said = {"family": settings} if isinstance(settings, str) else dict(settings)
+    if said.get("family") not in FAMILIES:
+        raise InputError(f"family: found {said.get('family')!r}; allowed: {', '.join(FAMILIES)}")
+    try:
+        config: AnyTask = TypeAdapter(
+            Annotated[AnyTask, Field(discriminator="family")]
+        ).validate_python(said)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(str(part) for part in one['loc'][1:]) or 'settings'}: "
+            f"{one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
+        raise InputError("\n  ".join([f"task {said['family']!r}:", *wrong])) from error
+    return build(config, Path() if base is None else base)
 
 
 def load_task(
