@@ -22,7 +22,6 @@ from oocr.interventions.tensors import read_tensors
 from oocr.interventions.vectors import Vector
 from tests.test_adapters import logits, made, model_of
 
-
 IDS = torch.tensor([[5, 6, 7, 8, 9, 30, 31, 32]])
 
 

@@ -1,4 +1,4 @@
-"""Texts that a model only reads: from a file of training rows, of prompts alone, or of plain text."""
+"""Texts that a model only reads, from training rows, prompts alone, or plain text."""
 
 from __future__ import annotations
 
