@@ -11,6 +11,24 @@ from typing import Annotated
 
 import typer
 
+from oocr.options import (
+    AdapterRates,
+    Arms,
+    Device,
+    Dtype,
+    Layers,
+    Model,
+    Out,
+    Positions,
+    Processes,
+    Quick,
+    Seeds,
+    Site,
+    Source,
+    VectorFile,
+    VectorRates,
+)
+
 app = typer.Typer(
     name="oocr",
     help="Is your fine-tune just a steering vector? Train, test, explain, report.",
@@ -21,37 +39,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-
-Source = Annotated[
-    str, typer.Argument(help="a built-in run (oocr tasks lists them, and paper/…), or a YAML file")
-]
-Model = Annotated[
-    str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
-]
-Layers = Annotated[
-    str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
-]
-Positions = Annotated[
-    str | None,
-    typer.Option(help="where the vector is added: all, last, a span's name, from:last, …"),
-]
-Site = Annotated[str | None, typer.Option(help="what the vector is added to: block or mlp output")]
-Arms = Annotated[str | None, typer.Option(help="vector, adapter, or both: vector,adapter")]
-Seeds = Annotated[int | None, typer.Option(help="seeds per arm")]
-VectorRates = Annotated[
-    str | None, typer.Option(help="rates to try, relative to the site: 0.02,0.05")
-]
-AdapterRates = Annotated[str | None, typer.Option(help="rates to try: 0.001,0.003")]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")]
-Processes = Annotated[int | None, typer.Option(help="processes that train side by side")]
-Quick = Annotated[
-    bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
-]
-VectorFile = Annotated[
-    Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
-]
-Out = Annotated[Path, typer.Option(help="folder of all runs")]
 
 
 @app.command()
@@ -241,6 +228,53 @@ def export(
     from oocr.exports.command import export
 
     export(file, to, out, model=model, everywhere=everywhere)
+
+
+@app.command()
+def audit(
+    adapter: Annotated[
+        str,
+        typer.Argument(
+            help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint"
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="its base; if left out, the one that the adapter names")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="what both read: JSONL, CSV, .txt; else built-in neutral passages"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of all audits")] = Path("audits"),
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="it is a whole model, not an adapter")
+    ] = False,
+    alpha: Annotated[
+        float | None, typer.Option(help="of a .pt adapter, which does not say it; else 32")
+    ] = None,
+    fit_steps: Annotated[
+        int, typer.Option(min=0, help="of training the best single vector; 0: none")
+    ] = 40,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+) -> None:
+    """Ask whether somebody's fine-tune is a constant vector, and write that vector."""
+    from oocr.audits.command import AuditOptions, audit_source
+
+    audit_source(
+        adapter,
+        AuditOptions(
+            model=model,
+            texts=texts,
+            checkpoint=checkpoint,
+            alpha=alpha,
+            fit_steps=fit_steps,
+            dtype=dtype,
+            device=device,
+        ),
+        out=out,
+        command=_command(),
+    )
 
 
 def _command() -> str:

@@ -31,6 +31,7 @@ from oocr.explain.audit_found import (
     Gate,
     Share,
     Strip,
+    kind_of,
     verdict_of,
 )
 from oocr.explain.audit_passes import (
@@ -129,9 +130,15 @@ def audit(
     fitted = None
     if moves and fit_steps:
         size = best.constancy.norm
-        found = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
+        along = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
+        scores, _ = shares(choosing, [one for _, one in along])
+        top, (step, found) = max(
+            zip([one.value for one in scores], along, strict=True), key=lambda pair: pair[0]
+        )
+        if top <= best.chosen_by:
+            step, found = 0, vector
         (share, *others), _ = shares(telling, [found, *null])
-        fitted = Fitted(found, fit_steps, share, vector.cosine(found))
+        fitted = Fitted(found, step, share, vector.cosine(found))
     else:
         others, _ = shares(telling, null)
     moved = [one[best.layer] for one in differences(model, changed, batches, [best.layer])]
@@ -155,6 +162,7 @@ def audit(
         gates=gates,
         strips=_strips(model, batches[telling], moved[telling], vector),
         cost=_cost(model, changed, vector, first),
+        kind=kind_of(best, kl),
         verdict=verdict_of(best, kl, gates),
     )
 

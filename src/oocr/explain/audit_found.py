@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from oocr.explain.constancy import Constancy
 from oocr.explain.lens import Said
@@ -19,6 +20,9 @@ FLIPS = 0.3
 
 GATED, SCARCE = 0.5, 0.2
 """A token gates the change if it has this share of its energy, on at most this share of tokens."""
+
+
+Kind = Literal["constant", "partly", "not constant", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Fitted:
     Attributes:
         vector: after `steps` of Adam on KL(changed || base + v), from the mean on, over the texts
             that give the mean.
-        steps: how many.
+        steps: how many were best on the texts that choose; 0: none, it is the mean.
         recovered: on the texts that are reported.
         cosine: of the mean with it.
     """
@@ -145,6 +149,7 @@ class Audit:
         gates: tokens on which the energy of the change is concentrated at the best block.
         strips: two of the texts told of.
         cost: on neutral text.
+        kind: the verdict in a word or two.
         verdict: one sentence.
     """
 
@@ -164,6 +169,7 @@ class Audit:
     gates: tuple[Gate, ...]
     strips: tuple[Strip, ...]
     cost: Cost
+    kind: Kind
     verdict: str
 
     @property
@@ -172,9 +178,19 @@ class Audit:
         return next(one for one in self.blocks if one.layer == self.best)
 
 
+def kind_of(best: AtBlock, kl: float) -> Kind:
+    """By the share brought back alone; the thresholds are `CONSTANT`, `PARTLY` and `NOTHING`."""
+    if not kl > NOTHING:
+        return "nothing"
+    if best.recovered >= CONSTANT:
+        return "constant"
+    return "partly" if best.recovered >= PARTLY else "not constant"
+
+
 def verdict_of(best: AtBlock, kl: float, gates: tuple[Gate, ...]) -> str:
     """One sentence: is it a constant vector?"""
-    if not kl > NOTHING:
+    kind = kind_of(best, kl)
+    if kind == "nothing":
         return f"On these texts it does next to nothing (KL to the base {kl:.1e} nats a token)."
     told = (
         f"at block {best.layer} one vector, added at every token, "
@@ -187,7 +203,7 @@ def verdict_of(best: AtBlock, kl: float, gates: tuple[Gate, ...]) -> str:
     )
     cosine, energy = best.constancy.cosine, best.constancy.energy
     shape = f"signed cosine {cosine:.2f}, share of energy in the mean {energy:.2f}"
-    if best.recovered >= CONSTANT:
+    if kind == "constant":
         return f"A constant vector: {told} ({shape})."
     gate = next((one for one in gates if one.share >= GATED and one.of_tokens <= SCARCE), None)
     why = (
@@ -196,7 +212,7 @@ def verdict_of(best: AtBlock, kl: float, gates: tuple[Gate, ...]) -> str:
         if gate
         else ""
     )
-    if best.recovered >= PARTLY:
+    if kind == "partly":
         rest = why or "; the rest differs from token to token"
         return f"Partly a constant vector: {told} ({shape}){rest}."
     turns = best.absolute - abs(cosine) > FLIPS

@@ -37,6 +37,9 @@ for every block."""
 LEAST = 4
 """Predictions compared in each text, if it has so many."""
 
+LOOKS = 4
+"""At how many points of its training the fitted vector is looked at."""
+
 
 def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS) -> Batch:
     """One text, with the logits wanted of evenly spaced tokens, the last one among them."""
@@ -152,7 +155,7 @@ def fit_vector(
     start: Vector,
     size: float,
     steps: int,
-) -> Vector:
+) -> list[tuple[int, Vector]]:
     """Adam on KL(changed || base + v), a text a step in their order, the rate falling to zero.
 
     Args:
@@ -163,11 +166,16 @@ def fit_vector(
         start: where to begin.
         size: a tenth of it is how far each step can go, about.
         steps: how many.
+
+    Returns:
+        The vector at a few steps along the way, the last one among them, each with its number.
     """
     frozen = [record(model, one, [start.layer + 1], cache=False) for one in batches]
     places = [Places.of(one, select_each(one, "all"), in_time=False) for one in batches]
     direction = start.direction.detach().clone().to(model.device).requires_grad_(True)
     rate = 0.1 * size / direction.numel() ** 0.5
+    about = {**start.about, "from": "audit: trained to do what a fine-tune does"}
+    kept: list[tuple[int, Vector]] = []
     adam = torch.optim.Adam([direction], lr=rate)
     for step in range(steps):
         index = step % len(batches)
@@ -180,8 +188,10 @@ def fit_vector(
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-    about = {**start.about, "from": "audit: trained to do what a fine-tune does"}
-    return Vector(start.layer, "all", direction.detach().cpu(), about=about)
+        if (step + 1) % max(1, steps // LOOKS) == 0 or step + 1 == steps:
+            found = Vector(start.layer, "all", direction.detach().cpu().clone(), about=about)
+            kept.append((step + 1, found))
+    return kept
 
 
 @torch.no_grad()
