@@ -14,9 +14,13 @@ import typer
 from oocr.options import (
     AdapterRates,
     Arms,
+    Base,
     Device,
     Dtype,
+    FineTune,
     Layers,
+    LoadDevice,
+    LoadDtype,
     Model,
     Out,
     Positions,
@@ -25,6 +29,7 @@ from oocr.options import (
     Seeds,
     Site,
     Source,
+    Texts,
     VectorFile,
     VectorRates,
 )
@@ -193,8 +198,8 @@ def read(
 @app.command()
 def doctor(
     model: Annotated[str, typer.Argument(help="bundled name, Hugging Face id, folder or GGUF")],
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    dtype: LoadDtype = "auto",
+    device: LoadDevice = "auto",
 ) -> None:
     """Steer a model at every block and show whether it moves exactly as it should."""
     from oocr.doctor import examine
@@ -232,19 +237,9 @@ def export(
 
 @app.command()
 def audit(
-    adapter: Annotated[
-        str,
-        typer.Argument(
-            help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint"
-        ),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="its base; if left out, the one that the adapter names")
-    ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(help="what both read: JSONL, CSV, .txt; else built-in neutral passages"),
-    ] = None,
+    adapter: FineTune,
+    model: Base = None,
+    texts: Texts = None,
     out: Annotated[Path, typer.Option(help="folder of all audits")] = Path("audits"),
     checkpoint: Annotated[
         bool, typer.Option("--checkpoint", help="it is a whole model, not an adapter")
@@ -255,8 +250,8 @@ def audit(
     fit_steps: Annotated[
         int, typer.Option(min=0, help="of training the best single vector; 0: none")
     ] = 40,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    dtype: LoadDtype = "auto",
+    device: LoadDevice = "auto",
 ) -> None:
     """Ask whether somebody's fine-tune is a constant vector, and write that vector."""
     from oocr.audits.command import AuditOptions, audit_source

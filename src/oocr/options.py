@@ -37,3 +37,16 @@ VectorFile = Annotated[
     Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
 ]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
+FineTune = Annotated[
+    str,
+    typer.Argument(help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint"),
+]
+Base = Annotated[
+    str | None, typer.Option(help="its base; if left out, the one that the adapter names")
+]
+Texts = Annotated[
+    Path | None,
+    typer.Option(help="what both read: JSONL, CSV, .txt; else built-in neutral passages"),
+]
+LoadDtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
+LoadDevice = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]

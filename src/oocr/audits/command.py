@@ -211,6 +211,7 @@ def _print(console: Console, record: AuditRecord) -> None:
         f"{one.token!r} {percent(one.share)} % of energy on {percent(one.of_tokens)} % of tokens"
         for one in record.gates[:3]
     )
+    gates = gates or "no token in particular"
     spread = number(at.constancy.norm_cv)
     console.print(f"gated by            {escape(gates)}; norms vary by {spread} of their mean")
     cost = record.cost

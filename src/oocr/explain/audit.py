@@ -23,6 +23,7 @@ from oocr.data.batches import Batch
 from oocr.data.items import Prompt
 from oocr.errors import InputError
 from oocr.explain.audit_found import (
+    MORE,
     NOTHING,
     AtBlock,
     Audit,
@@ -200,7 +201,9 @@ def _gates(
             counts[text] = counts.get(text, 0) + 1
     whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
     found = [
-        Gate(text, energy[text] / whole, counts[text], counts[text] / tokens) for text in energy
+        Gate(text, share / whole, counts[text], counts[text] / tokens)
+        for text, share in energy.items()
+        if share / whole > MORE * counts[text] / tokens
     ]
     return tuple(sorted(found, key=lambda one: one.of_tokens - one.share)[:top])
 

@@ -18,6 +18,9 @@ NOTHING = 1e-4
 FLIPS = 0.3
 """By how much mean |cos| must exceed |mean cos| for an axis whose sign is not constant."""
 
+MORE = 1.5
+"""Times its share of tokens that a token must have of the energy to be told as a gate."""
+
 GATED, SCARCE = 0.5, 0.2
 """A token gates the change if it has this share of its energy, on at most this share of tokens."""
 
@@ -146,7 +149,7 @@ class Audit:
         random: share that random directions of the vector's norm bring back there, on average.
         fitted: the best single vector there; None: not asked for, or there is nothing to fit.
         says, against: the tokens that the vector makes likelier, and less likely.
-        gates: tokens on which the energy of the change is concentrated at the best block.
+        gates: tokens with much more of the change's energy at the best block than of the tokens.
         strips: two of the texts told of.
         cost: on neutral text.
         kind: the verdict in a word or two.

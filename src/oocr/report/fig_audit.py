@@ -40,8 +40,8 @@ def blocks_figure(record: AuditRecord) -> Figure:
     ]
     caption = (
         "Left: share of KL(fine-tune ‖ base) that is gone when the mean difference is added to "
-        "every token of the base at that block's output; bars are 95 % intervals over texts, dashed "
-        f"lines the thresholds of the verdict ({percent(CONSTANT)} and {percent(PARTLY)} %). "
+        "every token of the base at that block's output; bars are 95 % intervals over texts, "
+        f"dashed lines the thresholds of the verdict ({percent(CONSTANT)} and {percent(PARTLY)} %). "
         "Filled: the block chosen on other texts. "
         "Right: the change at each block's output, token by token; a constant vector has signed "
         "cosine and energy 1, and an axis whose sign flips has |cosine| 1 alone."
