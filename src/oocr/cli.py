@@ -258,15 +258,7 @@ def audit(
 
     audit_source(
         adapter,
-        AuditOptions(
-            model=model,
-            texts=texts,
-            checkpoint=checkpoint,
-            alpha=alpha,
-            fit_steps=fit_steps,
-            dtype=dtype,
-            device=device,
-        ),
+        AuditOptions(model, texts, checkpoint, alpha, fit_steps, dtype, device),
         out=out,
         command=_command(),
     )

@@ -15,7 +15,7 @@ _LOWEST = -0.5
 """Shares below are drawn here: a vector can do any amount of harm."""
 
 _LINES = {
-    "cosine": ("signed cosine", "vector", "circle", "solid"),
+    "cosine": ("signed cosine", "other", "circle", "solid"),
     "absolute": ("|cosine|", "swap-all", "diamond-open", "dot"),
     "energy": ("energy of the mean", "adapter", "square", "solid"),
 }
@@ -32,16 +32,15 @@ def blocks_figure(record: AuditRecord) -> Figure:
     if record.fitted:
         keys.append(Key("fitted", "the best single vector", "swap-span", "triangle-up"))
     if record.kind != "nothing":
-        keys.append(Key("random", "random direction, same norm", "random", "tick"))
+        keys.append(Key("random", "random direction, same norm", "random", "line"))
     keys += [
-        Key(name, label, colour, symbol)
-        for name, (label, colour, symbol, _) in _LINES.items()
-        if name != "cosine"
+        Key(name, label, colour, symbol) for name, (label, colour, symbol, _) in _LINES.items()
     ]
     caption = (
         "Left: share of KL(fine-tune ‖ base) that is gone when the mean difference is added to "
         "every token of the base at that block's output; bars are 95 % intervals over texts, "
-        f"dashed lines the thresholds of the verdict ({percent(CONSTANT)} and {percent(PARTLY)} %). "
+        "dashed lines the verdict's thresholds "
+        f"({percent(CONSTANT)} and {percent(PARTLY)} %). "
         "Filled: the block chosen on other texts. "
         "Right: the change at each block's output, token by token; a constant vector has signed "
         "cosine and energy 1, and an axis whose sign flips has |cosine| 1 alone."
@@ -178,7 +177,7 @@ def _constancy(data: pl.DataFrame) -> tuple[Json, ...]:
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "meta": "mean" if name == "cosine" else name,
+            "meta": name,
             "x": layers,
             "y": data[name].to_list(),
             "line": {"color": f"@{colour}/0.7", "width": 1.5, "dash": dash},
