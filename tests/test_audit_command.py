@@ -32,6 +32,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
         code: object = 0
+        capsys.readouterr()
         try:
             cli.main()
         except SystemExit as end:
@@ -195,7 +196,9 @@ def test_what_does_not_land_is_refused_with_its_keys(
 ) -> None:
     adapter = constant(home)
     options = ("--texts", home / "texts.txt", "--out", tmp_path / "a")
-    tensors = {k.replace("down_proj", "sideways"): one for k, one in adapter.tensors.items()}
+    tensors = {
+        k.replace("down_proj", "sideways"): one.clone() for k, one in adapter.tensors.items()
+    }
     extra = replace(adapter, tensors={**adapter.tensors, **tensors})
     code, _, err = call("audit", extra.save(tmp_path / "extra"), *options)
     assert code == 2

@@ -30,7 +30,7 @@ SKIP = 1
 MOST_TOKENS = 192
 """Of each text; longer ones are cut."""
 
-PREDICTIONS = 384
+PREDICTIONS = 192
 """Compared in each third of the texts, at most, unless the texts are many: each costs an LM head
 for every block."""
 

@@ -157,7 +157,7 @@ def _colouring(record: AuditRecord) -> tuple[Colouring, ...]:
 
 
 def _said(record: AuditRecord) -> tuple[tuple[str, list[Bar]], ...]:
-    most = max(one.score for one in (*record.says, *record.against))
+    most = max(1.0, *(one.score for one in (*record.says, *record.against)))
     return tuple(
         (
             title,
