@@ -29,7 +29,7 @@ def blocks_figure(record: AuditRecord) -> Figure:
         Panel(_constancy(data), _layout(record, _lowest_cosine(data)), 300, "Constancy", 3),
     )
     keys = [Key("mean", "the mean difference", "vector", "circle")]
-    if record.fitted:
+    if record.fitted and record.fitted.steps:
         keys.append(Key("fitted", "the best single vector", "swap-span", "triangle-up"))
     if record.kind != "nothing":
         keys.append(Key("random", "random direction, same norm", "random", "line"))
@@ -139,7 +139,7 @@ def _recovered(record: AuditRecord) -> tuple[Json, ...]:
             f"random directions: {number(record.random)}",
         )
     )
-    if record.fitted:
+    if record.fitted and record.fitted.steps:
         found = record.fitted.recovered
         traces.append(
             _point(
