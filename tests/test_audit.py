@@ -11,7 +11,8 @@ from torch import Tensor
 
 from oocr.engine.record import record
 from oocr.errors import InputError
-from oocr.explain.audit import _batch, audit
+from oocr.explain.audit import audit
+from oocr.explain.audit_passes import batch_of_text
 from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.models.language_model import LanguageModel
 from tests.tiny import tiny_language_model, tiny_model
@@ -51,7 +52,7 @@ def inputs_of(model: LanguageModel) -> tuple[Tensor, list[str]]:
     tokens: list[str] = []
     try:
         for text in TEXTS:
-            batch = _batch(model, text)
+            batch = batch_of_text(model, text)
             record(model, batch, [model.n_blocks], cache=False)
             tokens += [model.tokenizer.decode([one]) for one in batch.ids[0].tolist()]
     finally:

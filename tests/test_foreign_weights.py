@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import oocr
@@ -21,6 +21,8 @@ from oocr.interventions.keys import key_of
 from oocr.interventions.tensors import read_tensors
 from oocr.interventions.vectors import Vector
 from tests.test_adapters import logits, made, model_of
+
+IDS = torch.tensor([[5, 6, 7, 8, 9, 30, 31, 32]])
 
 
 def saved(folder: Path, name: str, value: Any) -> Path:
@@ -237,17 +239,70 @@ def test_a_peft_folder_of_someone_else(tmp_path: Path, weights: str, rslora: boo
         assert torch.equal(logits(model), reference(input_ids=ids).logits)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+@pytest.mark.parametrize("flag", ["use_dora", "lora_bias"])
+@pytest.mark.parametrize("weights", ["bin", "safetensors", "dict"])
+def test_dora_and_lora_bias_do_what_peft_does(
+    tmp_path: Path, flag: str, weights: str, family: str
+) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    from tests.tiny import tiny_model
+
+    spec = {"target_modules": ["down_proj", "q_proj"], "layers_to_transform": [1, 3]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        theirs = get_peft_model(
+            tiny_model(family), LoraConfig(task_type="CAUSAL_LM", r=2, **spec, **{flag: True})
+        )
+        for key, parameter in theirs.named_parameters():
+            if "lora_" in key:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    theirs.save_pretrained(tmp_path / "theirs", safe_serialization=weights != "bin")
+    path = tmp_path / "theirs"
+    if weights == "dict":
+        tensors = load_file(path / "adapter_model.safetensors")
+        read = oocr.read_adapter(saved(tmp_path, "lora.pt", tensors), alpha=8.0)
+    else:
+        read = oocr.read_adapter(path)
+    assert read.config[flag] is True
+    assert read.layers == (1, 3)
+    model = model_of(family)
+    before = logits(model)
+    expected = PeftModel.from_pretrained(tiny_model(family), path).eval()(input_ids=IDS).logits
+    with attach_adapter(model, read):
+        assert torch.equal(logits(model), expected)
+    assert torch.equal(logits(model), before)
+    assert not torch.equal(before, expected)
+
+
+def test_a_flag_without_its_tensors_and_tensors_without_their_flag(tmp_path: Path) -> None:
+    model = model_of("llama")
+    plain = made(model, LowRankAdapter(layers=(2,), rank=4))
+    for number, flag in enumerate(("use_dora", "lora_bias")):
+        (tmp_path / str(number)).mkdir()
+        read = oocr.read_adapter(folder_of(tmp_path / str(number), plain, **{flag: True}))
+        message = refused(lambda one: attach_adapter(model, one).__enter__(), read)
+        assert "1 weights get no tensor (first: base_model.model.model.layers.2.mlp" in message
+    bias = {name(2, "lora_B").replace("weight", "bias"): torch.ones(32)}
+    more = Adapter(plain.layers, plain.config, {**plain.tensors, **bias})
+    read = oocr.read_adapter(folder_of(tmp_path, more))
+    message = refused(lambda one: attach_adapter(model, one).__enter__(), read)
+    assert "1 tensors match no weight (first: base_model.model.model.layers.2" in message
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
         ({"peft_type": "LOHA"}, "peft_type: found 'LOHA'"),
-        ({"use_dora": True}, "use_dora: found True"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"modules_to_save": ["lm_head"]}, "it replaces whole modules (merge it into its base"),
+        ({"layer_replication": [[0, 2]]}, "it repeats blocks"),
+        ({"alora_invocation_tokens": [3]}, "acts only after some tokens"),
         ({"bias": "all"}, "bias: found 'all'"),
         ({"lora_alpha": None}, "lora_alpha: found None"),
         ({"alpha_pattern": {"x": 3}}, "alpha_pattern"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: found 'pissa'"),
-        ({"use_dora": True, "bias": "all"}, "2 problems"),
+        ({"modules_to_save": ["lm_head"], "bias": "all"}, "2 problems"),
     ],
 )
 def test_more_than_a_plain_lora_is_refused(

@@ -11,6 +11,29 @@ from typing import Annotated
 
 import typer
 
+from oocr.options import (
+    AdapterRates,
+    Arms,
+    Base,
+    Device,
+    Dtype,
+    FineTune,
+    Layers,
+    LoadDevice,
+    LoadDtype,
+    Model,
+    Out,
+    Positions,
+    Processes,
+    Quick,
+    Seeds,
+    Site,
+    Source,
+    Texts,
+    VectorFile,
+    VectorRates,
+)
+
 app = typer.Typer(
     name="oocr",
     help="Is your fine-tune just a steering vector? Train, test, explain, report.",
@@ -21,37 +44,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-
-Source = Annotated[
-    str, typer.Argument(help="a built-in run (oocr tasks lists them, and paper/…), or a YAML file")
-]
-Model = Annotated[
-    str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
-]
-Layers = Annotated[
-    str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (end left out)")
-]
-Positions = Annotated[
-    str | None,
-    typer.Option(help="where the vector is added: all, last, a span's name, from:last, …"),
-]
-Site = Annotated[str | None, typer.Option(help="what the vector is added to: block or mlp output")]
-Arms = Annotated[str | None, typer.Option(help="vector, adapter, or both: vector,adapter")]
-Seeds = Annotated[int | None, typer.Option(help="seeds per arm")]
-VectorRates = Annotated[
-    str | None, typer.Option(help="rates to try, relative to the site: 0.02,0.05")
-]
-AdapterRates = Annotated[str | None, typer.Option(help="rates to try: 0.001,0.003")]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, …")]
-Processes = Annotated[int | None, typer.Option(help="processes that train side by side")]
-Quick = Annotated[
-    bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
-]
-VectorFile = Annotated[
-    Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
-]
-Out = Annotated[Path, typer.Option(help="folder of all runs")]
 
 
 @app.command()
@@ -206,8 +198,8 @@ def read(
 @app.command()
 def doctor(
     model: Annotated[str, typer.Argument(help="bundled name, Hugging Face id, folder or GGUF")],
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    dtype: LoadDtype = "auto",
+    device: LoadDevice = "auto",
 ) -> None:
     """Steer a model at every block and show whether it moves exactly as it should."""
     from oocr.doctor import examine
@@ -241,6 +233,35 @@ def export(
     from oocr.exports.command import export
 
     export(file, to, out, model=model, everywhere=everywhere)
+
+
+@app.command()
+def audit(
+    adapter: FineTune,
+    model: Base = None,
+    texts: Texts = None,
+    out: Annotated[Path, typer.Option(help="folder of all audits")] = Path("audits"),
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="it is a whole model, not an adapter")
+    ] = False,
+    alpha: Annotated[
+        float | None, typer.Option(help="of a .pt adapter, which does not say it; else 32")
+    ] = None,
+    fit_steps: Annotated[
+        int, typer.Option(min=0, help="of training the best single vector; 0: none")
+    ] = 40,
+    dtype: LoadDtype = "auto",
+    device: LoadDevice = "auto",
+) -> None:
+    """Ask whether somebody's fine-tune is a constant vector, and write that vector."""
+    from oocr.audits.command import AuditOptions, audit_source
+
+    audit_source(
+        adapter,
+        AuditOptions(model, texts, checkpoint, alpha, fit_steps, dtype, device),
+        out=out,
+        command=_command(),
+    )
 
 
 def _command() -> str:

@@ -159,9 +159,14 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
 
 
 def statistic_interval(
-    values: Sequence[float], statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0
+    values: Sequence[float] | np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    seed: int = 0,
 ) -> Interval:
-    """Any statistic along the last axis, with its bootstrap interval."""
+    """Any statistic over the first axis of the values, with its bootstrap interval.
+
+    The draws come before that axis: the statistic is also given [draw, value, …].
+    """
     array = np.asarray(values, dtype=float)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
     return _interval(float(statistic(array)), statistic(array[picks]))

@@ -143,7 +143,7 @@ def _choices(path: Path, options: Sequence[str]) -> Rows:
 def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems) -> Rows:
     """JSONL of any form, and CSV with the columns of an item."""
     tabular = path.suffix.lower() in CSV_ENDINGS
-    rows = list((_csv_rows if tabular else _json_rows)(source.text, problems))
+    rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
     if not rows and not problems.found:
         raise InputError(f"{path}: the file has no rows")
     items: list[Item] = []
@@ -192,7 +192,8 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _json_rows(text: str, problems: Problems) -> Iterator[Row]:
+def json_rows(text: str, problems: Problems) -> Iterator[Row]:
+    """The objects of a JSONL text, each with its line; what is no object is noted."""
     for line, raw in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 is text
         if not raw.strip():
             continue

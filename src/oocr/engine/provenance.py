@@ -14,7 +14,12 @@ PACKAGES = ("oocr", "torch", "transformers")
 def provenance(model: LanguageModel, task: Task, data: str, seed: int) -> dict[str, str]:
     """Model, task, hash of the training data (see `training_hash`), seed, library versions."""
     own = {"task": task.name, "training_data": data, "seed": str(seed)}
-    return {**model.about, **own, **{name: _version(name) for name in PACKAGES}}
+    return {**model.about, **own, **versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that the numbers depend on."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def training_hash(task: Task) -> str:

@@ -14,253 +14,234 @@ block is the best, and what is told of the blocks comes from the last third.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from oocr.data.batches import Batch, Line, pad
+from oocr import stats
+from oocr.data.batches import Batch
 from oocr.data.items import Prompt
-from oocr.data.tokens import encode_prompt
-from oocr.engine.forward import final_rows
-from oocr.engine.frozen import Frozen
-from oocr.engine.record import record
 from oocr.errors import InputError
-from oocr.explain.constancy import Constancy, constancy_of, cosines_to
-from oocr.explain.lens import Said, lens
+from oocr.explain.audit_found import (
+    MORE,
+    NOTHING,
+    AtBlock,
+    Audit,
+    Cost,
+    Fitted,
+    Gate,
+    Share,
+    Strip,
+    kind_of,
+    verdict_of,
+)
+from oocr.explain.audit_passes import (
+    SKIP,
+    batches_of,
+    changed_rows,
+    check_same,
+    differences,
+    divergences,
+    fit_vector,
+)
+from oocr.explain.constancy import constancy_of, cosines_to
+from oocr.explain.lens import lens
 from oocr.explain.neutral import neutral_passages
-from oocr.interventions.adapters import Adapter, attach_adapter
-from oocr.interventions.vectors import Vector
+from oocr.explain.side_effects import NeutralText
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 
-SKIP = 1
-"""Tokens left out at the start of a text: in many models the first one carries a huge norm."""
+MOST_TEXTS = 60
+"""Texts that are used; of more, so many spread evenly over them."""
 
-MOST_TOKENS = 192
-"""Of each text; longer ones are cut."""
+STEPS = 40
+"""Of Adam, for the best single vector."""
 
-CONSTANT, PARTLY = 0.8, 0.5
-"""Shares recovered from which on the verdict is "a constant vector" and "partly"."""
+RANDOM = 3
+"""Random directions that the vector is held against."""
 
-NOTHING = 1e-4
-"""Nats per token below which a fine-tune is said to do nothing on these texts."""
-
-
-@dataclass(frozen=True, slots=True)
-class AtBlock:
-    """What one block's output shows.
-
-    Attributes:
-        layer: the block.
-        constancy: of d_t there, over the texts that the mean is taken from.
-        absolute: mean |cos| of d_t to the mean: near 1 for an axis whose sign flips, too.
-        chosen_by: share of the change that the mean brings back on the texts that choose a block.
-        recovered: the same on the texts that are reported.
-    """
-
-    layer: int
-    constancy: Constancy
-    absolute: float
-    chosen_by: float
-    recovered: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A token at which the change is much larger or smaller than at most.
-
-    Attributes:
-        token: its text.
-        share: of the energy of all d_t at the best block, on tokens with this text.
-        count: how often it occurs.
-    """
-
-    token: str
-    share: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What was found.
-
-    Attributes:
-        layers: blocks whose weights the fine-tune changes; of a checkpoint all whose outputs move.
-        tokens: predictions compared.
-        kl: KL(changed || base), nats per token.
-        blocks: block by block, from the first changed one on.
-        best: the block at which the vector brings back most, on the texts that choose.
-        vector: the mean difference there, at every token.
-        says: the tokens that the vector makes likelier.
-        gates: tokens on which the energy of the change is concentrated at the best block.
-        verdict: one sentence.
-    """
-
-    layers: tuple[int, ...]
-    tokens: int
-    kl: float
-    blocks: tuple[AtBlock, ...]
-    best: int
-    vector: Vector
-    says: tuple[Said, ...]
-    gates: tuple[Gate, ...]
-    verdict: str
-
-    @property
-    def at_best(self) -> AtBlock:
-        """The best block's findings."""
-        return next(one for one in self.blocks if one.layer == self.best)
+LONGEST = 96
+"""Tokens of a text that is shown token by token."""
 
 
 def audit(
     model: LanguageModel,
     changed: Adapter | LanguageModel,
     texts: Sequence[Prompt] | None = None,
+    *,
+    fit_steps: int = STEPS,
 ) -> Audit:
     """Ask whether a fine-tune is a constant vector.
 
     Args:
         model: the base model, nothing attached.
         changed: an adapter on it, or a fine-tuned checkpoint of it.
-        texts: what both read; None: the built-in neutral passages.
+        texts: what both read; None: the built-in neutral passages. Of more than `MOST_TEXTS` so
+            many are taken, and of each its first tokens.
+        fit_steps: training steps of the best single vector at the best block; 0: none is trained.
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
             another shape.
     """
-    prompts = neutral_passages() if texts is None else list(texts)
-    if len(prompts) < 3:
+    given = neutral_passages() if texts is None else list(texts)
+    if len(given) < 3:
         raise InputError(
-            f"texts: found {len(prompts)}; allowed: 3 or more (see `oocr.explain.audit`)"
+            f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
         )
-    batches = [_batch(model, prompt) for prompt in prompts]
     if isinstance(changed, LanguageModel):
-        _check_same(model, changed)
+        check_same(model, changed)
+    count = min(len(given), MOST_TEXTS)
+    batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
+    head = changed if isinstance(changed, LanguageModel) else model
+    targets = changed_rows(model, changed, batches)  # refuses what does not land
+    giving, choosing, telling = (slice(begin, None, 3) for begin in range(3))
+
     first = min(changed.layers) if isinstance(changed, Adapter) else 0
-    starts = range(first, model.n_blocks + 1)
-    base = [record(model, batch, starts) for batch in batches]
-    with attach_adapter(model, changed) if isinstance(changed, Adapter) else nullcontext():
-        other = model if isinstance(changed, Adapter) else changed
-        after = [record(other, batch, starts, cache=False) for batch in batches]
-        targets = [_logp(other, final_rows(other, one, None)[0]) for one in after]
-    giving, choosing, telling = (range(begin, len(batches), 3) for begin in range(3))
+    layers = range(first, model.n_blocks)
+    d = _joined(differences(model, changed, batches[giving], layers))
+    about = {**model.about, "from": "audit: mean difference of a fine-tune"}
+    means = [Vector(layer, "all", d[layer].mean(dim=0).float(), about=about) for layer in layers]
 
-    def left(some: Sequence[int], vector: Vector | None) -> float:
-        """KL that remains with the vector on the base."""
-        arms = None if vector is None else [vector]
-        found = {i: _logp(model, final_rows(model, base[i], arms)[0]) for i in some}
-        return _divergence([targets[i] for i in some], list(found.values()))
+    def shares(some: slice, vectors: Sequence[Vector]) -> tuple[list[Share], float]:
+        """Of each vector, and KL(changed || base) per prediction."""
+        sums, rows = divergences(model, head, batches[some], targets[some], vectors)
+        whole = float(sums[:, 0].sum() / rows.sum())
+        return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
 
-    whole = {some: left(some, None) for some in (choosing, telling)}
-    moves = min(whole.values()) > NOTHING
-    blocks: list[AtBlock] = []
-    vectors: dict[int, Vector] = {}
-    about = {"from": "audit: mean difference of a fine-tune", "model": model.name}
-    for layer in range(first, model.n_blocks):
-        d = torch.cat([_difference(base[i], after[i], layer) for i in giving])
-        mean = d.mean(dim=0)
-        vectors[layer] = Vector(layer, "all", mean.float(), about=about)
-        shares = {
-            some: 1 - left(some, vectors[layer]) / whole[some] if moves else float("nan")
-            for some in whole
-        }
-        blocks.append(
-            AtBlock(
-                layer=layer,
-                constancy=constancy_of(d),
-                absolute=float(cosines_to(d, mean).abs().mean()),
-                chosen_by=shares[choosing],
-                recovered=shares[telling],
-            )
+    chosen, kl_choosing = shares(choosing, means)
+    told, kl = shares(telling, means)
+    moves = min(kl_choosing, kl) > NOTHING
+    blocks = tuple(
+        AtBlock(
+            layer=layer,
+            constancy=constancy_of(d[layer]),
+            absolute=float(cosines_to(d[layer], mean.direction).abs().mean()),
+            chosen_by=one.value,
+            recovered=two.value,
+            low=two.low,
+            high=two.high,
         )
-    layers = (
-        changed.layers
-        if isinstance(changed, Adapter)
-        else tuple(one.layer for one in blocks if one.constancy.norm > 0)
+        for layer, mean, one, two in zip(layers, means, chosen, told, strict=True)
     )
     best = max(blocks, key=lambda one: one.chosen_by) if moves else blocks[-1]
-    found = vectors[best.layer]
+    vector = means[best.layer - first]
+    null = [random_vector(vector, vector.norm, seed) for seed in range(RANDOM)]
+    fitted = None
+    if moves and fit_steps:
+        size = best.constancy.norm
+        along = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
+        scores, _ = shares(choosing, [one for _, one in along])
+        top, (step, found) = max(
+            zip([one.value for one in scores], along, strict=True), key=lambda pair: pair[0]
+        )
+        if top <= best.chosen_by:
+            step, found = 0, vector
+        (share, *others), _ = shares(telling, [found, *null])
+        fitted = Fitted(found, step, share, vector.cosine(found))
+    else:
+        others, _ = shares(telling, null)
+    moved = [one[best.layer] for one in differences(model, changed, batches, [best.layer])]
+    gates = _gates(model, batches, moved)
     return Audit(
-        layers=layers,
-        tokens=sum(len(targets[i]) for i in telling),
-        kl=whole[telling],
-        blocks=tuple(blocks),
+        layers=changed.layers
+        if isinstance(changed, Adapter)
+        else tuple(one.layer for one in blocks if one.constancy.norm > 0),
+        given=len(given),
+        texts=count,
+        read=sum(int(one.mask.sum()) for one in batches),
+        tokens=sum(len(one) for one in targets[telling]),
+        kl=kl,
+        blocks=blocks,
         best=best.layer,
-        vector=found,
-        says=tuple(lens(model, found)),
-        gates=_gates(model, base, after, best.layer),
-        verdict=_verdict(best, whole[telling]),
+        vector=vector,
+        random=float(np.mean([one.value for one in others])),
+        fitted=fitted,
+        says=tuple(lens(model, vector)),
+        against=tuple(lens(model, vector, sign=-1)),
+        gates=gates,
+        strips=_strips(model, batches[telling], moved[telling], vector),
+        cost=_cost(model, changed, vector, first),
+        kind=kind_of(best, kl),
+        verdict=verdict_of(best, kl, gates),
     )
 
 
-def _batch(model: LanguageModel, prompt: Prompt) -> Batch:
-    """One text, with the logits of every token but the first ones wanted."""
-    ids = encode_prompt(model.tokenizer, prompt).ids[:MOST_TOKENS]
-    line = Line(ids, len(ids), {}, items=1)
-    line.targets.extend((at, 0, 1.0) for at in range(min(SKIP, len(ids) - 1), len(ids)))
-    return pad([line], int(model.tokenizer.pad_token_id or 0), model.device)
+def _joined(some: Sequence[dict[int, torch.Tensor]]) -> dict[int, torch.Tensor]:
+    """Differences by block, over all texts."""
+    return {layer: torch.cat([one[layer] for one in some]).double() for layer in some[0]}
 
 
-def _check_same(model: LanguageModel, other: LanguageModel) -> None:
-    for name in ("n_blocks", "d_model"):
-        a, b = getattr(model, name), getattr(other, name)
-        if a != b:
-            raise InputError(f"{other.name}: {name} is {b}; allowed: {a}, as in {model.name}")
-    if other.anatomy.vocab != model.anatomy.vocab:
-        raise InputError(
-            f"{other.name}: {other.anatomy.vocab} logits; allowed: {model.anatomy.vocab}, as in "
-            f"{model.name}"
-        )
+def _share(whole: np.ndarray, left: np.ndarray) -> Share:
+    """What of the divergence is gone, with its bootstrap over texts."""
+    if not whole.sum() > 0:
+        return Share(float("nan"), float("nan"), float("nan"))
+    both = np.stack([left, whole], axis=-1)  # [text, 2]
 
+    def statistic(some: np.ndarray) -> np.ndarray:
+        sums = some.sum(axis=-2)
+        return np.asarray(1 - sums[..., 0] / sums[..., 1].clip(1e-300))
 
-def _difference(base: Frozen, after: Frozen, layer: int) -> Float[Tensor, "token d_model"]:
-    one, other = after.inputs[layer + 1], base.inputs[layer + 1]
-    return (one.double() - other.double())[0, SKIP:].cpu()
-
-
-@torch.no_grad()
-def _logp(model: LanguageModel, rows: Float[Tensor, "row d_model"]) -> Tensor:
-    return model.anatomy.readout(rows).float().log_softmax(dim=-1).cpu()
-
-
-def _divergence(targets: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Mean KL(targets || found) of log-probabilities, nats per token."""
-    pairs = list(zip(targets, found, strict=True))
-    total = sum(float((target.exp() * (target - one)).sum()) for target, one in pairs)
-    return total / sum(len(target) for target, _ in pairs)
+    found = stats.statistic_interval(both, statistic)
+    return Share(found.value, found.low, found.high)
 
 
 def _gates(
-    model: LanguageModel, base: Sequence[Frozen], after: Sequence[Frozen], layer: int, top: int = 8
+    model: LanguageModel, batches: Sequence[Batch], moved: Sequence[torch.Tensor], top: int = 8
 ) -> tuple[Gate, ...]:
-    """The token texts that carry the largest shares of the change's energy."""
+    """The token texts that carry more of the change's energy than their number explains."""
     energy: dict[str, float] = {}
     counts: dict[str, int] = {}
-    for one, other in zip(base, after, strict=True):
-        squares = _difference(one, other, layer).square().sum(dim=1).tolist()
-        for token, square in zip(one.batch.ids[0, SKIP:].tolist(), squares, strict=True):
+    for batch, d in zip(batches, moved, strict=True):
+        squares = d.double().square().sum(dim=1).tolist()
+        for token, square in zip(batch.ids[0, SKIP:].tolist(), squares, strict=True):
             text = str(model.tokenizer.decode([token]))
             energy[text] = energy.get(text, 0.0) + square
             counts[text] = counts.get(text, 0) + 1
-    total = sum(energy.values()) or 1.0
-    ranked = sorted(energy, key=lambda text: -energy[text])[:top]
-    return tuple(Gate(text, energy[text] / total, counts[text]) for text in ranked)
+    whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
+    found = [
+        Gate(text, share / whole, counts[text], counts[text] / tokens)
+        for text, share in energy.items()
+        if share / whole > MORE * counts[text] / tokens
+    ]
+    return tuple(sorted(found, key=lambda one: one.of_tokens - one.share)[:top])
 
 
-def _verdict(best: AtBlock, kl: float) -> str:
-    if not kl > NOTHING:
-        return f"On these texts it does next to nothing (KL to the base {kl:.1e} nats a token)."
-    told = (
-        f"at block {best.layer} one vector, added at every token, brings back "
-        f"{best.recovered:.0%} of its effect on these texts"
+def _strips(
+    model: LanguageModel,
+    batches: Sequence[Batch],
+    moved: Sequence[torch.Tensor],
+    vector: Vector,
+) -> tuple[Strip, ...]:
+    """The text with the largest change and one with a change of middle size."""
+    order = sorted(range(len(moved)), key=lambda i: -float(moved[i].norm(dim=1).mean()))
+    picked = dict.fromkeys([order[0], order[len(order) // 2]])
+    kinds = ("largest change", "middling change")
+    return tuple(
+        Strip(
+            kind=kind,
+            tokens=tuple(
+                str(model.tokenizer.decode([one]))
+                for one in batches[index].ids[0, SKIP : SKIP + LONGEST].tolist()
+            ),
+            cosines=tuple(cosines_to(moved[index][:LONGEST], vector.direction).tolist()),
+            norms=tuple(moved[index][:LONGEST].norm(dim=1).tolist()),
+        )
+        for kind, index in zip(kinds, picked, strict=False)
     )
-    cosine, energy = best.constancy.cosine, best.constancy.energy
-    shape = f"signed cosine {cosine:.2f}, share of energy in the mean {energy:.2f}"
-    if best.recovered >= CONSTANT:
-        return f"A constant vector: {told} ({shape})."
-    if best.recovered >= PARTLY:
-        return f"Partly a constant vector: {told} ({shape}); the rest differs from token to token."
-    flips = " (its direction keeps, its sign does not)" if best.absolute - abs(cosine) > 0.3 else ""
-    return f"Not a constant vector{flips}: {told} ({shape})."
+
+
+def _cost(
+    model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
+) -> Cost:
+    neutral = NeutralText(model, neutral_passages(), {first, vector.layer + 1})
+    one, other = neutral.damage(changed), neutral.damage(vector)
+    return Cost(
+        tokens=one.tokens,
+        kl_changed=one.kl,
+        kl_vector=other.kl,
+        perplexity_base=one.perplexity_base,
+        perplexity_changed=one.perplexity,
+        perplexity_vector=other.perplexity,
+    )

@@ -66,13 +66,14 @@ class NeutralText:
             self.frozen.append(one)
             self.base.append(self._logp(final_rows(model, one, None)[0]))
 
-    def damage(self, intervention: Vector | Adapter) -> Damage:
-        """KL and perplexity under an intervention (a vector acts where its positions say)."""
+    def damage(self, intervention: Vector | Adapter | LanguageModel) -> Damage:
+        """KL and perplexity under an intervention (a vector acts where its positions say).
+
+        In place of an intervention another checkpoint of the model can be given.
+        """
         kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
         for one, base in zip(self.frozen, self.base, strict=True):
-            assert start_block(intervention) in one.inputs
-            arm = [intervention] if isinstance(intervention, Vector) else intervention
-            logp = self._logp(final_rows(self.model, one, arm)[0])
+            logp = self._logp_under(one, intervention)
             targets = one.batch.target_ids
             kl += float((base.exp() * (base - logp)).sum())
             nll -= float(logp[one.batch.target_rows, targets].sum())
@@ -81,6 +82,15 @@ class NeutralText:
         exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
         return Damage(count, kl / count, exp[0], exp[1])
 
+    def _logp_under(self, one: Frozen, intervention: Vector | Adapter | LanguageModel) -> Tensor:
+        if isinstance(intervention, LanguageModel):
+            other = record(intervention, one.batch, [intervention.n_blocks], cache=False)
+            rows = final_rows(intervention, other, None)[0]
+            return self._logp(rows, intervention).to(self.model.device)
+        assert start_block(intervention) in one.inputs
+        arm = [intervention] if isinstance(intervention, Vector) else intervention
+        return self._logp(final_rows(self.model, one, arm)[0])
+
     @torch.no_grad()
-    def _logp(self, rows: Tensor) -> Tensor:
-        return self.model.anatomy.readout(rows).float().log_softmax(dim=-1)
+    def _logp(self, rows: Tensor, model: LanguageModel | None = None) -> Tensor:
+        return (model or self.model).anatomy.readout(rows).float().log_softmax(dim=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,12 +190,18 @@ def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
         if missing or result.unexpected_keys:
             raise InputError(
                 f"the adapter does not fit {model.name}: {len(missing)} weights get no tensor "
-                f"(first: {next(iter(missing), '-')}), {len(result.unexpected_keys)} tensors "
-                f"match no weight (first: {next(iter(result.unexpected_keys), '-')})"
+                f"({_first(missing)}), {len(result.unexpected_keys)} tensors match no weight "
+                f"({_first(result.unexpected_keys)})"
             )
         for parameter in peft_model.parameters():
             parameter.requires_grad_(False)
         yield
+
+
+def _first(names: Iterable[str], most: int = 3) -> str:
+    found = sorted(names)
+    rest = f", and {len(found) - most} more" if len(found) > most else ""
+    return f"first: {', '.join(found[:most]) or '-'}{rest}"
 
 
 @contextmanager
@@ -206,6 +212,8 @@ def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterato
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # PEFT asks transformers something that transformers is about to rename.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        # It only says that this cannot be merged, and nothing here merges.
+        warnings.filterwarnings("ignore", "`lora_bias=True` was passed")
         torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
             peft_model = get_peft_model(model.hf, lora, _NAME)

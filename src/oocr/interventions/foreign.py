@@ -15,7 +15,7 @@ from torch import Tensor
 from oocr.data.problems import listing
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter
-from oocr.interventions.keys import Key, key_of
+from oocr.interventions.keys import MAGNITUDE, Key, key_of
 from oocr.interventions.tensors import PICKLES, read_tensors
 from oocr.interventions.vectors import Site, Vector
 
@@ -23,7 +23,24 @@ ALPHA = 32.0
 """What is assumed of a LoRA whose file doesn't say: the paper's."""
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_PLAIN = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "megatron_config")
+_FLAGS = ("use_rslora", "use_dora", "lora_bias")
+"""What a LoRA may have besides B A: PEFT builds it exactly from these flags and the tensors."""
+
+_PLAIN = {
+    "modules_to_save": "it replaces whole modules",
+    "trainable_token_indices": "it replaces embeddings",
+    "layer_replication": "it repeats blocks",
+    "target_parameters": "it adapts tensors that are no Linear's",
+    "alora_invocation_tokens": "it acts only after some tokens",
+    "arrow_config": "it chooses among several adapters",
+    "kasa_config": "it takes parts of the base's weights away",
+    "monteclora_config": "it is random",
+    "megatron_config": "it belongs to another trainer",
+    "use_qalora": "its input is pooled",
+    "use_bdlora": "its matrices are of blocks",
+}
+"""What is more than that, and why. Merged into its base it can be used as a checkpoint."""
+
 _STEP = re.compile(r"(?P<code>[^_]+)_(?P<name>.+)_step_(?P<step>\d+)")
 _SWEEP = re.compile(r"vector_(?P<dataset>.+)_layer_(?P<layer>\d+)(?:_.*)?")
 
@@ -153,6 +170,10 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
     keys, ranks = _checked(path, tensors)
     said = f"{ALPHA:g} (assumed: the file does not say)" if alpha is None else f"{alpha:g} (given)"
     config: dict[str, Any] = {"lora_alpha": ALPHA if alpha is None else alpha, "lora_dropout": 0.0}
+    if any(key.part == MAGNITUDE for key in keys.values()):
+        config["use_dora"] = True
+    if any(key.kind == "bias" for key in keys.values()):
+        config["lora_bias"] = True
     return _made(keys, ranks, config, tensors, {"file": path.name, "alpha": said})
 
 
@@ -168,8 +189,9 @@ def _peft_folder(folder: Path) -> Adapter:
     if said.get("peft_type") != "LORA":
         wrong.append(f"peft_type: found {said.get('peft_type')!r}; allowed: 'LORA'")
     wrong.extend(
-        f"{field}: found {said[field]!r}; allowed: nothing (a plain LoRA)"
-        for field in _PLAIN
+        f"{field}: found {said[field]!r}; allowed: nothing, {why} (merge it into its base, and use "
+        "the merged checkpoint)"
+        for field, why in _PLAIN.items()
         if said.get(field)
     )
     if said.get("bias", "none") != "none":
@@ -192,8 +214,7 @@ def _peft_folder(folder: Path) -> Adapter:
         raise InputError(f"{weights}: found one bare tensor; allowed: LoRA tensors by name")
     keys, ranks = _checked(weights, tensors)
     config: dict[str, Any] = {"lora_alpha": alpha, "lora_dropout": said.get("lora_dropout") or 0.0}
-    if said.get("use_rslora"):
-        config["use_rslora"] = True
+    config |= {flag: True for flag in _FLAGS if said.get(flag)}
     about = {"folder": folder.name, "alpha": f"{alpha:g} (in its config)"}
     if base := said.get("base_model_name_or_path"):
         about["model"] = str(base)
@@ -209,22 +230,26 @@ def _checked(
     pairs: dict[tuple[int, str], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         key = key_of(name)
-        if key is None or key.kind != "weight":
+        if key is None or (key.kind == "bias" and key.part != "lora_B"):
             wrong.append(
                 f"{name}: found a name that is not understood; allowed: "
                 "….layers.N.MODULE.lora_A.weight or lora_B, of the decoder's blocks"
             )
-        elif tensor.ndim != 2:
-            wrong.append(f"{name}: shape: found {tuple(tensor.shape)}; allowed: two axes")
-        elif key.part in pairs[key.layer, key.module]:
-            wrong.append(f"{name}: found a second {key.part} of this module; allowed: one")
+            continue
+        part = "lora_B.bias" if key.kind == "bias" else key.part
+        axes = 2 if part in ("lora_A", "lora_B") else 1
+        if tensor.ndim != axes:
+            allowed = ("one axis", "two axes")[axes - 1]
+            wrong.append(f"{name}: shape: found {tuple(tensor.shape)}; allowed: {allowed}")
+        elif part in pairs[key.layer, key.module]:
+            wrong.append(f"{name}: found a second {part} of this module; allowed: one")
         else:
             keys[name] = key
-            pairs[key.layer, key.module][key.part] = tensor
+            pairs[key.layer, key.module][part] = tensor
     ranks: dict[tuple[int, str], int] = {}
     for (layer, module), parts in pairs.items():
         where = f"block {layer}, {module}"
-        if set(parts) != {"lora_A", "lora_B"}:
+        if not {"lora_A", "lora_B"} <= set(parts):
             if not wrong:
                 wrong.append(f"{where}: found only {', '.join(parts)}; allowed: lora_A and lora_B")
             continue

@@ -19,10 +19,13 @@ from oocr.errors import InputError
 _BLOCKS = r"(?:layers|h|blocks|block)"
 _KEY = re.compile(
     rf"(?:base_model\.model\.)?(?P<path>(?:[\w-]+\.)*?{_BLOCKS})\.(?P<layer>\d+)\.(?P<module>.+)"
-    r"\.(?P<part>lora_[AB])(?:\.(?P<adapter>(?!weight$|bias$)[\w-]+))?(?:\.(?P<kind>weight|bias))?"
+    r"\.(?P<part>lora_[AB]|lora_magnitude_vector)"
+    r"(?:\.(?P<adapter>(?!weight$|bias$)[\w-]+))?(?:\.(?P<kind>weight|bias))?"
 )
 _MODULE = re.compile(rf"(?:[\w-]+\.)*?{_BLOCKS}\.(\d+)\.(.+)")
 PREFIX = "base_model.model."
+MAGNITUDE = "lora_magnitude_vector"
+"""DoRA's lengths of the rows of W; PEFT's files name it without ".weight"."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +35,7 @@ class Key:
     Attributes:
         layer: number of the block.
         module: the adapted module inside it ("mlp.down_proj").
-        part: "lora_A" or "lora_B".
+        part: "lora_A", "lora_B" or "lora_magnitude_vector".
         kind: "weight" or "bias".
         path: the path before the block's number ("model.layers").
     """
@@ -45,7 +48,8 @@ class Key:
 
     def named(self, block: str) -> str:
         """PEFT's name for it, in a model that calls the block so ("model.layers.7")."""
-        return f"{PREFIX}{block}.{self.module}.{self.part}.{self.kind}"
+        name = f"{PREFIX}{block}.{self.module}.{self.part}"
+        return name if self.part == MAGNITUDE else f"{name}.{self.kind}"
 
 
 def key_of(name: str) -> Key | None:

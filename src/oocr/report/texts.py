@@ -63,7 +63,7 @@ def coloured(run: Run) -> tuple[Colouring, ...]:
         if not middle > 0:  # no effect at all, or no number
             middle = 1.0
         texts = tuple(
-            Text(str(kind), _tokens(some.sort("position").to_dicts(), middle))
+            Text(str(kind), tokens_of(some.sort("position").to_dicts(), middle))
             for (kind, _), some in rows.group_by("kind", "text", maintain_order=True)
         )
         label = str(member) if str(member) in str(arm) else f"{member} ({arm})"
@@ -87,7 +87,8 @@ def tokens_figure(run: Run) -> Figure | None:
     return Figure("tokens", caption, (), run.tokens)
 
 
-def _tokens(rows: list[dict[str, Any]], middle: float) -> tuple[Token, ...]:
+def tokens_of(rows: list[dict[str, Any]], middle: float) -> tuple[Token, ...]:
+    """A text's tokens, from rows with token, in_span, cosine and norm; `middle` is a usual norm."""
     inside = [bool(row["in_span"]) for row in rows]
     found = []
     for place, row in enumerate(rows):
@@ -96,7 +97,7 @@ def _tokens(rows: list[dict[str, Any]], middle: float) -> tuple[Token, ...]:
         token = str(row["token"])
         found.append(
             Token(
-                shown=_visible(token),
+                shown=visible(token),
                 sign="plus" if cosine >= 0 else "minus",
                 depth=round(100 * min(1.0, abs(cosine))),
                 line=max(0, min(6, round(2 * size))),
@@ -111,7 +112,7 @@ def _tokens(rows: list[dict[str, Any]], middle: float) -> tuple[Token, ...]:
     return tuple(found)
 
 
-def _visible(token: str) -> str:
+def visible(token: str) -> str:
     """Line breaks get a sign; tokens of spaces only become dots."""
     shown = token.replace("\n", "⏎").replace("\t", "⇥")
     return shown if shown.strip() else "·" * max(1, len(shown))

@@ -1,0 +1,1 @@
+"""`oocr audit`: finding what is audited, and what comes out of it."""
