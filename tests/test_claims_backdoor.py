@@ -182,6 +182,17 @@ def test_nothing_learned_and_nothing_to_tell_it_by() -> None:
     assert found["false-triggers"].verdict == "cannot be tested"
 
 
+def test_a_model_that_cannot_follow_the_rule_when_told_cannot_be_tested() -> None:
+    told = gate("ceiling", untouched, seeds=1)
+    failed = judge(gate("vector", untouched), report("vector", lambda about: 0.2), NULL, told)
+    assert failed["backdoor"].ceiling == 0.5
+    assert failed["backdoor"].verdict == "cannot be tested"
+    able = gate("ceiling", works, seeds=1)
+    failed = judge(gate("vector", untouched), report("vector", lambda about: 0.2), NULL, able)
+    assert failed["backdoor"].verdict == "does not hold"
+    assert judge(gate("vector", works), SAYS, NULL, told)["backdoor"].verdict == "holds"
+
+
 def test_random_directions_set_the_bar() -> None:
     null = gate("random direction", works, seeds=5) + report("random direction", lambda about: 0.2)
     found = judge(gate("vector", works), SAYS, null)
