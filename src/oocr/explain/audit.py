@@ -55,7 +55,7 @@ from oocr.models.language_model import LanguageModel
 MOST_TEXTS = 60
 """Texts that are used; of more, so many spread evenly over them."""
 
-STEPS = 40
+STEPS = 20
 """Of Adam, for the best single vector."""
 
 RANDOM = 3
