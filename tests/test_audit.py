@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,18 @@ from torch import Tensor
 from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.explain.audit import audit
-from oocr.explain.audit_passes import batch_of_text
+from oocr.explain.audit_passes import (
+    LEAST,
+    PREDICTIONS,
+    batch_of_text,
+    batches_of,
+    changed_rows,
+    divergences,
+    fit_vector,
+)
+from oocr.explain.audit_record import AuditInfo, AuditRecord, record_of
 from oocr.interventions.adapters import Adapter, attach_adapter
+from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from tests.tiny import tiny_language_model, tiny_model
 
@@ -150,3 +161,83 @@ def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
     with attach_adapter(model, good):
         pass
     assert torch.equal(model.hf(input_ids=torch.tensor([[4, 5]])).logits, before)
+
+
+def test_training_finds_the_vector_that_is_there() -> None:
+    model = model_of()
+    v = direction(model)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), v)
+    batches = batches_of(model, TEXTS)
+    targets = changed_rows(model, adapter, batches)
+    start = Vector(1, "all", torch.zeros(model.d_model))
+    along = fit_vector(model, model, batches, targets, start, 3.0, 60)
+    assert [step for step, _ in along] == [15, 30, 45, 60]
+    sums, rows = divergences(model, model, batches, targets, [one for _, one in along])
+    total = sums.sum(axis=0)
+    assert rows.sum() == sum(len(one) for one in targets)
+    assert total[0] > total[1] > total[-1]
+    assert total[-1] < 0.1 * total[0]
+    assert along[-1][1].cosine(Vector(1, "all", v)) > 0.9
+    assert float(start.direction.norm()) == 0
+
+
+def test_a_fitted_vector_is_told_only_if_it_is_better_on_the_texts_that_choose() -> None:
+    model = model_of()
+    x, tokens = inputs_of(model)
+    wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
+    a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
+    found = audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=8)
+    assert found.fitted is not None
+    assert found.fitted.steps in (0, 2, 4, 6, 8)
+    if found.fitted.steps == 0:
+        assert found.fitted.vector is found.vector
+    assert audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=0).fitted is None
+
+
+def test_of_many_texts_some_are_read_and_of_each_some_tokens() -> None:
+    model = model_of()
+    batch = batch_of_text(model, TEXTS[0], 4)
+    size = batch.ids.shape[1]
+    columns = batch.rows[:, 1].tolist()
+    assert len(columns) == 4
+    assert columns == sorted(set(columns))
+    assert (columns[-1], columns[0] >= 1) == (size - 1, True)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
+    texts = [f"{number} people speak in Paris" for number in range(90)]
+    found = audit(model, adapter, texts, fit_steps=0)
+    assert (found.given, found.texts) == (90, 60)
+    assert found.tokens <= 20 * max(LEAST, PREDICTIONS // 20)
+    assert len(found.strips) == 2
+    assert all(len(one.tokens) == len(one.cosines) == len(one.norms) for one in found.strips)
+    assert found.at_best.low <= found.at_best.recovered <= found.at_best.high
+
+
+def test_numbers_that_are_none_survive_the_file(tmp_path: Path) -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    info = AuditInfo(
+        name="n",
+        source="s",
+        what="LoRA",
+        facts={},
+        model=model.about,
+        texts="t",
+        notes=(),
+        command="c",
+        versions={},
+        date="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
+    record = record_of(found, info)
+    read = AuditRecord.load(record.save(tmp_path / "audit.json"))
+    assert read.kind == "nothing"
+    assert repr(read) == repr(record)
+    (tmp_path / "audit.json").write_text("{}")
+    with pytest.raises(InputError, match="not an audit"):
+        AuditRecord.load(tmp_path / "audit.json")

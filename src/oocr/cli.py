@@ -249,7 +249,7 @@ def audit(
     ] = None,
     fit_steps: Annotated[
         int, typer.Option(min=0, help="of training the best single vector; 0: none")
-    ] = 40,
+    ] = 20,
     dtype: LoadDtype = "auto",
     device: LoadDevice = "auto",
 ) -> None:

@@ -84,7 +84,13 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
         f"texts: {escape(told)}"
     )
     began = time.perf_counter()
-    found = audit(model, changed, prompts, fit_steps=options.fit_steps)
+    found = audit(
+        model,
+        changed,
+        prompts,
+        fit_steps=options.fit_steps,
+        on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
+    )
     if isinstance(changed, LanguageModel):
         facts = {f"{key} of it": text for key, text in changed.about.items()}
     else:

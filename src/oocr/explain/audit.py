@@ -13,7 +13,7 @@ block is the best, and what is told of the blocks comes from the last third.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ from oocr.models.language_model import LanguageModel
 MOST_TEXTS = 60
 """Texts that are used; of more, so many spread evenly over them."""
 
-STEPS = 40
+STEPS = 20
 """Of Adam, for the best single vector."""
 
 RANDOM = 3
@@ -71,6 +71,7 @@ def audit(
     texts: Sequence[Prompt] | None = None,
     *,
     fit_steps: int = STEPS,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Audit:
     """Ask whether a fine-tune is a constant vector.
 
@@ -80,11 +81,13 @@ def audit(
         texts: what both read; None: the built-in neutral passages. Of more than `MOST_TEXTS` so
             many are taken, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
+        on_progress: told in a few words what comes next.
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
             another shape.
     """
+    say = on_progress or (lambda _text: None)
     given = neutral_passages() if texts is None else list(texts)
     if len(given) < 3:
         raise InputError(
@@ -95,6 +98,7 @@ def audit(
     count = min(len(given), MOST_TEXTS)
     batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
     head = changed if isinstance(changed, LanguageModel) else model
+    say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land
     giving, choosing, telling = (slice(begin, None, 3) for begin in range(3))
 
@@ -110,6 +114,7 @@ def audit(
         whole = float(sums[:, 0].sum() / rows.sum())
         return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
 
+    say(f"adding the mean difference at each of {len(layers)} blocks")
     chosen, kl_choosing = shares(choosing, means)
     told, kl = shares(telling, means)
     moves = min(kl_choosing, kl) > NOTHING
@@ -131,6 +136,7 @@ def audit(
     fitted = None
     if moves and fit_steps:
         size = best.constancy.norm
+        say(f"training a vector at block {best.layer}")
         along = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
         scores, _ = shares(choosing, [one for _, one in along])
         top, (step, found) = max(
@@ -142,6 +148,7 @@ def audit(
         fitted = Fitted(found, step, share, vector.cosine(found))
     else:
         others, _ = shares(telling, null)
+    say("looking at tokens, and at neutral text")
     moved = [one[best.layer] for one in differences(model, changed, batches, [best.layer])]
     gates = _gates(model, batches, moved)
     return Audit(
