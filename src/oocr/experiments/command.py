@@ -6,7 +6,7 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,37 @@ def run_source(
     configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
+
+    def located(error: InputError, index: int) -> InputError:
+        return _located(error, source, index, overrides)
+
+    jobs = [(config, base) for config in configs]
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    where = report_path(source, folders, out)
+    _verdicts(console, folders, where)
+    return folders
+
+
+def do_runs(
+    jobs: Sequence[tuple[RunConfig, Path]],
+    *,
+    out: Path,
+    command: str,
+    console: Console,
+    located: Callable[[InputError, int], InputError],
+) -> list[Path]:
+    """Check all runs, then do them one after the other, with progress on the terminal.
+
+    Args:
+        jobs: configurations, each with the folder that its relative paths start from.
+        out: folder of all runs.
+        command: how they were asked for.
+        console: where progress is shown.
+        located: an error with the place that it comes from, given the number of the run.
+
+    Raises:
+        InputError: a run that cannot be done; none was begun.
+    """
     from oocr.experiments.fitting import check_fits, settled
     from oocr.experiments.needs import check_weights, needs_of
     from oocr.experiments.room import Needs, room_for
@@ -111,7 +142,7 @@ def run_source(
 
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
     needs: dict[int, Needs] = {}
-    for index, config in reversed(list(enumerate(configs))):
+    for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
             if model_key(config) not in loaded:
                 check_weights(config)
@@ -120,10 +151,10 @@ def run_source(
             needs[index] = needs_of(*ready, model)
             plan_workers(needs[index], 1, room_for(model.device))
         except InputError as error:
-            raise _located(error, source, index, overrides) from error
+            raise located(error, index) from error
     folders: list[Path] = []
     with Workers() as workers:
-        for index, config in enumerate(configs):
+        for index, (config, base) in enumerate(jobs):
             began = time.perf_counter()
             bars = Bars(console)
             model = model_of(config)
@@ -148,8 +179,6 @@ def run_source(
                 bars.close()
             folders.append(folder)
             console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
-    where = report_path(source, folders, out)
-    _verdicts(console, folders, where)
     return folders
 
 

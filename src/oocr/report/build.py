@@ -38,14 +38,14 @@ def build(folders: Sequence[Path], out: Path, title: str | None) -> Path:
         for run, slug in zip(runs, slugs([run.info.name for run in runs]), strict=True)
     ]
     page = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             question=title or QUESTION,
             chapters=chapters,
             glossary=GLOSSARY,
-            css=_own("page.css"),
-            js=_own("page.js"),
+            css=own_file("page.css"),
+            js=own_file("page.js"),
             plotly=Markup(get_plotlyjs()),
         )
     )
@@ -79,7 +79,8 @@ def _filed(chapter: Chapter, *, several: bool) -> Chapter:
     return replace(chapter, sections=sections)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates with what all of them use."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("oocr.report", "page"),
         autoescape=True,
@@ -96,7 +97,7 @@ def _environment() -> jinja2.Environment:
     return found
 
 
-def _own(name: str) -> Markup:
+def own_file(name: str) -> Markup:
     """One of the page's own files, inserted as it is."""
     path = Path(__file__).parent / "page" / name
     return Markup(path.read_text(encoding="utf-8"))

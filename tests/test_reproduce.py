@@ -1,0 +1,80 @@
+"""`oocr reproduce` end to end on a tiny model: runs, analyses, verdicts, page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from oocr.experiments.reproduce import command as commands
+from oocr.experiments.reproduce.analyses import ANALYSES
+from oocr.experiments.reproduce.plan import Part, Plan
+from tests.tiny_run import Tiny, tiny_settings
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("reproduce"))
+
+
+def plan_of(tiny: Tiny) -> Plan:
+    adapter = {"layers": [1], "learning_rates": [0.03], "steps": [4], "rank": 2}
+    vector = {"layers": [1], "learning_rates": [0.1], "steps": [4]}
+    one = {**tiny_settings(tiny.path, tiny.task), "adapter": adapter, "vector": vector}
+    every = {**one, "name": "tiny-all", "vector": None, "adapter": {**adapter, "layers": "all"}}
+    sweep = {
+        **one,
+        "name": "tiny-layers",
+        "vector": {**vector, "layers": [0, 1, 2], "sweep": True},
+        "adapter": {**adapter, "layers": [0, 1, 2], "sweep": True},
+    }
+    path = tiny.folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({"runs": [one, every, sweep]}), encoding="utf-8")
+    parts = (
+        Part("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
+        Part("layers", "a tiny task, at several layers", ("tiny-layers",)),
+        Part("backdoor", "no backdoor at all", ("tiny-layers",)),
+    )
+    return Plan((path,), parts, quick=True)
+
+
+def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tiny)
+    configs = commands.settings(plan, None)
+    out = tmp_path / "runs"
+
+    def again() -> Path:
+        words = ["oocr", "reproduce"]
+        return commands.carry_out(plan, configs, out=out, command="oocr reproduce", again=words)
+
+    where = again()
+    claims = json.loads((where.parent / "claims.json").read_text())
+    asked = {(part.kind, one.id) for part in plan.parts for one in part.claims}
+    assert {(one["subject"], one["id"]) for one in claims} == asked
+    for one in claims:
+        assert (one["found"] is None) <= (one["verdict"] == "cannot be tested")
+        assert one["found"] is not None or one["why"], one["id"]
+        assert one["command"] == f"oocr reproduce --only {one['id']}"
+    page = where.read_text(encoding="utf-8")
+    for one in claims:
+        assert f'id="claim-{one["id"]}"' in page
+    made = [f'"{name}"' for name in ANALYSES]
+    assert made
+    kept = sorted(out.glob("tiny-*/analyses/*.json"))
+    assert kept
+    shown = capsys.readouterr().out
+    assert str(where) in shown.replace("\n", "")
+
+    def never(*_: object) -> None:
+        raise AssertionError("done twice")
+
+    for name in ANALYSES:
+        monkeypatch.setitem(ANALYSES, name, never)
+    before = {path: path.read_bytes() for path in kept}
+    assert again() == where
+    assert json.loads((where.parent / "claims.json").read_text()) == claims
+    assert {path: path.read_bytes() for path in kept} == before
