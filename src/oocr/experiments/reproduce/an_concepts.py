@@ -35,7 +35,7 @@ def readable(subject: Subject) -> Made:
     if subject.vectors and next(iter(subject.vectors.values())).direction.ndim == 1:
         kinds["trained"] = subject.vectors
     table: list[dict[str, Any]] = []
-    places: dict[tuple[str, str], dict[Who, float]] = {}
+    places: dict[tuple[str, Reading], dict[Who, float]] = {}
     chance: dict[str, float] = {}
     for kind, some in kinds.items():
         for who, vector in some.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +20,7 @@ from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import measured
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.geometry import Likeness, likeness
-from oocr.explain.lines import barrier, between, by_strength
+from oocr.explain.lines import Point, barrier, between, by_strength
 from oocr.interventions.vectors import Vector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -143,16 +144,13 @@ def seed_lines(subject: Subject) -> Made:
     table: list[dict[str, Any]] = []
     for member in members:
         task, a, b = subject.task(member), whole[member], trained.get((member, 1))
-        for point in by_strength(subject.model, task, a, SCALES):
-            table.append(
-                _point("strength", member, point.at, point.loss, point.right, point.log_odds)
-            )
+        strengths = by_strength(subject.model, task, a, SCALES)
+        table += [_row("strength", member, point) for point in strengths]
         if b is None:
             continue
         line = between(subject.model, task, a, b, POINTS)
-        for point in line:
-            table.append(_point("line", member, point.at, point.loss, point.right, point.log_odds))
-        start = next(p["loss"] for p in table if p["member"] == member and p["at"] == 0.0)
+        table += [_row("line", member, point) for point in line]
+        start = next(point.loss for point in strengths if point.at == 0)
         fall = start - (line[0].loss + line[-1].loss) / 2
         if fall > 0:
             rises[member, 0] = barrier(line) / fall
@@ -170,9 +168,5 @@ def seed_lines(subject: Subject) -> Made:
     return Made((measured("barrier", measure, rises, base=0.0),), pl.DataFrame(table))
 
 
-def _point(
-    kind: str, member: str, at: float, loss: float, right: float, log_odds: float
-) -> dict[str, Any]:
-    return {"kind": kind, "member": member, "at": at, "loss": loss, "right": right} | {
-        "log_odds": log_odds
-    }
+def _row(kind: str, member: str, point: Point) -> dict[str, Any]:
+    return {"kind": kind, "member": member, **asdict(point)}

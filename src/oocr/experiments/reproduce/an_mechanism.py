@@ -13,12 +13,14 @@ from oocr import stats
 from oocr.data.items import Item
 from oocr.errors import InputError
 from oocr.evals.rows import rows as score_rows
+from oocr.experiments.judging import estimate_of, n_of
 from oocr.experiments.records import Null
 from oocr.experiments.reproduce.lora_texts import natural, training_texts, unrelated_texts
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import (
     cells_of,
+    clusters,
     has_effect,
     measured,
     scored,
@@ -155,9 +157,6 @@ def ablation(subject: Subject) -> Made:
     zero = stats.Cells(np.zeros_like(effect.values), effect.weights, effect.clusters, effect.facets)
     interval = stats.ratio(found["own"], effect, zero)
     other = stats.ratio(found["random"], effect, zero)
-    from oocr.experiments.judging import estimate_of, n_of
-    from oocr.experiments.reproduce.scoring import clusters
-
     return Made(
         (
             Finding(
