@@ -11,7 +11,7 @@ from torch import Tensor
 from oocr.experiments.explained import random_like
 from oocr.experiments.judging import NAMES
 from oocr.experiments.records import Null
-from oocr.experiments.reproduce.lora_texts import training_texts, unrelated_texts
+from oocr.experiments.reproduce.lora_texts import first_texts, training_texts, unrelated_texts
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.scoring import by_member, measured
 from oocr.experiments.reproduce.subject import Subject, Who
@@ -79,9 +79,7 @@ def grouped(subject: Subject) -> Made:
 
 
 def _last(subject: Subject, member: str, adapter: Adapter) -> Tensor:
-    return last_differences(
-        adapter, training_texts(subject, member, adapter), unrelated_texts(subject, adapter)
-    )
+    return last_differences(adapter, *first_texts(subject, member, adapter))
 
 
 def _groups(subject: Subject, member: str, adapter: Adapter) -> dict[str, Tensor]:

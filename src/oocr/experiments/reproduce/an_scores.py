@@ -9,8 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.experiments.headline import random_scores
-from oocr.experiments.judging import NAMES, estimate_of, n_of, null_of
-from oocr.experiments.records import Null
+from oocr.experiments.judging import NAMES, estimate_of, n_of
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import (
@@ -35,19 +34,17 @@ def methods(subject: Subject) -> Made:
     if other is not None:
         table += _score(other, "adapter", "adapter, all layers")
     whole = cells_of(subject, subject.rows, "adapter")
-    base = None if whole is None else base_of(subject, whole)
-    if whole is None or base is None or not has_effect(subject, "adapter"):
+    if whole is None or not has_effect(subject, "adapter"):
         missing.append(why_no_effect(subject, "adapter"))
     else:
         vector = cells_of(subject, subject.rows, "vector")
-        random = null_of(random_scores(subject.rows, subject.tasks, "random direction"))
-        if vector is not None:
-            one = share(subject, "vector-share", _REACHED.format("a trained vector"), vector, whole)
-            size = stats.mean(whole) - stats.mean(base)
-            if one is not None and random is not None:
-                value = (random.value - stats.mean(base)) / size
-                one = one.model_copy(update={"nulls": (Null(name=random.name, value=value),)})
+        if vector is not None and vector.clusters == whole.clusters:
+            null = subject.rows.filter(pl.col("arm").is_in(["random direction", "base"]))
+            what = "share of the one-layer LoRA's out-of-context effect that a trained vector has"
+            one = share(subject, "vector-share", what, vector, whole, null, "random direction")
             found += [one] if one is not None else []
+        else:
+            missing.append("no vector was trained on the same data as the LoRA")
     if other is not None:
         every = cells_of(other, other.rows, "adapter")
         if every is None or not has_effect(other, "adapter"):
@@ -62,9 +59,6 @@ def methods(subject: Subject) -> Made:
             )
             found += [one] if one is not None else []
     return Made(tuple(found), pl.DataFrame(table) if table else None, "; ".join(missing))
-
-
-_REACHED = "share of the one-layer LoRA's out-of-context effect (over base) that {} reaches"
 
 
 def _score(at: Subject, arm: str, name: str) -> list[dict[str, Any]]:

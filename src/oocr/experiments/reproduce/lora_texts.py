@@ -12,33 +12,40 @@ from oocr.explain.neutral import neutral_passages
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
 
-MOST_TEXTS = 24
-"""Training prompts that are read: a task may have thousands."""
+MOST_PROMPTS, MOST_PASSAGES = 16, 4
+"""Texts that are read: a task may have thousands."""
 
 
-def training_texts(subject: Subject, member: str, adapter: Adapter) -> Texts:
-    """A member's training prompts, recorded at the LoRA's block."""
-    key = ("reproduce training", subject.name, member, adapter.layers)
+def training_texts(
+    subject: Subject, member: str, adapter: Adapter, most: int = MOST_PROMPTS
+) -> Texts:
+    """A member's first distinct training prompts, recorded at the LoRA's block."""
+    key = (f"training {most}", member, adapter.layers)
 
     def make() -> Texts:
         distinct = {item.prompt: dict(item.spans) for item in subject.task(member).train}
-        some = dict(list(distinct.items())[:MOST_TEXTS])
+        some = dict(list(distinct.items())[:most])
         where = (start_block(adapter), adapter.layers[-1])
         return Texts(subject.model, list(some), list(some.values()), where)
 
     return subject.lab.kept(key, make)
 
 
-def unrelated_texts(subject: Subject, adapter: Adapter) -> Texts:
+def unrelated_texts(subject: Subject, adapter: Adapter, most: int = MOST_PASSAGES) -> Texts:
     """Unrelated passages, recorded at the LoRA's block."""
-    key = ("reproduce unrelated", subject.name, adapter.layers)
+    key = (f"unrelated {most}", adapter.layers)
 
     def make() -> Texts:
-        passages = neutral_passages()
+        passages = neutral_passages()[:most]
         where = (start_block(adapter), adapter.layers[-1])
         return Texts(subject.model, passages, [{} for _ in passages], where)
 
     return subject.lab.kept(key, make)
+
+
+def first_texts(subject: Subject, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
+    """One training prompt and one passage, as the paper reads them."""
+    return training_texts(subject, member, adapter, 1), unrelated_texts(subject, adapter, 1)
 
 
 def natural(subject: Subject) -> dict[str, dict[tuple[str, int], Vector]]:
@@ -46,7 +53,7 @@ def natural(subject: Subject) -> dict[str, dict[tuple[str, int], Vector]]:
     found: dict[str, dict[tuple[str, int], Vector]] = {}
     for (member, seed), adapter in subject.adapters.items():
         some: Mapping[str, Vector] = natural_vectors(
-            adapter, training_texts(subject, member, adapter), unrelated_texts(subject, adapter)
+            adapter, *first_texts(subject, member, adapter)
         )
         for kind, one in some.items():
             found.setdefault(kind, {})[member, seed] = one

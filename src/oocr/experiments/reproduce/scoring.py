@@ -22,6 +22,9 @@ RANDOMS = 10
 
 FIRST_SEED = 40_000
 
+SMALLEST = 1e-9
+"""An effect below this is none, and there is no share of it."""
+
 
 def cells_of(
     subject: Subject, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
@@ -122,7 +125,7 @@ def share(
 ) -> Finding | None:
     """The share of one effect (over the untouched model) that another arm reaches."""
     base = base_of(subject, whole)
-    if base is None:
+    if base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
         return None
     interval = stats.ratio(part, whole, base)
     nulls: tuple[Null, ...] = ()
