@@ -24,7 +24,13 @@ from tests.tiny_run import Tiny, tiny_settings
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("reproduce"))
+    made = Tiny(tmp_path_factory.mktemp("reproduce"))
+    probes = made.folder / "task" / "probes.jsonl"
+    rows = [json.loads(line) for line in probes.read_text().splitlines()]
+    # What the random model comes to say by training, so that there is an effect to take shares of.
+    texts = [json.dumps({**row, "answer": " German"}) + "\n" for row in rows]
+    probes.write_text("".join(texts), encoding="utf-8")
+    return made
 
 
 def plan_of(tiny: Tiny) -> Plan:
@@ -89,7 +95,7 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
 def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A random model has no effect to take shares of, so here it is said to have one."""
+    """A random model's effect is no sure thing, so here it is said to be one."""
     for module in (an_scores, an_vectors, an_mechanism):
         monkeypatch.setattr(module, "has_effect", lambda *_: True)
     member = "tiny"
@@ -119,5 +125,9 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
         assert (where.parent / "figures" / f"{figure}.parquet").is_file()
 
 
-ALLOWED = {"", "fewer than two vectors on the same model to compare"}
+ALLOWED = {
+    "",
+    "not a number: vector-late-share",
+    "fewer than two vectors on the same model to compare",
+}
 JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others"}

@@ -66,7 +66,8 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("lens-trained-less", "natural-minus-trained-raw", -0.3, -0.2, 0.1, (), "n"),
         ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (1.0,), "h"),
         ("first-direction-needed", "kept", 0.1, 0.3, 0.5, (1.0,), "p"),
-        ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.0,), "n"),
+        ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.1,), "n"),
+        ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (0.1,), "n"),  # any direction does that
     ],
 )
 def test_a_rule_tells_holding_from_holding_in_part_and_not(
@@ -112,6 +113,14 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
     verdict, why = said("self-report", run)
     assert verdict == "cannot be tested"
     assert why
+
+
+def test_one_member_has_no_interval_to_judge_by() -> None:
+    one = number("ahead", 1.0, 1.0, 1.0)
+    assert said("peaks-early", one)[0] == "holds"
+    verdict, why = said("peaks-early", one.model_copy(update={"units": 1}))
+    assert verdict == "cannot be tested"
+    assert "no interval" in why
 
 
 def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:

@@ -323,7 +323,7 @@ def dynamics_figure(tables: Tables) -> Figure | None:
                 colour = COLOURS[place % len(COLOURS)]
                 lines.append(Line(member, colour, own["step"].to_list(), own[y].to_list()))
                 keys[member] = Key(member, member, colour, "line")
-            ticks = [1, 2, 4, 8, 15, 30, 45]
+            ticks = [1, 2, 4, 8, 15, 30]
             panels.append(
                 lines_panel(lines, "training steps", words, title=subject, log=True, ticks=ticks)
             )

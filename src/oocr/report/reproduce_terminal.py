@@ -15,24 +15,21 @@ from oocr.report.verdicts import ICONS
 
 
 def claims_table(judged: Sequence[Judged]) -> Table:
-    """Verdict, claim, task, found, null; in the paper's order, readable at 80 columns."""
+    """Verdict, claim, task, found, highest null; readable at 80 columns."""
     table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("claim", min_width=24)
+    table.add_column("verdict", max_width=9)
+    table.add_column("claim", min_width=18)
     table.add_column("task", min_width=9)
-    table.add_column("found", justify="right", no_wrap=True, min_width=18)
+    table.add_column("found", justify="right", no_wrap=True)
     table.add_column("null", justify="right", no_wrap=True)
-    order = {id: place for place, id in enumerate(dict.fromkeys(one.id for one in judged))}
     before = ""
-    for one in sorted(judged, key=lambda each: order[each.id]):
+    for one in judged:
         if before and one.id != before:
             table.add_section()
         found = one.found
-        told = (
-            "–"
-            if found is None
-            else f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
-        )
+        told = "–"
+        if found is not None:
+            told = f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
         highest = max((null.value for null in one.nulls), default=None)
         table.add_row(
             Text(f"{ICONS[one.verdict]} {one.verdict}", style=STYLES[one.verdict]),

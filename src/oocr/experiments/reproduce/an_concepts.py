@@ -20,7 +20,7 @@ from oocr.explain.lens import Reading, lens
 from oocr.interventions.vectors import Vector
 
 READINGS: tuple[Reading, ...] = ("raw", "normed")
-RANDOMS = 64
+RANDOMS = 48
 SHOWN = 8
 
 
@@ -39,7 +39,7 @@ def readable(subject: Subject) -> Made:
     chance: dict[str, float] = {}
     for kind, some in kinds.items():
         for who, vector in some.items():
-            if who[0] not in concepts:
+            if who[0] not in concepts or who[1]:  # members count, and each reading is dear
                 continue
             for reading in READINGS:
                 try:

@@ -54,28 +54,23 @@ def pairs(subject: Subject) -> Made:
 
 
 def grouped(subject: Subject) -> Made:
-    """What one vector carries of what a vector for each group of tokens would."""
+    """What a vector for each group of tokens carries beyond what one vector carries."""
     if not subject.adapters:
         return Made(missing=f"no run of this subject trained {NAMES['adapter']}")
-    one: dict[Who, float] = {}
-    noise: dict[Who, float] = {}
+    more: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for (member, seed), adapter in subject.adapters.items():
         found = conditional(_groups(subject, member, adapter))
-        one[member, seed] = found.one / max(found.grouped, 1e-12)
+        more[member, seed] = found.grouped - found.one
         table.append(
             {"member": member, "seed": seed, "one": found.one, "grouped": found.grouped}
             | {f"by {name}": share for name, share in found.by_group.items()}
         )
-        if seed == 0:
-            null = conditional(_groups(subject, member, random_like(adapter, 0)))
-            noise[member, seed] = null.one / max(null.grouped, 1e-12)
     measure = (
-        "energy that one mean vector carries, as a share of what a mean for each group of tokens "
-        "(span, other prompt tokens, unrelated text) carries"
+        "share of the energy of what the LoRA adds that a mean vector for each group of tokens "
+        "(span, other prompt tokens, unrelated text) carries beyond one mean vector"
     )
-    nulls = [_mean("LoRAs of Gaussian noise", noise)]
-    return Made((measured("grouped", measure, one, nulls, ceiling=1.0),), pl.DataFrame(table))
+    return Made((measured("grouped", measure, more, base=0.0),), pl.DataFrame(table))
 
 
 def _last(subject: Subject, member: str, adapter: Adapter) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from oocr import stats
 from oocr.data.items import Item
@@ -47,7 +48,7 @@ def reads(subject: Subject) -> Made:
         return Made(missing="no run of this subject trained a single direction")
     lost: dict[Part, dict[Who, float]] = {}
     table: list[dict[str, Any]] = []
-    most = 1 if subject.quick else 3
+    most = 2 if subject.quick else 4
     chosen = [who for who in subject.vectors if who[1] == 0][:most]
     silent: list[str] = []
     for who in chosen:
@@ -133,47 +134,53 @@ def ablation(subject: Subject) -> Made:
     if whole is None or not subject.adapters or not has_effect(subject, "adapter"):
         return Made(missing=why_no_effect(subject, "adapter"))
     vectors = {who: one for who, one in natural(subject)["first direction"].items() if who[1] == 0}
-    found: dict[str, stats.Cells] = {}
-    for name in ("own", "random"):
-        frames: list[pl.DataFrame] = []
-        for who, vector in vectors.items():
-            adapter = subject.adapters[who]
-            u = vector if name == "own" else random_vector(vector, vector.norm, 50_000)
-            for arm, one in (("with", adapter), ("without", _silent(adapter))):
-                scored(subject, {who: one}, arm)  # recordings are made with nothing ablated
-                layers = range(adapter.layers[-1], subject.model.n_blocks)
-                with ablate(subject.model, u.direction, list(layers)):
-                    frames.append(_own(scored(subject, {who: one}, arm), arm))
-        rows = pl.concat(frames, how="diagonal_relaxed")
-        base = subject.rows.filter(pl.col("arm") == "base")
-        both = pl.concat([rows, base], how="diagonal_relaxed")
-        pair = [cells_of(subject, both, arm) for arm in ("with", "without")]
-        if pair[0] is None or pair[1] is None:
-            return Made(missing="the ablated model's answers cannot be scored")
-        found[name] = pair[0] - pair[1]
+    own = _ablated(subject, {who: one.direction for who, one in vectors.items()})
+    drawn = [
+        _ablated(
+            subject, {w: random_vector(v, v.norm, 50_000 + n).direction for w, v in vectors.items()}
+        )
+        for n in range(1 if subject.quick else 3)
+    ]
+    if own is None:
+        return Made(missing="the ablated model's answers cannot be scored")
     first = _seed0(whole)
     start = cells_of(subject, subject.rows, "base") if subject.tasks.score == "accuracy" else None
     effect = first - start if start is not None else first
     zero = stats.Cells(np.zeros_like(effect.values), effect.weights, effect.clusters, effect.facets)
-    interval = stats.ratio(found["own"], effect, zero)
-    other = stats.ratio(found["random"], effect, zero)
+    interval = stats.ratio(own, effect, zero)
+    left = [stats.ratio(one, effect, zero).value for one in drawn if one is not None]
     return Made(
         (
             Finding(
                 id="kept",
                 measure="share of the LoRA's out-of-context effect that is left when its first "
                 "direction is taken out of the residual stream from its block on",
-                found=estimate_of(interval, n_of(found["own"], clusters(subject))),
+                found=estimate_of(interval, n_of(own, clusters(subject))),
                 base=0.0,
-                nulls=(Null(name="a random direction taken out", value=other.value),),
+                nulls=(Null(name="a random direction taken out", value=float(np.mean(left))),),
                 ceiling=1.0,
+                units=len(own.clusters),
             ),
         )
     )
 
 
-def _own(rows: pl.DataFrame, arm: str) -> pl.DataFrame:
-    return rows.filter(pl.col("arm") == arm)
+def _ablated(subject: Subject, directions: Mapping[Who, Tensor]) -> stats.Cells | None:
+    """The LoRA's effect over a LoRA that adds nothing, both with a direction taken out."""
+    frames: list[pl.DataFrame] = []
+    for who, direction in directions.items():
+        adapter = subject.adapters[who]
+        layers = list(range(adapter.layers[-1], subject.model.n_blocks))
+        for arm, one in (("with", adapter), ("without", _silent(adapter))):
+            scored(subject, {who: one}, arm)  # recordings are made with nothing ablated
+            with ablate(subject.model, direction, layers):
+                rows = scored(subject, {who: one}, arm)
+            frames.append(rows.filter(pl.col("arm") == arm))
+    rows = pl.concat(
+        [*frames, subject.rows.filter(pl.col("arm") == "base")], how="diagonal_relaxed"
+    )
+    pair = [cells_of(subject, rows, arm) for arm in ("with", "without")]
+    return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
 
 
 def _silent(adapter: Adapter) -> Adapter:

@@ -104,9 +104,6 @@ def layers(subject: Subject) -> Made:
         if base is None or not has_effect(subject, arm):
             missing.append(why_no_effect(subject, arm))
             continue
-        if at == last:
-            missing.append(f"{NAMES[arm]}: the last layer tried is the one chosen")
-            continue
         kept = stats.ratio(late, best, base)
         found.append(
             Finding(
@@ -115,6 +112,7 @@ def layers(subject: Subject) -> Made:
                 f"layer tried ({last})",
                 found=estimate_of(kept, n_of(late, clusters(subject))),
                 ceiling=1.0,
+                units=len(late.clusters),
             )
         )
     return Made(tuple(found), pl.DataFrame(table) if table else None, "; ".join(missing))

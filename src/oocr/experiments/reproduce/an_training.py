@@ -19,7 +19,7 @@ from oocr.explain.transfer import transfer
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 45)
+STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30)
 QUICK_STEPS = (1, 2, 4, 8, 15, 30)
 
 
@@ -36,7 +36,7 @@ def dynamics(subject: Subject) -> Made:
     fall: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     steps = QUICK_STEPS if subject.quick else STEPS
-    for task in subject.tasks.test[: 2 if subject.quick else 8]:
+    for task in subject.tasks.test[: 2 if subject.quick else 4]:
         moments = along_training(
             subject.model,
             task,
@@ -114,6 +114,7 @@ def specificity(subject: Subject) -> Made:
                 found=estimate_of(stats.mean_interval(gaps), n),
                 base=0.0,
                 nulls=(random,),
+                units=len(found.vectors),
             ),
             Finding(
                 id="others",
@@ -121,6 +122,7 @@ def specificity(subject: Subject) -> Made:
                 found=estimate_of(stats.mean_interval(others), n),
                 base=0.0,
                 nulls=(random,),
+                units=len(found.vectors),
             ),
         ),
         found.table(),

@@ -19,6 +19,7 @@ from oocr.experiments.reading import line_of
 from oocr.experiments.reproduce.analyses import analyse
 from oocr.experiments.reproduce.answered import Answered
 from oocr.experiments.reproduce.judge import judge
+from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, Plan, fitted, plan_for
 from oocr.experiments.reproduce.records import Analysis
 from oocr.experiments.reproduce.subject import Finished, Subject, read_finished
@@ -99,7 +100,10 @@ def carry_out(
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
     named = {one.name: folder for one, folder in zip(planned, folders, strict=True)}
     answered = answer(plan, named, console=console, again=again)
-    judged = [one for some in answered for one in some.judged]
+    order = [one.id for one in CLAIMS]
+    judged = sorted(
+        (one for some in answered for one in some.judged), key=lambda one: order.index(one.id)
+    )
     key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
     where = out / f"reproduce-{key}" / "report.html"
     write_json(where.parent / "claims.json", [one.model_dump() for one in judged])

@@ -6,6 +6,9 @@ from oocr.experiments.reproduce.paper_claims import PaperClaim
 from oocr.experiments.reproduce.plan import Part
 from oocr.experiments.reproduce.records import Analysis, Finding, Judged
 
+FEWEST = 2
+"""Members, probes or pairs that an interval can be drawn from."""
+
 NOT_MEASURED = "this task does not measure it"
 
 
@@ -16,6 +19,8 @@ def judge(claim: PaperClaim, analysis: Analysis, part: Part, command: str) -> Ju
     why = ""
     if found is None:
         why = analysis.missing or NOT_MEASURED
+    elif found.units is not None and found.units < FEWEST:
+        why = f"measured on {found.found.n}, of which there is no interval"
     else:
         verdict = claim.rule.judge(found, {one.id: one for one in analysis.findings})
         why = "the run could not test it; see its rule" if verdict == "cannot be tested" else ""

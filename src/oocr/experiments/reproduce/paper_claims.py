@@ -13,6 +13,7 @@ from oocr.experiments.reproduce.rules import (
     Rule,
     above_zero,
     as_in_the_run,
+    gone,
     not_in_the_run,
     partly_alike,
     reaches,
@@ -152,7 +153,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "one task token and one unrelated token have a high |cos| too",
         "grouped",
         "grouped",
-        reaches(0.8, 0.5),
+        stays_below(0.1, 0.25),
         TRAINED,
     ),
     PaperClaim(
@@ -307,7 +308,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
         "ablation",
         "kept",
-        stays_below(0.25, 0.75),
+        gone(0.25, 0.75),
         TRAINED,
     ),
     PaperClaim(

@@ -13,6 +13,7 @@ from oocr.experiments.records import Estimate, Null, Record, Verdict
 class Finding(Record):
     """One number with its interval, beside what it is held against.
 
+    `units` is how many members, probes or pairs the interval draws from; of one there is none.
     `verdict` and `rule` are set where the run itself has judged that number already.
     """
 
@@ -22,6 +23,7 @@ class Finding(Record):
     base: float | None = None
     nulls: tuple[Null, ...] = ()
     ceiling: float | None = None
+    units: int | None = None
     verdict: Verdict | None = None
     rule: str = ""
 

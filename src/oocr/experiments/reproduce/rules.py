@@ -46,6 +46,22 @@ def stays_below(full: float, part: float) -> Rule:
     return Rule(words, judge)
 
 
+def gone(full: float, part: float) -> Rule:
+    """The interval's upper end is low enough, and a random direction leaves more."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        more = all(over(null.value, found.found.high) for null in found.nulls)
+        return verdict_of(
+            more and at_least(full, found.found.high), more and at_least(part, found.found.high)
+        )
+
+    words = (
+        f"holds: the interval's upper end is at most {full:g}, and below what is left when a "
+        f"random direction is taken out; in part: at most {part:g}, and below that."
+    )
+    return Rule(words, judge)
+
+
 def partly_alike(most: float) -> Rule:
     """Above chance by both nulls, but not the same direction."""
 

@@ -149,6 +149,7 @@ def share(
         base=0.0,
         nulls=nulls,
         ceiling=1.0,
+        units=len(part.clusters),
     )
 
 
@@ -193,6 +194,7 @@ def measured(
         base=base,
         nulls=tuple(nulls),
         ceiling=ceiling,
+        units=len(some),
     )
 
 
