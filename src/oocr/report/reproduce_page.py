@@ -97,7 +97,8 @@ def build_page(answered: Sequence[Answered], out: Path, *, command: str) -> Path
 
     judged = [one for part in answered for one in part.judged]
     sections = [_filed(one) for one in _sections(answered, judged)]
-    asked = [one for section in sections for one in section.asked]
+    by_claim = {one.claim.id: one for section in sections for one in section.asked}
+    asked = [by_claim[claim.id] for claim in CLAIMS if claim.id in by_claim]
     counts = Counter(one.verdict for one in judged)
     page = (
         environment()

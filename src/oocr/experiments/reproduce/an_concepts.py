@@ -64,7 +64,6 @@ def readable(subject: Subject) -> Made:
                     "place of the trained concept among all read from the LoRA's first direction, "
                     f"minus the same from the trained vector; {words}",
                     more,
-                    base=0.0,
                 )
             )
     return Made(tuple(found), pl.DataFrame(table) if table else None)
@@ -88,7 +87,6 @@ def _finding(
         f"{_WORDS[reading]}",
         values,
         (Null(name=f"{RANDOMS} random directions, mean", value=null),),
-        base=0.5,
         ceiling=1.0,
     )
 

@@ -70,7 +70,7 @@ def grouped(subject: Subject) -> Made:
         "share of the energy of what the LoRA adds that a mean vector for each group of tokens "
         "(span, other prompt tokens, unrelated text) carries beyond one mean vector"
     )
-    return Made((measured("grouped", measure, more, base=0.0),), pl.DataFrame(table))
+    return Made((measured("grouped", measure, more),), pl.DataFrame(table))
 
 
 def _last(subject: Subject, member: str, adapter: Adapter) -> Tensor:

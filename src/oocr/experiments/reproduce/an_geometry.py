@@ -165,7 +165,7 @@ def seed_lines(subject: Subject) -> Made:
         "rise of the training loss above the straight line between two seeds' vectors, as a share "
         "of how far training lowers it"
     )
-    return Made((measured("barrier", measure, rises, base=0.0),), pl.DataFrame(table))
+    return Made((measured("barrier", measure, rises),), pl.DataFrame(table))
 
 
 def _row(kind: str, member: str, point: Point) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def reads(subject: Subject) -> Made:
             missing=f"the vector moves the answers of {', '.join(silent)} by less than 0.1 nats"
         )
     findings = [
-        measured(f"lost-{part}", _HELD.format(_WORDS[part]), values, base=0.0, ceiling=1.0)
+        measured(f"lost-{part}", _HELD.format(_WORDS[part]), values, ceiling=1.0)
         for part, values in lost.items()
     ]
     if "pattern" in lost and "values" in lost:
@@ -85,7 +85,6 @@ def reads(subject: Subject) -> Made:
                 "share of the vector's effect lost when every token attends as before, minus the "
                 "share lost when values are as before",
                 gap,
-                base=0.0,
             )
         )
     return Made(tuple(findings), pl.DataFrame(table, infer_schema_length=None))

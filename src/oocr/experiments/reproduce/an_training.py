@@ -60,13 +60,11 @@ def dynamics(subject: Subject) -> Made:
                 "how much earlier the best out-of-context score comes than the lowest training "
                 "loss, in doublings of the number of steps",
                 ahead,
-                base=0.0,
             ),
             measured(
                 "lost",
                 "share of probes right at the best moment minus at the lowest loss (never below 0)",
                 fall,
-                base=0.0,
             ),
         ),
         pl.DataFrame(table),
