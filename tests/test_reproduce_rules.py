@@ -8,7 +8,8 @@ from oocr.errors import InputError
 from oocr.experiments.records import Estimate, Null, Verdict
 from oocr.experiments.reproduce.analyses import ANALYSES
 from oocr.experiments.reproduce.judge import NOT_MEASURED, judge
-from oocr.experiments.reproduce.paper_claims import CLAIMS, PaperClaim
+from oocr.experiments.reproduce.paper_claim import PaperClaim
+from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
 from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.report.reproduce_page import SECTIONS
@@ -168,7 +169,7 @@ def test_another_model_gets_the_same_relative_depths() -> None:
     other = fitted(one.config, "some/model", 36)
     assert other.model == "some/model"
     assert other.vector is not None
-    assert other.vector.layers == (0, 4, 8, 12, 18, 24, 30)
+    assert other.vector.layers == (2, 8, 16, 24, 32)
     assert moved(-1, 18, 36) == -1
     assert moved(17, 18, 4) == 3
     few = fitted(one.config, "some/model", 4)  # blocks that fall together are tried once

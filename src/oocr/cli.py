@@ -163,9 +163,8 @@ def reproduce(
     """Redo the paper's claims in order, each with a verdict, on one page; resumes as runs do."""
     from oocr.experiments.reproduce.command import reproduce
 
-    reproduce(
-        model=model, quick=quick, only=only or (), out=out, workers=workers, command=_command()
-    )
+    words = only or ()
+    reproduce(model=model, quick=quick, only=words, out=out, workers=workers, command=_command())
 
 
 @app.command()

@@ -12,17 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from oocr.errors import InputError
+from oocr.experiments.bars import Bars
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
@@ -43,42 +35,6 @@ class Overrides:
     dtype: str | None = None
     device: str | None = None
     workers: int | None = None
-
-
-class Bars:
-    """Progress on the terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bars = Progress(
-            TextColumn("  {task.description:<34}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[what]}", style="dim"),
-            console=console,
-        )
-        self.current: TaskID | None = None
-
-    def stage(self, name: str, total: int) -> None:
-        """Begin a bar."""
-        self.close()
-        self.current = self.bars.add_task(name, total=total, what="")
-
-    def advance(self, what: str = "") -> None:
-        """Move the bar on."""
-        if self.current is not None:
-            self.bars.update(self.current, advance=1, what=what)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.bars.console.print(f"  {text}", highlight=False)
-
-    def close(self) -> None:
-        """Empty the last remark."""
-        if self.current is not None:
-            self.bars.update(self.current, what="")
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:

@@ -7,65 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from oocr.report.arms import ADAPTER, BASE, CEILING, RANDOM, VECTOR, Arm, dot_keys
-from oocr.report.dots import Dot, Rows, dot_panel
+from oocr.report.arms import ADAPTER, VECTOR
 from oocr.report.figure import Figure, Key, Panel, View
 from oocr.report.reproduce_parts import (
     COLOURS,
     Line,
+    Tables,
     bar_chart,
     bars_panel,
+    figure_of,
     heat_panel,
+    joined,
     lines_panel,
 )
-
-Tables = Mapping[str, pl.DataFrame]
-"""An analysis's tables, by what they are about."""
-
-_NAMES = {
-    "adapter, all layers": "LoRA in all blocks",
-    "natural-first": "natural: first direction",
-    "natural-mean": "natural: mean",
-    "natural-unit": "natural: unit mean",
-    "naive": "naive: real name minus codename",
-}
-
-
-def scores_figure(tables: Tables) -> Figure | None:
-    """All methods by task."""
-    dots: list[Dot] = []
-    for subject, table in tables.items():
-        for row in table.iter_rows(named=True):
-            arm = Arm(_NAMES.get(row["arm"], row["arm"]))
-            dots.append(Dot(subject, arm, row["value"], row["low"], row["high"]))
-    if not dots:
-        return None
-    shares = [one for one in tables if _is_share(tables[one])]
-    groups = [(shares, "share right"), ([t for t in tables if t not in shares], "log-odds, nats")]
-    panels = [
-        dot_panel(
-            Rows(
-                names,
-                title=title,
-                limits=(-0.02, 1.02) if title == "share right" else None,
-                zero=title != "share right",
-            ),
-            [dot for dot in dots if dot.row in names],
-        )
-        for names, title in groups
-        if names
-    ]
-    arms = sorted({dot.arm for dot in dots}, key=lambda arm: arm.order)
-    caption = (
-        "Out-of-context scores of each method, as the runs count them. Bars: 95 % bootstrap "
-        "intervals over members (or probes), then seeds. Grey: 5th to 95th centile of random "
-        "directions of the trained vectors' norm."
-    )
-    return _figure("scores", caption, panels, tables, dot_keys(arms))
-
-
-def _is_share(table: pl.DataFrame) -> bool:
-    return all(0 <= value <= 1 for value in table["value"].to_list())
+from oocr.report.reproduce_scores import scores_figure
 
 
 def layers_figure(tables: Tables) -> Figure | None:
@@ -93,7 +48,7 @@ def layers_figure(tables: Tables) -> Figure | None:
         "validation tasks. Bars: 95 % intervals over members, then seeds. Grey: untouched model."
     )
     keys = [Key(arm.label, arm.label, arm.colour, "line") for arm in (VECTOR, ADAPTER)]
-    return _figure("layers", caption, panels, tables, keys)
+    return figure_of("layers", caption, panels, tables, keys)
 
 
 def _with_intervals(name: str, colour: str, table: pl.DataFrame, x: str) -> Line:
@@ -122,59 +77,7 @@ def pairs_figure(tables: Tables) -> Figure | None:
         "of an unrelated passage: signed cosines of all 780 pairs, all members and seeds. The "
         "paper shows their absolute value."
     )
-    return _figure("pairs", caption, panels, tables)
-
-
-def naive_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | None:
-    """Natural and naive vectors beside the trained vector, the LoRA and the untouched model."""
-    dots: list[Dot] = []
-    subjects = [one for one in methods if one in natural or one in naive]
-    shown = {"vector", "adapter", "base", "random direction"}
-    for subject in subjects:
-        chosen: list[tuple[pl.DataFrame, bool]] = [(methods[subject], True)]
-        chosen += [(table[subject], False) for table in (natural, naive) if subject in table]
-        for table, filtered in chosen:
-            for row in table.iter_rows(named=True):
-                if filtered and row["arm"] not in shown:
-                    continue
-                name = _NAMES.get(row["arm"], row["arm"])
-                if row["arm"] == "naive":
-                    name = f"naive, layer {row['layer']}"
-                dots.append(Dot(subject, Arm(name), row["value"], row["low"], row["high"]))
-    if not dots:
-        return None
-    panels = []
-    for subject in subjects:
-        own = [dot for dot in dots if dot.row == subject]
-        names = list(dict.fromkeys(dot.arm.label for dot in own if dot.arm not in (BASE, CEILING)))
-        names = [one for one in names if one != RANDOM.label]
-        placed = [Dot(dot.arm.label, dot.arm, dot.value, dot.low, dot.high) for dot in own]
-        level = [dot for dot in placed if dot.arm in (BASE, RANDOM)]
-        placed = [dot for dot in placed if dot.arm not in (BASE, RANDOM)]
-        placed += [
-            Dot(name, one.arm, one.value, one.low, one.high) for one in level for name in names
-        ]
-        share = all(0 <= dot.value <= 1 for dot in placed)
-        rows = Rows(
-            names,
-            title="share right" if share else "log-odds, nats",
-            limits=(-0.02, 1.02) if share else None,
-        )
-        panels.append(dot_panel(rows, _one_lane(placed), title=subject, span=3))
-    caption = (
-        "Natural vectors are added at every token, naive and trained ones at the codename. Bars: "
-        "95 % intervals over members, then seeds. Black tick: untouched model. Grey: random "
-        "directions of the trained vectors' norm."
-    )
-    return _figure("natural", caption, panels, {**methods, **natural, **naive})
-
-
-def _one_lane(dots: Sequence[Dot]) -> list[Dot]:
-    """Every arm has its row, so all are drawn in the middle of it."""
-    return [
-        dot if dot.arm in (BASE, RANDOM) else Dot(dot.row, VECTOR, dot.value, dot.low, dot.high)
-        for dot in dots
-    ]
+    return figure_of("pairs", caption, panels, tables)
 
 
 def cosines_figure(tables: Tables) -> Figure | None:
@@ -190,7 +93,7 @@ def cosines_figure(tables: Tables) -> Figure | None:
     if not views:
         return None
     caption = "Signed cosines between trained, natural (first direction) and naive vectors."
-    return Figure("cosines", caption, tuple(views), _joined(tables), scale=None)
+    return Figure("cosines", caption, tuple(views), joined(tables), scale=None)
 
 
 def _label(name: str) -> str:
@@ -223,7 +126,7 @@ def lines_figure(tables: Tables) -> Figure | None:
         "log-odds of the answer (or the trained pole) with one vector at several strengths; 1 is "
         "the trained one."
     )
-    return _figure("lines", caption, panels, tables, list(keys.values()))
+    return figure_of("lines", caption, panels, tables, list(keys.values()))
 
 
 def reads_figure(tables: Tables) -> Figure | None:
@@ -263,7 +166,7 @@ def reads_figure(tables: Tables) -> Figure | None:
         "Share of the vector's effect (with the trigger minus without, where there is one) that is "
         "lost when a part of attention or MLP is held at what it does without the vector."
     )
-    return _figure("reads", caption, panels, tables)
+    return figure_of("reads", caption, panels, tables)
 
 
 def _values(table: pl.DataFrame, member: str, names: Sequence[str]) -> list[float | None]:
@@ -288,7 +191,7 @@ def directions_figure(tables: Tables) -> Figure | None:
         "first k directions of what it adds to other text. Bars: 95 % intervals over members."
     )
     keys = [Key(one.name, one.name, one.colour, "line") for one in lines]
-    return _figure("directions", caption, [panel], tables, keys)
+    return figure_of("directions", caption, [panel], tables, keys)
 
 
 def transfer_figure(tables: Tables) -> Figure | None:
@@ -307,7 +210,7 @@ def transfer_figure(tables: Tables) -> Figure | None:
         "Nats of log-odds that a vector (row) adds on a task's probes (column), over the untouched "
         "model; blue: towards that task's answer."
     )
-    return _figure("transfer", caption, panels, tables)
+    return figure_of("transfer", caption, panels, tables)
 
 
 def dynamics_figure(tables: Tables) -> Figure | None:
@@ -328,24 +231,7 @@ def dynamics_figure(tables: Tables) -> Figure | None:
                 lines_panel(lines, "training steps", words, title=subject, log=True, ticks=ticks)
             )
     caption = "One vector per member, seed 0, looked at after each number of steps."
-    return _figure("dynamics", caption, panels, tables, list(keys.values()))
-
-
-def _joined(tables: Tables) -> pl.DataFrame:
-    some = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
-    return pl.concat(some, how="diagonal_relaxed")
-
-
-def _figure(
-    name: str,
-    caption: str,
-    panels: Sequence[Panel],
-    tables: Tables,
-    keys: Sequence[Key] = (),
-) -> Figure | None:
-    if not panels:
-        return None
-    return Figure(name, caption, (View("", tuple(panels)),), _joined(tables), tuple(keys))
+    return figure_of("dynamics", caption, panels, tables, list(keys.values()))
 
 
 FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {

@@ -12,12 +12,14 @@ from markupsafe import Markup
 
 from oocr.experiments.records import Claim
 from oocr.experiments.reproduce.answered import Answered
-from oocr.experiments.reproduce.paper_claims import CLAIMS, LATER, PaperClaim
+from oocr.experiments.reproduce.paper_claim import LATER, PaperClaim
+from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.records import Judged
 from oocr.files import write_atomic, write_text
 from oocr.report.build import environment, own_file
 from oocr.report.figure import Figure
-from oocr.report.reproduce_figures import FIGURES, naive_figure
+from oocr.report.reproduce_figures import FIGURES
+from oocr.report.reproduce_scores import naive_figure
 from oocr.report.verdicts import Row, verdict_rows
 
 TITLE = "Does the paper hold here?"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from oocr.report.figure import Json, Panel, axis, layout, number, text
+import polars as pl
+
+from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+
+Tables = Mapping[str, pl.DataFrame]
+"""An analysis's tables, by what they are about."""
 
 COLOURS = ("vector", "adapter", "swap-span", "swap-all", "ceiling", "other", "base", "random")
 """The theme's colours for things that are no arms, in the order in which they are taken."""
@@ -165,7 +170,10 @@ def heat_panel(
         "hoverinfo": "text",
     }
     if printed and len(columns) <= 10:
-        trace["text"] = [[number(one) for one in line] for line in values]
+        trace["text"] = [
+            ["" if one is None else f"{one:.2f}".replace("-", "−") for one in line]
+            for line in values
+        ]
         trace["texttemplate"] = "%{text}"
         trace["textfont"] = {"color": "@ink", "size": 12}
     small = 11 if len(rows) > 12 else 13
@@ -183,7 +191,8 @@ def heat_panel(
     x = axis(margin="height+right", side="top") | labelled(columns, tickangle=-35)
     y = axis(margin="width") | labelled(rows, autorange="reversed")
     height = 130 + len(rows) * (17 if len(rows) > 12 else 30)
-    return Panel((trace,), layout(x, y), height, title, span)
+    room = {"l": 8, "r": 70, "t": 8, "b": 8}  # for the last of the slanted labels
+    return Panel((trace,), layout(x, y, margin=room), height, title, span)
 
 
 def bar_chart(
@@ -213,3 +222,22 @@ def bar_chart(
     ]
     axes = (axis(across, range=[-1.02, 1.02]), axis(up, "width", nticks=5))
     return Panel(tuple(traces), layout(*axes, bargap=0.06), 230, title, span)
+
+
+def joined(tables: Tables) -> pl.DataFrame:
+    """The tables under each other, with what each is about."""
+    some = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
+    return pl.concat(some, how="diagonal_relaxed")
+
+
+def figure_of(
+    name: str,
+    caption: str,
+    panels: Sequence[Panel],
+    tables: Tables,
+    keys: Sequence[Key] = (),
+) -> Figure | None:
+    """A figure of one view; None without panels."""
+    if not panels:
+        return None
+    return Figure(name, caption, (View("", tuple(panels)),), joined(tables), tuple(keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oocr.experiments.reproduce.paper_claims import PaperClaim
+from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.plan import Part
 from oocr.experiments.reproduce.records import Analysis, Finding, Judged
 

@@ -1,16 +1,13 @@
 """What the paper says, in its order and in our words, and which number of which analysis answers.
 
-Wang, Engels, Clive-Griffin, Rajamanoharan, Nanda: "Simple Mechanistic Explanations for
-Out-Of-Context Reasoning", arXiv 2507.08218. Claims of later work, which the paper does not make,
-are marked by their place.
+"Simple Mechanistic Explanations for Out-Of-Context Reasoning" (arXiv 2507.08218). Claims of later
+work, which the paper does not make, are marked by their place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from oocr.experiments.reproduce.paper_claim import GATED, LATER, TRAINED, PaperClaim
 from oocr.experiments.reproduce.rules import (
-    Rule,
     above_zero,
     as_in_the_run,
     gone,
@@ -20,39 +17,6 @@ from oocr.experiments.reproduce.rules import (
     read_by_patterns,
     stays_below,
 )
-
-LATER = "after the paper"
-
-
-@dataclass(frozen=True, slots=True)
-class PaperClaim:
-    """One claim.
-
-    Attributes:
-        id: names it.
-        place: the paper's figure or section.
-        section: the page's section that shows it.
-        says: the claim.
-        paper: the paper's own number, or how it shows the claim.
-        analysis: which analysis answers.
-        finding: which of its numbers.
-        rule: how it is judged.
-        subjects: the kinds of tasks on which it is asked.
-    """
-
-    id: str
-    place: str
-    section: str
-    says: str
-    paper: str
-    analysis: str
-    finding: str
-    rule: Rule
-    subjects: tuple[str, ...]
-
-
-TRAINED = ("countries", "borders", "risk", "functions", "locations")
-GATED = ("backdoor", "risk backdoor")
 
 CLAIMS: tuple[PaperClaim, ...] = (
     PaperClaim(
@@ -334,4 +298,3 @@ CLAIMS: tuple[PaperClaim, ...] = (
         ("countries", "borders"),
     ),
 )
-"""In the paper's order."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.experiments.config import RunConfig
 from oocr.experiments.reading import config_path, load_configs
-from oocr.experiments.reproduce.paper_claims import CLAIMS, PaperClaim
+from oocr.experiments.reproduce.paper_claim import PaperClaim
+from oocr.experiments.reproduce.paper_claims import CLAIMS
 
 PAPER_MODEL = "google/gemma-3-12b-it"
 """The model whose runs are the paper's own settings."""
