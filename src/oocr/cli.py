@@ -138,6 +138,28 @@ def plan(
 
 
 @app.command()
+def reproduce(
+    model: Annotated[
+        str | None,
+        typer.Option(help="in place of the bundled ones; google/gemma-3-12b-it: the paper's runs"),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="a claim's id, as the page names it; may be repeated")
+    ] = None,
+    workers: Processes = None,
+    out: Out = Path("runs"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
+    ] = False,
+) -> None:
+    """Redo the paper's claims in order, each with a verdict, on one page; resumes as runs do."""
+    from oocr.experiments.reproduce.command import reproduce
+
+    words = only or ()
+    reproduce(model=model, quick=quick, only=words, out=out, workers=workers, command=_command())
+
+
+@app.command()
 def show(
     folder: Annotated[Path, typer.Argument(help="a run's folder, e.g. runs/countries-1a2b3c4d")],
 ) -> None:

@@ -6,23 +6,15 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from oocr.errors import InputError
+from oocr.experiments.bars import Bars
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
@@ -45,42 +37,6 @@ class Overrides:
     workers: int | None = None
 
 
-class Bars:
-    """Progress on the terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bars = Progress(
-            TextColumn("  {task.description:<34}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[what]}", style="dim"),
-            console=console,
-        )
-        self.current: TaskID | None = None
-
-    def stage(self, name: str, total: int) -> None:
-        """Begin a bar."""
-        self.close()
-        self.current = self.bars.add_task(name, total=total, what="")
-
-    def advance(self, what: str = "") -> None:
-        """Move the bar on."""
-        if self.current is not None:
-            self.bars.update(self.current, advance=1, what=what)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.bars.console.print(f"  {text}", highlight=False)
-
-    def close(self) -> None:
-        """Empty the last remark."""
-        if self.current is not None:
-            self.bars.update(self.current, what="")
-
-
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
     """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
     configs = [apply(one, overrides) for one in load_configs(source)]
@@ -94,6 +50,37 @@ def run_source(
     configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
+
+    def located(error: InputError, index: int) -> InputError:
+        return _located(error, source, index, overrides)
+
+    jobs = [(config, base) for config in configs]
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    where = report_path(source, folders, out)
+    _verdicts(console, folders, where)
+    return folders
+
+
+def do_runs(
+    jobs: Sequence[tuple[RunConfig, Path]],
+    *,
+    out: Path,
+    command: str,
+    console: Console,
+    located: Callable[[InputError, int], InputError],
+) -> list[Path]:
+    """Check all runs, then do them one after the other, with progress on the terminal.
+
+    Args:
+        jobs: configurations, each with the folder that its relative paths start from.
+        out: folder of all runs.
+        command: how they were asked for.
+        console: where progress is shown.
+        located: an error with the place that it comes from, given the number of the run.
+
+    Raises:
+        InputError: a run that cannot be done; none was begun.
+    """
     from oocr.experiments.fitting import check_fits, settled
     from oocr.experiments.needs import check_weights, needs_of
     from oocr.experiments.room import Needs, room_for
@@ -111,7 +98,7 @@ def run_source(
 
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
     needs: dict[int, Needs] = {}
-    for index, config in reversed(list(enumerate(configs))):
+    for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
             if model_key(config) not in loaded:
                 check_weights(config)
@@ -120,10 +107,10 @@ def run_source(
             needs[index] = needs_of(*ready, model)
             plan_workers(needs[index], 1, room_for(model.device))
         except InputError as error:
-            raise _located(error, source, index, overrides) from error
+            raise located(error, index) from error
     folders: list[Path] = []
     with Workers() as workers:
-        for index, config in enumerate(configs):
+        for index, (config, base) in enumerate(jobs):
             began = time.perf_counter()
             bars = Bars(console)
             model = model_of(config)
@@ -148,8 +135,6 @@ def run_source(
                 bars.close()
             folders.append(folder)
             console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
-    where = report_path(source, folders, out)
-    _verdicts(console, folders, where)
     return folders
 
 

@@ -13,7 +13,7 @@ from oocr.explain.audit_found import CONSTANT, PARTLY
 from oocr.explain.audit_passes import MOST_TOKENS, SKIP
 from oocr.explain.audit_record import AuditRecord
 from oocr.files import write_atomic, write_text
-from oocr.report.build import environment, own
+from oocr.report.build import environment, own_file
 from oocr.report.fig_audit import blocks_figure
 from oocr.report.figure import number, percent
 from oocr.report.settings import GLOSSARY, seconds
@@ -92,8 +92,8 @@ def build_audit_page(record: AuditRecord, folder: Path) -> Path:
             facts=_facts(record),
             limits=(percent(CONSTANT), percent(PARTLY), MOST_TOKENS),
             glossary=WORDS,
-            css=own("page.css"),
-            js=own("page.js"),
+            css=own_file("page.css"),
+            js=own_file("page.js"),
             plotly=Markup(get_plotlyjs()),
         )
     )

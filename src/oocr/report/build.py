@@ -44,8 +44,8 @@ def build(folders: Sequence[Path], out: Path, title: str | None) -> Path:
             question=title or QUESTION,
             chapters=chapters,
             glossary=GLOSSARY,
-            css=own("page.css"),
-            js=own("page.js"),
+            css=own_file("page.css"),
+            js=own_file("page.js"),
             plotly=Markup(get_plotlyjs()),
         )
     )
@@ -80,7 +80,7 @@ def _filed(chapter: Chapter, *, several: bool) -> Chapter:
 
 
 def environment() -> jinja2.Environment:
-    """The templates, with what they use."""
+    """Templates with what all of them use."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("oocr.report", "page"),
         autoescape=True,
@@ -97,7 +97,7 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def own(name: str) -> Markup:
+def own_file(name: str) -> Markup:
     """One of the page's own files, inserted as it is."""
     path = Path(__file__).parent / "page" / name
     return Markup(path.read_text(encoding="utf-8"))

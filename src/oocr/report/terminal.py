@@ -12,7 +12,7 @@ from oocr.experiments.records import Claim
 from oocr.report.figure import number
 from oocr.report.verdicts import ICONS
 
-_STYLES = {
+STYLES = {
     "holds": "bold green",
     "holds in part": "bold yellow",
     "does not hold": "bold red",
@@ -40,7 +40,7 @@ def verdict_table(claims: Sequence[Claim]) -> Table:
         found = claim.found
         nulls = "\n".join(f"{number(null.value)} {_short(null.name)}" for null in claim.nulls)
         table.add_row(
-            Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=_STYLES[claim.verdict]),
+            Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=STYLES[claim.verdict]),
             Text.assemble(claim.claim, "\n", (found.n, "dim")),
             Text(f"{number(found.value)}\n[{number(found.low)}, {number(found.high)}]"),
             number(claim.base),

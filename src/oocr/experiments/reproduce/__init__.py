@@ -1,0 +1,1 @@
+"""The paper's claims in order, each judged on finished runs."""

@@ -1,0 +1,236 @@
+"""Section 5.4 and after: where a vector is read, whether it is necessary, how many directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from oocr import stats
+from oocr.data.items import Item
+from oocr.errors import InputError
+from oocr.evals.rows import rows as score_rows
+from oocr.experiments.judging import estimate_of, n_of
+from oocr.experiments.records import Null
+from oocr.experiments.reproduce.lora_texts import natural, training_texts, unrelated_texts
+from oocr.experiments.reproduce.made import Made
+from oocr.experiments.reproduce.records import Finding
+from oocr.experiments.reproduce.scoring import (
+    cells_of,
+    clusters,
+    has_effect,
+    measured,
+    scored,
+    share,
+    why_no_effect,
+)
+from oocr.experiments.reproduce.subject import Subject, Who
+from oocr.explain.reads import Part, Reads, where_read
+from oocr.explain.subspace import basis_of, projected_scores
+from oocr.interventions.ablation import ablate
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector, random_vector
+
+PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
+FEWER_PARTS: tuple[Part, ...] = ("attention", "mlp")
+KS = (0, 1, 2, 4, 8)
+ITEMS = 24
+"""Questions of each kind that parts are held on; each is a pass of its own per part."""
+
+
+def reads(subject: Subject) -> Made:
+    """What of a vector's effect is lost when attention patterns, values or MLPs are held."""
+    if not subject.vectors or next(iter(subject.vectors.values())).direction.ndim != 1:
+        return Made(missing="no run of this subject trained a single direction")
+    lost: dict[Part, dict[Who, float]] = {}
+    table: list[dict[str, Any]] = []
+    most = 2 if subject.quick else 4
+    chosen = [who for who in subject.vectors if who[1] == 0][:most]
+    silent: list[str] = []
+    for who in chosen:
+        groups = _groups(subject.task(who[0]).probes)
+        try:
+            found = [_held(subject, items, subject.vectors[who]) for items in groups]
+        except InputError as error:
+            return Made(missing=str(error))
+        size = _gate([one.steered for one in found]) - _gate([one.base for one in found])
+        if abs(size) < 0.1:
+            silent.append(who[0])
+            continue
+        for place, read in enumerate(found[0].found):
+            held = _gate([one.found[place].log_odds for one in found])
+            kept = (held - _gate([one.base for one in found])) / size
+            table.append(
+                {"member": who[0], "part": read.part, "layer": read.layer, "lost": 1 - kept}
+            )
+            if read.layer is None:
+                lost.setdefault(read.part, {})[who] = 1 - kept
+    if not lost:
+        return Made(
+            missing=f"the vector moves the answers of {', '.join(silent)} by less than 0.1 nats"
+        )
+    findings = [
+        measured(f"lost-{part}", _HELD.format(_WORDS[part]), values, ceiling=1.0)
+        for part, values in lost.items()
+    ]
+    if "pattern" in lost and "values" in lost:
+        gap = {who: lost["pattern"][who] - lost["values"][who] for who in lost["pattern"]}
+        findings.append(
+            measured(
+                "pattern-minus-values",
+                "share of the vector's effect lost when every token attends as before, minus the "
+                "share lost when values are as before",
+                gap,
+            )
+        )
+    return Made(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
+
+
+_HELD = "share of the vector's effect that is lost when {} as without it, in all blocks above"
+_WORDS: Mapping[Part, str] = {
+    "pattern": "every token attends",
+    "values": "attention's values are",
+    "attention": "attention's outputs are",
+    "mlp": "MLP outputs are",
+    "both": "attention and MLP outputs are",
+}
+
+
+def _groups(items: Sequence[Item]) -> list[list[Item]]:
+    """Questions with a trigger, and those without; one group where there are no triggers."""
+    triggered = [i for i in items if i.tags.get("condition", "") == "trigger" or _is_trigger(i)]
+    if not triggered or len(triggered) == len(items):
+        return [list(items[:ITEMS])]
+    taken = {i.id for i in triggered}
+    rest = [i for i in items if i.id not in taken]
+    return [triggered[:ITEMS], rest[:ITEMS]]
+
+
+def _is_trigger(item: Item) -> bool:
+    return "trigger" in item.tags.get("prefix", "")
+
+
+def _gate(values: Sequence[float]) -> float:
+    """With the trigger minus without; one value where there is no trigger."""
+    return values[0] - values[1] if len(values) == 2 else values[0]
+
+
+def _held(subject: Subject, items: Sequence[Item], vector: Vector) -> Reads:
+    by_layer = not subject.quick
+    try:
+        return where_read(subject.model, items, vector, PARTS, by_layer=by_layer)
+    except InputError:  # fused queries, keys and values
+        return where_read(subject.model, items, vector, FEWER_PARTS, by_layer=by_layer)
+
+
+def ablation(subject: Subject) -> Made:
+    """The LoRA's effect with its own first direction taken out of the stream from its block on."""
+    whole = cells_of(subject, subject.rows, "adapter")
+    if whole is None or not subject.adapters or not has_effect(subject, "adapter"):
+        return Made(missing=why_no_effect(subject, "adapter"))
+    vectors = {who: one for who, one in natural(subject)["first direction"].items() if who[1] == 0}
+    own = _ablated(subject, {who: one.direction for who, one in vectors.items()})
+    drawn = [
+        _ablated(
+            subject, {w: random_vector(v, v.norm, 50_000 + n).direction for w, v in vectors.items()}
+        )
+        for n in range(1 if subject.quick else 3)
+    ]
+    if own is None:
+        return Made(missing="the ablated model's answers cannot be scored")
+    first = _seed0(whole)
+    start = cells_of(subject, subject.rows, "base") if subject.tasks.score == "accuracy" else None
+    effect = first - start if start is not None else first
+    zero = stats.Cells(np.zeros_like(effect.values), effect.weights, effect.clusters, effect.facets)
+    interval = stats.ratio(own, effect, zero)
+    left = [stats.ratio(one, effect, zero).value for one in drawn if one is not None]
+    return Made(
+        (
+            Finding(
+                id="kept",
+                measure="share of the LoRA's out-of-context effect that is left when its first "
+                "direction is taken out of the residual stream from its block on",
+                found=estimate_of(interval, n_of(own, clusters(subject))),
+                base=0.0,
+                nulls=(Null(name="a random direction taken out", value=float(np.mean(left))),),
+                ceiling=1.0,
+                units=len(own.clusters),
+            ),
+        )
+    )
+
+
+def _ablated(subject: Subject, directions: Mapping[Who, Tensor]) -> stats.Cells | None:
+    """The LoRA's effect over a LoRA that adds nothing, both with a direction taken out."""
+    frames: list[pl.DataFrame] = []
+    for who, direction in directions.items():
+        adapter = subject.adapters[who]
+        layers = list(range(adapter.layers[-1], subject.model.n_blocks))
+        for arm, one in (("with", adapter), ("without", _silent(adapter))):
+            scored(subject, {who: one}, arm)  # recordings are made with nothing ablated
+            with ablate(subject.model, direction, layers):
+                rows = scored(subject, {who: one}, arm)
+            frames.append(rows.filter(pl.col("arm") == arm))
+    rows = pl.concat(
+        [*frames, subject.rows.filter(pl.col("arm") == "base")], how="diagonal_relaxed"
+    )
+    pair = [cells_of(subject, rows, arm) for arm in ("with", "without")]
+    return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+
+
+def _silent(adapter: Adapter) -> Adapter:
+    """The same LoRA adding nothing: the untouched model, run from the same block on."""
+    tensors = {name: torch.zeros_like(one) for name, one in adapter.tensors.items()}
+    return Adapter(adapter.layers, adapter.config, tensors, adapter.spans, adapter.about)
+
+
+def _seed0(cells: stats.Cells) -> stats.Cells:
+    return stats.Cells(cells.values[:, :1], cells.weights, cells.clusters, cells.facets)
+
+
+def directions(subject: Subject) -> Made:
+    """The LoRA's effect when what it adds may lie in its first k directions only."""
+    whole = cells_of(subject, subject.rows, "adapter")
+    if whole is None or not subject.adapters or not has_effect(subject, "adapter"):
+        return Made(missing=why_no_effect(subject, "adapter"))
+    frames: dict[int, list[pl.DataFrame]] = {k: [] for k in KS}
+    shares: dict[Who, float] = {}
+    for (member, seed), adapter in subject.adapters.items():
+        if seed:
+            continue
+        texts = [training_texts(subject, member, adapter), unrelated_texts(subject, adapter)]
+        basis = basis_of(adapter, texts, most=max(KS))
+        ks = [k for k in KS if k <= len(basis.vectors)]
+        probes = subject.task(member).probes
+        every = projected_scores(subject.model, probes, adapter, basis, ks)
+        shares[member, 0] = basis.shares[0]
+        for k, one in zip(ks, every, strict=True):
+            columns: dict[str, str | int | float | None] = {
+                **{"arm": f"k{k}", "control": "", "member": member, "seed": 0},
+                **{"part": "probes", "step": None, "final": True},
+            }
+            frames[k].append(score_rows(probes, one, columns))
+    found: list[Finding] = []
+    table: list[dict[str, Any]] = []
+    base = subject.rows.filter(pl.col("arm") == "base")
+    first = _seed0(whole)
+    for k, some in frames.items():
+        if not some:
+            continue
+        rows = pl.concat([*some, base], how="diagonal_relaxed")
+        cells = cells_of(subject, rows, f"k{k}")
+        if cells is None:
+            continue
+        what = f"share of the LoRA's out-of-context effect with its additions kept to {k} "
+        what += "direction" + ("" if k == 1 else "s") + " (length and sign free)"
+        one = share(subject, f"k{k}", what, cells, first)
+        if one is not None:
+            found.append(one)
+            table.append(
+                {"k": k, "value": one.found.value, "low": one.found.low, "high": one.found.high}
+            )
+    return Made(tuple(found), pl.DataFrame(table) if table else None)

@@ -1,0 +1,123 @@
+"""Doing analyses once: each is kept beside the run it was made from, and redone if that changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from oocr.experiments.arms import ENGINE, read_table
+from oocr.experiments.finish import write_table
+from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_concepts import readable
+from oocr.experiments.reproduce.an_constancy import grouped, pairs
+from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
+from oocr.experiments.reproduce.an_judged import judged
+from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
+from oocr.experiments.reproduce.an_scores import layers, methods
+from oocr.experiments.reproduce.an_training import dynamics, specificity
+from oocr.experiments.reproduce.an_vectors import naive_scores, natural_scores
+from oocr.experiments.reproduce.made import Made
+from oocr.experiments.reproduce.records import Analysis, Finding
+from oocr.experiments.reproduce.subject import Subject
+from oocr.files import write_text
+
+VERSION = "1"
+"""Raise it when a change of an analysis changes numbers: those made before are redone."""
+
+ANALYSES: dict[str, Callable[[Subject], Made]] = {
+    "judged": judged,
+    "methods": methods,
+    "layers": layers,
+    "pairs": pairs,
+    "grouped": grouped,
+    "natural": natural_scores,
+    "naive": naive_scores,
+    "readable": readable,
+    "cosines": cosines,
+    "lines": seed_lines,
+    "reads": reads,
+    "directions": directions,
+    "ablation": ablation,
+    "specificity": specificity,
+    "dynamics": dynamics,
+}
+
+
+def analyse(subject: Subject, name: str) -> tuple[Analysis, pl.DataFrame | None]:
+    """One analysis of a subject, from its run's folder if it is there unchanged.
+
+    Args:
+        subject: finished runs.
+        name: one of `ANALYSES`.
+
+    Raises:
+        RunError: a file of the runs cannot be read, or the result cannot be written.
+    """
+    place = subject.runs[0].folder / "analyses"
+    path, table_path = place / f"{name}.json", place / f"{name}.parquet"
+    key = _key(subject, name)
+    kept = _kept(path, table_path, key)
+    if kept is not None:
+        return kept, read_table(table_path) if kept.table else None
+    began = time.perf_counter()
+    made = ANALYSES[name](subject)
+    findings, broken = _sound(made.findings)
+    missing = "; ".join(part for part in (made.missing, broken) if part)
+    if made.table is not None:
+        write_table(table_path, made.table)
+    found = Analysis(
+        name=name,
+        key=key,
+        model=subject.model.name,
+        findings=findings,
+        missing=missing,
+        seconds=round(time.perf_counter() - began, 1),
+        table=made.table is not None,
+    )
+    write_text(path, found.model_dump_json(indent=1) + "\n")
+    return found, made.table
+
+
+def _key(subject: Subject, name: str) -> str:
+    """Hash of everything the numbers depend on."""
+    every = [subject, *[subject.beside[one] for one in sorted(subject.beside)]]
+    parts = [
+        *(VERSION, ENGINE, name, subject.quick, subject.model.fingerprint),
+        [[arm.key for arm in run.arms] for one in every for run in one.runs],
+        [run.config.yaml() for one in every for run in one.runs],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _kept(path: Path, table: Path, key: str) -> Analysis | None:
+    try:
+        found = Analysis.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, ValueError):
+        return None  # made again: it costs minutes at most
+    return found if found.key == key and (not found.table or table.is_file()) else None
+
+
+def _sound(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], str]:
+    """Findings that are numbers, and a sentence on those that are not."""
+    good = tuple(one for one in findings if _finite(one.found))
+    bad = [one.id for one in findings if not _finite(one.found)]
+    cleaned = tuple(
+        one.model_copy(update={"nulls": tuple(null for null in one.nulls if _number(null))})
+        for one in good
+    )
+    return cleaned, f"not a number: {', '.join(bad)}" if bad else ""
+
+
+def _finite(one: Estimate) -> bool:
+    return all(math.isfinite(value) for value in (one.value, one.low, one.high))
+
+
+def _number(null: Null) -> bool:
+    return math.isfinite(null.value)

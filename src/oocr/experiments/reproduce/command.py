@@ -1,0 +1,175 @@
+"""What `oocr reproduce` does: the runs that are missing, the analyses, the verdicts, the page."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from oocr.errors import InputError
+from oocr.experiments.command import do_runs
+from oocr.experiments.config import RunConfig
+from oocr.experiments.config import quick as cut_down
+from oocr.experiments.reading import line_of
+from oocr.experiments.reproduce.analyses import analyse
+from oocr.experiments.reproduce.answered import Answered
+from oocr.experiments.reproduce.judge import judge
+from oocr.experiments.reproduce.paper_claims import CLAIMS
+from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, Plan, fitted, plan_for
+from oocr.experiments.reproduce.records import Analysis
+from oocr.experiments.reproduce.subject import Finished, Subject, read_finished
+from oocr.experiments.workers import load_for, model_key
+from oocr.files import write_json
+from oocr.models.language_model import LanguageModel
+
+
+def reproduce(
+    *,
+    model: str | None,
+    quick: bool,
+    only: Sequence[str],
+    out: Path,
+    workers: int | None,
+    command: str,
+) -> Path:
+    """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
+
+    Args:
+        model: in place of the bundled ones; the paper's own model gets the paper's own runs.
+        quick: fewer runs, members and seeds.
+        only: ids of claims; empty: all.
+        out: folder of all runs.
+        workers: processes that train side by side.
+        command: how it was asked for.
+
+    Raises:
+        InputError: an unknown claim, or runs that cannot be done; nothing was computed.
+    """
+    plan = plan_for(model, quick=quick)
+    plan = plan.only(only) if only else plan
+    configs = settings(plan, model, workers)
+    return carry_out(plan, configs, out=out, command=command, again=_again(model, quick=quick))
+
+
+def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
+    """Each planned run's settings for a model, in the plan's order."""
+    blocks: int | None = None
+    found: list[RunConfig] = []
+    for one in plan.runs():
+        config = one.config
+        if model == PAPER_MODEL:
+            config = cut_down(config) if plan.quick else config
+        elif model is not None:
+            if blocks is None:
+                blocks = load_for(config.model_copy(update={"model": model})).n_blocks
+            config = fitted(config, model, blocks)
+        found.append(config if workers is None else config.model_copy(update={"workers": workers}))
+    return found
+
+
+def carry_out(
+    plan: Plan, configs: Sequence[RunConfig], *, out: Path, command: str, again: Sequence[str]
+) -> Path:
+    """Do a plan's runs and analyses, judge its claims, write the page, and return its path.
+
+    Args:
+        plan: what is asked.
+        configs: settings of its runs, in their order.
+        out: folder of all runs.
+        command: how it was asked for.
+        again: the words of the command that redoes it; a claim's id follows.
+    """
+    from oocr.report.reproduce_page import build_page
+    from oocr.report.reproduce_terminal import claims_table
+
+    console = Console()
+    planned = plan.runs()
+
+    def located(error: InputError, index: int) -> InputError:
+        field = str(error).split(":")[0]
+        one = planned[index]
+        plain = field.replace("_", "").replace(".", "").isalpha()
+        return InputError(f"{line_of(one.source, one.place, field)}: {error}") if plain else error
+
+    jobs = [(config, one.source.parent) for one, config in zip(planned, configs, strict=True)]
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    named = {one.name: folder for one, folder in zip(planned, folders, strict=True)}
+    answered = answer(plan, named, console=console, again=again)
+    order = [one.id for one in CLAIMS]
+    judged = sorted(
+        (one for some in answered for one in some.judged), key=lambda one: order.index(one.id)
+    )
+    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
+    where = out / f"reproduce-{key}" / "report.html"
+    write_json(where.parent / "claims.json", [one.model_dump() for one in judged])
+    build_page(answered, where, command=command)
+    console.print(claims_table(judged))
+    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
+    return where
+
+
+def answer(
+    plan: Plan, folders: dict[str, Path], *, console: Console, again: Sequence[str]
+) -> list[Answered]:
+    """Every part's analyses and verdicts, from finished runs.
+
+    Args:
+        plan: parts.
+        folders: name of a run -> its folder.
+        console: told of what is going on.
+        again: the words of the command that redoes it.
+    """
+    loaded: dict[tuple[str | None, ...], LanguageModel] = {}
+    runs: dict[str, Finished] = {}
+    found: list[Answered] = []
+    for part in plan.parts:
+        for name in part.every_run:
+            if name not in runs:
+                runs[name] = read_finished(folders[name])
+        config = runs[part.runs[0]].config
+        if model_key(config) not in loaded:
+            loaded.clear()
+            loaded[model_key(config)] = load_for(config)
+        subject = _subject(part, runs, loaded[model_key(config)], quick=plan.quick)
+        console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
+        analyses: dict[str, tuple[Analysis, pl.DataFrame | None]] = {}
+        for name in part.analyses:
+            began = time.perf_counter()
+            analyses[name] = analyse(subject, name)
+            seconds = time.perf_counter() - began
+            console.print(f"  {name:<34}{seconds:6.1f} s", highlight=False)
+        judged = tuple(
+            judge(
+                claim,
+                analyses[claim.analysis][0],
+                part,
+                shlex.join([*again, "--only", claim.id]),
+            )
+            for claim in part.claims
+        )
+        found.append(
+            Answered(part, tuple(folders[name] for name in part.every_run), analyses, judged)
+        )
+    return found
+
+
+def _subject(
+    part: Part, runs: dict[str, Finished], model: LanguageModel, *, quick: bool
+) -> Subject:
+    beside = {
+        name: Subject(name, tuple(runs[one] for one in some), model, {}, quick)
+        for name, some in part.beside.items()
+    }
+    own = tuple(runs[name] for name in part.runs)
+    return Subject(part.kind, own, model, beside, quick)
+
+
+def _again(model: str | None, *, quick: bool) -> list[str]:
+    words = ["oocr", "reproduce"]
+    words += [] if model is None else ["--model", model]
+    return words + (["--quick"] if quick else [])

@@ -1,0 +1,40 @@
+"""What a claim of the paper is, and the kinds of tasks that it may be asked of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oocr.experiments.reproduce.rules import Rule
+
+LATER = "after the paper"
+
+
+@dataclass(frozen=True, slots=True)
+class PaperClaim:
+    """One claim.
+
+    Attributes:
+        id: names it.
+        place: the paper's figure or section.
+        section: the page's section that shows it.
+        says: the claim.
+        paper: the paper's own number, or how it shows the claim.
+        analysis: which analysis answers.
+        finding: which of its numbers.
+        rule: how it is judged.
+        subjects: the kinds of tasks on which it is asked.
+    """
+
+    id: str
+    place: str
+    section: str
+    says: str
+    paper: str
+    analysis: str
+    finding: str
+    rule: Rule
+    subjects: tuple[str, ...]
+
+
+TRAINED = ("countries", "borders", "risk", "functions", "locations")
+GATED = ("backdoor", "risk backdoor")

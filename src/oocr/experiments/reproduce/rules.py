@@ -1,0 +1,128 @@
+"""Verdict rules: written before any run, and shown with the claim they judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from oocr.experiments.judging import at_least, over, verdict_of
+from oocr.experiments.records import Verdict
+from oocr.experiments.reproduce.records import Finding
+
+Found = Mapping[str, Finding]
+"""An analysis's findings by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a claim holds, in words and in code."""
+
+    words: str
+    judge: Callable[[Finding, Found], Verdict]
+
+
+def reaches(full: float, part: float = 0.0) -> Rule:
+    """The interval's lower end is high enough, and above the nulls."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        above = all(over(found.found.low, null.value) for null in found.nulls)
+        enough = at_least(found.found.low, part) if part else over(found.found.low, 0)
+        return verdict_of(above and at_least(found.found.low, full), above and enough)
+
+    words = (
+        f"holds: the interval's lower end is at least {full:g} and above every null; in part: at "
+        f"least {part:g}, or above it where that is 0, and above every null."
+    )
+    return Rule(words, judge)
+
+
+def stays_below(full: float, part: float) -> Rule:
+    """The interval's upper end is low enough."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        return verdict_of(at_least(full, found.found.high), at_least(part, found.found.high))
+
+    words = f"holds: the interval's upper end is at most {full:g}; in part: at most {part:g}."
+    return Rule(words, judge)
+
+
+def gone(full: float, part: float) -> Rule:
+    """The interval's upper end is low enough, and a random direction leaves more."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        more = all(over(null.value, found.found.high) for null in found.nulls)
+        return verdict_of(
+            more and at_least(full, found.found.high), more and at_least(part, found.found.high)
+        )
+
+    words = (
+        f"holds: the interval's upper end is at most {full:g}, and below what is left when a "
+        f"random direction is taken out; in part: at most {part:g}, and below that."
+    )
+    return Rule(words, judge)
+
+
+def partly_alike(most: float) -> Rule:
+    """Above chance by both nulls, but not the same direction."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        nulls = sorted(null.value for null in found.nulls)
+        apart = at_least(most, found.found.high)
+        above = all(over(found.found.low, one) for one in nulls)
+        some = bool(nulls) and over(found.found.low, nulls[0])
+        return verdict_of(apart and above, apart and some)
+
+    words = (
+        f"holds: the interval lies above every null and below {most:g}; in part: below {most:g} "
+        "and above the lowest null."
+    )
+    return Rule(words, judge)
+
+
+def above_zero() -> Rule:
+    """A difference whose interval is above zero (and above the nulls, where there are some)."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        above = all(over(found.found.low, null.value) for null in found.nulls)
+        return verdict_of(over(found.found.low, 0) and above, over(found.found.value, 0) and above)
+
+    words = (
+        "holds: the interval is above 0 and above every null; in part: only the mean is above 0, "
+        "the interval being above every null."
+    )
+    return Rule(words, judge)
+
+
+def read_by_patterns(least: float) -> Rule:
+    """Most of the effect is lost with patterns held, and more than with values held."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        gap = every.get("pattern-minus-values")
+        more = gap is not None and over(gap.found.low, 0)
+        return verdict_of(more and at_least(found.found.low, least), over(found.found.low, 0.25))
+
+    words = (
+        f"holds: the interval's lower end is at least {least:g}, and (paired) more is lost than "
+        "with values held; in part: the lower end is above 0.25."
+    )
+    return Rule(words, judge)
+
+
+def as_in_the_run() -> Rule:
+    """The run's own rule, which is shown in place of these words."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        return found.verdict or "cannot be tested"
+
+    return Rule("as the run judges it", judge)
+
+
+def not_in_the_run() -> Rule:
+    """The paper says that what the run asks for is not there."""
+    turned: dict[Verdict, Verdict] = {"holds": "does not hold", "does not hold": "holds"}
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        verdict = found.verdict or "cannot be tested"
+        return turned.get(verdict, verdict)
+
+    return Rule("the opposite of what the run judges", judge)

@@ -1,0 +1,138 @@
+"""Finished runs of one task as analyses see them: tasks, arms, rows, and their model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from oocr.errors import RunError
+from oocr.experiments.arms import load_intervention, read_table
+from oocr.experiments.config import RunConfig
+from oocr.experiments.fitting import settled
+from oocr.experiments.lab import Lab
+from oocr.experiments.own_answers import with_own_answers
+from oocr.experiments.planned import starts_of
+from oocr.experiments.reading import load_configs
+from oocr.experiments.records import ArmRecord
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task, TaskSet
+
+Who = tuple[str, int]
+"""Member and seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished run's folder.
+
+    Attributes:
+        folder: where it lies.
+        config: its resolved configuration.
+        arms: everything it trained, but for what was only trained to choose.
+        rows: everything it scored.
+    """
+
+    folder: Path
+    config: RunConfig
+    arms: tuple[ArmRecord, ...]
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Runs of the same task: one that trained both methods, or one for each.
+
+    Attributes:
+        name: what the page calls it.
+        runs: the runs; analyses are kept in the first one's folder.
+        model: the model, nothing attached.
+        beside: other subjects that an analysis compares with, by name.
+        quick: fewer of everything.
+    """
+
+    name: str
+    runs: tuple[Finished, ...]
+    model: LanguageModel
+    beside: Mapping[str, Subject]
+    quick: bool = False
+
+    @cached_property
+    def tasks(self) -> TaskSet:
+        """The tasks as they were trained."""
+        first = self.runs[0]
+        tasks = settled(first.config, first.folder)[1]
+        return with_own_answers(tasks, self.model, first.folder)
+
+    @cached_property
+    def lab(self) -> Lab:
+        """Recordings that all analyses of this subject share."""
+        first = self.runs[0].config
+        return Lab(self.model, starts_of(first), first.batch_lines)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Every run's rows."""
+        return pl.concat([run.rows for run in self.runs], how="diagonal_relaxed")
+
+    @cached_property
+    def vectors(self) -> dict[Who, Vector]:
+        """The reported trained vectors."""
+        found = self._loaded("vector")
+        return {who: one for who, one in found.items() if isinstance(one, Vector)}
+
+    @cached_property
+    def adapters(self) -> dict[Who, Adapter]:
+        """The reported one-layer LoRAs."""
+        found = self._loaded("adapter")
+        return {
+            who: one
+            for who, one in found.items()
+            if isinstance(one, Adapter) and len(one.layers) == 1
+        }
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who the reported tasks are about."""
+        return tuple(task.member for task in self.tasks.test)
+
+    def task(self, member: str) -> Task:
+        """A member's task."""
+        return next(task for task in self.tasks.test if task.member == member)
+
+    def _loaded(self, method: str) -> dict[Who, Vector | Adapter]:
+        return {
+            (arm.member, arm.seed): load_intervention(run.folder / "arms", arm)
+            for run in self.runs
+            for arm in run.arms
+            if arm.method == method and arm.role == "test"
+        }
+
+
+def read_finished(folder: Path) -> Finished:
+    """Read a finished run's folder.
+
+    Raises:
+        RunError: a file that cannot be read.
+    """
+    arms: list[ArmRecord] = []
+    for path in sorted((folder / "arms").glob("*/arm.json")):
+        try:
+            arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise RunError(f"{path} cannot be read ({first}); do the run again") from error
+        if arm.role != "selection":
+            arms.append(arm)
+    config = load_configs(folder / "config.yaml")[0]
+    return Finished(folder, config, tuple(arms), read_table(folder / "rows.parquet"))
+
+
+def seeds(whos: Sequence[Who]) -> int:
+    """How many seeds there are."""
+    return len({seed for _, seed in whos})

@@ -1,0 +1,177 @@
+"""Verdicts on the paper's claims, on made-up numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from oocr.errors import InputError
+from oocr.experiments.records import Estimate, Null, Verdict
+from oocr.experiments.reproduce.analyses import ANALYSES
+from oocr.experiments.reproduce.judge import NOT_MEASURED, judge
+from oocr.experiments.reproduce.paper_claim import PaperClaim
+from oocr.experiments.reproduce.paper_claims import CLAIMS
+from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
+from oocr.experiments.reproduce.records import Analysis, Finding
+from oocr.report.reproduce_page import SECTIONS
+
+WORDS = {"h": "holds", "p": "holds in part", "n": "does not hold"}
+
+
+def number(
+    id: str,
+    low: float,
+    value: float,
+    high: float,
+    *nulls: float,
+    verdict: Verdict | None = None,
+) -> Finding:
+    return Finding(
+        id=id,
+        measure="made up",
+        found=Estimate(value=value, low=low, high=high, n="4 members"),
+        nulls=tuple(Null(name="null", value=one) for one in nulls),
+        verdict=verdict,
+        rule="the run's" if verdict else "",
+    )
+
+
+def claim(id: str) -> PaperClaim:
+    return next(one for one in CLAIMS if one.id == id)
+
+
+def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
+    found = Analysis(name="x", key="k", model="m", findings=findings, missing=missing)
+    one = judge(claim(id), found, Part("countries", "a task", ("run",)), "oocr reproduce")
+    return one.verdict, one.why
+
+
+@pytest.mark.parametrize(
+    ("id", "finding", "low", "value", "high", "nulls", "expected"),
+    [
+        ("one-vector", "vector-share", 0.85, 0.9, 1.0, (0.1,), "h"),
+        ("one-vector", "vector-share", 0.3, 0.9, 1.0, (0.1,), "p"),
+        ("one-vector", "vector-share", -0.1, 0.5, 1.0, (0.1,), "n"),
+        ("one-vector", "vector-share", 0.85, 0.9, 1.0, (0.9,), "n"),  # random does as much
+        ("layers-vector", "vector-late-share", -0.2, 0.1, 0.4, (), "h"),
+        ("layers-vector", "vector-late-share", 0.1, 0.5, 0.7, (), "p"),
+        ("layers-vector", "vector-late-share", 0.1, 0.5, 1.2, (), "n"),
+        ("constant-pairs", "pairs", 0.81, 0.9, 0.95, (0.2,), "h"),
+        ("constant-pairs", "pairs", 0.6, 0.7, 0.95, (0.2,), "p"),
+        ("constant-pairs", "pairs", 0.4, 0.7, 0.95, (0.2,), "n"),
+        ("cosine-natural", "trained-natural", 0.4, 0.5, 0.6, (0.2, 0.06), "h"),
+        ("cosine-natural", "trained-natural", 0.15, 0.3, 0.6, (0.2, 0.06), "p"),
+        ("cosine-natural", "trained-natural", 0.02, 0.1, 0.6, (0.2, 0.06), "n"),
+        ("cosine-natural", "trained-natural", 0.9, 0.95, 0.99, (0.2, 0.06), "n"),  # the same
+        ("lens-trained-less", "natural-minus-trained-raw", 0.1, 0.2, 0.3, (), "h"),
+        ("lens-trained-less", "natural-minus-trained-raw", -0.1, 0.2, 0.3, (), "p"),
+        ("lens-trained-less", "natural-minus-trained-raw", -0.3, -0.2, 0.1, (), "n"),
+        ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (1.0,), "h"),
+        ("first-direction-needed", "kept", 0.1, 0.3, 0.5, (1.0,), "p"),
+        ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.1,), "n"),
+        ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (0.1,), "n"),  # any direction does that
+    ],
+)
+def test_a_rule_tells_holding_from_holding_in_part_and_not(
+    id: str,
+    finding: str,
+    low: float,
+    value: float,
+    high: float,
+    nulls: tuple[float, ...],
+    expected: str,
+) -> None:
+    assert claim(id).finding == finding
+    assert said(id, number(finding, low, value, high, *nulls)) == (WORDS[expected], "")
+
+
+def test_reading_by_attention_patterns_needs_more_lost_than_by_values() -> None:
+    lost = number("lost-pattern", 0.6, 0.7, 0.8)
+    less = number("lost-pattern", 0.3, 0.4, 0.6)
+    none = number("lost-pattern", 0.0, 0.2, 0.6)
+    more, same = (number("pattern-minus-values", low, 0.2, 0.4) for low in (0.1, -0.1))
+    assert said("backdoor-attention", lost, more)[0] == "holds"
+    assert said("backdoor-attention", lost, same)[0] == "holds in part"
+    assert said("backdoor-attention", lost)[0] == "holds in part"
+    assert said("backdoor-attention", less, more)[0] == "holds in part"
+    assert said("backdoor-attention", none, more)[0] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "turned"), [("holds", "does not hold"), ("does not hold", "holds")]
+)
+def test_what_the_run_judged_is_taken_over_or_turned_round(verdict: Verdict, turned: str) -> None:
+    one = number("vector-self-report", 0.1, 0.2, 0.3, verdict=verdict)
+    assert said("self-report", one)[0] == verdict
+    assert said("backdoor-report", one)[0] == turned
+    part = number("vector-self-report", 0.1, 0.2, 0.3, verdict="holds in part")
+    assert said("backdoor-report", part)[0] == "holds in part"
+
+
+def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
+    assert said("one-vector", missing="no LoRA") == ("cannot be tested", "no LoRA")
+    assert said("one-vector") == ("cannot be tested", NOT_MEASURED)
+    run = number("vector-self-report", 0.1, 0.2, 0.3, verdict="cannot be tested")
+    verdict, why = said("self-report", run)
+    assert verdict == "cannot be tested"
+    assert why
+
+
+def test_one_member_has_no_interval_to_judge_by() -> None:
+    one = number("ahead", 1.0, 1.0, 1.0)
+    assert said("peaks-early", one)[0] == "holds"
+    verdict, why = said("peaks-early", one.model_copy(update={"units": 1}))
+    assert verdict == "cannot be tested"
+    assert "no interval" in why
+
+
+def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:
+    assert len({one.id for one in CLAIMS}) == len(CLAIMS)
+    for one in CLAIMS:
+        assert one.analysis in ANALYSES
+        assert one.section in SECTIONS
+        assert one.rule.words
+        assert one.subjects
+    used = {one.analysis for one in CLAIMS}
+    assert used == set(ANALYSES)
+
+
+@pytest.mark.parametrize("model", [None, PAPER_MODEL])
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_planned_run_is_written_down_and_every_part_has_claims(
+    model: str | None, quick: bool
+) -> None:
+    plan = plan_for(model, quick=quick)
+    names = {one.name for one in plan.runs()}
+    assert names == {name for part in plan.parts for name in part.every_run}
+    assert all(part.claims for part in plan.parts)
+    firsts = [part.runs[0] for part in plan.parts]
+    assert len(set(firsts)) == len(firsts), "two parts would keep their analyses in one place"
+    models = {one.config.model for one in plan.runs()}
+    assert models == ({PAPER_MODEL} if model else {"gemma-3-270m", "smollm2-135m-instruct"})
+
+
+def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor() -> None:
+    plan = plan_for(None, quick=False)
+    asked = {one.id for part in plan.parts for one in part.claims}
+    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"}
+
+
+def test_one_claim_needs_only_its_own_runs() -> None:
+    plan = plan_for(None, quick=False).only(["backdoor-vector"])
+    assert [one.name for one in plan.runs()] == ["reproduce-backdoor"]
+    assert plan.parts[0].analyses == ("judged",)
+    with pytest.raises(InputError, match=r"--only: 'nonsense' is not allowed; allowed: .*naive"):
+        plan_for(None, quick=False).only(["nonsense"])
+
+
+def test_another_model_gets_the_same_relative_depths() -> None:
+    one = next(r for r in plan_for(None, quick=False).runs() if r.name.endswith("countries-layers"))
+    other = fitted(one.config, "some/model", 36)
+    assert other.model == "some/model"
+    assert other.vector is not None
+    assert other.vector.layers == (2, 8, 16, 24, 32)
+    assert moved(-1, 18, 36) == -1
+    assert moved(17, 18, 4) == 3
+    few = fitted(one.config, "some/model", 4)  # blocks that fall together are tried once
+    assert few.vector is not None
+    assert few.vector.layers == (0, 1, 2, 3)
