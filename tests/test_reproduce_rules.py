@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from oocr.errors import InputError
@@ -13,6 +15,7 @@ from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
 from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.report.reproduce_page import SECTIONS
+from tests.tiny_run import oocr
 
 WORDS = {"h": "holds", "p": "holds in part", "n": "does not hold"}
 
@@ -175,3 +178,12 @@ def test_another_model_gets_the_same_relative_depths() -> None:
     few = fitted(one.config, "some/model", 4)  # blocks that fall together are tried once
     assert few.vector is not None
     assert few.vector.layers == (0, 1, 2, 3)
+
+
+def test_the_command_line_refuses_an_unknown_claim_before_anything_is_loaded(
+    tmp_path: Path,
+) -> None:
+    ended = oocr("reproduce", "--only", "nonsense", "--out", tmp_path / "runs")
+    assert ended.returncode == 2
+    assert "--only: 'nonsense' is not allowed; allowed: " in ended.stderr
+    assert not (tmp_path / "runs").exists()
