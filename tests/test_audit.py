@@ -172,7 +172,7 @@ def test_training_finds_the_vector_that_is_there() -> None:
     batches = batches_of(model, TEXTS)
     targets = changed_rows(model, adapter, batches)
     start = Vector(1, "all", torch.zeros(model.d_model))
-    along = fit_vector(model, model, batches, targets, start, 3.0, 60)
+    along = fit_vector(model, model, batches, targets, start, 10.0, 60)
     assert [step for step, _ in along] == [15, 30, 45, 60]
     sums, rows = divergences(model, model, batches, targets, [one for _, one in along])
     total = sums.sum(axis=0)

@@ -164,7 +164,7 @@ def fit_vector(
         batches: the texts.
         targets: `changed_rows` of them.
         start: where to begin.
-        size: a tenth of it is how far each step can go, about.
+        size: 3 % of it is how far a step goes at first, about.
         steps: how many.
 
     Returns:
@@ -173,7 +173,7 @@ def fit_vector(
     frozen = [record(model, one, [start.layer + 1], cache=False) for one in batches]
     places = [Places.of(one, select_each(one, "all"), in_time=False) for one in batches]
     direction = start.direction.detach().clone().to(model.device).requires_grad_(True)
-    rate = 0.1 * size / direction.numel() ** 0.5
+    rate = 0.03 * size / direction.numel() ** 0.5
     about = {**start.about, "from": "audit: trained to do what a fine-tune does"}
     kept: list[tuple[int, Vector]] = []
     adam = torch.optim.Adam([direction], lr=rate)
