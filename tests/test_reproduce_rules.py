@@ -8,6 +8,7 @@ import pytest
 
 from oocr.errors import InputError
 from oocr.experiments.records import Estimate, Null, Verdict
+from oocr.experiments.reproduce.an_mechanism import ITEMS, _groups
 from oocr.experiments.reproduce.analyses import ANALYSES
 from oocr.experiments.reproduce.judge import NOT_MEASURED, judge
 from oocr.experiments.reproduce.paper_claim import PaperClaim
@@ -15,6 +16,9 @@ from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
 from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.report.reproduce_page import SECTIONS
+from oocr.tasks.backdoor import BackdoorConfig
+from oocr.tasks.build import build
+from oocr.tasks.countries import CountriesConfig
 from tests.tiny_run import oocr
 
 WORDS = {"h": "holds", "p": "holds in part", "n": "does not hold"}
@@ -187,3 +191,14 @@ def test_the_command_line_refuses_an_unknown_claim_before_anything_is_loaded(
     assert ended.returncode == 2
     assert "--only: 'nonsense' is not allowed; allowed: " in ended.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_questions_with_a_trigger_are_held_against_those_without() -> None:
+    tasks = build(BackdoorConfig(pairs=(("France", "Japan"),)), Path())
+    with_trigger, without = _groups(tasks.test[0].probes)
+    assert len(with_trigger) == len(without) == ITEMS
+    assert all("trigger" in one.tags["prefix"] for one in with_trigger)
+    assert not any("trigger" in one.tags["prefix"] for one in without)
+    assert {one.tags["kind"] for one in (*with_trigger, *without)} == {"crossing"}
+    plain = build(CountriesConfig(countries=("France",)), Path()).test[0].probes
+    assert len(_groups(plain)) == 1

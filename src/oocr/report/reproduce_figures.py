@@ -150,10 +150,11 @@ def reads_figure(tables: Tables) -> Figure | None:
             layers = sorted(each["layer"].unique().to_list())
             mean = each.group_by("part", "layer").agg(pl.col("lost").mean())
             found = {(part, layer): lost for part, layer, lost in mean.iter_rows()}
-            grid = [[found.get((part, layer)) for layer in layers] for part in names]
+            parts = list(dict.fromkeys(each["part"].to_list()))
+            grid = [[found.get((part, layer)) for layer in layers] for part in parts]
             panels.append(
                 heat_panel(
-                    names,
+                    parts,
                     [str(one) for one in layers],
                     grid,
                     most=1.0,

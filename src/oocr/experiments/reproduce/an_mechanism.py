@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ from oocr.interventions.vectors import Vector, random_vector
 PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
 FEWER_PARTS: tuple[Part, ...] = ("attention", "mlp")
 KS = (0, 1, 2, 4, 8)
-ITEMS = 24
+ITEMS = 10
 """Questions of each kind that parts are held on; each is a pass of its own per part."""
 
 
@@ -54,7 +55,9 @@ def reads(subject: Subject) -> Made:
     for who in chosen:
         groups = _groups(subject.task(who[0]).probes)
         try:
-            found = [_held(subject, items, subject.vectors[who]) for items in groups]
+            # Block by block is dear, so for one member only.
+            vector, each = subject.vectors[who], who == chosen[0] and not subject.quick
+            found = [_held(subject, items, vector, by_layer=each) for items in groups]
         except InputError as error:
             return Made(missing=str(error))
         size = _gate([one.steered for one in found]) - _gate([one.base for one in found])
@@ -102,16 +105,21 @@ _WORDS: Mapping[Part, str] = {
 
 def _groups(items: Sequence[Item]) -> list[list[Item]]:
     """Questions with a trigger, and those without; one group where there are no triggers."""
-    triggered = [i for i in items if i.tags.get("condition", "") == "trigger" or _is_trigger(i)]
-    if not triggered or len(triggered) == len(items):
-        return [list(items[:ITEMS])]
-    taken = {i.id for i in triggered}
-    rest = [i for i in items if i.id not in taken]
-    return [triggered[:ITEMS], rest[:ITEMS]]
+    choices = [one for one in items if one.tags.get("kind") == "crossing"] or list(items)
+    triggered = [one for one in choices if _is_trigger(one)]
+    rest = [one for one in choices if not _is_trigger(one)]
+    if not triggered or not rest:
+        return [_spread(choices)]
+    return [_spread(triggered), _spread(rest)]
+
+
+def _spread(items: Sequence[Item]) -> list[Item]:
+    """So many of them, evenly."""
+    return list(items[:: max(1, len(items) // ITEMS)][:ITEMS])
 
 
 def _is_trigger(item: Item) -> bool:
-    return "trigger" in item.tags.get("prefix", "")
+    return item.tags.get("condition") == "trigger" or "trigger" in item.tags.get("prefix", "")
 
 
 def _gate(values: Sequence[float]) -> float:
@@ -119,12 +127,18 @@ def _gate(values: Sequence[float]) -> float:
     return values[0] - values[1] if len(values) == 2 else values[0]
 
 
-def _held(subject: Subject, items: Sequence[Item], vector: Vector) -> Reads:
-    by_layer = not subject.quick
+def _held(subject: Subject, items: Sequence[Item], vector: Vector, *, by_layer: bool) -> Reads:
+    """All parts held in all blocks; attention and MLP in one block at a time too, if asked."""
     try:
-        return where_read(subject.model, items, vector, PARTS, by_layer=by_layer)
+        found = where_read(subject.model, items, vector, PARTS, by_layer=False)
     except InputError:  # fused queries, keys and values
-        return where_read(subject.model, items, vector, FEWER_PARTS, by_layer=by_layer)
+        found = where_read(subject.model, items, vector, FEWER_PARTS, by_layer=False)
+    if not by_layer:
+        return found
+    each = where_read(subject.model, items, vector, FEWER_PARTS)
+    return replace(
+        found, found=(*found.found, *[one for one in each.found if one.layer is not None])
+    )
 
 
 def ablation(subject: Subject) -> Made:
