@@ -11,8 +11,9 @@ from oocr.errors import InputError
 
 
 def print_models() -> None:
-    """The bundled models, whether they are installed, and their licences."""
+    """The bundled models and organisms, whether they are installed, and their licences."""
     from oocr.models.bundled import BUNDLED
+    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, shape
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
@@ -29,6 +30,16 @@ def print_models() -> None:
             one.license,
             "yes" if here else "no",
         )
+    for organism in SHIPPED.values():
+        sizes = ["", "", ""]
+        if organism.here:
+            count, blocks, width = shape(organism.folder)
+            size = (organism.folder / WEIGHTS).stat().st_size / 1e6
+            sizes = [f"{count / 1e6:.1f}M ({size:.1f} MB)", str(blocks), str(width)]
+        else:
+            missing.append(f"  {organism.name}: {organism.install}")
+        here = "yes" if organism.here else "no"
+        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", here)
     console = Console()
     console.print(table)
     if missing:
@@ -75,9 +86,11 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         InputError: no such run, family or file, or one that cannot be used.
     """
     from oocr.card import print_card
+    from oocr.experiments.organisms import source_for
     from oocr.experiments.reading import BUILTIN, config_path, load_configs, revalidate
     from oocr.tasks.build import FAMILIES
 
+    name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
         if name == "custom":
             raise InputError(
