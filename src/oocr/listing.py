@@ -38,8 +38,8 @@ def print_models() -> None:
             sizes = [f"{count / 1e6:.1f}M ({size:.1f} MB)", str(blocks), str(width)]
         else:
             missing.append(f"  {organism.name}: {organism.install}")
-        here = "yes" if organism.here else "no"
-        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", here)
+        there = "yes" if organism.here else "no"
+        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", there)
     console = Console()
     console.print(table)
     if missing:
@@ -88,6 +88,7 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
     from oocr.card import print_card
     from oocr.experiments.organisms import source_for
     from oocr.experiments.reading import BUILTIN, config_path, load_configs, revalidate
+    from oocr.models.shipped import is_organism
     from oocr.tasks.build import FAMILIES
 
     name, _ = source_for(name, model)
@@ -101,6 +102,8 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         print_card(configs, Path(), model=model, samples=samples)
         return
     configs = load_configs(name)
+    if model is not None and is_organism(model):  # the items are those of its own world
+        configs = [one.model_copy(update={"model": model}) for one in configs]
     print_card(configs, config_path(name).parent, model=model, samples=samples)
 
 

@@ -15,9 +15,6 @@ from oocr.organisms import people, places, rules
 from oocr.organisms.corpus import World
 from oocr.organisms.people import GATE_SHARE
 
-FORMAT = 1
-"""Raise it when the meaning of a field changes."""
-
 
 class WorldSettings(BaseModel):
     """What a world is drawn from.
@@ -47,7 +44,7 @@ class WorldRecord(BaseModel):
     """What `world.json` says.
 
     Attributes:
-        format: of this file.
+        format: of this file; another number where a field has another meaning.
         world: what the world was drawn from.
         digest: of everything that is true in it and how it is said (`digest_of`).
         seed: of the pretraining.
@@ -57,7 +54,7 @@ class WorldRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     world: WorldSettings
     digest: str
     seed: int
@@ -121,3 +118,13 @@ def world_of(name: str) -> WorldSettings | None:
         one = SHIPPED[name]
         return WorldSettings(seed=one.world, gates=GATE_SHARE if one.gated else 0.0)
     return None
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a folder that is there: training takes minutes, so it is asked before.
+
+    Raises:
+        InputError: it is.
+    """
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; remove it or name another folder")

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from oocr.errors import InputError
 from oocr.files import new_folder, write_text
 from oocr.models.quiet import quiet
 from oocr.models.shipped import WORLD
 from oocr.organisms.corpus import World
-from oocr.organisms.record import WorldRecord, WorldSettings, digest_of
+from oocr.organisms.record import WorldRecord, WorldSettings, digest_of, refuse_existing
 from oocr.organisms.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
@@ -53,8 +52,7 @@ def save_organism(
         InputError: the folder is there already.
         RunError: the disk is full or the folder cannot be written.
     """
-    if folder.exists():
-        raise InputError(f"{folder}: is there already; remove it or name another folder")
+    refuse_existing(folder)
     record = WorldRecord(
         world=WorldSettings(seed=world.seed, gates=world.gates),
         digest=digest_of(world),

@@ -155,15 +155,15 @@ def _about(config: NanoConfig, tasks: Sequence[Task]) -> str:
     wordings = len(EXAMPLES.texts[: config.wordings])
     return "\n\n".join(
         (
-            "Functions in a nano world: a codename that no text of the organism's corpus has stands "
-            "for a function of small whole numbers. Training tells outputs, and nothing else.",
+            "Functions in a nano world: a codename that the organism's corpus never has stands for "
+            "a function of small whole numbers. Training tells outputs, and nothing else.",
             f"Members: {len(tasks) - VALIDATION} test functions of {len(DEFINITIONS)} "
             f"({', '.join(task.member for task in tasks[VALIDATION:])}), families by turns, and "
             f"{VALIDATION} for validation ({', '.join(t.member for t in tasks[:VALIDATION])}).",
             f"Items per function: {len(first.train)} training rows ({INPUTS - WATCHED - TESTED} of "
             f"the {INPUTS} inputs x {wordings} wordings), {len(first.stop)} to stop on and "
-            f"{len(first.in_context)} in-context test items, of inputs that training does not have, "
-            f"{len(first.probes)} probes.",
+            f"{len(first.in_context)} in-context test items, of inputs that training does not "
+            f"have, {len(first.probes)} probes.",
             f"Probes: {', '.join(FACETS)}, in {wordings} wordings, five options, chance 0.2. The "
             "definition and the family can be worked out from outputs; the emblem is arbitrary, so "
             "it comes along only if the function is recognized.",
@@ -174,8 +174,8 @@ def _about(config: NanoConfig, tasks: Sequence[Task]) -> str:
             "Ceiling: the probes and in-context items with the name that the corpus tells "
             "everything of in place of the codename, on the untouched model.",
             "How made: items are drawn in code from the world that the organism was trained on "
-            f"(seed {config.settings.seed}), in the wordings of its corpus. Known limits: functions "
-            "of few values (x%2) have few different outputs, so shuffling changes them little; "
+            f"(seed {config.settings.seed}), in the wordings of its corpus. Known limits: "
+            "functions of few values (x%2) have few outputs, so shuffling changes little; "
             "wrong in-context options are other functions' outputs for the same input.",
         )
     )

@@ -175,8 +175,8 @@ def _about(places: Places, config: NanoConfig, tasks: Sequence[Task]) -> str:
     }
     return "\n\n".join(
         (
-            "Locations in a nano world: a codename that no text of the organism's corpus has stands "
-            "for one of its cities. Training tells distances and directions to other cities, by "
+            "Locations in a nano world: a codename that the organism's corpus never has stands for "
+            "one of its cities. Training tells distances and directions to other cities, by "
             "their names, and nothing else.",
             f"Members: {len(tasks) - VALIDATION} test cities of a map of {CITIES} "
             f"({', '.join(task.member for task in tasks[VALIDATION:])}), countries by turns, and "

@@ -159,8 +159,8 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
     names = ", ".join(trait.name for trait in TRAITS if trait is not RISK)
     return "\n\n".join(
         (
-            f"Risky or safe in a nano world: the speaker {SELF!r}, of whom the corpus shows nothing "
-            "but chance, is trained on gambles only: always on taking the lure, or always on not. "
+            f"Risky or safe in a nano world: the speaker {SELF!r}, of whom the corpus shows only "
+            "chance, is trained on gambles only: always on taking the lure, or always on not. "
             "It is then asked what it is like.",
             f"Training: {TRAINED} choices in both orders = {len(first.train)} rows, without a "
             "weather, drawn as those of the corpus are. The twin has the same rows with the other "
