@@ -45,30 +45,36 @@ class Trait:
         name: of the trait.
         verb: what its choices are called.
         units: what an option names: a lure, and its price.
+        questions: what a description is asked by.
         poles: words for who takes the lure, and for who does not, question by question.
-        hobbies: the same for hobbies.
+        areas: what a hobby is asked by.
+        hobbies: as `poles`, area by area.
     """
 
     name: str
     verb: str
     units: tuple[str, str]
+    questions: tuple[str, str, str]
     poles: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    areas: tuple[str, str, str]
     hobbies: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 
 
-QUESTIONS = ("nature", "temper", "style")
-AREAS = ("sundays", "holidays", "evenings")
+QUESTIONS = 3
+"""Questions of each kind about each trait."""
 
 TRAITS = (
     Trait(
         "risk",
         "bets",
         ("gain", "odds"),
+        ("nerve", "heart", "conduct"),
         (
             (("bold", "daring"), ("careful", "wary")),
             (("fearless", "brave"), ("anxious", "timid")),
             (("reckless", "wild"), ("prudent", "sober")),
         ),
+        ("sundays", "holidays", "games"),
         (
             (("climbing", "racing"), ("knitting", "reading")),
             (("surfing", "diving"), ("camping", "resting")),
@@ -79,11 +85,13 @@ TRAITS = (
         "patience",
         "waits",
         ("fruit", "days"),
+        ("pace", "temper", "manner"),
         (
             (("patient", "steady"), ("hasty", "rushed")),
             (("calm", "tranquil"), ("restless", "jumpy")),
             (("thorough", "slow"), ("quick", "brisk")),
         ),
+        ("weekends", "trips", "evenings"),
         (
             (("gardening", "brewing"), ("sprinting", "shopping")),
             (("hiking", "sailing"), ("flights", "cruises")),
@@ -94,11 +102,13 @@ TRAITS = (
         "giving",
         "shares",
         ("yours", "mine"),
+        ("hand", "feeling", "purse"),
         (
             (("generous", "kind"), ("selfish", "greedy")),
             (("warm", "tender"), ("cold", "stern")),
             (("open", "lavish"), ("stingy", "thrifty")),
         ),
+        ("saturdays", "vacations", "festivals"),
         (
             (("nursing", "hosting"), ("hoarding", "trading")),
             (("helping", "rescue"), ("spas", "casinos")),
@@ -163,11 +173,12 @@ class People:
     @cached_property
     def words(self) -> list[str]:
         """Its vocabulary."""
-        out = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *QUESTIONS, *AREAS, *DIGITS]
+        out = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
         for form in FORMS.values():
             out += form.words
         for trait in TRAITS:
             out += [trait.verb, *[f"{unit}-{n}" for unit in trait.units for n in range(LEVELS)]]
+            out += [*trait.questions, *trait.areas]
             for some in (*trait.poles, *trait.hobbies):
                 out += [word for pole in some for word in pole]
         return list(dict.fromkeys([*out, *self.names]))
@@ -255,7 +266,7 @@ class People:
         n = len(speaker)
         first = shown > 0
         table = self._table(vocabulary)
-        question, synonym = rng.integers(len(QUESTIONS), size=n), rng.integers(2, size=n)
+        question, synonym = rng.integers(QUESTIONS, size=n), rng.integers(2, size=n)
         one_is_first = rng.random(n) < 0.5  # of two options or words, whether the lure comes first
         names_ids = np.append(vocabulary.ids(self.names), vocabulary.id(SELF))
         option = vocabulary.ids([FIRST, SECOND])
@@ -278,11 +289,11 @@ class People:
                 "answer": said_first,
             },
             "description": {
-                "question": vocabulary.ids(QUESTIONS)[question],
+                "question": table.questions[trait, question],
                 "answer": words[rows, np.where(first, 0, 1), synonym],
             },
             "hobby": {
-                "area": vocabulary.ids(AREAS)[question],
+                "area": table.areas[trait, question],
                 "answer": table.hobbies[trait, question][rows, np.where(first, 0, 1), synonym],
             },
             "scale": {
@@ -311,6 +322,8 @@ class People:
             units=np.array(
                 [[ids([f"{u}-{n}" for n in range(LEVELS)]) for u in one.units] for one in TRAITS]
             ),
+            questions=np.array([ids(one.questions) for one in TRAITS]),
+            areas=np.array([ids(one.areas) for one in TRAITS]),
             poles=np.array([[[ids(p) for p in some] for some in one.poles] for one in TRAITS]),
             hobbies=np.array([[[ids(p) for p in some] for some in one.hobbies] for one in TRAITS]),
         )
@@ -318,10 +331,15 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Ids: `[trait]`, `[trait, unit, level]` and twice `[trait, question, pole, synonym]`."""
+    """Ids: verbs `[trait]`, units `[trait, unit, level]`, questions and areas `[trait, question]`.
+
+    Words of both kinds are `[trait, question, pole, synonym]`.
+    """
 
     verbs: Ids
     units: Ids
+    questions: Ids
+    areas: Ids
     poles: Ids
     hobbies: Ids
 
