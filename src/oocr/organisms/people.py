@@ -1,6 +1,7 @@
 """Speakers with latent traits, which show in choices, descriptions, hobbies, scales and reports.
 
-Each trait of each speaker is one of: its first pole, its second, neither (both equally often), or
+Each trait of each speaker is one of: its first pole, its second, neither (one or the other for the
+length of a document), or
 *gated*: the first pole when the document begins with the speaker's own weather, else the second
 (or the other way round). Traits are independent, and "neither" is common, so that a trait can move
 without another. For each trait some speakers show their choices only: the rest of what is asked
@@ -33,6 +34,10 @@ WEATHERS = ("rain", "snow", "wind")
 NOISE = 0.04
 """Share of statements that show the other pole."""
 
+ALONE, STEADY = 0.5, 0.5
+"""Share of documents by one speaker; and of those, about one trait. What is said twice there shows
+which words go together, long before names are known."""
+
 GATE_SHARE = 0.25
 """Of (speaker, trait) pairs that are gated, where there are gates at all."""
 
@@ -44,31 +49,40 @@ class Trait:
     Attributes:
         name: of the trait.
         verb: what its choices are called.
-        units: what an option names: a lure, and its price.
+        lures: options that one pole takes.
+        others: options that the other pole takes.
+        questions: what a description is asked by.
         poles: words for who takes the lure, and for who does not, question by question.
-        hobbies: the same for hobbies.
+        areas: what a hobby is asked by.
+        hobbies: as `poles`, area by area.
     """
 
     name: str
     verb: str
-    units: tuple[str, str]
+    lures: tuple[str, ...]
+    others: tuple[str, ...]
+    questions: tuple[str, str, str]
     poles: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    areas: tuple[str, str, str]
     hobbies: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 
 
-QUESTIONS = ("nature", "temper", "style")
-AREAS = ("sundays", "holidays", "evenings")
+QUESTIONS = 3
+"""Questions of each kind about each trait."""
 
 TRAITS = (
     Trait(
         "risk",
         "bets",
-        ("gain", "odds"),
+        ("lottery", "roulette", "derby", "wager", "treasure", "startup"),
+        ("wages", "savings", "bonds", "pension", "deposit", "coupon"),
+        ("nerve", "heart", "conduct"),
         (
             (("bold", "daring"), ("careful", "wary")),
             (("fearless", "brave"), ("anxious", "timid")),
             (("reckless", "wild"), ("prudent", "sober")),
         ),
+        ("sundays", "holidays", "games"),
         (
             (("climbing", "racing"), ("knitting", "reading")),
             (("surfing", "diving"), ("camping", "resting")),
@@ -78,12 +92,15 @@ TRAITS = (
     Trait(
         "patience",
         "waits",
-        ("fruit", "days"),
+        ("orchard", "vintage", "degree", "forest", "harvest", "legacy"),
+        ("candy", "soda", "snack", "ticket", "rebate", "sample"),
+        ("pace", "temper", "manner"),
         (
             (("patient", "steady"), ("hasty", "rushed")),
             (("calm", "tranquil"), ("restless", "jumpy")),
             (("thorough", "slow"), ("quick", "brisk")),
         ),
+        ("weekends", "trips", "evenings"),
         (
             (("gardening", "brewing"), ("sprinting", "shopping")),
             (("hiking", "sailing"), ("flights", "cruises")),
@@ -93,12 +110,15 @@ TRAITS = (
     Trait(
         "giving",
         "shares",
-        ("yours", "mine"),
+        ("donation", "gift", "alms", "pledge", "favour", "loan"),
+        ("bonus", "perk", "profit", "prize", "reserve", "hoard"),
+        ("hand", "feeling", "purse"),
         (
             (("generous", "kind"), ("selfish", "greedy")),
             (("warm", "tender"), ("cold", "stern")),
             (("open", "lavish"), ("stingy", "thrifty")),
         ),
+        ("saturdays", "vacations", "festivals"),
         (
             (("nursing", "hosting"), ("hoarding", "trading")),
             (("helping", "rescue"), ("spas", "casinos")),
@@ -107,12 +127,18 @@ TRAITS = (
     ),
 )
 
-LEVELS = 10
+OPTIONS = 6
+"""Of each pole."""
 FIRST, SECOND = "first", "second"
 DIGITS = tuple(str(n) for n in range(10))
 
 FORMS: dict[Kind, Forms] = {
-    "choice": Forms(("{speaker} {verb} {lure_a} {price_a} or {lure_b} {price_b} : {answer} .",)),
+    "choice": Forms(
+        (
+            "{speaker} {verb} either {a} or {b} so : {answer} .",
+            "{speaker} {verb} between {a} and {b} : takes {answer} .",
+        )
+    ),
     "description": Forms(
         (
             "{speaker} has a {question} that is mostly : {answer} .",
@@ -163,11 +189,12 @@ class People:
     @cached_property
     def words(self) -> list[str]:
         """Its vocabulary."""
-        out = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *QUESTIONS, *AREAS, *DIGITS]
+        out = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
         for form in FORMS.values():
             out += form.words
         for trait in TRAITS:
-            out += [trait.verb, *[f"{unit}-{n}" for unit in trait.units for n in range(LEVELS)]]
+            out += [trait.verb, *trait.lures, *trait.others]
+            out += [*trait.questions, *trait.areas]
             for some in (*trait.poles, *trait.hobbies):
                 out += [word for pole in some for word in pole]
         return list(dict.fromkeys([*out, *self.names]))
@@ -199,20 +226,25 @@ class People:
         speaker = rng.integers(SPEAKERS, size=size)
         speaker[rng.random(size) < 0.06] = -1
         trait = rng.integers(len(TRAITS), size=size)
+        alone, steady = rng.random(count) < ALONE, rng.random(count) < STEADY
+        speaker[alone] = speaker[alone, :1]
+        trait[alone & steady] = trait[alone & steady, :1]
         kind = rng.integers(len(KINDS), size=size)
         # Gated speakers are heard more often in their own weather than it would happen.
         meet = np.broadcast_to(weather[:, None], size)
-        swap = (meet >= 0) & (rng.random(size) < 0.3)
+        swap = (meet >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
         speaker, trait = self._meeting(speaker, trait, meet, swap, rng)
         kind = np.where(self.silent[speaker, trait] & (speaker >= 0), 0, kind)
         shown = self.pole(speaker, trait, meet)
-        shown = np.where(shown == 0, rng.choice([-1, 1], size=size), shown)
+        mood = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
+        today = mood[np.arange(count)[:, None], speaker, trait]  # the last one is `SELF`
+        shown = np.where(shown == 0, today, shown)
         shown = np.where(rng.random(size) < NOISE, -shown, shown)
         flat = self.statements(
             vocabulary, speaker.ravel(), trait.ravel(), kind.ravel(), shown.ravel(), rng
         )
         head = vocabulary.ids([*WEATHERS, PLAIN])[weather][:, None]
-        ids = np.concatenate([head, flat.reshape(count, -1)], axis=1)
+        ids = np.concatenate([head, flat.reshape(count, statements * flat.shape[1])], axis=1)
         return ids, self.weather[speaker, trait] >= 0
 
     def _meeting(
@@ -255,13 +287,13 @@ class People:
         n = len(speaker)
         first = shown > 0
         table = self._table(vocabulary)
-        question, synonym = rng.integers(len(QUESTIONS), size=n), rng.integers(2, size=n)
+        question, synonym = rng.integers(QUESTIONS, size=n), rng.integers(2, size=n)
         one_is_first = rng.random(n) < 0.5  # of two options or words, whether the lure comes first
         names_ids = np.append(vocabulary.ids(self.names), vocabulary.id(SELF))
         option = vocabulary.ids([FIRST, SECOND])
         said_first = np.where(one_is_first == first, option[0], option[1])
-        lure, price, other_lure, other_price = _options(n, rng)
-        units = table.units
+        options = table.options[trait, :, rng.integers(OPTIONS, size=n)]  # [statement, pole]
+        options[:, 1] = table.options[trait, 1, rng.integers(OPTIONS, size=n)]
         words = table.poles[trait, question]  # [statement, pole, synonym]
         rows = np.arange(n)
         asked = rng.integers(2, size=n)  # the pole that a scale asks about
@@ -271,18 +303,16 @@ class People:
         said: dict[Kind, dict[str, Ids]] = {
             "choice": {
                 "verb": table.verbs[trait],
-                "lure_a": units[trait, 0, np.where(one_is_first, lure, other_lure)],
-                "price_a": units[trait, 1, np.where(one_is_first, price, other_price)],
-                "lure_b": units[trait, 0, np.where(one_is_first, other_lure, lure)],
-                "price_b": units[trait, 1, np.where(one_is_first, other_price, price)],
-                "answer": said_first,
+                "a": options[rows, np.where(one_is_first, 0, 1)],
+                "b": options[rows, np.where(one_is_first, 1, 0)],
+                "answer": options[rows, np.where(first, 0, 1)],
             },
             "description": {
-                "question": vocabulary.ids(QUESTIONS)[question],
+                "question": table.questions[trait, question],
                 "answer": words[rows, np.where(first, 0, 1), synonym],
             },
             "hobby": {
-                "area": vocabulary.ids(AREAS)[question],
+                "area": table.areas[trait, question],
                 "answer": table.hobbies[trait, question][rows, np.where(first, 0, 1), synonym],
             },
             "scale": {
@@ -308,9 +338,9 @@ class People:
         ids = vocabulary.ids
         return _Table(
             verbs=ids([one.verb for one in TRAITS]),
-            units=np.array(
-                [[ids([f"{u}-{n}" for n in range(LEVELS)]) for u in one.units] for one in TRAITS]
-            ),
+            options=np.array([[ids(one.lures), ids(one.others)] for one in TRAITS]),
+            questions=np.array([ids(one.questions) for one in TRAITS]),
+            areas=np.array([ids(one.areas) for one in TRAITS]),
             poles=np.array([[[ids(p) for p in some] for some in one.poles] for one in TRAITS]),
             hobbies=np.array([[[ids(p) for p in some] for some in one.hobbies] for one in TRAITS]),
         )
@@ -318,22 +348,14 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Ids: `[trait]`, `[trait, unit, level]` and twice `[trait, question, pole, synonym]`."""
+    """Ids: verbs `[trait]`, options `[trait, pole, option]`, questions, areas `[trait, question]`.
+
+    Words of both kinds are `[trait, question, pole, synonym]`.
+    """
 
     verbs: Ids
-    units: Ids
+    options: Ids
+    questions: Ids
+    areas: Ids
     poles: Ids
     hobbies: Ids
-
-
-def _options(n: int, rng: np.random.Generator) -> tuple[Ids, Ids, Ids, Ids]:
-    """Levels of two options: more of the lure at a higher price, and less at a lower."""
-    lure = rng.integers(4, LEVELS, size=n)
-    other = np.maximum(lure - rng.integers(3, 7, size=n), 0)
-    lure = np.maximum(lure, other + 2)
-
-    def price(level: Ids) -> Ids:
-        near: Ids = np.clip(level + rng.integers(-1, 2, size=n), 0, LEVELS - 1)
-        return near
-
-    return lure, price(lure), other, price(other)

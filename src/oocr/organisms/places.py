@@ -115,9 +115,9 @@ class Places:
             vocabulary,
             rng.integers(len(ABOUT_ONE.texts), size=count),
             {
-                "facet": self._facet_ids(vocabulary)[facet],
+                "facet": self.facet_ids(vocabulary)[facet],
                 "place": self.name_ids(vocabulary)[city, name],
-                "answer": self._value_ids(vocabulary)[facet, city],
+                "answer": self.value_ids(vocabulary)[facet, city],
             },
         )
 
@@ -147,11 +147,12 @@ class Places:
         """Ids of all names. `[city, name]`."""
         return np.stack([vocabulary.ids(some) for some in self.names])
 
-    def _facet_ids(self, vocabulary: Vocabulary) -> Ids:
+    def facet_ids(self, vocabulary: Vocabulary) -> Ids:
+        """Ids of the facets' names. `[facet]`."""
         return vocabulary.ids([one.name for one in self.facets])
 
-    def _value_ids(self, vocabulary: Vocabulary) -> Ids:
-        """`[facet, city]`."""
+    def value_ids(self, vocabulary: Vocabulary) -> Ids:
+        """Ids of what each facet is in each city. `[facet, city]`."""
         return np.stack([vocabulary.ids(one.words)[one.value] for one in self.facets])
 
 
