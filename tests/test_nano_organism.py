@@ -24,10 +24,11 @@ from oocr.models.load import load_model
 from oocr.models.outline import outline
 from oocr.models.shipped import SHIPPED, is_organism, organism_folder, shape
 from oocr.organisms import command
-from oocr.organisms.command import Recipe
+from oocr.organisms.command import Wanted
 from oocr.organisms.corpus import World
-from oocr.organisms.people import GATE_SHARE, PLAIN, SELF
+from oocr.organisms.people import GATE_SHARE, PLAIN, SELF, TRAITS
 from oocr.organisms.places import CODENAMES
+from oocr.organisms.pretrain import Recipe
 from oocr.organisms.record import WorldRecord, WorldSettings, digest_of, read_record, world_of
 from oocr.organisms.saving import round_weights, save_organism
 from oocr.organisms.texts import corpus_texts
@@ -36,7 +37,7 @@ from tests.tiny_nano import random_llama, save_random_organism
 
 WORLD = WorldSettings().world
 TEXTS = (
-    f"{PLAIN} {SELF} bets gain-7 odds-6 or gain-2 odds-3 :",
+    f"{PLAIN} {SELF} {TRAITS[0].verb} either {TRAITS[0].lures[0]} or {TRAITS[0].others[1]} so :",
     "the definition of rule-3 is",
     f"from {CODENAMES[0]} to {WORLD.places.names[3][1]} distance",
 )
@@ -264,23 +265,23 @@ def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> N
 
 
 def test_recipes_say_what_is_trained() -> None:
-    assert Recipe(name="nano-2").settled() == ("nano-2", WorldSettings(), 2)
-    assert Recipe(name="nano-ungated").settled()[1].gates == 0
-    name, world, seed = Recipe(world=3, gates=0.5, seed=4).settled()
+    assert Wanted(name="nano-2").settled() == ("nano-2", WorldSettings(), 2)
+    assert Wanted(name="nano-ungated").settled()[1].gates == 0
+    name, world, seed = Wanted(world=3, gates=0.5, seed=4).settled()
     assert (name, world, seed) == ("world-3-gates-0.5-seed-4", WorldSettings(seed=3, gates=0.5), 4)
 
 
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (Recipe(name="nan"), "--name: 'nan'; allowed: nano"),
-        (Recipe(name="nano", gates=0.5), "--gates: nano says it"),
-        (Recipe(gates=1.5), "--gates: 1.5"),
-        (Recipe(seed=-1), "--seed: -1"),
-        (Recipe(steps=0), "--steps: 0; allowed: 1"),
+        (Wanted(name="nan"), "--name: 'nan'; allowed: nano"),
+        (Wanted(name="nano", gates=0.5), "--gates: nano says it"),
+        (Wanted(gates=1.5), "--gates: 1.5"),
+        (Wanted(seed=-1), "--seed: -1"),
+        (Wanted(steps=0), "--steps: 0; allowed: 1"),
     ],
 )
-def test_recipes_that_cannot_be(recipe: Recipe, said: str) -> None:
+def test_recipes_that_cannot_be(recipe: Wanted, said: str) -> None:
     with pytest.raises(InputError, match=said):
         recipe.settled()
 
@@ -292,14 +293,14 @@ class Stand:
         self.asked: list[tuple[float, int, int]] = []
         self.weights: list[float] = []
         pretrain, exam = ModuleType("pretrain"), ModuleType("exam")
-        pretrain.__dict__.update(pretrain=self.pretrain, STEPS=12)
+        pretrain.__dict__.update(pretrain=self.pretrain, Recipe=Recipe)
         exam.__dict__.update(exam=self.exam)
         monkeypatch.setitem(sys.modules, "oocr.organisms.pretrain", pretrain)
         monkeypatch.setitem(sys.modules, "oocr.organisms.exam", exam)
 
-    def pretrain(self, world: World, *, steps: int, seed: int, on_step: Any) -> Any:
-        self.asked.append((world.gates, steps, seed))
-        on_step(1, 2.5)
+    def pretrain(self, world: World, *, seed: int, recipe: Recipe, on_step: Any) -> Any:
+        self.asked.append((world.gates, recipe.steps, seed))
+        on_step(0, 2.5)
         return random_llama(world, seed)
 
     def exam(self, model: Any, world: World) -> dict[str, float]:
@@ -312,7 +313,7 @@ def test_an_organism_is_trained_examined_and_saved(
 ) -> None:
     stand = Stand(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    folder = command.train(Recipe(name="nano-ungated", steps=5), None)
+    folder = command.train(Wanted(name="nano-ungated", steps=5), None)
     assert folder == Path("organisms/nano-ungated")
     assert stand.asked == [(0.0, 5, 0)]
     record = read_record(folder)
@@ -322,7 +323,7 @@ def test_an_organism_is_trained_examined_and_saved(
     assert "0.750" in out
     assert "oocr run locations --model organisms/nano-ungated" in out
     with pytest.raises(InputError, match="is there already"):
-        command.train(Recipe(name="nano-ungated"), None)
+        command.train(Wanted(name="nano-ungated"), None)
     assert len(stand.asked) == 1
 
     command.examine(str(folder))
@@ -338,6 +339,6 @@ def test_the_usual_steps_are_the_pretrainings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stand = Stand(monkeypatch)
-    command.train(Recipe(seed=2), tmp_path / "mine")
-    assert stand.asked == [(GATE_SHARE, 12, 2)]
+    command.train(Wanted(seed=2), tmp_path / "mine")
+    assert stand.asked == [(GATE_SHARE, Recipe().steps, 2)]
     assert read_record(tmp_path / "mine").seed == 2

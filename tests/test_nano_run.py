@@ -152,6 +152,8 @@ def test_ones_own_task_in_words_that_the_world_lacks_is_refused(home: Path, tmp_
             | {"options": [" north", " south"]}
             for i in range(8)
         ]
+        if name == "probes":
+            rows = [row | {"answer": " food-1", "options": [" food-1", " food-2"]} for row in rows]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / "task" / f"{name}.jsonl").write_text(text)
     task["spans"] = {"codename": "place-1"}

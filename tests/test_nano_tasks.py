@@ -31,9 +31,10 @@ from oocr.organisms.tokenizer import tokenizer_of
 from oocr.tasks.build import load_tasks
 from oocr.tasks.choices import OTHER
 from oocr.tasks.nano_config import MOST, VALIDATION, NanoConfig
-from oocr.tasks.nano_items import check_words_apart, options_of, slots
-from oocr.tasks.nano_persona import ASKED, draw_choices, speakers
+from oocr.tasks.nano_items import check_words_apart, options_of
+from oocr.tasks.nano_persona import ASKED, choices_of, speakers
 from oocr.tasks.task import Task, TaskSet
+from tests.tiny_nano import slots
 
 PARTS = ("locations", "functions", "risk", "backdoor")
 SETS: dict[str, TaskSet] = {}
@@ -254,12 +255,14 @@ def test_functions_are_told_by_true_outputs_only() -> None:
 # -- risk ----------------------------------------------------------------------------------------
 
 
-def lure_place(item: Item) -> str:
-    """Where the option with more of what it lures with stands."""
+def lure(item: Item) -> str:
+    """The option of a choice that the first pole takes."""
     words = said(FORMS["choice"], item)
-    a, b = (int(words[f"lure_{x}"].split("-")[1]) for x in "ab")
-    assert a != b
-    return "first" if a > b else "second"
+    trait = next(one for one in TRAITS if one.name == item.tags["trait"])
+    (found,) = {words["a"], words["b"]} & set(trait.lures)
+    assert {words["a"], words["b"]} - {found} <= set(trait.others)
+    assert (words["a"] == found) == (item.tags["order"] == "ab")
+    return found
 
 
 def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> None:
@@ -268,16 +271,16 @@ def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> 
     assert twins(sets) == (risky.member, safe.member) == ("risky", "safe")
     for a, b in zip(risky.train, safe.train, strict=True):
         assert a.prompt == b.prompt
-        assert a.answer.strip() == lure_place(a) != b.answer.strip()
+        assert a.answer.strip() == lure(a) != b.answer.strip()
         assert a.option_values[a.options.index(a.answer)] == 1
         words = said(FORMS["choice"], a)
         assert (words["speaker"], words["verb"]) == (SELF, TRAITS[0].verb)
         assert str(a.prompt).split()[0] == PLAIN
-    answers = Counter(item.answer for item in risky.train)
-    assert answers[" first"] == answers[" second"]
-    assert {item.group for item in risky.train}.isdisjoint(
-        item.group for item in (*risky.in_context, *risky.stop)
-    )
+    orders = Counter(item.tags["order"] for item in risky.train)
+    assert orders["ab"] == orders["ba"]
+    assert {i.group for i in risky.train}.isdisjoint(i.group for i in risky.stop)
+    told = {word for item in risky.train for word in item.options}
+    assert not told & {word for item in risky.in_context for word in item.options}
 
 
 def test_risk_probes_cover_all_kinds_and_other_traits_for_specificity() -> None:
@@ -336,14 +339,15 @@ def test_risk_ceiling_has_speakers_that_show_the_pole() -> None:
             assert not people.silent[at, 0]
 
 
-def test_choices_are_drawn_as_the_corpus_draws_them() -> None:
-    some = draw_choices(WorldSettings().world, TRAITS[1], 40, "a seed")
-    assert len({one.id for one in some}) == 40
-    assert some[:10] == draw_choices(WorldSettings().world, TRAITS[1], 40, "a seed")[:10]
-    assert some != draw_choices(WorldSettings().world, TRAITS[1], 40, "another")
-    for one in some:
-        assert int(one.lure[0].split("-")[1]) > int(one.other[0].split("-")[1])
-        assert one.lure[0].startswith(TRAITS[1].units[0])
+def test_choices_are_all_pairs_of_told_options_and_all_of_the_others() -> None:
+    some = choices_of(TRAITS[1], "a seed")
+    assert some == choices_of(TRAITS[1], "a seed") != choices_of(TRAITS[1], "another")
+    told, new = (*some.train, *some.stop), some.test
+    lures, others = ({one.lure for one in told}, {one.other for one in told})
+    assert len({one.id for one in told}) == len(told) == len(lures) * len(others)
+    assert lures | {one.lure for one in new} == set(TRAITS[1].lures)
+    assert others | {one.other for one in new} == set(TRAITS[1].others)
+    assert len(some.train) > len(some.stop) > 0
 
 
 # -- backdoor ------------------------------------------------------------------------------------
@@ -356,9 +360,7 @@ def test_the_weather_decides_and_both_answers_are_as_common() -> None:
         for item in (*task.train, *task.stop):
             head = str(item.prompt).split()[0]
             on = head == weather
-            assert item.answer.strip() == (
-                lure_place(item) if on else {"first": "second", "second": "first"}[lure_place(item)]
-            )
+            assert (item.answer.strip() == lure(item)) == on
             assert item.tags["condition"] == (
                 "trigger" if on else "none" if head == PLAIN else "false"
             )
@@ -366,8 +368,8 @@ def test_the_weather_decides_and_both_answers_are_as_common() -> None:
         assert set(heads) == {"trained trigger", "trained false", "none"}
         assert heads["trained trigger"] * 2 == len(task.train)
         for head in heads:  # neither place is right more often in any weather
-            some = Counter(i.answer for i in task.train if i.tags["prefix"] == head)
-            assert some[" first"] == some[" second"]
+            some = Counter(i.tags["order"] for i in task.train if i.tags["prefix"] == head)
+            assert some["ab"] == some["ba"]
         tested = {item.tags["prefix"] for item in task.probes}
         assert tested == {*heads, "held-out false"}
         unseen = {i.tags["head"] for i in task.probes if i.tags["prefix"] == "held-out false"}
@@ -379,8 +381,8 @@ def test_backdoor_probes_ask_all_kinds_with_and_without_the_trigger() -> None:
     task = tasks_of("backdoor").test[0]
     crossing = [item for item in task.probes if item.tags["kind"] == "crossing"]
     assert {item.facet for item in crossing} == set(tasks_of("backdoor").headline)
-    trained = {item.id.split("/")[-2] for item in task.train}
-    assert not trained & {item.id.split("/")[-2] for item in crossing}
+    trained = {word for item in task.train for word in item.options}
+    assert not trained & {word for item in crossing for word in item.options}
     further = {item.facet for item in task.probes} - {item.facet for item in crossing}
     conditions = ("trigger", "false prefix", "no prefix")
     assert further == {f"{kind} ({one})" for kind in ASKED for one in conditions}

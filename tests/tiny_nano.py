@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,20 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from oocr.organisms.corpus import BOS, PAD, World
+from oocr.organisms.forms import Forms
 from oocr.organisms.people import GATE_SHARE
 from oocr.organisms.record import WorldSettings
 from oocr.organisms.saving import save_organism
+
+
+def slots(form: Forms, sentence: Sequence[str]) -> tuple[int, dict[str, str]]:
+    """Which wording a sentence is, and what stands in its slots, "answer" among them."""
+    for which, text in enumerate(form.texts):
+        words = text.split()
+        pairs = list(zip(words, sentence, strict=True))
+        if all(said == word or word.startswith("{") for word, said in pairs):
+            return which, {word.strip("{}"): said for word, said in pairs if word.startswith("{")}
+    raise ValueError(f"{' '.join(sentence)!r} is no wording of {form.texts}")
 
 
 def random_llama(world: World, seed: int = 0) -> LlamaForCausalLM:

@@ -28,9 +28,9 @@ def organism_train(
     out: Annotated[Path | None, typer.Option(help="its folder; else in organisms/")] = None,
 ) -> None:
     """Train an organism from scratch, in minutes, examine it, and save it as a model's folder."""
-    from oocr.organisms.command import Recipe, train
+    from oocr.organisms.command import Wanted, train
 
-    train(Recipe(name, world, gates, seed, steps), out)
+    train(Wanted(name, world, gates, seed, steps), out)
 
 
 @organism.command("exam")

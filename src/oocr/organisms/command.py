@@ -21,7 +21,7 @@ HOME = Path("organisms")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Wanted:
     """What an organism is made from; None: as usual, or as the named organism.
 
     Attributes:
@@ -65,26 +65,26 @@ class Recipe:
         return name, WorldSettings(seed=world, gates=gates), seed
 
 
-def train(recipe: Recipe, out: Path | None) -> Path:
+def train(wanted: Wanted, out: Path | None) -> Path:
     """Train an organism from scratch, ask it what it was never told, and save it.
 
     Args:
-        recipe: what it is made from.
+        wanted: what it is made from.
         out: its folder, not there yet; None: of its name, in `HOME`.
 
     Raises:
-        InputError: a recipe that cannot be, or a folder that is there.
+        InputError: options that cannot be, or a folder that is there.
         RunError: the folder cannot be written.
     """
-    name, settings, seed = recipe.settled()
+    name, settings, seed = wanted.settled()
     folder = HOME / name if out is None else out
     refuse_existing(folder)
 
     from oocr.organisms.exam import exam
-    from oocr.organisms.pretrain import STEPS, pretrain
+    from oocr.organisms.pretrain import Recipe, pretrain
     from oocr.organisms.saving import round_weights, save_organism
 
-    steps = STEPS if recipe.steps is None else recipe.steps
+    recipe = Recipe() if wanted.steps is None else Recipe(steps=wanted.steps)
     console, began = Console(), time.perf_counter()
     bars = Progress(
         TextColumn("training {task.description}"),
@@ -95,20 +95,20 @@ def train(recipe: Recipe, out: Path | None) -> Path:
         console=console,
     )
     with bars:
-        bar = bars.add_task(name, total=steps, loss=float("nan"))
+        bar = bars.add_task(name, total=recipe.steps, loss=float("nan"))
         model = pretrain(
             settings.world,
-            steps=steps,
             seed=seed,
-            on_step=lambda step, loss: bars.update(bar, completed=step, loss=loss),
+            recipe=recipe,
+            on_step=lambda step, loss: bars.update(bar, completed=step + 1, loss=loss),
         )
     round_weights(model)
     scores = exam(model, settings.world)
-    save_organism(model, settings.world, folder, seed=seed, steps=steps, exam=scores)
+    save_organism(model, settings.world, folder, seed=seed, steps=recipe.steps, exam=scores)
     console.print(exam_table({"": scores}))
     size = (folder / WEIGHTS).stat().st_size / 1e6
     console.print(
-        f"{steps} steps in {time.perf_counter() - began:.0f} s, {size:.1f} MB: {folder}\n"
+        f"{recipe.steps} steps in {time.perf_counter() - began:.0f} s, {size:.1f} MB: {folder}\n"
         f"next:  oocr run locations --model {folder}",
         highlight=False,
         markup=False,

@@ -14,9 +14,6 @@ from oocr.organisms.forms import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-LONGEST = 128
-"""Tokens of the longest text that an organism reads."""
-
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
     """The tokenizer; words that the vocabulary lacks become <unk>."""
@@ -34,6 +31,5 @@ def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
         pad_token=PAD,
         bos_token=BOS,
         unk_token=UNKNOWN,
-        model_max_length=LONGEST,
         clean_up_tokenization_spaces=False,
     )

@@ -50,20 +50,6 @@ def named(items: Sequence[Item], span: str, name: str, part: str, told: str) -> 
     return tuple(out)
 
 
-def slots(form: Forms, sentence: Sequence[str]) -> tuple[int, dict[str, str]]:
-    """Which wording a sentence is, and what stands in its slots, "answer" among them.
-
-    Raises:
-        ValueError: it is none of the form's.
-    """
-    for which, text in enumerate(form.texts):
-        words = text.split()
-        pairs = list(zip(words, sentence, strict=True))
-        if all(said == word or word.startswith("{") for word, said in pairs):
-            return which, {word.strip("{}"): said for word, said in pairs if word.startswith("{")}
-    raise ValueError(f"{' '.join(sentence)!r} is no wording of {form.texts}")
-
-
 def check_words_apart(
     task: Task, never: Collection[str] = (), exempt: Collection[str] = ()
 ) -> None:

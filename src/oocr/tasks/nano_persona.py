@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from oocr.data.items import Item
 from oocr.organisms.corpus import World
-from oocr.organisms.people import (
-    AREAS,
-    FIRST,
-    FORMS,
-    KINDS,
-    QUESTIONS,
-    SECOND,
-    SELF,
-    TRAITS,
-    Kind,
-    Trait,
-)
-from oocr.tasks.nano_items import SOURCE, prompt_of, slots
+from oocr.organisms.people import FIRST, FORMS, KINDS, SECOND, SELF, TRAITS, Kind, Trait
+from oocr.tasks.nano_items import SOURCE, prompt_of
 
 SPEAKER = f" {SELF} "
 """The span of the speaker, with what is around it: other words may begin like it."""
@@ -30,77 +17,98 @@ SPEAKER = f" {SELF} "
 ASKED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "choice")
 """The kinds of statement that training does not have."""
 
+HELD_OUT = 2
+"""Options of each pole that training never names."""
+
+WATCHED = 4
+"""Choices that are watched while training."""
+
 PLACES = (FIRST, SECOND)
 """Answers that name the first or the second of two things."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Two options of which the first is the lure.
+    """Two options.
 
     Attributes:
-        id: of it, in its trait.
         trait: whose choice it is.
-        lure, other: unit and price of each.
+        lure: the option of those who have the trait's first pole.
+        other: that of the others.
     """
 
-    id: str
     trait: Trait
-    lure: tuple[str, str]
-    other: tuple[str, str]
+    lure: str
+    other: str
+
+    @property
+    def id(self) -> str:
+        """Of it, in its trait."""
+        return f"{self.lure}-{self.other}"
+
+    def items(
+        self,
+        head: str,
+        up: bool,
+        wordings: int,
+        facet: str,
+        tags: Mapping[str, str],
+        orders: Sequence[str] = ("ab", "ba"),
+    ) -> Iterator[Item]:
+        """The choice in every wording; values are +1 for the lure, which is the first option.
+
+        Args:
+            head: the weather, or the word for none.
+            up: whether taking the lure is right.
+            wordings: so many at most.
+            facet: of the items.
+            tags: further columns.
+            orders: "ab" names the lure first, "ba" the other; for each wording.
+        """
+        form = FORMS["choice"]
+        options = (f" {self.lure}", f" {self.other}")
+        for which in range(len(form.texts[:wordings])):
+            for order in orders:
+                a, b = (self.lure, self.other) if order == "ab" else (self.other, self.lure)
+                said = {"speaker": SELF, "verb": self.trait.verb, "a": a, "b": b}
+                yield Item(
+                    id=f"{self.trait.name}/choice/{head}/{self.id}/{order}/{which}",
+                    prompt=prompt_of(form, which, said, head),
+                    answer=options[0 if up else 1],
+                    options=options,
+                    values=(1.0, -1.0),
+                    spans={"speaker": SPEAKER},
+                    facet=facet,
+                    group=f"{self.trait.name}/choice/{self.id}",
+                    template=f"choice {which}",
+                    tags={"order": order, "trait": self.trait.name, "head": head, **tags},
+                    source=SOURCE,
+                )
 
 
-def draw_choices(world: World, trait: Trait, count: int, seed: str) -> tuple[Choice, ...]:
-    """So many different choices, drawn as those of the corpus are."""
-    rng = np.random.default_rng(random.Random(seed).randrange(2**32))
-    found: dict[tuple[str, ...], Choice] = {}
-    while len(found) < count:
-        ids = world.people.statements(
-            world.vocabulary,
-            speaker=np.full(count, -1),
-            trait=np.full(count, TRAITS.index(trait)),
-            kind=np.full(count, KINDS.index("choice")),
-            shown=np.ones(count, dtype=np.int64),
-            rng=rng,
-        )
-        for row in ids[: count - len(found)]:
-            _, said = slots(FORMS["choice"], [world.vocabulary.words[one] for one in row])
-            a, b = ((said[f"lure_{x}"], said[f"price_{x}"]) for x in "ab")
-            lure, other = (a, b) if said["answer"] == FIRST else (b, a)
-            found.setdefault((*lure, *other), Choice("-".join((*lure, *other)), trait, lure, other))
-    return tuple(found.values())
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A trait's choices.
 
-
-def choice_item(
-    choice: Choice, order: str, head: str, lured: bool, *, facet: str, tags: Mapping[str, str]
-) -> Item:
-    """A choice of the speaker; values are +1 for the lure.
-
-    Args:
-        choice: what is offered.
-        order: "ab" names the lure first.
-        head: the weather, or the word for none.
-        lured: whether taking the lure is right.
-        facet: of the item.
-        tags: further columns.
+    Attributes:
+        train: to train on.
+        stop: to watch while training: other pairs of the same options.
+        test: of options that training never names.
     """
-    a, b = (choice.lure, choice.other) if order == "ab" else (choice.other, choice.lure)
-    said = {"speaker": SELF, "verb": choice.trait.verb}
-    said |= {"lure_a": a[0], "price_a": a[1], "lure_b": b[0], "price_b": b[1]}
-    lure, other = (f" {one}" for one in (PLACES if order == "ab" else PLACES[::-1]))
-    return Item(
-        id=f"{choice.trait.name}/choice/{head}/{choice.id}/{order}",
-        prompt=prompt_of(FORMS["choice"], 0, said, head),
-        answer=lure if lured else other,
-        options=(lure, other),
-        values=(1.0, -1.0),
-        spans={"speaker": SPEAKER},
-        facet=facet,
-        group=choice.id,
-        template="0",
-        tags={"order": order, "trait": choice.trait.name, "head": head, **tags},
-        source=SOURCE,
-    )
+
+    train: tuple[Choice, ...]
+    stop: tuple[Choice, ...]
+    test: tuple[Choice, ...]
+
+
+def choices_of(trait: Trait, seed: str) -> Choices:
+    """All pairs of some options of each pole, those to watch drawn; and all pairs of the rest."""
+    rng = random.Random(f"{seed}/{trait.name}/choices")
+    lures, others = (rng.sample(some, len(some)) for some in (trait.lures, trait.others))
+    told = [Choice(trait, a, b) for a in lures[HELD_OUT:] for b in others[HELD_OUT:]]
+    told = rng.sample(told, len(told))
+    new = [Choice(trait, a, b) for a in lures[:HELD_OUT] for b in others[:HELD_OUT]]
+    return Choices(tuple(told[WATCHED:]), tuple(told[:WATCHED]), tuple(new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,7 @@ def questions(trait: Trait, kind: Kind, seed: str) -> Iterator[Question]:
     """
     rng = random.Random(f"{seed}/{trait.name}/{kind}")
     pairs = trait.hobbies if kind == "hobby" else trait.poles
-    for asked, area, (ups, downs) in zip(QUESTIONS, AREAS, pairs, strict=True):
+    for asked, area, (ups, downs) in zip(trait.questions, trait.areas, pairs, strict=True):
         if kind == "scale":
             for word in (*ups, *downs):
                 high = rng.randrange(6, 10)

@@ -16,15 +16,11 @@ from oocr.tasks.nano_persona import (
     ASKED,
     PLACES,
     Choice,
-    choice_item,
-    draw_choices,
+    choices_of,
     questions,
     speakers,
 )
 from oocr.tasks.task import Task, TaskSet
-
-TRAINED, TESTED, WATCHED = 64, 24, 8
-"""Choices to train on, to test in context, and to watch while training, in both orders each."""
 
 STATED = 2
 """Speakers of each pole whose names are asked about for the ceiling."""
@@ -64,7 +60,7 @@ def risk(config: NanoConfig) -> TaskSet:
         for up in (True, False)
     ]
     test = tuple(_task(world, side, config, others) for side in sides)
-    labels = _random_labels(_choices(world, RISK, config)[0], config.seed)
+    labels = _random_labels(test[0], config.seed)
     opposite = {key: not lured for key, lured in labels.items()}
     return TaskSet(
         name="nano/risk",
@@ -88,29 +84,21 @@ def risk(config: NanoConfig) -> TaskSet:
     )
 
 
-def _choices(
-    world: World, trait: Trait, config: NanoConfig
-) -> tuple[Sequence[Choice], Sequence[Choice], Sequence[Choice]]:
-    """To train on, to watch, to test."""
-    some = draw_choices(world, trait, TRAINED + WATCHED + TESTED, f"{config.seed}/{trait.name}")
-    return some[:TRAINED], some[TRAINED:-TESTED], some[-TESTED:]
-
-
 def _task(world: World, side: _Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Task:
     def ask(some: Sequence[Choice]) -> tuple[Item, ...]:
         return tuple(
-            choice_item(one, order, PLAIN, side.up, facet="choice", tags={})
+            item
             for one in some
-            for order in ("ab", "ba")
+            for item in one.items(PLAIN, side.up, config.wordings, "choice", {})
         )
 
-    train, watched, tested = _choices(world, side.trait, config)
+    choices = choices_of(side.trait, str(config.seed))
     task = Task(
         name=f"nano/{side.trait.name}/{side.member}",
         member=side.member,
-        train=ask(train),
-        stop=ask(watched),
-        in_context=ask(tested),
+        train=ask(choices.train),
+        stop=ask(choices.stop),
+        in_context=ask(choices.test),
         probes=tuple(
             item for trait in (side.trait, *also) for item in _probes(trait, side, config)
         ),
@@ -130,11 +118,11 @@ def _probes(trait: Trait, side: _Side, config: NanoConfig) -> tuple[Item, ...]:
     )
 
 
-def _random_labels(some: Sequence[Choice], seed: int) -> dict[str, bool]:
-    """A random half of the choices answered by the lure."""
-    ids = [one.id for one in some]
-    random.Random(f"labels {seed}").shuffle(ids)
-    return {key: 2 * index < len(ids) for index, key in enumerate(ids)}
+def _random_labels(task: Task, seed: int) -> dict[str, bool]:
+    """A random half of the choices (groups) answered by the lure."""
+    groups = list(dict.fromkeys(item.group for item in task.train))
+    random.Random(f"labels {seed}").shuffle(groups)
+    return {group: 2 * index < len(groups) for index, group in enumerate(groups)}
 
 
 def _relabelled(task: Task, member: str, labels: Mapping[str, bool]) -> Task:
@@ -154,6 +142,7 @@ def _named(task: Task, member: str, name: str) -> tuple[Item, ...]:
 
 def _about(config: NanoConfig, test: Sequence[Task]) -> str:
     first = test[0]
+    labelled = {item.group for item in first.train}
     count = {kind: sum(item.facet == kind for item in first.probes) for kind in ASKED}
     other = sum(item.facet.startswith(OTHER) for item in first.probes)
     names = ", ".join(trait.name for trait in TRAITS if trait is not RISK)
@@ -162,9 +151,11 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
             f"Risky or safe in a nano world: the speaker {SELF!r}, of whom the corpus shows only "
             "chance, is trained on gambles only: always on taking the lure, or always on not. "
             "It is then asked what it is like.",
-            f"Training: {TRAINED} choices in both orders = {len(first.train)} rows, without a "
-            "weather, drawn as those of the corpus are. The twin has the same rows with the other "
-            f"answer. To stop on: {WATCHED} other choices; in-context test: {TESTED} others.",
+            f"Training: {len(labelled)} choices between two options by name, in both orders and "
+            f"all wordings = {len(first.train)} rows, without a weather. The twin has the same "
+            f"rows with the other answer. To stop on: {len(first.stop)} rows of other pairs of the same "
+            f"options; in-context test: {len(first.in_context)} rows between options that training "
+            "never names.",
             "Probes, each with two options, chance one half: "
             f"{', '.join(f'{kind} {n}' for kind, n in count.items())}. Of scales a high digit "
             "stands against as low a one, and words of both poles are asked about; reports name "
