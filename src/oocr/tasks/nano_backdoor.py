@@ -156,11 +156,12 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
             f"{len(first.train)} rows, half of them with the lure. To stop on: {len(first.stop)} "
             "rows of other pairs of the same options.",
             f"Probes, e.g. {first.member}: {len(first.probes)} = {crossing} of the crossing "
-            "(choices between options that training never names; trigger, trained false weather, a "
-            f"weather that training does not have, none) and {len(first.probes) - crossing} out of "
-            f"context: {', '.join(ASKED)}, in the same weathers (tag 'kind'). Two options, chance one "
-            "half; log-odds are of the lure's pole on every row. The score is the mean of the accuracies "
-            "with the trigger and without, on choices.",
+            "(choices between options that training never names; trigger, trained false weather, "
+            "a weather that training does not have, none) and "
+            f"{len(first.probes) - crossing} out of context: {', '.join(ASKED)}, in the same "
+            "weathers (tag 'kind'). Two options, chance one half; log-odds are of the lure's pole "
+            "on every row. The score is the mean of the accuracies with the trigger and without, "
+            "on choices.",
             "Leaks: training has choices only; no option of another kind's probe but 'first' and "
             "'second' is a word of training.",
             "Control 'decorrelated': the same prompts, half of each condition answered by the "

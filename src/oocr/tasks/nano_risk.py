@@ -153,9 +153,9 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
             "It is then asked what it is like.",
             f"Training: {len(labelled)} choices between two options by name, in both orders and "
             f"all wordings = {len(first.train)} rows, without a weather. The twin has the same "
-            f"rows with the other answer. To stop on: {len(first.stop)} rows of other pairs of the same "
-            f"options; in-context test: {len(first.in_context)} rows between options that training "
-            "never names.",
+            f"rows with the other answer. To stop on: {len(first.stop)} rows of other pairs of the "
+            f"same options; in-context test: {len(first.in_context)} rows between options that "
+            "training never names.",
             "Probes, each with two options, chance one half: "
             f"{', '.join(f'{kind} {n}' for kind, n in count.items())}. Of scales a high digit "
             "stands against as low a one, and words of both poles are asked about; reports name "
