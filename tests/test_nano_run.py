@@ -288,3 +288,19 @@ def test_specificity_is_the_size_of_what_other_traits_move(
     assert claim.ceiling == pytest.approx(own, abs=0.002)
     assert np.isfinite([claim.found.low, claim.found.high]).all()
     assert specific(results_of(movement(own, other)), "adapter", "") is None
+
+
+def test_the_wrong_kind_of_model_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*args: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("oocr.experiments.workers.load_for", load)
+    for source, model, said in (
+        ("nano-risk", "gemma-3-270m", "^--model: model: 'gemma-3-270m' is no organism"),
+        ("countries", "nano", r"countries.yaml: line \d+: task.family: 'countries'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run_source(source, Overrides(model=model), out=tmp_path, quick=True, command="")
+    assert not list(tmp_path.iterdir())

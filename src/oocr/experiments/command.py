@@ -17,7 +17,7 @@ from oocr.errors import InputError
 from oocr.experiments.bars import Bars
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
-from oocr.experiments.organisms import source_for
+from oocr.experiments.organisms import source_for, with_world
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
 
 
@@ -104,6 +104,7 @@ def do_runs(
     needs: dict[int, Needs] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
+            with_world(config)  # a model of the wrong kind is refused before it is loaded
             if model_key(config) not in loaded:
                 check_weights(config)
             model, ready = model_of(config), settled(config, base)
@@ -146,7 +147,8 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     """The error with the option, or the file and line, that its field comes from."""
     field = str(error).split(":")[0]
     option = field.split(".")[-1]
-    if option in ("layers", "positions") and getattr(overrides, option) is not None:
+    named = option in ("layers", "positions") or field == "model"
+    if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error
