@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from oocr.experiments.reproduce import (
+    an_attention,
     an_concepts,
     an_mechanism,
     an_scores,
@@ -126,9 +127,10 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
 
 
 ALLOWED = {
+    an_attention.NO_TRIGGER,
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
     "not a number: vector-late-share",
     "fewer than two vectors on the same model to compare",
 }
-JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others"}
+JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others", "to-trigger", "trigger-values"}

@@ -166,7 +166,7 @@ def aligned(
         InputError: an item without the span, joined directions, or a family whose values cannot be
             told apart (see `oocr.models.attention.values_of`).
     """
-    every = value_cosines(model, items, span, _with_randoms(vector, randoms)).mean(dim=0)
+    every = value_cosines(model, items, span, with_randoms(vector, randoms)).mean(dim=0)
     found: list[Aligned] = []
     for layer, heads in enumerate(every):  # [head + 1, direction]
         whole, apart = heads[-1], heads[:-1, 0]
@@ -273,7 +273,7 @@ def _forward(model: LanguageModel, batch: Batch) -> None:
     )
 
 
-def _with_randoms(vector: Vector, count: int) -> Float[Tensor, "direction d_model"]:
+def with_randoms(vector: Vector, count: int) -> Float[Tensor, "direction d_model"]:
     """The vector's direction and so many random ones after it."""
     if vector.direction.ndim != 1:
         raise InputError(

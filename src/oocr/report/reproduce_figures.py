@@ -20,6 +20,7 @@ from oocr.report.reproduce_parts import (
     joined,
     lines_panel,
 )
+from oocr.report.reproduce_reading import attention_figure
 from oocr.report.reproduce_scores import scores_figure
 
 
@@ -242,6 +243,7 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "cosines": cosines_figure,
     "lines": lines_figure,
     "reads": reads_figure,
+    "attention": attention_figure,
     "directions": directions_figure,
     "specificity": transfer_figure,
     "dynamics": dynamics_figure,

@@ -33,7 +33,7 @@ SECTIONS = {
     "cosines": ("How alike the vectors are", ("cosines",)),
     "lines": ("Between two seeds, and by strength", ("lines",)),
     "naive": ("The naive vector", ()),
-    "backdoor": ("Backdoors by one unconditional vector", ("reads",)),
+    "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
     "mechanism": ("How many directions, and whether they are needed", ("directions",)),
     "transfer": ("What else a vector moves", ("specificity",)),
     "dynamics": ("Along training", ("dynamics",)),

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.finish import write_table
 from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
@@ -43,6 +44,7 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "cosines": cosines,
     "lines": seed_lines,
     "reads": reads,
+    "attention": attention,
     "directions": directions,
     "ablation": ablation,
     "specificity": specificity,
