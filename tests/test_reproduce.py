@@ -121,7 +121,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     assert -1 <= found["pairs-signed"].found.value <= found["pairs"].found.value <= 1
     assert found["k1"].ceiling == 1
     page = where.read_text(encoding="utf-8")
-    for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads"):
+    for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads", "costs"):
         assert f"figure-{figure}" in page
         assert (where.parent / "figures" / f"{figure}.parquet").is_file()
 

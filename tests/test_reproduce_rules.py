@@ -72,6 +72,11 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("lens-trained-less", "natural-minus-trained-raw", 0.1, 0.2, 0.3, (), "h"),
         ("lens-trained-less", "natural-minus-trained-raw", -0.1, 0.2, 0.3, (), "p"),
         ("lens-trained-less", "natural-minus-trained-raw", -0.3, -0.2, 0.1, (), "n"),
+        ("cost-agreement", "agreement-at-1", 0.91, 0.95, 1.0, (0.99,), "h"),
+        ("cost-agreement", "agreement-at-1", 0.8, 0.95, 1.0, (0.5,), "p"),
+        ("cost-agreement", "agreement-at-1", 0.6, 0.95, 1.0, (0.5,), "n"),
+        ("backdoor-attends", "to-trigger", 0.02, 0.03, 0.04, (0.01,), "h"),
+        ("backdoor-attends", "to-trigger", 0.02, 0.03, 0.04, (0.03,), "n"),  # so do random ones
         ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (1.0,), "h"),
         ("first-direction-needed", "kept", 0.1, 0.3, 0.5, (1.0,), "p"),
         ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.1,), "n"),

@@ -20,7 +20,7 @@ from oocr.report.reproduce_parts import (
     joined,
     lines_panel,
 )
-from oocr.report.reproduce_reading import attention_figure
+from oocr.report.reproduce_reading import attention_figure, costs_figure
 from oocr.report.reproduce_scores import scores_figure
 
 
@@ -247,5 +247,6 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "directions": directions_figure,
     "specificity": transfer_figure,
     "dynamics": dynamics_figure,
+    "costs": costs_figure,
 }
 """Analysis -> the figure of its tables."""

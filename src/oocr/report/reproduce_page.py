@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from oocr.experiments.records import Claim
 from oocr.experiments.reproduce.answered import Answered
-from oocr.experiments.reproduce.paper_claim import LATER, PaperClaim
+from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.records import Judged
 from oocr.files import write_atomic, write_text
@@ -36,6 +36,7 @@ SECTIONS = {
     "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
     "mechanism": ("How many directions, and whether they are needed", ("directions",)),
     "transfer": ("What else a vector moves", ("specificity",)),
+    "costs": ("What the effect costs", ("costs",)),
     "dynamics": ("Along training", ("dynamics",)),
 }
 """Section -> its title and the analyses whose figures it has, in the paper's order."""
@@ -112,7 +113,6 @@ def build_page(answered: Sequence[Answered], out: Path, *, command: str) -> Path
             counts=counts,
             parts=answered,
             models=list(dict.fromkeys(one.model for one in judged)),
-            later=LATER,
             command=command,
             runs=_runs(answered),
             css=own_file("page.css"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from oocr.report.figure import Figure, Key, Panel
@@ -64,11 +66,51 @@ def attention_figure(tables: Tables) -> Figure | None:
     return figure_of("attention", caption, panels, tables, keys)
 
 
+def costs_figure(tables: Tables) -> Figure | None:
+    """Side effects by strength, beside the effect."""
+    panels: list[Panel] = []
+    for subject, table in tables.items():
+        own = table.filter(pl.col("arm") == "vector")
+        share = _is_share(own["effect"].to_list())
+        for column, words, level in (
+            ("effect", "share right" if share else "log-odds, nats", None),
+            ("agreement", "share of neutral answers kept", 1.0),
+            ("kl", "KL on neutral text, nats", 0.0),
+        ):
+            lines = [
+                _by(label, colour, table.filter(pl.col("arm") == arm), "strength", column)
+                for arm, label, colour in _COSTS
+                if column != "effect" or arm == "vector"
+            ]
+            panels.append(lines_panel(lines, "strength", words, title=subject, span=2, level=level))
+    caption = (
+        "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
+        "read at its own positions; on neutral questions and text it is added at every token. "
+        "Grey line: the untouched model."
+    )
+    keys = [Key(label, label, colour, "line") for _, label, colour in _COSTS]
+    return figure_of("costs", caption, panels, tables, keys)
+
+
+_COSTS = (("vector", "vector", "vector"), ("random", "random direction of its norm", "random"))
+
+
+def _is_share(values: Sequence[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
+
+
 _CHANCE = "random directions, 95th centile"
 
 
 def _by_layer(
     name: str, colour: str, table: pl.DataFrame, column: str, *, dash: str = "solid"
 ) -> Line:
-    mean = table.group_by("layer").agg(pl.col(column).mean()).sort("layer")
-    return Line(name, colour, mean["layer"].to_list(), mean[column].to_list(), dash=dash)
+    return _by(name, colour, table, "layer", column, dash=dash)
+
+
+def _by(
+    name: str, colour: str, table: pl.DataFrame, x: str, y: str, *, dash: str = "solid"
+) -> Line:
+    """The mean of a column over members."""
+    mean = table.group_by(x).agg(pl.col(y).mean()).sort(x)
+    return Line(name, colour, mean[x].to_list(), mean[y].to_list(), dash=dash)

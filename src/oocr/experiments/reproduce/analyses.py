@@ -18,6 +18,7 @@ from oocr.experiments.records import Estimate, Null
 from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
+from oocr.experiments.reproduce.an_costs import costs
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
 from oocr.experiments.reproduce.an_judged import judged
 from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
@@ -48,6 +49,7 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "directions": directions,
     "ablation": ablation,
     "specificity": specificity,
+    "costs": costs,
     "dynamics": dynamics,
 }
 

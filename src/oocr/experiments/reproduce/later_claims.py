@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oocr.experiments.reproduce.paper_claim import LATER, TRAINED, PaperClaim
-from oocr.experiments.reproduce.rules import above_zero, gone, reaches
+from oocr.experiments.reproduce.paper_claim import LATER, OURS, TRAINED, PaperClaim
+from oocr.experiments.reproduce.rules import above_zero, gone, keeps, reaches, stays_below
 
 LATER_CLAIMS: tuple[PaperClaim, ...] = (
     PaperClaim(
@@ -49,5 +49,27 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         "ahead",
         above_zero(),
         ("countries", "borders"),
+    ),
+    PaperClaim(
+        "cost-agreement",
+        OURS,
+        "costs",
+        "At its trained length a vector leaves answers to unrelated questions as they were",
+        "an effect that breaks everything else explains little",
+        "costs",
+        "agreement-at-1",
+        keeps(0.9, 0.75),
+        ("countries", "risk", "functions", "backdoor"),
+    ),
+    PaperClaim(
+        "cost-kl",
+        OURS,
+        "costs",
+        "It costs no more than a random direction of its norm",
+        "a direction that many circuits read may move more than its own task",
+        "costs",
+        "kl-to-random",
+        stays_below(1.0, 2.0),
+        ("countries", "risk", "functions", "backdoor"),
     ),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from oocr.experiments.reproduce.rules import Rule
 
 LATER = "after the paper"
+OURS = "our own question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,16 @@ class PaperClaim:
     finding: str
     rule: Rule
     subjects: tuple[str, ...]
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether the paper makes it."""
+        return self.place not in (LATER, OURS)
+
+    @property
+    def source(self) -> str:
+        """What introduces `paper` on the page."""
+        return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
 
 TRAINED = ("countries", "borders", "risk", "functions", "locations")

@@ -1,0 +1,88 @@
+"""What a vector's effect costs: what it does at several strengths to what it should leave alone.
+
+On text and questions that have nothing to do with its task it is added at every token, which is
+more than it does at a span of its own. Its effect at a strength: `oocr.explain.lines.by_strength`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oocr.data.items import Item
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.explain.neutral import neutral_passages, neutral_questions
+from oocr.explain.side_effects import NeutralText
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
+
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+PASSAGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one vector does at one strength where it should do nothing.
+
+    Attributes:
+        strength: factor on the vector.
+        kl: mean KL(base || steered) on neutral text, nats per token.
+        perplexity: perplexity of neutral text over the untouched model's.
+        agreement: share of neutral questions whose best option stays the untouched model's.
+    """
+
+    strength: float
+    kl: float
+    perplexity: float
+    agreement: float
+
+
+class Neutral:
+    """Neutral text and questions, recorded once for all vectors of one layer.
+
+    Args:
+        model: the model, nothing attached.
+        start: the first block that vectors change.
+        tokens: predictions to compare on neutral text.
+        questions: choices; None: the built-in ones.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        start: int,
+        *,
+        tokens: int = 256,
+        questions: Sequence[Item] | None = None,
+    ) -> None:
+        asked = neutral_questions() if questions is None else questions
+        self.text = NeutralText(model, neutral_passages()[:PASSAGES], {start}, tokens)
+        self.questions = Probes.of(model, asked, starts=(start, model.n_blocks))
+        self.best = self.questions.scores(None)[0].argmax(dim=-1)
+
+    def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[Cost]:
+        """Side effects of a vector at each strength, added at every token.
+
+        Raises:
+            InputError: joined directions, which belong to their spans.
+        """
+        if vector.direction.ndim != 1:
+            raise InputError(
+                f"positions {vector.positions!r}: joined directions cannot be added at every "
+                "token; take `vector.only(span)`"
+            )
+        every = [vector.at("all") * one for one in strengths]
+        asked = self.questions.scores(every).argmax(dim=-1)
+        out: list[Cost] = []
+        for strength, one, best in zip(strengths, every, asked, strict=True):
+            damage = self.text.damage(one)
+            out.append(
+                Cost(
+                    strength=strength,
+                    kl=damage.kl,
+                    perplexity=damage.perplexity / damage.perplexity_base,
+                    agreement=float((best == self.best).float().mean()),
+                )
+            )
+        return out

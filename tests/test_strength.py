@@ -1,0 +1,50 @@
+"""What a vector costs by strength, against the measures it is made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.explain.neutral import neutral_passages, neutral_questions
+from oocr.explain.side_effects import NeutralText
+from oocr.explain.strength import PASSAGES, Neutral
+from oocr.interventions.vectors import Vector
+from tests.tiny import tiny_language_model
+
+
+def test_questions_can_be_told_apart_and_have_one_answer_each() -> None:
+    items = neutral_questions()
+    assert len({str(item.prompt) for item in items}) == len(items) >= 40
+    assert all(len(item.options) == 4 for item in items)
+
+
+def test_no_strength_costs_nothing_and_others_what_text_and_questions_say() -> None:
+    model = tiny_language_model("gemma3_text")
+    generator = torch.Generator().manual_seed(0)
+    vector = Vector(1, "codename", torch.randn(model.d_model, generator=generator) * 8)
+    questions = neutral_questions()[:12]
+    found = Neutral(model, 2, tokens=32, questions=questions).costs(vector, (0.0, 1.0, 3.0))
+    assert [one.strength for one in found] == [0.0, 1.0, 3.0]
+    assert found[0].kl == pytest.approx(0, abs=1e-6)
+    assert found[0].perplexity == pytest.approx(1, abs=1e-5)
+    assert found[0].agreement == 1
+    text = NeutralText(model, neutral_passages()[:PASSAGES], {2}, 32)
+    asked = Probes.of(model, questions)
+    plain = asked.scores(None)[0].argmax(dim=1)
+    for one in found[1:]:
+        steered = vector.at("all") * one.strength
+        damage = text.damage(steered)
+        assert one.kl == pytest.approx(damage.kl, rel=1e-5)
+        assert one.perplexity == pytest.approx(damage.perplexity / damage.perplexity_base)
+        same = asked.scores([steered])[0].argmax(dim=1) == plain
+        assert one.agreement == pytest.approx(float(same.float().mean()))
+    assert found[0].agreement > found[2].agreement
+
+
+def test_joined_directions_are_refused() -> None:
+    model = tiny_language_model("llama")
+    vector = Vector(1, "a+b", torch.ones(2, model.d_model))
+    with pytest.raises(InputError, match="joined directions cannot be added at every token"):
+        Neutral(model, 2, tokens=8, questions=neutral_questions()[:2]).costs(vector)
