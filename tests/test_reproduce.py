@@ -11,6 +11,7 @@ import yaml
 from oocr.experiments.reproduce import (
     an_attention,
     an_concepts,
+    an_described,
     an_mechanism,
     an_scores,
     an_vectors,
@@ -102,7 +103,8 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     member = "tiny"
     monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})
     words = {member: (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",)}
-    monkeypatch.setattr(an_concepts, "concepts_of", lambda _: words)
+    for module in (an_concepts, an_described):
+        monkeypatch.setattr(module, "concepts_of", lambda _: words)
     plan = plan_of(tiny)
     where = commands.carry_out(
         plan, commands.settings(plan, None), out=tmp_path / "runs", command="", again=[]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 
 from oocr.data.items import Item
+from oocr.experiments.reproduce import an_concepts, an_described
 from oocr.experiments.reproduce.an_attention import NO_TRIGGER, attention, prefixed
 from oocr.experiments.reproduce.an_mechanism import ITEMS
 from oocr.experiments.reproduce.subject import Subject
 from oocr.explain.attention import attention_to
+from oocr.explain.concepts import Told, tell
+from oocr.explain.description import tell_by_model
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.report.reproduce_reading import attention_figure
@@ -33,6 +37,11 @@ class Made:
     tasks: dict[str, Task]
     quick: bool = False
     adapters: dict[tuple[str, int], Any] = field(default_factory=dict)
+    runs: tuple[Any, ...] = (SimpleNamespace(config=None),)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(self.tasks)
 
     def task(self, member: str) -> Task:
         return self.tasks[member]
@@ -104,3 +113,40 @@ def test_without_words_in_front_there_is_nothing_to_attend_to() -> None:
     )
     subject = Made(model, {("m", 0): joined}, {"m": task})
     assert "single direction" in attention(cast(Subject, subject)).missing
+
+
+WORDS = {"France": (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",), "Italy": (" Rome",)}
+
+
+def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (an_concepts, an_described):
+        monkeypatch.setattr(module, "concepts_of", lambda _: WORDS)
+    model = tiny_language_model("llama")
+    vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Spain"))}
+    tasks = dict.fromkeys(("France", "Spain"), cast(Task, None))
+    subject = cast(Subject, Made(model, vectors, tasks))
+
+    def place(told: Told) -> tuple[float, float]:
+        return 1 - told.rank / 3, 1 - told.random_rank / 3
+
+    asked = {
+        "trained-raw": [
+            tell(model, v, m, WORDS, reading="raw", randoms=an_concepts.RANDOMS)
+            for (m, _), v in vectors.items()
+        ],
+        "trained-described": [
+            tell_by_model(model, v, m, WORDS, randoms=an_concepts.RANDOMS)
+            for (m, _), v in vectors.items()
+        ],
+    }
+    made = (an_concepts.readable(subject), an_described.described(subject))
+    found = {one.id: one for some in made for one in some.findings}
+    for id, told in asked.items():
+        own, null = (sum(some) / 2 for some in zip(*map(place, told), strict=True))
+        assert found[id].found.value == pytest.approx(own)
+        assert found[id].nulls[0].value == pytest.approx(null)
+        assert told[0].random_rank != told[1].random_rank  # else the last one's would do
+    assert made[1].table is not None
+    assert all(isinstance(one, str) for one in made[1].table["says"])

@@ -65,9 +65,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one direction says, for the table of the logit lens."""
+    """What one direction says, by the logit lens or in the model's own words."""
 
     subject: str
+    by: str
     kind: str
     member: str
     place: str
@@ -183,11 +184,14 @@ def _line(judged: Judged) -> Line:
 
 def _said(answered: Sequence[Answered]) -> list[Said]:
     found = []
-    for subject, table in tables_of(answered, "readable").items():
-        some = table.filter(pl.col("reading") == "raw", pl.col("seed") == 0)
-        for row in some.iter_rows(named=True):
-            place = f"{row['rank'] + 1} of {row['concepts']}"
-            found.append(Said(subject, row["kind"], row["member"], place, row["says"]))
+    for name, by in (("readable", "LM head"), ("described", "the model")):
+        for subject, table in tables_of(answered, name).items():
+            some = table.filter(pl.col("seed") == 0)
+            if name == "readable":
+                some = some.filter(pl.col("reading") == "raw")
+            for row in some.iter_rows(named=True):
+                place = f"{row['rank'] + 1} of {row['concepts']}"
+                found.append(Said(subject, by, row["kind"], row["member"], place, row["says"]))
     return found
 
 

@@ -19,6 +19,7 @@ from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
 from oocr.experiments.reproduce.an_costs import costs
+from oocr.experiments.reproduce.an_described import described
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
 from oocr.experiments.reproduce.an_judged import judged
 from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
@@ -30,7 +31,7 @@ from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.experiments.reproduce.subject import Subject
 from oocr.files import write_text
 
-VERSION = "1"
+VERSION = "2"
 """Raise it when a change of an analysis changes numbers: those made before are redone."""
 
 ANALYSES: dict[str, Callable[[Subject], Made]] = {
@@ -42,6 +43,7 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "natural": natural_scores,
     "naive": naive_scores,
     "readable": readable,
+    "described": described,
     "cosines": cosines,
     "lines": seed_lines,
     "reads": reads,

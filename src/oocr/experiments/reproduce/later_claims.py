@@ -7,6 +7,28 @@ from oocr.experiments.reproduce.rules import above_zero, gone, keeps, reaches, s
 
 LATER_CLAIMS: tuple[PaperClaim, ...] = (
     PaperClaim(
+        "described-natural",
+        OURS,
+        "readable",
+        "Put at a meaningless word, a LoRA's direction makes the model name the trained concept",
+        "the logit lens skips all later blocks; here the model itself reads the direction",
+        "described",
+        "natural-described",
+        reaches(0.9, 0.6),
+        TRAINED,
+    ),
+    PaperClaim(
+        "described-trained",
+        OURS,
+        "readable",
+        "Put at a meaningless word, a trained vector makes the model name the trained concept",
+        "trained vectors say little to the logit lens (section 5.3); the model may read more",
+        "described",
+        "trained-described",
+        reaches(0.9, 0.6),
+        TRAINED,
+    ),
+    PaperClaim(
         "first-direction-enough",
         LATER,
         "mechanism",
