@@ -24,9 +24,10 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, by_length, pad
+from oocr.data.batches import Batch, Line, pad
 from oocr.data.items import Item
 from oocr.data.tokens import encode_prompt
+from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.interventions.attach import attach_vector
 from oocr.interventions.positions import select_each
@@ -249,7 +250,10 @@ def _batches(
             raise InputError(f"item {item.id!r}: span: found {span!r}; allowed: {names}")
         prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
         lines.append(Line(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
-    for places in by_length([len(line.ids) for line in lines], TOKENS_PER_BATCH):
+    order = sorted(range(len(lines)), key=lambda place: len(lines[place].ids))
+    most = max(1, TOKENS_PER_BATCH // max(len(line.ids) for line in lines))
+    for begin in range(0, len(order), most):
+        places = order[begin : begin + most]
         yield places, pad([lines[place] for place in places], pad_id, model.device)
 
 
@@ -264,13 +268,8 @@ def _attached(model: LanguageModel, batch: Batch, vector: Vector | None) -> Any:
 
 
 def _forward(model: LanguageModel, batch: Batch) -> None:
-    model.hf(
-        input_ids=batch.ids,
-        attention_mask=batch.mask.long(),
-        position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=1,
-    )
+    """One pass up to the final norm, with whatever is attached."""
+    record(model, batch, [model.n_blocks], cache=False)
 
 
 def with_randoms(vector: Vector, count: int) -> Float[Tensor, "direction d_model"]:

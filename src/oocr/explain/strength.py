@@ -72,17 +72,18 @@ class Neutral:
                 f"positions {vector.positions!r}: joined directions cannot be added at every "
                 "token; take `vector.only(span)`"
             )
-        every = [vector.at("all") * one for one in strengths]
+        some = [one for one in strengths if one]
+        every = [vector.at("all") * one for one in some]
+        found = {0.0: Cost(0.0, 0.0, 1.0, 1.0)}
+        if not every:
+            return [found[one] for one in strengths]
         asked = self.questions.scores(every).argmax(dim=-1)
-        out: list[Cost] = []
-        for strength, one, best in zip(strengths, every, asked, strict=True):
+        for strength, one, best in zip(some, every, asked, strict=True):
             damage = self.text.damage(one)
-            out.append(
-                Cost(
-                    strength=strength,
-                    kl=damage.kl,
-                    perplexity=damage.perplexity / damage.perplexity_base,
-                    agreement=float((best == self.best).float().mean()),
-                )
+            found[strength] = Cost(
+                strength=strength,
+                kl=damage.kl,
+                perplexity=damage.perplexity / damage.perplexity_base,
+                agreement=float((best == self.best).float().mean()),
             )
-        return out
+        return [found[one] for one in strengths]

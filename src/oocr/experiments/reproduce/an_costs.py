@@ -14,17 +14,19 @@ from oocr.experiments.records import Null
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.scoring import by_member, measured
 from oocr.experiments.reproduce.subject import Subject, Who
+from oocr.explain.neutral import neutral_questions
 from oocr.explain.strength import STRENGTHS, Cost, Neutral
 from oocr.interventions.vectors import Vector, random_vector
 
-TOKENS = 64
-"""Predictions compared on neutral text; each costs a row of the whole vocabulary."""
+TOKENS, QUESTIONS = 48, 24
+"""Predictions compared on neutral text (each costs a row of the whole vocabulary), and questions
+asked."""
 
 MEMBERS, QUICK_MEMBERS = 3, 2
-DRAWS = 2
-"""Random directions of each member's norm, at the trained strength and the highest."""
+RANDOM_STRENGTHS = (1.0, 3.0)
+"""Each member's random direction of its norm is tried at these only."""
 
-NULL = "random directions of its norm, mean"
+NULL = "a random direction of each member's norm, mean"
 
 
 def costs(subject: Subject) -> Made:
@@ -33,30 +35,27 @@ def costs(subject: Subject) -> Made:
     if not trained or next(iter(trained.values())).direction.ndim != 1:
         return Made(missing="no run of this subject trained a single direction")
     chosen = dict(list(trained.items())[: QUICK_MEMBERS if subject.quick else MEMBERS])
-    neutral = Neutral(subject.model, start_block(next(iter(chosen.values()))), tokens=TOKENS)
+    start = start_block(next(iter(chosen.values())))
+    asked = neutral_questions()[::2][:QUESTIONS]
+    neutral = Neutral(subject.model, start, tokens=TOKENS, questions=asked)
     found: dict[str, dict[Who, float]] = {}
     random: dict[str, dict[Who, float]] = {}
     table: list[dict[str, Any]] = []
-    for who, vector in chosen.items():
+    for place, (who, vector) in enumerate(chosen.items()):
         own = neutral.costs(vector, STRENGTHS)
         effects = _effects(subject, who[0], vector)
         table += [
             {"member": who[0], "arm": "vector", **asdict(one), "effect": effect}
             for one, effect in zip(own, effects, strict=True)
         ]
-        drawn = [
-            neutral.costs(random_vector(vector, vector.norm, 70_000 + seed), (1.0, STRENGTHS[-1]))
-            for seed in range(DRAWS)
-        ]
+        drawn = random_vector(vector, vector.norm, 70_000 + place)
+        by_chance = neutral.costs(drawn, RANDOM_STRENGTHS)
         table += [
-            {"member": who[0], "arm": "random", **asdict(one), "effect": None}
-            for some in drawn
-            for one in some
+            {"member": who[0], "arm": "random", **asdict(one), "effect": None} for one in by_chance
         ]
-        at_one, by_chance = own[STRENGTHS.index(1.0)], [some[0] for some in drawn]
-        for name, value in _numbers(at_one).items():
+        for name, value in _numbers(own[STRENGTHS.index(1.0)]).items():
             found.setdefault(name, {})[who] = value
-            random.setdefault(name, {})[who] = _mean([_numbers(one)[name] for one in by_chance])
+            random.setdefault(name, {})[who] = _numbers(by_chance[0])[name]
         if random["kl"][who] > 0:
             ratio = found["kl"][who] / random["kl"][who]
             found.setdefault("kl-to-random", {})[who] = ratio
@@ -75,8 +74,8 @@ def costs(subject: Subject) -> Made:
         findings.append(
             measured(
                 "kl-to-random",
-                "KL to the untouched model on neutral text, as a multiple of what random "
-                "directions of the same norm cause, both added at every token",
+                "KL to the untouched model on neutral text, as a multiple of what a random "
+                "direction of the same norm causes, both added at every token",
                 found["kl-to-random"],
                 base=1.0,
             )
