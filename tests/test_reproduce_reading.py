@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from oocr.data.items import Item
-from oocr.experiments.reproduce import an_concepts, an_described
+from oocr.experiments.reproduce import an_asked, an_concepts, an_described
 from oocr.experiments.reproduce.an_attention import NO_TRIGGER, attention, prefixed
 from oocr.experiments.reproduce.an_mechanism import ITEMS
 from oocr.experiments.reproduce.subject import Subject
 from oocr.explain.attention import attention_to
 from oocr.explain.concepts import Told, tell
 from oocr.explain.description import tell_by_model
+from oocr.explain.judge import Judge
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.report.reproduce_reading import attention_figure
@@ -25,6 +26,7 @@ from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.build import build
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig
 from oocr.tasks.task import Task
+from tests.chat_endpoint import Endpoint
 from tests.tiny import tiny_language_model
 
 
@@ -36,6 +38,7 @@ class Made:
     vectors: dict[tuple[str, int], Vector]
     tasks: dict[str, Task]
     quick: bool = False
+    judge: Judge | None = None
     adapters: dict[tuple[str, int], Any] = field(default_factory=dict)
     runs: tuple[Any, ...] = (SimpleNamespace(config=None),)
 
@@ -150,3 +153,29 @@ def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
         assert told[0].random_rank != told[1].random_rank  # else the last one's would do
     assert made[1].table is not None
     assert all(isinstance(one, str) for one in made[1].table["says"])
+
+
+def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setattr(an_asked, "concepts_of", lambda _: WORDS)
+    model = tiny_language_model("llama")
+    vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Japan"))}
+    tasks = dict.fromkeys(("France", "Japan"), cast(Task, None))
+    subject = Made(model, vectors, tasks, runs=(SimpleNamespace(config=None, folder=tmp_path),))
+    assert an_asked.asked(cast(Subject, subject)).missing == an_asked.NO_JUDGE
+    assert not endpoint.asked
+
+    subject.judge = Judge("m", endpoint.url)  # always says Japan
+    made = an_asked.asked(cast(Subject, subject))
+    (found,) = made.findings
+    assert (found.id, found.found.value) == ("trained-asked", 0.5)
+    assert [one.value for one in found.nulls] == [0.5, 0.25]
+    assert made.table is not None
+    assert made.table["named"].to_list() == ["Japan"] * 4
+    count = len(endpoint.asked)
+    assert count == 16  # two members, each with a random direction, in four orders
+    subject.judge = Judge("m", "http://127.0.0.1:9/v1")
+    assert an_asked.asked(cast(Subject, subject)).findings == made.findings
+    assert (tmp_path / "analyses" / an_asked.REPLIES).is_file()

@@ -165,7 +165,13 @@ def test_every_planned_run_is_written_down_and_every_part_has_claims(
 def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor() -> None:
     plan = plan_for(None, quick=False)
     asked = {one.id for part in plan.parts for one in part.claims}
-    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"}
+    judged = {one.id for one in CLAIMS if one.needs_judge}
+    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"} | judged
+    with_judge = plan.judged()
+    assert judged <= {one.id for part in with_judge.parts for one in part.claims}
+    with pytest.raises(InputError, match=r"--only: 'asked-natural' is not allowed"):
+        plan.only(["asked-natural"])
+    assert len(with_judge.only(["asked-natural"]).parts) == 5
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:

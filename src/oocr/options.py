@@ -50,3 +50,9 @@ Texts = Annotated[
 ]
 LoadDtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
 LoadDevice = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]
+JudgeModel = Annotated[
+    str | None, typer.Option(help="a chat model that reads directions, blinded (extra: judge)")
+]
+JudgeUrl = Annotated[
+    str | None, typer.Option(help="its OpenAI-compatible endpoint; else OPENAI_BASE_URL")
+]

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.finish import write_table
 from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_asked import asked
 from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
@@ -44,6 +45,7 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "naive": naive_scores,
     "readable": readable,
     "described": described,
+    "asked": asked,
     "cosines": cosines,
     "lines": seed_lines,
     "reads": reads,
@@ -94,7 +96,9 @@ def analyse(subject: Subject, name: str) -> tuple[Analysis, pl.DataFrame | None]
 def _key(subject: Subject, name: str) -> str:
     """Hash of everything the numbers depend on."""
     every = [subject, *[subject.beside[one] for one in sorted(subject.beside)]]
+    judge = None if subject.judge is None or name != "asked" else subject.judge.model
     parts = [
+        *([judge] if judge else []),
         *(VERSION, ENGINE, name, subject.quick, subject.model.fingerprint),
         [[arm.key for arm in run.arms] for one in every for run in one.runs],
         [run.config.yaml() for one in every for run in one.runs],

@@ -28,6 +28,21 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         reaches(0.9, 0.6),
         TRAINED,
     ),
+    *(
+        PaperClaim(
+            f"asked-{kind}",
+            OURS,
+            "readable",
+            f"A judge model can tell the trained concept from what {words} says",
+            "the paper's authors counted words by hand, knowing what was trained",
+            "asked",
+            f"{kind}-asked",
+            reaches(0.75, 0.4),
+            TRAINED,
+            needs_judge=True,
+        )
+        for kind, words in (("natural", "a LoRA's direction"), ("trained", "a trained vector"))
+    ),
     PaperClaim(
         "first-direction-enough",
         LATER,

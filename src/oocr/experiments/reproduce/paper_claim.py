@@ -24,6 +24,7 @@ class PaperClaim:
         finding: which of its numbers.
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
+        needs_judge: it is asked only where a judge model was named.
     """
 
     id: str
@@ -35,6 +36,7 @@ class PaperClaim:
     finding: str
     rule: Rule
     subjects: tuple[str, ...]
+    needs_judge: bool = False
 
     @property
     def of_paper(self) -> bool:
