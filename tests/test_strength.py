@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -20,21 +22,26 @@ def test_questions_can_be_told_apart_and_have_one_answer_each() -> None:
     assert all(len(item.options) == 4 for item in items)
 
 
-def test_no_strength_costs_nothing_and_others_what_text_and_questions_say() -> None:
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_no_strength_costs_nothing_and_others_what_text_and_questions_say(
+    positions: Literal["last", "all"],
+) -> None:
     model = tiny_language_model("gemma3_text")
     generator = torch.Generator().manual_seed(0)
     vector = Vector(1, "codename", torch.randn(model.d_model, generator=generator) * 8)
     questions = neutral_questions()[:12]
-    found = Neutral(model, 2, tokens=32, questions=questions).costs(vector, (0.0, 1.0, 3.0))
+    neutral = Neutral(model, 2, tokens=32, questions=questions, positions=positions)
+    found = neutral.costs(vector, (0.0, 1.0, 3.0))
     assert [one.strength for one in found] == [0.0, 1.0, 3.0]
     assert found[0].kl == pytest.approx(0, abs=1e-6)
     assert found[0].perplexity == pytest.approx(1, abs=1e-5)
     assert found[0].agreement == 1
-    text = NeutralText(model, neutral_passages()[:PASSAGES], {2}, 32)
+    some = neutral_passages()[: PASSAGES[positions]]
+    text = NeutralText(model, some, {2}, 32, apart=positions == "last")
     asked = Probes.of(model, questions)
     plain = asked.scores(None)[0].argmax(dim=1)
     for one in found[1:]:
-        steered = vector.at("all") * one.strength
+        steered = vector.at(positions) * one.strength
         damage = text.damage(steered)
         assert one.kl == pytest.approx(damage.kl, rel=1e-5)
         assert one.perplexity == pytest.approx(damage.perplexity / damage.perplexity_base)
@@ -46,5 +53,7 @@ def test_no_strength_costs_nothing_and_others_what_text_and_questions_say() -> N
 def test_joined_directions_are_refused() -> None:
     model = tiny_language_model("llama")
     vector = Vector(1, "a+b", torch.ones(2, model.d_model))
-    with pytest.raises(InputError, match="joined directions cannot be added at every token"):
-        Neutral(model, 2, tokens=8, questions=neutral_questions()[:2]).costs(vector)
+    with pytest.raises(InputError, match="joined directions belong to their spans"):
+        Neutral(model, 2, tokens=12, questions=neutral_questions()[:2]).costs(vector)
+    with pytest.raises(InputError, match="positions: found 'codename'; allowed: last, all"):
+        Neutral(model, 2, positions="codename")  # type: ignore[arg-type]

@@ -46,10 +46,19 @@ class NeutralText:
         starts: blocks from which interventions will start.
         tokens: predictions to compare, spread over the passages, which are cut where they are
             longer than that needs.
+        apart: each prediction is made from a line of its own that ends there, so that a vector at
+            "last" acts at one token, just before it. Else all of a passage's are made in one line,
+            for interventions that act at every token.
     """
 
     def __init__(
-        self, model: LanguageModel, passages: list[str], starts: set[int], tokens: int = 256
+        self,
+        model: LanguageModel,
+        passages: list[str],
+        starts: set[int],
+        tokens: int = 256,
+        *,
+        apart: bool = False,
     ) -> None:
         self.model = model
         pad_id = int(model.tokenizer.pad_token_id or 0)
@@ -59,10 +68,16 @@ class NeutralText:
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
         for ids in encoded:
-            line = Line(ids, len(ids), {}, items=1)
-            line.targets.extend((at, ids[at + 1], 1.0) for at in range(1, len(ids) - 1, step))
-            batch = pad([line], pad_id, model.device)
-            one = record(model, batch, {*starts, model.n_blocks}, cache=False)
+            places = range(1, len(ids) - 1, step)
+            if apart:
+                lines = [Line(ids[: at + 1], at + 1, {}, items=1) for at in places]
+                for line, at in zip(lines, places, strict=True):
+                    line.targets.append((at, ids[at + 1], 1.0))
+            else:
+                lines = [Line(ids, len(ids), {}, items=1)]
+                lines[0].targets.extend((at, ids[at + 1], 1.0) for at in places)
+            batch = pad(lines, pad_id, model.device)
+            one = record(model, batch, {*starts, model.n_blocks}, cache=apart)
             self.frozen.append(one)
             self.base.append(self._logp(final_rows(model, one, None)[0]))
 

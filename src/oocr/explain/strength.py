@@ -1,13 +1,15 @@
 """What a vector's effect costs: what it does at several strengths to what it should leave alone.
 
-On text and questions that have nothing to do with its task it is added at every token, which is
-more than it does at a span of its own. Its effect at a strength: `oocr.explain.lines.by_strength`.
+It is added to text and questions that have nothing to do with its task: at the last token before
+each prediction or answer, or at every token, which a vector that was trained at one token need not
+bear. Its effect at a strength: `oocr.explain.lines.by_strength`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from oocr.data.items import Item
 from oocr.errors import InputError
@@ -18,7 +20,8 @@ from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-PASSAGES = 4
+PASSAGES = {"last": 12, "all": 4}
+"""Of neutral text; an own line for each prediction is cheaper in short texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Neutral:
         start: the first block that vectors change.
         tokens: predictions to compare on neutral text.
         questions: choices; None: the built-in ones.
+        positions: "last": the vector is added at the last token before each prediction and answer;
+            "all": at every token.
     """
 
     def __init__(
@@ -55,25 +60,30 @@ class Neutral:
         *,
         tokens: int = 256,
         questions: Sequence[Item] | None = None,
+        positions: Literal["last", "all"] = "last",
     ) -> None:
+        if positions not in PASSAGES:
+            raise InputError(f"positions: found {positions!r}; allowed: {', '.join(PASSAGES)}")
+        self.positions = positions
         asked = neutral_questions() if questions is None else questions
-        self.text = NeutralText(model, neutral_passages()[:PASSAGES], {start}, tokens)
+        passages = neutral_passages()[: PASSAGES[positions]]
+        self.text = NeutralText(model, passages, {start}, tokens, apart=positions == "last")
         self.questions = Probes.of(model, asked, starts=(start, model.n_blocks))
         self.best = self.questions.scores(None)[0].argmax(dim=-1)
 
     def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[Cost]:
-        """Side effects of a vector at each strength, added at every token.
+        """Side effects of a vector at each strength, wherever its own positions are.
 
         Raises:
             InputError: joined directions, which belong to their spans.
         """
         if vector.direction.ndim != 1:
             raise InputError(
-                f"positions {vector.positions!r}: joined directions cannot be added at every "
-                "token; take `vector.only(span)`"
+                f"positions {vector.positions!r}: joined directions belong to their spans; "
+                "take `vector.only(span)`"
             )
         some = [one for one in strengths if one]
-        every = [vector.at("all") * one for one in some]
+        every = [vector.at(self.positions) * one for one in some]
         found = {0.0: Cost(0.0, 0.0, 1.0, 1.0)}
         if not every:
             return [found[one] for one in strengths]

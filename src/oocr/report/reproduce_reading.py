@@ -85,7 +85,8 @@ def costs_figure(tables: Tables) -> Figure | None:
             panels.append(lines_panel(lines, "strength", words, title=subject, span=2, level=level))
     caption = (
         "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
-        "read at its own positions; on neutral questions and text it is added at every token. "
+        "read at its own positions; in neutral questions and text it is added at the last token "
+        "before each answer or prediction. "
         "Grey line: the untouched model."
     )
     keys = [Key(label, label, colour, "line") for _, label, colour in _COSTS]

@@ -62,7 +62,7 @@ def costs(subject: Subject) -> Made:
     findings = [
         measured(
             f"{name}-at-1",
-            f"{words}, the vector of its trained length added at every token",
+            f"{words}, the vector of its trained length added at the last token before each",
             found[name],
             (Null(name=NULL, value=_mean(by_member(random[name]))),),
             base=base,
@@ -75,7 +75,7 @@ def costs(subject: Subject) -> Made:
             measured(
                 "kl-to-random",
                 "KL to the untouched model on neutral text, as a multiple of what a random "
-                "direction of the same norm causes, both added at every token",
+                "direction of the same norm causes, both added at the last token",
                 found["kl-to-random"],
                 base=1.0,
             )
