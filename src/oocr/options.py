@@ -34,7 +34,7 @@ Quick = Annotated[
     bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
 ]
 VectorFile = Annotated[
-    Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
+    Path, typer.Argument(help="vector.safetensors, a GGUF control vector, or a bare .pt")
 ]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 FineTune = Annotated[

@@ -19,6 +19,9 @@ from oocr.models.language_model import LanguageModel
 EVERY = 4
 """At least every so many tokens one prediction is compared: each costs the text before it."""
 
+TOGETHER = 64
+"""Lines in a batch, where each prediction has its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -67,16 +70,21 @@ class NeutralText:
         most = EVERY * tokens // len(passages) + 2
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
+        # Apart in few batches: each reads the whole head once.
+        lines: list[list[Line]] = [[]] if apart else []
         for ids in encoded:
             places = range(1, len(ids) - 1, step)
-            if apart:
-                lines = [Line(ids[: at + 1], at + 1, {}, items=1) for at in places]
-                for line, at in zip(lines, places, strict=True):
-                    line.targets.append((at, ids[at + 1], 1.0))
-            else:
-                lines = [Line(ids, len(ids), {}, items=1)]
-                lines[0].targets.extend((at, ids[at + 1], 1.0) for at in places)
-            batch = pad(lines, pad_id, model.device)
+            if not apart:
+                lines.append([Line(ids, len(ids), {}, items=1)])
+                lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in places)
+                continue
+            for at in places:
+                if len(lines[-1]) == TOGETHER:
+                    lines.append([])
+                lines[-1].append(Line(ids[: at + 1], at + 1, {}, items=1))
+                lines[-1][-1].targets.append((at, ids[at + 1], 1.0))
+        for some in lines:
+            batch = pad(some, pad_id, model.device)
             one = record(model, batch, {*starts, model.n_blocks}, cache=apart)
             self.frozen.append(one)
             self.base.append(self._logp(final_rows(model, one, None)[0]))
