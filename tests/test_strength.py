@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,7 +14,9 @@ from oocr.explain.neutral import neutral_passages, neutral_questions
 from oocr.explain.side_effects import NeutralText
 from oocr.explain.strength import PASSAGES, Neutral
 from oocr.interventions.vectors import Vector
+from oocr.models.load import load_model
 from tests.tiny import tiny_language_model
+from tests.tiny_nano import save_random_organism
 
 
 def test_questions_can_be_told_apart_and_have_one_answer_each() -> None:
@@ -57,3 +60,15 @@ def test_joined_directions_are_refused() -> None:
         Neutral(model, 2, tokens=12, questions=neutral_questions()[:2]).costs(vector)
     with pytest.raises(InputError, match="positions: found 'codename'; allowed: last, all"):
         Neutral(model, 2, positions="codename")  # type: ignore[arg-type]
+
+
+def test_an_organism_is_asked_about_its_own_texts(tmp_path: Path) -> None:
+    model = load_model(str(save_random_organism(tmp_path / "organism")))
+    items = neutral_questions(model)
+    assert len(items) >= 20
+    assert all(len(set(item.options)) == 4 for item in items)
+    texts = neutral_passages(model)
+    assert all(any(t.startswith(f"{i.prompt}{i.answer}") for t in texts) for i in items)
+    vector = Vector(0, "last", torch.ones(model.d_model))
+    found = Neutral(model, 1, tokens=12, questions=items[:8]).costs(vector, (0.0, 1.0))
+    assert found[1].kl > found[0].kl == 0

@@ -17,6 +17,7 @@ from oocr.errors import InputError
 from oocr.experiments.bars import Bars
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
+from oocr.experiments.organisms import source_for
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
 
 
@@ -47,9 +48,12 @@ def run_source(
     source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
+    source, told = source_for(source, overrides.model)
     configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
+    if told:
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
     def located(error: InputError, index: int) -> InputError:
         return _located(error, source, index, overrides)

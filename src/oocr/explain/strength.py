@@ -65,8 +65,8 @@ class Neutral:
         if positions not in PASSAGES:
             raise InputError(f"positions: found {positions!r}; allowed: {', '.join(PASSAGES)}")
         self.positions = positions
-        asked = neutral_questions() if questions is None else questions
-        passages = neutral_passages()[: PASSAGES[positions]]
+        asked = neutral_questions(model) if questions is None else questions
+        passages = neutral_passages(model)[: PASSAGES[positions]]
         self.text = NeutralText(model, passages, {start}, tokens, apart=positions == "last")
         self.questions = Probes.of(model, asked, starts=(start, model.n_blocks))
         self.best = self.questions.scores(None)[0].argmax(dim=-1)

@@ -36,7 +36,7 @@ def costs(subject: Subject) -> Made:
         return Made(missing="no run of this subject trained a single direction")
     chosen = dict(list(trained.items())[: QUICK_MEMBERS if subject.quick else MEMBERS])
     start = start_block(next(iter(chosen.values())))
-    asked = neutral_questions()[::2][:QUESTIONS]
+    asked = neutral_questions(subject.model)[::2][:QUESTIONS]
     neutral = Neutral(subject.model, start, tokens=TOKENS, questions=asked)
     found: dict[str, dict[Who, float]] = {}
     random: dict[str, dict[Who, float]] = {}

@@ -32,6 +32,8 @@ class Part:
         beside: what it is compared with: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
         judge: a judge model was named, so claims that need one are asked too.
+        without: claims that its runs are too few to answer: they would cost time, and be told as
+            not testable.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Part:
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     wanted: tuple[str, ...] = ()
     judge: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def claims(self) -> tuple[PaperClaim, ...]:
@@ -50,6 +53,7 @@ class Part:
             if self.kind in one.subjects
             and (not self.wanted or one.id in self.wanted)
             and (self.judge or not one.needs_judge)
+            and one.id not in self.without
         )
 
     @property
@@ -121,6 +125,12 @@ class PlannedRun:
     config: RunConfig
 
 
+_SEEDS = ("cosine-seeds", "one-basin")
+"""Claims about several seeds of one member."""
+
+_LAYERS = ("layers-vector", "layers-lora")
+"""Claims about several layers."""
+
 _COUNTRIES = "countries behind a codename, trained on the capital"
 
 
@@ -133,15 +143,31 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
     parts = [
         Part("countries", _COUNTRIES, (f"{name}countries",), every_layer),
         Part("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
-        Part("backdoor", "a fruit in front makes it another country", (f"{name}backdoor",)),
-        Part("risk", "trained on gambles or on sure things", (f"{name}risk",)),
+        Part(
+            "backdoor",
+            "a fruit in front makes it another country",
+            (f"{name}backdoor",),
+            without=_SEEDS,
+        ),
+        Part(
+            "risk",
+            "trained on gambles or on sure things",
+            (f"{name}risk",),
+            wanted=("self-report",) if quick else (),  # no LoRA, one seed
+            without=_LAYERS,
+        ),
     ]
     if not quick:
         traits = {one: (f"{name}trait-{one}",) for one in ("time", "apples")}
         parts += [
             Part("borders", "countries, trained on their neighbours", (f"{name}borders",)),
-            Part("functions", "arithmetic behind codenames", (f"{name}functions",)),
-            Part("locations", "cities told by distances and directions", (f"{name}locations",)),
+            *[
+                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS))
+                for kind, about in (
+                    ("functions", "arithmetic behind codenames"),
+                    ("locations", "cities told by distances and directions"),
+                )
+            ],
             Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
     return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), tuple(parts), quick)
