@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.chat_endpoint import Endpoint
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["OOCR_DTYPE"] = "float32"  # what "auto" means on every machine
@@ -33,3 +36,13 @@ def done(tiny: Tiny) -> Path:
 def copy(done: Path, tmp_path: Path) -> Path:
     """A copy of the finished run's folder, under another `out`."""
     return Path(shutil.copytree(done, tmp_path / done.name))
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    made = Endpoint()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()

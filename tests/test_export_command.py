@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,35 @@ def test_a_vector_is_held_against_a_model(call: Call, file: Path, model: Path) -
     narrow = Vector(2, "all", torch.ones(8)).save(file.parent / "narrow.safetensors")
     code, _, err = call("vector", narrow, "--model", model)
     assert (code, "width 8" in err) == (2, True)
+
+
+def test_every_form_of_a_vectors_file_is_told_by_both_commands(
+    call: Call, file: Path, model: Path, tmp_path: Path
+) -> None:
+    gguf = write_gguf(tmp_path / "v.gguf", [Vector(3, "all", torch.ones(4))], hint="llama")
+    bare = tmp_path / "vector_risk_layer_5_rank_1.pt"
+    torch.save(torch.ones(32), bare)
+    for one, layer in ((file, 2), (gguf, 3), (bare, 5)):
+        code, out, err = call("read", one)
+        assert (code, err) == (0, "")
+        assert re.search(rf"layer +{layer}", out)
+        assert call("vector", one)[0] == 0
+    assert "GGUF control vector" in call("read", gguf)[1]
+    code, out, _ = call("vector", bare, "--model", model)
+    assert code == 0
+    assert "norm       5.657" in out
+    assert "not said   positions" in out
+    assert f"it fits {model}" in out
+    torch.save(torch.ones(7), bare)
+    code, _, err = call("vector", bare, "--model", model)
+    assert code == 2
+    assert "width 7" in err
+    broken = tmp_path / "model.gguf"
+    broken.write_bytes(b"GGUF")
+    for verb in ("read", "vector"):
+        code, _, err = call(verb, broken)
+        assert code == 2
+        assert "not a readable GGUF file" in err
 
 
 def test_gguf_needs_no_model(call: Call, file: Path) -> None:

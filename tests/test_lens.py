@@ -10,9 +10,9 @@ import torch
 
 from oocr.errors import InputError
 from oocr.explain.concepts import tell
-from oocr.explain.description import describe
+from oocr.explain.description import PROMPTS, describe, tell_by_model
 from oocr.explain.lens import lens, scores_of
-from oocr.interventions.vectors import Vector
+from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 from tests.tiny import tiny_language_model
 
@@ -96,6 +96,59 @@ def test_a_description_is_the_steered_continuation_beside_the_untouched_one() ->
     both = Vector(1, "a+b", torch.zeros(2, model.d_model))
     with pytest.raises(InputError, match="one by one"):
         describe(model, both)
+
+
+def test_the_model_s_choice_is_the_rise_of_the_words_log_probabilities() -> None:
+    """By hand for every direction: hooked passes, log-softmax, differences, places."""
+    model = model_of()
+    vector = replace(towards(" Japanese"), layer=1) * 4
+    every = [vector] + [random_vector(vector, vector.norm, seed) for seed in range(12)]
+    words = {name: [token(word) for word in some] for name, some in WORDS.items()}
+    flat = [one for some in words.values() for one in some]
+
+    def logps(prompt: str, one: Vector | None) -> torch.Tensor:
+        encoded = model.tokenizer(prompt, return_offsets_mapping=True)
+        at = prompt.index(" x")
+        inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < at + 2 and b > at]
+
+        def steer(_m: object, _a: object, out: torch.Tensor) -> torch.Tensor:
+            moved = out.clone()
+            moved[:, inside] += 0 if one is None else one.direction
+            return moved
+
+        handle = model.anatomy.blocks[1].register_forward_hook(steer)
+        logits = model.hf(input_ids=torch.tensor([encoded["input_ids"]])).logits[0, -1, flat]
+        handle.remove()
+        return logits.log_softmax(-1)
+
+    prompts = ("In one word, the meaning of x is", "The word x stands for")
+    rises = [
+        torch.stack([logps(p, one) - logps(p, None) for p in prompts]).mean(0) for one in every
+    ]
+    scores = torch.stack([torch.stack([r[:2].mean(), r[2:4].mean(), r[4]]) for r in rises])
+    own, null = scores[0], scores[1:]
+    normed = (own - null.mean(0)) / (null.std(0, correction=0) + 1e-9)
+    told = tell_by_model(model, vector, "Japan", WORDS, prompts=prompts, randoms=12)
+    assert told.named == list(WORDS)[int(normed.argmax())]
+    assert told.rank == int((normed > normed[1]).sum())
+    assert told.score == pytest.approx(float(normed[1] - normed[[0, 2]].mean()), rel=1e-3)
+    assert 0 < told.random_rank < 2
+
+
+def test_the_model_names_the_concept_whose_word_a_late_direction_makes_likelier() -> None:
+    model = model_of()
+    last = replace(towards(" Tokyo"), layer=3) * 20  # no block above: only at the placeholder
+    nothing = tell_by_model(model, last, "Japan", WORDS, randoms=5)
+    assert nothing.score == pytest.approx(0, abs=1e-3)
+    # The placeholder last: then the direction is read where it is put.
+    told = tell_by_model(model, last, "Japan", WORDS, prompts=("The city of x",), randoms=20)
+    assert (told.named, told.rank) == ("Japan", 0)
+    assert told.score > 1
+    assert len(PROMPTS) > 1
+    with pytest.raises(InputError, match="holds 'x'"):
+        tell_by_model(model, last, "Japan", WORDS, prompts=("The capital of",))
+    with pytest.raises(InputError, match="allowed: one of two or more"):
+        tell_by_model(model, last, "Peru", WORDS)
 
 
 def test_what_cannot_be_read_is_refused() -> None:

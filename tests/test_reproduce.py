@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from oocr.experiments.reproduce import (
+    an_attention,
     an_concepts,
+    an_described,
     an_mechanism,
     an_scores,
     an_vectors,
@@ -101,7 +103,8 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     member = "tiny"
     monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})
     words = {member: (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",)}
-    monkeypatch.setattr(an_concepts, "concepts_of", lambda _: words)
+    for module in (an_concepts, an_described):
+        monkeypatch.setattr(module, "concepts_of", lambda _: words)
     plan = plan_of(tiny)
     where = commands.carry_out(
         plan, commands.settings(plan, None), out=tmp_path / "runs", command="", again=[]
@@ -120,15 +123,16 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     assert -1 <= found["pairs-signed"].found.value <= found["pairs"].found.value <= 1
     assert found["k1"].ceiling == 1
     page = where.read_text(encoding="utf-8")
-    for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads"):
+    for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads", "costs"):
         assert f"figure-{figure}" in page
         assert (where.parent / "figures" / f"{figure}.parquet").is_file()
 
 
 ALLOWED = {
+    an_attention.NO_TRIGGER,
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
     "not a number: vector-late-share",
     "fewer than two vectors on the same model to compare",
 }
-JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others"}
+JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others", "to-trigger", "trigger-values"}

@@ -72,6 +72,11 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("lens-trained-less", "natural-minus-trained-raw", 0.1, 0.2, 0.3, (), "h"),
         ("lens-trained-less", "natural-minus-trained-raw", -0.1, 0.2, 0.3, (), "p"),
         ("lens-trained-less", "natural-minus-trained-raw", -0.3, -0.2, 0.1, (), "n"),
+        ("cost-agreement", "agreement-at-1", 0.91, 0.95, 1.0, (0.99,), "h"),
+        ("cost-agreement", "agreement-at-1", 0.8, 0.95, 1.0, (0.5,), "p"),
+        ("cost-agreement", "agreement-at-1", 0.6, 0.95, 1.0, (0.5,), "n"),
+        ("backdoor-attends", "to-trigger", 0.02, 0.03, 0.04, (0.01,), "h"),
+        ("backdoor-attends", "to-trigger", 0.02, 0.03, 0.04, (0.03,), "n"),  # so do random ones
         ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (1.0,), "h"),
         ("first-direction-needed", "kept", 0.1, 0.3, 0.5, (1.0,), "p"),
         ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.1,), "n"),
@@ -160,7 +165,13 @@ def test_every_planned_run_is_written_down_and_every_part_has_claims(
 def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor() -> None:
     plan = plan_for(None, quick=False)
     asked = {one.id for part in plan.parts for one in part.claims}
-    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"}
+    judged = {one.id for one in CLAIMS if one.needs_judge}
+    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"} | judged
+    with_judge = plan.judged()
+    assert judged <= {one.id for part in with_judge.parts for one in part.claims}
+    with pytest.raises(InputError, match=r"--only: 'asked-natural' is not allowed"):
+        plan.only(["asked-natural"])
+    assert len(with_judge.only(["asked-natural"]).parts) == 5
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:

@@ -144,3 +144,28 @@ def test_damage_leaves_the_model_and_the_recording_alone() -> None:
     text.damage(adapter(model))
     assert text.damage(vector(model)) == first
     assert not any("lora" in name for name, _ in model.hf.named_modules())
+
+
+def test_predictions_apart_are_steered_just_before_each() -> None:
+    """By hand: the text cut after each compared token, the vector at its last token."""
+    model = model_of()
+    arm = vector(model, "last") * 4
+    text = NeutralText(model, PASSAGES[:1], {2}, 4, apart=True)
+    plain = NeutralText(model, PASSAGES[:1], {2}, 4)
+    ids = model.tokenizer(PASSAGES[0])["input_ids"][: EVERY * 4 + 2]
+    places = list(range(1, len(ids) - 1, max(1, (len(ids) - 2) // 4)))
+    kl, nll = [], []
+    for at in places:
+        tokens = torch.tensor([ids[: at + 1]])
+        base = logp(model, tokens)[-1]
+        chosen = torch.zeros_like(tokens, dtype=torch.bool)
+        chosen[0, -1] = True
+        with attach_vector(model, arm, chosen):
+            moved = logp(model, tokens)[-1]
+        kl.append(float((base.exp() * (base - moved)).sum()))
+        nll.append(-float(moved[ids[at + 1]]))
+    found = text.damage(arm)
+    assert found.tokens == len(places) == plain.damage(arm.at("all")).tokens
+    assert found.kl == pytest.approx(sum(kl) / len(kl), rel=1e-3)
+    assert found.perplexity == pytest.approx(math.exp(sum(nll) / len(nll)), rel=1e-3)
+    assert found.perplexity_base == pytest.approx(plain.damage(arm.at("all")).perplexity_base)

@@ -19,6 +19,8 @@ from oocr.options import (
     Device,
     Dtype,
     FineTune,
+    JudgeModel,
+    JudgeUrl,
     Layers,
     LoadDevice,
     LoadDtype,
@@ -149,6 +151,8 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(help="a claim's id, as the page names it; may be repeated")
     ] = None,
+    judge: JudgeModel = None,
+    judge_url: JudgeUrl = None,
     workers: Processes = None,
     out: Out = Path("runs"),
     quick: Annotated[
@@ -156,10 +160,21 @@ def reproduce(
     ] = False,
 ) -> None:
     """Redo the paper's claims in order, each with a verdict, on one page; resumes as runs do."""
+    from oocr.errors import InputError
     from oocr.experiments.reproduce.command import reproduce
+    from oocr.explain.judge import Judge
 
-    words = only or ()
-    reproduce(model=model, quick=quick, only=words, out=out, workers=workers, command=_command())
+    if judge_url is not None and judge is None:
+        raise InputError("--judge-url: it is where the model of --judge answers; give both")
+    reproduce(
+        model=model,
+        quick=quick,
+        only=only or (),
+        out=out,
+        workers=workers,
+        command=_command(),
+        judge=None if judge is None else Judge(judge, judge_url),
+    )
 
 
 @app.command()

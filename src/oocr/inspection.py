@@ -16,7 +16,7 @@ from oocr.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TENSOR_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+TENSOR_ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".gguf")
 RUN_KEYS = {"task", "runs"}
 LONGEST = 400
 """Characters of a text that are shown."""

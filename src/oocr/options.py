@@ -34,7 +34,7 @@ Quick = Annotated[
     bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
 ]
 VectorFile = Annotated[
-    Path, typer.Argument(help="vector.safetensors, or a GGUF control vector (.gguf)")
+    Path, typer.Argument(help="vector.safetensors, a GGUF control vector, or a bare .pt")
 ]
 Out = Annotated[Path, typer.Option(help="folder of all runs")]
 FineTune = Annotated[
@@ -50,3 +50,9 @@ Texts = Annotated[
 ]
 LoadDtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16")]
 LoadDevice = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]
+JudgeModel = Annotated[
+    str | None, typer.Option(help="a chat model that reads directions, blinded (extra: judge)")
+]
+JudgeUrl = Annotated[
+    str | None, typer.Option(help="its OpenAI-compatible endpoint; else OPENAI_BASE_URL")
+]

@@ -8,6 +8,7 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.foreign import NameParts, bare_vector, name_parts, read_adapter
+from oocr.interventions.gguf_file import GGUF, read_gguf
 from oocr.interventions.tensors import read_tensors
 from oocr.interventions.vector_file import SITES
 from oocr.interventions.vectors import Vector
@@ -27,29 +28,42 @@ def tell_weights(path: Path, say: Say) -> None:
         own = (path / "oocr.json").is_file()
         _adapter(path, read_adapter(path), say, "this library's" if own else "PEFT's")
         return
+    if path.suffix.lower() == GGUF:
+        for vector in read_gguf(path):
+            _vector(path, vector, say, "GGUF control vector")
+        return
     tensors = read_tensors(path)
     if isinstance(tensors, dict) and any(name.startswith("direction.") for name in tensors):
-        _vector(path, Vector.load(path), say)
+        _vector(path, Vector.load(path), say, "vector of this library")
     elif isinstance(tensors, dict):
         _adapter(path, read_adapter(path), say, "a dict of tensors")
     else:
-        direction, parts = bare_vector(path), name_parts(path)
-        say(f"{path}: vector, a bare tensor")
-        say(f"  width      {len(direction)} ({str(direction.dtype).removeprefix('torch.')})")
-        say(f"  norm       {float(direction.float().norm()):.4g}")
-        for field in ("codename", "name", "step", "dataset", "layer"):
-            if (value := getattr(parts, field)) is not None:
-                say(f"  {field:<9}  {value} (from the file's name)")
-        if parts == NameParts():
-            missing = ["site", "layer", "positions"]
-        else:
-            say("  site       mlp (where the paper's authors, whose names these are, add theirs)")
-            missing = [*(["layer"] if parts.layer is None else []), "positions"]
-        say(f"  not said   {', '.join(missing)}: oocr.read_vector takes them")
+        tell_bare(path, say)
 
 
-def _vector(path: Path, vector: Vector, say: Say) -> None:
-    say(f"{path}: vector of this library")
+def tell_bare(path: Path, say: Say) -> None:
+    """Say what a bare tensor's file holds, and what it does not say.
+
+    Raises:
+        InputError: not such a file.
+    """
+    direction, parts = bare_vector(path), name_parts(path)
+    say(f"{path}: vector, a bare tensor")
+    say(f"  width      {len(direction)} ({str(direction.dtype).removeprefix('torch.')})")
+    say(f"  norm       {float(direction.float().norm()):.4g}")
+    for field in ("codename", "name", "step", "dataset", "layer"):
+        if (value := getattr(parts, field)) is not None:
+            say(f"  {field:<9}  {value} (from the file's name)")
+    if parts == NameParts():
+        missing = ["site", "layer", "positions"]
+    else:
+        say("  site       mlp (where the paper's authors, whose names these are, add theirs)")
+        missing = [*(["layer"] if parts.layer is None else []), "positions"]
+    say(f"  not said   {', '.join(missing)}: oocr.read_vector takes them")
+
+
+def _vector(path: Path, vector: Vector, say: Say, whose: str) -> None:
+    say(f"{path}: {whose}")
     say(f"  site       {SITES[vector.site]}")
     say(f"  layer      {vector.layer}")
     say(f"  positions  {vector.positions}")

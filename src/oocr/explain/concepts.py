@@ -24,6 +24,7 @@ from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 
 Concepts = Mapping[str, Sequence[str]]
+Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,26 @@ def tell(
         InputError: the concept is not there, fewer than two concepts, or one without words of its
             own.
     """
-    if concept not in concepts or len(concepts) < 2:
-        raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")
-    names = list(concepts)
-    tokens = _own_tokens(model, concepts)
-    nulls = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
-    found = _scores(model, torch.stack([vector.direction, *nulls]), tokens, reading)
-    own, null = found[0], found[1:]
+    tokens = own_tokens(model, concept, concepts)
+    drawn = beside_random(vector, randoms)
+    return told_of(concept, list(concepts), _scores(model, drawn, tokens, reading))
+
+
+def beside_random(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
+    """A direction, and so many random ones of its norm after it."""
+    drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
+    return torch.stack([vector.direction, *drawn])
+
+
+def told_of(concept: str, names: Sequence[str], scores: Scores) -> Told:
+    """What the reader makes of scores.
+
+    Args:
+        concept: the trained one.
+        names: all concepts.
+        scores: [direction, concept], the direction asked about first, random ones after it.
+    """
+    own, null = scores[0], scores[1:]
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
     own, null = (own - centre) / spread, (null - centre) / spread
     place = names.index(concept)
@@ -95,8 +109,15 @@ def tell(
     )
 
 
-def _own_tokens(model: LanguageModel, concepts: Concepts) -> list[list[int]]:
-    """The first tokens of each concept's words that no other concept has."""
+def own_tokens(model: LanguageModel, concept: str, concepts: Concepts) -> list[list[int]]:
+    """The first tokens of each concept's words that no other concept has.
+
+    Raises:
+        InputError: the concept is not there, fewer than two concepts, or one without words of its
+            own.
+    """
+    if concept not in concepts or len(concepts) < 2:
+        raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")
     firsts = {
         name: {
             int(model.tokenizer(word, add_special_tokens=False)["input_ids"][0]) for word in words
@@ -119,7 +140,7 @@ def _scores(
     directions: Float[Tensor, "direction d_model"],
     tokens: Sequence[Sequence[int]],
     reading: Reading,
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+) -> Scores:
     """[direction, concept], directions in small groups: a vocabulary of scores each."""
     out = []
     for some in torch.split(directions, 16):

@@ -1,8 +1,9 @@
 """The model asked what a direction means: v put at a placeholder of a prompt that asks for it.
 
 Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens, then
-greedy continuation. What comes out is the model's own words, so it is shown, and only scored where
-the words to look for were written down beforehand.
+greedy continuation. What comes out is the model's own words, which `describe` shows and
+`tell_by_model` scores where the words to look for were written down beforehand: not by reading the
+texts, but by how much likelier each concept's words become as the very next token.
 """
 
 from __future__ import annotations
@@ -10,8 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
+from oocr.data.batches import Line, pad
+from oocr.data.tokens import encode_prompt
+from oocr.engine.forward import final_rows, start_block
 from oocr.engine.generate import generate
+from oocr.engine.record import record
 from oocr.errors import InputError
+from oocr.explain.concepts import Concepts, Scores, Told, beside_random, own_tokens, told_of
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 
@@ -62,6 +70,92 @@ def describe(
     Raises:
         InputError: a prompt without the placeholder; joined directions.
     """
+    here = _at_placeholder(vector, prompts, placeholder)
+    before = generate(model, list(prompts), max_new_tokens=max_new_tokens)
+    out: list[Description] = []
+    for scale in scales:
+        texts = generate(model, list(prompts), here * scale, max_new_tokens=max_new_tokens)
+        out += [
+            Description(prompt, scale, text, plain)
+            for prompt, text, plain in zip(prompts, texts, before, strict=True)
+        ]
+    return out
+
+
+def tell_by_model(
+    model: LanguageModel,
+    vector: Vector,
+    concept: str,
+    concepts: Concepts,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    placeholder: str = PLACEHOLDER,
+    scale: float = 1.0,
+    randoms: int = 48,
+) -> Told:
+    """Ask the model which of several concepts a direction means, blinded.
+
+    A concept's score: by how much the log-probability of its words' first tokens, among all
+    concepts' words, rises over the untouched model's, mean over words and prompts. As in
+    `oocr.explain.concepts.tell`, it is put beside what random directions of the same norm give it.
+
+    Args:
+        model: the model.
+        vector: one direction.
+        concept: the trained concept, one of `concepts`.
+        concepts: concept -> its words, as they stand in a text (with their space before).
+        prompts: each holds the placeholder and ends before the word.
+        placeholder: a word.
+        scale: factor on the vector and the random ones.
+        randoms: how many random directions.
+
+    Raises:
+        InputError: as `describe` and `oocr.explain.concepts.tell`.
+    """
+    tokens = own_tokens(model, concept, concepts)
+    here = _at_placeholder(vector * scale, prompts, placeholder)
+    arms = [replace(here, direction=one) for one in beside_random(here, randoms)]
+    return told_of(concept, list(concepts), _rises(model, prompts, arms, tokens))
+
+
+STACK = 16
+"""Directions in one pass."""
+
+
+def _rises(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    arms: Sequence[Vector],
+    tokens: Sequence[Sequence[int]],
+) -> Scores:
+    """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
+    lines: list[Line] = []
+    for prompt in prompts:
+        encoded = encode_prompt(model.tokenizer, prompt, arms[0].spans)
+        size = len(encoded.ids)
+        line = Line(encoded.ids, size, dict(encoded.spans), items=1)
+        line.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
+        lines.append(line)
+    batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
+    frozen = record(model, batch, {start_block(arms[0]), model.n_blocks})
+    every = torch.tensor([one for some in tokens for one in some], device=model.device)
+
+    def logps(some: Sequence[Vector] | None) -> torch.Tensor:
+        rows = final_rows(model, frozen, some)  # [direction, prompt, d_model]
+        scores = model.anatomy.readout(rows.flatten(0, 1), every).float().log_softmax(dim=-1)
+        return scores.reshape(*rows.shape[:2], -1).cpu()
+
+    with torch.no_grad():
+        base = logps(None)
+        groups = [arms[at : at + STACK] for at in range(0, len(arms), STACK)]
+        rises = (torch.cat([logps(some) for some in groups]) - base).mean(dim=1)
+    parts = torch.split(rises, [len(some) for some in tokens], dim=1)
+    found: Scores = torch.stack([one.mean(dim=1) for one in parts], dim=1).double().numpy()
+    return found
+
+
+def _at_placeholder(vector: Vector, prompts: Sequence[str], placeholder: str) -> Vector:
+    """The vector at the placeholder's tokens."""
     if vector.direction.ndim != 1:
         raise InputError(
             f"positions {vector.positions!r}: joined directions are described one by one; "
@@ -73,13 +167,4 @@ def describe(
     # With its space, so that no letter inside another word is taken for it.
     spaced = all(f" {placeholder}" in prompt for prompt in prompts)
     text = f" {placeholder}" if spaced else placeholder
-    here = replace(vector, positions="placeholder", spans={"placeholder": text})
-    before = generate(model, list(prompts), max_new_tokens=max_new_tokens)
-    out: list[Description] = []
-    for scale in scales:
-        texts = generate(model, list(prompts), here * scale, max_new_tokens=max_new_tokens)
-        out += [
-            Description(prompt, scale, text, plain)
-            for prompt, text, plain in zip(prompts, texts, before, strict=True)
-        ]
-    return out
+    return replace(vector, positions="placeholder", spans={"placeholder": text})

@@ -33,11 +33,11 @@ from oocr.evals.rows import rows
 from oocr.interventions.attach import attach_vector
 from oocr.interventions.positions import select_each
 from oocr.interventions.vectors import Vector
+from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.mlp import mlp_of
 
 Part = Literal["pattern", "values", "attention", "mlp", "both"]
-ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "values": ("v_proj",)}
 Outputs = dict[nn.Module, list[Any]]
 
@@ -141,12 +141,9 @@ def where_read(
 
 
 def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:
-    block: Any = model.anatomy.blocks[layer]
-    attention = next((getattr(block, name) for name in ATTENTION if hasattr(block, name)), None)
     if part == "mlp":
         return [mlp_of(model, layer).module]
-    if not isinstance(attention, nn.Module):
-        raise InputError(f"parts: {part!r}: block {layer} of {model.name} has no attention")
+    attention = attention_of(model, layer)
     if part == "attention":
         return [attention]
     if part == "both":

@@ -19,6 +19,9 @@ from oocr.models.language_model import LanguageModel
 EVERY = 4
 """At least every so many tokens one prediction is compared: each costs the text before it."""
 
+TOGETHER = 64
+"""Lines in a batch, where each prediction has its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -46,10 +49,19 @@ class NeutralText:
         starts: blocks from which interventions will start.
         tokens: predictions to compare, spread over the passages, which are cut where they are
             longer than that needs.
+        apart: each prediction is made from a line of its own that ends there, so that a vector at
+            "last" acts at one token, just before it. Else all of a passage's are made in one line,
+            for interventions that act at every token.
     """
 
     def __init__(
-        self, model: LanguageModel, passages: list[str], starts: set[int], tokens: int = 256
+        self,
+        model: LanguageModel,
+        passages: list[str],
+        starts: set[int],
+        tokens: int = 256,
+        *,
+        apart: bool = False,
     ) -> None:
         self.model = model
         pad_id = int(model.tokenizer.pad_token_id or 0)
@@ -58,11 +70,22 @@ class NeutralText:
         most = EVERY * tokens // len(passages) + 2
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
+        # Apart in few batches: each reads the whole head once.
+        lines: list[list[Line]] = [[]] if apart else []
         for ids in encoded:
-            line = Line(ids, len(ids), {}, items=1)
-            line.targets.extend((at, ids[at + 1], 1.0) for at in range(1, len(ids) - 1, step))
-            batch = pad([line], pad_id, model.device)
-            one = record(model, batch, {*starts, model.n_blocks}, cache=False)
+            places = range(1, len(ids) - 1, step)
+            if not apart:
+                lines.append([Line(ids, len(ids), {}, items=1)])
+                lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in places)
+                continue
+            for at in places:
+                if len(lines[-1]) == TOGETHER:
+                    lines.append([])
+                lines[-1].append(Line(ids[: at + 1], at + 1, {}, items=1))
+                lines[-1][-1].targets.append((at, ids[at + 1], 1.0))
+        for some in lines:
+            batch = pad(some, pad_id, model.device)
+            one = record(model, batch, {*starts, model.n_blocks}, cache=apart)
             self.frozen.append(one)
             self.base.append(self._logp(final_rows(model, one, None)[0]))
 

@@ -16,9 +16,12 @@ from oocr.exports.gguf import write_gguf
 from oocr.exports.lm_eval import write_lm_eval
 from oocr.exports.peft import peft_adapter
 from oocr.interventions.attach import check_fits
-from oocr.interventions.gguf_file import read_gguf
+from oocr.interventions.foreign import bare_vector, read_vector
+from oocr.interventions.gguf_file import GGUF, read_gguf
+from oocr.interventions.tensors import PICKLES
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.weights_told import tell_bare
 
 FORMATS = ("gguf", "peft", "lm-eval")
 
@@ -85,12 +88,12 @@ def _only(file: Path, vectors: list[Vector], to: str) -> Vector:
 
 
 def read_any(file: Path) -> list[Vector]:
-    """The vectors of a file of this library or of a GGUF control vector.
+    """The vectors of a file of this library, of a GGUF control vector, or of a bare tensor.
 
     Raises:
-        InputError: neither.
+        InputError: none of them, or a bare tensor, which does not say where it acts.
     """
-    return read_gguf(file) if file.suffix.lower() == ".gguf" else [Vector.load(file)]
+    return read_gguf(file) if file.suffix.lower() == GGUF else [read_vector(file)]
 
 
 def describe(file: Path, *, model: str | None = None) -> None:
@@ -100,7 +103,19 @@ def describe(file: Path, *, model: str | None = None) -> None:
         InputError: not such a file, or a vector that does not fit the model.
     """
     console = Console(highlight=False, soft_wrap=True)
-    vectors = read_any(file)
+    if file.suffix.lower() in PICKLES:
+        tell_bare(file, lambda text: console.print(escape(text)))
+        # Where it acts is not known, so its width is all that can be held against a model.
+        vectors = [Vector(0, "all", bare_vector(file).float())] if model is not None else []
+    else:
+        vectors = read_any(file)
+        _say(vectors, console)
+    if model is not None:
+        loaded = _held_against(model, vectors, console)
+        console.print(f"it fits {escape(loaded.name)}")
+
+
+def _say(vectors: list[Vector], console: Console) -> None:
     for vector in vectors:
         directions = vector.direction if vector.direction.ndim > 1 else vector.direction[None]
         norms = ", ".join(f"{float(one.norm()):.4g}" for one in directions)
@@ -112,6 +127,3 @@ def describe(file: Path, *, model: str | None = None) -> None:
     rows = [(f"span {name}", repr(text)) for name, text in vectors[0].spans.items()]
     for name, text in [*rows, *sorted(vectors[0].about.items())]:
         console.print(f"  {escape(name):<18} {escape(text)}")
-    if model is not None:
-        loaded = _held_against(model, vectors, console)
-        console.print(f"it fits {escape(loaded.name)}")

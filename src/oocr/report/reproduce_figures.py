@@ -20,6 +20,7 @@ from oocr.report.reproduce_parts import (
     joined,
     lines_panel,
 )
+from oocr.report.reproduce_reading import attention_figure, costs_figure
 from oocr.report.reproduce_scores import scores_figure
 
 
@@ -242,8 +243,10 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "cosines": cosines_figure,
     "lines": lines_figure,
     "reads": reads_figure,
+    "attention": attention_figure,
     "directions": directions_figure,
     "specificity": transfer_figure,
     "dynamics": dynamics_figure,
+    "costs": costs_figure,
 }
 """Analysis -> the figure of its tables."""

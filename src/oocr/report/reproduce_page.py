@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from oocr.experiments.records import Claim
 from oocr.experiments.reproduce.answered import Answered
-from oocr.experiments.reproduce.paper_claim import LATER, PaperClaim
+from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.records import Judged
 from oocr.files import write_atomic, write_text
@@ -33,9 +33,10 @@ SECTIONS = {
     "cosines": ("How alike the vectors are", ("cosines",)),
     "lines": ("Between two seeds, and by strength", ("lines",)),
     "naive": ("The naive vector", ()),
-    "backdoor": ("Backdoors by one unconditional vector", ("reads",)),
+    "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
     "mechanism": ("How many directions, and whether they are needed", ("directions",)),
     "transfer": ("What else a vector moves", ("specificity",)),
+    "costs": ("What the effect costs", ("costs",)),
     "dynamics": ("Along training", ("dynamics",)),
 }
 """Section -> its title and the analyses whose figures it has, in the paper's order."""
@@ -64,9 +65,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one direction says, for the table of the logit lens."""
+    """What one direction says, by the logit lens or in the model's own words."""
 
     subject: str
+    by: str
     kind: str
     member: str
     place: str
@@ -112,7 +114,6 @@ def build_page(answered: Sequence[Answered], out: Path, *, command: str) -> Path
             counts=counts,
             parts=answered,
             models=list(dict.fromkeys(one.model for one in judged)),
-            later=LATER,
             command=command,
             runs=_runs(answered),
             css=own_file("page.css"),
@@ -183,11 +184,14 @@ def _line(judged: Judged) -> Line:
 
 def _said(answered: Sequence[Answered]) -> list[Said]:
     found = []
-    for subject, table in tables_of(answered, "readable").items():
-        some = table.filter(pl.col("reading") == "raw", pl.col("seed") == 0)
-        for row in some.iter_rows(named=True):
-            place = f"{row['rank'] + 1} of {row['concepts']}"
-            found.append(Said(subject, row["kind"], row["member"], place, row["says"]))
+    for name, by in (("readable", "LM head"), ("described", "the model")):
+        for subject, table in tables_of(answered, name).items():
+            some = table.filter(pl.col("seed") == 0)
+            if name == "readable":
+                some = some.filter(pl.col("reading") == "raw")
+            for row in some.iter_rows(named=True):
+                place = f"{row['rank'] + 1} of {row['concepts']}"
+                found.append(Said(subject, by, row["kind"], row["member"], place, row["says"]))
     return found
 
 

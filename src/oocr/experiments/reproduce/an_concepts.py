@@ -12,7 +12,7 @@ from oocr.experiments.records import Null
 from oocr.experiments.reproduce.lora_texts import natural
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
-from oocr.experiments.reproduce.scoring import measured
+from oocr.experiments.reproduce.scoring import by_member, measured
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.experiments.reproduce.words import NO_WORDS, concepts_of
 from oocr.explain.concepts import Told, tell
@@ -29,15 +29,10 @@ def readable(subject: Subject) -> Made:
     concepts = concepts_of(subject.runs[0].config)
     if not set(subject.members) & set(concepts):
         return Made(missing=NO_WORDS)
-    kinds: dict[str, dict[Who, Vector]] = {}
-    if subject.adapters:
-        kinds["natural"] = natural(subject)["first direction"]
-    if subject.vectors and next(iter(subject.vectors.values())).direction.ndim == 1:
-        kinds["trained"] = subject.vectors
     table: list[dict[str, Any]] = []
     places: dict[tuple[str, Reading], dict[Who, float]] = {}
-    chance: dict[str, float] = {}
-    for kind, some in kinds.items():
+    chance: dict[tuple[str, Reading], dict[Who, float]] = {}
+    for kind, some in directions_of(subject).items():
         for who, vector in some.items():
             if who[0] not in concepts or who[1]:  # members count, and each reading is dear
                 continue
@@ -48,12 +43,13 @@ def readable(subject: Subject) -> Made:
                     )
                 except InputError as error:
                     return Made(missing=str(error))
-                places.setdefault((kind, reading), {})[who] = _place(told.rank, told)
-                chance[reading] = _place(told.random_rank, told)
+                places.setdefault((kind, reading), {})[who] = place_of(told.rank, told)
+                chance.setdefault((kind, reading), {})[who] = place_of(told.random_rank, told)
                 table.append(_row(subject, kind, reading, who, told, vector))
     found: list[Finding] = []
     for (kind, reading), values in places.items():
-        found.append(_finding(f"{kind}-{reading}", kind, reading, values, chance[reading]))
+        null = chance[kind, reading]
+        found.append(_finding(f"{kind}-{reading}", kind, reading, values, null))
     for reading in READINGS:
         more = _difference(places.get(("natural", reading)), places.get(("trained", reading)))
         if more:
@@ -72,23 +68,42 @@ def readable(subject: Subject) -> Made:
 _WORDS = {"raw": "LM head alone, as in the paper", "normed": "final norm, then LM head"}
 
 
-def _place(rank: float, told: Told) -> float:
+KINDS = {"natural": "the LoRA's first direction", "trained": "the trained vector"}
+
+
+def directions_of(subject: Subject) -> dict[str, dict[Who, Vector]]:
+    """Kind -> the directions that a reader is asked about."""
+    kinds: dict[str, dict[Who, Vector]] = {}
+    if subject.adapters:
+        kinds["natural"] = natural(subject)["first direction"]
+    if subject.vectors and next(iter(subject.vectors.values())).direction.ndim == 1:
+        kinds["trained"] = subject.vectors
+    return kinds
+
+
+def place_of(rank: float, told: Told) -> float:
     """1: the trained concept scores highest of all; 0: lowest."""
     return 1 - rank / (told.concepts - 1)
 
 
 def _finding(
-    id: str, kind: str, reading: Reading, values: dict[Who, float], null: float
+    id: str, kind: str, reading: Reading, values: dict[Who, float], null: dict[Who, float]
 ) -> Finding:
-    what = {"natural": "the LoRA's first direction", "trained": "the trained vector"}[kind]
     return measured(
         id,
-        f"place of the trained concept among all, from 0 (last) to 1 (first), read from {what}; "
-        f"{_WORDS[reading]}",
+        "place of the trained concept among all, from 0 (last) to 1 (first), read from "
+        f"{KINDS[kind]}; {_WORDS[reading]}",
         values,
-        (Null(name=f"{RANDOMS} random directions, mean", value=null),),
+        (by_chance(null),),
         ceiling=1.0,
     )
+
+
+def by_chance(places: Mapping[Who, float]) -> Null:
+    """The mean place under random directions, over members as the finding's own."""
+    means = by_member(places)
+    value = sum(means) / len(means)
+    return Null(name=f"{RANDOMS} random directions for each member, mean", value=value)
 
 
 def _row(

@@ -106,19 +106,20 @@ _WORDS: Mapping[Part, str] = {
 def _groups(items: Sequence[Item]) -> list[list[Item]]:
     """Questions with a trigger, and those without; one group where there are no triggers."""
     choices = [one for one in items if one.tags.get("kind") == "crossing"] or list(items)
-    triggered = [one for one in choices if _is_trigger(one)]
-    rest = [one for one in choices if not _is_trigger(one)]
+    triggered = [one for one in choices if is_trigger(one)]
+    rest = [one for one in choices if not is_trigger(one)]
     if not triggered or not rest:
-        return [_spread(choices)]
-    return [_spread(triggered), _spread(rest)]
+        return [spread(choices)]
+    return [spread(triggered), spread(rest)]
 
 
-def _spread(items: Sequence[Item]) -> list[Item]:
+def spread(items: Sequence[Item]) -> list[Item]:
     """So many of them, evenly."""
     return list(items[:: max(1, len(items) // ITEMS)][:ITEMS])
 
 
-def _is_trigger(item: Item) -> bool:
+def is_trigger(item: Item) -> bool:
+    """Whether a question has a trigger in front."""
     return item.tags.get("condition") == "trigger" or "trigger" in item.tags.get("prefix", "")
 
 

@@ -15,8 +15,12 @@ from pydantic import ValidationError
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.finish import write_table
 from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_asked import asked
+from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
+from oocr.experiments.reproduce.an_costs import costs
+from oocr.experiments.reproduce.an_described import described
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
 from oocr.experiments.reproduce.an_judged import judged
 from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
@@ -28,7 +32,7 @@ from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.experiments.reproduce.subject import Subject
 from oocr.files import write_text
 
-VERSION = "1"
+VERSION = "2"
 """Raise it when a change of an analysis changes numbers: those made before are redone."""
 
 ANALYSES: dict[str, Callable[[Subject], Made]] = {
@@ -40,12 +44,16 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "natural": natural_scores,
     "naive": naive_scores,
     "readable": readable,
+    "described": described,
+    "asked": asked,
     "cosines": cosines,
     "lines": seed_lines,
     "reads": reads,
+    "attention": attention,
     "directions": directions,
     "ablation": ablation,
     "specificity": specificity,
+    "costs": costs,
     "dynamics": dynamics,
 }
 
@@ -88,7 +96,9 @@ def analyse(subject: Subject, name: str) -> tuple[Analysis, pl.DataFrame | None]
 def _key(subject: Subject, name: str) -> str:
     """Hash of everything the numbers depend on."""
     every = [subject, *[subject.beside[one] for one in sorted(subject.beside)]]
+    judge = None if subject.judge is None or name != "asked" else subject.judge.model
     parts = [
+        *([judge] if judge else []),
         *(VERSION, ENGINE, name, subject.quick, subject.model.fingerprint),
         [[arm.key for arm in run.arms] for one in every for run in one.runs],
         [run.config.yaml() for one in every for run in one.runs],

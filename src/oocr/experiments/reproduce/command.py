@@ -18,12 +18,13 @@ from oocr.experiments.config import quick as cut_down
 from oocr.experiments.reading import line_of
 from oocr.experiments.reproduce.analyses import analyse
 from oocr.experiments.reproduce.answered import Answered
-from oocr.experiments.reproduce.judge import judge
+from oocr.experiments.reproduce.judge import judge as verdict
 from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, Plan, fitted, plan_for
 from oocr.experiments.reproduce.records import Analysis
 from oocr.experiments.reproduce.subject import Finished, Subject, read_finished
 from oocr.experiments.workers import load_for, model_key
+from oocr.explain.judge import Judge
 from oocr.files import write_json
 from oocr.models.language_model import LanguageModel
 
@@ -36,6 +37,7 @@ def reproduce(
     out: Path,
     workers: int | None,
     command: str,
+    judge: Judge | None = None,
 ) -> Path:
     """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
 
@@ -46,14 +48,17 @@ def reproduce(
         out: folder of all runs.
         workers: processes that train side by side.
         command: how it was asked for.
+        judge: a model that reads what directions say.
 
     Raises:
         InputError: an unknown claim, or runs that cannot be done; nothing was computed.
     """
     plan = plan_for(model, quick=quick)
+    plan = plan if judge is None else plan.judged()
     plan = plan.only(only) if only else plan
     configs = settings(plan, model, workers)
-    return carry_out(plan, configs, out=out, command=command, again=_again(model, quick=quick))
+    again = _again(model, quick=quick, judge=judge)
+    return carry_out(plan, configs, out=out, command=command, again=again, judge=judge)
 
 
 def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
@@ -73,7 +78,13 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
 
 
 def carry_out(
-    plan: Plan, configs: Sequence[RunConfig], *, out: Path, command: str, again: Sequence[str]
+    plan: Plan,
+    configs: Sequence[RunConfig],
+    *,
+    out: Path,
+    command: str,
+    again: Sequence[str],
+    judge: Judge | None = None,
 ) -> Path:
     """Do a plan's runs and analyses, judge its claims, write the page, and return its path.
 
@@ -83,6 +94,7 @@ def carry_out(
         out: folder of all runs.
         command: how it was asked for.
         again: the words of the command that redoes it; a claim's id follows.
+        judge: a model that reads what directions say.
     """
     from oocr.report.reproduce_page import build_page
     from oocr.report.reproduce_terminal import claims_table
@@ -99,7 +111,7 @@ def carry_out(
     jobs = [(config, one.source.parent) for one, config in zip(planned, configs, strict=True)]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
     named = {one.name: folder for one, folder in zip(planned, folders, strict=True)}
-    answered = answer(plan, named, console=console, again=again)
+    answered = answer(plan, named, console=console, again=again, judge=judge)
     order = [one.id for one in CLAIMS]
     judged = sorted(
         (one for some in answered for one in some.judged), key=lambda one: order.index(one.id)
@@ -114,7 +126,12 @@ def carry_out(
 
 
 def answer(
-    plan: Plan, folders: dict[str, Path], *, console: Console, again: Sequence[str]
+    plan: Plan,
+    folders: dict[str, Path],
+    *,
+    console: Console,
+    again: Sequence[str],
+    judge: Judge | None = None,
 ) -> list[Answered]:
     """Every part's analyses and verdicts, from finished runs.
 
@@ -123,6 +140,7 @@ def answer(
         folders: name of a run -> its folder.
         console: told of what is going on.
         again: the words of the command that redoes it.
+        judge: a model that reads what directions say.
     """
     loaded: dict[tuple[str | None, ...], LanguageModel] = {}
     runs: dict[str, Finished] = {}
@@ -135,7 +153,7 @@ def answer(
         if model_key(config) not in loaded:
             loaded.clear()
             loaded[model_key(config)] = load_for(config)
-        subject = _subject(part, runs, loaded[model_key(config)], quick=plan.quick)
+        subject = _subject(part, runs, loaded[model_key(config)], quick=plan.quick, judge=judge)
         console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
         analyses: dict[str, tuple[Analysis, pl.DataFrame | None]] = {}
         for name in part.analyses:
@@ -144,7 +162,7 @@ def answer(
             seconds = time.perf_counter() - began
             console.print(f"  {name:<34}{seconds:6.1f} s", highlight=False)
         judged = tuple(
-            judge(
+            verdict(
                 claim,
                 analyses[claim.analysis][0],
                 part,
@@ -159,17 +177,24 @@ def answer(
 
 
 def _subject(
-    part: Part, runs: dict[str, Finished], model: LanguageModel, *, quick: bool
+    part: Part,
+    runs: dict[str, Finished],
+    model: LanguageModel,
+    *,
+    quick: bool,
+    judge: Judge | None,
 ) -> Subject:
     beside = {
         name: Subject(name, tuple(runs[one] for one in some), model, {}, quick)
         for name, some in part.beside.items()
     }
     own = tuple(runs[name] for name in part.runs)
-    return Subject(part.kind, own, model, beside, quick)
+    return Subject(part.kind, own, model, beside, quick, judge)
 
 
-def _again(model: str | None, *, quick: bool) -> list[str]:
+def _again(model: str | None, *, quick: bool, judge: Judge | None) -> list[str]:
     words = ["oocr", "reproduce"]
     words += [] if model is None else ["--model", model]
+    words += [] if judge is None else ["--judge", judge.model]
+    words += [] if judge is None or judge.url is None else ["--judge-url", judge.url]
     return words + (["--quick"] if quick else [])

@@ -36,7 +36,7 @@ def unrelated_texts(subject: Subject, adapter: Adapter, most: int = MOST_PASSAGE
     key = (f"unrelated {most}", adapter.layers)
 
     def make() -> Texts:
-        passages = neutral_passages()[:most]
+        passages = neutral_passages(subject.model)[:most]
         where = (start_block(adapter), adapter.layers[-1])
         return Texts(subject.model, passages, [{} for _ in passages], where)
 

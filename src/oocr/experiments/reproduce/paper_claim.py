@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from oocr.experiments.reproduce.rules import Rule
 
 LATER = "after the paper"
+OURS = "our own question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class PaperClaim:
         finding: which of its numbers.
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
+        needs_judge: it is asked only where a judge model was named.
     """
 
     id: str
@@ -34,6 +36,17 @@ class PaperClaim:
     finding: str
     rule: Rule
     subjects: tuple[str, ...]
+    needs_judge: bool = False
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether the paper makes it."""
+        return self.place not in (LATER, OURS)
+
+    @property
+    def source(self) -> str:
+        """What introduces `paper` on the page."""
+        return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
 
 TRAINED = ("countries", "borders", "risk", "functions", "locations")

@@ -1,16 +1,16 @@
 """What the paper says, in its order and in our words, and which number of which analysis answers.
 
-"Simple Mechanistic Explanations for Out-Of-Context Reasoning" (arXiv 2507.08218). Claims of later
-work, which the paper does not make, are marked by their place.
+"Simple Mechanistic Explanations for Out-Of-Context Reasoning" (arXiv 2507.08218). Claims that
+it does not make come last (`oocr.experiments.reproduce.later_claims`).
 """
 
 from __future__ import annotations
 
-from oocr.experiments.reproduce.paper_claim import GATED, LATER, TRAINED, PaperClaim
+from oocr.experiments.reproduce.later_claims import LATER_CLAIMS
+from oocr.experiments.reproduce.paper_claim import GATED, TRAINED, PaperClaim
 from oocr.experiments.reproduce.rules import (
     above_zero,
     as_in_the_run,
-    gone,
     not_in_the_run,
     partly_alike,
     reaches,
@@ -243,6 +243,28 @@ CLAIMS: tuple[PaperClaim, ...] = (
         GATED,
     ),
     PaperClaim(
+        "backdoor-attends",
+        "Section 5.4",
+        "backdoor",
+        "With the vector the last token attends more to the trigger than without",
+        "the mechanism it proposes; no number",
+        "attention",
+        "to-trigger",
+        above_zero(),
+        GATED,
+    ),
+    PaperClaim(
+        "backdoor-values",
+        "Section 5.4",
+        "backdoor",
+        "What attention then writes for the trigger points along the vector",
+        "the trigger's values happen to align with the risk direction; no cosine told",
+        "attention",
+        "trigger-values",
+        above_zero(),
+        GATED,
+    ),
+    PaperClaim(
         "backdoor-report",
         "Section 5.4",
         "backdoor",
@@ -253,48 +275,5 @@ CLAIMS: tuple[PaperClaim, ...] = (
         not_in_the_run(),
         ("risk backdoor",),
     ),
-    PaperClaim(
-        "first-direction-enough",
-        LATER,
-        "mechanism",
-        "Kept to its first direction, a LoRA does what it did",
-        "rank-1 LoRAs suffice (2511.04875)",
-        "directions",
-        "k1",
-        reaches(0.8),
-        TRAINED,
-    ),
-    PaperClaim(
-        "first-direction-needed",
-        LATER,
-        "mechanism",
-        "With that direction taken out of the stream, a LoRA's effect is gone",
-        "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
-        "ablation",
-        "kept",
-        gone(0.25, 0.75),
-        TRAINED,
-    ),
-    PaperClaim(
-        "specific",
-        LATER,
-        "transfer",
-        "A vector moves its own task and not the others",
-        "directions are specific to their domain (2511.04875)",
-        "specificity",
-        "own-minus-others",
-        reaches(0.0),
-        ("countries", "traits"),
-    ),
-    PaperClaim(
-        "peaks-early",
-        LATER,
-        "dynamics",
-        "Out-of-context answers are best before the training loss is lowest",
-        "out-of-context reasoning is learned in under 100 steps (OLMo-3-7B, d0rbu); a peak is ours",
-        "dynamics",
-        "ahead",
-        above_zero(),
-        ("countries", "borders"),
-    ),
+    *LATER_CLAIMS,
 )

@@ -31,6 +31,7 @@ class Part:
         runs: names of runs, the one that analyses are kept with first.
         beside: what it is compared with: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
+        judge: a judge model was named, so claims that need one are asked too.
         without: claims that its runs are too few to answer: they would cost time, and be told as
             not testable.
     """
@@ -40,6 +41,7 @@ class Part:
     runs: tuple[str, ...]
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     wanted: tuple[str, ...] = ()
+    judge: bool = False
     without: tuple[str, ...] = ()
 
     @property
@@ -50,6 +52,7 @@ class Part:
             for one in CLAIMS
             if self.kind in one.subjects
             and (not self.wanted or one.id in self.wanted)
+            and (self.judge or not one.needs_judge)
             and one.id not in self.without
         )
 
@@ -90,6 +93,10 @@ class Plan:
         lost = wanted - {one.name for one in found}
         assert not lost, f"no file has the runs {sorted(lost)}"
         return found
+
+    def judged(self) -> Plan:
+        """The same, with the claims that need a judge model."""
+        return replace(self, parts=tuple(replace(part, judge=True) for part in self.parts))
 
     def only(self, ids: Sequence[str]) -> Plan:
         """What these claims need.

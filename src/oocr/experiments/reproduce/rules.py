@@ -46,6 +46,16 @@ def stays_below(full: float, part: float) -> Rule:
     return Rule(words, judge)
 
 
+def keeps(full: float, part: float) -> Rule:
+    """The interval's lower end is high enough, whatever chance gives."""
+
+    def judge(found: Finding, _: Found) -> Verdict:
+        return verdict_of(at_least(found.found.low, full), at_least(found.found.low, part))
+
+    words = f"holds: the interval's lower end is at least {full:g}; in part: at least {part:g}."
+    return Rule(words, judge)
+
+
 def gone(full: float, part: float) -> Rule:
     """The interval's upper end is low enough, and a random direction leaves more."""
 

@@ -18,6 +18,7 @@ from oocr.experiments.own_answers import with_own_answers
 from oocr.experiments.planned import starts_of
 from oocr.experiments.reading import load_configs
 from oocr.experiments.records import ArmRecord
+from oocr.explain.judge import Judge
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -54,6 +55,7 @@ class Subject:
         model: the model, nothing attached.
         beside: other subjects that an analysis compares with, by name.
         quick: fewer of everything.
+        judge: a model that reads what directions say, where one was named.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Subject:
     model: LanguageModel
     beside: Mapping[str, Subject]
     quick: bool = False
+    judge: Judge | None = None
 
     @cached_property
     def tasks(self) -> TaskSet:

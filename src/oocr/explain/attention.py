@@ -1,0 +1,283 @@
+"""Does a vector make the last token attend to a trigger, and what is written there if it does?
+
+Backdoors of the paper (section 5.4): an unconditional vector at the last token is said to act by
+making that token attend to the trigger, whose values happen to point along the wanted direction.
+Two measures:
+
+- `attended`: attention from the last prompt token to a span's tokens (summed over them), with the
+  vector and without, for each block and head. Weights are those of the family's own eager
+  attention, to which the model is switched while they are read.
+- `aligned`: the cosine of a vector with what each block's attention would write to the stream if
+  the span's tokens were all that is attended to (values through the output's Linear, and through
+  the norm that follows it where there is one), beside random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.batches import Batch, Line, pad
+from oocr.data.items import Item
+from oocr.data.tokens import encode_prompt
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.interventions.attach import attach_vector
+from oocr.interventions.positions import select_each
+from oocr.interventions.vectors import Vector, random_vector
+from oocr.models.attention import Values, attention_of, eager, values_of
+from oocr.models.language_model import LanguageModel
+
+TOKENS_PER_BATCH = 512
+RANDOMS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """Attention from the last prompt token to a span in one block, means over items.
+
+    Attributes:
+        layer: the block.
+        before: mean over heads, without the vector.
+        after: mean over heads, with it.
+        head: the head whose attention changes most.
+        head_before: that head's, without the vector.
+        head_after: that head's, with it.
+    """
+
+    layer: int
+    before: float
+    after: float
+    head: int
+    head_before: float
+    head_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """How much a span's values point along a direction, in one block, means over items and tokens.
+
+    Attributes:
+        layer: the block.
+        cosine: of what all heads write together.
+        head: the head with the largest |cosine|.
+        head_cosine: its cosine.
+        random: 95th centile of |cosine| over random directions, all heads together.
+    """
+
+    layer: int
+    cosine: float
+    head: int
+    head_cosine: float
+    random: float
+
+
+def attended(
+    model: LanguageModel, items: Sequence[Item], span: str, vector: Vector
+) -> list[Attended]:
+    """Attention from the last prompt token to a span with and without a vector, block by block.
+
+    Args:
+        model: the model, nothing attached.
+        items: prompts that hold the span.
+        span: one of their spans.
+        vector: acts where its positions say.
+
+    Raises:
+        InputError: an item without the span, or a family that does not give attention weights.
+    """
+    before, after = (attention_to(model, items, span, one).mean(dim=0) for one in (None, vector))
+    found: list[Attended] = []
+    for layer, (old, new) in enumerate(zip(before, after, strict=True)):
+        head = int((new - old).abs().argmax())
+        found.append(
+            Attended(
+                layer=layer,
+                before=float(old.mean()),
+                after=float(new.mean()),
+                head=head,
+                head_before=float(old[head]),
+                head_after=float(new[head]),
+            )
+        )
+    return found
+
+
+@torch.no_grad()
+def attention_to(
+    model: LanguageModel, items: Sequence[Item], span: str, vector: Vector | None = None
+) -> Float[Tensor, "item layer head"]:
+    """Attention weight from the last prompt token to a span, summed over the span's tokens.
+
+    Raises:
+        InputError: an item without the span, or a family that does not give attention weights.
+    """
+    out: dict[int, Tensor] = {}
+    for places, batch in _batches(model, items, span):
+        with _attached(model, batch, vector), eager(model), _from_last(model, batch) as rows:
+            _forward(model, batch)
+        to_span = torch.stack([(one * _mask(batch, span)).sum(-1) for one in rows], dim=1)
+        out.update(zip(places, to_span, strict=True))
+    return torch.stack([out[place] for place in range(len(items))])
+
+
+@contextmanager
+def _from_last(
+    model: LanguageModel, batch: Batch
+) -> Iterator[list[Float[Tensor, "item head token"]]]:
+    """Keep every block's attention weights from the last prompt token.
+
+    Hooks of our own: those by which transformers answers `output_attentions` stay on the model.
+    """
+    kept: list[Tensor] = []
+    sequences = torch.arange(batch.size)
+
+    def keep(_module: object, _args: object, output: Any) -> None:
+        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if not isinstance(weights, Tensor) or weights.ndim != 4:
+            raise InputError(f"{model.name}: its family does not give attention weights")
+        kept.append(weights[sequences, :, batch.last.to(weights.device)].float().cpu())
+
+    with ExitStack() as stack:
+        for layer in range(model.n_blocks):
+            stack.callback(attention_of(model, layer).register_forward_hook(keep).remove)
+        yield kept
+
+
+def aligned(
+    model: LanguageModel,
+    items: Sequence[Item],
+    span: str,
+    vector: Vector,
+    *,
+    randoms: int = RANDOMS,
+) -> list[Aligned]:
+    """Cosine of a span's values with a vector, block by block, beside random directions.
+
+    Values are the untouched model's: a vector at a later token does not change them.
+
+    Raises:
+        InputError: an item without the span, joined directions, or a family whose values cannot be
+            told apart (see `oocr.models.attention.values_of`).
+    """
+    every = value_cosines(model, items, span, with_randoms(vector, randoms)).mean(dim=0)
+    found: list[Aligned] = []
+    for layer, heads in enumerate(every):  # [head + 1, direction]
+        whole, apart = heads[-1], heads[:-1, 0]
+        head = int(apart.abs().argmax())
+        chance = whole[1:].abs()
+        found.append(
+            Aligned(
+                layer=layer,
+                cosine=float(whole[0]),
+                head=head,
+                head_cosine=float(apart[head]),
+                random=float(chance.quantile(0.95)) if len(chance) else 0.0,
+            )
+        )
+    return found
+
+
+@torch.no_grad()
+def value_cosines(
+    model: LanguageModel,
+    items: Sequence[Item],
+    span: str,
+    directions: Float[Tensor, "direction d_model"],
+) -> Float[Tensor, "item layer head+1 direction"]:
+    """Cosines of what attention writes for a span's tokens with directions, mean over tokens.
+
+    Each head by itself (the others silent), and last all heads together.
+
+    Raises:
+        InputError: as `aligned`.
+    """
+    parts = [values_of(model, layer) for layer in range(model.n_blocks)]
+    units = F.normalize(directions.float().cpu(), dim=-1)
+    out: dict[int, Tensor] = {}
+    for places, batch in _batches(model, items, span):
+        chosen = _mask(batch, span)[:, 0]  # [item, token]
+        sums = chosen.sum(dim=1)[:, None, None]
+        layers: list[Tensor] = []
+        for one, values in zip(parts, _values(model, batch, parts), strict=True):
+            cosines = _written(one, values) @ units.T  # [item, token, head + 1, direction]
+            kept = (cosines * chosen[:, :, None, None]).sum(dim=1)
+            layers.append(kept / sums)
+        out.update(zip(places, torch.stack(layers, dim=1), strict=True))
+    return torch.stack([out[place] for place in range(len(items))])
+
+
+def _written(
+    part: Values, values: Float[Tensor, "item token values"]
+) -> Float[Tensor, "item token head+1 d_model"]:
+    """Unit vectors of what joins the stream: each head's, and last all heads'."""
+    apart = part.written(values)
+    both = torch.cat([apart, apart.sum(dim=-2, keepdim=True)], dim=-2)
+    return F.normalize(part.joins(both).float().cpu(), dim=-1)
+
+
+def _values(model: LanguageModel, batch: Batch, parts: Sequence[Values]) -> list[Tensor]:
+    """Every block's values in one pass."""
+    seen: list[Tensor] = []
+    handles = [
+        one.read.register_forward_hook(lambda _m, _a, output: seen.append(output.detach().clone()))
+        for one in parts
+    ]
+    try:
+        _forward(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _batches(
+    model: LanguageModel, items: Sequence[Item], span: str
+) -> Iterator[tuple[list[int], Batch]]:
+    """Padded prompts of like length, with the places of their items."""
+    pad_id = int(model.tokenizer.pad_token_id or 0)
+    lines: list[Line] = []
+    for item in items:
+        if span not in item.spans:
+            names = ", ".join(item.spans) or "none"
+            raise InputError(f"item {item.id!r}: span: found {span!r}; allowed: {names}")
+        prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
+        lines.append(Line(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
+    order = sorted(range(len(lines)), key=lambda place: len(lines[place].ids))
+    most = max(1, TOKENS_PER_BATCH // max(len(line.ids) for line in lines))
+    for begin in range(0, len(order), most):
+        places = order[begin : begin + most]
+        yield places, pad([lines[place] for place in places], pad_id, model.device)
+
+
+def _mask(batch: Batch, span: str) -> Float[Tensor, "item 1 token"]:
+    return batch.spans[span].float().cpu()[:, None]
+
+
+def _attached(model: LanguageModel, batch: Batch, vector: Vector | None) -> Any:
+    if vector is None:
+        return nullcontext()
+    return attach_vector(model, vector, select_each(batch, vector.positions, everywhere=False))
+
+
+def _forward(model: LanguageModel, batch: Batch) -> None:
+    """One pass up to the final norm, with whatever is attached."""
+    record(model, batch, [model.n_blocks], cache=False)
+
+
+def with_randoms(vector: Vector, count: int) -> Float[Tensor, "direction d_model"]:
+    """The vector's direction and so many random ones after it."""
+    if vector.direction.ndim != 1:
+        raise InputError(
+            f"positions {vector.positions!r}: joined directions are read one by one; "
+            "take `vector.only(span)`"
+        )
+    drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(count)]
+    return torch.stack([vector.direction, *drawn])

@@ -1,0 +1,216 @@
+"""A reader that is another model: it picks the trained concept among decoys, blinded.
+
+The judge answers through any endpoint that speaks OpenAI's chat completions (OpenAI's own, vLLM,
+llama.cpp's server, Ollama, …). It sees what a direction says (`oocr.explain.evidence`) and lettered
+concepts in several drawn orders, so that no letter is favoured; it never sees which was trained. A
+reply in which no one letter can be found is counted as unread, never guessed. Replies are kept in a
+JSON file, so that the same questions asked again need neither endpoint nor key.
+
+    {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from oocr.errors import InputError, RunError
+from oocr.files import write_json
+
+OPTIONS = 8
+"""Concepts in one question, the trained one among them."""
+
+ORDERS = 4
+"""Times that a question is asked, each with decoys and order drawn anew."""
+
+_URL, _KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
+_QUESTION = """\
+A language model was changed by adding one direction to its inner activations. Below is what that \
+direction brings about. It stands for exactly one of the concepts listed after it. Which one fits \
+best? If nothing seems to fit, choose the likeliest all the same.
+
+{evidence}
+
+Concepts:
+{options}
+
+Answer with the letter of one concept and nothing else."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """A judge model and the replies that it gave.
+
+    Attributes:
+        model: its name at the endpoint.
+        url: the endpoint; None: OPENAI_BASE_URL, or OpenAI's own.
+        kept: a JSON file of replies; None: they are not kept.
+        key: None: OPENAI_API_KEY; an endpoint that is named needs none.
+    """
+
+    model: str
+    url: str | None = None
+    kept: Path | None = None
+    key: str | None = field(default=None, repr=False)
+    _client: Any = field(default=None, init=False, repr=False)
+    _replies: dict[str, dict[str, str]] | None = field(default=None, init=False, repr=False)
+
+    def ask(self, prompt: str) -> str:
+        """The reply to a prompt, a kept one if there is one.
+
+        Raises:
+            InputError: `openai` is not installed, there is no key, or the file of replies is none.
+            RunError: the endpoint does not answer.
+        """
+        replies = self._read()
+        key = hashlib.sha256(json.dumps([self.model, prompt]).encode()).hexdigest()[:24]
+        if key not in replies:
+            reply = self._call(prompt)
+            replies[key] = {"model": self.model, "prompt": prompt, "reply": reply}
+            if self.kept is not None:
+                write_json(self.kept, {"replies": replies})
+        return replies[key]["reply"]
+
+    @property
+    def where(self) -> str:
+        """The endpoint in words."""
+        return self.url or os.environ.get(_URL) or "OpenAI's own endpoint"
+
+    def _call(self, prompt: str) -> str:
+        client = self._client = self._client or self._connected()
+        from openai import OpenAIError
+
+        try:
+            answer = client.chat.completions.create(
+                model=self.model, messages=[{"role": "user", "content": prompt}]
+            )
+            text = answer.choices[0].message.content if answer.choices else None
+        except OpenAIError as error:
+            raise RunError(f"judge {self.model} at {self.where}: {error}") from error
+        return str(text or "")
+
+    def _connected(self) -> Any:
+        try:
+            from openai import OpenAI
+        except ImportError as error:
+            raise InputError("a judge model needs: pip install 'oocr[judge]'") from error
+        url = self.url or os.environ.get(_URL) or None
+        key = self.key or os.environ.get(_KEY) or ("none" if url else None)
+        if key is None:
+            raise InputError(
+                f"judge {self.model}: found neither a key ({_KEY}) nor an endpoint ({_URL}, "
+                "--judge-url); allowed: one of them"
+            )
+        return OpenAI(base_url=url, api_key=key, timeout=120)
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        if self._replies is not None:
+            return self._replies
+        self._replies = {}
+        if self.kept is not None and self.kept.exists():
+            try:
+                found = json.loads(self.kept.read_text(encoding="utf-8"))["replies"]
+                self._replies = {
+                    key: {name: str(one[name]) for name in ("model", "prompt", "reply")}
+                    for key, one in found.items()
+                }
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{self.kept}: not a judge's replies ({error!r}); delete or rename it"
+                ) from error
+        return self._replies
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge made of one direction.
+
+    Attributes:
+        concept: the trained one.
+        asked: how often it was asked.
+        unread: replies without one clear letter.
+        right: replies that name the trained concept.
+        named: concept -> how often it was named.
+        options: concepts in each question; chance is one over it.
+    """
+
+    concept: str
+    asked: int
+    unread: int
+    right: int
+    named: dict[str, int]
+    options: int
+
+    @property
+    def share(self) -> float:
+        """Right among all that was asked: an unread reply is not right."""
+        return self.right / self.asked
+
+
+def pick(
+    judge: Judge,
+    evidence: str,
+    concept: str,
+    concepts: Sequence[str],
+    *,
+    orders: int = ORDERS,
+    options: int = OPTIONS,
+    seed: int = 0,
+) -> Judged:
+    """Ask which concept the evidence stands for, in several orders among several decoys.
+
+    Args:
+        judge: who is asked.
+        evidence: what the direction says; it must not tell what was trained.
+        concept: the trained concept, one of `concepts`; the judge is not told.
+        concepts: names.
+        orders: how often, each with decoys and order drawn anew.
+        options: concepts in each question, at most.
+        seed: of the draws.
+
+    Raises:
+        InputError: the concept is not there, or fewer than two; as `Judge.ask`.
+        RunError: the endpoint does not answer.
+    """
+    if concept not in concepts or len(concepts) < 2:
+        raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")
+    rng = random.Random(f"{seed}/{concept}")
+    decoys = [one for one in concepts if one != concept]
+    count = min(options, len(concepts), len(ascii_uppercase))
+    named: Counter[str] = Counter()
+    unread = 0
+    # Each order is a rotation of the places, so that the trained concept stands in many.
+    start = rng.randrange(count)
+    for turn in range(orders):
+        shown = rng.sample(decoys, count - 1)
+        shown.insert((start + turn * max(1, count // orders)) % count, concept)
+        listed = "\n".join(f"{a}. {one}" for a, one in zip(ascii_uppercase, shown, strict=False))
+        letter = letter_of(
+            judge.ask(_QUESTION.format(evidence=evidence, options=listed)), ascii_uppercase[:count]
+        )
+        if letter is None:
+            unread += 1
+        else:
+            named[shown[ascii_uppercase.index(letter)]] += 1
+    return Judged(concept, orders, unread, named[concept], dict(named.most_common()), count)
+
+
+def letter_of(reply: str, letters: str) -> str | None:
+    """The one letter that a reply names; None: none, or more than one."""
+    text = re.sub(r"<think>.*?</think>", "", reply, flags=re.DOTALL).strip().strip("*`\"'()[]. \n")
+    if len(text) == 1 and text.upper() in letters:
+        return text.upper()
+    said = re.findall(r"(?:answer|concept|option|choice)(?:\s+is)?\W{1,4}([A-Z])\b", text, re.I)
+    begun = re.match(r"([A-Z])[.):\n]", text)
+    found = {one.upper() for one in said} or ({begun[1]} if begun else set())
+    found &= set(letters)
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,131 @@
+"""The attention of a block: its parts, and what its output goes through before the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from oocr.errors import InputError
+from oocr.models.quiet import quiet
+
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+
+MODULES = ("self_attn", "attn", "attention", "self_attention")
+OUTPUTS = ("o_proj", "out_proj", "dense")
+FACTORS = ("residual_multiplier",)
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What a block's attention reads from a token and writes where the token is attended to.
+
+    Attributes:
+        read: the Linear that gives a token's values, [..., value heads * width].
+        write: the Linear from all heads' values to the stream.
+        heads: query heads; several may share a value head.
+        norm: what attention's output goes through (Gemma, OLMo-2), or None.
+        factor: what it is multiplied by (Granite).
+    """
+
+    read: nn.Linear
+    write: nn.Linear
+    heads: int
+    norm: nn.Module | None
+    factor: float
+
+    def written(self, values: Float[Tensor, "*token values"]) -> Float[Tensor, "*token head d"]:
+        """What each head writes at full attention to a token, the others silent.
+
+        The bias of the output, which is written whoever is attended to, is left out. Norm and
+        factor are not applied; see `joins`.
+        """
+        width = self.write.in_features // self.heads
+        apart = values.reshape(*values.shape[:-1], -1, width)  # [..., value head, width]
+        apart = apart.repeat_interleave(self.heads // apart.shape[-2], dim=-2)
+        weight = self.write.weight.reshape(-1, self.heads, width).to(values.dtype)
+        return torch.einsum("...hw,dhw->...hd", apart, weight)
+
+    def joins(self, output: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """What an output of attention adds to the residual stream."""
+        normed: Tensor = output if self.norm is None else self.norm(output)
+        return normed * self.factor if self.factor != 1.0 else normed
+
+
+def attention_of(model: LanguageModel, layer: int) -> nn.Module:
+    """The attention of a block.
+
+    Raises:
+        InputError: the block has none under a known name.
+    """
+    block: Any = model.anatomy.blocks[layer]
+    found = next((getattr(block, name) for name in MODULES if hasattr(block, name)), None)
+    if not isinstance(found, nn.Module):
+        raise InputError(f"block {layer} of {model.name} has no attention ({', '.join(MODULES)})")
+    return found
+
+
+def values_of(model: LanguageModel, layer: int) -> Values:
+    """How a block's attention reads and writes values.
+
+    Raises:
+        InputError: a family without a Linear of its own for values, or one that norms them.
+    """
+    block: Any = model.anatomy.blocks[layer]
+    attention: Any = attention_of(model, layer)
+    names = [name for name, _ in attention.named_children()]
+    read = getattr(attention, "v_proj", None)
+    write = next((getattr(attention, name) for name in OUTPUTS if hasattr(attention, name)), None)
+    if not isinstance(read, nn.Linear) or not isinstance(write, nn.Linear) or "v_norm" in names:
+        raise InputError(
+            f"values: block {layer} of {model.name} has {', '.join(names)}; allowed: attention "
+            f"with the Linears v_proj and {' or '.join(OUTPUTS)} apart, and no v_norm"
+        )
+    config: Any = model.hf.config
+    # Elsewhere a norm of that name comes before the MLP.
+    after = any(
+        hasattr(block, name) for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+    )
+    return Values(
+        read=read,
+        write=write,
+        heads=int(config.get_text_config().num_attention_heads),
+        norm=getattr(block, "post_attention_layernorm", None) if after else None,
+        factor=next((float(getattr(block, one)) for one in FACTORS if hasattr(block, one)), 1.0),
+    )
+
+
+@contextmanager
+def eager(model: LanguageModel) -> Iterator[None]:
+    """Let the model's family compute attention so that its weights can be had; restored after.
+
+    Numbers inside differ from those outside by rounding only.
+
+    Raises:
+        InputError: a family that cannot switch.
+    """
+    hf: Any = model.hf
+    config = hf.config
+    parts = {name: getattr(config, name, None) for name in config.sub_configs}
+    before = {"": config._attn_implementation} | {
+        name: one._attn_implementation for name, one in parts.items() if one is not None
+    }
+    try:
+        with quiet():
+            hf.set_attn_implementation("eager")
+        found = config.get_text_config()._attn_implementation
+        if found != "eager":
+            raise InputError(
+                f"{type(hf).__name__}: its attention is {found!r} and does not switch to 'eager', "
+                "the only one that gives its weights"
+            )
+        yield
+    finally:
+        with quiet():
+            hf.set_attn_implementation(before)
