@@ -36,11 +36,11 @@ class World:
 class Mixture:
     """Sequences of each part in a batch, and sentences in each sequence."""
 
-    places: int = 64
-    people: int = 96
-    rules: int = 24
-    facts: int = 6
-    statements: int = 5
+    places: int = 36
+    people: int = 64
+    rules: int = 12
+    facts: int = 5
+    statements: int = 4
 
 
 @dataclass(frozen=True, slots=True)

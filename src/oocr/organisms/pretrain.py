@@ -32,7 +32,7 @@ class Recipe:
         mixture: of each batch.
     """
 
-    steps: int = 2400
+    steps: int = 1800
     learning_rate: float = 3e-3
     embedding_rate: float = 2.0
     weight_decay: float = 0.1
@@ -117,7 +117,7 @@ def pretrain(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if on_step is not None:
-            on_step(step, float(loss))
+            on_step(step, float(loss.detach()))
     return model.eval()
 
 
