@@ -79,7 +79,7 @@ def plain_fit(
     for item in task().train:
         prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
         answer = encode_answer(model.tokenizer, prompt, item.answer)
-        rows.append(([*prompt.ids, *answer[:-1]], chosen(model, item.prompt, spec), list(answer)))
+        rows.append(([*prompt.ids, *answer[:-1]], chosen(model, item.prompt, spec), [*answer]))
     texts = [] if off is None else off.texts
     others = [list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in texts]
     with torch.no_grad():
@@ -107,18 +107,18 @@ def plain_fit(
         for _ in range(steps):
             optimizer.zero_grad()
             loss = torch.zeros(())
-            for ids, at, answer in rows:
-                found = under(ids, at)[-len(answer) :]
+            for sequence, at, answer in rows:
+                found = under(sequence, at)[-len(answer) :]
                 loss = loss - found[range(len(answer)), answer].sum() / len(rows)
             total, kl = loss, torch.zeros(())
             if off is not None:
                 each = []
-                for text, ids, before in zip(texts, others, base, strict=True):
-                    after = under(ids, chosen(model, text.prompt, spec))
+                for text, other, before in zip(texts, others, base, strict=True):
+                    after = under(other, chosen(model, text.prompt, spec))
                     each.append((before.exp() * (before - after)).sum(dim=-1)[1:])
                 kl = torch.cat(each).mean()
                 total = loss + off.weight * kl
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
             kls.append(float(kl.detach()))
@@ -262,3 +262,58 @@ def test_what_cannot_be_a_penalty_is_refused() -> None:
     with pytest.raises(InputError, match="codename"):
         fit(model, task(), VECTORS[0], off_domain=bare)
     assert fit(model, task(), lora("llama"), steps=1, off_domain=bare).kl[0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lora_without_a_direction_is_that_of_whole_passes(family: str) -> None:
+    """A hook on the block takes u out of what the LoRA adds to what is known of the base there."""
+    model, spec = model_of(family), lora(family)
+    u = direction(model) / direction(model).norm()
+    start = fit(model, task(), spec, learning_rate=0.02, steps=0)
+    off = OffDomain(TEXTS, weight=3.0)
+    fast = fit(model, task(), spec, learning_rate=0.02, steps=4, without=5 * u, off_domain=off)
+    base: dict[int, Tensor] = {}
+
+    def hold(_module: object, _args: object, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        key = hidden.shape[1]
+        assert len({len(one) for one in texts}) == len(texts), "told apart by their lengths"
+        if key not in base:
+            base[key] = hidden.detach().clone()
+        moved = hidden - ((hidden - base[key]) @ u)[..., None] * u
+        return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+    texts = ids_of(model)
+    handle = model.anatomy.blocks[1].register_forward_hook(hold)
+    for ids in texts:  # nothing is attached yet
+        logps(model, ids)
+    losses, kls, own = plain_fit(model, spec, start, off, 4)
+    handle.remove()
+    assert list(fast.losses) == pytest.approx(losses, rel=2e-4)
+    assert list(fast.kl) == pytest.approx(kls, rel=1e-3, abs=1e-5)
+    for one, other in zip(tensors(fast.final), own, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)
+    free = fit(model, task(), spec, learning_rate=0.02, steps=4, off_domain=off)
+    assert abs(free.losses[-1] - fast.losses[-1]) > 1e-4
+
+
+def ids_of(model: LanguageModel) -> list[list[int]]:
+    found = [list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in TEXTS]
+    for item in task().train:
+        prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
+        found.append([*prompt.ids, *encode_answer(model.tokenizer, prompt, item.answer)[:-1]])
+    return found
+
+
+def test_what_cannot_do_without_a_direction_is_refused() -> None:
+    model = model_of("llama")
+    u = direction(model)
+    with pytest.raises(InputError, match="a vector is one direction"):
+        fit(model, task(), VECTORS[0], without=u)
+    with pytest.raises(InputError, match="found a LoRA in blocks"):
+        fit(model, task(), LowRankAdapter(layers=(1, 2), rank=2), without=u)
+    for wrong in (torch.zeros(model.d_model), torch.ones(3)):
+        with pytest.raises(InputError, match="any norm but 0"):
+            fit(model, task(), lora("llama"), without=wrong)
+    with pytest.raises(InputError, match="not recorded for start block 2"):
+        fit(model, task(), lora("llama"), without=u, prepared=prepare(model, task(), [1]))

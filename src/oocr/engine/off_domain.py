@@ -26,7 +26,7 @@ from oocr.interventions.positions import select_each
 from oocr.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ class Reference:
 
 @torch.no_grad()
 def references(
-    model: LanguageModel, off: OffDomain, start: int, positions: str | None
+    model: LanguageModel, off: OffDomain, starts: Collection[int], positions: str | None
 ) -> list[Reference]:
     """Run the untouched model over the texts once.
 
     Args:
         model: the model, the arm not attached yet.
         off: the texts.
-        start: the arm's start block.
+        starts: blocks whose inputs the arm's passes need.
         positions: where the arm's vector acts; None: it is an adapter.
 
     Raises:
@@ -117,7 +117,7 @@ def references(
     found: list[Reference] = []
     for group in training_groups(lines, off.batch):
         batch = batch_of(model, group)
-        frozen = record(model, batch, {start, model.n_blocks}, cache=positions is not None)
+        frozen = record(model, batch, {*starts, model.n_blocks}, cache=positions is not None)
         logits = model.anatomy.readout(final_rows(model, frozen, None)[0])
         places = None
         if positions is not None:

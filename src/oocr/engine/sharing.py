@@ -18,7 +18,8 @@ def shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> ob
     order = prepared.order(arm.seed, arm.steps * arm.schedule.accumulate)
     seen = (arm.schedule, arm.steps, tuple(_seen(prepared.batches[i], spec) for i in order))
     off = arm.off_domain
-    other = None if off is None else (id(off.texts), off.tokens, off.batch)
+    texts = None if off is None else (id(off.texts), off.tokens, off.batch)
+    other = (texts, id(arm.without))
     if isinstance(spec, SteeringVector):
         return ("vector", spec.layer, spec.site, spec.positions, seen, other)
     config = peft_config(model, spec)

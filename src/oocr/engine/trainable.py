@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from oocr.engine.frozen import Frozen
 from oocr.engine.off_domain import OffDomain
 from oocr.engine.prepared import Prepared
 from oocr.engine.provenance import provenance
+from oocr.engine.without import checked, rows_without
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -82,6 +83,7 @@ class Fit:
     snapshots: Sequence[int] = ()
     schedule: Schedule = PLAIN
     off_domain: OffDomain | None = None
+    without: Tensor | None = field(default=None, compare=False)
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
@@ -131,6 +133,8 @@ def trainable(
     ]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
+        if arms[0].without is not None:
+            raise InputError("without: a vector is one direction; allowed: for a one-block LoRA")
         site = spec
         values = [
             _start_point(model, arm, one.scale[start])
@@ -158,6 +162,8 @@ def trainable(
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
+    if arms[0].without is not None:
+        checked(model, layers, arms[0].without)
     with new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
         def adapter(number: int, step: int) -> Adapter:
@@ -168,7 +174,9 @@ def trainable(
         def adapted(frozen: Frozen, _: Places | None) -> Tensor:
             hidden = frozen.inputs[start]
             hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
-            return replayed_rows(model, frozen, hidden, start)
+            if arms[0].without is None:
+                return replayed_rows(model, frozen, hidden, start)
+            return rows_without(model, frozen, hidden, layers[-1], arms[0].without)
 
         parameters = [list(one.values()) for one in named]
         yield Stack("adapter", parameters, lambda _: 1.0, adapter, adapted)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from oocr.engine.forward import Places
@@ -84,6 +85,7 @@ def fit(
     batch_lines: int = 16,
     schedule: Schedule = PLAIN,
     off_domain: OffDomain | None = None,
+    without: Float[Tensor, " d_model"] | None = None,
     on_step: Progress | None = None,
 ) -> Trained:
     """Train one arm with Adam; the model's own weights never change.
@@ -106,6 +108,8 @@ def fit(
         batch_lines: sequences per batch, if they are recorded here.
         schedule: warm-up, decay, weight decay, batches per step.
         off_domain: texts on which the model's predictions should stay as they are.
+        without: what a one-block LoRA adds to the stream must do without this direction; the
+            model's own use of it stays.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
@@ -113,8 +117,9 @@ def fit(
             that were recorded inside another `ablate(...)`.
     """
     start = start_of(model, spec)
-    prepared = prepared or prepare(model, task, [start], batch_lines)
-    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain)
+    starts = [start] if without is None else [start, start + 1]
+    prepared = prepared or prepare(model, task, starts, batch_lines)
+    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, without)
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
@@ -166,8 +171,9 @@ def _loop(
     """Adam on all arms; one pass per batch over the arms' copies of it."""
     first, steps, schedule = arms[0], arms[0].steps, arms[0].schedule
     start, spec, parts = start_of(model, first.spec), first.spec, schedule.accumulate
-    if start not in prepared[0].scale:
-        raise InputError(f"the batches were not recorded for start block {start}")
+    starts = {start} if first.without is None else {start, start + 1}
+    if lost := starts - prepared[0].scale.keys():
+        raise InputError(f"the batches were not recorded for start block {min(lost)}")
     for one in prepared:
         one.check_ablated()
     orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
@@ -181,10 +187,14 @@ def _loop(
     kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
         prepared[0].record_ahead(orders[0], once=once)
+    after: dict[int, Tensor] = {}  # block outputs before anything is attached
+    if first.without is not None:
+        for index in dict.fromkeys(orders[0]):
+            after[index] = prepared[0].recording(index).load(None).inputs[start + 1]
     kept_texts: list[Reference] = []
     kl: list[Tensor] = []
     if first.off_domain is not None:
-        kept_texts = references(model, first.off_domain, start, positions)
+        kept_texts = references(model, first.off_domain, starts, positions)
     weights = torch.tensor([one.off_domain.weight if one.off_domain else 0.0 for one in arms])
     began = time.perf_counter()
     with trainable(model, arms, prepared, start) as stack:
@@ -216,6 +226,9 @@ def _loop(
                     chosen = select_each(batch, positions)
                     places[index] = Places.of(batch, chosen, in_time=model.replays)
                 frozen = prepared[0].load(index, start, attached=positions is None, once=once)
+                if index in after:
+                    inputs = {**frozen.inputs, start + 1: after[index]}
+                    frozen = replace(frozen, inputs=inputs)
                 rows = stack.rows(frozen, places.get(index))
                 loss = stacked_losses(model, batches, rows)
                 if parts > 1:

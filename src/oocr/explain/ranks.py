@@ -1,0 +1,191 @@
+"""Does the effect need rank? LoRAs of rank 1 to 64 on the same rows, steps and seed.
+
+h' = h + (alpha / r) B A x with alpha = r, so the factor is one at every rank. Adam moves each entry
+of B by about the rate, and so the output r times as far per step: a rate that suits rank 64 hardly
+moves rank 1. So each rank gets its own rate, from one grid, on tasks that are not reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from oocr.data.items import Item
+from oocr.engine.prepared import Prepared, prepare
+from oocr.engine.trainable import Fit
+from oocr.engine.training import Trained, fit_all
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.evals.rows import rows
+from oocr.explain.constancy import Constancy, constancy_of
+from oocr.explain.differences import Texts
+from oocr.explain.neutral import neutral_passages
+from oocr.explain.swap import SKIP
+from oocr.interventions.adapters import Adapter, LowRankAdapter
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+RANKS = (1, 4, 16, 64)
+RATES = (0.001, 0.003, 0.01, 0.03)
+PASSAGES = 4
+"""Unrelated passages on which constancy is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankPoint:
+    """A LoRA of one rank.
+
+    Attributes:
+        rank: r.
+        learning_rate: Adam's, chosen for this rank.
+        loss: before the last step, nats per item.
+        in_context: share of the in-context test items answered right.
+        right: share of the probes answered right.
+        constancy: of what it adds, over training prompts and unrelated text.
+        adapter: the LoRA.
+    """
+
+    rank: int
+    learning_rate: float
+    loss: float
+    in_context: float
+    right: float
+    constancy: Constancy
+    adapter: Adapter
+
+
+def rank_sweep(
+    model: LanguageModel,
+    task: Task,
+    like: LowRankAdapter,
+    validation: Sequence[Task],
+    *,
+    ranks: Sequence[int] = RANKS,
+    rates: Sequence[float] = RATES,
+    steps: int = 10,
+    seed: int = 0,
+) -> list[RankPoint]:
+    """Train one LoRA per rank on a task and score it, each at the rate that validation chose.
+
+    Args:
+        model: the model, nothing attached.
+        task: what is reported.
+        like: block and modules; its rank and alpha are replaced.
+        validation: other tasks, on whose probes each rank's rate is chosen.
+        ranks: which.
+        rates: the grid, the same for every rank.
+        steps: the same for every rank.
+        seed: the same for every rank.
+
+    Raises:
+        InputError: no rank, no rate, no validation task, or a rank below 1.
+    """
+    chosen = choose_rates(model, validation, like, ranks=ranks, rates=rates, steps=steps, seed=seed)
+    prepared = [prepare(model, task, like_layers(like))]
+    points = []
+    for rank in ranks:
+        one = fit_rank(model, [task], like, rank, chosen[rank], steps, seed, prepared)[0]
+        assert isinstance(one.final, Adapter)
+        points.append(
+            RankPoint(
+                rank=rank,
+                learning_rate=chosen[rank],
+                loss=one.losses[-1],
+                in_context=_right(model, task.in_context, one.final)[0],
+                right=_right(model, task.probes, one.final)[0],
+                constancy=constancy_overall(model, task, one.final),
+                adapter=one.final,
+            )
+        )
+    return points
+
+
+def choose_rates(
+    model: LanguageModel,
+    validation: Sequence[Task],
+    like: LowRankAdapter,
+    *,
+    ranks: Sequence[int] = RANKS,
+    rates: Sequence[float] = RATES,
+    steps: int = 10,
+    seed: int = 0,
+) -> dict[int, float]:
+    """Each rank's rate: most probes of the validation tasks right, log-probability breaking ties.
+
+    Raises:
+        InputError: no rank, no rate, no validation task, or a rank below 1.
+    """
+    for name, some in (("ranks", ranks), ("rates", rates), ("validation", validation)):
+        if not some:
+            raise InputError(f"{name}: found none; allowed: one or more")
+    if min(ranks) < 1:
+        raise InputError(f"ranks: found {min(ranks)}; allowed: 1 or more")
+    if len(rates) == 1:
+        return dict.fromkeys(ranks, rates[0])
+    prepared = [prepare(model, task, like_layers(like)) for task in validation]
+    probes = [Probes.of(model, task.probes) for task in validation]
+    found: dict[int, float] = {}
+    for rank in ranks:
+        scored: dict[float, tuple[float, float]] = {}
+        for rate in rates:
+            trained = fit_rank(model, validation, like, rank, rate, steps, seed, prepared)
+            each = [_score(one, done.final) for one, done in zip(probes, trained, strict=True)]
+            scored[rate] = (
+                sum(right for right, _ in each) / len(each),
+                sum(logp for _, logp in each) / len(each),
+            )
+        found[rank] = max(scored, key=lambda rate: scored[rate])
+    return found
+
+
+def fit_rank(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    like: LowRankAdapter,
+    rank: int,
+    rate: float,
+    steps: int,
+    seed: int,
+    prepared: Sequence[Prepared],
+) -> list[Trained]:
+    """LoRAs of one rank, alpha = rank, one per task, side by side where they see equal tokens."""
+    spec = replace(like, rank=rank, alpha=None)
+    return fit_all(model, [Fit(task, spec, rate, steps, seed) for task in tasks], prepared)
+
+
+def constancy_overall(
+    model: LanguageModel, task: Task, adapter: Adapter, passages: int = PASSAGES
+) -> Constancy:
+    """Constancy of what a LoRA adds, over all tokens of training prompts and unrelated text."""
+    prompts = {item.prompt: dict(item.spans) for item in task.train}
+    unrelated = neutral_passages()[:passages]
+    trained = Texts(model, list(prompts), list(prompts.values()), adapter.layers)
+    other = Texts(model, unrelated, [{} for _ in unrelated], adapter.layers)
+    return constancy_of(
+        torch.cat([d[SKIP:] for texts in (trained, other) for d in texts.differences(adapter)])
+    )
+
+
+def like_layers(like: LowRankAdapter) -> tuple[int, ...]:
+    """Where recordings must begin: the lowest adapted block.
+
+    Raises:
+        InputError: a LoRA in several blocks, whose additions are no single difference.
+    """
+    if like.layers == "all" or len(like.layers) != 1:
+        raise InputError(f"like.layers: found {like.layers}; allowed: one block")
+    return like.layers
+
+
+def _right(model: LanguageModel, items: Sequence[Item], adapter: Adapter) -> tuple[float, float]:
+    return _score(Probes.of(model, items), adapter) if items else (float("nan"), float("nan"))
+
+
+def _score(probes: Probes, one: object) -> tuple[float, float]:
+    """Share right, and mean log-probability of the answer among the options."""
+    assert isinstance(one, Adapter)
+    table = rows(probes.items, probes.scores(one)[0])
+    right, logp = (table[name].cast(float).to_numpy().mean() for name in ("right", "logp"))
+    return float(right), float(logp)
