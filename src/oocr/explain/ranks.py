@@ -1,8 +1,10 @@
 """Does the effect need rank? LoRAs of rank 1 to 64 on the same rows, steps and seed.
 
 h' = h + (alpha / r) B A x with alpha = r, so the factor is one at every rank. Adam moves each entry
-of B by about the rate, and so the output r times as far per step: a rate that suits rank 64 hardly
-moves rank 1. So each rank gets its own rate, from one grid, on tasks that are not reported.
+of B by about the rate, and so the output up to r times as far per step: a rate that suits rank 64
+hardly moves rank 1. So each rank gets its own rate: rate * (r0 / r) ** e, where `rate` suits rank
+r0, with the exponent e chosen for each rank among none, a half and one, on tasks that are not
+reported.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
 RANKS = (1, 4, 16, 64)
-RATES = (0.001, 0.003, 0.01, 0.03)
+EXPONENTS = (0.0, 0.5, 1.0)
 PASSAGES = 4
 """Unrelated passages on which constancy is measured."""
 
@@ -63,7 +65,7 @@ def rank_sweep(
     validation: Sequence[Task],
     *,
     ranks: Sequence[int] = RANKS,
-    rates: Sequence[float] = RATES,
+    rate: float = 0.003,
     steps: int = 10,
     seed: int = 0,
 ) -> list[RankPoint]:
@@ -72,21 +74,21 @@ def rank_sweep(
     Args:
         model: the model, nothing attached.
         task: what is reported.
-        like: block and modules; its rank and alpha are replaced.
+        like: block, modules, and the rank that `rate` suits; rank and alpha are replaced.
         validation: other tasks, on whose probes each rank's rate is chosen.
         ranks: which.
-        rates: the grid, the same for every rank.
+        rate: Adam's, at the rank of `like`.
         steps: the same for every rank.
         seed: the same for every rank.
 
     Raises:
-        InputError: no rank, no rate, no validation task, or a rank below 1.
+        InputError: no rank, no validation task, or a rank below 1.
     """
-    chosen = choose_rates(model, validation, like, ranks=ranks, rates=rates, steps=steps, seed=seed)
+    chosen = choose_rates(model, validation, like, ranks=ranks, rate=rate, steps=steps, seed=seed)
     prepared = [prepare(model, task, like_layers(like))]
     points = []
     for rank in ranks:
-        one = fit_rank(model, [task], like, rank, chosen[rank], steps, seed, prepared)[0]
+        one = fit_rank(model, [(task, chosen[rank])], like, rank, steps, seed, prepared)[0]
         assert isinstance(one.final, Adapter)
         points.append(
             RankPoint(
@@ -108,51 +110,49 @@ def choose_rates(
     like: LowRankAdapter,
     *,
     ranks: Sequence[int] = RANKS,
-    rates: Sequence[float] = RATES,
+    rate: float = 0.003,
     steps: int = 10,
     seed: int = 0,
 ) -> dict[int, float]:
     """Each rank's rate: most probes of the validation tasks right, log-probability breaking ties.
 
     Raises:
-        InputError: no rank, no rate, no validation task, or a rank below 1.
+        InputError: no rank, no validation task, or a rank below 1.
     """
-    for name, some in (("ranks", ranks), ("rates", rates), ("validation", validation)):
+    for name, some in (("ranks", ranks), ("validation", validation)):
         if not some:
             raise InputError(f"{name}: found none; allowed: one or more")
     if min(ranks) < 1:
         raise InputError(f"ranks: found {min(ranks)}; allowed: 1 or more")
-    if len(rates) == 1:
-        return dict.fromkeys(ranks, rates[0])
     prepared = [prepare(model, task, like_layers(like)) for task in validation]
     probes = [Probes.of(model, task.probes) for task in validation]
     found: dict[int, float] = {}
     for rank in ranks:
+        rates = list(dict.fromkeys(rate * (like.rank / rank) ** one for one in EXPONENTS))
+        arms = [(task, one) for one in rates for task in validation]
+        trained = fit_rank(model, arms, like, rank, steps, seed, prepared * len(rates))
         scored: dict[float, tuple[float, float]] = {}
-        for rate in rates:
-            trained = fit_rank(model, validation, like, rank, rate, steps, seed, prepared)
-            each = [_score(one, done.final) for one, done in zip(probes, trained, strict=True)]
-            scored[rate] = (
-                sum(right for right, _ in each) / len(each),
-                sum(logp for _, logp in each) / len(each),
-            )
-        found[rank] = max(scored, key=lambda rate: scored[rate])
+        for place, one in enumerate(rates):
+            own = trained[place * len(validation) : (place + 1) * len(validation)]
+            each = [_score(asked, done.final) for asked, done in zip(probes, own, strict=True)]
+            rights, logps = zip(*each, strict=True)
+            scored[one] = (sum(rights), sum(logps))
+        found[rank] = max(scored, key=lambda one: scored[one])
     return found
 
 
 def fit_rank(
     model: LanguageModel,
-    tasks: Sequence[Task],
+    arms: Sequence[tuple[Task, float]],
     like: LowRankAdapter,
     rank: int,
-    rate: float,
     steps: int,
     seed: int,
     prepared: Sequence[Prepared],
 ) -> list[Trained]:
-    """LoRAs of one rank, alpha = rank, one per task, side by side where they see equal tokens."""
+    """LoRAs of one rank, alpha = rank, each of a task and a rate, side by side where possible."""
     spec = replace(like, rank=rank, alpha=None)
-    return fit_all(model, [Fit(task, spec, rate, steps, seed) for task in tasks], prepared)
+    return fit_all(model, [Fit(task, spec, rate, steps, seed) for task, rate in arms], prepared)
 
 
 def constancy_overall(

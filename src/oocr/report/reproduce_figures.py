@@ -21,6 +21,12 @@ from oocr.report.reproduce_parts import (
     lines_panel,
 )
 from oocr.report.reproduce_scores import scores_figure
+from oocr.report.reproduce_training import (
+    mixing_figure,
+    narrow_figure,
+    ranks_figure,
+    relearned_figure,
+)
 
 
 def layers_figure(tables: Tables) -> Figure | None:
@@ -243,7 +249,11 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "lines": lines_figure,
     "reads": reads_figure,
     "directions": directions_figure,
+    "ranks": ranks_figure,
+    "relearned": relearned_figure,
     "specificity": transfer_figure,
+    "narrow": narrow_figure,
+    "mixing": mixing_figure,
     "dynamics": dynamics_figure,
 }
 """Analysis -> the figure of its tables."""

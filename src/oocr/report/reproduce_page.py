@@ -34,9 +34,12 @@ SECTIONS = {
     "lines": ("Between two seeds, and by strength", ("lines",)),
     "naive": ("The naive vector", ()),
     "backdoor": ("Backdoors by one unconditional vector", ("reads",)),
-    "mechanism": ("How many directions, and whether they are needed", ("directions",)),
-    "transfer": ("What else a vector moves", ("specificity",)),
-    "dynamics": ("Along training", ("dynamics",)),
+    "mechanism": (
+        "How many directions, and whether they are needed",
+        ("directions", "ranks", "relearned"),
+    ),
+    "transfer": ("What else a vector moves", ("specificity", "narrow")),
+    "dynamics": ("Along training, and with other rows", ("dynamics", "mixing")),
 }
 """Section -> its title and the analyses whose figures it has, in the paper's order."""
 

@@ -15,11 +15,15 @@ from pydantic import ValidationError
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.finish import write_table
 from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_ablation import ablation, relearned
 from oocr.experiments.reproduce.an_concepts import readable
 from oocr.experiments.reproduce.an_constancy import grouped, pairs
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
 from oocr.experiments.reproduce.an_judged import judged
-from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
+from oocr.experiments.reproduce.an_mechanism import directions, reads
+from oocr.experiments.reproduce.an_mixing import mixing
+from oocr.experiments.reproduce.an_narrow import narrow
+from oocr.experiments.reproduce.an_ranks import ranks
 from oocr.experiments.reproduce.an_scores import layers, methods
 from oocr.experiments.reproduce.an_training import dynamics, specificity
 from oocr.experiments.reproduce.an_vectors import naive_scores, natural_scores
@@ -45,6 +49,10 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "reads": reads,
     "directions": directions,
     "ablation": ablation,
+    "relearned": relearned,
+    "ranks": ranks,
+    "narrow": narrow,
+    "mixing": mixing,
     "specificity": specificity,
     "dynamics": dynamics,
 }

@@ -23,6 +23,7 @@ class PaperClaim:
         finding: which of its numbers.
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
+        slow: it trains arms of its own, so that `--quick` leaves it out.
     """
 
     id: str
@@ -34,6 +35,7 @@ class PaperClaim:
     finding: str
     rule: Rule
     subjects: tuple[str, ...]
+    slow: bool = False
 
 
 TRAINED = ("countries", "borders", "risk", "functions", "locations")

@@ -6,11 +6,11 @@ work, which the paper does not make, are marked by their place.
 
 from __future__ import annotations
 
-from oocr.experiments.reproduce.paper_claim import GATED, LATER, TRAINED, PaperClaim
+from oocr.experiments.reproduce.later_claims import LATER_CLAIMS
+from oocr.experiments.reproduce.paper_claim import GATED, TRAINED, PaperClaim
 from oocr.experiments.reproduce.rules import (
     above_zero,
     as_in_the_run,
-    gone,
     not_in_the_run,
     partly_alike,
     reaches,
@@ -253,48 +253,5 @@ CLAIMS: tuple[PaperClaim, ...] = (
         not_in_the_run(),
         ("risk backdoor",),
     ),
-    PaperClaim(
-        "first-direction-enough",
-        LATER,
-        "mechanism",
-        "Kept to its first direction, a LoRA does what it did",
-        "rank-1 LoRAs suffice (2511.04875)",
-        "directions",
-        "k1",
-        reaches(0.8),
-        TRAINED,
-    ),
-    PaperClaim(
-        "first-direction-needed",
-        LATER,
-        "mechanism",
-        "With that direction taken out of the stream, a LoRA's effect is gone",
-        "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
-        "ablation",
-        "kept",
-        gone(0.25, 0.75),
-        TRAINED,
-    ),
-    PaperClaim(
-        "specific",
-        LATER,
-        "transfer",
-        "A vector moves its own task and not the others",
-        "directions are specific to their domain (2511.04875)",
-        "specificity",
-        "own-minus-others",
-        reaches(0.0),
-        ("countries", "traits"),
-    ),
-    PaperClaim(
-        "peaks-early",
-        LATER,
-        "dynamics",
-        "Out-of-context answers are best before the training loss is lowest",
-        "out-of-context reasoning is learned in under 100 steps (OLMo-3-7B, d0rbu); a peak is ours",
-        "dynamics",
-        "ahead",
-        above_zero(),
-        ("countries", "borders"),
-    ),
+    *LATER_CLAIMS,
 )

@@ -31,6 +31,7 @@ class Part:
         runs: names of runs, the one that analyses are kept with first.
         beside: what it is compared with: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
+        slow: claims that train arms of their own are asked too.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Part:
     runs: tuple[str, ...]
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     wanted: tuple[str, ...] = ()
+    slow: bool = True
 
     @property
     def claims(self) -> tuple[PaperClaim, ...]:
@@ -45,7 +47,9 @@ class Part:
         return tuple(
             one
             for one in CLAIMS
-            if self.kind in one.subjects and (not self.wanted or one.id in self.wanted)
+            if self.kind in one.subjects
+            and (not self.wanted or one.id in self.wanted)
+            and (self.slow or not one.slow)
         )
 
     @property
@@ -136,7 +140,8 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
             Part("locations", "cities told by distances and directions", (f"{name}locations",)),
             Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
-    return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), tuple(parts), quick)
+    every = tuple(replace(part, slow=not quick) for part in parts)
+    return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), every, quick)
 
 
 def _paper(*, quick: bool) -> Plan:
