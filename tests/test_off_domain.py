@@ -81,7 +81,9 @@ def plain_fit(
         answer = encode_answer(model.tokenizer, prompt, item.answer)
         rows.append(([*prompt.ids, *answer[:-1]], chosen(model, item.prompt, spec), [*answer]))
     texts = [] if off is None else off.texts
-    others = [list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in texts]
+    others: list[list[int]] = [
+        list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in texts
+    ]
     with torch.no_grad():
         base = [logps(model, ids) for ids in others]
     losses, kls = [], []
@@ -107,9 +109,9 @@ def plain_fit(
         for _ in range(steps):
             optimizer.zero_grad()
             loss = torch.zeros(())
-            for sequence, at, answer in rows:
-                found = under(sequence, at)[-len(answer) :]
-                loss = loss - found[range(len(answer)), answer].sum() / len(rows)
+            for sequence, at, wanted in rows:
+                found = under(sequence, at)[-len(wanted) :]
+                loss = loss - found[range(len(wanted)), wanted].sum() / len(rows)
             total, kl = loss, torch.zeros(())
             if off is not None:
                 each = []
