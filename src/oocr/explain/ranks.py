@@ -129,6 +129,9 @@ def choose_rates(
     found: dict[int, float] = {}
     for rank in ranks:
         rates = list(dict.fromkeys(rate * (like.rank / rank) ** one for one in EXPONENTS))
+        if len(rates) == 1:
+            found[rank] = rates[0]
+            continue
         arms = [(task, one) for one in rates for task in validation]
         trained = fit_rank(model, arms, like, rank, steps, seed, prepared * len(rates))
         scored: dict[float, tuple[float, float]] = {}

@@ -23,11 +23,12 @@ from oocr.experiments.reproduce.scoring import (
 )
 from oocr.experiments.reproduce.settings import lora_settings, some_tasks
 from oocr.experiments.reproduce.subject import Subject, Who
-from oocr.explain.mixing import SHARES, fit_mixed
+from oocr.explain.mixing import fit_mixed
 from oocr.explain.swap import SKIP
 from oocr.interventions.adapters import Adapter
 
 MEMBERS = 3
+SHARES = (0.0, 0.8)
 
 
 def mixing(subject: Subject) -> Made:
