@@ -5,10 +5,11 @@ output, in training and in the test. If the effect comes back, u was one way amo
 it is the way. Beside it: the earlier LoRA under the same projection (what is left without training
 anew), and a LoRA trained without a random direction, for which nothing should be lost.
 
-Why not take u out of the stream? The model itself uses what is there: in Gemma-3-270M the mean over
-tokens is 95 % of the stream's length, and taking out one random direction from block 4 on moves the
-untouched model's next tokens by two to four nats (KL), a LoRA's own direction by forty. A score
-under that says what a broken model answers.
+Why not take u out of the stream? The model itself uses what is there. In Gemma-3-270M, at block 4,
+the mean over tokens is 95 % of the stream's length and the first token is twelve times as long as
+others: taking out a random direction from there on moved the untouched model's predictions on ten
+probes by 1.6 to 4.2 nats (KL), a LoRA's first direction by 40. A score under that says what a
+broken model answers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Directional ablation: h' = h - (h . u) u at every chosen block's output, u = v / |v|.
 
-What an intervention does through u is gone, whatever made it: is the direction necessary? An arm
-that is trained inside (`fit` within `ablate`) must do without u from the start.
+What an intervention does through u is gone, whatever made it, and so is what the model itself does
+through u, which may be much: look at the untouched model under the same ablation first, or project
+only what a LoRA adds (`oocr.engine.without`). An arm that is trained inside (`fit` within `ablate`)
+must do without u from the start.
 """
 
 from __future__ import annotations
