@@ -12,6 +12,7 @@ from oocr.experiments.records import Null
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import (
+    NO_EFFECT_BELOW,
     base_of,
     cells_of,
     measured,
@@ -85,6 +86,7 @@ def _made(
         base = None if top is None else base_of(subject, top, part)
         if top is None or base is None:
             continue
+        small = abs(stats.mean(top) - stats.mean(base)) < NO_EFFECT_BELOW
         noise = cells_of(subject, rows, "noise", part=part)
         for rank, one in cells.items():
             if one is None:
@@ -96,7 +98,7 @@ def _made(
             )
             what = f"share of a rank-{most} LoRA's {words} effect that a rank-{rank} LoRA reaches"
             found_one = share(subject, f"rank{rank}-{part}", what, one, top, base=base)
-            if found_one is None or rank == most:
+            if found_one is None or rank == most or small:
                 continue
             nulls: tuple[Null, ...] = ()
             if rank == least and noise is not None:
