@@ -127,6 +127,9 @@ def test_a_penalty_on_questions_tells_named_facets_from_the_others(
         assert weights["weight"].to_list() == [0.0, *WEIGHTS]
         assert weights["chosen"].sum() == 1
         assert not weights["chosen"][0]
+        assert weights["kl"][0] > weights["kl"][-1], "the heaviest penalty leaves least"
+        found = by_id(own)
+        assert found[f"{kind}-kl"].found.value == pytest.approx(weights["kl"][0])
     parts = table_of(own, kind="questions")["part"].unique().to_list()
     assert sorted(parts) == ["free", "held", "in_context", "probes"]
     for weight in (0.0, *WEIGHTS):

@@ -20,8 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
+import torch
+
 from oocr.data.items import Item
-from oocr.engine.off_domain import OffDomain, OffText
+from oocr.engine.forward import final_rows, start_block
+from oocr.engine.off_domain import OffDomain, OffText, references
 from oocr.engine.prepared import Prepared, prepare
 from oocr.engine.trainable import Fit, Spec, start_of
 from oocr.engine.training import Trained, fit_all
@@ -134,6 +137,26 @@ def fit_weights(
     done = fit_all(model, arms, [*prepared] * len(weights))
     size = len(tasks)
     return [done[begin : begin + size] for begin in range(0, len(done), size)]
+
+
+@torch.no_grad()
+def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
+    """KL(base || arm) on the other texts, nats per token: what there is for a penalty to take.
+
+    Args:
+        model: the model, nothing attached.
+        off: the texts and their tokens.
+        arm: a vector.
+
+    Raises:
+        InputError: a text in which the vector acts at no token.
+    """
+    total, count = 0.0, 0
+    for one in references(model, off, [start_block(arm)], arm.positions):
+        rows = final_rows(model, one.frozen, [arm])
+        total += float(one.kl(model, rows)[0]) * len(one.logp)
+        count += len(one.logp)
+    return total / count
 
 
 def check_apart(task: Task, off: OffDomain) -> None:

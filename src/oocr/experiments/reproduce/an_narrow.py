@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from oocr import stats
@@ -26,10 +27,10 @@ from oocr.engine.off_domain import OffDomain, OffText
 from oocr.experiments.headline import accuracy_cells
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
-from oocr.experiments.reproduce.scoring import NO_EFFECT_BELOW, of_members, share
+from oocr.experiments.reproduce.scoring import NO_EFFECT_BELOW, measured, of_members, share
 from oocr.experiments.reproduce.settings import some_tasks, vector_settings
 from oocr.experiments.reproduce.subject import Subject
-from oocr.explain.narrow import check_apart, fit_weights, statements
+from oocr.explain.narrow import check_apart, fit_weights, kl_on, statements
 from oocr.interventions.vectors import Vector
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.country_table import load_table
@@ -68,6 +69,7 @@ def narrow(subject: Subject) -> Made:
     every = [*tasks, judge]
     prepared = subject.lab.prepared(every)
     members = [task.member for task in tasks]
+    whos = [(member, 0) for member in members]
     found: list[Finding] = []
     table: list[dict[str, Any]] = []
     for kind, off in kinds.items():
@@ -85,6 +87,7 @@ def narrow(subject: Subject) -> Made:
             prepared,
         )
         rows = {0.0: _plain(subject, members)}
+        kls = {0.0: [kl_on(subject.model, off, subject.vectors[one, 0]) for one in members]}
         gaps: dict[float, float] = {}
         for weight, done in zip(WEIGHTS, trained, strict=True):
             arms = [one.final for one in done]
@@ -94,11 +97,19 @@ def narrow(subject: Subject) -> Made:
                 if isinstance(arm, Vector)
             ]
             gaps[weight] = _gap(scored[-1])
+            own_kl = [kl_on(subject.model, off, one) for one in arms if isinstance(one, Vector)]
+            kls[weight] = own_kl[:-1]
             rows[weight] = pl.concat(scored[:-1], how="diagonal_relaxed")
         chosen = max(WEIGHTS, key=lambda one: gaps[one])
         facets = {"in_context": None, "probes": asked}
         if kind == "questions":
             facets |= {"held": held, "free": [one for one in asked if one not in held]}
+        what = (
+            f"KL that the plain vector causes on {kind}, nats per token: what the penalty can take"
+        )
+        found.append(measured(f"{kind}-kl", what, dict(zip(whos, kls[0.0], strict=True))))
+        what = f"KL on {kind} that is left with the penalty, nats per token"
+        found.append(measured(f"{kind}-kl-left", what, dict(zip(whos, kls[chosen], strict=True))))
         own: dict[str, dict[float, stats.Cells]] = {}
         for part, some in facets.items():
             own[part] = {w: _cells(subject, one, part, some, "arm") for w, one in rows.items()}
@@ -108,7 +119,7 @@ def narrow(subject: Subject) -> Made:
                 table.append(
                     {"kind": kind, "weight": weight, "chosen": weight == chosen, "part": part}
                     | {"value": one.value, "low": one.low, "high": one.high}
-                    | {"base": stats.mean(base)}
+                    | {"base": stats.mean(base), "kl": float(np.mean(kls[weight]))}
                 )
             plain = own[part][0.0]
             if stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW:
