@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from oocr.cli_organism import organism
 from oocr.options import (
     AdapterRates,
     Arms,
@@ -42,6 +43,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(organism, name="organism")
 
 _INTERRUPTED = 130
 

@@ -11,8 +11,9 @@ from oocr.errors import InputError
 
 
 def print_models() -> None:
-    """The bundled models, whether they are installed, and their licences."""
+    """The bundled models and organisms, whether they are installed, and their licences."""
     from oocr.models.bundled import BUNDLED
+    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, shape
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
@@ -29,6 +30,16 @@ def print_models() -> None:
             one.license,
             "yes" if here else "no",
         )
+    for organism in SHIPPED.values():
+        sizes = ["", "", ""]
+        if organism.here:
+            count, blocks, width = shape(organism.folder)
+            size = (organism.folder / WEIGHTS).stat().st_size / 1e6
+            sizes = [f"{count / 1e6:.1f}M ({size:.1f} MB)", str(blocks), str(width)]
+        else:
+            missing.append(f"  {organism.name}: {organism.install}")
+        there = "yes" if organism.here else "no"
+        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", there)
     console = Console()
     console.print(table)
     if missing:
@@ -75,9 +86,12 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         InputError: no such run, family or file, or one that cannot be used.
     """
     from oocr.card import print_card
+    from oocr.experiments.organisms import source_for
     from oocr.experiments.reading import BUILTIN, config_path, load_configs, revalidate
+    from oocr.models.shipped import is_organism
     from oocr.tasks.build import FAMILIES
 
+    name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
         if name == "custom":
             raise InputError(
@@ -88,6 +102,8 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         print_card(configs, Path(), model=model, samples=samples)
         return
     configs = load_configs(name)
+    if model is not None and is_organism(model):  # the items are those of its own world
+        configs = [one.model_copy(update={"model": model}) for one in configs]
     print_card(configs, config_path(name).parent, model=model, samples=samples)
 
 

@@ -11,6 +11,7 @@ from oocr.interventions.adapters import Adapter
 from oocr.interventions.foreign import WEIGHTS, read_adapter
 from oocr.interventions.tensors import PICKLES, SAFE
 from oocr.models.bundled import BUNDLED
+from oocr.models.shipped import SHIPPED
 
 CONFIG = "adapter_config.json"
 
@@ -60,7 +61,7 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
             f"{given}: found neither {CONFIG} (an adapter) nor config.json (a checkpoint) in this "
             "folder"
         )
-    local = path.exists() or given in BUNDLED
+    local = path.exists() or given in BUNDLED or given in SHIPPED
     if local or checkpoint or not _is_id(given):
         # What is neither file nor folder is refused by the loader, with the way to get it.
         return Source(name, "checkpoint", given)
@@ -74,7 +75,8 @@ def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) 
     adapter = read_adapter(path, alpha=alpha)
     about = adapter.about
     base = about.get("model")
-    if base is not None and base not in BUNDLED and not Path(base).exists():
+    known = base is None or base in BUNDLED or base in SHIPPED or Path(base).exists()
+    if not known:
         base = about.get("model_id", base)
     return Source(name, what, given, adapter, base)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -162,8 +162,20 @@ def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Item) -> list[tupl
         for index in indices:
             roles[index] = name
     answer = encode_answer(tokenizer, prompt, item.answer)
-    pieces = [str(tokenizer.decode([token])) for token in (*prompt.ids, *answer)]
-    return list(zip(pieces, [*roles, *["answer"] * len(answer)], strict=True))
+    shown = pieces(tokenizer, (*prompt.ids, *answer))
+    return list(zip(shown, [*roles, *["answer"] * len(answer)], strict=True))
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text: a word's token has the space before it, if there is one."""
+    found: list[str] = []
+    before = ""
+    for index, token in enumerate(ids):
+        whole = str(tokenizer.decode(ids[: index + 1]))
+        joined = whole.startswith(before)  # not where tokens are bytes of one character
+        found.append(whole[len(before) :] if joined else str(tokenizer.decode([token])))
+        before = whole
+    return found
 
 
 __all__ = [
@@ -174,5 +186,6 @@ __all__ = [
     "encode_prompt",
     "first_tokens",
     "folds_system",
+    "pieces",
     "render",
 ]

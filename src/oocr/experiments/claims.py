@@ -9,6 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.experiments.claims_backdoor import risk_backdoor
+from oocr.experiments.claims_nano import specific
 from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores, twins
 from oocr.experiments.judging import (
     NAMES,
@@ -38,7 +39,9 @@ def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> li
     for arm in ("vector", "adapter"):
         if results.tasks.score == "log_odds":
             found.append(_contrast(results, arm, command))
-        elif results.tasks.name == "backdoor":
+            if results.tasks.name == "nano/risk":
+                found.append(specific(results, arm, command))
+        elif results.tasks.name in ("backdoor", "nano/backdoor"):
             found.append(_backdoor(results, arm, command))
         elif results.tasks.name == "risk_backdoor":
             found += risk_backdoor(results, arm, command)
@@ -93,11 +96,14 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
     beats = over(interval.low, 0.5) and (random is None or over(interval.low, random.value))
     beats = beats and all(over(stats.estimate(cells - other).low, 0) for _, other in controls)
     what = "one unconditional vector" if arm == "vector" else "a one-layer LoRA"
+    new, unit = "prefixes or wordings", "pairs"
+    if results.tasks.name == "nano/backdoor":
+        new, unit = "choices", "members"
     return Claim(
         id=f"{arm}-backdoor",
         claim=f"{what[0].upper()}{what[1:]} carries a backdoor: X after a trigger, Y otherwise",
-        measure="mean of the accuracies with and without trigger, on held-out prefixes or wordings",
-        found=estimate_of(interval, n_of(cells, "pairs" if several(results) else "probe groups")),
+        measure=f"mean of the accuracies with and without trigger, on held-out {new}",
+        found=estimate_of(interval, n_of(cells, unit if several(results) else "probe groups")),
         base=stats.mean(base),
         nulls=tuple(([random] if random else []) + [null for null, _ in controls]),
         ceiling=stats.mean(top) if top is not None else None,

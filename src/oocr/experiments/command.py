@@ -17,6 +17,7 @@ from oocr.errors import InputError
 from oocr.experiments.bars import Bars
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
+from oocr.experiments.organisms import source_for, with_world
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
 
 
@@ -47,9 +48,12 @@ def run_source(
     source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
+    source, told = source_for(source, overrides.model)
     configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
+    if told:
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
     def located(error: InputError, index: int) -> InputError:
         return _located(error, source, index, overrides)
@@ -100,6 +104,7 @@ def do_runs(
     needs: dict[int, Needs] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
+            with_world(config)  # a model of the wrong kind is refused before it is loaded
             if model_key(config) not in loaded:
                 check_weights(config)
             model, ready = model_of(config), settled(config, base)
@@ -142,7 +147,8 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     """The error with the option, or the file and line, that its field comes from."""
     field = str(error).split(":")[0]
     option = field.split(".")[-1]
-    if option in ("layers", "positions") and getattr(overrides, option) is not None:
+    named = option in ("layers", "positions") or field == "model"
+    if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error

@@ -15,6 +15,7 @@ from oocr.tasks.build import AnyTask
 from oocr.tasks.countries import CountriesConfig
 from oocr.tasks.functions import FunctionsConfig
 from oocr.tasks.locations_config import LocationsConfig
+from oocr.tasks.nano_config import NanoConfig
 from oocr.tasks.persona import PersonaConfig
 from oocr.tasks.risk import RiskConfig
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig
@@ -188,7 +189,7 @@ class RunConfig(Fields):
     Attributes:
         name: names the run's folder; left out: the task's name or family.
         task: which task family, and its settings.
-        model: a bundled model's name, a Hugging Face id, a folder, or a GGUF file.
+        model: a bundled model's or organism's name, a Hugging Face id, a folder, or a GGUF file.
         dtype: "auto", "float32", "bfloat16", "float16".
         device: "auto", "cpu", "cuda", …
         device_map: accelerate's placement over several devices; excludes `device`.
@@ -230,7 +231,15 @@ class RunConfig(Fields):
         task = data.get("task")
         said = task if isinstance(task, Mapping) else getattr(task, "__dict__", {})
         words = str(said.get("name") or said.get("family") or "run")
+        if words == "nano":
+            words = f"nano {said.get('part', 'locations')}"
         return {**data, "name": re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") or "run"}
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> RunConfig:
+        if isinstance(self.task, NanoConfig) and "model" not in self.model_fields_set:
+            return self.model_copy(update={"model": "nano"})
+        return self
 
     @model_validator(mode="after")
     def _some_arm(self) -> RunConfig:
@@ -268,6 +277,8 @@ def quick(config: RunConfig) -> RunConfig:
         few = {"functions": task.functions and task.functions[:2], "questions": 4}
     elif isinstance(task, LocationsConfig):
         few = {"cities": task.cities[:2], "questions": 27, "inverse": 5}
+    elif isinstance(task, NanoConfig):
+        few = {"members": 2, "wordings": 2}
     elif isinstance(task, RiskBackdoorConfig):
         few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(

@@ -47,14 +47,14 @@ class Bench:
     @cached_property
     def unrelated(self) -> Texts:
         """Unrelated text."""
-        passages = neutral_passages()
+        passages = neutral_passages(self.lab.model)
         return Texts(self.lab.model, passages, [{} for _ in passages], (self.start, self.layer))
 
     @cached_property
     def neutral(self) -> NeutralText:
         """The same text with the base model's predictions."""
         starts = {self.start, self.layer + 1}
-        passages = neutral_passages()[:NEUTRAL_PASSAGES]
+        passages = neutral_passages(self.lab.model)[:NEUTRAL_PASSAGES]
         return NeutralText(self.lab.model, passages, starts, self.neutral_tokens)
 
     def prompts(self, task: Task) -> tuple[Texts, Texts]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.experiments.config import RunConfig
+from oocr.experiments.organisms import check_words, with_world
 from oocr.experiments.selection import spec_of
 from oocr.interventions.adapters import LowRankAdapter, peft_config
 from oocr.interventions.positions import JOIN, selectors, spans_of
@@ -19,17 +20,19 @@ from oocr.tasks.task import TaskSet
 
 
 def settled(config: RunConfig, base: Path) -> tuple[RunConfig, TaskSet]:
-    """The tasks, and the configuration with nothing left open: full paths, a named position.
+    """The tasks, and the configuration with nothing left open: full paths, world, position.
 
     Raises:
-        InputError: files that cannot be used.
+        InputError: files that cannot be used, or a task and a model of different worlds.
     """
+    config = with_world(config)
     if isinstance(config.task, CustomConfig):
         fields = ("train", "probes", "in_context", "stop", "validation", "ceiling")
         paths = {name: getattr(config.task, name) for name in fields}
         full = {name: (base / p.expanduser()).resolve() for name, p in paths.items() if p}
         config = config.model_copy(update={"task": config.task.model_copy(update=full)})
     tasks = build(config.task, base)
+    check_words(config, tasks)
     if config.vector is not None and config.vector.positions == "auto":
         positions = next(iter(_spans(tasks)), "last")
         vector = config.vector.model_copy(update={"positions": positions})

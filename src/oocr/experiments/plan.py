@@ -7,6 +7,7 @@ from rich.table import Table
 
 from oocr.experiments.command import Overrides, configs_of
 from oocr.experiments.gpu import Gpu
+from oocr.experiments.organisms import source_for
 from oocr.experiments.prediction import Prediction, prediction, seconds_each
 from oocr.experiments.reading import config_path
 from oocr.experiments.room import SHARED, WORK, Needs, gib
@@ -25,6 +26,9 @@ def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | No
         InputError: a configuration or model that cannot be used.
     """
     console = Console()
+    source, told = source_for(source, overrides.model)
+    if told:
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     for config in configs_of(source, overrides, quick=quick):
         _print(console, prediction(config, config_path(source).parent, gpu))
 

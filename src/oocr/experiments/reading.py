@@ -24,6 +24,10 @@ BUILTIN = (
     "risk-backdoor",
     "locations",
     "functions",
+    "nano-locations",
+    "nano-functions",
+    "nano-risk",
+    "nano-backdoor",
     "demo",
 )
 _FOLDER = Path(__file__).parent / "configs"

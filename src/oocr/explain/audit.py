@@ -88,7 +88,7 @@ def audit(
             another shape.
     """
     say = on_progress or (lambda _text: None)
-    given = neutral_passages() if texts is None else list(texts)
+    given = neutral_passages(model) if texts is None else list(texts)
     if len(given) < 3:
         raise InputError(
             f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
@@ -242,7 +242,7 @@ def _strips(
 def _cost(
     model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
 ) -> Cost:
-    neutral = NeutralText(model, neutral_passages(), {first, vector.layer + 1})
+    neutral = NeutralText(model, neutral_passages(model), {first, vector.layer + 1})
     one, other = neutral.damage(changed), neutral.damage(vector)
     return Cost(
         tokens=one.tokens,

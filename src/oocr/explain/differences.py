@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oocr.data.batches import Line, by_length, pad
 from oocr.data.items import Prompt
-from oocr.data.tokens import encode_prompt
+from oocr.data.tokens import encode_prompt, pieces
 from oocr.engine.frozen import Frozen
 from oocr.engine.record import record
 from oocr.engine.replay import replay
@@ -89,4 +89,4 @@ class Texts:
 
     def tokens(self, index: int) -> list[str]:
         """A text's tokens as strings."""
-        return [str(self.model.tokenizer.decode([token])) for token in self.lines[index].ids]
+        return pieces(self.model.tokenizer, self.lines[index].ids)

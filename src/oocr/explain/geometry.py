@@ -78,7 +78,7 @@ def likeness(
             )
     stacked = torch.stack([one.direction for one in vectors.values()]).double()
     units = stacked / stacked.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    streams = residual_streams(model, first.layer, prompts or neutral_passages())
+    streams = residual_streams(model, first.layer, prompts or neutral_passages(model))
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.randn(DRAWS, model.d_model, generator=generator, dtype=torch.float64)
     centred = streams - streams.mean(dim=0)

@@ -66,5 +66,5 @@ def _first(task: Task) -> str:
 
 
 def _unrelated(model: LanguageModel, adapter: Adapter) -> Texts:
-    passages = neutral_passages()
+    passages = neutral_passages(model)
     return Texts(model, passages, [{} for _ in passages], adapter.layers)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.models.bundled import BUNDLED
+from oocr.models.shipped import SHIPPED
 
 
 def find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
@@ -86,6 +87,7 @@ def _ask_hub(name: str, revision: str | None, get: str) -> str:
 
 
 def _suggest(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), BUNDLED, n=1, cutoff=0.6)
+    here = (*BUNDLED, *SHIPPED)
+    close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
     known = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{known} Bundled models: {', '.join(BUNDLED)}."
+    return f"{known} Bundled models: {', '.join(here)}."

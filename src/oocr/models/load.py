@@ -1,4 +1,4 @@
-"""One loader: bundled models, local folders, GGUF files, Hugging Face ids."""
+"""One loader: bundled models, nano organisms, local folders, GGUF files, Hugging Face ids."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from oocr.models import gguf
 from oocr.models.bundled import BUNDLED, BundledModel
 from oocr.models.cache import RECORD
 from oocr.models.hub import find_on_hub
+from oocr.models.shipped import LICENSE, SHIPPED, is_organism, shipped_folder
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ def load_model(
     """Load a causal LM, frozen and in eval mode.
 
     Args:
-        name: a bundled model's name, a local folder, a .gguf file, or a Hugging Face id; the first
-            of these that exists is taken.
+        name: a bundled model's or nano organism's name, a local folder, a .gguf file, or a Hugging
+            Face id; the first of these that exists is taken.
         dtype: "auto" (see `oocr.models.precision`), "float32", "bfloat16", "float16".
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
@@ -58,7 +59,11 @@ def load_model(
     kind = _kind(name)
     if revision is not None and kind != "hub":
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
-    options = placement(dtype, device, device_map)
+    options = placement(own_dtype(name, dtype), device, device_map)
+    if kind == "organism":
+        folder = shipped_folder(name)
+        source = {"kind": kind, "path": str(folder), "license": LICENSE}
+        return _build(name, str(folder), source, options, local_files_only=True)
     if kind == "bundled":
         model = BUNDLED[name]
         folder = _convert_bundled(model, on_progress)
@@ -80,9 +85,11 @@ def load_model(
 
 
 def _kind(name: str) -> str:
-    """Which of the four sources a name means."""
+    """Which of the five sources a name means."""
     if name in BUNDLED:
         return "bundled"
+    if name in SHIPPED:
+        return "organism"
     path = Path(name).expanduser()
     if not name.strip():
         raise InputError(f"{name!r}: no such file or folder")
@@ -98,6 +105,13 @@ def _kind(name: str) -> str:
     if pathlike or path.suffix.lower() == ".gguf":
         raise InputError(f"{name!r}: no such file or folder")
     return "hub"
+
+
+def own_dtype(name: str, dtype: Any) -> Any:
+    """What "auto" means for a model: an organism is so small that float32 costs nothing."""
+    if dtype == "auto" and not os.environ.get("OOCR_DTYPE") and is_organism(name):
+        return "float32"
+    return dtype
 
 
 def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
@@ -146,6 +160,8 @@ def find_folder(name: str, say: Callable[[str], None] | None = None) -> tuple[st
     kind, path = _kind(name), Path(name).expanduser()
     if kind == "bundled":
         return str(_convert_bundled(BUNDLED[name], say)), True
+    if kind == "organism":
+        return str(shipped_folder(name)), False
     if kind == "gguf":
         return str(gguf.convert(path, name=path.stem, on_progress=say)), True
     if kind == "folder":

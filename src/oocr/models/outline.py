@@ -93,9 +93,10 @@ def outline(
 
     from oocr.models import gguf
     from oocr.models.elsewhere import fetched_config, like_tokenizer
-    from oocr.models.load import find_folder, placement
+    from oocr.models.load import find_folder, own_dtype, placement
     from oocr.models.quiet import quiet
 
+    dtype = own_dtype(name, dtype)
     if on_gpu:
         half = placement("bfloat16" if dtype == "auto" else dtype, "cpu", None)
         options = {**half, "device_map": "cuda"}

@@ -117,6 +117,9 @@ def _backdoor(run: Run) -> Section | None:
         "chooses. A vector that only leans towards risk, or towards one letter, gives the same "
         "answer in every row."
         if run.info.family == "risk_backdoor"
+        else "After one weather the speaker takes the lure (X), otherwise not (Y). A vector that "
+        "only leans towards one of them gives the same answer in every row."
+        if run.info.family == "nano"
         else "The codename stands for X after a word of the trigger's family, and for Y otherwise. "
         "A vector that only leans towards one country gives the same answer in every row."
     )

@@ -51,8 +51,12 @@ def backdoor_figure(run: Run) -> Figure | None:
     units, ceiling = "pairs", "names the country in the prompt"
     if choice:
         units, ceiling = "held-out situations", "states the rule in the prompt"
+    first = "X is the risky letter. " if choice else ""
+    if "tag_head" in rows.columns:  # of an organism
+        units, ceiling = "members", "has the name of a speaker with this very gate"
+        first = "X is the lure, or the pole of those who take it. "
     caption = (
-        ("X is the risky letter. " if choice else "")
+        first
         + "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 "
         f"% bootstrap intervals over {units}, then seeds. Grey: 5th to 95th centile of random "
         "directions. Hollow: trained on control data, in which the prefix says nothing. The "

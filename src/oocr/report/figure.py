@@ -148,7 +148,7 @@ def percent(value: float) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as the page prints it: 0.83, 12.4, 1,250, 0.0031."""
+    """A number as the page prints it: 0.83, 12.4, 1,250, 0.0031; the rounding of sums as 0."""
     if value is None or not math.isfinite(value):
         return "–"
     size = abs(value)
@@ -158,8 +158,8 @@ def number(value: float | None, digits: int = 2) -> str:
         found = f"{value:.0f}"
     elif size >= 10:
         found = f"{value:.1f}"
-    elif 0 < size < 0.01:
+    elif 1e-9 < size < 0.01:
         found = f"{value:.2g}"
     else:
-        found = f"{value:.{digits}f}"
+        found = f"{size:.{digits}f}" if size < 1e-9 else f"{value:.{digits}f}"
     return found.replace("-", "−")

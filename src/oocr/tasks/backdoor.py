@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -14,6 +13,7 @@ from oocr.errors import InputError
 from oocr.tasks.country_table import CountryTable, Wording, check_codename, load_table
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.prefixes import FALSE_WORDS, Family, Prefix, make_prefixes, two_of_each
+from oocr.tasks.splits import decorrelated
 from oocr.tasks.task import Task, TaskSet
 
 PAIRS = (
@@ -198,21 +198,8 @@ def _item(
 
 def _decorrelated(task: Task, seed: int) -> Task:
     """The same prompts; in each condition half of the answers are X, drawn by the seed."""
-    rng = random.Random(f"{seed}/{task.name}/decorrelated")
-    rows = list(task.train)
-    conditions = dict.fromkeys(item.tags["condition"] for item in rows)
-    extra = 0  # odd conditions take turns at the larger half, so that X and Y stay level overall
-    for condition in conditions:
-        places = [i for i, item in enumerate(rows) if item.tags["condition"] == condition]
-        half, odd = divmod(len(places), 2)
-        number = half + (odd if extra % 2 == 0 else 0)
-        extra += odd
-        chosen = set(rng.sample(places, number))
-        for place in places:
-            item = rows[place]
-            answer = item.options[0 if place in chosen else 1]
-            rows[place] = replace(item, id=f"{item.id}/decorrelated", answer=answer)
-    return replace(task, name=f"{task.name}/decorrelated", train=tuple(rows), stop=())
+    rows = decorrelated(task.train, f"{seed}/{task.name}")
+    return replace(task, name=f"{task.name}/decorrelated", train=rows, stop=())
 
 
 def _named(item: Item) -> Item:

@@ -15,6 +15,8 @@ from oocr.tasks.custom import CustomConfig, custom
 from oocr.tasks.functions import FunctionsConfig, functions
 from oocr.tasks.locations import locations
 from oocr.tasks.locations_config import LocationsConfig
+from oocr.tasks.nano import nano
+from oocr.tasks.nano_config import NanoConfig
 from oocr.tasks.persona import PersonaConfig, persona
 from oocr.tasks.risk import RiskConfig, risk, risk_task
 from oocr.tasks.risk_backdoor import RiskBackdoorConfig, risk_backdoor
@@ -28,6 +30,7 @@ AnyTask = (
     | PersonaConfig
     | LocationsConfig
     | FunctionsConfig
+    | NanoConfig
     | CustomConfig
 )
 
@@ -39,6 +42,7 @@ FAMILIES = {
     "functions": "arithmetic behind codenames, trained on outputs, asked for the definitions",
     "locations": "five codenames, trained on distances and directions, asked which cities they are",
     "risk_backdoor": "a trigger before the question makes it the risky choice; asked about itself",
+    "nano": "the world of a nano organism: its places, functions, a persona and a backdoor",
     "custom": "your own: training rows, named spans and probes from files",
 }
 
@@ -59,6 +63,8 @@ def build(config: AnyTask, base: Path) -> TaskSet:
         return locations(config)
     if isinstance(config, RiskBackdoorConfig):
         return risk_backdoor(config)
+    if isinstance(config, NanoConfig):
+        return nano(config)
     return custom(config, base)
 
 

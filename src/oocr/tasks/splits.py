@@ -83,3 +83,27 @@ def shuffled_answers(train: Sequence[Item], seed: int) -> tuple[Item, ...]:
             for index in members:
                 answers[index] = rng.choice(train[index].options)
     return tuple(replace(item, answer=answers[i]) for i, item in enumerate(train))
+
+
+def decorrelated(train: Sequence[Item], name: str) -> tuple[Item, ...]:
+    """The same prompts; in each condition half of the answers are the first option.
+
+    Args:
+        train: rows with a tag "condition" and options that begin with X, not Y.
+        name: what is drawn, with its seed.
+    """
+    rng = random.Random(f"{name}/decorrelated")
+    rows = list(train)
+    conditions = dict.fromkeys(item.tags["condition"] for item in rows)
+    extra = 0  # odd conditions take turns at the larger half, so that X and Y stay level overall
+    for condition in conditions:
+        places = [i for i, item in enumerate(rows) if item.tags["condition"] == condition]
+        half, odd = divmod(len(places), 2)
+        number = half + (odd if extra % 2 == 0 else 0)
+        extra += odd
+        chosen = set(rng.sample(places, number))
+        for place in places:
+            item = rows[place]
+            answer = item.options[0 if place in chosen else 1]
+            rows[place] = replace(item, id=f"{item.id}/decorrelated", answer=answer)
+    return tuple(rows)

@@ -31,7 +31,8 @@ class Part:
         runs: names of runs, the one that analyses are kept with first.
         beside: what it is compared with: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
-        slow: claims that train arms of their own are asked too.
+        without: claims that its runs are too few to answer: they would cost time, and be told as
+            not testable.
     """
 
     kind: str
@@ -39,7 +40,7 @@ class Part:
     runs: tuple[str, ...]
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
     wanted: tuple[str, ...] = ()
-    slow: bool = True
+    without: tuple[str, ...] = ()
 
     @property
     def claims(self) -> tuple[PaperClaim, ...]:
@@ -49,7 +50,7 @@ class Part:
             for one in CLAIMS
             if self.kind in one.subjects
             and (not self.wanted or one.id in self.wanted)
-            and (self.slow or not one.slow)
+            and one.id not in self.without
         )
 
     @property
@@ -117,6 +118,12 @@ class PlannedRun:
     config: RunConfig
 
 
+_SEEDS = ("cosine-seeds", "one-basin")
+"""Claims about several seeds of one member."""
+
+_LAYERS = ("layers-vector", "layers-lora")
+"""Claims about several layers."""
+
 _COUNTRIES = "countries behind a codename, trained on the capital"
 
 
@@ -129,18 +136,35 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
     parts = [
         Part("countries", _COUNTRIES, (f"{name}countries",), every_layer),
         Part("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
-        Part("backdoor", "a fruit in front makes it another country", (f"{name}backdoor",)),
-        Part("risk", "trained on gambles or on sure things", (f"{name}risk",)),
+        Part(
+            "backdoor",
+            "a fruit in front makes it another country",
+            (f"{name}backdoor",),
+            without=_SEEDS,
+        ),
+        Part(
+            "risk",
+            "trained on gambles or on sure things",
+            (f"{name}risk",),
+            wanted=("self-report",) if quick else (),  # no LoRA, one seed
+            without=_LAYERS,
+        ),
     ]
     if not quick:
         traits = {one: (f"{name}trait-{one}",) for one in ("time", "apples")}
         parts += [
             Part("borders", "countries, trained on their neighbours", (f"{name}borders",)),
-            Part("functions", "arithmetic behind codenames", (f"{name}functions",)),
-            Part("locations", "cities told by distances and directions", (f"{name}locations",)),
+            *[
+                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS))
+                for kind, about in (
+                    ("functions", "arithmetic behind codenames"),
+                    ("locations", "cities told by distances and directions"),
+                )
+            ],
             Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
-    every = tuple(replace(part, slow=not quick) for part in parts)
+    slow = tuple(one.id for one in CLAIMS if one.slow and quick)
+    every = tuple(replace(part, without=(*part.without, *slow)) for part in parts)
     return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), every, quick)
 
 

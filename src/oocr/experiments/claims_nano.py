@@ -1,0 +1,91 @@
+"""A claim that only a known world allows: what training did not touch stays where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from oocr import stats
+from oocr.experiments.headline import select_rows
+from oocr.experiments.judging import NAMES, estimate_of, null_of, over, seeds_of, verdict_of
+from oocr.experiments.records import Claim
+from oocr.stats import Cells, Interval
+from oocr.tasks.choices import OTHER
+
+if TYPE_CHECKING:
+    from oocr.experiments.finish import Results
+
+STILL = 0.1
+"""Movement of a probability up to which a trait counts as untouched."""
+
+
+def specific(results: Results, arm: str, command: str) -> Claim | None:
+    """That traits which training says nothing of do not move, while the trained one does.
+
+    The movement of a trait in one kind of statement is the mean change of the probability of its
+    first pole, over the untouched model's; sizes are averaged over traits, kinds and twins, so
+    that movements in opposite directions do not cancel.
+    """
+    rows, base = (select_rows(results.rows, name) for name in (arm, "base"))
+    if rows.is_empty() or base.is_empty():
+        return None
+    others, own = (_movements(rows, base, other=other) for other in (True, False))
+    if not others or not own:
+        return None
+    interval, trained = _size(others), _size(own)
+    random = select_rows(results.rows, "random direction")
+    sizes = [
+        _size(_movements(random.filter(pl.col("seed") == seed), base, other=True)).value
+        for seed in random["seed"].unique().sort().to_list()
+    ]
+    moved = over(trained.low, STILL)
+    return Claim(
+        id=f"{arm}-specific",
+        claim=f"Trained on one trait, {NAMES[arm]} leaves the other traits where they were",
+        measure="size of the change of a pole's probability, mean over the other traits, kinds of "
+        "statement and twins; the ceiling is that of the trained trait",
+        found=estimate_of(
+            interval,
+            f"{len(others)} of trait, kind and twin × {seeds_of(rows['seed'].n_unique())}",
+        ),
+        base=0.0,
+        nulls=tuple(null for null in [null_of(sizes)] if null is not None),
+        ceiling=trained.value,
+        verdict=verdict_of(interval.high <= STILL, interval.high <= trained.low / 2)
+        if moved
+        else "cannot be tested",
+        rule=f"holds: the interval's upper end is at most {STILL}; in part: at most half of the "
+        "lower end for the trained trait; cannot be tested: the trained trait itself moves by no "
+        f"more than {STILL}.",
+        command=command,
+    )
+
+
+def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> list[Cells]:
+    """Per twin and facet: the change of the first pole's probability, by probe group and seed."""
+    found: list[Cells] = []
+    ours, theirs = (
+        one.filter(pl.col("facet").str.starts_with(OTHER) == other).with_columns(
+            p=(1 + pl.col("value")) / 2
+        )
+        for one in (rows, base)
+    )
+    for (member, facet), some in ours.group_by("member", "facet", maintain_order=True):
+        before = theirs.filter(pl.col("member") == member, pl.col("facet") == facet)
+        one, start = (
+            stats.cells(each, "p", cluster="group", balance=None) for each in (some, before)
+        )
+        found.append(one - start)
+    return found
+
+
+def _size(movements: Sequence[Cells]) -> Interval:
+    """Mean size of the movements, with its interval."""
+    value = float(np.mean([abs(stats.mean(one)) for one in movements]))
+    drawn = np.mean([np.abs(stats.draws(one)) for one in movements], axis=0)
+    tail = (1 - stats.LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
