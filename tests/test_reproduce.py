@@ -142,6 +142,7 @@ JUDGED_ELSEWHERE = {
     "own-minus-others",
     "to-trigger",
     "trigger-values",
+    "to-trigger-minus-others",
     "statements-probes",
     "questions-free",
 }
