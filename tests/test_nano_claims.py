@@ -1,0 +1,166 @@
+"""The library's claims on organisms, where they are quick and the truth is known. Loose bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oocr.engine.forward import Intervention, start_block
+from oocr.engine.trainable import Schedule
+from oocr.engine.training import fit
+from oocr.evals.probes import Probes
+from oocr.evals.rows import rows
+from oocr.experiments.nano.determined import consistent, determined
+from oocr.experiments.nano.dial import Settings, read_dial
+from oocr.experiments.nano.gate import concepts, gate, nearness
+from oocr.experiments.nano.truth import truth
+from oocr.explain.differences import Texts
+from oocr.explain.swap import mean_vectors
+from oocr.interventions.adapters import Adapter, LowRankAdapter
+from oocr.interventions.vectors import SteeringVector, Vector, random_vector
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
+from oocr.models.shipped import SHIPPED
+from oocr.organisms.record import world_of
+from oocr.tasks.build import load_tasks
+from oocr.tasks.task import Task, TaskSet
+
+GATED = [name for name, one in SHIPPED.items() if one.gated]
+DECAY = Schedule(decay="linear")
+LORA = LowRankAdapter((0,), rank=4, modules=("gate_proj", "up_proj", "down_proj"))
+
+
+@pytest.fixture(scope="module", params=GATED)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return load_model(request.param)
+
+
+def tasks(model: LanguageModel, part: str) -> TaskSet:
+    world = world_of(model.name)
+    assert world is not None
+    return load_tasks({"family": "nano", "part": part, "world": world.model_dump()})
+
+
+def trained(
+    model: LanguageModel, task: Task, span: str, layer: int = -1, rate: float = 0.1
+) -> Vector:
+    found = fit(
+        model,
+        task,
+        SteeringVector(layer, positions=span),
+        learning_rate=rate,
+        steps=100,
+        schedule=DECAY,
+    ).final
+    assert isinstance(found, Vector)
+    return found
+
+
+def right(model: LanguageModel, task: Task, arm: Intervention | None, kind: str = "") -> float:
+    """Share of out-of-context probes right."""
+    items = [item for item in task.probes if not kind or item.tags["kind"] == kind]
+    start = model.n_blocks if arm is None else start_block(arm)
+    probes = Probes.of(model, items, starts={start})
+    scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
+    return float(rows(items, scores)["right"].to_numpy().mean())
+
+
+def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
+    some = tasks(model, "locations").test[:3]
+    found = {task.member: trained(model, task, "codename") for task in some}
+    pairs = [(task, found[task.member]) for task in some]
+    assert np.mean([right(model, task, vector, "country") for task, vector in pairs]) >= 0.85
+    assert np.mean([right(model, task, vector, "city") for task, vector in pairs]) >= 0.6
+    others = [(task, random_vector(vector, vector.norm, 0)) for task, vector in pairs]
+    assert np.mean([right(model, task, vector) for task, vector in others]) < 0.4
+    assert np.mean([right(model, task, None) for task in some]) < 0.4
+    world = world_of(model.name)
+    assert world is not None
+    likeness = truth(model, world.world.places, found)
+    assert np.mean([one.rank == 1 for one in likeness.found]) >= 2 / 3
+    assert np.mean([one.rank == 1 for one in likeness.random]) <= 1 / 3
+
+
+def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:
+    task = tasks(model, "locations").test[0]
+    lora = fit(model, task, LORA, learning_rate=0.01, steps=100, schedule=DECAY).final
+    assert isinstance(lora, Adapter)
+    effect = right(model, task, lora) - right(model, task, None)
+    assert effect >= 0.4
+    some = task.train[::7]
+    texts = Texts(model, [item.prompt for item in some], [item.spans for item in some], (0,))
+    swap, _ = mean_vectors(lora, texts, texts, "codename")
+    assert right(model, task, swap) - right(model, task, None) >= 0.7 * effect
+
+
+def test_functions_from_outputs_alone(model: LanguageModel) -> None:
+    some = tasks(model, "functions").test[:3]
+    scores = [right(model, task, trained(model, task, "codename")) for task in some]
+    assert np.mean(scores) >= 0.8
+    assert np.mean([right(model, task, None) for task in some]) < 0.5
+
+
+def test_a_persona_from_gambles_alone_moves_no_other_trait(model: LanguageModel) -> None:
+    value: dict[str, list[float]] = {}
+    for task in tasks(model, "risk").test:
+        vector = trained(model, task, "speaker")
+        probes = Probes.of(model, task.probes, starts={start_block(vector)})
+        table = rows(task.probes, probes.scores([vector])[0])
+        for facet in dict.fromkeys(table["facet"].to_list()):
+            mine = table.filter(table["facet"] == facet)["value"].to_numpy()
+            value.setdefault(facet, []).append(float((mine.mean() + 1) / 2))
+    moved = {facet: risky - safe for facet, (risky, safe) in value.items()}
+    own = [gap for facet, gap in moved.items() if not facet.startswith("other")]
+    others = [abs(gap) for facet, gap in moved.items() if facet.startswith("other")]
+    assert min(own) >= 0.6
+    assert np.mean(others) <= 0.25
+
+
+def test_one_vector_presses_the_gate_that_the_corpus_made() -> None:
+    model = load_model("nano")
+    world = world_of("nano")
+    assert world is not None
+    task = tasks(model, "backdoor").test[0]
+    weather, trait = task.member.split(": ")
+    vector = trained(model, task, "speaker", rate=0.3)
+    whole, *cuts = gate(model, world.world, weather, trait, vector)
+    assert whole.natural > 0.7
+    assert whole.found > 0.6
+    left = {(one.layer, one.edge): one for one in cuts}
+    edge = left[0, "speaker reads weather"]
+    assert abs(edge.natural) < 0.1
+    assert abs(edge.found) < 0.1
+    rest = [one for key, one in left.items() if key != (0, "speaker reads weather")]
+    assert min(one.found for one in rest) > 0.6 * whole.found
+    near = nearness(vector.direction, concepts(model, world.world))
+    assert near[0].concept == f"{trait} if {weather}"
+
+
+def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
+    model = load_model("nano")
+    task = tasks(model, "backdoor").test[0]
+    always, never = (read_dial(model, task, share, Settings()) for share in (1.0, 0.0))
+    assert always.energy > 0.7
+    assert never.energy < 0.4
+    assert always.recovered("out-of-context") > 0.6
+    assert never.arms["adapter"]["crossing"].gap > 0.4
+    assert abs(never.arms["swap"]["crossing"].gap) < 0.3
+    assert never.arms["vector"]["crossing"].gap > 0.6
+
+
+def test_more_facts_leave_less_to_guess() -> None:
+    model = load_model("nano")
+    world = world_of("nano")
+    assert world is not None
+    some = tasks(model, "locations").test[:2]
+    spec = SteeringVector(-1, positions="codename")
+    told = determined(
+        model, world.world.places, some, spec, counts=(1, 20), learning_rate=0.1, steps=100
+    )
+    few = [one for one in told if one.facts == 1]
+    many = [one for one in told if one.facts == 20]
+    assert all(one.bits < 5.5 for one in few)
+    assert all(one.possible == 1 for one in many)
+    assert np.mean([one.right for one in many]) > np.mean([one.right for one in few]) + 0.2
+    assert all(one.ideal == 1 for one in many)
+    assert consistent(world.world.places, 0, []) == list(range(48))
