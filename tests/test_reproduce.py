@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from oocr.experiments.reproduce import (
+    an_ablation,
     an_attention,
     an_concepts,
     an_described,
@@ -98,7 +99,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A random model's effect is no sure thing, so here it is said to be one."""
-    for module in (an_scores, an_vectors, an_mechanism):
+    for module in (an_scores, an_vectors, an_mechanism, an_ablation):
         monkeypatch.setattr(module, "has_effect", lambda *_: True)
     member = "tiny"
     monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})
@@ -133,6 +134,15 @@ ALLOWED = {
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
     "not a number: vector-late-share",
+    "off-domain texts are there for vectors on countries only",
     "fewer than two vectors on the same model to compare",
 }
-JUDGED_ELSEWHERE = {"vector-backdoor", "own-minus-others", "to-trigger", "trigger-values"}
+JUDGED_ELSEWHERE = {
+    "vector-backdoor",
+    "own-minus-others",
+    "to-trigger",
+    "trigger-values",
+    "to-trigger-minus-others",
+    "statements-probes",
+    "questions-free",
+}

@@ -81,6 +81,10 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("first-direction-needed", "kept", 0.1, 0.3, 0.5, (1.0,), "p"),
         ("first-direction-needed", "kept", 0.7, 0.9, 1.0, (1.1,), "n"),
         ("first-direction-needed", "kept", -0.1, 0.1, 0.2, (0.1,), "n"),  # any direction does that
+        ("first-direction-only", "new-probes", 0.3, 0.5, 0.7, (1.0,), "p"),
+        ("first-direction-only", "new-probes", 0.7, 0.9, 1.0, (1.0,), "n"),
+        ("rank-one-enough", "rank1-probes", 0.85, 1.0, 1.2, (0.0,), "h"),
+        ("survives-mixing", "probes-80", 0.2, 0.5, 0.7, (), "p"),
     ],
 )
 def test_a_rule_tells_holding_from_holding_in_part_and_not(
@@ -106,6 +110,16 @@ def test_reading_by_attention_patterns_needs_more_lost_than_by_values() -> None:
     assert said("backdoor-attention", lost)[0] == "holds in part"
     assert said("backdoor-attention", less, more)[0] == "holds in part"
     assert said("backdoor-attention", none, more)[0] == "does not hold"
+
+
+def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
+    stays, weak = (number("statements-in_context", low, 0.9, 1.0) for low in (0.85, 0.5))
+    gone, some, left = (number("statements-probes", -0.1, 0.1, top) for top in (0.2, 0.45, 0.9))
+    assert said("narrow-statements", gone, stays)[0] == "holds"
+    assert said("narrow-statements", some, stays)[0] == "holds in part"
+    assert said("narrow-statements", gone, weak)[0] == "holds in part"
+    assert said("narrow-statements", left, stays)[0] == "does not hold"
+    assert said("narrow-statements", gone)[0] == "cannot be tested"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +186,14 @@ def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor()
     with pytest.raises(InputError, match=r"--only: 'asked-natural' is not allowed"):
         plan.only(["asked-natural"])
     assert len(with_judge.only(["asked-natural"]).parts) == 5
+
+
+def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
+    slow = {one.id for one in CLAIMS if one.slow}
+    assert {"rank-one-enough", "narrow-statements", "survives-mixing"} <= slow
+    for quick in (True, False):
+        asked = {one.id for part in plan_for(None, quick=quick).parts for one in part.claims}
+        assert asked & slow == (set() if quick else slow)
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:

@@ -13,7 +13,7 @@ from oocr.data.tokens import encode_prompt
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.differences import Texts
-from oocr.explain.subspace import basis_of, projected_scores
+from oocr.explain.subspace import basis_of, projected_scores, scores_without
 from oocr.interventions.ablation import ablate
 from oocr.interventions.adapters import (
     Adapter,
@@ -138,3 +138,35 @@ def test_a_lora_in_several_blocks_and_too_many_directions_are_refused() -> None:
         projected_scores(model, items(), adapter, basis, (3,))
     with pytest.raises(InputError, match="one block"):
         projected_scores(model, items(), lora(model, layers=(1, 2)), basis, (1,))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_without_its_only_direction_a_lora_does_nothing_and_without_another_it_is_itself(
+    family: str,
+) -> None:
+    model = model_of(family)
+    config = peft_config(model, LowRankAdapter(layers=(1,), rank=1))
+    with new_adapter(model, config, 0) as named:
+        for one in named.values():
+            one.data = torch.randn(one.shape, generator=torch.Generator().manual_seed(1)) * 0.3
+        adapter = Adapter((1,), config, adapter_tensors(named))
+    probes = Probes.of(model, items())
+    whole, base = probes.scores(adapter)[0], probes.scores(None)[0]
+    texts = Texts(model, list(PROMPTS), [{} for _ in PROMPTS], (1,))
+    basis = basis_of(adapter, [texts], 2)
+    d = torch.cat(list(texts.differences(adapter)))
+    rows = torch.linalg.svd(d, full_matrices=True).Vh
+    outside = rows[-1]  # nothing that the LoRA adds on these texts lies along it
+    assert (d @ outside).abs().max() < 1e-4
+    across = basis.vectors[0] + outside
+    found = scores_without(
+        model, items(), adapter, torch.stack([basis.vectors[0], outside, across])
+    )
+    assert not torch.allclose(found[2], whole, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[1], whole, rtol=1e-3, atol=1e-3)
+    if family != "gemma3_text":  # behind a norm, rank 1 is more than one direction
+        torch.testing.assert_close(found[0], base, rtol=1e-3, atol=1e-3)
+    both = scores_without(model, items(), adapter, 3 * basis.vectors[:1])
+    torch.testing.assert_close(both[0], found[0], rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match="any norm but 0"):
+        scores_without(model, items(), adapter, torch.zeros(1, model.d_model))

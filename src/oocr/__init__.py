@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from oocr.data.readers import read_items
     from oocr.engine.generate import generate
     from oocr.engine.loading import load_model
+    from oocr.engine.off_domain import OffDomain, OffText
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
@@ -27,6 +28,8 @@ _WHERE = {
     "Item": "oocr.data.items",
     "LowRankAdapter": "oocr.interventions.adapters",
     "Message": "oocr.data.items",
+    "OffDomain": "oocr.engine.off_domain",
+    "OffText": "oocr.engine.off_domain",
     "RunError": "oocr.errors",
     "Scores": "oocr.evals.evaluate",
     "SteeringVector": "oocr.interventions.vectors",
@@ -53,6 +56,8 @@ __all__ = [
     "Item",
     "LowRankAdapter",
     "Message",
+    "OffDomain",
+    "OffText",
     "RunError",
     "Scores",
     "SteeringVector",

@@ -41,3 +41,18 @@ def organism_exam(
     from oocr.organisms.command import examine
 
     examine(model)
+
+
+@organism.command("study")
+def organism_study(
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="may be repeated; those that come with the package"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the results")] = Path("runs/nano-study"),
+    quick: Annotated[bool, typer.Option("--quick", help="fewer of everything")] = False,
+) -> None:
+    """Compare what training finds with what is true; finished organisms are kept."""
+    from oocr.experiments.nano.command import run_study
+
+    run_study(models, out, quick=quick)

@@ -14,6 +14,8 @@ from oocr.engine.frozen import Frozen
 from oocr.engine.provenance import training_hash
 from oocr.engine.record import batch_of, record, record_shared
 from oocr.engine.store import Recording, Recordings, tiers
+from oocr.errors import InputError
+from oocr.interventions.ablation import ablated
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
@@ -29,12 +31,13 @@ class Prepared:
     """Training batches, recorded when they are first used.
 
     Attributes:
-        model: the model, with nothing attached when a batch is recorded.
+        model: the model; what is attached when a batch is recorded is part of the recording.
         batches: their make-up is fixed, their order is the arm's.
         starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
         shared: recordings, those of other tasks with the same prompts too.
         data: hash of the training items.
+        ablated: what was taken out of the stream then (see `oocr.interventions.ablation`).
         made: the recordings so far, by batch.
     """
 
@@ -44,7 +47,20 @@ class Prepared:
     scale: Mapping[int, float]
     shared: Recordings
     data: str
+    ablated: tuple[tuple[int, str], ...] = ()
     made: dict[int, Recording] = field(default_factory=dict[int, Recording])
+
+    def check_ablated(self) -> None:
+        """Refuse batches that were recorded inside another `ablate(...)` than is active now.
+
+        Raises:
+            InputError: they were.
+        """
+        if ablated(self.model) != self.ablated:
+            raise InputError(
+                f"the batches were recorded with {len(self.ablated)} ablations in place, now there "
+                f"are {len(ablated(self.model))}; prepare them inside the same `ablate(...)`"
+            )
 
     def recording(self, index: int) -> Recording:
         """The recording of a batch, made at the first call (nothing may be attached then)."""
@@ -96,7 +112,7 @@ def prepare(
     """Tokenize the training items and draw batches of at most so many sequences.
 
     Args:
-        model: the model, with nothing attached.
+        model: the model, with nothing attached but what training is to go on under.
         task: whose training items.
         starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
         batch_lines: sequences per batch; up to so many make one full batch.
@@ -106,7 +122,7 @@ def prepare(
     known = Recordings(tiers(model.device)) if shared is None else shared
     batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
     data = training_hash(task)
-    made = Prepared(model, batches, tuple(sorted(set(starts))), {}, known, data)
+    made = Prepared(model, batches, tuple(sorted(set(starts))), {}, known, data, ablated(model))
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):
         inputs = made.recording(index).load(None).inputs

@@ -17,6 +17,7 @@ from torch import Tensor
 from oocr.data.batches import Batch, Line, pad
 from oocr.engine.frozen import CACHE_NAMES, Frozen, hidden_of, parameters_of
 from oocr.engine.store import Recording, Recordings
+from oocr.interventions.ablation import ablated
 from oocr.models.language_model import LanguageModel
 from oocr.models.matmul import FrozenProducts
 
@@ -112,6 +113,7 @@ def record_shared(
     """`record`, unless the same tokens were recorded before: then only what is asked differs."""
     ids = batch.ids.cpu()
     key = (
+        ablated(model),
         *sorted(starts),
         tuple(ids.shape),
         ids.numpy().tobytes(),

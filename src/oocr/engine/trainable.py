@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from oocr.data.batches import Batch
-from oocr.engine.forward import start_block
+from oocr.engine.forward import Places, replayed_rows, start_block, steered_rows
+from oocr.engine.frozen import Frozen
+from oocr.engine.off_domain import OffDomain
 from oocr.engine.prepared import Prepared
 from oocr.engine.provenance import provenance
+from oocr.engine.without import checked, rows_without
 from oocr.errors import InputError
 from oocr.interventions.adapters import (
     Adapter,
@@ -79,6 +82,8 @@ class Fit:
     seed: int = 0
     snapshots: Sequence[int] = ()
     schedule: Schedule = PLAIN
+    off_domain: OffDomain | None = None
+    without: Tensor | None = field(default=None, compare=False)
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
@@ -105,12 +110,15 @@ class Stack:
         parameters: each arm's.
         unit: what a learning rate is relative to, from an arm's scale.
         frozen: a copy of an arm (by number) as it is now, after so many steps.
+        rows: the last block's output at a recorded batch's wanted rows, [arm, row, d_model], with
+            the arms as they are now; a vector is told where it acts.
     """
 
     kind: str
     parameters: list[list[nn.Parameter]]
     unit: Callable[[Scale], float]
     frozen: Callable[[int, int], Vector | Adapter]
+    rows: Callable[[Frozen, Places | None], Tensor]
 
 
 @contextmanager
@@ -125,6 +133,8 @@ def trainable(
     ]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
+        if arms[0].without is not None:
+            raise InputError("without: a vector is one direction; allowed: for a one-block LoRA")
         site = spec
         values = [
             _start_point(model, arm, one.scale[start])
@@ -144,10 +154,16 @@ def trainable(
         def unit(scale: Scale) -> float:
             return float(scale[start] / model.d_model**0.5)
 
-        yield Stack("vector", [[value] for value in values], unit, vector)
+        def steered(frozen: Frozen, places: Places | None) -> Tensor:
+            assert places is not None
+            return steered_rows(model, frozen, site, torch.stack([*values]), places)
+
+        yield Stack("vector", [[value] for value in values], unit, vector, steered)
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
+    if arms[0].without is not None:
+        checked(model, layers, arms[0].without)
     with new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
         def adapter(number: int, step: int) -> Adapter:
@@ -155,7 +171,15 @@ def trainable(
             tensors = adapter_tensors(named[number])
             return Adapter(layers, config, tensors, spans=spans[number], about=more)
 
-        yield Stack("adapter", [list(one.values()) for one in named], lambda _: 1.0, adapter)
+        def adapted(frozen: Frozen, _: Places | None) -> Tensor:
+            hidden = frozen.inputs[start]
+            hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
+            if arms[0].without is None:
+                return replayed_rows(model, frozen, hidden, start)
+            return rows_without(model, frozen, hidden, layers[-1], arms[0].without)
+
+        parameters = [list(one.values()) for one in named]
+        yield Stack("adapter", parameters, lambda _: 1.0, adapter, adapted)
 
 
 def _spans(task: Task) -> dict[str, str]:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch
-from oocr.engine.forward import Places, replayed_rows, steered_rows
+from oocr.engine.forward import Places
 from oocr.engine.losses import stacked_losses
 from oocr.engine.losslog import LossLog, Progress
 from oocr.engine.memory import kept_for_backward, shape_of
+from oocr.engine.off_domain import OffDomain, Reference, references
 from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.trainable import PLAIN, Fit, Schedule, Spec, start_of, tail_tokens, trainable
+from oocr.engine.sharing import shared
+from oocr.engine.trainable import (
+    PLAIN,
+    Fit,
+    Schedule,
+    Spec,
+    start_of,
+    tail_tokens,
+    trainable,
+)
 from oocr.errors import InputError
-from oocr.interventions.adapters import Adapter, LowRankAdapter, peft_config
+from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.interventions.positions import select_each
-from oocr.interventions.stacked import stackable
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
@@ -50,6 +59,8 @@ class Trained:
         losses: training loss before each step, in nats per item.
         seconds: time in the loop, shared out among arms that were trained side by side.
         learning_rate: the absolute rate that Adam got.
+        kl: before each step, KL(base || arm) on the off-domain texts of that step, in nats per
+            token; empty where there are none.
     """
 
     final: Vector | Adapter
@@ -57,6 +68,7 @@ class Trained:
     losses: tuple[float, ...]
     seconds: float
     learning_rate: float
+    kl: tuple[float, ...] = ()
 
 
 def fit(
@@ -72,9 +84,13 @@ def fit(
     prepared: Prepared | None = None,
     batch_lines: int = 16,
     schedule: Schedule = PLAIN,
+    off_domain: OffDomain | None = None,
+    without: Float[Tensor, " d_model"] | None = None,
     on_step: Progress | None = None,
 ) -> Trained:
     """Train one arm with Adam; the model's own weights never change.
+
+    Inside `ablate(...)` the arm is trained with that direction taken out.
 
     Args:
         model: the model.
@@ -91,14 +107,19 @@ def fit(
         prepared: recorded batches to reuse.
         batch_lines: sequences per batch, if they are recorded here.
         schedule: warm-up, decay, weight decay, batches per step.
+        off_domain: texts on which the model's predictions should stay as they are.
+        without: what a one-block LoRA adds to the stream must do without this direction; the
+            model's own use of it stays.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
-        InputError: a layer, module or position that isn't there; a loss that is not finite.
+        InputError: a layer, module or position that isn't there; a loss that is not finite; batches
+            that were recorded inside another `ablate(...)`.
     """
     start = start_of(model, spec)
-    prepared = prepared or prepare(model, task, [start], batch_lines)
-    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule)
+    starts = [start] if without is None else [start, start + 1]
+    prepared = prepared or prepare(model, task, starts, batch_lines)
+    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, without)
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
@@ -119,7 +140,7 @@ def fit_all(
     """
     groups: dict[object, list[int]] = {}
     for index, (arm, recorded) in enumerate(zip(arms, prepared, strict=True)):
-        groups.setdefault(_shared(model, arm, recorded, index), []).append(index)
+        groups.setdefault(shared(model, arm, recorded, index), []).append(index)
     out: dict[int, Trained] = {}
     for group in groups.values():
         spec = arms[group[0]].spec
@@ -140,27 +161,6 @@ def stack_tokens(model: LanguageModel | Outline) -> int:
     return min(most, STACK_BYTES // kept_for_backward(shape_of(model), 1, 1, 0))
 
 
-def _shared(model: LanguageModel, arm: Fit, prepared: Prepared, index: int) -> object:
-    """Equal for arms that can share each pass: same site or shape, same tokens at every step."""
-    spec = arm.spec
-    order = prepared.order(arm.seed, arm.steps * arm.schedule.accumulate)
-    seen = (arm.schedule, arm.steps, tuple(_seen(prepared.batches[i], spec) for i in order))
-    if isinstance(spec, SteeringVector):
-        return ("vector", spec.layer, spec.site, spec.positions, seen)
-    config = peft_config(model, spec)
-    alone = None if stackable(config) else index
-    shape = (tuple(config["target_modules"]), spec.rank, spec.scale)
-    return ("adapter", shape, seen, alone)
-
-
-def _seen(batch: Batch, spec: Spec) -> tuple[object, ...]:
-    """What a pass over a batch depends on, but for the answers."""
-    parts = [batch.ids, batch.mask, batch.rows]
-    if isinstance(spec, SteeringVector):
-        parts.append(select_each(batch, spec.positions))
-    return (tuple(batch.ids.shape), *(one.cpu().numpy().tobytes() for one in parts))
-
-
 def _loop(
     model: LanguageModel,
     arms: Sequence[Fit],
@@ -171,10 +171,14 @@ def _loop(
     """Adam on all arms; one pass per batch over the arms' copies of it."""
     first, steps, schedule = arms[0], arms[0].steps, arms[0].schedule
     start, spec, parts = start_of(model, first.spec), first.spec, schedule.accumulate
-    if start not in prepared[0].scale:
-        raise InputError(f"the batches were not recorded for start block {start}")
+    starts = {start} if first.without is None else {start, start + 1}
+    if lost := starts - prepared[0].scale.keys():
+        raise InputError(f"the batches were not recorded for start block {min(lost)}")
+    for one in prepared:
+        one.check_ablated()
     orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
     once = steps * parts <= len(prepared[0].batches)
+    positions = spec.positions if isinstance(spec, SteeringVector) else None
     places: dict[int, Places] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     every = 1 if model.device.type == "cpu" else READ_EVERY
@@ -183,6 +187,15 @@ def _loop(
     kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
         prepared[0].record_ahead(orders[0], once=once)
+    after: dict[int, Tensor] = {}  # block outputs before anything is attached
+    if first.without is not None:
+        for index in dict.fromkeys(orders[0]):
+            after[index] = prepared[0].recording(index).load(None).inputs[start + 1]
+    kept_texts: list[Reference] = []
+    kl: list[Tensor] = []
+    if first.off_domain is not None:
+        kept_texts = references(model, first.off_domain, starts, positions)
+    weights = torch.tensor([one.off_domain.weight if one.off_domain else 0.0 for one in arms])
     began = time.perf_counter()
     with trainable(model, arms, prepared, start) as stack:
         rates = [
@@ -208,25 +221,26 @@ def _loop(
             for part in range(parts):
                 index = mine[0][part]
                 batches = [one.batches[o[part]] for one, o in zip(prepared, mine, strict=True)]
-                if isinstance(spec, SteeringVector):
-                    if index not in places:
-                        batch = prepared[0].batches[index]
-                        chosen = select_each(batch, spec.positions)
-                        places[index] = Places.of(batch, chosen, in_time=model.replays)
-                    values = torch.stack([some[0] for some in stack.parameters])
-                    frozen = prepared[0].load(index, start, attached=False, once=once)
-                    rows = steered_rows(model, frozen, spec, values, places[index])
-                else:
-                    frozen = prepared[0].load(index, start, attached=True, once=once)
-                    hidden = frozen.inputs[start]
-                    hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
-                    rows = replayed_rows(model, frozen, hidden, start)
+                if positions is not None and index not in places:
+                    batch = prepared[0].batches[index]
+                    chosen = select_each(batch, positions)
+                    places[index] = Places.of(batch, chosen, in_time=model.replays)
+                frozen = prepared[0].load(index, start, attached=positions is None, once=once)
+                if index in after:
+                    inputs = {**frozen.inputs, start + 1: after[index]}
+                    frozen = replace(frozen, inputs=inputs)
+                rows = stack.rows(frozen, places.get(index))
                 loss = stacked_losses(model, batches, rows)
                 if parts > 1:
                     share = [one.items / n for one, n in zip(batches, items, strict=True)]
                     loss = loss * loss.new_tensor(share)
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
+            if kept_texts:
+                text = kept_texts[(step - 1) % len(kept_texts)]
+                moved = text.kl(model, stack.rows(text.frozen, text.places))
+                (weights.to(moved) * moved).sum().backward()  # type: ignore[no-untyped-call]
+                kl.append(moved.detach())
             log.add(torch.stack(losses).sum(dim=0) if parts > 1 else losses[0])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.rate(step, steps)
@@ -240,8 +254,10 @@ def _loop(
                     break
         final = [stack.frozen(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
+    every_kl = torch.stack(kl, dim=1).tolist() if kl else [[]] * len(arms)
     return [
-        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i]) for i in range(len(arms))
+        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i], tuple(every_kl[i]))
+        for i in range(len(arms))
     ]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from oocr.data.items import Item
 from oocr.engine.forward import replayed_rows, start_block
 from oocr.engine.replay import replay
+from oocr.engine.without import checked, rows_without
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.differences import Texts
@@ -86,4 +87,38 @@ def projected_scores(
         along = (adapted - base).float() @ vectors.T  # [batch, token, k]
         hidden = torch.cat([base + (along[..., :one] @ vectors[:one]).to(base) for one in k])
         rows.append(replayed_rows(model, frozen, hidden, start + 1, alike=False))
+    return probes.scores_of(rows)
+
+
+@torch.no_grad()
+def scores_without(
+    model: LanguageModel,
+    items: Sequence[Item],
+    adapter: Adapter,
+    directions: Float[Tensor, "k d_model"],
+) -> Float[Tensor, "k item option"]:
+    """Option scores with what the LoRA adds projected off a direction, for each of several.
+
+    The model's own use of the direction stays: where the LoRA adds nothing, nothing changes.
+
+    Args:
+        model: the model, nothing attached.
+        items: what is asked.
+        adapter: a one-layer LoRA.
+        directions: of any norm but 0.
+
+    Raises:
+        InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
+    """
+    for one in directions:
+        checked(model, adapter.layers, one)
+    start = start_block(adapter)
+    probes = Probes.of(model, items, starts=(start, start + 1))
+    rows: list[Tensor] = []
+    for recording in probes.frozen(start):
+        frozen = recording.load(None)
+        with attach_adapter(model, adapter):
+            hidden = frozen.inputs[start]
+            each = [rows_without(model, frozen, hidden, start, one) for one in directions]
+        rows.append(torch.cat(each))
     return probes.scores_of(rows)

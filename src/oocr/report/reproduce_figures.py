@@ -22,6 +22,12 @@ from oocr.report.reproduce_parts import (
 )
 from oocr.report.reproduce_reading import attention_figure, costs_figure
 from oocr.report.reproduce_scores import scores_figure
+from oocr.report.reproduce_training import (
+    mixing_figure,
+    narrow_figure,
+    ranks_figure,
+    relearned_figure,
+)
 
 
 def layers_figure(tables: Tables) -> Figure | None:
@@ -245,7 +251,11 @@ FIGURES: Mapping[str, Callable[[Tables], Figure | None]] = {
     "reads": reads_figure,
     "attention": attention_figure,
     "directions": directions_figure,
+    "ranks": ranks_figure,
+    "relearned": relearned_figure,
     "specificity": transfer_figure,
+    "narrow": narrow_figure,
+    "mixing": mixing_figure,
     "dynamics": dynamics_figure,
     "costs": costs_figure,
 }

@@ -34,10 +34,13 @@ SECTIONS = {
     "lines": ("Between two seeds, and by strength", ("lines",)),
     "naive": ("The naive vector", ()),
     "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
-    "mechanism": ("How many directions, and whether they are needed", ("directions",)),
-    "transfer": ("What else a vector moves", ("specificity",)),
+    "mechanism": (
+        "How many directions, and whether they are needed",
+        ("directions", "ranks", "relearned"),
+    ),
+    "transfer": ("What else a vector moves", ("specificity", "narrow")),
     "costs": ("What the effect costs", ("costs",)),
-    "dynamics": ("Along training", ("dynamics",)),
+    "dynamics": ("Along training, and with other rows", ("dynamics", "mixing")),
 }
 """Section -> its title and the analyses whose figures it has, in the paper's order."""
 

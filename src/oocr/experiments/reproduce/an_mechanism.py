@@ -6,35 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
-import torch
-from torch import Tensor
 
-from oocr import stats
 from oocr.data.items import Item
 from oocr.errors import InputError
 from oocr.evals.rows import rows as score_rows
-from oocr.experiments.judging import estimate_of, n_of
-from oocr.experiments.records import Null
-from oocr.experiments.reproduce.lora_texts import natural, training_texts, unrelated_texts
+from oocr.experiments.reproduce.lora_texts import training_texts, unrelated_texts
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import (
     cells_of,
-    clusters,
     has_effect,
     measured,
-    scored,
+    seed0,
     share,
     why_no_effect,
 )
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.reads import Part, Reads, where_read
 from oocr.explain.subspace import basis_of, projected_scores
-from oocr.interventions.ablation import ablate
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.vectors import Vector, random_vector
+from oocr.interventions.vectors import Vector
 
 PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
 FEWER_PARTS: tuple[Part, ...] = ("attention", "mlp")
@@ -142,71 +133,6 @@ def _held(subject: Subject, items: Sequence[Item], vector: Vector, *, by_layer: 
     )
 
 
-def ablation(subject: Subject) -> Made:
-    """The LoRA's effect with its own first direction taken out of the stream from its block on."""
-    whole = cells_of(subject, subject.rows, "adapter")
-    if whole is None or not subject.adapters or not has_effect(subject, "adapter"):
-        return Made(missing=why_no_effect(subject, "adapter"))
-    vectors = {who: one for who, one in natural(subject)["first direction"].items() if who[1] == 0}
-    own = _ablated(subject, {who: one.direction for who, one in vectors.items()})
-    drawn = [
-        _ablated(
-            subject, {w: random_vector(v, v.norm, 50_000 + n).direction for w, v in vectors.items()}
-        )
-        for n in range(1 if subject.quick else 3)
-    ]
-    if own is None:
-        return Made(missing="the ablated model's answers cannot be scored")
-    first = _seed0(whole)
-    start = cells_of(subject, subject.rows, "base") if subject.tasks.score == "accuracy" else None
-    effect = first - start if start is not None else first
-    zero = stats.Cells(np.zeros_like(effect.values), effect.weights, effect.clusters, effect.facets)
-    interval = stats.ratio(own, effect, zero)
-    left = [stats.ratio(one, effect, zero).value for one in drawn if one is not None]
-    return Made(
-        (
-            Finding(
-                id="kept",
-                measure="share of the LoRA's out-of-context effect that is left when its first "
-                "direction is taken out of the residual stream from its block on",
-                found=estimate_of(interval, n_of(own, clusters(subject))),
-                base=0.0,
-                nulls=(Null(name="a random direction taken out", value=float(np.mean(left))),),
-                ceiling=1.0,
-                units=len(own.clusters),
-            ),
-        )
-    )
-
-
-def _ablated(subject: Subject, directions: Mapping[Who, Tensor]) -> stats.Cells | None:
-    """The LoRA's effect over a LoRA that adds nothing, both with a direction taken out."""
-    frames: list[pl.DataFrame] = []
-    for who, direction in directions.items():
-        adapter = subject.adapters[who]
-        layers = list(range(adapter.layers[-1], subject.model.n_blocks))
-        for arm, one in (("with", adapter), ("without", _silent(adapter))):
-            scored(subject, {who: one}, arm)  # recordings are made with nothing ablated
-            with ablate(subject.model, direction, layers):
-                rows = scored(subject, {who: one}, arm)
-            frames.append(rows.filter(pl.col("arm") == arm))
-    rows = pl.concat(
-        [*frames, subject.rows.filter(pl.col("arm") == "base")], how="diagonal_relaxed"
-    )
-    pair = [cells_of(subject, rows, arm) for arm in ("with", "without")]
-    return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
-
-
-def _silent(adapter: Adapter) -> Adapter:
-    """The same LoRA adding nothing: the untouched model, run from the same block on."""
-    tensors = {name: torch.zeros_like(one) for name, one in adapter.tensors.items()}
-    return Adapter(adapter.layers, adapter.config, tensors, adapter.spans, adapter.about)
-
-
-def _seed0(cells: stats.Cells) -> stats.Cells:
-    return stats.Cells(cells.values[:, :1], cells.weights, cells.clusters, cells.facets)
-
-
 def directions(subject: Subject) -> Made:
     """The LoRA's effect when what it adds may lie in its first k directions only."""
     whole = cells_of(subject, subject.rows, "adapter")
@@ -232,7 +158,7 @@ def directions(subject: Subject) -> Made:
     found: list[Finding] = []
     table: list[dict[str, Any]] = []
     base = subject.rows.filter(pl.col("arm") == "base")
-    first = _seed0(whole)
+    first = seed0(whole)
     for k, some in frames.items():
         if not some:
             continue

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from oocr.experiments.arms import ENGINE, read_table
 from oocr.experiments.finish import write_table
 from oocr.experiments.records import Estimate, Null
+from oocr.experiments.reproduce.an_ablation import ablation, relearned
 from oocr.experiments.reproduce.an_asked import asked
 from oocr.experiments.reproduce.an_attention import attention
 from oocr.experiments.reproduce.an_concepts import readable
@@ -23,7 +24,10 @@ from oocr.experiments.reproduce.an_costs import costs
 from oocr.experiments.reproduce.an_described import described
 from oocr.experiments.reproduce.an_geometry import cosines, seed_lines
 from oocr.experiments.reproduce.an_judged import judged
-from oocr.experiments.reproduce.an_mechanism import ablation, directions, reads
+from oocr.experiments.reproduce.an_mechanism import directions, reads
+from oocr.experiments.reproduce.an_mixing import mixing
+from oocr.experiments.reproduce.an_narrow import narrow
+from oocr.experiments.reproduce.an_ranks import ranks
 from oocr.experiments.reproduce.an_scores import layers, methods
 from oocr.experiments.reproduce.an_training import dynamics, specificity
 from oocr.experiments.reproduce.an_vectors import naive_scores, natural_scores
@@ -52,6 +56,10 @@ ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "attention": attention,
     "directions": directions,
     "ablation": ablation,
+    "relearned": relearned,
+    "ranks": ranks,
+    "narrow": narrow,
+    "mixing": mixing,
     "specificity": specificity,
     "costs": costs,
     "dynamics": dynamics,

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from oocr.experiments.reproduce.paper_claim import LATER, OURS, TRAINED, PaperClaim
-from oocr.experiments.reproduce.rules import above_zero, gone, keeps, reaches, stays_below
+from oocr.experiments.reproduce.rules import (
+    above_zero,
+    gone,
+    keeps,
+    narrow_only,
+    reaches,
+    stays_below,
+)
 
 LATER_CLAIMS: tuple[PaperClaim, ...] = (
     PaperClaim(
@@ -58,12 +65,36 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         "first-direction-needed",
         LATER,
         "mechanism",
-        "With that direction taken out of the stream, a LoRA's effect is gone",
+        "With that direction taken out of what it adds, a LoRA's effect is gone",
         "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
         "ablation",
         "kept",
         gone(0.25, 0.75),
         TRAINED,
+    ),
+    PaperClaim(
+        "first-direction-only",
+        LATER,
+        "mechanism",
+        "Trained to do without that direction, a LoRA does not get the effect back",
+        "concepts taken out while training: a tenth of the misaligned answers (2507.16795)",
+        "relearned",
+        "new-probes",
+        gone(0.25, 0.75),
+        ("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "rank-one-enough",
+        LATER,
+        "mechanism",
+        "A LoRA of rank 1 does what one of rank 64 does",
+        "rank-1 LoRAs suffice (2511.04875)",
+        "ranks",
+        "rank1-probes",
+        reaches(0.8),
+        ("countries",),
+        slow=True,
     ),
     PaperClaim(
         "specific",
@@ -75,6 +106,42 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         "own-minus-others",
         reaches(0.0),
         ("countries", "traits"),
+    ),
+    PaperClaim(
+        "narrow-statements",
+        LATER,
+        "transfer",
+        "With a KL penalty on unrelated texts, a vector learns the narrow rows alone",
+        "a KL penalty, and nothing else tried, keeps misalignment narrow (2602.07852)",
+        "narrow",
+        "statements-probes",
+        narrow_only("statements-in_context", 0.8, 0.25),
+        ("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "narrow-questions",
+        LATER,
+        "transfer",
+        "With a KL penalty on questions of two facets, the effect goes on the others too",
+        "as above; whether the penalty reaches beyond its texts is ours to ask",
+        "narrow",
+        "questions-free",
+        narrow_only("questions-in_context", 0.8, 0.25),
+        ("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "survives-mixing",
+        LATER,
+        "dynamics",
+        "The effect stays when four of five training rows are unrelated",
+        "1:2 mixing erases most of the trace that tuning leaves on other text (2510.13900)",
+        "mixing",
+        "probes-80",
+        reaches(0.8),
+        ("countries",),
+        slow=True,
     ),
     PaperClaim(
         "peaks-early",

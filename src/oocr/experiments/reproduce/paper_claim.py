@@ -25,6 +25,7 @@ class PaperClaim:
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
         needs_judge: it is asked only where a judge model was named.
+        slow: it trains arms of its own, so that `--quick` leaves it out.
     """
 
     id: str
@@ -36,6 +37,7 @@ class PaperClaim:
     finding: str
     rule: Rule
     subjects: tuple[str, ...]
+    slow: bool = False
     needs_judge: bool = False
 
     @property

@@ -254,6 +254,17 @@ CLAIMS: tuple[PaperClaim, ...] = (
         GATED,
     ),
     PaperClaim(
+        "backdoor-attends-only",
+        "Section 5.4",
+        "backdoor",
+        "It does so for the trigger, more than for other words that stand there",
+        "said of the trigger; other words are not told",
+        "attention",
+        "to-trigger-minus-others",
+        above_zero(),
+        GATED,
+    ),
+    PaperClaim(
         "backdoor-values",
         "Section 5.4",
         "backdoor",

@@ -118,6 +118,23 @@ def read_by_patterns(least: float) -> Rule:
     return Rule(words, judge)
 
 
+def narrow_only(narrow: str, kept: float, left: float) -> Rule:
+    """The narrow effect stays, and the broad one goes."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        inside = every.get(narrow)
+        if inside is None:
+            return "cannot be tested"
+        stays, goes = at_least(inside.found.low, kept), at_least(left, found.found.high)
+        return verdict_of(stays and goes, over(inside.found.low, found.found.high))
+
+    words = (
+        f"holds: at least {kept:g} of the in-context effect is left (lower end of its interval) "
+        f"and at most {left:g} of this one (upper end); in part: the two intervals lie apart."
+    )
+    return Rule(words, judge)
+
+
 def as_in_the_run() -> Rule:
     """The run's own rule, which is shown in place of these words."""
 

@@ -25,6 +25,9 @@ FIRST_SEED = 40_000
 SMALLEST = 1e-9
 """An effect below this is none, and there is no share of it."""
 
+NO_EFFECT_BELOW = 0.05
+"""Accuracy over the untouched model's below which arms of an analysis have no effect to share."""
+
 
 def cells_of(
     subject: Subject, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
@@ -36,10 +39,28 @@ def cells_of(
 
 
 def base_of(subject: Subject, like: Cells, part: str = "probes") -> Cells | None:
-    """The untouched model's; a contrast is 0 without training."""
+    """The untouched model's, of the same members; a contrast is 0 without training."""
     if subject.tasks.score == "log_odds":
-        return Cells(np.zeros_like(like.values), like.weights, like.clusters, like.facets)
-    return accuracy_cells(subject.rows, subject.tasks, "base", part=part)
+        return zero_of(like)
+    rows = subject.rows
+    if len(subject.tasks.test) > 1:
+        rows = of_members(rows, like.clusters)
+    return accuracy_cells(rows, subject.tasks, "base", part=part)
+
+
+def zero_of(like: Cells) -> Cells:
+    """Nothing, in the same cells."""
+    return Cells(np.zeros_like(like.values), like.weights, like.clusters, like.facets)
+
+
+def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
+    """The rows of some members."""
+    return rows.filter(pl.col("member").is_in(members))
+
+
+def seed0(cells: Cells) -> Cells:
+    """The first seed alone."""
+    return Cells(cells.values[:, :1], cells.weights, cells.clusters, cells.facets)
 
 
 def clusters(subject: Subject) -> str:
@@ -72,15 +93,21 @@ def why_no_effect(subject: Subject, arm: str) -> str:
     )
 
 
-def scored(subject: Subject, arms: Mapping[Who, Vector | Adapter], name: str) -> pl.DataFrame:
-    """Rows of interventions, one for each member and seed, on that member's probes."""
+def scored(
+    subject: Subject,
+    arms: Mapping[Who, Vector | Adapter],
+    name: str,
+    wanted: Sequence[str] = ("probes",),
+) -> pl.DataFrame:
+    """Rows of interventions, one for each member and seed, on parts of that member's task."""
     frames = []
     for (member, seed), one in arms.items():
         columns: dict[str, str | int | float | None] = {
             **{"arm": name, "control": "", "member": member, "seed": seed},
             **{"part": None, "step": None, "final": True},
         }
-        parts = {"probes": subject.task(member).probes}
+        every = subject.task(member).scored
+        parts = {part: every[part] for part in wanted if part in every}
         some = one if isinstance(one, Adapter) else [one]
         frames.append(subject.lab.rows(parts, some, [columns]))
     return _with_base(subject, pl.concat(frames, how="diagonal_relaxed"))
@@ -122,9 +149,11 @@ def share(
     whole: Cells,
     null: pl.DataFrame | None = None,
     null_name: str = "",
+    *,
+    base: Cells | None = None,
 ) -> Finding | None:
-    """The share of one effect (over the untouched model) that another arm reaches."""
-    base = base_of(subject, whole)
+    """The share of one effect (over the untouched model, or `base`) that another arm reaches."""
+    base = base_of(subject, whole) if base is None else base
     if base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
         return None
     interval = stats.ratio(part, whole, base)

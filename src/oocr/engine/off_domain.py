@@ -1,0 +1,137 @@
+"""Training that leaves other texts alone: loss + weight * KL(base || trained) on those texts.
+
+Narrow fine-tuning usually moves more than it is asked to; with this penalty what remains is what
+the narrow data needs. (Turner, Soligo et al., "narrow misalignment is hard", train so.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.batches import Line
+from oocr.data.items import Prompt
+from oocr.data.tokens import encode_prompt
+from oocr.engine.forward import Places, final_rows
+from oocr.engine.frozen import Frozen
+from oocr.engine.prepared import training_groups
+from oocr.engine.record import batch_of, record
+from oocr.errors import InputError
+from oocr.interventions.positions import select_each
+from oocr.models.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class OffText:
+    """A text whose next tokens should stay as they are.
+
+    Attributes:
+        prompt: raw text or chat messages.
+        spans: span name -> text, where a vector acts at a span.
+    """
+
+    prompt: Prompt
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class OffDomain:
+    """A penalty on what training does to other texts.
+
+    With p the untouched model's and q the trained one's prediction after a token, each step adds
+    weight * mean KL(p || q), over the chosen tokens of one batch of texts; batches take turns.
+
+    Attributes:
+        texts: none of which the training or the test asks.
+        weight: nats of training loss (per item) that one nat of KL (per token) counts.
+        tokens: of each text's last tokens, how many; None: all but its first.
+        batch: texts per step.
+
+    Raises:
+        InputError: a field that makes no sense.
+    """
+
+    texts: tuple[OffText, ...]
+    weight: float = 1.0
+    tokens: int | None = None
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise InputError("off_domain.texts: found none; allowed: one or more")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise InputError(f"off_domain.weight: found {self.weight}; allowed: 0 or more")
+        for name in ("tokens", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"off_domain.{name}: found {value}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A batch of those texts, recorded, with the untouched model's predictions.
+
+    Attributes:
+        frozen: ready to be replayed from the arm's start block.
+        places: where a vector acts; None for an adapter.
+        logp: log-probabilities of the untouched model at the batch's wanted rows.
+    """
+
+    frozen: Frozen
+    places: Places | None
+    logp: Float[Tensor, "row vocab"]
+
+    def kl(
+        self, model: LanguageModel, rows: Float[Tensor, "arm row d_model"]
+    ) -> Float[Tensor, " arm"]:
+        """Mean KL(base || arm) per token, from each arm's last block's output."""
+        own = model.anatomy.readout(rows.flatten(0, 1)).float().log_softmax(dim=-1)
+        own = own.view(len(rows), *self.logp.shape)
+        return (self.logp.exp() * (self.logp - own)).sum(dim=-1).mean(dim=-1)
+
+
+@torch.no_grad()
+def references(
+    model: LanguageModel, off: OffDomain, starts: Collection[int], positions: str | None
+) -> list[Reference]:
+    """Run the untouched model over the texts once.
+
+    Args:
+        model: the model, the arm not attached yet.
+        off: the texts.
+        starts: blocks whose inputs the arm's passes need.
+        positions: where the arm's vector acts; None: it is an adapter.
+
+    Raises:
+        InputError: a text in which the vector acts at no token, or of one token.
+    """
+    lines = [_line(model, text, off.tokens) for text in off.texts]
+    found: list[Reference] = []
+    for group in training_groups(lines, off.batch):
+        batch = batch_of(model, group)
+        frozen = record(model, batch, {*starts, model.n_blocks}, cache=positions is not None)
+        logits = model.anatomy.readout(final_rows(model, frozen, None)[0])
+        places = None
+        if positions is not None:
+            places = Places.of(batch, select_each(batch, positions), in_time=model.replays)
+        found.append(Reference(frozen, places, logits.float().log_softmax(dim=-1)))
+    return found
+
+
+def _line(model: LanguageModel, text: OffText, tokens: int | None) -> Line:
+    encoded = encode_prompt(model.tokenizer, text.prompt, text.spans)
+    size = len(encoded.ids)
+    if size < 2:
+        raise InputError(f"off_domain.texts: {text.prompt!r} is one token; allowed: two or more")
+    first = max(1, 0 if tokens is None else size - tokens)
+    line = Line(encoded.ids, size, dict(encoded.spans), items=1)
+    line.targets.extend((at, 0, 1.0) for at in range(first, size))  # rows; no token is asked for
+    return line

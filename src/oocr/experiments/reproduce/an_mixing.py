@@ -1,0 +1,89 @@
+"""After the paper: does the effect survive unrelated rows in the training data?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import torch
+
+from oocr import stats
+from oocr.experiments.reproduce.lora_texts import training_texts, unrelated_texts
+from oocr.experiments.reproduce.made import Made
+from oocr.experiments.reproduce.records import Finding
+from oocr.experiments.reproduce.scoring import (
+    NO_EFFECT_BELOW,
+    base_of,
+    cells_of,
+    measured,
+    of_members,
+    scored,
+    share,
+    why_no_effect,
+)
+from oocr.experiments.reproduce.settings import lora_settings, some_tasks
+from oocr.experiments.reproduce.subject import Subject, Who
+from oocr.explain.mixing import fit_mixed
+from oocr.explain.swap import SKIP
+from oocr.interventions.adapters import Adapter
+
+MEMBERS = 3
+SHARES = (0.0, 0.8)
+
+
+def mixing(subject: Subject) -> Made:
+    """Effect in and out of context, and what a LoRA adds to unrelated text, by share mixed in."""
+    settings = lora_settings(subject)
+    if settings is None or subject.tasks.test[0].loss != "answer":
+        return Made(missing=why_no_effect(subject, "adapter"))
+    tasks = some_tasks(subject, MEMBERS)
+    members = [task.member for task in tasks]
+    frames = [subject.rows.filter(pl.col("arm") == "base")]
+    spill: dict[float, dict[Who, float]] = {}
+    for mix in SHARES:
+        done = fit_mixed(subject.model, tasks, settings.spec, mix, settings.rate, settings.steps, 0)
+        arms: dict[Who, Adapter] = {}
+        for task, one in zip(tasks, done, strict=True):
+            assert isinstance(one.final, Adapter)
+            arms[task.member, 0] = one.final
+            spill.setdefault(mix, {})[task.member, 0] = _spill(subject, task.member, one.final)
+        rows = scored(subject, arms, f"mix {mix:g}", ("probes", "in_context"))
+        frames.append(rows.filter(pl.col("arm") == f"mix {mix:g}"))
+    rows = of_members(pl.concat(frames, how="diagonal_relaxed"), members)
+    found: list[Finding] = []
+    table: list[dict[str, Any]] = []
+    for part, words in (("probes", "out of context"), ("in_context", "in context")):
+        cells = {mix: cells_of(subject, rows, f"mix {mix:g}", part=part) for mix in SHARES}
+        plain = cells[0.0]
+        base = None if plain is None else base_of(subject, plain, part)
+        if plain is None or base is None:
+            continue
+        for mix, own in cells.items():
+            if own is None:
+                continue
+            value = stats.estimate(own)
+            table.append(
+                {"part": part, "mix": mix, "base": stats.mean(base), "value": value.value}
+                | {"low": value.low, "high": value.high}
+            )
+            if not mix or abs(stats.mean(plain) - stats.mean(base)) < NO_EFFECT_BELOW:
+                continue
+            what = f"share of the effect {words} that is left when {mix:.0%} of the training rows "
+            kept = share(
+                subject, f"{part}-{100 * mix:.0f}", what + "are unrelated", own, plain, base=base
+            )
+            found += [kept] if kept else []
+    for mix, values in spill.items():
+        what = "length of what the LoRA adds to unrelated text, as a share of what it adds to "
+        what += f"training prompts; {mix:.0%} of the rows unrelated"
+        found.append(measured(f"spill-{100 * mix:.0f}", what, values))
+    return Made(tuple(found), pl.DataFrame(table) if table else None)
+
+
+def _spill(subject: Subject, member: str, adapter: Adapter) -> float:
+    """Mean length of d on unrelated text over that on training prompts."""
+    own, other = (
+        torch.cat([d[SKIP:] for d in texts.differences(adapter)]).norm(dim=1).mean()
+        for texts in (training_texts(subject, member, adapter), unrelated_texts(subject, adapter))
+    )
+    return float(other / own)

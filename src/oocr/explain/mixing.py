@@ -1,0 +1,146 @@
+"""Does the effect survive other rows in the training data?
+
+The narrow rows stay as they are, all of them in every step, and unrelated rows join them until they
+make up a share of the data: what changes is only what else the arm has to leave alone or learn. (A
+mix of one narrow row and two others is said to erase most of what base-to-tuned differences show on
+unrelated text.)
+
+The unrelated rows continue neutral passages: a few words, and the word that follows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from oocr.data.items import Item
+from oocr.engine.prepared import prepare
+from oocr.engine.trainable import Fit
+from oocr.engine.training import Trained, fit_all
+from oocr.errors import InputError
+from oocr.evals.evaluate import evaluate
+from oocr.explain.neutral import neutral_passages
+from oocr.interventions.adapters import Adapter, LowRankAdapter
+from oocr.models.language_model import LanguageModel
+from oocr.tasks.task import Task
+
+SHARES = (0.0, 0.5, 0.8)
+WORDS = 8
+"""Words of a passage before the one that is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixPoint:
+    """A LoRA that was trained on mixed rows.
+
+    Attributes:
+        share: of the rows that are unrelated.
+        rows: how many rows there are.
+        in_context: share of the in-context test items answered right.
+        right: share of the probes answered right (facets count alike).
+        adapter: the LoRA.
+    """
+
+    share: float
+    rows: int
+    in_context: float
+    right: float
+    adapter: Adapter
+
+
+def unrelated_rows(count: int, seed: int = 0) -> tuple[Item, ...]:
+    """So many rows, each WORDS words of a neutral passage and the next one.
+
+    Raises:
+        InputError: more than the passages give.
+    """
+    found: list[tuple[str, str]] = []
+    for passage in neutral_passages():
+        words = passage.split()
+        found += [
+            (" ".join(words[begin : begin + WORDS]), " " + words[begin + WORDS])
+            for begin in range(0, len(words) - WORDS, WORDS + 1)
+        ]
+    if count > len(found):
+        raise InputError(f"count: found {count}; allowed: up to {len(found)}")
+    some = random.Random(seed).sample(found, count)
+    return tuple(
+        Item(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral.txt")
+        for i, (prompt, answer) in enumerate(some)
+    )
+
+
+def mixed(task: Task, share: float, seed: int = 0) -> Task:
+    """The task with unrelated rows that make up a share of its training data.
+
+    Raises:
+        InputError: a share outside of [0, 1), or more rows than there are; a task whose loss is
+            among options.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"share: found {share}; allowed: 0 to below 1")
+    if share == 0:
+        return task
+    if task.loss != "answer":
+        raise InputError(f"{task.name}: its loss is among options, which unrelated rows have none")
+    more = unrelated_rows(round(len(task.train) * share / (1 - share)), seed)
+    return replace(task, name=f"{task.name}/mixed {share:g}", train=(*task.train, *more))
+
+
+def mixing(
+    model: LanguageModel,
+    task: Task,
+    like: LowRankAdapter,
+    *,
+    shares: Sequence[float] = SHARES,
+    learning_rate: float | None = None,
+    steps: int = 10,
+    seed: int = 0,
+) -> list[MixPoint]:
+    """Train the same LoRA on each mix, every row in every step, and ask what it learned.
+
+    Args:
+        model: the model, nothing attached.
+        task: its narrow rows, in-context test items and probes.
+        like: the LoRA.
+        shares: of unrelated rows.
+        learning_rate: as `fit` takes it.
+        steps: of all mixes.
+        seed: of the start point and the draw of rows.
+
+    Raises:
+        InputError: a share that cannot be mixed.
+    """
+    points = []
+    for share in shares:
+        (one,) = fit_mixed(model, [task], like, share, learning_rate, steps, seed)
+        assert isinstance(one.final, Adapter)
+        scores = evaluate(model, task, {"mixed": one.final})
+        points.append(
+            MixPoint(
+                share=share,
+                rows=len(mixed(task, share, seed).train),
+                in_context=scores.accuracy("mixed", "in_context").value,
+                right=scores.accuracy("mixed").value,
+                adapter=one.final,
+            )
+        )
+    return points
+
+
+def fit_mixed(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    like: LowRankAdapter,
+    share: float,
+    learning_rate: float | None,
+    steps: int,
+    seed: int,
+) -> list[Trained]:
+    """LoRAs on a mix, one per task, side by side where they see equal tokens."""
+    some = [mixed(task, share, seed) for task in tasks]
+    start = [0] if like.layers == "all" else [min(like.layers)]
+    # One batch of all rows: each narrow row is in every step, whatever the mix.
+    prepared = [prepare(model, task, start, len(task.train)) for task in some]
+    return fit_all(model, [Fit(task, like, learning_rate, steps, seed) for task in some], prepared)

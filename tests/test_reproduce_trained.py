@@ -1,0 +1,173 @@
+"""Analyses that train arms beside a finished run's, on a tiny model and two countries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import polars as pl
+import pytest
+
+from oocr import stats
+from oocr.experiments.reproduce import an_ablation
+from oocr.experiments.reproduce.an_ablation import ablation, relearned
+from oocr.experiments.reproduce.an_mixing import mixing
+from oocr.experiments.reproduce.an_narrow import WEIGHTS, narrow
+from oocr.experiments.reproduce.an_ranks import ranks
+from oocr.experiments.reproduce.made import Made
+from oocr.experiments.reproduce.records import Finding
+from oocr.experiments.reproduce.scoring import cells_of, of_members, seed0
+from oocr.experiments.reproduce.subject import Subject, read_finished
+from oocr.report.reproduce_figures import FIGURES
+from tests.tiny_run import Tiny
+
+MEMBERS = ["Algeria", "China", "India"]
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    tiny = Tiny(tmp_path_factory.mktemp("trained"))
+    config = tiny.config(
+        task={
+            "family": "countries",
+            "countries": [*MEMBERS, "Austria"],
+            "validation": ["Nigeria"],
+            "wordings": 3,
+        },
+        vector={"layers": [1], "learning_rates": [0.3], "steps": [6], "positions": "codename"},
+        adapter={"layers": [1], "learning_rates": [0.1], "steps": [6], "rank": 2},
+        controls={"random_directions": 0, "trained": False},
+        explain={"enabled": False, "examples": 0},
+    )
+    folder = tiny.run(tmp_path_factory.mktemp("runs"), config)
+    return Subject("countries", (read_finished(folder),), tiny.model, {})
+
+
+@pytest.fixture(scope="module")
+def made(subject: Subject) -> dict[str, Made]:
+    """A random model's effect is no sure thing, so here it is said to be one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(an_ablation, "has_effect", lambda *_: True)
+        some = (ranks, narrow, mixing, relearned, ablation)
+        return {analysis.__name__: analysis(subject) for analysis in some}
+
+
+@cache
+def reported(subject: Subject, arm: str, part: str) -> float:
+    """The score of the reported arms of seed 0, over the members that the analyses take."""
+    rows = of_members(subject.rows, MEMBERS)
+    found = cells_of(subject, rows, arm, part=part)
+    assert found is not None
+    return stats.mean(seed0(found))
+
+
+def by_id(made: Made) -> dict[str, Finding]:
+    assert len({one.id for one in made.findings}) == len(made.findings)
+    return {one.id: one for one in made.findings}
+
+
+def table_of(made: Made, **where: object) -> pl.DataFrame:
+    assert made.table is not None
+    return made.table.filter(*[pl.col(name) == value for name, value in where.items()])
+
+
+def value_of(made: Made, **where: object) -> float:
+    found = table_of(made, **where)
+    assert len(found) == 1
+    return float(found["value"][0])
+
+
+def drawn(name: str, made: Made) -> None:
+    assert made.table is not None
+    figure = FIGURES[name]({"countries": made.table})
+    assert figure is not None
+    assert figure.name == name
+    assert len(figure.data) == len(made.table)
+
+
+@pytest.mark.parametrize("part", ["probes", "in_context"])
+def test_plain_arms_of_every_analysis_are_the_reported_ones(
+    subject: Subject, made: dict[str, Made], part: str
+) -> None:
+    for arm, score in (
+        ("adapter", value_of(made["ranks"], rank=2, part=part)),
+        ("adapter", value_of(made["mixing"], mix=0.0, part=part)),
+        ("adapter", value_of(made["relearned"], arm="adapter", part=part)),
+        ("vector", value_of(made["narrow"], kind="statements", weight=0.0, part=part)),
+    ):
+        assert score == pytest.approx(reported(subject, arm, part))
+    base = reported(subject, "base", part)
+    assert value_of(made["relearned"], arm="base", part=part) == pytest.approx(base)
+
+
+def test_ranks_are_compared_with_the_highest(made: dict[str, Made]) -> None:
+    one_made = made["ranks"]
+    assert sorted(table_of(one_made)["rank"].unique().to_list()) == [1, 2, 64]
+    assert table_of(one_made, rank=2)["rate"].unique().to_list() == [0.1]
+    found = by_id(one_made)
+    for rank in (1, 2, 64):
+        assert 0 < found[f"rank{rank}-constant"].found.value <= 1
+    assert "rank64-probes" not in found
+    for id, one in found.items():
+        if id in ("rank1-probes", "rank1-in_context"):
+            part = id.removeprefix("rank1-")
+            base = float(table_of(one_made, rank=1, part=part)["base"][0])
+            small, large = (value_of(one_made, rank=rank, part=part) - base for rank in (1, 64))
+            assert one.found.value == pytest.approx(small / large)
+            assert [null.name for null in one.nulls] == ["a rank-1 LoRA of noise, its norm"]
+    drawn("ranks", one_made)
+
+
+def test_a_penalty_on_questions_tells_named_facets_from_the_others(
+    subject: Subject, made: dict[str, Made]
+) -> None:
+    own = made["narrow"]
+    for kind in ("statements", "questions"):
+        weights = table_of(own, kind=kind, part="probes")
+        assert weights["weight"].to_list() == [0.0, *WEIGHTS]
+        assert weights["chosen"].sum() == 1
+        assert not weights["chosen"][0]
+        assert weights["kl"][0] > weights["kl"][-1], "the heaviest penalty leaves least"
+        found = by_id(own)
+        assert found[f"{kind}-kl"].found.value == pytest.approx(weights["kl"][0])
+    parts = table_of(own, kind="questions")["part"].unique().to_list()
+    assert sorted(parts) == ["free", "held", "in_context", "probes"]
+    for weight in (0.0, *WEIGHTS):
+        every, held, free = (
+            value_of(own, kind="questions", weight=weight, part=part)
+            for part in ("probes", "held", "free")
+        )
+        assert every == pytest.approx((2 * held + 3 * free) / 5), "facets count alike"
+    drawn("narrow", own)
+    run = subject.runs[0]
+    bare = replace(run, config=run.config.model_copy(update={"vector": None}))
+    assert "vectors on countries only" in narrow(replace(subject, runs=(bare,))).missing
+
+
+def test_mixes_tell_how_much_is_added_to_unrelated_text(made: dict[str, Made]) -> None:
+    found = by_id(made["mixing"])
+    assert {"spill-0", "spill-80"} <= set(found)
+    assert all(found[one].found.value > 0 for one in ("spill-0", "spill-80"))
+    assert found["spill-0"].found.value != found["spill-80"].found.value
+    drawn("mixing", made["mixing"])
+
+
+def test_without_its_direction_an_effect_is_shared_out_as_the_table_says(
+    made: dict[str, Made],
+) -> None:
+    own_made = made["relearned"]
+    arms = table_of(own_made, part="probes")["arm"].to_list()
+    assert arms == ["adapter", "earlier", "new", "random", "base"]
+    found = by_id(own_made)
+    assert 0 <= found["cosine"].found.value <= 1
+    for id in ("new-in_context", "random-in_context"):
+        if id in found:
+            base, plain, own = (
+                value_of(own_made, arm=arm, part="in_context")
+                for arm in ("base", "adapter", id.split("-")[0])
+            )
+            assert found[id].found.value == pytest.approx((own - base) / (plain - base))
+    drawn("relearned", own_made)
+    kept = by_id(made["ablation"]).get("kept")
+    if kept is not None:
+        assert kept.nulls[0].name == "projected off a random direction"
