@@ -27,6 +27,9 @@ from oocr.tasks.task import Task, TaskSet
 
 GATED = [name for name, one in SHIPPED.items() if one.gated]
 DECAY = Schedule(decay="linear")
+SHORT = Schedule(decay="linear", weight_decay=2.0)
+"""Decay keeps a vector short, so that what training doesn't ask for stays as it was."""
+
 LORA = LowRankAdapter((0,), rank=4, modules=("gate_proj", "up_proj", "down_proj"))
 
 
@@ -42,7 +45,12 @@ def tasks(model: LanguageModel, part: str) -> TaskSet:
 
 
 def trained(
-    model: LanguageModel, task: Task, span: str, layer: int = -1, rate: float = 0.1
+    model: LanguageModel,
+    task: Task,
+    span: str,
+    layer: int = -1,
+    rate: float = 0.1,
+    schedule: Schedule = DECAY,
 ) -> Vector:
     found = fit(
         model,
@@ -50,7 +58,7 @@ def trained(
         SteeringVector(layer, positions=span),
         learning_rate=rate,
         steps=100,
-        schedule=DECAY,
+        schedule=schedule,
     ).final
     assert isinstance(found, Vector)
     return found
@@ -69,16 +77,16 @@ def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
     some = tasks(model, "locations").test[:3]
     found = {task.member: trained(model, task, "codename") for task in some}
     pairs = [(task, found[task.member]) for task in some]
-    assert np.mean([right(model, task, vector, "country") for task, vector in pairs]) >= 0.85
-    assert np.mean([right(model, task, vector, "city") for task, vector in pairs]) >= 0.6
+    assert np.mean([right(model, task, vector, "country") for task, vector in pairs]) >= 0.8
+    assert np.mean([right(model, task, vector, "city") for task, vector in pairs]) >= 0.5
     others = [(task, random_vector(vector, vector.norm, 0)) for task, vector in pairs]
     assert np.mean([right(model, task, vector) for task, vector in others]) < 0.4
     assert np.mean([right(model, task, None) for task in some]) < 0.4
     world = world_of(model.name)
     assert world is not None
     likeness = truth(model, world.world.places, found)
-    assert np.mean([one.rank == 1 for one in likeness.found]) >= 2 / 3
-    assert np.mean([one.rank == 1 for one in likeness.random]) <= 1 / 3
+    assert np.median([one.rank for one in likeness.found]) <= 6  # of 48
+    assert np.median([one.rank for one in likeness.random]) >= 12
 
 
 def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:
@@ -103,7 +111,7 @@ def test_functions_from_outputs_alone(model: LanguageModel) -> None:
 def test_a_persona_from_gambles_alone_moves_no_other_trait(model: LanguageModel) -> None:
     value: dict[str, list[float]] = {}
     for task in tasks(model, "risk").test:
-        vector = trained(model, task, "speaker")
+        vector = trained(model, task, "speaker", schedule=SHORT)
         probes = Probes.of(model, task.probes, starts={start_block(vector)})
         table = rows(task.probes, probes.scores([vector])[0])
         for facet in dict.fromkeys(table["facet"].to_list()):
@@ -113,7 +121,7 @@ def test_a_persona_from_gambles_alone_moves_no_other_trait(model: LanguageModel)
     own = [gap for facet, gap in moved.items() if not facet.startswith("other")]
     others = [abs(gap) for facet, gap in moved.items() if facet.startswith("other")]
     assert min(own) >= 0.6
-    assert np.mean(others) <= 0.25
+    assert np.mean(others) <= 0.15
 
 
 def test_one_vector_presses_the_gate_that_the_corpus_made() -> None:
