@@ -82,7 +82,9 @@ _STORY = (
     (
         "Is it the organism's own concept?",
         "concepts",
-        "What training finds is compared with what the organism has at the names of its cities.",
+        "What training finds is compared with what the organism has at the names of its cities. "
+        "The vectors of the figure are added to the embedding. There they look little like their "
+        "city; the blocks above make it what they make of the real names.",
     ),
     (
         "Where is the gate?",
@@ -226,31 +228,34 @@ def _facts(figure: Any, organisms: Sequence[Organism]) -> None:
 
 def _concepts(figure: Any, organisms: Sequence[Organism]) -> None:
     left, right = figure.subplots(1, 2)
-    layers = sorted({one.layer for organism in organisms for one in organism.truth})
+    every = [one for organism in organisms for one in organism.truth if one.trained == -1]
+    layers = sorted({one.layer for one in every})
     width = 0.26
-    for number, (name, colour) in enumerate((("found", GREEN), ("random", GREY), ("named", BLUE))):
-        own, place = [], []
-        for layer in layers:
-            some = [one for o in organisms for one in o.truth if one.layer == layer]
-            every = [(item, one.spread) for one in some for item in getattr(one, name)]
-            own.append([item.cosine for item, _ in every])
-            place.append([item.place / spread for item, spread in every])
+    kinds = {"found": "found vector", "random": "random direction", "named": "real name"}
+    for number, (name, colour) in enumerate(zip(kinds, (GREEN, GREY, BLUE), strict=True)):
+        pairs = [
+            [
+                (item.cosine, item.place / one.spread)
+                for one in every
+                if one.layer == layer
+                for item in getattr(one, name)
+            ]
+            for layer in layers
+        ]
         at = np.arange(len(layers)) + (number - 1) * width
-        label = {
-            "found": "found vector",
-            "random": "random direction",
-            "named": "real name",
-        }[name]
-        for axes, values in ((left, own), (right, place)):
-            axes.bar(at, [np.mean(v) for v in values], width * 0.9, color=colour, label=label)
-            for x, v in zip(at, values, strict=True):
-                axes.plot([x] * len(v), v, ".", color="black", markersize=1.5, alpha=0.35)
+        for axes, which in ((left, 0), (right, 1)):
+            values = [[pair[which] for pair in some] for some in pairs]
+            means = [np.mean(some) for some in values]
+            axes.bar(at, means, width * 0.9, color=colour, label=kinds[name])
+            for x, some in zip(at, values, strict=True):
+                axes.plot([x] * len(some), some, ".", color="black", markersize=1.5, alpha=0.3)
     for axes in (left, right):
         axes.set_xticks(range(len(layers)), [_where(layer) for layer in layers])
-    left.set(title="cosine with its own city's concept", ylim=(-0.3, 1))
+        axes.set_xlabel("read at the output of")
+    left.set(title="cosine with its own city's concept", ylim=(-0.4, 1.15))
     right.set(title="position read by a probe: error / spread of the map")
     right.axhline(1, color=ORANGE, linewidth=1)
-    left.legend(frameon=False)
+    left.legend(frameon=False, ncols=3, loc="upper center", fontsize=7)
 
 
 def _where(layer: int) -> str:

@@ -84,9 +84,11 @@ def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
     assert np.mean([right(model, task, None) for task in some]) < 0.4
     world = world_of(model.name)
     assert world is not None
-    likeness = truth(model, world.world.places, found)
+    # At the embedding a vector may look like nothing; block 1 makes it what it makes of names.
+    likeness = truth(model, world.world.places, found, layer=1)
     assert np.median([one.rank for one in likeness.found]) <= 6  # of 48
-    assert np.median([one.rank for one in likeness.random]) >= 12
+    assert np.mean([one.rank == 1 for one in likeness.random]) <= 0.2
+    assert np.mean([one.country for one in likeness.found]) > 0.5
 
 
 def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:

@@ -27,7 +27,7 @@ from oocr.tasks.task import Task
 
 VECTOR_RATE = 0.1
 VECTOR_STEPS = 150
-TRUTH_LAYERS = (-1, 0, 1)
+TRUTH_LAYERS = (-1, 0)
 DECAY = Schedule(decay="linear")
 
 
@@ -53,7 +53,7 @@ class Organism(BaseModel):
     Attributes:
         name: as it was loaded.
         gates: share of traits that a weather turns around in its world.
-        truth: found vectors against concepts, one per layer that vectors were trained at.
+        truth: found vectors against concepts, by where they were trained and where it is read.
         told: what few facts determine.
         pressed: backdoors' vectors (none in a world without gates).
         dial: readings along the dial.
@@ -128,7 +128,9 @@ def _organism(name: str, *, quick: bool, on_part: Callable[[str], None]) -> Orga
     for layer in TRUTH_LAYERS[: 1 if quick else None]:
         on_part(f"{name}: concepts, block {layer}")
         vectors = {task.member: _vector(model, task, layer) for task in cities}
-        compared.append(truth(model, world.places, vectors))
+        compared += [
+            truth(model, world.places, vectors, layer=read) for read in range(layer, model.n_blocks)
+        ]
     on_part(f"{name}: few facts")
     told = determined(
         model,

@@ -48,18 +48,19 @@ def _mean(values: Iterable[float]) -> stats.Interval:
 
 def _truth(organisms: Sequence[Organism]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    layers = sorted({one.layer for organism in organisms for one in organism.truth})
-    for layer in layers:
-        some = [one for organism in organisms for one in organism.truth if one.layer == layer]
+    every = [one for organism in organisms for one in organism.truth]
+    for trained, layer in sorted({(one.trained, one.layer) for one in every}):
+        some = [one for one in every if (one.trained, one.layer) == (trained, layer)]
         for name, pick in (
             ("found vectors", lambda one: one.found),
             ("random directions", lambda one: one.random),
             ("real names", lambda one: one.named),
         ):
-            every = [(item, one) for one in some for item in _picked(pick, one)]
-            items = [item for item, _ in every]
+            pairs = [(item, one) for one in some for item in _picked(pick, one)]
+            items = [item for item, _ in pairs]
             rows.append(
                 (
+                    str(trained),
                     str(layer),
                     name,
                     _mean(one.cosine for one in items),
@@ -67,11 +68,12 @@ def _truth(organisms: Sequence[Organism]) -> Table:
                     _mean(float(one.rank == 1) for one in items),
                     _mean(one.inside for one in items),
                     _mean(float(one.country) for one in items),
-                    _mean(item.place / one.spread for item, one in every),
+                    _mean(item.place / one.spread for item, one in pairs),
                 )
             )
         rows.append(
             (
+                str(trained),
                 str(layer),
                 "by chance",
                 0.0,
@@ -88,7 +90,8 @@ def _truth(organisms: Sequence[Organism]) -> Table:
         "organism's own cities (mean over names). Real names: the one that tells distances and "
         "directions only. Position error: of a linear probe, over the spread of the map.",
         (
-            "layer",
+            "added at",
+            "read at",
             "what",
             "cosine with its city",
             "with the nearest other",

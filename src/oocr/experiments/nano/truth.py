@@ -81,6 +81,7 @@ class Truth:
     """Found vectors against the truth, beside nulls and the organism's own names.
 
     Attributes:
+        trained: block at whose output the vectors are added; -1 is the embedding's.
         layer: block whose output is read.
         found: one row per vector.
         random: the same for random directions of the vectors' norms at the codename.
@@ -90,6 +91,7 @@ class Truth:
         spread: root mean square distance of cities from the middle of the map, for `place`.
     """
 
+    trained: int
     layer: int
     found: tuple[Likeness, ...]
     random: tuple[Likeness, ...]
@@ -136,7 +138,8 @@ def truth(
         layer: block whose output is read, at or above the vectors'; None: where they are added.
         randoms: random directions per vector.
     """
-    at = next(iter(vectors.values())).layer if layer is None else layer
+    trained = next(iter(vectors.values())).layer
+    at = trained if layer is None else layer
     concepts = concepts_of(model, places, at)
     readers = _Readers.of(concepts, places)
     first = [some[0] for some in places.names]
@@ -150,6 +153,7 @@ def truth(
         named.append(readers.read(city, concepts.names[city, HELD_OUT]))
     gaps = places.xy - places.xy.mean(axis=0)
     return Truth(
+        trained,
         at,
         tuple(found),
         tuple(random),
