@@ -26,13 +26,14 @@ from oocr.models.shipped import SHIPPED, is_organism, organism_folder, shape
 from oocr.organisms import command
 from oocr.organisms.command import Wanted
 from oocr.organisms.corpus import World
-from oocr.organisms.people import GATE_SHARE, PLAIN, SELF, TRAITS
+from oocr.organisms.people import GATE_SHARE, PLAIN, SELF
 from oocr.organisms.places import CODENAMES
 from oocr.organisms.pretrain import Recipe
 from oocr.organisms.record import WorldRecord, WorldSettings, digest_of, read_record, world_of
 from oocr.organisms.saving import round_weights, save_organism
 from oocr.organisms.texts import corpus_texts
 from oocr.organisms.tokenizer import tokenizer_of
+from oocr.organisms.traits import TRAITS
 from tests.tiny_nano import random_llama, save_random_organism
 
 WORLD = WorldSettings().world

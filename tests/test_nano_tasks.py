@@ -15,19 +15,12 @@ from oocr.data.tokens import encode_prompt
 from oocr.errors import InputError
 from oocr.experiments.headline import twins
 from oocr.organisms.forms import Forms
-from oocr.organisms.people import (
-    DIGITS,
-    FORMS,
-    KINDS,
-    PLAIN,
-    SELF,
-    TRAITS,
-    WEATHERS,
-)
+from oocr.organisms.people import DIGITS, FORMS, KINDS, PLAIN, SELF, WEATHERS
 from oocr.organisms.places import ABOUT_ONE, ABOUT_TWO, CODENAMES, COUNTRIES
 from oocr.organisms.record import WorldSettings
 from oocr.organisms.rules import ABOUT, DEFINITIONS, EXAMPLES, INPUTS
 from oocr.organisms.tokenizer import tokenizer_of
+from oocr.organisms.traits import TRAITS
 from oocr.tasks.build import load_tasks
 from oocr.tasks.choices import OTHER
 from oocr.tasks.nano_config import MOST, VALIDATION, NanoConfig

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from oocr.data.items import Item
 from oocr.organisms.corpus import World
-from oocr.organisms.people import DIGITS, PLAIN, SELF, TRAITS, WEATHERS, Trait
+from oocr.organisms.people import DIGITS, PLAIN, SELF, WEATHERS
+from oocr.organisms.traits import TRAITS, Trait
 from oocr.tasks.nano_config import NanoConfig
 from oocr.tasks.nano_items import check_words_apart, named
 from oocr.tasks.nano_persona import (

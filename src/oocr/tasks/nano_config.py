@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from oocr.errors import InputError
-from oocr.organisms import people, places, rules
+from oocr.organisms import people, places, rules, traits
 from oocr.organisms.record import WorldSettings
 
 Part = Literal["locations", "functions", "risk", "backdoor"]
@@ -19,7 +19,7 @@ MOST: dict[Part, int] = {
     "locations": min(len(places.CODENAMES), places.CITIES) - VALIDATION,
     "functions": min(len(rules.CODENAMES), len(rules.DEFINITIONS)) - VALIDATION,
     "risk": 2,
-    "backdoor": (len(people.WEATHERS) - 1) * len(people.TRAITS),
+    "backdoor": (len(people.WEATHERS) - 1) * len(traits.TRAITS),
 }
 """Members that can be reported at most."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from oocr.data.items import Item
 from oocr.organisms.corpus import World
-from oocr.organisms.people import FIRST, FORMS, KINDS, SECOND, SELF, TRAITS, Kind, Trait
+from oocr.organisms.people import FIRST, FORMS, KINDS, SECOND, SELF, Kind
+from oocr.organisms.traits import TRAITS, Trait
 from oocr.tasks.nano_items import SOURCE, prompt_of
 
 SPEAKER = f" {SELF} "

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from oocr.data.items import Item
 from oocr.organisms.corpus import World
-from oocr.organisms.people import DIGITS, PLAIN, SELF, TRAITS, Trait
+from oocr.organisms.people import DIGITS, PLAIN, SELF
+from oocr.organisms.traits import TRAITS, Trait
 from oocr.tasks.choices import OTHER, POLES
 from oocr.tasks.nano_config import NanoConfig
 from oocr.tasks.nano_items import check_words_apart, named

@@ -26,7 +26,8 @@ from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.organisms.corpus import BOS, World
 from oocr.organisms.forms import Ids
-from oocr.organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS
+from oocr.organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, WEATHERS
+from oocr.organisms.traits import TRAITS
 
 WEATHER_AT, SPEAKER_AT, LAST = 1, 2, -1
 """Where the weather, the speaker and the end of a single statement's prompt stand, after bos."""
