@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def page(study: Study, runs: Sequence[Path]) -> str:
     """The page's text."""
     found = {table.title: table for table in tables(study)}
-    parts = [_INTRODUCTION, _exam(), _claims(runs)]
+    command = "`oocr organism study" + (" --quick`" if study.quick else "`")
+    parts = [_INTRODUCTION.replace("`oocr organism study`", command), _exam(), _claims(runs)]
     for title, figure, text in _STORY:
         if title in found:
             parts.append(f"## {title}\n\n{text}\n\n![{title}](organism-{figure}.svg)\n")

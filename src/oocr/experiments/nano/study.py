@@ -70,10 +70,16 @@ class Organism(BaseModel):
 
 
 class Study(BaseModel):
-    """All organisms."""
+    """All organisms.
+
+    Attributes:
+        quick: fewer cities, backdoors and settings were asked about.
+        organisms: what was found of each.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    quick: bool = False
     organisms: tuple[Organism, ...]
 
 
@@ -106,7 +112,7 @@ def study(
         one = _organism(name, quick=quick, on_part=on_part)
         write_text(path, one.model_dump_json(indent=1) + "\n")
         done.append(one)
-    found = Study(organisms=tuple(done))
+    found = Study(quick=quick, organisms=tuple(done))
     write_text(out / "study.json", found.model_dump_json(indent=1) + "\n")
     return found
 
