@@ -53,6 +53,7 @@ def plan_of(tiny: Tiny) -> Plan:
         Part("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
         Part("layers", "a tiny task, at several layers", ("tiny-layers",)),
         Part("backdoor", "no backdoor at all", ("tiny-layers",)),
+        Part("layers", "of the same kind, and another run", ("tiny",)),
     )
     return Plan((path,), parts, quick=True)
 
@@ -61,17 +62,18 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(tiny)
-    configs = commands.settings(plan, None)
     out = tmp_path / "runs"
 
-    def again() -> Path:
-        words = ["oocr", "reproduce"]
+    def again(workers: int) -> Path:
+        configs, words = commands.settings(plan, None, workers), ["oocr", "reproduce"]
         return commands.carry_out(plan, configs, out=out, command="oocr reproduce", again=words)
 
-    where = again()
+    where = again(2)
     claims = json.loads((where.parent / "claims.json").read_text())
-    asked = {(part.kind, one.id) for part in plan.parts for one in part.claims}
-    assert {(one["subject"], one["id"]) for one in claims} == asked
+    asked = sorted((part.kind, one.id) for part in plan.parts for one in part.claims)
+    assert sorted((one["subject"], one["id"]) for one in claims) == asked
+    same = [one for one in claims if one["subject"] == "layers" and one["id"] == "layers-vector"]
+    assert [one["verdict"] == "cannot be tested" for one in same] == [False, True]  # one layer
     for one in claims:
         assert (one["found"] is None) <= (one["verdict"] == "cannot be tested")
         assert one["found"] is not None or one["why"], one["id"]
@@ -84,13 +86,18 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
     shown = capsys.readouterr().out
     assert str(where) in shown.replace("\n", "")
 
+    for path in kept:  # in one process, the same numbers
+        path.unlink()
+    assert again(1) == where
+    assert json.loads((where.parent / "claims.json").read_text()) == claims
+
     def never(*_: object) -> None:
         raise AssertionError("done twice")
 
     for name in ANALYSES:
         monkeypatch.setitem(ANALYSES, name, never)
     before = {path: path.read_bytes() for path in kept}
-    assert again() == where
+    assert again(1) == where
     assert json.loads((where.parent / "claims.json").read_text()) == claims
     assert {path: path.read_bytes() for path in kept} == before
 
@@ -108,7 +115,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
         monkeypatch.setattr(module, "concepts_of", lambda _: words)
     plan = plan_of(tiny)
     where = commands.carry_out(
-        plan, commands.settings(plan, None), out=tmp_path / "runs", command="", again=[]
+        plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
     found = {}
     for path in (tmp_path / "runs").glob("*/analyses/*.json"):
@@ -130,6 +137,8 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
 
 
 ALLOWED = {
+    "a steering vector was trained at 1 layers; 3 are needed; "
+    "a one-layer LoRA was trained at 1 layers; 3 are needed",
     an_attention.NO_TRIGGER,
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",

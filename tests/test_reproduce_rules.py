@@ -185,7 +185,7 @@ def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor()
     assert judged <= {one.id for part in with_judge.parts for one in part.claims}
     with pytest.raises(InputError, match=r"--only: 'asked-natural' is not allowed"):
         plan.only(["asked-natural"])
-    assert len(with_judge.only(["asked-natural"]).parts) == 5
+    assert len(with_judge.only(["asked-natural"]).parts) == 4
 
 
 def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
@@ -194,6 +194,22 @@ def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
     for quick in (True, False):
         asked = {one.id for part in plan_for(None, quick=quick).parts for one in part.claims}
         assert asked & slow == (set() if quick else slow)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: bool) -> None:
+    plan = plan_for(None, quick=quick)
+    configs = {one.name: one.config for one in plan.runs()}
+    assert {one for part in plan.parts for one in part.without} <= {one.id for one in CLAIMS}
+    for part in plan.parts:
+        own = [configs[name] for name in part.runs]
+        lora = any(config.adapter is not None for config in own)
+        for one in part.claims:
+            assert lora or not one.finding.startswith(("natural", "k1", "kept")), (
+                part.kind,
+                one.id,
+            )
+            assert part.beside or one.id != "one-layer-lora", (part.kind, one.id)
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:

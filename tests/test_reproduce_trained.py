@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from oocr import stats
+from oocr.experiments.lab import Lab
+from oocr.experiments.planned import starts_of
 from oocr.experiments.reproduce import an_ablation
 from oocr.experiments.reproduce.an_ablation import ablation, relearned
 from oocr.experiments.reproduce.an_mixing import mixing
@@ -40,7 +42,9 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         explain={"enabled": False, "examples": 0},
     )
     folder = tiny.run(tmp_path_factory.mktemp("runs"), config)
-    return Subject("countries", (read_finished(folder),), tiny.model, {})
+    config = read_finished(folder).config
+    lab = Lab(tiny.model, starts_of(config), config.batch_lines)
+    return Subject("countries", (read_finished(folder),), lab, {})
 
 
 @pytest.fixture(scope="module")

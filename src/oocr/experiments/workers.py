@@ -122,6 +122,14 @@ class Processes:
         Raises:
             RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
         """
+        yield from self.placed((label, self.place, job) for label, job in jobs)
+
+    def placed(self, jobs: Iterable[tuple[str, Place, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do jobs of several runs side by side, each on its own run's lab.
+
+        Raises:
+            RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
+        """
         waiting = list(jobs)
         running: dict[Future[T], int] = {}
         done: dict[int, T] = {}
@@ -130,7 +138,8 @@ class Processes:
             while given < len(waiting):
                 while sent < len(waiting) and len(running) < self.count:
                     with _no_interrupt():
-                        running[self.pool.submit(_do, self.place, waiting[sent][1])] = sent
+                        _, place, job = waiting[sent]
+                        running[self.pool.submit(_do, place, job)] = sent
                     sent += 1
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:

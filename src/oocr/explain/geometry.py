@@ -107,7 +107,7 @@ def residual_streams(
     for prompt in prompts:
         encoded = encode_prompt(model.tokenizer, prompt)
         batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
-        frozen = record(model, batch, [layer + 1], cache=False)
+        frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
         out.append(frozen.inputs[layer + 1][0, skip:].double().cpu())
     return torch.cat(out)
 
@@ -141,7 +141,7 @@ def naive_vector(
         for pair in pairs:
             encoded = encode_prompt(model.tokenizer, pair[side], {"name": name})
             batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
-            frozen = record(model, batch, [layer + 1], cache=False)
+            frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
             rows.append(frozen.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
         means.append(torch.stack(rows).mean(dim=0))
     about = {"from": f"naive difference, {spans[0]} minus {spans[1]}, {len(pairs)} texts"}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
 from rich.console import Console
 
 from oocr.errors import InputError
@@ -16,17 +13,12 @@ from oocr.experiments.command import do_runs
 from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
 from oocr.experiments.reading import line_of
-from oocr.experiments.reproduce.analyses import analyse
-from oocr.experiments.reproduce.answered import Answered
-from oocr.experiments.reproduce.judge import judge as verdict
+from oocr.experiments.reproduce.answering import answer
 from oocr.experiments.reproduce.paper_claims import CLAIMS
-from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, Plan, fitted, plan_for
-from oocr.experiments.reproduce.records import Analysis
-from oocr.experiments.reproduce.subject import Finished, Subject, read_finished
-from oocr.experiments.workers import load_for, model_key
+from oocr.experiments.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
+from oocr.experiments.workers import load_for
 from oocr.explain.judge import Judge
 from oocr.files import write_json
-from oocr.models.language_model import LanguageModel
 
 
 def reproduce(
@@ -123,73 +115,6 @@ def carry_out(
     console.print(claims_table(judged))
     console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
     return where
-
-
-def answer(
-    plan: Plan,
-    folders: dict[str, Path],
-    *,
-    console: Console,
-    again: Sequence[str],
-    judge: Judge | None = None,
-) -> list[Answered]:
-    """Every part's analyses and verdicts, from finished runs.
-
-    Args:
-        plan: parts.
-        folders: name of a run -> its folder.
-        console: told of what is going on.
-        again: the words of the command that redoes it.
-        judge: a model that reads what directions say.
-    """
-    loaded: dict[tuple[str | None, ...], LanguageModel] = {}
-    runs: dict[str, Finished] = {}
-    found: list[Answered] = []
-    for part in plan.parts:
-        for name in part.every_run:
-            if name not in runs:
-                runs[name] = read_finished(folders[name])
-        config = runs[part.runs[0]].config
-        if model_key(config) not in loaded:
-            loaded.clear()
-            loaded[model_key(config)] = load_for(config)
-        subject = _subject(part, runs, loaded[model_key(config)], quick=plan.quick, judge=judge)
-        console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
-        analyses: dict[str, tuple[Analysis, pl.DataFrame | None]] = {}
-        for name in part.analyses:
-            began = time.perf_counter()
-            analyses[name] = analyse(subject, name)
-            seconds = time.perf_counter() - began
-            console.print(f"  {name:<34}{seconds:6.1f} s", highlight=False)
-        judged = tuple(
-            verdict(
-                claim,
-                analyses[claim.analysis][0],
-                part,
-                shlex.join([*again, "--only", claim.id]),
-            )
-            for claim in part.claims
-        )
-        found.append(
-            Answered(part, tuple(folders[name] for name in part.every_run), analyses, judged)
-        )
-    return found
-
-
-def _subject(
-    part: Part,
-    runs: dict[str, Finished],
-    model: LanguageModel,
-    *,
-    quick: bool,
-    judge: Judge | None,
-) -> Subject:
-    beside = {
-        name: Subject(name, tuple(runs[one] for one in some), model, {}, quick)
-        for name, some in part.beside.items()
-    }
-    own = tuple(runs[name] for name in part.runs)
-    return Subject(part.kind, own, model, beside, quick, judge)
 
 
 def _again(model: str | None, *, quick: bool, judge: Judge | None) -> list[str]:

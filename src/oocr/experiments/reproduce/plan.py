@@ -131,6 +131,17 @@ _SEEDS = ("cosine-seeds", "one-basin")
 _LAYERS = ("layers-vector", "layers-lora")
 """Claims about several layers."""
 
+_LORA = (
+    *("one-layer-lora", "one-vector", "constant-pairs", "constant-signed", "constant-energy"),
+    *("one-for-all-groups", "natural-first", "natural-unit", "lens-natural", "cosine-natural"),
+    *("lens-trained-less", "described-natural", "asked-natural"),
+    *("first-direction-enough", "first-direction-needed"),
+)
+"""Claims about a LoRA, for parts that train a vector only."""
+
+_EVERY_LAYER = ("one-layer-lora",)
+"""Claims about a LoRA in all layers, for parts that train none."""
+
 _COUNTRIES = "countries behind a codename, trained on the capital"
 
 
@@ -154,15 +165,20 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
             "trained on gambles or on sure things",
             (f"{name}risk",),
             wanted=("self-report",) if quick else (),  # no LoRA, one seed
-            without=_LAYERS,
+            without=(*_LAYERS, *_EVERY_LAYER),
         ),
     ]
     if not quick:
         traits = {one: (f"{name}trait-{one}",) for one in ("time", "apples")}
         parts += [
-            Part("borders", "countries, trained on their neighbours", (f"{name}borders",)),
+            Part(
+                "borders",
+                "countries, trained on their neighbours",
+                (f"{name}borders",),
+                without=(*_LORA, *_SEEDS),
+            ),
             *[
-                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS))
+                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS, *_EVERY_LAYER))
                 for kind, about in (
                     ("functions", "arithmetic behind codenames"),
                     ("locations", "cities told by distances and directions"),

@@ -15,7 +15,6 @@ from oocr.experiments.config import RunConfig
 from oocr.experiments.fitting import settled
 from oocr.experiments.lab import Lab
 from oocr.experiments.own_answers import with_own_answers
-from oocr.experiments.planned import starts_of
 from oocr.experiments.reading import load_configs
 from oocr.experiments.records import ArmRecord
 from oocr.explain.judge import Judge
@@ -52,7 +51,7 @@ class Subject:
     Attributes:
         name: what the page calls it.
         runs: the runs; analyses are kept in the first one's folder.
-        model: the model, nothing attached.
+        lab: the model, and recordings that all analyses of this subject share.
         beside: other subjects that an analysis compares with, by name.
         quick: fewer of everything.
         judge: a model that reads what directions say, where one was named.
@@ -60,7 +59,7 @@ class Subject:
 
     name: str
     runs: tuple[Finished, ...]
-    model: LanguageModel
+    lab: Lab
     beside: Mapping[str, Subject]
     quick: bool = False
     judge: Judge | None = None
@@ -72,11 +71,10 @@ class Subject:
         tasks = settled(first.config, first.folder)[1]
         return with_own_answers(tasks, self.model, first.folder)
 
-    @cached_property
-    def lab(self) -> Lab:
-        """Recordings that all analyses of this subject share."""
-        first = self.runs[0].config
-        return Lab(self.model, starts_of(first), first.batch_lines)
+    @property
+    def model(self) -> LanguageModel:
+        """The model, nothing attached."""
+        return self.lab.model
 
     @cached_property
     def rows(self) -> pl.DataFrame:

@@ -1,0 +1,166 @@
+"""Analyses of finished runs, in as many processes as there are cores, and the verdicts on them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from oocr.experiments.fitting import settled
+from oocr.experiments.lab import Lab
+from oocr.experiments.needs import needs_of
+from oocr.experiments.planned import starts_of
+from oocr.experiments.reproduce.analyses import analyse
+from oocr.experiments.reproduce.answered import Answered
+from oocr.experiments.reproduce.judge import judge as verdict
+from oocr.experiments.reproduce.plan import Part, Plan
+from oocr.experiments.reproduce.records import Analysis
+from oocr.experiments.reproduce.subject import Finished, Subject, read_finished
+from oocr.experiments.room import room_for
+from oocr.experiments.workers import Job, Place, Workers, load_for, model_key, plan_workers
+from oocr.explain.judge import Judge
+from oocr.models.language_model import LanguageModel
+
+Made = tuple[Analysis, pl.DataFrame | None, float]
+"""An analysis, the table behind its figure, and the seconds that it took now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One part of a plan with all that a process needs to do its analyses.
+
+    Attributes:
+        part: its runs and claims.
+        folders: name of a run -> its folder.
+        quick: analyses do less.
+        judge: a model that reads what directions say, where one was named.
+    """
+
+    part: Part
+    folders: Mapping[str, Path]
+    quick: bool
+    judge: Judge | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal where the subject is the same."""
+        return (self.part.kind, self.quick, *self.folders.items())
+
+
+def answer(
+    plan: Plan,
+    folders: Mapping[str, Path],
+    *,
+    console: Console,
+    again: Sequence[str],
+    judge: Judge | None = None,
+) -> list[Answered]:
+    """Every part's analyses and verdicts, from finished runs.
+
+    Args:
+        plan: parts.
+        folders: name of a run -> its folder.
+        console: told of what is going on.
+        again: the words of the command that redoes it.
+        judge: a model that reads what directions say.
+    """
+    asked = [
+        Asked(part, {name: folders[name] for name in part.every_run}, plan.quick, judge)
+        for part in plan.parts
+    ]
+    # By place: several parts may be of one kind.
+    made: list[dict[str, tuple[Analysis, pl.DataFrame | None]]] = [{} for _ in asked]
+    for label, (analysis, table, seconds) in _all(asked):
+        own, part = made[int(label)], plan.parts[int(label)]
+        if not own:
+            console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
+        own[analysis.name] = (analysis, table)
+        console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
+    return [
+        Answered(
+            one.part,
+            tuple(one.folders.values()),
+            own,
+            tuple(
+                verdict(
+                    claim,
+                    own[claim.analysis][0],
+                    one.part,
+                    shlex.join([*again, "--only", claim.id]),
+                )
+                for claim in one.part.claims
+            ),
+        )
+        for one, own in zip(asked, made, strict=True)
+    ]
+
+
+def _all(asked: Sequence[Asked]) -> Iterator[tuple[str, Made]]:
+    """Each part's place and one of its analyses, in the order in which they are asked for."""
+    loaded: dict[tuple[str | None, ...], LanguageModel] = {}
+    places: list[tuple[Asked, Place, int]] = []
+    for one in asked:
+        config = read_finished(one.folders[one.part.runs[0]]).config
+        if model_key(config) not in loaded:
+            loaded.clear()
+            loaded[model_key(config)] = load_for(config)
+        model = loaded[model_key(config)]
+        needs = needs_of(config, settled(config, one.folders[one.part.runs[0]])[1], model)
+        fit, threads = plan_workers(needs, config.workers, room_for(model.device))
+        budget = None if needs.on_device else fit.budget
+        places.append((one, Place(config, tuple(starts_of(config)), threads, budget), fit.workers))
+    # A judge keeps its replies in one file, so that only one process may ask it.
+    alone = any(one.judge is not None for one in asked)
+    count = 1 if alone or not places else min(count for _, _, count in places)
+    jobs: list[tuple[str, Place, Job[Made]]] = [
+        (str(number), place, partial(_analysed, one, name))
+        for number, (one, place, _) in enumerate(places)
+        for name in one.part.analyses
+    ]
+    if count > 1:
+        loaded.clear()
+        with Workers() as workers:
+            yield from workers.crew(places[0][1], count).placed(jobs)
+        return
+    lab: Lab | None = None
+    latest: Place | None = None
+    for label, place, job in jobs:
+        if lab is None or latest != place:
+            if model_key(place.config) not in loaded:
+                loaded.clear()
+                loaded[model_key(place.config)] = load_for(place.config)
+            model = loaded[model_key(place.config)]
+            lab = Lab(model, place.starts, place.config.batch_lines, place.budget)
+            latest = place
+        yield label, job(lab)
+
+
+_SUBJECT: list[tuple[object, Subject]] = []
+"""This process's latest subject and what it was made from."""
+
+
+def _analysed(asked: Asked, name: str, lab: Lab) -> Made:
+    """One analysis, here."""
+    if not _SUBJECT or _SUBJECT[0][0] != asked.key or _SUBJECT[0][1].lab is not lab:
+        _SUBJECT.clear()
+        _SUBJECT.append((asked.key, subject_of(asked, lab)))
+    began = time.perf_counter()
+    analysis, table = analyse(_SUBJECT[0][1], name)
+    return analysis, table, time.perf_counter() - began
+
+
+def subject_of(asked: Asked, lab: Lab) -> Subject:
+    """A part's finished runs, read."""
+    runs: dict[str, Finished] = {name: read_finished(one) for name, one in asked.folders.items()}
+    beside = {
+        name: Subject(name, tuple(runs[one] for one in some), lab, {}, asked.quick)
+        for name, some in asked.part.beside.items()
+    }
+    own = tuple(runs[name] for name in asked.part.runs)
+    return Subject(asked.part.kind, own, lab, beside, asked.quick, asked.judge)
