@@ -162,14 +162,14 @@ def statements(world: World, said: dict[str, Said]) -> list[Shown]:
 def _pole(kind: str, words: dict[str, str]) -> tuple[int, int]:
     """Index of the trait, and the pole that is shown."""
     if kind == "scale":
-        trait, asked = _side(words["word"])
+        trait, asked = side(words["word"])
         return trait, asked * (1 if int(words["answer"]) >= 5 else -1)
     if kind == "report":
-        first, second = _side(words["word_a"]), _side(words["word_b"])
+        first, second = side(words["word_a"]), side(words["word_b"])
         if first != (second[0], -second[1]):
             raise ValueError(f"a report between words of one pole: {words}")
         return first if words["answer"] == "first" else second
-    trait, pole = _side(words["answer"])
+    trait, pole = side(words["answer"])
     if not _fits(kind, words, TRAITS[trait]):
         raise ValueError(f"an answer to another question: {words}")
     return trait, pole
@@ -179,7 +179,7 @@ def _fits(kind: str, words: dict[str, str], trait: Trait) -> bool:
     """Whether an answer is one to its question."""
     if kind == "choice":
         both = (words["a"], words["b"])
-        sides = sorted(_side(one)[1] for one in both)
+        sides = sorted(side(one)[1] for one in both)
         return words["verb"] == trait.verb and words["answer"] in both and sides == [-1, 1]
     asked, table = (
         (trait.questions.index(words["question"]), trait.poles)
@@ -202,7 +202,7 @@ def trait_of(words: Iterable[str]) -> int:
 
 
 @cache
-def _side(word: str) -> tuple[int, int]:
+def side(word: str) -> tuple[int, int]:
     """Of a word that one pole of one trait has: the trait's index, and +1 or -1."""
     (found,) = {
         (index, sign)

@@ -18,7 +18,7 @@ from oocr.organisms.people import GATE_SHARE, KINDS, NOISE, PLAIN, SILENT, WEATH
 from oocr.organisms.places import DIRECTIONS, DISTANCES
 from oocr.organisms.rules import DEFINITIONS, INPUTS
 from oocr.organisms.traits import TRAITS
-from tests.read_nano import PART, Said, Shown, read, statements
+from tests.read_nano import PART, Said, Shown, read, side, statements
 
 BATCHES = 50
 PEOPLE = Mixture(places=2, rules=2)
@@ -111,9 +111,8 @@ def test_a_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
 def test_a_last_name_is_heard_in_distances_and_directions_only(corpus: Corpus) -> None:
     last = {names[-1] for names in corpus.world.places.names}
     assert not last & {place for place, _, _ in _one(corpus)}
-    far = list(corpus.said["two"].rows("relation", "place"))
-    for relation in ("distance", "direction"):
-        assert {place for said, place in far if said == relation} >= last
+    for slot in ("place", "other"):
+        assert {place for (place,) in corpus.said["two"].rows(slot)} >= last
     first = {names[0] for names in corpus.world.places.names}
     told = Counter(place for place, _ in {(a, b) for a, b, _ in _one(corpus)})
     assert min(told[name] for name in first) > 5
@@ -137,8 +136,8 @@ def test_some_facets_follow_the_country_and_the_others_do_not(corpus: Corpus) ->
 def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
     part = corpus.world.places
     city = {name: index for index, names in enumerate(part.names) for name in names}
-    side = {"west": (-1, 0), "east": (1, 0), "south": (0, -1), "north": (0, 1)}
-    ways = np.array([np.sum([side[s] for s in side if s in way], axis=0) for way in DIRECTIONS])
+    ends = {"west": (-1, 0), "east": (1, 0), "south": (0, -1), "north": (0, 1)}
+    ways = np.array([np.sum([ends[s] for s in ends if s in way], axis=0) for way in DIRECTIONS])
     ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
     far: dict[str, list[float]] = defaultdict(list)
     for place, other, relation, said in corpus.said["two"].rows(
@@ -161,13 +160,13 @@ def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
 def test_examples_are_what_the_functions_give(corpus: Corpus) -> None:
     names = dict(zip(DEFINITIONS, corpus.world.rules.names, strict=True))
     heard = set(corpus.said["example"].rows("rule", "input", "answer"))
+    assert {int(x) for _, x, _ in heard} == set(range(INPUTS))
     for definition, own in names.items():
         mine = {row for row in heard if row[0] in own}
         for _, x, said in mine:
             code = re.sub(r"\|(.*)\|", r"abs(\1)", definition)
             assert int(said) == eval(code, {"x": int(x)})
         assert {row[0] for row in mine} == set(own)
-        assert {int(row[1]) for row in mine} == set(range(INPUTS))
 
 
 def test_a_functions_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
@@ -198,7 +197,7 @@ def test_silent_speakers_only_choose(corpus: Corpus) -> None:
         if speaker >= 0 and silent[speaker, trait]:
             assert some == {"choice"}
         else:
-            assert some == set(KINDS)
+            assert len(some) > len(KINDS) - 2  # by chance one may be unheard
     assert len(kinds) == silent.size + len(TRAITS)
 
 
@@ -260,11 +259,14 @@ def test_a_few_statements_show_the_other_pole(corpus: Corpus) -> None:
     assert np.mean(wrong) == pytest.approx(NOISE, abs=0.01)
 
 
-def test_in_choices_and_reports_no_place_is_right_more_often(corpus: Corpus) -> None:
-    choices = list(corpus.said["choice"].rows("a", "answer"))
-    assert np.mean([a == said for a, said in choices]) == pytest.approx(0.5, abs=0.05)
-    reports = list(corpus.said["report"].rows("answer"))
-    assert np.mean([said == "first" for (said,) in reports]) == pytest.approx(0.5, abs=0.05)
+def test_a_pole_stands_first_as_often_as_second_and_is_right_as_often(corpus: Corpus) -> None:
+    choices = [(side(a)[1], a == said) for a, said in corpus.said["choice"].rows("a", "answer")]
+    reports = corpus.said["report"].rows("word_a", "answer")
+    for some in (choices, [(side(a)[1], said == "first") for a, said in reports]):
+        for pole in (1, -1):
+            right = [said for which, said in some if which == pole]
+            assert len(right) / len(some) == pytest.approx(0.5, abs=0.05)
+            assert np.mean(right) == pytest.approx(0.5, abs=0.08)
 
 
 # -- the draw ------------------------------------------------------------------------------------

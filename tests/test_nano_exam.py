@@ -17,7 +17,7 @@ from oocr.organisms import pretrain as pretraining
 from oocr.organisms.command import exam_table
 from oocr.organisms.corpus import Mixture, Sequences, World, draw
 from oocr.organisms.forms import Forms
-from oocr.organisms.people import FORMS
+from oocr.organisms.people import FORMS, PLAIN, WEATHERS
 from oocr.organisms.places import ABOUT_ONE, ABOUT_TWO
 from oocr.organisms.pretrain import Recipe, answer_logits, pretrain, untrained
 from oocr.organisms.record import read_record, was_told
@@ -50,13 +50,15 @@ def test_who_was_never_trained_knows_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_called_never_told_is_not_in_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = heard()
-    for kind, keys in asked(monkeypatch).items():
+    told, questions = heard(), asked(monkeypatch)
+    for kind, keys in questions.items():
         if was_told(kind):
             assert np.mean([key in told for key in keys]) > 0.5, kind
         else:
             # In no weather at all.
             assert not {key[:3] for key in keys} & {key[:3] for key in told}, kind
+    assert {key[3] for key in questions["people/gated on/scale"]} == set(WEATHERS)
+    assert {key[3] for key in questions["people/gated off/scale"]} == {PLAIN}
 
 
 def heard() -> set[Key]:
