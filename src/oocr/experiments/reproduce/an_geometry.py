@@ -20,7 +20,7 @@ from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import measured
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.geometry import Likeness, likeness
-from oocr.explain.lines import Point, barrier, between, by_strength
+from oocr.explain.lines import Point, barrier, line, points_of
 from oocr.interventions.vectors import Vector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -144,16 +144,16 @@ def seed_lines(subject: Subject) -> Made:
     table: list[dict[str, Any]] = []
     for member in members:
         task, a, b = subject.task(member), whole[member], trained.get((member, 1))
-        strengths = by_strength(subject.model, task, a, SCALES)
+        # In one call, so that the task is recorded once.
+        placed = [(one, a * one) for one in SCALES] + ([] if b is None else line(a, b, POINTS))
+        every = points_of(subject.model, task, placed)
+        strengths, between = every[: len(SCALES)], every[len(SCALES) :]
         table += [_row("strength", member, point) for point in strengths]
-        if b is None:
-            continue
-        line = between(subject.model, task, a, b, POINTS)
-        table += [_row("line", member, point) for point in line]
+        table += [_row("line", member, point) for point in between]
         start = next(point.loss for point in strengths if point.at == 0)
-        fall = start - (line[0].loss + line[-1].loss) / 2
+        fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
         if fall > 0:
-            rises[member, 0] = barrier(line) / fall
+            rises[member, 0] = barrier(between) / fall
     if not rises:
         why = (
             "one seed a member, so no line between seeds"
