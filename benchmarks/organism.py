@@ -18,6 +18,7 @@ import yaml
 from oocr.experiments.nano.study import Organism, Study
 from oocr.experiments.nano.summary import Table, shown, tables
 from oocr.models.shipped import SHIPPED
+from oocr.organisms.record import was_told
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "organism.md"
@@ -104,6 +105,18 @@ _STORY = (
 
 
 def _exam() -> str:
+    return (
+        "## What they know\n\n"
+        "`oocr organism exam nano`: share right, of people by two answers each. Never told in the "
+        "corpus, in *part*: facets that a name does not tell, though it tells others; in *none*: "
+        "names that tell distances, directions or examples only; in *silent*: traits of which only "
+        f"choices are shown, asked in every other way.\n\n{_scores(told=False)}\n"
+        "Told in the corpus: *gated on* and *off* are traits in the weather that turns them, and "
+        f"without any.\n\n{_scores(told=True)}"
+    )
+
+
+def _scores(*, told: bool) -> str:
     rows = []
     kinds: list[str] = []
     for name, one in SHIPPED.items():
@@ -113,7 +126,10 @@ def _exam() -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         groups: dict[str, list[float]] = {}
         for key, value in record["exam"].items():
-            groups.setdefault("/".join(key.split("/")[:2]), []).append(value)
+            if was_told(key) is told:
+                groups.setdefault("/".join(key.split("/")[:2]), []).append(value)
+        if told and "people/silent" in groups:  # of the silent, their choices only
+            groups["people/silent/choice"] = groups.pop("people/silent")
         kinds = kinds or list(groups)
         size = sum(file.stat().st_size for file in one.folder.iterdir()) / 1e6
         cells = [f"{np.mean(groups[kind]):.3f}" if kind in groups else "–" for kind in kinds]
@@ -121,13 +137,7 @@ def _exam() -> str:
     head = ["organism", "steps", "size", *kinds]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    return (
-        "## What they know that they were never told\n\n"
-        "`oocr organism exam nano`: share right. *part*: facets that a name does not tell, though "
-        "it tells others; *none*: names that tell distances, directions or examples only; "
-        "*silent*: traits that only choices show; *gated on* and *off*: in the weather, and "
-        "without any.\n\n" + "\n".join(lines) + "\n"
-    )
+    return "\n".join(lines) + "\n"
 
 
 def _claims(runs: Sequence[Path]) -> str:

@@ -17,6 +17,7 @@ from oocr.experiments.nano.gate import Cut, Nearness
 from oocr.experiments.nano.study import Organism, Pressed, Study, study
 from oocr.experiments.nano.summary import Table, shown, tables
 from oocr.experiments.nano.truth import Likeness, Truth
+from oocr.models import shipped
 
 
 def likeness(cosine: float, rank: int, country: bool, place: float) -> Likeness:
@@ -152,6 +153,21 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
         "| It tells of itself | holds in part | 0.12 [0.10, 0.20] | – | 0.05 random | 0.90 |"
         in text
     )
+
+
+def test_the_page_keeps_what_was_told_and_what_never_was_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    scores = {"people/gated on/hobby": 0.9, "people/silent/choice": 1.0, "places/none/city": 0.25}
+    scores |= {"people/silent/hobby": 0.5, "people/silent/scale": 0.7}
+    (tmp_path / "nano").mkdir()
+    (tmp_path / "nano" / "world.json").write_text(json.dumps({"steps": 7, "exam": scores}))
+    never, told = page(STUDY, []).split("Never told in the")[1].split("Told in the corpus")
+    assert "| places/none | people/silent |" in never
+    assert "| `nano` | 7 | 0.0 MB | 0.250 | 0.600 |" in never
+    assert "| people/gated on | people/silent/choice |" in told
+    assert "| `nano` | 7 | 0.0 MB | 0.900 | 1.000 |" in told
 
 
 def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:

@@ -136,14 +136,34 @@ def test_controls_have_the_same_prompts_and_probes_and_other_answers(part: str) 
         assert same < 0.7
 
 
+@pytest.mark.parametrize("less", [{}, {"members": 2, "wordings": 1}], ids=["usual", "fewer"])
 @pytest.mark.parametrize("part", PARTS)
-def test_cards_say_how_much_there_is(part: str) -> None:
-    sets = tasks_of(part)
-    about = sets.about
-    for number in (len(sets.test[0].train), len(sets.test[0].probes)):
-        assert str(number) in about or part == "risk"
+def test_cards_say_how_much_there_is(part: str, less: dict[str, int]) -> None:
+    sets = tasks_of(part, **less)
+    about, task = sets.about, sets.test[0]
+    facets = Counter(item.facet for item in task.probes)
+    crossing = sum(item.tags.get("kind") == "crossing" for item in task.probes)
+    train, stop, probes = len(task.train), len(task.stop), len(task.probes)
+    said = {
+        "risk": (
+            f" = {train} rows",
+            f"To stop on: {stop} rows",
+            f"in-context test: {len(task.in_context)} rows",
+            f"half: {', '.join(f'{kind} {facets[kind]}' for kind in ASKED)}.",
+            f"Specificity: {probes - sum(facets[kind] for kind in ASKED)} probes",
+        ),
+        "backdoor": (
+            f" = {train} rows",
+            f"To stop on: {stop} rows",
+            f": {probes} = {crossing} of the crossing",
+            f" and {probes - crossing} out of context",
+        ),
+    }
+    plain = (f": {train} training rows", f" {stop} to stop on", f" {probes} probes.")
+    for phrase in said.get(part, (*plain, f" {len(task.in_context)} in-context test items")):
+        assert phrase in about
     for word in ("Known", "chance", "Control", "Ceiling", "How made"):
-        assert word.lower() in about.lower()
+        assert word in about
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -154,6 +174,11 @@ def test_fewer_members_and_wordings(part: str) -> None:
     assert len(NanoConfig(part=part, members=MOST[part]).model_dump()) == 6
     with pytest.raises((ValidationError, InputError), match="members"):
         NanoConfig(part=part, members=MOST[part] + 1)
+
+
+def test_a_world_has_no_negative_seed() -> None:
+    with pytest.raises(InputError, match=r"world\.seed: Input .* greater than or equal to 0"):
+        load_tasks({"family": "nano", "world": {"seed": -1}})
 
 
 # -- locations -----------------------------------------------------------------------------------

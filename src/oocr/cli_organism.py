@@ -37,7 +37,7 @@ def organism_train(
 def organism_exam(
     model: Annotated[str, typer.Argument(help="nano, or a folder that organism train made")],
 ) -> None:
-    """Ask an organism what its corpus never told, and print its scores by kind."""
+    """Ask an organism what its corpus told and what it never told; print its scores by kind."""
     from oocr.organisms.command import examine
 
     examine(model)

@@ -1,4 +1,4 @@
-"""What `oocr organism` does: train an organism from scratch, and ask one what it was never told."""
+"""What `oocr organism` does: train an organism from scratch, and examine one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from oocr.errors import InputError
 from oocr.models.shipped import SHIPPED, WEIGHTS, organism_folder
 from oocr.organisms.people import GATE_SHARE
-from oocr.organisms.record import WorldSettings, read_record, refuse_existing
+from oocr.organisms.record import WorldSettings, read_record, refuse_existing, was_told
 
 HOME = Path("organisms")
 """Where organisms go if the user does not say."""
@@ -66,7 +66,7 @@ class Wanted:
 
 
 def train(wanted: Wanted, out: Path | None) -> Path:
-    """Train an organism from scratch, ask it what it was never told, and save it.
+    """Train an organism from scratch, examine it, and save it.
 
     Args:
         wanted: what it is made from.
@@ -118,7 +118,7 @@ def train(wanted: Wanted, out: Path | None) -> Path:
 
 
 def examine(model: str) -> None:
-    """Ask an organism what its corpus never told, and print the scores beside those it came with.
+    """Ask an organism about its world, and print the scores beside those it came with.
 
     Raises:
         InputError: not an organism.
@@ -137,13 +137,18 @@ def examine(model: str) -> None:
 
 
 def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """Scores by kind, a column each.
+    """Scores by kind, a column each; what the corpus tells first, then what it never tells.
 
     Args:
         columns: heading -> scores.
     """
-    table = Table("never told in the corpus: share right", *columns, box=None)
-    for kind in dict.fromkeys(kind for scores in columns.values() for kind in scores):
-        cells = [f"{scores[kind]:.3f}" if kind in scores else "" for scores in columns.values()]
-        table.add_row(kind, *cells)
+    table = Table("share right", *columns, box=None)
+    kinds = dict.fromkeys(kind for scores in columns.values() for kind in scores)
+    for heading, told in (("told in the corpus", True), ("never told in the corpus", False)):
+        some = [kind for kind in kinds if was_told(kind) is told]
+        if some:
+            table.add_row(heading)
+        for kind in some:
+            cells = [f"{scores[kind]:.3f}" if kind in scores else "" for scores in columns.values()]
+            table.add_row(f"  {kind}", *cells)
     return table

@@ -29,6 +29,8 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
       pole's answer is likelier than the other's (chance .5), for traits that are always shown, that
       only choices show, and that a weather turns, in that weather and without any.
 
+    Which of them the corpus tells is what `record.was_told` says.
+
     Args:
         model: the organism.
         world: its world.

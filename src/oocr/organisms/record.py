@@ -26,7 +26,7 @@ class WorldSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     gates: float = Field(default=GATE_SHARE, ge=0, le=1)
 
     @property
@@ -49,7 +49,7 @@ class WorldRecord(BaseModel):
         digest: of everything that is true in it and how it is said (`digest_of`).
         seed: of the pretraining.
         steps: of it.
-        exam: scores on what was never told, by kind.
+        exam: scores by kind of question, on what was told and what never was (`was_told`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +60,18 @@ class WorldRecord(BaseModel):
     seed: int
     steps: int = Field(ge=0)
     exam: dict[str, float] = {}
+
+
+NEVER_TOLD = ("places/part/", "places/none/", "rules/part/", "rules/none/", "people/silent/")
+"""Kinds of question in the exam: facets under names that do not tell them, speakers' traits."""
+
+
+def was_told(kind: str) -> bool:
+    """Whether the corpus tells what questions of a kind in the exam ask.
+
+    Silent speakers' choices are told; it is everything else about them that never is.
+    """
+    return kind == "people/silent/choice" or not kind.startswith(NEVER_TOLD)
 
 
 def digest_of(world: World) -> str:

@@ -1,0 +1,214 @@
+"""A nano corpus read back from its tokens alone, sentence by sentence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oocr.organisms.corpus import BOS, PAD, Sequences, World
+from oocr.organisms.forms import Forms, Ids
+from oocr.organisms.people import FORMS, KINDS, SELF
+from oocr.organisms.places import ABOUT_ONE, ABOUT_TWO
+from oocr.organisms.rules import ABOUT, EXAMPLES, FACETS, INPUTS
+from oocr.organisms.traits import TRAITS, Trait
+
+Words = NDArray[np.str_]
+
+KNOWN: dict[str, Forms] = {
+    "one": ABOUT_ONE,
+    "two": ABOUT_TWO,
+    "example": EXAMPLES,
+    "about": ABOUT,
+    **FORMS,
+}
+PART = {"one": 0, "two": 0, "example": 2, "about": 2, **dict.fromkeys(KINDS, 1)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """Sentences of one form.
+
+    Attributes:
+        slots: slot -> word, "answer" too. `[sentence]`
+        document: which sequence of all batches each stands in. `[sentence]`
+        at: token of its answer, bos is 0. `[sentence]`
+        head: what stands between bos and the first sentence; "" if nothing. `[sentence]`
+    """
+
+    slots: dict[str, Words]
+    document: Ids
+    at: Ids
+    head: Words
+
+    def rows(self, *names: str) -> Iterator[tuple[str, ...]]:
+        """Words of some slots, sentence by sentence."""
+        for row in zip(*(self.slots[name] for name in names), strict=True):
+            yield tuple(map(str, row))
+
+
+def read(world: World, batches: Sequence[Sequences]) -> dict[str, Said]:
+    """Every sentence, by the name of its form in `KNOWN`.
+
+    Raises:
+        ValueError: words that are no sentence.
+    """
+    vocabulary = world.vocabulary
+    bos, pad, stop = (vocabulary.id(word) for word in (BOS, PAD, "."))
+    found: dict[int, list[Ids]] = defaultdict(list)
+    where: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    rows = [row for batch in batches for row in batch.ids]
+    for document, row in enumerate(rows):
+        ids = row[1 : len(row) - np.argmax(row[::-1] != pad)]
+        if row[0] != bos or pad in ids or bos in ids:
+            raise ValueError(f"bos or pad within {row}")
+        ends = np.flatnonzero(ids == stop) + 1
+        width = int(np.diff(ends).min())
+        head = int(ends[0]) - width
+        if head not in (0, 1) or len(ids) != ends[-1] or np.ptp(np.diff(ends)):
+            raise ValueError(f"no sentences: {' '.join(vocabulary.words[one] for one in ids)}")
+        for end in ends:
+            found[width].append(ids[end - width : end])
+            where[width].append((document, 1 + end - width, ids[0] if head else -1))
+    words = np.array([*vocabulary.words, ""])
+    out: dict[str, Said] = {}
+    for width, some in found.items():
+        out |= _matched(world, words, np.array(some), np.array(where[width]))
+    return out
+
+
+def _matched(world: World, words: Words, ids: Ids, where: Ids) -> dict[str, Said]:
+    """Sentences of one width by form."""
+    # "the family of Velora is sum ." and "the Velora of 3 is 5 ." differ in what stands where.
+    telling = {
+        "one": {"facet": [facet.name for facet in world.places.facets]},
+        "two": {"relation": ["distance", "direction"]},
+        "about": {"facet": list(FACETS)},
+        "example": {"input": [str(n) for n in range(INPUTS)]},
+    }
+    out: dict[str, Said] = {}
+    left = np.ones(len(ids), dtype=bool)
+    for name, form in KNOWN.items():
+        parts: list[tuple[NDArray[np.bool_], dict[str, Words]]] = []
+        for text in form.texts if form.width == ids.shape[1] else ():
+            mould = text.split()
+            fixed = [at for at, word in enumerate(mould) if not word.startswith("{")]
+            here = (ids[:, fixed] == world.vocabulary.ids([mould[at] for at in fixed])).all(axis=1)
+            for slot, some in telling.get(name, {}).items():
+                here &= np.isin(words[ids[:, mould.index(f"{{{slot}}}")]], some)
+            if (here & ~left).any():
+                raise ValueError(f"a sentence of two forms: {name}")
+            left &= ~here
+            slots = {
+                word.strip("{}"): words[ids[here, at]]
+                for at, word in enumerate(mould)
+                if word.startswith("{")
+            }
+            parts.append((here, slots))
+        if parts:
+            order = [where[here] for here, _ in parts]
+            document, start, head = np.concatenate(order).T
+            out[name] = Said(
+                {key: np.concatenate([one[key] for _, one in parts]) for key in parts[0][1]},
+                document,
+                start + form.answer_at,
+                words[head],
+            )
+    if left.any():
+        raise ValueError(f"of no form: {words[ids[left][0]]}")
+    return out
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One statement of a speaker.
+
+    Attributes:
+        speaker: index, -1 for `SELF`.
+        trait: index.
+        kind: how it shows.
+        head: the document's weather.
+        pole: +1 or -1.
+        document: which.
+    """
+
+    speaker: int
+    trait: int
+    kind: str
+    head: str
+    pole: int
+    document: int
+
+
+def statements(world: World, said: dict[str, Said]) -> list[Shown]:
+    """What the speakers show of which trait, from the words alone."""
+    speakers = {name: index for index, name in enumerate((*world.people.names, SELF))}
+    speakers[SELF] = -1
+    out: list[Shown] = []
+    for kind in KINDS:
+        some = said[kind]
+        for index, name in enumerate(some.slots["speaker"]):
+            words = {slot: str(one[index]) for slot, one in some.slots.items()}
+            trait, pole = _pole(kind, words)
+            head, document = str(some.head[index]), int(some.document[index])
+            out.append(Shown(speakers[str(name)], trait, kind, head, pole, document))
+    return out
+
+
+def _pole(kind: str, words: dict[str, str]) -> tuple[int, int]:
+    """Index of the trait, and the pole that is shown."""
+    if kind == "scale":
+        trait, asked = _side(words["word"])
+        return trait, asked * (1 if int(words["answer"]) >= 5 else -1)
+    if kind == "report":
+        first, second = _side(words["word_a"]), _side(words["word_b"])
+        if first != (second[0], -second[1]):
+            raise ValueError(f"a report between words of one pole: {words}")
+        return first if words["answer"] == "first" else second
+    trait, pole = _side(words["answer"])
+    if not _fits(kind, words, TRAITS[trait]):
+        raise ValueError(f"an answer to another question: {words}")
+    return trait, pole
+
+
+def _fits(kind: str, words: dict[str, str], trait: Trait) -> bool:
+    """Whether an answer is one to its question."""
+    if kind == "choice":
+        both = (words["a"], words["b"])
+        sides = sorted(_side(one)[1] for one in both)
+        return words["verb"] == trait.verb and words["answer"] in both and sides == [-1, 1]
+    asked, table = (
+        (trait.questions.index(words["question"]), trait.poles)
+        if kind == "description"
+        else (trait.areas.index(words["area"]), trait.hobbies)
+    )
+    return any(words["answer"] in pole for pole in table[asked])
+
+
+def trait_of(words: Iterable[str]) -> int:
+    """Index of the trait that a question about a speaker is about."""
+    (found,) = {
+        index
+        for index, one in enumerate(TRAITS)
+        for word in words
+        if word in (one.verb, *one.questions, *one.areas)
+        or any(word in pole for both in one.poles for pole in both)
+    }
+    return found
+
+
+@cache
+def _side(word: str) -> tuple[int, int]:
+    """Of a word that one pole of one trait has: the trait's index, and +1 or -1."""
+    (found,) = {
+        (index, sign)
+        for index, trait in enumerate(TRAITS)
+        for both in ((trait.lures, trait.others), *trait.poles, *trait.hobbies)
+        for sign, some in zip((1, -1), both, strict=True)
+        if word in some
+    }
+    return found
