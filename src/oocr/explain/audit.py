@@ -46,7 +46,7 @@ from oocr.explain.audit_passes import (
 )
 from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.lens import lens
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector, random_vector
@@ -242,7 +242,8 @@ def _strips(
 def _cost(
     model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
 ) -> Cost:
-    neutral = NeutralText(model, neutral_passages(model), {first, vector.layer + 1})
+    passages, places = neutral_places(model)
+    neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
     one, other = neutral.damage(changed), neutral.damage(vector)
     return Cost(
         tokens=one.tokens,
