@@ -12,7 +12,9 @@ from oocr.experiments.reproduce import (
     an_ablation,
     an_attention,
     an_concepts,
+    an_costs,
     an_described,
+    an_geometry,
     an_mechanism,
     an_scores,
     an_vectors,
@@ -106,7 +108,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A random model's effect is no sure thing, so here it is said to be one."""
-    for module in (an_scores, an_vectors, an_mechanism, an_ablation):
+    for module in (an_scores, an_vectors, an_mechanism, an_ablation, an_geometry, an_costs):
         monkeypatch.setattr(module, "has_effect", lambda *_: True)
     member = "tiny"
     monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})

@@ -85,6 +85,9 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("first-direction-only", "new-probes", 0.7, 0.9, 1.0, (1.0,), "n"),
         ("rank-one-enough", "rank1-probes", 0.85, 1.0, 1.2, (0.0,), "h"),
         ("survives-mixing", "probes-80", 0.2, 0.5, 0.7, (), "p"),
+        ("peaks-early", "lost", 0.02, 0.1, 0.2, (), "h"),
+        ("peaks-early", "lost", -0.1, 0.0, 0.1, (), "n"),  # a peak, but no better on other probes
+        ("backdoor-attends-only", "to-trigger-minus-others", 0.01, 0.02, 0.03, (0.02,), "n"),
     ],
 )
 def test_a_rule_tells_holding_from_holding_in_part_and_not(
@@ -122,6 +125,27 @@ def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
     assert said("narrow-statements", gone)[0] == "cannot be tested"
 
 
+def test_one_vector_for_all_groups_must_carry_something() -> None:
+    little, more, much = (number("grouped", 0.0, 0.05, top) for top in (0.08, 0.2, 0.4))
+    most, some = (number("one", low, 0.7, 0.9) for low in (0.5, 0.3))
+    assert said("one-for-all-groups", little, most)[0] == "holds"
+    assert said("one-for-all-groups", more, most)[0] == "holds in part"
+    assert said("one-for-all-groups", much, most)[0] == "does not hold"
+    assert said("one-for-all-groups", little, some)[0] == "does not hold"
+    assert said("one-for-all-groups", little)[0] == "cannot be tested"
+
+
+def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
+    gap, chance = (number("own-minus-others", 1.0, 2.0, 3.0, null) for null in (0.5, 1.5))
+    own, other_way = number("own", 1.5, 2.4, 3.0), number("own", -0.5, 0.1, 0.4)
+    few, many = (number("others", 0.1, value, 3.0) for value in (0.8, 0.9))
+    assert said("specific", gap, own, few)[0] == "holds"
+    assert said("specific", gap, own, many)[0] == "holds in part"
+    assert said("specific", chance, own, few)[0] == "does not hold"  # so do random directions
+    assert said("specific", gap, other_way, few)[0] == "does not hold"  # it lowers the others
+    assert said("specific", gap)[0] == "cannot be tested"
+
+
 @pytest.mark.parametrize(
     ("verdict", "turned"), [("holds", "does not hold"), ("does not hold", "holds")]
 )
@@ -143,7 +167,7 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
 
 
 def test_one_member_has_no_interval_to_judge_by() -> None:
-    one = number("ahead", 1.0, 1.0, 1.0)
+    one = number("lost", 1.0, 1.0, 1.0)
     assert said("peaks-early", one)[0] == "holds"
     verdict, why = said("peaks-early", one.model_copy(update={"units": 1}))
     assert verdict == "cannot be tested"

@@ -14,6 +14,9 @@ from oocr.models.shipped import WORLD
 from oocr.organisms.record import read_record
 from oocr.organisms.texts import CorpusText, corpus_texts
 
+READ = 4
+"""First passages, which analyses read; rows to train on are made of the others."""
+
 OPTIONS = 4
 
 

@@ -11,13 +11,18 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.experiments.judging import estimate_of
+from oocr.experiments.judging import NAMES, estimate_of
 from oocr.experiments.records import Null
 from oocr.experiments.reproduce.lora_texts import natural
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.naive import naive_vectors
 from oocr.experiments.reproduce.records import Finding
-from oocr.experiments.reproduce.scoring import measured
+from oocr.experiments.reproduce.scoring import (
+    has_effect,
+    has_learned,
+    measured,
+    why_no_effect,
+)
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.geometry import Likeness, likeness
 from oocr.explain.lines import Point, barrier, line, points_of
@@ -60,6 +65,13 @@ def cosines(subject: Subject) -> Made:
         Null(name="|cos| of uniform directions, 95th centile", value=found.uniform),
     )
     findings: list[Finding] = []
+    # Vectors that learned nothing are unlike everything. A direction is there to compare once the
+    # rows themselves are learned; two seeds that each only learned their rows are no two ways to
+    # the same effect, so that those need the effect out of context.
+    for kind, arm in (("trained", "vector"), ("natural", "adapter")):
+        if kind in kinds and not has_learned(subject, arm):
+            kinds[kind] = {}
+            missing.append(f"{NAMES[arm]} did not learn its own rows here")
     for id, a, b, words in (
         (
             "trained-natural",
@@ -74,7 +86,9 @@ def cosines(subject: Subject) -> Made:
         if values:
             findings.append(measured(id, f"signed cosine of {words}, same member", values, nulls))
     seeds = _between_seeds(found, trained)
-    if seeds:
+    if seeds and not has_effect(subject, "vector"):
+        missing.append(why_no_effect(subject, "vector"))
+    elif seeds:
         findings.append(measured("seeds", "signed cosine of two seeds' vectors", seeds, nulls))
     others = _between_members(found, trained)
     if others:

@@ -135,6 +135,43 @@ def narrow_only(narrow: str, kept: float, left: float) -> Rule:
     return Rule(words, judge)
 
 
+def its_own_only(most: float) -> Rule:
+    """More on the own task than on the others, beyond chance, and little on the others."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        own, others = every.get("own"), every.get("others")
+        if own is None or others is None:
+            return "cannot be tested"
+        moved = over(own.found.low, 0) and over(found.found.low, 0)
+        above = moved and all(over(found.found.low, null.value) for null in found.nulls)
+        return verdict_of(above and at_least(most * own.found.value, others.found.value), above)
+
+    words = (
+        "in part: the interval, and that of what it adds on its own task, are above 0, and this "
+        "one is above every null; holds: besides, the mean size of what it adds on other tasks, "
+        f"whichever way, is at most {most:.2g} of what it adds on its own."
+    )
+    return Rule(words, judge)
+
+
+def one_for_all(full: float, part: float, one: str, least: float) -> Rule:
+    """More vectors add little to one that carries much: of nothing, nothing more is carried."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        first = every.get(one)
+        if first is None:
+            return "cannot be tested"
+        much = at_least(first.found.low, least)
+        little = [at_least(bar, found.found.high) for bar in (full, part)]
+        return verdict_of(much and little[0], much and little[1])
+
+    words = (
+        f"holds: the interval's upper end is at most {full:g}, and one vector carries at least "
+        f"{least:g} of the energy (lower end of its interval); in part: at most {part:g}, and that."
+    )
+    return Rule(words, judge)
+
+
 def as_in_the_run() -> Rule:
     """The run's own rule, which is shown in place of these words."""
 
