@@ -284,7 +284,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "26.6–41.8 % right, untouched 64.1 % (drafts)",
         "judged",
         "vector-self-report",
-        not_in_the_run(),
+        not_in_the_run("vector-backdoor"),
         ("risk backdoor",),
     ),
     *LATER_CLAIMS,
