@@ -70,17 +70,32 @@ def test_a_built_in_run_on_an_organism_is_the_nano_run(part: str, home: Path) ->
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_built_in_nano_runs(part: str) -> None:
-    (config,) = load_configs(f"nano-{part}")
-    assert isinstance(config.task, NanoConfig)
-    assert config.task.part == part
-    assert config.model == "nano"
-    assert config.seeds >= 3
-    for grid in (config.vector, config.adapter):
-        assert grid is not None
-        assert max(grid.layers) < 4
-    small = quick(config)
-    assert isinstance(small.task, NanoConfig)
-    assert small.task.members == 2
+    configs = load_configs(f"nano-{part}")
+    assert len(configs) == (2 if part == "risk" else 1)
+    for config in configs:
+        assert isinstance(config.task, NanoConfig)
+        assert config.task.part == part
+        assert config.model == "nano"
+        assert config.seeds >= 3
+        for grid in (config.vector, config.adapter):
+            assert grid is not None
+            assert max(grid.layers) < 4
+        small = quick(config)
+        assert isinstance(small.task, NanoConfig)
+        assert small.task.members == 2
+
+
+def test_risk_is_run_with_weight_decay_for_both_methods_and_without() -> None:
+    held, plain = load_configs("nano-risk")
+    assert (held.name, plain.name) == ("nano-risk", "nano-risk-plain")
+    for one, other in ((held.vector, plain.vector), (held.adapter, plain.adapter)):
+        assert one is not None
+        assert other is not None
+        assert one.weight_decay == 2.0
+        assert one.model_copy(update={"weight_decay": 0.0}) == other
+    assert held.model_dump(exclude={"name", "vector", "adapter"}) == plain.model_dump(
+        exclude={"name", "vector", "adapter"}
+    )
 
 
 def test_a_nano_task_without_a_model_is_on_nano() -> None:
