@@ -319,12 +319,11 @@ def _gate(figure: Any, organisms: Sequence[Organism]) -> None:
 
 def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
     left, middle, right = figure.subplots(1, 3)
-    for gated, style in ((True, "-"), (False, "--")):
-        some = [one for o in organisms if bool(o.gates) == gated for one in o.dial]
-        if not some:
-            continue
+    halves = by_world(organisms)
+    for world, here in halves.items():
+        style = "-" if world == "gated" else "--"
+        some = [one for o in here for one in o.dial]
         shares = sorted({one.share for one in some})
-        world = "gated world" if gated else "ungated"
 
         def mean(value: Any, some: Any = some, shares: Any = shares) -> list[float]:
             return [
@@ -343,7 +342,8 @@ def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
             ("base", "untouched", "black"),
         ):
             gap = mean(lambda one, name=name: one.arms[name]["crossing"].gap)
-            right.plot(shares, gap, f".{style}", color=colour, label=f"{label}, {world}")
+            named = label if world == next(iter(halves)) else None  # the left one names worlds
+            right.plot(shares, gap, f".{style}", color=colour, label=named)
         right.plot(shares, [1 - one for one in shares], ":", color="black", linewidth=0.8)
     left.set(title="LoRA: energy in one vector", ylim=(-0.05, 1))
     middle.set(title="swap: share of the effect kept")
@@ -352,7 +352,7 @@ def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
     for axes in (left, middle, right):
         axes.set_xlabel("lure taken without the trigger")
     left.legend(frameon=False)
-    right.legend(frameon=False, fontsize=5)
+    right.legend(frameon=False, fontsize=7)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmarks.organism import page
+from benchmarks import organism as benchmark
+from benchmarks.organism import FIGURES, figures, page
 
 from oocr import stats
 from oocr.errors import InputError
@@ -139,9 +140,7 @@ def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
     ]
     four = [Of(one.member, number, one.value) for one in cities for number in range(4)]
     alone, pooled = (mean(some, lambda one: one) for some in (cities, four))
-    assert isinstance(alone, stats.Interval)
-    assert isinstance(pooled, stats.Interval)
-    assert (pooled.low, pooled.high) == pytest.approx((alone.low, alone.high))
+    assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
 
@@ -150,7 +149,7 @@ def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval
     assert mean(some, lambda one: one) == pytest.approx(0.5)
     assert mean(some, lambda one: None if one else one) == 0  # what is missing has no weight
     assert mean(some, lambda _: None) == "–"
-    assert isinstance(mean([*some, Of("c", 0, 1.0)], lambda one: one), stats.Interval)
+    assert mean([*some, Of("c", 0, 1.0)], lambda one: one) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -215,6 +214,19 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
         "| It tells of itself | holds in part | 0.12 [0.10, 0.20] | – | 0.05 random | 0.90 |"
         in text
     )
+
+
+def test_the_figures_are_drawn_of_one_world_and_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "PAGE", tmp_path / "organism.md")
+    drawn = []
+    for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
+        figures(study_)
+        drawn.append([(tmp_path / f"organism-{name}.svg").read_text() for name in FIGURES])
+    both, ungated = (texts[FIGURES.index("gate")] for texts in drawn)
+    for label, found in (("speakers gated by the corpus", 1), ("ungated world", 2)):
+        assert [label in text for text in (both, ungated)] == [True, found == 2]
 
 
 def test_the_page_keeps_what_was_told_and_what_never_was_apart(

@@ -1,16 +1,16 @@
 """Means over members (cities or backdoors), of several organisms each, with intervals.
 
-The bootstrap draws members, then organisms within each: a member means the same in every organism
-of a world, so that its values in two organisms are not independent.
+Intervals are over members, organisms averaged within: a member means the same in every organism of
+a world, so that its values in two of them are not independent. They say nothing of how other
+organisms would differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Generic, TypeVar
-
-import polars as pl
 
 from oocr import stats
 from oocr.experiments.nano.study import Organism
@@ -19,11 +19,11 @@ from oocr.experiments.nano.table import Cell
 T = TypeVar("T")
 
 LEAST = 3
-"""Members that an interval needs: of fewer a bootstrap says next to nothing."""
+"""Members that an interval needs: of fewer it says next to nothing."""
 
 INTERVALS = (
-    f"n: members × organisms. Intervals (95 %) draw members, then organisms; of fewer than {LEAST} "
-    "members there is none."
+    "n: members × organisms. Intervals (95 %) are over members, organisms averaged within: of "
+    f"fewer than {stats.FEW} members Student's, of fewer than {LEAST} none."
 )
 
 
@@ -47,22 +47,15 @@ def mean(some: Iterable[Of[T]], number: Callable[[T], float | None]) -> Cell:
 
     Without an interval where members are few; "–" where there is no number at all.
     """
-    found = [(one, number(one.value)) for one in some]
-    rows = [(one.member, one.organism, value) for one, value in found if value is not None]
-    if not rows:
+    found: dict[str, dict[int, list[float]]] = {}
+    for one in some:
+        value = number(one.value)
+        if value is not None:
+            found.setdefault(one.member, {}).setdefault(one.organism, []).append(value)
+    means = [fmean(fmean(values) for values in each.values()) for each in found.values()]
+    if not means:
         return "–"
-    # Organisms are numbered within their member: all members of a world have the same ones.
-    of = {member: sorted({o for m, o, _ in rows if m == member}) for member, _, _ in rows}
-    frame = pl.DataFrame(
-        {
-            "member": [member for member, _, _ in rows],
-            "seed": [of[member].index(organism) for member, organism, _ in rows],
-            "facet": [""] * len(rows),
-            "value": [value for _, _, value in rows],
-        }
-    )
-    cells = stats.cells(frame, "value", balance=None)
-    return stats.estimate(cells) if len(of) >= LEAST else stats.mean(cells)
+    return stats.mean_interval(means) if len(means) >= LEAST else fmean(means)
 
 
 def count(some: Sequence[Of[T]]) -> str:

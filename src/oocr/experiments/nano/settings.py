@@ -1,9 +1,10 @@
 """How the arms of the study are trained; here and nowhere else.
 
 Rate and steps are those with the best score on the validation members of `oocr run
-nano-locations` and `oocr run nano-backdoor` on `nano`, among the points of their grids at the
-block that is named here; no test member has a part in that, nor has any other organism. The block
-is not chosen by score: it is what is asked about.
+nano-locations` and `oocr run nano-backdoor` on `nano` (ties: by the answers' log-probability),
+among the points of their grids at the block that is named here, and for cities at block 0 too; no
+test member has a part in that, nor has any other organism. The block is not chosen by score: it is
+what is asked about.
 """
 
 from __future__ import annotations

@@ -102,9 +102,7 @@ def _told(organisms: Sequence[Organism]) -> Table:
             [one for one in told if (one.value.facts, one.value.kind) == (facts, kind)]
             for kind in ("country", "city")
         )
-        # What facts determine has nothing to do with the organism.
-        maps = [Of(one.member, 0, one.value) for one in country]
-        row: list[Cell] = [str(facts), count(country), mean(maps, lambda one: one.bits)]
+        row: list[Cell] = [str(facts), count(country), mean(country, lambda one: one.bits)]
         for some in (country, city):
             row += [
                 mean(some, lambda one: one.right),
