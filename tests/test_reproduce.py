@@ -21,7 +21,7 @@ from oocr.experiments.reproduce import (
     naive,
 )
 from oocr.experiments.reproduce import command as commands
-from oocr.experiments.reproduce.analyses import ANALYSES
+from oocr.experiments.reproduce.analyses import ANALYSES, FRESH
 from oocr.experiments.reproduce.plan import Part, Plan
 from oocr.experiments.reproduce.records import Analysis
 from tests.tiny_run import Tiny, tiny_settings
@@ -97,7 +97,8 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
         raise AssertionError("done twice")
 
     for name in ANALYSES:
-        monkeypatch.setitem(ANALYSES, name, never)
+        if name not in FRESH:
+            monkeypatch.setitem(ANALYSES, name, never)
     before = {path: path.read_bytes() for path in kept}
     assert again(1) == where
     assert json.loads((where.parent / "claims.json").read_text()) == claims

@@ -25,7 +25,7 @@ FEW = 6
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its 95 % interval: the 2.5th to 97.5th centile of bootstrap draws, or Student's."""
+    """A value with its interval: 2.5th to 97.5th centile of bootstrap draws, or Student's t."""
 
     value: float
     low: float
@@ -157,8 +157,9 @@ def ratio(part: Cells, whole: Cells, base: Cells, seed: int = 0) -> Interval:
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Mean of independent values: with Student's t interval if they are fewer than `FEW`, else
-    with the bootstrap's. Of one value there is none: both ends are the value.
+    """Mean of independent values: below `FEW` with Student's t interval, else with the bootstrap's.
+
+    Of one value there is no interval: both ends are the value.
     """
     if 1 < len(values) < FEW:
         return _students(np.asarray(values, dtype=float))
