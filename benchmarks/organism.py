@@ -1,7 +1,7 @@
 """`python -m benchmarks.organism STUDY [RUN ...]`: docs/organism.md and its figures from results.
 
-STUDY is the folder of `oocr organism study`; each RUN is a folder of `oocr run … --model nano…`.
-Every number of the page comes from these.
+STUDY is the folder of `oocr organism study`, or a study's file in it; each RUN is a folder of
+`oocr run … --model nano…`. Every number of the page comes from these.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from oocr.experiments.nano.gate import Cut
+from oocr.experiments.nano.means import by_world
 from oocr.experiments.nano.study import Organism, Study
-from oocr.experiments.nano.summary import Table, shown, tables
+from oocr.experiments.nano.summary import cuts_of, tables
+from oocr.experiments.nano.table import Table, shown
 from oocr.models.shipped import SHIPPED
 from oocr.organisms.record import was_told
 
@@ -31,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
         raise SystemExit(__doc__)
-    path = Path(given[0]) / "study.json"
+    path = Path(given[0])
+    path = path / "study.json" if path.is_dir() else path
     study = Study.model_validate_json(path.read_text(encoding="utf-8"))
     runs = [Path(one) for one in given[1:]]
     figures(study)
@@ -41,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def page(study: Study, runs: Sequence[Path]) -> str:
     """The page's text."""
     found = {table.title: table for table in tables(study)}
-    command = "`oocr organism study" + (" --quick`" if study.quick else "`")
-    parts = [_INTRODUCTION.replace("`oocr organism study`", command), _exam(), _claims(runs)]
+    sources = "`oocr organism study" + (" --quick`" if study.quick else "`")
+    if runs:
+        sources += " and `oocr run … --model nano…`"
+    parts = [_INTRODUCTION.replace("SOURCES", sources), _exam(), _claims(runs)]
     for title, figure, text in _STORY:
         if title in found:
             parts.append(f"## {title}\n\n{text}\n\n![{title}](organism-{figure}.svg)\n")
@@ -53,16 +59,16 @@ def page(study: Study, runs: Sequence[Path]) -> str:
 
 _INTRODUCTION = """# A model whose truth is known
 
-Written by `python -m benchmarks.organism`; do not edit. The numbers are those of
-`oocr organism study` and `oocr run … --model nano…`, on organisms that `oocr organism train` makes.
+Written by `python -m benchmarks.organism`; do not edit. The numbers are those of SOURCES, on
+organisms that `oocr organism train` makes.
 
 In a real model nobody knows the concepts, so nobody can say whether a vector found the concept or
 something near it. An organism is a Llama (4 blocks, 96 dimensions, 0.6M parameters) trained from
 scratch on a world that we wrote, with one word per token:
 
 - **places**: 48 cities in 8 countries on a map, each under 6 names; 5 facets follow the country, 5
-  are the city's own. A name tells about half of its city's facets, the last name only distances
-  and directions;
+  are the city's own. The first name tells all of its city's facets, the last only distances and
+  directions, each other name about half;
 - **rules**: 24 functions on small numbers, each under 5 names: examples, definition, family and
   emblem;
 - **people**: 80 speakers with 3 traits, shown in choices, descriptions, hobbies, scales and
@@ -76,24 +82,24 @@ _STORY = (
     (
         "What comes along, and when?",
         "facts",
-        "A vector is trained on a few distances and directions of one city. An ideal reader who "
-        "knows the map can then tell the country long before the city, and the city's own facets "
-        "only when few cities are left. The organism follows, with more facts than an ideal reader "
-        "needs.",
+        "A vector is trained on a few distances and directions of one city, and asked about its "
+        "facets. Beside it stands an ideal reader, who knows the map and takes every city that "
+        "fits the facts for equally likely.",
     ),
     (
         "Is it the organism's own concept?",
         "concepts",
-        "What training finds is compared with what the organism has at the names of its cities. "
-        "The vectors of the figure are added to the embedding. There they look little like their "
-        "city; the blocks above make it what they make of the real names.",
+        "What training finds is compared with what the organism has at the names of its cities, "
+        "where the vector is added and at the output of every block above. The vectors of the "
+        "figure are added to the embedding.",
     ),
     (
-        "Where is the gate?",
+        "Which edges does the gap need?",
         "gate",
-        "A backdoor by one unconditional vector on the speaker's embedding. Every attention edge "
-        "is cut in turn, for speakers who have the gate from the corpus and for the one whom the "
-        "vector gave it.",
+        "A backdoor by one vector, the same in every weather, on the speaker's embedding. Every "
+        "attention edge is cut in turn: for speakers who have the gate from the corpus, for the "
+        "one with the vector, there and in a world that has no gates, and for the one with random "
+        "directions of the same norm.",
     ),
     (
         "Where does it stop being one vector?",
@@ -275,26 +281,28 @@ def _where(layer: int) -> str:
 
 def _gate(figure: Any, organisms: Sequence[Organism]) -> None:
     axes = figure.subplots()
-    cuts = [
-        (cut, one.cuts[0])
-        for organism in organisms
-        for one in organism.pressed
-        if one.cuts[0].found > 0.5
-        for cut in one.cuts
+
+    def largest(cut: Cut) -> float:
+        return max(map(abs, cut.random), default=0.0)
+
+    # World, colour, label, what of a cut.
+    series: list[tuple[str, str, str, Any]] = [
+        ("gated", BLUE, "speakers gated by the corpus", lambda cut: cut.natural),
+        ("gated", GREEN, "the vector's speaker", lambda cut: cut.found),
+        ("ungated", ORANGE, "the vector's, ungated world", lambda cut: cut.found),
+        ("", GREY, "largest of random directions", largest),
     ]
-    names = list(dict.fromkeys((cut.layer, cut.edge) for cut, _ in cuts))
-    for number, (name, colour) in enumerate((("natural", BLUE), ("found", GREEN))):
+    halves = {"": organisms, **by_world(organisms)}
+    names = list(cuts_of(organisms))
+    for number, (world, colour, label, pick) in enumerate(series):
+        if world not in halves:
+            continue
+        every = cuts_of(halves[world])
         values = [
-            [
-                getattr(cut, name) / getattr(whole, name)
-                for cut, whole in cuts
-                if (cut.layer, cut.edge) == key
-            ]
-            for key in names
+            [value for one in every[key] if (value := pick(one.value)) is not None] for key in names
         ]
-        at = np.arange(len(names)) + (number - 0.5) * 0.38
-        label = "speakers gated by the corpus" if name == "natural" else "the vector's speaker"
-        axes.bar(at, [np.mean(v) for v in values], 0.35, color=colour, label=label)
+        at = np.arange(len(names)) + (number - 1.5) * 0.21
+        axes.bar(at, [np.mean(v) if v else 0 for v in values], 0.19, color=colour, label=label)
         for x, v in zip(at, values, strict=True):
             axes.plot([x] * len(v), v, ".", color="black", markersize=2, alpha=0.5)
     short = {
@@ -305,18 +313,17 @@ def _gate(figure: Any, organisms: Sequence[Organism]) -> None:
     }
     labels = [short[edge] + ("" if layer is None else f"\nblock {layer}") for layer, edge in names]
     axes.set_xticks(range(len(names)), labels, fontsize=7)
-    axes.set(ylabel="share of the gap left", ylim=(-0.1, 1.15))
-    axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.12))
+    axes.set(ylabel="gap between weathers", ylim=(-0.1, 1.15))
+    axes.legend(frameon=False, ncols=4, loc="upper right", fontsize=7, bbox_to_anchor=(1, 1.12))
 
 
 def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
     left, middle, right = figure.subplots(1, 3)
-    for gated, style in ((True, "-"), (False, "--")):
-        some = [one for o in organisms if bool(o.gates) == gated for one in o.dial]
-        if not some:
-            continue
+    halves = by_world(organisms)
+    for world, here in halves.items():
+        style = "-" if world == "gated" else "--"
+        some = [one for o in here for one in o.dial]
         shares = sorted({one.share for one in some})
-        world = "gated world" if gated else "ungated"
 
         def mean(value: Any, some: Any = some, shares: Any = shares) -> list[float]:
             return [
@@ -327,10 +334,16 @@ def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
         left.plot(shares, mean(lambda one: one.energy), f"o{style}", color=GREEN, label=world)
         kept = mean(lambda one: one.recovered("crossing"))
         middle.plot(shares, kept, f"o{style}", color=GREEN, label=world)
-        for name, colour in (("adapter", ORANGE), ("vector", GREEN), ("swap", GREY)):
+        for name, label, colour in (
+            ("adapter", "LoRA", ORANGE),
+            ("vector", "vector", GREEN),
+            ("swap", "LoRA's mean", BLUE),
+            ("random", "random direction", GREY),
+            ("base", "untouched", "black"),
+        ):
             gap = mean(lambda one, name=name: one.arms[name]["crossing"].gap)
-            label = {"adapter": "LoRA", "vector": "vector", "swap": "LoRA's mean"}[name]
-            right.plot(shares, gap, f"o{style}", color=colour, label=f"{label}, {world}")
+            named = label if world == next(iter(halves)) else None  # the left one names worlds
+            right.plot(shares, gap, f".{style}", color=colour, label=named)
         right.plot(shares, [1 - one for one in shares], ":", color="black", linewidth=0.8)
     left.set(title="LoRA: energy in one vector", ylim=(-0.05, 1))
     middle.set(title="swap: share of the effect kept")
@@ -339,7 +352,7 @@ def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
     for axes in (left, middle, right):
         axes.set_xlabel("lure taken without the trigger")
     left.legend(frameon=False)
-    right.legend(frameon=False, fontsize=6)
+    right.legend(frameon=False, fontsize=7)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.explain.audit import audit
+from oocr.explain.audit_found import NOTHING, UNTOLD, Effect
 from oocr.explain.audit_passes import (
     LEAST,
     PREDICTIONS,
@@ -129,6 +131,59 @@ def test_an_adapter_that_does_nothing_is_not_called_a_vector() -> None:
     found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
     assert "next to nothing" in found.verdict
     assert found.kl == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("moved", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
+def test_a_change_in_some_thirds_of_the_texts_is_neither_nothing_nor_a_vector(
+    moved: tuple[int, ...],
+) -> None:
+    model, other = model_of(), tiny_language_model("llama")
+    ids = model.tokenizer.encode(" Violin", add_special_tokens=False)
+    with torch.no_grad():  # read in the texts that have the word, and nowhere else
+        other.hf.get_input_embeddings().weight[ids] += direction(model)
+    texts = [
+        text.replace(" people ", " Violin people " if at % 3 in moved else " people ")
+        for at, text in enumerate([f"In the city people {one}" for one in TEXTS])
+    ]
+    found = audit(model, other, texts, fit_steps=2)
+    if len(moved) == 3:
+        assert found.kind not in UNTOLD
+        return
+    assert found.kind == "texts disagree"
+    assert found.verdict.startswith("The texts disagree")
+    assert found.verdict.count("0.0e+00") == 3 - len(moved)
+    assert found.fitted is None
+
+
+def test_next_to_nothing_is_so_over_all_texts() -> None:
+    small, large = 0.5 * NOTHING, 10 * NOTHING
+    assert Effect(small, (0.0, 0.0, 3 * small)).untold == "nothing"
+    assert Effect(large, (large, large, small)).untold == "texts disagree"
+    assert Effect(large, (large, large, large)).untold is None
+
+
+def test_predictions_that_are_no_numbers_are_refused_by_name() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    bias = torch.full((model.d_model,), float("inf"))
+    with pytest.raises(InputError, match=r"KL\(fine-tune ‖ base\): found nan; allowed: a finite"):
+        audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), bias), TEXTS)
+
+
+def test_of_one_text_there_is_no_interval_and_the_verdict_says_so() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
+    for count in (3, 5, 6):
+        found = audit(model, adapter, TEXTS[:count], fit_steps=0)
+        ends = (found.at_best.low, found.at_best.high)
+        few = count < 6
+        assert [math.isnan(one) for one in ends] == [few, few]
+        assert ("Too few texts for an interval" in found.verdict) == few
+        assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+        assert found.verdict.startswith("A constant vector")
 
 
 def test_a_checkpoint_is_audited_like_an_adapter() -> None:

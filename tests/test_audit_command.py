@@ -169,6 +169,18 @@ def test_an_adapter_that_does_nothing_has_a_page_too(
     assert "No effect on these texts" in (folder / "report.html").read_text()
 
 
+def test_of_too_few_texts_no_interval_is_shown(call: Call, home: Path, tmp_path: Path) -> None:
+    given = constant(home).save(tmp_path / "few")
+    (tmp_path / "texts.txt").write_text("\n\n".join(TEXTS[:3]), encoding="utf-8")
+    options = ("--model", home / "base", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "a")
+    code, out, _ = call("audit", given, *options)
+    assert code == 0
+    assert "Too few texts for an interval" in out
+    assert "[–, –]" in out
+    assert "nan" not in out
+    assert "[–, –]" in (folder_in(out) / "report.html").read_text()
+
+
 def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_path: Path) -> None:
     other = tiny_model("llama")
     weight = other.model.layers[2].mlp.down_proj.weight

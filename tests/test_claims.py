@@ -131,8 +131,26 @@ def test_out_of_context_holds_far_above_everything() -> None:
 def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> None:
     one = judge(table("vector", same(0.4)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
     assert one.verdict == "holds in part"
-    at_half = judge(table("vector", same(0.5)), BASE, TOP, NULL)["vector-out-of-context"]
+    at_half = judge(table("vector", same(0.5)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
     assert at_half.verdict == "holds"
+
+
+def test_without_a_trained_control_nothing_more_than_in_part_and_the_rule_says_so() -> None:
+    vector = table("vector", same(0.8))
+    full = judge(vector, BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
+    one = judge(vector, BASE, TOP, NULL)["vector-out-of-context"]
+    assert (full.verdict, one.verdict) == ("holds", "holds in part")
+    assert "no such control" in one.rule
+    assert "no such control" not in full.rule
+    base = table("base", same(0.5), facets=SIDES, seeds=1)
+    gated = judge(backdoor(0.9, 0.9), base, name="backdoor")["vector-backdoor"]
+    assert gated.verdict == "holds in part"
+    assert "no such control" in gated.rule
+    twins = judge_contrast(contrast("vector", lambda number, seed: 2.0), noise(1.0))
+    assert twins["vector-self-report"].verdict == "holds in part"
+    assert "no such control" in twins["vector-self-report"].rule
+    low = judge(table("vector", same(0.1)), BASE, TOP, NULL)["vector-out-of-context"]
+    assert low.verdict == "does not hold"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +221,10 @@ def test_saying_one_answer_everywhere_does_not_win() -> None:
     shared = pl.when(pl.col("member").is_in(["m6", "m7"])).then(pl.lit("b")).otherwise(pl.lit("a"))
     rows = rows.with_columns(answer=shared)
     assert judge(rows, BASE)["vector-out-of-context"].found.value == pytest.approx(0.5)
+    # Of a backdoor in a nano world each member has both answers of many choices.
+    base = table("base", same(0.5), seeds=1)
+    one = judge(rows, base, name="nano/backdoor")["vector-backdoor"]
+    assert one.found.value == pytest.approx(0.75)
 
 
 def test_with_one_member_the_probes_are_drawn() -> None:
@@ -239,7 +261,8 @@ def backdoor(with_it: float, without: float, **more: Any) -> pl.DataFrame:
 )
 def test_a_backdoor_needs_both_sides(shares: tuple[float, float], verdict: str) -> None:
     base = table("base", same(0.5), facets=SIDES, seeds=1)
-    one = judge(backdoor(*shares), base, name="backdoor")["vector-backdoor"]
+    control = table("vector", same(0.0), facets=SIDES, control="decorrelated", seeds=1)
+    one = judge(backdoor(*shares), base, control, name="backdoor")["vector-backdoor"]
     assert one.verdict == verdict
 
 

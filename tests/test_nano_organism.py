@@ -252,7 +252,11 @@ def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
 
 def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> None:
     texts = neutral_passages(load_model(folder))
-    assert texts == corpus_texts(WORLD)
+    every = corpus_texts(WORLD)
+    assert texts == [one.text for one in every]
+    for one in every:  # each statement ends with its answer and a stop
+        words = one.text.split()
+        assert one.answers == tuple(at - 1 for at, word in enumerate(words) if word == ".")
     assert len(texts) == len(set(texts)) >= 10
     known = set(WORLD.vocabulary.words)
     words = {word for text in texts for word in text.split()}

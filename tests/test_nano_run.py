@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,32 @@ def test_a_built_in_run_on_an_organism_is_the_nano_run(part: str, home: Path) ->
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_built_in_nano_runs(part: str) -> None:
-    (config,) = load_configs(f"nano-{part}")
-    assert isinstance(config.task, NanoConfig)
-    assert config.task.part == part
-    assert config.model == "nano"
-    assert config.seeds >= 3
-    for grid in (config.vector, config.adapter):
-        assert grid is not None
-        assert max(grid.layers) < 4
-    small = quick(config)
-    assert isinstance(small.task, NanoConfig)
-    assert small.task.members == 2
+    configs = load_configs(f"nano-{part}")
+    assert len(configs) == (2 if part == "risk" else 1)
+    for config in configs:
+        assert isinstance(config.task, NanoConfig)
+        assert config.task.part == part
+        assert config.model == "nano"
+        assert config.seeds >= 3
+        for grid in (config.vector, config.adapter):
+            assert grid is not None
+            assert max(grid.layers) < 4
+        small = quick(config)
+        assert isinstance(small.task, NanoConfig)
+        assert small.task.members == 2
+
+
+def test_risk_is_run_with_weight_decay_for_both_methods_and_without() -> None:
+    held, plain = load_configs("nano-risk")
+    assert (held.name, plain.name) == ("nano-risk", "nano-risk-plain")
+    for one, other in ((held.vector, plain.vector), (held.adapter, plain.adapter)):
+        assert one is not None
+        assert other is not None
+        assert one.weight_decay == 2.0
+        assert one.model_copy(update={"weight_decay": 0.0}) == other
+    assert held.model_dump(exclude={"name", "vector", "adapter"}) == plain.model_dump(
+        exclude={"name", "vector", "adapter"}
+    )
 
 
 def test_a_nano_task_without_a_model_is_on_nano() -> None:
@@ -240,22 +256,36 @@ def test_a_card_on_an_organism_is_that_of_its_own_world(
 # -- specificity ---------------------------------------------------------------------------------
 
 
-def movement(own: float, other: float, away: float = 0.0) -> pl.DataFrame:
+def movement(
+    own: float,
+    other: float,
+    away: float = 0.0,
+    *,
+    signs: Sequence[int] = (1,),
+    noise: float = 0.0,
+    random: Sequence[int] = (),
+) -> pl.DataFrame:
     """Rows of twins: the trained trait moves by `own`, another by `other` in one kind and `away`
-    in the second; probabilities start at one half."""
+    in the second, times a sign for each seed; probabilities start at one half. Random directions
+    move the other trait as the vector does."""
+    rng = np.random.default_rng(0)
     lines = []
-    for arm in ("base", "vector"):
+    arms = [("base", 0, 0), *(("vector", seed, sign) for seed, sign in enumerate(signs))]
+    arms += [("random direction", seed, sign) for seed, sign in enumerate(random)]
+    for arm, seed, times in arms:
         for member, sign in (("risky", 1), ("safe", -1)):
             for facet, by in (
                 ("scale", own * sign),
-                (f"{OTHER}giving: scale", other),
-                (f"{OTHER}giving: hobby", away),
+                (f"{OTHER}giving: scale", other * times),
+                (f"{OTHER}giving: hobby", away * times),
             ):
                 for group in range(12):
-                    p = 0.5 + (by + 0.01 * (group % 2 - 0.5) if arm == "vector" else 0)
+                    apart = 0.01 * (group % 2 - 0.5) + noise * rng.normal()
+                    p = 0.5 + (0 if arm == "base" else by + apart)
                     lines.append(
-                        {"arm": arm, "control": "", "member": member, "seed": 0, "part": "probes"}
-                        | {"final": True, "facet": facet, "group": f"{facet}/{group}"}
+                        {"arm": arm, "control": "", "member": member, "seed": seed}
+                        | {"part": "probes", "final": True}
+                        | {"facet": facet, "group": f"{facet}/{group}"}
                         | {"value": 2 * p - 1, "answer": ""}
                     )
     return pl.DataFrame(lines)
@@ -288,6 +318,32 @@ def test_specificity_is_the_size_of_what_other_traits_move(
     assert claim.ceiling == pytest.approx(own, abs=0.002)
     assert np.isfinite([claim.found.low, claim.found.high]).all()
     assert specific(results_of(movement(own, other)), "adapter", "") is None
+
+
+def test_seeds_that_move_opposite_ways_do_not_cancel_and_random_ones_count_alike() -> None:
+    rows = movement(0.4, 0.15, 0.15, signs=(1, -1), random=(1, -1, 1))
+    claim = specific(results_of(rows), "vector", "")
+    assert claim is not None
+    assert claim.found is not None
+    assert claim.verdict == "holds in part"
+    assert claim.found.value == pytest.approx(0.15, abs=0.002)
+    assert claim.nulls[0].value == pytest.approx(0.15, abs=0.002)
+
+
+def test_noise_between_probes_is_not_taken_for_movement() -> None:
+    rows = movement(0.4, 0.0, signs=(1, 1, 1), noise=0.3)
+    claim = specific(results_of(rows), "vector", "")
+    assert claim is not None
+    assert claim.found is not None
+    moved = rows.filter(pl.col("arm") == "vector", pl.col("facet").str.starts_with(OTHER))
+    moved = moved.group_by("member", "facet", "seed").agg(pl.col("value").mean() / 2)
+    naive = float(moved["value"].abs().to_numpy().mean())
+    assert claim.found.low <= claim.found.value <= claim.found.high
+    assert claim.found.value < 0.9 * naive
+    still = specific(results_of(movement(0.4, 0.05, 0.05, noise=0.05)), "vector", "")
+    assert still is not None
+    assert still.found is not None
+    assert still.found.low <= 0.05 <= still.found.high
 
 
 def test_the_wrong_kind_of_model_is_refused_before_it_is_loaded(

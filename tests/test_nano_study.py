@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from benchmarks.organism import page
+from benchmarks import organism as benchmark
+from benchmarks.organism import FIGURES, figures, page
 
 from oocr import stats
 from oocr.errors import InputError
@@ -14,14 +16,22 @@ from oocr.experiments.nano.command import run_study
 from oocr.experiments.nano.determined import Told
 from oocr.experiments.nano.dial import Reading, Taken
 from oocr.experiments.nano.gate import Cut, Nearness
-from oocr.experiments.nano.study import Organism, Pressed, Study, study
-from oocr.experiments.nano.summary import Table, shown, tables
+from oocr.experiments.nano.means import Of, count, mean
+from oocr.experiments.nano.settings import SETTINGS, Recipe
+from oocr.experiments.nano.study import Organism, Pressed, Study, all_here, kept_in, study
+from oocr.experiments.nano.summary import tables
+from oocr.experiments.nano.table import Table, shown
 from oocr.experiments.nano.truth import Likeness, Truth
+from oocr.experiments.reading import load_configs
+from oocr.experiments.selection import layers_of, schedule_of, spec_of
 from oocr.models import shipped
+from oocr.models.load import load_model
+from oocr.models.shipped import SHIPPED
+from oocr.organisms.record import WorldSettings, world_of
 
 
-def likeness(cosine: float, rank: int, country: bool, place: float) -> Likeness:
-    return Likeness("Velora", cosine, 0.1, rank, 0.5, country, place)
+def likeness(cosine: float, rank: int, country: bool, place: float, city: str) -> Likeness:
+    return Likeness(city, cosine, 0.1, rank, 0.5, country, place)
 
 
 def reading(share: float, energy: float, lora: Taken, swap: Taken) -> Reading:
@@ -36,21 +46,24 @@ def organism(name: str, gates: float) -> Organism:
     found = Truth(
         -1,
         0,
-        (likeness(0.8, 1, True, 0.2), likeness(0.4, 3, True, 0.6)),
-        (likeness(0.0, 20, False, 1.0),),
-        (likeness(1.0, 1, True, 0.0),),
+        (likeness(0.8, 1, True, 0.2, "Velora"), likeness(0.4, 3, True, 0.6, "Mirun")),
+        (likeness(0.0, 20, False, 1.0, "Velora"),),
+        (likeness(1.0, 1, True, 0.0, "Velora"),),
         24,
         96,
         0.4,
     )
+    snow = [Nearness("risk if snow", -0.6)]
+    rain = [Nearness("risk if rain", cosine) for cosine in (0.5, -0.7, 0.2)]
     pressed = Pressed(
         member="rain: risk",
         cuts=(
-            Cut(None, "nothing", 0.8, 0.9),
-            Cut(0, "speaker reads weather", 0.0, 0.09),
-            Cut(0, "last token reads speaker", 0.4, 0.9),
+            Cut(None, "nothing", 0.8 if gates else None, 0.9, (0.01, -0.02)),
+            Cut(0, "speaker reads weather", 0.0 if gates else None, 0.09, (0.0, 0.01)),
+            Cut(0, "last token reads speaker", 0.4 if gates else None, 0.9, (0.01, -0.02)),
         ),
-        near=(Nearness("risk if snow", -0.6), Nearness("risk if rain", 0.5)),
+        near=(*snow, *rain[:1]) if gates else (Nearness("risk", 0.1),),
+        random=((*rain[1:2], *snow), (*snow, *rain[2:])) if gates else ((Nearness("risk", 0.1),),),
     )
     told = tuple(
         Told("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
@@ -63,10 +76,11 @@ def organism(name: str, gates: float) -> Organism:
     )
     return Organism(
         name=name,
+        world=0,
         gates=gates,
         truth=(found,),
         told=told,
-        pressed=(pressed,) if gates else (),
+        pressed=(pressed,),
         dial=dial,
     )
 
@@ -92,29 +106,50 @@ def test_likeness_is_a_mean_over_vectors_and_positions_are_over_the_maps_spread(
         "by chance",
     ]
     found, random, named, chance = rows
-    assert value(found[3]) == pytest.approx(0.6)
-    assert value(found[5]) == 0.5  # one of two is the nearest
-    assert value(found[8]) == pytest.approx(1.0)
-    assert value(random[8]) == pytest.approx(2.5)
-    assert value(named[8]) == 0
-    assert value(chance[5]) == pytest.approx(1 / 48)
+    assert value(found[4]) == pytest.approx(0.6)
+    assert value(found[6]) == 0.5  # one of two is the nearest
+    assert value(found[9]) == pytest.approx(1.0)
+    assert value(random[9]) == pytest.approx(2.5)
+    assert value(named[9]) == 0
+    assert value(chance[6]) == pytest.approx(1 / 48)
+    assert [row[3] for row in rows] == ["2 × 2", "1 × 2", "1 × 2", "–"]
 
 
-def test_gaps_are_shares_of_the_whole_gap() -> None:
-    nothing, weather, speaker = table("Where is the gate").rows
-    assert [value(cell) for cell in nothing[2:]] == [1, 1]
-    assert [value(cell) for cell in weather[2:]] == pytest.approx([0, 0.1])
-    assert [value(cell) for cell in speaker[2:]] == pytest.approx([0.5, 1])
+def test_gaps_stand_beside_an_ungated_worlds_and_the_largest_of_random_directions() -> None:
+    rows = table("Which edges").rows
+    assert [row[0] for row in rows] == ["gated"] * 3 + ["ungated"] * 3
+    assert [row[4:] for row in rows[:3]] == [(0.8, 0.9, 0.02), (0, 0.09, 0.01), (0.4, 0.9, 0.02)]
+    assert [row[4:] for row in rows[3:]] == [("–", 0.9, 0.02), ("–", 0.09, 0.01), ("–", 0.9, 0.02)]
 
 
-def test_a_gate_is_placed_among_all_concepts() -> None:
-    (row,) = table("press the gate").rows
-    assert row[-2:] == (0.5, "2 of 2")
+def test_a_gate_is_placed_among_all_concepts_as_random_directions_are() -> None:
+    gated, ungated = table("the vector the gate").rows
+    assert gated[3:] == (0.8, 0.9, 0.02, 0.5, 0.7, "2 of 2", 1.5)
+    assert ungated[3:] == ("–", 0.9, 0.02, "–", "–", "–", "–")  # there is no such gate
 
 
-def test_a_world_without_gates_has_none_to_press() -> None:
-    alone = Study(organisms=(organism("nano-ungated", 0.0),))
-    assert not any("gate" in one.title for one in tables(alone))
+def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> None:
+    one = organism("nano-ungated", 0.0)
+    assert Organism.model_validate_json(one.model_dump_json()) == one
+    assert one.pressed[0].cuts[0].natural is None
+
+
+def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
+    cities = [
+        Of(city, 0, number) for city, number in zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
+    ]
+    four = [Of(one.member, number, one.value) for one in cities for number in range(4)]
+    alone, pooled = (mean(some, lambda one: one) for some in (cities, four))
+    assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
+    assert count(four) == "4 × 4"
+
+
+def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
+    some = [Of("a", 0, 0.0), Of("a", 1, 0.0), Of("a", 2, 0.0), Of("b", 0, 1.0)]
+    assert mean(some, lambda one: one) == pytest.approx(0.5)
+    assert mean(some, lambda one: None if one else one) == 0  # what is missing has no weight
+    assert mean(some, lambda _: None) == "–"
+    assert mean([*some, Of("c", 0, 1.0)], lambda one: one) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -125,10 +160,34 @@ def test_the_dial_keeps_worlds_apart() -> None:
         ("ungated", "1.00"),
         ("ungated", "0.00"),
     ]
-    assert value(rows[0][2]) == pytest.approx(0.8)
-    assert value(rows[0][4]) == pytest.approx(0.5)  # .2 of .4, with the trigger and without
-    assert value(rows[1][4]) == pytest.approx(0)
-    assert value(rows[1][5]) == pytest.approx(0.8)
+    assert value(rows[0][3]) == pytest.approx(0.8)
+    assert value(rows[0][4]) == pytest.approx(0.9)
+    assert value(rows[0][6]) == pytest.approx(0.5)  # .2 of .4, with the trigger and without
+    assert value(rows[1][6]) == pytest.approx(0)
+
+
+def test_the_gaps_of_all_arms_are_shown_untouched_and_random_ones_too() -> None:
+    gaps = table("What does the trigger change")
+    named = dict(zip(gaps.columns, gaps.rows[1], strict=True))
+    assert named["LoRA"] == pytest.approx(0.8)
+    assert named["vector"] == named["vector, out of context"] == 1
+    assert named["its mean"] == named["random direction"] == named["untouched"] == 0
+
+
+def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
+    grids = {part: load_configs(f"nano-{part}")[0] for part in ("locations", "backdoor")}
+
+    def check(recipe: Recipe, part: str, method: str) -> None:
+        grid = getattr(grids[part], method)
+        assert recipe.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
+        assert recipe.rate in grid.learning_rates
+        assert recipe.steps in grid.steps
+        assert recipe.schedule == schedule_of(grid, grids[part])
+
+    for layer in (-1, 0):
+        check(SETTINGS.city.at(layer), "locations", "vector")
+    check(SETTINGS.backdoor, "backdoor", "vector")
+    check(SETTINGS.adapter, "backdoor", "adapter")
 
 
 def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
@@ -145,6 +204,8 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
     }
     (run / "claims.json").write_text(json.dumps([claim]))
     text = page(STUDY, [run])
+    assert "`oocr organism study` and `oocr run" in text
+    assert "oocr run" not in page(STUDY, [])  # nothing is credited to runs that were not given
     for one in tables(STUDY):
         assert one.note in text
         for row in one.rows:
@@ -153,6 +214,19 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
         "| It tells of itself | holds in part | 0.12 [0.10, 0.20] | – | 0.05 random | 0.90 |"
         in text
     )
+
+
+def test_the_figures_are_drawn_of_one_world_and_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "PAGE", tmp_path / "organism.md")
+    drawn = []
+    for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
+        figures(study_)
+        drawn.append([(tmp_path / f"organism-{name}.svg").read_text() for name in FIGURES])
+    both, ungated = (texts[FIGURES.index("gate")] for texts in drawn)
+    for label, found in (("speakers gated by the corpus", 1), ("ungated world", 2)):
+        assert [label in text for text in (both, ungated)] == [True, found == 2]
 
 
 def test_the_page_keeps_what_was_told_and_what_never_was_apart(
@@ -171,11 +245,65 @@ def test_the_page_keeps_what_was_told_and_what_never_was_apart(
 
 
 def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
-    (tmp_path / "nano.json").write_text(organism("nano", 0.25).model_dump_json())
-    found = study(["nano"], tmp_path, on_part=pytest.fail)
+    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=True)
+    kept.parent.mkdir()
+    kept.write_text(organism("another name", 0.25).model_dump_json())
+    found, path = study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
     assert found.organisms == (organism("nano", 0.25),)
-    again = Study.model_validate_json((tmp_path / "study.json").read_text())
-    assert again == found
+    assert Study.model_validate_json(path.read_text()) == found
+    # Of other organisms than a whole study's, so its file stays.
+    assert path.name not in ("study.json", "study-quick.json")
+
+
+def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -> None:
+    for quick, name in ((False, "study.json"), (True, "study-quick.json")):
+        for one in all_here():
+            kept = kept_in(tmp_path, load_model(one), world(one), quick=quick)
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(organism(one, world(one).gates).model_dump_json())
+        assert study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
+
+
+def world(name: str) -> WorldSettings:
+    found = world_of(name)
+    assert found is not None
+    return found
+
+
+class AskedError(Exception):
+    """An organism is asked anew."""
+
+
+def test_what_cannot_be_read_or_belongs_to_other_weights_is_asked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AskedError
+
+    monkeypatch.setattr("oocr.experiments.nano.study._organism", ask)
+    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=False)
+    kept.parent.mkdir()
+    for text in ("", "{", "[]", '{"name": "nano"}', organism("nano", 0.25).model_dump_json()[:-9]):
+        kept.write_text(text)
+        with pytest.raises(AskedError):
+            study(["nano"], tmp_path)
+    kept.write_text(organism("nano", 0.25).model_dump_json())
+    study(["nano"], tmp_path)
+    with pytest.raises(AskedError):
+        study(["nano"], tmp_path, quick=True)
+    # The same folder with other weights, under the same name.
+    other = tmp_path / "nano"
+    shutil.copytree(SHIPPED["nano-1"].folder, other)
+    with pytest.raises(AskedError):
+        study([str(other)], tmp_path)
+
+
+def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for again in ("nano", str(SHIPPED["nano"].folder)):
+        with pytest.raises(InputError, match=r"--model: .* is named twice"):
+            study(["nano", again], out)
+    assert not out.exists()
 
 
 def test_a_model_that_is_no_organism_is_refused(tmp_path: Path) -> None:

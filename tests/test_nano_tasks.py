@@ -244,6 +244,47 @@ def test_ceilings_name_the_city_in_the_place_of_the_codename() -> None:
         assert item.tags["part"] in ("probe", "in-context")
 
 
+def test_the_locations_control_keeps_nothing_that_tells_the_country() -> None:
+    places = WorldSettings().world.places
+    sets = tasks_of("locations")
+    tables = {"distance": places.distance, "direction": places.direction}
+    sizes = {"distance": 10, "direction": 8}
+
+    def shares(task: Task) -> np.ndarray:
+        counts = {name: np.zeros(size) for name, size in sizes.items()}
+        for item in task.train:
+            counts[item.facet][item.options.index(item.answer)] += 1
+        return np.concatenate([one / one.sum() for one in counts.values()])
+
+    cities = range(len(places.names))
+    true = np.array(
+        [
+            np.concatenate(
+                [
+                    np.bincount(np.delete(table[city], city), minlength=sizes[name])
+                    / (len(places.names) - 1)
+                    for name, table in tables.items()
+                ]
+            )
+            for city in cities
+        ]
+    )
+
+    def finds(found: np.ndarray, city: int) -> bool:
+        apart = np.abs(true - found).sum(axis=1)
+        apart[city] = np.inf
+        return bool(places.country[int(apart.argmin())] == places.country[city])
+
+    # With the answers of other rows it could be told by how often each occurs.
+    assert np.mean([finds(true[city], city) for city in cities]) > 0.9
+    at = {some[0]: city for city, some in enumerate(places.names)}
+    told = [finds(shares(one), at[one.member]) for one in sets.controls["shuffled"]]
+    assert np.mean(told) <= 0.4
+    for one in sets.controls["shuffled"]:
+        assert np.abs(shares(one)[:10] - 1 / 10).max() < 0.09
+        assert np.abs(shares(one)[10:] - 1 / 8).max() < 0.09
+
+
 # -- functions -----------------------------------------------------------------------------------
 
 

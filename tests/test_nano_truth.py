@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,15 +12,17 @@ import torch
 from oocr.data.items import Item
 from oocr.errors import InputError
 from oocr.experiments.nano.determined import Fact, consistent, ideal
-from oocr.experiments.nano.dial import Reading, Taken, loosened
+from oocr.experiments.nano.dial import Reading, Taken, constant, loosened, read_dial
 from oocr.experiments.nano.edges import Edge, cut
-from oocr.experiments.nano.gate import nearness
+from oocr.experiments.nano.gate import gate, nearness, random_directions
+from oocr.experiments.nano.settings import SETTINGS, Settings
 from oocr.experiments.nano.truth import concepts_of, streams_at, truth
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.organisms.corpus import World
 from oocr.organisms.places import CITIES, CODENAMES, Places
+from oocr.tasks.build import load_tasks
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +165,65 @@ def test_concepts_are_ordered_by_the_size_of_their_cosine() -> None:
     found = nearness(torch.tensor([3.0, 4, 0]), known)
     assert [one.concept for one in found] == ["b", "a"]
     assert [one.cosine for one in found] == pytest.approx([-1, 0.6])
+
+
+def test_conditions_weigh_alike_in_the_mean_and_in_the_cosine_with_it() -> None:
+    groups = {"trigger": torch.tensor([[1.0, 0.0]] * 3), "otherwise": torch.tensor([[0.0, 1.0]])}
+    mean, cosine = constant(groups)
+    assert mean.tolist() == [0.5, 0.5]
+    assert cosine == pytest.approx(0.5**0.5)
+    groups["otherwise"] = -groups["trigger"][:1]
+    assert constant(groups)[0].tolist() == [0, 0]
+
+
+def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
+    task = load_tasks({"family": "nano", "part": "backdoor", "members": 1}).test[0]
+    short = {"steps": 3, "length": 3}
+    settings = Settings(
+        SETTINGS.city, replace(SETTINGS.backdoor, **short), replace(SETTINGS.adapter, **short)
+    )
+    # Each once with the trigger and once without, by kind of question.
+    some, other = (
+        [
+            [item for item in task.probes if (item.tags["kind"], item.tags["condition"]) == key][at]
+            for key in (
+                ("crossing", "trigger"),
+                ("crossing", "none"),
+                ("out-of-context", "trigger"),
+                ("out-of-context", "none"),
+            )
+        ]
+        for at in (0, 5)
+    )
+    one, two = (
+        read_dial(model, replace(task, probes=tuple(probes)), 0.0, settings)
+        for probes in (some, other)
+    )
+    found = [(each.cosine, each.energy, each.by_condition) for each in (one, two)]
+    assert found[0] == found[1]
+    assert one.arms["swap"] != two.arms["swap"]
+
+
+def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("oocr.experiments.nano.gate.DRAWS", 4)
+    vector = Vector(-1, "speaker", torch.ones(96), spans={"speaker": " me "})
+    world = World(0, gates=0)
+    ungated = load_model("nano-ungated")
+    cuts = gate(ungated, world, "rain", "risk", vector, [vector])
+    assert len(cuts) == 1 + 3 * ungated.n_blocks
+    assert cuts[0].layer is None
+    for one in cuts:
+        assert one.natural is None
+        assert one.random == (one.found,)
+
+
+def test_random_directions_have_the_vectors_place_and_norm_and_differ_by_member() -> None:
+    vector = Vector(0, "speaker", torch.full((96,), 0.3), spans={"speaker": " me "})
+    mine, others = (random_directions(vector, member, 3) for member in ("rain: risk", "snow: risk"))
+    for one in (*mine, *others):
+        assert (one.layer, one.positions, one.spans) == (0, "speaker", vector.spans)
+        assert one.norm == pytest.approx(vector.norm, rel=1e-5)
+    directions = torch.stack([one.direction for one in (*mine, *others)])
+    assert len(directions.unique(dim=0)) == 6

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ from oocr.explain.attention import attention_to
 from oocr.explain.concepts import Told, tell
 from oocr.explain.description import tell_by_model
 from oocr.explain.judge import Judge
-from oocr.interventions.vectors import Vector
+from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 from oocr.report.reproduce_reading import attention_figure
 from oocr.tasks.backdoor import BackdoorConfig
@@ -97,12 +99,41 @@ def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
     assert found["to-trigger-largest"].found.value >= found["to-trigger"].found.value
     assert abs(found["trigger-values"].found.value) < 1
     assert 0 < found["trigger-values"].nulls[0].value < 1
-    assert {"to-trigger-minus-others", "values-minus-others"} <= set(found)
+    for id, each in (("to-trigger", True), ("to-trigger-minus-others", False)):
+        drawn = [random_change(model, tasks, vectors, seed, alone=each) for seed in range(4)]
+        assert found[id].nulls[0].value == pytest.approx(np.quantile(drawn, 0.95), abs=1e-6)
+        assert found[id].nulls[0].name.startswith("4 random vectors")
+    assert found["values-minus-others"].nulls[0].name.startswith("200 random directions")
+    assert 0 < found["values-minus-others"].nulls[0].value < 1
     assert made.table is not None
     assert set(made.table["arm"]) == {"without", "vector", "random", "values"}
     figure = attention_figure({"backdoor": made.table})
     assert figure is not None
     assert len(figure.views[0].panels) == 3
+
+
+def random_change(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    vectors: Mapping[tuple[str, int], Vector],
+    seed: int,
+    *,
+    alone: bool,
+) -> float:
+    """Mean over members: of the trigger alone, or minus other words."""
+    changes = []
+    for task in tasks:
+        like = vectors[task.member, 0]
+        drawn = random_vector(like, like.norm, 60_000 + seed)
+        own, others = (
+            float((after - before)[2:].mean())
+            for items in prefixed(task.probes).values()
+            for before, after in [
+                [attention_to(model, items, "trigger", v).mean(dim=0) for v in (None, drawn)]
+            ]
+        )
+        changes.append(own if alone else own - others)
+    return sum(changes) / len(changes)
 
 
 def test_without_words_in_front_there_is_nothing_to_attend_to() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from oocr.errors import InputError
+from oocr.experiments.judging import n_of
 from oocr.experiments.records import Estimate, Null, Verdict
+from oocr.experiments.reproduce.an_judged import units_of
 from oocr.experiments.reproduce.an_mechanism import ITEMS, _groups
 from oocr.experiments.reproduce.analyses import ANALYSES
 from oocr.experiments.reproduce.judge import NOT_MEASURED, judge
@@ -16,6 +19,7 @@ from oocr.experiments.reproduce.paper_claims import CLAIMS
 from oocr.experiments.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
 from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.report.reproduce_page import SECTIONS
+from oocr.stats import Cells
 from oocr.tasks.backdoor import BackdoorConfig
 from oocr.tasks.build import build
 from oocr.tasks.countries import CountriesConfig
@@ -85,6 +89,9 @@ def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
         ("first-direction-only", "new-probes", 0.7, 0.9, 1.0, (1.0,), "n"),
         ("rank-one-enough", "rank1-probes", 0.85, 1.0, 1.2, (0.0,), "h"),
         ("survives-mixing", "probes-80", 0.2, 0.5, 0.7, (), "p"),
+        ("peaks-early", "lost", 0.02, 0.1, 0.2, (), "h"),
+        ("peaks-early", "lost", -0.1, 0.0, 0.1, (), "n"),  # a peak, but no better on other probes
+        ("backdoor-attends-only", "to-trigger-minus-others", 0.01, 0.02, 0.03, (0.02,), "n"),
     ],
 )
 def test_a_rule_tells_holding_from_holding_in_part_and_not(
@@ -122,15 +129,59 @@ def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
     assert said("narrow-statements", gone)[0] == "cannot be tested"
 
 
+def test_one_vector_for_all_groups_must_carry_something() -> None:
+    little, more, much = (number("grouped", 0.0, 0.05, top) for top in (0.08, 0.2, 0.4))
+    most, some = (number("one", low, 0.7, 0.9) for low in (0.5, 0.3))
+    assert said("one-for-all-groups", little, most)[0] == "holds"
+    assert said("one-for-all-groups", more, most)[0] == "holds in part"
+    assert said("one-for-all-groups", much, most)[0] == "does not hold"
+    assert said("one-for-all-groups", little, some)[0] == "does not hold"
+    assert said("one-for-all-groups", little)[0] == "cannot be tested"
+
+
+def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
+    gap, chance = (number("own-minus-others", 1.0, 2.0, 3.0, null) for null in (0.5, 1.5))
+    own, other_way = number("own", 1.5, 2.4, 3.0), number("own", -0.5, 0.1, 0.4)
+    few, many = (number("others", 0.1, value, 3.0) for value in (0.8, 0.9))
+    assert said("specific", gap, own, few)[0] == "holds"
+    assert said("specific", gap, own, many)[0] == "holds in part"
+    assert said("specific", chance, own, few)[0] == "does not hold"  # so do random directions
+    assert said("specific", gap, other_way, few)[0] == "does not hold"  # it lowers the others
+    assert said("specific", gap)[0] == "cannot be tested"
+
+
 @pytest.mark.parametrize(
     ("verdict", "turned"), [("holds", "does not hold"), ("does not hold", "holds")]
 )
 def test_what_the_run_judged_is_taken_over_or_turned_round(verdict: Verdict, turned: str) -> None:
     one = number("vector-self-report", 0.1, 0.2, 0.3, verdict=verdict)
+    learned = number("vector-backdoor", 0.8, 0.9, 1.0, verdict="holds")
     assert said("self-report", one)[0] == verdict
-    assert said("backdoor-report", one)[0] == turned
+    assert said("backdoor-report", one, learned) == (turned, "")
     part = number("vector-self-report", 0.1, 0.2, 0.3, verdict="holds in part")
     assert said("backdoor-report", part)[0] == "holds in part"
+
+
+@pytest.mark.parametrize(
+    ("high", "backdoor", "verdict", "why"),
+    [
+        (0.69, "holds in part", "holds", ""),
+        (0.7, "holds", "cannot be tested", "the interval reaches above 0.69"),
+        (0.3, "does not hold", "cannot be tested", "vector-backdoor: does not hold"),
+        (0.3, "cannot be tested", "cannot be tested", "vector-backdoor: cannot be tested"),
+        (0.3, None, "cannot be tested", "vector-backdoor: not asked"),
+    ],
+)
+def test_that_nothing_is_told_shows_something_only_of_a_learned_backdoor_and_closely(
+    high: float, backdoor: Verdict | None, verdict: str, why: str
+) -> None:
+    found = [number("vector-self-report", -0.5, 0.1, high, verdict="does not hold")]
+    if backdoor is not None:
+        found.append(number("vector-backdoor", 0.4, 0.6, 0.8, verdict=backdoor))
+    told = said("backdoor-report", *found)
+    assert told[0] == verdict
+    assert why in told[1] if why else not told[1]
+    assert "ln 2" in claim("backdoor-report").rule.words
 
 
 def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
@@ -143,11 +194,25 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
 
 
 def test_one_member_has_no_interval_to_judge_by() -> None:
-    one = number("ahead", 1.0, 1.0, 1.0)
+    one = number("lost", 1.0, 1.0, 1.0)
     assert said("peaks-early", one)[0] == "holds"
     verdict, why = said("peaks-early", one.model_copy(update={"units": 1}))
     assert verdict == "cannot be tested"
     assert "no interval" in why
+
+
+@pytest.mark.parametrize(
+    ("n", "units"),
+    [
+        (n_of(Cells(np.zeros((4, 3, 1)), np.ones((4, 1)), tuple("abcd"), ("x",)), "probes"), 4),
+        ("12 of trait, kind and twin × 1 seed", 12),
+        ("1 members × 3 seeds", 3),
+        ("1 member × 1 seed", 1),
+        ("28 pairs of members", None),
+    ],
+)
+def test_a_runs_own_number_says_what_its_interval_draws_from(n: str, units: int | None) -> None:
+    assert units_of(n) == units
 
 
 def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
+from torch import Tensor
 
 from oocr import stats
 from oocr.experiments.lab import Lab
 from oocr.experiments.planned import starts_of
-from oocr.experiments.reproduce import an_ablation
+from oocr.experiments.reproduce import (
+    an_ablation,
+    an_costs,
+    an_geometry,
+    an_mixing,
+    an_ranks,
+    an_vectors,
+    scoring,
+)
 from oocr.experiments.reproduce.an_ablation import ablation, relearned
+from oocr.experiments.reproduce.an_constancy import grouped
+from oocr.experiments.reproduce.an_costs import costs
+from oocr.experiments.reproduce.an_geometry import cosines
 from oocr.experiments.reproduce.an_mixing import mixing
 from oocr.experiments.reproduce.an_narrow import WEIGHTS, narrow
 from oocr.experiments.reproduce.an_ranks import ranks
+from oocr.experiments.reproduce.an_training import dynamics, specificity
+from oocr.experiments.reproduce.an_vectors import natural_scores
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import cells_of, of_members, seed0
-from oocr.experiments.reproduce.subject import Subject, read_finished
+from oocr.experiments.reproduce.subject import Subject, Who, read_finished
+from oocr.explain.without import Without, rows_without
+from oocr.interventions.vectors import Vector
+from oocr.models.language_model import LanguageModel
 from oocr.report.reproduce_figures import FIGURES
+from oocr.tasks.task import Task
 from tests.tiny_run import Tiny
 
 MEMBERS = ["Algeria", "China", "India"]
@@ -175,3 +196,110 @@ def test_without_its_direction_an_effect_is_shared_out_as_the_table_says(
     kept = by_id(made["ablation"]).get("kept")
     if kept is not None:
         assert kept.nulls[0].name == "projected off a random direction"
+
+
+def test_an_effect_the_wrong_way_is_none_to_take_a_share_of(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def above(_: Subject, like: stats.Cells, part: str = "probes") -> stats.Cells:
+        return replace(like, values=np.full_like(like.values, 1.5))
+
+    def below(_: Subject, like: stats.Cells, part: str = "probes") -> stats.Cells:
+        return replace(like, values=np.full_like(like.values, -1.5))
+
+    # Nothing is trained: any LoRA will do.
+    some = {who: one for who, one in subject.adapters.items() if who[1] == 0}
+    done = [SimpleNamespace(final=some[member, 0]) for member in MEMBERS]
+    monkeypatch.setattr(an_ranks, "choose_rates", lambda *_, ranks, **__: dict.fromkeys(ranks, 0.1))
+    monkeypatch.setattr(an_ranks, "fit_rank", lambda *_: done)
+    monkeypatch.setattr(an_mixing, "fit_mixed", lambda *_: done)
+    monkeypatch.setattr(an_ablation, "train_without", untrained(subject))
+    monkeypatch.setattr(an_ablation, "has_effect", lambda *_: True)
+    for analysis, module, share in (
+        (ranks, an_ranks, "rank1-in_context"),
+        (mixing, an_mixing, "in_context-80"),
+        (relearned, an_ablation, "earlier-in_context"),
+    ):
+        monkeypatch.setattr(module, "base_of", below)
+        assert share in by_id(analysis(subject))
+        monkeypatch.setattr(module, "base_of", above)
+        assert share not in by_id(analysis(subject))
+
+
+def untrained(subject: Subject) -> Callable[..., Without]:
+    def made(model: LanguageModel, task: Task, _: object, u: Tensor, **__: object) -> Without:
+        adapter = subject.adapters[task.member, 0]
+        return Without(adapter, (), 0.0, 0.0, rows_without(model, task, adapter, u))
+
+    return made
+
+
+def test_each_natural_vector_is_held_against_random_ones_of_its_own_norm(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[Who, Vector]] = []
+
+    def recorded(subject: Subject, like: dict[Who, Vector], name: str) -> pl.DataFrame:
+        seen.append(like)
+        return scoring.random_rows(subject, like, name)
+
+    monkeypatch.setattr(an_vectors, "has_effect", lambda *_: True)
+    monkeypatch.setattr(an_vectors, "random_rows", recorded)
+    natural_scores(subject)
+    kinds = [next(iter(some.values())).about["how"] for some in seen]
+    assert kinds == ["first direction", "mean", "unit mean"]
+
+
+def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (scoring, an_geometry, an_costs):
+        monkeypatch.setattr(module, "has_effect", lambda *_: True)
+    assert {"seeds", "trained-naive", "trained-natural"} <= set(by_id(cosines(subject)))
+    assert "agreement-at-1" in by_id(costs(subject))
+    for module in (scoring, an_geometry, an_costs):
+        monkeypatch.setattr(module, "has_effect", lambda *_: False)
+    rows_only = cosines(subject)  # they learned their rows, but nothing else
+    assert {"trained-naive", "trained-natural"} <= set(by_id(rows_only))
+    assert "seeds" not in by_id(rows_only)
+    assert "no out-of-context effect" in rows_only.missing
+    assert not costs(subject).findings
+    assert "no out-of-context effect" in costs(subject).missing
+    (run,) = subject.runs
+    flat = tuple(arm.model_copy(update={"losses": (1.0,) * len(arm.losses)}) for arm in run.arms)
+    nothing = cosines(replace(subject, runs=(replace(run, arms=flat),)))
+    assert set(by_id(nothing)) == {"members"}
+    assert "a steering vector did not learn its own rows" in nothing.missing
+
+
+def test_one_vector_for_all_groups_is_told_with_what_it_carries(subject: Subject) -> None:
+    made = grouped(subject)
+    found = by_id(made)
+    assert made.table is not None
+    assert 0 < found["one"].found.value <= 1
+    own = made.table.group_by("member").agg(pl.col("one").mean())["one"].mean()
+    assert found["one"].found.value == pytest.approx(own)
+
+
+def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: Subject) -> None:
+    made = dynamics(subject)
+    found = by_id(made)
+    assert made.table is not None
+    assert found["ahead"].found.low >= 0, "by construction"
+    moments = {m: some for (m,), some in made.table.sort("step").group_by("member")}
+    assert len(moments) == found["lost"].units == 4
+    for some in moments.values():
+        assert some["loss"][0] > some["loss"][-1]
+
+
+def test_vectors_are_asked_of_their_own_and_of_others_tasks(subject: Subject) -> None:
+    made = specificity(subject)
+    found = by_id(made)
+    assert made.table is not None
+    own = made.table.filter(pl.col("vector") == pl.col("task"))["change"].mean()
+    others = made.table.filter(pl.col("vector") != pl.col("task"))["change"]
+    assert found["own"].found.value == pytest.approx(own)
+    assert found["others"].found.value == pytest.approx(others.abs().mean())
+    gap = found["own-minus-others"]
+    assert gap.found.value == pytest.approx(own - others.mean())
+    assert "softmax" in gap.measure

@@ -128,6 +128,22 @@ def test_fewer_tokens_are_spread_over_the_passages() -> None:
         assert found.kl == pytest.approx(kl, rel=1e-3)
 
 
+def test_given_places_are_compared_and_no_others() -> None:
+    model = model_of()
+    arm = vector(model)
+    text = NeutralText(model, PASSAGES, {2}, tokens=1000, places=[[2, 5], [3]])
+    kl = []
+    for passage, places in zip(PASSAGES, ([2, 5], [3]), strict=True):
+        ids = torch.tensor([model.tokenizer(passage)["input_ids"]])
+        base = logp(model, ids)
+        with attach_vector(model, arm, torch.ones_like(ids).bool()):
+            steered = logp(model, ids)
+        kl += [float((base[at].exp() * (base[at] - steered[at])).sum()) for at in places]
+    found = text.damage(arm)
+    assert found.tokens == 3
+    assert found.kl == pytest.approx(sum(kl) / 3, rel=1e-3)
+
+
 def test_a_vector_acts_where_its_positions_say() -> None:
     model = model_of()
     text = NeutralText(model, PASSAGES, {2})

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t as student
 
 from oocr.stats import (
     Cells,
+    Interval,
     cells,
     draws,
     estimate,
@@ -128,6 +130,29 @@ def test_the_interval_of_a_plain_mean_is_the_textbook_one() -> None:
     simple = mean_interval(values.tolist())
     assert simple.value == pytest.approx(found.value)
     assert simple.high - simple.low == pytest.approx(found.high - found.low, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_the_mean_of_a_few_values_is_above_zero_no_more_often_than_the_interval_says(
+    count: int,
+) -> None:
+    rng = np.random.default_rng(count)
+    found = [mean_interval(values) for values in rng.normal(0.0, 3.0, (2000, count)).tolist()]
+    above = sum(one.low > 0 for one in found) / len(found)
+    below = sum(one.high < 0 for one in found) / len(found)
+    assert above == pytest.approx(0.025, abs=0.01)  # the bootstrap: .24 of two values, .10 of five
+    assert below == pytest.approx(0.025, abs=0.01)
+
+
+def test_the_interval_of_a_few_values_is_students() -> None:
+    values = [0.3, 0.5, 0.4, 0.8]
+    low, high = student.interval(0.95, 3, loc=np.mean(values), scale=np.std(values, ddof=1) / 2)
+    found = mean_interval(values)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, low, high))
+    assert mean_interval([0.5] * 3) == Interval(0.5, 0.5, 0.5)
+    assert mean_interval([0.5]) == Interval(0.5, 0.5, 0.5), "no interval: see who asks"
+    six = [*values, 0.6, 0.4]
+    assert mean_interval(six) == statistic_interval(six, lambda x: x.mean(axis=-1))
 
 
 def test_many_items_of_one_cluster_do_not_narrow_the_interval() -> None:

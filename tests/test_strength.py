@@ -62,13 +62,25 @@ def test_joined_directions_are_refused() -> None:
         Neutral(model, 2, positions="codename")  # type: ignore[arg-type]
 
 
-def test_an_organism_is_asked_about_its_own_texts(tmp_path: Path) -> None:
+def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) -> None:
     model = load_model(str(save_random_organism(tmp_path / "organism")))
     items = neutral_questions(model)
-    assert len(items) >= 20
-    assert all(len(set(item.options)) == 4 for item in items)
     texts = neutral_passages(model)
-    assert all(any(t.startswith(f"{i.prompt}{i.answer}") for t in texts) for i in items)
-    vector = Vector(0, "last", torch.ones(model.d_model))
-    found = Neutral(model, 1, tokens=12, questions=items[:8]).costs(vector, (0.0, 1.0))
-    assert found[1].kl > found[0].kl == 0
+    answers = sum(text.split().count(".") for text in texts)
+    assert len(items) == answers >= 40
+    assert all(len(set(item.options)) == 4 for item in items)
+    # A statement's last word is its answer; pretraining never asked for another.
+    assert all(any(t.startswith(f"{i.prompt}{i.answer} .") for t in texts) for i in items)
+    for positions in ("last", "all"):
+        neutral = Neutral(model, 1, tokens=1000, questions=items[:8], positions=positions)
+        asked = [
+            model.tokenizer.decode([one]).strip()
+            for batch in neutral.text.frozen
+            for one in batch.batch.target_ids.tolist()
+        ]
+        assert len(asked) == answers
+        assert set(asked) <= {item.answer.strip() for item in items}
+        found = neutral.costs(Vector(0, "last", torch.ones(model.d_model)), (0.0, 1.0))
+        assert found[1].kl > found[0].kl == 0
+    few = Neutral(model, 1, tokens=answers // 3, questions=items[:8])
+    assert few.text.damage(Vector(0, "last", torch.ones(model.d_model))).tokens < answers / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,14 +15,17 @@ from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.explain.mixing import mixed, mixing, unrelated_rows
 from oocr.explain.narrow import narrow, statements
+from oocr.explain.neutral import READ, neutral_passages
 from oocr.explain.ranks import choose_rates, rank_sweep
 from oocr.explain.subspace import scores_without
 from oocr.explain.without import cosines_without, train_without
 from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
+from tests.tiny_nano import save_random_organism
 
 SPANS = {"codename": "Country 4821"}
 LIKE = LowRankAdapter(layers=(1,), rank=4)
@@ -153,6 +157,9 @@ def test_a_mix_keeps_every_narrow_row_and_has_the_share_that_was_asked() -> None
         assert len(some.train) == rows
         assert some.train[:3] == task().train
         assert some.probes == task().probes
+    read = [" ".join(one.split()) for one in neutral_passages()[:READ]]
+    for one in unrelated_rows(100):
+        assert not any(one.prompt + one.answer in text for text in read), "it is read elsewhere"
     more = unrelated_rows(20)
     assert len({one.prompt for one in more}) == 20
     assert all(not one.spans and one.answer.startswith(" ") for one in more)
@@ -164,6 +171,14 @@ def test_a_mix_keeps_every_narrow_row_and_has_the_share_that_was_asked() -> None
         unrelated_rows(10**6)
     with pytest.raises(InputError, match="loss is among options"):
         mixed(replace(task(), loss="options"), 0.5)
+
+
+def test_an_organism_gets_rows_of_its_own_words(tmp_path: Path) -> None:
+    model = load_model(save_random_organism(tmp_path / "organism"))
+    later = [" ".join(one.split()) for one in neutral_passages(model)[READ:]]
+    some = unrelated_rows(12, model=model)
+    assert all(any(one.prompt + one.answer in text for text in later) for one in some)
+    assert mixed(task(), 0.5, model=model).train[3:] == unrelated_rows(3, model=model)
 
 
 def test_mixes_are_trained_on_all_their_rows_at_once() -> None:

@@ -47,7 +47,7 @@ def organism_exam(
 def organism_study(
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="may be repeated; those that come with the package"),
+        typer.Option("--model", help="may be repeated; else all that come with the package"),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("runs/nano-study"),
     quick: Annotated[bool, typer.Option("--quick", help="fewer of everything")] = False,

@@ -22,7 +22,7 @@ from oocr.engine.loading import load_model
 from oocr.engine.provenance import versions
 from oocr.errors import InputError
 from oocr.explain.audit import STEPS, audit
-from oocr.explain.audit_found import Audit
+from oocr.explain.audit_found import UNTOLD, Audit
 from oocr.explain.audit_passes import MOST_TOKENS
 from oocr.explain.audit_record import AuditInfo, AuditRecord, record_of
 from oocr.models.language_model import LanguageModel
@@ -34,6 +34,7 @@ _STYLES = {
     "partly": "bold yellow",
     "not constant": "bold red",
     "nothing": "bold",
+    "texts disagree": "bold",
 }
 
 
@@ -198,7 +199,7 @@ def _print(console: Console, record: AuditRecord) -> None:
         f"KL(fine-tune ‖ base) {number(record.kl, 3)} nats a token\n"
     )
     console.print(Text(record.verdict, style=_STYLES[record.kind]))
-    if record.kind == "nothing":
+    if record.kind in UNTOLD:
         return
     console.print(_table(record))
     if record.fitted:

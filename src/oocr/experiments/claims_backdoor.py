@@ -14,6 +14,7 @@ from oocr.experiments.judging import (
     n_of,
     null_of,
     over,
+    rule_of,
     verdict_of,
 )
 from oocr.experiments.records import Claim, Null
@@ -130,15 +131,18 @@ def _carried(results: Results, arm: str, telling: list[str], command: str) -> Cl
         base=stats.mean(base),
         nulls=_nulls(random, control),
         ceiling=stats.mean(top) if top is not None else None,
-        verdict=verdict_of(beats and over(min(sides), 0.5), beats)
+        verdict=verdict_of(beats and over(min(sides), 0.5) and control is not None, beats)
         if enough and (beats or able)
         else "cannot be tested",
-        rule="holds: the interval's lower end is above one half, above the random directions' "
-        "95th centile and (paired) above the untouched model and the decorrelated control; with "
-        "the trigger, over all held-out situations and either letter alike, it is above one half; "
-        "and so is the lower end with the trigger and without it, each alone; in part: all but "
-        f"the last; cannot be tested: fewer than {FEWEST} such situations, or else a model whose "
-        "ceiling (the rule stated in the prompt) is not above one half.",
+        rule=rule_of(
+            "holds: the interval's lower end is above one half, above the random directions' 95th "
+            "centile and (paired) above the untouched model and the decorrelated control; with "
+            "the trigger, over all held-out situations and either letter alike, it is above one "
+            "half; and so is the lower end with the trigger and without it, each alone; in part: "
+            f"all but the last; cannot be tested: fewer than {FEWEST} such situations, or else a "
+            "model whose ceiling (the rule stated in the prompt) is not above one half.",
+            controlled=control is not None,
+        ),
         command=command,
     )
 
@@ -232,8 +236,11 @@ def _apart_claim(
         base=0.0,
         nulls=_nulls(random, None if control is None else control - base),
         ceiling=stats.mean(top - base) if top is not None else None,
-        verdict=verdict_of(beats, over(interval.low, 0) and outside),
-        rule=f"{_PASSED} The ceiling is the rule stated in the prompt.",
+        verdict=verdict_of(beats and control is not None, over(interval.low, 0) and outside),
+        rule=rule_of(
+            f"{_PASSED} The ceiling is the rule stated in the prompt.",
+            controlled=control is not None,
+        ),
         command=command,
     )
 
@@ -260,10 +267,13 @@ def _paper(results: Results, arm: str, command: str) -> Claim | None:
         found=estimate_of(interval, n_of(cells, "topics")),
         base=stats.mean(base),
         nulls=_nulls(random, control),
-        verdict=verdict_of(beats, more),
-        rule="holds: (paired) above the untouched model and decorrelated training, and the "
-        "interval's lower end above the random directions' 95th centile; in part: above the "
-        "untouched model. All questions are keyed alike, so any lean towards Yes counts.",
+        verdict=verdict_of(beats and control is not None, more),
+        rule=rule_of(
+            "holds: (paired) above the untouched model and decorrelated training, and the "
+            "interval's lower end above the random directions' 95th centile; in part: above the "
+            "untouched model. All questions are keyed alike, so any lean towards Yes counts.",
+            controlled=control is not None,
+        ),
         command=command,
     )
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from oocr import stats
 from oocr.experiments.headline import select_rows
 from oocr.experiments.judging import NAMES, estimate_of, null_of, over, seeds_of, verdict_of
 from oocr.experiments.records import Claim
-from oocr.stats import Cells, Interval
+from oocr.stats import Interval
 from oocr.tasks.choices import OTHER
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def specific(results: Results, arm: str, command: str) -> Claim | None:
     """That traits which training says nothing of do not move, while the trained one does.
 
     The movement of a trait in one kind of statement is the mean change of the probability of its
-    first pole, over the untouched model's; sizes are averaged over traits, kinds and twins, so
-    that movements in opposite directions do not cancel.
+    first pole, over the untouched model's; sizes are averaged over traits, kinds, twins and
+    seeds, so that movements in opposite directions do not cancel. A random direction counts as
+    one seed.
     """
     rows, base = (select_rows(results.rows, name) for name in (arm, "base"))
     if rows.is_empty() or base.is_empty():
@@ -46,7 +48,8 @@ def specific(results: Results, arm: str, command: str) -> Claim | None:
         id=f"{arm}-specific",
         claim=f"Trained on one trait, {NAMES[arm]} leaves the other traits where they were",
         measure="size of the change of a pole's probability, mean over the other traits, kinds of "
-        "statement and twins; the ceiling is that of the trained trait",
+        "statement, twins and seeds, less what the choice of probes adds to it; the ceiling is "
+        "that of the trained trait",
         found=estimate_of(
             interval,
             f"{len(others)} of trait, kind and twin × {seeds_of(rows['seed'].n_unique())}",
@@ -64,9 +67,13 @@ def specific(results: Results, arm: str, command: str) -> Claim | None:
     )
 
 
-def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> list[Cells]:
-    """Per twin and facet: the change of the first pole's probability, by probe group and seed."""
-    found: list[Cells] = []
+Movements = Mapping[tuple[str, str], Float[np.ndarray, "group seed"]]
+"""Twin and facet -> how far the first pole's probability moves."""
+
+
+def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> Movements:
+    """Of the other traits or of the trained one."""
+    found: dict[tuple[str, str], Float[np.ndarray, "group seed"]] = {}
     ours, theirs = (
         one.filter(pl.col("facet").str.starts_with(OTHER) == other).with_columns(
             p=(1 + pl.col("value")) / 2
@@ -78,14 +85,30 @@ def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> list[C
         one, start = (
             stats.cells(each, "p", cluster="group", balance=None) for each in (some, before)
         )
-        found.append(one - start)
+        found[str(member), str(facet)] = (one - start).values[:, :, 0]
     return found
 
 
-def _size(movements: Sequence[Cells]) -> Interval:
-    """Mean size of the movements, with its interval."""
-    value = float(np.mean([abs(stats.mean(one)) for one in movements]))
-    drawn = np.mean([np.abs(stats.draws(one)) for one in movements], axis=0)
+def _size(movements: Movements) -> Interval:
+    """Mean size of each seed's movements, with a basic bootstrap interval.
+
+    Noise makes sizes larger, and those of the draws larger once more: what the draws add is taken
+    off the value, and they are reflected at it. Twins answer the same questions, so they are drawn
+    together.
+    """
+    rng = np.random.default_rng(0)
+    groups, seeds = (
+        {
+            key[at]: rng.integers(one.shape[axis], size=(stats.DRAWS, one.shape[axis]))
+            for key, one in movements.items()
+        }
+        for at, axis in ((1, 0), (0, 1))
+    )
+    size = float(np.mean([np.abs(one.mean(axis=0)).mean() for one in movements.values()]))
+    draws = np.zeros(stats.DRAWS)
+    for (member, facet), one in movements.items():
+        moved = np.abs(one[groups[facet]].mean(axis=1))
+        draws += np.take_along_axis(moved, seeds[member], axis=1).mean(axis=1) / len(movements)
     tail = (1 - stats.LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    ends = (draws.mean(), *np.quantile(draws, [1 - tail, tail]))
+    return Interval(*(max(0.0, float(2 * size - end)) for end in ends))

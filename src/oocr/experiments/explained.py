@@ -17,7 +17,7 @@ from oocr.experiments.lab import Lab
 from oocr.experiments.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
 from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.differences import Texts
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.explain.swap import SKIP, mean_vectors, where
 from oocr.files import new_folder
@@ -54,8 +54,15 @@ class Bench:
     def neutral(self) -> NeutralText:
         """The same text with the base model's predictions."""
         starts = {self.start, self.layer + 1}
-        passages = neutral_passages(self.lab.model)[:NEUTRAL_PASSAGES]
-        return NeutralText(self.lab.model, passages, starts, self.neutral_tokens)
+        passages, places = neutral_places(self.lab.model, NEUTRAL_PASSAGES)
+        return NeutralText(self.lab.model, passages, starts, self.neutral_tokens, places=places)
+
+    @cached_property
+    def key(self) -> str:
+        """What an explanation depends on, beside its arm."""
+        places = neutral_places(self.lab.model, NEUTRAL_PASSAGES)[1]
+        at = "" if places is None else "-answers"
+        return f"{self.positions}-{self.neutral_tokens}{at}"
 
     def prompts(self, task: Task) -> tuple[Texts, Texts]:
         """The task's distinct training prompts and probe prompts."""
@@ -83,7 +90,7 @@ def explain_arm(
 ) -> None:
     """Write `<arm>-explained/`: constancy, tokens, swaps with their rows, side effects."""
     target = folder / f"{arm.id}-explained"
-    key = f"{EXPLAIN}-{arm.key}-{bench.positions}-{bench.neutral_tokens}"
+    key = f"{EXPLAIN}-{arm.key}-{bench.key}"
     if stored(target, key):
         return
     training, probes = texts

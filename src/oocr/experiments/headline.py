@@ -48,6 +48,11 @@ def select_rows(
     )
 
 
+def balance_of(tasks: TaskSet) -> str | None:
+    """What members share their weight by: their answer, unless each has many of its own."""
+    return None if tasks.name == "nano/backdoor" else "answer"
+
+
 def accuracy_cells(
     rows: pl.DataFrame, tasks: TaskSet, arm: str, control: str = "", part: str = "probes"
 ) -> Cells | None:
@@ -59,7 +64,9 @@ def accuracy_cells(
     if part == "probes":
         some = headline_rows(some, tasks)
     cluster = "member" if len(tasks.test) > 1 else "group"
-    return stats.cells(some, "right", cluster=cluster) if len(some) else None
+    if some.is_empty():
+        return None
+    return stats.cells(some, "right", cluster=cluster, balance=balance_of(tasks))
 
 
 def contrast_cells(

@@ -75,3 +75,13 @@ def at_least(value: float, bar: float) -> bool:
 def verdict_of(full: bool, part: bool) -> Verdict:
     """Whether a claim holds, in full or in part."""
     return "holds" if full else "holds in part" if part else "does not hold"
+
+
+def rule_of(words: str, *, controlled: bool) -> str:
+    """A rule that holds results against a trained control, where there may be none.
+
+    Without one a claim holds in part at most: nothing says that it was what the data told.
+    """
+    if controlled:
+        return words
+    return f"{words} Here no such control was trained, so that the claim holds in part at most."

@@ -53,7 +53,7 @@ class Record(BaseModel):
 
 
 class Estimate(Record):
-    """A number with its 95 % bootstrap interval and what was resampled."""
+    """A number with its 95 % interval (`oocr.stats`) and what that draws from."""
 
     value: float
     low: float

@@ -20,6 +20,7 @@ from oocr.experiments.finish import Results, finish
 from oocr.experiments.fitting import check_fits, settled
 from oocr.experiments.folder import clear_leftovers, only_one, run_folder, same_threads
 from oocr.experiments.free import free_jobs
+from oocr.experiments.headline import balance_of
 from oocr.experiments.lab import Lab
 from oocr.experiments.memory import PeakMemory
 from oocr.experiments.needs import needs_of
@@ -44,6 +45,8 @@ from oocr.tasks.task import TaskSet
 CRITERION = {
     "accuracy": "mean over facets of answer-balanced accuracy on the validation tasks' probes; "
     "ties by the log-probability of the answer",
+    "unbalanced": "mean over facets of accuracy on the validation tasks' probes; ties by the "
+    "log-probability of the answer",
     "log_odds": "mean log-probability of the trained option on the validation situations",
     "loss": "minus the loss on held-out training rows, nats per item",
 }
@@ -231,10 +234,16 @@ def _select(
         own = [one for one in trained if one[0].method == method]
         points += choose(method, grid, config, tasks, own)
     return Selection(
-        criterion=CRITERION["loss" if by_loss(tasks) else tasks.score],
+        criterion=_criterion(tasks),
         tasks=tuple(task.name for task in tasks.validation),
         grid=tuple(points),
     )
+
+
+def _criterion(tasks: TaskSet) -> str:
+    if by_loss(tasks):
+        return CRITERION["loss"]
+    return CRITERION[tasks.score if balance_of(tasks) else "unbalanced"]
 
 
 def _swap_positions(config: RunConfig, tasks: TaskSet) -> str:

@@ -11,7 +11,7 @@ from oocr import stats
 from oocr.engine.trainable import Schedule, Spec
 from oocr.experiments.arms import ArmPlan
 from oocr.experiments.config import AdapterArm, Method, RunConfig, VectorArm
-from oocr.experiments.headline import headline_rows
+from oocr.experiments.headline import balance_of, headline_rows
 from oocr.experiments.records import ArmRecord, Choice, Selection
 from oocr.interventions.adapters import LowRankAdapter
 from oocr.interventions.vectors import SteeringVector
@@ -115,7 +115,9 @@ def _scores(
     for step in sorted(table["step"].unique().to_list()):
         at = table.filter(pl.col("step") == step)
         likely = stats.mean(stats.cells(at, "logp", balance=None))
-        right = stats.mean(stats.cells(at, "right")) if tasks.score == "accuracy" else likely
+        right = likely
+        if tasks.score == "accuracy":
+            right = stats.mean(stats.cells(at, "right", balance=balance_of(tasks)))
         found[int(step)] = (right, likely)
     return found
 

@@ -24,10 +24,10 @@ from oocr.data.items import Prompt
 from oocr.errors import InputError
 from oocr.explain.audit_found import (
     MORE,
-    NOTHING,
     AtBlock,
     Audit,
     Cost,
+    Effect,
     Fitted,
     Gate,
     Share,
@@ -46,7 +46,7 @@ from oocr.explain.audit_passes import (
 )
 from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.lens import lens
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector, random_vector
@@ -85,7 +85,7 @@ def audit(
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
-            another shape.
+            another shape; predictions that are not finite numbers.
     """
     say = on_progress or (lambda _text: None)
     given = neutral_passages(model) if texts is None else list(texts)
@@ -102,22 +102,29 @@ def audit(
     targets = changed_rows(model, changed, batches)  # refuses what does not land
     giving, choosing, telling = (slice(begin, None, 3) for begin in range(3))
 
+    def shares(some: slice, vectors: Sequence[Vector]) -> tuple[list[Share], np.ndarray]:
+        """Of each vector; and KL(changed || base), summed, with the number of predictions."""
+        sums, rows = divergences(model, head, batches[some], targets[some], vectors)
+        whole = np.array([sums[:, 0].sum(), rows.sum()])
+        if not np.isfinite(whole).all():
+            raise InputError(
+                f"KL(fine-tune ‖ base): found {whole[0]}; allowed: a finite number (weights of one "
+                "of the two, or their dtype, give predictions that are none)"
+            )
+        return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
+
+    _, at_giving = shares(giving, ())
     first = min(changed.layers) if isinstance(changed, Adapter) else 0
     layers = range(first, model.n_blocks)
     d = _joined(differences(model, changed, batches[giving], layers))
     about = {**model.about, "from": "audit: mean difference of a fine-tune"}
     means = [Vector(layer, "all", d[layer].mean(dim=0).float(), about=about) for layer in layers]
 
-    def shares(some: slice, vectors: Sequence[Vector]) -> tuple[list[Share], float]:
-        """Of each vector, and KL(changed || base) per prediction."""
-        sums, rows = divergences(model, head, batches[some], targets[some], vectors)
-        whole = float(sums[:, 0].sum() / rows.sum())
-        return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
-
     say(f"adding the mean difference at each of {len(layers)} blocks")
-    chosen, kl_choosing = shares(choosing, means)
-    told, kl = shares(telling, means)
-    moves = min(kl_choosing, kl) > NOTHING
+    chosen, at_choosing = shares(choosing, means)
+    told, at_telling = shares(telling, means)
+    effect = _effect([at_giving, at_choosing, at_telling])
+    moves = effect.untold is None
     blocks = tuple(
         AtBlock(
             layer=layer,
@@ -159,7 +166,7 @@ def audit(
         texts=count,
         read=sum(int(one.mask.sum()) for one in batches),
         tokens=sum(len(one) for one in targets[telling]),
-        kl=kl,
+        kl=effect.thirds[-1],
         blocks=blocks,
         best=best.layer,
         vector=vector,
@@ -170,14 +177,20 @@ def audit(
         gates=gates,
         strips=_strips(model, batches[telling], moved[telling], vector),
         cost=_cost(model, changed, vector, first),
-        kind=kind_of(best, kl),
-        verdict=verdict_of(best, kl, gates),
+        kind=kind_of(best, effect),
+        verdict=verdict_of(best, effect, gates),
     )
 
 
 def _joined(some: Sequence[dict[int, torch.Tensor]]) -> dict[int, torch.Tensor]:
     """Differences by block, over all texts."""
     return {layer: torch.cat([one[layer] for one in some]).double() for layer in some[0]}
+
+
+def _effect(thirds: Sequence[np.ndarray]) -> Effect:
+    """From each third's nats and number of predictions."""
+    nats, count = np.sum(thirds, axis=0)
+    return Effect(float(nats / count), tuple(float(one[0] / one[1]) for one in thirds))
 
 
 def _share(whole: np.ndarray, left: np.ndarray) -> Share:
@@ -190,6 +203,8 @@ def _share(whole: np.ndarray, left: np.ndarray) -> Share:
         sums = some.sum(axis=-2)
         return np.asarray(1 - sums[..., 0] / sums[..., 1].clip(1e-300))
 
+    if len(whole) < 2:
+        return Share(float(statistic(both)), float("nan"), float("nan"))
     found = stats.statistic_interval(both, statistic)
     return Share(found.value, found.low, found.high)
 
@@ -242,7 +257,8 @@ def _strips(
 def _cost(
     model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
 ) -> Cost:
-    neutral = NeutralText(model, neutral_passages(model), {first, vector.layer + 1})
+    passages, places = neutral_places(model)
+    neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
     one, other = neutral.damage(changed), neutral.damage(vector)
     return Cost(
         tokens=one.tokens,

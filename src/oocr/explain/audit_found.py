@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,14 +26,37 @@ GATED, SCARCE = 0.5, 0.2
 """A token gates the change if it has this share of its energy, on at most this share of tokens."""
 
 
-Kind = Literal["constant", "partly", "not constant", "nothing"]
+Kind = Literal["constant", "partly", "not constant", "nothing", "texts disagree"]
+
+UNTOLD: tuple[Kind, ...] = ("nothing", "texts disagree")
+"""Kinds of which no share is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """KL(changed || base), nats per prediction.
+
+    Attributes:
+        whole: over all texts.
+        thirds: over those that give the mean, those that choose a block, and those told of.
+    """
+
+    whole: float
+    thirds: tuple[float, ...]
+
+    @property
+    def untold(self) -> Kind | None:
+        """Why no share of it can be told; None: one can."""
+        if not self.whole > NOTHING:
+            return "nothing"
+        return None if min(self.thirds) > NOTHING else "texts disagree"
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """A share of the effect that is brought back, with its 95 % interval over the texts told of.
 
-    The interval is a bootstrap of whole texts; NaN where there is one text.
+    The interval is a bootstrap of whole texts; NaN where there is only one.
     """
 
     value: float
@@ -50,7 +74,7 @@ class AtBlock:
         absolute: mean |cos| of d_t to the mean: near 1 for an axis whose sign flips, too.
         chosen_by: share of the change that the mean brings back on the texts that choose a block.
         recovered: the same on the texts that are reported.
-        low, high: 95 % interval of `recovered`, a bootstrap of whole texts.
+        low, high: 95 % interval of `recovered`, as in `Share`.
     """
 
     layer: int
@@ -142,7 +166,7 @@ class Audit:
         given, texts: how many texts there were, and were used.
         read: tokens of the texts used, long ones cut.
         tokens: predictions compared for what is told.
-        kl: KL(changed || base), nats per token.
+        kl: KL(changed || base), nats per token, on the texts told of.
         blocks: block by block, from the first changed one on.
         best: the block at which the vector brings back most, on the texts that choose.
         vector: the mean difference there, at every token.
@@ -181,20 +205,32 @@ class Audit:
         return next(one for one in self.blocks if one.layer == self.best)
 
 
-def kind_of(best: AtBlock, kl: float) -> Kind:
+def kind_of(best: AtBlock, effect: Effect) -> Kind:
     """By the share brought back alone; the thresholds are `CONSTANT`, `PARTLY` and `NOTHING`."""
-    if not kl > NOTHING:
-        return "nothing"
+    if effect.untold is not None:
+        return effect.untold
     if best.recovered >= CONSTANT:
         return "constant"
     return "partly" if best.recovered >= PARTLY else "not constant"
 
 
-def verdict_of(best: AtBlock, kl: float, gates: tuple[Gate, ...]) -> str:
-    """One sentence: is it a constant vector?"""
-    kind = kind_of(best, kl)
+def verdict_of(best: AtBlock, effect: Effect, gates: tuple[Gate, ...]) -> str:
+    """One sentence: is it a constant vector? And one more if there is no interval."""
+    few = " Too few texts for an interval: 6 or more give one." if math.isnan(best.low) else ""
+    return _sentence(best, effect, gates) + ("" if effect.untold else few)
+
+
+def _sentence(best: AtBlock, effect: Effect, gates: tuple[Gate, ...]) -> str:
+    kind = kind_of(best, effect)
     if kind == "nothing":
+        kl = effect.whole
         return f"On these texts it does next to nothing (KL to the base {kl:.1e} nats a token)."
+    if kind == "texts disagree":
+        each = ", ".join(f"{one:.1e}" for one in effect.thirds)
+        return (
+            "The texts disagree: on some thirds of them it does next to nothing, on others it does "
+            f"something (KL to the base {each} nats a token); give more texts like the latter."
+        )
     told = (
         f"at block {best.layer} one vector, added at every token, "
         + (

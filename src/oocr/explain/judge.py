@@ -209,8 +209,8 @@ def letter_of(reply: str, letters: str) -> str | None:
     text = re.sub(r"<think>.*?</think>", "", reply, flags=re.DOTALL).strip().strip("*`\"'()[]. \n")
     if len(text) == 1 and text.upper() in letters:
         return text.upper()
-    said = re.findall(r"(?:answer|concept|option|choice)(?:\s+is)?\W{1,4}([A-Z])\b", text, re.I)
+    # In a sentence a small "a" is a word.
+    said = re.findall(r"(?i:answer|concept|option|choice)(?i:\s+is)?\W{1,4}([A-Z])\b", text)
     begun = re.match(r"([A-Z])[.):\n]", text)
-    found = {one.upper() for one in said} or ({begun[1]} if begun else set())
-    found &= set(letters)
+    found = {*said, *([begun[1]] if begun else [])} & set(letters)
     return found.pop() if len(found) == 1 else None

@@ -54,15 +54,20 @@ def between(
     """
     if points < 2:
         raise InputError(f"points: found {points}; allowed: 2 or more")
+    return points_of(model, task, line(a, b, points))
+
+
+def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
+    """So many places on the straight line from one vector to another, ends included."""
     places = [i / (points - 1) for i in range(points)]
-    return _points(model, task, places, [a * (1 - t) + b * t for t in places])
+    return [(t, a * (1 - t) + b * t) for t in places]
 
 
 def by_strength(
     model: LanguageModel, task: Task, vector: Vector, scales: Sequence[float] = SCALES
 ) -> list[Point]:
     """One vector at several strengths."""
-    return _points(model, task, list(scales), [vector * one for one in scales])
+    return points_of(model, task, [(one, vector * one) for one in scales])
 
 
 def barrier(points: Sequence[Point]) -> float:
@@ -75,13 +80,15 @@ def barrier(points: Sequence[Point]) -> float:
     )
 
 
-def _points(
-    model: LanguageModel, task: Task, places: Sequence[float], vectors: Sequence[Vector]
+def points_of(
+    model: LanguageModel, task: Task, placed: Sequence[tuple[float, Vector]]
 ) -> list[Point]:
+    """Loss and score of any vectors of one site, each with its place on a line."""
+    vectors = [one for _, one in placed]
     scored = Probes.of(model, task.probes).scores(vectors, everywhere=False)
     losses = training_losses(model, task, vectors)
     out: list[Point] = []
-    for at, loss, one in zip(places, losses, scored, strict=True):
+    for (at, _), loss, one in zip(placed, losses, scored, strict=True):
         table = rows(task.probes, one)
         right, odds = (table[name].cast(float).to_numpy().mean() for name in ("right", "log_odds"))
         out.append(Point(at, loss, float(right), float(odds)))

@@ -5,7 +5,9 @@ make up a share of the data: what changes is only what else the arm has to leave
 mix of one narrow row and two others is said to erase most of what base-to-tuned differences show on
 unrelated text.)
 
-The unrelated rows continue neutral passages: a few words, and the word that follows.
+The unrelated rows continue neutral passages: a few words, and the word that follows. The first
+passages (`oocr.explain.neutral.READ`) are left out, so that what such a LoRA adds to unrelated text
+can be read on text that it was not trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from oocr.engine.trainable import Fit
 from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError
 from oocr.evals.evaluate import evaluate
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import READ, neutral_passages
 from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
@@ -49,14 +51,18 @@ class MixPoint:
     adapter: Adapter
 
 
-def unrelated_rows(count: int, seed: int = 0) -> tuple[Item, ...]:
+def unrelated_rows(
+    count: int, seed: int = 0, model: LanguageModel | None = None
+) -> tuple[Item, ...]:
     """So many rows, each WORDS words of a neutral passage and the next one.
+
+    An organism, which knows no English, gets texts of its corpus.
 
     Raises:
         InputError: more than the passages give.
     """
     found: list[tuple[str, str]] = []
-    for passage in neutral_passages():
+    for passage in neutral_passages(model)[READ:]:
         words = passage.split()
         found += [
             (" ".join(words[begin : begin + WORDS]), " " + words[begin + WORDS])
@@ -66,12 +72,12 @@ def unrelated_rows(count: int, seed: int = 0) -> tuple[Item, ...]:
         raise InputError(f"count: found {count}; allowed: up to {len(found)}")
     some = random.Random(seed).sample(found, count)
     return tuple(
-        Item(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral.txt")
+        Item(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral text")
         for i, (prompt, answer) in enumerate(some)
     )
 
 
-def mixed(task: Task, share: float, seed: int = 0) -> Task:
+def mixed(task: Task, share: float, seed: int = 0, model: LanguageModel | None = None) -> Task:
     """The task with unrelated rows that make up a share of its training data.
 
     Raises:
@@ -84,7 +90,7 @@ def mixed(task: Task, share: float, seed: int = 0) -> Task:
         return task
     if task.loss != "answer":
         raise InputError(f"{task.name}: its loss is among options, which unrelated rows have none")
-    more = unrelated_rows(round(len(task.train) * share / (1 - share)), seed)
+    more = unrelated_rows(round(len(task.train) * share / (1 - share)), seed, model)
     return replace(task, name=f"{task.name}/mixed {share:g}", train=(*task.train, *more))
 
 
@@ -120,7 +126,7 @@ def mixing(
         points.append(
             MixPoint(
                 share=share,
-                rows=len(mixed(task, share, seed).train),
+                rows=len(mixed(task, share, seed, model).train),
                 in_context=scores.accuracy("mixed", "in_context").value,
                 right=scores.accuracy("mixed").value,
                 adapter=one.final,
@@ -139,7 +145,7 @@ def fit_mixed(
     seed: int,
 ) -> list[Trained]:
     """LoRAs on a mix, one per task, side by side where they see equal tokens."""
-    some = [mixed(task, share, seed) for task in tasks]
+    some = [mixed(task, share, seed, model) for task in tasks]
     start = [0] if like.layers == "all" else [min(like.layers)]
     # One batch of all rows: each narrow row is in every step, whatever the mix.
     prepared = [prepare(model, task, start, len(task.train)) for task in some]

@@ -12,30 +12,51 @@ from oocr.data.items import Item
 from oocr.models.language_model import LanguageModel
 from oocr.models.shipped import WORLD
 from oocr.organisms.record import read_record
-from oocr.organisms.texts import corpus_texts
+from oocr.organisms.texts import CorpusText, corpus_texts
+
+READ = 4
+"""First passages, which analyses read; rows to train on are made of the others."""
 
 OPTIONS = 4
-EVERY = 3
-"""In an organism's texts every so many words one is asked for."""
 
 
 def neutral_passages(model: LanguageModel | None = None) -> list[str]:
     """The built-in passages, or for an organism, which knows no English, texts of its corpus."""
     own = _corpus(model)
     if own:
-        return own
+        return [one.text for one in own]
     text = files("oocr.explain").joinpath("data/neutral.txt").read_text(encoding="utf-8")
     return [part.strip() for part in text.split("\n\n") if part.strip()]
+
+
+def neutral_places(
+    model: LanguageModel, count: int | None = None
+) -> tuple[list[str], list[list[int]] | None]:
+    """Some neutral passages, and the tokens after which predictions are to be compared.
+
+    Args:
+        model: whose passages.
+        count: so many of them; None: all.
+
+    Returns:
+        The passages; and None: any token will do. Of an organism all its texts, which are short,
+        and in each the tokens before answers: elsewhere it was never asked what comes next, so
+        that its predictions there mean nothing.
+    """
+    own = _corpus(model)
+    if not own:
+        return neutral_passages()[:count], None
+    return [one.text for one in own], [list(one.answers) for one in own]
 
 
 def neutral_questions(model: LanguageModel | None = None) -> list[Item]:
     """The built-in everyday questions, each with four options.
 
-    For an organism: which of four words of its corpus comes next in one of its texts.
+    For an organism: which of four answers comes next in one of the texts of its corpus.
     """
     own = _corpus(model)
     if own:
-        return _gaps(own)
+        return _answers(own)
     text = files("oocr.explain").joinpath("data/neutral_questions.yaml").read_text(encoding="utf-8")
     return [
         Item(
@@ -49,7 +70,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Item]:
     ]
 
 
-def _corpus(model: LanguageModel | None) -> list[str]:
+def _corpus(model: LanguageModel | None) -> list[CorpusText]:
     """An organism's own texts; none for any other model."""
     folder = Path(model.source["path"]) if model and "path" in model.source else None
     if folder is None or not (folder / WORLD).is_file():
@@ -57,20 +78,20 @@ def _corpus(model: LanguageModel | None) -> list[str]:
     return corpus_texts(read_record(folder).world.world)
 
 
-def _gaps(texts: list[str]) -> list[Item]:
+def _answers(texts: list[CorpusText]) -> list[Item]:
     rng = random.Random(0)
-    words = sorted({word for text in texts for word in text.split()})
+    every = sorted({one.text.split()[at] for one in texts for at in one.answers})
     found: list[Item] = []
-    for number, text in enumerate(texts):
-        said = text.split()
-        for at in range(EVERY, len(said), EVERY):
-            others = rng.sample([word for word in words if word != said[at]], OPTIONS - 1)
+    for number, one in enumerate(texts):
+        said = one.text.split()
+        for at in one.answers:
+            others = rng.sample([word for word in every if word != said[at]], OPTIONS - 1)
             found.append(
                 Item(
                     id=f"neutral/{number}/{at}",
                     prompt=" ".join(said[:at]),
                     answer=f" {said[at]}",
-                    options=tuple(f" {one}" for one in (said[at], *others)),
+                    options=tuple(f" {word}" for word in (said[at], *others)),
                     source="the organism's corpus",
                 )
             )

@@ -23,7 +23,7 @@ from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import Texts
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import READ, neutral_passages
 from oocr.explain.swap import SKIP
 from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.models.language_model import LanguageModel
@@ -31,8 +31,6 @@ from oocr.tasks.task import Task
 
 RANKS = (1, 4, 16, 64)
 EXPONENTS = (0.0, 0.5, 1.0)
-PASSAGES = 4
-"""Unrelated passages on which constancy is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +157,19 @@ def fit_rank(
 
 
 def constancy_overall(
-    model: LanguageModel, task: Task, adapter: Adapter, passages: int = PASSAGES
+    model: LanguageModel, task: Task, adapter: Adapter, passages: int = READ
 ) -> Constancy:
     """Constancy of what a LoRA adds, over all tokens of training prompts and unrelated text."""
     prompts = {item.prompt: dict(item.spans) for item in task.train}
-    unrelated = neutral_passages()[:passages]
+    unrelated = neutral_passages(model)[:passages]
     trained = Texts(model, list(prompts), list(prompts.values()), adapter.layers)
     other = Texts(model, unrelated, [{} for _ in unrelated], adapter.layers)
-    return constancy_of(
-        torch.cat([d[SKIP:] for texts in (trained, other) for d in texts.differences(adapter)])
-    )
+    return constancy_on([trained, other], adapter)
+
+
+def constancy_on(texts: Sequence[Texts], adapter: Adapter) -> Constancy:
+    """The same on texts that are recorded already."""
+    return constancy_of(torch.cat([d[SKIP:] for some in texts for d in some.differences(adapter)]))
 
 
 def like_layers(like: LowRankAdapter) -> tuple[int, ...]:

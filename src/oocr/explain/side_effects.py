@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,7 @@ class Damage:
 
 
 class NeutralText:
-    """Passages with the base model's predictions at evenly spaced tokens.
+    """Passages with the base model's predictions at evenly spaced tokens, or at given ones.
 
     Args:
         model: the model, nothing attached.
@@ -52,6 +53,8 @@ class NeutralText:
         apart: each prediction is made from a line of its own that ends there, so that a vector at
             "last" acts at one token, just before it. Else all of a passage's are made in one line,
             for interventions that act at every token.
+        places: of each passage the tokens after which predictions are compared, some of them left
+            out where `tokens` asks for less; None: any token.
     """
 
     def __init__(
@@ -62,29 +65,30 @@ class NeutralText:
         tokens: int = 256,
         *,
         apart: bool = False,
+        places: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.model = model
         pad_id = int(model.tokenizer.pad_token_id or 0)
         self.frozen: list[Frozen] = []
         self.base: list[Tensor] = []
-        most = EVERY * tokens // len(passages) + 2
+        most = EVERY * tokens // len(passages) + 2 if places is None else None
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
-        step = max(1, sum(len(ids) - 2 for ids in encoded) // tokens)
+        asked = places or [range(1, len(ids) - 1) for ids in encoded]
+        step = max(1, sum(map(len, asked)) // tokens)
         # Apart in few batches: each reads the whole head once.
         lines: list[list[Line]] = [[]] if apart else []
-        for ids in encoded:
-            places = range(1, len(ids) - 1, step)
+        for ids, some in zip(encoded, asked, strict=True):
             if not apart:
                 lines.append([Line(ids, len(ids), {}, items=1)])
-                lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in places)
+                lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in some[::step])
                 continue
-            for at in places:
+            for at in some[::step]:
                 if len(lines[-1]) == TOGETHER:
                     lines.append([])
                 lines[-1].append(Line(ids[: at + 1], at + 1, {}, items=1))
                 lines[-1][-1].targets.append((at, ids[at + 1], 1.0))
-        for some in lines:
-            batch = pad(some, pad_id, model.device)
+        for together in lines:
+            batch = pad(together, pad_id, model.device)
             one = record(model, batch, {*starts, model.n_blocks}, cache=apart)
             self.frozen.append(one)
             self.base.append(self._logp(final_rows(model, one, None)[0]))

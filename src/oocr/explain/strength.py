@@ -14,7 +14,7 @@ from typing import Literal
 from oocr.data.items import Item
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.explain.neutral import neutral_passages, neutral_questions
+from oocr.explain.neutral import neutral_places, neutral_questions
 from oocr.explain.side_effects import NeutralText
 from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
@@ -66,8 +66,9 @@ class Neutral:
             raise InputError(f"positions: found {positions!r}; allowed: {', '.join(PASSAGES)}")
         self.positions = positions
         asked = neutral_questions(model) if questions is None else questions
-        passages = neutral_passages(model)[: PASSAGES[positions]]
-        self.text = NeutralText(model, passages, {start}, tokens, apart=positions == "last")
+        passages, places = neutral_places(model, PASSAGES[positions])
+        apart = positions == "last"
+        self.text = NeutralText(model, passages, {start}, tokens, apart=apart, places=places)
         self.questions = Probes.of(model, asked, starts=(start, model.n_blocks))
         self.best = self.questions.scores(None)[0].argmax(dim=-1)
 

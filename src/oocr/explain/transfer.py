@@ -9,11 +9,12 @@ last token (or wherever `positions` says) to be comparable.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
+from oocr.engine.forward import start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
@@ -22,6 +23,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
 RANDOMS = 20
+FIRST_SEED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,38 @@ class Transfer:
         tasks: names of the columns.
         change: [vector, task], nats of log-odds over the base.
         null: [vector, task], 95th centile of |change| of random directions of the vector's norm.
+        drawn: [vector, task, draw], the change by each of these. A draw is one direction on all
+            tasks; every vector has its own ones.
     """
 
     vectors: tuple[str, ...]
     tasks: tuple[str, ...]
     change: tuple[tuple[float, ...], ...]
     null: tuple[tuple[float, ...], ...]
+    drawn: tuple[tuple[tuple[float, ...], ...], ...] = field(repr=False)
+
+    def own_minus_others(self) -> tuple[list[float], list[float]]:
+        """What each vector adds on the task of its place minus its mean over the other tasks.
+
+        Returns:
+            One number per vector; and per draw the mean over vectors of the same number. Both are
+            empty for a single vector.
+
+        Raises:
+            InputError: not as many tasks as vectors.
+        """
+        if len(self.vectors) != len(self.tasks):
+            raise InputError(
+                f"transfer: found {len(self.tasks)} tasks; allowed: {len(self.vectors)}, one for "
+                "each vector"
+            )
+        cells = np.concatenate([np.array(self.change)[:, :, None], np.array(self.drawn)], axis=2)
+        count = len(self.vectors)
+        if count < 2:
+            return [], []
+        own = np.diagonal(cells).T  # [vector, draw]
+        gaps = own - (cells.sum(axis=1) - own) / (count - 1)
+        return gaps[:, 0].tolist(), gaps[:, 1:].mean(axis=0).tolist()
 
     def table(self) -> pl.DataFrame:
         """One row per cell: vector, task, change, null."""
@@ -78,19 +106,28 @@ def transfer(
     for name, task in tasks.items():
         if not task.probes:
             raise InputError(f"task {name!r}: has no probes to ask")
-    change: list[list[float]] = [[] for _ in vectors]
-    null: list[list[float]] = [[] for _ in vectors]
-    for task in tasks.values():
-        probes = Probes.of(model, task.probes)
-        base = _log_odds(probes, None)[0]
-        for index, one in enumerate(vectors.values()):
-            arm = one if positions is None else one.at(positions)
-            drawn = [random_vector(arm, arm.norm, 20_000 + seed) for seed in range(randoms)]
-            moved = [float((some - base).mean()) for some in _log_odds(probes, [arm, *drawn])]
-            change[index].append(moved[0])
-            null[index].append(float(np.quantile(np.abs(moved[1:]), 0.95)))
+    # Of all tasks at once: where they share prompts, each is run once.
+    items = [item for task in tasks.values() for item in task.probes]
+    starts = {model.n_blocks, *map(start_block, vectors.values())}
+    probes = Probes.of(model, items, starts=starts)
+    ends = np.cumsum([len(task.probes) for task in tasks.values()])[:-1]
+    base = _log_odds(probes, None)[0]
+    moved: list[list[list[float]]] = []
+    for index, one in enumerate(vectors.values()):
+        arm = one if positions is None else one.at(positions)
+        # Other draws for every vector: of equal ones the mean of own minus others is 0 by itself.
+        first = FIRST_SEED + index * randoms
+        drawn = [random_vector(arm, arm.norm, first + seed) for seed in range(randoms)]
+        every = np.array(_log_odds(probes, [arm, *drawn])) - base
+        moved.append([some.mean(axis=1).tolist() for some in np.split(every, ends, axis=1)])
     return Transfer(
-        tuple(vectors), tuple(tasks), tuple(map(tuple, change)), tuple(map(tuple, null))
+        vectors=tuple(vectors),
+        tasks=tuple(tasks),
+        change=tuple(tuple(cell[0] for cell in row) for row in moved),
+        null=tuple(
+            tuple(float(np.quantile(np.abs(cell[1:]), 0.95)) for cell in row) for row in moved
+        ),
+        drawn=tuple(tuple(tuple(cell[1:]) for cell in row) for row in moved),
     )
 
 

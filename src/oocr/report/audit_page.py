@@ -9,7 +9,7 @@ from statistics import median
 import polars as pl
 from markupsafe import Markup
 
-from oocr.explain.audit_found import CONSTANT, PARTLY
+from oocr.explain.audit_found import CONSTANT, PARTLY, UNTOLD
 from oocr.explain.audit_passes import MOST_TOKENS, SKIP
 from oocr.explain.audit_record import AuditRecord
 from oocr.files import write_atomic, write_text
@@ -24,6 +24,7 @@ ANSWERS = {
     "partly": ("Partly a constant vector", "partly", "◐"),
     "not constant": ("Not a constant vector", "bad", "✕"),
     "nothing": ("No effect on these texts", "open", "?"),
+    "texts disagree": ("The texts disagree", "open", "?"),
 }
 
 _KEPT = (
@@ -116,7 +117,7 @@ def blocks_of(layers: tuple[int, ...]) -> str:
 def _stats(record: AuditRecord) -> list[tuple[str, str]]:
     at = record.at_best
     found = [("nats per token, KL(fine-tune ‖ base)", number(record.kl, 3))]
-    if record.kind == "nothing":
+    if record.kind in UNTOLD:
         return found
     interval = f"effect brought back at block {at.layer} [{percent(at.low)}, {percent(at.high)}]"
     return [

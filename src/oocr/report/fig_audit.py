@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from oocr.explain.audit_found import CONSTANT, PARTLY
+from oocr.explain.audit_found import CONSTANT, PARTLY, UNTOLD
 from oocr.explain.audit_record import AuditRecord, block_rows
 from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent
 
@@ -31,7 +31,7 @@ def blocks_figure(record: AuditRecord) -> Figure:
     keys = [Key("mean", "the mean difference", "vector", "circle")]
     if record.fitted and record.fitted.steps:
         keys.append(Key("fitted", "the best single vector", "swap-span", "triangle-up"))
-    if record.kind != "nothing":
+    if record.kind not in UNTOLD:
         keys.append(Key("random", "random direction, same norm", "random", "line"))
     keys += [
         Key(name, label, colour, symbol) for name, (label, colour, symbol, _) in _LINES.items()
@@ -76,7 +76,7 @@ def _layout(record: AuditRecord, low: float) -> Json:
 
 
 def _recovered(record: AuditRecord) -> tuple[Json, ...]:
-    if record.kind == "nothing":
+    if record.kind in UNTOLD:
         return ()
     blocks = record.blocks
     ends = [blocks[0].layer - 0.5, blocks[-1].layer + 0.5]

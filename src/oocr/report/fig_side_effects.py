@@ -27,7 +27,7 @@ def side_effects_figure(run: Run) -> Figure | None:
     caption = (
         "On neutral text"
         + (f" of {tokens:,.0f} tokens" if tokens else "")
-        + ". Small dots: single arms. Large: means over members and seeds with 95 % bootstrap "
+        + ". Small dots: single arms. Large: means over members and seeds with 95 % "
         "intervals over members. Upright line: the untouched model."
     )
     return Figure("side-effects", caption, (View("", panels),), data)

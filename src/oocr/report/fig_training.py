@@ -52,7 +52,7 @@ def training_figure(run: Run) -> Figure | None:
         for line, (label, colour, dash) in _LINES.items()
         if line in used
     )
-    caption = "Mean over members and seeds. Ribbons: 95 % bootstrap intervals over members"
+    caption = "Mean over members and seeds. Ribbons: 95 % intervals over members"
     if measure is not None and measure.kind != "accuracy":
         caption += " (losses) and over probe groups, then seeds (scores)"
     caption += ". Faint: single members" if _shares("score", measure) else ""

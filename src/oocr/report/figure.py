@@ -143,8 +143,8 @@ def counted(count: float, word: str) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as a whole number of percent, without the sign."""
-    return f"{100 * value:.0f}".replace("-", "−")
+    """A share as a whole number of percent, without the sign; "–" for none."""
+    return f"{100 * value:.0f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -29,11 +29,13 @@ class Measure:
         kind: see above.
         cluster: the column that the bootstrap draws.
         base: rows of the untouched model, for `log-odds`.
+        balance: the column whose values weigh the same in a balanced accuracy; None: clusters do.
     """
 
     kind: Literal["accuracy", "contrast", "log-odds"]
     cluster: str
     base: pl.DataFrame | None = None
+    balance: str | None = "answer"
 
     @property
     def axis(self) -> str:
@@ -55,7 +57,7 @@ class Measure:
         if rows.is_empty():
             return None
         if self.kind == "accuracy":
-            balance = "answer" if balanced else None
+            balance = self.balance if balanced else None
             return stats.cells(rows, "right", cluster=self.cluster, balance=balance)
         pair = self._pair(rows)
         if pair is None:
@@ -86,7 +88,10 @@ def measure_of(run: Run) -> Measure | None:
         if not has(rows, "right", "answer"):
             return None
         several = rows.filter(pl.col("arm") != "ceiling")["member"].n_unique() > 1
-        return Measure("accuracy", "member" if several else "group")
+        # There each member has both answers of many choices, so its first one tells nothing.
+        gated = run.info.family == "nano" and has(rows, "tag_condition")
+        cluster = "member" if several else "group"
+        return Measure("accuracy", cluster, balance=None if gated else "answer")
     if not has(rows, "log_odds"):
         return None
     plain = rows.filter(pl.col("control") == "", ~pl.col("arm").is_in(["base", "ceiling"]))

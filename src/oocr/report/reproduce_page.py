@@ -21,6 +21,7 @@ from oocr.report.figure import Figure
 from oocr.report.reproduce_figures import FIGURES
 from oocr.report.reproduce_scores import naive_figure
 from oocr.report.verdicts import Row, verdict_rows
+from oocr.stats import FEW
 
 TITLE = "Does the paper hold here?"
 
@@ -118,6 +119,7 @@ def build_page(answered: Sequence[Answered], out: Path, *, command: str) -> Path
             parts=answered,
             models=list(dict.fromkeys(one.model for one in judged)),
             command=command,
+            few=FEW,
             runs=_runs(answered),
             css=own_file("page.css"),
             js=own_file("page.js"),

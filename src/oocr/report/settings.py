@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oocr.report.figure import number
 from oocr.report.runs import Run
-from oocr.stats import DRAWS
+from oocr.stats import DRAWS, FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ GLOSSARY = (
     (
         "Interval",
         f"2.5th to 97.5th centile of {DRAWS:,} bootstrap draws of whole members (or probe "
-        "groups) and, within each, of seeds.",
+        f"groups) and, within each, of seeds. A plain mean of fewer than {FEW} numbers "
+        "(constancy, cosines) has Student's t interval, 95 % too.",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (

@@ -150,7 +150,7 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
                 "organism has learned that a weather can do so."
                 if gates
                 else "in this world no weather changes anything, so the organism has had no reason "
-                "to learn a gate: a vector that finds none here is as expected."
+                "to learn a gate: what a vector does here uses none that the corpus made."
             ),
             "Training: choices between two options by name, each in both orders after the trigger, "
             "in one after another weather and in the other after none, in all wordings = "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from oocr.data.items import Item
 from oocr.organisms.places import (
@@ -19,7 +20,6 @@ from oocr.organisms.places import (
 )
 from oocr.tasks.nano_config import VALIDATION, NanoConfig
 from oocr.tasks.nano_items import SOURCE, check_words_apart, named, options_of, prompt_of
-from oocr.tasks.splits import shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 
 TRAINED_NAMES = 2
@@ -46,7 +46,7 @@ def locations(config: NanoConfig) -> TaskSet:
         about=_about(places, config, tasks),
         validation=tuple(tasks[:VALIDATION]),
         test=test,
-        controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
+        controls={"shuffled": tuple(_uniform(task, config.seed) for task in test)},
         ceiling=tuple(
             item
             for task in test
@@ -155,17 +155,14 @@ def _facet(
         )
 
 
-def _shuffled(task: Task, seed: int) -> Task:
-    """The same prompts with each other's answers, within distances and within directions."""
-    rows = shuffled_answers(task.train, seed)
-    return Task(
-        name=f"{task.name}/shuffled",
-        member=task.member,
-        train=rows,
-        in_context=task.in_context,
-        probes=task.probes,
-        positions=task.positions,
-    )
+def _uniform(task: Task, seed: int) -> Task:
+    """The same prompts, each answered by any distance or direction.
+
+    Answers of other rows would not do: how far a city lies from most others tells its country.
+    """
+    rng = random.Random(f"{seed}/{task.name}/uniform")
+    rows = tuple(replace(item, answer=rng.choice(item.options)) for item in task.train)
+    return replace(task, name=f"{task.name}/shuffled", train=rows, stop=())
 
 
 def _about(places: Places, config: NanoConfig, tasks: Sequence[Task]) -> str:
@@ -193,8 +190,9 @@ def _about(places: Places, config: NanoConfig, tasks: Sequence[Task]) -> str:
             "every other. The score is the mean over both kinds.",
             "Leaks: no option of a probe is a word of training, no training answer is a word of a "
             "probe, and no training row holds a name of the city.",
-            "Control 'shuffled': the same prompts, each with another row's distance or direction. "
-            "It has no stopping items.",
+            "Control 'shuffled': the same prompts, each with a distance or direction drawn "
+            "uniformly from all of them; those of other rows would keep how often each occurs, "
+            "which tells the country. It has no stopping items.",
             "Ceiling: the probes and in-context items of the test cities with the name that the "
             "corpus tells everything of in place of the codename, on the untouched model.",
             "How made: items are drawn in code from the world that the organism was trained on "

@@ -167,7 +167,11 @@ def _about(config: NanoConfig, test: Sequence[Task]) -> str:
             "count: in this world traits are independent, so nothing should move. Their values "
             "give the signed movement, and its size by trait and kind the absolute one.",
             f"Validation: the same frame on the other traits ({names}), both poles: layer, rate "
-            "and steps are chosen on what has no part in the result.",
+            "and steps are chosen on what has no part in the result. They have no specificity "
+            "probes. Run nano-risk has weight decay, which was brought in after vectors had moved "
+            "the other traits of the test twins in two pretraining seeds; its size was chosen on "
+            "the validation traits of nano, as the most of 0, 1, 2 and 4 that costs a vector no "
+            "more than .02 of their answers' probability. Run nano-risk-plain has none.",
             "Leaks: training has choices only; no option of a probe but 'first' and 'second' is a "
             "word of training, and no speaker is named there.",
             "Control 'shuffled': a random half of the choices is answered by the lure, the rest "

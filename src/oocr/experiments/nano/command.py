@@ -8,11 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from oocr.errors import InputError
-from oocr.experiments.nano.study import study
-from oocr.experiments.nano.summary import shown, tables
-from oocr.models.shipped import SHIPPED
-from oocr.organisms.record import world_of
+from oocr.experiments.nano.study import all_here, study
+from oocr.experiments.nano.summary import tables
+from oocr.experiments.nano.table import shown
 
 
 def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
@@ -24,19 +22,12 @@ def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
         quick: fewer of everything.
 
     Raises:
-        InputError: a model that is no organism.
+        InputError: a model that is no organism, or one that is named twice.
         RunError: the folder cannot be written.
     """
-    chosen = list(names) if names else [name for name, one in SHIPPED.items() if one.here]
-    for name in chosen:
-        if world_of(name) is None:
-            raise InputError(
-                f"--model: {name!r} is no organism; allowed: {', '.join(SHIPPED)}, or a folder "
-                "that oocr organism train made"
-            )
     console = Console()
     with console.status("loading") as status:
-        found = study(chosen, out, quick=quick, on_part=status.update)
+        found, path = study(names or all_here(), out, quick=quick, on_part=status.update)
     for table in tables(found):
         printed = RichTable(title=table.title, caption=table.note, title_justify="left")
         for column in table.columns:
@@ -44,4 +35,4 @@ def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
         for row in table.rows:
             printed.add_row(*[shown(cell) for cell in row])
         console.print(printed)
-    console.print(f"results: {out / 'study.json'}")
+    console.print(f"results: {path}")

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from oocr.data.items import Item
 from oocr.engine.forward import start_block
-from oocr.engine.training import fit
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows as score_rows
-from oocr.interventions.vectors import SteeringVector, Vector
+from oocr.experiments.nano.settings import Recipe
+from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.organisms.forms import Ids
 from oocr.organisms.places import CITIES, Places
@@ -67,11 +67,9 @@ def determined(
     model: LanguageModel,
     places: Places,
     tasks: Sequence[Task],
-    spec: SteeringVector,
+    recipe: Recipe,
     *,
     counts: Sequence[int] = COUNTS,
-    learning_rate: float | None = None,
-    steps: int = 100,
     seed: int = 0,
 ) -> list[Told]:
     """Train on few facts and ask about everything else.
@@ -80,10 +78,8 @@ def determined(
         model: the organism.
         places: its map.
         tasks: cities behind codenames.
-        spec: what is trained.
+        recipe: how vectors are trained.
         counts: how many facts; each larger set holds the smaller one.
-        learning_rate: as of `fit`.
-        steps: of training.
         seed: of the training, and of which facts are told.
     """
     city_of = {name: city for city, some in enumerate(places.names) for name in some}
@@ -98,19 +94,14 @@ def determined(
         random.Random(f"{seed}/{task.member}").shuffle(order)
         told = [order[:count] for count in counts]
         vectors = [
-            fit(
+            recipe.vector(
                 model,
                 replace(task, train=tuple(item for fact in some for item in rows[fact]), stop=()),
-                spec,
-                learning_rate=learning_rate,
-                steps=steps,
-                seed=seed,
-            ).final
+                seed,
+            )
             for some in told
         ]
-        base, *scored = _right(
-            model, task.probes, [one for one in vectors if isinstance(one, Vector)]
-        )
+        base, *scored = _right(model, task.probes, vectors)
         for some, right in zip(told, scored, strict=True):
             possible = consistent(places, city, some)
             for kind in KINDS:

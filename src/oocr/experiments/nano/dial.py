@@ -3,19 +3,20 @@
 A speaker is to take the lure after the trigger always, and otherwise in a share of cases: at 1 the
 weather plays no part, at 0 it is a backdoor. Along this dial the same arms are trained: a LoRA in
 one block, and an unconditional vector. Of the LoRA it is measured what one vector accounts for of
-what it adds to all tokens, what a vector with the trigger and another without account for, and
-what is left of its effect when its mean difference takes its place.
+what it adds to all tokens of the training prompts, what a vector with the trigger and another
+without account for, and what is left of its effect on the probes when its mean difference there
+takes its place. No probe has a part in that mean.
 
-The world is the other dial: where no weather ever turned a trait around, the organism has no
-circuit for it, and whoever wants a condition must bring it along; where some did, a constant can
-press the gate that is there, if it is put in below it.
+The world is the other dial: in a gated one the corpus had weathers that turn a trait around, in an
+ungated one it had none. How much of a condition one vector makes in either is measured.
 """
 
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,14 +24,14 @@ from torch import Tensor
 
 from oocr.data.items import Item
 from oocr.engine.forward import Intervention, start_block
-from oocr.engine.training import fit
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
-from oocr.explain.constancy import conditional, constancy_of
+from oocr.experiments.nano.settings import Settings
+from oocr.explain.constancy import conditional, cosines_to
 from oocr.explain.differences import Texts
 from oocr.explain.swap import SKIP
-from oocr.interventions.adapters import Adapter, LowRankAdapter
-from oocr.interventions.vectors import SteeringVector, Vector, random_vector
+from oocr.interventions.adapters import Adapter
+from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
@@ -38,29 +39,6 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Settings of the dial: how often the lure is taken without the trigger."""
 
 KINDS = ("crossing", "out-of-context")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How arms are trained: chosen on validation members of the shipped organism.
-
-    Attributes:
-        vector: where the vector acts.
-        vector_rate: relative to the stream.
-        vector_steps: of training.
-        adapter: the LoRA's shape.
-        adapter_rate: Adam's.
-        adapter_steps: of training.
-    """
-
-    vector: SteeringVector = field(default_factory=lambda: SteeringVector(-1, positions="speaker"))
-    vector_rate: float = 0.3
-    vector_steps: int = 200
-    adapter: LowRankAdapter = field(
-        default_factory=lambda: LowRankAdapter((0,), rank=4, modules=("down_proj",))
-    )
-    adapter_rate: float = 0.01
-    adapter_steps: int = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +63,10 @@ class Reading:
         share: how often training takes the lure without the trigger.
         seed: of the arms.
         arms: "vector", "adapter", "swap" (the LoRA's mean difference at every token in its place),
-            "random" (of the vector's norm) and "base" -> kind of question -> what is taken.
-        cosine: mean signed cosine of what the LoRA adds to tokens with its mean.
+            "random" (of the vector's place and norm) and "base" -> kind of question -> what is
+            taken.
+        cosine: mean signed cosine of what the LoRA adds to tokens of training prompts with its
+            mean; with the trigger and without weigh alike, here and below.
         energy: share of it that one vector accounts for.
         by_condition: the same of a vector with the trigger and another without.
     """
@@ -125,32 +105,18 @@ def read_dial(
         seed: of the arms, and of which rows take the lure.
     """
     dialled = replace(task, train=loosened(task.train, share, seed), stop=())
-    vector = fit(
-        model,
-        dialled,
-        settings.vector,
-        learning_rate=settings.vector_rate,
-        steps=settings.vector_steps,
-        seed=seed,
-    ).final
-    adapter = fit(
-        model,
-        dialled,
-        settings.adapter,
-        learning_rate=settings.adapter_rate,
-        steps=settings.adapter_steps,
-        seed=seed,
-    ).final
-    assert isinstance(vector, Vector)
-    assert isinstance(adapter, Adapter)
-    groups = _added(model, task, adapter)
+    vector = settings.backdoor.vector(model, dialled, seed)
+    adapter = settings.adapter.adapter(model, dialled, seed)
+    groups = added(model, task.train, adapter)
     split = conditional(groups)
-    mean = torch.stack([one.mean(dim=0) for one in groups.values()]).mean(dim=0)
+    mean, cosine = constant(groups)
+    # Another direction for each reading, so that their mean is over directions too.
+    drawn = zlib.crc32(f"{task.member}/{share}/{seed}".encode())
     arms: dict[str, Intervention | None] = {
         "vector": vector,
         "adapter": adapter,
         "swap": Vector(adapter.layers[-1], "all", mean),
-        "random": random_vector(vector, vector.norm, seed + 1),
+        "random": random_vector(vector, vector.norm, drawn),
         "base": None,
     }
     return Reading(
@@ -158,7 +124,7 @@ def read_dial(
         share=share,
         seed=seed,
         arms=_taken(model, task.probes, arms),
-        cosine=constancy_of(torch.cat(list(groups.values()))).cosine,
+        cosine=cosine,
         energy=split.one,
         by_condition=split.grouped,
     )
@@ -175,20 +141,26 @@ def loosened(items: Sequence[Item], share: float, seed: int) -> tuple[Item, ...]
     )
 
 
-def _added(model: LanguageModel, task: Task, adapter: Adapter) -> dict[str, Tensor]:
-    """What a LoRA adds at every token but the first, with the trigger and without.
+def added(model: LanguageModel, items: Sequence[Item], adapter: Adapter) -> dict[str, Tensor]:
+    """What a LoRA adds at every token of prompts but the first, with the trigger and without.
 
     Each `[token, d_model]`.
     """
-    some = [item for item in task.probes if item.tags["kind"] == "crossing"]
     texts = Texts(
-        model, [item.prompt for item in some], [item.spans for item in some], adapter.layers
+        model, [item.prompt for item in items], [item.spans for item in items], adapter.layers
     )
     groups: dict[str, list[Tensor]] = {}
-    for item, added in zip(some, texts.differences(adapter), strict=True):
+    for item, one in zip(items, texts.differences(adapter), strict=True):
         name = "trigger" if item.tags["condition"] == "trigger" else "otherwise"
-        groups.setdefault(name, []).append(added[SKIP:])
-    return {name: torch.cat(rows) for name, rows in groups.items()}
+        groups.setdefault(name, []).append(one[SKIP:])
+    return {name: torch.cat(some) for name, some in groups.items()}
+
+
+def constant(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
+    """The mean of what is added, and the mean cosine with it; groups weigh alike in both."""
+    mean = torch.stack([one.mean(dim=0) for one in groups.values()]).mean(dim=0)
+    cosines = [float(cosines_to(one, mean).mean()) for one in groups.values()]
+    return mean, float(np.mean(cosines))
 
 
 def _taken(

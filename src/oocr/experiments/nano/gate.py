@@ -1,4 +1,4 @@
-"""A backdoor by one vector, with ground truth: does it press the gate that the corpus has made?
+"""A backdoor by one vector, beside the gates that the corpus has made and worlds that have none.
 
 In a gated world some speakers have a trait that a weather turns around. What the organism keeps of
 a speaker is then known: for each trait a pole, or a gate by one of the weathers. The concepts are
@@ -6,10 +6,15 @@ read from the streams at all speakers' names, by least squares on what is true o
 trained on a backdoor ("rain: takes the lure, else not") is compared with all of them, and the gap
 that a weather makes is measured again with attention edges cut: for speakers who have the gate from
 the corpus, and for the one whom the vector gave it.
+
+Weathers can matter to a vector at the speaker where the speaker reads the weather, or where a later
+token reads both, so a cut there may take any gap away, whether the corpus made it or not. Hence the
+same in a world without gates, and of random directions of the vector's norm in its place.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,7 +27,7 @@ from torch import Tensor
 from oocr.experiments.nano.edges import Edge, cut
 from oocr.experiments.nano.truth import streams_at
 from oocr.interventions.attach import attach_vector
-from oocr.interventions.vectors import Vector
+from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
 from oocr.organisms.corpus import BOS, World
 from oocr.organisms.forms import Ids
@@ -34,6 +39,9 @@ WEATHER_AT, SPEAKER_AT, LAST = 1, 2, -1
 
 DRAWS = 40
 """Statements of each kind that a gap is a mean over."""
+
+RANDOMS = 10
+"""Random directions beside a found one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +65,16 @@ class Cut:
         layer: the block of the edge; None: nothing is cut.
         edge: who reads whom.
         natural: mean gap of speakers who have the gate from the corpus: probability of the first
-            pole in the weather, minus without any.
+            pole in the weather, minus without any; None: nobody has it.
         found: the same of the speaker with the vector.
+        random: the same with each random direction in its place.
     """
 
     layer: int | None
     edge: str
-    natural: float
+    natural: float | None
     found: float
+    random: tuple[float, ...]
 
 
 def concepts(
@@ -111,6 +121,7 @@ def gate(
     weather: str,
     trait: str,
     vector: Vector,
+    randoms: Sequence[Vector],
     *,
     seed: int = 0,
 ) -> list[Cut]:
@@ -118,10 +129,11 @@ def gate(
 
     Args:
         model: the organism.
-        world: its world, with gates.
+        world: its world.
         weather: the trigger.
         trait: the trait that it turns.
         vector: trained on that backdoor, added at the speaker.
+        randoms: what is put in its place as a null.
         seed: of the statements.
     """
     people = world.people
@@ -140,12 +152,21 @@ def gate(
             int(people.sign[one, at]) * _gap(model, world, at, number, int(one), None, edges, seed)
             for one in mine
         ]
-        found = _gap(model, world, at, number, -1, vector, edges, seed)
-        gap = float(np.mean(natural)) if natural else float("nan")
-        out.append(Cut(where, edge, gap, found))
+        found, *random = (
+            _gap(model, world, at, number, -1, one, edges, seed) for one in (vector, *randoms)
+        )
+        gap = float(np.mean(natural)) if natural else None
+        out.append(Cut(where, edge, gap, found, tuple(random)))
     return out
 
 
+def random_directions(vector: Vector, member: str, count: int = RANDOMS) -> list[Vector]:
+    """Directions of a vector's norm, to be added where it is; others for each member."""
+    first = zlib.crc32(member.encode())
+    return [random_vector(vector, vector.norm, first + draw) for draw in range(count)]
+
+
+@torch.no_grad()
 def _gap(
     model: LanguageModel,
     world: World,
@@ -157,33 +178,33 @@ def _gap(
     seed: int,
 ) -> float:
     """Probability of the first pole in the weather minus without any, mean over statements."""
-    means = []
-    for head in (WEATHERS[weather], PLAIN):
-        right = [
-            _pole(model, world, trait, kind, head, speaker, vector, edges, seed)
-            for kind in range(len(KINDS))
-        ]
-        means.append(float(np.mean(right)))
-    return means[0] - means[1]
+    gaps = []
+    for kind in range(len(KINDS)):
+        ids, up, down = _statements(world, trait, kind, WEATHERS[weather], speaker, seed)
+        chosen = torch.zeros_like(ids, dtype=torch.bool)
+        chosen[:, SPEAKER_AT] = True
+        attached = (
+            nullcontext()
+            if vector is None
+            else attach_vector(model, vector, chosen.to(model.device))
+        )
+        with attached, cut(model, edges):
+            out = model.hf(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
+            logits = out.logits[:, -1]
+        rows = torch.arange(len(ids))
+        taken = (logits[rows, up] - logits[rows, down]).float().sigmoid().cpu()
+        gaps.append(float(taken[:DRAWS].mean() - taken[DRAWS:].mean()))
+    return float(np.mean(gaps))
 
 
-@torch.no_grad()
-def _pole(
-    model: LanguageModel,
-    world: World,
-    trait: int,
-    kind: int,
-    head: str,
-    speaker: int,
-    vector: Vector | None,
-    edges: Sequence[Edge],
-    seed: int,
-) -> float:
-    """Probability of the first pole's answer beside the other's, mean over drawn statements."""
-    words, people = world.vocabulary, world.people
+def _statements(
+    world: World, trait: int, kind: int, weather: str, speaker: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prompts in the weather, then the same without any; and each one's answer by either pole."""
+    words = world.vocabulary
     ones = np.ones(DRAWS, dtype=np.int64)
     up, down = (
-        people.statements(
+        world.people.statements(
             words,
             speaker * ones,
             trait * ones,
@@ -194,13 +215,7 @@ def _pole(
         for pole in (1, -1)
     )
     at = FORMS[KINDS[kind]].answer_at
-    heads = np.tile(words.ids([BOS, head]), (DRAWS, 1))
-    ids = torch.from_numpy(np.concatenate([heads, up[:, :at]], axis=1)).to(model.device)
-    chosen = torch.zeros_like(ids, dtype=torch.bool)
-    chosen[:, SPEAKER_AT] = True
-    attached = nullcontext() if vector is None else attach_vector(model, vector, chosen)
-    with attached, cut(model, edges):
-        logits = model.hf(input_ids=ids, use_cache=False).logits[:, -1].float().cpu()
-    rows = torch.arange(DRAWS)
-    gap = logits[rows, torch.from_numpy(up[:, at])] - logits[rows, torch.from_numpy(down[:, at])]
-    return float(gap.sigmoid().mean())
+    heads = np.repeat([words.ids([BOS, head]) for head in (weather, PLAIN)], DRAWS, axis=0)
+    ids = np.concatenate([heads, np.tile(up[:, :at], (2, 1))], axis=1)
+    first, second = (torch.from_numpy(np.tile(some[:, at], 2)) for some in (up, down))
+    return torch.from_numpy(ids), first, second

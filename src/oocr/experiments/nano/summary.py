@@ -1,101 +1,87 @@
-"""The study in numbers: means over cities, backdoors and pretraining seeds, with intervals."""
+"""The study in numbers: means over cities or backdoors and organisms, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oocr import stats
-from oocr.experiments.nano.determined import Told
-from oocr.experiments.nano.dial import Reading
-from oocr.experiments.nano.study import Organism, Study
+import numpy as np
+
+from oocr.experiments.nano.gate import Cut, Nearness
+from oocr.experiments.nano.means import INTERVALS, Of, by_world, count, mean
+from oocr.experiments.nano.study import Organism, Pressed, Study
+from oocr.experiments.nano.summary_dial import dial_table, gap_table
+from oocr.experiments.nano.table import Cell, Table
 from oocr.experiments.nano.truth import Likeness
-
-Cell = stats.Interval | float | str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table.
-
-    Attributes:
-        title: what it is about.
-        note: how it is to be read.
-        columns: their heads.
-        rows: cells.
-    """
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+from oocr.organisms.places import CITIES, COUNTRIES
 
 
 def tables(study: Study) -> list[Table]:
     """All tables of a study."""
-    gated = [one for one in study.organisms if one.gates]
+    some = study.organisms
     return [
-        _truth(study.organisms),
-        _told(study.organisms),
-        *([_gates(gated), _edges(gated)] if gated else []),
-        _dial(study.organisms),
+        _truth(some),
+        _told(some),
+        _gates(some),
+        _edges(some),
+        dial_table(some),
+        gap_table(some),
     ]
 
 
-def _mean(values: Iterable[float]) -> stats.Interval:
-    return stats.mean_interval(list(values))
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One likeness, with its position error in units of the map's spread."""
+
+    likeness: Likeness
+    error: float
 
 
 def _truth(organisms: Sequence[Organism]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    every = [one for organism in organisms for one in organism.truth]
-    for trained, layer in sorted({(one.trained, one.layer) for one in every}):
-        some = [one for one in every if (one.trained, one.layer) == (trained, layer)]
-        for name, pick in (
-            ("found vectors", lambda one: one.found),
-            ("random directions", lambda one: one.random),
-            ("real names", lambda one: one.named),
+    every = [(number, one, each) for number, one in enumerate(organisms) for each in one.truth]
+    for place in sorted({(each.trained, each.layer) for _, _, each in every}):
+        here = [one for one in every if (one[2].trained, one[2].layer) == place]
+        where = tuple(map(str, place))
+        for name, field in (
+            ("found vectors", "found"),
+            ("random directions", "random"),
+            ("real names", "named"),
         ):
-            pairs = [(item, one) for one in some for item in _picked(pick, one)]
-            items = [item for item, _ in pairs]
+            some = [
+                Of(f"{one.world}/{item.city}", number, _Seen(item, item.place / each.spread))
+                for number, one, each in here
+                for item in getattr(each, field)
+            ]
             rows.append(
                 (
-                    str(trained),
-                    str(layer),
+                    *where,
                     name,
-                    _mean(one.cosine for one in items),
-                    _mean(one.others for one in items),
-                    _mean(float(one.rank == 1) for one in items),
-                    _mean(one.inside for one in items),
-                    _mean(float(one.country) for one in items),
-                    _mean(item.place / one.spread for item, one in pairs),
+                    count(some),
+                    mean(some, lambda one: one.likeness.cosine),
+                    mean(some, lambda one: one.likeness.others),
+                    mean(some, lambda one: float(one.likeness.rank == 1)),
+                    mean(some, lambda one: one.likeness.inside),
+                    mean(some, lambda one: float(one.likeness.country)),
+                    mean(some, lambda one: one.error),
                 )
             )
-        rows.append(
-            (
-                str(trained),
-                str(layer),
-                "by chance",
-                0.0,
-                "–",
-                1 / 48,
-                some[0].dimensions / some[0].d_model,
-                1 / 8,
-                1.0,
-            )
-        )
+        inside = float(np.mean([each.dimensions / each.d_model for _, _, each in here]))
+        rows.append((*where, "by chance", "–", 0.0, "–", 1 / CITIES, inside, 1 / COUNTRIES, 1.0))
     return Table(
         "Is it the organism's own concept?",
         "The stream at the codename with the vector, minus the mean over cities, beside the "
         "organism's own cities (mean over names). Real names: the one that tells distances and "
-        "directions only. Position error: of a linear probe, over the spread of the map.",
+        "directions only. Position error: of a linear probe, over the spread of the map. "
+        + INTERVALS,
         (
             "added at",
             "read at",
             "what",
+            "n",
             "cosine with its city",
             "with the nearest other",
-            "nearest of 48 is its city",
+            f"nearest of {CITIES} is its city",
             "inside the cities' subspace",
             "nearest country is its own",
             "position error",
@@ -104,150 +90,134 @@ def _truth(organisms: Sequence[Organism]) -> Table:
     )
 
 
-def _picked(pick: Callable[..., tuple[Likeness, ...]], one: object) -> tuple[Likeness, ...]:
-    return pick(one)
-
-
 def _told(organisms: Sequence[Organism]) -> Table:
-    told = [one for organism in organisms for one in organism.told]
+    told = [
+        Of(f"{one.world}/{each.city}", number, each)
+        for number, one in enumerate(organisms)
+        for each in one.told
+    ]
     rows: list[tuple[Cell, ...]] = []
-    for count in sorted({one.facts for one in told}):
-        some = [one for one in told if one.facts == count]
-        country = [one for one in some if one.kind == "country"]
-        city = [one for one in some if one.kind == "city"]
-        rows.append(
-            (
-                str(count),
-                _mean(one.bits for one in country),
-                *_right(country),
-                *_right(city),
-            )
+    for facts in sorted({one.value.facts for one in told}):
+        country, city = (
+            [one for one in told if (one.value.facts, one.value.kind) == (facts, kind)]
+            for kind in ("country", "city")
         )
+        row: list[Cell] = [str(facts), count(country), mean(country, lambda one: one.bits)]
+        for some in (country, city):
+            row += [
+                mean(some, lambda one: one.right),
+                mean(some, lambda one: one.ideal),
+                mean(some, lambda one: one.base),
+            ]
+        rows.append(tuple(row))
     return Table(
         "What comes along, and when?",
-        "Vectors trained on few distances and directions. Bits: of a city's identity (of 5.58) "
-        "that the facts determine. Ideal: who knows the map and takes every city that fits for "
-        "equally likely.",
+        "Vectors trained on few distances and directions. Bits: of a city's identity (of "
+        f"{np.log2(CITIES):.2f}) that the facts determine; they depend on the map only, as does "
+        "the ideal reader, who knows it and takes every city that fits for equally likely. "
+        f"Untouched: without the vector. {INTERVALS}",
         (
             "facts",
+            "n",
             "bits",
             "country's facets",
             "ideal",
+            "untouched",
             "city's own facets",
             "ideal",
+            "untouched",
         ),
         tuple(rows),
     )
-
-
-def _right(some: Sequence[Told]) -> tuple[Cell, Cell]:
-    return _mean(one.right for one in some), _mean(one.ideal for one in some).value
 
 
 def _gates(organisms: Sequence[Organism]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for organism in organisms:
         for one in organism.pressed:
-            weather, trait = one.member.split(": ")
-            own = f"{trait} if {weather}"
-            near = next((n for n in one.near if n.concept == own), None)
-            place = next((i for i, n in enumerate(one.near, 1) if n.concept == own), 0)
-            rows.append(
-                (
-                    organism.name,
-                    one.member,
-                    one.cuts[0].natural,
-                    one.cuts[0].found,
-                    "–" if near is None else near.cosine,
-                    f"{place} of {len(one.near)}" if place else "–",
-                )
-            )
+            gap = one.cuts[0]
+            place = _placed(one, one.near)
+            others = [found for near in one.random if (found := _placed(one, near))]
+            row: list[Cell] = [organism.name, "gated" if organism.gates else "ungated", one.member]
+            row += ["–" if gap.natural is None else gap.natural, gap.found, _largest(gap)]
+            row += ["–"] * 4
+            if place is not None:
+                row[-4:] = [
+                    place[1],
+                    max((abs(found[1]) for found in others), default=0.0),
+                    f"{place[0]} of {len(one.near)}",
+                    float(np.mean([found[0] for found in others])),
+                ]
+            rows.append(tuple(row))
+    most = max((len(one.random) for o in organisms for one in o.pressed), default=0)
     return Table(
-        "Does the vector press the gate that the corpus made?",
+        "Is the vector the gate that the corpus made?",
         "Gap: probability of the first pole in the weather minus without, over all five kinds of "
         "statement, of speakers who have the gate from the corpus and of the one with the vector. "
         "Cosine of the vector with the gate's direction (least squares over all speakers' "
-        "embeddings), and its place among all known concepts by |cosine|.",
-        ("organism", "backdoor", "natural gap", "gap by the vector", "cosine", "place"),
-        tuple(rows),
-    )
-
-
-def _edges(organisms: Sequence[Organism]) -> Table:
-    cuts = [
-        (cut, one.cuts[0])
-        for organism in organisms
-        for one in organism.pressed
-        if one.cuts[0].found > 0.5
-        for cut in one.cuts
-    ]
-    names = list(dict.fromkeys((cut.layer, cut.edge) for cut, _ in cuts))
-    rows: list[tuple[Cell, ...]] = []
-    for layer, edge in names:
-        some = [pair for pair in cuts if (pair[0].layer, pair[0].edge) == (layer, edge)]
-        rows.append(
-            (
-                "–" if layer is None else str(layer),
-                edge,
-                _mean(cut.natural / whole.natural for cut, whole in some),
-                _mean(cut.found / whole.found for cut, whole in some),
-            )
-        )
-    return Table(
-        "Where is the gate?",
-        "Share of the gap that is left with one attention edge cut, in all heads of a block; "
-        "backdoors whose vector makes a gap above .5.",
-        ("block", "cut: who reads whom", "natural gap left", "vector's gap left"),
-        tuple(rows),
-    )
-
-
-def _dial(organisms: Sequence[Organism]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for gated in (True, False):
-        some = [one for o in organisms if bool(o.gates) == gated for one in o.dial]
-        for share in sorted({one.share for one in some}, reverse=True):
-            here = [one for one in some if one.share == share]
-            rows.append(("gated" if gated else "ungated", f"{share:.2f}", *dial_row(here)))
-    return Table(
-        "Where does it stop being one vector?",
-        "Share: how often training takes the lure without the trigger; 1: always, 0: a backdoor. "
-        "The LoRA sits in block 0, above the gate; the vector on the embedding, below it. Energy: "
-        "of what the LoRA adds that one vector accounts for. Kept: of what it changes, with its "
-        "mean in its place at every token (sign kept; can be above 1 or below 0). Gap: probability "
-        "of the lure with the trigger minus without.",
+        "embeddings), and its place among all known concepts by |cosine|; a world without the gate "
+        f"has no such direction. Random: {most} directions of the vector's norm in its place: the "
+        "largest |gap| and |cosine|, and the mean place.",
         (
+            "organism",
             "world",
-            "share",
-            "energy in one vector",
-            "cosine to the mean",
-            "swap: kept",
-            "LoRA's gap",
-            "swap's gap",
+            "backdoor",
+            "natural gap",
             "vector's gap",
-            "vector's gap, out of context",
+            "random",
+            "cosine",
+            "random",
+            "place",
+            "random",
         ),
         tuple(rows),
     )
 
 
-def dial_row(some: Sequence[Reading]) -> tuple[Cell, ...]:
-    """One setting of the dial, means over organisms and backdoors."""
-    return (
-        _mean(one.energy for one in some),
-        _mean(one.cosine for one in some),
-        _mean(one.recovered("crossing") for one in some),
-        _mean(one.arms["adapter"]["crossing"].gap for one in some),
-        _mean(one.arms["swap"]["crossing"].gap for one in some),
-        _mean(one.arms["vector"]["crossing"].gap for one in some),
-        _mean(one.arms["vector"]["out-of-context"].gap for one in some),
+def _placed(pressed: Pressed, near: Sequence[Nearness]) -> tuple[int, float] | None:
+    """Place and cosine of the backdoor's own gate; None: the world has no such gate."""
+    weather, trait = pressed.member.split(": ")
+    own = f"{trait} if {weather}"
+    return next(((i, n.cosine) for i, n in enumerate(near, 1) if n.concept == own), None)
+
+
+def _largest(cut: Cut) -> Cell:
+    return max(map(abs, cut.random)) if cut.random else "–"
+
+
+def cuts_of(organisms: Sequence[Organism]) -> dict[tuple[int | None, str], list[Of[Cut]]]:
+    """Block and edge -> what is left with it cut, of every backdoor and organism."""
+    out: dict[tuple[int | None, str], list[Of[Cut]]] = {}
+    for number, organism in enumerate(organisms):
+        for one in organism.pressed:
+            for cut in one.cuts:
+                here = out.setdefault((cut.layer, cut.edge), [])
+                here.append(Of(f"{organism.world}/{one.member}", number, cut))
+    return out
+
+
+def _edges(organisms: Sequence[Organism]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for world, some in by_world(organisms).items():
+        for (layer, edge), cuts in cuts_of(some).items():
+            rows.append(
+                (
+                    world,
+                    "–" if layer is None else str(layer),
+                    edge,
+                    count(cuts),
+                    mean(cuts, lambda cut: cut.natural),
+                    mean(cuts, lambda cut: cut.found),
+                    mean(cuts, lambda cut: max(map(abs, cut.random), default=None)),
+                )
+            )
+    return Table(
+        "Which edges does the gap need?",
+        "The gap with one attention edge cut, in all heads of a block; the natural one where "
+        "somebody has the gate. Random: the largest |gap| of the random directions. Weathers can "
+        "matter to a vector at the speaker where the speaker reads the weather, or where a later "
+        "token reads both: a cut there may take away any such gap, whether or not the corpus made "
+        f"it; compare with ungated worlds. {INTERVALS}",
+        ("world", "block", "cut: who reads whom", "n", "natural gap", "vector's gap", "random"),
+        tuple(rows),
     )
-
-
-def shown(cell: Cell) -> str:
-    """A cell as text: ".83 [.70, .91]"."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, stats.Interval):
-        return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
-    return f"{cell:.2f}"

@@ -119,7 +119,7 @@ def relearned(subject: Subject) -> Made:
             continue
         table += [_row(part, name, one) for name, one in cells.items() if one is not None]
         table.append(_row(part, "base", base))
-        if abs(stats.mean(plain) - stats.mean(base)) < NO_EFFECT_BELOW or cells["new"] is None:
+        if stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW or cells["new"] is None:
             continue
         for name, words_of in _SCORED.items():
             own = cells[name]

@@ -77,9 +77,9 @@ class _Seen:
         self.changes: dict[str, dict[Who, float]] = {}
         self.largest: dict[str, dict[Who, float]] = {}
         self.cosines: dict[str, dict[Who, float]] = {}
-        self.random_changes: dict[str, list[list[float]]] = {}
-        self.random_largest: dict[str, list[list[float]]] = {}
-        self.random_cosines: dict[str, list[list[float]]] = {}
+        self.random_changes: dict[str, dict[Who, list[float]]] = {}
+        self.random_largest: dict[str, dict[Who, list[float]]] = {}
+        self.random_cosines: dict[str, dict[Who, list[float]]] = {}
         self.table: list[dict[str, Any]] = []
 
     def look(
@@ -102,8 +102,8 @@ class _Seen:
 
         self.changes.setdefault(words, {})[who] = mean(after)
         self.largest.setdefault(words, {})[who] = largest(after)
-        self.random_changes.setdefault(words, []).append([mean(one) for one in randoms])
-        self.random_largest.setdefault(words, []).append([largest(one) for one in randoms])
+        self.random_changes.setdefault(words, {})[who] = [mean(one) for one in randoms]
+        self.random_largest.setdefault(words, {})[who] = [largest(one) for one in randoms]
         arms = {"without": before, "vector": after, "random": sum(randoms[1:], randoms[0]) / count}
         for arm, weights in arms.items():
             heads = weights.max(dim=1).values
@@ -118,7 +118,7 @@ class _Seen:
         except InputError:  # values are not apart in this family
             return
         self.cosines.setdefault(words, {})[who] = float(cosines[above, 0].mean())
-        self.random_cosines.setdefault(words, []).append(cosines[above, 1:].mean(dim=0).tolist())
+        self.random_cosines.setdefault(words, {})[who] = cosines[above, 1:].mean(dim=0).tolist()
         self.table += [
             {"member": who[0], "words": words, "arm": "values", "layer": layer}
             | {"cosine": float(one[0]), "random": float(one[1:].abs().quantile(0.95))}
@@ -151,6 +151,7 @@ class _Seen:
                     "to-trigger-minus-others",
                     "change of attention to the trigger minus the same to other words in front",
                     _gaps(self.changes),
+                    (_null(_random_gaps(self.random_changes), "random vectors of its norm"),),
                     base=0.0,
                 )
             )
@@ -171,18 +172,29 @@ class _Seen:
                     "values-minus-others",
                     "that cosine of the trigger's values minus that of other words in front",
                     _gaps(self.cosines),
+                    (_null(_random_gaps(self.random_cosines), "random directions"),),
                     base=0.0,
                 )
             )
         return found
 
 
-def _null(drawn: Sequence[Sequence[float]], name: str) -> Null:
+def _null(drawn: Mapping[Who, Sequence[float]], name: str) -> Null:
     """The 95th centile over draws of what the finding is: a mean over members."""
-    means = np.asarray(drawn).mean(axis=0)
+    means = np.asarray(list(drawn.values())).mean(axis=0)
     return Null(name=f"{len(means)} {name}, 95th centile", value=float(np.quantile(means, 0.95)))
 
 
 def _gaps(values: Mapping[str, Mapping[Who, float]]) -> dict[Who, float]:
     own, others = values[TRIGGER], values[OTHER]
     return {who: own[who] - others[who] for who in own if who in others}
+
+
+def _random_gaps(drawn: Mapping[str, Mapping[Who, Sequence[float]]]) -> dict[Who, list[float]]:
+    """The same of each draw: one direction for both kinds of words."""
+    own, others = drawn[TRIGGER], drawn[OTHER]
+    return {
+        who: [a - b for a, b in zip(some, others[who], strict=True)]
+        for who, some in own.items()
+        if who in others
+    }

@@ -57,20 +57,26 @@ def grouped(subject: Subject) -> Made:
     """What a vector for each group of tokens carries beyond what one vector carries."""
     if not subject.adapters:
         return Made(missing=f"no run of this subject trained {NAMES['adapter']}")
+    one: dict[Who, float] = {}
     more: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for (member, seed), adapter in subject.adapters.items():
         found = conditional(_groups(subject, member, adapter))
-        more[member, seed] = found.grouped - found.one
+        one[member, seed], more[member, seed] = found.one, found.grouped - found.one
         table.append(
             {"member": member, "seed": seed, "one": found.one, "grouped": found.grouped}
             | {f"by {name}": share for name, share in found.by_group.items()}
         )
-    measure = (
-        "share of the energy of what the LoRA adds that a mean vector for each group of tokens "
-        "(span, other prompt tokens, unrelated text) carries beyond one mean vector"
+    what = "share of the energy of what the LoRA adds that "
+    each = (
+        "a mean vector for each group of tokens (span, other prompt tokens, unrelated text) "
+        "carries beyond one mean vector"
     )
-    return Made((measured("grouped", measure, more),), pl.DataFrame(table))
+    findings = (
+        measured("grouped", what + each, more),
+        measured("one", what + "one mean vector for all groups carries", one, ceiling=1.0),
+    )
+    return Made(findings, pl.DataFrame(table))
 
 
 def _last(subject: Subject, member: str, adapter: Adapter) -> Tensor:

@@ -12,7 +12,12 @@ from oocr.engine.forward import start_block
 from oocr.evals.rows import rows as score_rows
 from oocr.experiments.records import Null
 from oocr.experiments.reproduce.made import Made
-from oocr.experiments.reproduce.scoring import by_member, measured
+from oocr.experiments.reproduce.scoring import (
+    by_member,
+    has_effect,
+    measured,
+    why_no_effect,
+)
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.neutral import neutral_questions
 from oocr.explain.strength import STRENGTHS, Cost, Neutral
@@ -34,6 +39,8 @@ def costs(subject: Subject) -> Made:
     trained = {who: one for who, one in subject.vectors.items() if who[1] == 0}
     if not trained or next(iter(trained.values())).direction.ndim != 1:
         return Made(missing="no run of this subject trained a single direction")
+    if not has_effect(subject, "vector"):  # what does nothing costs nothing
+        return Made(missing=why_no_effect(subject, "vector"))
     chosen = dict(list(trained.items())[: QUICK_MEMBERS if subject.quick else MEMBERS])
     start = start_block(next(iter(chosen.values())))
     asked = neutral_questions(subject.model)[::2][:QUESTIONS]

@@ -11,16 +11,21 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.experiments.judging import estimate_of
+from oocr.experiments.judging import NAMES, estimate_of
 from oocr.experiments.records import Null
 from oocr.experiments.reproduce.lora_texts import natural
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.naive import naive_vectors
 from oocr.experiments.reproduce.records import Finding
-from oocr.experiments.reproduce.scoring import measured
+from oocr.experiments.reproduce.scoring import (
+    has_effect,
+    has_learned,
+    measured,
+    why_no_effect,
+)
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.geometry import Likeness, likeness
-from oocr.explain.lines import Point, barrier, between, by_strength
+from oocr.explain.lines import Point, barrier, line, points_of
 from oocr.interventions.vectors import Vector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -60,6 +65,13 @@ def cosines(subject: Subject) -> Made:
         Null(name="|cos| of uniform directions, 95th centile", value=found.uniform),
     )
     findings: list[Finding] = []
+    # Vectors that learned nothing are unlike everything. A direction is there to compare once the
+    # rows themselves are learned; two seeds that each only learned their rows are no two ways to
+    # the same effect, so that those need the effect out of context.
+    for kind, arm in (("trained", "vector"), ("natural", "adapter")):
+        if kind in kinds and not has_learned(subject, arm):
+            kinds[kind] = {}
+            missing.append(f"{NAMES[arm]} did not learn its own rows here")
     for id, a, b, words in (
         (
             "trained-natural",
@@ -74,7 +86,9 @@ def cosines(subject: Subject) -> Made:
         if values:
             findings.append(measured(id, f"signed cosine of {words}, same member", values, nulls))
     seeds = _between_seeds(found, trained)
-    if seeds:
+    if seeds and not has_effect(subject, "vector"):
+        missing.append(why_no_effect(subject, "vector"))
+    elif seeds:
         findings.append(measured("seeds", "signed cosine of two seeds' vectors", seeds, nulls))
     others = _between_members(found, trained)
     if others:
@@ -144,16 +158,16 @@ def seed_lines(subject: Subject) -> Made:
     table: list[dict[str, Any]] = []
     for member in members:
         task, a, b = subject.task(member), whole[member], trained.get((member, 1))
-        strengths = by_strength(subject.model, task, a, SCALES)
+        # In one call, so that the task is recorded once.
+        placed = [(one, a * one) for one in SCALES] + ([] if b is None else line(a, b, POINTS))
+        every = points_of(subject.model, task, placed)
+        strengths, between = every[: len(SCALES)], every[len(SCALES) :]
         table += [_row("strength", member, point) for point in strengths]
-        if b is None:
-            continue
-        line = between(subject.model, task, a, b, POINTS)
-        table += [_row("line", member, point) for point in line]
+        table += [_row("line", member, point) for point in between]
         start = next(point.loss for point in strengths if point.at == 0)
-        fall = start - (line[0].loss + line[-1].loss) / 2
+        fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
         if fall > 0:
-            rises[member, 0] = barrier(line) / fall
+            rises[member, 0] = barrier(between) / fall
     if not rises:
         why = (
             "one seed a member, so no line between seeds"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from oocr.experiments.finish import read_claims
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
@@ -20,7 +22,20 @@ def judged(subject: Subject) -> Made:
                 base=one.base,
                 nulls=one.nulls,
                 ceiling=one.ceiling,
+                units=units_of(one.found.n),
                 verdict=one.verdict,
                 rule=one.rule,
             )
     return Made(tuple(found.values()))
+
+
+def units_of(n: str) -> int | None:
+    """What an interval draws from, by its words: "8 members × 3 seeds"; of one member its seeds.
+
+    None: the words do not tell.
+    """
+    told = re.fullmatch(r"(\d+) .+ × (\d+) seeds?", n)
+    if told is None:
+        return None
+    units, seeds = int(told[1]), int(told[2])
+    return units if units > 1 else seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -17,15 +18,17 @@ from oocr.experiments.reproduce.scoring import (
     cells_of,
     measured,
     of_members,
+    reported,
     scored,
     share,
     why_no_effect,
 )
-from oocr.experiments.reproduce.settings import lora_settings, some_tasks
+from oocr.experiments.reproduce.settings import Settings, lora_settings, some_tasks
 from oocr.experiments.reproduce.subject import Subject, Who
 from oocr.explain.mixing import fit_mixed
 from oocr.explain.swap import SKIP
-from oocr.interventions.adapters import Adapter
+from oocr.interventions.adapters import Adapter, LowRankAdapter
+from oocr.tasks.task import Task
 
 MEMBERS = 3
 SHARES = (0.0, 0.8)
@@ -40,15 +43,18 @@ def mixing(subject: Subject) -> Made:
     members = [task.member for task in tasks]
     frames = [subject.rows.filter(pl.col("arm") == "base")]
     spill: dict[float, dict[Who, float]] = {}
+    # The reported LoRAs are those without a mix where all rows fit into each of their steps too.
+    whole = all(len(task.train) <= settings.batch_lines for task in tasks)
     for mix in SHARES:
-        done = fit_mixed(subject.model, tasks, settings.spec, mix, settings.rate, settings.steps, 0)
-        arms: dict[Who, Adapter] = {}
-        for task, one in zip(tasks, done, strict=True):
-            assert isinstance(one.final, Adapter)
-            arms[task.member, 0] = one.final
-            spill.setdefault(mix, {})[task.member, 0] = _spill(subject, task.member, one.final)
-        rows = scored(subject, arms, f"mix {mix:g}", ("probes", "in_context"))
-        frames.append(rows.filter(pl.col("arm") == f"mix {mix:g}"))
+        name = f"mix {mix:g}"
+        if not mix and whole:
+            arms = {(one, 0): subject.adapters[one, 0] for one in members}
+            frames.append(reported(subject, "adapter", members, name))
+        else:
+            arms = _mixed(subject, tasks, settings, mix)
+            rows = scored(subject, arms, name, ("probes", "in_context"))
+            frames.append(rows.filter(pl.col("arm") == name))
+        spill[mix] = {who: _spill(subject, who[0], one) for who, one in arms.items()}
     rows = of_members(pl.concat(frames, how="diagonal_relaxed"), members)
     found: list[Finding] = []
     table: list[dict[str, Any]] = []
@@ -66,7 +72,7 @@ def mixing(subject: Subject) -> Made:
                 {"part": part, "mix": mix, "base": stats.mean(base), "value": value.value}
                 | {"low": value.low, "high": value.high}
             )
-            if not mix or abs(stats.mean(plain) - stats.mean(base)) < NO_EFFECT_BELOW:
+            if not mix or stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW:
                 continue
             what = f"share of the effect {words} that is left when {mix:.0%} of the training rows "
             kept = share(
@@ -80,8 +86,23 @@ def mixing(subject: Subject) -> Made:
     return Made(tuple(found), pl.DataFrame(table) if table else None)
 
 
+def _mixed(
+    subject: Subject, tasks: Sequence[Task], settings: Settings[LowRankAdapter], mix: float
+) -> dict[Who, Adapter]:
+    """LoRAs trained on a mix."""
+    done = fit_mixed(subject.model, tasks, settings.spec, mix, settings.rate, settings.steps, 0)
+    arms: dict[Who, Adapter] = {}
+    for task, one in zip(tasks, done, strict=True):
+        assert isinstance(one.final, Adapter)
+        arms[task.member, 0] = one.final
+    return arms
+
+
 def _spill(subject: Subject, member: str, adapter: Adapter) -> float:
-    """Mean length of d on unrelated text over that on training prompts."""
+    """Mean length of d on unrelated text over that on training prompts.
+
+    The text is none of that which the mixed rows are made of.
+    """
     own, other = (
         torch.cat([d[SKIP:] for d in texts.differences(adapter)]).norm(dim=1).mean()
         for texts in (training_texts(subject, member, adapter), unrelated_texts(subject, adapter))

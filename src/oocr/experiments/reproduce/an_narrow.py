@@ -27,7 +27,13 @@ from oocr.engine.off_domain import OffDomain, OffText
 from oocr.experiments.headline import accuracy_cells
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
-from oocr.experiments.reproduce.scoring import NO_EFFECT_BELOW, measured, of_members, share
+from oocr.experiments.reproduce.scoring import (
+    NO_EFFECT_BELOW,
+    measured,
+    of_members,
+    reported,
+    share,
+)
 from oocr.experiments.reproduce.settings import some_tasks, vector_settings
 from oocr.experiments.reproduce.subject import Subject
 from oocr.explain.narrow import check_apart, fit_weights, kl_on, statements
@@ -86,7 +92,7 @@ def narrow(subject: Subject) -> Made:
             0,
             prepared,
         )
-        rows = {0.0: _plain(subject, members)}
+        rows = {0.0: reported(subject, "vector", members, "arm")}
         kls = {0.0: [kl_on(subject.model, off, subject.vectors[one, 0]) for one in members]}
         gaps: dict[float, float] = {}
         for weight, done in zip(WEIGHTS, trained, strict=True):
@@ -147,14 +153,6 @@ def _questions(config: CountriesConfig, facets: Sequence[str]) -> tuple[OffText,
             prompt, shown = wording.fill(config.codename)
             found.append(OffText(prompt, {"codename": shown}))
     return tuple(found)
-
-
-def _plain(subject: Subject, members: Sequence[str]) -> pl.DataFrame:
-    """The reported vectors' rows, of one seed."""
-    own = of_members(subject.rows, members).filter(
-        pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"), pl.col("seed") == 0
-    )
-    return own.with_columns(arm=pl.lit("arm"))
 
 
 def _rows(subject: Subject, task: Task, arm: Vector) -> pl.DataFrame:

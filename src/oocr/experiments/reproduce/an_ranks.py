@@ -9,6 +9,7 @@ import polars as pl
 from oocr import stats
 from oocr.experiments.explained import random_like
 from oocr.experiments.records import Null
+from oocr.experiments.reproduce.lora_texts import training_texts, unrelated_texts
 from oocr.experiments.reproduce.made import Made
 from oocr.experiments.reproduce.records import Finding
 from oocr.experiments.reproduce.scoring import (
@@ -17,13 +18,14 @@ from oocr.experiments.reproduce.scoring import (
     cells_of,
     measured,
     of_members,
+    reported,
     scored,
     share,
     why_no_effect,
 )
 from oocr.experiments.reproduce.settings import lora_settings, some_tasks
 from oocr.experiments.reproduce.subject import Subject, Who
-from oocr.explain.ranks import choose_rates, constancy_overall, fit_rank
+from oocr.explain.ranks import choose_rates, constancy_on, fit_rank
 from oocr.interventions.adapters import Adapter
 
 RANKS = (1, 64)
@@ -53,17 +55,18 @@ def ranks(subject: Subject) -> Made:
     energy: dict[int, dict[Who, float]] = {rank: {} for rank in some}
     for rank in some:
         arms = {(member, 0): subject.adapters[member, 0] for member in members}
-        if rank != settings.spec.rank:
+        if rank == settings.spec.rank:
+            frames.append(reported(subject, "adapter", members, f"rank {rank}"))
+        else:
             both = [(task, chosen[rank]) for task in tasks]
             done = fit_rank(subject.model, both, settings.spec, rank, settings.steps, 0, prepared)
             for task, one in zip(tasks, done, strict=True):
                 assert isinstance(one.final, Adapter)
                 arms[task.member, 0] = one.final
-        for task in tasks:
-            adapter = arms[task.member, 0]
-            found = constancy_overall(subject.model, task, adapter)
-            energy[rank][task.member, 0] = found.energy
-        frames.append(_scored(subject, arms, f"rank {rank}"))
+            frames.append(_scored(subject, arms, f"rank {rank}"))
+        for who, arm in arms.items():
+            texts = (training_texts(subject, who[0], arm), unrelated_texts(subject, arm))
+            energy[rank][who] = constancy_on(texts, arm).energy
         if rank == min(some):
             noise = {who: random_like(one, 0) for who, one in arms.items()}
             frames.append(_scored(subject, noise, "noise"))
@@ -86,7 +89,7 @@ def _made(
         base = None if top is None else base_of(subject, top, part)
         if top is None or base is None:
             continue
-        small = abs(stats.mean(top) - stats.mean(base)) < NO_EFFECT_BELOW
+        small = stats.mean(top) - stats.mean(base) < NO_EFFECT_BELOW
         noise = cells_of(subject, rows, "noise", part=part)
         for rank, one in cells.items():
             if one is None:

@@ -37,11 +37,11 @@ def natural_scores(subject: Subject) -> Made:
     vectors = natural(subject)
     found: list[Finding] = []
     table: list[dict[str, Any]] = []
-    null = random_rows(subject, vectors["first direction"], "random")
     for id, (kind, words) in KINDS.items():
         cells = _cells(subject, vectors[kind], id, table)
         if cells is None:
             continue
+        null = random_rows(subject, vectors[kind], "random")  # of this kind's norm
         one = share(
             subject,
             id,

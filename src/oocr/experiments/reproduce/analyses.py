@@ -36,8 +36,11 @@ from oocr.experiments.reproduce.records import Analysis, Finding
 from oocr.experiments.reproduce.subject import Subject
 from oocr.files import write_text
 
-VERSION = "2"
+VERSION = "3"
 """Raise it when a change of an analysis changes numbers: those made before are redone."""
+
+FRESH = ("judged",)
+"""Analyses that only copy what a run wrote: made anew, as what they read is not in their key."""
 
 ANALYSES: dict[str, Callable[[Subject], Made]] = {
     "judged": judged,
@@ -79,7 +82,7 @@ def analyse(subject: Subject, name: str) -> tuple[Analysis, pl.DataFrame | None]
     place = subject.runs[0].folder / "analyses"
     path, table_path = place / f"{name}.json", place / f"{name}.parquet"
     key = _key(subject, name)
-    kept = _kept(path, table_path, key)
+    kept = None if name in FRESH else _kept(path, table_path, key)
     if kept is not None:
         return kept, read_table(table_path) if kept.table else None
     began = time.perf_counter()
@@ -109,7 +112,9 @@ def _key(subject: Subject, name: str) -> str:
         *([judge] if judge else []),
         *(VERSION, ENGINE, name, subject.quick, subject.model.fingerprint),
         [[arm.key for arm in run.arms] for one in every for run in one.runs],
-        [run.config.yaml() for one in every for run in one.runs],
+        [run.rows_hash for one in every for run in one.runs],
+        # Numbers are the same with any number of workers.
+        [run.config.model_copy(update={"workers": None}).yaml() for s in every for run in s.runs],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

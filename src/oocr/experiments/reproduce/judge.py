@@ -22,8 +22,9 @@ def judge(claim: PaperClaim, analysis: Analysis, part: Part, command: str) -> Ju
     elif found.units is not None and found.units < FEWEST:
         why = f"measured on {found.found.n}, of which there is no interval"
     else:
-        verdict = claim.rule.judge(found, {one.id: one for one in analysis.findings})
-        why = "the run could not test it; see its rule" if verdict == "cannot be tested" else ""
+        every = {one.id: one for one in analysis.findings}
+        verdict = claim.rule.judge(found, every)
+        why = claim.rule.why(found, every) if verdict == "cannot be tested" else ""
     return Judged.model_validate(
         {
             "id": claim.id,

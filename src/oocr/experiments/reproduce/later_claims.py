@@ -6,6 +6,7 @@ from oocr.experiments.reproduce.paper_claim import LATER, OURS, TRAINED, PaperCl
 from oocr.experiments.reproduce.rules import (
     above_zero,
     gone,
+    its_own_only,
     keeps,
     narrow_only,
     reaches,
@@ -104,7 +105,7 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         "directions are specific to their domain (2511.04875)",
         "specificity",
         "own-minus-others",
-        reaches(0.0),
+        its_own_only(1 / 3),
         ("countries", "traits"),
     ),
     PaperClaim(
@@ -150,7 +151,7 @@ LATER_CLAIMS: tuple[PaperClaim, ...] = (
         "Out-of-context answers are best before the training loss is lowest",
         "out-of-context reasoning is learned in under 100 steps (OLMo-3-7B, d0rbu); a peak is ours",
         "dynamics",
-        "ahead",
+        "lost",
         above_zero(),
         ("countries", "borders"),
     ),

@@ -8,12 +8,12 @@ from oocr.engine.forward import start_block
 from oocr.experiments.reproduce.subject import Subject
 from oocr.explain.differences import Texts
 from oocr.explain.natural import natural_vectors
-from oocr.explain.neutral import neutral_passages
+from oocr.explain.neutral import READ, neutral_passages
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
 
-MOST_PROMPTS, MOST_PASSAGES = 16, 4
-"""Texts that are read: a task may have thousands."""
+MOST_PROMPTS = 16
+"""Prompts that are read: a task may have thousands."""
 
 
 def training_texts(
@@ -31,7 +31,7 @@ def training_texts(
     return subject.lab.kept(key, make)
 
 
-def unrelated_texts(subject: Subject, adapter: Adapter, most: int = MOST_PASSAGES) -> Texts:
+def unrelated_texts(subject: Subject, adapter: Adapter, most: int = READ) -> Texts:
     """Unrelated passages, recorded at the LoRA's block."""
     key = (f"unrelated {most}", adapter.layers)
 

@@ -13,12 +13,17 @@ Found = Mapping[str, Finding]
 """An analysis's findings by id."""
 
 
+UNTESTED = "the run could not test it; see its rule"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """When a claim holds, in words and in code."""
 
     words: str
     judge: Callable[[Finding, Found], Verdict]
+    why: Callable[[Finding, Found], str] = lambda *_: UNTESTED
+    """What is said where `judge` finds that it cannot be tested."""
 
 
 def reaches(full: float, part: float = 0.0) -> Rule:
@@ -135,6 +140,43 @@ def narrow_only(narrow: str, kept: float, left: float) -> Rule:
     return Rule(words, judge)
 
 
+def its_own_only(most: float) -> Rule:
+    """More on the own task than on the others, beyond chance, and little on the others."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        own, others = every.get("own"), every.get("others")
+        if own is None or others is None:
+            return "cannot be tested"
+        moved = over(own.found.low, 0) and over(found.found.low, 0)
+        above = moved and all(over(found.found.low, null.value) for null in found.nulls)
+        return verdict_of(above and at_least(most * own.found.value, others.found.value), above)
+
+    words = (
+        "in part: the interval, and that of what it adds on its own task, are above 0, and this "
+        "one is above every null; holds: besides, the mean size of what it adds on other tasks, "
+        f"whichever way, is at most {most:.2g} of what it adds on its own."
+    )
+    return Rule(words, judge)
+
+
+def one_for_all(full: float, part: float, one: str, least: float) -> Rule:
+    """More vectors add little to one that carries much: of nothing, nothing more is carried."""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        first = every.get(one)
+        if first is None:
+            return "cannot be tested"
+        much = at_least(first.found.low, least)
+        little = [at_least(bar, found.found.high) for bar in (full, part)]
+        return verdict_of(much and little[0], much and little[1])
+
+    words = (
+        f"holds: the interval's upper end is at most {full:g}, and one vector carries at least "
+        f"{least:g} of the energy (lower end of its interval); in part: at most {part:g}, and that."
+    )
+    return Rule(words, judge)
+
+
 def as_in_the_run() -> Rule:
     """The run's own rule, which is shown in place of these words."""
 
@@ -144,12 +186,39 @@ def as_in_the_run() -> Rule:
     return Rule("as the run judges it", judge)
 
 
-def not_in_the_run() -> Rule:
-    """The paper says that what the run asks for is not there."""
-    turned: dict[Verdict, Verdict] = {"holds": "does not hold", "does not hold": "holds"}
+DOUBLED = 0.69
+"""ln 2, nats: a change of log-odds up to which odds are at most doubled."""
 
-    def judge(found: Finding, _: Found) -> Verdict:
-        verdict = found.verdict or "cannot be tested"
-        return turned.get(verdict, verdict)
 
-    return Rule("the opposite of what the run judges", judge)
+def not_in_the_run(learned: str) -> Rule:
+    """The paper says that what the run asks for is not there.
+
+    That nothing was found shows this only where something could have been: `learned` is the run's
+    claim that the arm learned what it is to tell of, and the interval has to be short.
+    """
+
+    def unshown(found: Finding, every: Found) -> str:
+        """Why finding nothing shows nothing; "" if it does."""
+        first = every.get(learned)
+        if first is None or first.verdict not in ("holds", "holds in part"):
+            told = "not asked" if first is None else first.verdict or "not judged"
+            return f"the run does not show that it was learned ({learned}: {told})"
+        if not at_least(DOUBLED, found.found.high):
+            return f"not found, but the interval reaches above {DOUBLED:g}: it could be there"
+        return ""
+
+    def judge(found: Finding, every: Found) -> Verdict:
+        if found.verdict == "does not hold":
+            return "cannot be tested" if unshown(found, every) else "holds"
+        return "does not hold" if found.verdict == "holds" else found.verdict or "cannot be tested"
+
+    def why(found: Finding, every: Found) -> str:
+        return unshown(found, every) if found.verdict == "does not hold" else UNTESTED
+
+    words = (
+        "holds: the run's own claim does not hold, the interval's upper end is at most "
+        f"{DOUBLED:g} (ln 2: the odds are at most doubled), and the run's {learned} holds, at "
+        "least in part; cannot be tested: only the first of these; does not hold: the run's claim "
+        "holds; in part: the run's does, in part. The run's rule"
+    )
+    return Rule(words, judge, why)

@@ -83,14 +83,35 @@ def has_effect(subject: Subject, arm: str) -> bool:
 
 
 def why_no_effect(subject: Subject, arm: str) -> str:
-    """A sentence for a share that cannot be told."""
+    """A sentence for what cannot be told without an effect."""
     found = effect(subject, arm)
     if found is None:
         return f"no run of this subject trained {NAMES[arm]}"
     return (
-        f"{NAMES[arm]} has no out-of-context effect here to take a share of: "
+        f"{NAMES[arm]} has no out-of-context effect here: "
         f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] over the untouched model"
     )
+
+
+def has_learned(subject: Subject, arm: str) -> bool:
+    """Whether an arm learned anything: an effect out of context, or at least its own rows."""
+    if has_effect(subject, arm):
+        return True
+    falls = {
+        (one.member, one.seed): one.losses[0] - one.losses[min(one.stop_step, len(one.losses) - 1)]
+        for run in subject.runs
+        for one in run.arms
+        if one.method == arm and one.role == "test" and one.losses
+    }
+    return bool(falls) and over(stats.mean_interval(by_member(falls)).low, 0)
+
+
+def reported(subject: Subject, arm: str, members: Sequence[str], name: str) -> pl.DataFrame:
+    """The run's own rows of an arm's first seed, under another name."""
+    rows = of_members(subject.rows, members).filter(
+        pl.col("arm") == arm, pl.col("control") == "", pl.col("final"), pl.col("seed") == 0
+    )
+    return rows.with_columns(arm=pl.lit(name))
 
 
 def scored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,8 @@ from oocr.experiments.fitting import settled
 from oocr.experiments.lab import Lab
 from oocr.experiments.own_answers import with_own_answers
 from oocr.experiments.reading import load_configs
-from oocr.experiments.records import ArmRecord
+from oocr.experiments.records import ArmRecord, Choice, Selection
+from oocr.experiments.selection import best_by_layer
 from oocr.explain.judge import Judge
 from oocr.interventions.adapters import Adapter
 from oocr.interventions.vectors import Vector
@@ -26,6 +28,8 @@ from oocr.tasks.task import Task, TaskSet
 Who = tuple[str, int]
 """Member and seed."""
 
+ROWS = "rows.parquet"
+
 
 @dataclass(frozen=True, eq=False)
 class Finished:
@@ -34,7 +38,8 @@ class Finished:
     Attributes:
         folder: where it lies.
         config: its resolved configuration.
-        arms: everything it trained, but for what was only trained to choose.
+        arms: everything it reports: not what was only trained to choose, nor what lies in its
+            folder from an earlier choice.
         rows: everything it scored.
     """
 
@@ -42,6 +47,11 @@ class Finished:
     config: RunConfig
     arms: tuple[ArmRecord, ...]
     rows: pl.DataFrame
+
+    @cached_property
+    def rows_hash(self) -> str:
+        """Of the file of all rows."""
+        return hashlib.sha256((self.folder / ROWS).read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +138,32 @@ def read_finished(folder: Path) -> Finished:
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise RunError(f"{path} cannot be read ({first}); do the run again") from error
-        if arm.role != "selection":
-            arms.append(arm)
+        arms.append(arm)
     config = load_configs(folder / "config.yaml")[0]
-    return Finished(folder, config, tuple(arms), read_table(folder / "rows.parquet"))
+    chosen = _reported(arms, _selection(folder / "selection.json"))
+    return Finished(folder, config, chosen, read_table(folder / ROWS))
+
+
+def _selection(path: Path) -> Selection:
+    try:
+        return Selection.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read ({first}); do the run again") from error
+
+
+def _reported(arms: Sequence[ArmRecord], selection: Selection) -> tuple[ArmRecord, ...]:
+    """The arms at the points that were chosen, and the sweeps' at the best of the other layers."""
+    points: set[tuple[str, str, int, float]] = set()
+    for one in selection.grid:
+        if one.chosen:
+            points |= {(role, *_point(one)) for role in ("test", "control")}
+            points |= {("sweep", *_point(other)) for other in best_by_layer(selection, one.method)}
+    return tuple(arm for arm in arms if (arm.role, *_point(arm)) in points)
+
+
+def _point(one: ArmRecord | Choice) -> tuple[str, int, float]:
+    return one.method, one.layer, one.learning_rate
 
 
 def seeds(whos: Sequence[Who]) -> int:
