@@ -11,8 +11,9 @@ from oocr.engine.training import fit
 from oocr.evals.probes import Probes
 from oocr.evals.rows import rows
 from oocr.experiments.nano.determined import consistent, determined
-from oocr.experiments.nano.dial import Settings, read_dial
-from oocr.experiments.nano.gate import concepts, gate, nearness
+from oocr.experiments.nano.dial import read_dial
+from oocr.experiments.nano.gate import gate, random_directions
+from oocr.experiments.nano.settings import SETTINGS
 from oocr.experiments.nano.truth import truth
 from oocr.explain.differences import Texts
 from oocr.explain.swap import mean_vectors
@@ -141,34 +142,33 @@ def test_a_persona_from_gambles_alone_moves_other_traits_far_less(model: Languag
     assert np.mean(by_chance) <= np.mean(own) / 4
 
 
-def test_one_vector_presses_the_gate_that_the_corpus_made() -> None:
-    model = load_model("nano")
-    world = world_of("nano")
+def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageModel) -> None:
+    world = world_of(model.name)
     assert world is not None
     task = tasks(model, "backdoor").test[0]
     weather, trait = task.member.split(": ")
-    vector = trained(model, task, "speaker", rate=0.3)
-    whole, *cuts = gate(model, world.world, weather, trait, vector)
+    vector = SETTINGS.backdoor.vector(model, task)
+    others = random_directions(vector, task.member, 2)
+    whole, *cuts = gate(model, world.world, weather, trait, vector, others)
+    assert whole.natural is not None
     assert whole.natural > 0.7
     assert whole.found > 0.6
+    assert max(abs(one) for one in whole.random) < 0.5 * whole.found
     left = {(one.layer, one.edge): one for one in cuts}
-    edge = left[0, "speaker reads weather"]
-    assert abs(edge.natural) < 0.1
-    assert abs(edge.found) < 0.1
-    rest = [one for key, one in left.items() if key != (0, "speaker reads weather")]
-    assert min(one.found for one in rest) > 0.6 * whole.found
-    near = nearness(vector.direction, concepts(model, world.world))
-    assert near[0].concept == f"{trait} if {weather}"
+    edge = left.pop((0, "speaker reads weather"))
+    assert edge.natural is not None
+    assert abs(edge.natural) < 0.3 * whole.natural
+    assert abs(edge.found) < 0.3 * whole.found
+    assert min(one.found for one in left.values()) > 0.6 * whole.found
 
 
 def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
     model = load_model("nano")
     task = tasks(model, "backdoor").test[0]
-    always, never = (read_dial(model, task, share, Settings()) for share in (1.0, 0.0))
-    assert always.energy > 0.7
-    assert never.energy < 0.4
+    always, never = (read_dial(model, task, share, SETTINGS) for share in (1.0, 0.0))
+    assert always.energy > never.energy + 0.2
     assert always.recovered("out-of-context") > 0.6
-    assert never.arms["adapter"]["crossing"].gap > 0.4
+    assert never.arms["adapter"]["crossing"].gap > 0.3
     assert abs(never.arms["swap"]["crossing"].gap) < 0.3
     assert never.arms["vector"]["crossing"].gap > 0.6
 
@@ -178,10 +178,7 @@ def test_more_facts_leave_less_to_guess() -> None:
     world = world_of("nano")
     assert world is not None
     some = tasks(model, "locations").test[:2]
-    spec = SteeringVector(-1, positions="codename")
-    told = determined(
-        model, world.world.places, some, spec, counts=(1, 20), learning_rate=0.1, steps=100
-    )
+    told = determined(model, world.world.places, some, SETTINGS.city, counts=(1, 20))
     few = [one for one in told if one.facts == 1]
     many = [one for one in told if one.facts == 20]
     assert all(one.bits < 5.5 for one in few)

@@ -285,7 +285,7 @@ def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: Subject) -> N
     made = dynamics(subject)
     found = by_id(made)
     assert made.table is not None
-    assert found["ahead"].found.low >= 0, "by construction"
+    assert found["ahead"].found.value >= 0, "by construction"
     moments = {m: some for (m,), some in made.table.sort("step").group_by("member")}
     assert len(moments) == found["lost"].units == 4
     for some in moments.values():
