@@ -88,9 +88,11 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
     shown = capsys.readouterr().out
     assert str(where) in shown.replace("\n", "")
 
+    keys = {path: Analysis.model_validate_json(path.read_text()).key for path in kept}
     for path in kept:  # in one process, the same numbers
         path.unlink()
     assert again(1) == where
+    assert {path: Analysis.model_validate_json(path.read_text()).key for path in kept} == keys
     assert json.loads((where.parent / "claims.json").read_text()) == claims
 
     def never(*_: object) -> None:
