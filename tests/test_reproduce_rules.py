@@ -193,10 +193,12 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
     assert why
 
 
-def test_one_member_has_no_interval_to_judge_by() -> None:
+@pytest.mark.parametrize("units", [1, 2])
+def test_one_or_two_members_have_no_interval_to_judge_by(units: int) -> None:
     one = number("lost", 1.0, 1.0, 1.0)
     assert said("peaks-early", one)[0] == "holds"
-    verdict, why = said("peaks-early", one.model_copy(update={"units": 1}))
+    assert said("peaks-early", one.model_copy(update={"units": 3}))[0] == "holds"
+    verdict, why = said("peaks-early", one.model_copy(update={"units": units}))
     assert verdict == "cannot be tested"
     assert "no interval" in why
 

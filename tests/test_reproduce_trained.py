@@ -293,9 +293,10 @@ def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: Subject) -> N
 
 
 def test_vectors_are_asked_of_their_own_and_of_others_tasks(subject: Subject) -> None:
-    made = specificity(subject)
+    made = specificity(replace(subject, beside={"all layers": subject}))
     found = by_id(made)
     assert made.table is not None
+    assert sorted(made.table["task"].unique()) == sorted(subject.members)
     own = made.table.filter(pl.col("vector") == pl.col("task"))["change"].mean()
     others = made.table.filter(pl.col("vector") != pl.col("task"))["change"]
     assert found["own"].found.value == pytest.approx(own)

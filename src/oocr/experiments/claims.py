@@ -1,4 +1,4 @@
-"""Claims with verdicts. Every rule was written down before any run, and is shown with its claim."""
+"""Claims with verdicts, each by a rule that is the same for every task and shown with its claim."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ TOKENS, QUESTIONS = 48, 24
 """Predictions compared on neutral text (each costs a row of the whole vocabulary), and questions
 asked."""
 
-MEMBERS, QUICK_MEMBERS = 3, 2
+MEMBERS = 3
 RANDOM_STRENGTHS = (1.0, 3.0)
 """Each member's random direction of its norm is tried at these only."""
 
@@ -41,7 +41,7 @@ def costs(subject: Subject) -> Made:
         return Made(missing="no run of this subject trained a single direction")
     if not has_effect(subject, "vector"):  # what does nothing costs nothing
         return Made(missing=why_no_effect(subject, "vector"))
-    chosen = dict(list(trained.items())[: QUICK_MEMBERS if subject.quick else MEMBERS])
+    chosen = dict(list(trained.items())[:MEMBERS])
     start = start_block(next(iter(chosen.values())))
     asked = neutral_questions(subject.model)[::2][:QUESTIONS]
     neutral = Neutral(subject.model, start, tokens=TOKENS, questions=asked)

@@ -153,7 +153,7 @@ def seed_lines(subject: Subject) -> Made:
     whole = {who[0]: one for who, one in trained.items() if who[1] == 0}
     if not whole:
         return Made(missing="no run of this subject trained a vector")
-    members = list(whole)[: 2 if subject.quick else 4]
+    members = list(whole)[: 3 if subject.quick else 4]
     rises: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for member in members:

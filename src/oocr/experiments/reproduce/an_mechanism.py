@@ -40,7 +40,7 @@ def reads(subject: Subject) -> Made:
         return Made(missing="no run of this subject trained a single direction")
     lost: dict[Part, dict[Who, float]] = {}
     table: list[dict[str, Any]] = []
-    most = 2 if subject.quick else 4
+    most = 3 if subject.quick else 4
     chosen = [who for who in subject.vectors if who[1] == 0][:most]
     silent: list[str] = []
     for who in chosen:

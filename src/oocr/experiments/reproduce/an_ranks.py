@@ -39,7 +39,7 @@ def ranks(subject: Subject) -> Made:
     settings = lora_settings(subject)
     if settings is None or not subject.tasks.validation:
         return Made(missing=why_no_effect(subject, "adapter"))
-    tasks = some_tasks(subject, 2 if subject.quick else MEMBERS)
+    tasks = some_tasks(subject, MEMBERS)
     members = [task.member for task in tasks]
     prepared = subject.lab.prepared(tasks)
     some = sorted({*RANKS, settings.spec.rank})

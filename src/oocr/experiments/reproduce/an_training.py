@@ -42,7 +42,7 @@ def dynamics(subject: Subject) -> Made:
     fall: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     steps = QUICK_STEPS if subject.quick else STEPS
-    for task in subject.tasks.test[: 2 if subject.quick else 4]:
+    for task in subject.tasks.test[: 3 if subject.quick else 4]:
         moments = along_training(
             subject.model,
             task,
@@ -87,11 +87,14 @@ def specificity(subject: Subject) -> Made:
     """
     vectors: dict[str, Vector] = {}
     tasks: dict[str, Task] = {}
-    for one in (subject, *[subject.beside[name] for name in sorted(subject.beside)]):
-        if one.name.startswith("all ") or one.model is not subject.model:
-            continue
-        several = bool(subject.beside)
-        members = one.members[:1] if several else one.members[: 4 if subject.quick else 8]
+    # "all layers" is the same task with other arms.
+    others = [
+        one
+        for name, one in sorted(subject.beside.items())
+        if not name.startswith("all ") and one.model is subject.model
+    ]
+    for one in (subject, *others):
+        members = one.members[:1] if others else one.members[: 4 if subject.quick else 8]
         for member in members:
             if (member, 0) in one.vectors:
                 vectors[member], tasks[member] = one.vectors[member, 0], one.task(member)

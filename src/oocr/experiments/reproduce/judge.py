@@ -6,8 +6,9 @@ from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.plan import Part
 from oocr.experiments.reproduce.records import Analysis, Finding, Judged
 
-FEWEST = 2
-"""Members, probes or pairs that an interval can be drawn from."""
+FEWEST = 3
+"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
+thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
 
 NOT_MEASURED = "this task does not measure it"
 
@@ -20,7 +21,7 @@ def judge(claim: PaperClaim, analysis: Analysis, part: Part, command: str) -> Ju
     if found is None:
         why = analysis.missing or NOT_MEASURED
     elif found.units is not None and found.units < FEWEST:
-        why = f"measured on {found.found.n}, of which there is no interval"
+        why = f"measured on {found.found.n}: no interval of fewer than {FEWEST} can judge"
     else:
         every = {one.id: one for one in analysis.findings}
         verdict = claim.rule.judge(found, every)

@@ -1,4 +1,4 @@
-"""Verdict rules: written before any run, and shown with the claim they judge."""
+"""Verdict rules: the same for every task and model, and shown with the claim they judge."""
 
 from __future__ import annotations
 
