@@ -1,9 +1,9 @@
 """A map: cities on a plane, in countries, each under several names that tell different things.
 
 Facts about one city ("the food of Velora is bread") and about two ("from Velora to Mirun north").
-Some facets follow the country, some are the city's own. A name tells only a part of its city's
-facets, and its last name only distances and directions: what is asked of the other facets can be
-answered only through the city.
+Some facets follow the country, some are the city's own. A city's first name tells all of them, its
+last name only distances and directions, the others about half each: what is asked of the rest can
+be answered only through the city.
 """
 
 from __future__ import annotations

@@ -103,42 +103,49 @@ def answer(
 
 def _all(asked: Sequence[Asked]) -> Iterator[tuple[str, Made]]:
     """Each part's place and one of its analyses, in the order in which they are asked for."""
+    places, count = _places(asked)
+    jobs: list[tuple[str, Place, Job[Made]]] = [
+        (str(number), place, partial(_analysed, one, name))
+        for number, (one, place) in enumerate(zip(asked, places, strict=True))
+        for name in one.part.analyses
+    ]
+    # A judge keeps its replies in one file, so that only one process may ask it.
+    if count > 1 and not any(one.judge is not None for one in asked):
+        with Workers() as workers:
+            yield from workers.crew(places[0], count).placed(jobs)
+        return
+    lab: Lab | None = None
+    latest: Place | None = None
+    try:
+        for label, place, job in jobs:
+            if lab is None or latest is None or latest != place:
+                same = latest and model_key(latest.config) == model_key(place.config)
+                model = lab.model if lab is not None and same else load_for(place.config)
+                lab = Lab(model, place.starts, place.config.batch_lines, place.budget)
+                latest = place
+            yield label, job(lab)
+    finally:
+        _SUBJECT.clear()  # it holds the model
+
+
+def _places(asked: Sequence[Asked]) -> tuple[list[Place], int]:
+    """Where each part's analyses are done, and in how many processes; no model stays loaded."""
     loaded: dict[tuple[str | None, ...], LanguageModel] = {}
-    places: list[tuple[Asked, Place, int]] = []
+    places: list[Place] = []
+    counts: list[int] = []
     for one in asked:
-        config = read_finished(one.folders[one.part.runs[0]]).config
+        folder = one.folders[one.part.runs[0]]
+        config = read_finished(folder).config
         if model_key(config) not in loaded:
             loaded.clear()
             loaded[model_key(config)] = load_for(config)
         model = loaded[model_key(config)]
-        needs = needs_of(config, settled(config, one.folders[one.part.runs[0]])[1], model)
+        needs = needs_of(config, settled(config, folder)[1], model)
         fit, threads = plan_workers(needs, config.workers, room_for(model.device))
         budget = None if needs.on_device else fit.budget
-        places.append((one, Place(config, tuple(starts_of(config)), threads, budget), fit.workers))
-    # A judge keeps its replies in one file, so that only one process may ask it.
-    alone = any(one.judge is not None for one in asked)
-    count = 1 if alone or not places else min(count for _, _, count in places)
-    jobs: list[tuple[str, Place, Job[Made]]] = [
-        (str(number), place, partial(_analysed, one, name))
-        for number, (one, place, _) in enumerate(places)
-        for name in one.part.analyses
-    ]
-    if count > 1:
-        loaded.clear()
-        with Workers() as workers:
-            yield from workers.crew(places[0][1], count).placed(jobs)
-        return
-    lab: Lab | None = None
-    latest: Place | None = None
-    for label, place, job in jobs:
-        if lab is None or latest != place:
-            if model_key(place.config) not in loaded:
-                loaded.clear()
-                loaded[model_key(place.config)] = load_for(place.config)
-            model = loaded[model_key(place.config)]
-            lab = Lab(model, place.starts, place.config.batch_lines, place.budget)
-            latest = place
-        yield label, job(lab)
+        places.append(Place(config, tuple(starts_of(config)), threads, budget))
+        counts.append(fit.workers)
+    return places, min(counts, default=1)
 
 
 _SUBJECT: list[tuple[object, Subject]] = []
