@@ -219,6 +219,7 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
 def test_the_figures_are_drawn_of_one_world_and_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra: bench")
     monkeypatch.setattr(benchmark, "PAGE", tmp_path / "organism.md")
     drawn = []
     for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
