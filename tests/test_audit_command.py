@@ -199,6 +199,9 @@ def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_pa
     code, _, err = call("audit", tmp_path / "tuned", *options)
     assert code == 2
     assert "a checkpoint does not say what its base model is" in err
+    assert "no file or folder" not in err
+    code, _, err = call("audit", "nowhere", *options)
+    assert (code, "nowhere is no file or folder here" in err) == (2, True)
     code, _, err = call("audit", tmp_path / "none" / "x" / "y", "--model", home / "base", *options)
     assert (code, "no such file or folder" in err) == (2, True)
 

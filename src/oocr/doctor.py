@@ -10,6 +10,7 @@ from rich.table import Table
 from oocr.engine.selftest import Check, self_test
 from oocr.errors import RunError
 from oocr.models.load import load_model
+from oocr.models.shipped import millions
 
 
 def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:
@@ -28,9 +29,9 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     began = time.perf_counter()
     model = load_model(name, dtype=dtype, device=device, on_progress=console.print)
     parts = model.anatomy
-    parameters = sum(one.numel() for one in model.hf.parameters())
     console.print(
-        f"[bold]{model.name}[/]  {type(model.hf).__name__}, {parameters / 1e6:.0f}M parameters, "
+        f"[bold]{model.name}[/]  {type(model.hf).__name__}, "
+        f"{millions(model.parameters)} parameters, "
         f"{str(model.dtype).removeprefix('torch.')} on {model.device}\n"
         f"  blocks      {parts.block_names[0]} to {parts.block_names[-1]}\n"
         f"  d_model     {parts.d_model}\n"

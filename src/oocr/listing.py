@@ -13,7 +13,7 @@ from oocr.errors import InputError
 def print_models() -> None:
     """The bundled models and organisms, whether they are installed, and their licences."""
     from oocr.models.bundled import BUNDLED
-    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, shape
+    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, millions, shape
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
@@ -24,7 +24,7 @@ def print_models() -> None:
         table.add_row(
             one.name,
             one.kind,
-            f"{one.parameters / 1e6:.0f}M",
+            millions(one.parameters),
             str(one.blocks),
             str(one.d_model),
             one.license,
@@ -35,7 +35,7 @@ def print_models() -> None:
         if organism.here:
             count, blocks, width = shape(organism.folder)
             size = (organism.folder / WEIGHTS).stat().st_size / 1e6
-            sizes = [f"{count / 1e6:.1f}M ({size:.1f} MB)", str(blocks), str(width)]
+            sizes = [f"{millions(count)} ({size:.1f} MB)", str(blocks), str(width)]
         else:
             missing.append(f"  {organism.name}: {organism.install}")
         there = "yes" if organism.here else "no"

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from oocr.audits.source import Source, facts_of, source_of
+from oocr.audits.source import Source, facts_of, is_here, source_of
 from oocr.data.items import Prompt
 from oocr.data.texts import read_texts
 from oocr.engine.loading import load_model
@@ -129,6 +129,8 @@ def _base(source: Source, options: AuditOptions, console: Console) -> LanguageMo
         return loaded(options.model)
     if source.base is None:
         why = "a checkpoint" if source.adapter is None else "this adapter"
+        if source.adapter is None and not is_here(source.given):
+            why = f"{source.given} is no file or folder here, and {why}"
         raise InputError(f"--model: missing; {why} does not say what its base model is")
     try:
         return loaded(source.base)

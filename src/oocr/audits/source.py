@@ -61,14 +61,18 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
             f"{given}: found neither {CONFIG} (an adapter) nor config.json (a checkpoint) in this "
             "folder"
         )
-    local = path.exists() or given in BUNDLED or given in SHIPPED
-    if local or checkpoint or not _is_id(given):
+    if is_here(given) or checkpoint or not _is_id(given):
         # What is neither file nor folder is refused by the loader, with the way to get it.
         return Source(name, "checkpoint", given)
     folder = _from_hub(given)
     if folder is None:
         return Source(name, "checkpoint", given)
     return _adapter(name, given, folder, f"LoRA on Hugging Face, commit {folder.name}", alpha)
+
+
+def is_here(given: str) -> bool:
+    """Whether it is a file, a folder, or a model that comes with the package."""
+    return Path(given).expanduser().exists() or given in BUNDLED or given in SHIPPED
 
 
 def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> Source:

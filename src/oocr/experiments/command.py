@@ -19,6 +19,7 @@ from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
 from oocr.experiments.organisms import source_for, with_world
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
+from oocr.models.shipped import millions
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,8 @@ def do_runs(
             began = time.perf_counter()
             bars = Bars(console)
             model = model_of(config)
-            parameters = sum(p.numel() for p in model.hf.parameters())
             console.print(
-                f"\n[bold]{config.name}[/]  {model.name}: {parameters / 1e6:.0f}M parameters, "
+                f"\n[bold]{config.name}[/]  {model.name}: {millions(model.parameters)} parameters, "
                 f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
                 f"  licence: {model.source.get('license') or 'see its card'}",
                 highlight=False,

@@ -110,7 +110,7 @@ def run_info(results: Results, command: str) -> RunInfo:
         model=model.name,
         model_source={key: str(value) for key, value in model.source.items()},
         model_fingerprint=model.fingerprint,
-        parameters=sum(p.numel() for p in model.hf.parameters()),
+        parameters=model.parameters,
         blocks=model.n_blocks,
         d_model=model.d_model,
         dtype=str(model.dtype).removeprefix("torch."),

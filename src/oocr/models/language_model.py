@@ -91,6 +91,11 @@ class LanguageModel:
         return self.anatomy.d_model
 
     @property
+    def parameters(self) -> int:
+        """How many numbers its weights are."""
+        return sum(one.numel() for one in self.hf.parameters())
+
+    @property
     def device(self) -> torch.device:
         """Where token ids go: the embedding's device."""
         return self.anatomy.embed_weight.device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oocr.models.shipped import millions
 from oocr.report.figure import number
 from oocr.report.runs import Run
 from oocr.stats import DRAWS, FEW
@@ -106,7 +107,7 @@ def settings_of(run: Run) -> Settings:
         ("Fingerprint", info.model_fingerprint),
         (
             "Size",
-            f"{info.parameters / 1e6:,.0f}M parameters, {info.blocks} blocks, "
+            f"{millions(info.parameters)} parameters, {info.blocks} blocks, "
             f"residual stream of {info.d_model}",
         ),
         ("Numbers", f"{info.dtype} on {info.device}, {info.threads} threads"),
