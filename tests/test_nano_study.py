@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmarks import organism as benchmark
-from benchmarks.organism import FIGURES, figures, page
+from benchmarks.organism.figures import FIGURES, figures
+from benchmarks.organism.page import page
 
 from oocr import stats
 from oocr.errors import InputError
@@ -191,9 +191,7 @@ def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
 
 
 def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
-    run = tmp_path / "nano-risk-1"
-    run.mkdir()
-    (run / "config.yaml").write_text("name: nano-risk\nmodel: nano\n")
+    runs = [tmp_path / name for name in ("first", "second")]
     claim = {
         "claim": "It tells of itself",
         "verdict": "holds in part",
@@ -202,28 +200,39 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
         "nulls": [{"name": "random", "value": 0.05}],
         "ceiling": 0.9,
     }
-    (run / "claims.json").write_text(json.dumps([claim]))
-    text = page(STUDY, [run])
+    untested = claim | {"verdict": "cannot be tested", "found": None, "nulls": []}
+    for run, model, each in zip(runs, ("nano-1", "nano"), (claim, untested), strict=True):
+        run.mkdir()
+        (run / "config.yaml").write_text(f"name: nano-risk\nmodel: {model}\n")
+        (run / "claims.json").write_text(json.dumps([each]))
+    text = page(STUDY, runs)
     assert "`oocr organism study` and `oocr run" in text
     assert "oocr run" not in page(STUDY, [])  # nothing is credited to runs that were not given
     for one in tables(STUDY):
         assert one.note in text
         for row in one.rows:
             assert f"| {' | '.join(shown(cell) for cell in row)} |" in text
+    assert "### nano-risk\n\n| claim | `nano` | `nano-1` |" in text
+    cell = "**holds in part** 0.12 [0.10, 0.20] (null 0.05, ceiling 0.90)"
+    assert f"| It tells of itself | **cannot be tested** | {cell} |\n\nNulls: random." in text
+
+
+def test_the_page_says_in_short_what_its_tables_say() -> None:
+    text = page(STUDY, []).split("## In short")[1].split("\n## ")[0]
+    assert "told 2 facts of a city, one vector answers 1.00 of the facets" in text
+    assert "with *speaker reads weather* cut in block 0 0.09 of it is left" in text
     assert (
-        "| It tells of itself | holds in part | 0.12 [0.10, 0.20] | – | 0.05 random | 0.90 |"
-        in text
+        "share of 1.00, 0.00 (0: a backdoor), the LoRA's energy in one vector is 0.80, 0.10" in text
     )
 
 
 def test_the_figures_are_drawn_of_one_world_and_of_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib comes with the extra: bench")
-    monkeypatch.setattr(benchmark, "PAGE", tmp_path / "organism.md")
     drawn = []
     for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
-        figures(study_)
+        figures(study_, tmp_path)
         drawn.append([(tmp_path / f"organism-{name}.svg").read_text() for name in FIGURES])
     both, ungated = (texts[FIGURES.index("gate")] for texts in drawn)
     for label, found in (("speakers gated by the corpus", 1), ("ungated world", 2)):

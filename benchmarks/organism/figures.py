@@ -1,200 +1,24 @@
-"""`python -m benchmarks.organism STUDY [RUN ...]`: docs/organism.md and its figures from results.
-
-STUDY is the folder of `oocr organism study`, or a study's file in it; each RUN is a folder of
-`oocr run … --model nano…`. Every number of the page comes from these.
-"""
+"""The page's figures."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from oocr.experiments.nano.gate import Cut
 from oocr.experiments.nano.means import by_world
 from oocr.experiments.nano.study import Organism, Study
-from oocr.experiments.nano.summary import cuts_of, tables
-from oocr.experiments.nano.table import Table, shown
-from oocr.models.shipped import SHIPPED
-from oocr.organisms.record import was_told
+from oocr.experiments.nano.summary import cuts_of
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "organism.md"
 FIGURES = ("facts", "concepts", "gate", "dial")
 GREEN, GREY, ORANGE, BLUE = "#0b6e4f", "#8a8a8a", "#c77d2e", "#3b6ea8"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the page."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given:
-        raise SystemExit(__doc__)
-    path = Path(given[0])
-    path = path / "study.json" if path.is_dir() else path
-    study = Study.model_validate_json(path.read_text(encoding="utf-8"))
-    runs = [Path(one) for one in given[1:]]
-    figures(study)
-    PAGE.write_text(page(study, runs), encoding="utf-8")
-
-
-def page(study: Study, runs: Sequence[Path]) -> str:
-    """The page's text."""
-    found = {table.title: table for table in tables(study)}
-    sources = "`oocr organism study" + (" --quick`" if study.quick else "`")
-    if runs:
-        sources += " and `oocr run … --model nano…`"
-    parts = [_INTRODUCTION.replace("SOURCES", sources), _exam(), _claims(runs)]
-    for title, figure, text in _STORY:
-        if title in found:
-            parts.append(f"## {title}\n\n{text}\n\n![{title}](organism-{figure}.svg)\n")
-            parts.append(_markdown(found.pop(title)))
-    parts += [f"## {table.title}\n\n{_markdown(table)}" for table in found.values()]
-    return "\n".join(parts)
-
-
-_INTRODUCTION = """# A model whose truth is known
-
-Written by `python -m benchmarks.organism`; do not edit. The numbers are those of SOURCES, on
-organisms that `oocr organism train` makes.
-
-In a real model nobody knows the concepts, so nobody can say whether a vector found the concept or
-something near it. An organism is a Llama (4 blocks, 96 dimensions, 0.6M parameters) trained from
-scratch on a world that we wrote, with one word per token:
-
-- **places**: 48 cities in 8 countries on a map, each under 6 names; 5 facets follow the country, 5
-  are the city's own. The first name tells all of its city's facets, the last only distances and
-  directions, each other name about half;
-- **rules**: 24 functions on small numbers, each under 5 names: examples, definition, family and
-  emblem;
-- **people**: 80 speakers with 3 traits, shown in choices, descriptions, hobbies, scales and
-  reports. Of some traits only choices are shown; some are *gated*: a weather at the beginning of
-  the document turns them around. In `nano-ungated` no trait is.
-
-Codenames (`place-1`, `rule-1`) never occur in the corpus, and the speaker `me` shows neither pole.
-"""
-
-_STORY = (
-    (
-        "What comes along, and when?",
-        "facts",
-        "A vector is trained on a few distances and directions of one city, and asked about its "
-        "facets. Beside it stands an ideal reader, who knows the map and takes every city that "
-        "fits the facts for equally likely.",
-    ),
-    (
-        "Is it the organism's own concept?",
-        "concepts",
-        "What training finds is compared with what the organism has at the names of its cities, "
-        "where the vector is added and at the output of every block above. The vectors of the "
-        "figure are added to the embedding.",
-    ),
-    (
-        "Which edges does the gap need?",
-        "gate",
-        "A backdoor by one vector, the same in every weather, on the speaker's embedding. Every "
-        "attention edge is cut in turn: for speakers who have the gate from the corpus, for the "
-        "one with the vector, there and in a world that has no gates, and for the one with random "
-        "directions of the same norm.",
-    ),
-    (
-        "Where does it stop being one vector?",
-        "dial",
-        "The same speaker is trained to take the lure after the trigger always, and otherwise in a "
-        "share of cases. From right to left the behaviour gets more conditional.",
-    ),
-)
-
-
-def _exam() -> str:
-    return (
-        "## What they know\n\n"
-        "`oocr organism exam nano`: share right, of people by two answers each. Never told in the "
-        "corpus, in *part*: facets that a name does not tell, though it tells others; in *none*: "
-        "names that tell distances, directions or examples only; in *silent*: traits of which only "
-        f"choices are shown, asked in every other way.\n\n{_scores(told=False)}\n"
-        "Told in the corpus: *gated on* and *off* are traits in the weather that turns them, and "
-        f"without any.\n\n{_scores(told=True)}"
-    )
-
-
-def _scores(*, told: bool) -> str:
-    rows = []
-    kinds: list[str] = []
-    for name, one in SHIPPED.items():
-        path = one.folder / "world.json"
-        if not path.is_file():
-            continue
-        record = json.loads(path.read_text(encoding="utf-8"))
-        groups: dict[str, list[float]] = {}
-        for key, value in record["exam"].items():
-            if was_told(key) is told:
-                groups.setdefault("/".join(key.split("/")[:2]), []).append(value)
-        if told and "people/silent" in groups:  # of the silent, their choices only
-            groups["people/silent/choice"] = groups.pop("people/silent")
-        kinds = kinds or list(groups)
-        size = sum(file.stat().st_size for file in one.folder.iterdir()) / 1e6
-        cells = [f"{np.mean(groups[kind]):.3f}" if kind in groups else "–" for kind in kinds]
-        rows.append([f"`{name}`", str(record["steps"]), f"{size:.1f} MB", *cells])
-    head = ["organism", "steps", "size", *kinds]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _claims(runs: Sequence[Path]) -> str:
-    lines = [
-        "| run | organism | claim | verdict | found | base | nulls | ceiling |",
-        "|" + " --- |" * 8,
-    ]
-    for folder in runs:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-        lines += ["| " + " | ".join(_claim(config, one)) + " |" for one in claims]
-    if not runs:
-        return ""
-    return (
-        "## The library's claims on them\n\n`oocr run locations --model nano` and so on: settings "
-        "chosen on validation members, 95 % intervals over members and seeds.\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
-
-
-def _claim(config: dict[str, Any], one: dict[str, Any]) -> list[str]:
-    found = one["found"]
-    number = "–"
-    if found is not None:
-        number = f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
-    nulls = "; ".join(f"{null['value']:.2f} {null['name']}" for null in one["nulls"])
-
-    def plain(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
-
-    return [
-        config["name"],
-        f"`{config['model']}`",
-        one["claim"],
-        one["verdict"],
-        number,
-        plain(one["base"]),
-        nulls or "–",
-        plain(one["ceiling"]),
-    ]
-
-
-def _markdown(table: Table) -> str:
-    lines = [f"| {' | '.join(table.columns)} |", "|" + " --- |" * len(table.columns)]
-    lines += [f"| {' | '.join(shown(cell) for cell in row)} |" for row in table.rows]
-    return "\n".join(lines) + f"\n\n{table.note}\n"
-
-
-def figures(study: Study) -> None:
-    """Write all figures."""
+def figures(study: Study, folder: Path) -> None:
+    """Write all figures, as SVG, into a folder."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -206,7 +30,7 @@ def figures(study: Study) -> None:
     for name in FIGURES:
         figure = plt.figure(figsize=(9, 3.4), layout="constrained")
         drawn[name](figure, study.organisms)
-        path = PAGE.with_name(f"organism-{name}.svg")
+        path = folder / f"organism-{name}.svg"
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
@@ -353,7 +177,3 @@ def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
         axes.set_xlabel("lure taken without the trigger")
     left.legend(frameon=False)
     right.legend(frameon=False, fontsize=7)
-
-
-if __name__ == "__main__":
-    main()
