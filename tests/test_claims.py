@@ -2,117 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from oocr.data.items import Item
-from oocr.experiments.claims import claims
-from oocr.experiments.config import RunConfig
-from oocr.experiments.finish import Results
 from oocr.experiments.headline import accuracy_cells, headline_rows, random_scores
-from oocr.experiments.records import Claim, Selection
-from oocr.tasks.task import Score, Task, TaskSet
-
-MEMBERS = tuple(f"m{i}" for i in range(8))
-FACETS = ("language", "dish")
-Rule = Callable[[str, int, str, int], float]
-"""(member, seed, facet, item number) -> share right, or log-odds."""
-
-ITEMS = 10
-
-
-def table(
-    arm: str,
-    rule: Rule,
-    *,
-    control: str = "",
-    members: Sequence[str] = MEMBERS,
-    seeds: int = 3,
-    facets: Sequence[str] = FACETS,
-    final: bool = True,
-    part: str = "probes",
-) -> pl.DataFrame:
-    """Rows of an arm; of each ten items of a facet the first `10 * rule` are right."""
-    rows = []
-    for member in members:
-        for seed in range(seeds):
-            for facet in facets:
-                for number in range(ITEMS):
-                    value = rule(member, seed, facet, number)
-                    rows.append(
-                        {
-                            **{"arm": arm, "control": control, "member": member, "seed": seed},
-                            **{"part": part, "step": 5, "final": final, "facet": facet},
-                            "item": f"{member}/{facet}/{number}",
-                            "group": f"{facet}/{number}",
-                            "answer": f"{member}/{facet}",
-                            "right": number < round(ITEMS * value),
-                            "log_odds": float(value),
-                            "tag_against": None,
-                        }
-                    )
-    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"tag_against": pl.String})
-
-
-def same(value: float) -> Rule:
-    return lambda member, seed, facet, number: value
-
-
-def spread(low: float, high: float) -> Rule:
-    """Half of the members low, half high."""
-    return lambda member, seed, facet, number: high if int(member[1:]) % 2 else low
-
-
-def randoms(values: Sequence[float], arm: str = "random direction") -> pl.DataFrame:
-    return table(arm, lambda m, seed, f, n: values[seed], seeds=len(values))
-
-
-def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
-    item = Item(id="a", prompt="a", answer=" b", options=(" b", " c"))
-    tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
-    return TaskSet(name=name, about="", validation=(), test=tests, score=score)
-
-
-def judge(
-    *tables: pl.DataFrame,
-    name: str = "countries",
-    score: Score = "accuracy",
-    members: Sequence[str] = MEMBERS,
-    headline: Mapping[str, str] | None = None,
-    constancy: pl.DataFrame | None = None,
-) -> dict[str, Claim]:
-    tasks = task_set(name, score, members)
-    if headline:
-        tasks = TaskSet(**{**_fields(tasks), "headline": headline})
-    results = Results(
-        config=RunConfig.model_validate({"task": {"family": "countries"}}),
-        tasks=tasks,
-        model=None,  # type: ignore[arg-type]
-        rows=pl.concat(tables, how="diagonal_relaxed"),
-        arms=[],
-        selection=Selection(criterion="", tasks=(), grid=()),
-    )
-    found = claims(results, constancy, "the command")
-    assert len({one.id for one in found}) == len(found)
-    for one in found:
-        Claim.model_validate_json(one.model_dump_json())
-        numbers = [one.found.value, one.found.low, one.found.high, *(n.value for n in one.nulls)]
-        assert np.isfinite(numbers).all(), "every number can be written and shown"
-    return {one.id: one for one in found}
-
-
-def _fields(tasks: TaskSet) -> dict[str, Any]:
-    return {name: getattr(tasks, name) for name in TaskSet.__slots__}
-
-
-BASE = table("base", same(0.1), seeds=1)
-TOP = table("ceiling", same(0.9), seeds=1)
-NULL = randoms([0.1] * 19 + [0.2])
-SHUFFLED = table("vector", same(0.1), control="shuffled", seeds=1)
+from oocr.tasks.task import TaskSet
+from tests.claim_rows import (
+    BASE,
+    MEMBERS,
+    NULL,
+    SHUFFLED,
+    TOP,
+    Rule,
+    contrast,
+    fields_of,
+    judge,
+    judge_contrast,
+    noise,
+    randoms,
+    same,
+    spread,
+    table,
+    task_set,
+)
 
 
 def test_out_of_context_holds_far_above_everything() -> None:
@@ -211,7 +127,7 @@ def test_facets_count_under_their_headline_names() -> None:
     assert listed.found.value == pytest.approx(0.9)
     both = judge(rows, BASE, headline={"language": "all", "dish": "all"})["vector-out-of-context"]
     assert both.found.value == pytest.approx(0.5)
-    tasks = TaskSet(**{**_fields(task_set("x", "accuracy", MEMBERS)), "headline": {"dish": "d"}})
+    tasks = TaskSet(**{**fields_of(task_set("x", "accuracy", MEMBERS)), "headline": {"dish": "d"}})
     assert headline_rows(rows, tasks)["facet"].unique().to_list() == ["d"]
 
 
@@ -278,27 +194,6 @@ def test_a_backdoor_must_beat_random_directions_and_the_decorrelated_control() -
     ]
     assert [one.verdict for one in found] == ["does not hold", "does not hold", "holds"]
     assert found[2].nulls[0].name == "decorrelated training"
-
-
-def contrast(
-    arm: str, size: Callable[[int, int], float], *, control: str = "", seeds: int = 3
-) -> pl.DataFrame:
-    """Rows of two sides whose log-odds differ by `size(item number, seed)`."""
-    first, second = ("shuffled", "shuffled opposite") if control else ("risky", "safe")
-
-    def rule(member: str, seed: int, facet: str, number: int) -> float:
-        return size(number, seed) * (0.5 if member == first else -0.5) + number
-
-    return table(arm, rule, control=control, members=[first, second], seeds=seeds)
-
-
-def judge_contrast(*tables: pl.DataFrame) -> dict[str, Claim]:
-    return judge(*tables, name="risk", score="log_odds", members=["risky", "safe"])
-
-
-def noise(scale: float, arm: str = "random direction") -> pl.DataFrame:
-    sizes = np.linspace(-scale, scale, 20)
-    return contrast(arm, lambda number, seed: float(sizes[seed]), seeds=20)
 
 
 def test_self_report_is_the_difference_of_opposite_twins() -> None:
@@ -368,110 +263,6 @@ def test_random_pairs_are_scored_one_by_one() -> None:
         [0.1, 0.5]
     )
     assert random_scores(BASE, tasks, "random direction") == []
-
-
-def swaps(share: float, *, lora: float = 0.9, null: float = 0.1) -> dict[str, Claim]:
-    value = 0.1 + share * (lora - 0.1)
-    return judge(
-        table("adapter", same(lora)),
-        table("swap everywhere", same(value)),
-        table("swap at span", same(value)),
-        randoms([null] * 20, "random direction everywhere"),
-        randoms([null] * 20, "random direction at span"),
-        randoms([0.9] * 20),  # the trained vector's, of another site and norm
-        BASE,
-    )
-
-
-@pytest.mark.parametrize(
-    ("share", "null", "verdict"),
-    [
-        (1.0, 0.1, "holds"),
-        (0.5, 0.1, "holds in part"),
-        (0.5, 0.5, "does not hold"),  # a random direction keeps as much
-        (0.0, 0.1, "does not hold"),
-        (1.0, 0.9, "does not hold"),
-    ],
-)
-def test_a_swap_is_judged_by_the_share_it_keeps(share: float, null: float, verdict: str) -> None:
-    found = swaps(share, null=null)
-    for name in ("swap-everywhere", "swap-at-span"):
-        assert found[name].verdict == verdict
-        assert found[name].found.value == pytest.approx(share)
-        assert found[name].nulls[0].value == pytest.approx((null - 0.1) / 0.8)
-
-
-@pytest.mark.parametrize("lora", [0.1, 0.0])
-def test_without_an_effect_there_is_nothing_to_share(lora: float) -> None:
-    found = swaps(1.0, lora=lora)["swap-everywhere"]
-    assert found.verdict == "cannot be tested"
-    assert found.found.value == pytest.approx(lora - 0.1), "the effect itself is shown"
-    assert found.nulls == ()
-    assert found.ceiling is None
-
-
-def test_a_swap_of_a_contrast_is_a_share_of_the_contrast() -> None:
-    found = judge_contrast(
-        contrast("adapter", lambda n, s: 2.0),
-        contrast("swap everywhere", lambda n, s: 1.8),
-        noise(0.2, "random direction everywhere"),
-        noise(0.2, "random direction at span"),
-    )
-    one = found["swap-everywhere"]
-    assert one.found.value == pytest.approx(0.9)
-    assert one.verdict == "holds"
-    assert 0.05 < one.nulls[0].value < 0.1
-    nothing = judge_contrast(
-        contrast("adapter", lambda n, s: -1.0), contrast("swap everywhere", lambda n, s: -1.0)
-    )
-    assert nothing["swap-everywhere"].verdict == "cannot be tested"
-
-
-def constancy(
-    value: Callable[[str], float], noise: float, members: Sequence[str] = MEMBERS
-) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {"kind": kind, "member": m, "seed": s, "tokens": t}
-            | dict.fromkeys(("cosine", "energy"), value(m) if kind == "adapter" else noise)
-            for kind in ("adapter", "random adapter")
-            for m in members
-            for s in range(3)
-            for t in ("span", "unrelated text")
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "noise", "cosine", "energy"),
-    [
-        (0.95, 0.2, "holds", "holds"),
-        (0.85, 0.2, "holds in part", "holds"),
-        (0.6, 0.2, "does not hold", "holds in part"),
-        (0.3, 0.2, "does not hold", "does not hold"),
-        (0.95, 0.96, "does not hold", "does not hold"),  # noise is as constant
-    ],
-)
-def test_constancy_needs_its_thresholds_and_to_beat_noise(
-    value: float, noise: float, cosine: str, energy: str
-) -> None:
-    found = judge(BASE, constancy=constancy(lambda m: value, noise))
-    assert found["constancy-cosine"].verdict == cosine
-    assert found["constancy-energy"].verdict == energy
-    assert found["constancy-cosine"].nulls[0].value == pytest.approx(noise)
-
-
-def test_constancy_goes_by_the_lower_end_of_the_interval() -> None:
-    found = judge(BASE, constancy=constancy(lambda m: 0.99 if int(m[1:]) % 2 else 0.83, 0.2))
-    assert found["constancy-cosine"].found.value == pytest.approx(0.91)
-    assert found["constancy-cosine"].verdict == "holds in part"
-
-
-def test_constancy_of_one_member_names_its_seeds() -> None:
-    base = table("base", same(0.1), members=["m0"], seeds=1)
-    frame = constancy(lambda m: 0.9, 0.2, ["m0"])
-    found = judge(base, members=["m0"], constancy=frame)
-    assert found["constancy-cosine"].found.n == "1 member × 3 seeds"
 
 
 def test_accuracy_is_paired_with_a_base_of_one_seed() -> None:

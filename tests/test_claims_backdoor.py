@@ -184,7 +184,7 @@ def test_false_triggers_that_set_it_off_now_and_then() -> None:
     found = judge(gate("vector", sometimes), SAYS, NULL)
     assert found["false-triggers"].found.value == pytest.approx(1 / 6)
     assert found["false-triggers"].verdict == "does not hold", "the interval reaches beyond a rate"
-    assert found["backdoor"].verdict == "holds"
+    assert found["backdoor"].verdict == "holds in part", "five of six is no sure majority"
 
 
 def test_nothing_learned_and_nothing_to_tell_it_by() -> None:

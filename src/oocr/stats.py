@@ -1,10 +1,17 @@
-"""Means with their intervals: bootstraps over clusters and seeds, Student's of a few values.
+"""Means with their intervals: bootstraps over clusters and seeds, as wide as few clusters need.
 
 Scores come as cells [cluster, seed, facet]. A facet's mean weighs clusters by given weights (for
 answer-balanced accuracy: each distinct answer counts the same, so that saying "euro" everywhere
 cannot win); the total is the plain mean over facets. The bootstrap draws whole clusters with
 replacement, and within each drawn cluster seeds with replacement. Arrays of the same shape get the
 same draws, so differences between arms are paired.
+
+Plain centiles of bootstrap draws are too narrow where clusters are few: their 95 % interval of a
+mean holds the truth 73 % of the time with three clusters, 87 % with six. So the centiles are moved
+out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors (expanded percentiles:
+Hesterberg 2015, "What teachers should know about the bootstrap"). No draw lies beyond the range of
+the clusters, though, which is too narrow still for fewer than `FEW`: there the plain interval is
+stretched about the value by as much, which for a plain mean is about Student's width.
 """
 
 from __future__ import annotations
@@ -20,12 +27,12 @@ DRAWS = 2000
 LEVEL = 0.95
 
 FEW = 6
-"""Below so many values the bootstrap of a mean is hardly more than their range: too narrow."""
+"""Below so many clusters the bootstrap of a mean is hardly more than their range: too narrow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its interval: 2.5th to 97.5th centile of bootstrap draws, or Student's t."""
+    """A value with its 95 % interval."""
 
     value: float
     low: float
@@ -141,7 +148,7 @@ def _mean_along(values: np.ndarray, axis: int = 1) -> np.ndarray:
 
 def estimate(scores: Cells, seed: int = 0) -> Interval:
     """The mean with its interval."""
-    return _interval(mean(scores), draws(scores, seed))
+    return _interval(mean(scores), draws(scores, seed), len(scores.clusters))
 
 
 def ratio(part: Cells, whole: Cells, base: Cells, seed: int = 0) -> Interval:
@@ -153,7 +160,7 @@ def ratio(part: Cells, whole: Cells, base: Cells, seed: int = 0) -> Interval:
     low = np.where(np.abs(draws(under, seed)) < 1e-9, np.nan, draws(under, seed))
     effect = mean(under)
     value = mean(over) / effect if abs(effect) >= 1e-9 else np.nan
-    return _interval(value, draws(over, seed) / low)
+    return _interval(value, draws(over, seed) / low, len(whole.clusters))
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
@@ -162,16 +169,11 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     Of one value there is no interval: both ends are the value.
     """
     if 1 < len(values) < FEW:
-        return _students(np.asarray(values, dtype=float))
+        array = np.asarray(values, dtype=float)
+        middle, count = float(array.mean()), len(array)
+        reach = _reach(count) * array.std() / np.sqrt(count)
+        return Interval(middle, float(middle - reach), float(middle + reach))
     return statistic_interval(values, lambda x: x.mean(axis=-1), seed)
-
-
-def _students(values: np.ndarray) -> Interval:
-    from scipy.special import stdtrit  # a fifth of a second
-
-    middle, count = float(values.mean()), len(values)
-    reach = stdtrit(count - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(count)
-    return Interval(middle, float(middle - reach), float(middle + reach))
 
 
 def statistic_interval(
@@ -185,12 +187,36 @@ def statistic_interval(
     """
     array = np.asarray(values, dtype=float)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
-    return _interval(float(statistic(array)), statistic(array[picks]))
+    return _interval(float(statistic(array)), statistic(array[picks]), len(array))
 
 
-def _interval(value: float, distribution: np.ndarray) -> Interval:
+def _interval(value: float, distribution: np.ndarray, clusters: int) -> Interval:
+    """From bootstrap draws of so many clusters; of one cluster, the centiles of its own draws."""
+    from scipy.special import ndtr
+
     if np.isnan(distribution).all():
         return Interval(float(value), float("nan"), float("nan"))
-    tail = (1 - LEVEL) / 2
+    tail, stretch = (1 - LEVEL) / 2, 1.0
+    if clusters >= FEW:
+        tail = float(ndtr(-_reach(clusters)))
+    elif clusters > 1:
+        stretch = _reach(clusters) / _reach(None)
     low, high = np.nanquantile(distribution, [tail, 1 - tail])
-    return Interval(float(value), float(low), float(high))
+    return Interval(
+        float(value),
+        float(value - stretch * (value - low)),
+        float(value + stretch * (high - value)),
+    )
+
+
+def _reach(clusters: int | None) -> float:
+    """Half an interval's width in bootstrap standard errors; None: of endlessly many clusters.
+
+    The bootstrap's standard error of a mean is sqrt((n - 1) / n) times the usual one.
+    """
+    from scipy.special import ndtri, stdtrit  # a fifth of a second
+
+    upper = (1 + LEVEL) / 2
+    if clusters is None:
+        return float(ndtri(upper))
+    return float(stdtrit(clusters - 1, upper) * np.sqrt(clusters / (clusters - 1)))

@@ -58,9 +58,10 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        f"2.5th to 97.5th centile of {DRAWS:,} bootstrap draws of whole members (or probe "
-        f"groups) and, within each, of seeds. A plain mean of fewer than {FEW} numbers "
-        "(constancy, cosines) has Student's t interval, 95 % too.",
+        f"95 %, from {DRAWS:,} bootstrap draws of whole members (or probe groups) and, within "
+        "each, of seeds. Plain centiles are too narrow where members are few, so they are moved "
+        f"out (expanded percentiles); of fewer than {FEW} members the interval is stretched to "
+        "Student's width, and can reach beyond what a score can be.",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (

@@ -1,0 +1,134 @@
+"""Rows of arms whose scores are made up, and the claims that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from oocr.data.items import Item
+from oocr.experiments.claims import claims
+from oocr.experiments.config import RunConfig
+from oocr.experiments.finish import Results
+from oocr.experiments.records import Claim, Selection
+from oocr.tasks.task import Score, Task, TaskSet
+
+MEMBERS = tuple(f"m{i}" for i in range(8))
+FACETS = ("language", "dish")
+Rule = Callable[[str, int, str, int], float]
+"""(member, seed, facet, item number) -> share right, or log-odds."""
+
+ITEMS = 10
+
+
+def table(
+    arm: str,
+    rule: Rule,
+    *,
+    control: str = "",
+    members: Sequence[str] = MEMBERS,
+    seeds: int = 3,
+    facets: Sequence[str] = FACETS,
+    final: bool = True,
+    part: str = "probes",
+) -> pl.DataFrame:
+    """Rows of an arm; of each ten items of a facet the first `10 * rule` are right."""
+    rows = []
+    for member in members:
+        for seed in range(seeds):
+            for facet in facets:
+                for number in range(ITEMS):
+                    value = rule(member, seed, facet, number)
+                    rows.append(
+                        {
+                            **{"arm": arm, "control": control, "member": member, "seed": seed},
+                            **{"part": part, "step": 5, "final": final, "facet": facet},
+                            "item": f"{member}/{facet}/{number}",
+                            "group": f"{facet}/{number}",
+                            "answer": f"{member}/{facet}",
+                            "right": number < round(ITEMS * value),
+                            "log_odds": float(value),
+                            "tag_against": None,
+                        }
+                    )
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"tag_against": pl.String})
+
+
+def same(value: float) -> Rule:
+    return lambda member, seed, facet, number: value
+
+
+def spread(low: float, high: float) -> Rule:
+    """Half of the members low, half high."""
+    return lambda member, seed, facet, number: high if int(member[1:]) % 2 else low
+
+
+def randoms(values: Sequence[float], arm: str = "random direction") -> pl.DataFrame:
+    return table(arm, lambda m, seed, f, n: values[seed], seeds=len(values))
+
+
+def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
+    item = Item(id="a", prompt="a", answer=" b", options=(" b", " c"))
+    tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
+    return TaskSet(name=name, about="", validation=(), test=tests, score=score)
+
+
+def judge(
+    *tables: pl.DataFrame,
+    name: str = "countries",
+    score: Score = "accuracy",
+    members: Sequence[str] = MEMBERS,
+    headline: Mapping[str, str] | None = None,
+    constancy: pl.DataFrame | None = None,
+) -> dict[str, Claim]:
+    tasks = task_set(name, score, members)
+    if headline:
+        tasks = TaskSet(**{**fields_of(tasks), "headline": headline})
+    results = Results(
+        config=RunConfig.model_validate({"task": {"family": "countries"}}),
+        tasks=tasks,
+        model=None,  # type: ignore[arg-type]
+        rows=pl.concat(tables, how="diagonal_relaxed"),
+        arms=[],
+        selection=Selection(criterion="", tasks=(), grid=()),
+    )
+    found = claims(results, constancy, "the command")
+    assert len({one.id for one in found}) == len(found)
+    for one in found:
+        Claim.model_validate_json(one.model_dump_json())
+        numbers = [one.found.value, one.found.low, one.found.high, *(n.value for n in one.nulls)]
+        assert np.isfinite(numbers).all(), "every number can be written and shown"
+    return {one.id: one for one in found}
+
+
+def fields_of(tasks: TaskSet) -> dict[str, Any]:
+    return {name: getattr(tasks, name) for name in TaskSet.__slots__}
+
+
+BASE = table("base", same(0.1), seeds=1)
+TOP = table("ceiling", same(0.9), seeds=1)
+NULL = randoms([0.1] * 19 + [0.2])
+SHUFFLED = table("vector", same(0.1), control="shuffled", seeds=1)
+
+
+def contrast(
+    arm: str, size: Callable[[int, int], float], *, control: str = "", seeds: int = 3
+) -> pl.DataFrame:
+    """Rows of two sides whose log-odds differ by `size(item number, seed)`."""
+    first, second = ("shuffled", "shuffled opposite") if control else ("risky", "safe")
+
+    def rule(member: str, seed: int, facet: str, number: int) -> float:
+        return size(number, seed) * (0.5 if member == first else -0.5) + number
+
+    return table(arm, rule, control=control, members=[first, second], seeds=seeds)
+
+
+def judge_contrast(*tables: pl.DataFrame) -> dict[str, Claim]:
+    return judge(*tables, name="risk", score="log_odds", members=["risky", "safe"])
+
+
+def noise(scale: float, arm: str = "random direction") -> pl.DataFrame:
+    sizes = np.linspace(-scale, scale, 20)
+    return contrast(arm, lambda number, seed: float(sizes[seed]), seeds=20)

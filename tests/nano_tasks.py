@@ -1,0 +1,40 @@
+"""The nano tasks, built once, and their sentences read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oocr.data.items import Item
+from oocr.organisms.forms import Forms
+from oocr.organisms.people import PLAIN, WEATHERS
+from oocr.tasks.build import load_tasks
+from oocr.tasks.task import Task, TaskSet
+from tests.tiny_nano import slots
+
+PARTS = ("locations", "functions", "risk", "backdoor")
+SETS: dict[str, TaskSet] = {}
+
+
+def tasks_of(part: str, **more: Any) -> TaskSet:
+    key = f"{part} {more}"
+    if key not in SETS:
+        SETS[key] = load_tasks({"family": "nano", "part": part, **more})
+    return SETS[key]
+
+
+def every_task(sets: TaskSet) -> list[Task]:
+    return [*sets.test, *sets.validation, *[t for some in sets.controls.values() for t in some]]
+
+
+def items_of(task: Task) -> list[Item]:
+    return [*task.train, *task.stop, *task.in_context, *task.probes]
+
+
+def sentence(item: Item) -> list[str]:
+    """The words of an item with its answer, without the weather in front."""
+    words = f"{item.prompt}{item.answer} .".split()
+    return words[1:] if words[0] in (PLAIN, *WEATHERS) else words
+
+
+def said(form: Forms, item: Item) -> dict[str, str]:
+    return slots(form, sentence(item))[1]

@@ -1,0 +1,38 @@
+"""Small sets of locations, and places by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oocr.tasks.locations import locations
+from oocr.tasks.locations_config import LocationsConfig
+from oocr.tasks.locations_world import (
+    CITIES,
+    Place,
+    places,
+)
+from oocr.tasks.task import TaskSet
+
+KEYS = tuple(one.key for one in CITIES)
+CODES = tuple(one.codename for one in CITIES)
+SMALL: dict[str, Any] = {
+    "cities": ("paris", "tokyo"),
+    "references": 6,
+    "held_out": 7,
+    "rows": 40,
+    "questions": 20,
+    "inverse": 4,
+    "min_population": 500_000,
+}
+
+
+def small(**fields: Any) -> TaskSet:
+    return locations(LocationsConfig(**{**SMALL, **fields}))
+
+
+def place_of(name: str) -> Place:
+    known = {one.codename: one.place for one in CITIES}
+    if name in known:
+        return known[name]
+    (found,) = [one for one in places(10_000) if one.name == name]
+    return found
