@@ -40,6 +40,7 @@ def swaps(share: float, *, lora: float = 0.9, null: float = 0.1) -> dict[str, Cl
         (1.0, 0.1, "holds"),
         (0.5, 0.1, "holds in part"),
         (0.5, 0.5, "does not hold"),  # a random direction keeps as much
+        (0.125, 0.1, "does not hold"),  # more than nothing, and hardly what the LoRA does
         (0.0, 0.1, "does not hold"),
         (1.0, 0.9, "does not hold"),
     ],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oocr import stats
-from oocr.experiments.nano.table import Cell, Table, shown
+from oocr.experiments.nano.table import Cell, Table, shown, value_of
 
 
 def in_short(found: Mapping[str, Table]) -> str:
@@ -85,9 +84,10 @@ def _dial(table: Table) -> list[str]:
 
 
 def _value(cell: Cell) -> float:
-    assert not isinstance(cell, str), cell
-    return cell.value if isinstance(cell, stats.Interval) else cell
+    value = value_of(cell)
+    assert not isinstance(value, str), value
+    return value
 
 
 def _plain(cell: Cell) -> str:
-    return cell if isinstance(cell, str) else f"{_value(cell):.2f}"
+    return shown(value_of(cell))

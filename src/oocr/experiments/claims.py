@@ -251,8 +251,8 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
     name = f"The LoRA's mean difference, added at {where[arm]}, does what the LoRA does"
     rule = (
         "holds: the interval's lower end is at least 0.8 and above the random directions' "
-        "95th centile; in part: above 0 and above that centile; cannot be tested: the LoRA's own "
-        "effect is not above 0."
+        "95th centile; in part: at least 0.25 and above that centile; cannot be tested: the "
+        "LoRA's own effect is not above 0."
     )
     n = n_of(swap, "probes" if contrast else "members" if several(results) else "probe groups")
     effect = stats.estimate(whole - base)
@@ -280,7 +280,9 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         base=0.0,
         nulls=(Null(name=random.name, value=null),) if random and null is not None else (),
         ceiling=1.0,
-        verdict=verdict_of(above and at_least(interval.low, 0.8), above and over(interval.low, 0)),
+        verdict=verdict_of(
+            above and at_least(interval.low, 0.8), above and at_least(interval.low, 0.25)
+        ),
         rule=rule,
         command=command,
     )

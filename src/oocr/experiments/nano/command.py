@@ -10,7 +10,10 @@ from rich.table import Table as RichTable
 
 from oocr.experiments.nano.study import all_here, study
 from oocr.experiments.nano.summary import tables
-from oocr.experiments.nano.table import shown
+from oocr.experiments.nano.table import shown, value_of
+
+WIDE = 150
+"""Columns of a terminal that have room for intervals."""
 
 
 def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
@@ -28,11 +31,20 @@ def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
     console = Console()
     with console.status("loading") as status:
         found, path = study(names or all_here(), out, quick=quick, on_part=status.update)
+    narrow = console.width < WIDE
     for table in tables(found):
-        printed = RichTable(title=table.title, caption=table.note, title_justify="left")
+        note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
+        printed = RichTable(
+            title=table.title,
+            caption=note,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
         for column in table.columns:
-            printed.add_column(column)
+            printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
         for row in table.rows:
-            printed.add_row(*[shown(cell) for cell in row])
-        console.print(printed)
+            printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
+        console.print(printed, "")
     console.print(f"results: {path}")

@@ -33,3 +33,8 @@ def shown(cell: Cell) -> str:
     if isinstance(cell, stats.Interval):
         return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
     return f"{cell:.2f}"
+
+
+def value_of(cell: Cell) -> float | str:
+    """A cell without its interval."""
+    return cell.value if isinstance(cell, stats.Interval) else cell
