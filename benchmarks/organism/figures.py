@@ -64,7 +64,7 @@ def _facts(figure: Any, organisms: Sequence[Organism]) -> None:
         axes.set_xticks(counts, [str(n) for n in counts])
         axes.minorticks_off()
     left.set_ylabel("share right")
-    right.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="center right")
 
 
 def _concepts(figure: Any, organisms: Sequence[Organism]) -> None:
