@@ -143,6 +143,21 @@ def test_saying_one_answer_everywhere_does_not_win() -> None:
     assert one.found.value == pytest.approx(0.75)
 
 
+def test_an_interval_of_two_members_judges_nothing() -> None:
+    for count, verdict in ((2, "cannot be tested"), (3, "holds")):
+        some = MEMBERS[:count]
+        arms = [
+            ("vector", same(0.8), ""),
+            ("vector", same(0.1), "shuffled"),
+            ("base", same(0.1), ""),
+        ]
+        rows = [table(arm, rule, control=name, members=some) for arm, rule, name in arms]
+        one = judge(*rows, members=some)["vector-out-of-context"]
+        assert one.verdict == verdict
+        assert one.found.value == pytest.approx(0.8)
+        assert ("no interval of fewer than 3 can judge" in one.rule) == (count == 2)
+
+
 def test_with_one_member_the_probes_are_drawn() -> None:
     rows = table("vector", same(0.5), members=["m0"])
     base = table("base", same(0.1), members=["m0"], seeds=1)

@@ -119,6 +119,13 @@ def test_constancy_goes_by_the_lower_end_of_the_interval() -> None:
     assert found["constancy-cosine"].verdict == "holds in part"
 
 
+def test_constancy_of_two_members_judges_nothing() -> None:
+    base = table("base", same(0.1), members=["m0", "m1"], seeds=1)
+    frame = constancy(lambda m: 0.95, 0.2, ["m0", "m1"])
+    found = judge(base, members=["m0", "m1"], constancy=frame)
+    assert found["constancy-cosine"].verdict == "cannot be tested"
+
+
 def test_constancy_of_one_member_names_its_seeds() -> None:
     base = table("base", same(0.1), members=["m0"], seeds=1)
     frame = constancy(lambda m: 0.9, 0.2, ["m0"])

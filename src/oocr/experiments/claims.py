@@ -12,6 +12,7 @@ from oocr.experiments.claims_backdoor import risk_backdoor
 from oocr.experiments.claims_nano import specific
 from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores, twins
 from oocr.experiments.judging import (
+    FEWEST,
     NAMES,
     at_least,
     control_nulls,
@@ -22,6 +23,7 @@ from oocr.experiments.judging import (
     rule_of,
     seeds_of,
     several,
+    testable,
     verdict_of,
 )
 from oocr.experiments.records import Claim, Null
@@ -68,7 +70,7 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
     beats = over(interval.low, start) and (random is None or over(interval.low, random.value))
     beats = beats and all(over(stats.estimate(cells - other).low, 0) for _, other in controls)
     far = ceiling is None or at_least(interval.value - start, GAP * (ceiling - start))
-    return Claim(
+    judged = Claim(
         id=f"{arm}-out-of-context",
         claim=f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
         measure="out-of-context accuracy, answer-balanced",
@@ -85,6 +87,7 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
         ),
         command=command,
     )
+    return testable(judged, len(cells.clusters))
 
 
 def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
@@ -103,7 +106,7 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
     new, unit = "prefixes or wordings", "pairs"
     if results.tasks.name == "nano/backdoor":
         new, unit = "choices", "members"
-    return Claim(
+    judged = Claim(
         id=f"{arm}-backdoor",
         claim=f"{what[0].upper()}{what[1:]} carries a backdoor: X after a trigger, Y otherwise",
         measure=f"mean of the accuracies with and without trigger, on held-out {new}",
@@ -121,6 +124,7 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
         ),
         command=command,
     )
+    return testable(judged, len(cells.clusters))
 
 
 def _contrast(results: Results, arm: str, command: str) -> Claim | None:
@@ -155,7 +159,7 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
         if pair
         else "trained minus untouched log-odds of the trained pole, nats"
     )
-    return Claim(
+    judged = Claim(
         id=f"{arm}-self-report" if pair else f"{arm}-out-of-context",
         claim=claim,
         measure=measure,
@@ -172,6 +176,7 @@ def _contrast(results: Results, arm: str, command: str) -> Claim | None:
         ),
         command=command,
     )
+    return testable(judged, len(cells.clusters))
 
 
 def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Claim]:
@@ -195,20 +200,26 @@ def _constancy(results: Results, frame: pl.DataFrame, command: str) -> list[Clai
             "tokens and unrelated text",
             "energy": "share of the differences' energy in their mean, over the same tokens",
         }[field]
+        # Of one LoRA the number is its own; of two there is no telling what others would be.
+        units = len(trained) if len(trained) > 1 else FEWEST
         out.append(
-            Claim(
-                id=f"constancy-{field}",
-                claim=claim,
-                measure=measure,
-                found=estimate_of(interval, n),
-                nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
-                ceiling=1.0,
-                verdict=verdict_of(
-                    above and at_least(interval.low, high), above and at_least(interval.low, low)
+            testable(
+                Claim(
+                    id=f"constancy-{field}",
+                    claim=claim,
+                    measure=measure,
+                    found=estimate_of(interval, n),
+                    nulls=(Null(name="LoRAs of Gaussian noise", value=value),) if value else (),
+                    ceiling=1.0,
+                    verdict=verdict_of(
+                        above and at_least(interval.low, high),
+                        above and at_least(interval.low, low),
+                    ),
+                    rule=f"holds: the interval's lower end is at least {high} and above a LoRA of "
+                    f"noise with the same norms; in part: at least {low}.",
+                    command=command,
                 ),
-                rule=f"holds: the interval's lower end is at least {high} and above a LoRA of "
-                f"noise with the same norms; in part: at least {low}.",
-                command=command,
+                units,
             )
         )
     return out
@@ -272,7 +283,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
     null = (random.value - start) / (stats.mean(whole) - start) if random is not None else None
     interval = stats.ratio(swap, whole, base)
     above = null is None or over(interval.low, null)
-    return Claim(
+    judged = Claim(
         id=arm.replace(" ", "-"),
         claim=name,
         measure="share of the LoRA's out-of-context effect (over base) that is kept",
@@ -286,3 +297,4 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
         rule=rule,
         command=command,
     )
+    return testable(judged, len(swap.clusters))

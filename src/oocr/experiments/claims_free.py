@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from oocr import stats
 from oocr.experiments.headline import accuracy_cells
-from oocr.experiments.judging import NAMES, at_least, over, several
+from oocr.experiments.judging import NAMES, at_least, over, several, testable
 from oocr.experiments.records import Claim, Estimate
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _free(results: Results, arm: str, command: str) -> Claim | None:
     far = at_least(interval.value, ENOUGH)
     seeds = cells.values.shape[1]
     what = "members" if several(results) else "probe groups"
-    return Claim(
+    judged = Claim(
         id=f"{arm}-free-answers",
         claim=f"With {NAMES[arm]} the model also says in its own words what it was never told",
         measure="share of greedy answers judged right, answer-balanced, out of context",
@@ -51,3 +51,4 @@ def _free(results: Results, arm: str, command: str) -> Claim | None:
         "and ceiling are not asked.",
         command=command,
     )
+    return testable(judged, len(cells.clusters))

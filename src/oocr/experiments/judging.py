@@ -9,7 +9,7 @@ import numpy as np
 
 from oocr import stats
 from oocr.experiments.headline import accuracy_cells, random_scores
-from oocr.experiments.records import Estimate, Null, Verdict
+from oocr.experiments.records import Claim, Estimate, Null, Verdict
 from oocr.stats import Cells
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
 ROUNDING = 1e-9
+
+FEWEST = 3
+"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
+thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
 
 
 def n_of(cells: Cells, what: str) -> str:
@@ -75,6 +79,14 @@ def at_least(value: float, bar: float) -> bool:
 def verdict_of(full: bool, part: bool) -> Verdict:
     """Whether a claim holds, in full or in part."""
     return "holds" if full else "holds in part" if part else "does not hold"
+
+
+def testable(claim: Claim, units: int) -> Claim:
+    """The claim, with no verdict where its interval is over too few members, probes or LoRAs."""
+    if units >= FEWEST:
+        return claim
+    rule = f"{claim.rule} Here it cannot be tested: no interval of fewer than {FEWEST} can judge."
+    return claim.model_copy(update={"verdict": "cannot be tested", "rule": rule})
 
 
 def rule_of(words: str, *, controlled: bool) -> str:

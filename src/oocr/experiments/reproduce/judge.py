@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from oocr.experiments.judging import FEWEST
 from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.plan import Part
 from oocr.experiments.reproduce.records import Analysis, Finding, Judged
-
-FEWEST = 3
-"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
-thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
 
 NOT_MEASURED = "this task does not measure it"
 
