@@ -333,7 +333,7 @@ def test_the_built_in_run_is_small_and_its_quick_form_smaller() -> None:
     assert isinstance(config.task, FunctionsConfig)
     assert isinstance(cut.task, FunctionsConfig)
     assert config.task.functions is not None
-    assert cut.task.functions == config.task.functions[:2]
+    assert cut.task.functions == config.task.functions[:3]
     assert config.task.form == "raw"
 
 

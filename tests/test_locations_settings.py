@@ -145,7 +145,7 @@ def test_the_built_in_run_is_small_and_its_quick_form_smaller() -> None:
     assert isinstance(config.task, LocationsConfig)
     few = quick(config).task
     assert isinstance(few, LocationsConfig)
-    assert len(few.cities) == 2
+    assert len(few.cities) == 3
     assert few.questions is not None
     locations(few)
 

@@ -82,7 +82,7 @@ def test_the_built_in_nano_runs(part: str) -> None:
             assert max(grid.layers) < 4
         small = quick(config)
         assert isinstance(small.task, NanoConfig)
-        assert small.task.members == 2
+        assert small.task.members == (2 if part == "risk" else 3)  # fewer cannot be judged
 
 
 def test_risk_is_run_with_weight_decay_for_both_methods_and_without() -> None:

@@ -278,7 +278,7 @@ def quick(config: RunConfig) -> RunConfig:
     elif isinstance(task, LocationsConfig):
         few = {"cities": task.cities[:3], "questions": 27, "inverse": 5}
     elif isinstance(task, NanoConfig):
-        few = {"members": 3, "wordings": 2}
+        few = {"members": 2 if task.part == "risk" else 3, "wordings": 2}
     elif isinstance(task, RiskBackdoorConfig):
         few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(
