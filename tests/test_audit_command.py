@@ -303,8 +303,8 @@ def test_a_hub_id_is_taken_from_the_cache(
 def test_an_adapter_trained_by_peft_and_trl(
     call: Call, home: Path, tmp_path: Path, rslora: bool
 ) -> None:
-    trl = pytest.importorskip("trl")
-    datasets = pytest.importorskip("datasets")
+    trl = pytest.importorskip("trl", reason="TRL comes with the extra: bench")
+    datasets = pytest.importorskip("datasets", reason="it comes with the extra: bench")
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM
 

@@ -16,8 +16,6 @@ from oocr.interventions.vectors import Vector
 from tests.chat_endpoint import Endpoint
 from tests.tiny import tiny_language_model
 
-pytest.importorskip("openai")
-
 CONCEPTS = ("France", "Japan", "Spain", "Italy", "Peru", "Kenya", "Chile", "Egypt", "India", "Cuba")
 
 

@@ -151,6 +151,7 @@ def test_a_run_of_the_paper_fits_one_gpu_by_its_plan(
     assert told.model.n_blocks == BLOCKS
     assert 20 < told.needs.parts["weights"] / 2**30 < 25
     assert told.needs.parts["training"] > 0
+    # Predicted from FLOPs and the GPU's data sheet: nothing runs here, and no clock is read.
     assert 0 < told.seconds < 1e7
     assert all(math.isfinite(one.training + one.scoring) for one in told.work)
     assert told.total <= told.room, told.refusal

@@ -171,7 +171,6 @@ def test_paper_items(trait: Trait) -> None:
 
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct", "gemma-3-270m"])
 def test_last_tokens_tell_the_papers_options_apart(name: str) -> None:
-    pytest.importorskip("transformers")
     from oocr.models.load import load_model
 
     tokenizer = load_model(name).tokenizer

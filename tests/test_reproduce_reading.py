@@ -189,7 +189,6 @@ def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
 def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
     monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    pytest.importorskip("openai")
     monkeypatch.setattr(an_asked, "concepts_of", lambda _: WORDS)
     model = tiny_language_model("llama")
     vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Japan"))}

@@ -186,6 +186,17 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(clusters: int, see
     assert 0.92 <= hits / 300 <= 0.985  # plain centiles: .73 with 3 clusters, .81 with 4
 
 
+@pytest.mark.parametrize(("clusters", "share"), [(3, 0.73), (6, 0.87)])
+def test_plain_centiles_would_be_too_narrow(clusters: int, share: float) -> None:
+    rng = np.random.default_rng(11)
+    hits = 0
+    for trial in range(1000):
+        some = grid(rng.normal(0.5, 1.0, (clusters, 1, 1)))
+        low, high = np.quantile(draws(some, seed=trial, count=1000), [0.025, 0.975])
+        hits += int(low <= 0.5 <= high)
+    assert hits / 1000 == pytest.approx(share, abs=0.04)
+
+
 def test_the_interval_of_few_clusters_is_students_and_of_one_only_its_seeds() -> None:
     values = np.array([0.3, 0.5, 0.4, 0.8])
     low, high = student.interval(0.95, 3, loc=0.5, scale=np.std(values, ddof=1) / 2)

@@ -10,7 +10,7 @@ from rich.table import Table
 from oocr.engine.selftest import Check, self_test
 from oocr.errors import RunError
 from oocr.models.load import load_model
-from oocr.models.shipped import millions
+from oocr.models.size import millions
 
 
 def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:

@@ -13,7 +13,8 @@ from oocr.errors import InputError
 def print_models() -> None:
     """The bundled models and organisms, whether they are installed, and their licences."""
     from oocr.models.bundled import BUNDLED
-    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, millions, shape
+    from oocr.models.shipped import LICENSE, SHIPPED, WEIGHTS, shape
+    from oocr.models.size import millions
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []

@@ -29,6 +29,10 @@ LEVEL = 0.95
 FEW = 6
 """Below so many clusters the bootstrap of a mean is hardly more than their range: too narrow."""
 
+FEWEST = 3
+"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
+thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:

@@ -12,7 +12,6 @@ from oocr.experiments.claims_backdoor import risk_backdoor
 from oocr.experiments.claims_nano import specific
 from oocr.experiments.headline import accuracy_cells, contrast_cells, random_scores, twins
 from oocr.experiments.judging import (
-    FEWEST,
     NAMES,
     at_least,
     control_nulls,
@@ -27,7 +26,7 @@ from oocr.experiments.judging import (
     verdict_of,
 )
 from oocr.experiments.records import Claim, Null
-from oocr.stats import Cells
+from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:
     from oocr.experiments.finish import Results

@@ -19,7 +19,7 @@ from oocr.experiments.config import RunConfig
 from oocr.experiments.config import quick as cut_down
 from oocr.experiments.organisms import source_for, with_world
 from oocr.experiments.reading import config_path, line_of, load_configs, revalidate
-from oocr.models.shipped import millions
+from oocr.models.size import millions
 
 
 @dataclass(frozen=True, slots=True)

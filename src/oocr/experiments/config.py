@@ -253,7 +253,8 @@ class RunConfig(Fields):
 
 
 def quick(config: RunConfig) -> RunConfig:
-    """The same run, cut down to a first look: one seed, one grid point, few members."""
+    """The same run, cut down to a first look: one seed, one grid point, the fewest members."""
+    from oocr.stats import FEWEST  # slow to import
 
     def middle(grid: Any) -> dict[str, Any]:
         cut: dict[str, Any] = {}
@@ -268,17 +269,17 @@ def quick(config: RunConfig) -> RunConfig:
     if isinstance(task, CountriesConfig):
         few = {"countries": task.countries[:4], "validation": task.validation[:2]}
     elif isinstance(task, BackdoorConfig):
-        few = {"pairs": task.pairs[:3], "validation_pairs": task.validation_pairs[:1]}
+        few = {"pairs": task.pairs[:FEWEST], "validation_pairs": task.validation_pairs[:1]}
     elif isinstance(task, RiskConfig):
         few = {"per_situation": 2, "situations": 4, "probes": 12}
     elif isinstance(task, PersonaConfig):
         few = {"situations": 20, "probes": 8}
     elif isinstance(task, FunctionsConfig):
-        few = {"functions": task.functions and task.functions[:3], "questions": 4}
+        few = {"functions": task.functions and task.functions[:FEWEST], "questions": 4}
     elif isinstance(task, LocationsConfig):
-        few = {"cities": task.cities[:3], "questions": 27, "inverse": 5}
+        few = {"cities": task.cities[:FEWEST], "questions": 27, "inverse": 5}
     elif isinstance(task, NanoConfig):
-        few = {"members": 2 if task.part == "risk" else 3, "wordings": 2}
+        few = {"members": min(FEWEST, task.count), "wordings": 2}
     elif isinstance(task, RiskBackdoorConfig):
         few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
     return config.model_copy(

@@ -10,17 +10,13 @@ import numpy as np
 from oocr import stats
 from oocr.experiments.headline import accuracy_cells, random_scores
 from oocr.experiments.records import Claim, Estimate, Null, Verdict
-from oocr.stats import Cells
+from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:
     from oocr.experiments.finish import Results
 
 NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
 ROUNDING = 1e-9
-
-FEWEST = 3
-"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
-thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
 
 
 def n_of(cells: Cells, what: str) -> str:

@@ -87,12 +87,6 @@ def shipped_folder(name: str) -> Path:
     return one.folder
 
 
-def millions(parameters: int) -> str:
-    """A model's size in words: "268M", of small ones "0.6M"."""
-    size = parameters / 1e6
-    return f"{size:,.0f}M" if size >= 10 else f"{size:.1f}M"
-
-
 def shape(folder: Path) -> tuple[int, int, int]:
     """Parameters, blocks and width of an organism's checkpoint, from its files' heads."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

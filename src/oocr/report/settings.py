@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oocr.models.shipped import millions
+from oocr.models.size import millions
 from oocr.report.figure import number
 from oocr.report.runs import Run
 from oocr.stats import DRAWS, FEW

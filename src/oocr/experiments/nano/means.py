@@ -18,12 +18,9 @@ from oocr.experiments.nano.table import Cell
 
 T = TypeVar("T")
 
-LEAST = 3
-"""Members that an interval needs: of fewer it says next to nothing."""
-
 INTERVALS = (
     "n: members × organisms. Intervals (95 %) are over members, organisms averaged within: of "
-    f"fewer than {stats.FEW} members Student's, of fewer than {LEAST} none."
+    f"fewer than {stats.FEW} members Student's, of fewer than {stats.FEWEST} none."
 )
 
 
@@ -55,7 +52,7 @@ def mean(some: Iterable[Of[T]], number: Callable[[T], float | None]) -> Cell:
     means = [fmean(fmean(values) for values in each.values()) for each in found.values()]
     if not means:
         return "–"
-    return stats.mean_interval(means) if len(means) >= LEAST else fmean(means)
+    return stats.mean_interval(means) if len(means) >= stats.FEWEST else fmean(means)
 
 
 def count(some: Sequence[Of[T]]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from oocr.experiments.judging import FEWEST
 from oocr.experiments.reproduce.paper_claim import PaperClaim
 from oocr.experiments.reproduce.plan import Part
 from oocr.experiments.reproduce.records import Analysis, Finding, Judged
+from oocr.stats import FEWEST
 
 NOT_MEASURED = "this task does not measure it"
 
