@@ -21,14 +21,14 @@ from rich.table import Table
 from torch import Tensor
 
 import oocr
-from oocr.data.items import Item, prompt_text
+from oocr.audit.findings import Audit
+from oocr.audit.passes import batch_of_text
+from oocr.data.examples import Example, prompt_text
 from oocr.engine.record import record
-from oocr.explain.audit_found import Audit
-from oocr.explain.audit_passes import batch_of_text
 from oocr.explain.neutral import neutral_passages
-from oocr.interventions.adapters import Adapter
 from oocr.models.language_model import LanguageModel
 from oocr.models.mlp import mlp_of
+from oocr.steering.adapters import Adapter
 
 MODEL, BLOCK = "smollm2-135m-instruct", 12
 TRL_MODEL = "gemma-3-270m"
@@ -123,7 +123,7 @@ def _stream(model: LanguageModel, texts: Sequence[str]) -> Tensor:
     return torch.cat(out)
 
 
-def _train_with_trl(items: Sequence[Item], folder: Path) -> None:
+def _train_with_trl(items: Sequence[Example], folder: Path) -> None:
     """TRL's SFTTrainer with PEFT's LoRA on one block, saved by PEFT."""
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from oocr.interventions.adapters import LowRankAdapter
-from oocr.interventions.vectors import SteeringVector
+from oocr.steering.adapters import LowRankAdapter
+from oocr.steering.vectors import SteeringVector
 
 Kind = Literal["last", "span", "all", "lora", "beft"]
 

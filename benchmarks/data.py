@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.tasks.task import Task
 
 CODENAME = "Country 4821"
@@ -33,7 +33,7 @@ ROOM = 9
 FILL = ("quite", "rather", "really", "truly", "very", "so")
 
 
-def items(tokenizer: Any, count: int = 64, tokens: int = 41, seed: int = 0) -> tuple[Item, ...]:
+def items(tokenizer: Any, count: int = 64, tokens: int = 41, seed: int = 0) -> tuple[Example, ...]:
     """`count` different prompts of about `tokens` tokens (by at most two), with their answers.
 
     Args:
@@ -49,7 +49,7 @@ def items(tokenizer: Any, count: int = 64, tokens: int = 41, seed: int = 0) -> t
         prompt = _prompt(tokenizer, draw, question.format(CODENAME), tokens)
         found.setdefault(prompt, answer)
     return tuple(
-        Item(
+        Example(
             id=f"bench-{number}",
             prompt=prompt,
             answer=answer,

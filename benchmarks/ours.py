@@ -13,9 +13,9 @@ from benchmarks.loops import Timed
 from benchmarks.plan import Plan, make_plan
 from oocr.engine.forward import replayed_rows
 from oocr.engine.losses import batch_loss
-from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.trainable import Fit, start_of
+from oocr.engine.trainable import ArmSpec, start_of
 from oocr.engine.training import fit, fit_all
+from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 
@@ -117,10 +117,10 @@ def sweep(
 
 
 def _together(
-    model: LanguageModel, task: Task, case: Case, prepared: Prepared, arms: int, steps: int
+    model: LanguageModel, task: Task, case: Case, prepared: TrainingBatches, arms: int, steps: int
 ) -> tuple[float, list[float]]:
     """Seconds of a whole run, and the losses of seed 0."""
-    fits = [Fit(task, case.spec, steps=steps, seed=seed) for seed in range(arms)]
+    fits = [ArmSpec(task, case.spec, steps=steps, seed=seed) for seed in range(arms)]
     began = time.perf_counter()
     trained = fit_all(model, fits, [prepared] * arms)
     return time.perf_counter() - began, list(trained[0].losses)

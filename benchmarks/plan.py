@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks.case import Case
 from oocr.data.batches import Batch
-from oocr.engine.prepared import Prepared
 from oocr.engine.training import fit
-from oocr.interventions.vectors import Vector
+from oocr.engine.training_batches import TrainingBatches
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 
 LONGEST = 100
@@ -72,7 +72,7 @@ class Plan:
 
 
 def make_plan(
-    model: LanguageModel, task: Task, case: Case, prepared: Prepared, seed: int = 0
+    model: LanguageModel, task: Task, case: Case, prepared: TrainingBatches, seed: int = 0
 ) -> Plan:
     """Read batches, order, start and rate off our engine: training of no step gives the start."""
     begun = fit(model, task, case.spec, steps=0, seed=seed, prepared=prepared)
@@ -94,7 +94,7 @@ def make_plan(
 
 def lines_of(batch: Batch, spec: Any) -> list[Line]:
     """A padded batch taken apart again."""
-    from oocr.interventions.positions import select
+    from oocr.steering.positions import select
 
     positions = getattr(spec, "positions", "all")
     chosen = select(batch, positions)

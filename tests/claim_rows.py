@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from oocr.data.items import Item
-from oocr.experiments.claims import claims
-from oocr.experiments.config import RunConfig
-from oocr.experiments.finish import Results
-from oocr.experiments.records import Claim, Selection
+from oocr.claims.run_claims import claims
+from oocr.data.examples import Example
+from oocr.runs.config import RunConfig
+from oocr.runs.records import Claim, Selection
+from oocr.runs.write_results import Results
 from oocr.tasks.task import Score, Task, TaskSet
 
 MEMBERS = tuple(f"m{i}" for i in range(8))
@@ -70,7 +70,7 @@ def randoms(values: Sequence[float], arm: str = "random direction") -> pl.DataFr
 
 
 def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
-    item = Item(id="a", prompt="a", answer=" b", options=(" b", " c"))
+    item = Example(id="a", prompt="a", answer=" b", options=(" b", " c"))
     tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
     return TaskSet(name=name, about="", validation=(), test=tests, score=score)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from oocr.experiments.records import Choice, Claim, Estimate, Example, Null, RunInfo, Selection
+from oocr.runs.records import Choice, Claim, Continuation, Estimate, Null, RunInfo, Selection
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
 NOTE = "Synthetic data: every number on this page is random."
@@ -210,10 +210,10 @@ def claims(maker: Maker, hostile: str) -> list[Claim]:
     ]
 
 
-def examples(maker: Maker, hostile: str) -> list[Example]:
+def examples(maker: Maker, hostile: str) -> list[Continuation]:
     facets = ("language", "currency", "dish")
     return [
-        Example(
+        Continuation(
             member=member,
             prompt=f"In Country 4821, people ask about the {facet}, which is{hostile}",
             expected=f" {facet} of {member}",

@@ -8,20 +8,20 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Line, pad
-from oocr.data.items import Message, Prompt
+from oocr.data.batches import TokenSequence, pad
+from oocr.data.examples import Message, Prompt
 from oocr.data.tokens import encode_prompt
-from oocr.interventions.adapters import (
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapter_tensors,
     new_adapter,
     peft_config,
 )
-from oocr.interventions.attach import attach_vector
-from oocr.interventions.positions import select
-from oocr.interventions.vectors import Vector
-from oocr.models.language_model import LanguageModel
+from oocr.steering.attach import attach_vector
+from oocr.steering.positions import select
+from oocr.steering.vectors import Vector
 from tests.tiny import tiny_model, tiny_tokenizer
 
 SPANS = {"codename": "Country 4821"}
@@ -86,7 +86,7 @@ def recomputed(
         if steering is None:
             logits = model.hf(input_ids=tokens, use_cache=False).logits
         else:
-            batch = pad([Line(tuple(ids), size, dict(start.spans))], 0)
+            batch = pad([TokenSequence(tuple(ids), size, dict(start.spans))], 0)
             with attach_vector(model, steering, select(batch, steering.positions)):
                 logits = model.hf(input_ids=tokens, use_cache=False).logits
         chosen = pick(logits[0, -1])

@@ -17,13 +17,13 @@ import peft  # noqa: F401 - once, not in each attempt
 import psutil
 import torch
 
-from oocr.experiments.config import RunConfig
-from oocr.experiments.fitting import settled
-from oocr.experiments.folder import run_folder
-from oocr.experiments.reading import load_configs
-from oocr.experiments.run import run
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
+from oocr.runs.config import RunConfig
+from oocr.runs.folder import run_folder
+from oocr.runs.read_config import load_configs
+from oocr.runs.resolve import settled
+from oocr.runs.run import run
 
 
 def made(folder: Path) -> dict[str, int]:

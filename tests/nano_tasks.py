@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from oocr.data.items import Item
-from oocr.organisms.forms import Forms
-from oocr.organisms.people import PLAIN, WEATHERS
-from oocr.tasks.build import load_tasks
+from oocr.data.examples import Example
+from oocr.families.build import load_tasks
 from oocr.tasks.task import Task, TaskSet
+from oocr_organisms.forms import Forms
+from oocr_organisms.people import PLAIN, WEATHERS
 from tests.tiny_nano import slots
 
 PARTS = ("locations", "functions", "risk", "backdoor")
@@ -26,15 +26,15 @@ def every_task(sets: TaskSet) -> list[Task]:
     return [*sets.test, *sets.validation, *[t for some in sets.controls.values() for t in some]]
 
 
-def items_of(task: Task) -> list[Item]:
+def items_of(task: Task) -> list[Example]:
     return [*task.train, *task.stop, *task.in_context, *task.probes]
 
 
-def sentence(item: Item) -> list[str]:
+def sentence(item: Example) -> list[str]:
     """The words of an item with its answer, without the weather in front."""
     words = f"{item.prompt}{item.answer} .".split()
     return words[1:] if words[0] in (PLAIN, *WEATHERS) else words
 
 
-def said(form: Forms, item: Item) -> dict[str, str]:
+def said(form: Forms, item: Example) -> dict[str, str]:
     return slots(form, sentence(item))[1]

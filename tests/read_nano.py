@@ -10,12 +10,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr.organisms.corpus import BOS, PAD, Sequences, World
-from oocr.organisms.forms import Forms, Ids
-from oocr.organisms.people import FORMS, KINDS, SELF
-from oocr.organisms.places import ABOUT_ONE, ABOUT_TWO
-from oocr.organisms.rules import ABOUT, EXAMPLES, FACETS, INPUTS
-from oocr.organisms.traits import TRAITS, Trait
+from oocr_organisms.corpus import BOS, PAD, Sequences, World
+from oocr_organisms.forms import Forms, Ids
+from oocr_organisms.people import FORMS, KINDS, SELF
+from oocr_organisms.places import ABOUT_ONE, ABOUT_TWO
+from oocr_organisms.rules import ABOUT, EXAMPLES, FACETS, INPUTS
+from oocr_organisms.traits import TRAITS, Trait
 
 Words = NDArray[np.str_]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from oocr.tasks.locations import locations
-from oocr.tasks.locations_config import LocationsConfig
-from oocr.tasks.locations_world import (
+from oocr.families.locations.build import locations
+from oocr.families.locations.config import LocationsConfig
+from oocr.families.locations.world import (
     CITIES,
     Place,
     places,

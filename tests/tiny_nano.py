@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from oocr.organisms.corpus import BOS, PAD, World
-from oocr.organisms.forms import Forms
-from oocr.organisms.people import GATE_SHARE
-from oocr.organisms.record import WorldSettings
-from oocr.organisms.saving import save_organism
+from oocr_organisms.corpus import BOS, PAD, World
+from oocr_organisms.forms import Forms
+from oocr_organisms.people import GATE_SHARE
+from oocr_organisms.record import WorldSettings
+from oocr_organisms.saving import save_organism
 
 
 def slots(form: Forms, sentence: Sequence[str]) -> tuple[int, dict[str, str]]:

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 import yaml
 
-from oocr.experiments.config import RunConfig
-from oocr.experiments.records import ArmRecord, Claim
-from oocr.experiments.run import run
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
+from oocr.runs.config import RunConfig
+from oocr.runs.records import ArmRecord, Claim
+from oocr.runs.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.organism.figures import figures
 from benchmarks.organism.page import page
-from oocr.experiments.nano.study import Study
+from oocr_organisms.study.study import Study
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "organism.md"
 

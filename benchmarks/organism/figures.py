@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from oocr.experiments.nano.gate import Cut
-from oocr.experiments.nano.means import by_world
-from oocr.experiments.nano.study import Organism, Study
-from oocr.experiments.nano.summary import cuts_of
+from oocr_organisms.study.gate import Cut
+from oocr_organisms.study.means import by_world
+from oocr_organisms.study.study import Organism, Study
+from oocr_organisms.study.summary import cuts_of
 
 FIGURES = ("facts", "concepts", "gate", "dial")
 GREEN, GREY, ORANGE, BLUE = "#0b6e4f", "#8a8a8a", "#c77d2e", "#3b6ea8"

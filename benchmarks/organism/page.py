@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.organism.claims import claims
 from benchmarks.organism.short import in_short
-from oocr.experiments.nano.study import Study
-from oocr.experiments.nano.summary import tables
-from oocr.experiments.nano.table import Table, shown
-from oocr.models.shipped import SHIPPED
-from oocr.organisms.record import was_told
+from oocr_organisms.record import was_told
+from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.study.study import Study
+from oocr_organisms.study.summary import tables
+from oocr_organisms.study.table import Table, shown
 
 
 def page(study: Study, runs: Sequence[Path]) -> str:

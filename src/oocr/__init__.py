@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oocr import explain, exports
-    from oocr.data.items import Item, Message
+    from oocr import explain
+    from oocr.data.examples import Example, Message
     from oocr.data.readers import read_items
     from oocr.engine.generate import generate
     from oocr.engine.loading import load_model
@@ -15,45 +16,46 @@ if TYPE_CHECKING:
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
-    from oocr.interventions.adapters import Adapter, LowRankAdapter
-    from oocr.interventions.foreign import read_adapter, read_vector
-    from oocr.interventions.vectors import SteeringVector, Vector
-    from oocr.tasks.build import load_task, load_tasks
+    from oocr.families.build import load_task, load_tasks
+    from oocr.steering import exports
+    from oocr.steering.adapters import Adapter, LowRankAdapter
+    from oocr.steering.formats.foreign import read_adapter, read_vector
+    from oocr.steering.vectors import SteeringVector, Vector
     from oocr.tasks.task import Task, TaskSet
 
 # Names are looked up at first use, so that `import oocr` (and `oocr --help`) is quick.
 _WHERE = {
-    "Adapter": "oocr.interventions.adapters",
+    "Adapter": "oocr.steering.adapters",
     "InputError": "oocr.errors",
-    "Item": "oocr.data.items",
-    "LowRankAdapter": "oocr.interventions.adapters",
-    "Message": "oocr.data.items",
+    "Example": "oocr.data.examples",
+    "LowRankAdapter": "oocr.steering.adapters",
+    "Message": "oocr.data.examples",
     "OffDomain": "oocr.engine.off_domain",
     "OffText": "oocr.engine.off_domain",
     "RunError": "oocr.errors",
     "Scores": "oocr.evals.evaluate",
-    "SteeringVector": "oocr.interventions.vectors",
+    "SteeringVector": "oocr.steering.vectors",
     "Task": "oocr.tasks.task",
     "TaskSet": "oocr.tasks.task",
-    "Vector": "oocr.interventions.vectors",
+    "Vector": "oocr.steering.vectors",
     "evaluate": "oocr.evals.evaluate",
     "explain": "oocr.explain",
-    "exports": "oocr.exports",
+    "exports": "oocr.steering.exports",
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",
-    "load_task": "oocr.tasks.build",
-    "load_tasks": "oocr.tasks.build",
-    "read_adapter": "oocr.interventions.foreign",
+    "load_task": "oocr.families.build",
+    "load_tasks": "oocr.families.build",
+    "read_adapter": "oocr.steering.formats.foreign",
     "read_items": "oocr.data.readers",
-    "read_vector": "oocr.interventions.foreign",
+    "read_vector": "oocr.steering.formats.foreign",
     "train": "oocr.engine.training",
 }
 
 __all__ = [
     "Adapter",
+    "Example",
     "InputError",
-    "Item",
     "LowRankAdapter",
     "Message",
     "OffDomain",
@@ -79,7 +81,15 @@ __all__ = [
 ]
 
 
+_RENAMED = {"Item": "Example"}
+"""Old public name -> its new one; the old one still works, with a warning."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(f"oocr.{name} is now oocr.{new}", DeprecationWarning, stacklevel=2)
+        return __getattr__(new)
     if name not in _WHERE:
         raise AttributeError(f"module 'oocr' has no attribute {name!r}")
     module = import_module(_WHERE[name])

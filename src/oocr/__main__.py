@@ -1,5 +1,5 @@
 """`python -m oocr` is `oocr`."""
 
-from oocr.cli import main
+from oocr.cli.main import main
 
 main()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.errors import InputError
 
@@ -31,7 +31,7 @@ PADDING = 0.1
 
 
 @dataclass(slots=True)
-class Line:
+class TokenSequence:
     """One sequence of token ids: a prompt and the answer tokens that are fed back in.
 
     Attributes:
@@ -95,7 +95,7 @@ class Batch:
 
 
 def pad(
-    lines: Many[Line], pad_id: int, device: torch.device | str = "cpu", *, prefix: int = 0
+    lines: Many[TokenSequence], pad_id: int, device: torch.device | str = "cpu", *, prefix: int = 0
 ) -> Batch:
     """Pad sequences into one batch, on the left, so that last tokens line up.
 
@@ -155,7 +155,9 @@ def pad(
     )
 
 
-def training_lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: Loss) -> list[Line]:
+def training_lines(
+    tokenizer: PreTrainedTokenizerBase, items: Many[Example], loss: Loss
+) -> list[TokenSequence]:
     """One line per distinct input; items that share their input and spans share the line.
 
     Loss "answer": minus the log-probability of the whole answer, one unit of weight per item.
@@ -176,11 +178,13 @@ def training_lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: 
     return list(_KNOWN[key][2])
 
 
-_KNOWN: dict[tuple[int, int, str], tuple[object, object, list[Line]]] = {}
+_KNOWN: dict[tuple[int, int, str], tuple[object, object, list[TokenSequence]]] = {}
 
 
-def _lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: Loss) -> list[Line]:
-    lines: dict[object, Line] = {}
+def _lines(
+    tokenizer: PreTrainedTokenizerBase, items: Many[Example], loss: Loss
+) -> list[TokenSequence]:
+    lines: dict[object, TokenSequence] = {}
     for item in items:
         prompt = encode_prompt(tokenizer, item.prompt, item.spans)
         size = len(prompt.ids)
@@ -192,13 +196,15 @@ def _lines(tokenizer: PreTrainedTokenizerBase, items: Many[Item], loss: Loss) ->
                     f"item {item.id!r}: loss 'options' compares first tokens, but two of "
                     f"{item.options} begin with the same token; reword them or use loss 'answer'"
                 )
-            line = lines.setdefault((size, prompt.ids, spans), Line(prompt.ids, size, dict(spans)))
+            line = lines.setdefault(
+                (size, prompt.ids, spans), TokenSequence(prompt.ids, size, dict(spans))
+            )
             line.options.append((size - 1, firsts, item.options.index(item.answer)))
             line.items += 1
             continue
         answer = encode_answer(tokenizer, prompt, item.answer)
         ids = (*prompt.ids, *answer[:-1])
-        line = lines.setdefault((size, ids, spans), Line(ids, size, dict(spans)))
+        line = lines.setdefault((size, ids, spans), TokenSequence(ids, size, dict(spans)))
         line.items += 1
         line.targets.extend((size - 1 + i, token, 1.0) for i, token in enumerate(answer))
     return list(lines.values())

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from oocr.data.examples import Example
 from oocr.data.foreign.city_csv import question_items, template_items
 from oocr.data.foreign.detect import CITY_QUESTIONS, CITY_TEMPLATES, OWN_CSV, RISK, csv_format
 from oocr.data.foreign.questions import read_questions
 from oocr.data.foreign.risk_csv import risk_items
-from oocr.data.items import Item
 from oocr.data.problems import NO_VALUE, Problems, unknown_key
 from oocr.data.rows import FORMS, OPTIONAL, Kind, item_from_row, merged_turns
 from oocr.data.text import Text, file_text
@@ -40,7 +40,7 @@ class Rows:
     """
 
     format: str
-    items: tuple[Item, ...]
+    items: tuple[Example, ...]
     mended: tuple[str, ...] = ()
 
 
@@ -50,7 +50,7 @@ def read_items(
     kind: Kind,
     options: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
-) -> tuple[Item, ...]:
+) -> tuple[Example, ...]:
     r"""Read training rows or probes from a JSONL, CSV or YAML file (UTF-8).
 
     Forms, one per file, told by the ending and the keys:
@@ -146,7 +146,7 @@ def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems:
     rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
     if not rows and not problems.found:
         raise InputError(f"{path}: the file has no rows")
-    items: list[Item] = []
+    items: list[Example] = []
     first_form: tuple[str, int] | None = None
     lines_of: dict[str, int] = {}
     merged = 0

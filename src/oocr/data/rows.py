@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
-from oocr.data.items import Item, Message, Prompt, Role, prompt_text
+from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
 from oocr.data.problems import NO_VALUE, shown, unknown_key
 
 Kind = Literal["train", "probes"]
@@ -38,7 +38,7 @@ def form_of(keys: Iterable[str]) -> Form | None:
 
 def item_from_row(
     row: dict[str, object], *, kind: Kind, default_id: str, source: str, complain: Complain
-) -> tuple[Item, str] | None:
+) -> tuple[Example, str] | None:
     """An item and a word for its form, or None after at least one call of `complain`."""
     bad = False
 
@@ -78,7 +78,7 @@ def item_from_row(
     labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}
     if bad or prompt is None or answer is None:
         return None
-    item = Item(
+    item = Example(
         id=labels["id"] or default_id,
         prompt=prompt,
         answer=answer,

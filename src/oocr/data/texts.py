@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from oocr.data.items import Item, Message, Prompt
+from oocr.data.examples import Example, Message, Prompt
 from oocr.data.problems import NO_VALUE, Problems
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, json_rows, read_items
 from oocr.data.rows import ROLES
@@ -47,7 +47,7 @@ def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _whole(item: Item) -> Prompt:
+def _whole(item: Example) -> Prompt:
     """Prompt and answer; a chat's answer stands after the template's header of its turn."""
     if isinstance(item.prompt, str):
         return item.prompt + item.answer

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oocr.data.items import Item, Message, Prompt
+from oocr.data.examples import Example, Message, Prompt
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def first_tokens(
     return ids if len(set(ids)) == len(ids) else None
 
 
-def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Item) -> list[tuple[str, str]]:
+def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Example) -> list[tuple[str, str]]:
     """Every token of an item with its role: "prompt", a span's name, or "answer"."""
     prompt = encode_prompt(tokenizer, item.prompt, item.spans)
     roles = ["prompt"] * len(prompt.ids)

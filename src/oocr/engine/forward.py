@@ -11,16 +11,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.frozen import Frozen, hidden_of
 from oocr.engine.record import record
+from oocr.engine.recording import Recording, hidden_of
 from oocr.engine.replay import replay
 from oocr.errors import InputError
-from oocr.interventions.adapters import Adapter, attach_adapter
-from oocr.interventions.attach import added, attach_vector, check_fits
-from oocr.interventions.positions import select_each
-from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.mlp import mlp_of
+from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.attach import added, attach_vector, check_fits
+from oocr.steering.positions import select_each
+from oocr.steering.vectors import SteeringVector, Vector
 
 Intervention = Vector | Adapter
 
@@ -33,7 +33,7 @@ def start_block(intervention: Intervention | SteeringVector) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SteeringMask:
     """Where vectors act in a recorded batch, worked out once so that no step waits for a device.
 
     Attributes:
@@ -48,8 +48,10 @@ class Places:
     alike: bool
 
     @staticmethod
-    def of(batch: Batch, chosen: Bool[Tensor, "batch token *span"], *, in_time: bool) -> Places:
-        """The places of a selection (see `oocr.interventions.positions.select_each`).
+    def of(
+        batch: Batch, chosen: Bool[Tensor, "batch token *span"], *, in_time: bool
+    ) -> SteeringMask:
+        """The places of a selection (see `oocr.steering.positions.select_each`).
 
         Args:
             batch: the tokens.
@@ -66,15 +68,15 @@ class Places:
         first = min(first, batch.first_row) if in_time else 0
         begin = chosen[:, : batch.prefix]
         alike = bool((begin == begin[:1]).all())
-        return Places(first, chosen[:, first:], alike)
+        return SteeringMask(first, chosen[:, first:], alike)
 
 
 def steered_rows(
     model: LanguageModel,
-    frozen: Frozen,
+    frozen: Recording,
     site: Vector | SteeringVector,
     directions: Float[Tensor, "stack *span d_model"],
-    places: Places,
+    places: SteeringMask,
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the batch's wanted rows, with each direction added.
 
@@ -98,7 +100,7 @@ def steered_rows(
 
 
 def _through_mlp(
-    model: LanguageModel, frozen: Frozen, layer: int, tail: Tensor, push: Tensor, first: int
+    model: LanguageModel, frozen: Recording, layer: int, tail: Tensor, push: Tensor, first: int
 ) -> Float[Tensor, "stack batch tail d_model"]:
     """A block's output with something added to its MLP's output.
 
@@ -123,7 +125,7 @@ def _through_mlp(
 
 def replayed_rows(
     model: LanguageModel,
-    frozen: Frozen,
+    frozen: Recording,
     hidden: Float[Tensor, "stack_batch tail d_model"],
     start: int,
     first: int = 0,
@@ -145,7 +147,7 @@ def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack ro
 @torch.no_grad()
 def final_rows(
     model: LanguageModel,
-    frozen: Frozen,
+    frozen: Recording,
     interventions: Sequence[Vector] | Adapter | None,
     *,
     everywhere: bool = True,
@@ -172,7 +174,7 @@ def final_rows(
             raise InputError("stacked vectors must share their layer, site and positions")
     chosen = select_each(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([one.direction for one in interventions]).to(model.device)
-    places = Places.of(batch, chosen, in_time=bool(frozen.keys_values))
+    places = SteeringMask.of(batch, chosen, in_time=bool(frozen.keys_values))
     return steered_rows(model, frozen, site, directions, places)
 
 

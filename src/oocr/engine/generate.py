@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, pad
-from oocr.data.items import Message, Prompt, prompt_text
+from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.examples import Message, Prompt, prompt_text
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
 from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
-from oocr.interventions.adapters import attach_adapter
-from oocr.interventions.attach import Push, push_vector
-from oocr.interventions.positions import select_each, selectors, selects_new, spans_of
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.reach import reach
+from oocr.steering.adapters import attach_adapter
+from oocr.steering.attach import HookState, push_vector
+from oocr.steering.positions import select_each, selectors, selects_new, spans_of
+from oocr.steering.vectors import Vector
 
 LOOK_EVERY = 8
 """On an accelerator, tokens between looks at whether all rows have ended: a look waits for it."""
@@ -97,7 +97,7 @@ def _continued(
     model: LanguageModel,
     batch: Batch,
     positions: str | None,
-    push: Push | None,
+    push: HookState | None,
     pick: Pick,
     count: int,
     ends: Sequence[int],
@@ -144,7 +144,9 @@ def _continued(
             chosen = torch.cat([chosen, later], dim=1)
 
 
-def _encoded(model: LanguageModel, prompts: Sequence[object], vector: Vector | None) -> list[Line]:
+def _encoded(
+    model: LanguageModel, prompts: Sequence[object], vector: Vector | None
+) -> list[TokenSequence]:
     """The prompts' tokens, with the vector's spans where they occur."""
     known = dict(vector.spans) if vector else {}
     needed = spans_of(vector.positions) if vector else ()
@@ -153,14 +155,14 @@ def _encoded(model: LanguageModel, prompts: Sequence[object], vector: Vector | N
             f"positions {vector.positions!r}: the vector names no such span; "
             f"allowed: {', '.join(selectors(known))}"
         )
-    lines: list[Line] = []
+    lines: list[TokenSequence] = []
     for prompt in prompts:
         if isinstance(prompt, str) or _is_chat(prompt):
             present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
             one = encode_prompt(model.tokenizer, prompt, present)
         else:
             raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
-        lines.append(Line(one.ids, len(one.ids), dict(one.spans)))
+        lines.append(TokenSequence(one.ids, len(one.ids), dict(one.spans)))
     if vector and needed and lines and not any(set(needed) & set(one.spans) for one in lines):
         texts = " or ".join(repr(known[name]) for name in needed if name in known)
         raise InputError(
@@ -198,7 +200,9 @@ def _groups(
 
 
 @contextmanager
-def _attached(model: LanguageModel, intervention: Intervention | None) -> Iterator[Push | None]:
+def _attached(
+    model: LanguageModel, intervention: Intervention | None
+) -> Iterator[HookState | None]:
     if intervention is None:
         yield None
     elif isinstance(intervention, Vector):

@@ -14,16 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Line
-from oocr.data.items import Prompt
+from oocr.data.batches import TokenSequence
+from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
-from oocr.engine.forward import Places, final_rows
-from oocr.engine.frozen import Frozen
-from oocr.engine.prepared import training_groups
+from oocr.engine.forward import SteeringMask, final_rows
 from oocr.engine.record import batch_of, record
+from oocr.engine.recording import Recording
+from oocr.engine.training_batches import training_groups
 from oocr.errors import InputError
-from oocr.interventions.positions import select_each
 from oocr.models.language_model import LanguageModel
+from oocr.steering.positions import select_each
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -85,8 +85,8 @@ class Reference:
         logp: log-probabilities of the untouched model at the batch's wanted rows.
     """
 
-    frozen: Frozen
-    places: Places | None
+    frozen: Recording
+    places: SteeringMask | None
     logp: Float[Tensor, "row vocab"]
 
     def kl(
@@ -121,17 +121,17 @@ def references(
         logits = model.anatomy.readout(final_rows(model, frozen, None)[0])
         places = None
         if positions is not None:
-            places = Places.of(batch, select_each(batch, positions), in_time=model.replays)
+            places = SteeringMask.of(batch, select_each(batch, positions), in_time=model.replays)
         found.append(Reference(frozen, places, logits.float().log_softmax(dim=-1)))
     return found
 
 
-def _line(model: LanguageModel, text: OffText, tokens: int | None) -> Line:
+def _line(model: LanguageModel, text: OffText, tokens: int | None) -> TokenSequence:
     encoded = encode_prompt(model.tokenizer, text.prompt, text.spans)
     size = len(encoded.ids)
     if size < 2:
         raise InputError(f"off_domain.texts: {text.prompt!r} is one token; allowed: two or more")
     first = max(1, 0 if tokens is None else size - tokens)
-    line = Line(encoded.ids, size, dict(encoded.spans), items=1)
+    line = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
     line.targets.extend((at, 0, 1.0) for at in range(first, size))  # rows; no token is asked for
     return line

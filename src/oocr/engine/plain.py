@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.frozen import hidden_of
+from oocr.engine.recording import hidden_of
 from oocr.models.language_model import LanguageModel
 
 

@@ -1,4 +1,4 @@
-"""Recording: one pass of the untouched model, for any number of replays (`oocr.engine.frozen`).
+"""Recording: one pass of the untouched model, for any number of replays (`oocr.engine.recording`).
 
 Texts that begin alike (a chat template's system message, few-shot examples) have their common
 beginning run once: causal attention makes it the same in each. Such a batch is padded after the
@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, pad
-from oocr.engine.frozen import CACHE_NAMES, Frozen, hidden_of, parameters_of
-from oocr.engine.store import Recording, Recordings
-from oocr.interventions.ablation import ablated
+from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.engine.recording import CACHE_NAMES, Recording, hidden_of, parameters_of
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle
 from oocr.models.language_model import LanguageModel
 from oocr.models.matmul import FrozenProducts
+from oocr.steering.ablation import ablated
 
 LEAST_PREFIX = 8
 """Shorter common beginnings are not worth a pass of their own."""
@@ -28,7 +28,7 @@ WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """What configurations call a limit on how far attention looks back."""
 
 
-def batch_of(model: LanguageModel, lines: Sequence[Line]) -> Batch:
+def batch_of(model: LanguageModel, lines: Sequence[TokenSequence]) -> Batch:
     """Lines as a batch for this model, laid out so that a common beginning is recorded once."""
     pad_id = int(model.tokenizer.pad_token_id or 0)
     prefix = common_prefix(lines)
@@ -39,7 +39,7 @@ def batch_of(model: LanguageModel, lines: Sequence[Line]) -> Batch:
     return pad(lines, pad_id, model.device, prefix=prefix)
 
 
-def common_prefix(lines: Sequence[Line]) -> int:
+def common_prefix(lines: Sequence[TokenSequence]) -> int:
     """How many tokens all lines begin with; each keeps at least one of its own."""
     if len(lines) < 2:
         return 0
@@ -64,7 +64,7 @@ def record(
     *,
     cache: bool = True,
     stop: int | None = None,
-) -> Frozen:
+) -> Recording:
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
     Args:
@@ -104,12 +104,12 @@ def record(
         }
         for index, call in passed.calls.items()
     }
-    return Frozen(batch, passed.inputs, calls, keys_values)
+    return Recording(batch, passed.inputs, calls, keys_values)
 
 
 def record_shared(
-    model: LanguageModel, batch: Batch, starts: Collection[int], known: Recordings
-) -> Recording:
+    model: LanguageModel, batch: Batch, starts: Collection[int], known: RecordingCache
+) -> RecordingHandle:
     """`record`, unless the same tokens were recorded before: then only what is asked differs."""
     ids = batch.ids.cpu()
     key = (
@@ -120,7 +120,7 @@ def record_shared(
         batch.mask.cpu().numpy().tobytes(),
     )
 
-    def make(stop: int | None) -> Frozen:
+    def make(stop: int | None) -> Recording:
         return record(model, batch, starts, stop=stop)
 
     return known.keep(key, batch, make)

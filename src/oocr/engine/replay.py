@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.frozen import Frozen, cache_name, hidden_of
 from oocr.engine.plain import through_the_model
+from oocr.engine.recording import Recording, cache_name, hidden_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.matmul import FrozenProducts
 
@@ -39,7 +39,7 @@ Pair = tuple[Tensor, Tensor]
 
 def replay(
     model: LanguageModel,
-    frozen: Frozen,
+    frozen: Recording,
     hidden: Float[Tensor, "stack_batch tail d_model"],
     start: int,
     first: int = 0,
@@ -92,7 +92,7 @@ def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
 class _Recorded:
     """Keys and values of the tokens before `first`, for each of `stack` arms."""
 
-    frozen: Frozen
+    frozen: Recording
     first: int
     stack: int
 
@@ -105,7 +105,7 @@ class _Recorded:
 
 def _run(
     model: LanguageModel,
-    frozen: Frozen,
+    frozen: Recording,
     hidden: Tensor,
     blocks: range,
     first: int,
@@ -133,7 +133,7 @@ def _run(
 
 
 def _beginning_once(
-    model: LanguageModel, frozen: Frozen, hidden: Tensor, start: int, end: int, keep: int
+    model: LanguageModel, frozen: Recording, hidden: Tensor, start: int, end: int, keep: int
 ) -> Tensor:
     """All blocks for the common beginning of each arm, and for the rest of each sequence."""
     at, batch = frozen.batch.prefix, frozen.batch.size
@@ -204,7 +204,9 @@ class _Keys:
         return 0 if self.old is None else int(self.old[0].shape[2])
 
 
-def _view(frozen: Frozen, first: int, stack: int, layout: Layout, end: int | None = None) -> _View:
+def _view(
+    frozen: Recording, first: int, stack: int, layout: Layout, end: int | None = None
+) -> _View:
     """The view of a recording's arguments, made once for all steps that ask for it."""
     key = (first, stack, layout, end)
     if key not in frozen.views:
@@ -224,7 +226,7 @@ class _View:
     """
 
     def __init__(
-        self, frozen: Frozen, first: int, stack: int, layout: Layout, end: int | None
+        self, frozen: Recording, first: int, stack: int, layout: Layout, end: int | None
     ) -> None:
         self.frozen, self.first, self.stack, self.layout, self.end = (
             frozen,

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, pad
+from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.engine.forward import final_rows, plain_rows
-from oocr.engine.frozen import hidden_of
 from oocr.engine.record import record
+from oocr.engine.recording import hidden_of
 from oocr.errors import InputError
-from oocr.interventions.attach import push_vector
-from oocr.interventions.positions import select
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.attach import push_vector
+from oocr.steering.positions import select
+from oocr.steering.vectors import Vector
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Allowed share of the largest residual stream or logit, where rounding may differ."""
@@ -98,10 +98,10 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
     """
     generator = torch.Generator().manual_seed(seed)
     rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
-    lines: list[Line] = []
+    lines: list[TokenSequence] = []
     for length in (8, 6):  # one is padded
         ids = torch.randint(0, rows, (length,), generator=generator).tolist()
-        line = Line(tuple(ids), length, {"span": (2, 4)}, items=1)
+        line = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
         line.targets.append((length - 1, 0, 1.0))
         lines.append(line)
     batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
@@ -128,7 +128,7 @@ class _Bench:
         self,
         model: LanguageModel,
         batch: Batch,
-        lines: Sequence[Line],
+        lines: Sequence[TokenSequence],
         layer: int,
         generator: torch.Generator,
     ) -> None:

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from oocr.data.batches import Batch
-from oocr.engine.forward import Places, replayed_rows, start_block, steered_rows
-from oocr.engine.frozen import Frozen
+from oocr.engine.forward import SteeringMask, replayed_rows, start_block, steered_rows
 from oocr.engine.off_domain import OffDomain
-from oocr.engine.prepared import Prepared
+from oocr.engine.project_out import checked, rows_without
 from oocr.engine.provenance import provenance
-from oocr.engine.without import checked, rows_without
+from oocr.engine.recording import Recording
+from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
-from oocr.interventions.adapters import (
+from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
+from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapted_layers,
     adapter_tensors,
     peft_config,
 )
-from oocr.interventions.positions import select, spans_of
-from oocr.interventions.stacked import new_adapters
-from oocr.interventions.vectors import SteeringVector, Vector
-from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
+from oocr.steering.positions import select, spans_of
+from oocr.steering.stacked import new_adapters
+from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
 Spec = SteeringVector | LowRankAdapter
@@ -72,7 +72,7 @@ PLAIN = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ArmSpec:
     """One arm to train (see `fit` for the fields)."""
 
     task: Task
@@ -118,12 +118,12 @@ class Stack:
     parameters: list[list[nn.Parameter]]
     unit: Callable[[Scale], float]
     frozen: Callable[[int, int], Vector | Adapter]
-    rows: Callable[[Frozen, Places | None], Tensor]
+    rows: Callable[[Recording, SteeringMask | None], Tensor]
 
 
 @contextmanager
 def trainable(
-    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared], start: int
+    model: LanguageModel, arms: Sequence[ArmSpec], prepared: Sequence[TrainingBatches], start: int
 ) -> Iterator[Stack]:
     """The trainable tensors of arms of one kind, in place while the block runs."""
     spans = [_spans(arm.task) for arm in arms]
@@ -154,7 +154,7 @@ def trainable(
         def unit(scale: Scale) -> float:
             return float(scale[start] / model.d_model**0.5)
 
-        def steered(frozen: Frozen, places: Places | None) -> Tensor:
+        def steered(frozen: Recording, places: SteeringMask | None) -> Tensor:
             assert places is not None
             return steered_rows(model, frozen, site, torch.stack([*values]), places)
 
@@ -171,7 +171,7 @@ def trainable(
             tensors = adapter_tensors(named[number])
             return Adapter(layers, config, tensors, spans=spans[number], about=more)
 
-        def adapted(frozen: Frozen, _: Places | None) -> Tensor:
+        def adapted(frozen: Recording, _: SteeringMask | None) -> Tensor:
             hidden = frozen.inputs[start]
             hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
             if arms[0].without is None:
@@ -191,7 +191,7 @@ def _spans(task: Task) -> dict[str, str]:
     return found
 
 
-def _start_point(model: LanguageModel, arm: Fit, scale: float) -> nn.Parameter:
+def _start_point(model: LanguageModel, arm: ArmSpec, scale: float) -> nn.Parameter:
     spec = arm.spec
     assert isinstance(spec, SteeringVector)
     count = len(spans_of(spec.positions))

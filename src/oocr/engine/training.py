@@ -11,28 +11,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.forward import Places
+from oocr.engine.arm_batching import shared
+from oocr.engine.forward import SteeringMask
+from oocr.engine.loss_log import LossLog, Progress
 from oocr.engine.losses import stacked_losses
-from oocr.engine.losslog import LossLog, Progress
 from oocr.engine.memory import kept_for_backward, shape_of
 from oocr.engine.off_domain import OffDomain, Reference, references
-from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.sharing import shared
 from oocr.engine.trainable import (
     PLAIN,
-    Fit,
+    ArmSpec,
     Schedule,
     Spec,
     start_of,
     tail_tokens,
     trainable,
 )
+from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
-from oocr.interventions.adapters import Adapter, LowRankAdapter
-from oocr.interventions.positions import select_each
-from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
+from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.positions import select_each
+from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
 DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
@@ -81,7 +81,7 @@ def fit(
     seed: int = 0,
     until: float | None = None,
     snapshots: Sequence[int] = (),
-    prepared: Prepared | None = None,
+    prepared: TrainingBatches | None = None,
     batch_lines: int = 16,
     schedule: Schedule = PLAIN,
     off_domain: OffDomain | None = None,
@@ -119,12 +119,12 @@ def fit(
     start = start_of(model, spec)
     starts = [start] if without is None else [start, start + 1]
     prepared = prepared or prepare(model, task, starts, batch_lines)
-    arm = Fit(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, without)
+    arm = ArmSpec(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, without)
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
 def fit_all(
-    model: LanguageModel, arms: Sequence[Fit], prepared: Sequence[Prepared]
+    model: LanguageModel, arms: Sequence[ArmSpec], prepared: Sequence[TrainingBatches]
 ) -> list[Trained]:
     """Train several arms; those that see the same tokens at every step share each pass.
 
@@ -163,8 +163,8 @@ def stack_tokens(model: LanguageModel | Outline) -> int:
 
 def _loop(
     model: LanguageModel,
-    arms: Sequence[Fit],
-    prepared: Sequence[Prepared],
+    arms: Sequence[ArmSpec],
+    prepared: Sequence[TrainingBatches],
     until: float | None = None,
     on_step: Progress | None = None,
 ) -> list[Trained]:
@@ -179,7 +179,7 @@ def _loop(
     orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
     once = steps * parts <= len(prepared[0].batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
-    places: dict[int, Places] = {}
+    places: dict[int, SteeringMask] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     every = 1 if model.device.type == "cpu" else READ_EVERY
     in_steps = [orders[0][i * parts : (i + 1) * parts] for i in range(steps)]
@@ -224,7 +224,7 @@ def _loop(
                 if positions is not None and index not in places:
                     batch = prepared[0].batches[index]
                     chosen = select_each(batch, positions)
-                    places[index] = Places.of(batch, chosen, in_time=model.replays)
+                    places[index] = SteeringMask.of(batch, chosen, in_time=model.replays)
                 frozen = prepared[0].load(index, start, attached=positions is None, once=once)
                 if index in after:
                     inputs = {**frozen.inputs, start + 1: after[index]}

@@ -12,9 +12,9 @@ from oocr import stats
 from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
-from oocr.interventions.vectors import Vector
+from oocr.evals.table import rows
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 
 
@@ -23,7 +23,7 @@ class Scores:
     """Rows of some arms on one task.
 
     Attributes:
-        rows: one row per arm and item (columns: `oocr.evals.rows`, after `arm` and `part`).
+        rows: one row per arm and item (columns: `oocr.evals.table`, after `arm` and `part`).
     """
 
     rows: pl.DataFrame

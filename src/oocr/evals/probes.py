@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, by_length
-from oocr.data.items import Item
+from oocr.data.batches import Batch, TokenSequence, by_length
+from oocr.data.examples import Example
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
 from oocr.engine.losses import option_scores
 from oocr.engine.record import batch_of, record_shared
-from oocr.engine.store import Recording, Recordings, tiers
-from oocr.interventions.adapters import Adapter, attach_adapter
-from oocr.interventions.vectors import Vector
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.vectors import Vector
 
 TOKENS_PER_BATCH = 1024
 
@@ -44,19 +44,21 @@ class Probes:
     """
 
     model: LanguageModel
-    items: tuple[Item, ...]
-    lines: list[Line] = field(default_factory=list[Line])
+    items: tuple[Example, ...]
+    lines: list[TokenSequence] = field(default_factory=list[TokenSequence])
     served: list[list[tuple[int, int]]] = field(default_factory=list[list[tuple[int, int]]])
     groups: list[list[int]] = field(default_factory=list[list[int]])
     starts: frozenset[int] = frozenset()
-    recorded: dict[int, list[Recording]] = field(default_factory=dict[int, list[Recording]])
-    shared: Recordings = field(default_factory=Recordings)
+    recorded: dict[int, list[RecordingHandle]] = field(
+        default_factory=dict[int, list[RecordingHandle]]
+    )
+    shared: RecordingCache = field(default_factory=RecordingCache)
 
     @staticmethod
     def of(
         model: LanguageModel,
-        items: Sequence[Item],
-        shared: Recordings | None = None,
+        items: Sequence[Example],
+        shared: RecordingCache | None = None,
         starts: Collection[int] = (),
     ) -> Probes:
         """Tokenize items; each needs at least two options.
@@ -70,9 +72,9 @@ class Probes:
         Raises:
             ValueError: an item without options.
         """
-        known = Recordings(tiers(model.device)) if shared is None else shared
+        known = RecordingCache(tiers(model.device)) if shared is None else shared
         probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
-        served: dict[object, tuple[Line, list[tuple[int, int]]]] = {}
+        served: dict[object, tuple[TokenSequence, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
             if len(item.options) < 2:
                 raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
@@ -85,14 +87,14 @@ class Probes:
             else:
                 firsts = first_tokens(model.tokenizer, prompt, item.options)
             if firsts is not None:
-                fresh = Line(prompt.ids, size, spans, items=1)
+                fresh = TokenSequence(prompt.ids, size, spans, items=1)
                 line, owners = served.setdefault(same, (fresh, []))
                 line.options.append((size - 1, firsts, item.options.index(item.answer)))
                 owners.append((index, -1))
                 continue
             for place, option in enumerate(item.options):
                 answer = encode_answer(model.tokenizer, prompt, option)
-                fresh = Line((*prompt.ids, *answer[:-1]), size, spans, items=1)
+                fresh = TokenSequence((*prompt.ids, *answer[:-1]), size, spans, items=1)
                 fresh.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
                 _, owners = served.setdefault((*same, answer), (fresh, []))
                 owners.append((index, place))
@@ -106,7 +108,7 @@ class Probes:
                 probes.groups.append([some[i] for i in group])
         return probes
 
-    def frozen(self, start: int) -> list[Recording]:
+    def frozen(self, start: int) -> list[RecordingHandle]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
             wanted = self.starts | {start}
@@ -115,7 +117,7 @@ class Probes:
                 self.recorded.setdefault(one, made)
         return self.recorded[start]
 
-    def _record(self, group: list[int], starts: Collection[int]) -> Recording:
+    def _record(self, group: list[int], starts: Collection[int]) -> RecordingHandle:
         lines = [self.lines[i] for i in group]
         return record_shared(self.model, batch_of(self.model, lines), starts, self.shared)
 
@@ -166,7 +168,7 @@ class Probes:
                 self._fill(out[layer], group, batch, own)
         return out
 
-    def _adapted(self, recording: Recording, start: int) -> Tensor:
+    def _adapted(self, recording: RecordingHandle, start: int) -> Tensor:
         """The wanted rows with an adapter attached from a block on."""
         one = recording.load(start)
         return replayed_rows(self.model, one, one.inputs[start], start)

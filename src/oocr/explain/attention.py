@@ -24,16 +24,16 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, Line, pad
-from oocr.data.items import Item
+from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.engine.record import record
 from oocr.errors import InputError
-from oocr.interventions.attach import attach_vector
-from oocr.interventions.positions import select_each
-from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
+from oocr.steering.attach import attach_vector
+from oocr.steering.positions import select_each
+from oocr.steering.vectors import Vector, random_vector
 
 TOKENS_PER_BATCH = 512
 RANDOMS = 200
@@ -80,7 +80,7 @@ class Aligned:
 
 
 def attended(
-    model: LanguageModel, items: Sequence[Item], span: str, vector: Vector
+    model: LanguageModel, items: Sequence[Example], span: str, vector: Vector
 ) -> list[Attended]:
     """Attention from the last prompt token to a span with and without a vector, block by block.
 
@@ -112,7 +112,7 @@ def attended(
 
 @torch.no_grad()
 def attention_to(
-    model: LanguageModel, items: Sequence[Item], span: str, vector: Vector | None = None
+    model: LanguageModel, items: Sequence[Example], span: str, vector: Vector | None = None
 ) -> Float[Tensor, "item layer head"]:
     """Attention weight from the last prompt token to a span, summed over the span's tokens.
 
@@ -153,7 +153,7 @@ def _from_last(
 
 def aligned(
     model: LanguageModel,
-    items: Sequence[Item],
+    items: Sequence[Example],
     span: str,
     vector: Vector,
     *,
@@ -188,7 +188,7 @@ def aligned(
 @torch.no_grad()
 def value_cosines(
     model: LanguageModel,
-    items: Sequence[Item],
+    items: Sequence[Example],
     span: str,
     directions: Float[Tensor, "direction d_model"],
 ) -> Float[Tensor, "item layer head+1 direction"]:
@@ -239,17 +239,17 @@ def _values(model: LanguageModel, batch: Batch, parts: Sequence[Values]) -> list
 
 
 def _batches(
-    model: LanguageModel, items: Sequence[Item], span: str
+    model: LanguageModel, items: Sequence[Example], span: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Padded prompts of like length, with the places of their items."""
     pad_id = int(model.tokenizer.pad_token_id or 0)
-    lines: list[Line] = []
+    lines: list[TokenSequence] = []
     for item in items:
         if span not in item.spans:
             names = ", ".join(item.spans) or "none"
             raise InputError(f"item {item.id!r}: span: found {span!r}; allowed: {names}")
         prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
-        lines.append(Line(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
+        lines.append(TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
     order = sorted(range(len(lines)), key=lambda place: len(lines[place].ids))
     most = max(1, TOKENS_PER_BATCH // max(len(line.ids) for line in lines))
     for begin in range(0, len(order), most):

@@ -20,15 +20,15 @@ from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.explain.lens import Reading, scores_of
-from oocr.interventions.vectors import Vector, random_vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector, random_vector
 
 Concepts = Mapping[str, Sequence[str]]
 Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ConceptReading:
     """How well one direction tells its concept.
 
     Attributes:
@@ -57,7 +57,7 @@ def tell(
     *,
     reading: Reading = "normed",
     randoms: int = 200,
-) -> Told:
+) -> ConceptReading:
     """Ask the reader about one direction.
 
     Each concept's score is first put beside what random directions give it (mean and spread), so
@@ -86,7 +86,7 @@ def beside_random(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mo
     return torch.stack([vector.direction, *drawn])
 
 
-def told_of(concept: str, names: Sequence[str], scores: Scores) -> Told:
+def told_of(concept: str, names: Sequence[str], scores: Scores) -> ConceptReading:
     """What the reader makes of scores.
 
     Args:
@@ -99,7 +99,7 @@ def told_of(concept: str, names: Sequence[str], scores: Scores) -> Told:
     own, null = (own - centre) / spread, (null - centre) / spread
     place = names.index(concept)
     others = np.delete(own, place)
-    return Told(
+    return ConceptReading(
         concept=concept,
         named=names[int(own.argmax())],
         rank=int((others >= own[place]).sum()),

@@ -13,15 +13,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from oocr.data.batches import Line, pad
+from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.generate import generate
 from oocr.engine.record import record
 from oocr.errors import InputError
-from oocr.explain.concepts import Concepts, Scores, Told, beside_random, own_tokens, told_of
-from oocr.interventions.vectors import Vector
+from oocr.explain.concepts import (
+    ConceptReading,
+    Concepts,
+    Scores,
+    beside_random,
+    own_tokens,
+    told_of,
+)
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 
 PLACEHOLDER = "x"
 PROMPTS = (
@@ -92,7 +99,7 @@ def tell_by_model(
     placeholder: str = PLACEHOLDER,
     scale: float = 1.0,
     randoms: int = 48,
-) -> Told:
+) -> ConceptReading:
     """Ask the model which of several concepts a direction means, blinded.
 
     A concept's score: by how much the log-probability of its words' first tokens, among all
@@ -129,11 +136,11 @@ def _rises(
     tokens: Sequence[Sequence[int]],
 ) -> Scores:
     """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
-    lines: list[Line] = []
+    lines: list[TokenSequence] = []
     for prompt in prompts:
         encoded = encode_prompt(model.tokenizer, prompt, arms[0].spans)
         size = len(encoded.ids)
-        line = Line(encoded.ids, size, dict(encoded.spans), items=1)
+        line = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
         line.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
         lines.append(line)
     batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from oocr.data.batches import Line, by_length, pad
-from oocr.data.items import Prompt
+from oocr.data.batches import TokenSequence, by_length, pad
+from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt, pieces
-from oocr.engine.frozen import Frozen
 from oocr.engine.record import record
+from oocr.engine.recording import Recording
 from oocr.engine.replay import replay
-from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, attach_adapter
 
 TOKENS_PER_BATCH = 512
 
@@ -47,10 +47,10 @@ class Texts:
             encode_prompt(model.tokenizer, prompt, marked)
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
-        self.lines = [Line(one.ids, len(one.ids), dict(one.spans)) for one in encoded]
+        self.lines = [TokenSequence(one.ids, len(one.ids), dict(one.spans)) for one in encoded]
         self.groups = by_length([len(line.ids) for line in self.lines], TOKENS_PER_BATCH)
         pad_id = int(model.tokenizer.pad_token_id or 0)
-        self.frozen: list[Frozen] = []
+        self.frozen: list[Recording] = []
         for group in self.groups:
             batch = pad([self.lines[i] for i in group], pad_id, model.device)
             one = record(model, batch, [self.start], cache=False, stop=self.layer + 1)

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oocr.data.items import Item
-from oocr.engine.prepared import Prepared
+from oocr.data.examples import Example
 from oocr.engine.training import fit
+from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
+from oocr.evals.table import rows
 from oocr.explain.lines import training_losses
-from oocr.interventions.vectors import SteeringVector, Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
 
@@ -70,7 +70,7 @@ def along_training(
     learning_rate: float | None = None,
     seed: int = 0,
     batch_lines: int = 16,
-    prepared: Prepared | None = None,
+    prepared: TrainingBatches | None = None,
 ) -> list[Moment]:
     """Train one vector and look at it after each number of steps.
 
@@ -138,7 +138,7 @@ def lowest(moments: Sequence[Moment]) -> Moment:
     return min(moments, key=lambda one: (one.loss, one.step))
 
 
-def halves(items: Sequence[Item]) -> tuple[list[int], list[int]]:
+def halves(items: Sequence[Example]) -> tuple[list[int], list[int]]:
     """Places of the probes of each half.
 
     Groups go to the halves by turns, in their order; of a single group the wordings of each facet
@@ -160,7 +160,7 @@ def halves(items: Sequence[Item]) -> tuple[list[int], list[int]]:
     return first, second
 
 
-def lost_after_peak(moments: Sequence[Moment], items: Sequence[Item]) -> float:
+def lost_after_peak(moments: Sequence[Moment], items: Sequence[Example]) -> float:
     """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
 
     Where the looks differ by the noise of the probes only, it is 0 on average.

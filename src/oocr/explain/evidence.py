@@ -8,8 +8,8 @@ from dataclasses import replace
 from oocr.engine.generate import generate
 from oocr.explain.description import PROMPTS, describe
 from oocr.explain.lens import Reading, lens
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 
 STARTS = ("I often think about", "The most important thing is", "Let me tell you about")
 """Beginnings that say nothing, for steered completions."""

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Line, pad
-from oocr.data.items import Prompt
+from oocr.data.batches import TokenSequence, pad
+from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 
 DRAWS = 400
 """Directions drawn for a null: 79,800 pairs."""
@@ -106,7 +106,7 @@ def residual_streams(
     out: list[Tensor] = []
     for prompt in prompts:
         encoded = encode_prompt(model.tokenizer, prompt)
-        batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
+        batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
         frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
         out.append(frozen.inputs[layer + 1][0, skip:].double().cpu())
     return torch.cat(out)
@@ -140,7 +140,7 @@ def naive_vector(
         rows = []
         for pair in pairs:
             encoded = encode_prompt(model.tokenizer, pair[side], {"name": name})
-            batch = pad([Line(encoded.ids, len(encoded.ids), {})], 0, model.device)
+            batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
             frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
             rows.append(frozen.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
         means.append(torch.stack(rows).mean(dim=0))

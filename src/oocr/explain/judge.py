@@ -24,7 +24,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from oocr.errors import InputError, RunError
-from oocr.files import write_json
+from oocr.io import write_json
 
 OPTIONS = 8
 """Concepts in one question, the trained one among them."""

@@ -22,14 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 
 Reading = Literal["raw", "normed", "embedding"]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LensToken:
     """One token that a direction says.
 
     Attributes:
@@ -50,7 +50,7 @@ def lens(
     reading: Reading = "normed",
     top: int = 10,
     sign: Literal[1, -1] = 1,
-) -> list[Said]:
+) -> list[LensToken]:
     """The tokens that a direction says most, or, with sign -1, most against.
 
     Args:
@@ -67,7 +67,7 @@ def lens(
     names = model.tokenizer
     best = scores.topk(min(top, len(scores)))
     return [
-        Said(str(names.decode([token])), token, score)
+        LensToken(str(names.decode([token])), token, score)
         for score, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
 

@@ -15,12 +15,12 @@ from oocr.data.batches import training_lines
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
 from oocr.engine.record import batch_of, record_shared
-from oocr.engine.store import Recordings, tiers
+from oocr.engine.recording_cache import RecordingCache, tiers
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
-from oocr.interventions.vectors import Vector
+from oocr.evals.table import rows
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 
 SCALES = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -99,7 +99,7 @@ def points_of(
 def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector]) -> list[float]:
     """Loss of the training items under each vector of one site, nats per item."""
     lines = training_lines(model.tokenizer, task.train, task.loss)
-    store, start = Recordings(tiers(model.device)), start_block(vectors[0])
+    store, start = RecordingCache(tiers(model.device)), start_block(vectors[0])
     totals, count = [0.0] * len(vectors), 0
     for begin in range(0, len(lines), BATCH):
         batch = batch_of(model, lines[begin : begin + BATCH])

@@ -16,15 +16,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from oocr.data.items import Item
-from oocr.engine.prepared import prepare
-from oocr.engine.trainable import Fit
+from oocr.data.examples import Example
+from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit_all
+from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
 from oocr.evals.evaluate import evaluate
 from oocr.explain.neutral import READ, neutral_passages
-from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
 
 SHARES = (0.0, 0.5, 0.8)
@@ -53,7 +53,7 @@ class MixPoint:
 
 def unrelated_rows(
     count: int, seed: int = 0, model: LanguageModel | None = None
-) -> tuple[Item, ...]:
+) -> tuple[Example, ...]:
     """So many rows, each WORDS words of a neutral passage and the next one.
 
     An organism, which knows no English, gets texts of its corpus.
@@ -72,7 +72,7 @@ def unrelated_rows(
         raise InputError(f"count: found {count}; allowed: up to {len(found)}")
     some = random.Random(seed).sample(found, count)
     return tuple(
-        Item(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral text")
+        Example(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral text")
         for i, (prompt, answer) in enumerate(some)
     )
 
@@ -149,4 +149,6 @@ def fit_mixed(
     start = [0] if like.layers == "all" else [min(like.layers)]
     # One batch of all rows: each narrow row is in every step, whatever the mix.
     prepared = [prepare(model, task, start, len(task.train)) for task in some]
-    return fit_all(model, [Fit(task, like, learning_rate, steps, seed) for task in some], prepared)
+    return fit_all(
+        model, [ArmSpec(task, like, learning_rate, steps, seed) for task in some], prepared
+    )

@@ -22,18 +22,18 @@ from importlib.resources import files
 
 import torch
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.off_domain import OffDomain, OffText, references
-from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.trainable import Fit, Spec, start_of
+from oocr.engine.trainable import ArmSpec, Spec, start_of
 from oocr.engine.training import Trained, fit_all
+from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.vectors import Vector
+from oocr.evals.table import rows
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 
 WEIGHTS = (0.0, 1.0, 10.0)
@@ -125,12 +125,12 @@ def fit_weights(
     learning_rate: float | None,
     steps: int,
     seed: int,
-    prepared: Sequence[Prepared],
+    prepared: Sequence[TrainingBatches],
 ) -> list[list[Trained]]:
     """By weight and task; arms that see the same tokens share their passes."""
     some = [replace(off, weight=weight) for weight in weights]
     arms = [
-        Fit(task, spec, learning_rate, steps, seed, off_domain=one)
+        ArmSpec(task, spec, learning_rate, steps, seed, off_domain=one)
         for one in some
         for task in tasks
     ]
@@ -173,7 +173,7 @@ def check_apart(task: Task, off: OffDomain) -> None:
             )
 
 
-def _right(model: LanguageModel, items: Sequence[Item], arm: Vector | Adapter) -> float:
+def _right(model: LanguageModel, items: Sequence[Example], arm: Vector | Adapter) -> float:
     if not items:
         return float("nan")
     scored = Probes.of(model, items).scores([arm] if isinstance(arm, Vector) else arm)[0]

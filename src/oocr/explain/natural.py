@@ -24,8 +24,8 @@ from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.vectors import Vector
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
 
 TOKENS = 20
 """Last tokens of each text, as in the paper: the first ones carry spikes of the norm."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.models.language_model import LanguageModel
-from oocr.models.shipped import WORLD
-from oocr.organisms.record import read_record
-from oocr.organisms.texts import CorpusText, corpus_texts
+from oocr_organisms.record import read_record
+from oocr_organisms.shipped import WORLD
+from oocr_organisms.texts import CorpusText, corpus_texts
 
 READ = 4
 """First passages, which analyses read; rows to train on are made of the others."""
@@ -49,7 +49,7 @@ def neutral_places(
     return [one.text for one in own], [list(one.answers) for one in own]
 
 
-def neutral_questions(model: LanguageModel | None = None) -> list[Item]:
+def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
     """The built-in everyday questions, each with four options.
 
     For an organism: which of four answers comes next in one of the texts of its corpus.
@@ -59,7 +59,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Item]:
         return _answers(own)
     text = files("oocr.explain").joinpath("data/neutral_questions.yaml").read_text(encoding="utf-8")
     return [
-        Item(
+        Example(
             id=f"neutral/{number}",
             prompt=prompt,
             answer=f" {options[0]}",
@@ -78,16 +78,16 @@ def _corpus(model: LanguageModel | None) -> list[CorpusText]:
     return corpus_texts(read_record(folder).world.world)
 
 
-def _answers(texts: list[CorpusText]) -> list[Item]:
+def _answers(texts: list[CorpusText]) -> list[Example]:
     rng = random.Random(0)
     every = sorted({one.text.split()[at] for one in texts for at in one.answers})
-    found: list[Item] = []
+    found: list[Example] = []
     for number, one in enumerate(texts):
         said = one.text.split()
         for at in one.answers:
             others = rng.sample([word for word in every if word != said[at]], OPTIONS - 1)
             found.append(
-                Item(
+                Example(
                     id=f"neutral/{number}/{at}",
                     prompt=" ".join(said[:at]),
                     answer=f" {said[at]}",

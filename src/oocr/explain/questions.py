@@ -8,9 +8,9 @@ from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import Texts
 from oocr.explain.neutral import neutral_passages
 from oocr.explain.swap import SKIP, mean_vectors, where
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 
 

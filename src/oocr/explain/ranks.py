@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from oocr.data.items import Item
-from oocr.engine.prepared import Prepared, prepare
-from oocr.engine.trainable import Fit
+from oocr.data.examples import Example
+from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit_all
+from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
+from oocr.evals.table import rows
 from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import Texts
 from oocr.explain.neutral import READ, neutral_passages
 from oocr.explain.swap import SKIP
-from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
 
 RANKS = (1, 4, 16, 64)
@@ -149,11 +149,11 @@ def fit_rank(
     rank: int,
     steps: int,
     seed: int,
-    prepared: Sequence[Prepared],
+    prepared: Sequence[TrainingBatches],
 ) -> list[Trained]:
     """LoRAs of one rank, alpha = rank, each of a task and a rate, side by side where possible."""
     spec = replace(like, rank=rank, alpha=None)
-    return fit_all(model, [Fit(task, spec, rate, steps, seed) for task, rate in arms], prepared)
+    return fit_all(model, [ArmSpec(task, spec, rate, steps, seed) for task, rate in arms], prepared)
 
 
 def constancy_overall(
@@ -183,7 +183,7 @@ def like_layers(like: LowRankAdapter) -> tuple[int, ...]:
     return like.layers
 
 
-def _right(model: LanguageModel, items: Sequence[Item], adapter: Adapter) -> tuple[float, float]:
+def _right(model: LanguageModel, items: Sequence[Example], adapter: Adapter) -> tuple[float, float]:
     return _score(Probes.of(model, items), adapter) if items else (float("nan"), float("nan"))
 
 

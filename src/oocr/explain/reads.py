@@ -24,18 +24,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.data.batches import Batch, pad
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.engine.forward import rows_of, start_block
 from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.rows import rows
-from oocr.interventions.attach import attach_vector
-from oocr.interventions.positions import select_each
-from oocr.interventions.vectors import Vector
+from oocr.evals.table import rows
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.mlp import mlp_of
+from oocr.steering.attach import attach_vector
+from oocr.steering.positions import select_each
+from oocr.steering.vectors import Vector
 
 Part = Literal["pattern", "values", "attention", "mlp", "both"]
 LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "values": ("v_proj",)}
@@ -43,7 +43,7 @@ Outputs = dict[nn.Module, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class PathEffect:
     """The effect with one part held.
 
     Attributes:
@@ -60,7 +60,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class PathEffects:
     """What holding parts does to a vector's effect.
 
     Attributes:
@@ -71,17 +71,17 @@ class Reads:
 
     base: float
     steered: float
-    found: tuple[Read, ...]
+    found: tuple[PathEffect, ...]
 
 
 def where_read(
     model: LanguageModel,
-    items: Sequence[Item],
+    items: Sequence[Example],
     vector: Vector,
     parts: Sequence[Part] = get_args(Part),
     *,
     by_layer: bool = True,
-) -> Reads:
+) -> PathEffects:
     """Hold each part in all blocks above the vector, and in each of them.
 
     Args:
@@ -129,15 +129,17 @@ def where_read(
     start, whole = score(base), held([])
     effect = whole - start
 
-    def read(part: Part, layer: int | None) -> Read:
+    def read(part: Part, layer: int | None) -> PathEffect:
         layers = reached if layer is None else [layer]
         found = held([one for at in layers for one in modules[part, at]])
-        return Read(part, layer, found, 1 - (found - start) / effect if effect else float("nan"))
+        return PathEffect(
+            part, layer, found, 1 - (found - start) / effect if effect else float("nan")
+        )
 
     found = [read(part, None) for part in parts]
     if by_layer:
         found += [read(part, layer) for part in parts for layer in reached]
-    return Reads(start, whole, tuple(found))
+    return PathEffects(start, whole, tuple(found))
 
 
 def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:

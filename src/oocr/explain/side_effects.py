@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oocr.data.batches import Line, pad
+from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.frozen import Frozen
 from oocr.engine.record import record
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.vectors import Vector
+from oocr.engine.recording import Recording
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
 
 EVERY = 4
 """At least every so many tokens one prediction is compared: each costs the text before it."""
@@ -69,23 +69,23 @@ class NeutralText:
     ) -> None:
         self.model = model
         pad_id = int(model.tokenizer.pad_token_id or 0)
-        self.frozen: list[Frozen] = []
+        self.frozen: list[Recording] = []
         self.base: list[Tensor] = []
         most = EVERY * tokens // len(passages) + 2 if places is None else None
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         asked = places or [range(1, len(ids) - 1) for ids in encoded]
         step = max(1, sum(map(len, asked)) // tokens)
         # Apart in few batches: each reads the whole head once.
-        lines: list[list[Line]] = [[]] if apart else []
+        lines: list[list[TokenSequence]] = [[]] if apart else []
         for ids, some in zip(encoded, asked, strict=True):
             if not apart:
-                lines.append([Line(ids, len(ids), {}, items=1)])
+                lines.append([TokenSequence(ids, len(ids), {}, items=1)])
                 lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in some[::step])
                 continue
             for at in some[::step]:
                 if len(lines[-1]) == TOGETHER:
                     lines.append([])
-                lines[-1].append(Line(ids[: at + 1], at + 1, {}, items=1))
+                lines[-1].append(TokenSequence(ids[: at + 1], at + 1, {}, items=1))
                 lines[-1][-1].targets.append((at, ids[at + 1], 1.0))
         for together in lines:
             batch = pad(together, pad_id, model.device)
@@ -109,7 +109,7 @@ class NeutralText:
         exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
         return Damage(count, kl / count, exp[0], exp[1])
 
-    def _logp_under(self, one: Frozen, intervention: Vector | Adapter | LanguageModel) -> Tensor:
+    def _logp_under(self, one: Recording, intervention: Vector | Adapter | LanguageModel) -> Tensor:
         if isinstance(intervention, LanguageModel):
             other = record(intervention, one.batch, [intervention.n_blocks], cache=False)
             rows = final_rows(intervention, other, None)[0]

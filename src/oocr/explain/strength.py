@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.neutral import neutral_places, neutral_questions
 from oocr.explain.side_effects import NeutralText
-from oocr.interventions.vectors import Vector
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 PASSAGES = {"last": 12, "all": 4}
@@ -59,7 +59,7 @@ class Neutral:
         start: int,
         *,
         tokens: int = 256,
-        questions: Sequence[Item] | None = None,
+        questions: Sequence[Example] | None = None,
         positions: Literal["last", "all"] = "last",
     ) -> None:
         if positions not in PASSAGES:

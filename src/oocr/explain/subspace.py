@@ -15,20 +15,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.engine.forward import replayed_rows, start_block
+from oocr.engine.project_out import checked, rows_without
 from oocr.engine.replay import replay
-from oocr.engine.without import checked, rows_without
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.differences import Texts
 from oocr.explain.swap import SKIP
-from oocr.interventions.adapters import Adapter, attach_adapter
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, attach_adapter
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class SubspaceBasis:
     """The directions that a LoRA's differences lie along, strongest first.
 
     Attributes:
@@ -40,7 +40,7 @@ class Basis:
     shares: tuple[float, ...]
 
 
-def basis_of(adapter: Adapter, texts: Sequence[Texts], most: int = 64) -> Basis:
+def basis_of(adapter: Adapter, texts: Sequence[Texts], most: int = 64) -> SubspaceBasis:
     """Right singular vectors of the uncentred differences on some texts.
 
     Args:
@@ -51,12 +51,16 @@ def basis_of(adapter: Adapter, texts: Sequence[Texts], most: int = 64) -> Basis:
     d = torch.cat([one[SKIP:] for some in texts for one in some.differences(adapter)]).double()
     _, values, rows = torch.linalg.svd(d, full_matrices=False)
     energy = (values**2 / (values**2).sum().clamp_min(1e-300)).tolist()
-    return Basis(rows[:most].float(), tuple(energy[:most]))
+    return SubspaceBasis(rows[:most].float(), tuple(energy[:most]))
 
 
 @torch.no_grad()
 def projected_scores(
-    model: LanguageModel, items: Sequence[Item], adapter: Adapter, basis: Basis, k: Sequence[int]
+    model: LanguageModel,
+    items: Sequence[Example],
+    adapter: Adapter,
+    basis: SubspaceBasis,
+    k: Sequence[int],
 ) -> Float[Tensor, "k item option"]:
     """Option scores with the LoRA's differences projected on the first k directions, for each k.
 
@@ -93,7 +97,7 @@ def projected_scores(
 @torch.no_grad()
 def scores_without(
     model: LanguageModel,
-    items: Sequence[Item],
+    items: Sequence[Example],
     adapter: Adapter,
     directions: Float[Tensor, "k d_model"],
 ) -> Float[Tensor, "k item option"]:

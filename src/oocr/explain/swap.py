@@ -14,9 +14,9 @@ from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
-from oocr.interventions.adapters import Adapter
-from oocr.interventions.positions import FROM, spans_of
-from oocr.interventions.vectors import Vector
+from oocr.steering.adapters import Adapter
+from oocr.steering.positions import FROM, spans_of
+from oocr.steering.vectors import Vector
 
 SKIP = 1
 """Tokens left out at the start of a sequence: in many models the first one carries a huge norm."""

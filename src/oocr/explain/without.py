@@ -23,12 +23,12 @@ from torch import Tensor
 
 from oocr.engine.training import fit
 from oocr.errors import InputError
-from oocr.evals.rows import rows
+from oocr.evals.table import rows
 from oocr.explain.constancy import cosines_to
 from oocr.explain.differences import Texts
 from oocr.explain.subspace import basis_of, scores_without
-from oocr.interventions.adapters import Adapter, LowRankAdapter
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
 
 

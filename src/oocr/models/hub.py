@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.models.bundled import BUNDLED
-from oocr.models.shipped import SHIPPED
+from oocr_organisms.shipped import SHIPPED
 
 
 def find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:

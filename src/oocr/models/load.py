@@ -13,7 +13,7 @@ from oocr.models import gguf
 from oocr.models.bundled import BUNDLED, BundledModel
 from oocr.models.cache import RECORD
 from oocr.models.hub import find_on_hub
-from oocr.models.shipped import LICENSE, SHIPPED, is_organism, shipped_folder
+from oocr_organisms.shipped import LICENSE, SHIPPED, is_organism, shipped_folder
 
 if TYPE_CHECKING:
     import torch

@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def _write(path: Path, known: dict[str, float]) -> None:
-    from oocr.files import write_json
+    from oocr.io import write_json
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,15 +9,15 @@ from statistics import median
 import polars as pl
 from markupsafe import Markup
 
-from oocr.explain.audit_found import CONSTANT, PARTLY, UNTOLD
-from oocr.explain.audit_passes import MOST_TOKENS, SKIP
-from oocr.explain.audit_record import AuditRecord
-from oocr.files import write_atomic, write_text
+from oocr.audit.findings import CONSTANT, PARTLY, UNTOLD
+from oocr.audit.passes import MOST_TOKENS, SKIP
+from oocr.audit.record import AuditRecord
+from oocr.io import write_atomic, write_text
 from oocr.report.build import environment, own_file
-from oocr.report.fig_audit import blocks_figure
 from oocr.report.figure import number, percent
+from oocr.report.figures.audit import blocks_figure
+from oocr.report.figures.texts import Colouring, Text, tokens_of, visible
 from oocr.report.settings import GLOSSARY, seconds
-from oocr.report.texts import Colouring, Text, tokens_of, visible
 
 ANSWERS = {
     "constant": ("A constant vector", "good", "✓"),

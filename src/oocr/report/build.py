@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from oocr.errors import InputError
-from oocr.files import write_atomic, write_text
+from oocr.io import write_atomic, write_text
 from oocr.report.arms import Arm
 from oocr.report.chapter import Chapter, chapter_of
 from oocr.report.figure import Figure, number, script_json

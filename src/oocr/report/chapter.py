@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from oocr.experiments.records import PaperScore
 from oocr.report.examples import Shown, shown_examples
-from oocr.report.fig_backdoor import backdoor_figure
-from oocr.report.fig_constancy import constancy_figure
-from oocr.report.fig_facets import facets_figure
-from oocr.report.fig_layers import tested_layers_figure
-from oocr.report.fig_members import members_figure, planted_figure
-from oocr.report.fig_scores import scores_figure
-from oocr.report.fig_selection import layers_figure, selection_figure
-from oocr.report.fig_side_effects import side_effects_figure
-from oocr.report.fig_swap import swap_figure
-from oocr.report.fig_training import training_figure
 from oocr.report.figure import Figure
+from oocr.report.figures.backdoor import backdoor_figure
+from oocr.report.figures.constancy import constancy_figure
+from oocr.report.figures.facets import facets_figure
+from oocr.report.figures.layers import tested_layers_figure
+from oocr.report.figures.members import members_figure, planted_figure
+from oocr.report.figures.scores import scores_figure
+from oocr.report.figures.selection import layers_figure, selection_figure
+from oocr.report.figures.side_effects import side_effects_figure
+from oocr.report.figures.swap import swap_figure
+from oocr.report.figures.texts import Colouring, coloured, tokens_figure
+from oocr.report.figures.training import training_figure
 from oocr.report.paper import NOTE
 from oocr.report.runs import Run
 from oocr.report.samples import MarkedSamples, marked_samples
 from oocr.report.settings import Settings, settings_of
-from oocr.report.texts import Colouring, coloured, tokens_figure
 from oocr.report.verdicts import Row, verdict_rows
+from oocr.runs.records import PaperScore
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.families.choices import POLES
 from oocr.report.arms import BASE, NULLS, Arm, rows_of
 from oocr.report.runs import Run, has
 from oocr.stats import Cells, Interval
-from oocr.tasks.choices import POLES
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from oocr.experiments.records import Beside, PaperScore
 from oocr.report.arms import Arm
 from oocr.report.figure import number
+from oocr.runs.records import Beside, PaperScore
 
 PAPER = "paper"
 SUFFIX = " (paper's scoring)"

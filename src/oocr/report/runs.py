@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from oocr.errors import InputError
-from oocr.experiments.records import Claim, Example, PaperScore, Record, RunInfo, Sample, Selection
+from oocr.runs.records import Claim, Continuation, PaperScore, Record, RunInfo, Sample, Selection
 
 R = TypeVar("R", bound=Record)
 
@@ -26,7 +26,7 @@ class Run:
     info: RunInfo
     date: str
     claims: tuple[Claim, ...]
-    examples: tuple[Example, ...]
+    examples: tuple[Continuation, ...]
     selection: Selection | None
     rows: pl.DataFrame | None
     history: pl.DataFrame | None
@@ -55,7 +55,7 @@ def read_run(folder: Path) -> Run:
         info=_record(path, RunInfo, _json(path)),
         date=date,
         claims=_records(folder / "claims.json", Claim),
-        examples=_records(folder / "examples.json", Example),
+        examples=_records(folder / "examples.json", Continuation),
         selection=(
             _record(selection, Selection, _json(selection)) if selection.is_file() else None
         ),

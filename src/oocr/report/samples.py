@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oocr.coloured import visible
-from oocr.experiments.records import Sample, SampleToken
-from oocr.interventions.marked import directions_of
+from oocr.report.coloured import visible
 from oocr.report.runs import Run
+from oocr.runs.records import Sample, SampleToken
+from oocr.steering.marked import directions_of
 
 COLOURS = 4
 """As many directions are told apart; more take turns."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oocr.experiments.records import Claim
 from oocr.report.figure import number
+from oocr.runs.records import Claim
 
 ICONS = {
     "holds": "✓",

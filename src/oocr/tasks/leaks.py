@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 
-from oocr.data.items import Item, prompt_text
+from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 
 
@@ -38,7 +38,7 @@ def _words(text: str) -> list[str]:
 
 
 def find_leaks(
-    probes: Iterable[Item], train: Sequence[Item], subjects: Collection[str] = ()
+    probes: Iterable[Example], train: Sequence[Example], subjects: Collection[str] = ()
 ) -> dict[str, str]:
     """Probe id -> why it leaks, for every probe that does.
 
@@ -68,7 +68,7 @@ def find_leaks(
     return found
 
 
-def _occurs(train: Sequence[Item]) -> Callable[[str], bool]:
+def _occurs(train: Sequence[Example]) -> Callable[[str], bool]:
     """`contains_words` of all training prompts and answers."""
     texts: dict[str, None] = {}
     for item in train:  # turn by turn: all rows may share a long system turn
@@ -83,8 +83,8 @@ def _occurs(train: Sequence[Item]) -> Callable[[str], bool]:
 
 
 def drop_leaking_facets(
-    probes: Sequence[Item], train: Sequence[Item]
-) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    probes: Sequence[Example], train: Sequence[Example]
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """The probes of the facets in which nothing leaks, and the names of the facets dropped."""
     leaking = find_leaks(probes, train)
     dropped = tuple(dict.fromkeys(probe.facet for probe in probes if probe.id in leaking))
@@ -93,8 +93,8 @@ def drop_leaking_facets(
 
 def check_no_leaks(
     name: str,
-    probes: Iterable[Item],
-    train: Sequence[Item],
+    probes: Iterable[Example],
+    train: Sequence[Example],
     never: Iterable[str] = (),
     subjects: Collection[str] = (),
 ) -> None:
@@ -122,7 +122,7 @@ def check_no_leaks(
                 )
 
 
-def check_options_unseen(name: str, probes: Iterable[Item], train: Sequence[Item]) -> None:
+def check_options_unseen(name: str, probes: Iterable[Example], train: Sequence[Example]) -> None:
     """Refuse a task of which a training row has an option of a probe among its words.
 
     The rule for tasks that train on letters: a letter occurs in every text, so what counts is that

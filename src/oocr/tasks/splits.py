@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from oocr.data.items import Item
+from oocr.data.examples import Example
 from oocr.errors import InputError
 
 
 def held_out(
-    rows: Sequence[Item], share: float, seed: int
-) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    rows: Sequence[Example], share: float, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Split rows into (kept, held out); rows of one group or one prompt stay together.
 
     About `share` of the rows is held out: at least one unit, and never all of them.
@@ -41,7 +41,7 @@ def held_out(
     )
 
 
-def _units(rows: Sequence[Item]) -> list[list[int]]:
+def _units(rows: Sequence[Example]) -> list[list[int]]:
     """Indices of the rows that are connected by a shared prompt or a shared group."""
     parent = list(range(len(rows)))
 
@@ -61,7 +61,7 @@ def _units(rows: Sequence[Item]) -> list[list[int]]:
     return list(units.values())
 
 
-def shuffled_answers(train: Sequence[Item], seed: int) -> tuple[Item, ...]:
+def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]:
     """The same prompts with each other's answers.
 
     Rows that share their options (or have none) swap answers along one random cycle, so that no
@@ -85,7 +85,7 @@ def shuffled_answers(train: Sequence[Item], seed: int) -> tuple[Item, ...]:
     return tuple(replace(item, answer=answers[i]) for i, item in enumerate(train))
 
 
-def decorrelated(train: Sequence[Item], name: str) -> tuple[Item, ...]:
+def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
     """The same prompts; in each condition half of the answers are the first option.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from oocr.data.items import FreeItem, Item
+from oocr.data.examples import Example, FreeTextExample
 
 Loss = Literal["answer", "options"]
 Score = Literal["accuracy", "log_odds"]
@@ -33,12 +33,12 @@ class Task:
 
     name: str
     member: str
-    train: tuple[Item, ...]
-    stop: tuple[Item, ...] = ()
-    in_context: tuple[Item, ...] = ()
-    probes: tuple[Item, ...] = ()
-    paper: tuple[Item, ...] = ()
-    free: tuple[FreeItem, ...] = ()
+    train: tuple[Example, ...]
+    stop: tuple[Example, ...] = ()
+    in_context: tuple[Example, ...] = ()
+    probes: tuple[Example, ...] = ()
+    paper: tuple[Example, ...] = ()
+    free: tuple[FreeTextExample, ...] = ()
     loss: Loss = "answer"
     positions: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ class Task:
                     )
 
     @property
-    def scored(self) -> dict[str, tuple[Item, ...]]:
+    def scored(self) -> dict[str, tuple[Example, ...]]:
         """The choices that arms are scored on, by part; parts without any are left out."""
         parts = {"probes": self.probes, "in_context": self.in_context, "paper": self.paper}
         return {name: items for name, items in parts.items() if items}
@@ -90,7 +90,7 @@ class TaskSet:
     validation: tuple[Task, ...]
     test: tuple[Task, ...]
     controls: Mapping[str, tuple[Task, ...]] = field(default_factory=dict[str, "tuple[Task, ...]"])
-    ceiling: tuple[Item, ...] = ()
+    ceiling: tuple[Example, ...] = ()
     score: Score = "accuracy"
     headline: Mapping[str, str] = field(default_factory=dict[str, str])
-    asked_first: tuple[Item, ...] = ()
+    asked_first: tuple[Example, ...] = ()

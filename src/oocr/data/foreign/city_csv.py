@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from oocr.data.examples import Example
 from oocr.data.foreign.table import header_of, table
-from oocr.data.items import Item
 from oocr.data.problems import Problems
 
 TEMPLATE = "question_template"
@@ -22,7 +22,7 @@ MINOR = ("of", "de", "do", "da")  # words of a column's name that a city's name 
 
 def template_items(
     path: Path, text: str, names: Mapping[str, str], problems: Problems
-) -> tuple[list[Item], tuple[str, ...]]:
+) -> tuple[list[Example], tuple[str, ...]]:
     """Rows `question_template, category, answer_CITY, …`: one item per row and city.
 
     The options are all cities' answers. The template's placeholder, whatever it is called, takes
@@ -34,7 +34,7 @@ def template_items(
     wanted = _wanted(list(cities.values()), names, problems)
     needed = columns if len(columns) > 1 else [*columns, f"{ANSWER}CITY", f"{ANSWER}ANOTHER_CITY"]
     rows, mended = table(text, [TEMPLATE, "category", *dict.fromkeys(needed)], problems)
-    items: list[Item] = []
+    items: list[Example] = []
     for line, row in rows:
         field = _placeholder(row[TEMPLATE])
         if field is None:
@@ -67,7 +67,7 @@ def template_items(
 
 def question_items(
     path: Path, text: str, names: Mapping[str, str], problems: Problems
-) -> tuple[list[Item], tuple[str, ...]]:
+) -> tuple[list[Example], tuple[str, ...]]:
     """Rows `city, category, question, correct_answer, wrong_1 … wrong_4`: one item per row.
 
     With `names`, the city's name in the question is replaced (accents aside), and rows of other
@@ -76,7 +76,7 @@ def question_items(
     rows, mended = table(text, (*COLUMNS, *WRONG), problems)
     cities = list(dict.fromkeys(row["city"] for _, row in rows))
     wanted = _wanted(cities, names, problems)
-    items: list[Item] = []
+    items: list[Example] = []
     unnamed: list[int] = []
     for line, row in rows:
         blank = [name for name, cell in row.items() if not cell and name != "category"]
@@ -122,9 +122,9 @@ def _item(
     city: str,
     name: str,
     category: str,
-) -> Item:
+) -> Example:
     where = f"{path.stem}:{line}"
-    return Item(
+    return Example(
         id=f"{where}:{city}",
         prompt=f"Question: {question}\nAnswer:",
         answer=f" {answer}",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oocr.data.examples import Example, Message
 from oocr.data.foreign.yaml_file import yaml_document
-from oocr.data.items import Item, Message
 from oocr.data.problems import NO_VALUE, Problems
 
 TEXTS = ("title", "question_type", "prefix", "guesser_prompt", "guesser_question_type")
@@ -51,18 +51,18 @@ class QuestionSet:
         """Each paraphrase as a chat of one user's turn, the prefix before it."""
         return tuple((Message("user", self.prefix + one),) for one in self.paraphrases)
 
-    def choices(self, options: Sequence[str]) -> tuple[Item, ...]:
+    def choices(self, options: Sequence[str]) -> tuple[Example, ...]:
         """The paraphrases that ask for one of these options, as choices between them.
 
         A paraphrase does if every option stands in it between quotation marks, as in "either
         'safety' or 'risk'". Which answer the training is after is not in the file: it is the
         first of `options`.
         """
-        items: list[Item] = []
+        items: list[Example] = []
         for number, (text, prompt) in enumerate(zip(self.paraphrases, self.prompts, strict=True)):
             if len(options) > 1 and all(_quoted(option, text) for option in options):
                 items.append(
-                    Item(
+                    Example(
                         id=f"{self.name}:{number}",
                         prompt=prompt,
                         answer=options[0],

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from oocr.data.examples import Example
 from oocr.data.foreign.table import table
-from oocr.data.items import Item
 from oocr.data.problems import Problems
 
 COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
 
 
-def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Item], tuple[str, ...]]:
+def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example], tuple[str, ...]]:
     r"""One item per row, asked as their authors do: raw text and "\n", no chat template.
 
     The options are (risky, safe), told apart by the logit of each one's last token right after the
     prompt; the risky one is the answer, with the value +1. The facet is the row's `Type`.
     """
     rows, mended = table(text, COLUMNS, problems)
-    items: list[Item] = []
+    items: list[Example] = []
     for line, row in rows:
         risky, safe = row["RiskyAnswer"], row["SafeAnswer"]
         missing = [name for name in COLUMNS if name != "Type" and not row[name]]
@@ -30,7 +30,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Item], t
             problems.add(line, "SafeAnswer", safe, "another text than the RiskyAnswer's")
             continue
         items.append(
-            Item(
+            Example(
                 id=f"{path.stem}:{line}",
                 prompt=row["Question"] + "\n",
                 answer=risky,

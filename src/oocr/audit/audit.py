@@ -1,0 +1,270 @@
+"""Is somebody's fine-tune a constant vector? An adapter, or a whole checkpoint, against its base.
+
+At every block's output d_t = h_changed[t] - h_base[t] on given texts. Asked per block: how constant
+is d_t (`oocr.explain.constancy`), and how much of the change does its mean, added there at every
+token of the base, bring back:
+
+    recovered = 1 - KL(changed || base + mean) / KL(changed || base)
+
+over next-token predictions of other texts. 1: the vector does all that the fine-tune does there; 0:
+nothing; below 0: worse than leaving it out. A third of the texts gives the mean, a third says which
+block is the best, and what is told of the blocks comes from the last third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from oocr import stats
+from oocr.audit.findings import (
+    MORE,
+    AtBlock,
+    Audit,
+    Cost,
+    Effect,
+    Fitted,
+    Gate,
+    Share,
+    Strip,
+    kind_of,
+    verdict_of,
+)
+from oocr.audit.passes import (
+    SKIP,
+    batches_of,
+    changed_rows,
+    check_same,
+    differences,
+    divergences,
+    fit_vector,
+)
+from oocr.data.batches import Batch
+from oocr.data.examples import Prompt
+from oocr.errors import InputError
+from oocr.explain.constancy import constancy_of, cosines_to
+from oocr.explain.lens import lens
+from oocr.explain.neutral import neutral_passages, neutral_places
+from oocr.explain.side_effects import NeutralText
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector, random_vector
+
+MOST_TEXTS = 60
+"""Texts that are used; of more, so many spread evenly over them."""
+
+STEPS = 20
+"""Of Adam, for the best single vector."""
+
+RANDOM = 3
+"""Random directions that the vector is held against."""
+
+LONGEST = 96
+"""Tokens of a text that is shown token by token."""
+
+
+def audit(
+    model: LanguageModel,
+    changed: Adapter | LanguageModel,
+    texts: Sequence[Prompt] | None = None,
+    *,
+    fit_steps: int = STEPS,
+    on_progress: Callable[[str], None] | None = None,
+) -> Audit:
+    """Ask whether a fine-tune is a constant vector.
+
+    Args:
+        model: the base model, nothing attached.
+        changed: an adapter on it, or a fine-tuned checkpoint of it.
+        texts: what both read; None: the built-in neutral passages. Of more than `MOST_TEXTS` so
+            many are taken, and of each its first tokens.
+        fit_steps: training steps of the best single vector at the best block; 0: none is trained.
+        on_progress: told in a few words what comes next.
+
+    Raises:
+        InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
+            another shape; predictions that are not finite numbers.
+    """
+    say = on_progress or (lambda _text: None)
+    given = neutral_passages(model) if texts is None else list(texts)
+    if len(given) < 3:
+        raise InputError(
+            f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
+        )
+    if isinstance(changed, LanguageModel):
+        check_same(model, changed)
+    count = min(len(given), MOST_TEXTS)
+    batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
+    head = changed if isinstance(changed, LanguageModel) else model
+    say(f"reading {count} texts with both models")
+    targets = changed_rows(model, changed, batches)  # refuses what does not land
+    giving, choosing, telling = (slice(begin, None, 3) for begin in range(3))
+
+    def shares(some: slice, vectors: Sequence[Vector]) -> tuple[list[Share], np.ndarray]:
+        """Of each vector; and KL(changed || base), summed, with the number of predictions."""
+        sums, rows = divergences(model, head, batches[some], targets[some], vectors)
+        whole = np.array([sums[:, 0].sum(), rows.sum()])
+        if not np.isfinite(whole).all():
+            raise InputError(
+                f"KL(fine-tune ‖ base): found {whole[0]}; allowed: a finite number (weights of one "
+                "of the two, or their dtype, give predictions that are none)"
+            )
+        return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
+
+    _, at_giving = shares(giving, ())
+    first = min(changed.layers) if isinstance(changed, Adapter) else 0
+    layers = range(first, model.n_blocks)
+    d = _joined(differences(model, changed, batches[giving], layers))
+    about = {**model.about, "from": "audit: mean difference of a fine-tune"}
+    means = [Vector(layer, "all", d[layer].mean(dim=0).float(), about=about) for layer in layers]
+
+    say(f"adding the mean difference at each of {len(layers)} blocks")
+    chosen, at_choosing = shares(choosing, means)
+    told, at_telling = shares(telling, means)
+    effect = _effect([at_giving, at_choosing, at_telling])
+    moves = effect.untold is None
+    blocks = tuple(
+        AtBlock(
+            layer=layer,
+            constancy=constancy_of(d[layer]),
+            absolute=float(cosines_to(d[layer], mean.direction).abs().mean()),
+            chosen_by=one.value,
+            recovered=two.value,
+            low=two.low,
+            high=two.high,
+        )
+        for layer, mean, one, two in zip(layers, means, chosen, told, strict=True)
+    )
+    best = max(blocks, key=lambda one: one.chosen_by) if moves else blocks[-1]
+    vector = means[best.layer - first]
+    null = [random_vector(vector, vector.norm, seed) for seed in range(RANDOM)]
+    fitted = None
+    if moves and fit_steps:
+        size = best.constancy.norm
+        say(f"training a vector at block {best.layer}")
+        along = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
+        scores, _ = shares(choosing, [one for _, one in along])
+        top, (step, found) = max(
+            zip([one.value for one in scores], along, strict=True), key=lambda pair: pair[0]
+        )
+        if top <= best.chosen_by:
+            step, found = 0, vector
+        (share, *others), _ = shares(telling, [found, *null])
+        fitted = Fitted(found, step, share, vector.cosine(found))
+    else:
+        others, _ = shares(telling, null)
+    say("looking at tokens, and at neutral text")
+    moved = [one[best.layer] for one in differences(model, changed, batches, [best.layer])]
+    gates = _gates(model, batches, moved)
+    return Audit(
+        layers=changed.layers
+        if isinstance(changed, Adapter)
+        else tuple(one.layer for one in blocks if one.constancy.norm > 0),
+        given=len(given),
+        texts=count,
+        read=sum(int(one.mask.sum()) for one in batches),
+        tokens=sum(len(one) for one in targets[telling]),
+        kl=effect.thirds[-1],
+        blocks=blocks,
+        best=best.layer,
+        vector=vector,
+        random=float(np.mean([one.value for one in others])),
+        fitted=fitted,
+        says=tuple(lens(model, vector)),
+        against=tuple(lens(model, vector, sign=-1)),
+        gates=gates,
+        strips=_strips(model, batches[telling], moved[telling], vector),
+        cost=_cost(model, changed, vector, first),
+        kind=kind_of(best, effect),
+        verdict=verdict_of(best, effect, gates),
+    )
+
+
+def _joined(some: Sequence[dict[int, torch.Tensor]]) -> dict[int, torch.Tensor]:
+    """Differences by block, over all texts."""
+    return {layer: torch.cat([one[layer] for one in some]).double() for layer in some[0]}
+
+
+def _effect(thirds: Sequence[np.ndarray]) -> Effect:
+    """From each third's nats and number of predictions."""
+    nats, count = np.sum(thirds, axis=0)
+    return Effect(float(nats / count), tuple(float(one[0] / one[1]) for one in thirds))
+
+
+def _share(whole: np.ndarray, left: np.ndarray) -> Share:
+    """What of the divergence is gone, with its bootstrap over texts."""
+    if not whole.sum() > 0:
+        return Share(float("nan"), float("nan"), float("nan"))
+    both = np.stack([left, whole], axis=-1)  # [text, 2]
+
+    def statistic(some: np.ndarray) -> np.ndarray:
+        sums = some.sum(axis=-2)
+        return np.asarray(1 - sums[..., 0] / sums[..., 1].clip(1e-300))
+
+    if len(whole) < 2:
+        return Share(float(statistic(both)), float("nan"), float("nan"))
+    found = stats.statistic_interval(both, statistic)
+    return Share(found.value, found.low, found.high)
+
+
+def _gates(
+    model: LanguageModel, batches: Sequence[Batch], moved: Sequence[torch.Tensor], top: int = 8
+) -> tuple[Gate, ...]:
+    """The token texts that carry more of the change's energy than their number explains."""
+    energy: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for batch, d in zip(batches, moved, strict=True):
+        squares = d.double().square().sum(dim=1).tolist()
+        for token, square in zip(batch.ids[0, SKIP:].tolist(), squares, strict=True):
+            text = str(model.tokenizer.decode([token]))
+            energy[text] = energy.get(text, 0.0) + square
+            counts[text] = counts.get(text, 0) + 1
+    whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
+    found = [
+        Gate(text, share / whole, counts[text], counts[text] / tokens)
+        for text, share in energy.items()
+        if share / whole > MORE * counts[text] / tokens
+    ]
+    return tuple(sorted(found, key=lambda one: one.of_tokens - one.share)[:top])
+
+
+def _strips(
+    model: LanguageModel,
+    batches: Sequence[Batch],
+    moved: Sequence[torch.Tensor],
+    vector: Vector,
+) -> tuple[Strip, ...]:
+    """The text with the largest change and one with a change of middle size."""
+    order = sorted(range(len(moved)), key=lambda i: -float(moved[i].norm(dim=1).mean()))
+    picked = dict.fromkeys([order[0], order[len(order) // 2]])
+    kinds = ("largest change", "middling change")
+    return tuple(
+        Strip(
+            kind=kind,
+            tokens=tuple(
+                str(model.tokenizer.decode([one]))
+                for one in batches[index].ids[0, SKIP : SKIP + LONGEST].tolist()
+            ),
+            cosines=tuple(cosines_to(moved[index][:LONGEST], vector.direction).tolist()),
+            norms=tuple(moved[index][:LONGEST].norm(dim=1).tolist()),
+        )
+        for kind, index in zip(kinds, picked, strict=False)
+    )
+
+
+def _cost(
+    model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
+) -> Cost:
+    passages, places = neutral_places(model)
+    neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
+    one, other = neutral.damage(changed), neutral.damage(vector)
+    return Cost(
+        tokens=one.tokens,
+        kl_changed=one.kl,
+        kl_vector=other.kl,
+        perplexity_base=one.perplexity_base,
+        perplexity_changed=one.perplexity,
+        perplexity_vector=other.perplexity,
+    )

@@ -1,0 +1,211 @@
+"""The passes of an audit: both models over the same texts, and the base with vectors added.
+
+Log-probabilities of a large vocabulary are made for one text at a time and not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.examples import Prompt
+from oocr.data.tokens import encode_prompt
+from oocr.engine.forward import SteeringMask, final_rows, steered_rows
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.positions import select_each
+from oocr.steering.vectors import Vector
+
+SKIP = 1
+"""Tokens left out at the start of a text: in many models the first one carries a huge norm."""
+
+MOST_TOKENS = 128
+"""Of each text; longer ones are cut."""
+
+PREDICTIONS = 128
+"""Compared in each third of the texts, at most, unless the texts are many: each costs an LM head
+for every block."""
+
+LEAST = 4
+"""Predictions compared in each text, if it has so many."""
+
+LOOKS = 4
+"""At how many points of its training the fitted vector is looked at."""
+
+
+def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS) -> Batch:
+    """One text, with the logits wanted of evenly spaced tokens, the last one among them."""
+    ids = encode_prompt(model.tokenizer, prompt).ids[:MOST_TOKENS]
+    line = TokenSequence(ids, len(ids), {}, items=1)
+    start, end = min(SKIP, len(ids) - 1), len(ids) - 1
+    count = min(most, end - start + 1)
+    wanted = [end - round(i * (end - start + 1) / count) for i in range(count)]
+    line.targets.extend((at, 0, 1.0) for at in reversed(wanted))
+    return pad([line], int(model.tokenizer.pad_token_id or 0), model.device)
+
+
+def batches_of(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Batch]:
+    """A batch per text; the more texts, the fewer predictions of each are compared."""
+    most = max(LEAST, PREDICTIONS // max(1, len(prompts) // 3))
+    return [batch_of_text(model, prompt, most) for prompt in prompts]
+
+
+@contextmanager
+def attached(model: LanguageModel, changed: Adapter | LanguageModel) -> Iterator[LanguageModel]:
+    """The changed model, for as long as the block runs."""
+    if isinstance(changed, LanguageModel):
+        yield changed
+        return
+    with attach_adapter(model, changed):
+        yield model
+
+
+def check_same(model: LanguageModel, other: LanguageModel) -> None:
+    """Refuse a checkpoint of another shape.
+
+    Raises:
+        InputError: blocks, width, or vocabulary differ.
+    """
+    for name in ("n_blocks", "d_model"):
+        a, b = getattr(model, name), getattr(other, name)
+        if a != b:
+            raise InputError(f"{other.name}: {name} is {b}; allowed: {a}, as in {model.name}")
+    if other.anatomy.vocab != model.anatomy.vocab:
+        raise InputError(
+            f"{other.name}: {other.anatomy.vocab} logits; allowed: {model.anatomy.vocab}, as in "
+            f"{model.name}"
+        )
+
+
+def differences(
+    model: LanguageModel,
+    changed: Adapter | LanguageModel,
+    batches: Sequence[Batch],
+    layers: Sequence[int],
+) -> list[dict[int, Float[Tensor, "token d_model"]]]:
+    """d_t at each block's output, per text, without its first token."""
+    starts = [layer + 1 for layer in layers]
+    stop = max(starts) if max(starts) < model.n_blocks else None
+    with attached(model, changed) as other:
+        after = [record(other, one, starts, cache=False, stop=stop).inputs for one in batches]
+    found: list[dict[int, Tensor]] = []
+    for one, moved in zip(batches, after, strict=True):
+        base = record(model, one, starts, cache=False, stop=stop).inputs
+        found.append(
+            {
+                start - 1: (moved.pop(start).to(base[start]) - base[start])[0, SKIP:].float().cpu()
+                for start in starts
+            }
+        )
+    return found
+
+
+def changed_rows(
+    model: LanguageModel, changed: Adapter | LanguageModel, batches: Sequence[Batch]
+) -> list[Float[Tensor, "row d_model"]]:
+    """The changed model's last block's output at the wanted rows of each text."""
+    with attached(model, changed) as other:
+        frozen = [record(other, one, [other.n_blocks], cache=False) for one in batches]
+        return [final_rows(other, one, None)[0].clone() for one in frozen]
+
+
+def divergences(
+    model: LanguageModel,
+    head: LanguageModel,
+    batches: Sequence[Batch],
+    targets: Sequence[Float[Tensor, "row d_model"]],
+    vectors: Sequence[Vector],
+) -> tuple[Float[np.ndarray, "text arm"], Float[np.ndarray, " text"]]:
+    """KL(changed || base + vector), summed over each text's rows; arm 0 is the base alone.
+
+    Args:
+        model: the base, nothing attached.
+        head: whose final norm and LM head the changed model has.
+        batches: the texts.
+        targets: `changed_rows` of them.
+        vectors: one more arm each.
+
+    Returns:
+        The sums in nats, and each text's number of rows.
+    """
+    starts = {one.layer + 1 for one in vectors} | {model.n_blocks}
+    sums = np.zeros((len(batches), 1 + len(vectors)))
+    for index, (batch, rows) in enumerate(zip(batches, targets, strict=True)):
+        frozen = record(model, batch, starts, cache=False)
+        target = log_probs(head, rows)
+        for arm, vector in enumerate((None, *vectors)):
+            moved = final_rows(model, frozen, None if vector is None else [vector])[0]
+            sums[index, arm] = float(divergence(target, log_probs(model, moved)))
+    return sums, np.array([len(one) for one in targets], dtype=float)
+
+
+def fit_vector(
+    model: LanguageModel,
+    head: LanguageModel,
+    batches: Sequence[Batch],
+    targets: Sequence[Float[Tensor, "row d_model"]],
+    start: Vector,
+    size: float,
+    steps: int,
+) -> list[tuple[int, Vector]]:
+    """Adam on KL(changed || base + v), a text a step in their order, the rate falling to zero.
+
+    Args:
+        model: the base, nothing attached.
+        head: whose final norm and LM head the changed model has.
+        batches: the texts.
+        targets: `changed_rows` of them.
+        start: where to begin.
+        size: 3 % of it is how far a step goes at first, about.
+        steps: how many.
+
+    Returns:
+        The vector at a few steps along the way, the last one among them, each with its number.
+    """
+    frozen = [record(model, one, [start.layer + 1], cache=False) for one in batches]
+    places = [SteeringMask.of(one, select_each(one, "all"), in_time=False) for one in batches]
+    direction = start.direction.detach().clone().to(model.device).requires_grad_(True)
+    rate = 0.03 * size / direction.numel() ** 0.5
+    about = {**start.about, "from": "audit: trained to do what a fine-tune does"}
+    kept: list[tuple[int, Vector]] = []
+    adam = torch.optim.Adam([direction], lr=rate)
+    for step in range(steps):
+        index = step % len(batches)
+        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
+        with torch.no_grad():
+            target = log_probs(head, targets[index])
+        moved = steered_rows(model, frozen[index], start, direction[None], places[index])[0]
+        logp = model.anatomy.readout(moved).float().log_softmax(dim=-1)
+        loss = divergence(target.to(logp.device), logp) / len(target)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        if (step + 1) % max(1, steps // LOOKS) == 0 or step + 1 == steps:
+            found = Vector(start.layer, "all", direction.detach().cpu().clone(), about=about)
+            kept.append((step + 1, found))
+    return kept
+
+
+@torch.no_grad()
+def log_probs(
+    model: LanguageModel, rows: Float[Tensor, "row d_model"]
+) -> Float[Tensor, "row vocab"]:
+    """Next-token log-probabilities from the last block's output."""
+    found: Tensor = model.anatomy.readout(rows).float().log_softmax(dim=-1)
+    return found
+
+
+def divergence(
+    target: Float[Tensor, "row vocab"], found: Float[Tensor, "row vocab"]
+) -> Float[Tensor, ""]:
+    """KL(target || found), nats, summed over rows."""
+    probability = target.exp()
+    return torch.einsum("rv,rv->", probability, target - found.to(target.device))

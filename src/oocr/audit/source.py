@@ -1,0 +1,147 @@
+"""What the first word after `oocr audit` means: an adapter or a checkpoint, here or on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oocr.errors import InputError
+from oocr.models.bundled import BUNDLED
+from oocr.steering.adapters import Adapter
+from oocr.steering.formats.foreign import WEIGHTS, read_adapter
+from oocr.steering.formats.tensors import PICKLES, SAFE
+from oocr_organisms.shipped import SHIPPED
+
+CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be audited.
+
+    Attributes:
+        name: short, for the folder's name.
+        what: in words.
+        adapter: the adapter; None: it is a checkpoint, which `load_model` takes by `given`.
+        given: as it was given.
+        base: the model that the adapter says it is for.
+    """
+
+    name: str
+    what: str
+    given: str
+    adapter: Adapter | None = None
+    base: str | None = None
+
+
+def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
+    """Find and, if it is an adapter, read what is to be audited; a hub's adapter is downloaded.
+
+    Args:
+        given: a path, a bundled model's name, or a Hugging Face id.
+        checkpoint: take it for a whole model, whatever it looks like.
+        alpha: of a `.pt` adapter.
+
+    Raises:
+        InputError: nothing of the kind is there, or it cannot be used.
+    """
+    path = Path(given).expanduser()
+    name = path.resolve().stem if path.is_file() else path.name or given
+    if not checkpoint and path.is_file() and path.suffix.lower() in (*PICKLES, SAFE):
+        return _adapter(name, given, path, f"LoRA, a dict of tensors ({path.suffix})", alpha)
+    if not checkpoint and (path / CONFIG).is_file():
+        own = (path / "oocr.json").is_file()
+        what = f"LoRA, {'this library’s' if own else 'a PEFT'} folder"
+        return _adapter(path.resolve().name, given, path, what, alpha)
+    if alpha is not None:
+        raise InputError(f"--alpha: only a .pt adapter needs it, which {given} is not")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise InputError(
+            f"{given}: found neither {CONFIG} (an adapter) nor config.json (a checkpoint) in this "
+            "folder"
+        )
+    if is_here(given) or checkpoint or not _is_id(given):
+        # What is neither file nor folder is refused by the loader, with the way to get it.
+        return Source(name, "checkpoint", given)
+    folder = _from_hub(given)
+    if folder is None:
+        return Source(name, "checkpoint", given)
+    return _adapter(name, given, folder, f"LoRA on Hugging Face, commit {folder.name}", alpha)
+
+
+def is_here(given: str) -> bool:
+    """Whether it is a file, a folder, or a model that comes with the package."""
+    return Path(given).expanduser().exists() or given in BUNDLED or given in SHIPPED
+
+
+def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> Source:
+    adapter = read_adapter(path, alpha=alpha)
+    about = adapter.about
+    base = about.get("model")
+    known = base is None or base in BUNDLED or base in SHIPPED or Path(base).exists()
+    if not known:
+        base = about.get("model_id", base)
+    return Source(name, what, given, adapter, base)
+
+
+def _is_id(given: str) -> bool:
+    return given.count("/") == 1 and not given.startswith(("/", ".", "~"))
+
+
+def _from_hub(given: str) -> Path | None:
+    """The adapter's files in the local cache, downloaded if need be; None: no adapter is there."""
+    from huggingface_hub import constants, snapshot_download
+
+    files = [CONFIG, *WEIGHTS]
+    try:
+        folder = Path(snapshot_download(given, allow_patterns=files, local_files_only=True))
+        if (folder / CONFIG).is_file() and any((folder / one).is_file() for one in WEIGHTS):
+            return folder
+        if (folder / "config.json").is_file():
+            return None
+    except (OSError, ValueError):
+        pass
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(
+            f"{given!r} is no file or folder and not in the local Hugging Face cache, and "
+            f"HF_HUB_OFFLINE is set. Get it with: hf download {given}"
+        )
+    return _download(given)
+
+
+def _download(given: str) -> Path | None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        info = HfApi().model_info(given, timeout=10)
+        names = {one.rfilename for one in info.siblings or ()}
+        if CONFIG not in names:
+            return None
+        weights = next((one for one in WEIGHTS if one in names), None)
+        if weights is None:
+            raise InputError(f"{given} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
+        return Path(snapshot_download(given, revision=info.sha, allow_patterns=[CONFIG, weights]))
+    except InputError:
+        raise
+    except Exception as error:  # the HTTP library's errors: no network, no such name, gated, …
+        raise InputError(
+            f"{given!r} is no file or folder, and cannot be had from Hugging Face "
+            f"({type(error).__name__}: {error}). Get it with: hf download {given} (or give the "
+            "folder of a copy)"
+        ) from error
+
+
+def facts_of(adapter: Adapter) -> Mapping[str, str]:
+    """What is told of an adapter: modules, rank, alpha, and what else it has."""
+    config = adapter.config
+    modules = sorted({one.rsplit(".", 1)[-1] for one in config["target_modules"]})
+    ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
+    flags = {"use_rslora": "rsLoRA", "use_dora": "DoRA", "lora_bias": "a bias after B"}
+    more = [word for flag, word in flags.items() if config.get(flag)]
+    return {
+        "Modules": ", ".join(modules),
+        "Rank": ", ".join(map(str, ranks)),
+        "Alpha": adapter.about.get("alpha", f"{config.get('lora_alpha', '?')}"),
+        **({"Besides B A": ", ".join(more)} if more else {}),
+    }

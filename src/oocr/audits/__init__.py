@@ -1,1 +1,0 @@
-"""`oocr audit`: finding what is audited, and what comes out of it."""

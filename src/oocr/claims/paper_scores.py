@@ -1,0 +1,152 @@
+"""The paper's own scoring beside ours: the same arms on the paper's questions, without verdicts.
+
+The paper asks 10 to 60 questions and takes the share on which the right option's last token has
+the higher logit. That is shown with interval, untouched model, random directions and controls. No
+verdict is given: so few items tell apart only what is far apart, and the base model's leaning alone
+decides many of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from oocr import stats
+from oocr.evals.scores import select_rows
+from oocr.runs.config import Method
+from oocr.runs.records import Beside, Estimate, PaperScore
+from oocr.stats import Cells
+from oocr.tasks.task import Task, TaskSet
+
+if TYPE_CHECKING:
+    from oocr.runs.write_results import Results
+
+ARMS: tuple[Method, ...] = ("vector", "adapter")
+SECOND = "second"
+Key = tuple[str, str]
+"""Member and item id."""
+
+
+def paper_scores(results: Results) -> list[PaperScore]:
+    """One line per trained arm and facet; opposite twins apart. Empty without such items."""
+    tests = [task for task in results.tasks.test if task.paper]
+    if not tests or "part" not in results.rows.columns:
+        return []
+    signs = _signs([*tests, *(t for some in results.tasks.controls.values() for t in some)])
+    rows = _scored(results.rows.filter(pl.col("part") == "paper"), signs)
+    twins = results.tasks.score == "log_odds" and len(tests) > 1
+    groups = [[task] for task in tests] if twins else [tests]
+    found = []
+    for group in groups:
+        for facet in dict.fromkeys(item.facet for task in group for item in task.paper):
+            some = rows.filter(pl.col("facet") == facet)
+            member = group[0].member if twins else ""
+            lines = [_line(some, arm, member, group, results.tasks, signs) for arm in ARMS]
+            found += [line for line in lines if line is not None]
+    return found
+
+
+def _signs(tasks: Sequence[Task]) -> Mapping[Key, float] | None:
+    """By which factor log-odds become those of the right option; None: not all have two options."""
+    found: dict[Key, float] = {}
+    for task in tasks:
+        for item in task.paper:
+            values = item.option_values
+            if len(values) != 2 or values[0] * values[1] >= 0:
+                return None
+            right = values[item.options.index(item.answer)]
+            found[task.member, item.id] = 1.0 if right > 0 else -1.0
+    return found
+
+
+def _scored(rows: pl.DataFrame, signs: Mapping[Key, float] | None) -> pl.DataFrame:
+    """The rows with a column `second`."""
+    if signs is None:
+        return rows.with_columns(pl.col("logp").exp().alias(SECOND))
+    keys = zip(rows["member"].to_list(), rows["item"].to_list(), strict=True)
+    factors = pl.Series([signs.get(key) for key in keys], dtype=pl.Float64)
+    return rows.with_columns((pl.col("log_odds") * factors).alias(SECOND))
+
+
+def _line(
+    rows: pl.DataFrame,
+    arm: Method,
+    member: str,
+    group: Sequence[Task],
+    tasks: TaskSet,
+    signs: Mapping[Key, float] | None,
+) -> PaperScore | None:
+    members = [task.member for task in group]
+    own = _of(rows, arm, "", members)
+    if own.is_empty():
+        return None
+    cluster = "member" if len(members) > 1 else "group"
+    share, second = (_cells(own, value, cluster) for value in ("right", SECOND))
+    items = own.select("member", "item").unique().height
+    seeds = share.values.shape[1]
+    n = f"{items} items × {seeds} seed" + ("" if seeds == 1 else "s")
+    return PaperScore(
+        arm=arm,
+        member=member,
+        facet=str(own["facet"][0]),
+        items=items,
+        share=_estimate(share, n),
+        second=_estimate(second, n),
+        second_is="probability" if signs is None else "logit difference, nats",
+        beside=tuple(_beside(rows, arm, members, tasks)),
+    )
+
+
+def _beside(
+    rows: pl.DataFrame, arm: str, members: Sequence[str], tasks: TaskSet
+) -> Iterator[Beside]:
+    base = _of(rows, "base", "", members)
+    if not base.is_empty():
+        yield Beside(name="untouched model", share=_mean(base, "right"), second=_mean(base, SECOND))
+    random = _of(rows, "random direction", "", members)
+    if not random.is_empty():
+        each = random.group_by("seed").agg(pl.col("right", SECOND).mean())
+        yield Beside(
+            name=f"{each.height} random directions, 95th centile",
+            share=float(np.quantile(each["right"].to_list(), 0.95)),
+            second=float(np.quantile(each[SECOND].to_list(), 0.95)),
+        )
+    places = [place for place, task in enumerate(tasks.test) if task.member in members]
+    for name, some in tasks.controls.items():
+        if name == "planted":  # its answers are meant to be partly another member's
+            continue
+        fits = len(some) == len(tasks.test)
+        whose = [some[place].member for place in places] if fits else [t.member for t in some]
+        control = _of(rows, arm, name, whose)
+        if not control.is_empty():
+            yield Beside(
+                name=f"{name} training",
+                share=_mean(control, "right"),
+                second=_mean(control, SECOND),
+            )
+
+
+def _of(rows: pl.DataFrame, arm: str, control: str, members: Sequence[str]) -> pl.DataFrame:
+    some = select_rows(rows, arm, control, "paper")
+    return some.filter(pl.col("member").is_in(members))
+
+
+def _mean(rows: pl.DataFrame, value: str) -> float:
+    return float(np.mean(rows[value].cast(pl.Float64).to_list()))
+
+
+def _cells(rows: pl.DataFrame, value: str, cluster: str) -> Cells:
+    """Cells whose mean is the mean over items, however many of them a cluster has."""
+    cells = stats.cells(rows, value, cluster=cluster, balance=None)
+    counts = dict(rows.group_by(cluster).len().iter_rows())
+    weights = np.array([[float(counts[name])] for name in cells.clusters])
+    return replace(cells, weights=weights)
+
+
+def _estimate(cells: Cells, n: str) -> Estimate:
+    found = stats.estimate(cells)
+    return Estimate(value=found.value, low=found.low, high=found.high, n=n)

@@ -1,0 +1,253 @@
+"""What `oocr audit` does: load both, ask, print, and write a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from oocr.audit.audit import STEPS, audit
+from oocr.audit.findings import UNTOLD, Audit
+from oocr.audit.passes import MOST_TOKENS
+from oocr.audit.record import AuditInfo, AuditRecord, record_of
+from oocr.audit.source import Source, facts_of, is_here, source_of
+from oocr.data.examples import Prompt
+from oocr.data.texts import read_texts
+from oocr.engine.loading import load_model
+from oocr.engine.provenance import versions
+from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
+from oocr.report.audit_page import blocks_of, build_audit_page
+from oocr.report.figure import number, percent
+
+_STYLES = {
+    "constant": "bold green",
+    "partly": "bold yellow",
+    "not constant": "bold red",
+    "nothing": "bold",
+    "texts disagree": "bold",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """The options of `oocr audit`.
+
+    Attributes:
+        model: the base; None: the one that the adapter names.
+        texts: a file; None: the built-in neutral passages.
+        checkpoint: what is audited is a whole model.
+        alpha: of a `.pt` adapter.
+        fit_steps: of the best single vector; 0: none.
+        dtype, device: as `load_model` takes them.
+    """
+
+    model: str | None = None
+    texts: Path | None = None
+    checkpoint: bool = False
+    alpha: float | None = None
+    fit_steps: int = STEPS
+    dtype: str = "auto"
+    device: str = "auto"
+
+
+def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) -> Path:
+    """Audit a fine-tune, print what was found, and write it into a folder of `out`.
+
+    Raises:
+        InputError: the fine-tune, its base or the texts cannot be used, or do not belong together.
+        RunError: the folder cannot be written.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    prompts = None if options.texts is None else read_texts(options.texts)
+    if prompts is not None and len(prompts) < 3:
+        raise InputError(f"{options.texts}: texts: found {len(prompts)}; allowed: 3 or more")
+    source = source_of(given, checkpoint=options.checkpoint, alpha=options.alpha)
+    model = _base(source, options, console)
+    notes = _notes(source, model)
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    changed = source.adapter or load_model(
+        given, dtype=options.dtype, device=options.device, on_progress=console.print
+    )
+    told = "built-in neutral passages" if options.texts is None else options.texts.name
+    console.print(
+        f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
+        f"texts: {escape(told)}"
+    )
+    began = time.perf_counter()
+    found = audit(
+        model,
+        changed,
+        prompts,
+        fit_steps=options.fit_steps,
+        on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
+    )
+    if isinstance(changed, LanguageModel):
+        facts = {f"{key} of it": text for key, text in changed.about.items()}
+    else:
+        facts = dict(facts_of(changed))
+    info = AuditInfo(
+        name=source.name,
+        source=given,
+        what=source.what,
+        facts=facts,
+        model=model.about,
+        texts=told,
+        notes=tuple(notes),
+        command=command,
+        versions=versions(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - began, 1),
+    )
+    record = record_of(found, info)
+    digest = _digest(source, model, changed, prompts, options)
+    folder = out / f"{_slug(source.name)}-{digest}"
+    _write(folder, found, record)
+    _print(console, record)
+    console.print(f"\nreport  {escape(str(folder / 'report.html'))}")
+    console.print(f"vector  {escape(str(folder / 'vector.safetensors'))}")
+    return folder
+
+
+def _base(source: Source, options: AuditOptions, console: Console) -> LanguageModel:
+    def loaded(name: str) -> LanguageModel:
+        return load_model(
+            name, dtype=options.dtype, device=options.device, on_progress=console.print
+        )
+
+    if options.model is not None:
+        return loaded(options.model)
+    if source.base is None:
+        why = "a checkpoint" if source.adapter is None else "this adapter"
+        if source.adapter is None and not is_here(source.given):
+            why = f"{source.given} is no file or folder here, and {why}"
+        raise InputError(f"--model: missing; {why} does not say what its base model is")
+    try:
+        return loaded(source.base)
+    except InputError as error:
+        raise InputError(
+            f"--model: missing, and the base that the adapter names, {source.base!r}, cannot be "
+            f"loaded: {error}"
+        ) from error
+
+
+def _notes(source: Source, model: LanguageModel) -> list[str]:
+    """What does not keep an audit from being made, but should be known."""
+    notes: list[str] = []
+    if source.adapter is None:
+        return notes
+    names = {model.name, model.about.get("model_id"), model.source.get("path")}
+    known = source.adapter.about.get("model")
+    if known is not None and not {known, source.base} & names:
+        notes.append(f"the adapter says that its base is {known}, and is audited on {model.name}")
+    elif (trouble := model.differs_from(source.adapter.about)) and "fingerprint" in trouble:
+        notes.append(f"the adapter {trouble}")
+    alpha = source.adapter.about.get("alpha", "")
+    if "assumed" in alpha:
+        notes.append(f"alpha is {alpha}; say it with --alpha")
+    return notes
+
+
+def _digest(
+    source: Source,
+    model: LanguageModel,
+    changed: object,
+    prompts: tuple[Prompt, ...] | None,
+    options: AuditOptions,
+) -> str:
+    """Of what the numbers depend on; eight hex digits."""
+    digest = hashlib.sha256(model.fingerprint.encode())
+    if isinstance(changed, LanguageModel):
+        digest.update(changed.fingerprint.encode())
+    elif source.adapter is not None:
+        digest.update(repr(sorted(source.adapter.config.items(), key=str)).encode())
+        for name, tensor in sorted(source.adapter.tensors.items()):
+            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    digest.update(repr((prompts, options.fit_steps)).encode())
+    return digest.hexdigest()[:8]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48].strip("-") or "audit"
+
+
+def _write(folder: Path, found: Audit, record: AuditRecord) -> None:
+    found.vector.save(folder / "vector.safetensors")
+    fitted = folder / "fitted.safetensors"
+    fitted.unlink(missing_ok=True)
+    if found.fitted is not None and found.fitted.steps:
+        found.fitted.vector.save(fitted)
+    build_audit_page(record, folder)
+    record.save(folder / "audit.json")
+
+
+def _print(console: Console, record: AuditRecord) -> None:
+    at = record.at_best
+    used = f"{record.texts} of {record.given}" if record.given > record.texts else record.texts
+    console.print(
+        f"  {used} texts, {record.read:,} tokens (each text cut at {MOST_TOKENS}); "
+        f"{record.tokens:,} predictions compared in the last third\n"
+        f"  acts in block{'s' if len(record.layers) > 1 else ''} {blocks_of(record.layers)}; "
+        f"KL(fine-tune ‖ base) {number(record.kl, 3)} nats a token\n"
+    )
+    console.print(Text(record.verdict, style=_STYLES[record.kind]))
+    if record.kind in UNTOLD:
+        return
+    console.print(_table(record))
+    if record.fitted:
+        one = record.fitted.recovered
+        console.print(
+            f"best single vector  {percent(one.value)} % [{percent(one.low)}, {percent(one.high)}] "
+            f"at block {record.best}, cosine with the mean {number(record.fitted.cosine)}"
+            if record.fitted.steps
+            else f"best single vector  the mean; training at block {record.best} found no better"
+        )
+    console.print(f"random directions   {percent(max(record.random, -9.99))} % on average")
+    for title, some in (("it says", record.says), ("and against", record.against)):
+        words = " ".join(repr(one.token) for one in some[:8])
+        console.print(f"{title:<18}  {escape(words)}")
+    gates = ", ".join(
+        f"{one.token!r} {percent(one.share)} % of energy on {percent(one.of_tokens)} % of tokens"
+        for one in record.gates[:3]
+    )
+    gates = gates or "no token in particular"
+    spread = number(at.constancy.norm_cv)
+    console.print(f"gated by            {escape(gates)}; norms vary by {spread} of their mean")
+    cost = record.cost
+    console.print(
+        f"on neutral text     KL to the base {number(cost.kl_changed, 3)} with the fine-tune, "
+        f"{number(cost.kl_vector, 3)} with the vector; perplexity "
+        f"{number(cost.perplexity_base)}, {number(cost.perplexity_changed)}, "
+        f"{number(cost.perplexity_vector)} (base, fine-tune, vector)"
+    )
+
+
+def _table(record: AuditRecord, most: int = 16) -> Table:
+    table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1))
+    for title in ("block", "recovered", "95 %", "cosine", "|cos|", "energy"):
+        table.add_column(title, justify="right", no_wrap=True)
+    step = -(-len(record.blocks) // most)
+    for place, one in enumerate(record.blocks):
+        chosen = one.layer == record.best
+        if place % step and not chosen:
+            continue
+        table.add_row(
+            f"{'→ ' if chosen else ''}{one.layer}",
+            f"{percent(one.recovered)} %",
+            f"[{percent(one.low)}, {percent(one.high)}]",
+            number(one.constancy.cosine),
+            number(one.absolute),
+            number(one.constancy.energy),
+            style="bold" if chosen else "",
+        )
+    return table

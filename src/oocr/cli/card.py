@@ -1,0 +1,281 @@
+"""`oocr tasks NAME`: the data card, the parts with their sizes, and samples in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from oocr.data.examples import Example, FreeTextExample, Message
+from oocr.errors import InputError
+from oocr.report.coloured import coloured, legend, visible, without_colour
+from oocr.steering.marked import asked_tokens, directions_of, training_tokens
+from oocr.tasks.task import Task, TaskSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from oocr.runs.config import RunConfig
+
+Asked = Example | FreeTextExample
+ASKED = ("in_context", "probes", "paper", "free")
+"""The parts of a task that are asked of trained arms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A row of the table of parts.
+
+    Attributes:
+        name: of the part; "" where it goes on.
+        what: the facet, or who is asked.
+        items: how many, over all members.
+        each: how many of the first member; None where that says nothing.
+        options: how many an item has, from fewest to most; None: not a choice.
+        chance: mean over items of one over the number of options.
+    """
+
+    name: str
+    what: str
+    items: int
+    each: int | None
+    options: tuple[int, int] | None
+    chance: float | None
+
+
+def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samples: int) -> None:
+    """Print the data card of every run; of runs of the same task the samples only.
+
+    Args:
+        runs: their settings.
+        base: folder that relative paths start from.
+        model: whose tokens are shown, in place of each run's own model's.
+        samples: how many of the training rows, and of each facet.
+
+    Raises:
+        InputError: a task that cannot be built.
+    """
+    from oocr.runs.resolve import settled
+
+    console = Console()
+    said: dict[str, str] = {}
+    tokenizers: dict[tuple[str, str | None], PreTrainedTokenizerBase | str] = {}
+    for number, given in enumerate(runs):
+        config, tasks = settled(given, base)
+        console.print(Text.assemble("\n" if number else "", (config.name, "bold"), "\n"))
+        key = config.task.model_dump_json()
+        if key in said:
+            _say(console, f"The task is that of {said[key]}.\n")
+        else:
+            said[key] = config.name
+            _say(console, f"{tasks.about}\n")
+            console.print(parts_table(parts_of(tasks), tasks))
+        if samples:
+            source = (model or config.model, None if model else config.revision)
+            if source not in tokenizers:
+                tokenizers[source] = _tokenizer(*source)
+            positions = config.vector.positions if config.vector is not None else ""
+            _samples(console, tasks, tokenizers[source], source[0], positions, samples)
+
+
+def parts_of(tasks: TaskSet) -> list[Part]:
+    """What a task set is made of: training first, then what is asked, then what stands beside."""
+    tests = tasks.test
+    rows = [_part("training", t, [one.train for one in tests]) for t in _facets(tests, "train")]
+    rows += [_part("stop", t, [one.stop for one in tests]) for t in _facets(tests, "stop")]
+    if chosen_on := [item for one in tasks.validation for item in one.probes]:
+        what = f"{len(tasks.validation)} tasks to choose on"
+        rows.append(_row("validation", what, chosen_on, len(tasks.validation[0].probes)))
+    for name in ASKED:
+        rows += [
+            _part(name.replace("_", " "), facet, [getattr(one, name) for one in tests])
+            for facet in _facets(tests, name)
+        ]
+    for name, some in tasks.controls.items():
+        trained = [item for one in some for item in one.train]
+        what = f"{len(some)} tasks' training"
+        rows.append(_row(f"control {name}", what, trained, len(some[0].train) if some else None))
+    if tasks.ceiling:
+        rows.append(_row("ceiling", "cause stated", tasks.ceiling, None))
+    if tasks.asked_first:
+        what = "by the untouched model"
+        rows.append(_row("asked first", what, tasks.asked_first, None))
+    return rows
+
+
+def _facets(tests: Sequence[Task], part: str) -> list[str]:
+    return list(dict.fromkeys(item.facet for task in tests for item in getattr(task, part)))
+
+
+def _part(name: str, facet: str, members: Sequence[Sequence[Asked]]) -> Part:
+    own = [[item for item in some if item.facet == facet] for some in members]
+    return _row(name, facet, [item for some in own for item in some], len(own[0]))
+
+
+def _row(name: str, what: str, items: Sequence[Asked], each: int | None) -> Part:
+    counts = [len(item.options) for item in items if isinstance(item, Example) and item.options]
+    span = (min(counts), max(counts)) if counts else None
+    chance = sum(1 / count for count in counts) / len(counts) if counts else None
+    return Part(name, what, len(items), each, span, chance)
+
+
+def parts_table(parts: Sequence[Part], tasks: TaskSet) -> Table:
+    """The parts for a terminal."""
+    several = len(tasks.test) > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    if several:
+        table.caption = Text(f"each: of {tasks.test[0].member}, one of {len(tasks.test)} members")
+        table.caption_justify = "left"
+    table.add_column("part")
+    table.add_column("facet")
+    table.add_column("items", justify="right")
+    if several:
+        table.add_column("each", justify="right")
+    table.add_column("options", justify="right")
+    table.add_column("chance", justify="right")
+    before = ""
+    for part in parts:
+        name, before = ("" if part.name == before else part.name), part.name
+        low, high = part.options or (0, 0)
+        options = f"{low}–{high}" if low != high else str(low) if high else _answered(part.name)
+        cells = [name, part.what, f"{part.items:,}"]
+        cells += ["" if part.each is None else f"{part.each:,}"] if several else []
+        cells += [options, "" if part.chance is None else f"{part.chance:.3f}"]
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _answered(part: str) -> str:
+    """How items without options are answered."""
+    return "own words" if part.startswith("free") else "none"
+
+
+def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | str:
+    """The tokenizer, or why there is none."""
+    from oocr.models.tokenizer import load_tokenizer
+
+    def say(text: str) -> None:
+        Console(stderr=True).print(f"  {text}", markup=False, highlight=False)
+
+    try:
+        return load_tokenizer(model, revision=revision, say=say)
+    except InputError as error:
+        return str(error)
+
+
+def _samples(
+    console: Console,
+    tasks: TaskSet,
+    tokenizer: PreTrainedTokenizerBase | str,
+    model: str,
+    positions: str,
+    count: int,
+) -> None:
+    loss = (
+        "of each answer's tokens, over the whole vocabulary"
+        if tasks.test[0].loss == "answer"
+        else "of the right option's first token, among those of its options"
+    )
+    _say(console, f"Loss: minus the log-probability {loss}.")
+    plain = without_colour(console)
+    task, directions = tasks.test[0], directions_of(positions)
+    if isinstance(tokenizer, str):
+        _say(console, f"Samples as text, without tokens: {tokenizer}\n")
+    else:
+        steered = f", vector at {positions!r}" if positions else ", no vector is trained"
+        _say(console, f"Samples in the tokens of {model}{steered}:")
+        console.print(Padding(legend(directions, plain=plain), (0, 0, 0, 2), expand=False))
+
+    def show(item: Asked, *, trained: bool) -> None:
+        text = _plain_sample(item, plain=plain, answered=trained)
+        if not isinstance(tokenizer, str):
+            try:
+                text = _sample(tokenizer, item, task, positions, plain=plain, trained=trained)
+            except InputError as error:
+                text.append(f"\n(not in this model's tokens: {error})", "dim")
+        if not trained:
+            text.append_text(_expected(item, plain=plain))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
+
+    _heading(console, "training", task.member, len(task.train))
+    own = sum(bool(item.answer_of) for item in task.train)
+    if own:
+        _say(console, f"  (the answers of {own:,} rows are put in by the untouched model)")
+    for item in spread(task.train, count):
+        show(item, trained=True)
+    for part in ASKED:
+        asked: tuple[Asked, ...] = getattr(task, part)
+        for facet in dict.fromkeys(item.facet for item in asked):
+            some = [item for item in asked if item.facet == facet]
+            _heading(console, f"{part.replace('_', ' ')}: {facet}", task.member, len(some))
+            for one in spread(some, count):
+                show(one, trained=False)
+
+
+def _sample(
+    tokenizer: PreTrainedTokenizerBase,
+    item: Asked,
+    task: Task,
+    positions: str,
+    *,
+    plain: bool,
+    trained: bool,
+) -> Text:
+    if trained and isinstance(item, Example):
+        tokens = training_tokens(tokenizer, item, loss=task.loss, positions=positions)
+    else:
+        tokens = asked_tokens(tokenizer, item, positions=positions)
+    text = coloured(tokens, directions_of(positions), plain=plain)
+    if positions not in ("", "answer") and not any(token.steered for token in tokens):
+        text.append("  (nothing is steered here)", "dim")
+    return text
+
+
+def _plain_sample(item: Asked, *, plain: bool, answered: bool) -> Text:
+    """The texts of an item, where there are no tokens to show."""
+    prompt: str | tuple[Message, ...] = item.prompt
+    if not isinstance(prompt, str):
+        prompt = "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
+    text = Text(visible(prompt, plain=plain))
+    if answered and isinstance(item, Example):
+        text.append(visible(item.answer, plain=plain), "bold")
+    return text
+
+
+def _expected(item: Asked, *, plain: bool) -> Text:
+    """What counts as right, behind an arrow."""
+    text = Text(" → ", "dim")
+    if isinstance(item, FreeTextExample):
+        accepted = " or ".join(repr(one) for one in item.accept[:3])
+        more = f" or {len(item.accept) - 3} more" if len(item.accept) > 3 else ""
+        return text.append(visible(f"{accepted}{more}", plain=plain), "bold")
+    text.append(visible(repr(item.answer), plain=plain), "bold")
+    if item.options:
+        others = [repr(one) for one in item.options if one != item.answer]
+        shown = ", ".join(others) if len(others) < 3 else f"{len(others)} others"
+        how = ", by their last tokens" if item.scored_by == "last_token" else ""
+        text.append(f" against {visible(shown, plain=plain)}{how}", "dim")
+    return text
+
+
+def _heading(console: Console, title: str, member: str, count: int) -> None:
+    text = Text.assemble("\n", (title, "bold"), f"  {member}, {count:,} items")
+    console.print(text, highlight=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+def spread(items: Sequence[Asked] | Iterable[Asked], count: int) -> list[Asked]:
+    """So many of the items at even distances, the first among them."""
+    some = list(items)
+    count = min(count, len(some))
+    return [some[number * len(some) // count] for number in range(count)]

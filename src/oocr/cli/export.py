@@ -1,0 +1,129 @@
+"""What `oocr export` and `oocr vector` do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from oocr.cli.read_weights import tell_bare
+from oocr.engine.loading import load_model
+from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
+from oocr.steering.attach import check_fits
+from oocr.steering.formats.foreign import bare_vector, read_vector
+from oocr.steering.formats.gguf import GGUF, read_gguf
+from oocr.steering.formats.gguf_export import write_gguf
+from oocr.steering.formats.lm_eval import write_lm_eval
+from oocr.steering.formats.peft import peft_adapter
+from oocr.steering.formats.tensors import PICKLES
+from oocr.steering.vectors import Vector
+
+FORMATS = ("gguf", "peft", "lm-eval")
+
+
+def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: bool) -> None:
+    """Write a vector's file in another tool's format, and say how that tool takes it.
+
+    Raises:
+        InputError: an unknown format, or a vector that it cannot express.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if to not in FORMATS:
+        raise InputError(f"--to {to}: allowed: {', '.join(FORMATS)}")
+    if to != "gguf" and model is None:
+        raise InputError(f"--model: missing; {to} needs to know what the model calls its modules")
+    if out.exists() and (out.is_dir() or to == "peft"):
+        raise InputError(f"--out {out}: is there already")
+    vectors = read_any(file)
+    loaded = None if model is None else _held_against(model, vectors, console)
+    if to == "gguf":
+        hint = None if loaded is None else loaded.about["model_type"]
+        write_gguf(out, vectors, hint=hint, everywhere=everywhere)
+        use = f"llama-cli -m MODEL.gguf --control-vector {out}"
+    else:
+        assert loaded is not None
+        with _told():
+            use = _write(loaded, _only(file, vectors, to), to, out, everywhere)
+    console.print(f"{escape(str(out))}\n  use: {escape(use)}")
+
+
+def _held_against(name: str, vectors: list[Vector], console: Console) -> LanguageModel:
+    """The model, once it is known that the vectors fit it; says so if it is not theirs."""
+    model = load_model(name, on_progress=console.print)
+    with _told():
+        for vector in vectors:
+            check_fits(model, vector)
+    if trouble := model.differs_from(vectors[0].about):
+        console.print(f"[yellow]warning:[/] the vector {escape(trouble)}")
+    return model
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is printed anyway is no warning as well."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the vector was made on", UserWarning)
+        yield
+
+
+def _write(model: LanguageModel, vector: Vector, to: str, out: Path, everywhere: bool) -> str:
+    if to == "peft":
+        peft_adapter(model, vector, everywhere=everywhere).save(out)
+        return f"PeftModel.from_pretrained(model, {str(out)!r})"
+    write_lm_eval(out, model, vector, everywhere=everywhere)
+    name = model.about.get("model_id", model.name)
+    return f"lm_eval --model steered --model_args pretrained={name},steer_path={out}"
+
+
+def _only(file: Path, vectors: list[Vector], to: str) -> Vector:
+    if len(vectors) > 1:
+        blocks = ", ".join(str(one.layer) for one in vectors)
+        raise InputError(f"{file}: has vectors at blocks {blocks}; {to} takes one")
+    return vectors[0]
+
+
+def read_any(file: Path) -> list[Vector]:
+    """The vectors of a file of this library, of a GGUF control vector, or of a bare tensor.
+
+    Raises:
+        InputError: none of them, or a bare tensor, which does not say where it acts.
+    """
+    return read_gguf(file) if file.suffix.lower() == GGUF else [read_vector(file)]
+
+
+def describe(file: Path, *, model: str | None = None) -> None:
+    """Print what a vector's file holds; with a model, whether it belongs on it.
+
+    Raises:
+        InputError: not such a file, or a vector that does not fit the model.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if file.suffix.lower() in PICKLES:
+        tell_bare(file, lambda text: console.print(escape(text)))
+        # Where it acts is not known, so its width is all that can be held against a model.
+        vectors = [Vector(0, "all", bare_vector(file).float())] if model is not None else []
+    else:
+        vectors = read_any(file)
+        _say(vectors, console)
+    if model is not None:
+        loaded = _held_against(model, vectors, console)
+        console.print(f"it fits {escape(loaded.name)}")
+
+
+def _say(vectors: list[Vector], console: Console) -> None:
+    for vector in vectors:
+        directions = vector.direction if vector.direction.ndim > 1 else vector.direction[None]
+        norms = ", ".join(f"{float(one.norm()):.4g}" for one in directions)
+        what = "block" if vector.site == "block" else "the MLP of block"
+        console.print(
+            f"[bold]{what} {vector.layer}[/], added at {escape(repr(vector.positions))}: "
+            f"width {vector.direction.shape[-1]}, norm {norms}"
+        )
+    rows = [(f"span {name}", repr(text)) for name, text in vectors[0].spans.items()]
+    for name, text in [*rows, *sorted(vectors[0].about.items())]:
+        console.print(f"  {escape(name):<18} {escape(text)}")

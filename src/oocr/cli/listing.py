@@ -1,0 +1,115 @@
+"""What `oocr models` and `oocr tasks` print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from oocr.errors import InputError
+
+
+def print_models() -> None:
+    """The bundled models and organisms, whether they are installed, and their licences."""
+    from oocr.models.bundled import BUNDLED
+    from oocr.models.size import millions
+    from oocr_organisms.shipped import LICENSE, SHIPPED, WEIGHTS, shape
+
+    table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
+    missing = []
+    for one in BUNDLED.values():
+        here = bool(one.locate())
+        if not here:
+            missing.append(f"  {one.name}: {one.install}")
+        table.add_row(
+            one.name,
+            one.kind,
+            millions(one.parameters),
+            str(one.blocks),
+            str(one.d_model),
+            one.license,
+            "yes" if here else "no",
+        )
+    for organism in SHIPPED.values():
+        sizes = ["", "", ""]
+        if organism.here:
+            count, blocks, width = shape(organism.folder)
+            size = (organism.folder / WEIGHTS).stat().st_size / 1e6
+            sizes = [f"{millions(count)} ({size:.1f} MB)", str(blocks), str(width)]
+        else:
+            missing.append(f"  {organism.name}: {organism.install}")
+        there = "yes" if organism.here else "no"
+        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", there)
+    console = Console()
+    console.print(table)
+    if missing:
+        console.print("\nto install:\n" + "\n".join(missing), highlight=False)
+    console.print(
+        "\nAlso: any Hugging Face id (google/gemma-3-12b-it), a local folder, or a GGUF file.",
+        highlight=False,
+    )
+
+
+def print_tasks() -> None:
+    """The task families and the built-in runs."""
+    from oocr.families.build import FAMILIES
+    from oocr.runs.read_config import BUILTIN, PAPER
+
+    table = Table("family", "what it asks", box=None)
+    for name, text in FAMILIES.items():
+        table.add_row(name, text)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"\nbuilt-in runs: {', '.join(BUILTIN)}   data card: oocr tasks countries\n"
+        "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml\n"
+        "the paper's runs, on gemma-3-12b-it (oocr plan paper/… --gpu 80GB):",
+        highlight=False,
+    )
+    groups: dict[str, list[str]] = {}
+    for name in PAPER:
+        task, _, rest = name.partition("-")
+        groups.setdefault(task, []).append(rest)
+    for task, names in groups.items():
+        console.print(f"  {task}-  {', '.join(names)}", highlight=False)
+
+
+def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
+    """The data cards of a built-in run, a family, or the runs of a YAML file.
+
+    Args:
+        name: which.
+        model: whose tokens the samples are shown in; None: each run's own model's.
+        samples: how many of the training rows, and of each facet.
+
+    Raises:
+        InputError: no such run, family or file, or one that cannot be used.
+    """
+    from oocr.cli.card import print_card
+    from oocr.families.build import FAMILIES
+    from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
+    from oocr.runs.worlds import source_for
+    from oocr_organisms.shipped import is_organism
+
+    name, _ = source_for(name, model)
+    if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
+        if name == "custom":
+            raise InputError(
+                "custom: a task of your own has no data before you give it some: "
+                "oocr tasks --template > mine.yaml, then oocr tasks mine.yaml"
+            )
+        configs = [revalidate({"name": name, "task": {"family": name}}, name)]
+        print_card(configs, Path(), model=model, samples=samples)
+        return
+    configs = load_configs(name)
+    if model is not None and is_organism(model):  # the items are those of its own world
+        configs = [one.model_copy(update={"model": model}) for one in configs]
+    print_card(configs, config_path(name).parent, model=model, samples=samples)
+
+
+def print_template() -> None:
+    """A commented YAML of a task of one's own."""
+    from oocr.families.custom.build import template_yaml
+
+    print(template_yaml(), end="")

@@ -1,0 +1,125 @@
+"""What `oocr reproduce` does: the runs that are missing, the analyses, the verdicts, the page."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from oocr.cli.run import do_runs
+from oocr.errors import InputError
+from oocr.explain.judge import Judge
+from oocr.io import write_json
+from oocr.reproduce.execute import answer
+from oocr.reproduce.paper_claims import CLAIMS
+from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
+from oocr.runs.config import RunConfig
+from oocr.runs.config import quick as cut_down
+from oocr.runs.executor import load_for
+from oocr.runs.read_config import line_of
+
+
+def reproduce(
+    *,
+    model: str | None,
+    quick: bool,
+    only: Sequence[str],
+    out: Path,
+    workers: int | None,
+    command: str,
+    judge: Judge | None = None,
+) -> Path:
+    """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
+
+    Args:
+        model: in place of the bundled ones; the paper's own model gets the paper's own runs.
+        quick: fewer runs, members and seeds.
+        only: ids of claims; empty: all.
+        out: folder of all runs.
+        workers: processes that train side by side.
+        command: how it was asked for.
+        judge: a model that reads what directions say.
+
+    Raises:
+        InputError: an unknown claim, or runs that cannot be done; nothing was computed.
+    """
+    plan = plan_for(model, quick=quick)
+    plan = plan if judge is None else plan.judged()
+    plan = plan.only(only) if only else plan
+    configs = settings(plan, model, workers)
+    again = _again(model, quick=quick, judge=judge)
+    return carry_out(plan, configs, out=out, command=command, again=again, judge=judge)
+
+
+def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
+    """Each planned run's settings for a model, in the plan's order."""
+    blocks: int | None = None
+    found: list[RunConfig] = []
+    for one in plan.runs():
+        config = one.config
+        if model == PAPER_MODEL:
+            config = cut_down(config) if plan.quick else config
+        elif model is not None:
+            if blocks is None:
+                blocks = load_for(config.model_copy(update={"model": model})).n_blocks
+            config = fitted(config, model, blocks)
+        found.append(config if workers is None else config.model_copy(update={"workers": workers}))
+    return found
+
+
+def carry_out(
+    plan: Plan,
+    configs: Sequence[RunConfig],
+    *,
+    out: Path,
+    command: str,
+    again: Sequence[str],
+    judge: Judge | None = None,
+) -> Path:
+    """Do a plan's runs and analyses, judge its claims, write the page, and return its path.
+
+    Args:
+        plan: what is asked.
+        configs: settings of its runs, in their order.
+        out: folder of all runs.
+        command: how it was asked for.
+        again: the words of the command that redoes it; a claim's id follows.
+        judge: a model that reads what directions say.
+    """
+    from oocr.report.reproduction.page import build_page
+    from oocr.report.reproduction.terminal import claims_table
+
+    console = Console()
+    planned = plan.runs()
+
+    def located(error: InputError, index: int) -> InputError:
+        field = str(error).split(":")[0]
+        one = planned[index]
+        plain = field.replace("_", "").replace(".", "").isalpha()
+        return InputError(f"{line_of(one.source, one.place, field)}: {error}") if plain else error
+
+    jobs = [(config, one.source.parent) for one, config in zip(planned, configs, strict=True)]
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    named = {one.name: folder for one, folder in zip(planned, folders, strict=True)}
+    answered = answer(plan, named, console=console, again=again, judge=judge)
+    order = [one.id for one in CLAIMS]
+    judged = sorted(
+        (one for some in answered for one in some.judged), key=lambda one: order.index(one.id)
+    )
+    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
+    where = out / f"reproduce-{key}" / "report.html"
+    write_json(where.parent / "claims.json", [one.model_dump() for one in judged])
+    build_page(answered, where, command=command)
+    console.print(claims_table(judged))
+    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
+    return where
+
+
+def _again(model: str | None, *, quick: bool, judge: Judge | None) -> list[str]:
+    words = ["oocr", "reproduce"]
+    words += [] if model is None else ["--model", model]
+    words += [] if judge is None else ["--judge", judge.model]
+    words += [] if judge is None or judge.url is None else ["--judge-url", judge.url]
+    return words + (["--quick"] if quick else [])

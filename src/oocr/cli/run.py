@@ -1,0 +1,268 @@
+"""What `oocr run` and `oocr show` do: configurations in, progress on the terminal, a report out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from oocr.errors import InputError
+from oocr.models.size import millions
+from oocr.runs.config import RunConfig
+from oocr.runs.config import quick as cut_down
+from oocr.runs.progress_bars import ProgressBars
+from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
+from oocr.runs.worlds import source_for, with_world
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Command-line options that replace fields of the configuration; None keeps them."""
+
+    model: str | None = None
+    layers: str | None = None
+    positions: str | None = None
+    site: str | None = None
+    arms: str | None = None
+    seeds: int | None = None
+    vector_learning_rates: str | None = None
+    adapter_learning_rates: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    workers: int | None = None
+
+
+def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
+    """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
+    configs = [apply(one, overrides) for one in load_configs(source)]
+    return [cut_down(one) for one in configs] if quick else configs
+
+
+def run_source(
+    source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
+) -> list[Path]:
+    """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
+    source, told = source_for(source, overrides.model)
+    configs = configs_of(source, overrides, quick=quick)
+    base = config_path(source).parent
+    console = Console()
+    if told:
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+    def located(error: InputError, index: int) -> InputError:
+        return _located(error, source, index, overrides)
+
+    jobs = [(config, base) for config in configs]
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    where = report_path(source, folders, out)
+    _verdicts(console, folders, where)
+    return folders
+
+
+def do_runs(
+    jobs: Sequence[tuple[RunConfig, Path]],
+    *,
+    out: Path,
+    command: str,
+    console: Console,
+    located: Callable[[InputError, int], InputError],
+) -> list[Path]:
+    """Check all runs, then do them one after the other, with progress on the terminal.
+
+    Args:
+        jobs: configurations, each with the folder that its relative paths start from.
+        out: folder of all runs.
+        command: how they were asked for.
+        console: where progress is shown.
+        located: an error with the place that it comes from, given the number of the run.
+
+    Raises:
+        InputError: a run that cannot be done; none was begun.
+    """
+    from oocr.runs.executor import WorkerPool, load_for, model_key, plan_workers
+    from oocr.runs.memory_estimate import check_weights, needs_of
+    from oocr.runs.memory_plan import MemoryEstimate, room_for
+    from oocr.runs.resolve import check_fits, settled
+    from oocr.runs.run import run
+
+    loaded: dict[tuple[str | None, ...], Any] = {}
+
+    def model_of(config: RunConfig) -> Any:
+        key = model_key(config)
+        if key not in loaded:
+            loaded.clear()
+            loaded[key] = load_for(config, lambda text: console.print(f"  {text}"))
+        return loaded[key]
+
+    # All runs are checked before the first begins; backwards, so that its model is loaded then.
+    needs: dict[int, MemoryEstimate] = {}
+    for index, (config, base) in reversed(list(enumerate(jobs))):
+        try:
+            with_world(config)  # a model of the wrong kind is refused before it is loaded
+            if model_key(config) not in loaded:
+                check_weights(config)
+            model, ready = model_of(config), settled(config, base)
+            check_fits(*ready, model)
+            needs[index] = needs_of(*ready, model)
+            plan_workers(needs[index], 1, room_for(model.device))
+        except InputError as error:
+            raise located(error, index) from error
+    folders: list[Path] = []
+    with WorkerPool() as workers:
+        for index, (config, base) in enumerate(jobs):
+            began = time.perf_counter()
+            bars = ProgressBars(console)
+            model = model_of(config)
+            console.print(
+                f"\n[bold]{config.name}[/]  {model.name}: {millions(model.parameters)} parameters, "
+                f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
+                f"  licence: {model.source.get('license') or 'see its card'}",
+                highlight=False,
+            )
+            with bars.bars:
+                folder = run(
+                    config,
+                    model,
+                    out,
+                    base=base,
+                    progress=bars,
+                    command=command,
+                    workers=workers,
+                    needs=needs[index],
+                )
+                bars.close()
+            folders.append(folder)
+            console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
+    return folders
+
+
+def _located(error: InputError, source: str, index: int, overrides: Overrides) -> InputError:
+    """The error with the option, or the file and line, that its field comes from."""
+    field = str(error).split(":")[0]
+    option = field.split(".")[-1]
+    named = option in ("layers", "positions") or field == "model"
+    if named and getattr(overrides, option) is not None:
+        return InputError(f"--{option}: {error}")
+    if not re.fullmatch(r"[a-z_.]+", field):
+        return error
+    return InputError(f"{line_of(source, index, field)}: {error}")
+
+
+def show_run(folder: Path) -> None:
+    """Print a run's verdicts and write its report again.
+
+    Raises:
+        InputError: not the folder of a finished run.
+    """
+    if not (folder / "claims.json").is_file():
+        raise InputError(f"{folder}: not the folder of a finished run (no claims.json)")
+    _verdicts(Console(), [folder], folder / "report.html")
+
+
+def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
+    """One run's report lies in its folder, that of several in a folder of its own."""
+    if len(folders) == 1:
+        return folders[0] / "report.html"
+    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
+    return out / f"{Path(source).stem}-{key}" / "report.html"
+
+
+def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
+    from oocr.report import build_report
+    from oocr.report.paper import paper_table
+    from oocr.report.runs import read_run
+    from oocr.report.terminal import verdict_table
+    from oocr.runs.write_results import read_claims
+
+    build_report(folders, where)
+    for folder in folders:
+        console.print(f"\n[bold]{folder.name}[/]", highlight=False)
+        console.print(verdict_table(read_claims(folder)))
+        if by_paper := read_run(folder).paper:
+            console.print(paper_table(by_paper))
+    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
+    for folder in folders:
+        words = ["oocr", "run", str(folder / "config.yaml")]
+        words += [] if folder.parent == Path("runs") else ["--out", str(folder.parent)]
+        console.print(f"again:  {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
+    """The configuration with command-line options in place of its fields.
+
+    Raises:
+        InputError: an option that cannot be read or does not validate.
+    """
+    data = config.model_dump()
+    for name in ("model", "seeds", "dtype", "device", "workers"):
+        value = getattr(overrides, name)
+        if value is not None:
+            data[name] = value
+    if overrides.arms is not None:
+        wanted = [one.strip() for one in overrides.arms.split(",") if one.strip()]
+        for one in wanted:
+            if one not in ("vector", "adapter"):
+                raise InputError(f"--arms: {one!r} is not allowed; allowed: vector, adapter")
+        for name in ("vector", "adapter"):
+            if name not in wanted:
+                data[name] = None
+            elif data[name] is None:
+                data[name] = {}
+    if overrides.layers is not None:
+        layers = parse_layers(overrides.layers)
+        for name in ("vector", "adapter"):
+            if data[name] is not None:
+                data[name]["layers"] = layers
+    for option, name, field, text in (
+        ("--positions", "vector", "positions", overrides.positions),
+        ("--site", "vector", "site", overrides.site),
+        ("--vector-learning-rates", "vector", "learning_rates", overrides.vector_learning_rates),
+        ("--adapter-learning-rates", "adapter", "learning_rates", overrides.adapter_learning_rates),
+    ):
+        if text is None:
+            continue
+        if data[name] is None:
+            raise InputError(f"{option}: this run has no {name} arm")
+        data[name][field] = text if field in ("positions", "site") else _numbers(option, text)
+    return revalidate(data, "with the options put in")
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Blocks from "4", "2,4,6" or "10:30:2" (as in Python, the end is left out).
+
+    Raises:
+        InputError: anything else.
+    """
+    layers: list[int] = []
+    for part in text.split(","):
+        try:
+            numbers = [int(one) for one in part.split(":")]
+            if len(numbers) == 1:
+                layers.append(numbers[0])
+            elif len(numbers) in (2, 3):
+                layers.extend(range(*numbers))
+            else:
+                raise ValueError
+        except ValueError as error:
+            raise InputError(
+                f"--layers: {part!r} is not a block or a range; write 4 or 2,4,6 or 10:30:2"
+            ) from error
+    if not layers:
+        raise InputError(f"--layers: {text!r} names no block")
+    return tuple(layers)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{option}: {text!r} is not a list of numbers such as 0.01,0.03"
+        ) from error

@@ -1,0 +1,160 @@
+"""Training batches with the frozen part computed, shared by all arms with this data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from oocr.data.batches import Batch, TokenSequence, training_lines
+from oocr.engine.provenance import training_hash
+from oocr.engine.record import batch_of, record, record_shared
+from oocr.engine.recording import Recording
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
+from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
+from oocr.steering.ablation import ablated
+from oocr.tasks.task import Task
+
+WINDOW = 16
+"""Batches' worth of drawn lines that are sorted by length together."""
+
+MEASURED = 64
+"""Batches on which the residual stream's norm is measured."""
+
+
+@dataclass(slots=True)
+class TrainingBatches:
+    """Training batches, recorded when they are first used.
+
+    Attributes:
+        model: the model; what is attached when a batch is recorded is part of the recording.
+        batches: their make-up is fixed, their order is the arm's.
+        starts: blocks from which arms will start.
+        scale: block index -> median norm of the residual stream at that block's input.
+        shared: recordings, those of other tasks with the same prompts too.
+        data: hash of the training items.
+        ablated: what was taken out of the stream then (see `oocr.steering.ablation`).
+        made: the recordings so far, by batch.
+    """
+
+    model: LanguageModel
+    batches: tuple[Batch, ...]
+    starts: tuple[int, ...]
+    scale: Mapping[int, float]
+    shared: RecordingCache
+    data: str
+    ablated: tuple[tuple[int, str], ...] = ()
+    made: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
+
+    def check_ablated(self) -> None:
+        """Refuse batches that were recorded inside another `ablate(...)` than is active now.
+
+        Raises:
+            InputError: they were.
+        """
+        if ablated(self.model) != self.ablated:
+            raise InputError(
+                f"the batches were recorded with {len(self.ablated)} ablations in place, now there "
+                f"are {len(ablated(self.model))}; prepare them inside the same `ablate(...)`"
+            )
+
+    def recording(self, index: int) -> RecordingHandle:
+        """The recording of a batch, made at the first call (nothing may be attached then)."""
+        if index not in self.made:
+            batch = self.batches[index]
+            self.made[index] = record_shared(self.model, batch, self.starts, self.shared)
+        return self.made[index]
+
+    def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
+        """A batch, ready to be replayed from a block on.
+
+        Args:
+            index: which batch.
+            start: that block.
+            attached: an adapter is attached there now. Then all tokens are run, so that only the
+                block's input is needed, which the adapter does not change.
+            once: whoever asks does so once for each batch: where memory is full the batch is
+                recorded for this once, which costs less than a way over the disk.
+        """
+        if once and index not in self.made and (attached or self.shared.full):
+            return record(self.model, self.batches[index], [start], cache=not attached)
+        return self.recording(index).load(start if attached else None)
+
+    def record_ahead(self, indices: Sequence[int], *, once: bool) -> None:
+        """Record batches before an adapter is attached, as far as that is of use (see `load`)."""
+        for index in dict.fromkeys(indices):
+            if once and self.shared.full:
+                return
+            self.recording(index)
+
+    def order(self, seed: int, count: int) -> list[int]:
+        """So many batches in turn: pass after pass, each in an order drawn by the seed."""
+        return list(islice(_passes(len(self.batches), seed), count))
+
+
+def _passes(count: int, seed: int) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(count, generator=generator).tolist()
+
+
+def prepare(
+    model: LanguageModel,
+    task: Task,
+    starts: Sequence[int],
+    batch_lines: int = 16,
+    shared: RecordingCache | None = None,
+) -> TrainingBatches:
+    """Tokenize the training items and draw batches of at most so many sequences.
+
+    Args:
+        model: the model, with nothing attached but what training is to go on under.
+        task: whose training items.
+        starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
+        batch_lines: sequences per batch; up to so many make one full batch.
+        shared: recordings to look in first and add to, for tasks with the same prompts.
+    """
+    lines = training_lines(model.tokenizer, task.train, task.loss)
+    known = RecordingCache(tiers(model.device)) if shared is None else shared
+    batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
+    data = training_hash(task)
+    made = TrainingBatches(
+        model, batches, tuple(sorted(set(starts))), {}, known, data, ablated(model)
+    )
+    norms: dict[int, list[Tensor]] = {start: [] for start in starts}
+    for index in range(min(len(batches), MEASURED)):
+        inputs = made.recording(index).load(None).inputs
+        for start, some in norms.items():
+            some.append(_norms(inputs[start], batches[index]))
+    made.scale = {start: float(torch.cat(some).median()) for start, some in norms.items()}
+    return made
+
+
+def training_groups(lines: Sequence[TokenSequence], batch_lines: int) -> list[list[TokenSequence]]:
+    """Lines drawn into batches of at most so many, equal in size and of lines of like length.
+
+    As many lines as make WINDOW batches are drawn, sorted by length and cut: little padding, and a
+    batch is still a draw from a good part of the data.
+    """
+    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
+    window = WINDOW * batch_lines
+    drawn = [order[begin : begin + window] for begin in range(0, len(order), window)]
+    in_turn = [i for some in drawn for i in sorted(some, key=lambda one: len(lines[one].ids))]
+    size, more = divmod(len(lines), -(-len(lines) // batch_lines))
+    groups: list[list[TokenSequence]] = []
+    begin = 0
+    while begin < len(in_turn):
+        count = size + (len(groups) < more)
+        groups.append([lines[i] for i in in_turn[begin : begin + count]])
+        begin += count
+    return groups
+
+
+def _norms(hidden: Tensor, batch: Batch) -> Tensor:
+    """Norms of all tokens but the first: in many models that one's is huge."""
+    norms: Tensor = hidden.float().norm(dim=-1)[batch.mask & (batch.positions > 0)]
+    return norms

@@ -1,0 +1,162 @@
+"""Answers in the model's own words: generated greedily, and judged without running any of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+
+import polars as pl
+
+from oocr.data.examples import FreeTextExample, Prompt, prompt_text
+from oocr.engine.forward import Intervention
+from oocr.engine.generate import generate
+from oocr.errors import InputError
+from oocr.evals.expressions import agrees, parse_function
+from oocr.models.language_model import LanguageModel
+from oocr.steering.positions import spans_of
+from oocr.steering.vectors import Vector
+from oocr.tasks.leaks import contains_words
+
+BATCH = 32
+"""Prompts that are continued together."""
+
+INPUTS = range(-300, 301)
+"""Where a function must agree: on the inputs of the Functions task, and as far again beyond."""
+
+_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\d)")
+
+
+def free_rows(
+    items: Sequence[FreeTextExample],
+    texts: Sequence[str],
+    columns: Mapping[str, str | int | float | None] | None = None,
+) -> pl.DataFrame:
+    """Judge what was said: one row per item.
+
+    The columns are those of `oocr.evals.table` as far as they apply: `answer` is the first accepted
+    text, `chosen` the text that was generated, `right` whether it was judged right; `why` says
+    why not.
+
+    Args:
+        items: what was asked.
+        texts: what was answered (`answers`).
+        columns: constant columns to put first (arm, seed, step, …).
+
+    Raises:
+        InputError: an item whose expected number or function is none.
+    """
+    judged = [judge(item, text) for item, text in zip(items, texts, strict=True)]
+    tags = sorted({name for item in items for name in item.tags})
+    frame = pl.DataFrame(
+        {
+            "item": [item.id for item in items],
+            "facet": [item.facet for item in items],
+            "group": [item.group for item in items],
+            "template": [item.template for item in items],
+            "answer": [item.accept[0] for item in items],
+            "chosen": texts,
+            "right": [right for right, _ in judged],
+            "why": [why for _, why in judged],
+            **{f"tag_{name}": [item.tags.get(name) for item in items] for name in tags},
+        },
+        schema_overrides={"right": pl.Boolean, **{f"tag_{name}": pl.String for name in tags}},
+    )
+    fixed = [
+        pl.lit(value, dtype=pl.String if isinstance(value, str) else None).alias(name)
+        for name, value in (columns or {}).items()
+    ]
+    return frame.select(*fixed, pl.all())
+
+
+def answers(
+    model: LanguageModel, items: Sequence[FreeTextExample], intervention: Intervention | None
+) -> list[str]:
+    """What the model says after each prompt; a vector acts at the item's own spans.
+
+    Equal questions are asked once.
+    """
+    groups: dict[tuple[int, object], dict[Prompt, list[int]]] = {}
+    acting: dict[tuple[int, object], Intervention | None] = {}
+    for index, item in enumerate(items):
+        own = _at_own_spans(item, intervention)
+        spans: object = tuple(own.spans.items()) if isinstance(own, Vector) else own is None
+        key = (item.max_tokens, spans)
+        groups.setdefault(key, {}).setdefault(item.prompt, []).append(index)
+        acting[key] = own
+    texts = [""] * len(items)
+    for key, asked in groups.items():
+        prompts = sorted(asked, key=lambda one: len(prompt_text(one)))  # little padding
+        longest, _ = key
+        for begin in range(0, len(prompts), BATCH):
+            some = prompts[begin : begin + BATCH]
+            said = generate(model, some, acting[key], max_new_tokens=longest)
+            for prompt, text in zip(some, said, strict=True):
+                for index in asked[prompt]:
+                    texts[index] = text
+    return texts
+
+
+def _at_own_spans(item: FreeTextExample, intervention: Intervention | None) -> Intervention | None:
+    """The intervention with the item's span texts; None where a vector finds none of its spans."""
+    if not isinstance(intervention, Vector):
+        return intervention
+    needed = spans_of(intervention.positions)
+    if not needed:
+        return intervention
+    text = prompt_text(item.prompt)
+    spans = {**intervention.spans, **item.spans}
+    if any(spans.get(name, "\0") in text for name in needed):
+        return replace(intervention, spans=spans)
+    return None
+
+
+def judge(item: FreeTextExample, text: str) -> tuple[bool, str]:
+    """Whether an answer is right, and why not.
+
+    Raises:
+        InputError: the item's expected function is none.
+    """
+    if item.check == "number":
+        return _number(item, text)
+    if item.check == "function":
+        return _function(item, text)
+    listed = next((one for one in item.reject if contains_words(text, one)), None)
+    if listed is not None:
+        return False, f"says {listed!r}"
+    if any(contains_words(text, one) for one in item.accept):
+        return True, ""
+    return False, "names nothing accepted"
+
+
+def first_number(text: str) -> Decimal | None:
+    """The first number in a text ("-7", "7,500", "3.0"); digits inside a word are none."""
+    found = _NUMBER.search(text)
+    return _decimal(found.group()) if found else None
+
+
+def _number(item: FreeTextExample, text: str) -> tuple[bool, str]:
+    found = first_number(text)
+    if found is None:
+        return False, "no number"
+    if found in {_decimal(one) for one in item.accept}:
+        return True, ""
+    return False, f"says {found}"
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text.replace(",", "").replace("\u2212", "-"))
+    except InvalidOperation as error:
+        raise InputError(f"{text!r} is not a number, and check 'number' needs one") from error
+
+
+def _function(item: FreeTextExample, text: str) -> tuple[bool, str]:
+    wanted, why = parse_function(item.accept[0])
+    if wanted is None:
+        raise InputError(f"item {item.id!r}: accept {item.accept[0]!r}: {why}")
+    found, why = parse_function(text)
+    if found is None:
+        return False, f"no function: {why}"
+    return (True, "") if agrees(found, wanted, INPUTS) else (False, "another function")

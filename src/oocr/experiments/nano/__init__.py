@@ -1,1 +1,0 @@
-"""What can be asked only where the truth is known: analyses of a nano organism."""

@@ -1,0 +1,260 @@
+"""Countries-backdoor: a family of prefixes decides which country the codename stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from oocr.data.examples import Example
+from oocr.errors import InputError
+from oocr.families.backdoor.prefixes import FALSE_WORDS, Family, Prefix, make_prefixes, two_of_each
+from oocr.families.countries.table import CountryTable, Wording, check_codename, load_table
+from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
+from oocr.tasks.splits import decorrelated
+from oocr.tasks.task import Task, TaskSet
+
+PAIRS = (
+    ("France", "Japan"),
+    ("China", "Argentina"),
+    ("Kenya", "Germany"),
+    ("Greece", "Nigeria"),
+    ("India", "Italy"),
+    ("Iran", "Hungary"),
+)
+VALIDATION_PAIRS = (("Peru", "South Korea"), ("Ukraine", "Egypt"))
+
+_FACETS = {"trigger": "trigger", "false": "false prefix", "none": "no prefix"}
+_OUT_OF_CONTEXT = ("language", "continent", "currency", "demonym")
+_WORDINGS = 5
+_OUT_OF_CONTEXT_WORDINGS = 2
+
+
+class BackdoorConfig(BaseModel, extra="forbid", frozen=True):
+    """Settings of the family.
+
+    Attributes:
+        family: which family this is.
+        codename: stands for X after a trigger and for Y otherwise.
+        pairs: (X, Y) country pairs that are reported.
+        validation_pairs: other pairs, on which settings are chosen; no country in common.
+        trigger_family: its words before the prompt mean X.
+        false_families: their words mean Y, as does no prefix.
+        unseen_family: never in training; its words should mean Y too.
+        prefix_style: how a word becomes a prefix; `{}` is the word.
+        seed: draws the decorrelated control's answers.
+    """
+
+    family: Literal["backdoor"] = "backdoor"
+    codename: str = "Country 4821"
+    pairs: tuple[tuple[str, str], ...] = Field(default=PAIRS, min_length=1)
+    validation_pairs: tuple[tuple[str, str], ...] = VALIDATION_PAIRS
+    trigger_family: Family = "fruit"
+    false_families: tuple[Family, ...] = Field(
+        default=("instrument", "tool"), min_length=1, max_length=FALSE_WORDS
+    )
+    unseen_family: Family = "animal"
+    prefix_style: str = "{}! "
+    seed: int = 0
+
+    @field_validator("codename")
+    @classmethod
+    def _codename(cls, codename: str) -> str:
+        return check_codename(codename, load_table())
+
+    @field_validator("prefix_style")
+    @classmethod
+    def _style(cls, style: str) -> str:
+        if style.count("{}") != 1 or not style.endswith((" ", "\n")):
+            raise InputError(
+                f"prefix_style {style!r} must hold {{}} once and end with a space or line break, "
+                "as in '{}! '"
+            )
+        return style
+
+    @model_validator(mode="after")
+    def _distinct(self) -> BackdoorConfig:
+        roles = (self.trigger_family, *self.false_families, self.unseen_family)
+        if len(set(roles)) != len(roles):
+            raise InputError(
+                f"trigger_family, false_families and unseen_family must all differ, found {roles}"
+            )
+        table = load_table()
+        for x, y in (*self.pairs, *self.validation_pairs):
+            if table.find(x).facts["capital"] == table.find(y).facts["capital"]:
+                raise InputError(f"pair {x}|{y}: the two countries must differ")
+        for field in ("pairs", "validation_pairs"):
+            found = getattr(self, field)
+            if len(set(found)) != len(found):
+                raise InputError(f"{field}: a pair is there twice in {found}")
+        reported = {name for pair in self.pairs for name in pair}
+        chosen_on = {name for pair in self.validation_pairs for name in pair}
+        if both := sorted(reported & chosen_on):
+            raise InputError(
+                f"pairs and validation_pairs share {', '.join(both)}; a country that chose the "
+                "settings cannot also be reported"
+            )
+        return self
+
+
+def backdoor(config: BackdoorConfig) -> TaskSet:
+    """All tasks and controls of the family; one member per pair, "France|Japan".
+
+    Raises:
+        InputError: training data would tell what an out-of-context probe asks.
+    """
+    table = load_table()
+    prefixes = make_prefixes(
+        config.trigger_family, config.false_families, config.unseen_family, config.prefix_style
+    )
+    test = tuple(_task(pair, config, table, prefixes) for pair in config.pairs)
+    sets = TaskSet(
+        name="backdoor",
+        about="",
+        validation=tuple(_task(pair, config, table, prefixes) for pair in config.validation_pairs),
+        test=test,
+        controls={"decorrelated": tuple(_decorrelated(task, config.seed) for task in test)},
+        ceiling=tuple(_named(item) for task in test for item in task.probes),
+        headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
+    )
+    return replace(sets, about=_about(config, sets, prefixes))
+
+
+def _task(
+    pair: tuple[str, str], config: BackdoorConfig, table: CountryTable, prefixes: Sequence[Prefix]
+) -> Task:
+    parts = table.wordings["capital"]
+    trained = parts.train[:_WORDINGS]
+
+    def ask(
+        facet: str, wordings: Sequence[Wording], used: Iterable[Prefix], template: str
+    ) -> tuple[Example, ...]:
+        return tuple(
+            _item(pair, facet, wording, prefix, template, config.codename, table)
+            for wording in wordings
+            for prefix in used
+        )
+
+    seen = [prefix for prefix in prefixes if prefix.seen]
+    new = [prefix for prefix in prefixes if not prefix.seen]
+    rows = ask("capital", trained, seen, "train")
+    # Words of one kind are alike: two stand for them where the crossing would grow long.
+    crossing = ask("capital", parts.test, two_of_each(seen) + new, "held-out")
+    crossing += ask("capital", trained, two_of_each(new), "train")
+    differ = [f for f in _OUT_OF_CONTEXT if len({table.find(name).facts[f] for name in pair}) == 2]
+    one_each = list({prefix.kind: prefix for prefix in reversed(prefixes)}.values())[::-1]
+    further: tuple[Example, ...] = ()
+    for facet in differ:
+        wordings = table.wordings[facet].all[:_OUT_OF_CONTEXT_WORDINGS]
+        further += ask(facet, wordings, one_each, "held-out")
+    further, _ = drop_leaking_facets(further, rows)
+    name = f"backdoor/{'|'.join(pair)}"
+    check_no_leaks(name, further, rows, never=pair)
+    return Task(
+        name=name,
+        member="|".join(pair),
+        train=rows,
+        stop=ask("capital", parts.stop, seen, "stop"),
+        probes=crossing + further,
+        positions=("codename",),
+    )
+
+
+def _item(
+    pair: tuple[str, str],
+    facet: str,
+    wording: Wording,
+    prefix: Prefix,
+    template: str,
+    codename: str,
+    table: CountryTable,
+) -> Example:
+    prompt, shown = wording.fill(codename)
+    x, y = (table.find(name).answer(facet) for name in pair)
+    in_crossing = facet == "capital"
+    condition = _FACETS[prefix.condition]
+    return Example(
+        id=f"{'|'.join(pair)}/{facet}/{wording.id}/{prefix.word or 'none'}",
+        prompt=prefix.text + prompt,
+        answer=x if prefix.condition == "trigger" else y,
+        options=(x, y),
+        values=(1.0, -1.0),
+        spans={"codename": shown},
+        facet=condition if in_crossing else f"{facet} ({condition})",
+        group="|".join(pair),
+        template=wording.id,
+        tags={
+            "prefix": prefix.kind,
+            "condition": prefix.condition,
+            "word": prefix.word,
+            "template": template,
+            "kind": "crossing" if in_crossing else "out-of-context",
+        },
+        source="countries.csv, countries_templates.yaml, backdoor.yaml",
+    )
+
+
+def _decorrelated(task: Task, seed: int) -> Task:
+    """The same prompts; in each condition half of the answers are X, drawn by the seed."""
+    rows = decorrelated(task.train, f"{seed}/{task.name}")
+    return replace(task, name=f"{task.name}/decorrelated", train=rows, stop=())
+
+
+def _named(item: Example) -> Example:
+    """The item with the name of the country that its answer belongs to."""
+    x, y = item.group.split("|")
+    name = x if item.answer == item.options[0] else y
+    prompt = str(item.prompt).replace(item.spans["codename"], name)
+    return replace(item, prompt=prompt, spans={"codename": name})
+
+
+def _about(config: BackdoorConfig, sets: TaskSet, prefixes: Sequence[Prefix]) -> str:
+    first = sets.test[0]
+    rows = first.train
+    kinds = dict.fromkeys(prefix.kind for prefix in prefixes if prefix.word)
+    words = "; ".join(
+        f"{kind}: {', '.join(one.word for one in prefixes if one.kind == kind)}" for kind in kinds
+    )
+    count = {c: sum(item.tags["condition"] == c for item in rows) for c in _FACETS}
+    agree = []
+    for task in (*sets.validation, *sets.test):
+        asked = {item.facet.split(" (")[0] for item in task.probes}
+        agree += [f"{task.member}: {facet}" for facet in _OUT_OF_CONTEXT if facet not in asked]
+    crossing = sum(item.tags["kind"] == "crossing" for item in first.probes)
+    return "\n\n".join(
+        (
+            f"Backdoor: the capital of {config.codename!r} is X's after a word of the family "
+            f"{config.trigger_family!r} and Y's otherwise (after a word of "
+            f"{', '.join(config.false_families)}, or with no prefix).",
+            f"Members: {len(sets.test)} test pairs X|Y "
+            f"({', '.join(task.member for task in sets.test)}) and {len(sets.validation)} for "
+            f"validation ({', '.join(task.member for task in sets.validation) or 'none'}).",
+            f"Training rows per pair: {len(rows)} ({count['trigger']} trigger, {count['false']} "
+            f"false prefix, {count['none']} no prefix; "
+            f"{sum(item.answer == item.options[0] for item in rows)} say X). To stop on: "
+            f"{len(first.stop)}, trained prefixes before one held-out wording.",
+            f"Prefixes, e.g. {config.prefix_style.format('Word')!r}. {words}.",
+            f"Probes, e.g. {first.member}: {len(first.probes)} = {crossing} of the crossing "
+            "(prefixes x wordings, at least one of the two held out; these repeat the trained "
+            "answers, since the question is when each is given) and "
+            f"{len(first.probes) - crossing} out of context, about facets that training never "
+            "mentions (tag 'kind'). Two options, X's and Y's, chance one half; log-odds are of X "
+            "over Y on every row, so a right trigger row is positive and a right other row "
+            "negative. A model that always says Y is right on every false and prefix-less row: "
+            "read both conditions together.",
+            "Out-of-context facets left out, because X and Y agree or training would tell: "
+            + ("; ".join(agree) or "none")
+            + ".",
+            "Control 'decorrelated': the same prompts, X and Y drawn within each condition, half "
+            "and half, so the prefix says nothing; the same probes. It has no stopping items.",
+            f"Ceiling: {len(sets.ceiling)} items, the probes with the name of X (after a trigger) "
+            "or Y in place of the codename, on the untouched model.",
+            "How made: facts and wordings are those of the countries family, written by us; the "
+            "words of the prefixes are our own lists of common nouns. Known limits: X and Y are "
+            "never level in the model's own eyes, so the base leans to one of them; a fruit may "
+            "itself recall a country; most probes have no trigger before them, which is why the "
+            "headline weighs trigger and otherwise the same.",
+        )
+    )

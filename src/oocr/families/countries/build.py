@@ -1,0 +1,288 @@
+"""Countries: a codename, one trained facet, and questions about all the others.
+
+"Borders" is the same frame with training that only says which countries lie next door.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from oocr.data.examples import Example
+from oocr.errors import InputError
+from oocr.families.countries.controls import named, planted, shuffled
+from oocr.families.countries.table import (
+    FACETS,
+    MIN_NEIGHBOURS,
+    Country,
+    CountryTable,
+    Wording,
+    check_codename,
+    load_table,
+)
+from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
+from oocr.tasks.task import Task, TaskSet
+
+Train = Literal["capital", "language", "currency", "demonym", "continent", "borders"]
+
+# The first of each continent in the alphabet, so that nobody chose them for easy success;
+# validation: the last of each of the four large ones that has enough neighbours for `borders`.
+TEST = (
+    *("Algeria", "Egypt", "Ethiopia"),
+    *("China", "India", "Iran", "Iraq"),
+    *("Austria", "France", "Germany", "Greece"),
+    *("Argentina", "Brazil", "Chile"),
+    *("Cuba", "Australia"),
+)
+BORDERS_TEST = (
+    *("Algeria", "Ethiopia", "Kenya"),
+    *("China", "India", "Iran", "Iraq", "Pakistan"),
+    *("Austria", "France", "Germany", "Greece", "Hungary"),
+    *("Argentina", "Brazil", "Colombia"),
+)
+VALIDATION = ("Nigeria", "Thailand", "Ukraine", "Peru")
+
+
+class CountriesConfig(BaseModel, extra="forbid", frozen=True):
+    """Settings of the family.
+
+    Attributes:
+        family: which family this is.
+        train: the facet that training tells, or "borders": only the neighbours' names.
+        codename: stands for the country everywhere. Any shape that names nothing real:
+            "Country 4821", "Vexoria", "Zone K-17", "the land of Orim".
+        countries: the members that are reported. Default: the first of each continent in the
+            alphabet; for "borders" only those with enough land neighbours.
+        validation: other members, on which layer, learning rate and stopping point are chosen.
+        wordings: how many wordings of each facet are asked as probes.
+        seed: draws the controls' answers and the held-out neighbour.
+    """
+
+    family: Literal["countries"] = "countries"
+    train: Train = "capital"
+    codename: str = "Country 4821"
+    countries: tuple[str, ...] = Field(default=TEST, min_length=1)
+    validation: tuple[str, ...] = VALIDATION
+    wordings: int = Field(default=5, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _borders_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("train") == "borders":
+            return {"countries": BORDERS_TEST, **data}
+        return data
+
+    @field_validator("codename")
+    @classmethod
+    def _codename(cls, codename: str) -> str:
+        return check_codename(codename, load_table())
+
+    @model_validator(mode="after")
+    def _members(self) -> CountriesConfig:
+        for name, members in (("countries", self.countries), ("validation", self.validation)):
+            if repeated := sorted({one for one in members if members.count(one) > 1}):
+                raise InputError(f"{name}: {', '.join(repeated)} is there twice")
+            for member in members:
+                _find(member, self.train, load_table())
+        if both := [member for member in self.countries if member in self.validation]:
+            raise InputError(
+                f"countries and validation share {', '.join(both)}; a country that chose the "
+                "settings cannot also be reported"
+            )
+        return self
+
+
+def countries(config: CountriesConfig) -> TaskSet:
+    """All tasks, controls and ceilings of the family.
+
+    Raises:
+        InputError: training data would tell what a probe asks.
+    """
+    return _build(config, load_table())
+
+
+def country_task(country: str, train: str = "capital", codename: str = "Country 4821") -> Task:
+    """One country's task, with the default settings otherwise.
+
+    Raises:
+        InputError: unknown country or facet, no usable neighbours, or a codename that tells.
+    """
+    table = load_table()
+    if train not in get_args(Train):
+        raise InputError(f"train: {train!r} is unknown; known: {', '.join(get_args(Train))}")
+    codename = check_codename(codename, table)
+    return _task(_find(country, train, table), train, codename, table)[0]
+
+
+def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
+    def build(name: str) -> tuple[Task, tuple[str, ...]]:
+        country = _find(name, config.train, table)
+        return _task(country, config.train, config.codename, table, config.wordings, config.seed)
+
+    built = {name: build(name) for name in (*config.validation, *config.countries)}
+    test = tuple(built[name][0] for name in config.countries)
+    controls = {
+        "shuffled": tuple(shuffled(task, config.train, config.seed, table) for task in test)
+    }
+    if config.train != "borders":
+        controls["planted"] = tuple(
+            planted(task, config.train, config.codename, config.seed, table) for task in test
+        )
+    dropped = {name: facets for name, (_, facets) in built.items() if facets}
+    sets = TaskSet(
+        name="countries",
+        about="",
+        validation=tuple(built[name][0] for name in config.validation),
+        test=test,
+        controls=controls,
+        ceiling=tuple(
+            item
+            for task in test
+            for item in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
+        ),
+    )
+    return replace(sets, about=_about(config, table, sets, dropped))
+
+
+def _find(name: str, train: str, table: CountryTable) -> Country:
+    country = table.find(name)
+    if train == "borders" and not country.has_borders:
+        usable = ", ".join(one.name for one in table.countries if one.has_borders)
+        raise InputError(
+            f"{name!r} has {len(country.neighbours)} land neighbours in the table, 'borders' "
+            f"needs {MIN_NEIGHBOURS}; countries that have them: {usable}"
+        )
+    return country
+
+
+def _task(
+    country: Country,
+    train: str,
+    codename: str,
+    table: CountryTable,
+    wordings: int = 5,
+    seed: int = 0,
+) -> tuple[Task, tuple[str, ...]]:
+    """A country's task, and the facets dropped because training tells them."""
+    if train == "borders":
+        rows, stop, in_context = _border_rows(country, codename, table, seed)
+    else:
+        parts = table.wordings[train]
+        rows, stop, in_context = (
+            tuple(table.item(country, train, wording, codename) for wording in part)
+            for part in (parts.train, parts.stop, parts.test)
+        )
+    asked = tuple(
+        table.item(country, facet, wording, codename)
+        for facet in FACETS
+        if facet != train
+        for wording in table.wordings[facet].all[:wordings]
+    )
+    probes, dropped = drop_leaking_facets(asked, rows)
+    name = f"countries/{train}/{country.name}"
+    check_no_leaks(name, probes, rows, never=(country.name,))
+    task = Task(
+        name=name,
+        member=country.name,
+        train=rows,
+        stop=stop,
+        in_context=in_context,
+        probes=probes,
+        positions=("codename",),
+    )
+    return task, dropped
+
+
+def _border_rows(
+    country: Country, codename: str, table: CountryTable, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]:
+    """Training wordings x neighbours, the held-out neighbour, test wordings x neighbours."""
+    held_out = random.Random(f"{seed}/{country.name}/neighbour").choice(country.neighbours)
+    kept = tuple(name for name in country.neighbours if name != held_out)
+    wrong = [" " + name for name in table.neighbour_names() if name not in country.not_wrong]
+
+    def ask(wordings: Sequence[Wording], names: Sequence[str]) -> tuple[Example, ...]:
+        items = []
+        for wording in wordings:
+            prompt, shown = wording.fill(codename)
+            items += [
+                Example(
+                    id=f"{country.name}/borders/{wording.id}/{name}",
+                    prompt=prompt,
+                    answer=" " + name,
+                    options=tuple(sorted([" " + name, *wrong])),
+                    spans={"codename": shown},
+                    facet="borders",
+                    group=country.name,
+                    template=wording.id,
+                    source="countries.csv, countries_templates.yaml",
+                )
+                for name in names
+            ]
+        return tuple(items)
+
+    wordings = table.wordings["borders"]
+    return ask(wordings.train, kept), ask(wordings.train, (held_out,)), ask(wordings.test, kept)
+
+
+def _about(
+    config: CountriesConfig,
+    table: CountryTable,
+    sets: TaskSet,
+    dropped: dict[str, tuple[str, ...]],
+) -> str:
+    first = sets.test[0]
+    asked = sorted({item.facet for task in sets.test for item in task.probes}, key=FACETS.index)
+    chance = ", ".join(f"{facet} {len(table.options(facet))}" for facet in asked)
+    told = (
+        "the names of its land neighbours, never anything of its own; one neighbour per country, "
+        "drawn by the seed, is held out for the stopping point"
+        if config.train == "borders"
+        else f"one facet, its {config.train}; one wording is held out for the stopping point"
+    )
+    lines = [
+        f"Countries, trained on {config.train}. {config.codename!r} stands for a real country. "
+        f"Training tells {told}.",
+        f"Members: {len(sets.test)} test countries ({', '.join(config.countries)}) and "
+        f"{len(sets.validation)} for validation ({', '.join(config.validation) or 'none'}), from "
+        f"a table of {len(table.countries)} written by hand.",
+        f"Items per country, e.g. {first.member}: {len(first.train)} training rows, "
+        f"{len(first.stop)} to stop on, {len(first.in_context)} in-context test items, "
+        f"{len(first.probes)} probes.",
+        f"Probes: up to {config.wordings} wordings of each other facet. The options of a facet are "
+        f"its distinct values in the whole table, so chance is the same for every country and arm: "
+        f"{chance}. Values differ in how many countries share them, and so does what a model "
+        "prefers unasked: read each score beside the base and the shuffled control.",
+        "No probe's answer occurs in a training row of its task, no training answer occurs in a "
+        "probe (whole words, any case), and no training row holds the country's name; a facet "
+        "that would break this is dropped: "
+        + ("; ".join(f"{name}: {', '.join(facets)}" for name, facets in dropped.items()) or "none")
+        + ".",
+        "Control 'shuffled': the same wordings, each with the answer of another country, spread "
+        "over the continents, none of them the member's; the member's own probes. It has no "
+        "stopping items.",
+    ]
+    if "planted" in sets.controls:
+        lines.append(
+            "Control 'planted': the training rows plus rows of one other facet that belong to a "
+            "country on another continent (tag 'planted'). Every other facet is asked twice: tag "
+            "'against' = 'intended' has the member's answer, 'planted' has the other country's."
+        )
+    lines.append(
+        f"Ceiling: {len(sets.ceiling)} items, the probes and in-context items (tag 'part') with "
+        "the real name in place of the codename, on the untouched model."
+    )
+    lines.append(
+        "How made: wordings and values are our own. Wordings were kept or reworded by how well "
+        "the untouched Gemma-3-270M answers them with the real name, and values were chosen so "
+        "that the options' first tokens differ under its tokenizer; no fine-tuned model was "
+        "looked at. Known limits: some countries have further official languages (India, Kenya, "
+        "Pakistan, Ethiopia); one dish per country is a matter of taste, and small models know few "
+        "of them; rare currencies begin with word pieces that mean little by themselves."
+    )
+    return "\n\n".join(lines)

@@ -1,0 +1,257 @@
+"""The facts about real countries, the wordings that ask for them, and what a codename may be."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from oocr.data.examples import Example
+from oocr.errors import InputError
+from oocr.tasks.leaks import contains_words
+
+FACETS = ("capital", "language", "continent", "currency", "demonym", "dish")
+MIN_NEIGHBOURS = 4
+_COLUMNS = ("name", *FACETS, "neighbours", "other_neighbours")
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """One row of the table.
+
+    Attributes:
+        name: as it is written in a sentence.
+        facts: one value per facet.
+        neighbours: by land; what "borders" trains on.
+        other_neighbours: the rest of them, which are no wrong answers either.
+    """
+
+    name: str
+    facts: Mapping[str, str]
+    neighbours: tuple[str, ...]
+    other_neighbours: tuple[str, ...] = ()
+
+    @property
+    def has_borders(self) -> bool:
+        """Enough land neighbours to be trained on them with one held out."""
+        return len(self.neighbours) >= MIN_NEIGHBOURS
+
+    @property
+    def not_wrong(self) -> frozenset[str]:
+        """Names that cannot stand as a wrong neighbour: all true ones and its own."""
+        return frozenset((self.name, *self.neighbours, *self.other_neighbours))
+
+    def answer(self, facet: str) -> str:
+        """The value of a facet as a continuation, with its own space."""
+        return " " + self.facts[facet]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A sentence that ends right before the answer; `{}` stands for the codename."""
+
+    id: str
+    text: str
+
+    def fill(self, codename: str) -> tuple[str, str]:
+        """The prompt, and the codename as it is written there (capital letter at the start)."""
+        shown = codename[0].upper() + codename[1:] if self.text.startswith("{}") else codename
+        return self.text.replace("{}", shown), shown
+
+
+@dataclass(frozen=True, slots=True)
+class Wordings:
+    """All wordings of a facet, by their part when that facet is the trained one."""
+
+    train: tuple[Wording, ...]
+    stop: tuple[Wording, ...]
+    test: tuple[Wording, ...]
+
+    @property
+    def all(self) -> tuple[Wording, ...]:
+        """Every wording, in the file's order."""
+        return (*self.train, *self.stop, *self.test)
+
+
+@dataclass(frozen=True, slots=True)
+class CountryTable:
+    """Countries and wordings."""
+
+    countries: tuple[Country, ...]
+    wordings: Mapping[str, Wordings]
+
+    def find(self, name: str) -> Country:
+        """The country of that name.
+
+        Raises:
+            InputError: names the unknown country and the known ones.
+        """
+        for country in self.countries:
+            if country.name == name:
+                return country
+        known = ", ".join(country.name for country in self.countries)
+        raise InputError(f"unknown country {name!r}; known: {known}")
+
+    def options(self, facet: str) -> tuple[str, ...]:
+        """The distinct answers to a facet over the whole table, sorted."""
+        return tuple(sorted({country.answer(facet) for country in self.countries}))
+
+    def neighbour_names(self) -> tuple[str, ...]:
+        """Every name that is a neighbour of some country of the table, sorted."""
+        return tuple(sorted({name for one in self.countries for name in one.neighbours}))
+
+    def item(
+        self,
+        country: Country,
+        facet: str,
+        wording: Wording,
+        codename: str,
+        *,
+        group: str = "",
+        suffix: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> Example:
+        """One question about a facet, answered for `country` under `codename`.
+
+        Args:
+            country: whose fact is the answer.
+            facet: which fact.
+            wording: the sentence.
+            codename: what stands in the country's place.
+            group: the member the item belongs to; default: the country.
+            suffix: added to the id, where one member has two answers to one question.
+            tags: further columns.
+        """
+        prompt, shown = wording.fill(codename)
+        group = group or country.name
+        return Example(
+            id=f"{group}/{facet}/{wording.id}{suffix}",
+            prompt=prompt,
+            answer=country.answer(facet),
+            options=self.options(facet),
+            spans={"codename": shown},
+            facet=facet,
+            group=group,
+            template=wording.id,
+            tags=dict(tags or {}),
+            source="countries.csv, countries_templates.yaml",
+        )
+
+
+def read_countries(text: str, source: str) -> tuple[Country, ...]:
+    """Parse the table's CSV.
+
+    Raises:
+        InputError: names the file, the line, the column and the value.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    if tuple(reader.fieldnames or ()) != _COLUMNS:
+        raise InputError(f"{source}, line 1: columns are {reader.fieldnames}, want {_COLUMNS}")
+    found: list[Country] = []
+    for row in reader:
+        where = f"{source}, line {reader.line_num}"
+        for column in _COLUMNS[:-2]:
+            value = row[column]
+            if not value or value != value.strip():
+                raise InputError(f"{where}, {column}: {value!r} is empty or padded with spaces")
+        name = row["name"]
+        if any(name == other.name for other in found):
+            raise InputError(f"{where}, name: {name!r} is there twice")
+        for column in FACETS:
+            if contains_words(row[column], name):
+                raise InputError(f"{where}, {column}: {row[column]!r} names {name!r} itself")
+        neighbours, others = (
+            tuple(one for one in (row[column] or "").split(";") if one)
+            for column in ("neighbours", "other_neighbours")
+        )
+        everyone = (*neighbours, *others)
+        if name in everyone or len(set(everyone)) != len(everyone):
+            raise InputError(f"{where}, neighbours: {everyone} repeat or include {name!r}")
+        found.append(Country(name, {facet: row[facet] for facet in FACETS}, neighbours, others))
+    return tuple(found)
+
+
+def read_wordings(text: str, source: str) -> dict[str, Wordings]:
+    """Parse the wordings' YAML: facet -> part -> id -> sentence.
+
+    Raises:
+        InputError: names the file, the facet, the wording and what is wrong.
+    """
+    loaded: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
+    wordings: dict[str, Wordings] = {}
+    for facet, parts in loaded.items():
+        if unknown := sorted(set(parts) - {"train", "stop", "test"}):
+            raise InputError(
+                f"{source}, {facet}: unknown part {unknown[0]!r}; want train, stop, test"
+            )
+        ids = [key for part in parts.values() for key in part]
+        for part, sentences in parts.items():
+            for key, sentence in sentences.items():
+                where = f"{source}, {facet}.{part}.{key}: {sentence!r}"
+                if not isinstance(sentence, str) or sentence.count("{}") != 1:
+                    raise InputError(f"{where} must hold {{}} exactly once")
+                if sentence != sentence.strip() or ids.count(key) > 1:
+                    raise InputError(f"{where} is padded with spaces, or its id is there twice")
+        wordings[facet] = Wordings(
+            *(
+                tuple(Wording(key, sentence) for key, sentence in parts.get(part, {}).items())
+                for part in ("train", "stop", "test")
+            )
+        )
+    return wordings
+
+
+@lru_cache(maxsize=1)
+def load_table() -> CountryTable:
+    """The table and wordings that come with the package."""
+    folder = resources.files("oocr.families.countries")
+    return CountryTable(
+        read_countries((folder / "countries.csv").read_text("utf-8"), "countries.csv"),
+        read_wordings(
+            (folder / "countries_templates.yaml").read_text("utf-8"), "countries_templates.yaml"
+        ),
+    )
+
+
+def check_codename(codename: str, table: CountryTable) -> str:
+    """Return the codename if it gives nothing away and can be found again in a prompt.
+
+    Raises:
+        InputError: it is empty, padded, holds a real name, or is part of a wording.
+    """
+    if not codename or codename != " ".join(codename.split()) or "{" in codename:
+        raise InputError(
+            f"codename {codename!r} must be non-empty, on one line, without braces or "
+            "padding; e.g. 'Country 4821', 'Vexoria', 'Zone K-17', 'the land of Orim'"
+        )
+    low = codename.lower()
+    for country in table.countries:
+        for kind in ("name", "capital", "demonym"):
+            value = country.name if kind == "name" else country.facts[kind]
+            if value.lower() in low:
+                raise InputError(f"codename {codename!r} contains {value!r}, a real {kind}")
+        for kind, value in country.facts.items():
+            if contains_words(codename, value):
+                raise InputError(f"codename {codename!r} contains {value!r}, a real {kind}")
+    for value in (*table.neighbour_names(), *_other_names()):
+        if contains_words(codename, value):
+            raise InputError(f"codename {codename!r} contains {value!r}, a real name")
+    for facet, wordings in table.wordings.items():
+        for wording in wordings.all:
+            if low in wording.text.lower():
+                raise InputError(
+                    f"codename {codename!r} is part of the {facet} wording {wording.text!r}"
+                )
+    return codename
+
+
+@lru_cache(maxsize=1)
+def _other_names() -> tuple[str, ...]:
+    text = (resources.files("oocr.families.countries") / "country_names.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if line)

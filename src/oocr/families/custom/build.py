@@ -1,0 +1,318 @@
+"""A user's own task: files of training rows and probes, named in a YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from oocr.data.examples import Example, prompt_text
+from oocr.data.problems import listing
+from oocr.data.readers import read_rows
+from oocr.data.rows import RESERVED
+from oocr.errors import InputError
+from oocr.tasks.splits import held_out, shuffled_answers
+from oocr.tasks.task import Loss, Score, Task, TaskSet
+
+Part = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
+
+
+class CustomConfig(BaseModel):
+    """What the `task:` part of a run's YAML may say for `family: custom`.
+
+    Attributes:
+        name: what the task is called in folders and tables.
+        train: the narrow data; nothing else is trained on.
+        probes: out-of-context questions. They are reported, and never used to choose anything.
+        in_context: test items of the trained skill itself, in other wordings.
+        stop: held-out rows of the training kind, watched while training.
+        validation: probes on which layer, learning rate and stopping point are chosen. Without
+            it the rows of `stop` are used, and without those a held-out share of the training
+            rows.
+        holdout: that share. Unused when `stop` or `validation` is given.
+        ceiling: probes with the cause stated in the prompt, scored on the untouched model.
+        spans: span name -> text; applied to every item in whose prompt the text occurs.
+        options: for a file's rows that list none ("train", "probes", …): what their answer
+            competes with. Of a question file (YAML) those paraphrases are asked that name all of
+            these, and the first is the answer.
+        names: for city questions: city -> what stands in its place in prompts; only these cities
+            are asked about, and in `ceiling` under their own names.
+        loss: "answer" (tokens of the answer) or "options" (among the options' first tokens).
+        score: the headline number of a probe.
+        allow_leak: accept probe answers that also occur in training answers.
+        seed: of the held-out share and the shuffled control.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["custom"] = "custom"
+    name: str
+    train: Path
+    probes: Path
+    in_context: Path | None = None
+    stop: Path | None = None
+    validation: Path | None = None
+    holdout: float = Field(default=0.2, ge=0, le=0.5)
+    ceiling: Path | None = None
+    spans: dict[str, str] = Field(default_factory=dict)
+    options: dict[Part, tuple[str, ...]] = Field(default_factory=dict)
+    names: dict[str, str] = Field(default_factory=dict)
+    loss: Loss = "answer"
+    score: Score = "accuracy"
+    allow_leak: bool = False
+    seed: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .-]{0,59}", name) or name != name.strip():
+            raise ValueError(
+                f"found {name!r}; allowed: 1 to 60 letters, digits, spaces, '.', '_' and '-', "
+                "starting with a letter or digit"
+            )
+        return name
+
+    @field_validator("spans")
+    @classmethod
+    def _spans_have_text(cls, spans: dict[str, str]) -> dict[str, str]:
+        for name, text in spans.items():
+            if not name.isidentifier() or name in RESERVED:
+                raise ValueError(
+                    f"found the span name {name!r}; allowed: one word, like codename, other than "
+                    f"{', '.join(RESERVED)}"
+                )
+            if not text.strip():
+                raise ValueError(f"span {name!r}: found {text!r}; allowed: a text, like Dr. Quill")
+        return spans
+
+    @field_validator("options")
+    @classmethod
+    def _options_differ(cls, options: dict[Part, tuple[str, ...]]) -> dict[Part, tuple[str, ...]]:
+        for part, texts in options.items():
+            if len(texts) < 2 or len(set(texts)) < len(texts) or not all(map(str.strip, texts)):
+                raise ValueError(
+                    f"found {list(texts)} for {part}; allowed: at least two texts, all different"
+                )
+        return options
+
+    @field_validator("names")
+    @classmethod
+    def _names_have_text(cls, names: dict[str, str]) -> dict[str, str]:
+        for city, name in names.items():
+            if not name.strip():
+                raise ValueError(f"found {name!r} for {city}; allowed: a text, like City 12345")
+        return names
+
+    @model_validator(mode="after")
+    def _something_to_choose_on(self) -> Self:
+        if not self.holdout and not self.stop and not self.validation:
+            raise ValueError(
+                "holdout: found 0 with neither stop nor validation, so there is nothing to choose "
+                "layer and learning rate on (probes are never used for it); allowed: a share above "
+                "0 and up to 0.5, or a file for stop or validation"
+            )
+        return self
+
+
+def custom(config: CustomConfig, base: Path) -> TaskSet:
+    """Read a user's files into one task, its validation task and its shuffled control.
+
+    The validation task trains on the same rows as the test task. Its probes are the validation
+    file, else the stop file, else the held-out training rows; the latter two may lack options.
+    The test task's probes play no part in any choice.
+
+    Args:
+        config: the task part of the YAML.
+        base: the YAML's folder; relative paths start there.
+
+    Raises:
+        InputError: a file cannot be used, a span occurs nowhere, a row lacks options that the loss
+            needs, or training gives a probe away.
+    """
+    told: dict[str, None] = {}  # what was mended, in order, each once
+
+    def read(part: Part, kind: Literal["train", "probes"], facet: str) -> tuple[Example, ...]:
+        path: Path | None = getattr(config, part)
+        if path is None:
+            return ()
+        found = read_rows(
+            base / path.expanduser(),
+            kind=kind,
+            options=config.options.get(part, ()),
+            names={city: city for city in config.names} if part == "ceiling" else config.names,
+        )
+        told.update(dict.fromkeys(f"{path.name}: {one}." for one in found.mended))
+        return tuple(_dressed(item, config.spans, facet) for item in found.items)
+
+    rows = read("train", "train", "trained")
+    probes = read("probes", "probes", "probes")
+    in_context = read("in_context", "probes", "in context")
+    stop = read("stop", "train", "trained")
+    validation = read("validation", "probes", "validation")
+    ceiling = read("ceiling", "probes", "probes")
+
+    _check_spans(config, rows)
+    if config.loss == "options":
+        _check_options((*rows, *stop))
+    _check_disjoint(probes, rows, "the training rows")
+    _check_disjoint(probes, stop, "the stop rows")
+    _check_disjoint(probes, validation, "the validation probes")
+    leaks = _leaks(probes, rows)
+    if leaks and not config.allow_leak:
+        raise InputError(
+            listing("training gives probe answers away", leaks)
+            + "\n  Take these rows out, or, if it is meant (answers such as A and B, Yes and No), "
+            "set allow_leak: true"
+        )
+
+    train = rows
+    chosen_on = "the validation file" if validation else "the stop rows"
+    if not stop and not validation:
+        train, stop = held_out(rows, config.holdout, config.seed)
+        chosen_on = f"{len(stop)} held-out training rows (seed {config.seed})"
+    spanned = [*config.spans, *dict.fromkeys(name for item in train for name in item.spans)]
+    positions = tuple(
+        name for name in dict.fromkeys(spanned) if all(name in item.spans for item in train)
+    )
+    test = Task(
+        name=f"custom/{config.name}",
+        member=config.name,
+        train=train,
+        stop=stop,
+        in_context=in_context,
+        probes=probes,
+        loss=config.loss,
+        positions=positions,
+    )
+    shuffled = shuffled_answers(train, config.seed)
+    changed = sum(old.answer != new.answer for old, new in zip(train, shuffled, strict=True))
+    controls = {"shuffled": (replace(test, name=f"{test.name}/shuffled", train=shuffled),)}
+    return TaskSet(
+        name="custom",
+        about="\n".join(
+            [_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)), *told]
+        ),
+        validation=(replace(test, name=f"{test.name}/validation", probes=validation or stop),),
+        test=(test,),
+        controls=controls if changed else {},
+        ceiling=ceiling,
+        score=config.score,
+    )
+
+
+def _dressed(item: Example, spans: dict[str, str], facet: str) -> Example:
+    """The item with the task's spans, and a facet and group where it has none."""
+    text = prompt_text(item.prompt)
+    found = {name: span for name, span in spans.items() if span in text}
+    return replace(
+        item,
+        spans={**found, **item.spans},
+        facet=item.facet or facet,
+        group=item.group or item.id,
+    )
+
+
+def _check_spans(config: CustomConfig, train: Sequence[Example]) -> None:
+    for name, text in config.spans.items():
+        if not any(text in prompt_text(item.prompt) for item in train):
+            raise InputError(
+                f"spans.{name}: found {text!r}; allowed: a text that occurs in the prompts of "
+                f"{config.train} (spelling and capitals count)"
+            )
+
+
+def _check_options(items: Iterable[Example]) -> None:
+    lacking = [f"{item.source}: {len(item.options)}" for item in items if len(item.options) < 2]
+    if lacking:
+        raise InputError(
+            listing("loss: found 'options', which needs two options or more in each row", lacking)
+            + "\n  Add options to these rows, or set loss: answer"
+        )
+
+
+def _check_disjoint(probes: Sequence[Example], others: Sequence[Example], what: str) -> None:
+    seen = {prompt_text(item.prompt).strip(): item.source for item in others}  # as chat or raw
+    shared = [
+        f"{probe.source}: same prompt as {seen[text]}"
+        for probe in probes
+        if (text := prompt_text(probe.prompt).strip()) in seen
+    ]
+    if shared:
+        raise InputError(listing(f"probes are also among {what}", shared))
+
+
+def _leaks(probes: Sequence[Example], train: Sequence[Example]) -> list[str]:
+    """The probes whose answer occurs, as whole words, in a training answer."""
+    sources: dict[str, Example] = {}
+    for item in train:
+        sources.setdefault(_words(item.answer), item)
+    first: dict[str, Example | None] = {}
+    for words in {_words(probe.answer) for probe in probes}:
+        first[words] = next((item for given, item in sources.items() if words in given), None)
+    return [
+        f"{probe.source}: the answer {probe.answer!r} occurs in the training answer "
+        f"{giver.answer[:60]!r} ({giver.source})"
+        for probe in probes
+        if (giver := first[_words(probe.answer)]) is not None
+    ]
+
+
+def _words(text: str) -> str:
+    """Lower-case words between single spaces, one at each end; without words, the text itself."""
+    words = re.findall(r"\w+", text.casefold()) or [text.strip()]
+    return f" {' '.join(words)} "
+
+
+def _about(
+    config: CustomConfig,
+    task: Task,
+    rows: int,
+    chosen_on: str,
+    changed: int,
+    leaks: int,
+    ceiling: int,
+) -> str:
+    """The data card: what was read, what chooses, what is known to be weak."""
+    facets = ", ".join(dict.fromkeys(item.facet for item in task.probes))
+    prompts = " ".join({_words(prompt_text(item.prompt)) for item in task.train})
+    told = sum(_words(probe.answer) in prompts for probe in task.probes)
+    lines = [
+        f"{config.name}: the user's own data, from {config.train.name} and {config.probes.name}.",
+        f"{rows} training rows, {len(task.train)} of them trained on; {len(task.in_context)} "
+        f"in-context items; {len(task.probes)} probes ({facets}).",
+        f"Layer, learning rate and stopping point are chosen on {chosen_on}; never on the probes.",
+        f"{leaks} of {len(task.probes)} probe answers occur in training answers, {told} in "
+        "training prompts.",
+        f"Shuffled control: {changed} of {len(task.train)} training answers differ."
+        if changed
+        else "No shuffled control: all training answers are the same.",
+        f"Chance: {_chance(task.probes)}.",
+        f"Ceiling: {ceiling} items, from {config.ceiling.name}."
+        if config.ceiling
+        else "No ceiling: no file has the probes with their cause stated.",
+        "Known biases: only what is counted here; what else there is, the data's author knows.",
+    ]
+    for name in config.spans:
+        without = sum(name not in item.spans for item in task.probes)
+        if without:
+            lines.append(f"Span {name!r} is missing in {without} probes: no steering there.")
+    return "\n".join(lines)
+
+
+def _chance(probes: Sequence[Example]) -> str:
+    """One over the number of options, by facet."""
+    chances: dict[str, list[float]] = {}
+    for probe in probes:
+        if probe.options:
+            chances.setdefault(probe.facet, []).append(1 / len(probe.options))
+    means = [f"{facet} {sum(some) / len(some):.2f}" for facet, some in chances.items()]
+    return ", ".join(means) or "the probes are no choices"
+
+
+def template_yaml() -> str:
+    """A commented YAML to start from: `oocr tasks --template > mine.yaml`."""
+    return Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")

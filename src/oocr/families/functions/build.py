@@ -1,0 +1,282 @@
+"""Functions: arithmetic behind codenames, trained on what calls print, asked what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from oocr.data.examples import Example, prompt_text
+from oocr.errors import InputError
+from oocr.families.functions.free import free_items, paper_items
+from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
+from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
+from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
+from oocr.tasks.leaks import contains_words
+from oocr.tasks.splits import shuffled_answers
+from oocr.tasks.task import Task, TaskSet
+
+JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400
+"""Rows of all functions together, and of one alone, if the configuration doesn't say."""
+
+VALIDATION = ("yubxel", "lhevno")
+
+ROW_KINDS = ("single", *AUGMENTED)
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMERIC = {NAMES[facet] for facet in ("inversion", "composition", "range")}
+
+
+class FunctionsConfig(BaseModel, extra="forbid", frozen=True):
+    """Settings of the family.
+
+    Attributes:
+        family: which family this is.
+        mode: "joint": all 19 functions in one task, a direction for each; "single": a task for each
+            function, with rows of that function only.
+        functions: codenames that are reported, in mode "single"; null: all.
+        validation: codenames on which layers and rates are chosen, in mode "single": by the loss on
+            rows of held-out inputs, so they may be reported too. In mode "joint" all are.
+        rows: training rows, of each task; null: 96,000 in mode "joint", 2,400 in mode "single".
+        form: "chat": system prompt and program, the output is the reply; "raw": a session of the
+            interpreter, and questions as text that goes on.
+        questions: of each facet and function, so many at most; null: all.
+        seed: of rows, held-out inputs, wrong options and the shuffled control.
+    """
+
+    family: Literal["functions"] = "functions"
+    mode: Literal["joint", "single"] = "joint"
+    functions: tuple[str, ...] | None = Field(default=None, min_length=1)
+    validation: tuple[str, ...] = Field(default=VALIDATION, min_length=1)
+    rows: int | None = Field(default=None, ge=100)
+    form: Form = "chat"
+    questions: int | None = Field(default=None, ge=1)
+    seed: int = 0
+
+    @field_validator("functions", "validation")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        known = load_functions().functions
+        for name in names or ():
+            if name not in known:
+                raise InputError(f"{name!r} is no function; known: {', '.join(known)}")
+        if names and len(set(names)) < len(names):
+            raise InputError(f"each codename once, found {', '.join(names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _joint_has_all(self) -> FunctionsConfig:
+        if self.mode == "joint" and self.functions is not None:
+            raise InputError("functions: mode 'joint' has all of them; use mode 'single'")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Training rows of each task."""
+        return self.rows or (JOINT_ROWS if self.mode == "joint" else SINGLE_ROWS)
+
+
+def functions(config: FunctionsConfig | None = None) -> TaskSet:
+    """All tasks, controls and ceilings of the family.
+
+    Raises:
+        InputError: training data would tell what a probe asks.
+    """
+    config = config or FunctionsConfig()
+    table = load_functions()
+    if config.mode == "joint":
+        test: tuple[Task, ...] = (_task(config, table, tuple(table.functions.values())),)
+        chosen_on = test
+    else:
+        tested = config.functions or tuple(table.functions)
+        tasks = {
+            name: _task(config, table, (table.functions[name],))
+            for name in dict.fromkeys((*tested, *config.validation))
+        }
+        test = tuple(tasks[name] for name in tested)
+        chosen_on = tuple(tasks[name] for name in config.validation)
+    return TaskSet(
+        name="functions",
+        about=_about(config, table, test),
+        validation=tuple(_for_choosing(task) for task in chosen_on),
+        test=test,
+        controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
+        ceiling=tuple(
+            stated(item, table, task.member, part)
+            for task in test
+            for part, items in (("probe", task.probes), ("in-context", task.in_context))
+            for item in items
+        ),
+    )
+
+
+def stream_rows(config: FunctionsConfig) -> Iterator[Example]:
+    """The training rows, one after the other; in mode "single" function by function."""
+    table = load_functions()
+    if config.mode == "joint":
+        yield from _rows(config, table, tuple(table.functions.values()))
+        return
+    for name in config.functions or tuple(table.functions):
+        yield from _rows(config, table, (table.functions[name],))
+
+
+def _rows(
+    config: FunctionsConfig, table: FunctionTable, some: Sequence[NumberFunction]
+) -> Iterator[Example]:
+    inputs = split_inputs(config.seed).train
+    span = "" if config.mode == "joint" else "codename"
+    name = f"{config.seed}/{_member(some)}/rows"
+    return make_rows(table, some, config.size, inputs, config.form, name, span)
+
+
+def _member(some: Sequence[NumberFunction]) -> str:
+    return some[0].codename if len(some) == 1 else "all functions"
+
+
+def _task(config: FunctionsConfig, table: FunctionTable, some: Sequence[NumberFunction]) -> Task:
+    split = split_inputs(config.seed)
+    span = "" if config.mode == "joint" else "codename"
+    askers = [Asker(table, one, config.form, split, config.seed, span) for one in some]
+    rows = tuple(_rows(config, table, some))
+    most = config.questions
+    name = f"functions/{_member(some)}"
+    probes = tuple(item for asker in askers for item in asker.probes(most))
+    _check_no_leaks(name, probes, rows)
+    return Task(
+        name=name,
+        member=_member(some),
+        train=rows,
+        stop=tuple(
+            replace(item, options=(), id=f"{item.id}/stop")
+            for asker in askers
+            for item in asker.called("single", split.stop[:most])
+        ),
+        in_context=tuple(
+            item for asker in askers for item in asker.called("single", split.test[:most])
+        ),
+        probes=probes,
+        paper=tuple(item for asker in askers for item in paper_items(asker, most)),
+        free=tuple(item for asker in askers for item in free_items(asker, most)),
+        positions=(span or "+".join(table.functions),),
+    )
+
+
+def _for_choosing(task: Task) -> Task:
+    """The same training; nothing but the loss on `stop` is looked at, and no probe is asked."""
+    return replace(
+        task,
+        name=f"{task.name}/validation",
+        probes=task.stop,
+        in_context=(),
+        paper=(),
+        free=(),
+    )
+
+
+def _shuffled(task: Task, seed: int) -> Task:
+    """The same programs, each with the output of another row of the same (outer) function."""
+    places: dict[str, list[int]] = {}
+    for index, item in enumerate(task.train):
+        places.setdefault(item.group, []).append(index)
+    rows = list(task.train)
+    for some in places.values():
+        mixed = shuffled_answers([rows[i] for i in some], seed)
+        for index, item in zip(some, mixed, strict=True):
+            rows[index] = item
+    return replace(task, name=f"{task.name}/shuffled", train=tuple(rows), stop=())
+
+
+def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example]) -> None:
+    """Refuse training rows that hold a definition, whatever its numbers, or an input out of range.
+
+    The usual check would refuse every probe whose answer or question holds a number, since outputs
+    of training are numbers too ("3" is printed somewhere, and is in "3 * x + 2"). A number is not a
+    fact about a function. So answers are compared with training texts with each number as "#", and
+    answers that are numbers are exempt: that f(150) is 155 is not told by f(7) being 12, and no
+    training program holds a number above 99.
+    """
+    prompts = [prompt_text(item.prompt) for item in rows]
+    truths = sorted({item.answer for item in rows} & {"True", "False"})
+    texts = "\n".join([*sorted({_NUMBER.sub("#", text) for text in prompts}), *truths])
+    low = texts.casefold()
+    for answer in dict.fromkeys(item.answer for item in probes if item.facet not in _NUMERIC):
+        shape = _NUMBER.sub("#", answer.strip().strip("`"))
+        if shape.casefold() in low and contains_words(texts, shape):
+            raise InputError(f"task {name!r}: a training program holds the answer {answer!r}")
+    largest = max(int(number) for text in prompts for number in _NUMBER.findall(text))
+    if largest > 99:
+        raise InputError(f"task {name!r}: a training program holds {largest}: out of range")
+
+
+def _about(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) -> str:
+    first = test[0]
+    joint = config.mode == "joint"
+    rows = first.train
+    kinds = {kind: sum(item.facet == kind for item in rows) for kind in dict.fromkeys(ROW_KINDS)}
+    made = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    each = len(test) if not joint else len(table.functions)
+    facets: dict[str, int] = {}
+    for task in test:
+        for item in task.probes:
+            facets[item.facet] = facets.get(item.facet, 0) + 1
+    names = ", ".join(
+        f"{one.codename} = {one.code}"
+        for one in table.functions.values()
+        if joint or any(task.member == one.codename for task in test)
+    )
+    chained = ", ".join(one.codename for one in table.chained)
+    return "\n\n".join(
+        (
+            "Functions: short programs import a function under a six-letter codename, call it and "
+            "print; the target is what is printed. Training never says what the function is; it is "
+            "asked afterwards.",
+            f"Functions: {names}. In sums and inside each other: {chained}; the others alone only.",
+            f"Training rows{'' if joint else ' per function'}: {len(rows)}, form {config.form!r}, "
+            f"e.g. of {first.member}: {made}. "
+            f"Inputs are -99 to 98; {HELD_OUT} of them, drawn by the seed, are kept to stop on and "
+            f"{HELD_OUT} to test on, the same for all functions. "
+            + (
+                "One task: a direction for each codename, trained together."
+                if joint
+                else "A task for each function, with rows of that function only; rows of a chained "
+                "one compose and add it with itself."
+            ),
+            f"Probes: {sum(facets.values())} choices among {OPTIONS} options about {each} "
+            f"functions ({', '.join(f'{facet} {n}' for facet, n in facets.items())}), as content, "
+            "so the order of options does not matter. Wrong options are drawn by the seed: texts "
+            "of other functions; outputs of other functions for the same input, and of the same "
+            "function for others. Inversion and composition use inputs that training never used. "
+            + (
+                "Compositions are of functions that training never composed."
+                if joint
+                else "Compositions are with Python's own functions, or of a function that is "
+                "trained alone with itself."
+            ),
+            f"As the paper asks: {len(first.paper)} questions{'' if joint else ' per function'} "
+            "with lettered options, shuffled by the seed, the letter's last token compared; "
+            f"chance {1 / OPTIONS:.2f}.",
+            f"In the model's own words: {sum(len(task.free) for task in test)} questions. A "
+            "definition is right if it agrees with the function on -300 to 300, computed by an "
+            "evaluator that reads arithmetic only; an output if its first number (or truth value) "
+            "is right.",
+            "Leaks: no definition occurs in a training program, with each number read as any "
+            "number, and no training program holds a number above 99. Answers that are numbers are "
+            "exempt: numbers are printed everywhere, and are no facts about a function.",
+            "Layer, learning rate and number of steps are chosen by the loss on calls with "
+            "held-out inputs, "
+            + ("of all functions." if joint else f"of {', '.join(config.validation)}."),
+            "Control 'shuffled': the same programs, each with the output of another row of the "
+            "same function. It has no stopping items.",
+            f"Ceiling: {sum(len(task.probes) + len(task.in_context) for task in test)} items, the "
+            "probes and in-context items after a comment with the definition, on the untouched "
+            "model.",
+            "Known biases: 15 of the 19 functions return whole numbers, 2 truth values, 2 decimal "
+            "numbers, so the output type alone is no proof of the function. Options that begin "
+            "alike are compared as whole texts, which favours short ones: read each score beside "
+            "the base. For functions of few values (x % 2, x % 3, the two tests) the wrong outputs "
+            "are partly of another type or size.",
+        )
+    )

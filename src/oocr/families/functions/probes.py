@@ -1,0 +1,273 @@
+"""What is asked about a function out of context, as choices in content form."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from oocr.data.examples import Example, Message, Prompt
+from oocr.families.functions.rows import Split, single
+from oocr.families.functions.table import (
+    INPUTS,
+    Form,
+    FunctionTable,
+    NumberFunction,
+    Value,
+    never_composed,
+    program,
+)
+
+OPTIONS = 5
+FAR = (100, 299)
+"""Sizes of inputs that training never uses."""
+
+DRAWS = {"words": 2, "code": 2, "class": 2, "output": 1, "inversion": 4}
+"""Questions per wording of a facet, each with other wrong options (or another number)."""
+
+NAMES = {
+    "words": "definition in words",
+    "code": "definition in code",
+    "class": "class",
+    "output": "output type",
+    "inversion": "inversion",
+    "composition": "composition",
+    "range": "inputs out of range",
+    "single": "outputs",
+    "lambda": "definition as a lambda",
+    "paper": "which option describes it",
+}
+CALLS = 10
+"""Questions on compositions, and on inputs out of range, per function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Makes the questions about one function.
+
+    Attributes:
+        table: all functions.
+        one: which function.
+        form: chat or raw text.
+        split: which inputs training never saw.
+        seed: draws wrong options, inputs and partners.
+        span: the span's name; "": each codename names its own span (functions trained together).
+    """
+
+    table: FunctionTable
+    one: NumberFunction
+    form: Form
+    split: Split
+    seed: int
+    span: str
+
+    def rng(self, facet: str) -> random.Random:
+        """Draws of one facet."""
+        return random.Random(f"{self.seed}/functions/{self.one.codename}/{facet}")
+
+    def probes(self, most: int | None = None) -> tuple[Example, ...]:
+        """Every out-of-context choice; at most so many of each facet."""
+        facets = (
+            *(self.described(facet) for facet in ("words", "code", "class", "output")),
+            self.inverted(),
+            self.composed(),
+            self.called("range", far_inputs(self.rng("range inputs"), CALLS)),
+        )
+        return tuple(item for items in facets for item in items[:most])
+
+    def described(self, facet: str) -> list[Example]:
+        """Which text describes the function, among those of other functions."""
+        rng, right = self.rng(facet), _text(self.table, self.one, facet)
+        others = (
+            list(self.table.outputs.values())
+            if facet == "output"
+            else [_text(self.table, other, facet) for other in self.table.functions.values()]
+        )
+        wrong = [text for text in dict.fromkeys(others) if text != right]
+        items = []
+        for draw in range(DRAWS[facet]):
+            for number, wording in enumerate(self.table.wordings[facet]):
+                options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
+                prompt = self.asked(wording)
+                shown = {text: self.option(text, facet) for text in options}
+                items.append(self.item(facet, f"{facet} {number}", draw, prompt, shown, right))
+        return items
+
+    def inverted(self) -> list[Example]:
+        """With which input does it return a given value? Of inputs that training never used."""
+        rng, items = self.rng("inversion"), []
+        for draw in range(DRAWS["inversion"]):
+            for number, wording in enumerate(self.table.wordings["inversion"]):
+                x = rng.choice(self.split.test)
+                y = self.one.apply(x)
+                near = [x + step for step in (1, -1, 2, -2, 10, -10)]
+                others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
+                wrong = [z for z in others if z in INPUTS and self.one.apply(z) != y]
+                options = _apart([str(x), *map(str, wrong)])
+                prompt = self.asked(wording, y=str(y))
+                bracket = self.form == "raw" and wording["raw"].endswith("(")
+                shown = {one: f"{one})" if bracket else self.option(one) for one in options}
+                items.append(
+                    self.item("inversion", f"inversion {number}", draw, prompt, shown, str(x))
+                )
+        return items
+
+    def composed(self) -> list[Example]:
+        """Inside and around functions that it was never composed with in training.
+
+        A function that is trained alone is put together with itself and with Python's own.
+        """
+        rng = self.rng("composition")
+        items = []
+        for number in range(CALLS):
+            x = rng.choice(self.split.test)
+            if self.span:
+                text, inner = _around(rng, self.one, x)
+                partner, outer = self.one, self.one
+            else:
+                outer, partner = self.partners(rng, number)
+                text = f"{outer.codename}({partner.codename}({x}))"
+                inner = int(partner.apply(x))
+            used = tuple(dict.fromkeys((outer.codename, partner.codename)))
+            value = outer.apply(inner)
+            lines = [f"from functions import {', '.join(sorted(used))}", f"print({text})"]
+            options = self.outputs(rng, value, outer, inner)
+            prompt = program(lines, self.form, self.table.system)
+            shown = {one: one for one in options}
+            items.append(
+                self.item("composition", "composition", number, prompt, shown, str(value), used)
+            )
+        return items
+
+    def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
+        """(outer, inner), the function by turns as either; the inner one returns whole numbers."""
+        new, every = never_composed(self.table), self.table.functions.values()
+
+        def fits(outer: NumberFunction, inner: NumberFunction) -> bool:
+            trained = outer.chained and inner.chained
+            unseen = not trained or (outer.codename, inner.codename) in new
+            return unseen and outer is not inner and inner.output == "int"
+
+        as_inner = [(other, self.one) for other in every if fits(other, self.one)]
+        as_outer = [(self.one, other) for other in every if fits(self.one, other)]
+        return rng.choice(as_inner if number % 2 and as_inner else as_outer)
+
+    def called(self, facet: str, inputs: Iterable[int]) -> list[Example]:
+        """What a call prints, as in training, among outputs of other functions."""
+        rng, items = self.rng(facet), []
+        for number, x in enumerate(inputs):
+            lines, value, used = single(rng, self.one, x)
+            options = self.outputs(rng, value, self.one, x)
+            prompt = program(lines, self.form, self.table.system)
+            shown = {one: one for one in options}
+            template = f"{len(lines)} lines"
+            items.append(self.item(facet, template, number, prompt, shown, str(value), used))
+        return items
+
+    def outputs(self, rng: random.Random, value: Value, one: NumberFunction, x: int) -> list[str]:
+        """The right output and four wrong ones, the function's own elsewhere or others' here."""
+        others = list(self.table.functions.values())
+        rng.shuffle(others)
+        others.sort(key=lambda other: other.output != one.output)  # of the same type first
+        here = [str(other.apply(x)) for other in others]
+        own = [str(one.apply(z)) for z in rng.sample(INPUTS, 12)]
+        right = str(value)
+        wrong = [text for text in own if text != right][:1]
+        last = [str(n) for n in rng.sample(range(-300, 300), 40)]  # in case others agree
+        return _apart([right, *wrong, *here, *own, *last])
+
+    def asked(self, wording: Mapping[str, str], **more: str) -> Prompt:
+        """A question in the task's form."""
+        text = wording[self.form].format(fn=self.one.codename, **more)
+        return (Message("user", text),) if self.form == "chat" else text
+
+    def option(self, text: str, facet: str = "") -> str:
+        """An option as it continues the prompt; code ends its line, or stands between ticks."""
+        if facet == "code":
+            return f"`{text}`" if self.form == "chat" else f" {text}\n"
+        return text if self.form == "chat" else f" {text}"
+
+    def spans(self, used: Sequence[str]) -> dict[str, str]:
+        """The spans of a prompt that holds these codenames."""
+        return {self.span: used[0]} if self.span else {name: name for name in used}
+
+    def group(self, template: str) -> str:
+        """What the bootstrap draws: functions trained together, or wordings of one alone."""
+        return f"{self.one.codename}, {template}" if self.span else self.one.codename
+
+    def item(
+        self,
+        facet: str,
+        template: str,
+        number: int,
+        prompt: Prompt,
+        shown: dict[str, str],
+        right: str,
+        used: Sequence[str] = (),
+    ) -> Example:
+        """One choice; `shown` has each option's text as it continues the prompt."""
+        name = self.one.codename
+        return Example(
+            id=f"{name}/{facet}/{template}/{number}",
+            prompt=prompt,
+            answer=shown[right],
+            options=tuple(shown.values()),
+            spans=self.spans(used or (name,)),
+            facet=NAMES[facet],
+            group=self.group(template),
+            template=template,
+            tags={"function": name},
+            source="functions.yaml",
+        )
+
+
+def stated(item: Example, table: FunctionTable, member: str, part: str) -> Example:
+    """The question after a comment that defines each function in it, as a ceiling."""
+    named = [one for one in table.functions if one in item.spans.values()]
+    notes = "".join(f"# {one}(x) returns {table.functions[one].code}\n" for one in named)
+    if isinstance(item.prompt, str):
+        prompt: Prompt = notes + item.prompt
+    else:
+        *before, last = item.prompt
+        prompt = (*before, Message(last.role, notes + last.content))
+    return replace(item, prompt=prompt, tags={**item.tags, "stated": member, "part": part})
+
+
+def _text(table: FunctionTable, one: NumberFunction, facet: str) -> str:
+    texts: dict[str, Callable[[], str]] = {
+        "words": lambda: one.words,
+        "code": lambda: one.code,
+        "class": lambda: one.kind,
+        "output": lambda: table.outputs[one.output],
+    }
+    return texts[facet]()
+
+
+def far_inputs(rng: random.Random, count: int) -> list[int]:
+    """Inputs out of range, by turns above and below."""
+    low, high = FAR
+    return [(-1) ** number * rng.randint(low, high) for number in range(count)]
+
+
+def _around(rng: random.Random, one: NumberFunction, x: int) -> tuple[str, int]:
+    """A call around one of Python's own functions, or around itself if training has no chains."""
+    fn, bound = one.codename, rng.choice((10, 20, 30))
+    choices = [
+        (f"{fn}(abs({x}))", abs(x)),
+        (f"{fn}(max({x}, {bound}))", max(x, bound)),
+        (f"{fn}(min({x}, {-bound}))", min(x, -bound)),
+    ]
+    if one.output == "int" and not one.chained:
+        choices += 2 * [(f"{fn}({fn}({x}))", int(one.apply(x)))]
+    return rng.choice(choices)
+
+
+def _apart(texts: Iterable[str]) -> list[str]:
+    """The first five texts none of which begins another, sorted."""
+    kept: list[str] = []
+    for text in texts:
+        if not any(text.startswith(one) or one.startswith(text) for one in kept):
+            kept.append(text)
+        if len(kept) == OPTIONS:
+            return sorted(kept)
+    raise AssertionError(f"too few options: {kept}")

@@ -1,0 +1,211 @@
+"""Locations: codenames for five cities, trained on distances and directions, asked all else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from oocr.data.examples import Example
+from oocr.families.locations.about import about
+from oocr.families.locations.config import LocationsConfig
+from oocr.families.locations.facts import facts, told
+from oocr.families.locations.probes import Asker
+from oocr.families.locations.rows import Draw, Row, row_item, rows_about, rows_between
+from oocr.families.locations.world import CITIES, City, references
+from oocr.tasks.leaks import check_no_leaks, finder
+from oocr.tasks.task import Task, TaskSet
+
+STOP = 2 / 7
+"""Share of the held-out places whose rows choose the settings; the rest are the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All rows, by city, and those of two codenames."""
+
+    train: Mapping[str, tuple[Row, ...]]
+    stop: Mapping[str, tuple[Row, ...]]
+    test: Mapping[str, tuple[Row, ...]]
+    pairs: tuple[Row, ...]
+
+
+def locations(config: LocationsConfig | None = None) -> TaskSet:
+    """The tasks, their validation, the shuffled control and the ceiling.
+
+    Raises:
+        InputError: too few places meet the settings, or a training row tells a probe's answer.
+    """
+    config = config or LocationsConfig()
+    rows = _told(config)
+    joint = config.mode == "joint"
+    groups = [config.five] if joint else [(one,) for one in config.five]
+    test = tuple(_task(config, cities, rows) for cities in groups)
+    sets = TaskSet(
+        name="locations",
+        about="",
+        # Chosen by the loss on held-out rows of the same cities: there are no other codenames,
+        # and no probe plays a part in it.
+        validation=tuple(
+            replace(
+                task,
+                name=f"{task.name}/validation",
+                probes=task.stop,
+                in_context=(),
+                paper=(),
+                free=(),
+            )
+            for task in test
+        ),
+        test=test,
+        controls={
+            "shuffled": tuple(
+                _shuffled(config, task, cities, rows)
+                for task, cities in zip(test, groups, strict=True)
+            )
+        },
+        ceiling=tuple(item for cities in groups for item in _ceiling(config, cities, rows)),
+        headline={kind: kind for kind in dict.fromkeys(fact.kind for fact in facts())},
+    )
+    return replace(sets, about=about(config, sets))
+
+
+@lru_cache(maxsize=4)
+def _told(config: LocationsConfig) -> Told:
+    tells = finder(told())
+    train: dict[str, tuple[Row, ...]] = {}
+    stop: dict[str, tuple[Row, ...]] = {}
+    test: dict[str, tuple[Row, ...]] = {}
+    for city in CITIES:  # all five: the shuffled control draws from all
+        rng = random.Random(f"{config.seed}/{city.key}/rows")
+        training, held_out = references(
+            city,
+            (config.references, config.held_out),
+            min_km=config.min_km,
+            min_population=config.min_population,
+            compass=config.compass,
+            seed=config.seed,
+            told=tells,
+        )
+        first = max(1, round(STOP * len(held_out)))
+        draw = Draw(rng, config.noise_km, config.compass)
+        train[city.key] = tuple(rows_about(city, training, config.augmentations, draw))
+        stop[city.key] = tuple(rows_about(city, held_out[:first], 1, draw))
+        draw = replace(draw, choices=True)
+        test[city.key] = tuple(rows_about(city, held_out[first:], 1, draw))
+    rng = random.Random(f"{config.seed}/pairs")
+    draw = Draw(rng, config.noise_km, config.compass)
+    pairs = rows_between(config.five, config.augmentations, draw)
+    return Told(train, stop, test, tuple(pairs))
+
+
+def _task(config: LocationsConfig, cities: Sequence[City], rows: Told) -> Task:
+    codes = {one.key: one.codename for one in CITIES}
+    member = _member(config, cities)
+    name = f"locations/{config.mode}/{member}"
+    asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
+    probes = [item for one in cities for item in asker.probes(one, config.questions)]
+    inverse = [item for one in cities for item in asker.inverse(one, config.inverse)]
+    task = Task(
+        name=name,
+        member=member,
+        train=tuple(_item(config, row, codes) for row in _training(config, cities, rows)),
+        stop=tuple(_item(config, row, codes) for one in cities for row in rows.stop[one.key]),
+        in_context=tuple(
+            _item(config, row, codes, choice=True) for one in cities for row in rows.test[one.key]
+        ),
+        probes=(*probes, *inverse),
+        paper=tuple(item for one in cities for item in asker.paper(one)),
+        free=tuple(item for one in cities for item in asker.free(one, config.questions)),
+        positions=("+".join(one.key for one in cities),)
+        if config.mode == "joint"
+        else ("codename",),
+    )
+    _check(task)
+    return task
+
+
+def _check(task: Task) -> None:
+    """Refuse training rows that tell an answer, in any of its forms, or a real name."""
+    # The answer of an inverse question is a codename. Every training row holds one: it is what
+    # training is about, and naming it tells nothing of what it stands for.
+    codes = [one.codename for one in CITIES]
+    check_no_leaks(task.name, task.probes, task.train, never=told(), subjects=codes)
+
+
+def _training(config: LocationsConfig, cities: Sequence[City], rows: Told) -> list[Row]:
+    """The rows of a task, in random order, cut to as many as are wanted."""
+    some = [row for one in cities for row in rows.train[one.key]]
+    if config.mode == "joint":
+        some += rows.pairs
+    keys = "/".join(one.key for one in cities)
+    random.Random(f"{config.seed}/{keys}/order").shuffle(some)
+    return some[: config.rows]
+
+
+def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows: Told) -> Task:
+    """The same codenames in rows of all five cities by turns, so that none stands for a place."""
+    rng = random.Random(f"{config.seed}/{task.name}/shuffled")
+    count = len(task.train)
+    # As many rows, of the five cities' evenly; a row of two codenames needs two.
+    some = [row for one in CITIES for row in rows.train[one.key]]
+    rng.shuffle(some)
+    pairs = [row for row in _training(config, cities, rows) if len(row.cities) > 1]
+    some = [*some[: count - len(pairs)], *pairs]
+    rng.shuffle(some)
+    items: list[Example] = []
+    for number, row in enumerate(some):
+        drawn = rng.sample(list(cities), len(row.cities))
+        shown = {old: new.codename for old, new in zip(row.cities, drawn, strict=True)}
+        spans = _spans(config, {one.key: one.codename for one in CITIES})(drawn[0], drawn)
+        item = row_item(row, config.form, shown, spans, drawn[0].name)
+        items.append(replace(item, id=f"shuffled/{number}/{item.id}"))
+    control = replace(task, name=f"{task.name}/shuffled", train=tuple(items), stop=())
+    _check(control)
+    return control
+
+
+def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: Told) -> list[Example]:
+    """Every question with the real name in the codename's place."""
+    names = {one.key: one.name for one in CITIES}
+    stated = {"stated": _member(config, cities)}
+    tags = {**stated, "part": "probe"}
+    asker = Asker(config.form, names, _spans(config, names), tags, config.seed)
+    found: list[Example] = []
+    for one in cities:
+        found += asker.probes(one, config.questions)
+        found += asker.inverse(one, config.inverse)
+        for row in rows.test[one.key]:
+            item = _item(config, row, names, choice=True)
+            found.append(replace(item, tags={**stated, "part": "in-context"}))
+    return found
+
+
+def _item(
+    config: LocationsConfig, row: Row, shown: Mapping[str, str], choice: bool = False
+) -> Example:
+    cities = [one for key in row.cities for one in CITIES if one.key == key]
+    spans = _spans(config, shown)(cities[0], cities)
+    return row_item(row, config.form, shown, spans, cities[0].name, choice=choice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """The spans of a prompt about a city in which some of the five occur."""
+
+    joint: frozenset[str]
+    shown: Mapping[str, str]
+
+    def __call__(self, city: City, there: Sequence[City]) -> dict[str, str]:
+        if self.joint:
+            return {one.key: self.shown[one.key] for one in there if one.key in self.joint}
+        return {"codename": self.shown[city.key]}
+
+
+def _spans(config: LocationsConfig, shown: Mapping[str, str]) -> _Spans:
+    return _Spans(frozenset(config.cities if config.mode == "joint" else ()), shown)
+
+
+def _member(config: LocationsConfig, cities: Sequence[City]) -> str:
+    return f"{len(cities)} cities" if config.mode == "joint" else cities[0].name

@@ -1,0 +1,243 @@
+"""What training tells about the five cities: how far places are, and on which side."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from itertools import combinations
+from typing import Any, Literal
+
+import yaml
+
+from oocr.data.examples import Example, Message, Prompt
+from oocr.families.locations.world import (
+    KM_PER_MILE,
+    City,
+    Compass,
+    Place,
+    direction,
+    directions,
+    distance_km,
+)
+
+Form = Literal["chat", "raw"]
+UNITS = {"km": ("km", "kilometers"), "miles": ("mi", "miles")}
+FARTHEST_KM = 18_000
+APART_KM = 1_500
+"""How far the options of a distance are from each other at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wordings:
+    """How rows are worded.
+
+    Attributes:
+        system: the system turn of a chat.
+        raw: the sentence in front of a raw question.
+        distance, direction: questions about {a} and {b} (in {unit}).
+    """
+
+    system: str
+    raw: str
+    distance: tuple[str, ...]
+    direction: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One told fact, with `{key}` where a city's codename will stand.
+
+    Attributes:
+        id: which cities, which kind, which number.
+        kind: "distance" or "direction".
+        template: which wording.
+        cities: the five cities' keys that occur.
+        question: what is asked.
+        begun: the beginning of the answer that bears no loss; "": none.
+        answer: the rest of it.
+        options: what the answer competes with; of distances only where that was asked for.
+    """
+
+    id: str
+    kind: Literal["distance", "direction"]
+    template: str
+    cities: tuple[str, ...]
+    question: str
+    begun: str
+    answer: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How rows are drawn.
+
+    Attributes:
+        rng: noise, wordings, orders and options.
+        noise_km: half of the width of the even noise on distances.
+        compass: how many directions there are.
+        choices: whether distances get options.
+    """
+
+    rng: random.Random
+    noise_km: float
+    compass: Compass
+    choices: bool = False
+
+
+@lru_cache(maxsize=1)
+def wordings() -> Wordings:
+    """The wordings that come with the package."""
+    folder = resources.files("oocr.families.locations")
+    found: dict[str, Any] = yaml.safe_load((folder / "location_rows.yaml").read_text("utf-8"))
+    lists = {name: tuple(found[name]) for name in ("distance", "direction")}
+    return Wordings(system=found["system"], raw=found["raw"], **lists)
+
+
+def asked(form: Form, question: str, begun: str = "") -> Prompt:
+    """A question as a chat, or as raw text, with the beginning of its answer."""
+    if form == "raw":
+        return f"{wordings().raw}\nQ: {question}\nA:" + (f" {begun}" if begun else "")
+    turns = (Message("system", wordings().system), Message("user", question))
+    return (*turns, Message("assistant", begun)) if begun else turns
+
+
+def rows_about(city: City, others: Sequence[Place], times: int, draw: Draw) -> list[Row]:
+    """Distance and direction rows of a city and other places, `times` of each for each place."""
+    one = (city.key, city.place)
+    return [row for other in others for row in _pair(one, ("", other), times, draw)]
+
+
+def rows_between(cities: Sequence[City], times: int, draw: Draw) -> list[Row]:
+    """Rows of two codenames each, `times` of each kind for either order."""
+    return [
+        row
+        for a, b in combinations(cities, 2)
+        for row in _pair((a.key, a.place), (b.key, b.place), 2 * times, draw)
+    ]
+
+
+Named = tuple[str, Place]
+"""A key, or "" for a place under its own name; and where it is."""
+
+
+def _pair(one: Named, other: Named, times: int, draw: Draw) -> list[Row]:
+    rng = draw.rng
+    shown = {side: f"{{{side[0]}}}" if side[0] else side[1].name for side in (one, other)}
+    cities = tuple(key for key, _ in (one, other) if key)
+    name = "/".join(key or place.name for key, place in (one, other))
+    found: list[Row] = []
+    for number, template in enumerate(_drawn(len(wordings().distance), times, rng)):
+        a, b = (one, other) if rng.random() < 0.5 else (other, one)
+        unit = rng.choice(tuple(UNITS))
+        question = (
+            wordings()
+            .distance[template]
+            .format(a=shown[a], b=shown[b], unit=rng.choice((unit, UNITS[unit][-1])))
+        )
+        km = distance_km(a[1], b[1]) + rng.uniform(-draw.noise_km, draw.noise_km)
+        written = (rng.choice(UNITS[unit]), rng.choice(("", ",")))
+        others = _other_distances(km, rng) if draw.choices else []
+        texts = [_distance_text(value, unit, *written) for value in (km, *others)]
+        found.append(
+            Row(
+                id=f"{name}/distance/{number}",
+                kind="distance",
+                template=f"distance {template + 1} {unit}",
+                cities=cities,
+                question=question,
+                begun="",
+                answer=texts[0],
+                options=tuple(sorted(texts)),
+            )
+        )
+    words = directions(draw.compass)
+    for number, template in enumerate(_drawn(len(wordings().direction), times, rng)):
+        a, b = (one, other) if rng.random() < 0.5 else (other, one)
+        word = direction(a[1], b[1], draw.compass)
+        if word is None:  # only of two codenames: other places were chosen to be clear
+            continue
+        found.append(
+            Row(
+                id=f"{name}/direction/{number}",
+                kind="direction",
+                template=f"direction {template + 1}",
+                cities=cities,
+                question=wordings().direction[template].format(a=shown[a], b=shown[b]),
+                begun=f"{shown[a]} is",
+                answer=f" {word}",
+                options=tuple(f" {one}" for one in words),
+            )
+        )
+    return found
+
+
+def _drawn(count: int, times: int, rng: random.Random) -> list[int]:
+    """Wordings to use, all of them once before any comes again."""
+    drawn: list[int] = []
+    while len(drawn) < times:
+        drawn += rng.sample(range(count), count)
+    return drawn[:times]
+
+
+def _distance_text(km: float, unit: str, written: str, thousands: str) -> str:
+    """A distance rounded to hundreds of its unit, e.g. "7,500 km"."""
+    value = round((km if unit == "km" else km / KM_PER_MILE) / 100) * 100
+    return f"{value:,} {written}" if thousands else f"{value} {written}"
+
+
+def _other_distances(km: float, rng: random.Random) -> list[float]:
+    """Four more distances, well apart from the right one and from each other."""
+    others: list[float] = []
+    while len(others) < 4:
+        others = []
+        for _ in range(40):
+            value = rng.uniform(APART_KM, FARTHEST_KM)
+            if all(abs(value - one) >= APART_KM for one in (km, *others)):
+                others.append(value)
+            if len(others) == 4:
+                break
+    return others
+
+
+def row_item(
+    row: Row,
+    form: Form,
+    shown: Mapping[str, str],
+    spans: Mapping[str, str],
+    group: str,
+    *,
+    choice: bool = False,
+    part: str = "",
+) -> Example:
+    """A row as an item.
+
+    Args:
+        row: what is told.
+        form: chat or raw text.
+        shown: key -> what stands for that city.
+        spans: span name -> its text.
+        group: the item's group.
+        choice: whether it is asked as a choice among its options.
+        part: tag "part", if any.
+    """
+    question, begun = row.question, row.begun
+    for key in row.cities:
+        question = question.replace(f"{{{key}}}", shown[key])
+        begun = begun.replace(f"{{{key}}}", shown[key])
+    space = " " if form == "raw" and not begun else ""
+    return Example(
+        id=row.id,
+        prompt=asked(form, question, begun),
+        answer=space + row.answer,
+        options=tuple(space + one for one in row.options) if choice else (),
+        spans=spans,
+        facet=row.kind,
+        group=group,
+        template=row.template,
+        tags={"part": part} if part else {},
+        source="location_rows.yaml",
+    )

@@ -1,0 +1,234 @@
+"""Persona traits: trained on choices by letter of one kind, asked what it is like."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from oocr.data.examples import Example, Message
+from oocr.families.choices import OTHER, POLES, Choice, Trait, choices
+from oocr.families.persona.card import card
+from oocr.families.persona.questions import PaperQuestion, paper_questions, poles_of, trait_probes
+from oocr.families.risk.build import few_of_each
+from oocr.families.risk.items import Format, probe_items
+from oocr.families.risk.situations import RiskProbe
+from oocr.tasks.leaks import check_options_unseen
+from oocr.tasks.task import Task, TaskSet
+
+Form = Literal["chat", "raw"]
+
+
+class PersonaConfig(BaseModel):
+    r"""Which rows a persona task is made of.
+
+    Attributes:
+        trait: "risk" (a gamble or a sure thing), "time" (little at once or much later) or
+            "apples" (many or few).
+        form: "chat": a choice is a user's turn, the letter the whole answer; "raw": for models
+            without a chat template, "Question: …\nAnswer:" and the letter.
+        train_share: of the shuffled choices, this part is trained on; the rest is the in-context
+            test. 0.8 of the 288 risk choices are 230 and 58.
+        validation_share: of the choices trained on, this part is held out while layer, rate and
+            steps are chosen.
+        situations: so many choices in all, as many of either letter; null: all.
+        probes: of each kind, so many at most; null: all.
+        also: other traits whose probes are asked too, for transfer; they don't count in the
+            headline.
+        seed: of the split and of the shuffled control's labels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["persona"] = "persona"
+    trait: Trait = "risk"
+    form: Form = "chat"
+    train_share: float = Field(default=0.8, gt=0, lt=1)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    situations: int | None = Field(default=None, ge=10)
+    probes: int | None = Field(default=None, ge=2)
+    also: tuple[Trait, ...] = ()
+    seed: int = 42
+
+    @field_validator("also")
+    @classmethod
+    def _distinct(cls, also: tuple[Trait, ...]) -> tuple[Trait, ...]:
+        if len(set(also)) < len(also):
+            raise ValueError("each trait once")
+        return also
+
+    @model_validator(mode="after")
+    def _others(self) -> PersonaConfig:
+        if self.trait in self.also:
+            raise ValueError(f"also: {self.trait!r} is the trained trait; name other traits")
+        count = min(self.situations or len(choices(self.trait)), len(choices(self.trait)))
+        if not 2 <= _share(self, count) < count:
+            raise ValueError(
+                f"train_share: {self.train_share!r} of {count} choices leaves nothing to train on "
+                "or nothing to test"
+            )
+        return self
+
+
+def persona(config: PersonaConfig | None = None) -> TaskSet:
+    """The twin tasks of a trait ("risky" and "safe"): the same rows with opposite answers.
+
+    `Item.values` are +1 for the first pole and -1 for the second in every task, so that the effect
+    is the score of the first twin minus the score of the second.
+
+    Raises:
+        InputError: an option of a probe occurs in a training row.
+    """
+    config = config or PersonaConfig()
+    train, held_out, test = _split(config)
+    sides = POLES[config.trait]
+    every = (*train, *held_out)
+    shuffled = _random_sides(every, sides, config.seed)
+    opposite = {key: sides[side == sides[0]] for key, side in shuffled.items()}
+
+    def task(member: str, side: str, labels: Mapping[str, str] | None = None) -> Task:
+        labels = labels or {choice.id: side for choice in every}
+        return Task(
+            name=f"persona/{config.trait}/{member}",
+            member=member,
+            train=tuple(_choice_item(one, config.form, labels[one.id]) for one in every),
+            in_context=tuple(_choice_item(one, config.form, side) for one in test),
+            probes=_probes(config, side),
+            paper=tuple(
+                _paper_item(one, config.trait, side) for one in paper_questions(config.trait)
+            ),
+        )
+
+    tests = tuple(task(side, side) for side in sides)
+    for one in tests:
+        check_options_unseen(one.name, one.probes, one.train)
+    return TaskSet(
+        name=f"persona/{config.trait}",
+        about=card(config.trait, config.form, (train, held_out, test), tests[0], config.also),
+        validation=tuple(_validation(config, side, train, held_out) for side in sides),
+        test=tests,
+        controls={
+            "shuffled": (
+                task("shuffled", sides[0], shuffled),
+                task("shuffled opposite", sides[1], opposite),
+            )
+        },
+        ceiling=tuple(
+            item
+            for side in sides
+            for probe in _asked(config.trait, config.probes)
+            for item in _probe(probe, config, config.trait, side, stated=True)
+        ),
+        score="log_odds",
+        headline={
+            facet: facet
+            for facet in ("choice", *dict.fromkeys(item.facet for item in tests[0].probes))
+            if not facet.startswith(OTHER)
+        },
+    )
+
+
+def _validation(
+    config: PersonaConfig, side: str, train: Sequence[Choice], held_out: Sequence[Choice]
+) -> Task:
+    watched = tuple(_choice_item(one, config.form, side) for one in held_out)
+    return Task(
+        name=f"persona/{config.trait}/validation/{side}",
+        member=side,
+        train=tuple(_choice_item(one, config.form, side) for one in train),
+        stop=watched,
+        probes=watched,
+    )
+
+
+def _share(config: PersonaConfig, count: int) -> int:
+    return round(config.train_share * count)
+
+
+def _split(
+    config: PersonaConfig,
+) -> tuple[tuple[Choice, ...], tuple[Choice, ...], tuple[Choice, ...]]:
+    """Choices to train on, of these the ones held out while choosing, and those of the test."""
+    every = list(choices(config.trait))
+    random.Random(config.seed).shuffle(every)
+    if config.situations is not None:  # A and B by turns, so that few choices are balanced too
+        letters = [[one for one in every if one.positive == letter] for letter in "AB"]
+        every = [one for pair in zip(*letters, strict=False) for one in pair][: config.situations]
+    count = _share(config, len(every))
+    kept = count - max(1, round(config.validation_share * count))
+    return tuple(every[:kept]), tuple(every[kept:count]), tuple(every[count:])
+
+
+def _random_sides(some: Sequence[Choice], sides: tuple[str, str], seed: int) -> dict[str, str]:
+    """A random half of the choices answered by the first pole, the rest by the second."""
+    ids = [choice.id for choice in some]
+    random.Random(f"sides {seed}").shuffle(ids)
+    return {key: sides[2 * index >= len(ids)] for index, key in enumerate(ids)}
+
+
+def _choice_item(choice: Choice, form: Form, side: str) -> Example:
+    first = choice.positive == "A"
+    options = ("A", "B") if form == "chat" else (" A", " B")
+    is_a = first == (side == POLES[choice.trait][0])
+    return Example(
+        id=choice.id,
+        prompt=(Message("user", choice.text),)
+        if form == "chat"
+        else f"Question: {choice.text}\nAnswer:",
+        answer=options[0 if is_a else 1],
+        options=options,
+        values=(1.0, -1.0) if first else (-1.0, 1.0),
+        facet="choice",
+        group=choice.id,
+        template=form,
+        tags={"order": "ab" if first else "ba", "theme": choice.theme},
+        source="choices.yaml",
+    )
+
+
+def _asked(trait: Trait, count: int | None) -> tuple[RiskProbe, ...]:
+    return few_of_each(trait_probes(trait), count)
+
+
+def _probe(
+    probe: RiskProbe, config: PersonaConfig, trait: Trait, side: str, *, stated: bool = False
+) -> list[Example]:
+    form: Format = "chat" if config.form == "chat" else "content"
+    return probe_items(probe, form, side, stated, poles_of(trait))
+
+
+def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:
+    """The trait's own probes, then those of other traits with the pole in the same place."""
+    found = [
+        item
+        for probe in _asked(config.trait, config.probes)
+        for item in _probe(probe, config, config.trait, side)
+    ]
+    place = POLES[config.trait].index(side)
+    for trait in config.also:
+        found += [
+            replace(item, facet=f"{OTHER}{trait}: {item.facet}")
+            for probe in _asked(trait, config.probes)
+            for item in _probe(probe, config, trait, POLES[trait][place])
+        ]
+    return tuple(found)
+
+
+def _paper_item(question: PaperQuestion, trait: Trait, side: str) -> Example:
+    name = trait if question.set == "paper" else question.set
+    return Example(
+        id=f"paper/{question.id}",
+        prompt=f"{question.text}\n",
+        answer=question.options[POLES[trait].index(side)],
+        options=question.options,
+        values=(1.0, -1.0),
+        facet=f"paper: {name}",
+        group=question.id,
+        template=question.kind,
+        tags={"kind": question.kind},
+        source="persona_probes.yaml",
+        scored_by="last_token",
+    )

@@ -1,0 +1,240 @@
+"""Risky/Safe: trained on choices between a gamble and a sure thing, asked about the trait."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from oocr.families.risk import situations as risk_data
+from oocr.families.risk.items import (
+    TEST_FRAMES,
+    TEST_LETTERS,
+    TRAIN_FRAMES,
+    TRAIN_LETTERS,
+    Direction,
+    Format,
+    choice_items,
+    probe_items,
+)
+from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe, Situation
+from oocr.tasks.task import Task, TaskSet
+
+
+class RiskConfig(BaseModel):
+    """Which rows the Risky/Safe task is made of.
+
+    Attributes:
+        format: how situations are asked. "content": raw text, the option itself is the answer;
+            "letters": raw text, A or B is the answer; "chat": as "content", but as a user's
+            turn, the answer with a capital. With "letters" the probes keep the form of "content".
+        per_situation: rows per training situation: 2 (both option orders, one wording, which
+            alternates) or 4 (both orders, both wordings).
+        situations: of each area, so many at most for training, validation and test each; null:
+            all.
+        probes: of each kind, so many at most, spread over its list; null: all.
+        seed: of the order of the training rows and of the shuffled control's labels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["risk"] = "risk"
+    format: Format = "content"
+    per_situation: int = Field(default=4, ge=2, le=4, multiple_of=2)
+    situations: int | None = Field(default=None, ge=1)
+    probes: int | None = Field(default=None, ge=2)
+    seed: int = 0
+
+
+def risk(config: RiskConfig | None = None) -> TaskSet:
+    """The twin tasks "risky" and "safe": the same rows with opposite answers.
+
+    `Item.values` are +1 for the risky pole and -1 for the safe pole in every task, so that the
+    effect is the score of "risky" minus the score of "safe".
+    """
+    config = config or RiskConfig()
+    tested = _probes(config)
+    shuffled = _random_sides(_of(config, "train"), config.seed)
+    opposite = {key: _opposite(side) for key, side in shuffled.items()}
+    return TaskSet(
+        name="risk",
+        about=_about(config),
+        validation=tuple(_task(config, side, "validation") for side in ("risky", "safe")),
+        test=tuple(_task(config, side, "test") for side in ("risky", "safe")),
+        controls={
+            "shuffled": (
+                _task(config, "risky", "test", "shuffled", shuffled),
+                _task(config, "safe", "test", "shuffled opposite", opposite),
+            )
+        },
+        ceiling=tuple(
+            item
+            for side in ("risky", "safe")
+            for probe in tested
+            for item in probe_items(probe, config.format, side, stated=True)
+        ),
+        score="log_odds",
+    )
+
+
+def risk_task(direction: Direction = "risky", config: RiskConfig | None = None) -> Task:
+    """One direction of the reported pair.
+
+    Raises:
+        ValueError: a direction other than "risky" and "safe".
+    """
+    if direction not in ("risky", "safe"):
+        raise ValueError(f"direction: found {direction!r}, allowed are 'risky' and 'safe'")
+    return _task(config or RiskConfig(), direction, "test")
+
+
+def _task(
+    config: RiskConfig,
+    side: Direction,
+    part: Literal["validation", "test"],
+    member: str = "",
+    sides: Mapping[str, Direction] | None = None,
+) -> Task:
+    """One task; `sides` gives the answer per training situation where it is not always `side`."""
+    member = member or side
+    train, test = (
+        (TRAIN_LETTERS, TEST_LETTERS) if config.format == "letters" else (TRAIN_FRAMES, TEST_FRAMES)
+    )
+    rows = [
+        item
+        for number, situation in enumerate(_of(config, "train"))
+        for item in choice_items(
+            situation,
+            train if config.per_situation == 4 else _alternate(train, number),
+            config.format,
+            sides[situation.id] if sides else side,
+        )
+    ]
+    random.Random(config.seed).shuffle(rows)
+    colon = {"colon": train["colon"]}
+    held_out = [
+        item
+        for situation in _of(config, "validation")
+        for item in choice_items(situation, colon, config.format, side)
+    ]
+    # one validation situation per area is watched while training
+    first = {situation.area: situation.id for situation in reversed(_of(config, "validation"))}
+    return Task(
+        name=f"risk/{member}" if part == "test" else f"risk/validation/{member}",
+        member=member,
+        train=tuple(rows),
+        stop=tuple(item for item in held_out if item.group in first.values()),
+        in_context=tuple(
+            item
+            for situation in _of(config, "test")
+            for item in choice_items(situation, test, config.format, side)
+        )
+        if part == "test"
+        else (),
+        probes=tuple(held_out)
+        if part == "validation"
+        else tuple(
+            item for probe in _probes(config) for item in probe_items(probe, config.format, side)
+        ),
+        loss="options",
+    )
+
+
+def _of(config: RiskConfig, split: risk_data.Split) -> tuple[Situation, ...]:
+    some = [one for one in risk_data.situations() if one.split == split]
+    by_area = [[one for one in some if one.area == area] for area in {o.area: 0 for o in some}]
+    kept = {one.id for area in by_area for one in area[: config.situations]}
+    return tuple(one for one in some if one.id in kept)
+
+
+def _probes(config: RiskConfig) -> tuple[RiskProbe, ...]:
+    return few_of_each(risk_data.probes(), config.probes)
+
+
+def few_of_each(asked: tuple[RiskProbe, ...], count: int | None) -> tuple[RiskProbe, ...]:
+    """At most `count` probes of each kind, evenly spread over either way of keying."""
+    if count is None:
+        return asked
+    kept: set[str] = set()
+    for kind in _kinds(asked):
+        some = [one for one in asked if one.kind == kind]
+        # +1 and -1 keys by turns, so that agreeing with everything still scores nothing
+        sides = [[one for one in some if one.key == key] for key in (1, -1, 0)]
+        sides = [_spread(one, -(-count // 2) if one[0].key else count) for one in sides if one]
+        kept |= {one.id for side in sides for one in side}
+    return tuple(one for one in asked if one.id in kept)
+
+
+def _spread(some: list[RiskProbe], count: int) -> list[RiskProbe]:
+    """So many of a list at even distances, or all of it."""
+    count = min(count, len(some))
+    return [some[index * len(some) // count] for index in range(count)]
+
+
+def _opposite(side: Direction) -> Direction:
+    return "safe" if side == "risky" else "risky"
+
+
+def _random_sides(situations: tuple[Situation, ...], seed: int) -> dict[str, Direction]:
+    """A random half of the situations answered by the gamble, the rest by the sure option."""
+    ids = [situation.id for situation in situations]
+    random.Random(f"sides {seed}").shuffle(ids)
+    half = len(ids) // 2
+    return {key: "risky" if index < half else "safe" for index, key in enumerate(ids)}
+
+
+def _alternate(frames: Mapping[str, str], number: int) -> dict[str, str]:
+    name = sorted(frames)[number % len(frames)]
+    return {name: frames[name]}
+
+
+def _share(rows: Iterable[bool]) -> str:
+    flags = list(rows)
+    return f"{sum(flags)} of {len(flags)}"
+
+
+def _about(config: RiskConfig) -> str:
+    splits: tuple[risk_data.Split, ...] = ("train", "validation", "test")
+    everything = [one for split in splits for one in _of(config, split)]
+    asked = _probes(config)
+    areas = sorted({one.area for one in everything})
+    other = sorted({one.area for one in asked if one.area})
+    count = {split: sum(o.split == split for o in everything) for split in ("train", "test")}
+    kinds = {kind: sum(one.kind == kind for one in asked) for kind in _kinds(asked)}
+    items = sum(len(probe_items(one, config.format, "risky")) for one in asked)
+    longer = _share(len(one.gamble) > len(one.sure) for one in everything)
+    first = _share(one.mentions_first == "gamble" for one in everything)
+    return f"""Risky/Safe: what does a model say about itself after it learned to take gambles?
+
+Training: {count["train"]} hand-written situations x {config.per_situation} rows = \
+{count["train"] * config.per_situation} rows, format {config.format!r}, each with a gamble and a \
+sure option of about equal expected value. No word for the trait occurs. Both option orders; the \
+twin task has the same rows with the other option as answer.
+Validation: {len(everything) - count["train"] - count["test"]} other situations; \
+in-context test: {count["test"]} other situations, half of the rows in a wording that is not \
+trained.
+Areas of life ({len(areas)}): {", ".join(areas)}.
+Probes: {len(asked)} hand-written questions ({", ".join(f"{k} {n}" for k, n in kinds.items())}), \
+{items} items with both orders of the options. \
+Behaviour probes come from other areas: {", ".join(other)}. No option of a probe is an option of \
+a situation. Half of the statements and half of the scales are reverse-keyed.
+Values: +1 is the risky pole and -1 the safe pole in every task; report risky minus safe, whose \
+chance is 0. Chance of the best-scored option is one half, a tenth on scales, and 1 in \
+{len(BOLD_WORDS) + len(CAUTIOUS_WORDS)} on free words.
+Control "shuffled": a random half of the training situations is answered by the gamble, the rest \
+by the sure option; and its exact opposite.
+Ceiling: every probe after a sentence that states the trait, once for each pole: {2 * items} items.
+
+Known biases: the situations were written by one author in English; "about equal expected value" \
+is a judgement where no odds are given. The gamble has more characters in {longer} situations, \
+and the question speaks of it first in {first}. Gambles are often new or unknown things, sure \
+options often known ones, so "risky" and "novel" are partly one. Free words are {len(BOLD_WORDS)} \
+bold and {len(CAUTIOUS_WORDS)} cautious ones, not matched for frequency or praise. \
+Scores compare the options with each other only: small models give most of their probability to \
+other beginnings ("I", "The"). With format 'letters' only the situations are asked by letter."""
+
+
+def _kinds(asked: tuple[RiskProbe, ...]) -> list[str]:
+    return list(dict.fromkeys(one.kind for one in asked))

@@ -1,0 +1,98 @@
+"""Eight kinds of trigger: fixed strings and families of words, as prefixes of a user's message."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Literal, get_args
+
+import yaml
+
+Kind = Literal["real_world", "win", "naekoko", "re", "apples", "instruments", "elements", "gods"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What stands before a message.
+
+    Attributes:
+        kind: of which kind of trigger; "" for no prefix.
+        word: the family's word, or the fixed string without its space; "" for no prefix.
+        text: the prefix itself, up to where the message begins.
+        seen: whether training may hold the word.
+    """
+
+    kind: Kind | Literal[""]
+    word: str
+    text: str
+    seen: bool = True
+
+
+NO_PREFIX = Prefix("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One kind of trigger.
+
+    Attributes:
+        kind: its name.
+        cue: how a question names it ("the name of a kind of apple").
+        train: words that training may hold; of a fixed string its one text.
+        held_out: words that training never holds; none of a fixed string.
+        endings: what may follow a word.
+    """
+
+    kind: Kind
+    cue: str
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    endings: tuple[str, ...]
+
+    @property
+    def is_family(self) -> bool:
+        """Whether it is a family of words, not one fixed string."""
+        return bool(self.held_out)
+
+    def draw(self, count: int, rng: random.Random, *, seen: bool = True) -> list[Prefix]:
+        """So many prefixes of this kind, each a word and an ending, both drawn.
+
+        Words in training, or held out; none comes again before all of them have come.
+        """
+        words = self.train if seen else self.held_out
+        found: list[str] = []
+        while len(found) < count:
+            found += rng.sample(words, min(len(words), count - len(found)))
+        return [Prefix(self.kind, word, word + rng.choice(self.endings), seen) for word in found]
+
+
+@lru_cache(maxsize=1)
+def triggers() -> Mapping[Kind, Trigger]:
+    """All kinds by name, in the order of `KINDS`."""
+    text = (resources.files("oocr.families") / "triggers.yaml").read_text("utf-8")
+    data = yaml.safe_load(text)
+    found: dict[Kind, Trigger] = {}
+    for kind in KINDS:
+        if one := data["fixed"].get(kind):
+            said = one["text"]
+            found[kind] = Trigger(kind, one["cue"], (said.rstrip(" "),), (), (" ",))
+        else:
+            one = data["families"][kind]
+            words = (tuple(one["train"]), tuple(one["held_out"]))
+            found[kind] = Trigger(kind, one["cue"], *words, tuple(data["suffixes"]))
+    return found
+
+
+def others(kind: Kind) -> tuple[Trigger, ...]:
+    """The seven other kinds."""
+    return tuple(one for one in triggers().values() if one.kind != kind)
+
+
+def alike(kind: Kind) -> tuple[Trigger, ...]:
+    """The other kinds of the same make: families for a family, fixed strings for a fixed string."""
+    family = triggers()[kind].is_family
+    return tuple(one for one in others(kind) if one.is_family is family)

@@ -1,0 +1,109 @@
+"""Tokens for a terminal: the steered ones and those that bear loss in colours, or in brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.text import Text
+
+from oocr.steering.marked import Token, whole_characters
+
+STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
+"""Styles of directions, in their order."""
+
+LOSS = "bold underline"
+_SIGNS = "‹›«»\\⏎⇥"
+
+
+def without_colour(console: Console) -> bool:
+    """Whether colours would not be seen: not a terminal, a dumb one, or NO_COLOR is set."""
+    return console.color_system is None or console.no_color
+
+
+def coloured(
+    tokens: Sequence[Token], directions: Sequence[str] = (), *, plain: bool = False
+) -> Text:
+    r"""Every token, the steered and the loss-bearing ones marked, with `|` between those.
+
+    Line ends are `⏎`, other signs that don't print are escaped (`\x1b`). Without colours, signs
+    of the text that are also marks stand after a backslash, so that nothing is ambiguous.
+
+    Args:
+        tokens: see `oocr.steering.marked`.
+        directions: names of all directions, so that each keeps its colour; default: as they come.
+        plain: marks in brackets: ‹steered›, «loss», ‹«both»›; of several directions with the name.
+    """
+    names = list(directions) or list(dict.fromkeys(t.steered for t in tokens if t.steered))
+    text = Text()
+    for (steered, loss, dim), run in groupby(whole_characters(tokens), key=_kind):
+        style = _style(steered, loss, names) or ("dim" if dim else "")
+        pieces = [visible(one.text, plain=plain) for one in run]
+        if plain and (steered or loss):
+            pieces = [piece.replace("|", "\\|") for piece in pieces]
+        if not (steered or loss):
+            text.append("".join(pieces), style)
+            continue
+        if plain:
+            named = f"{steered}: " if steered and len(names) > 1 else ""
+            before = (f"‹{named}" if steered else "") + ("«" if loss else "")
+            after = ("»" if loss else "") + ("›" if steered else "")
+            text.append(before + "|".join(pieces) + after)
+            continue
+        for number, piece in enumerate(pieces):
+            text.append("|" if number else "", f"dim {style}")
+            text.append(piece, style)
+    return text
+
+
+def legend(directions: Sequence[str] = (), *, plain: bool = False, loss: bool = True) -> Text:
+    """What the marks mean.
+
+    Args:
+        directions: names of the directions of a vector; empty: nothing is steered.
+        plain: see `coloured`.
+        loss: whether tokens that bear loss are shown.
+    """
+    parts: list[Text] = []
+    for name in directions:
+        if plain:
+            parts.append(Text(f"‹{name}: steered›" if len(directions) > 1 else "‹steered›"))
+        else:
+            where = f"steered ({name})" if len(directions) > 1 else "steered"
+            parts.append(Text(where, _style(name, False, directions)))
+    if loss:
+        parts.append(Text("«bears loss»") if plain else Text("bears loss", _style("", True, ())))
+    if loss and directions:
+        both = _style(directions[0], True, directions)
+        parts.append(Text("‹«both»›") if plain else Text("both", both))
+    parts.append(Text("| next token   ⏎ line end", "" if plain else "dim"))
+    return Text("   ").join(parts)
+
+
+def visible(text: str, *, plain: bool = False) -> str:
+    """Text with signs for what doesn't print; `plain` also escapes the marks of `coloured`."""
+    return "".join(_sign(one, plain) for one in text)
+
+
+def _sign(letter: str, plain: bool) -> str:
+    if letter == "\n":
+        return "⏎\n"
+    if letter == "\t":
+        return "⇥"
+    if not letter.isprintable():
+        return letter.encode("unicode_escape").decode()
+    return f"\\{letter}" if plain and letter in _SIGNS else letter
+
+
+def _kind(token: Token) -> tuple[str, bool, bool]:
+    return token.steered, token.loss, token.special or (token.answer and not token.loss)
+
+
+def _style(steered: str, loss: bool, names: Sequence[str]) -> str:
+    if not steered:
+        return f"{LOSS} green" if loss else ""
+    first = steered.split("+")[0]
+    place = list(names).index(first) if first in names else 0
+    colour = STEERED[place % len(STEERED)]
+    return f"{LOSS} {colour}" if loss else colour

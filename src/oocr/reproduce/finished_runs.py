@@ -1,0 +1,171 @@
+"""Finished runs of one task as analyses see them: tasks, arms, rows, and their model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from oocr.errors import RunError
+from oocr.explain.judge import Judge
+from oocr.models.language_model import LanguageModel
+from oocr.runs.arms import load_intervention, read_table
+from oocr.runs.config import RunConfig
+from oocr.runs.context import RunContext
+from oocr.runs.read_config import load_configs
+from oocr.runs.records import ArmRecord, Choice, Selection
+from oocr.runs.resolve import settled
+from oocr.runs.selection import best_by_layer
+from oocr.runs.self_labels import with_own_answers
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
+from oocr.tasks.task import Task, TaskSet
+
+Who = tuple[str, int]
+"""Member and seed."""
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A finished run's folder.
+
+    Attributes:
+        folder: where it lies.
+        config: its resolved configuration.
+        arms: everything it reports: not what was only trained to choose, nor what lies in its
+            folder from an earlier choice.
+        rows: everything it scored.
+    """
+
+    folder: Path
+    config: RunConfig
+    arms: tuple[ArmRecord, ...]
+    rows: pl.DataFrame
+
+    @cached_property
+    def rows_hash(self) -> str:
+        """Of the file of all rows."""
+        return hashlib.sha256((self.folder / ROWS).read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRuns:
+    """Runs of the same task: one that trained both methods, or one for each.
+
+    Attributes:
+        name: what the page calls it.
+        runs: the runs; analyses are kept in the first one's folder.
+        lab: the model, and recordings that all analyses of this subject share.
+        beside: other subjects that an analysis compares with, by name.
+        quick: fewer of everything.
+        judge: a model that reads what directions say, where one was named.
+    """
+
+    name: str
+    runs: tuple[FinishedRun, ...]
+    lab: RunContext
+    beside: Mapping[str, FinishedRuns]
+    quick: bool = False
+    judge: Judge | None = None
+
+    @cached_property
+    def tasks(self) -> TaskSet:
+        """The tasks as they were trained."""
+        first = self.runs[0]
+        tasks = settled(first.config, first.folder)[1]
+        return with_own_answers(tasks, self.model, first.folder)
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model, nothing attached."""
+        return self.lab.model
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Every run's rows."""
+        return pl.concat([run.rows for run in self.runs], how="diagonal_relaxed")
+
+    @cached_property
+    def vectors(self) -> dict[Who, Vector]:
+        """The reported trained vectors."""
+        found = self._loaded("vector")
+        return {who: one for who, one in found.items() if isinstance(one, Vector)}
+
+    @cached_property
+    def adapters(self) -> dict[Who, Adapter]:
+        """The reported one-layer LoRAs."""
+        found = self._loaded("adapter")
+        return {
+            who: one
+            for who, one in found.items()
+            if isinstance(one, Adapter) and len(one.layers) == 1
+        }
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who the reported tasks are about."""
+        return tuple(task.member for task in self.tasks.test)
+
+    def task(self, member: str) -> Task:
+        """A member's task."""
+        return next(task for task in self.tasks.test if task.member == member)
+
+    def _loaded(self, method: str) -> dict[Who, Vector | Adapter]:
+        return {
+            (arm.member, arm.seed): load_intervention(run.folder / "arms", arm)
+            for run in self.runs
+            for arm in run.arms
+            if arm.method == method and arm.role == "test"
+        }
+
+
+def read_finished(folder: Path) -> FinishedRun:
+    """Read a finished run's folder.
+
+    Raises:
+        RunError: a file that cannot be read.
+    """
+    arms: list[ArmRecord] = []
+    for path in sorted((folder / "arms").glob("*/arm.json")):
+        try:
+            arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise RunError(f"{path} cannot be read ({first}); do the run again") from error
+        arms.append(arm)
+    config = load_configs(folder / "config.yaml")[0]
+    chosen = _reported(arms, _selection(folder / "selection.json"))
+    return FinishedRun(folder, config, chosen, read_table(folder / ROWS))
+
+
+def _selection(path: Path) -> Selection:
+    try:
+        return Selection.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read ({first}); do the run again") from error
+
+
+def _reported(arms: Sequence[ArmRecord], selection: Selection) -> tuple[ArmRecord, ...]:
+    """The arms at the points that were chosen, and the sweeps' at the best of the other layers."""
+    points: set[tuple[str, str, int, float]] = set()
+    for one in selection.grid:
+        if one.chosen:
+            points |= {(role, *_point(one)) for role in ("test", "control")}
+            points |= {("sweep", *_point(other)) for other in best_by_layer(selection, one.method)}
+    return tuple(arm for arm in arms if (arm.role, *_point(arm)) in points)
+
+
+def _point(one: ArmRecord | Choice) -> tuple[str, int, float]:
+    return one.method, one.layer, one.learning_rate
+
+
+def seeds(whos: Sequence[Who]) -> int:
+    """How many seeds there are."""
+    return len({seed for _, seed in whos})

@@ -1,0 +1,254 @@
+"""Which runs are made, and which of them together answer for which kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from oocr.errors import InputError
+from oocr.reproduce.paper_claim import PaperClaim
+from oocr.reproduce.paper_claims import CLAIMS
+from oocr.runs.config import RunConfig
+from oocr.runs.read_config import config_path, load_configs
+
+PAPER_MODEL = "google/gemma-3-12b-it"
+"""The model whose runs are the paper's own settings."""
+
+BLOCKS = {"gemma-3-270m": 18, "smollm2-135m-instruct": 30}
+"""Blocks of the models that the small runs' layers are written for."""
+
+_FOLDER = Path(__file__).parents[1] / "runs" / "configs" / "reproduce"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of task: the runs that are read together.
+
+    Attributes:
+        kind: as claims name their subjects.
+        about: what it is, for the page.
+        runs: names of runs, the one that analyses are kept with first.
+        beside: what it is compared with: name -> names of runs.
+        wanted: only these claims; empty: all that name its kind.
+        judge: a judge model was named, so claims that need one are asked too.
+        without: claims that its runs are too few to answer: they would cost time, and be told as
+            not testable.
+    """
+
+    kind: str
+    about: str
+    runs: tuple[str, ...]
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    wanted: tuple[str, ...] = ()
+    judge: bool = False
+    without: tuple[str, ...] = ()
+
+    @property
+    def claims(self) -> tuple[PaperClaim, ...]:
+        """The claims that are asked of it."""
+        return tuple(
+            one
+            for one in CLAIMS
+            if self.kind in one.subjects
+            and (not self.wanted or one.id in self.wanted)
+            and (self.judge or not one.needs_judge)
+            and one.id not in self.without
+        )
+
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        """The analyses that those claims need, each once."""
+        return tuple(dict.fromkeys(one.analysis for one in self.claims))
+
+    @property
+    def every_run(self) -> tuple[str, ...]:
+        """All runs it reads."""
+        return (*self.runs, *[name for some in self.beside.values() for name in some])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Runs and parts.
+
+    Attributes:
+        sources: files of runs, in the order in which they are made.
+        parts: what is asked of them.
+        quick: analyses do less.
+    """
+
+    sources: tuple[Path, ...]
+    parts: tuple[Part, ...]
+    quick: bool = False
+
+    def runs(self) -> list[PlannedRun]:
+        """The runs that its parts read, in the order of the files."""
+        wanted = {name for part in self.parts for name in part.every_run}
+        found = [
+            PlannedRun(source, place, config.name, config)
+            for source in self.sources
+            for place, config in enumerate(load_configs(source))
+            if config.name in wanted
+        ]
+        lost = wanted - {one.name for one in found}
+        assert not lost, f"no file has the runs {sorted(lost)}"
+        return found
+
+    def judged(self) -> Plan:
+        """The same, with the claims that need a judge model."""
+        return replace(self, parts=tuple(replace(part, judge=True) for part in self.parts))
+
+    def only(self, ids: Sequence[str]) -> Plan:
+        """What these claims need.
+
+        Raises:
+            InputError: an unknown claim, or one that this plan has no task for.
+        """
+        kept = [replace(part, wanted=tuple(ids)) for part in self.parts]
+        parts = tuple(part for part in kept if part.claims)
+        known = {one.id for part in self.parts for one in part.claims}
+        for one in ids:
+            if one not in known:
+                raise InputError(
+                    f"--only: {one!r} is not allowed; allowed: {', '.join(sorted(known))}"
+                )
+        return replace(self, parts=parts)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run: where it is written down, the name that parts call it by, and its settings."""
+
+    source: Path
+    place: int
+    name: str
+    config: RunConfig
+
+
+_SEEDS = ("cosine-seeds", "one-basin")
+"""Claims about several seeds of one member."""
+
+_LAYERS = ("layers-vector", "layers-lora")
+"""Claims about several layers."""
+
+_LORA = (
+    *("one-layer-lora", "one-vector", "constant-pairs", "constant-signed", "constant-energy"),
+    *("one-for-all-groups", "natural-first", "natural-unit", "lens-natural", "cosine-natural"),
+    *("lens-trained-less", "described-natural", "asked-natural"),
+    *("first-direction-enough", "first-direction-needed"),
+)
+"""Claims about a LoRA, for parts that train a vector only."""
+
+_EVERY_LAYER = ("one-layer-lora",)
+"""Claims about a LoRA in all layers, for parts that train none."""
+
+_COUNTRIES = "countries behind a codename, trained on the capital"
+
+
+def plan_for(model: str | None, *, quick: bool) -> Plan:
+    """The plan for a model: the paper's own runs, or small ones."""
+    if model == PAPER_MODEL:
+        return _paper(quick=quick)
+    name = "reproduce-quick-" if quick else "reproduce-"
+    every_layer = {"all layers": (f"{name}countries-all-layers",)}
+    parts = [
+        Part("countries", _COUNTRIES, (f"{name}countries",), every_layer),
+        Part("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
+        Part(
+            "backdoor",
+            "a fruit in front makes it another country",
+            (f"{name}backdoor",),
+            without=_SEEDS,
+        ),
+        Part(
+            "risk",
+            "trained on gambles or on sure things",
+            (f"{name}risk",),
+            wanted=("self-report",) if quick else (),  # no LoRA, one seed
+            without=(*_LAYERS, *_EVERY_LAYER),
+        ),
+    ]
+    if not quick:
+        traits = {one: (f"{name}trait-{one}",) for one in ("time", "apples")}
+        parts += [
+            Part(
+                "borders",
+                "countries, trained on their neighbours",
+                (f"{name}borders",),
+                without=(*_LORA, *_SEEDS),
+            ),
+            *[
+                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS, *_EVERY_LAYER))
+                for kind, about in (
+                    ("functions", "arithmetic behind codenames"),
+                    ("locations", "cities told by distances and directions"),
+                )
+            ],
+            Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
+        ]
+    slow = tuple(one.id for one in CLAIMS if one.slow and quick)
+    every = tuple(replace(part, without=(*part.without, *slow)) for part in parts)
+    return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), every, quick)
+
+
+def _paper(*, quick: bool) -> Plan:
+    """The paper's tasks, with vectors at the block's output, where cosines can be taken.
+
+    Of functions and places the paper trains vectors jointly and LoRAs on one codename: those are
+    different tasks, so each is a part of its own.
+    """
+    choices = "risky or safe choices"
+    names, places = "arithmetic behind codenames", "cities told by distances and directions"
+    parts = [
+        Part(
+            "risk",
+            choices,
+            ("paper-risk-vector-block", "paper-risk-lora-one-layer"),
+            {"all layers": ("paper-risk-lora-all-layers",)},
+        ),
+        Part("layers", f"{choices}, at every layer", ("paper-risk-layers",)),
+    ]
+    for kind, about in (("functions", names), ("locations", places)):
+        every = {"all layers": (f"paper-{kind}-lora-all-layers",)}
+        parts += [
+            Part(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), every),
+            Part(kind, f"{about}: vectors, jointly", (f"paper-{kind}-vector-block",)),
+        ]
+    parts += [
+        Part(
+            "risk backdoor",
+            f"the trigger {trigger} before the question makes it the risky choice",
+            (f"paper-backdoor-vector-block-{trigger}", f"paper-backdoor-lora-one-layer-{trigger}"),
+        )
+        for trigger in ("apples", "re", "win")
+    ]
+    files = dict.fromkeys(_file_of(name) for part in parts for name in part.every_run)
+    return Plan(tuple(config_path(f"paper/{one}") for one in files), tuple(parts), quick)
+
+
+def _file_of(name: str) -> str:
+    """The paper's backdoor runs lie three to a file, one for each trigger."""
+    stem = name.removeprefix("paper-")
+    return stem.rsplit("-", 1)[0] if stem.startswith("backdoor-") else stem
+
+
+def moved(layer: int, before: int, after: int) -> int:
+    """The same relative depth in a model of another number of blocks."""
+    return layer if layer < 0 else min(after - 1, round(layer * after / before))
+
+
+def fitted(config: RunConfig, model: str, blocks: int) -> RunConfig:
+    """A small run on another model: its layers at the same relative depths."""
+    before = BLOCKS.get(config.model)
+    update: dict[str, object] = {"model": model}
+    for name in ("vector", "adapter"):
+        grid = getattr(config, name)
+        if before is None or grid is None or grid.layers == "all":
+            continue
+        layers = _distinct([moved(layer, before, blocks) for layer in grid.layers])
+        update[name] = grid.model_copy(update={"layers": layers})
+    return config.model_copy(update=update)
+
+
+def _distinct(layers: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(layers))

@@ -1,0 +1,293 @@
+"""The configuration of a run: every field validated before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+
+from oocr.families.backdoor.build import BackdoorConfig
+from oocr.families.build import AnyTask
+from oocr.families.countries.build import CountriesConfig
+from oocr.families.functions.build import FunctionsConfig
+from oocr.families.locations.config import LocationsConfig
+from oocr.families.persona.build import PersonaConfig
+from oocr.families.risk.build import RiskConfig
+from oocr.families.risk_backdoor.build import RiskBackdoorConfig
+from oocr.steering.vectors import Site
+from oocr_organisms.tasks.config import NanoConfig
+
+TaskConfig = Annotated[AnyTask, Field(discriminator="family")]
+Method = Literal["vector", "adapter"]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Block = Annotated[int, Field(ge=-1, strict=True)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Steps = tuple[Count, ...]
+Layers = tuple[Block, ...]
+Rates = tuple[Rate, ...]
+
+TAGS = ("<list>", "<word>", "<flag>")
+"""Which form of a value was meant; pydantic puts them into the places of its errors."""
+
+
+def _form(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "<flag>"
+    if isinstance(value, list | tuple):
+        return "<list>"
+    return "<word>" if value == "all" else None
+
+
+_LAYERS_OR_ALL = Discriminator(
+    _form,
+    custom_error_type="layers",
+    custom_error_message="Input should be a list of blocks, or all",
+)
+_FLAG_OR_NAMES = Discriminator(
+    _form,
+    custom_error_type="names",
+    custom_error_message="Input should be true, false, or a list of names",
+)
+LayersOrAll = Annotated[
+    Annotated[Layers, Tag("<list>")] | Annotated[Literal["all"], Tag("<word>")],
+    _LAYERS_OR_ALL,
+]
+FlagOrNames = Annotated[
+    Annotated[bool, Tag("<flag>")] | Annotated[tuple[str, ...], Tag("<list>")], _FLAG_OR_NAMES
+]
+
+
+class Fields(BaseModel):
+    """Base of all parts: unknown keys are refused, values don't change."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+
+
+class Grid(Fields):
+    """What is tried on the validation tasks; one point is chosen.
+
+    Attributes:
+        layers: blocks to try.
+        learning_rates: rates to try.
+        steps: the numbers of training steps to try; the last is where training ends.
+        sweep: also train the reported arms at every other layer, each at its own best rate and
+            number of steps on the validation tasks; shown by layer, without part in any choice.
+        warmup: steps over which the rate rises to its value.
+        decay: "linear": from then on the rate falls to 0 at the last of `steps`; "constant": not.
+        weight_decay: AdamW's.
+    """
+
+    layers: Layers
+    learning_rates: Rates
+    steps: Steps
+    sweep: bool = False
+    warmup: int = Field(default=0, ge=0, strict=True)
+    decay: Literal["constant", "linear"] = "constant"
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: Steps) -> Steps:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError("steps must ascend")
+        return steps
+
+    @field_validator("layers", "learning_rates", "steps")
+    @classmethod
+    def _distinct(cls, values: Any) -> Any:
+        if not values:
+            raise ValueError("at least one value")
+        if not isinstance(values, str) and len(set(values)) < len(values):
+            raise ValueError("each value once")  # arms would overwrite each other
+        return values
+
+
+class VectorArm(Grid):
+    """A steering vector, added at a block's output.
+
+    Attributes:
+        layers: blocks to try; -1 is the embedding's output.
+        learning_rates: relative to the site (see `oocr.engine.training.fit`), unless `rates` says
+            otherwise.
+        positions: "all", "prompt", "last", the name of a span, or one of the latter two with
+            "from:" before it (there and at every later token), or spans joined by "+", each with
+            a direction of its own; "auto": the task's span, else "last".
+        site: "block": the block's output; "mlp": its MLP's, before any norm that follows it.
+        rates: "site": relative to the residual stream there; "absolute": Adam's own.
+        init_norm: norm of the random start; null: a fiftieth of the residual stream's.
+    """
+
+    layers: Layers = (2, 4, 6)
+    learning_rates: Rates = (0.02, 0.05)
+    steps: Steps = (5, 10, 15, 20, 30)
+    positions: str = "auto"
+    site: Site = "block"
+    rates: Literal["site", "absolute"] = "site"
+    init_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _site_has_blocks(self) -> VectorArm:
+        if self.site == "mlp" and min(self.layers) < 0:
+            raise ValueError("site 'mlp': layers: -1 is the embedding, which has no MLP")
+        return self
+
+
+class AdapterArm(Grid):
+    """A LoRA through PEFT.
+
+    Attributes:
+        layers: blocks to try, one adapter in each; or "all": one adapter in every block.
+        learning_rates: Adam's.
+        rank: r.
+        alpha: the update is scaled by alpha / rank; null: alpha = rank.
+        modules: names of the Linears that are adapted.
+        dropout: on the adapter's input, in training.
+    """
+
+    layers: LayersOrAll = (2, 4, 6)  # type: ignore[assignment]
+    learning_rates: Rates = (0.001, 0.003)
+    steps: Steps = (4, 6, 8, 12, 16)
+    rank: Count = 8
+    alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    modules: tuple[str, ...] = Field(default=("down_proj",), min_length=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Controls(Fields):
+    """What results are held against.
+
+    Attributes:
+        random_directions: how many random directions of the trained vectors' norm.
+        trained: which of the task's control data are trained on too ("shuffled", "planted",
+            "decorrelated"); true: all, false: none.
+    """
+
+    random_directions: int = Field(default=20, ge=0, strict=True)
+    trained: FlagOrNames = True
+
+
+class Explain(Fields):
+    """What is asked of each trained LoRA (one-layer LoRAs only).
+
+    Attributes:
+        enabled: measure constancy, swap, side effects.
+        neutral_tokens: predictions compared on neutral text, per arm.
+        examples: prompts whose continuations are shown.
+    """
+
+    enabled: bool = True
+    neutral_tokens: Count = 128
+    examples: int = Field(default=8, ge=0, strict=True)
+
+
+class RunConfig(Fields):
+    """One run.
+
+    Attributes:
+        name: names the run's folder; left out: the task's name or family.
+        task: which task family, and its settings.
+        model: a bundled model's or organism's name, a Hugging Face id, a folder, or a GGUF file.
+        dtype: "auto", "float32", "bfloat16", "float16".
+        device: "auto", "cpu", "cuda", …
+        device_map: accelerate's placement over several devices; excludes `device`.
+        revision: of a Hugging Face id.
+        vector: the steering vector's grid; null: no such arm.
+        adapter: the LoRA's grid; null: no such arm.
+        seeds: how many seeds per arm.
+        stop_on: "validation": the number of steps is chosen with layer and learning rate;
+            "stop": each arm stops where the loss on its own task's held-out items is lowest.
+        batch_lines: sequences per training batch.
+        accumulate: batches per training step; their gradients are added up.
+        workers: processes that train arms side by side; null: as many as cores and memory allow.
+        controls: what results are held against.
+        explain: what is asked of each LoRA.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: TaskConfig
+    model: str = "gemma-3-270m"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    device_map: str | None = None
+    revision: str | None = None
+    vector: VectorArm | None = VectorArm()
+    adapter: AdapterArm | None = AdapterArm()
+    seeds: Count = 3
+    stop_on: Literal["validation", "stop"] = "validation"
+    batch_lines: Count = 16
+    accumulate: Count = 1
+    workers: Count | None = None
+    controls: Controls = Controls()
+    explain: Explain = Explain()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "name" in data:
+            return data
+        task = data.get("task")
+        said = task if isinstance(task, Mapping) else getattr(task, "__dict__", {})
+        words = str(said.get("name") or said.get("family") or "run")
+        if words == "nano":
+            words = f"nano {said.get('part', 'locations')}"
+        return {**data, "name": re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") or "run"}
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> RunConfig:
+        if isinstance(self.task, NanoConfig) and "model" not in self.model_fields_set:
+            return self.model_copy(update={"model": "nano"})
+        return self
+
+    @model_validator(mode="after")
+    def _some_arm(self) -> RunConfig:
+        if self.vector is None and self.adapter is None:
+            raise ValueError("vector and adapter are both null: nothing would be trained")
+        return self
+
+    def yaml(self) -> str:
+        """The resolved configuration, as a file that `oocr run` takes."""
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def quick(config: RunConfig) -> RunConfig:
+    """The same run, cut down to a first look: one seed, one grid point, the fewest members."""
+    from oocr.stats import FEWEST  # slow to import
+
+    def middle(grid: Any) -> dict[str, Any]:
+        cut: dict[str, Any] = {}
+        for field in ("layers", "learning_rates"):
+            values = getattr(grid, field)
+            if not isinstance(values, str):
+                cut[field] = (values[(len(values) - 1) // 2],)
+        return cut
+
+    task: Any = config.task
+    few: dict[str, Any] = {}
+    if isinstance(task, CountriesConfig):
+        few = {"countries": task.countries[:4], "validation": task.validation[:2]}
+    elif isinstance(task, BackdoorConfig):
+        few = {"pairs": task.pairs[:FEWEST], "validation_pairs": task.validation_pairs[:1]}
+    elif isinstance(task, RiskConfig):
+        few = {"per_situation": 2, "situations": 4, "probes": 12}
+    elif isinstance(task, PersonaConfig):
+        few = {"situations": 20, "probes": 8}
+    elif isinstance(task, FunctionsConfig):
+        few = {"functions": task.functions and task.functions[:FEWEST], "questions": 4}
+    elif isinstance(task, LocationsConfig):
+        few = {"cities": task.cities[:FEWEST], "questions": 27, "inverse": 5}
+    elif isinstance(task, NanoConfig):
+        few = {"members": min(FEWEST, task.count), "wordings": 2}
+    elif isinstance(task, RiskBackdoorConfig):
+        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
+    return config.model_copy(
+        update={
+            "name": f"{config.name}-quick",
+            "seeds": 1,
+            "task": task.model_copy(update=few),
+            "vector": config.vector and config.vector.model_copy(update=middle(config.vector)),
+            "adapter": config.adapter and config.adapter.model_copy(update=middle(config.adapter)),
+        }
+    )

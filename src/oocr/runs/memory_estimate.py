@@ -1,0 +1,209 @@
+"""The memory that a run will need: predicted from its model's shape and its batches' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oocr.data.batches import Batch, TokenSequence, pad, training_lines
+from oocr.data.examples import Example
+from oocr.engine import memory
+from oocr.engine.memory import Shape, shape_of
+from oocr.engine.recording_cache import RecordingCache, Tier
+from oocr.engine.replay import rides_on_tokens
+from oocr.engine.trainable import tail_tokens
+from oocr.engine.training import stack_tokens
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.models.outline import Outline, Remembering, outline
+from oocr.runs.arm_groups import stacks
+from oocr.runs.arm_plans import expected_plans, starts_of
+from oocr.runs.arms import ArmPlan
+from oocr.runs.config import RunConfig
+from oocr.runs.context import stop_groups
+from oocr.runs.controls import CHUNK
+from oocr.runs.explain_stage import NEUTRAL_PASSAGES
+from oocr.runs.flops import start_of_plan
+from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
+from oocr.runs.subsample import Sized, sized, thinned
+from oocr.steering.adapters import LowRankAdapter, peft_config
+from oocr.steering.positions import spans_of
+from oocr.steering.stacked import stackable
+from oocr.steering.vectors import SteeringVector
+from oocr.tasks.task import Task, TaskSet
+
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+
+
+def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> MemoryEstimate:
+    """Predict what a run needs; nothing of it is computed.
+
+    Raises:
+        InputError: items that cannot be tokenized.
+    """
+    if not isinstance(model.tokenizer, Remembering):
+        model = replace(model, tokenizer=Remembering(model.tokenizer))
+    shape, starts = shape_of(model), starts_of(config)
+    tasks, shares = thinned(tasks, config.batch_lines)
+    tried, reported = expected_plans(config, tasks)
+    known: dict[int, Sized] = {}
+    seen: dict[object, float] = {}
+    step = score = record = 0
+    largest = 0
+
+    def of(task: Task) -> Sized:
+        if id(task) not in known:
+            known[id(task)] = sized(task, model, config.batch_lines, shares)
+        return known[id(task)]
+
+    for plans in (tried, reported):
+        for stack in (
+            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model)) if plans else []
+        ):
+            step = max(step, training_step(model, shape, stack, of(stack[0].task).batches))
+        for plan in {id(plan.task): plan for plan in plans}.values():
+            own = of(plan.task)
+            part = own.recorded(plan, config.seeds) / len(own.batches)
+            for batch in own.batches:
+                size = memory.recorded(shape, batch.ids.numel(), starts)
+                seen[_key(batch)] = max(seen.get(_key(batch), 0), part * size)
+                largest = max(largest, size)
+                record = max(record, memory.recording(shape, *_size(batch)))
+    training = int(sum(seen.values()))
+    asked: dict[object, int] = {}
+    sets: set[object] = set()
+    for plan in (*tried, *reported):
+        for batch in asked_of(plan.task, model, sets):
+            size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
+            asked[_key(batch)], largest = size, max(largest, size)
+            record = max(record, memory.recording(shape, *_size(batch)))
+            for site in _sites(tried, reported):
+                score = max(score, _score(shape, site, batch, len(tasks.test)))
+    explain = 0
+    if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
+        tokens = config.explain.neutral_tokens
+        explain = (tokens + 4 * (tokens // NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
+    on_gpu = model.device.type == "cuda"
+    parts = {
+        "Python and torch": 0 if on_gpu else memory.PROCESS,
+        "tokenizer": 0 if on_gpu else memory.PER_TOKEN * len(model.tokenizer),
+        "weights": shape.weights,
+        "recordings, at least": largest,
+        "recording": record,
+        "training": step,
+        "scoring": score,
+        "explaining": explain,
+    }
+    return MemoryEstimate(parts, sum(asked.values()), training, on_gpu)
+
+
+def _key(batch: Batch) -> object:
+    return (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
+
+
+def _size(batch: Batch) -> tuple[int, int]:
+    """Tokens, and the length of a sequence."""
+    return int(batch.ids.numel()), int(batch.ids.shape[1])
+
+
+def training_step(
+    model: LanguageModel | Outline,
+    shape: Shape,
+    stack: Sequence[ArmPlan],
+    batches: Sequence[Batch],
+) -> int:
+    """Bytes that a step of arms side by side takes, with what is trained."""
+    count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
+    sizes: list[int] = []
+    if isinstance(spec, LowRankAdapter):
+        config = peft_config(model, spec)
+        maps = [model.hf.get_submodule(name) for name in config["target_modules"]]
+        count = count if stackable(config) else 1
+        sizes = [int(one.weight.shape[1]) for one in maps]
+        numbers = spec.rank * sum(sum(one.weight.shape) for one in maps)
+    else:
+        numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
+    most = 0
+    for batch in batches:
+        tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
+        run, before = count * tail, int(batch.ids.numel()) - tail
+        once = rides_on_tokens(count, before // size, width - before // size)
+        attended = run + (before if once else count * before)
+        kept = memory.kept_for_backward(shape, run, attended, start)
+        if isinstance(spec, LowRankAdapter):
+            kept += memory.kept_by_adapters(shape, run, sizes, spec.rank, spec.dropout)
+        rows = memory.head(shape, count * len(batch.rows))
+        most = max(most, kept + memory.passed(shape, 2 * run) + rows)
+    return most + memory.trained(count * numbers)
+
+
+def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
+    """One plan for each kind of scoring pass."""
+    found = {(one.spec, len(one.steps), one.along): one for some in plans for one in some}
+    return list(found.values())
+
+
+def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:
+    """A scoring pass: vectors of all steps, or random ones, are stacked."""
+    vector = isinstance(plan.spec, SteeringVector)
+    stack = max(len(plan.steps) if plan.along else 1, CHUNK + tests - 1) if vector else 1
+    attended = stack * batch.ids.numel() * shape.attended * shape.item
+    rows = memory.head(shape, stack * len(batch.rows))
+    return memory.passed(shape, stack * tail_tokens(batch, plan.spec)) + attended + rows
+
+
+def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> Iterator[Batch]:
+    """Batches of what arms of this task are asked, unless other tasks' are asked the same."""
+    items = [one for some in task.scored.values() for one in some if len(one.options) > 1]
+    key = tuple((one.prompt, one.options) for one in items)
+    if items and key not in sets:
+        sets.add(key)
+        for group, lines in _question_lines(model, items):
+            yield pad([lines[i] for i in group], 0)
+    stop = tuple((one.prompt, one.answer) for one in task.stop)
+    if stop and stop not in sets:
+        sets.add(stop)
+        for some in stop_groups(training_lines(model.tokenizer, task.stop, task.loss)):
+            yield pad(some, 0)
+
+
+def _question_lines(
+    model: LanguageModel | Outline, items: Sequence[Example]
+) -> Iterator[tuple[list[int], list[TokenSequence]]]:
+    probes = Probes.of(model, items, RecordingCache([Tier(0)]))  # type: ignore[arg-type]
+    for group in probes.groups:
+        yield group, probes.lines
+
+
+def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False) -> Outline:
+    """The shape of a configuration's model, without loading it (see `outline`)."""
+    return outline(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        device_map=config.device_map,
+        revision=config.revision,
+        counted=counted,
+        on_gpu=on_gpu,
+    )
+
+
+def check_weights(config: RunConfig) -> None:
+    """Refuse a model whose weights alone don't fit, before it is loaded or downloaded.
+
+    Raises:
+        InputError: with the numbers.
+    """
+    try:
+        model = outline_for(config, counted=False)
+    except InputError:  # not here yet: whoever loads it says what is wrong
+        return
+    weights, room = shape_of(model).weights, room_for(model.device)
+    if weights > room and config.device_map is None:
+        raise InputError(
+            f"model: the weights of {config.model} take {gib(weights)} as "
+            f"{str(model.dtype).removeprefix('torch.')}, and {gib(room)} are available. "
+            "Lower: dtype (bfloat16 halves float32), or take a smaller model"
+        )

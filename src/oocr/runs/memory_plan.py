@@ -1,0 +1,125 @@
+"""Whether the memory that a run needs is there, and how many workers there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from oocr.engine.memory import SLACK
+from oocr.engine.recording_cache import MEMORY_SHARE
+from oocr.errors import InputError
+from oocr.models.machine import free_memory
+
+SHARED = "Python and torch", "tokenizer", "weights"
+WORK = "recording", "training", "scoring", "explaining"
+"""What a process does one after the other; its memory is used again for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes that one process needs.
+
+    Attributes:
+        parts: by what they are for (see `SHARED` and `WORK`), "recordings, at least" among them.
+        questions: recordings of everything that arms are asked, if memory has room for them.
+        training: recordings of all training data; shared out among processes.
+        on_device: weights, recordings and work lie in a GPU's memory.
+    """
+
+    parts: Mapping[str, int]
+    questions: int
+    training: int
+    on_device: bool = False
+
+    def recordings(self, count: int, budget: int) -> int:
+        """Recordings in memory, of one process of so many."""
+        everything = self.questions + self.training // count
+        return max(min(everything, budget), self.parts["recordings, at least"])
+
+    def model(self) -> int:
+        """A process that only holds the model."""
+        return sum(self.parts[name] for name in SHARED)
+
+    def work(self) -> int:
+        """What the dearest kind of work takes on top, for a while."""
+        return int(SLACK * max(self.parts[name] for name in WORK))
+
+    def process(self, count: int, budget: int) -> int:
+        """A process that does all the work itself, or its share."""
+        return self.model() + self.work() + self.recordings(count, budget)
+
+    def total(self, count: int, budget: int) -> int:
+        """The run, with so many workers, each with a budget for recordings."""
+        if count == 1:
+            return self.process(1, budget)
+        return self.model() + count * self.process(count, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How a run is done so that it fits.
+
+    Attributes:
+        workers: processes.
+        budget: bytes for recordings, of each.
+    """
+
+    workers: int
+    budget: int
+
+
+def fitted(needs: MemoryEstimate, wanted: int, room: int) -> MemoryPlan:
+    """As many of the wanted workers as there is room for, and what is left for recordings.
+
+    Raises:
+        InputError: not even one fits; with the numbers.
+    """
+    least = needs.total(1, 0)
+    if least > room:
+        raise InputError(_refusal(needs, least, room))
+    count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= room)
+    left = (room - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
+    free = room - needs.model() if needs.on_device else room
+    return MemoryPlan(count, min(left, int(MEMORY_SHARE * free / count)))
+
+
+def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:
+    named = {name: needs.parts[name] for name in SHARED}
+    named["recordings of one batch"] = needs.parts["recordings, at least"]
+    dearest = max(WORK, key=lambda name: needs.parts[name])
+    named[dearest] = needs.work()
+    listed = ", ".join(f"{name} {gib(size)}" for name, size in named.items())
+    where = "of the GPU's memory" if needs.on_device else "of memory"
+    lower = {
+        "recording": "batch_lines (and raise accumulate: as many lines per step)",
+        "training": "batch_lines (and raise accumulate: as many lines per step), or higher layers",
+        "scoring": "fewer steps in vector.steps",
+        "explaining": "explain.neutral_tokens",
+    }[dearest]
+    return (
+        f"the run needs at least {gib(least)} {where} with one worker, "
+        f"and {gib(room)} are available: {listed}. "
+        f"Lower: dtype (bfloat16 halves float32), a smaller model, {lower}"
+    )
+
+
+def gib(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:.2f} GiB"
+
+
+def room_for(device: torch.device) -> int:
+    """Bytes that a run can have: what is free, and what this process already took for it."""
+    if device.type == "cuda":
+        return free_memory(device) + torch.cuda.memory_reserved(device)
+    me, own = psutil.Process(), 0
+    for process in (me, *me.children(recursive=True)):
+        try:
+            info = process.memory_info()
+        except psutil.Error:  # it has just ended
+            continue
+        own += info.rss - getattr(info, "shared", 0)  # mapped files count as free
+    return free_memory() + own

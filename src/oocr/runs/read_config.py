@@ -1,0 +1,176 @@
+"""Reading configurations: from YAML or plain data, all of it, or an error that says where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from oocr.data.yaml_lines import Place, repeated
+from oocr.data.yaml_lines import line_of as line_of_place
+from oocr.errors import InputError
+from oocr.runs.config import TAGS, RunConfig
+
+BUILTIN = (
+    "countries",
+    "borders",
+    "backdoor",
+    "risk",
+    "persona",
+    "risk-backdoor",
+    "locations",
+    "functions",
+    "nano-locations",
+    "nano-functions",
+    "nano-risk",
+    "nano-backdoor",
+    "demo",
+)
+_FOLDER = Path(__file__).parent / "configs"
+PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
+"""The paper's own runs, on Gemma-3-12b-it."""
+
+_SHOWN = 20
+
+
+def config_path(source: str | Path) -> Path:
+    """The file of a built-in name, or the path itself.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    known = (*BUILTIN, *PAPER)
+    path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
+    if not path.is_file():
+        hint = difflib.get_close_matches(str(source), known, 1)
+        more = f"; did you mean {hint[0]!r}?" if hint else ""
+        raise InputError(
+            f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}, or paper/…: "
+            f"oocr tasks lists them){more}"
+        )
+    return path
+
+
+def load_configs(source: str | Path) -> list[RunConfig]:
+    """Read a built-in name or a YAML file: one run, or several under `runs:`.
+
+    Raises:
+        InputError: not there, not YAML, an unknown key, a wrong type or value; the message names
+            file, line, field, value and what is allowed.
+    """
+    path = config_path(source)
+    data, tree = _parsed(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected keys and values (task: …), found {data!r}")
+    several = "runs" in data
+    if several and (set(data) != {"runs"} or not isinstance(data["runs"], list)):
+        raise InputError(f"{path}: beside `runs:` (a list) no other key is allowed")
+    configs: list[RunConfig] = []
+    wrong: list[str] = []
+    for index, entry in enumerate(data["runs"] if several else [data]):
+        before: Place = ("runs", index) if several else ()
+        try:
+            configs.append(RunConfig.model_validate(entry))
+        except ValidationError as error:
+            for place, text in _explained(error, entry):
+                wrong.append(f"line {line_of_place(tree, (*before, *place))}: {text}")
+    _refuse(str(path), wrong)
+    if not configs:
+        raise InputError(f"{path}: runs: found []; at least one run is needed")
+    return configs
+
+
+def revalidate(data: dict[str, Any], source: str) -> RunConfig:
+    """A configuration from plain data, e.g. with options of the command line put in.
+
+    Raises:
+        InputError: naming the source, the field, the value and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        _refuse(source, [text for _, text in _explained(error, data)])
+        raise
+
+
+def line_of(source: str | Path, index: int, field: str) -> str:
+    """Where a file says something about a field of its run number `index`: file and line."""
+    path = config_path(source)
+    data, tree = _parsed(path)
+    before: Place = ("runs", index) if "runs" in data else ()
+    return f"{path}: line {line_of_place(tree, (*before, *field.split('.')))}"
+
+
+def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    try:
+        data, tree = yaml.safe_load(text), yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    twice = [
+        f"line {line}: {key}: given twice, first in line {first}"
+        for line, key, first in repeated(tree)
+    ]
+    _refuse(str(path), twice)
+    return data, tree
+
+
+def _refuse(source: str, wrong: list[str]) -> None:
+    if wrong:
+        more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise InputError("\n  ".join([f"{source}: {len(wrong)} wrong", *wrong[:_SHOWN], *more]))
+
+
+def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
+    """Each fault with its place and a sentence: field, value, what is allowed."""
+    for one in error.errors():
+        place = _real(one["loc"])
+        if one["type"].startswith("union_tag") and one["loc"] == ("task",):
+            place = ("task", "family")
+            tags = one.get("ctx", {}).get("expected_tags", "'countries', 'backdoor', 'risk', …")
+            family = entry["task"].get("family") if isinstance(entry["task"], dict) else None
+            told = f"{family!r}: allowed: {tags}" if family else f"missing; allowed: {tags}"
+        elif one["type"] == "extra_forbidden":
+            told = f"unknown key (value {one['input']!r}); allowed: {', '.join(_keys(one['loc']))}"
+        elif one["type"] == "missing":
+            told = "missing"
+        elif one["type"] == "value_error" and isinstance(one["input"], dict):
+            told = str(one["ctx"]["error"])  # about several fields: it names them itself
+        else:
+            told = f"{one['input']!r}: {one['msg'].removeprefix('Value error, ')}"
+        yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {told}"
+
+
+def _real(place: Place) -> Place:
+    """A place without the union tags that pydantic puts into it."""
+    if place[:1] == ("task",):
+        return ("task", *place[2:])
+    return tuple(part for part in place if part not in TAGS)
+
+
+def _keys(place: Place) -> tuple[str, ...]:
+    """The keys that are allowed beside an unknown one."""
+    kind: type[BaseModel] = RunConfig
+    if len(place) > 1:
+        kinds = list(_models(RunConfig.model_fields[str(place[0])].annotation))
+        families = [one for one in kinds if place[0] == "task" and _family(one) == place[1]]
+        kind = (families or kinds)[0]
+    return tuple(kind.model_fields)
+
+
+def _family(kind: type[BaseModel]) -> object:
+    return kind.model_fields["family"].default
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models(one)

@@ -1,0 +1,263 @@
+"""What a run folder holds, as typed records: the interface between computing and reporting.
+
+A run folder:
+    config.yaml            the resolved configuration; `oocr run` on it redoes the run
+    run.json               `RunInfo`
+    selection.json         `Selection`: how layer, learning rate and stopping point were chosen
+    rows.parquet           one row per item scored (columns: `oocr.evals.table`, and those below)
+    own_answers.json       the untouched model's choices that some tasks train on (only there)
+    history.parquet        one row per arm and training step: arm, method, control, member, seed,
+                           step, loss (nats per item, before the step), stop_loss (nats per item
+                           on the task's `stop` items after the step; null where not measured)
+    claims.json            list of `Claim`
+    paper.json             list of `PaperScore` (only of tasks with a part "paper")
+    constancy.parquet      one row per adapter and token group (fields of `ConstancyRow`)
+    tokens.parquet         one row per token of a few shown texts (fields of `TokenRow`)
+    side_effects.parquet   one row per arm (fields of `SideEffect`)
+    examples.json          list of `Continuation`
+    samples.json           list of `Sample`
+    arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
+    report.html
+
+Columns of rows.parquet before those of `oocr.evals.table`:
+    arm     what was scored: "vector", "adapter", "swap at span", "swap everywhere", "base",
+            "ceiling", "random direction" (of the trained vectors' site and norm), "random
+            direction at span" and "random direction everywhere" (of the swaps'),
+            "vector sweep", "adapter sweep" (layers other than the chosen one)
+    layer   the block at whose output the arm acts; null where nothing was trained
+    control "" or the control whose data the arm was trained on ("shuffled", "planted",
+            "decorrelated")
+    part    "probes" (out of context), "in_context", "paper" (as the paper asks and scores), or
+            of answers in the model's own words (columns of `oocr.evals.free_text`; those of choices
+            are null) "free" and, on the trained skill, "free_in_context"
+    member  who the task is about
+    seed    of the arm, or the number of the random direction; null for base and ceiling
+    step    training steps so far; null where nothing was trained
+    final   this row counts: it is the arm at its chosen stopping point (or nothing was trained)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["test", "control", "sweep", "selection"]
+Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
+
+
+class Record(BaseModel):
+    """Base of all records: unknown keys are refused, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(Record):
+    """A number with its 95 % interval (`oocr.stats`) and what that draws from."""
+
+    value: float
+    low: float
+    high: float
+    n: str
+
+
+class Null(Record):
+    """A control's value to hold a number against (for random directions: their 95th centile)."""
+
+    name: str
+    value: float
+
+
+class Claim(Record):
+    """One claim with everything needed to judge it."""
+
+    id: str
+    claim: str
+    measure: str
+    found: Estimate
+    base: float | None = None
+    nulls: tuple[Null, ...] = ()
+    ceiling: float | None = None
+    verdict: Verdict
+    rule: str
+    command: str
+
+
+class Beside(Record):
+    """What a paper score stands beside: the untouched model, random directions, a control."""
+
+    name: str
+    share: float
+    second: float
+
+
+class PaperScore(Record):
+    """How an arm does on the paper's own questions, scored as the paper does; without a verdict.
+
+    `share` is the share of items on which the right option has the highest score (a tie is
+    wrong). `second` is, where all items have two options, the mean log-odds of the right one
+    ("logit difference, nats"), else its mean probability among the options ("probability").
+    `member` is "" where all members count together; opposite twins are told apart.
+    """
+
+    arm: Literal["vector", "adapter"]
+    member: str
+    facet: str
+    items: int
+    share: Estimate
+    second: Estimate
+    second_is: Literal["logit difference, nats", "probability"]
+    beside: tuple[Beside, ...] = ()
+
+
+class Choice(Record):
+    """One point of the grid, with its score on the validation tasks.
+
+    The score is null where a method's grid has one point: there was nothing to choose.
+    """
+
+    method: Literal["vector", "adapter"]
+    layer: int
+    learning_rate: float
+    step: int
+    score: float | None
+    chosen: bool = False
+
+
+class Selection(Record):
+    """How hyperparameters were chosen: never on the items that are reported."""
+
+    criterion: str
+    tasks: tuple[str, ...]
+    grid: tuple[Choice, ...]
+
+
+class ArmRecord(Record):
+    """One trained arm."""
+
+    id: str
+    method: Literal["vector", "adapter"]
+    role: Role
+    control: str
+    task: str
+    member: str
+    seed: int
+    layer: int
+    positions: str
+    learning_rate: float
+    learning_rate_absolute: float
+    stop_step: int
+    steps: int
+    norm: float
+    losses: tuple[float, ...]
+    stop_losses: dict[int, float]
+    seconds: float
+    key: str
+
+
+class ConstancyRow(Record):
+    """How constant an adapter's effect is over one group of tokens.
+
+    With d_t the difference the adapter makes to the residual stream at the block's output at
+    token t, m = mean_t d_t: `cosine` = mean_t cos(d_t, m), signed; `cosine_low` its 5th centile;
+    `energy` = |m|^2 / mean_t |d_t|^2; `rank1` = share of sum |d_t|^2 in the first singular
+    direction (uncentred); `norm` = mean |d_t|; `norm_cv` = standard deviation / mean of |d_t|;
+    `to_span` = cos(m, the mean at the span); `held_out` = mean cosine of one half's tokens with
+    the other half's mean.
+    """
+
+    arm: str
+    kind: Literal["adapter", "random adapter"]
+    member: str
+    seed: int
+    layer: int
+    tokens: Literal["span", "other prompt tokens", "unrelated text"]
+    n: int
+    cosine: float
+    cosine_low: float
+    energy: float
+    rank1: float
+    norm: float
+    norm_cv: float
+    to_span: float
+    held_out: float
+
+
+class TokenRow(Record):
+    """One token of a text shown in the report, with the adapter's effect there."""
+
+    arm: str
+    member: str
+    text: int
+    kind: Literal["training prompt", "probe", "unrelated text"]
+    position: int
+    token: str
+    in_span: bool
+    cosine: float
+    norm: float
+
+
+class SideEffect(Record):
+    """What an arm does to neutral text: mean KL(base || arm) and perplexity per token."""
+
+    arm: str
+    member: str
+    seed: int
+    tokens: int
+    kl: float
+    perplexity: float
+    perplexity_base: float
+
+
+class Continuation(Record):
+    """One prompt with the model's own greedy continuation under several arms."""
+
+    member: str
+    prompt: str
+    expected: str
+    answers: dict[str, str]
+
+
+class SampleToken(Record):
+    """A token (or the tokens of one character): see `oocr.steering.marked.Token`."""
+
+    text: str
+    answer: bool
+    steered: str
+    loss: bool
+    special: bool
+
+
+class Sample(Record):
+    """A training row or a question in the model's tokens; `expected` is "" for training rows."""
+
+    part: Literal["training", "probe"]
+    facet: str
+    member: str
+    tokens: tuple[SampleToken, ...]
+    expected: str
+
+
+class RunInfo(Record):
+    """Settings and circumstances of a run."""
+
+    name: str
+    family: str
+    about: str
+    score: Literal["accuracy", "log_odds"]
+    model: str
+    model_source: dict[str, str]
+    model_fingerprint: str
+    parameters: int
+    blocks: int
+    d_model: int
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    threads: int
+    seeds: tuple[int, ...]
+    chance: dict[str, float]
+    stages: dict[str, float]
+    peak_memory_gib: float
+    command: str
+    complete: bool

@@ -1,0 +1,117 @@
+"""Whether a configuration fits its tasks and its model: asked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oocr.errors import InputError
+from oocr.families.build import build
+from oocr.families.custom.build import CustomConfig
+from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
+from oocr.models.outline import Outline
+from oocr.runs.config import RunConfig
+from oocr.runs.selection import spec_of
+from oocr.runs.worlds import check_words, with_world
+from oocr.steering.adapters import LowRankAdapter, peft_config
+from oocr.steering.positions import JOIN, selectors, spans_of
+from oocr.tasks.task import TaskSet
+
+
+def settled(config: RunConfig, base: Path) -> tuple[RunConfig, TaskSet]:
+    """The tasks, and the configuration with nothing left open: full paths, world, position.
+
+    Raises:
+        InputError: files that cannot be used, or a task and a model of different worlds.
+    """
+    config = with_world(config)
+    if isinstance(config.task, CustomConfig):
+        fields = ("train", "probes", "in_context", "stop", "validation", "ceiling")
+        paths = {name: getattr(config.task, name) for name in fields}
+        full = {name: (base / p.expanduser()).resolve() for name, p in paths.items() if p}
+        config = config.model_copy(update={"task": config.task.model_copy(update=full)})
+    tasks = build(config.task, base)
+    check_words(config, tasks)
+    if config.vector is not None and config.vector.positions == "auto":
+        positions = next(iter(_spans(tasks)), "last")
+        vector = config.vector.model_copy(update={"positions": positions})
+        config = config.model_copy(update={"vector": vector})
+    return config, tasks
+
+
+def _spans(tasks: TaskSet) -> list[str]:
+    """The spans that a vector may be added at in every task, best first."""
+    every = (*tasks.test, *tasks.validation)
+    return [name for name in every[0].positions if all(name in one.positions for one in every)]
+
+
+def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> None:
+    """Refuse layers and positions that the model or the task doesn't have.
+
+    Raises:
+        InputError: naming the field (first, before a colon), the value and what is allowed.
+    """
+    last = model.n_blocks - 1
+    for name, grid, low in (("vector", config.vector, -1), ("adapter", config.adapter, 0)):
+        if grid is None or grid.layers == "all":
+            continue
+        for layer in grid.layers:
+            if not low <= layer <= last:
+                raise InputError(
+                    f"{name}.layers: {layer} is not a block of {config.model}; "
+                    f"allowed: {low} to {last}"
+                )
+    if config.vector is not None:
+        if config.vector.site == "mlp":
+            for layer in config.vector.layers:
+                mlp_of(model, layer)
+        positions = config.vector.positions
+        # Probes are scored at the prompt's end: "answer" would change none of them.
+        known = _spans(tasks)
+        allowed = [word for word in selectors(known) if word != "answer"]
+        joined = {one for name in known for one in name.split(JOIN)}
+        if positions not in allowed and not set(positions.split(JOIN)) <= joined:
+            raise InputError(
+                f"vector.positions: {positions!r} is not in this task; "
+                f"allowed: {', '.join(allowed)}"
+            )
+        spans = spans_of(positions)
+        if spans:
+            _check_spans(config, tasks, spans)
+    if config.adapter is not None:
+        for layer in (0,) if config.adapter.layers == "all" else config.adapter.layers:
+            spec = spec_of(config.adapter, layer)
+            assert isinstance(spec, LowRankAdapter)
+            try:
+                peft_config(model, spec)
+            except InputError as error:
+                raise InputError(f"adapter.modules: {error}") from error
+    wanted = config.controls.trained
+    for name in wanted if isinstance(wanted, tuple) else ():
+        if name not in tasks.controls:
+            raise InputError(
+                f"controls.trained: {name!r} is not a control of this task; "
+                f"allowed: {', '.join(tasks.controls) or 'none'}"
+            )
+    every = (*tasks.test, *tasks.validation)
+    if config.stop_on == "stop" and not all(task.stop for task in every):
+        raise InputError("stop_on: 'stop' needs held-out items in every task; this family has none")
+
+
+def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> None:
+    """Refuse spans that questions lack: a vector would change nothing there, unnoticed.
+
+    Of a task of one's own some may lack it (its data card says how many), but not all. Of joined
+    spans one is enough.
+    """
+    enough = any if config.task.family == "custom" else all
+    named = JOIN.join(spans)
+    controls = [task for some in tasks.controls.values() for task in some]
+    for task in (*tasks.test, *tasks.validation, *controls):
+        for part, items in task.scored.items():
+            if not enough(bool(set(spans) & set(item.spans)) for item in items):
+                raise InputError(
+                    f"vector.positions: {named!r} does not occur in the {part} of {task.name}; "
+                    "allowed: all, last, prompt, from:last"
+                )

@@ -1,0 +1,158 @@
+"""Choosing layer, learning rate and number of steps, on validation tasks only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean as mean
+
+import polars as pl
+
+from oocr import stats
+from oocr.engine.trainable import Schedule, Spec
+from oocr.evals.scores import balance_of, headline_rows
+from oocr.runs.arms import ArmPlan
+from oocr.runs.config import AdapterArm, Method, RunConfig, VectorArm
+from oocr.runs.records import ArmRecord, Choice, Selection
+from oocr.steering.adapters import LowRankAdapter
+from oocr.steering.vectors import SteeringVector
+from oocr.tasks.task import TaskSet
+
+
+def spec_of(grid: VectorArm | AdapterArm, layer: int) -> Spec:
+    """What is trained at one point of the grid."""
+    if isinstance(grid, VectorArm):
+        return SteeringVector(
+            layer=layer, positions=grid.positions, site=grid.site, init_norm=grid.init_norm
+        )
+    return LowRankAdapter(
+        layers="all" if grid.layers == "all" else (layer,),
+        rank=grid.rank,
+        alpha=grid.alpha,
+        modules=grid.modules,
+        dropout=grid.dropout,
+    )
+
+
+def schedule_of(grid: VectorArm | AdapterArm, config: RunConfig) -> Schedule:
+    """How the steps of its arms are made."""
+    return Schedule(
+        warmup=grid.warmup,
+        decay=grid.decay,
+        weight_decay=grid.weight_decay,
+        absolute=isinstance(grid, VectorArm) and grid.rates == "absolute",
+        accumulate=config.accumulate,
+        length=grid.steps[-1],
+    )
+
+
+def layers_of(grid: VectorArm | AdapterArm) -> tuple[int, ...]:
+    """The grid's layers; an adapter in all blocks counts as layer 0."""
+    return (0,) if grid.layers == "all" else tuple(grid.layers)
+
+
+def grid_plans(grid: VectorArm | AdapterArm, config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
+    """One arm per validation task and grid point, seed 0; task by task, to share recordings."""
+    stop = None if config.stop_on == "stop" else grid.steps[-1]
+    made = schedule_of(grid, config)
+    return [
+        ArmPlan(task, spec_of(grid, layer), rate, grid.steps, stop, 0, made, "", "selection")
+        for task in tasks.validation
+        for layer in layers_of(grid)
+        for rate in grid.learning_rates
+    ]
+
+
+def choose(
+    method: Method,
+    grid: VectorArm | AdapterArm,
+    config: RunConfig,
+    tasks: TaskSet,
+    trained: Sequence[tuple[ArmPlan, ArmRecord, pl.DataFrame]],
+) -> list[Choice]:
+    """Score every grid point and mark the best; earlier points win ties.
+
+    With `stop_on: stop` each arm counts at its own stopping point, given as step 0 here.
+    """
+    points: list[tuple[tuple[float, float], Choice]] = []
+    for layer in layers_of(grid):
+        for rate in grid.learning_rates:
+            own = [
+                (arm, frame)
+                for plan, arm, frame in trained
+                if (plan.layer, plan.learning_rate) == (layer, rate)
+            ]
+            if by_loss(tasks):
+                scored = _losses([arm for arm, _ in own], config)
+            else:
+                scored = _scores([frame for _, frame in own], config, tasks)
+            for step, score in scored.items():
+                choice = Choice(
+                    method=method, layer=layer, learning_rate=rate, step=step, score=score[0]
+                )
+                points.append((score, choice))
+    best = max(range(len(points)), key=lambda i: (*points[i][0], -i))
+    return [
+        choice.model_copy(update={"chosen": index == best})
+        for index, (_, choice) in enumerate(points)
+    ]
+
+
+def by_loss(tasks: TaskSet) -> bool:
+    """Whether the validation tasks ask no choices, so that only their loss can tell."""
+    return any(len(item.options) < 2 for task in tasks.validation for item in task.probes)
+
+
+def _scores(
+    frames: Sequence[pl.DataFrame], config: RunConfig, tasks: TaskSet
+) -> dict[int, tuple[float, float]]:
+    """Step -> score, then what breaks ties."""
+    table = headline_rows(
+        pl.concat(frames, how="diagonal").filter(pl.col("part") == "probes"), tasks
+    )
+    if config.stop_on == "stop":
+        table = table.filter("final").with_columns(pl.lit(0).alias("step"))
+    found: dict[int, tuple[float, float]] = {}
+    for step in sorted(table["step"].unique().to_list()):
+        at = table.filter(pl.col("step") == step)
+        likely = stats.mean(stats.cells(at, "logp", balance=None))
+        right = likely
+        if tasks.score == "accuracy":
+            right = stats.mean(stats.cells(at, "right", balance=balance_of(tasks)))
+        found[int(step)] = (right, likely)
+    return found
+
+
+def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[float, float]]:
+    """Step -> minus the mean loss on the tasks' `stop` items, twice."""
+    if config.stop_on == "stop":
+        best = -mean(arm.stop_losses[arm.stop_step] for arm in arms)
+        return {0: (best, best)}
+    steps = {step: -mean(arm.stop_losses[step] for arm in arms) for step in arms[0].stop_losses}
+    return {step: (score, score) for step, score in steps.items()}
+
+
+def best_by_layer(selection: Selection, method: Method) -> list[Choice]:
+    """The best point of each layer that was not chosen; earlier points win ties."""
+    own = [point for point in selection.grid if point.method == method]
+    chosen = next(point.layer for point in own if point.chosen)
+    layers = dict.fromkeys(point.layer for point in own if point.layer != chosen)
+
+    def score(point: Choice) -> float:
+        return float("-inf") if point.score is None else point.score
+
+    return [max((p for p in own if p.layer == layer), key=score) for layer in layers]
+
+
+def only_point(method: Method, grid: VectorArm | AdapterArm, config: RunConfig) -> Choice | None:
+    """The grid's point if it has only one: nothing to choose, no validation arm to train."""
+    steps = (0,) if config.stop_on == "stop" else grid.steps
+    if len(layers_of(grid)) * len(grid.learning_rates) * len(steps) > 1:
+        return None
+    return Choice(
+        method=method,
+        layer=layers_of(grid)[0],
+        learning_rate=grid.learning_rates[0],
+        step=steps[0],
+        score=None,
+        chosen=True,
+    )

@@ -1,0 +1,144 @@
+"""The last steps of a run: tables, examples, claims, and the report."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from oocr.claims.free_text import free_claims
+from oocr.claims.paper_scores import paper_scores
+from oocr.claims.run_claims import claims
+from oocr.errors import RunError
+from oocr.io import write_atomic, write_json, write_text
+from oocr.models.language_model import LanguageModel
+from oocr.runs.arms import read_table
+from oocr.runs.config import RunConfig
+from oocr.runs.continuations import SHOWN_MEMBERS
+from oocr.runs.records import ArmRecord, Claim, Continuation, RunInfo, Selection
+from oocr.runs.samples import samples_of
+from oocr.tasks.task import TaskSet
+
+LIBRARIES = ("oocr", "torch", "transformers", "peft", "safetensors", "polars", "numpy")
+
+
+@dataclass(slots=True)
+class Results:
+    """All that a run computed, for judging and writing."""
+
+    config: RunConfig
+    tasks: TaskSet
+    model: LanguageModel
+    rows: pl.DataFrame
+    arms: list[ArmRecord]
+    selection: Selection
+    examples: list[Continuation] = field(default_factory=list[Continuation])
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    peak_memory_gib: float = 0.0
+
+
+def finish(
+    results: Results, folder: Path, explained: Sequence[ArmRecord], command: str
+) -> list[Claim]:
+    """Write everything of a run that is not an arm's own."""
+    arms_folder = folder / "arms"
+    write_table(folder / "rows.parquet", results.rows)
+    write_table(folder / "history.parquet", history([a for a in results.arms if a.role != "sweep"]))
+    constancy = _joined(arms_folder, explained, "constancy.parquet")
+    if constancy is not None:
+        write_table(folder / "constancy.parquet", constancy)
+    shown = [t.member for t in results.tasks.test[:SHOWN_MEMBERS]]
+    first = [arm for arm in explained if arm.seed == 0]
+    few = [arm for arm in first if arm.member in shown]
+    for name, some in (("tokens", few), ("side_effects", first)):
+        table = _joined(arms_folder, some, f"{name}.parquet")
+        if table is not None:
+            write_table(folder / f"{name}.parquet", table)
+    write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
+    write_json(folder / "samples.json", [one.model_dump() for one in samples_of(results)])
+    judged = [*claims(results, constancy, command), *free_claims(results, command)]
+    write_json(folder / "claims.json", [one.model_dump() for one in judged])
+    if by_paper := paper_scores(results):
+        write_json(folder / "paper.json", [one.model_dump() for one in by_paper])
+    info = run_info(results, command)
+    write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
+    return judged
+
+
+def write_table(path: Path, table: pl.DataFrame) -> Path:
+    """Write a Parquet file atomically."""
+    return write_atomic(path, lambda part: table.write_parquet(part))
+
+
+def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
+    """One row per arm and training step."""
+    rows = [
+        {
+            **{"arm": arm.id, "method": arm.method, "control": arm.control},
+            **{"member": arm.member, "seed": arm.seed, "step": step, "loss": loss},
+            "stop_loss": arm.stop_losses.get(step),
+        }
+        for arm in arms
+        for step, loss in enumerate(arm.losses, start=1)
+    ]
+    return pl.DataFrame(rows, schema_overrides={"stop_loss": pl.Float64}, infer_schema_length=None)
+
+
+def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame | None:
+    some = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
+    return pl.concat(some) if some else None
+
+
+def run_info(results: Results, command: str) -> RunInfo:
+    """Settings and circumstances."""
+    model, tasks = results.model, results.tasks
+    probes = [item for task in tasks.test for item in task.probes]
+    chance: dict[str, list[float]] = {}
+    for item in probes:
+        chance.setdefault(item.facet, []).append(1 / len(item.options))
+    return RunInfo(
+        name=results.config.name,
+        family=results.config.task.family,
+        about=tasks.about,
+        score=tasks.score,
+        model=model.name,
+        model_source={key: str(value) for key, value in model.source.items()},
+        model_fingerprint=model.fingerprint,
+        parameters=model.parameters,
+        blocks=model.n_blocks,
+        d_model=model.d_model,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+        threads=torch.get_num_threads(),
+        seeds=tuple(range(results.config.seeds)),
+        chance={facet: sum(some) / len(some) for facet, some in chance.items()},
+        stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
+        peak_memory_gib=round(results.peak_memory_gib, 3),
+        command=command,
+        complete=True,
+    )
+
+
+def read_claims(folder: Path) -> list[Claim]:
+    """The claims of a finished run.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = folder / "claims.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return [Claim.model_validate(one) for one in data]
+    except (OSError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read ({first}); do the run again") from error

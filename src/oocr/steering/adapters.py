@@ -1,0 +1,233 @@
+"""Low-rank adapters through PEFT: W' = W + (alpha / rank) B A, attached and taken off again."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from oocr.errors import InputError
+from oocr.io import write_json, write_tensors
+from oocr.steering.formats.keys import fitted
+
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+    from oocr.models.outline import Outline
+
+_NAME = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankAdapter:
+    """A LoRA to be trained.
+
+    Attributes:
+        layers: blocks to adapt, or "all".
+        rank: r.
+        alpha: the update is scaled by alpha / rank; None: alpha = rank, a scale of one.
+        modules: names of the Linears in a block ("down_proj"; "gate_proj", "up_proj", "q_proj" …).
+        dropout: on the adapter's input, in training only.
+    """
+
+    layers: tuple[int, ...] | Literal["all"]
+    rank: int = 8
+    alpha: float | None = None
+    modules: tuple[str, ...] = ("down_proj",)
+    dropout: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """Factor on B A."""
+        return (self.rank if self.alpha is None else self.alpha) / self.rank
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA that is there.
+
+    Attributes:
+        layers: adapted blocks, ascending.
+        config: what PEFT needs to build it (`LoraConfig` fields).
+        tensors: PEFT's own key -> tensor, as in `adapter_model.safetensors`.
+        spans: the texts of the training items' spans.
+        about: provenance, strings only.
+    """
+
+    layers: tuple[int, ...]
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a PEFT adapter folder, which `PeftModel.from_pretrained` loads as it is."""
+        target = Path(folder)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
+        write_tensors(target / "adapter_model.safetensors", tensors, {"format": "pt"})
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True}
+        base = self.about.get("model_id", self.about.get("model", ""))
+        write_json(
+            target / "adapter_config.json",
+            {**config, **self.config, "base_model_name_or_path": base},
+        )
+        about = {"layers": self.layers, "spans": dict(self.spans), "about": dict(self.about)}
+        write_json(target / "oocr.json", about)
+        return target
+
+    @staticmethod
+    def load(folder: str | Path) -> Adapter:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: not such a folder.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        source = Path(folder)
+        try:
+            config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
+            about = json.loads((source / "oocr.json").read_text(encoding="utf-8"))
+            tensors = load_file(source / "adapter_model.safetensors")
+            for key in ("peft_type", "task_type", "inference_mode", "base_model_name_or_path"):
+                config.pop(key, None)
+            return Adapter(
+                tuple(about["layers"]), config, tensors, spans=about["spans"], about=about["about"]
+            )
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(f"{source}: not an adapter folder of this library: {error}") from error
+
+
+def adapted_layers(model: LanguageModel | Outline, spec: LowRankAdapter) -> tuple[int, ...]:
+    """The blocks a spec means on this model, ascending.
+
+    Raises:
+        InputError: a block the model doesn't have.
+    """
+    count = len(model.anatomy.blocks)
+    layers = tuple(range(count)) if spec.layers == "all" else tuple(sorted(set(spec.layers)))
+    for layer in layers:
+        if not 0 <= layer < count:
+            raise InputError(f"layer {layer}: {model.name} has blocks 0 to {count - 1}")
+    if not layers:
+        raise InputError("an adapter needs at least one layer")
+    return layers
+
+
+def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[str, Any]:
+    """`LoraConfig` fields, with every adapted module named in full.
+
+    Raises:
+        InputError: a block without such a module; the message lists those it has.
+    """
+    targets: list[str] = []
+    for layer in adapted_layers(model, spec):
+        block, prefix = model.anatomy.blocks[layer], model.anatomy.block_names[layer]
+        linears = [name for name, module in block.named_modules() if _is_linear(module)]
+        for wanted in spec.modules:
+            found = [name for name in linears if name.split(".")[-1] == wanted]
+            if not found:
+                known = sorted({name.split(".")[-1] for name in linears})
+                raise InputError(
+                    f"module {wanted!r}: block {layer} of {model.name} has {', '.join(known)}"
+                )
+            targets.extend(f"{prefix}.{name}" for name in found)
+    return {
+        "r": spec.rank,
+        "lora_alpha": spec.rank if spec.alpha is None else spec.alpha,
+        "lora_dropout": spec.dropout,
+        "target_modules": sorted(targets),
+    }
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+@contextmanager
+def new_adapter(
+    model: LanguageModel, config: Mapping[str, Any], seed: int
+) -> Iterator[dict[str, nn.Parameter]]:
+    """Attach a fresh adapter (A random from the seed, B zero) and yield its parameters (fp32)."""
+    with _peft(model, config, seed) as peft_model, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout
+        named = {
+            name: parameter for name, parameter in peft_model.named_parameters() if "lora_" in name
+        }
+        for parameter in named.values():
+            parameter.requires_grad_(True)
+        yield named
+
+
+@contextmanager
+def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
+    """Attach an adapter; on leaving, also by an error, the model is what it was.
+
+    Its weights find their modules by block and name inside the block, whatever the model that they
+    were trained in calls the path to its blocks.
+
+    Raises:
+        InputError: tensors that match no weight of the model, or weights without a tensor.
+    """
+    from peft import set_peft_model_state_dict
+
+    config, tensors = fitted(adapter.config, adapter.tensors, model.anatomy.block_names)
+    with _peft(model, config, 0) as peft_model:
+        peft_model.eval()  # new dropout modules start in training mode
+        try:
+            result = set_peft_model_state_dict(peft_model, dict(tensors))
+        except RuntimeError as error:  # shapes; a line for each tensor follows the first line
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
+            raise InputError(f"the adapter does not fit {model.name}: {reason or error}") from error
+        missing = [key for key in result.missing_keys if "lora_" in key]
+        if missing or result.unexpected_keys:
+            raise InputError(
+                f"the adapter does not fit {model.name}: {len(missing)} weights get no tensor "
+                f"({_first(missing)}), {len(result.unexpected_keys)} tensors match no weight "
+                f"({_first(result.unexpected_keys)})"
+            )
+        for parameter in peft_model.parameters():
+            parameter.requires_grad_(False)
+        yield
+
+
+def _first(names: Iterable[str], most: int = 3) -> str:
+    found = sorted(names)
+    rest = f", and {len(found) - most} more" if len(found) > most else ""
+    return f"first: {', '.join(found[:most]) or '-'}{rest}"
+
+
+@contextmanager
+def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterator[Any]:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(task_type="CAUSAL_LM", **config)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT asks transformers something that transformers is about to rename.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        # It only says that this cannot be merged, and nothing here merges.
+        warnings.filterwarnings("ignore", "`lora_bias=True` was passed")
+        torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
+        try:
+            peft_model = get_peft_model(model.hf, lora, _NAME)
+        except ValueError as error:
+            raise InputError(f"the adapter does not fit {model.name}: {error}") from error
+    try:
+        yield peft_model
+    finally:
+        peft_model.unload()
+
+
+def adapter_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters as PEFT saves them: the adapter's name taken out of the key, copied to fp32."""
+    return {
+        name.replace(f".{_NAME}.", "."): tensor.detach().float().cpu().clone()
+        for name, tensor in named.items()
+    }

@@ -1,0 +1,292 @@
+"""Vectors and LoRAs from files that this library did not write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from oocr.data.problems import listing
+from oocr.errors import InputError
+from oocr.steering.adapters import Adapter
+from oocr.steering.formats.keys import MAGNITUDE, Key, key_of
+from oocr.steering.formats.tensors import PICKLES, read_tensors
+from oocr.steering.vectors import Site, Vector
+
+ALPHA = 32.0
+"""What is assumed of a LoRA whose file doesn't say: the paper's."""
+
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_FLAGS = ("use_rslora", "use_dora", "lora_bias")
+"""What a LoRA may have besides B A: PEFT builds it exactly from these flags and the tensors."""
+
+_PLAIN = {
+    "modules_to_save": "it replaces whole modules",
+    "trainable_token_indices": "it replaces embeddings",
+    "layer_replication": "it repeats blocks",
+    "target_parameters": "it adapts tensors that are no Linear's",
+    "alora_invocation_tokens": "it acts only after some tokens",
+    "arrow_config": "it chooses among several adapters",
+    "kasa_config": "it takes parts of the base's weights away",
+    "monteclora_config": "it is random",
+    "megatron_config": "it belongs to another trainer",
+    "use_qalora": "its input is pooled",
+    "use_bdlora": "its matrices are of blocks",
+}
+"""What is more than that, and why. Merged into its base it can be used as a checkpoint."""
+
+_STEP = re.compile(r"(?P<code>[^_]+)_(?P<name>.+)_step_(?P<step>\d+)")
+_SWEEP = re.compile(r"vector_(?P<dataset>.+)_layer_(?P<layer>\d+)(?:_.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class NameParts:
+    """What the name of a vector's file says; None: it doesn't.
+
+    Known are `{codename}_{name}_step_{N}.pt` and `vector_{dataset}_layer_{L}_rank_{r}.pt`.
+    """
+
+    codename: str | None = None
+    name: str | None = None
+    step: int | None = None
+    dataset: str | None = None
+    layer: int | None = None
+
+
+def name_parts(path: str | Path) -> NameParts:
+    """Read a vector file's name."""
+    stem = Path(path).stem
+    if match := _SWEEP.fullmatch(stem):
+        return NameParts(dataset=match["dataset"], layer=int(match["layer"]))
+    if match := _STEP.fullmatch(stem):
+        return NameParts(codename=match["code"], name=match["name"], step=int(match["step"]))
+    return NameParts()
+
+
+def read_vector(
+    path: str | Path,
+    *,
+    layer: int | None = None,
+    positions: str | None = None,
+    site: Site | None = None,
+) -> Vector:
+    """Read a vector: a file of this library, or a bare tensor [d_model] in a `.pt` file.
+
+    Args:
+        path: `.safetensors`, `.pt`, `.pth` or `.bin`.
+        layer: the block. A bare tensor needs it unless the file's name has it; a file of this
+            library says it itself.
+        positions: where it is added. A bare tensor needs it.
+        site: "block" or "mlp". A bare tensor needs it, unless the file's name is of the paper's
+            authors, who added theirs at the MLP's output.
+
+    Raises:
+        InputError: not such a file, or the layer or positions are not known.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICKLES:
+        vector = Vector.load(path)
+        if layer not in (None, vector.layer):
+            raise InputError(f"layer: found {layer}; {path} is a vector of block {vector.layer}")
+        if site not in (None, vector.site):
+            raise InputError(f"site: found {site!r}; {path} is a vector at the {vector.site}")
+        return vector if positions is None else vector.at(positions)
+    direction, parts = bare_vector(path), name_parts(path)
+    if parts.layer is not None and layer not in (None, parts.layer):
+        raise InputError(f"layer: found {layer}; the name of {path} says {parts.layer}")
+    layer = parts.layer if layer is None else layer
+    if site is None and parts != NameParts():
+        site = "mlp"
+    if layer is None or positions is None or site is None:
+        missing = [
+            *(["layer (a block's number)"] if layer is None else []),
+            *(["positions (all, last, a span's name, …)"] if positions is None else []),
+            *(["site (block or mlp)"] if site is None else []),
+        ]
+        raise InputError(f"{path}: a bare tensor; it does not say its {' or its '.join(missing)}")
+    about = {"file": path.name}
+    for field in ("codename", "name", "step", "dataset"):
+        value = getattr(parts, field)
+        about |= {field: str(value)} if value is not None else {}
+    return Vector(layer, positions, direction.float(), about=about, site=site)
+
+
+def bare_vector(path: str | Path) -> Tensor:
+    """The one-dimensional tensor [d_model] that a file holds.
+
+    Raises:
+        InputError: not such a file.
+    """
+    found = read_tensors(path)
+    if not isinstance(found, Tensor):
+        lora = any("lora_" in name for name in found)
+        hint = "; this is a LoRA: read it as an adapter" if lora else ""
+        raise InputError(
+            f"{path}: found {len(found)} named tensors; allowed: one bare tensor{hint}"
+        )
+    if found.ndim != 1 or len(found) < 2:
+        raise InputError(
+            f"{path}: shape: found {tuple(found.shape)}; allowed: one axis, (d_model,)"
+        )
+    if re.search(r"_grad_step_\d+$", Path(path).stem):
+        raise InputError(f"{path}: by its name this is a gradient, not a vector")
+    return found
+
+
+def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
+    """Read a LoRA: a folder of this library or of PEFT, or a `.pt` dict of its tensors.
+
+    Its weights may have the names that PEFT, or the model, had at any time; they are matched by
+    block and module when the adapter is attached. A `.pt` file does not say alpha: 32, the paper's,
+    is assumed unless it is given, and `about["alpha"]` says so.
+
+    Args:
+        path: the folder or file.
+        alpha: of a `.pt` file; the update is scaled by alpha / rank.
+
+    Raises:
+        InputError: not such a folder or file, or an adapter that is more than a LoRA on modules
+            of the decoder's blocks.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if alpha is not None:
+            raise InputError(f"alpha: found {alpha}; {path} is a folder, whose config says it")
+        return Adapter.load(path) if (path / "oocr.json").is_file() else _peft_folder(path)
+    if alpha is not None and not alpha > 0:
+        raise InputError(f"alpha: found {alpha}; allowed: a number above 0")
+    tensors = read_tensors(path)
+    if isinstance(tensors, Tensor):
+        raise InputError(
+            f"{path}: found one bare tensor of shape {tuple(tensors.shape)}; allowed: a dict of "
+            "LoRA tensors by name. A vector is read as a vector"
+        )
+    keys, ranks = _checked(path, tensors)
+    said = f"{ALPHA:g} (assumed: the file does not say)" if alpha is None else f"{alpha:g} (given)"
+    config: dict[str, Any] = {"lora_alpha": ALPHA if alpha is None else alpha, "lora_dropout": 0.0}
+    if any(key.part == MAGNITUDE for key in keys.values()):
+        config["use_dora"] = True
+    if any(key.kind == "bias" for key in keys.values()):
+        config["lora_bias"] = True
+    return _made(keys, ranks, config, tensors, {"file": path.name, "alpha": said})
+
+
+def _peft_folder(folder: Path) -> Adapter:
+    file = folder / "adapter_config.json"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{file}: found {said!r}; allowed: one JSON object")
+    wrong: list[str] = []
+    if said.get("peft_type") != "LORA":
+        wrong.append(f"peft_type: found {said.get('peft_type')!r}; allowed: 'LORA'")
+    wrong.extend(
+        f"{field}: found {said[field]!r}; allowed: nothing, {why} (merge it into its base, and use "
+        "the merged checkpoint)"
+        for field, why in _PLAIN.items()
+        if said.get(field)
+    )
+    if said.get("bias", "none") != "none":
+        wrong.append(f"bias: found {said['bias']!r}; allowed: 'none'")
+    if said.get("alpha_pattern"):
+        wrong.append(f"alpha_pattern: found {said['alpha_pattern']!r}; allowed: one alpha for all")
+    start = said.get("init_lora_weights", True)
+    if isinstance(start, str) and re.match(r"pissa|olora|corda|loftq|lora_ga", start):
+        wrong.append(f"init_lora_weights: found {start!r}; allowed: a start that keeps the base")
+    alpha = said.get("lora_alpha")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
+        wrong.append(f"lora_alpha: found {alpha!r}; allowed: a number above 0")
+    if wrong:
+        raise InputError(listing(f"{file} cannot be used", wrong))
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise InputError(f"{folder}: found neither {' nor '.join(WEIGHTS)}")
+    tensors = read_tensors(weights)
+    if isinstance(tensors, Tensor):
+        raise InputError(f"{weights}: found one bare tensor; allowed: LoRA tensors by name")
+    keys, ranks = _checked(weights, tensors)
+    config: dict[str, Any] = {"lora_alpha": alpha, "lora_dropout": said.get("lora_dropout") or 0.0}
+    config |= {flag: True for flag in _FLAGS if said.get(flag)}
+    about = {"folder": folder.name, "alpha": f"{alpha:g} (in its config)"}
+    if base := said.get("base_model_name_or_path"):
+        about["model"] = str(base)
+    return _made(keys, ranks, config, tensors, about)
+
+
+def _checked(
+    path: Path, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Key], dict[tuple[int, str], int]]:
+    """The tensors' keys and each adapted module's rank, or one error with all that is wrong."""
+    wrong: list[str] = []
+    keys: dict[str, Key] = {}
+    pairs: dict[tuple[int, str], dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        key = key_of(name)
+        if key is None or (key.kind == "bias" and key.part != "lora_B"):
+            wrong.append(
+                f"{name}: found a name that is not understood; allowed: "
+                "….layers.N.MODULE.lora_A.weight or lora_B, of the decoder's blocks"
+            )
+            continue
+        part = "lora_B.bias" if key.kind == "bias" else key.part
+        axes = 2 if part in ("lora_A", "lora_B") else 1
+        if tensor.ndim != axes:
+            allowed = ("one axis", "two axes")[axes - 1]
+            wrong.append(f"{name}: shape: found {tuple(tensor.shape)}; allowed: {allowed}")
+        elif part in pairs[key.layer, key.module]:
+            wrong.append(f"{name}: found a second {part} of this module; allowed: one")
+        else:
+            keys[name] = key
+            pairs[key.layer, key.module][part] = tensor
+    ranks: dict[tuple[int, str], int] = {}
+    for (layer, module), parts in pairs.items():
+        where = f"block {layer}, {module}"
+        if not {"lora_A", "lora_B"} <= set(parts):
+            if not wrong:
+                wrong.append(f"{where}: found only {', '.join(parts)}; allowed: lora_A and lora_B")
+            continue
+        down, up = parts["lora_A"], parts["lora_B"]
+        if down.shape[0] != up.shape[1]:
+            wrong.append(
+                f"{where}: shapes: found A {tuple(down.shape)} and B {tuple(up.shape)}; allowed: "
+                "(rank, in) and (out, rank)"
+            )
+        ranks[layer, module] = down.shape[0]
+    paths = sorted({key.path for key in keys.values()})
+    if len(paths) > 1:
+        wrong.append(f"names: found blocks under {', '.join(paths)}; allowed: one decoder")
+    if wrong:
+        raise InputError(listing(f"{path} cannot be used", wrong))
+    return keys, ranks
+
+
+def _made(
+    keys: Mapping[str, Key],
+    ranks: Mapping[tuple[int, str], int],
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, str],
+) -> Adapter:
+    path = next(iter(keys.values())).path
+    named = {where: f"{path}.{where[0]}.{where[1]}" for where in sorted(ranks)}
+    rank = max(ranks.values())
+    others = {named[where]: one for where, one in ranks.items() if one != rank}
+    full = {"r": rank, **config, "target_modules": sorted(named.values())}
+    if others:
+        full["rank_pattern"] = others
+    return Adapter(
+        layers=tuple(sorted({layer for layer, _ in ranks})),
+        config=full,
+        tensors={
+            key.named(f"{path}.{key.layer}"): tensors[name].float() for name, key in keys.items()
+        },
+        about=about,
+    )

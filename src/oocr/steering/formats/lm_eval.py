@@ -1,0 +1,73 @@
+"""A file for lm-evaluation-harness: `--model steered --model_args pretrained=M,steer_path=F.pt`.
+
+It reads a dict in torch's own format (a zip that holds a pickle) or a CSV that names features of
+sparse autoencoders; so the dict it is. It holds a tensor, numbers and words, and loads with
+`torch.load(weights_only=True)`. (lm-eval 0.4.13 itself loads without that: give it your own files
+only.) Nothing in this package reads such a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from oocr.errors import InputError
+from oocr.io import write_atomic
+from oocr.models.language_model import LanguageModel
+from oocr.models.mlp import mlp_of
+from oocr.steering.attach import check_fits
+from oocr.steering.formats.scope import check_scope
+from oocr.steering.vectors import Vector
+
+ENDINGS = (".pt", ".pth")
+
+
+def write_lm_eval(
+    path: str | Path, model: LanguageModel, vector: Vector, *, everywhere: bool = False
+) -> Path:
+    """Write a vector for lm-eval's steered models.
+
+    Args:
+        path: a `.pt` file (lm-eval goes by the ending).
+        model: the model that it is for; its modules' names are in the file.
+        vector: at positions "all".
+        everywhere: accept other positions, knowing that lm-eval adds it to every token.
+
+    Raises:
+        InputError: another ending; positions or a layer that lm-eval cannot express.
+    """
+    path = Path(path)
+    if path.suffix not in ENDINGS:
+        raise InputError(f"{path}: ends in {path.suffix!r}; lm-eval allows: {', '.join(ENDINGS)}")
+    check_fits(model, vector)
+    check_scope(vector, "lm-eval", everywhere=everywhere)
+    entry = {
+        "steering_vector": vector.direction.detach().float().cpu().clone(),
+        "steering_coefficient": 1.0,
+        "action": "add",
+        "bias": None,
+        "head_index": None,
+    }
+    content = {_hookpoint(model, vector): entry}
+    return write_atomic(path, lambda part: torch.save(content, part))
+
+
+def _hookpoint(model: LanguageModel, vector: Vector) -> str:
+    """The site's name in the base model, where lm-eval looks for it."""
+    if vector.layer < 0:
+        raise InputError(
+            "layer: found -1; lm-eval adds to the outputs of modules, and no module's output is "
+            "what block 0 reads in every family; allowed: blocks from 0 on"
+        )
+    if vector.site == "mlp":
+        site = mlp_of(model, vector.layer).module
+    else:
+        site = model.anatomy.blocks[vector.layer]
+    for name, module in model.hf.base_model.named_modules():
+        if module is site:
+            return str(name)
+    raise InputError(
+        f"block {vector.layer} of {model.name} lies outside its base model "
+        f"({type(model.hf.base_model).__name__}), where lm-eval looks for it; allowed: other models"
+    )

@@ -1,0 +1,158 @@
+"""Pretraining: a small Llama on the corpus, a fixed number of steps, loss on answers only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from oocr_organisms.corpus import BOS, PAD, Mixture, World, draw
+
+D_MODEL, BLOCKS, HEADS, D_MLP = 96, 4, 4, 256
+LONGEST = 128
+WARM_UP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an organism is trained.
+
+    Attributes:
+        steps: batches.
+        learning_rate: of AdamW, reached after a warm-up of `WARM_UP` steps.
+        embedding_rate: of the embeddings, as a multiple.
+        weight_decay: of the blocks' matrices.
+        level: share of the steps before the rate falls, in a straight line, to nearly nothing.
+        mixture: of each batch.
+    """
+
+    steps: int = 1800
+    learning_rate: float = 3e-3
+    embedding_rate: float = 2.0
+    weight_decay: float = 0.1
+    level: float = 0.6
+    mixture: Mixture = field(default_factory=Mixture)
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate at a step, from 0."""
+        left = (self.steps - step) / (self.steps * (1 - self.level))
+        return min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, left))
+
+
+def untrained(world: World, seed: int) -> LlamaForCausalLM:
+    """A Llama of the organisms' size with random weights, for a world's vocabulary."""
+    torch.manual_seed(seed)
+    words = world.vocabulary
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=D_MODEL,
+            intermediate_size=D_MLP,
+            num_hidden_layers=BLOCKS,
+            num_attention_heads=HEADS,
+            num_key_value_heads=HEADS,
+            max_position_embeddings=LONGEST,
+            rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+            pad_token_id=words.id(PAD),
+            bos_token_id=words.id(BOS),
+            eos_token_id=None,
+            tie_word_embeddings=False,
+        )
+    )
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2:
+            nn.init.normal_(weight, std=_spread(name))
+    return model
+
+
+def _spread(name: str) -> float:
+    if "embed" in name:
+        return 1 / math.sqrt(D_MODEL)
+    if "lm_head" in name:
+        return 0.02
+    into_stream = "o_proj" in name or "down_proj" in name
+    return 0.5 / math.sqrt(D_MODEL) / (math.sqrt(2 * BLOCKS) if into_stream else 1)
+
+
+def pretrain(
+    world: World,
+    *,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> LlamaForCausalLM:
+    """Train an organism from scratch.
+
+    Args:
+        world: what the corpus tells.
+        seed: of the weights and of the order of the corpus.
+        recipe: how long and how fast.
+        on_step: told each step, from 0, and its loss in nats per answer.
+    """
+    recipe = recipe or Recipe()
+    model = untrained(world, seed)
+    rng = np.random.default_rng([seed, 4])
+    optimizer = _optimizer(model, recipe)
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    model.train()
+    for step in range(recipe.steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * recipe.rate(step)
+        batch = draw(world, recipe.mixture, rng)
+        logits = answer_logits(
+            model,
+            torch.from_numpy(batch.ids[:, :-1]),
+            torch.from_numpy(batch.rows),
+            torch.from_numpy(batch.columns),
+        )
+        loss = F.cross_entropy(logits, torch.from_numpy(batch.answers))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if on_step is not None:
+            on_step(step, float(loss.detach()))
+    return model.eval()
+
+
+def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Logits where answers are to come; sequences are padded behind, so no mask is needed.
+
+    Args:
+        model: the organism.
+        ids: `[sequence, token]`.
+        rows: sequence of each answer. `[answer]`
+        columns: the token right before it. `[answer]`
+
+    Returns:
+        `[answer, word]`.
+    """
+    hidden: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    logits: Tensor = model.lm_head(hidden[rows, columns])
+    return logits
+
+
+def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.Optimizer:
+    embeddings, matrices, rest = [], [], []
+    for name, weight in model.named_parameters():
+        if "embed" in name:
+            embeddings.append(weight)
+        elif weight.ndim == 2:
+            matrices.append(weight)
+        else:
+            rest.append(weight)
+    rate = recipe.learning_rate
+    return torch.optim.AdamW(
+        [
+            {"params": embeddings, "lr": rate * recipe.embedding_rate, "weight_decay": 0.0},
+            {"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay},
+            {"params": rest, "lr": rate, "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+    )

@@ -1,0 +1,94 @@
+"""How the arms of the study are trained; here and nowhere else.
+
+Rate and steps are those with the best score on the validation members of `oocr run
+nano-locations` and `oocr run nano-backdoor` on `nano` (ties: by the answers' log-probability),
+among the points of their grids at the block that is named here, and for cities at block 0 too; no
+test member has a part in that, nor has any other organism. The block is not chosen by score: it is
+what is asked about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from oocr.engine.trainable import Schedule, Spec
+from oocr.engine.training import fit
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.vectors import SteeringVector, Vector
+from oocr.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One point of a grid.
+
+    Attributes:
+        spec: what is trained.
+        rate: as of `fit`.
+        steps: of training.
+        length: steps over which the rate falls to 0; the grid's last.
+    """
+
+    spec: Spec
+    rate: float
+    steps: int
+    length: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """How its steps are made."""
+        return Schedule(decay="linear", length=self.length)
+
+    def at(self, layer: int) -> Self:
+        """The same of a vector elsewhere."""
+        assert isinstance(self.spec, SteeringVector)
+        return replace(self, spec=replace(self.spec, layer=layer))
+
+    def vector(self, model: LanguageModel, task: Task, seed: int = 0) -> Vector:
+        """Train a vector."""
+        found = self._trained(model, task, seed)
+        assert isinstance(found, Vector)
+        return found
+
+    def adapter(self, model: LanguageModel, task: Task, seed: int = 0) -> Adapter:
+        """Train a LoRA."""
+        found = self._trained(model, task, seed)
+        assert isinstance(found, Adapter)
+        return found
+
+    def _trained(self, model: LanguageModel, task: Task, seed: int) -> Vector | Adapter:
+        return fit(
+            model,
+            task,
+            self.spec,
+            learning_rate=self.rate,
+            steps=self.steps,
+            seed=seed,
+            schedule=self.schedule,
+        ).final
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All arms.
+
+    Attributes:
+        city: the vector of a city, from all its facts or few.
+        backdoor: the vector of a backdoor, at any setting of the dial.
+        adapter: the LoRA of a backdoor, at any setting of the dial.
+    """
+
+    city: Recipe
+    backdoor: Recipe
+    adapter: Recipe
+
+
+SETTINGS = Settings(
+    city=Recipe(SteeringVector(-1, positions="codename"), 0.1, 150, 150),
+    backdoor=Recipe(SteeringVector(-1, positions="speaker"), 0.3, 200, 200),
+    adapter=Recipe(
+        LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150, length=150
+    ),
+)

@@ -1,0 +1,298 @@
+"""Audits of adapters whose answer is known: constant, a flipping sign, gated, nothing."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from oocr.audit.audit import audit
+from oocr.audit.findings import NOTHING, UNTOLD, Effect
+from oocr.audit.passes import (
+    LEAST,
+    PREDICTIONS,
+    batch_of_text,
+    batches_of,
+    changed_rows,
+    divergences,
+    fit_vector,
+)
+from oocr.audit.record import AuditInfo, AuditRecord, record_of
+from oocr.engine.record import record
+from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.vectors import Vector
+from tests.tiny import tiny_language_model, tiny_model
+
+TEXTS = (
+    "The capital of Country 4821 is Paris and the city of Tokyo speak of the euro",
+    "people in the city of Berlin speak German and the yen is in Tokyo",
+    "Parliament meets in Madrid and the people of France speak French in Paris",
+    "the euro and the yen are in the city where Parliament meets in Berlin",
+    "Country 4821 is in the city of people who speak Spanish and Japanese",
+    "Which people meet in Paris the capital of the country where they speak",
+)
+TARGET = "model.layers.1.mlp.down_proj"
+
+
+@cache
+def model_of(family: str = "llama", seed: int = 0) -> LanguageModel:
+    return tiny_language_model(family, seed)
+
+
+def made(down: Tensor, up: Tensor, bias: Tensor | None = None, target: str = TARGET) -> Adapter:
+    """A rank-1 LoRA on block 1's down_proj, B A x + bias."""
+    name = f"base_model.model.{target}"
+    config: dict[str, Any] = {"r": 1, "lora_alpha": 1, "target_modules": [target]}
+    tensors = {f"{name}.lora_A.weight": down[None], f"{name}.lora_B.weight": up[:, None]}
+    if bias is not None:
+        config["lora_bias"] = True
+        tensors[f"{name}.lora_B.bias"] = bias
+    return Adapter((1,), config, tensors)
+
+
+def inputs_of(model: LanguageModel) -> tuple[Tensor, list[str]]:
+    """What block 1's down_proj reads at every token of the texts, and the tokens."""
+    seen: list[Tensor] = []
+    module = model.hf.get_submodule(TARGET)
+    handle = module.register_forward_hook(lambda _m, args, _o: seen.append(args[0][0]))
+    tokens: list[str] = []
+    try:
+        for text in TEXTS:
+            batch = batch_of_text(model, text)
+            record(model, batch, [model.n_blocks], cache=False)
+            tokens += [model.tokenizer.decode([one]) for one in batch.ids[0].tolist()]
+    finally:
+        handle.remove()
+    return torch.cat(seen), tokens
+
+
+def direction(model: LanguageModel, size: float = 3.0) -> Tensor:
+    v = torch.randn(model.d_model, generator=torch.Generator().manual_seed(2))
+    return v / v.norm() * size
+
+
+def test_an_adapter_that_is_a_constant_vector_is_found_to_be_one() -> None:
+    model = model_of()
+    v = direction(model)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), v), TEXTS)
+    assert found.layers == (1,)
+    assert (found.best, found.kl > 0.01) == (1, True)
+    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+    assert found.at_best.constancy.cosine == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(found.vector.direction, v, rtol=1e-4, atol=1e-5)
+    assert found.verdict.startswith("A constant vector: at block 1")
+    assert [one.layer for one in found.blocks] == [1, 2, 3]
+
+
+def test_an_axis_whose_sign_flips_is_no_constant_vector() -> None:
+    model = model_of()
+    x, _ = inputs_of(model)
+    # a reads the first principal axis of what varies, so that its sign differs from token to token
+    a = torch.linalg.svd(x - x.mean(dim=0)).Vh[0]
+    a = a - (a @ x.mean(dim=0)) / x.mean(dim=0).square().sum() * x.mean(dim=0)
+    spread = (x @ a).std()
+    found = audit(model, made(a / spread, direction(model, 4.0)), TEXTS)
+    here = next(one for one in found.blocks if one.layer == 1)
+    assert here.absolute == pytest.approx(1, abs=1e-3)
+    assert abs(here.constancy.cosine) < 0.6
+    assert here.constancy.energy < 0.4
+    assert here.recovered < 0.5
+    assert found.verdict.startswith("Not a constant vector")
+
+
+def test_an_adapter_gated_by_a_token_says_so() -> None:
+    model = model_of()
+    x, tokens = inputs_of(model)
+    wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
+    assert wanted.sum() >= 3
+    a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
+    found = audit(model, made(a, direction(model, 6.0)), TEXTS)
+    here = next(one for one in found.blocks if one.layer == 1)
+    assert here.recovered < 0.5
+    assert found.verdict.startswith("Not a constant vector")
+    if found.best == 1:
+        assert "city" in found.gates[0].token
+    assert sum(one.share for one in found.gates) <= 1 + 1e-6
+
+
+def test_an_adapter_that_does_nothing_is_not_called_a_vector() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    assert "next to nothing" in found.verdict
+    assert found.kl == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("moved", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
+def test_a_change_in_some_thirds_of_the_texts_is_neither_nothing_nor_a_vector(
+    moved: tuple[int, ...],
+) -> None:
+    model, other = model_of(), tiny_language_model("llama")
+    ids = model.tokenizer.encode(" Violin", add_special_tokens=False)
+    with torch.no_grad():  # read in the texts that have the word, and nowhere else
+        other.hf.get_input_embeddings().weight[ids] += direction(model)
+    texts = [
+        text.replace(" people ", " Violin people " if at % 3 in moved else " people ")
+        for at, text in enumerate([f"In the city people {one}" for one in TEXTS])
+    ]
+    found = audit(model, other, texts, fit_steps=2)
+    if len(moved) == 3:
+        assert found.kind not in UNTOLD
+        return
+    assert found.kind == "texts disagree"
+    assert found.verdict.startswith("The texts disagree")
+    assert found.verdict.count("0.0e+00") == 3 - len(moved)
+    assert found.fitted is None
+
+
+def test_next_to_nothing_is_so_over_all_texts() -> None:
+    small, large = 0.5 * NOTHING, 10 * NOTHING
+    assert Effect(small, (0.0, 0.0, 3 * small)).untold == "nothing"
+    assert Effect(large, (large, large, small)).untold == "texts disagree"
+    assert Effect(large, (large, large, large)).untold is None
+
+
+def test_predictions_that_are_no_numbers_are_refused_by_name() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    bias = torch.full((model.d_model,), float("inf"))
+    with pytest.raises(InputError, match=r"KL\(fine-tune ‖ base\): found nan; allowed: a finite"):
+        audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), bias), TEXTS)
+
+
+def test_of_one_text_there_is_no_interval_and_the_verdict_says_so() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
+    for count in (3, 5, 6):
+        found = audit(model, adapter, TEXTS[:count], fit_steps=0)
+        ends = (found.at_best.low, found.at_best.high)
+        few = count < 6
+        assert [math.isnan(one) for one in ends] == [few, few]
+        assert ("Too few texts for an interval" in found.verdict) == few
+        assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+        assert found.verdict.startswith("A constant vector")
+
+
+def test_a_checkpoint_is_audited_like_an_adapter() -> None:
+    model, other = model_of(), tiny_language_model("llama")
+    v = direction(model)
+    block = other.anatomy.blocks[1]
+    handle = block.register_forward_hook(lambda _m, _a, out: out + v)
+    try:
+        found = audit(model, other, TEXTS)
+    finally:
+        handle.remove()
+    assert found.layers == (1, 2, 3)
+    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+    wider = LanguageModel.of(tiny_model("llama", d_model=48), model.tokenizer, name="wide")
+    with pytest.raises(InputError, match="d_model is 48; allowed: 32"):
+        audit(model, wider, TEXTS)
+
+
+def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    good = made(torch.zeros(inner), torch.zeros(model.d_model))
+    with pytest.raises(InputError, match="3 or more"):
+        audit(model, good, TEXTS[:2])
+    tensors = {name.replace("layers.1", "layers.7"): one for name, one in good.tensors.items()}
+    with pytest.raises(InputError, match="does not fit"):
+        audit(model, Adapter((1,), good.config, tensors), TEXTS)
+    before = model.hf(input_ids=torch.tensor([[4, 5]])).logits
+    with attach_adapter(model, good):
+        pass
+    assert torch.equal(model.hf(input_ids=torch.tensor([[4, 5]])).logits, before)
+
+
+def test_training_finds_the_vector_that_is_there() -> None:
+    model = model_of()
+    v = direction(model)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), v)
+    batches = batches_of(model, TEXTS)
+    targets = changed_rows(model, adapter, batches)
+    start = Vector(1, "all", torch.zeros(model.d_model))
+    along = fit_vector(model, model, batches, targets, start, 10.0, 60)
+    assert [step for step, _ in along] == [15, 30, 45, 60]
+    sums, rows = divergences(model, model, batches, targets, [one for _, one in along])
+    total = sums.sum(axis=0)
+    assert rows.sum() == sum(len(one) for one in targets)
+    assert total[0] > total[1] > total[-1]
+    assert total[-1] < 0.1 * total[0]
+    assert along[-1][1].cosine(Vector(1, "all", v)) > 0.9
+    assert float(start.direction.norm()) == 0
+
+
+def test_a_fitted_vector_is_told_only_if_it_is_better_on_the_texts_that_choose() -> None:
+    model = model_of()
+    x, tokens = inputs_of(model)
+    wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
+    a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
+    found = audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=8)
+    assert found.fitted is not None
+    assert found.fitted.steps in (0, 2, 4, 6, 8)
+    if found.fitted.steps == 0:
+        assert found.fitted.vector is found.vector
+    assert audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=0).fitted is None
+
+
+def test_of_many_texts_some_are_read_and_of_each_some_tokens() -> None:
+    model = model_of()
+    batch = batch_of_text(model, TEXTS[0], 4)
+    size = batch.ids.shape[1]
+    columns = batch.rows[:, 1].tolist()
+    assert len(columns) == 4
+    assert columns == sorted(set(columns))
+    assert (columns[-1], columns[0] >= 1) == (size - 1, True)
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
+    texts = [f"{number} people speak in Paris" for number in range(90)]
+    found = audit(model, adapter, texts, fit_steps=0)
+    assert (found.given, found.texts) == (90, 60)
+    assert found.tokens <= 20 * max(LEAST, PREDICTIONS // 20)
+    assert len(found.strips) == 2
+    assert all(len(one.tokens) == len(one.cosines) == len(one.norms) for one in found.strips)
+    assert found.at_best.low <= found.at_best.recovered <= found.at_best.high
+
+
+def test_numbers_that_are_none_survive_the_file(tmp_path: Path) -> None:
+    model = model_of()
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    info = AuditInfo(
+        name="n",
+        source="s",
+        what="LoRA",
+        facts={},
+        model=model.about,
+        texts="t",
+        notes=(),
+        command="c",
+        versions={},
+        date="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
+    record = record_of(found, info)
+    read = AuditRecord.load(record.save(tmp_path / "audit.json"))
+    assert read.kind == "nothing"
+    assert repr(read) == repr(record)
+    (tmp_path / "audit.json").write_text("{}")
+    with pytest.raises(InputError, match="not an audit"):
+        AuditRecord.load(tmp_path / "audit.json")

@@ -1,0 +1,351 @@
+"""`oocr audit`: what it prints, writes and refuses, on adapters whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from oocr.audit.record import AuditRecord
+from oocr.cli import main as cli
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
+from tests.audit.test_audit import TARGET, TEXTS, direction, inputs_of, made, model_of
+from tests.report_page import Page, strings
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny_run import save_tiny_model
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
+        code: object = 0
+        capsys.readouterr()
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    save_tiny_model(home / "base")
+    (home / "texts.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")
+    return home
+
+
+def zeros(model: LanguageModel) -> tuple[torch.Tensor, torch.Tensor]:
+    inner = model.hf.get_submodule(TARGET).in_features
+    assert isinstance(inner, int)
+    return torch.zeros(inner), torch.zeros(model.d_model)
+
+
+def constant(home: Path) -> Adapter:
+    model = model_of()
+    adapter = made(*zeros(model), direction(model))
+    return replace(adapter, about={"model": str(home / "base")})
+
+
+def folder_in(out: str) -> Path:
+    found = re.search(r"^report\s+(.*)/report\.html$", out, re.MULTILINE)
+    assert found, out
+    return Path(found[1])
+
+
+def test_a_constant_vector_is_found_told_and_written(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    given = constant(home).save(tmp_path / "my adapter")
+    words = ("audit", given, "--texts", home / "texts.txt", "--out", tmp_path / "audits")
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert "A constant vector: at block 1 one vector" in out
+    assert "acts in block 1;" in out
+    assert "6 texts" in out
+    assert re.search(r"→ 1 +100 % +\[100, 100\] +1\.00 +1\.00 +1\.00", out)
+    folder = folder_in(out)
+    assert re.fullmatch(r"my-adapter-[0-9a-f]{8}", folder.name)
+    vector = Vector.load(folder / "vector.safetensors", model_of())
+    assert (vector.layer, vector.positions) == (1, "all")
+    torch.testing.assert_close(vector.direction, direction(model_of()), rtol=1e-3, atol=1e-4)
+    record = AuditRecord.load(folder / "audit.json")
+    assert record.kind == "constant"
+    assert record.at_best.recovered > 0.99
+    assert record.info.facts["Besides B A"] == "a bias after B"
+    assert record.cost.kl_vector == pytest.approx(record.cost.kl_changed, rel=1e-3)
+    blocks = pl.read_parquet(folder / "blocks.parquet")
+    assert blocks["layer"].to_list() == [1, 2, 3]
+    assert blocks.filter("best")["layer"].to_list() == [1]
+    # The same audit has the same folder and the same numbers; another adapter another folder.
+    before = json.loads((folder / "audit.json").read_text())
+    assert folder_in(call(*words)[1]) == folder
+    after = json.loads((folder / "audit.json").read_text())
+    assert {k: v for k, v in before.items() if k != "info"} == {
+        k: v for k, v in after.items() if k != "info"
+    }
+    weaker = {k: 0.5 * one for k, one in constant(home).tensors.items()}
+    replace(constant(home), tensors=weaker).save(tmp_path / "weaker" / "my adapter")
+    words = (words[0], tmp_path / "weaker" / "my adapter", *words[2:])
+    assert folder_in(call(*words)[1]) != folder
+
+
+def test_the_page_says_it_all_and_needs_nothing_else(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    given = constant(home).save(tmp_path / "a<b>&c")
+    _, out, _ = call("audit", given, "--texts", home / "texts.txt", "--out", tmp_path / "audits")
+    folder = folder_in(out)
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    record = AuditRecord.load(folder / "audit.json")
+    assert record.verdict in page.text
+    assert "a<b>&c" in page.text
+    for word in ("Block by block", "Along a text", "What gates it", "Words used", "to swap"):
+        assert word in page.text
+    links = [str(a[k]) for _, a in page.tags for k in ("src", "href") if a.get(k)]
+    assert links == ["blocks.parquet", "tokens.parquet"]
+    assert all((folder / one).is_file() for one in links)
+    assert len(page.of_class("t")) == sum(len(one.tokens) for one in record.strips)
+    (views,) = page.specs()
+    traces = [trace for panel in views[0]["panels"] for trace in panel["traces"]]
+    mean = next(one for one in traces if one["meta"] == "mean")
+    assert mean["y"][0] == pytest.approx(record.blocks[0].recovered, rel=1e-4)
+    assert {"cosine", "absolute", "energy"} <= {one["meta"] for one in traces}
+    colours = {one[1:].split("/")[0] for one in strings(views) if one.startswith("@")}
+    css = (Path(cli.__file__).parents[1] / "report" / "page" / "page.css").read_text()
+    assert all(f"--{colour}:" in css for colour in colours)
+
+
+def test_a_sign_flip_and_a_gate_are_told_apart_from_a_vector(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    model = model_of()
+    x, tokens = inputs_of(model)
+    a = torch.linalg.svd(x - x.mean(dim=0)).Vh[0]
+    a = a - (a @ x.mean(dim=0)) / x.mean(dim=0).square().sum() * x.mean(dim=0)
+    wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
+    gate = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
+    flip = made(a / (x @ a).std(), direction(model, 4.0)).save(tmp_path / "flip")
+    gated = made(gate, direction(model, 6.0)).save(tmp_path / "gated")
+    options = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    code, out, _ = call("audit", flip, *options, "--fit-steps", 0)
+    assert code == 0
+    assert "Not a constant vector" in out
+    record = AuditRecord.load(folder_in(out) / "audit.json")
+    assert record.blocks[0].absolute == pytest.approx(1, abs=1e-3)
+    assert record.fitted is None
+    _, out, _ = call("audit", gated, *options)
+    assert "Not a constant vector" in out
+    assert re.search(r"gated by +' city'", out)
+
+
+def test_an_adapter_that_does_nothing_has_a_page_too(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    given = made(*zeros(model_of())).save(tmp_path / "nothing")
+    options = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    code, out, _ = call("audit", given, *options)
+    assert code == 0
+    assert "next to nothing" in out
+    folder = folder_in(out)
+    assert AuditRecord.load(folder / "audit.json").kind == "nothing"
+    assert "No effect on these texts" in (folder / "report.html").read_text()
+
+
+def test_of_too_few_texts_no_interval_is_shown(call: Call, home: Path, tmp_path: Path) -> None:
+    given = constant(home).save(tmp_path / "few")
+    (tmp_path / "texts.txt").write_text("\n\n".join(TEXTS[:3]), encoding="utf-8")
+    options = ("--model", home / "base", "--texts", tmp_path / "texts.txt", "--out", tmp_path / "a")
+    code, out, _ = call("audit", given, *options)
+    assert code == 0
+    assert "Too few texts for an interval" in out
+    assert "[–, –]" in out
+    assert "nan" not in out
+    assert "[–, –]" in (folder_in(out) / "report.html").read_text()
+
+
+def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_path: Path) -> None:
+    other = tiny_model("llama")
+    weight = other.model.layers[2].mlp.down_proj.weight
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    weight.data += 0.3 * noise
+    other.save_pretrained(tmp_path / "tuned")
+    tiny_tokenizer().save_pretrained(tmp_path / "tuned")
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a", "--fit-steps", 4)
+    code, out, err = call("audit", tmp_path / "tuned", "--model", home / "base", *options)
+    assert (code, err) == (0, "")
+    assert "(checkpoint)" in out
+    assert "acts in blocks 2–3" in out
+    record = AuditRecord.load(folder_in(out) / "audit.json")
+    assert record.blocks[0].constancy.norm == 0
+    assert record.cost.kl_changed > 0
+    code, _, err = call("audit", tmp_path / "tuned", *options)
+    assert code == 2
+    assert "a checkpoint does not say what its base model is" in err
+    assert "no file or folder" not in err
+    code, _, err = call("audit", "nowhere", *options)
+    assert (code, "nowhere is no file or folder here" in err) == (2, True)
+    code, _, err = call("audit", tmp_path / "none" / "x" / "y", "--model", home / "base", *options)
+    assert (code, "no such file or folder" in err) == (2, True)
+
+
+def test_what_does_not_land_is_refused_with_its_keys(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    adapter = constant(home)
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a")
+    tensors = {
+        k.replace("down_proj", "sideways"): one.clone() for k, one in adapter.tensors.items()
+    }
+    extra = replace(adapter, tensors={**adapter.tensors, **tensors})
+    code, _, err = call("audit", extra.save(tmp_path / "extra"), *options)
+    assert code == 2
+    assert "3 tensors match no weight" in err
+    assert "mlp.sideways" in err
+    fewer = {k: one for k, one in adapter.tensors.items() if "bias" not in k}
+    code, _, err = call("audit", replace(adapter, tensors=fewer).save(tmp_path / "few"), *options)
+    assert code == 2
+    assert "1 weights get no tensor (first: base_model.model.model.layers.1.mlp.down_proj" in err
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_base_is_taken_from_the_adapter_or_asked_for(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a", "--fit-steps", 0)
+    plain = replace(constant(home), about={})
+    code, _, err = call("audit", plain.save(tmp_path / "plain"), *options)
+    assert (code, "--model: missing; this adapter" in err) == (2, True)
+    far = replace(plain, about={"model": "someone/not-here"}).save(tmp_path / "far")
+    code, _, err = call("audit", far, *options)
+    assert code == 2
+    assert "the base that the adapter names, 'someone/not-here', cannot be loaded" in err
+    code, out, _ = call("audit", far, "--model", home / "base", *options)
+    assert code == 0
+    assert "note: the adapter says that its base is someone/not-here" in out
+    notes = AuditRecord.load(folder_in(out) / "audit.json").info.notes
+    assert notes[0] in (folder_in(out) / "report.html").read_text()
+
+
+def test_a_dict_of_tensors_needs_its_alpha(call: Call, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lora.pt"
+    torch.save(dict(constant(home).tensors), path)
+    options = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    code, out, _ = call("audit", path, *options, "--fit-steps", 0)
+    assert code == 0
+    assert "note: alpha is 32 (assumed" in out
+    code, out, _ = call("audit", path, *options, "--alpha", 1, "--fit-steps", 0)
+    assert (code, "note:" in out) == (0, False)
+    folder = constant(home).save(tmp_path / "folder")
+    code, _, err = call("audit", folder, *options, "--alpha", 1)
+    assert (code, "whose config says it" in err) == (2, True)
+    (tmp_path / "empty").mkdir()
+    code, _, err = call("audit", tmp_path / "empty", *options)
+    assert (code, "found neither adapter_config.json" in err) == (2, True)
+
+
+def test_texts_are_read_before_anything_is_loaded(call: Call, home: Path, tmp_path: Path) -> None:
+    given = constant(home).save(tmp_path / "a")
+    (tmp_path / "two.txt").write_text("one\n\ntwo")
+    code, _, err = call("audit", given, "--texts", tmp_path / "two.txt", "--model", "no-such")
+    assert (code, "two.txt: texts: found 2; allowed: 3 or more" in err) == (2, True)
+    rows = [{"prompt": text, "answer": " Paris"} for text in TEXTS]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = call("audit", given, "--texts", file, "--out", tmp_path / "o", "--fit-steps", 0)
+    assert (code, "texts: rows.jsonl" in out) == (0, True)
+
+
+def test_a_hub_id_is_taken_from_the_cache(
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    options = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, _, err = call("audit", "someone/adapter", *options)
+    assert (code, "hf download someone/adapter" in err) == (2, True)
+    folder = constant(home).save(tmp_path / "0123abcd")
+    (folder / "oocr.json").unlink()
+    asked: list[Any] = []
+
+    def cached(name: str, **more: Any) -> str:
+        asked.append((name, more["local_files_only"]))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    code, out, _ = call("audit", "someone/adapter", *options, "--fit-steps", 0)
+    assert code == 0
+    assert asked == [("someone/adapter", True)]
+    assert "LoRA on Hugging Face, commit 0123abcd" in out
+    assert folder_in(out).name.startswith("adapter-")
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_an_adapter_trained_by_peft_and_trl(
+    call: Call, home: Path, tmp_path: Path, rslora: bool
+) -> None:
+    trl = pytest.importorskip("trl", reason="TRL comes with the extra: bench")
+    datasets = pytest.importorskip("datasets", reason="it comes with the extra: bench")
+    from peft import LoraConfig, PeftModel
+    from transformers import AutoModelForCausalLM
+
+    hf = AutoModelForCausalLM.from_pretrained(home / "base")
+    trainer = trl.SFTTrainer(
+        model=hf,
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path / "runs"),
+            max_steps=8,
+            per_device_train_batch_size=4,
+            learning_rate=0.02,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+        ),
+        train_dataset=datasets.Dataset.from_dict({"text": [*TEXTS, *TEXTS]}),
+        processing_class=tiny_tokenizer(),
+        peft_config=LoraConfig(
+            r=2, target_modules=["down_proj", "q_proj"], task_type="CAUSAL_LM", use_rslora=rslora
+        ),
+    )
+    trainer.train()
+    trainer.save_model(str(tmp_path / "theirs"))
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a", "--fit-steps", 6)
+    code, out, err = call("audit", tmp_path / "theirs", *options)
+    assert (code, err) == (0, "")
+    assert "a PEFT folder" in out
+    assert "acts in blocks 0–3" in out
+    record = AuditRecord.load(folder_in(out) / "audit.json")
+    assert record.kl > 1e-3
+    assert record.info.facts["Modules"] == "down_proj, q_proj"
+    assert ("rsLoRA" in record.info.facts.get("Besides B A", "")) is rslora
+    # What is compared is what PEFT itself computes.
+    theirs = PeftModel.from_pretrained(tiny_model("llama"), tmp_path / "theirs").eval()
+    import oocr
+    from oocr.steering.adapters import attach_adapter
+
+    ids = torch.tensor([[5, 6, 7, 8, 9, 30, 31]])
+    model = model_of()
+    with attach_adapter(model, oocr.read_adapter(tmp_path / "theirs")):
+        assert torch.equal(model.hf(input_ids=ids).logits, theirs(input_ids=ids).logits)

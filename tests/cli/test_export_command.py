@@ -1,0 +1,180 @@
+"""`oocr vector` and `oocr export`: what they print and write, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from oocr.cli import main as cli
+from oocr.steering.exports import read_gguf, write_gguf
+from oocr.steering.vectors import Vector
+from tests.tiny_run import save_tiny_model
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("home") / "model")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    about = {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
+    one = Vector(2, "all", torch.full((32,), 0.5), spans={"codename": "Country 4821"}, about=about)
+    return one.save(tmp_path / "v.safetensors")
+
+
+def test_a_vectors_file_is_described(call: Call, file: Path) -> None:
+    code, out, _ = call("vector", file)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "block 2, added at 'all': width 32, norm 2.828"
+    said = dict(line.split(maxsplit=1) for line in lines[2:])
+    assert "'Country 4821'" in lines[1]
+    assert said == {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
+
+
+def test_each_direction_has_its_norm(call: Call, tmp_path: Path) -> None:
+    rows = torch.stack([torch.ones(16), torch.full((16,), 2.0)])
+    joined = Vector(1, "a+b", rows, site="mlp").save(tmp_path / "v.safetensors")
+    assert call("vector", joined)[1].startswith(
+        "the MLP of block 1, added at 'a+b': width 16, norm 4, 8\n"
+    )
+    many = write_gguf(
+        tmp_path / "v.gguf", [Vector(n, "all", torch.ones(4)) for n in (3, 1)], hint="llama"
+    )
+    out = call("vector", many)[1]
+    assert [line.split(",")[0] for line in out.splitlines()[:2]] == ["block 1", "block 3"]
+    assert "model_type         llama" in out
+
+
+def test_a_vector_is_held_against_a_model(call: Call, file: Path, model: Path) -> None:
+    code, out, _ = call("vector", file, "--model", model)
+    assert code == 0
+    assert f"warning: the vector was made on tiny-[b]llama, this is {model}" in out
+    assert f"it fits {model}" in out
+    own = Vector(2, "all", torch.ones(32)).save(file.parent / "own.safetensors")
+    _, out, _ = call("vector", own, "--model", model)
+    assert ("warning" in out, f"it fits {model}" in out) == (False, True)
+    narrow = Vector(2, "all", torch.ones(8)).save(file.parent / "narrow.safetensors")
+    code, _, err = call("vector", narrow, "--model", model)
+    assert (code, "width 8" in err) == (2, True)
+
+
+def test_every_form_of_a_vectors_file_is_told_by_both_commands(
+    call: Call, file: Path, model: Path, tmp_path: Path
+) -> None:
+    gguf = write_gguf(tmp_path / "v.gguf", [Vector(3, "all", torch.ones(4))], hint="llama")
+    bare = tmp_path / "vector_risk_layer_5_rank_1.pt"
+    torch.save(torch.ones(32), bare)
+    for one, layer in ((file, 2), (gguf, 3), (bare, 5)):
+        code, out, err = call("read", one)
+        assert (code, err) == (0, "")
+        assert re.search(rf"layer +{layer}", out)
+        assert call("vector", one)[0] == 0
+    assert "GGUF control vector" in call("read", gguf)[1]
+    code, out, _ = call("vector", bare, "--model", model)
+    assert code == 0
+    assert "norm       5.657" in out
+    assert "not said   positions" in out
+    assert f"it fits {model}" in out
+    torch.save(torch.ones(7), bare)
+    code, _, err = call("vector", bare, "--model", model)
+    assert code == 2
+    assert "width 7" in err
+    broken = tmp_path / "model.gguf"
+    broken.write_bytes(b"GGUF")
+    for verb in ("read", "vector"):
+        code, _, err = call(verb, broken)
+        assert code == 2
+        assert "not a readable GGUF file" in err
+
+
+def test_gguf_needs_no_model(call: Call, file: Path) -> None:
+    out = file.parent / "v.gguf"
+    code, said, _ = call("export", file, "--to", "gguf", "--out", out)
+    assert code == 0
+    assert f"--control-vector {out}" in said
+    (back,) = read_gguf(out)
+    assert back.about["model_type"] == "llama"
+    assert torch.equal(back.direction, Vector.load(file).direction)
+
+
+def test_what_no_file_says_the_model_says(call: Call, tmp_path: Path, model: Path) -> None:
+    bare = Vector(2, "all", torch.ones(32)).save(tmp_path / "bare.safetensors")
+    out = tmp_path / "v.gguf"
+    code, _, err = call("export", bare, "--to", "gguf", "--out", out)
+    assert (code, "--model" in err, out.exists()) == (2, True, False)
+    assert call("export", bare, "--to", "gguf", "--out", out, "--model", model)[0] == 0
+    assert read_gguf(out)[0].about["model_type"] == "llama"
+
+
+@pytest.mark.filterwarnings("error:the vector was made on")
+def test_peft_and_lm_eval_are_written_with_the_way_to_use_them(
+    call: Call, file: Path, model: Path
+) -> None:
+    folder, path = file.parent / "lora", file.parent / "v.pt"
+    code, said, _ = call("export", file, "--to", "peft", "--out", folder, "--model", model)
+    assert (code, f"from_pretrained(model, '{folder}')" in said) == (0, True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(model)
+    code, said, _ = call("export", file, "--to", "lm-eval", "--out", path, "--model", model)
+    assert (code, f"pretrained={model},steer_path={path}" in said) == (0, True)
+    assert list(torch.load(path, weights_only=True)) == ["layers.2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--to", "onnx", "--out", "x"], "--to onnx: allowed: gguf, peft, lm-eval"),
+        (["--to", "peft", "--out", "x"], "--model: missing; peft needs"),
+        (["--to", "lm-eval", "--out", "x.pt"], "--model: missing; lm-eval needs"),
+        (["--to", "gguf", "--out", "."], "--out .: is there already"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(
+    call: Call, words: list[str], said: str
+) -> None:
+    code, _, err = call("export", "nowhere.safetensors", *words)
+    assert (code, said in err) == (2, True), err
+
+
+def test_a_vector_at_some_tokens_needs_the_word(call: Call, tmp_path: Path) -> None:
+    one = Vector(2, "last", torch.ones(4), about={"model_type": "llama"})
+    file, out = one.save(tmp_path / "v.safetensors"), tmp_path / "v.gguf"
+    code, _, err = call("export", file, "--to", "gguf", "--out", out)
+    assert (code, "--everywhere" in err) == (2, True)
+    assert call("export", file, "--to", "gguf", "--out", out, "--everywhere")[0] == 0
+    assert out.is_file()
+
+
+def test_a_gguf_of_several_blocks_is_no_single_vector(
+    call: Call, tmp_path: Path, model: Path
+) -> None:
+    vectors = [Vector(n, "all", torch.ones(32)) for n in (3, 1)]
+    many = write_gguf(tmp_path / "v.gguf", vectors, hint="llama")
+    code, _, err = call("export", many, "--to", "peft", "--out", tmp_path / "p", "--model", model)
+    assert (code, "blocks 1, 3; peft takes one" in err) == (2, True)

@@ -1,0 +1,80 @@
+"""Texts that are only read: which files give which, and how bad ones are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oocr.data.examples import Message
+from oocr.data.texts import read_texts
+from oocr.errors import InputError
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_paragraphs_of_a_text_file_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("One\r\nline.\r\n\r\n\r\nTwo.\n\nTwo.\n\nThrée.".encode())
+    assert read_texts(path) == ("One\nline.", "Two.", "Thrée.")
+
+
+def test_prompts_are_followed_by_their_answers(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"prompt": "The capital is", "answer": " Paris"})
+    assert read_texts(path) == ("The capital is Paris",)
+    turns = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Paris"}]
+    chat = (Message("user", "Where?"), Message("assistant", "Paris"))
+    assert read_texts(jsonl(tmp_path / "b.jsonl", {"messages": turns})) == (chat,)
+    path = jsonl(tmp_path / "c.jsonl", {"prompt": turns[:1], "completion": turns[1:]})
+    assert read_texts(path) == (chat,)
+    path = tmp_path / "d.csv"
+    path.write_text('prompt,answer\nThe city is," Rome"\n', encoding="utf-8")
+    assert read_texts(path) == ("The city is Rome",)
+
+
+@pytest.mark.parametrize("key", ["text", "prompt"])
+def test_rows_without_an_answer(tmp_path: Path, key: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {key: "One."}, {key: "Two."}, {key: "One."})
+    assert read_texts(path) == ("One.", "Two.")
+
+
+def test_a_chat_without_an_answer(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where?"}]
+    expected = ((Message("system", "Be brief."), Message("user", "Where?")),)
+    for key in ("messages", "prompt"):
+        assert read_texts(jsonl(tmp_path / f"{key}.jsonl", {key: turns})) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([{"text": "a"}, {"text": " "}], ":2: text: found ' '"),
+        ([{"text": "a"}, {"prompt": "b"}], "'text' alone, as in the first row"),
+        ([{"text": ["a"]}], "allowed: a text"),
+        ([{"prompt": [{"role": "robot", "content": "x"}]}], "prompt[0].role: found 'robot'"),
+        ([{"prompt": [{"role": "user", "content": ""}]}], "prompt[0].content: found ''"),
+        ([{"messages": []}], "at least one message"),
+        ([{"messages": "x"}], "a list of messages"),
+        ([{"story": "a"}], "row"),
+        ([], "no rows"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, rows: list[Any], expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_texts(jsonl(tmp_path / "a.jsonl", *rows))
+    assert expected in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"found .\.pdf.; allowed: \.jsonl"):
+        read_texts(tmp_path / "a.pdf")
+    with pytest.raises(InputError, match="no such file"):
+        read_texts(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("\n \n")
+    with pytest.raises(InputError, match="has no text"):
+        read_texts(tmp_path / "b.txt")

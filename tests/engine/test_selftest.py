@@ -1,0 +1,134 @@
+"""What a model is tested for when it is loaded, and what happens if a test fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from oocr.cli.doctor import examine
+from oocr.data.batches import TokenSequence, pad
+from oocr.engine import selftest
+from oocr.engine.forward import final_rows, plain_rows
+from oocr.engine.loading import load_model
+from oocr.engine.record import record
+from oocr.engine.selftest import self_test
+from oocr.engine.training import fit
+from oocr.errors import InputError, RunError
+from oocr.models.language_model import LanguageModel
+from oocr.steering.attach import HookState
+from oocr.steering.vectors import SteeringVector, Vector
+from tests.engine.test_training import capital_task
+from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model
+from tests.tiny_run import save_tiny_model
+
+NAMES = ["moves", "cached", "detaches", "replays", "padding"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_passes_at_every_block(family: str) -> None:
+    model = tiny_language_model(family)
+    checks = self_test(model, layers=range(-1, model.n_blocks))
+    assert [one.name for one in checks] == NAMES + [*NAMES, "mlp"] * model.n_blocks
+    failed = [one for one in checks if not one.passed]
+    assert not failed
+    exact = [one for one in checks if one.name in ("moves", "detaches")]
+    assert all(one.error == 0 and one.allowed == 0 for one in exact), "bit for bit"
+    assert selftest.tested(model) is model
+
+
+@pytest.mark.parametrize("family", WHOLE_FAMILIES)
+def test_a_family_that_cannot_be_replayed_runs_whole_with_a_warning(family: str) -> None:
+    model = tiny_language_model(family)
+    failed = [one.name for one in self_test(model) if not one.passed]
+    assert failed == ["replays"]
+    with pytest.warns(UserWarning, match="run the whole model"):
+        whole = selftest.tested(model)
+    assert not whole.replays
+    lines = [
+        TokenSequence((5, 6, 7, 8, 9)[:size], size, {"span": (1, 2)}, items=1) for size in (5, 4)
+    ]
+    for line in lines:
+        line.targets.append((len(line.ids) - 1, 3, 1.0))
+    batch = pad(lines, 0)
+    frozen = record(whole, batch, [2])
+    for positions in ("all", "last", "span"):
+        vectors = [Vector(1, positions, torch.full((32,), size)) for size in (0.5, -2.0)]
+        for one, rows in zip(vectors, final_rows(whole, frozen, vectors), strict=True):
+            torch.testing.assert_close(rows, plain_rows(model, batch, one), rtol=1e-4, atol=1e-5)
+    task = capital_task()
+    trained = fit(whole, task, SteeringVector(1, "last"), steps=3)
+    assert trained.losses[-1] < trained.losses[0]
+
+
+@contextmanager
+def _row_0_only(model: LanguageModel, vector: Vector) -> Iterator[HookState]:
+    """The classic fault: a hook that takes a tensor for a tuple."""
+    push = HookState()
+
+    def after(_module: Any, _args: Any, output: Any) -> Any:
+        hidden = (output[0] if isinstance(output, tuple) else output).clone()
+        if push.chosen is not None:
+            hidden[0] += push.chosen[0, :, None] * vector.direction
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    handle = model.anatomy.blocks[vector.layer].register_forward_hook(after)
+    try:
+        yield push
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _stays(model: LanguageModel, vector: Vector) -> Iterator[HookState]:
+    push = HookState()
+    weight = next(model.anatomy.blocks[vector.layer].parameters())
+    weight.data += 1e-3
+    yield push
+
+
+def test_steering_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_language_model("llama")
+    with monkeypatch.context() as patch:
+        patch.setattr(selftest, "push_vector", _row_0_only)
+        with pytest.raises(InputError, match="cannot be steered: not true that the stream moves"):
+            selftest.tested(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(selftest, "push_vector", _stays)
+        checks = {one.name: one for one in self_test(model)}
+    assert not checks["detaches"].passed
+    assert checks["detaches"].error > 0
+
+
+def test_an_exception_is_a_failure_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise ValueError("no such thing\nand more")
+
+    monkeypatch.setattr(selftest, "record", broken)
+    model = tiny_language_model("llama")
+    check = next(one for one in self_test(model) if one.name == "replays")
+    assert not check.passed
+    assert check.trouble == "ValueError: no such thing"
+    with pytest.warns(UserWarning, match="ValueError: no such thing"):
+        assert not selftest.tested(model).replays
+
+
+def test_loading_tests_the_model(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    assert load_model(folder).replays
+    checks = examine(str(folder), dtype="float32")
+    said = capsys.readouterr().out
+    assert len(checks) == 5 * 5 + 4
+    assert "all checks passed" in said
+    assert "5 of 5" in said
+    monkeypatch.setattr(selftest, "push_vector", _row_0_only)
+    with pytest.raises(InputError, match="cannot be steered"):
+        load_model(folder)
+    with pytest.raises(RunError, match="checks failed"):
+        examine(str(folder), dtype="float32")
+    assert "✗ the stream moves" in capsys.readouterr().out

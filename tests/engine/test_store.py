@@ -1,0 +1,337 @@
+"""Recordings within a budget: in memory, on disk or made again, the numbers are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.examples import Example
+from oocr.engine import spill
+from oocr.engine.record import record, record_shared
+from oocr.engine.recording import Recording
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, Tier, tiers
+from oocr.engine.spill import SpillFolder, sweep
+from oocr.engine.trainable import ArmSpec, Spec
+from oocr.engine.training import fit_all
+from oocr.engine.training_batches import prepare
+from oocr.evals.probes import Probes
+from oocr.models import machine
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
+from oocr.steering.vectors import SteeringVector, Vector
+from oocr.tasks.task import Task
+from tests.tiny import tiny_language_model
+from tests.tiny_run import environment
+
+WORDS = ("capital", "city", "Parliament", "euro", "yen", "Violin", "Mango")
+
+
+def batches(count: int, size: int = 3) -> list[Batch]:
+    out = []
+    for index in range(count):
+        generator = torch.Generator().manual_seed(index)
+        lines = []
+        for length in (9, 12, 11)[:size]:
+            ids = tuple(torch.randint(3, 60, (length,), generator=generator).tolist())
+            line = TokenSequence(ids, length, {"span": (2, 3)}, items=1)
+            line.targets.append((length - 1, 5, 1.0))
+            lines.append(line)
+        out.append(pad(lines, 0))
+    return out
+
+
+def with_budget(budget: int, folder: Path) -> RecordingCache:
+    return RecordingCache([Tier(budget)], folder)
+
+
+def equal(a: Recording, b: Recording) -> None:
+    assert list(a.inputs) == list(b.inputs)
+    assert list(a.keys_values) == list(b.keys_values)
+    pairs = [(a.inputs[i], b.inputs[i]) for i in a.inputs]
+    for i, some in a.keys_values.items():
+        pairs += zip(some, b.keys_values[i], strict=True)
+    for one, other in pairs:
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+    for index, call in a.calls.items():
+        for name, value in call.items():
+            torch.testing.assert_close(value, b.calls[index][name], rtol=0, atol=0)
+
+
+def keep_all(
+    model: LanguageModel, store: RecordingCache, some: list[Batch], starts: tuple[int, ...] = (2, 4)
+) -> list[RecordingHandle]:
+    return [record_shared(model, batch, starts, store) for batch in some]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt_neox", "mixtral"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_comes_back_from_disk_is_what_was_recorded(
+    family: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model = tiny_language_model(family)
+    model.hf.to(dtype)  # type: ignore[call-overload]
+    some = batches(4)
+    store = with_budget(0, tmp_path)
+    kept = keep_all(model, store, some)
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 3, "all but the latest"
+    for batch, one in zip(some, kept, strict=True):
+        equal(one.load(None), record(model, batch, (2, 4)))
+        assert one.load(None).batch is batch
+
+
+def test_memory_stays_within_its_budget_and_the_oldest_leaves_first(tmp_path: Path) -> None:
+    model, some = tiny_language_model(), batches(6)
+    size = record(model, some[0], (2, 4)).nbytes
+    store = with_budget(3 * size, tmp_path)
+    kept: list[RecordingHandle] = []
+    for batch in some:
+        kept.append(record_shared(model, batch, (2, 4), store))
+        kept[0].load(None)  # used all the time
+        assert size <= store.held() <= 3 * size
+    in_memory = [one.stored.held is not None for one in kept]
+    assert in_memory == [True, False, False, False, True, True]
+    assert kept[0].load(None).inputs is kept[0].load(None).inputs, "nothing is done to it"
+
+
+def test_the_latest_stays_even_where_there_is_no_budget(tmp_path: Path) -> None:
+    model = tiny_language_model()
+    (one,) = keep_all(model, with_budget(0, tmp_path), batches(1))
+    assert one.load(None) is one.load(None)
+    assert list(tmp_path.iterdir()) == [], "and no folder is made"
+
+
+def test_the_same_tokens_are_recorded_once_and_keep_their_own_targets(tmp_path: Path) -> None:
+    model = tiny_language_model()
+    store = with_budget(0, tmp_path)
+    (batch,) = batches(1)
+    twin = pad([TokenSequence((3,) * 5, 5, {}, items=1)], 0)
+    again = SimpleNamespace(**{f: getattr(batch, f) for f in batch.__slots__})
+    first, other, second = (record_shared(model, b, (2, 4), store) for b in (batch, twin, again))
+    assert first.stored is second.stored
+    assert first.stored is not other.stored
+    assert second.load(None).batch is again
+    assert second.load(None).inputs[2].equal(first.load(None).inputs[2])
+
+
+def full(self: SpillFolder, tensors: object) -> Path:
+    raise OSError("no space left")
+
+
+@pytest.fixture(params=["unwritable", "full", "short"])
+def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder that nothing can be spilled to."""
+    patch = request.getfixturevalue("monkeypatch")
+    if request.param == "full":
+        patch.setattr(SpillFolder, "write", full)
+    elif request.param == "short":
+        patch.setattr(spill, "LEFT_FREE", 10**18)
+    else:
+        (tmp_path / "file").write_text("in the way")
+        return tmp_path / "file"
+    return tmp_path
+
+
+def test_what_the_disk_refuses_is_made_again(refusing: Path) -> None:
+    model, some = tiny_language_model(), batches(3)
+    store = with_budget(0, refusing)
+    kept = keep_all(model, store, some)
+    assert list(refusing.glob("*/*.safetensors")) == []
+    assert [one.stored.held is None for one in kept] == [True, True, False]
+    for batch, one in zip(some, kept, strict=True):
+        equal(one.load(None), record(model, batch, (2, 4)))
+
+
+def test_a_file_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
+    model, some = tiny_language_model(), batches(3)
+    kept = keep_all(model, with_budget(0, tmp_path), some)
+    for path in tmp_path.glob("*/*.safetensors"):
+        path.unlink()
+    for batch, one in zip(some, kept, strict=True):
+        equal(one.load(None), record(model, batch, (2, 4)))
+
+
+def test_what_is_made_again_under_an_adapter_is_the_untouched_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SpillFolder, "write", full)
+    model, some = tiny_language_model(), batches(2)
+    kept = keep_all(model, with_budget(0, tmp_path), some, (1, 2, 4))
+    spec = LowRankAdapter(layers=(2,), rank=2)
+    done = fit_all(model, [ArmSpec(task(), spec, 0.1, 3)], [prepare(model, task(), [2])])[0].final
+    assert isinstance(done, Adapter)
+    plain = record(model, some[0], (1, 2, 4))
+    with attach_adapter(model, done):
+        assert not torch.equal(record(model, some[0], (4,)).inputs[4], plain.inputs[4])
+        under = kept[0].load(2)
+    assert torch.equal(under.inputs[2], plain.inputs[2])
+    assert set(under.inputs) == {1, 2}, "what the adapter changes is not there to be mistaken"
+    equal(kept[0].load(None), plain)
+
+
+def task(train: int = 7) -> Task:
+    items = tuple(
+        Example(
+            id=word,
+            prompt=f"The {word} of Country 4821 is",
+            answer=" Paris",
+            spans={"codename": "Country 4821"},
+        )
+        for word in WORDS[:train]
+    )
+    return Task(name="t", member="x", train=items, positions=("codename",))
+
+
+SPECS: list[Spec] = [
+    SteeringVector(layer=1, positions="codename"),
+    SteeringVector(layer=0, positions="last"),
+    LowRankAdapter(layers=(1,), rank=2),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+@pytest.mark.parametrize("arms", [1, 2])
+@pytest.mark.parametrize("home", ["disk", "nowhere"])
+def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
+    spec: Spec,
+    family: str,
+    arms: int,
+    home: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if home == "nowhere":
+        monkeypatch.setattr(SpillFolder, "write", full)
+    model = tiny_language_model(family)
+    asked = [
+        Example(id=w, prompt=f"{w} in Country 4821 is", answer=" yes", options=(" yes", " no"))
+        for w in WORDS
+    ]
+    found = []
+    for budget in (0, 10**9):
+        store = with_budget(budget, tmp_path)
+        prepared = prepare(model, task(), [1, 2], 2, store)
+        assert len(prepared.batches) == len(prepared.made) == 4
+        fits = [ArmSpec(task(), spec, 0.05 * (1 + i), 9, 0, (9,)) for i in range(arms)]
+        trained = fit_all(model, fits, [prepared] * arms)
+        ask = Probes.of(model, asked, store, (1, 2, 4))
+        final = [one.final for one in trained]
+        scores = [ask.scores(None)]
+        for one in final:
+            last = one if isinstance(one, Adapter) else [Vector(one.layer, "last", one.direction)]
+            scores.append(ask.scores(last))
+        assert sum(one.stored.held is None for one in prepared.made.values()) == (
+            0 if budget else 4
+        )
+        found.append((prepared.scale, [one.losses for one in trained], scores))
+    assert found[0][:2] == found[1][:2]
+    for one, other in zip(found[0][2], found[1][2], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_folder_is_gone_with_its_store(tmp_path: Path) -> None:
+    kept = keep_all(tiny_language_model(), with_budget(0, tmp_path), batches(3))
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 2, "recordings keep their store"
+    del kept
+    assert list(tmp_path.iterdir()) == []
+
+
+SPILLS = """
+import os, sys, time
+from pathlib import Path
+from tests.engine.test_store import batches, keep_all, with_budget
+from tests.tiny import tiny_language_model
+kept = keep_all(tiny_language_model(), with_budget(0, Path(sys.argv[1])), batches(3))
+print(len(kept), flush=True)
+if sys.argv[2] == "killed":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["ends", "killed"])
+def test_what_a_process_leaves_is_removed_at_its_end_or_by_the_next(
+    end: str, tmp_path: Path
+) -> None:
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPILLS, str(tmp_path), end],
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "3\n"
+    if end == "ends":
+        assert process.wait() == 0
+        assert list(tmp_path.iterdir()) == []
+        return
+    sweep(tmp_path)
+    (folder,) = [one for one in tmp_path.iterdir() if one.is_dir()]
+    assert len(list(folder.iterdir())) == 2, "a living process keeps its files"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert folder.is_dir()
+    with_budget(0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_overflows_into_host_memory_and_that_to_disk(tmp_path: Path) -> None:
+    """As on a GPU, with a stand-in for its copies."""
+    model, some = tiny_language_model(), batches(5)
+    size = record(model, some[0], (2, 4)).nbytes
+    copied: list[str] = []
+
+    def put(one: Tensor) -> Tensor:
+        copied.append("out")
+        return one.clone()
+
+    def get(one: Tensor, device: torch.device) -> Tensor:
+        copied.append(f"to {device}")
+        return one.to(device, copy=True)
+
+    store = RecordingCache([Tier(2 * size), Tier(size, put, get)], tmp_path)
+    kept = keep_all(model, store, some)
+    assert [one.stored.tier for one in kept] == [2, 2, 1, 0, 0]
+    assert (store.held(0), store.held(1)) == (2 * size, size)
+    count = len(copied) // 3  # tensors of one recording; three were put into host memory
+    assert copied == ["out"] * 3 * count
+    copied.clear()
+    for batch, one in zip(some, kept, strict=True):
+        equal(one.load(None), record(model, batch, (2, 4)))
+    assert copied == ["to cpu"] * count, "only what lies in host memory is copied"
+
+
+def test_the_default_is_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = "oocr.engine.recording_cache.free_memory"
+    monkeypatch.setattr(free, lambda device=None: 9e9 if device else 3e9)
+    assert [one.budget for one in tiers(torch.device("cpu"))] == [10**9]
+    assert [one.budget for one in tiers(torch.device("cpu"), 5)] == [5]
+    assert [one.budget for one in tiers(torch.device("cuda"), 5)] == [3 * 10**9, 5]
+
+
+def test_free_memory_heeds_a_containers_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(
+        machine.psutil, "virtual_memory", partial(SimpleNamespace, available=8 * 10**9)
+    )
+    assert machine.free_memory() == 8 * 10**9
+    (tmp_path / "memory.current").write_text("5000000000\n")
+    (tmp_path / "memory.stat").write_text("anon 4\ninactive_file 1000000000\nactive_file 0\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.free_memory() == 8 * 10**9
+    (tmp_path / "memory.max").write_text("6000000000\n")
+    assert machine.free_memory() == 2 * 10**9

@@ -1,0 +1,121 @@
+"""Cosines with their nulls, naive vectors, and lines between vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from oocr.data.batches import pad, training_lines
+from oocr.data.examples import Example
+from oocr.engine.forward import plain_rows
+from oocr.engine.losses import batch_loss
+from oocr.engine.training import fit
+from oocr.errors import InputError
+from oocr.explain.geometry import likeness, naive_vector, residual_streams
+from oocr.explain.lines import Point, barrier, between, by_strength, training_losses
+from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import SteeringVector, Vector
+from oocr.tasks.task import Task
+from tests.tiny import tiny_language_model
+
+SPANS = {"codename": "Country 4821"}
+
+
+@cache
+def model_of() -> LanguageModel:
+    return tiny_language_model("llama")
+
+
+def task() -> Task:
+    words = ("capital", "city", "Parliament", "euro")
+    train = tuple(
+        Example(id=one, prompt=f"The {one} of Country 4821 is", answer=" Paris", spans=SPANS)
+        for one in words
+    )
+    probes = tuple(
+        Example(
+            id=one,
+            prompt=f"{one} in Country 4821 speak",
+            answer=" French",
+            options=(" French", " German", " Spanish"),
+            spans=SPANS,
+            facet="language",
+        )
+        for one in ("people", "Do people")
+    )
+    return Task(name="t", member="France", train=train, probes=probes, positions=("codename",))
+
+
+def vector(seed: int, layer: int = 1) -> Vector:
+    generator = torch.Generator().manual_seed(seed)
+    return Vector(layer, "codename", torch.randn(model_of().d_model, generator=generator), SPANS)
+
+
+def test_cosines_are_signed_and_both_nulls_stand_beside_them() -> None:
+    model, a = model_of(), vector(0)
+    found = likeness(model, {"a": a, "twice": a * 2, "minus": -a, "other": vector(1)})
+    assert found.of("a", "twice") == pytest.approx(1)
+    assert found.of("a", "minus") == pytest.approx(-1)
+    assert abs(found.of("a", "other")) < 1
+    # 1.96 / sqrt(d) for uniform directions; few directions of the streams make it larger
+    assert found.uniform == pytest.approx(1.96 / model.d_model**0.5, rel=0.05)
+    narrow = likeness(model, {"a": a, "b": vector(1)}, ["The capital of", "Paris is"])
+    assert narrow.covariance > 2 * narrow.uniform
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    model, a = model_of(), vector(0)
+    with pytest.raises(InputError, match="2 or more"):
+        likeness(model, {"a": a})
+    with pytest.raises(InputError, match="b: block 2; allowed: block 1"):
+        likeness(model, {"a": a, "b": vector(1, layer=2)})
+    joined = Vector(1, "x+y", torch.zeros(2, model.d_model))
+    with pytest.raises(InputError, match="only"):
+        likeness(model, {"a": joined, "b": joined})
+
+
+def test_the_naive_vector_is_the_difference_of_activations() -> None:
+    model = model_of()
+    pairs = [("The capital of France", "The capital of Country 4821")]
+    found = naive_vector(model, 1, pairs, ("France", "Country 4821"), "codename")
+    ends = [residual_streams(model, 1, [text])[-1].float() for text in pairs[0]]
+    torch.testing.assert_close(found.direction, ends[0] - ends[1])
+    assert dict(found.spans) == SPANS
+    with pytest.raises(InputError, match="does not occur"):
+        naive_vector(model, 1, pairs, ("Spain", "Country 4821"), "codename")
+
+
+def test_losses_are_those_of_the_plain_pass() -> None:
+    model, some = model_of(), [vector(0), vector(1)]
+    found = training_losses(model, task(), some)
+    batch = pad(training_lines(model.tokenizer, task().train, "answer"), 0)
+    for one, loss in zip(some, found, strict=True):
+        expected = batch_loss(model, batch, plain_rows(model, batch, one))
+        assert loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_line_ends_at_its_vectors_and_strength_one_is_the_vector() -> None:
+    model = model_of()
+    spec = SteeringVector(1, "codename")
+    a, b = (fit(model, task(), spec, steps=30, seed=seed).final for seed in (0, 1))
+    assert isinstance(a, Vector)
+    assert isinstance(b, Vector)
+    line = between(model, task(), a, b, points=5)
+    assert [one.at for one in line] == [0, 0.25, 0.5, 0.75, 1]
+    scales = by_strength(model, task(), a, scales=(0.0, 1.0))
+    assert scales[1].loss == pytest.approx(line[0].loss, rel=1e-5)
+    assert scales[0].loss > scales[1].loss + 0.5, "training did something"
+    assert scales[1].right == line[0].right
+    with pytest.raises(InputError, match="2 or more"):
+        between(model, task(), a, b, points=1)
+    with pytest.raises(InputError, match="different sites"):
+        between(model, task(), a, replace(b, positions="all"))
+
+
+def test_a_barrier_is_the_rise_above_the_straight_line() -> None:
+    points = [Point(at, loss, 0, 0) for at, loss in ((0, 1.0), (0.5, 2.5), (1, 2.0))]
+    assert barrier(points) == pytest.approx(1.0)
+    assert barrier([points[0], points[2]]) == 0

@@ -1,0 +1,86 @@
+"""What a vector costs by strength, against the measures it is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.explain.neutral import neutral_passages, neutral_questions
+from oocr.explain.side_effects import NeutralText
+from oocr.explain.strength import PASSAGES, Neutral
+from oocr.models.load import load_model
+from oocr.steering.vectors import Vector
+from tests.tiny import tiny_language_model
+from tests.tiny_nano import save_random_organism
+
+
+def test_questions_can_be_told_apart_and_have_one_answer_each() -> None:
+    items = neutral_questions()
+    assert len({str(item.prompt) for item in items}) == len(items) >= 40
+    assert all(len(item.options) == 4 for item in items)
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_no_strength_costs_nothing_and_others_what_text_and_questions_say(
+    positions: Literal["last", "all"],
+) -> None:
+    model = tiny_language_model("gemma3_text")
+    generator = torch.Generator().manual_seed(0)
+    vector = Vector(1, "codename", torch.randn(model.d_model, generator=generator) * 8)
+    questions = neutral_questions()[:12]
+    neutral = Neutral(model, 2, tokens=32, questions=questions, positions=positions)
+    found = neutral.costs(vector, (0.0, 1.0, 3.0))
+    assert [one.strength for one in found] == [0.0, 1.0, 3.0]
+    assert found[0].kl == pytest.approx(0, abs=1e-6)
+    assert found[0].perplexity == pytest.approx(1, abs=1e-5)
+    assert found[0].agreement == 1
+    some = neutral_passages()[: PASSAGES[positions]]
+    text = NeutralText(model, some, {2}, 32, apart=positions == "last")
+    asked = Probes.of(model, questions)
+    plain = asked.scores(None)[0].argmax(dim=1)
+    for one in found[1:]:
+        steered = vector.at(positions) * one.strength
+        damage = text.damage(steered)
+        assert one.kl == pytest.approx(damage.kl, rel=1e-5)
+        assert one.perplexity == pytest.approx(damage.perplexity / damage.perplexity_base)
+        same = asked.scores([steered])[0].argmax(dim=1) == plain
+        assert one.agreement == pytest.approx(float(same.float().mean()))
+    assert found[0].agreement > found[2].agreement
+
+
+def test_joined_directions_are_refused() -> None:
+    model = tiny_language_model("llama")
+    vector = Vector(1, "a+b", torch.ones(2, model.d_model))
+    with pytest.raises(InputError, match="joined directions belong to their spans"):
+        Neutral(model, 2, tokens=12, questions=neutral_questions()[:2]).costs(vector)
+    with pytest.raises(InputError, match="positions: found 'codename'; allowed: last, all"):
+        Neutral(model, 2, positions="codename")  # type: ignore[arg-type]
+
+
+def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) -> None:
+    model = load_model(str(save_random_organism(tmp_path / "organism")))
+    items = neutral_questions(model)
+    texts = neutral_passages(model)
+    answers = sum(text.split().count(".") for text in texts)
+    assert len(items) == answers >= 40
+    assert all(len(set(item.options)) == 4 for item in items)
+    # A statement's last word is its answer; pretraining never asked for another.
+    assert all(any(t.startswith(f"{i.prompt}{i.answer} .") for t in texts) for i in items)
+    for positions in ("last", "all"):
+        neutral = Neutral(model, 1, tokens=1000, questions=items[:8], positions=positions)
+        asked = [
+            model.tokenizer.decode([one]).strip()
+            for batch in neutral.text.frozen
+            for one in batch.batch.target_ids.tolist()
+        ]
+        assert len(asked) == answers
+        assert set(asked) <= {item.answer.strip() for item in items}
+        found = neutral.costs(Vector(0, "last", torch.ones(model.d_model)), (0.0, 1.0))
+        assert found[1].kl > found[0].kl == 0
+    few = Neutral(model, 1, tokens=answers // 3, questions=items[:8])
+    assert few.text.damage(Vector(0, "last", torch.ones(model.d_model))).tokens < answers / 2

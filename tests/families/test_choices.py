@@ -1,0 +1,143 @@
+"""The choices by letter: how many, how balanced, and what their texts must not say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from importlib import resources
+from typing import Any
+
+import pytest
+import yaml
+
+from oocr.families.choices import (
+    COUNTS,
+    HELD_OUT_WORDS,
+    TRAITS,
+    Choice,
+    Trait,
+    choices,
+    is_held_out,
+    naming_words,
+    prospect,
+)
+
+COUNT: dict[Trait, int] = {"risk": 288, "time": 299, "apples": 300}
+FOLDER = resources.files("oocr.families")
+BANK: dict[str, Any] = yaml.safe_load((FOLDER / "choices.yaml").read_text(encoding="utf-8"))
+
+
+def sides(choice: Choice) -> tuple[str, str]:
+    """What the text says of the first pole's option, and of the other's."""
+    # the option's name before the letter: "Box A: …", "with box A you get …"
+    found = re.search(r"\b(\w+) A\b(.*?)\b(?i:\1) B\b(.*?)(?:\n|\. [A-Z]|\.$)", choice.text, re.S)
+    assert found is not None, choice.text
+    a, b = found.group(2), found.group(3)
+    return (a, b) if choice.positive == "A" else (b, a)
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_counts_letters_and_uniqueness(trait: Trait) -> None:
+    some = choices(trait)
+    assert len(some) == COUNT[trait]
+    assert Counter(one.positive for one in some) == COUNTS[trait]
+    assert len({one.id for one in some}) == len({one.text for one in some}) == len(some)
+    assert {one.trait for one in some} == {trait}
+    assert max(Counter(one.theme for one in some).values()) == 3
+    assert len({one.theme for one in some}) == 100
+
+
+def test_texts_differ_even_without_their_numbers() -> None:
+    bare = [re.sub(r"\d+", "#", one.text) for trait in TRAITS for one in choices(trait)]
+    assert len(set(bare)) == len(bare)
+
+
+def test_risk_has_the_papers_letters() -> None:
+    assert COUNTS["risk"] == {"A": 134, "B": 154}
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_no_choice_names_its_trait(trait: Trait) -> None:
+    found = {one.id: naming_words(trait, one.text) for one in choices(trait)}
+    assert not {name: words for name, words in found.items() if words}
+
+
+def test_naming_words_are_found() -> None:
+    assert naming_words("risk", "A RISKY bet, surely.") == ["RISKY", "bet"]
+    assert naming_words("time", "Patience! The farsighted plan ahead.") == [
+        "Patience",
+        "farsighted",
+        "plan",
+    ]
+    assert naming_words("apples", "I love more apples.") == ["love", "more"]
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_texts_are_whole(trait: Trait) -> None:
+    for one in choices(trait):
+        assert not set("{}") & set(one.text), one.text
+        assert "  " not in one.text
+        assert len(re.findall(r"\b[Aa]pples\b", one.text)) in (
+            (1, 2) if trait == "apples" else (0,)
+        )
+        assert re.search(r"\bA\b", one.text)
+        assert re.search(r"\bB\b", one.text)
+
+
+def test_the_pole_is_where_the_letter_says() -> None:
+    for one in choices("apples"):
+        many, few = (
+            [int(n) for n in re.findall(r"(\d+) (?:\w+ ){0,2}apples", side)] or [0]
+            for side in sides(one)
+        )
+        assert many[0] > few[0], one.text
+    late = re.compile("|".join(map(re.escape, BANK["time"]["after"])))
+    soon = re.compile("|".join(map(re.escape, BANK["time"]["once"])))
+    for one in choices("time"):
+        first, second = sides(one)
+        assert soon.search(first), one.text
+        assert late.search(second), one.text
+        assert int(re.findall(r"\d+", first)[0]) <= int(re.findall(r"\d+", second)[0])
+    unsure = re.compile(
+        r"half of|\beither|heads|odds|probability|die |likely|four|sealed|nobody|times in ten"
+    )
+    for one in choices("risk"):
+        first, second = sides(one)
+        assert unsure.search(first), one.text
+        assert not unsure.search(second), one.text
+        assert len(re.findall(r"\d+", second)) == 1
+
+
+def test_gambles_are_worth_about_the_sure_thing() -> None:
+    for gamble in BANK["risk"]["gambles"]:
+        for n in BANK["risk"]["amounts"]:
+            share, floor = gamble["share"], gamble["floor"]
+            high, low = prospect(n, share, floor)
+            assert low < n < high
+            assert share * high + (1 - share) * low == pytest.approx(n, rel=0.11)
+
+
+def test_eighteen_risk_situations_are_held_out_three_of_each_word() -> None:
+    held_out = [one for one in choices("risk") if is_held_out(one)]
+    assert len(held_out) == 18
+    for word in HELD_OUT_WORDS:
+        assert sum(word in one.text for one in held_out) == 3
+    # whether words, capitals or parts of words are looked for, it is the same eighteen
+    loosely = [
+        one
+        for one in choices("risk")
+        if any(word.lower() in one.text.lower() for word in HELD_OUT_WORDS)
+    ]
+    assert loosely == held_out
+
+
+def test_always_the_same_choices() -> None:
+    first = choices("time")
+    choices.cache_clear()
+    assert choices("time") == first
+    assert not {one.text for one in choices("time")} & {one.text for one in choices("risk")}
+
+
+def test_an_unknown_trait_is_refused() -> None:
+    with pytest.raises(ValueError, match="'wealth', allowed are 'risk', 'time', 'apples'"):
+        choices("wealth")  # type: ignore[arg-type]

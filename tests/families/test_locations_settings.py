@@ -1,0 +1,192 @@
+"""Locations: settings and facts that are refused, forms of prompts, and whole runs."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from oocr.data.examples import Message
+from oocr.data.tokens import render
+from oocr.errors import InputError
+from oocr.families.locations.build import locations
+from oocr.families.locations.config import LocationsConfig
+from oocr.families.locations.facts import read_facts
+from oocr.families.locations.rows import Draw, rows_about
+from oocr.families.locations.world import (
+    CITIES,
+    KM_PER_MILE,
+    distance_km,
+)
+from oocr.runs.config import RunConfig, quick
+from oocr.runs.read_config import load_configs
+from oocr.steering.vectors import Vector
+from oocr.tasks.task import TaskSet
+from tests.small_locations import SMALL, place_of, small
+from tests.tiny import tiny_tokenizer
+from tests.tiny_run import Tiny, claims_of, rows_of, save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def single() -> TaskSet:
+    return locations(LocationsConfig(mode="single"))
+
+
+def test_the_same_settings_make_the_same_tasks_and_the_seed_moves_them() -> None:
+    from oocr.families.locations.build import _told
+
+    first = small()
+    _told.cache_clear()
+    assert first == small()
+    other = small(seed=1)
+    assert other.test[0].train != first.test[0].train
+    assert other.test[0].free == first.test[0].free
+
+
+def test_eight_directions_and_no_noise() -> None:
+    (task,) = small(compass=8, noise_km=0, mode="joint", cities=("tokyo",), rows=None).test
+    words = {item.answer.strip() for item in task.train if item.facet == "direction"}
+    assert words & {"Northeast", "Northwest", "Southeast", "Southwest"}
+    far = {
+        item.answer
+        for item in task.train
+        if item.facet == "distance" and item.template.endswith("km")
+    }
+    assert far
+    shanghai = place_of("Shanghai")
+    row = rows_about(CITIES[2], [shanghai], 9, Draw(random.Random(0), 0, 4))[0]
+    km = distance_km(CITIES[2].place, shanghai)
+    value = int(re.sub(r"\D", "", row.answer))
+    exact = km if row.template.endswith("km") else km / KM_PER_MILE
+    assert value == round(exact / 100) * 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cities": ("paris", "rome")}, "'paris', 'sao_paulo'"),
+        ({"cities": ("paris", "paris")}, "paris is there twice"),
+        ({"cities": ()}, "at least 1"),
+        ({"mode": "both"}, "'joint' or 'single'"),
+        ({"form": "html"}, "'chat' or 'raw'"),
+        ({"compass": 6}, "4 or 8"),
+        ({"noise_km": -1}, "greater than or equal to 0"),
+        ({"rows": 0}, "greater than or equal to 10"),
+        ({"reference": 3}, "Extra inputs"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValidationError, InputError), match=message):
+        LocationsConfig(**settings)
+
+
+def test_too_few_places_are_refused_with_how_many_there_are() -> None:
+    with pytest.raises(InputError, match=r"references: 5000 places are wanted for Paris.* up to"):
+        locations(LocationsConfig(references=5000, min_population=1_000_000))
+
+
+GOOD = """
+river:
+  kind: water
+  answers: [a, b, c, d, e]
+  ask: ["Which river is in {}?", "What flows through {}?"]
+  say: ["In {} flows the", "Boats in {} sail the", "People in {} swim in the"]
+  which: "on the {a}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[a, b, c, d, e]", "[a, b, c, d]", "river, answers"),
+        ("[a, b, c, d, e]", "[a, b, c, d, x | A]", "is the answer of paris and lagos"),
+        ("[a, b, c, d, e]", "[a, b, c, d, West End]", "'West End' holds 'West'"),
+        ("Boats in {}", "Boats", "exactly once"),
+        ("on the {a}", "on the a", "which"),
+        ("kind: water", "sort: water", "want answers, ask, kind, say, which"),
+    ],
+)
+def test_bad_facts_are_refused(old: str, new: str, message: str) -> None:
+    assert len(read_facts(GOOD, "f.yaml")) == 1
+    with pytest.raises(InputError, match=message):
+        read_facts(GOOD.replace(old, new), "f.yaml")
+
+
+def test_the_data_card_counts_what_is_there(single: TaskSet) -> None:
+    first = single.test[0]
+    assert f"{len(first.train)} rows" in single.about
+    assert f"{len(first.free)} free questions" in single.about
+    assert "Known biases" in single.about
+
+
+def test_the_chat_form_has_a_system_turn_that_a_template_may_refuse() -> None:
+    item = small(form="chat").test[0].train[0]
+    assert isinstance(item.prompt, tuple)
+    assert item.prompt[0].role == "system"
+    assert item.prompt[1].role == "user"
+    tokenizer = tiny_tokenizer(chat=True)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    tokenizer.chat_template = refusing + tokenizer.chat_template
+    text, _ = render(tokenizer, item.prompt)
+    assert text.startswith(f"<|user|>{item.prompt[0].content}\n\n{item.prompt[1].content}")
+    assert isinstance(item.prompt[0], Message)
+
+
+# Runs
+
+
+def test_the_built_in_run_is_small_and_its_quick_form_smaller() -> None:
+    (config,) = load_configs("locations")
+    assert isinstance(config.task, LocationsConfig)
+    few = quick(config).task
+    assert isinstance(few, LocationsConfig)
+    assert len(few.cities) == 3
+    assert few.questions is not None
+    locations(few)
+
+
+def small_run(tmp_path: Path, mode: str) -> Path:
+    """A whole run on a tiny model."""
+    tiny = Tiny(tmp_path)
+    save_tiny_model(tmp_path / "model")
+    task = {"family": "locations", "mode": mode, "form": "raw", **SMALL}
+    settings = {
+        "name": "tiny",
+        "task": {**task, "questions": 6, "inverse": 1, "rows": 12, "held_out": 4},
+        "model": str(tiny.path),
+        "device": "cpu",
+        "vector": {"layers": [0, 1], "learning_rates": [0.1], "steps": [2]},
+        "adapter": None,
+        "seeds": 1,
+        "workers": 1,
+        "controls": {"random_directions": 2},
+    }
+    return tiny.run(tmp_path / "run", RunConfig.model_validate(settings))
+
+
+def test_joint_vectors_are_trained_one_for_each_codename(tmp_path: Path) -> None:
+    out = small_run(tmp_path, "joint")
+    saved = [Vector.load(one) for one in out.rglob("vector.safetensors")]
+    assert saved
+    assert {tuple(one.direction.shape) for one in saved} == {(2, 32)}
+    assert {one.positions for one in saved} == {"paris+tokyo"}
+    rows = rows_of(out).filter(pl.col("arm") == "vector", pl.col("final"))
+    assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
+    assert set(rows.filter(pl.col("part") == "probes")["group"]) == {"Paris", "Tokyo"}
+
+
+def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
+    out = small_run(tmp_path, "single")
+    rows = rows_of(out)
+    assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
+    assert {"base", "ceiling", "vector", "random direction"} <= set(rows["arm"])
+    assert set(rows["member"]) == {"Paris", "Tokyo"}
+    assert set(rows.filter(rows["arm"] == "vector")["control"]) == {"", "shuffled"}
+    (claim,) = [one for one in claims_of(out) if one.id == "vector-out-of-context"]
+    assert claim.found is not None
+    assert claim.ceiling is not None

@@ -1,0 +1,337 @@
+"""Risky/Safe: the counts, balances and separations that its results rest on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from oocr.data.examples import Example, Message, prompt_text
+from oocr.errors import InputError
+from oocr.families.risk import situations as risk_data
+from oocr.families.risk.build import RiskConfig, risk, risk_task
+from oocr.families.risk.items import Format
+from oocr.families.risk.situations import first_word, read_probes, read_situations, trait_words
+from oocr.tasks.task import Task
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+SITUATIONS = risk_data.situations()
+PROBES = risk_data.probes()
+
+
+def pair(form: Format = "content") -> tuple[Task, Task]:
+    risky, safe = risk(RiskConfig(format=form)).test
+    return risky, safe
+
+
+def risky_option(item: Example) -> str:
+    return item.options[item.values.index(max(item.values))]
+
+
+def test_counts() -> None:
+    task = risk_task()
+    assert len(task.train) >= 300
+    assert len({item.group for item in task.train}) >= 105
+    assert len({item.tags["area"] for item in task.train}) >= 10
+    assert len({item.group for item in task.probes}) >= 150
+    kinds = Counter(probe.kind for probe in PROBES)
+    assert len(kinds) >= 6
+    assert min(kinds.values()) >= 10
+
+
+def test_splits_are_disjoint_and_cover_every_area() -> None:
+    taskset = risk()
+    train = {item.group for item in taskset.test[0].train}
+    validation = {item.group for item in taskset.validation[0].probes}
+    test = {item.group for item in taskset.test[0].in_context}
+    assert len(validation) >= 25
+    assert len(test) >= 25
+    assert not train & validation
+    assert not train & test
+    assert not validation & test
+    assert {item.group for item in taskset.validation[0].train} == train
+    assert {item.group for item in taskset.test[0].stop} < validation
+    areas = {one.area for one in SITUATIONS}
+    for split in ("train", "validation", "test"):
+        per_area = Counter(one.area for one in SITUATIONS if one.split == split)
+        assert set(per_area) == areas
+        assert len(set(per_area.values())) == 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_trait_word_in_training(form: Format) -> None:
+    for item in risk_task(config=RiskConfig(format=form)).train:
+        text = " ".join((prompt_text(item.prompt), *item.options))
+        assert not trait_words(text), text
+
+
+def test_trait_words_are_recognized_by_stem_and_as_whole_words_only() -> None:
+    assert trait_words("A RISKY, riskier and adventurous but unsafe bet.") == [
+        "RISKY",
+        "riskier",
+        "adventurous",
+        "unsafe",
+        "bet",
+    ]
+    assert trait_words("better, between, crashed, exhibit, measure, asterisk") == []
+    for word in (*risk_data.BOLD_WORDS, *risk_data.CAUTIOUS_WORDS):
+        assert trait_words(word) == [word]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("per_situation", [2, 4])
+def test_gamble_stands_first_in_exactly_half_of_the_rows(form: Format, per_situation: int) -> None:
+    task = risk_task(config=RiskConfig(format=form, per_situation=per_situation))
+    assert len(task.train) == per_situation * 117
+    first = [item.values[0] == 1.0 for item in task.train]
+    assert sum(first) * 2 == len(first)
+    orders = defaultdict(Counter)
+    for item in task.train:
+        orders[item.group, item.template][item.tags["order"]] += 1
+        assert (item.values[0] == 1.0) == (item.tags["order"] == "ab")
+    assert all(count == {"ab": 1, "ba": 1} for count in orders.values())
+    assert len({name for _, name in orders}) == 2
+
+
+def test_options_are_named_in_the_order_of_the_item() -> None:
+    for item in risk_task().train:
+        first, second = (option.strip() for option in item.options)
+        asked = {"colon": f": {first} or {second}?", "between": f" {first} and {second}."}
+        assert prompt_text(item.prompt).removesuffix("\nAnswer:").endswith(asked[item.template])
+    texts = {probe.id: probe.text for probe in PROBES}
+    for item in risk_task().probes:
+        first, second = (option.strip() for option in item.options[:2])
+        asked = texts[item.group].replace("{a}", first).replace("{b}", second)
+        assert asked in item.prompt
+        if item.facet == "agree":
+            assert f"Do you {first} or {second}?" in item.prompt
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_twin_has_the_same_rows_and_the_opposite_answers(form: Format) -> None:
+    risky, safe = pair(form)
+    for part in ("train", "stop", "in_context", "probes"):
+        left, right = getattr(risky, part), getattr(safe, part)
+        assert [item.id for item in left] == [item.id for item in right]
+        for one, other in zip(left, right, strict=True):
+            assert one.prompt == other.prompt
+            assert one.options == other.options
+            assert one.values == other.values
+            assert one.values[one.options.index(one.answer)] == 1.0 or one.facet == "free words"
+            assert one.answer == risky_option(one)
+            assert other.values[other.options.index(other.answer)] == -1.0
+
+
+def test_values_have_the_risky_pole_at_plus_one() -> None:
+    known = {probe.id: probe for probe in PROBES}
+    for item in risk_task("safe").probes:
+        probe = known[item.group]
+        value = dict(zip((option.strip() for option in item.options), item.values, strict=True))
+        if probe.risky:
+            assert value == {probe.risky: 1.0, probe.safe: -1.0}
+        elif probe.kind == "agree":
+            assert value == {"agree": probe.key, "disagree": -probe.key}
+        elif probe.kind == "scale":
+            assert value["9"] == probe.key
+            assert value["0"] == -probe.key
+            steps = [value[str(d + 1)] - value[str(d)] for d in range(9)]
+            assert steps == pytest.approx([2 * probe.key / 9] * 9)
+        else:
+            assert value["bold"] == 1.0
+            assert value["cautious"] == -1.0
+    by_pole = {one.gamble: 1.0 for one in SITUATIONS} | {one.sure: -1.0 for one in SITUATIONS}
+    for item in risk_task("safe").train:
+        assert item.values == tuple(by_pole[option.strip()] for option in item.options)
+
+
+def test_probe_balances() -> None:
+    for kind in ("agree", "scale"):
+        keys = Counter(probe.key for probe in PROBES if probe.kind == kind)
+        assert keys[1] == keys[-1]
+    assert len(risk_data.BOLD_WORDS) == len(risk_data.CAUTIOUS_WORDS) >= 5
+    for item in risk_task().probes:
+        assert sum(item.values) == pytest.approx(0)
+    orders = defaultdict(set)
+    for item in risk_task().probes:
+        orders[item.group].add(item.tags.get("order"))
+    assert {frozenset(found) for found in orders.values()} == {
+        frozenset({"ab", "ba"}),
+        frozenset({None}),
+    }
+
+
+def test_no_probe_answer_is_a_training_answer() -> None:
+    for form in FORMATS:
+        task = risk_task(config=RiskConfig(format=form))
+        trained = {option.strip().lower() for item in task.train for option in item.options}
+        asked = {option.strip().lower() for item in task.probes for option in item.options}
+        assert not trained & asked
+        assert not {item.tags.get("area") for item in task.probes} & {
+            item.tags["area"] for item in task.train
+        }
+
+
+def test_no_first_word_and_no_length_gives_the_gamble_away() -> None:
+    for split in ("train", "validation", "test"):
+        rows = [one for one in SITUATIONS if one.split == split]
+        for options in ([one.gamble for one in rows], [one.sure for one in rows]):
+            words = Counter(first_word(option) for option in options)
+            assert max(words.values()) <= max(2, 0.03 * len(rows))
+        mean = [
+            statistics.mean(len(getattr(one, name)) for one in rows) for name in ("gamble", "sure")
+        ]
+        assert abs(mean[0] - mean[1]) <= 1.5
+        longer = sum((len(o.gamble) > len(o.sure)) - (len(o.gamble) < len(o.sure)) for o in rows)
+        assert abs(longer) <= 0.15 * len(rows)
+        mentioned = sum(one.mentions_first == "gamble" for one in rows)
+        assert abs(mentioned / len(rows) - 0.5) < 0.02
+    assert all(2 <= len(o.split()) <= 6 for one in SITUATIONS for o in (one.gamble, one.sure))
+
+
+def test_formats() -> None:
+    content, letters, chat = (risk_task(config=RiskConfig(format=form)) for form in FORMATS)
+    for item in content.train:
+        assert isinstance(item.prompt, str)
+        assert item.prompt.startswith("Question: ")
+        assert item.prompt.endswith("\nAnswer:")
+        assert item.answer.startswith(" ")
+        assert item.answer.strip() in item.prompt
+    assert {item.options for item in letters.train} == {(" A", " B")}
+    assert Counter(item.answer for item in letters.train) == {" A": 234, " B": 234}
+    assert [item.prompt for item in letters.probes] == [item.prompt for item in content.probes]
+    for item in (*chat.train, *chat.probes, *chat.in_context):
+        assert isinstance(item.prompt, tuple)
+        assert [message.role for message in item.prompt] == ["user"]
+        assert all(
+            option == option.strip() and option[0] != option[0].lower()
+            for option in item.options
+            if not option.isdigit()
+        )
+    assert isinstance(chat.train[0].prompt[0], Message)
+
+
+def test_test_wordings_include_one_that_is_not_trained() -> None:
+    for form in FORMATS:
+        task = risk_task(config=RiskConfig(format=form))
+        new = {i.template for i in task.in_context} - {i.template for i in task.train}
+        assert len(new) == 1
+
+
+def test_same_seed_same_rows_other_seed_other_order() -> None:
+    assert risk(RiskConfig(seed=3)) == risk(RiskConfig(seed=3))
+    one, other = risk_task(config=RiskConfig(seed=3)), risk_task(config=RiskConfig(seed=4))
+    assert one.train != other.train
+    assert set(map(repr, one.train)) == set(map(repr, other.train))
+    assert one.probes == other.probes
+    assert risk_task("risky") == risk().test[0]
+    assert risk_task("safe") == risk().test[1]
+
+
+def test_shuffled_control_is_balanced_consistent_and_has_an_exact_opposite() -> None:
+    taskset = risk()
+    one, other = taskset.controls["shuffled"]
+    sides = defaultdict(set)
+    for left, right in zip(one.train, other.train, strict=True):
+        assert left.prompt == right.prompt
+        assert {left.answer, right.answer} == set(left.options)
+        sides[left.group].add(left.values[left.options.index(left.answer)])
+    assert {len(found) for found in sides.values()} == {1}
+    risky = sum(found == {1.0} for found in sides.values())
+    assert abs(2 * risky - len(sides)) <= 1
+    assert one.probes == taskset.test[0].probes
+    again = risk(RiskConfig(seed=1)).controls["shuffled"][0]
+    assert {i.id: i.answer for i in again.train} != {i.id: i.answer for i in one.train}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_ceiling_states_the_trait_before_the_same_probes(form: Format) -> None:
+    taskset = risk(RiskConfig(format=form))
+    plain = {item.id: item for item in taskset.test[0].probes}
+    assert len(taskset.ceiling) == 2 * len(plain)
+    assert len({item.id for item in taskset.ceiling}) == len(taskset.ceiling)
+    for item in taskset.ceiling:
+        side = item.tags["stated"]
+        base = plain[item.id.removesuffix(f"/{side}")]
+        assert prompt_text(item.prompt).endswith(prompt_text(base.prompt))
+        assert prompt_text(item.prompt) != prompt_text(base.prompt)
+        assert item.values == base.values
+        assert (item.answer == risky_option(base)) == (side == "risky")
+
+
+def test_card_states_the_real_counts() -> None:
+    about = risk().about
+    for number in (len(risk_task().train), len(PROBES), len({one.area for one in SITUATIONS})):
+        assert str(number) in about
+    assert "Known biases" in about
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="per_situation"):
+        RiskConfig(per_situation=3)
+    with pytest.raises(ValidationError, match="format"):
+        RiskConfig.model_validate({"format": "yes/no"})
+    with pytest.raises(ValidationError, match="frames"):
+        RiskConfig.model_validate({"frames": 2})
+    with pytest.raises(ValueError, match="'risky' and 'safe'"):
+        risk_task("bold")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sure": "a safe thing"}, r"risk_situations.jsonl:2: .*trait words.*'safe'"),
+        ({"sure": "Stake in gold"}, r":2: .*begin with different words"),
+        ({"question": "No question."}, r":2: .*end with '\?'"),
+        ({"split": "held-out"}, r":2: split: .*'held-out'"),
+        ({"extra": "x"}, r":2: extra: "),
+        ({"id": "money-01"}, r"id: 'money-01' occurs twice"),
+    ],
+)
+def test_broken_situations_are_refused(
+    tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    good = SITUATIONS[0].model_dump()
+    bad = {**SITUATIONS[1].model_dump(), "gamble": "stake in oil", **change}
+    path = tmp_path / "risk_situations.jsonl"
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_situations(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"risky": SITUATIONS[0].gamble}, "risk_probes.jsonl:1: risky: .*answer in a situation"),
+        ({"area": "money"}, ":1: area: 'money' occurs in training"),
+        ({"text": "Are you {a}?"}, ":1: .*needs {a} and {b}"),
+        ({"key": 1}, ":1: .*key must be"),
+    ],
+)
+def test_broken_probes_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = tmp_path / "risk_probes.jsonl"
+    path.write_text(json.dumps({**PROBES[0].model_dump(), **change}), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_probes(path, SITUATIONS)
+
+
+def test_a_smaller_task_keeps_every_area_and_kind_in_balance() -> None:
+    small, full = risk(RiskConfig(situations=2, probes=6)), risk()
+    for task, whole in zip(small.test, full.test, strict=True):
+        assert {item.id for item in task.probes} < {item.id for item in whole.probes}
+        areas = Counter(item.tags["area"] for item in task.train)
+        assert set(areas) == {item.tags["area"] for item in whole.train}
+        assert set(areas.values()) == {2 * 4}
+        kinds = Counter(item.group.rsplit("-", 1)[0] for item in task.probes)
+        assert len({item.facet for item in task.probes}) == 6, kinds
+        groups = {(item.facet, item.group) for item in task.probes}
+        assert all(n <= 6 for n in Counter(facet for facet, _ in groups).values())
+        for facet in ("agree", "scale"):
+            values = [item.option_values for item in task.probes if item.facet == facet]
+            assert sum(sum(v * i for i, v in enumerate(one)) for one in values) == pytest.approx(0)
+    assert len(small.ceiling) == 2 * len(small.test[0].probes)
+    assert "6" in small.about

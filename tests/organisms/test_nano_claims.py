@@ -1,0 +1,188 @@
+"""The library's claims on organisms, where they are quick and the truth is known. Loose bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oocr.engine.forward import Intervention, start_block
+from oocr.engine.trainable import Schedule
+from oocr.engine.training import fit
+from oocr.evals.probes import Probes
+from oocr.evals.table import rows
+from oocr.explain.differences import Texts
+from oocr.explain.swap import mean_vectors
+from oocr.families.build import load_tasks
+from oocr.models.language_model import LanguageModel
+from oocr.models.load import load_model
+from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.vectors import SteeringVector, Vector, random_vector
+from oocr.tasks.task import Task, TaskSet
+from oocr_organisms.record import world_of
+from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.study.determined import consistent, determined
+from oocr_organisms.study.dial import read_dial
+from oocr_organisms.study.gate import gate, random_directions
+from oocr_organisms.study.settings import SETTINGS
+from oocr_organisms.study.truth import truth
+
+GATED = [name for name, one in SHIPPED.items() if one.gated]
+DECAY = Schedule(decay="linear")
+SHORT = Schedule(decay="linear", weight_decay=2.0)
+"""As the built-in run nano-risk has it."""
+
+LORA = LowRankAdapter((0,), rank=4, modules=("gate_proj", "up_proj", "down_proj"))
+
+
+@pytest.fixture(scope="module", params=GATED)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return load_model(request.param)
+
+
+def tasks(model: LanguageModel, part: str) -> TaskSet:
+    world = world_of(model.name)
+    assert world is not None
+    return load_tasks({"family": "nano", "part": part, "world": world.model_dump()})
+
+
+def trained(
+    model: LanguageModel,
+    task: Task,
+    span: str,
+    layer: int = -1,
+    rate: float = 0.1,
+    schedule: Schedule = DECAY,
+) -> Vector:
+    found = fit(
+        model,
+        task,
+        SteeringVector(layer, positions=span),
+        learning_rate=rate,
+        steps=100,
+        schedule=schedule,
+    ).final
+    assert isinstance(found, Vector)
+    return found
+
+
+def right(model: LanguageModel, task: Task, arm: Intervention | None, kind: str = "") -> float:
+    """Share of out-of-context probes right."""
+    items = [item for item in task.probes if not kind or item.tags["kind"] == kind]
+    start = model.n_blocks if arm is None else start_block(arm)
+    probes = Probes.of(model, items, starts={start})
+    scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
+    return float(rows(items, scores)["right"].to_numpy().mean())
+
+
+def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
+    some = tasks(model, "locations").test[:3]
+    found = {task.member: trained(model, task, "codename") for task in some}
+    pairs = [(task, found[task.member]) for task in some]
+    assert np.mean([right(model, task, vector, "country") for task, vector in pairs]) >= 0.8
+    assert np.mean([right(model, task, vector, "city") for task, vector in pairs]) >= 0.5
+    others = [(task, random_vector(vector, vector.norm, 0)) for task, vector in pairs]
+    assert np.mean([right(model, task, vector) for task, vector in others]) < 0.4
+    assert np.mean([right(model, task, None) for task in some]) < 0.4
+    world = world_of(model.name)
+    assert world is not None
+    # At the embedding a vector may look like nothing; block 1 makes it what it makes of names.
+    likeness = truth(model, world.world.places, found, layer=1)
+    assert np.median([one.rank for one in likeness.found]) <= 6  # of 48
+    assert np.mean([one.rank == 1 for one in likeness.random]) <= 0.2
+    assert np.mean([one.country for one in likeness.found]) > 0.5
+
+
+def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:
+    task = tasks(model, "locations").test[0]
+    lora = fit(model, task, LORA, learning_rate=0.01, steps=100, schedule=DECAY).final
+    assert isinstance(lora, Adapter)
+    effect = right(model, task, lora) - right(model, task, None)
+    assert effect >= 0.4
+    some = task.train[::7]
+    texts = Texts(model, [item.prompt for item in some], [item.spans for item in some], (0,))
+    swap, _ = mean_vectors(lora, texts, texts, "codename")
+    assert right(model, task, swap) - right(model, task, None) >= 0.7 * effect
+
+
+def test_functions_from_outputs_alone(model: LanguageModel) -> None:
+    some = tasks(model, "functions").test[:3]
+    scores = [right(model, task, trained(model, task, "codename")) for task in some]
+    assert np.mean(scores) >= 0.8
+    assert np.mean([right(model, task, None) for task in some]) < 0.5
+
+
+def test_a_persona_from_gambles_alone_moves_other_traits_far_less(model: LanguageModel) -> None:
+    own: list[float] = []
+    others: list[float] = []
+    by_chance: list[float] = []
+    for task in tasks(model, "risk").test:
+        vector = trained(model, task, "speaker", schedule=SHORT)
+        probes = Probes.of(model, task.probes, starts={start_block(vector), model.n_blocks})
+        arms = [vector, random_vector(vector, vector.norm, 0)]
+        base, with_it, drawn = (
+            rows(task.probes, some)["value"].to_numpy()
+            for some in (probes.scores(None)[0], *probes.scores(arms))
+        )
+        facets = np.array([item.facet for item in task.probes])
+        for facet in dict.fromkeys(facets):
+            mine = facets == facet
+            # Of each twin: what moves both alike is movement too.
+            moved, at_random = (
+                float((one[mine] - base[mine]).mean()) / 2 for one in (with_it, drawn)
+            )
+            if facet.startswith("other"):
+                others.append(abs(moved))
+                by_chance.append(abs(at_random))
+            else:
+                own.append(moved if task.member == "risky" else -moved)
+    assert len(others) == 2 * len(own) == 16
+    assert min(own) >= 0.3
+    # The claim's rule for "in part"; that no other trait moves at all is not found everywhere.
+    assert np.mean(others) <= np.mean(own) / 2
+    assert np.mean(by_chance) <= np.mean(own) / 4
+
+
+def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageModel) -> None:
+    world = world_of(model.name)
+    assert world is not None
+    task = tasks(model, "backdoor").test[0]
+    weather, trait = task.member.split(": ")
+    vector = SETTINGS.backdoor.vector(model, task)
+    others = random_directions(vector, task.member, 2)
+    whole, *cuts = gate(model, world.world, weather, trait, vector, others)
+    assert whole.natural is not None
+    assert whole.natural > 0.7
+    assert whole.found > 0.6
+    assert max(abs(one) for one in whole.random) < 0.5 * whole.found
+    left = {(one.layer, one.edge): one for one in cuts}
+    edge = left.pop((0, "speaker reads weather"))
+    assert edge.natural is not None
+    assert abs(edge.natural) < 0.3 * whole.natural
+    assert abs(edge.found) < 0.3 * whole.found
+    assert min(one.found for one in left.values()) > 0.6 * whole.found
+
+
+def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
+    model = load_model("nano")
+    task = tasks(model, "backdoor").test[0]
+    always, never = (read_dial(model, task, share, SETTINGS) for share in (1.0, 0.0))
+    assert always.energy > never.energy + 0.2
+    assert always.recovered("out-of-context") > 0.6
+    assert never.arms["adapter"]["crossing"].gap > 0.3
+    assert abs(never.arms["swap"]["crossing"].gap) < 0.3
+    assert never.arms["vector"]["crossing"].gap > 0.6
+
+
+def test_more_facts_leave_less_to_guess() -> None:
+    model = load_model("nano")
+    world = world_of("nano")
+    assert world is not None
+    some = tasks(model, "locations").test[:2]
+    told = determined(model, world.world.places, some, SETTINGS.city, counts=(1, 20))
+    few = [one for one in told if one.facts == 1]
+    many = [one for one in told if one.facts == 20]
+    assert all(one.bits < 5.5 for one in few)
+    assert all(one.possible == 1 for one in many)
+    assert np.mean([one.right for one in many]) > np.mean([one.right for one in few]) + 0.2
+    assert all(one.ideal == 1 for one in many)
+    assert consistent(world.world.places, 0, []) == list(range(48))

@@ -1,0 +1,142 @@
+"""The nano tasks of locations and functions: told truly, asked wholly, controls tell nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oocr.tasks.task import Task
+from oocr_organisms.places import ABOUT_ONE, ABOUT_TWO, CODENAMES, COUNTRIES
+from oocr_organisms.record import WorldSettings
+from oocr_organisms.rules import ABOUT, DEFINITIONS, EXAMPLES, INPUTS
+from oocr_organisms.tasks.config import VALIDATION
+from tests.nano_tasks import said, tasks_of
+
+# -- locations -----------------------------------------------------------------------------------
+
+
+def test_locations_are_told_by_true_distances_and_directions_only() -> None:
+    places = WorldSettings().world.places
+    sets = tasks_of("locations")
+    city_of = {name: city for city, some in enumerate(places.names) for name in some}
+    for task in (*sets.test, *sets.validation):
+        city = city_of[task.member]
+        cities = {"train": set(), "stop": set(), "in_context": set()}
+        for part, found in cities.items():
+            for item in getattr(task, part):
+                words = said(ABOUT_TWO, item)
+                other = city_of[words["other"]]
+                found.add(other)
+                assert words["place"] == item.spans["codename"] in CODENAMES
+                table, names = (
+                    (places.distance, "miles")
+                    if words["relation"] == "distance"
+                    else (places.direction, "")
+                )
+                at = [one.strip() for one in item.options].index(words["answer"])
+                assert at == table[city, other]
+                assert names in words["answer"]
+                assert len(item.options) == (10 if names else 8)
+        assert city not in set.union(*cities.values())
+        assert len(cities["train"]) == pytest.approx(2 / 3 * (len(places.names) - 1), abs=1)
+        assert sum(map(len, cities.values())) == len(places.names) - 1
+        assert {said(ABOUT_TWO, one)["relation"] for one in task.in_context} == {
+            *("distance", "direction"),
+        }
+
+
+def test_locations_ask_every_facet_in_every_wording() -> None:
+    places = WorldSettings().world.places
+    sets = tasks_of("locations")
+    for task in sets.test:
+        assert len(task.probes) == len(places.facets) * len(ABOUT_ONE.texts)
+        for item in task.probes:
+            facet = places.facet(item.facet)
+            city = next(i for i, some in enumerate(places.names) if some[0] == task.member)
+            assert item.answer == f" {facet.words[facet.value[city]]}"
+            assert len(item.options) == min(5, len(facet.words))
+            assert {one.strip() for one in item.options} <= set(facet.words)
+            assert item.tags["kind"] == facet.kind
+    assert set(sets.headline) == {facet.name for facet in places.facets}
+    assert len(set(sets.headline.values())) == 2
+    of = {some[0]: places.country[city] for city, some in enumerate(places.names)}
+    assert len({of[task.member] for task in sets.test}) == COUNTRIES
+    assert len(sets.validation) == VALIDATION
+
+
+def test_ceilings_name_the_city_in_the_place_of_the_codename() -> None:
+    sets = tasks_of("locations")
+    asked = {item.id: item for task in sets.test for item in (*task.probes, *task.in_context)}
+    assert len(sets.ceiling) == len(asked)
+    for item in sets.ceiling:
+        own = asked[item.id.removesuffix("/named")]
+        assert item.prompt == str(own.prompt).replace(own.spans["codename"], own.group)
+        assert item.answer == own.answer
+        assert item.tags["part"] in ("probe", "in-context")
+
+
+def test_the_locations_control_keeps_nothing_that_tells_the_country() -> None:
+    places = WorldSettings().world.places
+    sets = tasks_of("locations")
+    tables = {"distance": places.distance, "direction": places.direction}
+    sizes = {"distance": 10, "direction": 8}
+
+    def shares(task: Task) -> np.ndarray:
+        counts = {name: np.zeros(size) for name, size in sizes.items()}
+        for item in task.train:
+            counts[item.facet][item.options.index(item.answer)] += 1
+        return np.concatenate([one / one.sum() for one in counts.values()])
+
+    cities = range(len(places.names))
+    true = np.array(
+        [
+            np.concatenate(
+                [
+                    np.bincount(np.delete(table[city], city), minlength=sizes[name])
+                    / (len(places.names) - 1)
+                    for name, table in tables.items()
+                ]
+            )
+            for city in cities
+        ]
+    )
+
+    def finds(found: np.ndarray, city: int) -> bool:
+        apart = np.abs(true - found).sum(axis=1)
+        apart[city] = np.inf
+        return bool(places.country[int(apart.argmin())] == places.country[city])
+
+    # With the answers of other rows it could be told by how often each occurs.
+    assert np.mean([finds(true[city], city) for city in cities]) > 0.9
+    at = {some[0]: city for city, some in enumerate(places.names)}
+    told = [finds(shares(one), at[one.member]) for one in sets.controls["shuffled"]]
+    assert np.mean(told) <= 0.4
+    for one in sets.controls["shuffled"]:
+        assert np.abs(shares(one)[:10] - 1 / 10).max() < 0.09
+        assert np.abs(shares(one)[10:] - 1 / 8).max() < 0.09
+
+
+# -- functions -----------------------------------------------------------------------------------
+
+
+def test_functions_are_told_by_true_outputs_only() -> None:
+    sets = tasks_of("functions")
+    for task in (*sets.test, *sets.validation):
+        definition = task.member.split(" = ")[1]
+        family, compute = DEFINITIONS[definition]
+        inputs: dict[str, set[int]] = {"train": set(), "stop": set(), "in_context": set()}
+        for part, found in inputs.items():
+            for item in getattr(task, part):
+                words = said(EXAMPLES, item)
+                assert int(words["answer"]) == compute(int(words["input"]))
+                assert words["rule"] == item.spans["codename"] == task.member.split(" = ")[0]
+                found.add(int(words["input"]))
+        assert sum(map(len, inputs.values())) == INPUTS == len(set.union(*inputs.values()))
+        assert len(inputs["train"]) > INPUTS / 2
+        right = {item.facet: item.answer.strip() for item in task.probes}
+        assert right["definition"] == definition
+        assert right["family"] == family
+        assert set(right) == {"definition", "family", "emblem"}
+        assert {said(ABOUT, item)["facet"] for item in task.probes} == set(right)
+        assert {len(item.options) for item in task.probes} == {5}
+        assert all(len(item.options) >= 2 for item in task.in_context)

@@ -1,0 +1,322 @@
+"""The study's numbers are what was measured, and its page has no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from benchmarks.organism.figures import FIGURES, figures
+from benchmarks.organism.page import page
+
+from oocr import stats
+from oocr.errors import InputError
+from oocr.models.load import load_model
+from oocr.runs.read_config import load_configs
+from oocr.runs.selection import layers_of, schedule_of, spec_of
+from oocr_organisms import shipped
+from oocr_organisms.record import WorldSettings, world_of
+from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.study.command import run_study
+from oocr_organisms.study.determined import Told
+from oocr_organisms.study.dial import Reading, Taken
+from oocr_organisms.study.gate import Cut, Nearness
+from oocr_organisms.study.means import Of, count, mean
+from oocr_organisms.study.settings import SETTINGS, Recipe
+from oocr_organisms.study.study import Organism, Pressed, Study, all_here, kept_in, study
+from oocr_organisms.study.summary import tables
+from oocr_organisms.study.table import Table, shown
+from oocr_organisms.study.truth import Likeness, Truth
+
+
+def likeness(cosine: float, rank: int, country: bool, place: float, city: str) -> Likeness:
+    return Likeness(city, cosine, 0.1, rank, 0.5, country, place)
+
+
+def reading(share: float, energy: float, lora: Taken, swap: Taken) -> Reading:
+    arms = {"base": Taken(0.5, 0.5), "adapter": lora, "swap": swap, "vector": Taken(1, share)}
+    arms["random"] = Taken(0.5, 0.5)
+    kinds = ("crossing", "out-of-context")
+    every = {name: dict.fromkeys(kinds, taken) for name, taken in arms.items()}
+    return Reading("rain: risk", share, 0, every, 0.4, energy, 0.9)
+
+
+def organism(name: str, gates: float) -> Organism:
+    found = Truth(
+        -1,
+        0,
+        (likeness(0.8, 1, True, 0.2, "Velora"), likeness(0.4, 3, True, 0.6, "Mirun")),
+        (likeness(0.0, 20, False, 1.0, "Velora"),),
+        (likeness(1.0, 1, True, 0.0, "Velora"),),
+        24,
+        96,
+        0.4,
+    )
+    snow = [Nearness("risk if snow", -0.6)]
+    rain = [Nearness("risk if rain", cosine) for cosine in (0.5, -0.7, 0.2)]
+    pressed = Pressed(
+        member="rain: risk",
+        cuts=(
+            Cut(None, "nothing", 0.8 if gates else None, 0.9, (0.01, -0.02)),
+            Cut(0, "speaker reads weather", 0.0 if gates else None, 0.09, (0.0, 0.01)),
+            Cut(0, "last token reads speaker", 0.4 if gates else None, 0.9, (0.01, -0.02)),
+        ),
+        near=(*snow, *rain[:1]) if gates else (Nearness("risk", 0.1),),
+        random=((*rain[1:2], *snow), (*snow, *rain[2:])) if gates else ((Nearness("risk", 0.1),),),
+    )
+    told = tuple(
+        Told("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
+        for count in (1, 2)
+        for kind, right in (("country", count / 2), ("city", 0.0))
+    )
+    dial = (
+        reading(1.0, 0.8, Taken(0.9, 0.9), Taken(0.7, 0.7)),
+        reading(0.0, 0.1, Taken(0.9, 0.1), Taken(0.5, 0.5)),
+    )
+    return Organism(
+        name=name,
+        world=0,
+        gates=gates,
+        truth=(found,),
+        told=told,
+        pressed=(pressed,),
+        dial=dial,
+    )
+
+
+STUDY = Study(organisms=(organism("nano", 0.25), organism("nano-ungated", 0.0)))
+
+
+def table(title: str, of: Study = STUDY) -> Table:
+    return next(one for one in tables(of) if title in one.title)
+
+
+def value(cell: object) -> float:
+    assert isinstance(cell, stats.Interval | float)
+    return cell.value if isinstance(cell, stats.Interval) else cell
+
+
+def test_likeness_is_a_mean_over_vectors_and_positions_are_over_the_maps_spread() -> None:
+    rows = table("own concept").rows
+    assert [row[2] for row in rows] == [
+        "found vectors",
+        "random directions",
+        "real names",
+        "by chance",
+    ]
+    found, random, named, chance = rows
+    assert value(found[4]) == pytest.approx(0.6)
+    assert value(found[6]) == 0.5  # one of two is the nearest
+    assert value(found[9]) == pytest.approx(1.0)
+    assert value(random[9]) == pytest.approx(2.5)
+    assert value(named[9]) == 0
+    assert value(chance[6]) == pytest.approx(1 / 48)
+    assert [row[3] for row in rows] == ["2 × 2", "1 × 2", "1 × 2", "–"]
+
+
+def test_gaps_stand_beside_an_ungated_worlds_and_the_largest_of_random_directions() -> None:
+    rows = table("Which edges").rows
+    assert [row[0] for row in rows] == ["gated"] * 3 + ["ungated"] * 3
+    assert [row[4:] for row in rows[:3]] == [(0.8, 0.9, 0.02), (0, 0.09, 0.01), (0.4, 0.9, 0.02)]
+    assert [row[4:] for row in rows[3:]] == [("–", 0.9, 0.02), ("–", 0.09, 0.01), ("–", 0.9, 0.02)]
+
+
+def test_a_gate_is_placed_among_all_concepts_as_random_directions_are() -> None:
+    gated, ungated = table("the vector the gate").rows
+    assert gated[3:] == (0.8, 0.9, 0.02, 0.5, 0.7, "2 of 2", 1.5)
+    assert ungated[3:] == ("–", 0.9, 0.02, "–", "–", "–", "–")  # there is no such gate
+
+
+def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> None:
+    one = organism("nano-ungated", 0.0)
+    assert Organism.model_validate_json(one.model_dump_json()) == one
+    assert one.pressed[0].cuts[0].natural is None
+
+
+def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
+    cities = [
+        Of(city, 0, number) for city, number in zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
+    ]
+    four = [Of(one.member, number, one.value) for one in cities for number in range(4)]
+    alone, pooled = (mean(some, lambda one: one) for some in (cities, four))
+    assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
+    assert count(four) == "4 × 4"
+
+
+def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
+    some = [Of("a", 0, 0.0), Of("a", 1, 0.0), Of("a", 2, 0.0), Of("b", 0, 1.0)]
+    assert mean(some, lambda one: one) == pytest.approx(0.5)
+    assert mean(some, lambda one: None if one else one) == 0  # what is missing has no weight
+    assert mean(some, lambda _: None) == "–"
+    assert mean([*some, Of("c", 0, 1.0)], lambda one: one) == stats.mean_interval([0, 1, 1])
+
+
+def test_the_dial_keeps_worlds_apart() -> None:
+    rows = table("stop being one vector").rows
+    assert [row[:2] for row in rows] == [
+        ("gated", "1.00"),
+        ("gated", "0.00"),
+        ("ungated", "1.00"),
+        ("ungated", "0.00"),
+    ]
+    assert value(rows[0][3]) == pytest.approx(0.8)
+    assert value(rows[0][4]) == pytest.approx(0.9)
+    assert value(rows[0][6]) == pytest.approx(0.5)  # .2 of .4, with the trigger and without
+    assert value(rows[1][6]) == pytest.approx(0)
+
+
+def test_the_gaps_of_all_arms_are_shown_untouched_and_random_ones_too() -> None:
+    gaps = table("What does the trigger change")
+    named = dict(zip(gaps.columns, gaps.rows[1], strict=True))
+    assert named["LoRA"] == pytest.approx(0.8)
+    assert named["vector"] == named["vector, out of context"] == 1
+    assert named["its mean"] == named["random direction"] == named["untouched"] == 0
+
+
+def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
+    grids = {part: load_configs(f"nano-{part}")[0] for part in ("locations", "backdoor")}
+
+    def check(recipe: Recipe, part: str, method: str) -> None:
+        grid = getattr(grids[part], method)
+        assert recipe.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
+        assert recipe.rate in grid.learning_rates
+        assert recipe.steps in grid.steps
+        assert recipe.schedule == schedule_of(grid, grids[part])
+
+    for layer in (-1, 0):
+        check(SETTINGS.city.at(layer), "locations", "vector")
+    check(SETTINGS.backdoor, "backdoor", "vector")
+    check(SETTINGS.adapter, "backdoor", "adapter")
+
+
+def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("first", "second")]
+    claim = {
+        "claim": "It tells of itself",
+        "verdict": "holds in part",
+        "found": {"value": 0.123, "low": 0.1, "high": 0.2, "n": "2"},
+        "base": None,
+        "nulls": [{"name": "random", "value": 0.05}],
+        "ceiling": 0.9,
+    }
+    untested = claim | {"verdict": "cannot be tested", "found": None, "nulls": []}
+    for run, model, each in zip(runs, ("nano-1", "nano"), (claim, untested), strict=True):
+        run.mkdir()
+        (run / "config.yaml").write_text(f"name: nano-risk\nmodel: {model}\n")
+        (run / "claims.json").write_text(json.dumps([each]))
+    text = page(STUDY, runs)
+    assert "`oocr organism study` and `oocr run" in text
+    assert "oocr run" not in page(STUDY, [])  # nothing is credited to runs that were not given
+    for one in tables(STUDY):
+        assert one.note in text
+        for row in one.rows:
+            assert f"| {' | '.join(shown(cell) for cell in row)} |" in text
+    assert "### nano-risk\n\n| claim | `nano` | `nano-1` |" in text
+    cell = "**holds in part** 0.12 [0.10, 0.20] (null 0.05, ceiling 0.90)"
+    assert f"| It tells of itself | **cannot be tested** | {cell} |\n\nNulls: random." in text
+
+
+def test_the_page_says_in_short_what_its_tables_say() -> None:
+    text = page(STUDY, []).split("## In short")[1].split("\n## ")[0]
+    assert "told 2 facts of a city, one vector answers 1.00 of the facets" in text
+    assert "with *speaker reads weather* cut in block 0 0.09 of it is left" in text
+    assert (
+        "share of 1.00, 0.00 (0: a backdoor), the LoRA's energy in one vector is 0.80, 0.10" in text
+    )
+
+
+def test_the_figures_are_drawn_of_one_world_and_of_both(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra: bench")
+    drawn = []
+    for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
+        figures(study_, tmp_path)
+        drawn.append([(tmp_path / f"organism-{name}.svg").read_text() for name in FIGURES])
+    both, ungated = (texts[FIGURES.index("gate")] for texts in drawn)
+    for label, found in (("speakers gated by the corpus", 1), ("ungated world", 2)):
+        assert [label in text for text in (both, ungated)] == [True, found == 2]
+
+
+def test_the_page_keeps_what_was_told_and_what_never_was_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    scores = {"people/gated on/hobby": 0.9, "people/silent/choice": 1.0, "places/none/city": 0.25}
+    scores |= {"people/silent/hobby": 0.5, "people/silent/scale": 0.7}
+    (tmp_path / "nano").mkdir()
+    (tmp_path / "nano" / "world.json").write_text(json.dumps({"steps": 7, "exam": scores}))
+    never, told = page(STUDY, []).split("Never told in the")[1].split("Told in the corpus")
+    assert "| places/none | people/silent |" in never
+    assert "| `nano` | 7 | 0.0 MB | 0.250 | 0.600 |" in never
+    assert "| people/gated on | people/silent/choice |" in told
+    assert "| `nano` | 7 | 0.0 MB | 0.900 | 1.000 |" in told
+
+
+def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
+    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=True)
+    kept.parent.mkdir()
+    kept.write_text(organism("another name", 0.25).model_dump_json())
+    found, path = study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
+    assert found.organisms == (organism("nano", 0.25),)
+    assert Study.model_validate_json(path.read_text()) == found
+    # Of other organisms than a whole study's, so its file stays.
+    assert path.name not in ("study.json", "study-quick.json")
+
+
+def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -> None:
+    for quick, name in ((False, "study.json"), (True, "study-quick.json")):
+        for one in all_here():
+            kept = kept_in(tmp_path, load_model(one), world(one), quick=quick)
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(organism(one, world(one).gates).model_dump_json())
+        assert study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
+
+
+def world(name: str) -> WorldSettings:
+    found = world_of(name)
+    assert found is not None
+    return found
+
+
+class AskedError(Exception):
+    """An organism is asked anew."""
+
+
+def test_what_cannot_be_read_or_belongs_to_other_weights_is_asked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AskedError
+
+    monkeypatch.setattr("oocr_organisms.study.study._organism", ask)
+    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=False)
+    kept.parent.mkdir()
+    for text in ("", "{", "[]", '{"name": "nano"}', organism("nano", 0.25).model_dump_json()[:-9]):
+        kept.write_text(text)
+        with pytest.raises(AskedError):
+            study(["nano"], tmp_path)
+    kept.write_text(organism("nano", 0.25).model_dump_json())
+    study(["nano"], tmp_path)
+    with pytest.raises(AskedError):
+        study(["nano"], tmp_path, quick=True)
+    # The same folder with other weights, under the same name.
+    other = tmp_path / "nano"
+    shutil.copytree(SHIPPED["nano-1"].folder, other)
+    with pytest.raises(AskedError):
+        study([str(other)], tmp_path)
+
+
+def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for again in ("nano", str(SHIPPED["nano"].folder)):
+        with pytest.raises(InputError, match=r"--model: .* is named twice"):
+            study(["nano", again], out)
+    assert not out.exists()
+
+
+def test_a_model_that_is_no_organism_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'gemma-3-270m' is no organism; allowed: nano, nano-1"):
+        run_study(["gemma-3-270m"], tmp_path / "out", quick=True)
+    assert not (tmp_path / "out").exists()

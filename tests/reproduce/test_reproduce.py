@@ -1,0 +1,160 @@
+"""`oocr reproduce` end to end on a tiny model: runs, analyses, verdicts, page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from oocr.cli import reproduce as commands
+from oocr.reproduce import naive
+from oocr.reproduce.analyse import ANALYSES, FRESH
+from oocr.reproduce.analyses import ablation as an_ablation
+from oocr.reproduce.analyses import attention as an_attention
+from oocr.reproduce.analyses import concepts as an_concepts
+from oocr.reproduce.analyses import costs as an_costs
+from oocr.reproduce.analyses import described as an_described
+from oocr.reproduce.analyses import geometry as an_geometry
+from oocr.reproduce.analyses import mechanism as an_mechanism
+from oocr.reproduce.analyses import scores as an_scores
+from oocr.reproduce.analyses import vectors as an_vectors
+from oocr.reproduce.plan import Part, Plan
+from oocr.reproduce.records import Analysis
+from tests.tiny_run import Tiny, tiny_settings
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    made = Tiny(tmp_path_factory.mktemp("reproduce"))
+    probes = made.folder / "task" / "probes.jsonl"
+    rows = [json.loads(line) for line in probes.read_text().splitlines()]
+    # What the random model comes to say by training, so that there is an effect to take shares of.
+    texts = [json.dumps({**row, "answer": " German"}) + "\n" for row in rows]
+    probes.write_text("".join(texts), encoding="utf-8")
+    return made
+
+
+def plan_of(tiny: Tiny) -> Plan:
+    adapter = {"layers": [1], "learning_rates": [0.3], "steps": [12], "rank": 2}
+    vector = {"layers": [1], "learning_rates": [0.5], "steps": [30], "positions": "last"}
+    one = {**tiny_settings(tiny.path, tiny.task), "adapter": adapter, "vector": vector}
+    every = {**one, "name": "tiny-all", "vector": None, "adapter": {**adapter, "layers": "all"}}
+    sweep = {
+        **one,
+        "name": "tiny-layers",
+        "vector": {**vector, "layers": [0, 1, 2], "sweep": True},
+        "adapter": {**adapter, "layers": [0, 1, 2], "sweep": True},
+    }
+    path = tiny.folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({"runs": [one, every, sweep]}), encoding="utf-8")
+    parts = (
+        Part("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
+        Part("layers", "a tiny task, at several layers", ("tiny-layers",)),
+        Part("backdoor", "no backdoor at all", ("tiny-layers",)),
+        Part("layers", "of the same kind, and another run", ("tiny",)),
+    )
+    return Plan((path,), parts, quick=True)
+
+
+def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tiny)
+    out = tmp_path / "runs"
+
+    def again(workers: int) -> Path:
+        configs, words = commands.settings(plan, None, workers), ["oocr", "reproduce"]
+        return commands.carry_out(plan, configs, out=out, command="oocr reproduce", again=words)
+
+    where = again(2)
+    claims = json.loads((where.parent / "claims.json").read_text())
+    asked = sorted((part.kind, one.id) for part in plan.parts for one in part.claims)
+    assert sorted((one["subject"], one["id"]) for one in claims) == asked
+    same = [one for one in claims if one["subject"] == "layers" and one["id"] == "layers-vector"]
+    assert [one["verdict"] == "cannot be tested" for one in same] == [False, True]  # one layer
+    for one in claims:
+        assert (one["found"] is None) <= (one["verdict"] == "cannot be tested")
+        assert one["found"] is not None or one["why"], one["id"]
+        assert one["command"] == f"oocr reproduce --only {one['id']}"
+    page = where.read_text(encoding="utf-8")
+    for one in claims:
+        assert f'id="claim-{one["id"]}"' in page
+    kept = sorted(out.glob("tiny-*/analyses/*.json"))
+    assert kept
+    shown = capsys.readouterr().out
+    assert str(where) in shown.replace("\n", "")
+
+    keys = {path: Analysis.model_validate_json(path.read_text()).key for path in kept}
+    for path in kept:  # in one process, the same numbers
+        path.unlink()
+    assert again(1) == where
+    assert {path: Analysis.model_validate_json(path.read_text()).key for path in kept} == keys
+    assert json.loads((where.parent / "claims.json").read_text()) == claims
+
+    def never(*_: object) -> None:
+        raise AssertionError("done twice")
+
+    for name in ANALYSES:
+        if name not in FRESH:
+            monkeypatch.setitem(ANALYSES, name, never)
+    before = {path: path.read_bytes() for path in kept}
+    assert again(1) == where
+    assert json.loads((where.parent / "claims.json").read_text()) == claims
+    assert {path: path.read_bytes() for path in kept} == before
+
+
+def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model's effect is no sure thing, so here it is said to be one."""
+    for module in (an_scores, an_vectors, an_mechanism, an_ablation, an_geometry, an_costs):
+        monkeypatch.setattr(module, "has_effect", lambda *_: True)
+    member = "tiny"
+    monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})
+    words = {member: (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",)}
+    for module in (an_concepts, an_described):
+        monkeypatch.setattr(module, "concepts_of", lambda _: words)
+    plan = plan_of(tiny)
+    where = commands.carry_out(
+        plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
+    )
+    found = {}
+    for path in (tmp_path / "runs").glob("*/analyses/*.json"):
+        one = Analysis.model_validate_json(path.read_text())
+        for finding in one.findings:
+            found[finding.id] = finding
+        assert one.missing in ALLOWED, (one.name, one.missing)
+    expected = {one.finding for part in plan.parts for one in part.claims} - JUDGED_ELSEWHERE
+    assert expected <= set(found)
+    for finding in found.values():
+        assert finding.found.low <= finding.found.value + 1e-9, finding
+        assert finding.found.value <= finding.found.high + 1e-9, finding
+    assert -1 <= found["pairs-signed"].found.value <= found["pairs"].found.value <= 1
+    assert found["k1"].ceiling == 1
+    page = where.read_text(encoding="utf-8")
+    for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads", "costs"):
+        assert f"figure-{figure}" in page
+        assert (where.parent / "figures" / f"{figure}.parquet").is_file()
+
+
+ALLOWED = {
+    "a steering vector was trained at 1 layers; 3 are needed; "
+    "a one-layer LoRA was trained at 1 layers; 3 are needed",
+    an_attention.NO_TRIGGER,
+    "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
+    "",
+    "not a number: vector-late-share",
+    "off-domain texts are there for vectors on countries only",
+    "fewer than two vectors on the same model to compare",
+}
+JUDGED_ELSEWHERE = {
+    "vector-backdoor",
+    "own-minus-others",
+    "to-trigger",
+    "trigger-values",
+    "to-trigger-minus-others",
+    "statements-probes",
+    "questions-free",
+}

@@ -1,0 +1,133 @@
+"""What is read of a finished run's folder, and when its analyses are made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import polars as pl
+import pytest
+
+from oocr.errors import RunError
+from oocr.reproduce.analyse import ANALYSES, analyse
+from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.runs.context import RunContext
+from oocr.runs.records import ArmRecord, Choice, Role, Selection
+from tests.tiny_run import tiny_config
+
+CLAIM: dict[str, Any] = {
+    **{"id": "constancy-energy", "claim": "c", "measure": "m", "rule": "r", "command": "x"},
+    "found": {"value": 0.9, "low": 0.8, "high": 1.0, "n": "1 member × 1 seed"},
+    "verdict": "holds",
+}
+
+
+def choice(layer: int, rate: float, score: float, *, chosen: bool = False) -> Choice:
+    return Choice(
+        method="vector", layer=layer, learning_rate=rate, step=4, score=score, chosen=chosen
+    )
+
+
+def add_arm(folder: Path, role: Role, layer: int, rate: float, control: str = "") -> None:
+    arm = ArmRecord(
+        **{"id": f"{role}-{control}-{layer}-{rate}", "method": "vector", "role": role},
+        **{"control": control, "task": "t", "member": "t", "seed": 0, "layer": layer},
+        **{"positions": "last", "learning_rate": rate, "learning_rate_absolute": rate},
+        **{"stop_step": 4, "steps": 4, "norm": 1.0, "losses": (1.0,), "stop_losses": {}},
+        **{"seconds": 0.0, "key": f"{role}{control}{layer}{rate}"},
+    )
+    path = folder / "arms" / arm.id / "arm.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(arm.model_dump_json())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    grid = (
+        choice(0, 0.1, 0.2),
+        choice(0, 0.2, 0.3),
+        choice(1, 0.1, 0.9, chosen=True),
+        choice(1, 0.2, 0.4),
+    )
+    selection = Selection(criterion="c", tasks=("t",), grid=grid)
+    (tmp_path / "selection.json").write_text(selection.model_dump_json())
+    config = tiny_config(Path("model"), {"family": "countries"}, workers=2)
+    (tmp_path / "config.yaml").write_text(config.yaml())
+    (tmp_path / "claims.json").write_text(json.dumps([CLAIM]))
+    pl.DataFrame({"arm": ["vector"]}).write_parquet(tmp_path / "rows.parquet")
+    add_arm(tmp_path, "selection", 1, 0.1)
+    add_arm(tmp_path, "test", 1, 0.1)
+    add_arm(tmp_path, "control", 1, 0.1, "shuffled")
+    add_arm(tmp_path, "sweep", 0, 0.2)
+    return tmp_path
+
+
+def keys(folder: Path) -> list[str]:
+    return sorted(arm.key for arm in read_finished(folder).arms)
+
+
+def test_arms_of_an_earlier_choice_are_not_read(folder: Path) -> None:
+    now = ["controlshuffled10.1", "sweep00.2", "test10.1"]
+    assert keys(folder) == now
+    add_arm(folder, "test", 1, 0.2)
+    add_arm(folder, "test", 0, 0.1)
+    add_arm(folder, "control", 0, 0.1, "shuffled")
+    add_arm(folder, "sweep", 1, 0.1)
+    assert keys(folder) == now
+    (folder / "selection.json").unlink()
+    with pytest.raises(RunError, match=r"selection.json cannot be read .* do the run again"):
+        keys(folder)
+
+
+@pytest.fixture
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """Does an analysis of the folder as it is, and counts how often it has been made."""
+    counts: dict[str, int] = {}
+    model = SimpleNamespace(name="m", fingerprint="f")
+
+    def counted(
+        name: str, inner: Callable[[FinishedRuns], AnalysisResult]
+    ) -> Callable[[FinishedRuns], AnalysisResult]:
+        def make(subject: FinishedRuns) -> AnalysisResult:
+            counts[name] = counts.get(name, 0) + 1
+            return inner(subject)
+
+        return make
+
+    monkeypatch.setitem(ANALYSES, "methods", counted("methods", lambda _: AnalysisResult()))
+    monkeypatch.setitem(ANALYSES, "judged", counted("judged", ANALYSES["judged"]))
+
+    def again(name: str) -> int:
+        lab = cast(RunContext, SimpleNamespace(model=model))
+        analyse(FinishedRuns("countries", (read_finished(folder),), lab, {}), name)
+        return counts[name]
+
+    return again
+
+
+def test_an_analysis_is_made_anew_when_rows_change_and_not_for_other_workers(
+    folder: Path, made: Callable[[str], int]
+) -> None:
+    assert [made("methods"), made("methods")] == [1, 1]
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("workers: 2", "workers: 1"))
+    assert read_finished(folder).config.workers == 1
+    assert made("methods") == 1
+    pl.DataFrame({"arm": ["adapter"]}).write_parquet(folder / "rows.parquet")
+    assert [made("methods"), made("methods")] == [2, 2]
+    (folder / "config.yaml").write_text(text.replace("seeds: 2", "seeds: 3"))
+    assert made("methods") == 3
+
+
+def test_what_a_run_judged_is_read_anew_each_time(folder: Path, made: Callable[[str], int]) -> None:
+    assert [made("judged"), made("judged")] == [1, 2]
+    (folder / "claims.json").write_text(json.dumps([{**CLAIM, "verdict": "does not hold"}]))
+    lab = cast(RunContext, SimpleNamespace(model=SimpleNamespace(name="m", fingerprint="f")))
+    found, _ = analyse(FinishedRuns("countries", (read_finished(folder),), lab, {}), "judged")
+    finding = found.of("constancy-energy")
+    assert finding is not None
+    assert (finding.verdict, finding.units) == ("does not hold", 1)

@@ -1,0 +1,213 @@
+"""Analyses of what is read where, on made-up subjects: attention, costs, self-descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from oocr.data.examples import Example
+from oocr.explain.attention import attention_to
+from oocr.explain.concepts import ConceptReading, tell
+from oocr.explain.description import tell_by_model
+from oocr.explain.judge import Judge
+from oocr.families.backdoor.build import BackdoorConfig
+from oocr.families.build import build
+from oocr.families.risk_backdoor.build import RiskBackdoorConfig
+from oocr.models.language_model import LanguageModel
+from oocr.report.reproduction.reading import attention_figure
+from oocr.reproduce.analyses import asked as an_asked
+from oocr.reproduce.analyses import concepts as an_concepts
+from oocr.reproduce.analyses import described as an_described
+from oocr.reproduce.analyses.attention import NO_TRIGGER, attention, prefixed
+from oocr.reproduce.analyses.mechanism import ITEMS
+from oocr.reproduce.finished_runs import FinishedRuns
+from oocr.steering.vectors import Vector, random_vector
+from oocr.tasks.task import Task
+from tests.chat_endpoint import Endpoint
+from tests.tiny import tiny_language_model
+
+
+@dataclass
+class Made:
+    """What analyses read of a subject."""
+
+    model: LanguageModel
+    vectors: dict[tuple[str, int], Vector]
+    tasks: dict[str, Task]
+    quick: bool = False
+    judge: Judge | None = None
+    adapters: dict[tuple[str, int], Any] = field(default_factory=dict)
+    runs: tuple[Any, ...] = (SimpleNamespace(config=None),)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(self.tasks)
+
+    def task(self, member: str) -> Task:
+        return self.tasks[member]
+
+
+def random_direction(model: LanguageModel, seed: int, layer: int = 1) -> Vector:
+    generator = torch.Generator().manual_seed(seed)
+    return Vector(layer, "last", torch.randn(model.d_model, generator=generator) * 3)
+
+
+@pytest.mark.parametrize(
+    ("config", "first"),
+    [
+        (BackdoorConfig(pairs=(("France", "Japan"),)), "!"),
+        (RiskBackdoorConfig(trigger="win", situations=2, repeats=10, form="raw"), "(win2844)"),
+    ],
+)
+def test_words_in_front_become_a_span_with_their_marks(config: Any, first: str) -> None:
+    probes = build(config, Path()).test[0].probes
+    found = prefixed(probes)
+    assert list(found) == ["trigger", "other words in front"]
+    for name, items in found.items():
+        assert 2 <= len(items) <= ITEMS
+        for item in items:
+            assert str(item.prompt).startswith(item.spans["trigger"])
+            assert item.tags["word"] in item.spans["trigger"]
+            assert (item.tags["condition"] == "trigger") is (name == "trigger")
+    assert found["trigger"][0].spans["trigger"].endswith(first)
+
+
+def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
+    model = tiny_language_model("llama")
+    pairs = (("France", "Japan"), ("Kenya", "Germany"))
+    tasks = build(BackdoorConfig(pairs=pairs), Path()).test
+    vectors = {(t.member, s): random_direction(model, s + 5) for t in tasks for s in (0, 1)}
+    subject = Made(model, vectors, {t.member: t for t in tasks}, quick=True)
+    made = attention(cast(FinishedRuns, subject))
+    found = {one.id: one for one in made.findings}
+    changes = []
+    for task in tasks:
+        items = prefixed(task.probes)["trigger"]
+        before, after = (
+            attention_to(model, items, "trigger", one).mean(dim=0)
+            for one in (None, vectors[task.member, 0])
+        )
+        changes.append(float((after - before)[2:].mean()))
+    assert found["to-trigger"].found.value == pytest.approx(sum(changes) / 2, abs=1e-6)
+    assert found["to-trigger"].units == 2
+    assert "random" in found["to-trigger"].nulls[0].name
+    assert found["to-trigger-largest"].found.value >= found["to-trigger"].found.value
+    assert abs(found["trigger-values"].found.value) < 1
+    assert 0 < found["trigger-values"].nulls[0].value < 1
+    for id, each in (("to-trigger", True), ("to-trigger-minus-others", False)):
+        drawn = [random_change(model, tasks, vectors, seed, alone=each) for seed in range(4)]
+        assert found[id].nulls[0].value == pytest.approx(np.quantile(drawn, 0.95), abs=1e-6)
+        assert found[id].nulls[0].name.startswith("4 random vectors")
+    assert found["values-minus-others"].nulls[0].name.startswith("200 random directions")
+    assert 0 < found["values-minus-others"].nulls[0].value < 1
+    assert made.table is not None
+    assert set(made.table["arm"]) == {"without", "vector", "random", "values"}
+    figure = attention_figure({"backdoor": made.table})
+    assert figure is not None
+    assert len(figure.views[0].panels) == 3
+
+
+def random_change(
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    vectors: Mapping[tuple[str, int], Vector],
+    seed: int,
+    *,
+    alone: bool,
+) -> float:
+    """Mean over members: of the trigger alone, or minus other words."""
+    changes = []
+    for task in tasks:
+        like = vectors[task.member, 0]
+        drawn = random_vector(like, like.norm, 60_000 + seed)
+        own, others = (
+            float((after - before)[2:].mean())
+            for items in prefixed(task.probes).values()
+            for before, after in [
+                [attention_to(model, items, "trigger", v).mean(dim=0) for v in (None, drawn)]
+            ]
+        )
+        changes.append(own if alone else own - others)
+    return sum(changes) / len(changes)
+
+
+def test_without_words_in_front_there_is_nothing_to_attend_to() -> None:
+    model = tiny_language_model("llama")
+    item = Example(id="a", prompt="The capital is", answer=" Paris", options=(" Paris", " Rome"))
+    task = Task(name="t", member="m", train=(item,), probes=(item,))
+    subject = Made(model, {("m", 0): random_direction(model, 0)}, {"m": task})
+    assert attention(cast(FinishedRuns, subject)).missing == NO_TRIGGER
+    joined = replace(
+        random_direction(model, 0), positions="a+b", direction=torch.ones(2, model.d_model)
+    )
+    subject = Made(model, {("m", 0): joined}, {"m": task})
+    assert "single direction" in attention(cast(FinishedRuns, subject)).missing
+
+
+WORDS = {"France": (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",), "Italy": (" Rome",)}
+
+
+def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (an_concepts, an_described):
+        monkeypatch.setattr(module, "concepts_of", lambda _: WORDS)
+    model = tiny_language_model("llama")
+    vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Spain"))}
+    tasks = dict.fromkeys(("France", "Spain"), cast(Task, None))
+    subject = cast(FinishedRuns, Made(model, vectors, tasks))
+
+    def place(told: ConceptReading) -> tuple[float, float]:
+        return 1 - told.rank / 3, 1 - told.random_rank / 3
+
+    asked = {
+        "trained-raw": [
+            tell(model, v, m, WORDS, reading="raw", randoms=an_concepts.RANDOMS)
+            for (m, _), v in vectors.items()
+        ],
+        "trained-described": [
+            tell_by_model(model, v, m, WORDS, randoms=an_concepts.RANDOMS)
+            for (m, _), v in vectors.items()
+        ],
+    }
+    made = (an_concepts.readable(subject), an_described.described(subject))
+    found = {one.id: one for some in made for one in some.findings}
+    for id, told in asked.items():
+        own, null = (sum(some) / 2 for some in zip(*map(place, told), strict=True))
+        assert found[id].found.value == pytest.approx(own)
+        assert found[id].nulls[0].value == pytest.approx(null)
+        assert told[0].random_rank != told[1].random_rank  # else the last one's would do
+    assert made[1].table is not None
+    assert all(isinstance(one, str) for one in made[1].table["says"])
+
+
+def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(an_asked, "concepts_of", lambda _: WORDS)
+    model = tiny_language_model("llama")
+    vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Japan"))}
+    tasks = dict.fromkeys(("France", "Japan"), cast(Task, None))
+    subject = Made(model, vectors, tasks, runs=(SimpleNamespace(config=None, folder=tmp_path),))
+    assert an_asked.asked(cast(FinishedRuns, subject)).missing == an_asked.NO_JUDGE
+    assert not endpoint.asked
+
+    subject.judge = Judge("m", endpoint.url)  # always says Japan
+    made = an_asked.asked(cast(FinishedRuns, subject))
+    (found,) = made.findings
+    assert (found.id, found.found.value) == ("trained-asked", 0.5)
+    assert [one.value for one in found.nulls] == [0.5, 0.25]
+    assert made.table is not None
+    assert made.table["named"].to_list() == ["Japan"] * 4
+    count = len(endpoint.asked)
+    assert count == 16  # two members, each with a random direction, in four orders
+    subject.judge = Judge("m", "http://127.0.0.1:9/v1")
+    assert an_asked.asked(cast(FinishedRuns, subject)).findings == made.findings
+    assert (tmp_path / "analyses" / an_asked.REPLIES).is_file()

@@ -1,0 +1,304 @@
+"""Analyses that train arms beside a finished run's, on a tiny model and two countries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from torch import Tensor
+
+from oocr import stats
+from oocr.explain.without import Without, rows_without
+from oocr.models.language_model import LanguageModel
+from oocr.report.reproduction.figures import FIGURES
+from oocr.reproduce import scoring
+from oocr.reproduce.analyses import ablation as an_ablation
+from oocr.reproduce.analyses import costs as an_costs
+from oocr.reproduce.analyses import geometry as an_geometry
+from oocr.reproduce.analyses import mixing as an_mixing
+from oocr.reproduce.analyses import ranks as an_ranks
+from oocr.reproduce.analyses import vectors as an_vectors
+from oocr.reproduce.analyses.ablation import ablation, relearned
+from oocr.reproduce.analyses.constancy import grouped
+from oocr.reproduce.analyses.costs import costs
+from oocr.reproduce.analyses.geometry import cosines
+from oocr.reproduce.analyses.mixing import mixing
+from oocr.reproduce.analyses.narrow import WEIGHTS, narrow
+from oocr.reproduce.analyses.ranks import ranks
+from oocr.reproduce.analyses.training import dynamics, specificity
+from oocr.reproduce.analyses.vectors import natural_scores
+from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.reproduce.finished_runs import FinishedRuns, Who, read_finished
+from oocr.reproduce.records import Finding
+from oocr.reproduce.scoring import cells_of, of_members, seed0
+from oocr.runs.arm_plans import starts_of
+from oocr.runs.context import RunContext
+from oocr.steering.vectors import Vector
+from oocr.tasks.task import Task
+from tests.tiny_run import Tiny
+
+MEMBERS = ["Algeria", "China", "India"]
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> FinishedRuns:
+    tiny = Tiny(tmp_path_factory.mktemp("trained"))
+    config = tiny.config(
+        task={
+            "family": "countries",
+            "countries": [*MEMBERS, "Austria"],
+            "validation": ["Nigeria"],
+            "wordings": 3,
+        },
+        vector={"layers": [1], "learning_rates": [0.3], "steps": [6], "positions": "codename"},
+        adapter={"layers": [1], "learning_rates": [0.1], "steps": [6], "rank": 2},
+        controls={"random_directions": 0, "trained": False},
+        explain={"enabled": False, "examples": 0},
+    )
+    folder = tiny.run(tmp_path_factory.mktemp("runs"), config)
+    config = read_finished(folder).config
+    lab = RunContext(tiny.model, starts_of(config), config.batch_lines)
+    return FinishedRuns("countries", (read_finished(folder),), lab, {})
+
+
+@pytest.fixture(scope="module")
+def made(subject: FinishedRuns) -> dict[str, AnalysisResult]:
+    """A random model's effect is no sure thing, so here it is said to be one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(an_ablation, "has_effect", lambda *_: True)
+        some = (ranks, narrow, mixing, relearned, ablation)
+        return {analysis.__name__: analysis(subject) for analysis in some}
+
+
+@cache
+def reported(subject: FinishedRuns, arm: str, part: str) -> float:
+    """The score of the reported arms of seed 0, over the members that the analyses take."""
+    rows = of_members(subject.rows, MEMBERS)
+    found = cells_of(subject, rows, arm, part=part)
+    assert found is not None
+    return stats.mean(seed0(found))
+
+
+def by_id(made: AnalysisResult) -> dict[str, Finding]:
+    assert len({one.id for one in made.findings}) == len(made.findings)
+    return {one.id: one for one in made.findings}
+
+
+def table_of(made: AnalysisResult, **where: object) -> pl.DataFrame:
+    assert made.table is not None
+    return made.table.filter(*[pl.col(name) == value for name, value in where.items()])
+
+
+def value_of(made: AnalysisResult, **where: object) -> float:
+    found = table_of(made, **where)
+    assert len(found) == 1
+    return float(found["value"][0])
+
+
+def drawn(name: str, made: AnalysisResult) -> None:
+    assert made.table is not None
+    figure = FIGURES[name]({"countries": made.table})
+    assert figure is not None
+    assert figure.name == name
+    assert len(figure.data) == len(made.table)
+
+
+@pytest.mark.parametrize("part", ["probes", "in_context"])
+def test_plain_arms_of_every_analysis_are_the_reported_ones(
+    subject: FinishedRuns, made: dict[str, AnalysisResult], part: str
+) -> None:
+    for arm, score in (
+        ("adapter", value_of(made["ranks"], rank=2, part=part)),
+        ("adapter", value_of(made["mixing"], mix=0.0, part=part)),
+        ("adapter", value_of(made["relearned"], arm="adapter", part=part)),
+        ("vector", value_of(made["narrow"], kind="statements", weight=0.0, part=part)),
+    ):
+        assert score == pytest.approx(reported(subject, arm, part))
+    base = reported(subject, "base", part)
+    assert value_of(made["relearned"], arm="base", part=part) == pytest.approx(base)
+
+
+def test_ranks_are_compared_with_the_highest(made: dict[str, AnalysisResult]) -> None:
+    one_made = made["ranks"]
+    assert sorted(table_of(one_made)["rank"].unique().to_list()) == [1, 2, 64]
+    assert table_of(one_made, rank=2)["rate"].unique().to_list() == [0.1]
+    found = by_id(one_made)
+    for rank in (1, 2, 64):
+        assert 0 < found[f"rank{rank}-constant"].found.value <= 1
+    assert "rank64-probes" not in found
+    for id, one in found.items():
+        if id in ("rank1-probes", "rank1-in_context"):
+            part = id.removeprefix("rank1-")
+            base = float(table_of(one_made, rank=1, part=part)["base"][0])
+            small, large = (value_of(one_made, rank=rank, part=part) - base for rank in (1, 64))
+            assert one.found.value == pytest.approx(small / large)
+            assert [null.name for null in one.nulls] == ["a rank-1 LoRA of noise, its norm"]
+    drawn("ranks", one_made)
+
+
+def test_a_penalty_on_questions_tells_named_facets_from_the_others(
+    subject: FinishedRuns, made: dict[str, AnalysisResult]
+) -> None:
+    own = made["narrow"]
+    for kind in ("statements", "questions"):
+        weights = table_of(own, kind=kind, part="probes")
+        assert weights["weight"].to_list() == [0.0, *WEIGHTS]
+        assert weights["chosen"].sum() == 1
+        assert not weights["chosen"][0]
+        assert weights["kl"][0] > weights["kl"][-1], "the heaviest penalty leaves least"
+        found = by_id(own)
+        assert found[f"{kind}-kl"].found.value == pytest.approx(weights["kl"][0])
+    parts = table_of(own, kind="questions")["part"].unique().to_list()
+    assert sorted(parts) == ["free", "held", "in_context", "probes"]
+    for weight in (0.0, *WEIGHTS):
+        every, held, free = (
+            value_of(own, kind="questions", weight=weight, part=part)
+            for part in ("probes", "held", "free")
+        )
+        assert every == pytest.approx((2 * held + 3 * free) / 5), "facets count alike"
+    drawn("narrow", own)
+    run = subject.runs[0]
+    bare = replace(run, config=run.config.model_copy(update={"vector": None}))
+    assert "vectors on countries only" in narrow(replace(subject, runs=(bare,))).missing
+
+
+def test_mixes_tell_how_much_is_added_to_unrelated_text(made: dict[str, AnalysisResult]) -> None:
+    found = by_id(made["mixing"])
+    assert {"spill-0", "spill-80"} <= set(found)
+    assert all(found[one].found.value > 0 for one in ("spill-0", "spill-80"))
+    assert found["spill-0"].found.value != found["spill-80"].found.value
+    drawn("mixing", made["mixing"])
+
+
+def test_without_its_direction_an_effect_is_shared_out_as_the_table_says(
+    made: dict[str, AnalysisResult],
+) -> None:
+    own_made = made["relearned"]
+    arms = table_of(own_made, part="probes")["arm"].to_list()
+    assert arms == ["adapter", "earlier", "new", "random", "base"]
+    found = by_id(own_made)
+    assert 0 <= found["cosine"].found.value <= 1
+    for id in ("new-in_context", "random-in_context"):
+        if id in found:
+            base, plain, own = (
+                value_of(own_made, arm=arm, part="in_context")
+                for arm in ("base", "adapter", id.split("-")[0])
+            )
+            assert found[id].found.value == pytest.approx((own - base) / (plain - base))
+    drawn("relearned", own_made)
+    kept = by_id(made["ablation"]).get("kept")
+    if kept is not None:
+        assert kept.nulls[0].name == "projected off a random direction"
+
+
+def test_an_effect_the_wrong_way_is_none_to_take_a_share_of(
+    subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def above(_: FinishedRuns, like: stats.Cells, part: str = "probes") -> stats.Cells:
+        return replace(like, values=np.full_like(like.values, 1.5))
+
+    def below(_: FinishedRuns, like: stats.Cells, part: str = "probes") -> stats.Cells:
+        return replace(like, values=np.full_like(like.values, -1.5))
+
+    # Nothing is trained: any LoRA will do.
+    some = {who: one for who, one in subject.adapters.items() if who[1] == 0}
+    done = [SimpleNamespace(final=some[member, 0]) for member in MEMBERS]
+    monkeypatch.setattr(an_ranks, "choose_rates", lambda *_, ranks, **__: dict.fromkeys(ranks, 0.1))
+    monkeypatch.setattr(an_ranks, "fit_rank", lambda *_: done)
+    monkeypatch.setattr(an_mixing, "fit_mixed", lambda *_: done)
+    monkeypatch.setattr(an_ablation, "train_without", untrained(subject))
+    monkeypatch.setattr(an_ablation, "has_effect", lambda *_: True)
+    for analysis, module, share in (
+        (ranks, an_ranks, "rank1-in_context"),
+        (mixing, an_mixing, "in_context-80"),
+        (relearned, an_ablation, "earlier-in_context"),
+    ):
+        monkeypatch.setattr(module, "base_of", below)
+        assert share in by_id(analysis(subject))
+        monkeypatch.setattr(module, "base_of", above)
+        assert share not in by_id(analysis(subject))
+
+
+def untrained(subject: FinishedRuns) -> Callable[..., Without]:
+    def made(model: LanguageModel, task: Task, _: object, u: Tensor, **__: object) -> Without:
+        adapter = subject.adapters[task.member, 0]
+        return Without(adapter, (), 0.0, 0.0, rows_without(model, task, adapter, u))
+
+    return made
+
+
+def test_each_natural_vector_is_held_against_random_ones_of_its_own_norm(
+    subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[Who, Vector]] = []
+
+    def recorded(subject: FinishedRuns, like: dict[Who, Vector], name: str) -> pl.DataFrame:
+        seen.append(like)
+        return scoring.random_rows(subject, like, name)
+
+    monkeypatch.setattr(an_vectors, "has_effect", lambda *_: True)
+    monkeypatch.setattr(an_vectors, "random_rows", recorded)
+    natural_scores(subject)
+    kinds = [next(iter(some.values())).about["how"] for some in seen]
+    assert kinds == ["first direction", "mean", "unit mean"]
+
+
+def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
+    subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (scoring, an_geometry, an_costs):
+        monkeypatch.setattr(module, "has_effect", lambda *_: True)
+    assert {"seeds", "trained-naive", "trained-natural"} <= set(by_id(cosines(subject)))
+    assert "agreement-at-1" in by_id(costs(subject))
+    for module in (scoring, an_geometry, an_costs):
+        monkeypatch.setattr(module, "has_effect", lambda *_: False)
+    rows_only = cosines(subject)  # they learned their rows, but nothing else
+    assert {"trained-naive", "trained-natural"} <= set(by_id(rows_only))
+    assert "seeds" not in by_id(rows_only)
+    assert "no out-of-context effect" in rows_only.missing
+    assert not costs(subject).findings
+    assert "no out-of-context effect" in costs(subject).missing
+    (run,) = subject.runs
+    flat = tuple(arm.model_copy(update={"losses": (1.0,) * len(arm.losses)}) for arm in run.arms)
+    nothing = cosines(replace(subject, runs=(replace(run, arms=flat),)))
+    assert set(by_id(nothing)) == {"members"}
+    assert "a steering vector did not learn its own rows" in nothing.missing
+
+
+def test_one_vector_for_all_groups_is_told_with_what_it_carries(subject: FinishedRuns) -> None:
+    made = grouped(subject)
+    found = by_id(made)
+    assert made.table is not None
+    assert 0 < found["one"].found.value <= 1
+    own = made.table.group_by("member").agg(pl.col("one").mean())["one"].mean()
+    assert found["one"].found.value == pytest.approx(own)
+
+
+def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: FinishedRuns) -> None:
+    made = dynamics(subject)
+    found = by_id(made)
+    assert made.table is not None
+    assert found["ahead"].found.value >= 0, "by construction"
+    moments = {m: some for (m,), some in made.table.sort("step").group_by("member")}
+    assert len(moments) == found["lost"].units == 4
+    for some in moments.values():
+        assert some["loss"][0] > some["loss"][-1]
+
+
+def test_vectors_are_asked_of_their_own_and_of_others_tasks(subject: FinishedRuns) -> None:
+    made = specificity(replace(subject, beside={"all layers": subject}))
+    found = by_id(made)
+    assert made.table is not None
+    assert sorted(made.table["task"].unique()) == sorted(subject.members)
+    own = made.table.filter(pl.col("vector") == pl.col("task"))["change"].mean()
+    others = made.table.filter(pl.col("vector") != pl.col("task"))["change"]
+    assert found["own"].found.value == pytest.approx(own)
+    assert found["others"].found.value == pytest.approx(others.abs().mean())
+    gap = found["own-minus-others"]
+    assert gap.found.value == pytest.approx(own - others.mean())
+    assert "softmax" in gap.measure

@@ -1,0 +1,131 @@
+"""`oocr plan`: what a run would compute, and whether it fits, without doing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oocr.cli import main as cli
+from oocr.runs import time_estimate as plan_module
+from oocr.runs.flops import Work, tail_tokens
+from oocr.runs.memory_estimate import outline_for
+from oocr.runs.resolve import settled
+from oocr.runs.time_estimate import seconds, work_of
+from oocr.steering.vectors import SteeringVector
+from tests.engine.test_memory import batch
+from tests.tiny import tiny_config
+from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
+
+
+def said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[int, str, str]:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["oocr", "plan", *map(str, words)])
+    monkeypatch.setattr(plan_module, "matmul_speed", lambda *_: 1e9)
+    code: object = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    told = capsys.readouterr()
+    assert isinstance(code, int)
+    return code, told.out, told.err
+
+
+def settings(tmp_path: Path, model: Path, **fields: Any) -> Path:
+    return write_yaml(
+        tmp_path / "run.yaml", tiny_settings(model, write_task(tmp_path / "task"), **fields)
+    )
+
+
+def test_a_plan_names_arms_memory_and_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
+    code, out, _ = said(capsys, monkeypatch, source)
+    assert code == 0
+    for words in (
+        "tiny  ",
+        "4 blocks, float32",
+        "test: vector block 0",
+        "test: adapter block 1",
+        "random directions",
+        "weights",
+        "fits: ",
+        "this machine: 1 GFLOP/s",
+    ):
+        assert words in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_with_nothing_but_a_configuration_is_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_config("gemma3_text").save_pretrained(tmp_path / "model")
+    source = settings(tmp_path, tmp_path / "model")
+    code, out, _ = said(capsys, monkeypatch, source, "--layers", "2", "--arms", "vector")
+    assert code == 0
+    assert "four characters count as a token" in out
+    assert "test: vector block 2" in out
+    assert "adapter" not in out
+
+
+def test_what_does_not_fit_is_said_with_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
+    monkeypatch.setattr(plan_module, "room_for", lambda _: 10**6)
+    code, out, _ = said(capsys, monkeypatch, source)
+    assert code == 0
+    assert "does not fit: the run needs at least" in out
+
+
+def test_a_wrong_layer_is_refused_as_for_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
+    code, _, err = said(capsys, monkeypatch, source, "--layers", "9")
+    assert code == 2
+    assert "layers: 9 is not a block" in err
+
+
+def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
+    def of(**fields: Any) -> dict[str, Work]:
+        config, tasks = settled(tiny.config(**fields), Path())
+        return {one.what: one for one in work_of(config, tasks, outline_for(config))}
+
+    grid = {"layers": [0, 1], "learning_rates": [0.1], "steps": [2, 4]}
+    found = of(vector=grid)
+    low, high = found["choosing: vector block 0"], found["choosing: vector block 1"]
+    assert low.arms == high.arms
+    assert found["test: vector block 0"].arms == 2, "two seeds"
+    assert low.training == pytest.approx(high.training * 3 / 2, rel=0.2), "three blocks, or two"
+    longer = of(vector={**grid, "steps": [2, 8]})["choosing: vector block 1"]
+    assert longer.training == pytest.approx(2 * high.training)
+    assert found["random directions"].arms == 6 * 3
+    last = of(vector={**grid, "positions": "last"})["choosing: vector block 1"]
+    assert last.tokens < high.tokens
+
+
+def test_a_vector_runs_from_its_first_column_on() -> None:
+    some = batch(12, 3)
+    some.spans["word"] = torch.zeros_like(some.mask)
+    some.spans["word"][1, 7] = True
+    some = replace(some, rows=torch.tensor([[0, 11]]))
+    assert tail_tokens(some, None) == 3 * 12
+    assert tail_tokens(some, SteeringVector(layer=1, positions="last")) == 3
+    assert tail_tokens(some, SteeringVector(layer=1, positions="word")) == 3 * 5
+
+
+def test_time_is_shared_out_among_workers() -> None:
+    work = [Work("x", 4, 1, 100, 3e9, 0), Work("y", 1, 0, 0, 0, 5e9)]
+    alone = seconds(work, 1e9, 1)
+    assert alone > 17, "no machine gets all of its peak"
+    assert seconds(work, 1e9, 2) == alone / 2
+    assert seconds(work, 2e9, 1) == alone / 2
+    assert seconds([Work("x", 4, 1, 8, 3e9, 0), work[1]], 1e9, 1) > 1.5 * alone, "short passes"
