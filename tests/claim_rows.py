@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from oocr.claims.records import Claim
 from oocr.claims.run_claims import claims
 from oocr.data.examples import Example
 from oocr.runs.config import RunConfig
-from oocr.runs.records import Claim, Selection
+from oocr.runs.records import Selection
 from oocr.runs.write_results import Results
 from oocr.tasks.task import Score, Task, TaskSet
 

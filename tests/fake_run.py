@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from oocr.runs.records import Choice, Claim, Continuation, Estimate, Null, RunInfo, Selection
+from oocr.claims.records import Claim, Estimate, Null
+from oocr.runs.records import Choice, Continuation, RunInfo, Selection
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
 NOTE = "Synthetic data: every number on this page is random."

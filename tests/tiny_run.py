@@ -12,10 +12,11 @@ from typing import Any
 import polars as pl
 import yaml
 
+from oocr.claims.records import Claim
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.runs.config import RunConfig
-from oocr.runs.records import ArmRecord, Claim
+from oocr.runs.records import ArmRecord
 from oocr.runs.run import run
 from tests.tiny import tiny_model, tiny_tokenizer
 

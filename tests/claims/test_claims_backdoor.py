@@ -7,11 +7,12 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
+from oocr.claims.records import Claim
 from oocr.claims.run_claims import claims
 from oocr.data.examples import Example
 from oocr.families.risk_backdoor.self_report import OTHER, TRAINED
 from oocr.runs.config import RunConfig
-from oocr.runs.records import Claim, Selection
+from oocr.runs.records import Selection
 from oocr.runs.write_results import Results
 from oocr.tasks.task import Task, TaskSet
 

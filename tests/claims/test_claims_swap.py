@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 import pytest
 
-from oocr.runs.records import Claim
+from oocr.claims.records import Claim
 from tests.claim_rows import (
     BASE,
     MEMBERS,

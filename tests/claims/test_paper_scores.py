@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from oocr.claims.paper_scores import paper_scores
+from oocr.claims.records import PaperScore
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.evals.scores import accuracy_cells
@@ -19,7 +20,7 @@ from oocr.evals.table import rows as rows_of_items
 from oocr.report import build_report
 from oocr.report.paper import paper_table
 from oocr.runs.config import RunConfig
-from oocr.runs.records import PaperScore, Selection
+from oocr.runs.records import Selection
 from oocr.runs.write_results import Results
 from oocr.tasks.task import Score, Task, TaskSet
 from tests.fake_run import fake_run

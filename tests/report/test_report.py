@@ -12,14 +12,14 @@ import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
+from oocr.charts.figure import script_json
+from oocr.claims.records import Claim
 from oocr.errors import InputError
 from oocr.report import build_report
 from oocr.report.build import slugs
-from oocr.report.figure import script_json
 from oocr.report.runs import read_run
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import verdict_rows
-from oocr.runs.records import Claim
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of, strings
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from oocr.claims.judging import n_of
+from oocr.claims.records import Estimate, Null, Verdict
 from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.build import build
@@ -21,7 +22,6 @@ from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.paper_claims import CLAIMS
 from oocr.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
 from oocr.reproduce.records import Analysis, Finding
-from oocr.runs.records import Estimate, Null, Verdict
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from oocr import stats
 from oocr.claims.judging import NAMES, at_least, over, several, testable
+from oocr.claims.records import Claim, Estimate
 from oocr.evals.scores import accuracy_cells
-from oocr.runs.records import Claim, Estimate
 
 if TYPE_CHECKING:
     from oocr.runs.write_results import Results

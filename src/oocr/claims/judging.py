@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oocr import stats
+from oocr.claims.records import Claim, Estimate, Null, Verdict
 from oocr.evals.scores import accuracy_cells, random_scores
-from oocr.runs.records import Claim, Estimate, Null, Verdict
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from oocr import stats
 from oocr.claims.judging import NAMES, estimate_of, null_of, over, seeds_of, verdict_of
+from oocr.claims.records import Claim
 from oocr.evals.scores import select_rows
 from oocr.families.choices import OTHER
-from oocr.runs.records import Claim
 from oocr.stats import Interval
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.claims.records import Beside, Estimate, PaperScore
 from oocr.evals.scores import select_rows
 from oocr.runs.config import Method
-from oocr.runs.records import Beside, Estimate, PaperScore
 from oocr.stats import Cells
 from oocr.tasks.task import Task, TaskSet
 

@@ -16,8 +16,8 @@ from oocr.claims.judging import (
     rule_of,
     verdict_of,
 )
+from oocr.claims.records import Claim, Null
 from oocr.evals.scores import accuracy_cells, headline_rows, select_rows
-from oocr.runs.records import Claim, Null
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from oocr.claims.judging import (
     verdict_of,
 )
 from oocr.claims.nano import specific
+from oocr.claims.records import Claim, Null
 from oocr.claims.risk_backdoor import risk_backdoor
 from oocr.evals.scores import accuracy_cells, contrast_cells, random_scores, twins
-from oocr.runs.records import Claim, Null
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from oocr.audit.findings import UNTOLD, Audit
 from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import AuditInfo, AuditRecord, record_of
 from oocr.audit.source import Source, facts_of, is_here, source_of
+from oocr.charts.figure import number, percent
 from oocr.data.examples import Prompt
 from oocr.data.texts import read_texts
 from oocr.engine.loading import load_model
@@ -27,7 +28,6 @@ from oocr.engine.provenance import versions
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.report.audit_page import blocks_of, build_audit_page
-from oocr.report.figure import number, percent
 
 _STYLES = {
     "constant": "bold green",

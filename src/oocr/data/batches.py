@@ -10,14 +10,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, Loss
 from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from oocr.tasks.task import Loss
 
 
 ENOUGH_TOKENS = 64

@@ -89,6 +89,9 @@ class Example:
         return tuple(1.0 if option == self.answer else -1.0 for option in self.options)
 
 
+Loss = Literal["answer", "options"]
+"""What training minimizes: see `Task.loss`."""
+
 Check = Literal["text", "number", "function"]
 
 

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from oocr.audit.findings import CONSTANT, PARTLY, UNTOLD
 from oocr.audit.passes import MOST_TOKENS, SKIP
 from oocr.audit.record import AuditRecord
+from oocr.charts.figure import number, percent
 from oocr.io import write_atomic, write_text
 from oocr.report.build import environment, own_file
-from oocr.report.figure import number, percent
 from oocr.report.figures.audit import blocks_figure
 from oocr.report.figures.texts import Colouring, Text, tokens_of, visible
 from oocr.report.settings import GLOSSARY, seconds

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from oocr.charts.arms import Arm
+from oocr.charts.figure import Figure, number, script_json
 from oocr.errors import InputError
 from oocr.io import write_atomic, write_text
-from oocr.report.arms import Arm
 from oocr.report.chapter import Chapter, chapter_of
-from oocr.report.figure import Figure, number, script_json
 from oocr.report.paper import second_name, who
 from oocr.report.runs import read_run
 from oocr.report.settings import GLOSSARY

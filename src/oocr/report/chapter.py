@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from oocr.charts.figure import Figure
+from oocr.claims.records import PaperScore
 from oocr.report.examples import Shown, shown_examples
-from oocr.report.figure import Figure
 from oocr.report.figures.backdoor import backdoor_figure
 from oocr.report.figures.constancy import constancy_figure
 from oocr.report.figures.facets import facets_figure
@@ -22,7 +23,6 @@ from oocr.report.runs import Run
 from oocr.report.samples import MarkedSamples, marked_samples
 from oocr.report.settings import Settings, settings_of
 from oocr.report.verdicts import Row, verdict_rows
-from oocr.runs.records import PaperScore
 
 
 @dataclass(frozen=True, slots=True)

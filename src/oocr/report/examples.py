@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from oocr.report.arms import Arm
+from oocr.charts.arms import Arm
 from oocr.report.runs import Run
 
 SHOWN_AT_FIRST = 4

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.charts.arms import BASE, rows_of
 from oocr.families.choices import POLES
-from oocr.report.arms import BASE, NULLS, Arm, rows_of
 from oocr.report.runs import Run, has
 from oocr.stats import Cells, Interval
 
@@ -176,8 +176,3 @@ def scored(measure: Measure, rows: pl.DataFrame, *, balanced: bool = False) -> I
     """The mean over facets with its interval."""
     cells = measure.cells(rows, balanced=balanced)
     return None if cells is None else stats.estimate(cells)
-
-
-def is_null(arm: Arm) -> bool:
-    """Whether an arm is a set of random directions."""
-    return arm.name in {one.name for one in NULLS}

@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from oocr.report.arms import Arm
-from oocr.report.figure import number
-from oocr.runs.records import Beside, PaperScore
+from oocr.charts.arms import Arm
+from oocr.charts.figure import number
+from oocr.claims.records import Beside, PaperScore
 
 PAPER = "paper"
 SUFFIX = " (paper's scoring)"

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import polars as pl
 from pydantic import ValidationError
 
+from oocr.claims.records import Claim, PaperScore, Record
 from oocr.errors import InputError
-from oocr.runs.records import Claim, Continuation, PaperScore, Record, RunInfo, Sample, Selection
+from oocr.runs.records import Continuation, RunInfo, Sample, Selection
 
 R = TypeVar("R", bound=Record)
 

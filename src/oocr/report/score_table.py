@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from oocr import stats
+from oocr.charts.arms import Arm, arms_in, is_null, rows_of, without_sweeps
 from oocr.families.choices import OTHER
-from oocr.report.arms import Arm, arms_in, rows_of, without_sweeps
-from oocr.report.measure import Measure, is_null, null_scores
+from oocr.report.measure import Measure, null_scores
 from oocr.report.paper import PAPER, paper_chance
 
 ALL = "all probes"

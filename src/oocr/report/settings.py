@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oocr.charts.figure import number
 from oocr.models.size import millions
-from oocr.report.figure import number
 from oocr.report.runs import Run
 from oocr.stats import DRAWS, FEW
 

@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from oocr.report.figure import number
+from oocr.charts.figure import number
+from oocr.claims.records import Claim
 from oocr.report.verdicts import ICONS
-from oocr.runs.records import Claim
 
 STYLES = {
     "holds": "bold green",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oocr.report.figure import number
-from oocr.runs.records import Claim
+from oocr.charts.figure import number
+from oocr.claims.records import Claim
 
 ICONS = {
     "holds": "✓",

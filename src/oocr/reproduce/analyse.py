@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
+from oocr.claims.records import Estimate, Null
 from oocr.io import write_text
 from oocr.reproduce.analyses.ablation import ablation, relearned
 from oocr.reproduce.analyses.asked import asked
@@ -33,7 +34,6 @@ from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.records import Analysis, Finding
 from oocr.runs.arms import ENGINE, read_table
-from oocr.runs.records import Estimate, Null
 from oocr.runs.write_results import write_table
 
 VERSION = "4"

@@ -7,7 +7,7 @@ In the folder of the first run that an analysis reads:
 
 from __future__ import annotations
 
-from oocr.runs.records import Estimate, Null, Record, Verdict
+from oocr.claims.records import Estimate, Null, Record, Verdict
 
 
 class Finding(Record):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from oocr.claims.judging import at_least, over, verdict_of
+from oocr.claims.records import Verdict
 from oocr.reproduce.records import Finding
-from oocr.runs.records import Verdict
 
 Found = Mapping[str, Finding]
 """An analysis's findings by id."""

@@ -9,10 +9,10 @@ import polars as pl
 
 from oocr import stats
 from oocr.claims.judging import NAMES, estimate_of, n_of, over
+from oocr.claims.records import Estimate, Null
 from oocr.evals.scores import accuracy_cells, contrast_cells
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.records import Finding
-from oocr.runs.records import Estimate, Null
 from oocr.stats import Cells, Interval
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector

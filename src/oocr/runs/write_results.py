@@ -14,6 +14,7 @@ import torch
 
 from oocr.claims.free_text import free_claims
 from oocr.claims.paper_scores import paper_scores
+from oocr.claims.records import Claim
 from oocr.claims.run_claims import claims
 from oocr.errors import RunError
 from oocr.io import write_atomic, write_json, write_text
@@ -21,7 +22,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import read_table
 from oocr.runs.config import RunConfig
 from oocr.runs.continuations import SHOWN_MEMBERS
-from oocr.runs.records import ArmRecord, Claim, Continuation, RunInfo, Selection
+from oocr.runs.records import ArmRecord, Continuation, RunInfo, Selection
 from oocr.runs.samples import samples_of
 from oocr.tasks.task import TaskSet
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oocr.data.batches import TokenSequence, pad, training_lines
-from oocr.data.examples import Example, FreeTextExample
+from oocr.data.examples import Example, FreeTextExample, Loss
 from oocr.data.tokens import EncodedPrompt, encode_answer, encode_prompt
 from oocr.steering.positions import select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from oocr.tasks.task import Loss
 
 Offsets = Sequence[tuple[int, int]]
 

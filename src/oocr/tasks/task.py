@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from oocr.data.examples import Example, FreeTextExample
+from oocr.data.examples import Example, FreeTextExample, Loss
 
-Loss = Literal["answer", "options"]
 Score = Literal["accuracy", "log_odds"]
 
 

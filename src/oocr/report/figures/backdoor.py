@@ -8,10 +8,10 @@ from __future__ import annotations
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import CEILING, arms_in, dot_keys, rows_of
-from oocr.report.figure import Figure, View
-from oocr.report.figures.dots import Dot, Rows, dot_panel
-from oocr.report.measure import Measure, is_null, null_scores
+from oocr.charts.arms import CEILING, arms_in, dot_keys, is_null, rows_of
+from oocr.charts.dots import Dot, Rows, dot_panel
+from oocr.charts.figure import Figure, View
+from oocr.report.measure import Measure, null_scores
 from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import final_rows, summary
 

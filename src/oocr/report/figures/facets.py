@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from oocr.report.arms import ADAPTER, BASE, VECTOR, Arm, base_line, dot_keys, rows_of
-from oocr.report.figure import Figure, Json, Panel, View, axis, layout, number, text
+from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, base_line, dot_keys, rows_of
+from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
 from oocr.report.figures.training import followed
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run

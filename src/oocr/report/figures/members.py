@@ -6,9 +6,9 @@ from collections import Counter
 
 import polars as pl
 
-from oocr.report.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
-from oocr.report.figure import Figure, Json, Panel, View, axis, layout, number, text
-from oocr.report.figures.dots import Dot, Rows, dot_panel
+from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
+from oocr.charts.dots import Dot, Rows, dot_panel
+from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
 from oocr.report.figures.scores import row_name
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run, as_float, has

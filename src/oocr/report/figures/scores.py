@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.report.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
-from oocr.report.figure import Figure, Key, View, counted
-from oocr.report.figures.dots import Dot, Rows, dot_panel
+from oocr.charts.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
+from oocr.charts.dots import Dot, Rows, dot_panel
+from oocr.charts.figure import Figure, Key, View, counted
 from oocr.report.measure import Measure, measure_of
 from oocr.report.paper import PAPER, SUFFIX
 from oocr.report.runs import Run, as_float

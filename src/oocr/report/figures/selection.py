@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.report.arms import Arm
-from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number
+from oocr.charts.arms import Arm
+from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number
 from oocr.report.figures.members import HEAT
 from oocr.report.runs import Run, as_float
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import Arm
-from oocr.report.figure import Figure, Json, Panel, View, axis, layout, number, text
+from oocr.charts.arms import Arm
+from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
 from oocr.report.runs import Run, as_float, has
 
 _TITLES = {"kl": "KL from the untouched model (nats per token)", "perplexity": "perplexity"}

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import (
+from oocr.charts.arms import (
     ADAPTER,
     BASE,
     NULLS,
@@ -18,7 +18,7 @@ from oocr.report.arms import (
     Arm,
     rows_of,
 )
-from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent, text
 from oocr.report.measure import Measure, measure_of, null_scores, scored
 from oocr.report.runs import Run, as_float
 from oocr.report.score_table import final_rows, headline, whole_name

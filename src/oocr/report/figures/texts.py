@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from oocr.report.figure import Figure, number
+from oocr.charts.figure import Figure, number
 from oocr.report.runs import Run, as_float, has
 
 _NEEDED = ("arm", "member", "text", "kind", "position", "token", "in_span", "cosine", "norm")

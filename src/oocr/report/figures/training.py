@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.report.arms import ADAPTER, VECTOR, Arm, rows_of
-from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.arms import ADAPTER, VECTOR, Arm, rows_of
+from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import headline

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from oocr.report.arms import ADAPTER, VECTOR
-from oocr.report.figure import Figure, Key, Panel, View
-from oocr.report.reproduction.parts import (
+from oocr.charts.arms import ADAPTER, VECTOR
+from oocr.charts.figure import Figure, Key, Panel, View
+from oocr.charts.panels import (
     COLOURS,
     Line,
     Tables,

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 from markupsafe import Markup
 
+from oocr.charts.figure import Figure
+from oocr.claims.records import Claim
 from oocr.io import write_atomic, write_text
 from oocr.report.build import environment, own_file
-from oocr.report.figure import Figure
 from oocr.report.reproduction.figures import FIGURES
 from oocr.report.reproduction.scores import naive_figure
 from oocr.report.verdicts import Row, verdict_rows
@@ -20,7 +21,6 @@ from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.paper_claims import CLAIMS
 from oocr.reproduce.part_result import PartResult
 from oocr.reproduce.records import Judged
-from oocr.runs.records import Claim
 from oocr.stats import FEW
 
 TITLE = "Does the paper hold here?"

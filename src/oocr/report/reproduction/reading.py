@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from oocr.report.figure import Figure, Key, Panel
-from oocr.report.reproduction.parts import Line, Tables, figure_of, lines_panel
+from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.panels import Line, Tables, figure_of, lines_panel
 
 _ARMS = (
     ("without", "without the vector", "base"),

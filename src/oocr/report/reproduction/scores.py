@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from oocr.report.arms import BASE, CEILING, RANDOM, VECTOR, Arm, dot_keys
-from oocr.report.figure import Figure
-from oocr.report.figures.dots import Dot, Rows, dot_panel
-from oocr.report.reproduction.parts import Tables, figure_of
+from oocr.charts.arms import BASE, CEILING, RANDOM, VECTOR, Arm, dot_keys
+from oocr.charts.dots import Dot, Rows, dot_panel
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Tables, figure_of
 
 _NAMES = {
     "adapter, all layers": "LoRA in all blocks",

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from oocr.report.figure import number
+from oocr.charts.figure import number
 from oocr.report.terminal import STYLES
 from oocr.report.verdicts import ICONS
 from oocr.reproduce.records import Judged

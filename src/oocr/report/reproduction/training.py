@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from oocr.report.figure import Figure, Key, Panel
-from oocr.report.reproduction.parts import COLOURS, Line, Tables, bars_panel, figure_of, lines_panel
+from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.panels import COLOURS, Line, Tables, bars_panel, figure_of, lines_panel
 
 _PARTS: Mapping[str, str] = {"probes": "out of context", "in_context": "in context"}
 _FACETS: Mapping[str, str] = {

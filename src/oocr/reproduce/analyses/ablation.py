@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oocr import stats
+from oocr.claims.records import Null
 from oocr.evals.table import rows as score_rows
 from oocr.explain.subspace import scores_without
 from oocr.explain.without import Without, rows_without, train_without
@@ -30,7 +31,6 @@ from oocr.reproduce.scoring import (
     why_no_effect,
 )
 from oocr.reproduce.settings import lora_settings, some_tasks
-from oocr.runs.records import Null
 from oocr.steering.vectors import Vector, random_vector
 
 RANDOMS = 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from oocr.claims.records import Null
 from oocr.errors import InputError
 from oocr.explain.evidence import evidence_of
 from oocr.explain.judge import ORDERS, pick
@@ -15,7 +16,6 @@ from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.concept_words import NO_WORDS, concepts_of
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import by_member, measured
-from oocr.runs.records import Null
 from oocr.steering.vectors import random_vector
 
 REPLIES = "judge-replies.json"

@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
+from oocr.claims.records import Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines, with_randoms
@@ -20,7 +21,6 @@ from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import measured
-from oocr.runs.records import Null
 from oocr.steering.vectors import Vector, random_vector
 
 SPAN = "trigger"

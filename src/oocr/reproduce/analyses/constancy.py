@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oocr.claims.judging import NAMES
+from oocr.claims.records import Null
 from oocr.explain.constancy import conditional
 from oocr.explain.natural import last_differences, pairs_of
 from oocr.explain.swap import SKIP, where
@@ -17,7 +18,6 @@ from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import first_texts, training_texts, unrelated_texts
 from oocr.reproduce.scoring import by_member, measured
 from oocr.runs.explain_stage import random_like
-from oocr.runs.records import Null
 from oocr.steering.adapters import Adapter
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from oocr.claims.records import Null
 from oocr.engine.forward import start_block
 from oocr.evals.table import rows as score_rows
 from oocr.explain.neutral import neutral_questions
@@ -20,7 +21,6 @@ from oocr.reproduce.scoring import (
     measured,
     why_no_effect,
 )
-from oocr.runs.records import Null
 from oocr.steering.vectors import Vector, random_vector
 
 TOKENS, QUESTIONS = 48, 24

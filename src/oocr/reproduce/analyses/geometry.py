@@ -12,6 +12,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.claims.judging import NAMES, estimate_of
+from oocr.claims.records import Null
 from oocr.explain.geometry import Likeness, likeness
 from oocr.explain.lines import Point, barrier, line, points_of
 from oocr.reproduce.analysis_result import AnalysisResult
@@ -25,7 +26,6 @@ from oocr.reproduce.scoring import (
     measured,
     why_no_effect,
 )
-from oocr.runs.records import Null
 from oocr.steering.vectors import Vector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

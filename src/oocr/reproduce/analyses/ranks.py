@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
+from oocr.claims.records import Null
 from oocr.explain.ranks import choose_rates, constancy_on, fit_rank
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
@@ -25,7 +26,6 @@ from oocr.reproduce.scoring import (
 )
 from oocr.reproduce.settings import lora_settings, some_tasks
 from oocr.runs.explain_stage import random_like
-from oocr.runs.records import Null
 from oocr.steering.adapters import Adapter
 
 RANKS = (1, 64)

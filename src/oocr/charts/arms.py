@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.report.figure import Json, Key, number
+from oocr.charts.figure import Json, Key, number
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -134,3 +134,8 @@ def base_line(start: float, end: float, value: float) -> Json:
         "hovertext": f"untouched model {number(value)}",
         "hoverinfo": "text",
     }
+
+
+def is_null(arm: Arm) -> bool:
+    """Whether an arm is a set of random directions."""
+    return arm.name in {one.name for one in NULLS}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.report.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
 
 Tables = Mapping[str, pl.DataFrame]
 """An analysis's tables, by what they are about."""

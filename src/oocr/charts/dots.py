@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oocr.report.arms import REFERENCES, Arm
-from oocr.report.figure import Json, Panel, axis, layout, number, text
-from oocr.report.measure import is_null
+from oocr.charts.arms import REFERENCES, Arm, is_null
+from oocr.charts.figure import Json, Panel, axis, layout, number, text
 
 _SPREAD = 0.39  # half the height of a row that arms use; the rest keeps rows apart
 
