@@ -138,4 +138,4 @@ def base_line(start: float, end: float, value: float) -> Json:
 
 def is_null(arm: Arm) -> bool:
     """Whether an arm is a set of random directions."""
-    return arm.name in {one.name for one in NULLS}
+    return arm.name in {null.name for null in NULLS}

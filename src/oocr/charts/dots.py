@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oocr.charts.arms import REFERENCES, Arm, is_null
-from oocr.charts.figure import Json, Panel, axis, layout, number, text
+from oocr.charts.figure import Json, Panel, number, text
+from oocr.charts.traces import axis, layout
 
 _SPREAD = 0.39  # half the height of a row that arms use; the rest keeps rows apart
 

@@ -76,7 +76,7 @@ class Figure:
         views = [
             {
                 "label": view.label,
-                "panels": [{"traces": one.traces, "layout": one.layout} for one in view.panels],
+                "panels": [{"traces": p.traces, "layout": p.layout} for p in view.panels],
             }
             for view in self.views
         ]
@@ -96,45 +96,16 @@ def _clean(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _clean(one) for key, one in value.items()}
+        return {key: _clean(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_clean(one) for one in value]
+        return [_clean(part) for part in value]
     return value
 
 
 def text(value: object) -> str:
     """Text for a label or hover box: plotly reads a little HTML there, so it is escaped."""
-    found = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return found.replace("\n", "⏎")
-
-
-def axis(title: str = "", margin: str = "height", **more: Any) -> Json:
-    """A quiet axis; `margin`: "height" makes room for a horizontal one, "width" for an upright."""
-    return {
-        "title": {"text": title, "standoff": 10, "font": {"color": "@muted", "size": 12}},
-        "gridcolor": "@grid",
-        "zeroline": False,
-        "showline": False,
-        "ticks": "",
-        "tickfont": {"color": "@muted", "size": 12},
-        "automargin": margin,
-        **more,
-    }
-
-
-def layout(x: Json, y: Json, **more: Any) -> Json:
-    """A panel's layout."""
-    return {
-        "xaxis": x,
-        "yaxis": y,
-        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
-        "showlegend": False,
-        "hovermode": "closest",
-        "paper_bgcolor": "@none",
-        "plot_bgcolor": "@none",
-        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "align": "left"},
-        **more,
-    }
+    escaped = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("\n", "⏎")
 
 
 def counted(count: float, word: str) -> str:
@@ -153,13 +124,13 @@ def number(value: float | None, digits: int = 2) -> str:
         return "–"
     size = abs(value)
     if size >= 1000:
-        found = f"{value:,.0f}"
+        printed = f"{value:,.0f}"
     elif size >= 100:
-        found = f"{value:.0f}"
+        printed = f"{value:.0f}"
     elif size >= 10:
-        found = f"{value:.1f}"
+        printed = f"{value:.1f}"
     elif 1e-9 < size < 0.01:
-        found = f"{value:.2g}"
+        printed = f"{value:.2g}"
     else:
-        found = f"{size:.{digits}f}" if size < 1e-9 else f"{value:.{digits}f}"
-    return found.replace("-", "−")
+        printed = f"{size:.{digits}f}" if size < 1e-9 else f"{value:.{digits}f}"
+    return printed.replace("-", "−")

@@ -1,4 +1,4 @@
-"""Panels that the page of the paper's claims is made of: lines, bars, heat maps."""
+"""Panels over numbers and grids: lines, bars, histograms, heat maps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,46 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
+from oocr.charts.traces import (
+    DIVERGING,
+    HEAT,
+    axis,
+    hover_box,
+    interval_bars,
+    interval_text,
+    layout,
+    marker,
+    points,
+    shortened,
+    straight_line,
+)
 
 Tables = Mapping[str, pl.DataFrame]
-"""An analysis's tables, by what they are about."""
+"""An analysis's tables, by the runs that they are about."""
 
 COLOURS = ("vector", "adapter", "swap-span", "swap-all", "ceiling", "other", "base", "random")
 """The theme's colours for things that are no arms, in the order in which they are taken."""
 
-DIVERGING = [[0, "@minus"], [0.5, "@middle"], [1, "@plus"]]
+_FEW_POINTS = 20  # lines with more points have no markers
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named line of points, with intervals or without (then `low` and `high` are empty)."""
+    """A named line of points.
+
+    Attributes:
+        name: in hover boxes; also its legend entry, unless `key` names another.
+        colour: of the theme.
+        x, y: the points.
+        low, high: ends of the intervals; empty: none.
+        dash: "solid", "dot" or "dash".
+        key: the legend entry that hides and shows it.
+        symbols: one symbol for all points, or one per point.
+        ribbon: intervals as a ribbon, not as bars.
+        notes: a further line of each point's hover box.
+        faint: a thin pale line without markers.
+    """
 
     name: str
     colour: str
@@ -29,6 +55,37 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     dash: str = "solid"
+    key: str = ""
+    symbols: str | Sequence[str] = "circle"
+    ribbon: bool = False
+    notes: Sequence[str] = ()
+    faint: bool = False
+
+
+def line_of(
+    table: pl.DataFrame,
+    name: str,
+    colour: str,
+    x: str,
+    y: str = "value",
+    *,
+    intervals: bool = False,
+    key: str = "",
+    dash: str = "solid",
+    symbols: str | Sequence[str] = "circle",
+    ribbon: bool = False,
+) -> Line:
+    """A line from a table, sorted by `x`.
+
+    Without intervals, `y` is averaged over the rows of each `x`; with intervals, the table has one
+    row per `x` and the columns low and high.
+    """
+    if not intervals:
+        table = table.group_by(x).agg(pl.col(y).mean())
+    table = table.sort(x)
+    low, high = (table[end].to_list() if intervals else () for end in ("low", "high"))
+    xs, ys = table[x].to_list(), table[y].to_list()
+    return Line(name, colour, xs, ys, low, high, dash, key, symbols, ribbon)
 
 
 def lines_panel(
@@ -41,58 +98,98 @@ def lines_panel(
     height: int = 260,
     log: bool = False,
     level: float | None = None,
+    base: tuple[str, float] | None = None,
+    verticals: Mapping[float, float] | None = None,
     ticks: Sequence[float] = (),
+    limits: tuple[float, float] | None = None,
+    from_zero: bool = False,
 ) -> Panel:
-    """Lines over numbers; `level` is a grey level line, `log` makes the numbers doublings."""
-    traces = [_line(one, x) for one in lines]
-    across = axis(x)
+    """Lines over numbers.
+
+    Args:
+        lines: the lines.
+        x: title of the horizontal axis.
+        y: title of the vertical axis.
+        title: of the panel.
+        span: columns of six.
+        height: in pixels.
+        log: the horizontal axis is logarithmic.
+        level: a grey level line here.
+        base: a dark level line that the legend can hide: (its key, value).
+        verticals: upright lines: place -> opacity.
+        ticks: of the horizontal axis.
+        limits: of the vertical axis.
+        from_zero: both axes hold zero.
+    """
+    traces: list[Json] = []
+    ends = [at for line in lines for at in line.x]
+    if base is not None and ends:
+        label = f"untouched model {number(base[1])}"
+        start, style = 0 if from_zero else min(ends), {"color": "@base", "width": 1.5}
+        where = [start, max(ends)]
+        traces.append(points(where, [base[1]] * 2, [label] * 2, key=base[0], mode="lines"))
+        traces[-1]["line"] = style
+    for line in lines:
+        traces += _line(line, x)
+    across = axis(x, nticks=7)
     if ticks:
         across |= {"tickmode": "array", "tickvals": list(ticks)}
     if log:
         across |= {"type": "log"}
         if ticks:
-            across["ticktext"] = [number(one, 0) for one in ticks]
-    shapes: list[Json] = []
-    if level is not None:
-        shapes.append(
-            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
-            | {"layer": "below", "line": {"color": "@line", "width": 1.5}}
-        )
-    return Panel(
-        tuple(traces),
-        layout(across, axis(y, "width", nticks=6), shapes=shapes),
-        height,
-        title,
-        span,
+            across["ticktext"] = [number(tick, 0) for tick in ticks]
+    up = axis(y, "width", nticks=6)
+    if from_zero:
+        across["rangemode"] = up["rangemode"] = "tozero"
+    if limits is not None:
+        up["range"] = list(limits)
+    shapes = [] if level is None else [straight_line("line", y=level)]
+    shapes += [
+        straight_line(f"ink/{opacity:.2f}", 1.4, x=place)
+        for place, opacity in (verticals or {}).items()
+    ]
+    return Panel(tuple(traces), layout(across, up, shapes=shapes), height, title, span)
+
+
+def _line(line: Line, x: str) -> list[Json]:
+    key, colour = line.key or line.name, line.colour
+    if line.faint:
+        style: Json = {"color": f"@{colour}/0.22", "width": 1}
+        hover = [text(line.name)] * len(line.x)
+        return [points(line.x, line.y, hover, key=key, mode="lines", line=style)]
+    missing: list[float | None] = [None] * len(line.x)
+    low, high = line.low or missing, line.high or missing
+    notes = line.notes or [""] * len(line.x)
+    hover = [
+        hover_box(line.name, f"{text(x)} {at:g}: {interval_text(*ends)}", text(note))
+        for at, note, ends in zip(line.x, notes, zip(line.y, low, high, strict=True), strict=True)
+    ]
+    symbols = [line.symbols] if isinstance(line.symbols, str) else line.symbols
+    outline = 1.6 if any("-open" in symbol for symbol in symbols) else 0
+    trace = points(
+        line.x,
+        line.y,
+        hover,
+        key=key,
+        mode="lines+markers" if len(line.x) < _FEW_POINTS else "lines",
+        line={"color": f"@{colour}/0.75", "width": 2, "dash": line.dash},
+        marker=marker(colour, line.symbols, 6 if line.ribbon else 8, outline),
     )
-
-
-def _line(one: Line, x: str) -> Json:
-    trace: Json = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "meta": one.name,
-        "x": list(one.x),
-        "y": list(one.y),
-        "line": {"color": f"@{one.colour}/0.7", "width": 1.8, "dash": one.dash},
-        "marker": {"color": f"@{one.colour}", "size": 7},
-        "hovertext": [
-            f"<b>{text(one.name)}</b><br>{text(x)} {number(at)}: {number(value)}"
-            for at, value in zip(one.x, one.y, strict=True)
-        ],
-        "hoverinfo": "text",
-    }
-    if one.low:
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [max(0.0, h - v) for h, v in zip(one.high, one.y, strict=True)],
-            "arrayminus": [max(0.0, v - low) for low, v in zip(one.low, one.y, strict=True)],
-            "color": f"@{one.colour}/0.55",
-            "thickness": 2,
-            "width": 0,
-        }
-    return trace
+    if not line.low:
+        return [trace]
+    if not line.ribbon:
+        return [trace | {"error_y": interval_bars(line.y, low, high, f"{colour}/0.55")}]
+    ribbon = points(
+        [*line.x, *reversed(line.x)],
+        [*line.high, *reversed(line.low)],
+        (),
+        key=key,
+        mode="lines",
+        fill="toself",
+        fillcolor=f"@{colour}/0.15",
+        line={"color": "@none", "width": 0},
+    )
+    return [ribbon, trace]
 
 
 def bars_panel(
@@ -105,36 +202,54 @@ def bars_panel(
 ) -> Panel:
     """Horizontal bars: a row per name, a bar for each group (name, colour, values)."""
     places = list(range(len(names)))
-    traces: list[Json] = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "meta": group,
-            "x": list(values),
-            "y": places,
-            "marker": {"color": f"@{colour}/0.8"},
-            "hovertext": [
-                f"<b>{text(group)}</b><br>{text(name)}: {number(value)}"
-                for name, value in zip(names, values, strict=True)
-            ],
-            "hoverinfo": "text",
-        }
+    traces = tuple(
+        _bars(group, colour, names, values, 0.8)
+        | {"orientation": "h", "x": list(values), "y": places}
         for group, colour, values in groups
-    ]
-    y = axis(
-        margin="width",
-        tickmode="array",
-        tickvals=places,
-        ticktext=[text(one) for one in names],
-        autorange="reversed",
-        showgrid=False,
     )
-    y["tickfont"] = {"color": "@ink", "size": 13}
+    y = axis(margin="width", autorange="reversed") | _labels(names)
     across = axis(x, zeroline=True, zerolinecolor="@line")
     height = 60 + len(names) * (14 + 16 * len(groups))
-    return Panel(
-        tuple(traces), layout(across, y, barmode="group", bargap=0.35), height, title, span
+    return Panel(traces, layout(across, y, barmode="group", bargap=0.35), height, title, span)
+
+
+def histogram_panel(
+    x: Sequence[float],
+    groups: Sequence[tuple[str, str, Sequence[float]]],
+    across: str,
+    up: str,
+    *,
+    limits: tuple[float, float] = (-1.02, 1.02),
+    title: str = "",
+    span: int = 3,
+) -> Panel:
+    """Upright bars over numbers: a histogram that was counted before."""
+    traces = tuple(
+        _bars(group, colour, [number(at) for at in x], values, 0.75)
+        | {"x": list(x), "y": list(values)}
+        for group, colour, values in groups
     )
+    axes = (axis(across, range=list(limits)), axis(up, "width", nticks=5))
+    return Panel(traces, layout(*axes, bargap=0.06), 230, title, span)
+
+
+bar_chart = histogram_panel
+
+
+def _bars(
+    group: str, colour: str, names: Sequence[str], values: Sequence[float | None], opacity: float
+) -> Json:
+    hover = [
+        hover_box(group, f"{text(name)}: {number(value)}")
+        for name, value in zip(names, values, strict=True)
+    ]
+    return {
+        "type": "bar",
+        "meta": group,
+        "marker": {"color": f"@{colour}/{opacity}"},
+        "hovertext": hover,
+        "hoverinfo": "text",
+    }
 
 
 def heat_panel(
@@ -142,102 +257,120 @@ def heat_panel(
     columns: Sequence[str],
     values: Sequence[Sequence[float | None]],
     *,
-    most: float,
+    most: float | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    hover: Sequence[Sequence[str]] | None = None,
+    chosen: Sequence[tuple[int, int]] = (),
+    x: str = "",
+    printed: bool = True,
     title: str = "",
     span: int = 6,
-    printed: bool = True,
 ) -> Panel:
-    """A heat map from -most (orange) over 0 to most (blue), its numbers where there is room."""
-    hover = [
-        [
-            f"<b>{text(row)}</b><br>{text(column)}: {number(value)}"
-            for column, value in zip(columns, line, strict=True)
-        ]
-        for row, line in zip(rows, values, strict=True)
-    ]
+    """A heat map; its numbers are printed where there is room.
+
+    Args:
+        rows: names from top to bottom.
+        columns: names from left to right.
+        values: one list per row.
+        most: colours run from -most (orange) over 0 to most (blue); None: see `limits`.
+        limits: what the palest and the deepest colour stand for.
+        hover: markup for hovering; default: names and value.
+        chosen: cells (row, column) with a square around; the legend entry is "chosen".
+        x: title of the columns.
+        printed: print the numbers.
+        title: of the panel.
+        span: columns of six.
+    """
+    small = len(rows) > 12
     trace: Json = {
         "type": "heatmap",
         "x": list(range(len(columns))),
         "y": list(range(len(rows))),
-        "z": [list(line) for line in values],
-        "zmin": -most,
-        "zmax": most,
-        "xgap": 1 if len(rows) > 12 else 2,
-        "ygap": 1 if len(rows) > 12 else 2,
+        "z": [list(cells) for cells in values],
+        "zmin": limits[0] if most is None else -most,
+        "zmax": max(limits[1], limits[0] + 1e-9) if most is None else most,
+        "xgap": 1 if small else 2,
+        "ygap": 1 if small else 2,
         "showscale": False,
-        "colorscale": DIVERGING,
-        "hovertext": hover,
+        "colorscale": HEAT if most is None else DIVERGING,
+        "hovertext": hover or _heat_hover(rows, columns, values),
         "hoverinfo": "text",
     }
-    if printed and len(columns) <= 10:
+    if printed and most is not None and len(columns) <= 10:
         trace["text"] = [
-            ["" if one is None else f"{one:.2f}".replace("-", "−") for one in line]
-            for line in values
+            ["" if value is None else f"{value:.2f}".replace("-", "−") for value in cells]
+            for cells in values
         ]
         trace["texttemplate"] = "%{text}"
         trace["textfont"] = {"color": "@ink", "size": 12}
-    small = 11 if len(rows) > 12 else 13
-
-    def labelled(names: Sequence[str], **more: object) -> Json:
-        return {
-            "tickmode": "array",
-            "tickvals": list(range(len(names))),
-            "ticktext": [text(one) for one in names],
-            "showgrid": False,
-            "tickfont": {"color": "@ink", "size": small},
-            **more,
-        }
-
-    x = axis(margin="height+right", side="top") | labelled(columns, tickangle=-35)
-    y = axis(margin="width") | labelled(rows, autorange="reversed")
-    height = 130 + len(rows) * (17 if len(rows) > 12 else 30)
-    room = {"l": 8, "r": 70, "t": 8, "b": 8}  # for the last of the slanted labels
-    return Panel((trace,), layout(x, y, margin=room), height, title, span)
+    traces = [trace]
+    if chosen:
+        square = marker("ink", "square-open", 19, 3)
+        down, across = ([cell[side] for cell in chosen] for side in (0, 1))
+        traces.append(points(across, down, (), key="chosen", marker=square))
+    slanted = len(columns) > 4 and max((len(name) for name in columns), default=0) > 4
+    size = 11 if small else 13
+    top = axis(x, "height+right", side="top", tickangle=-35 if slanted else 0)
+    top |= _labels([shortened(name, 26) for name in columns], size)
+    top["ticklabeloverflow"] = "allow"
+    y = axis(margin="width", autorange="reversed")
+    y |= _labels([shortened(name, 28) for name in rows], size)
+    room = {"l": 8, "r": 84 if slanted else 12, "t": 8, "b": 8}  # for the last slanted label
+    height = (130 if slanted else 70) + len(rows) * (17 if small else 28)
+    return Panel(tuple(traces), layout(top, y, margin=room), height, title, span)
 
 
-def bar_chart(
-    x: Sequence[float],
-    groups: Sequence[tuple[str, str, Sequence[float]]],
-    across: str,
-    up: str,
-    *,
-    title: str = "",
-    span: int = 3,
-) -> Panel:
-    """Upright bars over numbers: a histogram that was counted before."""
-    traces: list[Json] = [
-        {
-            "type": "bar",
-            "meta": name,
-            "x": list(x),
-            "y": list(values),
-            "marker": {"color": f"@{colour}/0.75"},
-            "hovertext": [
-                f"<b>{text(name)}</b><br>{number(at)}: {number(value)}"
-                for at, value in zip(x, values, strict=True)
-            ],
-            "hoverinfo": "text",
-        }
-        for name, colour, values in groups
+def _heat_hover(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]
+) -> list[list[str]]:
+    return [
+        [
+            hover_box(row, f"{text(column)}: {number(value)}")
+            for column, value in zip(columns, cells, strict=True)
+        ]
+        for row, cells in zip(rows, values, strict=True)
     ]
-    axes = (axis(across, range=[-1.02, 1.02]), axis(up, "width", nticks=5))
-    return Panel(tuple(traces), layout(*axes, bargap=0.06), 230, title, span)
+
+
+def _labels(names: Sequence[str], size: int = 13) -> Json:
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(len(names))),
+        "ticktext": [text(name) for name in names],
+        "showgrid": False,
+        "tickfont": {"color": "@ink", "size": size},
+    }
+
+
+def grid_of(
+    table: pl.DataFrame, row: str, column: str, value: str
+) -> tuple[list[str], list[str], list[list[float | None]]]:
+    """Rows, columns and cells for `heat_panel`, in the order in which the table names them."""
+    cells = {(a, b): number for a, b, number in table.select(row, column, value).iter_rows()}
+    rows, columns = (list(dict.fromkeys(table[name].to_list())) for name in (row, column))
+    values = [[cells.get((a, b)) for b in columns] for a in rows]
+    return [str(name) for name in rows], [str(name) for name in columns], values
 
 
 def joined(tables: Tables) -> pl.DataFrame:
     """The tables under each other, with what each is about."""
-    some = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
-    return pl.concat(some, how="diagonal_relaxed")
+    named = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
+    return pl.concat(named, how="diagonal_relaxed")
 
 
 def figure_of(
     name: str,
     caption: str,
     panels: Sequence[Panel],
-    tables: Tables,
+    tables: Tables | pl.DataFrame,
     keys: Sequence[Key] = (),
+    *,
+    scale: tuple[str, str] | None = None,
+    stats: Sequence[tuple[str, str]] = (),
 ) -> Figure | None:
     """A figure of one view; None without panels."""
     if not panels:
         return None
-    return Figure(name, caption, (View("", tuple(panels)),), joined(tables), tuple(keys))
+    data = tables if isinstance(tables, pl.DataFrame) else joined(tables)
+    views = (View("", tuple(panels)),)
+    return Figure(name, caption, views, data, tuple(keys), scale, tuple(stats))

@@ -9,7 +9,8 @@ import polars as pl
 
 from oocr.audit.findings import CONSTANT, PARTLY, UNTOLD
 from oocr.audit.record import AuditRecord, block_rows
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, percent
+from oocr.charts.traces import axis, layout
 
 _LOWEST = -0.5
 """Shares below are drawn here: a vector can do any amount of harm."""

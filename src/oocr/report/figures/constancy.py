@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.runs import Run, as_float, has
 
 METRICS = {

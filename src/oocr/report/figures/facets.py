@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, base_line, dot_keys, rows_of
-from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.figures.training import followed
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run

@@ -8,7 +8,8 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, base_line, rows_of
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.measure import Measure, measure_of
 from oocr.report.runs import Run, has
 from oocr.report.score_table import headline, whole_name

@@ -8,7 +8,8 @@ import polars as pl
 
 from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
 from oocr.charts.dots import Dot, Rows, dot_panel
-from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.figures.scores import row_name
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run, as_float, has

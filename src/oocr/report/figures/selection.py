@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from oocr.charts.arms import Arm
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number
+from oocr.charts.traces import axis, layout
 from oocr.report.figures.members import HEAT
 from oocr.report.runs import Run, as_float
 

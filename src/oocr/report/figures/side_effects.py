@@ -9,7 +9,8 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import Arm
-from oocr.charts.figure import Figure, Json, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.runs import Run, as_float, has
 
 _TITLES = {"kl": "KL from the untouched model (nats per token)", "perplexity": "perplexity"}

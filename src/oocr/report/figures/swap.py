@@ -18,7 +18,8 @@ from oocr.charts.arms import (
     Arm,
     rows_of,
 )
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, percent, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, percent, text
+from oocr.charts.traces import axis, layout
 from oocr.report.measure import Measure, measure_of, null_scores, scored
 from oocr.report.runs import Run, as_float
 from oocr.report.score_table import final_rows, headline, whole_name

@@ -9,7 +9,8 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, rows_of
-from oocr.charts.figure import Figure, Json, Key, Panel, View, axis, layout, number, text
+from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
+from oocr.charts.traces import axis, layout
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import headline
