@@ -1,26 +1,38 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one; computing a result once, under a key."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import FileLock, Timeout
 
 from oocr.errors import RunError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from torch import Tensor
+
+    RecordT = TypeVar("RecordT", bound=BaseModel)
+
+RESULTS_VERSION = "7"
+"""Bump when a change of the code alters any number that is kept: all kept results are redone."""
+
+KEY = "key"
+"""File of a kept folder that says what the folder's content depends on."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, sync it, then move it into place.
+    """Let `write` fill a temporary file in the same folder, sync it, then rename it to `path`.
 
     Raises:
         RunError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -72,9 +84,115 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
+def key_of(*parts: object) -> str:
+    """Hash of what a result depends on (JSON values) and of `RESULTS_VERSION`; 16 hex digits."""
+    text = json.dumps([RESULTS_VERSION, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def keep(folder: Path, key: str, make: Callable[[Path], object]) -> Path:
+    """Have `make` fill a folder, unless it is there with this key.
+
+    The folder appears whole or not at all. One with another key is removed first.
+
+    Args:
+        folder: the folder.
+        key: what its content depends on (see `key_of`).
+        make: writes the content into the (temporary) folder that it gets.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    if not is_kept(folder, key):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        with new_folder(folder) as part:
+            make(part)
+            (part / KEY).write_text(key, encoding="utf-8")
+    return folder
+
+
+def is_kept(folder: Path, key: str) -> bool:
+    """Whether `keep` would find this folder finished."""
+    try:
+        return (folder / KEY).read_text(encoding="utf-8", errors="replace") == key
+    except OSError:
+        return False
+
+
+def keep_record(path: Path, key: str, kind: type[RecordT], make: Callable[[], RecordT]) -> RecordT:
+    """A record from its JSON file, made and written if it is not there with this key.
+
+    A file that cannot be read, or is of another kind, counts as not there.
+
+    Args:
+        path: the JSON file.
+        key: what the record depends on (see `key_of`).
+        kind: the record's class; it has a field `key`.
+        make: gives the record, with this key in it.
+
+    Raises:
+        RunError: the disk is full or the file cannot be written.
+    """
+    with suppress(OSError, ValueError):
+        record = kind.model_validate_json(path.read_text(encoding="utf-8"))
+        if getattr(record, "key", None) == key:
+            return record
+    record = make()
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+    return record
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of a folder that one process fills; the system frees it when the holder dies.
+
+    It lies in `.locks` beside the folder; `x.tmp` has the lock of `x`.
+    """
+    locks = folder.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    # Any thread may release it: whichever collects garbage.
+    return FileLock(locks / f"{folder.name.removesuffix('.tmp')}.lock", thread_local=False)
+
+
+@contextmanager
+def locked(lock: FileLock, *, when_busy: Callable[[], object]) -> Iterator[None]:
+    """Hold a lock.
+
+    Args:
+        lock: the lock.
+        when_busy: called if another process holds it; then it is waited for, unless this raises.
+    """
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        when_busy()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sweep(root: Path, pattern: str = "[!.]*") -> None:
+    """Remove folders in `root` that nobody holds the lock of: their process was killed."""
+    with suppress(OSError):
+        for folder in [path for path in root.glob(pattern) if path.is_dir()]:
+            with suppress(Timeout, OSError), lock_of(folder).acquire(timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_atomic` and `new_folder` leave in a folder when they are killed."""
+    for path in folder.glob(".*.*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear sentence."""
+    """Turn "disk full" and "not writable" into a `RunError`."""
     try:
         yield
     except Exception as error:
@@ -92,5 +210,5 @@ def _error_code(error: Exception) -> int | None:
     """The system's error number; safetensors and polars (Rust) only put it into their text."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None

@@ -9,7 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-import oocr.runs.free_answers as free_module
 from oocr.data.examples import FreeTextExample, Prompt
 from oocr.engine.generate import generate
 from oocr.errors import InputError
@@ -156,4 +155,3 @@ def test_a_run_without_free_questions_has_no_job(tmp_path: Path) -> None:
 
     tasks: TaskSet = build(CustomConfig.model_validate(write_task(tmp_path)), tmp_path)
     assert free_jobs(tasks, [], tmp_path) == []
-    assert free_module.JUDGED

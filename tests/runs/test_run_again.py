@@ -41,7 +41,7 @@ def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
 ) -> None:
     gone, half = [one for one in arms_of(copy) if one.role == "test"][:2]
     shutil.rmtree(copy / "arms" / gone.id)
-    (copy / "arms" / half.id / "arm.json").unlink()
+    (copy / "arms" / half.id / "key").unlink()
     (copy / "arms" / ".leftover.x1").mkdir()
     (copy / "arms" / ".leftover.x1" / "rows.parquet").write_text("half")
     (copy / ".rows.parquet.x2").write_text("half")

@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from oocr.claims.records import Estimate, Null
-from oocr.io import write_text
+from oocr.io import RESULTS_VERSION, write_text
 from oocr.reproduce.analyses.ablation import ablation, relearned
 from oocr.reproduce.analyses.asked import asked
 from oocr.reproduce.analyses.attention import attention
@@ -33,7 +33,7 @@ from oocr.reproduce.analyses.vectors import naive_scores, natural_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.records import Analysis, Finding
-from oocr.runs.arms import ENGINE, read_table
+from oocr.runs.arms import read_table
 from oocr.runs.write_results import write_table
 
 VERSION = "4"
@@ -110,7 +110,7 @@ def _key(subject: FinishedRuns, name: str) -> str:
     judge = None if subject.judge is None or name != "asked" else subject.judge.model
     parts = [
         *([judge] if judge else []),
-        *(VERSION, ENGINE, name, subject.quick, subject.model.fingerprint),
+        *(VERSION, RESULTS_VERSION, name, subject.quick, subject.model.fingerprint),
         [[arm.key for arm in run.arms] for one in every for run in one.runs],
         [run.rows_hash for one in every for run in one.runs],
         # Numbers are the same with any number of workers.

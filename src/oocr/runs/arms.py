@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +13,12 @@ import torch
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec
 from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError, RunError
-from oocr.io import new_folder, write_text
+from oocr.io import is_kept, keep, key_of, write_text
 from oocr.runs.context import RunContext, items_hash
 from oocr.runs.records import ArmRecord, Role
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-
-ENGINE = "6"
-"""Raise it when a change of the engine changes numbers: arms computed before are redone."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
 """Columns of the table of an arm whose items are no choices."""
@@ -82,7 +76,6 @@ class ArmPlan:
     def key(self, lab: RunContext) -> str:
         """Hash of everything the arm's numbers depend on."""
         parts = {
-            "engine": ENGINE,
             "model": lab.model.fingerprint,
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
@@ -94,7 +87,7 @@ class ArmPlan:
             "schedule": asdict(self.schedule),
             "plan": [self.learning_rate, self.steps, self.stop, self.seed, self.role, self.along],
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return key_of(parts)
 
 
 def arm_id(plan: ArmPlan) -> str:
@@ -127,7 +120,7 @@ def run_arms(lab: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[Ar
 def _keys(lab: RunContext, plans: Sequence[ArmPlan]) -> list[str]:
     """Each arm's key; arms trained side by side share a rounding, so it names them all."""
     own = [plan.key(lab) for plan in plans]
-    return [hashlib.sha256(" ".join([key, *own]).encode()).hexdigest()[:16] for key in own]
+    return [key_of(key, own) for key in own]
 
 
 def _keep(lab: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Path) -> ArmRecord:
@@ -190,14 +183,14 @@ def _keep(lab: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Pa
         seconds=trained.seconds,
         key=key,
     )
-    with new_folder(target) as part_folder:
-        table.write_parquet(part_folder / "rows.parquet")
+
+    def write(part: Path) -> None:
+        table.write_parquet(part / "rows.parquet")
         if plan.role in ("test", "control"):
-            if isinstance(chosen, Vector):
-                chosen.save(part_folder / "vector.safetensors")
-            else:
-                chosen.save(part_folder / "adapter")
-        write_text(part_folder / "arm.json", arm.model_dump_json(indent=1) + "\n")
+            chosen.save(part / ("vector.safetensors" if plan.method == "vector" else "adapter"))
+        write_text(part / "arm.json", arm.model_dump_json(indent=1) + "\n")
+
+    keep(target, key, write)
     return arm
 
 
@@ -243,20 +236,19 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def _finished(target: Path, key: str) -> ArmRecord | None:
-    path = target / "arm.json"
-    if not path.is_file():
-        if target.is_dir():  # what is left when deleting it was interrupted
-            shutil.rmtree(target)
+    """The arm's record, if its folder is there with this key.
+
+    Raises:
+        RunError: the folder is there, but the record cannot be read.
+    """
+    if not is_kept(target, key):
         return None
+    path = target / "arm.json"
     try:
-        arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise RunError(f"{path} cannot be read ({first}); delete {target} and run again") from error
-    if arm.key != key:
-        shutil.rmtree(target)
-        return None
-    return arm
 
 
 def _adapter_norm(adapter: Adapter) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,10 @@ from torch import Tensor
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
-from oocr.io import new_folder, write_text
-from oocr.runs.arms import ENGINE, read_table
+from oocr.io import keep, key_of
+from oocr.runs.arms import read_table
 from oocr.runs.context import RunContext, items_hash
 from oocr.runs.executor import Job
-from oocr.runs.explain_stage import stored
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
@@ -60,14 +57,12 @@ def kept_rows(
     lab: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
 ) -> pl.DataFrame:
     """Rows made once: a run that is started again finds them."""
-    parts = [ENGINE, lab.model.fingerprint, str(torch.__version__), torch.get_num_threads(), about]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    if not stored(target, key):
-        table = pl.concat(job(lab), how="diagonal_relaxed")
-        with new_folder(target) as part:
-            table.write_parquet(part / "rows.parquet")
-            write_text(part / "key", key)
-    return read_table(target / "rows.parquet")
+    key = key_of(lab.model.fingerprint, str(torch.__version__), torch.get_num_threads(), about)
+
+    def write(part: Path) -> None:
+        pl.concat(job(lab), how="diagonal_relaxed").write_parquet(part / "rows.parquet")
+
+    return read_table(keep(target, key, write) / "rows.parquet")
 
 
 def _base(lab: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
@@ -17,15 +16,12 @@ from oocr.explain.differences import Texts
 from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.explain.swap import SKIP, mean_vectors, where
-from oocr.io import new_folder
+from oocr.io import keep, key_of
 from oocr.runs.arms import load_intervention
 from oocr.runs.context import RunContext
 from oocr.runs.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
 from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task
-
-EXPLAIN = "5"
-"""Raise it when a change here changes numbers: explanations made before are redone."""
 
 SHOWN_TEXTS = 3
 """Texts of each kind whose tokens are shown in the report."""
@@ -89,10 +85,21 @@ def explain_arm(
     folder: Path,
 ) -> None:
     """Write `<arm>-explained/`: constancy, tokens, swaps with their rows, side effects."""
-    target = folder / f"{arm.id}-explained"
-    key = f"{EXPLAIN}-{arm.key}-{bench.key}"
-    if stored(target, key):
-        return
+    keep(
+        folder / f"{arm.id}-explained",
+        key_of(arm.key, bench.key),
+        partial(_explain, bench, task, arm, adapter, texts),
+    )
+
+
+def _explain(
+    bench: ExplainContext,
+    task: Task,
+    arm: ArmRecord,
+    adapter: Adapter,
+    texts: tuple[Texts, Texts],
+    folder: Path,
+) -> None:
     training, probes = texts
     span, everywhere = mean_vectors(adapter, training, bench.unrelated, bench.positions)
     constancy, tokens = _constancy(bench, arm, adapter, training, probes, "adapter")
@@ -123,25 +130,13 @@ def explain_arm(
                 perplexity_base=damage.perplexity_base,
             )
         )
-    with new_folder(target) as part_folder:
-        span.save(part_folder / "swap-at-span.safetensors")
-        everywhere.save(part_folder / "swap-everywhere.safetensors")
-        rows.write_parquet(part_folder / "rows.parquet")
-        _frame(constancy).write_parquet(part_folder / "constancy.parquet")
-        _frame(tokens).write_parquet(part_folder / "tokens.parquet")
-        if effects:
-            _frame(effects).write_parquet(part_folder / "side_effects.parquet")
-        (part_folder / "key").write_text(key, encoding="utf-8")
-
-
-def stored(target: Path, key: str) -> bool:
-    """Whether a folder holds what this key stands for; one that holds anything else is removed."""
-    mark = target / "key"
-    if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == key:
-        return True
-    if target.is_dir():
-        shutil.rmtree(target)
-    return False
+    span.save(folder / "swap-at-span.safetensors")
+    everywhere.save(folder / "swap-everywhere.safetensors")
+    rows.write_parquet(folder / "rows.parquet")
+    _frame(constancy).write_parquet(folder / "constancy.parquet")
+    _frame(tokens).write_parquet(folder / "tokens.parquet")
+    if effects:
+        _frame(effects).write_parquet(folder / "side_effects.parquet")
 
 
 def _frame(records: list[ConstancyRow] | list[TokenRow] | list[SideEffect]) -> pl.DataFrame:

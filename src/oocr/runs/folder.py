@@ -1,57 +1,45 @@
-"""A run's folder: where it is, who may write to it, what is left there by a process that died."""
+"""A run's folder: its name, its lock, its number of threads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from oocr.errors import RunError
-from oocr.io import disk_errors, write_text
+from oocr.io import disk_errors, locked, write_text
 from oocr.runs.config import RunConfig
 
 
 def run_folder(config: RunConfig, out: Path) -> Path:
-    """Where results lie: the name, and the hash of all that the configuration says of them.
-
-    `workers` has no part in it, so a run that was short of memory goes on with fewer.
-    """
+    """The folder of a run: its name and a hash of its configuration without `workers`."""
     text = json.dumps({**config.model_dump(mode="json"), "workers": None}, sort_keys=True)
     return out / f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Refuse to work on a run that another process is at work on."""
-    lock = FileLock(folder / ".lock")
-    try:
+    """Hold a run's folder while one process works on it.
+
+    Raises:
+        RunError: another process is at work on it.
+    """
+
+    def busy() -> None:
+        raise RunError(f"another process is at work on {folder}")
+
+    with ExitStack() as stack:
         with disk_errors(folder / ".lock"):
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(f"another process is at work on {folder}") from error
-    try:
+            stack.enter_context(locked(FileLock(folder / ".lock"), when_busy=busy))
         yield
-    finally:
-        lock.release()
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed had not finished writing."""
-    for parent in (folder, folder / "arms"):
-        for path in parent.glob(".*.*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def same_threads(folder: Path, threads: int) -> int:
-    """As many threads as when the run began: numbers, and so finished arms, depend on it."""
+    """The number of threads that the run began with (its numbers depend on it), else `threads`."""
     path = folder / "threads"
     try:
         return max(1, int(path.read_text(encoding="utf-8")))

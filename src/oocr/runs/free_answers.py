@@ -17,9 +17,6 @@ from oocr.runs.executor import Job
 from oocr.runs.records import ArmRecord
 from oocr.tasks.task import Task, TaskSet
 
-JUDGED = "1"
-"""Raise it when answers are judged otherwise: those judged before are asked again."""
-
 
 def free_jobs(
     tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
@@ -35,8 +32,7 @@ def free_jobs(
     if not asking:
         return []
     about: list[object] = [
-        JUDGED,
-        [[name, task.member, items_hash(task.free)] for name, task in asking.items()],
+        [name, task.member, items_hash(task.free)] for name, task in asking.items()
     ]
     job = partial(_base, tests=tuple(asking.values()))
     jobs: list[tuple[str, Job[pl.DataFrame]]] = [
@@ -47,7 +43,7 @@ def free_jobs(
         if task is None or arm.role != "test":
             continue
         own = partial(_of_arm, task=task, arm=arm, folder=folder)
-        key: list[object] = [JUDGED, arm.key, items_hash(task.free)]
+        key: list[object] = [arm.key, items_hash(task.free)]
         kept = partial(kept_rows, job=own, target=folder / f"{arm.id}-free", about=key)
         jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
     return jobs

@@ -12,7 +12,7 @@ import torch
 
 from oocr.engine.training import stack_tokens
 from oocr.evals.scores import balance_of
-from oocr.io import write_text
+from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arm_groups import stacks
 from oocr.runs.arm_plans import grids_of, reported_plans, starts_of
@@ -23,7 +23,7 @@ from oocr.runs.continuations import example_jobs
 from oocr.runs.controls import base_jobs, ceiling_jobs, random_jobs
 from oocr.runs.executor import Executor, Job, SerialExecutor, WorkerPool, WorkerSpec, plan_workers
 from oocr.runs.explain_stage import explain_job
-from oocr.runs.folder import clear_leftovers, only_one, run_folder, same_threads
+from oocr.runs.folder import only_one, run_folder, same_threads
 from oocr.runs.free_answers import free_jobs
 from oocr.runs.memory_estimate import needs_of
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
@@ -93,7 +93,8 @@ def run(
     starts = starts_of(config)
     kept_threads = torch.get_num_threads()
     with only_one(folder), ExitStack() as stack:
-        clear_leftovers(folder)
+        remove_unfinished(folder)
+        remove_unfinished(folder / "arms")
         threads = same_threads(folder, threads)
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)

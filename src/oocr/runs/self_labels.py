@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from oocr.claims.records import Record
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
-from oocr.io import write_json
+from oocr.io import keep_record, key_of
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arms import ENGINE
 from oocr.runs.context import items_hash
 from oocr.tasks.task import Task, TaskSet
 
@@ -77,32 +75,25 @@ def _answered(item: Example, places: Mapping[str, int], options: Mapping[str, in
     return replace(item, answer=item.options[places[item.answer_of]])
 
 
+class OwnAnswers(Record):
+    """The file: question id -> place of the option that the model gives the highest score."""
+
+    key: str
+    places: dict[str, int]
+
+
 def _asked(items: tuple[Example, ...], model: LanguageModel, folder: Path | None) -> dict[str, int]:
-    """Question id -> place of the option that the model gives the highest score (first of ties)."""
-    parts = [ENGINE, model.fingerprint, str(torch.__version__), torch.get_num_threads()]
-    key = hashlib.sha256(json.dumps([*parts, items_hash(items)]).encode()).hexdigest()
-    path = folder / FILE if folder is not None else None
-    kept = _read(path, key)
-    if kept is not None:
-        return kept
-    scores = Probes.of(model, items).scores(None)[0]
-    chosen = scores.argmax(dim=1).tolist()
-    places = {one.id: int(place) for one, place in zip(items, chosen, strict=True)}
-    if path is not None:
-        write_json(path, {"key": key, "places": places})
-    return places
+    """Question id -> place of the option with the highest score (the first of equal ones)."""
+    threads = torch.get_num_threads()
+    key = key_of(model.fingerprint, str(torch.__version__), threads, items_hash(items))
 
+    def ask() -> OwnAnswers:
+        chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
+        places = {item.id: int(place) for item, place in zip(items, chosen, strict=True)}
+        return OwnAnswers(key=key, places=places)
 
-def _read(path: Path | None, key: str) -> dict[str, int] | None:
-    """What was kept under this key; None if it was not, or cannot be read (it is asked again)."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        same = data["key"] == key
-        return {str(one): int(place) for one, place in data["places"].items()} if same else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    answers = ask() if folder is None else keep_record(folder / FILE, key, OwnAnswers, ask)
+    return answers.places
 
 
 def _told(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:

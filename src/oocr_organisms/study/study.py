@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
 from oocr.families.build import load_tasks
-from oocr.io import disk_errors, write_text
+from oocr.io import RESULTS_VERSION, disk_errors, write_text
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arms import ENGINE
 from oocr.tasks.task import Task
 from oocr_organisms.record import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED, organism_folder
@@ -140,7 +139,14 @@ def study(
 
 def kept_in(out: Path, model: LanguageModel, world: WorldSettings, *, quick: bool) -> Path:
     """The file of one organism; another one where its numbers would be others."""
-    depends = [VERSION, ENGINE, model.fingerprint, world.model_dump(), repr(SETTINGS), quick]
+    depends = [
+        VERSION,
+        RESULTS_VERSION,
+        model.fingerprint,
+        world.model_dump(),
+        repr(SETTINGS),
+        quick,
+    ]
     stem = Path(model.name).expanduser().resolve().name
     return out / "organisms" / f"{stem}-{_hash(depends)}.json"
 
