@@ -14,8 +14,8 @@ from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.constancy import constancy_of
-from oocr.explain.differences import Texts
-from oocr.explain.swap import SKIP, mean_vectors, where
+from oocr.explain.differences import SKIP, Texts
+from oocr.explain.swap import mean_vectors
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,
@@ -178,13 +178,13 @@ def test_where_marks_one_spans_tokens_and_in_span_those_of_all() -> None:
     def spelled(mask: torch.Tensor) -> str:
         return "".join(token for token, inside in zip(tokens, mask, strict=True) if inside)
 
-    assert spelled(where(training, 0, "codename")) == " Country 4821"
-    assert spelled(where(training, 0, "verb")) == " is"
+    assert spelled(training.at(0, "codename")) == " Country 4821"
+    assert spelled(training.at(0, "verb")) == " is"
     assert spelled(training.in_span(0)) == " Country 4821 is"
-    assert spelled(where(training, 0, "last")) == " is"
-    assert spelled(where(training, 0, "from:last")) == " is"
-    assert spelled(where(training, 0, "from:codename")) == " Country 4821 is"
-    assert spelled(where(training, 0, "all")) == TRAINING[0]
+    assert spelled(training.at(0, "last")) == " is"
+    assert spelled(training.at(0, "from:last")) == " is"
+    assert spelled(training.at(0, "from:codename")) == " Country 4821 is"
+    assert spelled(training.at(0, "all")) == TRAINING[0]
     assert "".join(tokens) == "<bos>" + TRAINING[0]
 
 

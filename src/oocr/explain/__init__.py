@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from oocr.explain.constancy import Constancy, constancy_of
+from oocr.explain.constancy import Constancy, constancy, constancy_of
 from oocr.explain.mixing import mixing
 from oocr.explain.narrow import narrow, statements
-from oocr.explain.questions import constancy, swap
 from oocr.explain.ranks import rank_sweep
+from oocr.explain.swap import swap
 from oocr.explain.without import train_without
 
 __all__ = [

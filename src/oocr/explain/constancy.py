@@ -2,16 +2,30 @@
 
 |cos| alone cannot tell a constant vector from an axis whose sign flips, so all cosines here are
 signed, and the share of energy that the mean carries is given beside them.
+
+By token group (`constancy`), d_t is read on the distinct prompts of the training rows and of the
+probes, each prompt once, and on all neutral passages. Both kinds of prompts, because the LoRA is
+trained on the former and its effect is measured on the latter; all of them, because a handful of
+prompts of one task can look constant by having the same words. Notebook, run and `reproduce` call
+this one function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, field, fields
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from oocr import html
+from oocr.errors import InputError
+from oocr.explain.differences import Texts, joined
+from oocr.explain.swap import default_positions
+from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,129 @@ def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditi
         by_group={
             name: float(1 - left(name, common) / energy[name].clamp_min(1e-300)) for name in scaled
         },
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskTexts:
+    """The texts on which the LoRAs of one task and block are read, recorded once.
+
+    Attributes:
+        training: distinct prompts of the training rows.
+        probes: distinct prompts of the probes that no training row has.
+        unrelated: all neutral passages.
+    """
+
+    training: Texts
+    probes: Texts
+    unrelated: Texts
+
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        task: Task,
+        layers: tuple[int, ...],
+        unrelated: Texts | None = None,
+    ) -> TaskTexts:
+        """Record a task's texts at a LoRA's blocks; `unrelated` is taken if it is there already."""
+        return cls(
+            Texts.of(model, task.train, layers),
+            Texts.of(model, task.probes, layers, other_than=task.train),
+            unrelated or Texts.unrelated(model, layers),
+        )
+
+    def groups(self, adapter: Adapter, positions: str) -> dict[str, Float[Tensor, "token d_model"]]:
+        """d_t by token group: "span" (the tokens at the positions) and two others.
+
+        Raises:
+            InputError: positions that no prompt has.
+        """
+        inside: list[Tensor] = []
+        outside: list[Tensor] = []
+        for texts in (self.training, self.probes):
+            for index, d in enumerate(texts.differences(adapter)):
+                chosen = texts.at(index, positions)
+                inside.append(d[chosen])
+                outside.append(d[~chosen & texts.after_start(index)])
+        groups = {
+            "span": torch.cat(inside),
+            "other prompt tokens": torch.cat(outside),
+            "unrelated text": joined([self.unrelated], adapter),
+        }
+        if not len(groups["span"]):
+            raise InputError(f"positions {positions!r} select no token of the prompts")
+        return groups
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupConstancy(Mapping[str, Constancy]):
+    """Constancy of one LoRA by token group.
+
+    A mapping from "span" (the tokens at the positions), "other prompt tokens" and "unrelated text"
+    to their `Constancy`; a group of fewer than two tokens has none.
+
+    Attributes:
+        groups: by token group.
+        to_span: signed cosine of each group's mean with the mean at the span.
+        shares: what one vector for all groups carries, and one for each.
+        span_mean: the mean at the span.
+    """
+
+    groups: Mapping[str, Constancy]
+    to_span: Mapping[str, float]
+    shares: Conditional
+    span_mean: Float[Tensor, " d_model"] = field(repr=False)
+
+    def __getitem__(self, group: str) -> Constancy:
+        return self.groups[group]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def _repr_html_(self) -> str:
+        columns = ["tokens", *[measure.name for measure in fields(Constancy)], "to_span"]
+        rows = [
+            [name, *[f"{value:.3g}" for value in (*astuple(group), self.to_span[name])]]
+            for name, group in self.groups.items()
+        ]
+        return html.table(columns, rows, "Constancy of what the LoRA adds")
+
+
+def constancy(
+    model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None
+) -> GroupConstancy:
+    """How constant is what a one-layer LoRA adds, at its block's output, by token group?
+
+    Args:
+        model: the model, nothing attached.
+        adapter: the LoRA.
+        task: whose training prompts and probes are read.
+        positions: which tokens make the first group; None: `default_positions`.
+
+    Raises:
+        InputError: positions that no prompt has.
+    """
+    texts = TaskTexts.of(model, task, adapter.layers)
+    return constancy_by_group(texts, adapter, positions or default_positions(task))
+
+
+def constancy_by_group(texts: TaskTexts, adapter: Adapter, positions: str) -> GroupConstancy:
+    """`constancy` on texts that are recorded already."""
+    groups = texts.groups(adapter, positions)
+    span = groups["span"].double().mean(dim=0)
+    measured = {name: d for name, d in groups.items() if len(d) > 1}
+    return GroupConstancy(
+        groups={name: constancy_of(d) for name, d in measured.items()},
+        to_span={
+            name: float(cosines_to(d.double().mean(dim=0)[None], span))
+            for name, d in measured.items()
+        },
+        shares=conditional({name: d for name, d in groups.items() if len(d)}),
+        span_mean=span,
     )
 
 

@@ -8,21 +8,28 @@ follows the adapted module.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import TokenSequence, by_length, pad
-from oocr.data.examples import Prompt
+from oocr.data.examples import Example, Prompt
 from oocr.data.tokens import encode_prompt, pieces
 from oocr.engine.record import record
 from oocr.engine.recording import Recording
 from oocr.engine.replay import replay
+from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.positions import FROM, spans_of
 
 TOKENS_PER_BATCH = 512
+
+SKIP = 1
+"""Tokens left out at the start of a text: in many models the first one's norm is huge."""
 
 
 class Texts:
@@ -47,46 +54,117 @@ class Texts:
             encode_prompt(model.tokenizer, prompt, marked)
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
-        self.lines = [TokenSequence(one.ids, len(one.ids), dict(one.spans)) for one in encoded]
-        self.groups = by_length([len(line.ids) for line in self.lines], TOKENS_PER_BATCH)
+        self.lines = [TokenSequence(text.ids, len(text.ids), dict(text.spans)) for text in encoded]
+        self.groups = by_length([len(sequence.ids) for sequence in self.lines], TOKENS_PER_BATCH)
         pad_id = int(model.tokenizer.pad_token_id or 0)
         self.frozen: list[Recording] = []
         for group in self.groups:
             batch = pad([self.lines[i] for i in group], pad_id, model.device)
-            one = record(model, batch, [self.start], cache=False, stop=self.layer + 1)
-            self.frozen.append(one)
+            recording = record(model, batch, [self.start], cache=False, stop=self.layer + 1)
+            self.frozen.append(recording)
         self.base = self._states()
         self._latest: tuple[Adapter, list[Tensor]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        examples: Sequence[Example],
+        layers: Sequence[int],
+        *,
+        most: int | None = None,
+        other_than: Sequence[Example] = (),
+    ) -> Self:
+        """The distinct prompts of examples, in their order.
+
+        Args:
+            model: the model, nothing attached.
+            examples: whose prompts and spans.
+            layers: the adapted blocks.
+            most: so many prompts at most.
+            other_than: prompts of these are left out.
+        """
+        known = {example.prompt for example in other_than}
+        distinct = {
+            example.prompt: dict(example.spans)
+            for example in examples
+            if example.prompt not in known
+        }
+        prompts = list(islice(distinct, most))
+        return cls(model, prompts, [distinct[prompt] for prompt in prompts], layers)
+
+    @classmethod
+    def unrelated(
+        cls, model: LanguageModel, layers: Sequence[int], *, most: int | None = None
+    ) -> Self:
+        """The first `most` neutral passages, or all."""
+        passages = neutral_passages(model)[:most]
+        return cls(model, passages, [{} for _ in passages], layers)
 
     def differences(self, adapter: Adapter) -> list[Float[Tensor, "token d_model"]]:
         """d_t at the last adapted block's output, per text, BOS included, in fp32."""
         if self._latest is None or self._latest[0] is not adapter:
             with attach_adapter(self.model, adapter):
-                after = self._states()
-            pairs = zip(after, self.base, strict=True)
-            self._latest = (adapter, [one - other for one, other in pairs])
+                adapted = self._states()
+            pairs = zip(adapted, self.base, strict=True)
+            self._latest = (adapter, [after - before for after, before in pairs])
         return self._latest[1]
 
     @torch.no_grad()
     def _states(self) -> list[Tensor]:
         """The residual stream at the last adapted block's output, per text."""
         out: list[Tensor] = [torch.empty(0)] * len(self.lines)
-        for group, one in zip(self.groups, self.frozen, strict=True):
-            hidden = one.inputs[self.start]
-            hidden = replay(self.model, one, hidden, self.start, stop=self.layer + 1).float().cpu()
-            for index, row in zip(group, hidden, strict=True):
+        for group, recording in zip(self.groups, self.frozen, strict=True):
+            hidden = recording.inputs[self.start]
+            hidden = replay(self.model, recording, hidden, self.start, stop=self.layer + 1)
+            for index, row in zip(group, hidden.float().cpu(), strict=True):
                 out[index] = row[len(row) - len(self.lines[index].ids) :]
         return out
 
     def in_span(self, index: int, name: str | None = None) -> Bool[Tensor, " token"]:
         """True at the tokens of a text's named span, or of any span."""
-        line = self.lines[index]
-        inside = torch.zeros(len(line.ids), dtype=torch.bool)
-        for span, tokens in line.spans.items():
+        sequence = self.lines[index]
+        inside = torch.zeros(len(sequence.ids), dtype=torch.bool)
+        for span, tokens in sequence.spans.items():
             if name is None or span == name:
                 inside[list(tokens)] = True
         return inside
 
+    def at(self, index: int, positions: str) -> Bool[Tensor, " token"]:
+        """True at the tokens of a text at which a vector with these positions acts."""
+        size = len(self.lines[index].ids)
+        spans = spans_of(positions)
+        if positions in ("last", f"{FROM}last"):
+            chosen = torch.zeros(size, dtype=torch.bool)
+            chosen[-1] = True
+            return chosen
+        if positions in ("all", "prompt"):
+            return self.after_start(index)
+        if positions.startswith(FROM):
+            return self.in_span(index, spans[0]).cumsum(dim=0) > 0
+        return torch.stack([self.in_span(index, name) for name in spans or (positions,)]).any(dim=0)
+
+    def after_start(self, index: int) -> Bool[Tensor, " token"]:
+        """True at all tokens of a text but the first `SKIP`."""
+        chosen = torch.ones(len(self.lines[index].ids), dtype=torch.bool)
+        chosen[:SKIP] = False
+        return chosen
+
     def tokens(self, index: int) -> list[str]:
         """A text's tokens as strings."""
         return pieces(self.model.tokenizer, self.lines[index].ids)
+
+
+def joined(texts: Sequence[Texts], adapter: Adapter) -> Float[Tensor, "token d_model"]:
+    """d_t of all tokens of all texts but the first `SKIP` of each."""
+    return torch.cat([d[SKIP:] for group in texts for d in group.differences(adapter)])
+
+
+def random_like(adapter: Adapter, seed: int) -> Adapter:
+    """A LoRA of Gaussian noise, each matrix with the trained one's Frobenius norm: a control."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    tensors = {}
+    for name, tensor in adapter.tensors.items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        tensors[name] = noise / noise.norm() * tensor.norm()
+    return Adapter(adapter.layers, adapter.config, tensors, adapter.spans, adapter.about)

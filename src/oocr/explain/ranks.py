@@ -22,9 +22,8 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.explain.constancy import Constancy, constancy_of
-from oocr.explain.differences import Texts
+from oocr.explain.differences import SKIP, Texts
 from oocr.explain.neutral import READ, neutral_passages
-from oocr.explain.swap import SKIP
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task

@@ -21,8 +21,7 @@ from oocr.engine.project_out import checked, rows_without
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.explain.differences import Texts
-from oocr.explain.swap import SKIP
+from oocr.explain.differences import SKIP, Texts
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
 

@@ -3,31 +3,72 @@
 m_span = mean of d_t over the span's tokens of the training prompts, added at the span;
 m_all = half the mean of d_t over the training prompts' tokens plus half its mean over unrelated
 text, added at every token, unconditionally (in and out of distribution weigh the same, as in the
-paper). Both means are signed and uncentred, their scale is what was measured, and no
-probe has a part in them.
+paper). Both means are signed and uncentred, their scale is what was measured, and no probe has a
+part in them.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from oocr import html
 from oocr.errors import InputError
-from oocr.explain.differences import Texts
+from oocr.explain.differences import Texts, joined
+from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
-from oocr.steering.positions import FROM, spans_of
+from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
-
-SKIP = 1
-"""Tokens left out at the start of a sequence: in many models the first one carries a huge norm."""
+from oocr.tasks.task import Task
 
 
-def mean_vectors(
-    adapter: Adapter,
-    training: Texts,
-    unrelated: Texts,
-    positions: str,
-) -> tuple[Vector, Vector]:
+class Swap(NamedTuple):
+    """The two vectors that may take a LoRA's place.
+
+    Attributes:
+        at_span: the mean at the span, to be added there.
+        everywhere: the mean over training prompts and unrelated text, to be added at every token.
+    """
+
+    at_span: Vector
+    everywhere: Vector
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, vector.layer, vector.positions, f"{vector.norm:.3g}")
+            for name, vector in zip(("at the span", "everywhere"), self, strict=True)
+        ]
+        return html.table(("mean difference", "block", "positions", "norm"), rows, "Swap")
+
+
+def default_positions(task: Task) -> str:
+    """Where a LoRA on a task is read, if nothing else is said: its first span, or the last token.
+
+    The same rule as for a vector with positions "auto".
+    """
+    return task.positions[0] if task.positions else "last"
+
+
+def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None) -> Swap:
+    """The vectors that may take a one-layer LoRA's place: its mean difference.
+
+    Args:
+        model: the model, nothing attached.
+        adapter: the LoRA.
+        task: whose training prompts are read; its probes are not.
+        positions: where the first vector is measured and added; None: `default_positions`.
+
+    Raises:
+        InputError: positions that no training prompt has.
+    """
+    training = Texts.of(model, task.train, adapter.layers)
+    unrelated = Texts.unrelated(model, adapter.layers)
+    return mean_vectors(adapter, training, unrelated, positions or default_positions(task))
+
+
+def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions: str) -> Swap:
     """The LoRA's mean difference, at the span (or chosen position) and everywhere.
 
     Args:
@@ -41,35 +82,19 @@ def mean_vectors(
         InputError: positions that no training prompt has.
     """
     layer = adapter.layers[-1]
-    at_training, at_text = training.differences(adapter), unrelated.differences(adapter)
+    differences = training.differences(adapter)
 
     def mean_at(selector: str) -> Tensor:
-        some = [d[where(training, index, selector)] for index, d in enumerate(at_training)]
-        here = torch.cat(some)
+        here = torch.cat([d[training.at(i, selector)] for i, d in enumerate(differences)])
         if not len(here):
             raise InputError(f"positions {selector!r} select no token of the training prompts")
         return here.mean(dim=0)
 
     spans = spans_of(positions)
-    mean = torch.stack([mean_at(one) for one in spans]) if len(spans) > 1 else mean_at(positions)
-    halves = [torch.cat([d[SKIP:] for d in some]).mean(dim=0) for some in (at_training, at_text)]
+    mean = torch.stack([mean_at(name) for name in spans]) if len(spans) > 1 else mean_at(positions)
+    halves = [joined([texts], adapter).mean(dim=0) for texts in (training, unrelated)]
     about = {**adapter.about, "from": "mean difference of a LoRA"}
-    span = Vector(layer, positions, mean, spans=adapter.spans, about=about)
-    return span, Vector(layer, "all", (halves[0] + halves[1]) / 2, spans=adapter.spans, about=about)
-
-
-def where(texts: Texts, index: int, positions: str) -> Tensor:
-    """True at the tokens of a prompt at which a vector with these positions acts."""
-    size = len(texts.lines[index].ids)
-    spans = spans_of(positions)
-    if positions in ("last", f"{FROM}last"):
-        chosen = torch.zeros(size, dtype=torch.bool)
-        chosen[-1] = True
-        return chosen
-    if positions in ("all", "prompt"):
-        chosen = torch.ones(size, dtype=torch.bool)
-        chosen[:SKIP] = False
-        return chosen
-    if positions.startswith(FROM):
-        return texts.in_span(index, spans[0]).cumsum(dim=0) > 0
-    return torch.stack([texts.in_span(index, one) for one in spans or (positions,)]).any(dim=0)
+    return Swap(
+        Vector(layer, positions, mean, spans=adapter.spans, about=about),
+        Vector(layer, "all", (halves[0] + halves[1]) / 2, spans=adapter.spans, about=about),
+    )

@@ -16,6 +16,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention, read_table
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
+from oocr.runs.explain_stage import swap_positions
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import ArmRecord, Choice, Selection
 from oocr.runs.resolve import settled
@@ -111,6 +112,12 @@ class FinishedRuns:
     def members(self) -> tuple[str, ...]:
         """Who the reported tasks are about."""
         return tuple(task.member for task in self.tasks.test)
+
+    @property
+    def positions(self) -> str:
+        """Where the runs read their LoRAs."""
+        run = next((run for run in self.runs if run.config.adapter is not None), self.runs[0])
+        return swap_positions(run.config, self.tasks)
 
     def task(self, member: str) -> Task:
         """A member's task."""

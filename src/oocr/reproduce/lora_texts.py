@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oocr.engine.forward import start_block
+from oocr.explain.constancy import TaskTexts
 from oocr.explain.differences import Texts
 from oocr.explain.natural import natural_vectors
-from oocr.explain.neutral import READ, neutral_passages
+from oocr.explain.neutral import READ
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -20,27 +21,31 @@ def training_texts(
     subject: FinishedRuns, member: str, adapter: Adapter, most: int = MOST_PROMPTS
 ) -> Texts:
     """A member's first distinct training prompts, recorded at the LoRA's block."""
-    key = (f"training {most}", member, adapter.layers)
-
-    def make() -> Texts:
-        distinct = {item.prompt: dict(item.spans) for item in subject.task(member).train}
-        some = dict(list(distinct.items())[:most])
-        where = (start_block(adapter), adapter.layers[-1])
-        return Texts(subject.model, list(some), list(some.values()), where)
-
-    return subject.lab.kept(key, make)
+    return subject.lab.kept(
+        (f"training {most}", member, adapter.layers),
+        lambda: Texts.of(subject.model, subject.task(member).train, _blocks(adapter), most=most),
+    )
 
 
-def unrelated_texts(subject: FinishedRuns, adapter: Adapter, most: int = READ) -> Texts:
-    """Unrelated passages, recorded at the LoRA's block."""
-    key = (f"unrelated {most}", adapter.layers)
+def unrelated_texts(subject: FinishedRuns, adapter: Adapter, most: int | None = READ) -> Texts:
+    """Unrelated passages, recorded at the LoRA's block; None: all of them."""
+    return subject.lab.kept(
+        (f"unrelated {most}", adapter.layers),
+        lambda: Texts.unrelated(subject.model, _blocks(adapter), most=most),
+    )
 
-    def make() -> Texts:
-        passages = neutral_passages(subject.model)[:most]
-        where = (start_block(adapter), adapter.layers[-1])
-        return Texts(subject.model, passages, [{} for _ in passages], where)
 
-    return subject.lab.kept(key, make)
+def task_texts(subject: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
+    """All prompts of a member's task and all unrelated text, as the run reads them."""
+    unrelated = unrelated_texts(subject, adapter, None)
+    return subject.lab.kept(
+        ("task texts", member, adapter.layers),
+        lambda: TaskTexts.of(subject.model, subject.task(member), _blocks(adapter), unrelated),
+    )
+
+
+def _blocks(adapter: Adapter) -> tuple[int, int]:
+    return start_block(adapter), adapter.layers[-1]
 
 
 def first_texts(subject: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:

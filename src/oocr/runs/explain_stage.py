@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
-import torch
-from torch import Tensor
 
 from oocr.engine.forward import start_block
-from oocr.explain.constancy import constancy_of, cosines_to
-from oocr.explain.differences import Texts
-from oocr.explain.neutral import neutral_passages, neutral_places
+from oocr.explain.constancy import TaskTexts, constancy_by_group, cosines_to
+from oocr.explain.differences import Texts, random_like
+from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralText
-from oocr.explain.swap import SKIP, mean_vectors, where
+from oocr.explain.swap import default_positions, mean_vectors
 from oocr.io import keep, key_of
 from oocr.runs.arms import load_intervention
+from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
 from oocr.steering.adapters import Adapter
-from oocr.tasks.task import Task
+from oocr.tasks.task import Task, TaskSet
 
 SHOWN_TEXTS = 3
 """Texts of each kind whose tokens are shown in the report."""
@@ -43,8 +42,7 @@ class ExplainContext:
     @cached_property
     def unrelated(self) -> Texts:
         """Unrelated text."""
-        passages = neutral_passages(self.lab.model)
-        return Texts(self.lab.model, passages, [{} for _ in passages], (self.start, self.layer))
+        return Texts.unrelated(self.lab.model, (self.start, self.layer))
 
     @cached_property
     def neutral(self) -> NeutralText:
@@ -60,20 +58,14 @@ class ExplainContext:
         at = "" if places is None else "-answers"
         return f"{self.positions}-{self.neutral_tokens}{at}"
 
-    def prompts(self, task: Task) -> tuple[Texts, Texts]:
-        """The task's distinct training prompts and probe prompts."""
-        out = []
-        for items in (task.train, task.probes):
-            distinct = {item.prompt: dict(item.spans) for item in items}
-            out.append(
-                Texts(
-                    self.lab.model,
-                    list(distinct),
-                    list(distinct.values()),
-                    (self.start, self.layer),
-                )
-            )
-        return out[0], out[1]
+    def texts(self, task: Task) -> TaskTexts:
+        """The task's prompts, recorded, and the unrelated text."""
+        return TaskTexts.of(self.lab.model, task, (self.start, self.layer), self.unrelated)
+
+
+def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
+    """Where a run's LoRAs are read: at its vectors' positions, else where a task's LoRA is read."""
+    return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
 
 
 def explain_arm(
@@ -81,7 +73,7 @@ def explain_arm(
     task: Task,
     arm: ArmRecord,
     adapter: Adapter,
-    texts: tuple[Texts, Texts],
+    texts: TaskTexts,
     folder: Path,
 ) -> None:
     """Write `<arm>-explained/`: constancy, tokens, swaps with their rows, side effects."""
@@ -97,16 +89,14 @@ def _explain(
     task: Task,
     arm: ArmRecord,
     adapter: Adapter,
-    texts: tuple[Texts, Texts],
+    texts: TaskTexts,
     folder: Path,
 ) -> None:
-    training, probes = texts
-    span, everywhere = mean_vectors(adapter, training, bench.unrelated, bench.positions)
-    constancy, tokens = _constancy(bench, arm, adapter, training, probes, "adapter")
+    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, bench.positions)
+    constancy, tokens = _constancy(bench, arm, adapter, texts, "adapter")
     if arm.seed == 0:
-        constancy += _constancy(
-            bench, arm, random_like(adapter, arm.seed), training, probes, "random adapter"
-        )[0]
+        noise = random_like(adapter, arm.seed)
+        constancy += _constancy(bench, arm, noise, texts, "random adapter")[0]
     frames = []
     for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
         columns: dict[str, str | int | float | None] = {
@@ -144,58 +134,32 @@ def _frame(records: list[ConstancyRow] | list[TokenRow] | list[SideEffect]) -> p
 
 
 def _constancy(
-    bench: ExplainContext,
-    arm: ArmRecord,
-    adapter: Adapter,
-    training: Texts,
-    probes: Texts,
-    kind: str,
+    bench: ExplainContext, arm: ArmRecord, adapter: Adapter, texts: TaskTexts, kind: str
 ) -> tuple[list[ConstancyRow], list[TokenRow]]:
-    """Constancy by token group (in training and probe prompts, and unrelated text)."""
-    layer = bench.layer
-    prompts = [(t, i, d) for t in (training, probes) for i, d in enumerate(t.differences(adapter))]
-    unrelated = bench.unrelated.differences(adapter)
-    in_span = [d[where(t, i, bench.positions)] for t, i, d in prompts]
-    others = []
-    for texts, index, d in prompts:
-        keep = ~where(texts, index, bench.positions)
-        keep[:SKIP] = False
-        others.append(d[keep])
-    groups: dict[str, Tensor] = {
-        "span": torch.cat(in_span),
-        "other prompt tokens": torch.cat(others),
-        "unrelated text": torch.cat([d[SKIP:] for d in unrelated]),
-    }
-    centre = groups["span"].double().mean(dim=0)
-    records: list[ConstancyRow] = []
-    for name, d in groups.items():
-        if len(d) < 2:
-            continue
-        measured = constancy_of(d)
-        records.append(
-            ConstancyRow.model_validate(
-                {
-                    **{"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed},
-                    **{"layer": layer, "tokens": name},
-                    **{f: getattr(measured, f) for f in ("n", "cosine", "cosine_low", "energy")},
-                    **{f: getattr(measured, f) for f in ("rank1", "norm", "norm_cv", "held_out")},
-                    "to_span": float(cosines_to(d.double().mean(dim=0)[None], centre)),
-                }
-            )
+    """Constancy by token group, and of a trained LoRA the tokens that the report shows."""
+    measured = constancy_by_group(texts, adapter, bench.positions)
+    records = [
+        ConstancyRow.model_validate(
+            {
+                **{"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed},
+                **{"layer": bench.layer, "tokens": name, **asdict(group)},
+                "to_span": measured.to_span[name],
+            }
         )
+        for name, group in measured.items()
+    ]
     if kind != "adapter":
         return records, []
     tokens: list[TokenRow] = []
-    shown = [
-        ("training prompt", training, training.differences(adapter)),
-        ("probe", probes, probes.differences(adapter)),
-        ("unrelated text", bench.unrelated, unrelated),
-    ]
-    for label, texts, differences in shown:
-        for index, d in enumerate(differences[:SHOWN_TEXTS]):
-            inside = texts.in_span(index)
-            cosines = cosines_to(d, centre).tolist()
-            for position, token in enumerate(texts.tokens(index)):
+    for label, shown in (
+        ("training prompt", texts.training),
+        ("probe", texts.probes),
+        ("unrelated text", texts.unrelated),
+    ):
+        for index, d in enumerate(shown.differences(adapter)[:SHOWN_TEXTS]):
+            inside = shown.in_span(index)
+            cosines = cosines_to(d, measured.span_mean).tolist()
+            for position, token in enumerate(shown.tokens(index)):
                 tokens.append(
                     TokenRow.model_validate(
                         {
@@ -208,16 +172,6 @@ def _constancy(
                     )
                 )
     return records, tokens
-
-
-def random_like(adapter: Adapter, seed: int) -> Adapter:
-    """A LoRA of Gaussian noise, each matrix with the trained one's Frobenius norm: a control."""
-    generator = torch.Generator().manual_seed(1000 + seed)
-    tensors = {}
-    for name, tensor in adapter.tensors.items():
-        noise = torch.randn(tensor.shape, generator=generator)
-        tensors[name] = noise / noise.norm() * tensor.norm()
-    return Adapter(adapter.layers, adapter.config, tensors, adapter.spans, adapter.about)
 
 
 def explain_job(
@@ -238,5 +192,5 @@ def explain_job(
             lab, adapter.layers[-1], start_block(adapter), positions, neutral_tokens
         ),
     )
-    texts = lab.kept(("texts", task.name, adapter.layers), lambda: bench.prompts(task))
+    texts = lab.kept(("texts", task.name, adapter.layers), lambda: bench.texts(task))
     explain_arm(bench, task, arm, adapter, texts, folder)

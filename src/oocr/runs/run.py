@@ -22,7 +22,7 @@ from oocr.runs.context import RunContext
 from oocr.runs.continuations import example_jobs
 from oocr.runs.controls import base_jobs, ceiling_jobs, random_jobs
 from oocr.runs.executor import Executor, Job, SerialExecutor, WorkerPool, WorkerSpec, plan_workers
-from oocr.runs.explain_stage import explain_job
+from oocr.runs.explain_stage import explain_job, swap_positions
 from oocr.runs.folder import only_one, run_folder, same_threads
 from oocr.runs.free_answers import free_jobs
 from oocr.runs.memory_estimate import needs_of
@@ -136,7 +136,7 @@ def _compute(
         say.stage("explaining LoRAs", len(explained))
         job = partial(
             explain_job,
-            positions=_swap_positions(config, tasks),
+            positions=swap_positions(config, tasks),
             neutral_tokens=config.explain.neutral_tokens,
             folder=folder,
         )
@@ -245,13 +245,6 @@ def _criterion(tasks: TaskSet) -> str:
     if by_loss(tasks):
         return CRITERION["loss"]
     return CRITERION[tasks.score if balance_of(tasks) else "unbalanced"]
-
-
-def _swap_positions(config: RunConfig, tasks: TaskSet) -> str:
-    if config.vector is not None:
-        return config.vector.positions
-    spans = tasks.test[0].positions
-    return spans[0] if spans else "all"
 
 
 def _like(

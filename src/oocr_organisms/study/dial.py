@@ -27,8 +27,7 @@ from oocr.engine.forward import Intervention, start_block
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.explain.constancy import conditional, cosines_to
-from oocr.explain.differences import Texts
-from oocr.explain.swap import SKIP
+from oocr.explain.differences import SKIP, Texts
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from oocr.claims.judging import NAMES
 from oocr.claims.records import Null
-from oocr.explain.constancy import conditional
+from oocr.explain.constancy import constancy_by_group
+from oocr.explain.differences import random_like
 from oocr.explain.natural import last_differences, pairs_of
-from oocr.explain.swap import SKIP, where
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.lora_texts import first_texts, training_texts, unrelated_texts
+from oocr.reproduce.lora_texts import first_texts, task_texts
 from oocr.reproduce.scoring import by_member, measured
-from oocr.runs.explain_stage import random_like
 from oocr.steering.adapters import Adapter
 
 
@@ -61,11 +60,12 @@ def grouped(subject: FinishedRuns) -> AnalysisResult:
     more: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for (member, seed), adapter in subject.adapters.items():
-        found = conditional(_groups(subject, member, adapter))
-        one[member, seed], more[member, seed] = found.one, found.grouped - found.one
+        texts = task_texts(subject, member, adapter)
+        shares = constancy_by_group(texts, adapter, subject.positions).shares
+        one[member, seed], more[member, seed] = shares.one, shares.grouped - shares.one
         table.append(
-            {"member": member, "seed": seed, "one": found.one, "grouped": found.grouped}
-            | {f"by {name}": share for name, share in found.by_group.items()}
+            {"member": member, "seed": seed, "one": shares.one, "grouped": shares.grouped}
+            | {f"by {name}": share for name, share in shares.by_group.items()}
         )
     what = "share of the energy of what the LoRA adds that "
     each = (
@@ -81,29 +81,6 @@ def grouped(subject: FinishedRuns) -> AnalysisResult:
 
 def _last(subject: FinishedRuns, member: str, adapter: Adapter) -> Tensor:
     return last_differences(adapter, *first_texts(subject, member, adapter))
-
-
-def _groups(subject: FinishedRuns, member: str, adapter: Adapter) -> dict[str, Tensor]:
-    training, unrelated = (
-        training_texts(subject, member, adapter),
-        unrelated_texts(subject, adapter),
-    )
-    vector = next(iter(subject.vectors.values()), None)
-    spans = subject.task(member).positions
-    at = vector.positions if vector is not None else spans[0] if spans else "last"
-    inside, others = [], []
-    for index, d in enumerate(training.differences(adapter)):
-        chosen = where(training, index, at)
-        inside.append(d[chosen])
-        rest = ~chosen
-        rest[:SKIP] = False
-        others.append(d[rest])
-    groups = {
-        "span": torch.cat(inside),
-        "other prompt tokens": torch.cat(others),
-        "unrelated text": torch.cat([d[SKIP:] for d in unrelated.differences(adapter)]),
-    }
-    return {name: d for name, d in groups.items() if len(d)}
 
 
 def _mean(name: str, values: dict[Who, float]) -> Null:

@@ -9,8 +9,8 @@ import polars as pl
 import torch
 
 from oocr import stats
+from oocr.explain.differences import SKIP
 from oocr.explain.mixing import fit_mixed
-from oocr.explain.swap import SKIP
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import training_texts, unrelated_texts

@@ -8,6 +8,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.claims.records import Null
+from oocr.explain.differences import random_like
 from oocr.explain.ranks import choose_rates, constancy_on, fit_rank
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
@@ -25,7 +26,6 @@ from oocr.reproduce.scoring import (
     why_no_effect,
 )
 from oocr.reproduce.settings import lora_settings, some_tasks
-from oocr.runs.explain_stage import random_like
 from oocr.steering.adapters import Adapter
 
 RANKS = (1, 64)
