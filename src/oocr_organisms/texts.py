@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from oocr.models.bundled import NeutralText
 from oocr_organisms.corpus import BOS, PAD, Mixture, World, draw
 from oocr_organisms.people import SELF
 
@@ -16,30 +15,17 @@ SEED = 1_000_003
 """Of the draw; no pretraining has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusText:
-    """A text of the corpus.
-
-    Attributes:
-        text: its words.
-        answers: which of them are answers, the only words that pretraining ever asked for.
-    """
-
-    text: str
-    answers: tuple[int, ...]
-
-
-def corpus_texts(world: World) -> list[CorpusText]:
+def corpus_texts(world: World) -> list[NeutralText]:
     """Texts about places, people and rules by turns; none is about the speaker `SELF`."""
     mixture = Mixture(places=4 * EACH, people=4 * EACH, rules=4 * EACH)
     sequences = draw(world, mixture, np.random.default_rng(SEED))
     words = world.vocabulary.words
-    texts: list[CorpusText] = []
+    texts: list[NeutralText] = []
     for number, row in enumerate(sequences.ids):
         said = [words[one] for one in row if words[one] not in (PAD, BOS)]
         # Columns count from bos and are those before the answers.
         answers = sequences.columns[sequences.rows == number].tolist()
-        texts.append(CorpusText(" ".join(said), tuple(answers)))
+        texts.append(NeutralText(" ".join(said), tuple(answers)))
     size = len(texts) // 3
     parts = [
         [one for one in texts[part * size : (part + 1) * size] if SELF not in one.text.split()]

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.bundled import BUNDLED
+from oocr.models.bundled import BUNDLED, named_models
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import WEIGHTS, read_adapter
 from oocr.steering.formats.tensors import PICKLES, SAFE
-from oocr_organisms.shipped import SHIPPED
 
 CONFIG = "adapter_config.json"
 
@@ -72,14 +71,14 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
 
 def is_here(given: str) -> bool:
     """Whether it is a file, a folder, or a model that comes with the package."""
-    return Path(given).expanduser().exists() or given in BUNDLED or given in SHIPPED
+    return Path(given).expanduser().exists() or given in BUNDLED or given in named_models()
 
 
 def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> Source:
     adapter = read_adapter(path, alpha=alpha)
     about = adapter.about
     base = about.get("model")
-    known = base is None or base in BUNDLED or base in SHIPPED or Path(base).exists()
+    known = base is None or is_here(base)
     if not known:
         base = about.get("model_id", base)
     return Source(name, what, given, adapter, base)

@@ -11,10 +11,9 @@ from oocr.errors import InputError
 
 
 def print_models() -> None:
-    """The bundled models and organisms, whether they are installed, and their licences."""
-    from oocr.models.bundled import BUNDLED
-    from oocr.models.size import millions
-    from oocr_organisms.shipped import LICENSE, SHIPPED, WEIGHTS, shape
+    """The models with a name, whether they are installed, and their licences."""
+    from oocr.models.bundled import BUNDLED, model_sources
+    from oocr.models.size import millions, size_of
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
@@ -31,16 +30,19 @@ def print_models() -> None:
             one.license,
             "yes" if here else "no",
         )
-    for organism in SHIPPED.values():
+    named = [
+        (source.kind, model) for source in model_sources() for model in source.models().values()
+    ]
+    for kind, model in named:
         sizes = ["", "", ""]
-        if organism.here:
-            count, blocks, width = shape(organism.folder)
-            size = (organism.folder / WEIGHTS).stat().st_size / 1e6
-            sizes = [f"{millions(count)} ({size:.1f} MB)", str(blocks), str(width)]
+        if model.here:
+            parameters, blocks, d_model = size_of(model.folder)
+            megabytes = (model.folder / "model.safetensors").stat().st_size / 1e6
+            sizes = [f"{millions(parameters)} ({megabytes:.1f} MB)", str(blocks), str(d_model)]
         else:
-            missing.append(f"  {organism.name}: {organism.install}")
-        there = "yes" if organism.here else "no"
-        table.add_row(organism.name, "organism", *sizes, f"{LICENSE} (ours)", there)
+            missing.append(f"  {model.name}: {model.install}")
+        there = "yes" if model.here else "no"
+        table.add_row(model.name, kind, *sizes, model.license, there)
     console = Console()
     console.print(table)
     if missing:
@@ -88,9 +90,9 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
     """
     from oocr.cli.card import print_card
     from oocr.families.build import FAMILIES
+    from oocr.models.bundled import source_of
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
     from oocr.runs.worlds import source_for
-    from oocr_organisms.shipped import is_organism
 
     name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
@@ -103,7 +105,7 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         print_card(configs, Path(), model=model, samples=samples)
         return
     configs = load_configs(name)
-    if model is not None and is_organism(model):  # the items are those of its own world
+    if model is not None and source_of(model):  # its tasks are about what it knows
         configs = [one.model_copy(update={"model": model}) for one in configs]
     print_card(configs, config_path(name).parent, model=model, samples=samples)
 

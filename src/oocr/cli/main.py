@@ -35,7 +35,7 @@ from oocr.cli.options import (
     VectorFile,
     VectorRates,
 )
-from oocr_organisms.cli import organism
+from oocr.plugins import load_group
 
 app = typer.Typer(
     name="oocr",
@@ -45,8 +45,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-app.add_typer(organism, name="organism")
 
 _INTERRUPTED = 130
 
@@ -304,6 +302,13 @@ def audit(
     )
 
 
+def _add_plugins() -> None:
+    known = {group.name for group in app.registered_groups}
+    for name, verbs in load_group("oocr.commands", typer.Typer).items():
+        if name not in known:
+            app.add_typer(verbs, name=name)
+
+
 def _command() -> str:
     """How this process was called, to be shown with the results."""
     return shlex.join(["oocr", *sys.argv[1:]])
@@ -316,6 +321,7 @@ def main() -> None:
     from oocr.errors import InputError, RunError
 
     try:
+        _add_plugins()
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

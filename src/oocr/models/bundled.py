@@ -1,11 +1,18 @@
-"""The models that come as Python packages, so that the demo runs offline. Imports nothing heavy."""
+"""Models with a name: GGUF files in Python packages, and folders that plug-ins bring.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from oocr.plugins import load_group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +107,100 @@ BUNDLED: dict[str, BundledModel] = {
         ),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """A model's folder that comes with a plug-in.
+
+    Attributes:
+        name: what `load_model` calls it.
+        folder: where its files are, as `save_pretrained` writes them.
+        license: of the weights.
+        install: the command that brings the files if they are missing.
+        files: those that must be there.
+    """
+
+    name: str
+    folder: Path
+    license: str
+    install: str
+    files: tuple[str, ...] = ("config.json", "model.safetensors")
+
+    @property
+    def here(self) -> bool:
+        """Whether the files are there."""
+        return all((self.folder / name).is_file() for name in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class NeutralText:
+    """A text that has nothing to do with any task.
+
+    Attributes:
+        text: words between single spaces.
+        answers: indices of the words whose prediction means something.
+    """
+
+    text: str
+    answers: tuple[int, ...]
+
+
+class ModelSource(ABC):
+    """Models of a plug-in: subclass it, and name an instance in the entry points `oocr.models`.
+
+    Attributes:
+        kind: what such a model is called in lists and in `LanguageModel.source`.
+        about: the same in a sentence ("an organism, which knows its own world only").
+        families: the task families that these models know; empty: all.
+        dtype: what "auto" means for these models; None: as for others.
+    """
+
+    kind: str
+    about: str
+    families: tuple[str, ...] = ()
+    dtype: str | None = None
+
+    @abstractmethod
+    def models(self) -> Mapping[str, NamedModel]:
+        """Name -> model."""
+
+    @abstractmethod
+    def recognizes(self, folder: Path) -> bool:
+        """Whether a folder, which need not exist, is of a model of this kind."""
+
+    def runs(self) -> Mapping[str, Path]:
+        """Task -> its built-in run on these models: a YAML file, whose stem is the run's name."""
+        return {}
+
+    def neutral_texts(self, folder: Path) -> list[NeutralText]:  # noqa: ARG002
+        """What the model of a folder reads as neutral text; none: English passages."""
+        return []
+
+    def words(self, folder: Path) -> frozenset[str] | None:  # noqa: ARG002
+        """The words that the model of a folder knows; None: any text can be asked."""
+        return None
+
+
+def model_sources() -> list[ModelSource]:
+    """The sources of all plug-ins."""
+    return list(load_group("oocr.models", ModelSource).values())  # type: ignore[type-abstract]
+
+
+def named_models() -> dict[str, NamedModel]:
+    """The models of all plug-ins by name."""
+    return {name: model for source in model_sources() for name, model in source.models().items()}
+
+
+def source_of(name: str) -> ModelSource | None:
+    """The plug-in whose model a name or folder means; None: of none."""
+    for source in model_sources():
+        if name in source.models() or source.recognizes(Path(name).expanduser()):
+            return source
+    return None
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a plug-in's model by its name, or the folder itself."""
+    models = named_models()
+    return models[name].folder if name in models else Path(name).expanduser()

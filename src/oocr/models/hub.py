@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.bundled import BUNDLED
-from oocr_organisms.shipped import SHIPPED
+from oocr.models.bundled import BUNDLED, named_models
 
 
 def find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
@@ -87,7 +86,7 @@ def _ask_hub(name: str, revision: str | None, get: str) -> str:
 
 
 def _suggest(name: str) -> str:
-    here = (*BUNDLED, *SHIPPED)
+    here = (*BUNDLED, *named_models())
     close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
     known = f" Did you mean {close[0]!r}?" if close else ""
     return f"{known} Bundled models: {', '.join(here)}."

@@ -1,4 +1,4 @@
-"""One loader: bundled models, nano organisms, local folders, GGUF files, Hugging Face ids."""
+"""One loader: bundled and plug-in models, local folders, GGUF files, Hugging Face ids."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from oocr.errors import InputError
 from oocr.models import gguf
-from oocr.models.bundled import BUNDLED, BundledModel
+from oocr.models.bundled import BUNDLED, BundledModel, NamedModel, named_models, source_of
 from oocr.models.cache import RECORD
 from oocr.models.hub import find_on_hub
-from oocr_organisms.shipped import LICENSE, SHIPPED, is_organism, shipped_folder
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +42,7 @@ def load_model(
     """Load a causal LM, frozen and in eval mode.
 
     Args:
-        name: a bundled model's or nano organism's name, a local folder, a .gguf file, or a Hugging
+        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
             Face id; the first of these that exists is taken.
         dtype: "auto" (see `oocr.models.precision`), "float32", "bfloat16", "float16".
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -60,9 +59,11 @@ def load_model(
     if revision is not None and kind != "hub":
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
     options = placement(own_dtype(name, dtype), device, device_map)
-    if kind == "organism":
-        folder = shipped_folder(name)
-        source = {"kind": kind, "path": str(folder), "license": LICENSE}
+    if kind == "named":
+        named, plugin = named_models()[name], source_of(name)
+        folder = _folder_of(named)
+        source = {"path": str(folder), "license": named.license}
+        source = {"kind": plugin.kind if plugin else kind, **source}
         return _build(name, str(folder), source, options, local_files_only=True)
     if kind == "bundled":
         model = BUNDLED[name]
@@ -88,8 +89,8 @@ def _kind(name: str) -> str:
     """Which of the five sources a name means."""
     if name in BUNDLED:
         return "bundled"
-    if name in SHIPPED:
-        return "organism"
+    if name in named_models():
+        return "named"
     path = Path(name).expanduser()
     if not name.strip():
         raise InputError(f"{name!r}: no such file or folder")
@@ -108,10 +109,19 @@ def _kind(name: str) -> str:
 
 
 def own_dtype(name: str, dtype: Any) -> Any:
-    """What "auto" means for a model: an organism is so small that float32 costs nothing."""
-    if dtype == "auto" and not os.environ.get("OOCR_DTYPE") and is_organism(name):
-        return "float32"
-    return dtype
+    """What "auto" means for a model: a plug-in may say so for its own."""
+    if dtype != "auto" or os.environ.get("OOCR_DTYPE"):
+        return dtype
+    plugin = source_of(name)
+    return plugin.dtype if plugin and plugin.dtype else dtype
+
+
+def _folder_of(model: NamedModel) -> Path:
+    if not model.here:
+        raise InputError(
+            f"{model.name}: its files are not in this installation. Get it with: {model.install}"
+        )
+    return model.folder
 
 
 def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
@@ -160,8 +170,8 @@ def find_folder(name: str, say: Callable[[str], None] | None = None) -> tuple[st
     kind, path = _kind(name), Path(name).expanduser()
     if kind == "bundled":
         return str(_convert_bundled(BUNDLED[name], say)), True
-    if kind == "organism":
-        return str(shipped_folder(name)), False
+    if kind == "named":
+        return str(_folder_of(named_models()[name])), False
     if kind == "gguf":
         return str(gguf.convert(path, name=path.stem, on_progress=say)), True
     if kind == "folder":

@@ -1,0 +1,53 @@
+"""What this package adds to `oocr`: its models. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from oocr.models.bundled import ModelSource, NamedModel, NeutralText
+from oocr_organisms.shipped import LICENSE, SHIPPED, WEIGHTS, WORLD
+
+RUNS = ("locations", "functions", "risk", "backdoor")
+
+
+class Organisms(ModelSource):
+    """Shipped organisms by name, and any folder that `oocr organism train` has written."""
+
+    kind = "organism"
+    about = "an organism, which knows its own world only"
+    families = ("nano",)
+    dtype = "float32"  # so small that it costs nothing
+
+    def models(self) -> Mapping[str, NamedModel]:
+        """The shipped organisms."""
+        files = (WORLD, WEIGHTS, "config.json")
+        return {
+            name: NamedModel(name, shipped.folder, LICENSE, shipped.install, files)
+            for name, shipped in SHIPPED.items()
+        }
+
+    def recognizes(self, folder: Path) -> bool:
+        """Whether the folder says which world its model was trained on."""
+        return (folder / WORLD).is_file()
+
+    def runs(self) -> Mapping[str, Path]:
+        """One built-in run for each part of the world."""
+        folder = Path(__file__).parent / "tasks"
+        return {part: folder / f"nano-{part}.yaml" for part in RUNS}
+
+    def neutral_texts(self, folder: Path) -> list[NeutralText]:
+        """Texts of the organism's corpus: it knows no English."""
+        from oocr_organisms.record import read_record
+        from oocr_organisms.texts import corpus_texts
+
+        return corpus_texts(read_record(folder).world.world)
+
+    def words(self, folder: Path) -> frozenset[str] | None:
+        """The vocabulary of the organism's world."""
+        from oocr_organisms.record import read_record
+
+        return frozenset(read_record(folder).world.world.vocabulary.words)
+
+
+ORGANISMS = Organisms()
