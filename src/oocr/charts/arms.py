@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.charts.figure import Json, Key, number
+from oocr.charts.figure import Key
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,20 +120,6 @@ def dot_keys(arms: Iterable[Arm]) -> tuple[Key, ...]:
     if RANDOM not in arms:
         special[RANDOM_EVERYWHERE] = "band"
     return tuple(arm.entry(symbol=special.get(arm, "")) for arm in arms)
-
-
-def base_line(start: float, end: float, value: float) -> Json:
-    """The untouched model's score as a level line."""
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "meta": BASE.key,
-        "x": [start, end],
-        "y": [value, value],
-        "line": {"color": "@base", "width": 1.5},
-        "hovertext": f"untouched model {number(value)}",
-        "hoverinfo": "text",
-    }
 
 
 def is_null(arm: Arm) -> bool:

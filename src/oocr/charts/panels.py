@@ -78,14 +78,15 @@ def line_of(
     """A line from a table, sorted by `x`.
 
     Without intervals, `y` is averaged over the rows of each `x`; with intervals, the table has one
-    row per `x` and the columns low and high.
+    row per `x` and the columns low and high, and perhaps note.
     """
     if not intervals:
         table = table.group_by(x).agg(pl.col(y).mean())
     table = table.sort(x)
     low, high = (table[end].to_list() if intervals else () for end in ("low", "high"))
+    notes = table["note"].to_list() if "note" in table.columns else ()
     xs, ys = table[x].to_list(), table[y].to_list()
-    return Line(name, colour, xs, ys, low, high, dash, key, symbols, ribbon)
+    return Line(name, colour, xs, ys, low, high, dash, key, symbols, ribbon, notes)
 
 
 def lines_panel(
@@ -97,7 +98,7 @@ def lines_panel(
     span: int = 3,
     height: int = 260,
     log: bool = False,
-    level: float | None = None,
+    level: float | Sequence[float] | None = None,
     base: tuple[str, float] | None = None,
     verticals: Mapping[float, float] | None = None,
     ticks: Sequence[float] = (),
@@ -114,7 +115,7 @@ def lines_panel(
         span: columns of six.
         height: in pixels.
         log: the horizontal axis is logarithmic.
-        level: a grey level line here.
+        level: grey level lines at these values.
         base: a dark level line that the legend can hide: (its key, value).
         verticals: upright lines: place -> opacity.
         ticks: of the horizontal axis.
@@ -143,7 +144,8 @@ def lines_panel(
         across["rangemode"] = up["rangemode"] = "tozero"
     if limits is not None:
         up["range"] = list(limits)
-    shapes = [] if level is None else [straight_line("line", y=level)]
+    levels = [level] if isinstance(level, (int, float)) else level or ()
+    shapes = [straight_line("line", y=value) for value in levels]
     shapes += [
         straight_line(f"ink/{opacity:.2f}", 1.4, x=place)
         for place, opacity in (verticals or {}).items()
@@ -166,6 +168,7 @@ def _line(line: Line, x: str) -> list[Json]:
     ]
     symbols = [line.symbols] if isinstance(line.symbols, str) else line.symbols
     outline = 1.6 if any("-open" in symbol for symbol in symbols) else 0
+    outline = 3 if "line-ew" in symbols else outline
     trace = points(
         line.x,
         line.y,

@@ -13,10 +13,10 @@ from oocr.audit.findings import CONSTANT, PARTLY, UNTOLD
 from oocr.audit.passes import MOST_TOKENS, SKIP
 from oocr.audit.record import AuditRecord
 from oocr.charts.figure import number, percent
+from oocr.charts.tokens import ColouredText, ColouredTexts, token_marks, visible
 from oocr.io import write_atomic, write_text
 from oocr.report.build import environment, own_file
 from oocr.report.figures.audit import blocks_figure
-from oocr.report.figures.texts import Colouring, Text, tokens_of, visible
 from oocr.report.settings import GLOSSARY, seconds
 
 ANSWERS = {
@@ -137,12 +137,12 @@ def _token_rows(record: AuditRecord) -> list[dict[str, object]]:
     ]
 
 
-def _colouring(record: AuditRecord) -> tuple[Colouring, ...]:
+def _colouring(record: AuditRecord) -> tuple[ColouredTexts, ...]:
     middle = median([norm for strip in record.strips for norm in strip.norms] or [1.0])
     texts = tuple(
-        Text(
+        ColouredText(
             strip.kind,
-            tokens_of(
+            token_marks(
                 [
                     {"token": token, "cosine": cosine, "norm": norm, "in_span": False}
                     for token, cosine, norm in zip(
@@ -154,7 +154,7 @@ def _colouring(record: AuditRecord) -> tuple[Colouring, ...]:
         )
         for strip in record.strips
     )
-    return (Colouring("audit", "", texts),)
+    return (ColouredTexts("", texts),)
 
 
 def _said(record: AuditRecord) -> tuple[tuple[str, list[Bar]], ...]:

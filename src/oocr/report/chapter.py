@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from oocr.charts.figure import Figure
+from oocr.charts.tokens import ColouredTexts
 from oocr.claims.records import PaperScore
 from oocr.report.examples import Shown, shown_examples
-from oocr.report.figures.backdoor import backdoor_figure
-from oocr.report.figures.constancy import constancy_figure
-from oocr.report.figures.facets import facets_figure
-from oocr.report.figures.layers import tested_layers_figure
-from oocr.report.figures.members import members_figure, planted_figure
-from oocr.report.figures.scores import scores_figure
-from oocr.report.figures.selection import layers_figure, selection_figure
-from oocr.report.figures.side_effects import side_effects_figure
-from oocr.report.figures.swap import swap_figure
-from oocr.report.figures.texts import Colouring, coloured, tokens_figure
-from oocr.report.figures.training import training_figure
+from oocr.report.figures.effects import (
+    coloured_texts,
+    constancy_figure,
+    side_effects_figure,
+    tokens_figure,
+)
+from oocr.report.figures.layers import layers_figure, selection_figure, tested_layers_figure
+from oocr.report.figures.members import members_figure, swap_figure
+from oocr.report.figures.scores import backdoor_figure, planted_figure, scores_figure
+from oocr.report.figures.training import facets_figure, training_figure
 from oocr.report.paper import NOTE
 from oocr.report.runs import Run
 from oocr.report.samples import MarkedSamples, marked_samples
@@ -34,7 +34,7 @@ class Section:
     lead: str
     figures: tuple[Figure, ...] = ()
     examples: tuple[Shown, ...] = ()
-    texts: tuple[Colouring, ...] = ()
+    texts: tuple[ColouredTexts, ...] = ()
     settings: Settings | None = None
     paper: tuple[PaperScore, ...] = ()
     marked: MarkedSamples | None = None
@@ -184,7 +184,7 @@ def _constancy(run: Run) -> Section | None:
         constancy_figure(run),
         tokens_figure(run),
     )
-    return found and replace(found, texts=coloured(run))
+    return found and replace(found, texts=coloured_texts(run))
 
 
 def _swap(run: Run) -> Section | None:

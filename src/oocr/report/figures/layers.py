@@ -1,4 +1,4 @@
-"""Test scores by layer, where a run trained the reported arms at several layers."""
+"""Layers: how the hyperparameters were chosen, and scores by layer on validation and on test."""
 
 from __future__ import annotations
 
@@ -7,18 +7,119 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, base_line, rows_of
-from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
-from oocr.charts.traces import axis, layout
+from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, rows_of
+from oocr.charts.figure import Figure, Key, Panel, number
+from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
+from oocr.report.figures.training import SHARE, method_lines
 from oocr.report.measure import Measure, measure_of
-from oocr.report.runs import Run, has
+from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import headline, whole_name
 
+_METHODS = (VECTOR, ADAPTER)
 _MOST = 9  # panels
 
 
+def selection_figure(run: Run) -> Figure | None:
+    """The validation score at every point of the grid: a heat map per method."""
+    data = _grid(run)
+    if run.selection is None or data.is_empty():
+        return None
+    limits = as_float(data["score"].min()), as_float(data["score"].max())
+    panels = [
+        _grid_heat(arm, data.filter(pl.col("method") == arm.name), limits)
+        for arm in _METHODS
+        if arm.name in data["method"]
+    ]
+    caption = (
+        f"Validation score ({run.selection.criterion}) on {', '.join(run.selection.tasks)}; "
+        "the square marks the choice. The items that are reported took no part in it."
+    )
+    keys = [Key("chosen", "chosen", "ink", "square-open")] if data["chosen"].any() else []
+    scale = (number(limits[0]), number(limits[1]))
+    return figure_of("selection", caption, panels, data, keys, scale=scale)
+
+
+def _grid(run: Run) -> pl.DataFrame:
+    """The points of the grid that were tried; where there was one only, none was."""
+    points = run.selection.grid if run.selection is not None else ()
+    return pl.DataFrame([point.model_dump() for point in points if point.score is not None])
+
+
+def _grid_heat(arm: Arm, grid: pl.DataFrame, limits: tuple[float, float]) -> Panel:
+    rows = sorted(set(grid.select("layer", "learning_rate").iter_rows()))
+    steps = sorted(grid["step"].unique().to_list())
+    cells = {
+        (line["layer"], line["learning_rate"], line["step"]): line
+        for line in grid.iter_rows(named=True)
+    }
+    lines = [[cells.get((*row, step)) for step in steps] for row in rows]
+    hover = [
+        [
+            f"layer {cell['layer']}, learning rate {cell['learning_rate']:g}, "
+            f"{_step(cell['step'])}<br>validation score {number(cell['score'], 3)}"
+            + (" (chosen)" if cell["chosen"] else "")
+            if cell
+            else ""
+            for cell in line
+        ]
+        for line in lines
+    ]
+    chosen = [
+        (rows.index((layer, rate)), steps.index(step))
+        for (layer, rate, step), cell in cells.items()
+        if cell["chosen"]
+    ]
+    return heat_panel(
+        [f"layer {layer} · {rate:g}" for layer, rate in rows],
+        [str(step) if step else _step(0) for step in steps],
+        [[cell["score"] if cell else None for cell in line] for line in lines],
+        limits=limits,
+        hover=hover,
+        chosen=chosen,
+        x="" if steps == [0] else "training steps",
+        title=f"{arm.label}: layer · learning rate",
+        span=3,
+    )
+
+
+def _step(step: int) -> str:
+    """Step 0 stands for each arm's own stopping point."""
+    return f"step {step}" if step else "own stopping point"
+
+
+def layers_figure(run: Run) -> Figure | None:
+    """The best validation score at each layer, over learning rates and steps."""
+    data = _grid(run)
+    if run.selection is None or data.is_empty() or data["layer"].n_unique() < 2:
+        return None
+    best = data.group_by("method", "layer").agg(pl.col("score").max()).sort("method", "layer")
+    arms = [arm for arm in _METHODS if arm.name in best["method"]]
+    lines = [
+        line_of(
+            best.filter(pl.col("method") == arm.name),
+            arm.label,
+            arm.colour,
+            "layer",
+            "score",
+            key=arm.key,
+            symbols=arm.symbol,
+        )
+        for arm in arms
+    ]
+    ticks = sorted(best["layer"].unique().to_list())
+    panel = lines_panel(lines, "layer", "validation score", ticks=ticks, span=6, height=300)
+    caption = (
+        f"Best validation score ({run.selection.criterion}) at each layer, over learning rates and "
+        "steps. Only validation tasks. The best of several trials is a little too high everywhere."
+    )
+    return figure_of("layers", caption, [panel], best, [arm.entry() for arm in arms])
+
+
 def tested_layers_figure(run: Run) -> Figure | None:
-    """A panel for the headline score and one per facet of it; a point per layer and method."""
+    """Test scores by layer, where the reported arms were trained at several layers.
+
+    A panel for the headline score and one per facet of it; a point per layer and method.
+    """
     measure = measure_of(run)
     if measure is None or not has(run.rows, "layer"):
         return None
@@ -26,108 +127,65 @@ def tested_layers_figure(run: Run) -> Figure | None:
     rows = run.rows.filter(pl.col("final"), pl.col("part") == "probes", pl.col("control") == "")
     rows = headline(rows)
     whole = whole_name(run.rows)
-    found = []
-    for arm in (VECTOR, ADAPTER):
-        mine = rows.filter(pl.col("arm").is_in([arm.name, f"{arm.name} sweep"]))
-        if mine["layer"].drop_nulls().n_unique() > 1:
-            found += _points(measure, mine, arm, whole)
-    if not found:
+    points = []
+    for arm in _METHODS:
+        of_arm = rows.filter(pl.col("arm").is_in([arm.name, f"{arm.name} sweep"]))
+        if of_arm["layer"].drop_nulls().n_unique() > 1:
+            points += _layer_points(measure, of_arm, arm, whole)
+    if not points:
         return None
-    data = pl.DataFrame(found).sort("arm", "facet", "layer")
-    facets = [whole, *(one for one in rows["facet"].unique(maintain_order=True) if one != whole)]
-    base = _base(measure, rows_of(rows, BASE), whole)
-    shown = [arm for arm in (VECTOR, ADAPTER) if arm.name in data["arm"]]
-    panels = tuple(
-        _panel(measure, data.filter(pl.col("facet") == facet), facet, base.get(facet), shown)
+    data = pl.DataFrame(points).sort("arm", "facet", "layer")
+    names = rows["facet"].unique(maintain_order=True)
+    facets = [whole, *(facet for facet in names if facet != whole)]
+    base = _base_scores(measure, rows_of(rows, BASE), whole)
+    arms = [arm for arm in _METHODS if arm.name in data["arm"]]
+    panels = [
+        lines_panel(
+            method_lines(table := data.filter(pl.col("facet") == facet), arms, "layer"),
+            "layer",
+            "",
+            title=facet,
+            span=2,
+            height=230,
+            base=(BASE.key, base[facet]) if facet in base else None,
+            ticks=sorted(table["layer"].unique().to_list()),
+            limits=SHARE if measure.kind == "accuracy" else None,
+        )
         for facet in facets[:_MOST]
         if facet in data["facet"]
-    )
+    ]
     caption = (
         "Test scores with the arm at each layer, every layer with its own best learning rate and "
         f"stopping point on the validation tasks. Bars: {measure.bars}. Filled: the layer chosen "
-        "on the validation tasks, the one reported above."
+        "on the validation tasks, which the rest of the page reports."
         + (" Level line: the untouched model." if base else "")
-        + f" n = {rows_of(rows, shown[0])['member'].n_unique()} members."
+        + f" n = {rows_of(rows, arms[0])['member'].n_unique()} members."
     )
-    keys = [arm.entry() for arm in shown]
-    if base:
-        keys.append(Key(BASE.key, BASE.label, BASE.colour, "line"))
-    return Figure("layers-test", caption, (View("", panels),), data, tuple(keys))
+    keys = [arm.entry() for arm in arms] + ([BASE.entry(symbol="line")] if base else [])
+    return figure_of("layers-test", caption, panels, data, keys)
 
 
-def _points(measure: Measure, rows: pl.DataFrame, arm: Arm, whole: str) -> list[dict[str, Any]]:
-    found = []
-    for (layer, name), some in rows.group_by("layer", "arm", maintain_order=True):
-        cells = measure.cells(some, balanced=True)
+def _layer_points(
+    measure: Measure, rows: pl.DataFrame, arm: Arm, whole: str
+) -> list[dict[str, Any]]:
+    points = []
+    for (layer, name), at_layer in rows.group_by("layer", "arm", maintain_order=True):
+        cells = measure.cells(at_layer, balanced=True)
         if layer is None or cells is None:
             continue
         for facet in (whole, *cells.facets):
-            one = stats.estimate(cells if facet == whole else cells.only(facet))
-            found.append(
+            interval = stats.estimate(cells if facet == whole else cells.only(facet))
+            points.append(
                 {"arm": arm.name, "layer": layer, "chosen": name == arm.name, "facet": facet}
-                | {"value": one.value, "low": one.low, "high": one.high}
+                | {"value": interval.value, "low": interval.low, "high": interval.high}
             )
-    return found
+    return points
 
 
-def _base(measure: Measure, rows: pl.DataFrame, whole: str) -> dict[str, float]:
+def _base_scores(measure: Measure, rows: pl.DataFrame, whole: str) -> dict[str, float]:
     cells = measure.cells(rows, balanced=True) if measure.kind == "accuracy" else None
     if cells is None:
         return {}
     return {whole: stats.mean(cells)} | {
         facet: stats.mean(cells.only(facet)) for facet in cells.facets
     }
-
-
-def _panel(
-    measure: Measure, data: pl.DataFrame, facet: str, base: float | None, arms: list[Arm]
-) -> Panel:
-    layers = sorted(data["layer"].unique().to_list())
-    traces: list[Json] = []
-    if base is not None:
-        traces.append(base_line(layers[0], layers[-1], base))
-    for arm in arms:
-        some = data.filter(pl.col("arm") == arm.name)
-        if not some.is_empty():
-            traces.append(_line(arm, some))
-    y = axis("", "width", nticks=5, rangemode="tozero")
-    if measure.kind == "accuracy":
-        y["range"] = [-0.04, 1.04]
-    x = axis("layer", tickmode="array", tickvals=layers)
-    return Panel(tuple(traces), layout(x, y), 230, facet, 2)
-
-
-def _line(arm: Arm, some: pl.DataFrame) -> Json:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "meta": arm.key,
-        "x": some["layer"].to_list(),
-        "y": some["value"].to_list(),
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": [max(0.0, high - value) for high, value in _pairs(some, "high")],
-            "arrayminus": [max(0.0, value - low) for low, value in _pairs(some, "low")],
-            "color": f"@{arm.colour}/0.55",
-            "thickness": 2,
-            "width": 0,
-        },
-        "line": {"color": f"@{arm.colour}/0.6", "width": 1.5},
-        "marker": {
-            "color": f"@{arm.colour}",
-            "symbol": [arm.symbol if one else f"{arm.symbol}-open" for one in some["chosen"]],
-            "size": 8,
-            "line": {"width": 1.6, "color": f"@{arm.colour}"},
-        },
-        "hovertext": [
-            f"<b>{text(arm.label)}</b>, layer {row['layer']}{' (chosen)' if row['chosen'] else ''}"
-            f"<br>{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
-            for row in some.iter_rows(named=True)
-        ],
-        "hoverinfo": "text",
-    }
-
-
-def _pairs(some: pl.DataFrame, name: str) -> list[tuple[float, float]]:
-    return list(zip(some[name].to_list(), some["value"].to_list(), strict=True))

@@ -1,21 +1,39 @@
-"""Members by facets: where the score comes from, and what was answered instead."""
+"""Member by member: share right by facet, and the swap of the LoRA for its mean difference."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import polars as pl
 
-from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
-from oocr.charts.dots import Dot, Rows, dot_panel
-from oocr.charts.figure import Figure, Json, Panel, View, number, text
-from oocr.charts.traces import axis, layout
-from oocr.report.figures.scores import row_name
-from oocr.report.measure import Measure, measure_of, scored
+from oocr import stats
+from oocr.charts.arms import (
+    ADAPTER,
+    BASE,
+    CEILING,
+    NULLS,
+    RANDOM_EVERYWHERE,
+    RANDOM_SPAN,
+    SWAP_EVERYWHERE,
+    SWAP_SPAN,
+    VECTOR,
+    Arm,
+    arms_in,
+    rows_of,
+)
+from oocr.charts.figure import Figure, Json, Panel, number, percent, text
+from oocr.charts.panels import figure_of, heat_panel
+from oocr.charts.rows import dot_panel
+from oocr.charts.traces import hover_box
+from oocr.report.figures.scores import SHARE, row_name
+from oocr.report.measure import Measure, measure_of, null_scores, scored
 from oocr.report.runs import Run, as_float, has
-from oocr.report.score_table import ALL, facet_order, final_rows
+from oocr.report.score_table import facet_order, final_rows, headline, whole_name
 
-_MOST = 6  # different answers in a hover box
+_ANSWERS = 6  # different answers in a hover box
+_PANELS = 4
+_SWAP_ARMS = (BASE, RANDOM_SPAN, RANDOM_EVERYWHERE, SWAP_SPAN, SWAP_EVERYWHERE, ADAPTER)
 
 
 def members_figure(run: Run) -> Figure | None:
@@ -30,169 +48,190 @@ def members_figure(run: Run) -> Figure | None:
     if len(members) < 2:
         return None
     wanted = (VECTOR, ADAPTER, Arm("vector", "shuffled"), Arm("vector", "decorrelated"), BASE)
-    arms = [arm for arm in (*wanted, CEILING) if arm in arms_in(final)]
-    order = facet_order(trained)
-    tables = {arm: _table(rows_of(final, arm), members) for arm in arms}
-    shown = {arm: table for arm, table in tables.items() if not table.is_empty()}
-    if not shown:
+    present = arms_in(final)
+    tables = {
+        arm: _member_table(rows_of(final, arm), members)
+        for arm in (*wanted, CEILING)
+        if arm in present
+    }
+    tables = {arm: table for arm, table in tables.items() if not table.is_empty()}
+    order = [row_name(*pair) for pair in facet_order(trained)]
+    panels = [
+        _member_heat(arm, table, members, order) for arm, table in list(tables.items())[:_PANELS]
+    ]
+    if not panels:
         return None
-    panels = tuple(
-        _heat(arm, table, members, order, span=3 if len(order) <= 6 else 6)
-        for arm, table in list(shown.items())[:4]
-    )
     data = pl.concat(
-        [
-            table.with_columns(arm=pl.lit(arm.name), control=pl.lit(arm.control))
-            for arm, table in shown.items()
-        ]
+        table.with_columns(arm=pl.lit(arm.name), control=pl.lit(arm.control))
+        for arm, table in tables.items()
     )
     caption = (
         "Share right per member and facet, mean over seeds and wordings. Point at a cell for the "
         f"answers given and how often. n = {len(members)} members."
     )
-    return Figure("members", caption, (View("", panels),), data, scale=("0", "1"))
+    return figure_of("members", caption, panels, data, scale=("0", "1"))
 
 
-def _table(rows: pl.DataFrame, members: list[str]) -> pl.DataFrame:
-    found = []
-    some = rows.filter(pl.col("member").is_in(members))
-    for (member, part, facet), cell in some.group_by(
-        "member", "part", "facet", maintain_order=True
-    ):
-        counts = Counter(cell["chosen"].to_list()).most_common(_MOST)
-        found.append(
-            {
-                "member": str(member),
-                "part": str(part),
-                "facet": str(facet),
+def _member_table(rows: pl.DataFrame, members: list[str]) -> pl.DataFrame:
+    lines = []
+    rows = rows.filter(pl.col("member").is_in(members))
+    keys = ("member", "part", "facet")
+    for names, cell in rows.group_by(keys, maintain_order=True):
+        counts = Counter(cell["chosen"].to_list()).most_common(_ANSWERS)
+        lines.append(
+            dict(zip(keys, map(str, names), strict=True))
+            | {
                 "right": as_float(cell["right"].cast(pl.Float64).mean()),
                 "items": cell.height,
                 "answer": str(cell["answer"][0]).strip(),
                 "answers": "; ".join(f"{str(name).strip()} {n}×" for name, n in counts),
             }
         )
-    return pl.DataFrame(found)
+    return pl.DataFrame(lines)
 
 
-def _heat(
-    arm: Arm, table: pl.DataFrame, members: list[str], order: list[tuple[str, str]], span: int
-) -> Panel:
-    names = [row_name(*one) for one in order]
+def _member_heat(arm: Arm, table: pl.DataFrame, members: list[str], order: list[str]) -> Panel:
     cells = {
         (line["member"], row_name(line["part"], line["facet"])): line
         for line in table.iter_rows(named=True)
     }
-    names = [name for name in names if any((member, name) in cells for member in members)]
-    z: list[list[float | None]] = []
-    hover: list[list[str]] = []
-    for member in members:
-        lines = [cells.get((member, name)) for name in names]
-        z.append([None if line is None else line["right"] for line in lines])
-        hover.append(["" if line is None else _hover(line) for line in lines])
-    trace: Json = {
-        "type": "heatmap",
-        "meta": arm.key,
-        "x": list(range(len(names))),
-        "y": list(range(len(members))),
-        "z": z,
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 2,
-        "ygap": 2,
-        "showscale": False,
-        "colorscale": HEAT,
-        "hovertext": hover,
-        "hoverinfo": "text",
-    }
-    slanted = len(names) > 4
-    x = axis(
-        margin="height+right",
-        tickmode="array",
-        tickvals=list(range(len(names))),
-        ticktext=[text(_short(name, 26)) for name in names],
-        side="top",
-        showgrid=False,
-        tickangle=-35 if slanted else 0,
-        ticklabeloverflow="allow",
-    )
-    y = axis(
-        margin="width",
-        tickmode="array",
-        tickvals=list(range(len(members))),
-        ticktext=[text(_short(name, 20)) for name in members],
-        autorange="reversed",
-        showgrid=False,
-    )
-    room = {
-        "l": 8,
-        "r": 84 if slanted else 12,
-        "t": 8,
-        "b": 8,
-    }  # the last label leans over the edge
-    whole = layout(x, y, margin=room)
-    return Panel((trace,), whole, 84 + 25 * len(members), arm.label, span)
-
-
-HEAT = [[0, "@heat-0"], [0.33, "@heat-1"], [0.67, "@heat-2"], [1, "@heat-3"]]
-
-
-def _hover(line: Json) -> str:
-    return (
-        f"<b>{text(line['member'])}</b>, {text(line['facet'])}<br>"
-        f"right {number(line['right'])} of {line['items']} items; wanted: {text(line['answer'])}"
-        f"<br>given: {'<br>'.join(text(one) for one in line['answers'].split('; '))}"
+    names = [name for name in order if any((member, name) in cells for member in members)]
+    grid = [[cells.get((member, name)) for name in names] for member in members]
+    return heat_panel(
+        members,
+        names,
+        [[cell["right"] if cell else None for cell in line] for line in grid],
+        hover=[[_member_hover(cell) if cell else "" for cell in line] for line in grid],
+        title=arm.label,
+        span=3 if len(order) <= 6 else 6,
     )
 
 
-def _short(name: str, size: int) -> str:
-    return name if len(name) <= size else name[: size - 1] + "…"
+def _member_hover(cell: Json) -> str:
+    return hover_box(
+        f"{cell['member']}, {cell['facet']}",
+        f"right {number(cell['right'])} of {cell['items']} items; "
+        f"right answer: {text(cell['answer'])}",
+        "answered: " + "<br>".join(text(answer) for answer in cell["answers"].split("; ")),
+    )
 
 
-def planted_figure(run: Run) -> Figure | None:
-    """With a false fact planted: answers that follow the intended and the planted member."""
+def swap_figure(run: Run) -> Figure | None:
+    """Scores per member (or facet, for log-odds) of LoRA and swaps, and the effect kept."""
     measure = measure_of(run)
-    if measure is None or measure.kind != "accuracy" or not has(run.rows, "tag_against"):
+    if measure is None or run.rows is None:
         return None
-    assert run.rows is not None
-    rows = run.rows.filter(
-        pl.col("final"), pl.col("control") == "planted", pl.col("part") == "probes"
-    )
-    names = ["intended", "planted"]
-    lines = []
-    dots = []
-    for arm in arms_in(rows):
-        mine = rows_of(rows, arm)
-        for facet in (ALL, *mine["facet"].unique(maintain_order=True)):
-            some = mine if facet == ALL else mine.filter(pl.col("facet") == facet)
-            for side in names:
-                line = _side(measure, some.filter(pl.col("tag_against") == side))
-                if line is None:
-                    continue
-                follows = Arm(arm.name, "" if side == "intended" else "follows the planted one")
-                dots.append(Dot(facet, follows, *line))
-                lines.append(
-                    {"arm": arm.name, "facet": facet, "against": side}
-                    | dict(zip(("value", "low", "high"), line, strict=True))
-                )
-    if not lines:
+    final = final_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
+    whole = whole_name(final)
+    final = headline(final).sort("facet", maintain_order=True)  # arms are compared facet by facet
+    swaps = [arm for arm in (SWAP_SPAN, SWAP_EVERYWHERE) if not rows_of(final, arm).is_empty()]
+    if not swaps or rows_of(final, ADAPTER).is_empty():
         return None
-    facets = list(dict.fromkeys(dot.row for dot in dots))
+    unit = "member" if measure.cluster == "member" else "facet"
+    table = _swap_table(measure, final, unit, whole)
+    kept = _kept_effect(measure, final, swaps)
+    lora = dict(table.filter(pl.col("arm") == ADAPTER.name).select("row", "score").iter_rows())
+    accuracy = measure.kind == "accuracy"
     panel = dot_panel(
-        Rows(facets, strong=(ALL,), title="share of answers", limits=(-0.02, 1.02)), dots
-    )
-    arms = sorted({dot.arm for dot in dots}, key=lambda arm: arm.order)
-    keys = tuple(
-        arm.entry(f"{arm.label}" if arm.control else f"{arm.label} · follows the intended one")
-        for arm in arms
+        table.with_columns(value="score", control=pl.lit("")),
+        [whole, *sorted((name for name in lora if name != whole), key=lambda name: -lora[name])],
+        measure.axis,
+        strong=(whole,),
+        limits=SHARE if accuracy else None,
+        one_lane=True,
+        link=(BASE, ADAPTER),
     )
     caption = (
-        "Trained with one further fact that belongs to another member. Share of answers that "
-        "follow the member most of the training is about, and of answers that follow the planted "
-        f"one. Bars: {measure.bars}."
+        f"Out-of-context score ({measure.axis}) per {unit}, mean over seeds: the LoRA, and its "
+        "mean difference as a constant vector in its place"
+        + (
+            " (x and +: median over random directions of the same norm)"
+            if any(arm.name in table["arm"] for arm in NULLS)
+            else ""
+        )
+        + ". The line runs from the untouched model to the LoRA."
+        + (f" For “{whole}”, each distinct answer weighs the same." if accuracy else "")
+        + (f" Shares of effect: {measure.bars}." if kept else "")
     )
-    return Figure("planted", caption, (View("", (panel,)),), pl.DataFrame(lines), keys)
+    recovery = pl.DataFrame(
+        {"row": "recovery", "arm": arm.name, "score": i.value, "low": i.low, "high": i.high}
+        for arm, i in kept.items()
+    )
+    data = pl.concat([table, recovery], how="diagonal") if kept else table
+    keys = [
+        arm.entry(symbol="tick" if arm == BASE else "")
+        for arm in _SWAP_ARMS
+        if arm.name in table["arm"]
+    ]
+    shares = [
+        (
+            f"of the LoRA’s effect kept, {arm.label}",
+            f"{percent(i.value)} % [{percent(i.low)}, {percent(i.high)}]",
+        )
+        for arm, i in kept.items()
+    ]
+    return figure_of("swap", caption, [panel], data, keys, stats=shares)
 
 
-def _side(measure: Measure, rows: pl.DataFrame) -> tuple[float, float, float] | None:
-    found = scored(measure, rows)
-    return None if found is None else (found.value, found.low, found.high)
+def _swap_table(measure: Measure, final: pl.DataFrame, unit: str, whole: str) -> pl.DataFrame:
+    names = rows_of(final, ADAPTER)[unit].unique(maintain_order=True).to_list()
+    lines = []
+    for arm in _SWAP_ARMS:
+        of_arm = rows_of(final, arm)
+        for name in (whole, *names):
+            rows = of_arm if name == whole else of_arm.filter(pl.col(unit) == name)
+            value = _score(measure, rows, null=arm in NULLS)
+            if value is not None and math.isfinite(value):
+                lines.append({"row": name, "arm": arm.name, "score": value})
+    return pl.DataFrame(lines)
+
+
+def _score(measure: Measure, rows: pl.DataFrame, *, null: bool) -> float | None:
+    if rows.is_empty():
+        return None
+    if null:
+        scores = null_scores(measure, rows, balanced=True)
+        if scores.is_empty():
+            return None
+        return as_float(scores.group_by("number").agg(pl.col("score").mean())["score"].median())
+    cells = measure.cells(rows, balanced=True)
+    return None if cells is None else stats.mean(cells)
+
+
+def _kept_effect(
+    measure: Measure, final: pl.DataFrame, swaps: list[Arm]
+) -> dict[Arm, stats.Interval]:
+    """Each swap's share of the LoRA's effect; left out where the LoRA has no clear effect."""
+    whole = measure.cells(rows_of(final, ADAPTER), balanced=True)
+    effect = _effect(measure, final)
+    if whole is None or effect is None or effect.low <= 0:
+        return {}
+    base = (
+        measure.cells(rows_of(final, BASE), balanced=True)
+        if measure.kind == "accuracy"
+        else whole - whole
+    )
+    kept = {}
+    for arm in swaps:
+        part = measure.cells(rows_of(final, arm), balanced=True)
+        same = (
+            part is not None
+            and base is not None
+            and part.clusters == whole.clusters == base.clusters
+            and part.facets == whole.facets == base.facets
+        )
+        if same and part is not None and base is not None:
+            kept[arm] = stats.ratio(part, whole, base)
+    return kept
+
+
+def _effect(measure: Measure, final: pl.DataFrame) -> stats.Interval | None:
+    """The LoRA's score minus the untouched model's."""
+    if measure.kind != "accuracy":
+        return scored(measure, rows_of(final, ADAPTER))
+    lora, base = (measure.cells(rows_of(final, arm), balanced=True) for arm in (ADAPTER, BASE))
+    if lora is None or base is None:
+        return None
+    if lora.clusters != base.clusters or lora.facets != base.facets:
+        return None
+    return stats.estimate(lora - base)

@@ -1,15 +1,27 @@
-"""Scores by facet and arm, raw and answer-balanced."""
+"""Scores as dots with intervals: by facet, with a planted fact, and by trigger."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from oocr.charts.arms import NULLS, RANDOM, RANDOM_SPAN, Arm, arms_in, dot_keys
-from oocr.charts.dots import Dot, Rows, dot_panel
+from oocr import stats
+from oocr.charts.arms import (
+    CEILING,
+    NULLS,
+    RANDOM,
+    RANDOM_SPAN,
+    Arm,
+    arms_in,
+    dot_keys,
+    is_null,
+    rows_of,
+)
 from oocr.charts.figure import Figure, Key, View, counted
-from oocr.report.measure import Measure, measure_of
+from oocr.charts.panels import figure_of
+from oocr.charts.rows import dot_panel
+from oocr.report.measure import Measure, measure_of, null_scores, scored
 from oocr.report.paper import PAPER, SUFFIX
-from oocr.report.runs import Run, as_float
+from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import (
     ALL,
     BOTH,
@@ -18,11 +30,14 @@ from oocr.report.score_table import (
     facet_order,
     final_rows,
     score_table,
+    summary,
     whole_name,
 )
 
 BALANCED = "each answer weighs the same"
 RAW = "each member weighs the same"
+SHARE = (-0.02, 1.02)
+"""Limits of an axis of shares."""
 
 _MARKS = {
     "in_context": " (trained)",
@@ -30,10 +45,19 @@ _MARKS = {
     "free": " (own words)",
     PAPER: SUFFIX,
 }
+PREFIXES = (
+    *("trained trigger", "held-out trigger", "trained false", "held-out false"),
+    *("unseen family", "none"),
+)
+_PREFIX_NAMES = {
+    "none": "no prefix",
+    "trained false": "trained false prefix",
+    "held-out false": "held-out false prefix",
+}
 
 
 def scores_figure(run: Run) -> Figure | None:
-    """Dots with intervals per facet; None where nothing can be scored."""
+    """Scores by facet and arm, raw and answer-balanced; None where nothing can be scored."""
     measure = measure_of(run)
     if measure is None or run.rows is None:
         return None
@@ -49,103 +73,229 @@ def scores_figure(run: Run) -> Figure | None:
         tables = {mode: t.filter(pl.col("arm") != RANDOM_SPAN.name) for mode, t in tables.items()}
     order = facet_order(final_rows(run.rows))
     whole = whole_name(run.rows)
-    views = tuple(
-        View(
-            (BALANCED if mode else RAW) if len(tables) > 1 else "",
-            (dot_panel(_rows(measure, table, order, whole), _dots(table)),),
+    accuracy = measure.kind == "accuracy"
+    views = []
+    for balanced, table in tables.items():
+        label = (BALANCED if balanced else RAW) if len(tables) > 1 else ""
+        marks = table.with_columns(
+            row=pl.Series([row_name(*pair) for pair in table.select("part", "facet").iter_rows()]),
+            note=pl.Series([_note(line) for line in table.iter_rows(named=True)]),
         )
-        for mode, table in tables.items()
-    )
-    keys = _keys(pl.concat(list(tables.values())))
-    return Figure("scores", _caption(measure, data), views, data, keys)
+        guessing = dict(marks.drop_nulls("chance").select("row", "chance").iter_rows())
+        panel = dot_panel(
+            marks,
+            _row_order(table, order, whole),
+            measure.axis,
+            strong=(whole,),
+            chance=guessing if accuracy else {},
+            limits=SHARE if accuracy else None,
+            zero=not accuracy,
+        )
+        views.append(View(label, (panel,)))
+    keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
+    if data["chance"].drop_nulls().len():
+        keys += (Key("chance", "chance", "muted", "dots"),)
+    return Figure("scores", _caption(measure, data), tuple(views), data, keys)
 
 
 def row_name(part: str, facet: str) -> str:
-    """Everything but our own choices out of context is marked as what it is."""
+    """A facet's name; everything but our own choices out of context is marked as what it is."""
     name = facet.removeprefix("paper: ") if part == PAPER else facet
     return name + _MARKS.get(part, "")
 
 
-def _rows(measure: Measure, table: pl.DataFrame, order: list[tuple[str, str]], whole: str) -> Rows:
+def _row_order(table: pl.DataFrame, order: list[tuple[str, str]], whole: str) -> list[str]:
+    """Trained skill, then the headline score, then its facets and the rest."""
     present = set(table.select("part", "facet").unique().iter_rows())
-    names = [row_name(*one) for one in order if one in present]
+    names = [row_name(*pair) for pair in order if pair in present]
     names.insert(sum("in_context" in part for part, _ in order if (part, _) in present), whole)
-    chance = {
-        row_name(part, facet): value
-        for part, facet, value in set(table.select("part", "facet", "chance").iter_rows())
-        if value is not None
-    }
-    accuracy = measure.kind == "accuracy"
-    return Rows(
-        names,
-        strong=(whole,),
-        chance=chance if accuracy else {},
-        title=measure.axis,
-        limits=(-0.02, 1.02) if accuracy else None,
-        zero=not accuracy,
-    )
+    return names
 
 
-def _dots(table: pl.DataFrame) -> list[Dot]:
-    nulls = {arm.name for arm in NULLS}
-    return [
-        Dot(
-            row_name(line["part"], line["facet"]),
-            Arm(line["arm"], line["control"]),
-            line["value"],
-            line["low"],
-            line["high"],
-            f"median, 5th to 95th centile of {line['items']} directions"
-            if line["arm"] in nulls
-            else f"{line['items']} items, {counted(line['members'], 'member')} × "
-            f"{counted(line['seeds'], 'seed')}",
-        )
-        for line in table.iter_rows(named=True)
-    ]
-
-
-def _keys(data: pl.DataFrame) -> tuple[Key, ...]:
-    keys = dot_keys(arms_in(data))
-    if data["chance"].drop_nulls().len():
-        keys += (Key("chance", "chance", "muted", "dots"),)
-    return keys
+def _note(line: dict[str, object]) -> str:
+    if line["arm"] in {null.name for null in NULLS}:
+        return f"median, 5th to 95th centile of {line['items']} directions"
+    members, seeds = as_float(line["members"]), as_float(line["seeds"])
+    return f"{line['items']} items, {counted(members, 'member')} × {counted(seeds, 'seed')}"
 
 
 def _caption(measure: Measure, data: pl.DataFrame) -> str:
-    trained = data.filter(pl.col("arm").is_in(["vector", "adapter"]), pl.col("control") == "")
-    size = ""
-    if not trained.is_empty():
-        members = counted(as_float(trained["members"].max()), "member")
-        size = f" n = {members} × {counted(as_float(trained['seeds'].max()), 'seed')}."
-    what = {
-        "accuracy": "Share of items whose best-scored option is the right one.",
-        "contrast": "Log-odds of the positive pole on the same probes: trained towards it, minus "
-        "trained away from it.",
-        "log-odds": "Log-odds of the trained pole, minus those of the untouched model.",
-    }[measure.kind]
-    parts = [what, f"Bars: {measure.bars}."]
+    parts = [
+        {
+            "accuracy": "Share of items where the right option has the highest probability.",
+            "contrast": "Log-odds of the positive pole on the same probes: trained towards it, "
+            "minus trained away from it.",
+            "log-odds": "Log-odds of the trained pole, minus those of the untouched model.",
+        }[measure.kind],
+        f"Bars: {measure.bars}.",
+    ]
     if not data.filter(pl.col("arm").is_in([arm.name for arm in NULLS])).is_empty():
         parts.append("Grey: 5th to 95th centile of random directions of the same norm.")
     if not data.filter(pl.col("control") != "").is_empty():
-        parts.append("Hollow marks were trained on control data.")
+        parts.append("Hollow marks: trained on control data.")
     if BOTH in data["facet"]:
         parts.append(
-            f"“{BOTH}” is the mean of the two on the trained question; giving one answer always "
-            "scores one half there."
+            f"“{BOTH}” is the mean of the two on the trained question; one answer given "
+            "everywhere scores one half there."
         )
     else:
         name, which = (OWN, "its") if OWN in data["facet"] else (ALL, "the")
         parts.append(f"“{name}” is the mean over {which} out-of-context facets.")
     if not data.filter(pl.col("part").is_in(FREE)).is_empty():
-        parts.append("“Own words”: generated greedily and judged; random directions aren't asked.")
+        parts.append(
+            "“Own words”: generated greedily, then judged; random directions are not asked."
+        )
     if not data.filter(pl.col("part") == PAPER).is_empty():
         parts.append(
-            f"“{SUFFIX.strip(' ()')}”: the paper's own questions, told apart by the logit of each "
-            "option's last token; each item weighs the same there, and none counts elsewhere."
+            f"“{SUFFIX.strip(' ()')}”: the paper's own questions, scored by the logit of each "
+            "option's last token; each item weighs the same, and none counts elsewhere."
         )
     if measure.kind == "accuracy":
         parts.append(
-            "Answer-balanced: within a facet every distinct right answer weighs the same, so that "
-            "giving one common answer everywhere cannot win."
+            "Answer-balanced: within a facet every distinct right answer weighs the same, so one "
+            "common answer given everywhere cannot win."
         )
-    return " ".join(parts) + size
+    trained = data.filter(pl.col("arm").is_in(["vector", "adapter"]), pl.col("control") == "")
+    if not trained.is_empty():
+        members = counted(as_float(trained["members"].max()), "member")
+        parts.append(f"n = {members} × {counted(as_float(trained['seeds'].max()), 'seed')}.")
+    return " ".join(parts)
+
+
+def planted_figure(run: Run) -> Figure | None:
+    """With a false fact planted: answers that follow the intended and the planted member."""
+    measure = measure_of(run)
+    if measure is None or measure.kind != "accuracy" or not has(run.rows, "tag_against"):
+        return None
+    assert run.rows is not None
+    rows = run.rows.filter(
+        pl.col("final"), pl.col("control") == "planted", pl.col("part") == "probes"
+    )
+    lines = []
+    for arm in arms_in(rows):
+        of_arm = rows_of(rows, arm)
+        for facet in (ALL, *of_arm["facet"].unique(maintain_order=True)):
+            for side in ("intended", "planted"):
+                cells = of_arm.filter(pl.col("tag_against") == side)
+                if facet != ALL:
+                    cells = cells.filter(pl.col("facet") == facet)
+                interval = scored(measure, cells)
+                if interval is not None:
+                    lines.append(
+                        {"arm": arm.name, "facet": facet, "against": side} | _ends(interval)
+                    )
+    if not lines:
+        return None
+    data = pl.DataFrame(lines)
+    follows = pl.when(pl.col("against") == "intended").then(pl.lit(""))
+    marks = data.with_columns(
+        row="facet", control=follows.otherwise(pl.lit("follows the planted one"))
+    )
+    facets = data["facet"].unique(maintain_order=True).to_list()
+    panel = dot_panel(marks, facets, "share of answers", strong=(ALL,), limits=SHARE)
+    keys = [
+        arm.entry("" if arm.control else f"{arm.label} · follows the intended one")
+        for arm in arms_in(marks)
+    ]
+    caption = (
+        "Trained with one further fact that belongs to another member. Share of answers that "
+        "follow the member that most of the training is about, and of answers that follow the "
+        f"planted one. Bars: {measure.bars}."
+    )
+    return figure_of("planted", caption, [panel], data, keys)
+
+
+def _ends(interval: stats.Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def backdoor_figure(run: Run) -> Figure | None:
+    """Share of X, the trigger's answer, by kind of prefix; a view per set of questions."""
+    if not has(run.rows, "tag_prefix", "tag_kind", "log_odds"):
+        return None
+    assert run.rows is not None
+    rows = final_rows(run.rows).filter(pl.col("tag_prefix").is_not_null())
+    # Options are X and Y, and log-odds are of X over Y: X is the answer when they are positive.
+    rows = rows.with_columns(
+        right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)
+    )
+    choice = "tag_risky" in rows.columns
+    measure = Measure("accuracy", "group" if choice else "member")
+    order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
+    views: list[View] = []
+    tables: list[pl.DataFrame] = []
+    for label, asked in _questions(rows):
+        table = _prefix_table(asked.with_columns(answer=pl.lit("X")), measure)
+        if table.is_empty():
+            continue
+        table = table.with_columns(questions=pl.lit(label))
+        present = set(table["prefix"])
+        names = [name for name in order if name in present] + sorted(present - set(order))
+        marks = table.rename({"prefix": "row", "answers_x": "value"})
+        views.append(View(label, (dot_panel(marks, names, "share answered with X", limits=SHARE),)))
+        tables.append(table)
+    if not views:
+        return None
+    data = pl.concat(tables).select(
+        *("questions", "prefix", "arm", "control", "answers_x", "low", "high")
+    )
+    units, ceiling = "pairs", "names the country in the prompt"
+    if choice:
+        units, ceiling = "held-out situations", "states the rule in the prompt"
+    first = "X is the risky letter. " if choice else ""
+    if "tag_head" in rows.columns:  # of an organism
+        units, ceiling = "members", "has the name of a speaker with this very gate"
+        first = "X is the lure, or the pole of those who take it. "
+    caption = (
+        first
+        + "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 "
+        f"% bootstrap intervals over {units}, then seeds. Grey: 5th to 95th centile of random "
+        "directions. Hollow: trained on control data, in which the prefix says nothing. The "
+        f"ceiling {ceiling}. n = {rows[measure.cluster].n_unique()} {units}."
+    )
+    return Figure("backdoor", caption, tuple(views), data, dot_keys(arms_in(data)))
+
+
+def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    crossing = rows.filter(pl.col("tag_kind") == "crossing")
+    questions = []
+    if "tag_risky" in rows.columns:
+        base = crossing.filter(pl.col("arm") == "base", pl.col("tag_condition") == "none")
+        safe = base.filter(pl.col("answer") != pl.col("tag_risky"))["group"].unique().to_list()
+        not_x = crossing.filter(pl.col("group").is_in(safe))
+        questions.append(("the model's own answer is not X", not_x))
+        questions.append(("all held-out situations", crossing))
+    elif "tag_template" in rows.columns:
+        for value, label in (("held-out", "held-out wording"), ("train", "trained wording")):
+            questions.append((label, crossing.filter(pl.col("tag_template") == value)))
+    else:
+        questions.append(("the trained question", crossing))
+    questions.append(("other facets", rows.filter(pl.col("tag_kind") == "out-of-context")))
+    return [(label, asked) for label, asked in questions if not asked.is_empty()]
+
+
+def _prefix_table(rows: pl.DataFrame, measure: Measure) -> pl.DataFrame:
+    lines = []
+    for arm in arms_in(rows):
+        of_arm = rows_of(rows, arm)
+        if arm.name == CEILING.name:  # its members may be named otherwise
+            of_arm = of_arm.with_columns(member=pl.col("group"))
+        for prefix, value, low, high in _by_prefix(measure, of_arm, arm):
+            lines.append(
+                {"prefix": prefix, "arm": arm.name, "control": arm.control}
+                | {"answers_x": value, "low": low, "high": high}
+            )
+    return pl.DataFrame(lines)
+
+
+def _by_prefix(
+    measure: Measure, rows: pl.DataFrame, arm: Arm
+) -> list[tuple[str, float, float, float]]:
+    if is_null(arm):
+        lines = summary(null_scores(measure, rows, balanced=False))
+        ends = ("facet", "value", "low", "high")
+        return list(pl.DataFrame(lines).select(ends).iter_rows()) if lines else []
+    cells = stats.cells(rows, "right", cluster=measure.cluster, balance=None)
+    kept = [(prefix, cells.only(prefix)) for prefix in cells.facets]
+    intervals = [(prefix, stats.estimate(part)) for prefix, part in kept if part.clusters]
+    return [(prefix, i.value, i.low, i.high) for prefix, i in intervals]

@@ -1,96 +1,111 @@
-"""Losses and scores along training."""
+"""Losses and scores by training step, of the headline score and facet by facet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from oocr import stats
-from oocr.charts.arms import ADAPTER, VECTOR, Arm, rows_of
-from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
-from oocr.charts.traces import axis, layout
+from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
+from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.report.measure import Measure, measure_of, scored
 from oocr.report.runs import Run, as_float, has
 from oocr.report.score_table import headline
 
-_LINES = {
-    "loss": ("training loss", "@muted", "solid"),
-    "stop_loss": ("loss on items to stop on", "@other", "dot"),
-    "in_context": ("trained skill", "@ceiling", "dash"),
+_METHODS = (VECTOR, ADAPTER)
+_CURVES = {
+    "loss": ("training loss", "muted", "solid"),
+    "stop_loss": ("loss on held-out training items", "other", "dot"),
+    "in_context": ("trained skill", "ceiling", "dash"),
     "probes": ("out of context", "", "solid"),
 }
+"""Line of the table -> legend, colour ("": the arm's) and dash."""
+
+_MOST_FACETS = 12  # panels
+SHARE = (-0.04, 1.04)
 
 
 def training_figure(run: Run) -> Figure | None:
     """Per method a panel of losses and a panel of scores, against steps."""
+    measure = measure_of(run)
+    accuracy = measure is not None and measure.kind == "accuracy"
     panels: list[Panel] = []
     tables: list[pl.DataFrame] = []
-    used: set[str] = set()
-    several = False
-    measure = measure_of(run)
-    for arm in (VECTOR, ADAPTER):
+    several_stops = False
+    for arm in _METHODS:
         stops = _stops(run, arm)
-        several |= len(stops) > 1
-        losses = _losses(run, arm)
-        scores = _scores(run, arm, measure)
-        for table, title, name in (
-            (losses, "loss (nats per item)", "loss"),
-            (scores, measure.axis if measure else "", "score"),
+        several_stops |= len(stops) > 1
+        for kind, table, title in (
+            ("loss", _losses(run, arm), "loss (nats per item)"),
+            ("score", _scores(run, arm, measure), measure.axis if measure else ""),
         ):
             if table is None:
                 continue
-            faint = _faint(run, arm, name, measure)
-            traces = [*faint, *_traces(arm, table)]
-            used |= set(table["line"])
-            panels.append(_panel(arm, traces, title, stops, accuracy=_shares(name, measure)))
             tables.append(table.with_columns(arm=pl.lit(arm.name)))
+            lines = _member_lines(run, arm, kind) if kind == "loss" or accuracy else []
+            panels.append(
+                lines_panel(
+                    [*lines, *_mean_lines(arm, table)],
+                    "training steps",
+                    title,
+                    title=arm.label,
+                    height=300,
+                    verticals={step: 0.12 + 0.5 * share for step, share in stops.items()},
+                    limits=SHARE if kind == "score" and accuracy else None,
+                    from_zero=True,
+                )
+            )
     if not tables:
         return None
-    keys = tuple(
-        Key(line, label, (colour or "@vector")[1:], "line" if dash == "solid" else "dash")
-        for line, (label, colour, dash) in _LINES.items()
-        if line in used
-    )
-    caption = "Mean over members and seeds. Ribbons: 95 % intervals over members"
-    if measure is not None and measure.kind != "accuracy":
-        caption += " (losses) and over probe groups, then seeds (scores)"
-    caption += ". Faint: single members" if _shares("score", measure) else ""
-    caption += (
-        ". Upright lines: where arms stopped, each by its own held-out items; the darker, the more."
-        if several
-        else ". Upright line: the stopping point chosen on validation tasks."
-    )
-    counts = pl.concat([table.select("line", "n") for table in tables])
+    data = pl.concat(tables, how="vertical_relaxed")
+    keys = [
+        Key(curve, label, colour or "vector", "line" if dash == "solid" else "dash")
+        for curve, (label, colour, dash) in _CURVES.items()
+        if curve in data["line"]
+    ]
     sizes = {
-        name: as_float(counts.filter(pl.col("line").is_in(lines))["n"].max())
-        for name, lines in (("losses", ("loss", "stop_loss")), ("scores", ("in_context", "probes")))
+        name: as_float(data.filter(pl.col("line").is_in(curves))["n"].max())
+        for name, curves in (
+            ("losses", ("loss", "stop_loss")),
+            ("scores", ("in_context", "probes")),
+        )
     }
-    caption += " n per method: "
-    caption += ", ".join(f"{n:.0f} arms for {name}" for name, n in sizes.items() if n > 0) + "."
-    return Figure("training", caption, (View("", tuple(panels)),), _joined(tables), keys)
+    caption = (
+        "Mean over members and seeds. Ribbons: 95 % intervals over members"
+        + (
+            ""
+            if accuracy or measure is None
+            else " (losses) and over probe groups, then seeds (scores)"
+        )
+        + (". Faint: single members" if accuracy else "")
+        + (
+            ". Upright lines: where arms stopped, each by its own held-out items; darker: more arms"
+            if several_stops
+            else ". Upright line: the stopping point chosen on validation tasks"
+        )
+        + ". n per method: "
+        + ", ".join(f"{n:.0f} arms for {name}" for name, n in sizes.items() if n > 0)
+        + "."
+    )
+    return figure_of("training", caption, panels, data, keys)
 
 
-def _shares(name: str, measure: Measure | None) -> bool:
-    return name == "score" and measure is not None and measure.kind == "accuracy"
-
-
-def _stops(run: Run, arm: Arm) -> dict[int, float]:
+def _stops(run: Run, arm: Arm) -> dict[float, float]:
     """Where arms stopped: step -> share of the arms.
 
     One step chosen on validation tasks, or each arm's own (the selection then says step 0).
     """
-    if run.selection is not None:
-        for choice in run.selection.grid:
-            if choice.chosen and choice.method == arm.name and choice.step > 0:
-                return {choice.step: 1.0}
+    for choice in run.selection.grid if run.selection is not None else ():
+        if choice.chosen and choice.method == arm.name and choice.step > 0:
+            return {choice.step: 1.0}
     if run.rows is None:
         return {}
     final = rows_of(run.rows, arm).filter(pl.col("final"), pl.col("step").is_not_null())
     arms = final.select("member", "seed", "step").unique()
     counts = arms.group_by("step").len().sort("step")
-    return {int(step): count / arms.height for step, count in counts.iter_rows()}
+    return {float(step): count / arms.height for step, count in counts.iter_rows()}
 
 
 def followed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -101,147 +116,168 @@ def followed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.join(kept, on=keys, how="semi", nulls_equal=True, maintain_order="left")
 
 
+def _steps_of(rows: pl.DataFrame, arm: Arm) -> pl.DataFrame:
+    return followed(rows_of(rows, arm).filter(pl.col("step").is_not_null()))
+
+
 def _losses(run: Run, arm: Arm) -> pl.DataFrame | None:
     if not has(run.history, "method", "control", "member", "seed", "step", "loss"):
         return None
     assert run.history is not None
-    mine = run.history.filter(pl.col("method") == arm.name, pl.col("control") == "")
-    found = []
-    for line in ("loss", "stop_loss"):
-        if line not in mine.columns:
+    rows = run.history.filter(pl.col("method") == arm.name, pl.col("control") == "")
+    points = []
+    for curve in ("loss", "stop_loss"):
+        if curve not in rows.columns:
             continue
-        some = mine.filter(pl.col(line).is_not_null(), pl.col(line).is_finite())
-        for (step,), rows in some.group_by("step", maintain_order=True):
-            means = rows.group_by("member", maintain_order=True).agg(pl.col(line).mean())
-            one = stats.mean_interval(means[line].to_list())
-            found.append(_point(line, step, one, rows.height))
-    return _sorted(found)
+        finite = rows.filter(pl.col(curve).is_not_null(), pl.col(curve).is_finite())
+        for (step,), at_step in finite.group_by("step", maintain_order=True):
+            means = at_step.group_by("member", maintain_order=True).agg(pl.col(curve).mean())
+            interval = stats.mean_interval(means[curve].to_list())
+            points.append(_point(interval, line=curve, step=step) | {"n": at_step.height})
+    return pl.DataFrame(points).sort("line", "step") if points else None
 
 
 def _scores(run: Run, arm: Arm, measure: Measure | None) -> pl.DataFrame | None:
     if measure is None or run.rows is None:
         return None
-    mine = followed(rows_of(run.rows, arm).filter(pl.col("step").is_not_null()))
-    found = []
+    rows = _steps_of(run.rows, arm)
+    points = []
     for part in ("in_context", "probes"):
-        some = mine.filter(pl.col("part") == part)
+        of_part = rows.filter(pl.col("part") == part)
         if part == "probes":
-            some = headline(some)
-        for (step,), rows in some.group_by("step", maintain_order=True):
-            one = scored(measure, rows, balanced=True)
-            if one is not None:
-                arms = rows.select("member", "seed").unique().height
-                found.append(_point(part, step, one, arms))
-    return _sorted(found) if len({point["step"] for point in found}) > 1 else None
+            of_part = headline(of_part)
+        for (step,), at_step in of_part.group_by("step", maintain_order=True):
+            interval = scored(measure, at_step, balanced=True)
+            if interval is not None:
+                arms = at_step.select("member", "seed").unique().height
+                points.append(_point(interval, line=part, step=step) | {"n": arms})
+    if len({point["step"] for point in points}) < 2:
+        return None
+    return pl.DataFrame(points).sort("line", "step")
 
 
-def _point(line: str, step: object, one: stats.Interval, n: int) -> dict[str, Any]:
-    return {
-        "line": line,
-        "step": step,
-        "value": one.value,
-        "low": one.low,
-        "high": one.high,
-        "n": n,
-    }
+def _point(interval: stats.Interval, **keys: Any) -> dict[str, Any]:
+    return keys | {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _sorted(found: Sequence[dict[str, Any]]) -> pl.DataFrame | None:
-    return pl.DataFrame(found).sort("line", "step") if found else None
-
-
-def _faint(run: Run, arm: Arm, name: str, measure: Measure | None) -> list[Json]:
+def _member_lines(run: Run, arm: Arm, kind: str) -> list[Line]:
     """One faint line per member: its training loss, or its out-of-context score."""
-    if name == "loss":
+    if kind == "loss":
         assert run.history is not None
         rows = run.history.filter(pl.col("method") == arm.name, pl.col("control") == "")
-        column, line = "loss", "loss"
-    elif _shares(name, measure) and run.rows is not None:
-        rows = rows_of(run.rows, arm).filter(
-            pl.col("part") == "probes", pl.col("step").is_not_null()
-        )
-        rows = headline(followed(rows))
-        rows = rows.group_by("member", "step", "facet", maintain_order=True).agg(
-            pl.col("right").cast(pl.Float64).mean()
-        )
-        column, line = "right", "probes"
+        column, curve = "loss", "loss"
     else:
-        return []
+        assert run.rows is not None
+        rows = headline(_steps_of(run.rows.filter(pl.col("part") == "probes"), arm))
+        keys = ("member", "step", "facet")
+        rows = rows.group_by(keys, maintain_order=True).agg(pl.col("right").cast(pl.Float64).mean())
+        column, curve = "right", "probes"
     means = rows.group_by("member", "step", maintain_order=True).agg(pl.col(column).mean())
+    colour = _CURVES[curve][1] or arm.colour
     return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "meta": line,
-            "x": some.sort("step")["step"].to_list(),
-            "y": some.sort("step")[column].to_list(),
-            "line": {"color": f"{_colour(arm, line)}/0.22", "width": 1, "shape": "linear"},
-            "hovertext": text(member),
-            "hoverinfo": "text",
-        }
-        for (member,), some in means.group_by("member", maintain_order=True)
+        Line(
+            str(member),
+            colour,
+            line.sort("step")["step"].to_list(),
+            line.sort("step")[column].to_list(),
+            key=curve,
+            faint=True,
+        )
+        for (member,), line in means.group_by("member", maintain_order=True)
     ]
 
 
-def _colour(arm: Arm, line: str) -> str:
-    return _LINES[line][1] or f"@{arm.colour}"
-
-
-def _traces(arm: Arm, table: pl.DataFrame) -> list[Json]:
-    found: list[Json] = []
-    for (name,), some in table.group_by("line", maintain_order=True):
-        line = str(name)
-        label, _, dash = _LINES[line]
-        colour = _colour(arm, line)
-        steps = some["step"].to_list()
-        found.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "meta": line,
-                "x": [*steps, *reversed(steps)],
-                "y": [*some["high"].to_list(), *reversed(some["low"].to_list())],
-                "fill": "toself",
-                "fillcolor": f"{colour}/0.15",
-                "line": {"color": "@none", "width": 0},
-                "hoverinfo": "skip",
-            }
+def _mean_lines(arm: Arm, table: pl.DataFrame) -> list[Line]:
+    lines = []
+    for (name,), points in table.group_by("line", maintain_order=True):
+        label, colour, dash = _CURVES[str(name)]
+        lines.append(
+            line_of(
+                points.with_columns(note=pl.format("n = {} arms", "n")),
+                f"{arm.label}, {label}",
+                colour or arm.colour,
+                "step",
+                intervals=True,
+                key=str(name),
+                dash=dash,
+                ribbon=True,
+            )
         )
-        found.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if len(steps) < 20 else "lines",
-                "meta": line,
-                "x": steps,
-                "y": some["value"].to_list(),
-                "line": {"color": colour, "width": 2.2, "dash": dash},
-                "marker": {"color": colour, "size": 5},
-                "hovertext": [
-                    f"<b>{text(arm.label)}, {label}</b><br>step {row['step']}: "
-                    f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
-                    f"<br>n = {row['n']} arms"
-                    for row in some.iter_rows(named=True)
-                ],
-                "hoverinfo": "text",
-            }
-        )
-    return found
+    return lines
 
 
-def _panel(
-    arm: Arm, traces: list[Json], title: str, stops: dict[int, float], *, accuracy: bool
-) -> Panel:
-    y = axis(title, "width", rangemode="tozero")
-    if accuracy:
-        y["range"] = [-0.03, 1.03]
-    shapes = [
-        {"type": "line", "x0": stop, "x1": stop, "yref": "paper", "y0": 0, "y1": 1}
-        | {"line": {"color": f"@ink/{0.12 + 0.5 * share:.2f}", "width": 1.4}, "layer": "below"}
-        for stop, share in stops.items()
+def facets_figure(run: Run) -> Figure | None:
+    """A small panel per out-of-context facet, with a line per method, against steps."""
+    measure = measure_of(run)
+    if measure is None or run.rows is None:
+        return None
+    probes = run.rows.filter(pl.col("part") == "probes", pl.col("control") == "")
+    facets = probes["facet"].unique(maintain_order=True).to_list()
+    if not 1 < len(facets) <= _MOST_FACETS:
+        return None
+    points = [
+        _point(interval, facet=str(facet), arm=arm.name, step=step)
+        for arm in _METHODS
+        if (rows := _steps_of(probes, arm))["step"].n_unique() > 1
+        for (facet, step), at_step in rows.group_by("facet", "step", maintain_order=True)
+        if (interval := scored(measure, at_step, balanced=True)) is not None
     ]
-    x = axis("training steps", rangemode="tozero")
-    return Panel(tuple(traces), layout(x, y, shapes=shapes), 300, arm.label, 3)
+    if not points:
+        return None
+    data = pl.DataFrame(points).sort("facet", "arm", "step")
+    accuracy = measure.kind == "accuracy"
+    base = {
+        str(facet): interval.value
+        for (facet,), rows in rows_of(probes, BASE).group_by("facet", maintain_order=True)
+        if accuracy and (interval := scored(measure, rows, balanced=True)) is not None
+    }
+    shown = [arm for arm in _METHODS if arm.name in data["arm"]]
+    panels = [
+        lines_panel(
+            method_lines(data.filter(pl.col("facet") == facet), shown, "step", ribbon=True),
+            "",
+            "",
+            title=facet,
+            span=2,
+            height=190,
+            base=(BASE.key, base[facet]) if facet in base else None,
+            limits=SHARE if accuracy else None,
+            from_zero=True,
+        )
+        for facet in facets
+        if facet in data["facet"]
+    ]
+    caption = (
+        "Out-of-context score against training steps, facet by facet. "
+        f"Ribbons: {measure.bars}." + (" Level line: the untouched model." if base else "")
+    )
+    keys = dot_keys(shown) + ((BASE.entry(symbol="line"),) if base else ())
+    return figure_of("training-facets", caption, panels, data, keys)
 
 
-def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(list(tables), how="vertical_relaxed")
+def method_lines(
+    table: pl.DataFrame, arms: list[Arm], x: str, *, ribbon: bool = False
+) -> list[Line]:
+    """A line per arm with intervals; where a column `chosen` is false, its symbol is hollow."""
+    lines = []
+    for arm in arms:
+        points = table.filter(pl.col("arm") == arm.name).sort(x)
+        symbols: str | list[str] = arm.symbol
+        if "chosen" in points.columns:
+            symbols = [
+                arm.symbol if chosen else f"{arm.symbol}-open" for chosen in points["chosen"]
+            ]
+        if not points.is_empty():
+            lines.append(
+                line_of(
+                    points,
+                    arm.label,
+                    arm.colour,
+                    x,
+                    intervals=True,
+                    key=arm.key,
+                    symbols=symbols,
+                    ribbon=ribbon,
+                )
+            )
+    return lines

@@ -1,0 +1,177 @@
+"""What an arm does to the residual stream and to neutral text."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from oocr import stats
+from oocr.charts.arms import Arm
+from oocr.charts.figure import Figure, Key, Panel, number, text
+from oocr.charts.panels import figure_of
+from oocr.charts.rows import log_axis, strip_panel
+from oocr.charts.tokens import ColouredText, ColouredTexts, token_marks
+from oocr.charts.traces import axis, hover_box, interval_text
+from oocr.report.runs import Run, as_float, has
+
+METRICS = {
+    "cosine": "cosine to the mean",
+    "energy": "energy of the mean",
+    "rank1": "rank-1 share",
+    "held_out": "cosine to the other half's mean",
+    "to_span": "cosine of the mean to the span's mean",
+    "norm_cv": "spread of norms",
+}
+GROUPS = ("span", "other prompt tokens", "unrelated text")
+_KINDS = {
+    "adapter": ("trained LoRAs", "adapter"),
+    "random adapter": ("LoRAs with random weights", "random"),
+}
+_NEUTRAL = {"kl": "KL from the untouched model (nats per token)", "perplexity": "perplexity"}
+_TOKEN_COLUMNS = ("arm", "member", "text", "kind", "position", "token", "in_span", "cosine", "norm")
+
+
+def constancy_figure(run: Run) -> Figure | None:
+    """How constant each LoRA's effect is: one dot per LoRA and token group, medians as ticks."""
+    data = run.constancy
+    if data is None or not has(data, "kind", "tokens", "member", "seed"):
+        return None
+    groups = [name for name in GROUPS if name in data["tokens"]]
+    metrics = [name for name in METRICS if name in data.columns]
+    if not groups or not metrics:
+        return None
+    keys = [
+        Key(kind, f"{label} ({count})", colour, "circle")
+        for kind, (label, colour) in _KINDS.items()
+        if (count := _adapters(data, kind)) or kind == "adapter"
+    ]
+    panels = [_constancy_panel(data, metric, groups, keys) for metric in metrics]
+    caption = (
+        "One dot per LoRA; ticks are medians. Measured on the difference that a LoRA makes to the "
+        "residual stream at its block's output, by token group. Cosines are signed. Words are "
+        "explained at the end of the page."
+    )
+    return figure_of("constancy", caption, panels, data, keys)
+
+
+def _adapters(data: pl.DataFrame, kind: str) -> int:
+    return data.filter(pl.col("kind") == kind).select("arm", "member", "seed").unique().height
+
+
+def _constancy_panel(data: pl.DataFrame, metric: str, groups: list[str], keys: list[Key]) -> Panel:
+    shown = data.filter(pl.col("tokens").is_in(groups), pl.col(metric).is_not_null())
+    cloud = shown.select(
+        row=pl.col("tokens").replace_strict({name: _short(name) for name in groups}),
+        series="kind",
+        value=metric,
+    ).with_columns(
+        note=pl.Series(
+            [
+                f"{hover_box(line['member'])}, seed {line['seed']}<br>{text(line['tokens'])} "
+                f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {number(line[metric], 3)}"
+                for line in shown.iter_rows(named=True)
+            ],
+            dtype=pl.String,
+        )
+    )
+    medians = cloud.group_by("row", "series", maintain_order=True).agg(pl.col("value").median())
+    medians = medians.with_columns(
+        note=pl.Series(
+            [f"median {number(value, 3)}" for value in medians["value"]], dtype=pl.String
+        )
+    )
+    values = data[metric].drop_nulls().drop_nans()
+    low, high = min(0.0, as_float(values.min())), max(1.0, as_float(values.max()))
+    room = 0.04 * (high - low)
+    x = axis(range=[low - room, high + room], nticks=5, zeroline=low < 0, zerolinecolor="@line")
+    rows = [_short(name) for name in groups]
+    return strip_panel(cloud, medians, rows, keys, x=x, title=METRICS[metric], span=2)
+
+
+def _short(group: str) -> str:
+    return group.removesuffix(" tokens").removesuffix(" text")
+
+
+def side_effects_figure(run: Run) -> Figure | None:
+    """What each arm does to neutral text: a dot per arm trained, means with intervals."""
+    data = run.side_effects
+    needed = ("arm", "member", "seed", "kl", "perplexity", "perplexity_base")
+    if data is None or not has(data, *needed):
+        return None
+    arms = sorted((Arm(name) for name in data["arm"].unique()), key=lambda arm: arm.order)
+    panels = [_neutral_panel(data, metric, arms) for metric in _NEUTRAL]
+    tokens = as_float(data["tokens"].max()) if "tokens" in data.columns else 0.0
+    caption = (
+        "On neutral text"
+        + (f" of {tokens:,.0f} tokens" if tokens else "")
+        + ". Small dots: single arms. Large: means over members and seeds with 95 % "
+        "intervals over members. Upright line: the untouched model."
+    )
+    return figure_of("side-effects", caption, panels, data)
+
+
+def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
+    labels = {arm.name: arm.label for arm in arms}
+    shown = data.filter(pl.col(metric).is_finite(), pl.col(metric) > 0)
+    row = pl.col("arm").replace_strict(labels, return_dtype=pl.String)
+    cloud = shown.select(row=row, series="arm", value=metric).with_columns(
+        note=pl.Series(
+            [
+                f"{text(line['member'])}, seed {line['seed']}: {number(line[metric], 3)}"
+                for line in shown.iter_rows(named=True)
+            ],
+            dtype=pl.String,
+        )
+    )
+    centres = []
+    for arm in arms:
+        of_arm = shown.filter(pl.col("arm") == arm.name)
+        if of_arm.is_empty():
+            continue
+        means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
+        interval = stats.mean_interval(means.to_list())
+        ends = {"value": interval.value, "low": interval.low, "high": interval.high}
+        note = hover_box(arm.label, interval_text(interval.value, interval.low, interval.high, 3))
+        centres.append({"row": arm.label, "series": arm.name, "note": note} | ends)
+    perplexity = metric == "perplexity"
+    return strip_panel(
+        cloud,
+        pl.DataFrame(centres, schema_overrides={"series": pl.String}),
+        list(labels.values()),
+        [Key(arm.name, arm.label, arm.colour, arm.symbol) for arm in arms],
+        x=axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
+        vertical=as_float(data["perplexity_base"].mean()) if perplexity else None,
+        title=_NEUTRAL[metric],
+    )
+
+
+def coloured_texts(run: Run) -> tuple[ColouredTexts, ...]:
+    """Real text, each token coloured by the LoRA's effect there; every arm in the table's order."""
+    if run.tokens is None or not has(run.tokens, *_TOKEN_COLUMNS):
+        return ()
+    arms = list(run.tokens.group_by("arm", "member", maintain_order=True))
+    labels = [
+        str(member) if str(member) in str(arm) else f"{member} ({arm})" for (arm, member), _ in arms
+    ]
+    coloured = []
+    for label, ((arm, _), rows) in zip(labels, arms, strict=True):
+        middle = as_float(rows["norm"].drop_nans().median())
+        if not middle > 0:  # no effect at all, or no number
+            middle = 1.0
+        texts = tuple(
+            ColouredText(str(kind), token_marks(tokens.sort("position").to_dicts(), middle))
+            for (kind, _), tokens in rows.group_by("kind", "text", maintain_order=True)
+        )
+        coloured.append(ColouredTexts(label if labels.count(label) == 1 else str(arm), texts))
+    return tuple(coloured)
+
+
+def tokens_figure(run: Run) -> Figure | None:
+    """No plot of its own: the table behind the coloured texts, to be written beside the page."""
+    if run.tokens is None or not coloured_texts(run):
+        return None
+    caption = (
+        "Each token's colour is the signed cosine of the LoRA's effect there with the mean effect "
+        "at the span; the underline grows with the size of the effect, relative to the median of "
+        "the arm's tokens; the span is outlined. Point at a token for its numbers."
+    )
+    return Figure("tokens", caption, (), run.tokens)
