@@ -26,8 +26,8 @@ from oocr.audit.passes import batch_of_text
 from oocr.data.examples import Example, prompt_text
 from oocr.engine.record import record
 from oocr.explain.neutral import neutral_passages
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.adapters import Adapter
 
 MODEL, BLOCK = "smollm2-135m-instruct", 12

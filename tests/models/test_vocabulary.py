@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr.models import vocabulary
-from oocr.models.vocabulary import token_logps
+from oocr.models.linear import token_logps
 
 
 def plain(
@@ -37,7 +36,7 @@ def test_values_and_gradients_are_those_of_log_softmax(
     size: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK", chunk)
+    monkeypatch.setattr("oocr.models.linear.CHUNK", chunk)
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(50, 6, generator=generator)
     bias = torch.randn(50, generator=generator) if biased else None

@@ -12,7 +12,7 @@ from oocr.data.batches import TokenSequence
 from oocr.data.examples import Example
 from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
-from oocr.models import elsewhere
+from oocr.models import outline as outline_module
 from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
 from oocr.runs.flops import FlopCount
@@ -58,7 +58,7 @@ def test_the_real_models_sizes_come_with_oocr(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", nowhere)
-    config, told = elsewhere.fetched_config(NAME, None)
+    config, told = outline_module.fetched_config(NAME, None)
     assert "come with oocr" in told
     text = config.get_text_config()
     assert (text.num_hidden_layers, text.hidden_size) == (48, 3840)
@@ -66,7 +66,7 @@ def test_the_real_models_sizes_come_with_oocr(monkeypatch: pytest.MonkeyPatch) -
         *range(5, 48, 6)
     ]
     with pytest.raises(InputError, match="configuration cannot be read here: OSError: no network"):
-        elsewhere.fetched_config("nobody/nothing", None)
+        outline_module.fetched_config("nobody/nothing", None)
     model = outline(NAME, on_gpu=True)
     assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
     numbers = sum(one.numel() for one in model.hf.parameters())

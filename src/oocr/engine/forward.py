@@ -15,8 +15,8 @@ from oocr.engine.record import record
 from oocr.engine.recording import Recording, hidden_of
 from oocr.engine.replay import replay
 from oocr.errors import InputError
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.adapters import Adapter, attach_adapter
 from oocr.steering.attach import added, attach_vector, check_fits
 from oocr.steering.positions import select_each

@@ -18,8 +18,8 @@ from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
 from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
+from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
-from oocr.models.reach import reach
 from oocr.steering.adapters import attach_adapter
 from oocr.steering.attach import HookState, push_vector
 from oocr.steering.positions import select_each, selectors, selects_new, spans_of
@@ -183,18 +183,20 @@ def _groups(
     Raises:
         InputError: a row that would pass the model's last position.
     """
-    limits = reach(model)
+    limits = position_limits(model)
     together: list[int] = []
     alone: list[int] = []
     for row, length in enumerate(lengths):
         fed = length + count - 1  # the last new token is not fed back
-        if limits.most is not None and fed > limits.most:
+        if limits.longest is not None and fed > limits.longest:
             raise InputError(
                 f"prompt {row} has {length} tokens: with {count} new ones it passes the "
-                f"{limits.most} positions of {model.name}; "
-                f"allowed: max_new_tokens up to {max(0, limits.most - length + 1)}"
+                f"{limits.longest} positions of {model.name}; "
+                f"allowed: max_new_tokens up to {max(0, limits.longest - length + 1)}"
             )
-        (alone if limits.steady is not None and fed > limits.steady else together).append(row)
+        (
+            alone if limits.fixed_rotary is not None and fed > limits.fixed_rotary else together
+        ).append(row)
     groups = [(together, True)] if together else []
     return [*groups, *(([row], False) for row in alone)]
 

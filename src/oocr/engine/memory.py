@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from oocr.models.vocabulary import CHUNK
+from oocr.models.linear import CHUNK
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel

@@ -18,7 +18,7 @@ from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.engine.recording import CACHE_NAMES, Recording, hidden_of, parameters_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle
 from oocr.models.language_model import LanguageModel
-from oocr.models.matmul import FrozenProducts
+from oocr.models.linear import FrozenProducts
 from oocr.steering.ablation import ablated
 
 LEAST_PREFIX = 8

@@ -22,7 +22,7 @@ from torch import Tensor
 from oocr.engine.plain import through_the_model
 from oocr.engine.recording import Recording, cache_name, hidden_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.matmul import FrozenProducts
+from oocr.models.linear import FrozenProducts
 
 Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""

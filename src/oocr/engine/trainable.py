@@ -18,8 +18,8 @@ from oocr.engine.provenance import provenance
 from oocr.engine.recording import Recording
 from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,

@@ -30,9 +30,9 @@ from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
+from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector

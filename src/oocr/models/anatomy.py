@@ -1,19 +1,19 @@
-"""What every decoder family calls its parts: blocks, final norm, embedding, LM head."""
+"""What every decoder family calls its parts: blocks, MLPs, final norm, embedding, LM head.
+
+Also how long a sequence may grow before its positions run out (`position_limits`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from oocr.errors import InputError
-from oocr.models.vocabulary import token_logps
-
-if TYPE_CHECKING:
-    from oocr.models.language_model import LanguageModel
+from oocr.models.linear import token_logps
 
 # Where families keep their decoder, the most nested first: a multimodal model's `model` has a
 # `language_model` inside, a text model's does not.
@@ -123,7 +123,7 @@ def anatomy(hf_model: nn.Module) -> Anatomy:
     if head is None:
         raise InputError(f"{kind} has no LM head; load it as a causal LM")
     name, blocks, decoder = _find_blocks(hf_model)
-    norm = next((getattr(decoder, one) for one in FINAL_NORMS if hasattr(decoder, one)), None)
+    norm = next((getattr(decoder, name) for name in FINAL_NORMS if hasattr(decoder, name)), None)
     text = config.get_text_config()
     return Anatomy(
         blocks=blocks,
@@ -138,7 +138,23 @@ def anatomy(hf_model: nn.Module) -> Anatomy:
     )
 
 
-def readout(model: LanguageModel | nn.Module, hidden: Tensor) -> Tensor:
+class HasAnatomy(Protocol):
+    """A loaded model, or the outline of one."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+
+    @property
+    def hf(self) -> Any:
+        """The Hugging Face model."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Its parts."""
+
+
+def readout(model: HasAnatomy | nn.Module, hidden: Tensor) -> Tensor:
     """`Anatomy.readout` of a LanguageModel or of a bare Hugging Face model.
 
     Args:
@@ -156,7 +172,7 @@ def readout(model: LanguageModel | nn.Module, hidden: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def check_anatomy(model: LanguageModel | nn.Module, seed: int = 0) -> None:
+def check_anatomy(model: HasAnatomy | nn.Module, seed: int = 0) -> None:
     """Run a few random tokens and verify that the parts found are what the model really uses.
 
     Every block must run once, in order, on the output of the block before it, and the last
@@ -167,8 +183,9 @@ def check_anatomy(model: LanguageModel | nn.Module, seed: int = 0) -> None:
     """
     inner = getattr(model, "hf", model)
     assert isinstance(inner, nn.Module)
-    found = getattr(model, "anatomy", None)
-    parts = found if isinstance(found, Anatomy) else anatomy(inner)
+    parts = getattr(model, "anatomy", None)
+    if not isinstance(parts, Anatomy):
+        parts = anatomy(inner)
     kind = type(inner).__name__
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -181,7 +198,7 @@ def check_anatomy(model: LanguageModel | nn.Module, seed: int = 0) -> None:
     weight = parts.embed_weight
     rows = min(parts.vocab, int(weight.shape[0]))
     ids = torch.randint(0, rows, (1, 8), generator=generator).to(weight.device)
-    handles = [one.register_forward_hook(record, with_kwargs=True) for one in parts.blocks]
+    handles = [block.register_forward_hook(record, with_kwargs=True) for block in parts.blocks]
     try:
         logits = inner(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     finally:
@@ -203,14 +220,15 @@ def check_anatomy(model: LanguageModel | nn.Module, seed: int = 0) -> None:
             f"{kind}: block outputs have shape {tuple(outputs[-1].shape)}, "
             f"expected {(1, 8, parts.d_model)}"
         )
-    mine = parts.readout(outputs[-1][0]).float().cpu()
-    theirs = logits[0].float().cpu()
-    if mine.shape != theirs.shape:
+    computed = parts.readout(outputs[-1][0]).float().cpu()
+    expected = logits[0].float().cpu()
+    if computed.shape != expected.shape:
         raise InputError(
-            f"{kind}: logits have shape {tuple(theirs.shape)}, the readout's {tuple(mine.shape)}"
+            f"{kind}: logits have shape {tuple(expected.shape)}, "
+            f"the readout's {tuple(computed.shape)}"
         )
     allowed = 1e-4 if logits.dtype == torch.float32 else 3e-2
-    error = ((mine - theirs).abs().max() / theirs.abs().max().clamp_min(1e-9)).item()
+    error = ((computed - expected).abs().max() / expected.abs().max().clamp_min(1e-9)).item()
     if not error <= allowed:  # also true for NaN
         raise InputError(
             f"{kind}: final norm, LM head and logit scaling as found do not give the model's "
@@ -249,3 +267,96 @@ def _logit_scale(text: Any) -> float:
     if isinstance(scaling, int | float):
         return float(scaling) if text.model_type == "hyperclovax" else 1.0 / float(scaling)
     return 1.0
+
+
+MLP_MODULES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "fc2")
+MLP_NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
+RESIDUAL_FACTORS = ("residual_multiplier",)
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp:
+    """A block's MLP: h_out = h_mid + factor * norm(output).
+
+    Attributes:
+        module: the MLP itself; its output is the site.
+        norm: what its output goes through (Gemma, OLMo-2), or None.
+        factor: what it is multiplied by (Granite).
+    """
+
+    module: nn.Module
+    norm: nn.Module | None
+    factor: float
+
+    def joins(self, output: Tensor) -> Tensor:
+        """What an output of the MLP adds to the residual stream."""
+        normed: Tensor = output if self.norm is None else self.norm(output)
+        return normed * self.factor if self.factor != 1.0 else normed
+
+
+def mlp_of(model: HasAnatomy, layer: int) -> Mlp:
+    """The MLP of a block.
+
+    Raises:
+        InputError: the block has none under a known name.
+    """
+    block: Any = model.anatomy.blocks[layer]
+    module = next((getattr(block, name) for name in MLP_MODULES if hasattr(block, name)), None)
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"site 'mlp': block {layer} of {model.name} has no {', '.join(MLP_MODULES)}; "
+            "allowed: site 'block'"
+        )
+    norm = next((getattr(block, name) for name in MLP_NORMS if hasattr(block, name)), None)
+    factor = next(
+        (float(getattr(block, name)) for name in RESIDUAL_FACTORS if hasattr(block, name)), 1.0
+    )
+    return Mlp(module, norm, factor)
+
+
+@dataclass(frozen=True, slots=True)
+class PositionLimits:
+    """Lengths in tokens; None: no such limit.
+
+    Attributes:
+        longest: longer sequences cannot be computed, or not reproducibly.
+        fixed_rotary: longer sequences get another rotary embedding at all their tokens, and so
+            does every sequence of their batch; keys cached before no longer hold.
+    """
+
+    longest: int | None
+    fixed_rotary: int | None
+
+
+def position_limits(model: HasAnatomy) -> PositionLimits:
+    """What a model's position tables and rotary embeddings allow.
+
+    Learned positions (GPT-2, OPT) end with their table. "longrope" (Phi-3) turns to other
+    frequencies when the longest sequence of a batch passes the original length. "dynamic" ones
+    grow with the longest sequence seen, also in earlier batches.
+    """
+    decoder = model.hf.get_submodule(model.anatomy.block_names[0].rsplit(".", 2)[0])
+    length = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    longest: list[int] = []
+    fixed_rotary: list[int] = []
+    for child in decoder.children():
+        if isinstance(child, nn.Embedding) and child is not model.anatomy.embed and length:
+            rows = child.num_embeddings
+            longest += [length] if 0 <= rows - length <= 2 else []  # OPT's table has 2 rows more
+        for kind, parameters, original in _rotary(child):
+            if "dynamic" in kind:
+                longest.append(original)
+            elif kind == "longrope":
+                fixed_rotary.append(parameters["original_max_position_embeddings"])
+    return PositionLimits(min(longest, default=None), min(fixed_rotary, default=None))
+
+
+def _rotary(module: Any) -> list[tuple[str, dict[str, Any], int]]:
+    """Of a rotary embedding, per kind of block: its type, its parameters, the length it is for."""
+    kinds = getattr(module, "rope_type", None)
+    if kinds is None:
+        return []
+    parameters, original = module.config.rope_parameters, module.original_max_seq_len
+    if isinstance(kinds, dict):
+        return [(kind, parameters[name], original) for name, kind in kinds.items()]
+    return [(kinds, parameters, original)]

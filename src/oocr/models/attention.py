@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
+from oocr.models.anatomy import RESIDUAL_FACTORS
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
 
-MODULES = ("self_attn", "attn", "attention", "self_attention")
-OUTPUTS = ("o_proj", "out_proj", "dense")
-FACTORS = ("residual_multiplier",)
+ATTENTION_MODULES = ("self_attn", "attn", "attention", "self_attention")
+OUTPUT_LINEARS = ("o_proj", "out_proj", "dense")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +65,14 @@ def attention_of(model: LanguageModel, layer: int) -> nn.Module:
         InputError: the block has none under a known name.
     """
     block: Any = model.anatomy.blocks[layer]
-    found = next((getattr(block, name) for name in MODULES if hasattr(block, name)), None)
-    if not isinstance(found, nn.Module):
-        raise InputError(f"block {layer} of {model.name} has no attention ({', '.join(MODULES)})")
-    return found
+    module = next(
+        (getattr(block, name) for name in ATTENTION_MODULES if hasattr(block, name)), None
+    )
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"block {layer} of {model.name} has no attention ({', '.join(ATTENTION_MODULES)})"
+        )
+    return module
 
 
 def values_of(model: LanguageModel, layer: int) -> Values:
@@ -81,11 +85,13 @@ def values_of(model: LanguageModel, layer: int) -> Values:
     attention: Any = attention_of(model, layer)
     names = [name for name, _ in attention.named_children()]
     read = getattr(attention, "v_proj", None)
-    write = next((getattr(attention, name) for name in OUTPUTS if hasattr(attention, name)), None)
+    write = next(
+        (getattr(attention, name) for name in OUTPUT_LINEARS if hasattr(attention, name)), None
+    )
     if not isinstance(read, nn.Linear) or not isinstance(write, nn.Linear) or "v_norm" in names:
         raise InputError(
             f"values: block {layer} of {model.name} has {', '.join(names)}; allowed: attention "
-            f"with the Linears v_proj and {' or '.join(OUTPUTS)} apart, and no v_norm"
+            f"with the Linears v_proj and {' or '.join(OUTPUT_LINEARS)} apart, and no v_norm"
         )
     config: Any = model.hf.config
     # Elsewhere a norm of that name comes before the MLP.
@@ -97,7 +103,9 @@ def values_of(model: LanguageModel, layer: int) -> Values:
         write=write,
         heads=int(config.get_text_config().num_attention_heads),
         norm=getattr(block, "post_attention_layernorm", None) if after else None,
-        factor=next((float(getattr(block, one)) for one in FACTORS if hasattr(block, one)), 1.0),
+        factor=next(
+            (float(getattr(block, name)) for name in RESIDUAL_FACTORS if hasattr(block, name)), 1.0
+        ),
     )
 
 
@@ -114,15 +122,15 @@ def eager(model: LanguageModel) -> Iterator[None]:
     config = hf.config
     parts = {name: getattr(config, name, None) for name in config.sub_configs}
     before = {"": config._attn_implementation} | {
-        name: one._attn_implementation for name, one in parts.items() if one is not None
+        name: part._attn_implementation for name, part in parts.items() if part is not None
     }
     try:
         with quiet():
             hf.set_attn_implementation("eager")
-        found = config.get_text_config()._attn_implementation
-        if found != "eager":
+        chosen = config.get_text_config()._attn_implementation
+        if chosen != "eager":
             raise InputError(
-                f"{type(hf).__name__}: its attention is {found!r} and does not switch to 'eager', "
+                f"{type(hf).__name__}: its attention is {chosen!r} and does not switch to 'eager', "
                 "the only one that gives its weights"
             )
         yield

@@ -93,7 +93,7 @@ class LanguageModel:
     @property
     def parameters(self) -> int:
         """How many numbers its weights are."""
-        return sum(one.numel() for one in self.hf.parameters())
+        return sum(parameter.numel() for parameter in self.hf.parameters())
 
     @property
     def device(self) -> torch.device:

@@ -44,7 +44,7 @@ def load_model(
     Args:
         name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
             Face id; the first of these that exists is taken.
-        dtype: "auto" (see `oocr.models.precision`), "float32", "bfloat16", "float16".
+        dtype: "auto" (see `oocr.models.machine`), "float32", "bfloat16", "float16".
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
@@ -132,7 +132,7 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     """
     import torch
 
-    from oocr.models.precision import auto_dtype
+    from oocr.models.machine import auto_dtype
 
     if device_map is not None and device != "auto":
         raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")

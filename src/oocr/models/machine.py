@@ -1,12 +1,18 @@
-"""What this machine has free."""
+"""What this machine has: free memory, matrix speed, the floating-point type that "auto" means."""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import time
 from pathlib import Path
 
 import psutil
 import torch
+
+from oocr.errors import InputError
+from oocr.models.cache import cache_folder
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux tells a container its own limit."""
@@ -39,12 +45,82 @@ def matmul_speed(dtype: torch.dtype, device: torch.device, seconds: float = 0.2)
     With the threads that torch has now.
     """
     size = 1024
-    one = torch.randn(size, size, device=device).to(dtype)
+    matrix = torch.randn(size, size, device=device).to(dtype)
     best, until = 0.0, time.perf_counter() + seconds
     while best == 0.0 or time.perf_counter() < until:
         began = time.perf_counter()
-        one @ one
+        matrix @ matrix
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - began))
     return best
+
+
+MIN_SPEEDUP = 3.0
+"""bfloat16 is chosen on a CPU whose matrix products are this many times faster in it (as with AMX).
+At a factor of 2 a whole training step gains little, and what a LoRA adds, a small difference of
+large numbers, would be rounded."""
+
+ALLOWED = ("float32", "bfloat16", "float16")
+"""Values of the environment variable OOCR_DTYPE."""
+
+
+def auto_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU, and on a CPU where it is far faster; else float32.
+
+    What is trained is float32 in any case. A CPU is tried once; the answer is kept beside the
+    converted models, so that a run goes on in the type it began in. $OOCR_DTYPE ("float32",
+    "bfloat16", "float16") overrides it.
+
+    Raises:
+        InputError: $OOCR_DTYPE is none of these.
+    """
+    override = os.environ.get("OOCR_DTYPE")
+    if override:
+        if override not in ALLOWED:
+            raise InputError(f"OOCR_DTYPE={override!r}: allowed are {', '.join(ALLOWED)}")
+        dtype = getattr(torch, override)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16
+    if device.type != "cpu":
+        return torch.float32
+    path = cache_folder().parent / "precision.json"
+    key = f"{_processor()}, torch {torch.__version__}"
+    known = _read(path)
+    if key not in known:
+        speeds = [matmul_speed(dtype, device) for dtype in (torch.bfloat16, torch.float32)]
+        known[key] = speeds[0] / speeds[1]
+        _write(path, known)
+    return torch.bfloat16 if known[key] >= MIN_SPEEDUP else torch.float32
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        named = {name.strip(): value.strip() for name, value in fields.items()}
+        flags = named.get("flags", "").split()
+        kinds = [kind for kind in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if kind in flags]
+        return f"{named.get('model name', platform.machine())} ({', '.join(kinds)})"
+    except OSError:
+        return f"{platform.system()} {platform.machine()} {platform.processor()}"
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        speeds = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in speeds.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _write(path: Path, known: dict[str, float]) -> None:
+    from oocr.io import write_json
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, known)
+    except OSError:  # a cache that cannot be written: tried again next time
+        return

@@ -1,4 +1,4 @@
-"""A model's shape, from its configuration alone: no weight is read, nothing is downloaded."""
+"""A model's shape and tokenizer, from its configuration alone: no weight is read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from oocr.errors import InputError
 from oocr.models.anatomy import Anatomy, anatomy
+from oocr.models.bundled import BUNDLED
 
 if TYPE_CHECKING:
     import torch
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """Files of which a tokenizer has at least one."""
 
-CHARACTERS = 4
-"""Characters per token, where there is no tokenizer."""
+CHARACTERS_PER_TOKEN = 4
+"""Where there is no tokenizer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,6 @@ def outline(
     )
 
     from oocr.models import gguf
-    from oocr.models.elsewhere import fetched_config, like_tokenizer
     from oocr.models.load import find_folder, own_dtype, placement
     from oocr.models.quiet import quiet
 
@@ -111,8 +113,8 @@ def outline(
             except OSError:
                 if not on_gpu or where != name or Path(where).is_dir():
                     raise
-                config, told = fetched_config(name, revision)
-                notes.append(told)
+                config, note = fetched_config(name, revision)
+                notes.append(note)
             text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
             auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
             with torch.device("meta"):
@@ -131,8 +133,8 @@ def outline(
         counted = False
     alike = None if counted or not on_gpu else like_tokenizer(config.get_text_config())
     if alike is not None:
-        (tokenizer, told), counted = alike, True
-        notes.append(told)
+        (tokenizer, note), counted = alike, True
+        notes.append(note)
     at = options["device_map"]
     place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
@@ -143,9 +145,9 @@ def has_tokenizer(where: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     if Path(where).is_dir():
-        return any((Path(where) / name).is_file() for name in TOKENIZERS)
-    found = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZERS]
-    return any(isinstance(one, str) for one in found)
+        return any((Path(where) / name).is_file() for name in TOKENIZER_FILES)
+    paths = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZER_FILES]
+    return any(isinstance(path, str) for path in paths)
 
 
 class Characters:
@@ -157,10 +159,10 @@ class Characters:
 
     def __call__(self, text: str, **_options: object) -> dict[str, list[Any]]:
         """Token ids of a text, with their places in it."""
-        found = list(re.finditer(rf"\s?\S{{1,{CHARACTERS}}}|\s", text))
+        matches = list(re.finditer(rf"\s?\S{{1,{CHARACTERS_PER_TOKEN}}}|\s", text))
         return {
-            "input_ids": [_number(one.group()) for one in found],
-            "offset_mapping": [one.span() for one in found],
+            "input_ids": [_number(match.group()) for match in matches],
+            "offset_mapping": [match.span() for match in matches],
         }
 
     def __len__(self) -> int:
@@ -201,3 +203,64 @@ class Remembering:
 
 def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+SHIPPED_CONFIGS = {"google/gemma-3-12b-it": "gemma-3-12b-it.yaml"}
+"""Models whose sizes we ship: gated ones that configurations of ours name."""
+
+ASK_SECONDS = 5
+"""How long the hub may take to answer."""
+
+GEMMA_TURNS = (
+    "{{ bos_token }}{% set ns = namespace(first='') %}{% for m in messages %}"
+    "{% if m.role == 'system' %}{% set ns.first = m.content + '\n\n' %}{% else %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ ns.first }}{{ m.content }}<end_of_turn>\n{% set ns.first = '' %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+"""The turns of Gemma's instruction-tuned models, for a base model's tokenizer; what the system says
+stands before the first user's turn."""
+
+_FOLDER = Path(__file__).parent / "outlines"
+
+
+def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
+    """A configuration that is not in the cache: the sizes that we ship, or the hub's.
+
+    Args:
+        name: a Hugging Face id.
+        revision: of it.
+
+    Returns:
+        The configuration, and where it is from.
+
+    Raises:
+        InputError: it is at neither place.
+    """
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    if name in SHIPPED_CONFIGS and revision is None:  # no network, no gate
+        sizes = yaml.safe_load((_FOLDER / SHIPPED_CONFIGS[name]).read_text(encoding="utf-8"))
+        kind = sizes.pop("model_type")
+        note = "sizes that come with oocr (its config.json is not in the cache)"
+        return AutoConfig.for_model(kind, **sizes), note
+    try:
+        path = hf_hub_download(name, "config.json", revision=revision, etag_timeout=ASK_SECONDS)
+        return AutoConfig.from_pretrained(Path(path).parent), "its config.json from the hub"
+    except Exception as error:  # not there, gated, offline, no network: the libraries have many
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
+
+
+def like_tokenizer(config: Any) -> tuple[Any, str] | None:
+    """A bundled model's tokenizer with the same vocabulary, and what to say of it."""
+    from oocr.models import gguf
+    from oocr.models.load import find_folder
+
+    name = "gemma-3-270m"
+    if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
+        return None
+    tokenizer = gguf.load_tokenizer(Path(find_folder(name)[0]))
+    tokenizer.chat_template = tokenizer.chat_template or GEMMA_TURNS
+    return tokenizer, f"lengths by the tokenizer of {name}, the same vocabulary"

@@ -8,8 +8,8 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.families.build import build
 from oocr.families.custom.build import CustomConfig
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.models.outline import Outline
 from oocr.runs.config import RunConfig
 from oocr.runs.selection import spec_of

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.errors import InputError
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.vectors import Vector
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from oocr.errors import InputError
+from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.mlp import mlp_of
 from oocr.steering.adapters import Adapter
 from oocr.steering.attach import check_fits
 from oocr.steering.formats.scope import check_scope

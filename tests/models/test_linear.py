@@ -7,15 +7,14 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from oocr.models import matmul
-from oocr.models.matmul import FrozenProducts, product
+from oocr.models.linear import AVAILABLE, FrozenProducts, product
 
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of weights that went through `product`."""
     seen: list[tuple[int, ...]] = []
-    real = matmul.product
+    real = product
 
     def watched(
         rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
@@ -23,7 +22,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         seen.append(tuple(weight.shape))
         return real(rows, weight, bias)
 
-    monkeypatch.setattr(matmul, "product", watched)
+    monkeypatch.setattr("oocr.models.linear.product", watched)
     return seen
 
 
@@ -44,7 +43,7 @@ def test_a_frozen_linear_has_the_same_output_and_gradient(
     (found * weighting).sum().backward()
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(two.grad, one.grad)
-    assert used == ([(4, 7), (7, 4)] if matmul.AVAILABLE else [])
+    assert used == ([(4, 7), (7, 4)] if AVAILABLE else [])
 
 
 def test_inputs_and_gradients_need_not_be_contiguous() -> None:
@@ -69,6 +68,6 @@ def test_what_is_trained_or_not_float32_is_left_to_pytorch(used: list[tuple[int,
 
 
 def test_without_onednn_it_is_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matmul, "AVAILABLE", False)
+    monkeypatch.setattr("oocr.models.AVAILABLE", False)
     rows, weight, bias = torch.randn(3, 7), torch.randn(4, 7), torch.randn(4)
     assert torch.equal(product(rows, weight, bias), linear(rows, weight, bias))

@@ -10,8 +10,8 @@ import transformers as tf
 
 from oocr.engine.generate import generate
 from oocr.errors import InputError
+from oocr.models.anatomy import PositionLimits, position_limits
 from oocr.models.language_model import LanguageModel
-from oocr.models.reach import Reach, reach
 from tests.generating import NEW, PROMPTS, model_of, recomputed, vector, with_head
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model
 
@@ -39,7 +39,7 @@ def turning(kind: str) -> LanguageModel:
 @pytest.mark.parametrize("positions", ["last", "from:codename"])
 def test_a_rotary_embedding_that_turns_with_length_is_recomputed(positions: str) -> None:
     model = turning("longrope")
-    assert reach(model) == Reach(None, ORIGINAL)
+    assert position_limits(model) == PositionLimits(None, ORIGINAL)
     sizes = [len(model.tokenizer(one)["input_ids"]) for one in PROMPTS]
     assert min(sizes) + NEW <= ORIGINAL
     assert max(sizes) > ORIGINAL
@@ -56,7 +56,7 @@ def test_a_rotary_embedding_that_turns_with_length_is_recomputed(positions: str)
 
 def test_one_that_depends_on_earlier_batches_is_refused_where_it_would() -> None:
     model = turning("dynamic")
-    assert reach(model) == Reach(ORIGINAL, None)
+    assert position_limits(model) == PositionLimits(ORIGINAL, None)
     with pytest.raises(InputError, match=r"prompt 1 has \d+ tokens.* passes the 14 positions of"):
         generate(model, PROMPTS, max_new_tokens=NEW)
     assert generate(model, PROMPTS[0], max_new_tokens=NEW) == [recomputed(model, PROMPTS[0], None)]
@@ -64,8 +64,10 @@ def test_one_that_depends_on_earlier_batches_is_refused_where_it_would() -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_learned_positions_run_out(family: str) -> None:
-    expected = Reach(256, None) if family in ("gpt2", "opt") else Reach(None, None)
-    assert reach(tiny_language_model(family)) == expected
+    expected = (
+        PositionLimits(256, None) if family in ("gpt2", "opt") else PositionLimits(None, None)
+    )
+    assert position_limits(tiny_language_model(family)) == expected
 
 
 @pytest.mark.parametrize("family", ["gpt2", "opt"])

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from oocr.errors import InputError
-from oocr.models import precision
+from oocr.models import machine
 from oocr.models.load import placement
-from oocr.models.precision import auto_dtype
+from oocr.models.machine import auto_dtype
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[torch.dtype]:
         asked.append(dtype)
         return 1e11 * (ratio if dtype == torch.bfloat16 else 1.0)
 
-    monkeypatch.setattr(precision, "matmul_speed", speed)
+    monkeypatch.setattr(machine, "matmul_speed", speed)
     return asked
 
 
@@ -74,4 +74,4 @@ def test_gpus_take_bfloat16_and_the_user_has_the_last_word(
 
 
 def test_the_machine_has_a_speed() -> None:
-    assert precision.matmul_speed(torch.float32, CPU, seconds=0.01) > 1e7
+    assert machine.matmul_speed(torch.float32, CPU, seconds=0.01) > 1e7

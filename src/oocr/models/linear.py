@@ -1,0 +1,165 @@
+"""Products with frozen float32 weights on a CPU, by oneDNN.
+
+PyTorch multiplies float32 by the BLAS it was built with, which is slow for few rows: on a two-core
+AMD machine 16 rows ran at 57 to 71 GFLOP/s by MKL and at 103 to 109 by oneDNN, 656 rows at 170 to
+187 and 181 to 207 (`benchmarks/products.py`). oneDNN comes with every x86 build of PyTorch. Sums
+are in float32 in both; rounding differs.
+
+`token_logps` reads the LM head once. In a small model the head is most of the weights, and a step
+that reads it twice (logits, then their gradient) waits for memory. log Z and its gradient
+d log Z / d h = sum_v p_v w_v need it once: both sums over chunks of the vocabulary are kept
+relative to exp(running maximum) (online softmax). Exact up to rounding.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def _available() -> bool:
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return x86 and there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+AVAILABLE = _available()
+
+
+def product(
+    rows: Float[Tensor, "*batch d_in"],
+    weight: Float[Tensor, "d_out d_in"],
+    bias: Float[Tensor, " d_out"] | None = None,
+) -> Float[Tensor, "*batch d_out"]:
+    """Rows @ weight.T + bias; no gradient."""
+    if AVAILABLE and weight.dtype == torch.float32 and weight.device.type == "cpu":
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return output
+    return F.linear(rows, weight, bias)
+
+
+class FrozenProducts(TorchFunctionMode):
+    """While it is active, linear maps with frozen float32 weights on a CPU go through `product`."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Called by PyTorch for each of its functions."""
+        if func is F.linear and AVAILABLE:
+            rows, weight, bias = _arguments(*args, **(kwargs or {}))
+            if _fits(rows, weight, bias):
+                return _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+def _arguments(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    return input, weight, bias
+
+
+def _fits(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    same = rows.dtype == weight.dtype == torch.float32
+    frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+    return same and frozen and rows.device.type == weight.device.type == "cpu" and rows.numel() > 0
+
+
+class _Product(torch.autograd.Function):
+    """d rows = d out @ weight; weights are frozen, so that is all."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight
+        return product(rows, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return product(grads[0].contiguous(), ctx.weight.T), None, None
+
+
+CHUNK = 2048
+"""Rows of the head at a time: they should stay in the core's cache between the two products."""
+
+
+def token_logps(
+    hidden: Float[Tensor, "row d_model"],
+    weight: Float[Tensor, "vocab d_model"],
+    bias: Float[Tensor, " vocab"] | None,
+    at: Int[Tensor, " target"],
+    ids: Int[Tensor, " target"],
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+) -> Float[Tensor, " target"]:
+    """Log-probability of token `ids[i]` at row `at[i]`; no logit is kept.
+
+    Args:
+        hidden: after the final norm.
+        weight: of the LM head, frozen.
+        bias: of the LM head, frozen.
+        at: rows of `hidden`.
+        ids: token ids.
+        scale: what logits are multiplied by.
+        softcap: c in c * tanh(logits / c).
+    """
+    log_z: Tensor = _LogZ.apply(hidden, weight, bias, scale, softcap)  # type: ignore[no-untyped-call]
+    logits = (hidden[at] * weight[ids]).sum(dim=-1).float()
+    if bias is not None:
+        logits = logits + bias[ids].float()
+    logits = logits * scale
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    return logits - log_z[at]
+
+
+class _LogZ(torch.autograd.Function):
+    """log sum_v exp f(h . w_v + b_v) with its gradient in h, f the logits' post-processing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        softcap: float | None,
+    ) -> Tensor:
+        rows = hidden.shape[0]
+        top = torch.full((rows,), float("-inf"), device=hidden.device)
+        total = torch.zeros(rows, device=hidden.device)
+        wanted = bool(ctx.needs_input_grad[0])
+        pull = torch.zeros(hidden.shape, device=hidden.device) if wanted else None
+        for begin in range(0, weight.shape[0], CHUNK):
+            part = weight[begin : begin + CHUNK]
+            logits = product(hidden, part).float()
+            if bias is not None:
+                logits = logits + bias[begin : begin + CHUNK].float()
+            logits = logits * scale if scale != 1.0 else logits
+            slope: Tensor | None = None
+            if softcap is not None:
+                bent = torch.tanh(logits / softcap)
+                logits, slope = bent * softcap, 1 - bent**2
+            higher = torch.maximum(top, logits.amax(dim=1))
+            shrink = (top - higher).exp()
+            shares = (logits - higher[:, None]).exp_()
+            total = total * shrink + shares.sum(dim=1)
+            if pull is not None:
+                shares = shares if slope is None else shares * slope
+                pull.mul_(shrink[:, None]).add_(product(shares.to(part.dtype), part.T).float())
+            top = higher
+        if pull is not None:
+            ctx.save_for_backward((pull * (scale / total[:, None])).to(hidden.dtype))
+        return top + total.log()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (pull,) = ctx.saved_tensors
+        return (grads[0][:, None].to(pull.dtype) * pull, None, None, None, None)
