@@ -68,6 +68,6 @@ def test_what_is_trained_or_not_float32_is_left_to_pytorch(used: list[tuple[int,
 
 
 def test_without_onednn_it_is_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oocr.models.AVAILABLE", False)
+    monkeypatch.setattr("oocr.models.linear.AVAILABLE", False)
     rows, weight, bias = torch.randn(3, 7), torch.randn(4, 7), torch.randn(4)
     assert torch.equal(product(rows, weight, bias), linear(rows, weight, bias))
