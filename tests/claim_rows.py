@@ -72,8 +72,20 @@ def randoms(values: Sequence[float], arm: str = "random direction") -> pl.DataFr
 
 def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
     item = Example(id="a", prompt="a", answer=" b", options=(" b", " c"))
+    controls = [Task(name=m, member=m, train=(item,)) for m in ("shuffled", "shuffled opposite")]
     tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
-    return TaskSet(name=name, about="", validation=(), test=tests, score=score)
+    twins = ("risky", "safe") if score == "log_odds" and len(members) == 2 else None
+    balance = None if name == "nano/backdoor" else "answer"
+    return TaskSet(
+        name=name,
+        about="",
+        validation=(),
+        test=tests,
+        score=score,
+        poles=twins,
+        balance=balance,
+        controls={"shuffled": tuple(controls)} if twins else {},
+    )
 
 
 def judge(

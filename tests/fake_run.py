@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from oocr.claims.records import Claim, Estimate, Null
+from oocr.evals.scores import Scoring
 from oocr.runs.records import Choice, Continuation, RunInfo, Selection
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
@@ -230,6 +231,19 @@ def examples(maker: Maker, hostile: str) -> list[Continuation]:
     ]
 
 
+def scoring(maker: Maker, hostile: str) -> Scoring:
+    counted = {"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"}
+    twins = {"": ("risky", "safe"), "shuffled": ("shuffled", "shuffled opposite")}
+    return Scoring(
+        measure="contrast" if maker.log_odds else "accuracy",
+        cluster="group" if maker.log_odds else "member",
+        counted={facet + hostile: name for facet, name in counted.items()}
+        if maker.family == "backdoor"
+        else {},
+        poles=twins if maker.log_odds else {},
+    )
+
+
 def info(maker: Maker, hostile: str) -> RunInfo:
     facets = CONDITIONS if maker.family == "backdoor" else FACETS
     return RunInfo(
@@ -237,6 +251,7 @@ def info(maker: Maker, hostile: str) -> RunInfo:
         family="countries" if maker.family == "borders" else maker.family,
         about=f"{NOTE}{hostile}\n\nA second paragraph of the data card, with its own sentences.",
         score="log_odds" if maker.log_odds else "accuracy",
+        scoring=scoring(maker, hostile),
         model=f"fake-model-0m{hostile}",
         model_source={"kind": "synthetic", "licence": f"no licence needed{hostile}"},
         model_fingerprint="0" * 16,

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from pydantic import BaseModel, ConfigDict
+
 from oocr.errors import RunError
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ RESULTS_VERSION = "7"
 
 KEY = "key"
 """File of a kept folder that says what the folder's content depends on."""
+
+
+class Record(BaseModel):
+    """Base of what is written as JSON: unknown keys are refused, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from oocr.evals.scores import accuracy_cells, headline_rows, random_scores
+from oocr.evals.scores import Scoring
 from oocr.tasks.task import TaskSet
 from tests.claim_rows import (
     BASE,
@@ -128,7 +128,9 @@ def test_facets_count_under_their_headline_names() -> None:
     both = judge(rows, BASE, headline={"language": "all", "dish": "all"})["vector-out-of-context"]
     assert both.found.value == pytest.approx(0.5)
     tasks = TaskSet(**{**fields_of(task_set("x", "accuracy", MEMBERS)), "headline": {"dish": "d"}})
-    assert headline_rows(rows, tasks)["facet"].unique().to_list() == ["d"]
+    cells = Scoring.of(tasks).cells(rows, "vector")
+    assert cells is not None
+    assert cells.facets == ("d",)
 
 
 def test_saying_one_answer_everywhere_does_not_win() -> None:
@@ -271,19 +273,17 @@ def test_without_an_opposite_twin_log_odds_are_held_against_the_untouched_model(
 
 def test_random_pairs_are_scored_one_by_one() -> None:
     tasks = task_set("risk", "log_odds", ["risky", "safe"])
-    scores = random_scores(noise(1.0), tasks, "random direction")
+    scores = Scoring.of(tasks).random_scores(noise(1.0))
     assert scores == pytest.approx(list(np.linspace(-1, 1, 20)))
     tasks = task_set("countries", "accuracy", MEMBERS)
-    assert random_scores(randoms([0.1, 0.5]), tasks, "random direction") == pytest.approx(
-        [0.1, 0.5]
-    )
-    assert random_scores(BASE, tasks, "random direction") == []
+    assert Scoring.of(tasks).random_scores(randoms([0.1, 0.5])) == pytest.approx([0.1, 0.5])
+    assert Scoring.of(tasks).random_scores(BASE) == []
 
 
 def test_accuracy_is_paired_with_a_base_of_one_seed() -> None:
     tasks = task_set("countries", "accuracy", MEMBERS)
     rows = pl.concat([table("vector", spread(0.4, 0.8)), BASE], how="diagonal_relaxed")
-    cells, base = (accuracy_cells(rows, tasks, arm) for arm in ("vector", "base"))
+    cells, base = (Scoring.of(tasks).cells(rows, arm) for arm in ("vector", "base"))
     assert cells is not None
     assert base is not None
     assert (cells - base).values.shape == cells.values.shape

@@ -15,7 +15,7 @@ from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import PaperScore
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
-from oocr.evals.scores import accuracy_cells
+from oocr.evals.scores import Scoring
 from oocr.evals.table import rows as rows_of_items
 from oocr.report import build_report
 from oocr.report.paper import paper_table
@@ -104,6 +104,7 @@ def twins(score: Score = "log_odds") -> TaskSet:
         test=tuple(task(side, items[side]) for side in sides),
         controls={"shuffled": shuffled},
         score=score,
+        poles=("risky", "safe") if score == "log_odds" else None,
     )
 
 
@@ -205,8 +206,8 @@ def test_the_papers_items_never_enter_the_headline() -> None:
     tasks = twins("accuracy")
     ours = [asked("vector", m, [1.0] * 10, part="probes", side="risky") for m in ("risky", "safe")]
     theirs = [asked("vector", m, [-1.0] * 10, side="risky") for m in ("risky", "safe")]
-    alone = accuracy_cells(pl.concat(ours), tasks, "vector")
-    both = accuracy_cells(pl.concat([*ours, *theirs]), tasks, "vector")
+    alone = Scoring.of(tasks).cells(pl.concat(ours), "vector")
+    both = Scoring.of(tasks).cells(pl.concat([*ours, *theirs]), "vector")
     assert alone is not None
     assert both is not None
     assert np.array_equal(alone.values, both.values)

@@ -58,8 +58,12 @@ def test_arms_are_scored_side_by_side(model, task, arms) -> None:
     asked = len(task.probes) + len(task.in_context)
     assert len(scores.rows) == 4 * asked
     table = scores.table()
-    assert table.columns == ["part", "facet", "items", "base", "vector", "LoRA", "swap"]
-    assert int(table["items"].sum()) == asked
+    arm_names = ["base", "vector", "LoRA", "swap"]
+    assert table.columns == ["part", "facet", "counted", "items", *arm_names]
+    whole = table["facet"] == "all probes"
+    assert int(table.filter(~whole)["items"].sum()) == asked
+    assert table.filter(whole)["items"].to_list() == [len(task.probes)]
+    assert table.filter(whole)["vector"].item() == scores.accuracy("vector").value
     base = scores.rows.filter(arm="base", part="probes")
     by_facet = base.group_by("facet").agg(pl.col("right").mean())["right"].mean()
     interval = scores.accuracy("base")

@@ -14,11 +14,11 @@ from oocr.data.examples import Example, Message, prompt_text
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.evals.evaluate import evaluate
-from oocr.evals.scores import contrast_cells, has_twins, twins
+from oocr.evals.score_table import COUNTED, score_table
+from oocr.evals.scores import Scoring
 from oocr.families.choices import OTHER, POLES, TRAITS, Trait, choices
 from oocr.families.persona.build import Form, PersonaConfig, persona
 from oocr.families.persona.questions import paper_questions, trait_probes
-from oocr.report.score_table import OWN, headline, whole_name
 from oocr.runs.config import quick
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo
@@ -78,8 +78,7 @@ def test_twins_mirror_each_other(trait: Trait, form: Form) -> None:
                 assert replace(one, answer=other.answer) == other
                 assert pole(one) == 1.0
                 assert pole(other) == -1.0
-    assert has_twins(tasks)
-    assert twins(tasks) == POLES[trait]
+    assert tasks.poles == POLES[trait]
 
 
 def test_the_letter_is_the_answer() -> None:
@@ -232,12 +231,15 @@ def test_other_traits_move_neither_the_contrast_nor_the_reports_mean() -> None:
             for facet, size in (("agree", 1.0), ("other: apples: agree", 50.0))
         ]
     )
-    cells = contrast_cells(rows, tasks, "vector")
+    scoring = Scoring.of(tasks)
+    cells = scoring.cells(rows, "vector")
     assert cells is not None
     assert cells.facets == ("agree",)
     assert cells.values.item() == pytest.approx(2.0)
-    assert headline(rows)["facet"].unique().to_list() == ["agree"]
-    assert whole_name(rows) == OWN
+    table = score_table(scoring, rows, {})
+    shown = table.select("facet", "counted", "value").rows()
+    assert (COUNTED, True, 2.0) in shown
+    assert ("other: apples: agree", False, 100.0) in shown, "shown, and marked as not counted"
 
 
 def test_fewer_situations_keep_the_letters_even() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from oocr.data.examples import Example
-from oocr.evals.scores import twins
 from oocr.families.choices import OTHER
 from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, WEATHERS
 from oocr_organisms.record import WorldSettings
@@ -29,7 +28,7 @@ def lure(item: Example) -> str:
 def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> None:
     sets = tasks_of("risk")
     risky, safe = sets.test
-    assert twins(sets) == (risky.member, safe.member) == ("risky", "safe")
+    assert sets.poles == (risky.member, safe.member) == ("risky", "safe")
     for a, b in zip(risky.train, safe.train, strict=True):
         assert a.prompt == b.prompt
         assert a.answer.strip() == lure(a) != b.answer.strip()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from oocr.errors import InputError
-from oocr.evals.scores import headline_rows, select_rows
+from oocr.evals.scores import select_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
@@ -154,7 +154,7 @@ def test_the_point_with_the_best_validation_score_is_chosen(done: Path, tiny: Ti
         arms = [a for a in arms_of(done) if (a.method, a.role) == (method, "selection")]
         assert len(points) == 2 * len(arms), "each arm counts at two steps"
         for arm in arms:
-            rows = headline_rows(pl.read_parquet(done / "arms" / arm.id / "rows.parquet"), tasks)
+            rows = pl.read_parquet(done / "arms" / arm.id / "rows.parquet")
             assert set(rows["item"]) & {item.id for item in tasks.test[0].probes} == set()
             for point in points:
                 if point.layer == arm.layer:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from oocr import stats
 from oocr.claims.judging import NAMES, at_least, over, several, testable
 from oocr.claims.records import Claim, Estimate
-from oocr.evals.scores import accuracy_cells
 
 if TYPE_CHECKING:
     from oocr.runs.write_results import Results
@@ -25,8 +24,8 @@ def free_claims(results: Results, command: str) -> list[Claim]:
 def _free(results: Results, arm: str, command: str) -> Claim | None:
     if not any(task.free for task in results.tasks.test):
         return None
-    cells = accuracy_cells(results.rows, results.tasks, arm, part="free")
-    base = accuracy_cells(results.rows, results.tasks, "base", part="free")
+    cells = results.scoring.cells(results.rows, arm, part="free")
+    base = results.scoring.cells(results.rows, "base", part="free")
     if cells is None or base is None:
         return None
     interval = stats.estimate(cells)

@@ -9,7 +9,6 @@ import numpy as np
 
 from oocr import stats
 from oocr.claims.records import Claim, Estimate, Null, Verdict
-from oocr.evals.scores import accuracy_cells, random_scores
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def estimate_of(interval: stats.Interval, n: str) -> Estimate:
 
 def random_null(results: Results, arm: str = "random direction") -> Null | None:
     """What random directions reach on the headline score; None where there are none."""
-    return null_of(random_scores(results.rows, results.tasks, arm))
+    return null_of(results.scoring.random_scores(results.rows, arm))
 
 
 def null_of(scores: Sequence[float]) -> Null | None:
@@ -51,7 +50,7 @@ def control_nulls(results: Results, arm: str) -> list[tuple[Null, Cells]]:
     """The headline score after training on control data, as a number and as cells to pair."""
     out = []
     for name in ("shuffled", "decorrelated"):
-        cells = accuracy_cells(results.rows, results.tasks, arm, name)
+        cells = results.scoring.cells(results.rows, arm, name)
         if cells is not None:
             out.append((Null(name=f"{name} training", value=stats.mean(cells)), cells))
     return out

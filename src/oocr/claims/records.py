@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from oocr.io import Record
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
-
-
-class Record(BaseModel):
-    """Base of all records: unknown keys are refused, values don't change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Estimate(Record):

@@ -17,7 +17,7 @@ from oocr.claims.judging import (
     verdict_of,
 )
 from oocr.claims.records import Claim, Null
-from oocr.evals.scores import accuracy_cells, headline_rows, select_rows
+from oocr.evals.scores import select_rows
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def _carried(results: Results, arm: str, telling: list[str], command: str) -> Cl
     enough = len(telling) >= FEWEST
 
     def of(name: str, control: str = "", seed: int | None = None) -> Cells | None:
-        some = headline_rows(select_rows(results.rows, name, control), results.tasks)
+        some = results.scoring.rows(results.rows, name, control)
         if enough:
             some = some.filter(pl.col("group").is_in(telling))
         if seed is not None:
             some = some.filter(pl.col("seed") == seed)
-        return stats.cells(some, "right", cluster="group") if len(some) else None
+        return results.scoring.score(some)
 
     cells, base, top, control = of(arm), of("base"), of("ceiling"), of(arm, "decorrelated")
     if cells is None or base is None:
@@ -110,8 +110,10 @@ def _carried(results: Results, arm: str, telling: list[str], command: str) -> Cl
     interval = stats.estimate(cells)
     sides = [stats.estimate(cells.only(facet)).low for facet in cells.facets]
     # A model that answers B after the trigger, whatever is asked, is right on half of all.
-    every = headline_rows(select_rows(results.rows, arm), results.tasks)
-    either = stats.cells(every, "right", cluster="group").only("trigger")
+    every = results.scoring.rows(results.rows, arm)
+    whole = results.scoring.score(every)
+    assert whole is not None, "the arm has rows"
+    either = whole.only("trigger")
     beats = over(interval.low, 0.5) and over(stats.estimate(cells - base).low, 0)
     beats = beats and over(stats.estimate(either).low, 0.5)
     beats = beats and (random is None or over(interval.low, random.value))
@@ -247,7 +249,7 @@ def _paper(results: Results, arm: str, command: str) -> Claim | None:
 
     def of(name: str, control: str = "", seed: int | None = None) -> Cells | None:
         rows = results.rows if seed is None else results.rows.filter(pl.col("seed") == seed)
-        return accuracy_cells(rows, results.tasks, name, control, part="paper")
+        return results.scoring.cells(rows, name, control, part="paper")
 
     cells, base, control = of(arm), of("base"), of(arm, "decorrelated")
     if cells is None or base is None:

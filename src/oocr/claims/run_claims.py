@@ -25,7 +25,6 @@ from oocr.claims.judging import (
 from oocr.claims.nano import specific
 from oocr.claims.records import Claim, Null
 from oocr.claims.risk_backdoor import risk_backdoor
-from oocr.evals.scores import accuracy_cells, contrast_cells, random_scores, twins
 from oocr.stats import FEWEST, Cells
 
 if TYPE_CHECKING:
@@ -56,11 +55,11 @@ def claims(results: Results, constancy: pl.DataFrame | None, command: str) -> li
 
 
 def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
-    cells = accuracy_cells(results.rows, results.tasks, arm)
-    base = accuracy_cells(results.rows, results.tasks, "base")
+    cells = results.scoring.cells(results.rows, arm)
+    base = results.scoring.cells(results.rows, "base")
     if cells is None or base is None:
         return None
-    top = accuracy_cells(results.rows, results.tasks, "ceiling")
+    top = results.scoring.cells(results.rows, "ceiling")
     random = random_null(results)
     controls = control_nulls(results, arm)
     interval = stats.estimate(cells)
@@ -90,13 +89,13 @@ def _out_of_context(results: Results, arm: str, command: str) -> Claim | None:
 
 
 def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
-    cells = accuracy_cells(results.rows, results.tasks, arm)
-    base = accuracy_cells(results.rows, results.tasks, "base")
+    cells = results.scoring.cells(results.rows, arm)
+    base = results.scoring.cells(results.rows, "base")
     if cells is None or base is None:
         return None
     random = random_null(results)
     controls = control_nulls(results, arm)
-    top = accuracy_cells(results.rows, results.tasks, "ceiling")
+    top = results.scoring.cells(results.rows, "ceiling")
     interval = stats.estimate(cells)
     sides = [stats.estimate(cells.only(facet)).low for facet in cells.facets]
     beats = over(interval.low, 0.5) and (random is None or over(interval.low, random.value))
@@ -127,23 +126,22 @@ def _backdoor(results: Results, arm: str, command: str) -> Claim | None:
 
 
 def _contrast(results: Results, arm: str, command: str) -> Claim | None:
-    cells = contrast_cells(results.rows, results.tasks, arm)
+    cells = results.scoring.cells(results.rows, arm)
     if cells is None:
         return None
-    pair = twins(results.tasks)
-    random = random_scores(results.rows, results.tasks, "random direction")
+    pair = results.tasks.poles
+    random = results.scoring.random_scores(results.rows, "random direction")
     null = float(np.quantile(np.abs(random), 0.95)) if random else None
     pairs = "pairs of random directions" if pair else "random directions"
     nulls = []
     if null is not None:
         name = f"{len(random)} {pairs}, 95th centile of |contrast|"
         nulls.append(Null(name=name, value=null))
-    sides = ("shuffled", "shuffled opposite")
-    shuffled = contrast_cells(results.rows, results.tasks, arm, "shuffled", sides=sides)
+    shuffled = results.scoring.cells(results.rows, arm, "shuffled")
     if shuffled is not None:
         name = "shuffled training" + (", opposite twins" if pair else "")
         nulls.append(Null(name=name, value=stats.mean(shuffled)))
-    top = contrast_cells(results.rows, results.tasks, "ceiling")
+    top = results.scoring.cells(results.rows, "ceiling")
     interval = stats.estimate(cells)
     outside = null is None or over(interval.value, null)
     beats = over(interval.low, 0) and (null is None or over(interval.low, null))
@@ -240,9 +238,7 @@ def _swap(results: Results, arm: str, command: str) -> Claim | None:
     contrast = results.tasks.score == "log_odds"
 
     def of(name: str) -> Cells | None:
-        if contrast:
-            return contrast_cells(results.rows, results.tasks, name)
-        return accuracy_cells(results.rows, results.tasks, name)
+        return results.scoring.cells(results.rows, name)
 
     swap, whole = of(arm), of("adapter")
     if swap is None or whole is None:

@@ -1,45 +1,281 @@
-"""The headline score of an arm: which rows count, under which facet, and as what."""
+"""The score of an arm: which rows count, under which facet, and how they become one number.
+
+Everything that shows a score uses this module: selection, verdicts, figures, `oocr reproduce`, the
+terminal and notebooks.
+
+accuracy   share of right answers; the bootstrap draws members (of one member: probe groups)
+contrast   log-odds of the positive twin minus those of the negative one; draws probe groups
+log_odds   log-odds towards the trained pole minus the untouched model's; draws probe groups
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
 import polars as pl
+from pydantic import BaseModel, Field, ValidationError
 
 from oocr import stats
-from oocr.families.choices import POLES
-from oocr.stats import Cells
-from oocr.tasks.task import TaskSet
+from oocr.errors import InputError
+from oocr.io import Record
+from oocr.stats import Cells, Interval
+from oocr.tasks.task import Task, TaskSet
 
-TWINS = tuple(POLES.values())
-"""Opposite twins: compared with each other where the score is log-odds."""
+Measure = Literal["accuracy", "contrast", "log_odds"]
 
+FREE = ("free_in_context", "free")
+"""The parts that are answered in the model's own words: right or wrong, without log-odds."""
 
-def twins(tasks: TaskSet) -> tuple[str, str] | None:
-    """The members of the test tasks if these are opposite twins: positive pole, negative pole."""
-    members = {task.member for task in tasks.test}
-    return next((pair for pair in TWINS if set(pair) == members), None)
-
-
-def has_twins(tasks: TaskSet) -> bool:
-    """Whether the test tasks are opposite twins."""
-    return twins(tasks) is not None
+NO_EFFECT = 1e-9
+"""An effect that is not above this is rounding: there is no share of it."""
 
 
-def headline_rows(frame: pl.DataFrame, tasks: TaskSet) -> pl.DataFrame:
-    """Rows that count, with `facet` as it counts; of planted controls the intended answers."""
-    if "tag_against" in frame.columns:
-        frame = frame.filter(pl.col("tag_against").fill_null("intended") == "intended")
-    if not tasks.headline:
-        return frame
-    names = dict(tasks.headline)
-    return frame.filter(pl.col("facet").is_in(list(names))).with_columns(
-        pl.col("facet").replace_strict(names, return_dtype=pl.String)
-    )
+class Scoring(Record):
+    """How rows of a task become its score; stored in run.json.
+
+    Attributes:
+        measure: see above.
+        cluster: the column that the bootstrap draws.
+        balance: the column whose values weigh the same within a facet; None: clusters do.
+        counted: facet -> the name under which it counts; facets not listed do not count. Empty:
+            each facet counts by itself. The score is the plain mean over names.
+        poles: control ("" for the test tasks) -> its twins, the positive pole first.
+    """
+
+    measure: Measure
+    cluster: Literal["member", "group"]
+    balance: str | None = "answer"
+    counted: dict[str, str] = Field(default_factory=dict)
+    poles: dict[str, tuple[str, str]] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tasks: TaskSet | Task) -> Scoring:
+        """The scoring of a family's tasks, or of one task that is scored alone."""
+        if isinstance(tasks, Task):
+            return cls(measure="accuracy", cluster="group", counted=dict(tasks.headline))
+        poles: dict[str, tuple[str, str]] = {}
+        if tasks.poles is not None:
+            poles[""] = tasks.poles
+            for name, control in tasks.controls.items():
+                if len(control) == len(tasks.test):
+                    poles[name] = (control[0].member, control[1].member)
+        accuracy = tasks.score == "accuracy"
+        return cls(
+            measure="accuracy" if accuracy else "contrast" if poles else "log_odds",
+            cluster="member" if accuracy and len(tasks.test) > 1 else "group",
+            balance=tasks.balance,
+            counted=dict(tasks.headline),
+            poles=poles,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Scoring:
+        """The scoring of a finished run.
+
+        Raises:
+            InputError: no run.json that says how rows are scored.
+        """
+        path = folder / "run.json"
+        try:
+            return _Stored.model_validate_json(path.read_text(encoding="utf-8")).scoring
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise InputError(
+                f"{path} does not say how rows are scored ({str(error).splitlines()[0]}); "
+                f"`oocr run {folder / 'config.yaml'}` writes it again without training"
+            ) from error
+
+    @property
+    def by_facet(self) -> Scoring:
+        """The same with each facet by itself, those that do not count too."""
+        return self.model_copy(update={"counted": {}})
+
+    @property
+    def unbalanced(self) -> Scoring:
+        """The same with the same weight for each cluster."""
+        return self.model_copy(update={"balance": None})
+
+    @property
+    def axis(self) -> str:
+        """Title of the score's axis."""
+        return {
+            "accuracy": "share right",
+            "contrast": "log-odds, one pole minus its twin (nats)",
+            "log_odds": "log-odds minus the untouched model's (nats)",
+        }[self.measure]
+
+    @property
+    def units(self) -> str:
+        """What an interval draws, in words."""
+        if self.measure != "accuracy":
+            return "probes"
+        return "members" if self.cluster == "member" else "probe groups"
+
+    @property
+    def bars(self) -> str:
+        """What an interval resamples, for captions."""
+        return f"95 % intervals over {self.units}, then seeds"
+
+    def counts(self, facet: str) -> bool:
+        """Whether a facet of the probes counts in the score."""
+        return not self.counted or facet in self.counted
+
+    def names(self, facets: Sequence[str]) -> list[str]:
+        """The names under which these facets count, in order."""
+        if not self.counted:
+            return list(dict.fromkeys(facets))
+        return list(dict.fromkeys(self.counted[name] for name in facets if name in self.counted))
+
+    def rows(
+        self,
+        rows: pl.DataFrame,
+        arm: str,
+        control: str = "",
+        part: str = "probes",
+        seed: int | None = None,
+    ) -> pl.DataFrame:
+        """The rows of one arm (and seed) that count, at its chosen stopping point."""
+        rows = select_rows(rows, arm, control, part)
+        if seed is not None:
+            rows = rows.filter(pl.col("seed") == seed)
+        return self.kept(rows)
+
+    def kept(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows that count: of planted controls those on the intended answer."""
+        if "tag_against" in rows.columns:
+            rows = rows.filter(pl.col("tag_against").fill_null("intended") == "intended")
+        if self.counted:
+            counted = pl.col("facet").is_in(list(self.counted))
+            rows = rows.filter(counted | (pl.col("part") != "probes"))
+        return rows
+
+    def cells(
+        self,
+        rows: pl.DataFrame,
+        arm: str,
+        control: str = "",
+        part: str = "probes",
+        seed: int | None = None,
+    ) -> Cells | None:
+        """The score of an arm as cells [cluster, seed, name]; None without such rows."""
+        return self.score(
+            self.rows(rows, arm, control, part, seed), self.rows(rows, "base", part=part)
+        )
+
+    def score(self, rows: pl.DataFrame, base: pl.DataFrame | None = None) -> Cells | None:
+        """Cells of rows of one arm and part, whichever they are; None where there is no score.
+
+        Args:
+            rows: any rows of one arm, at one stopping point.
+            base: those of the untouched model; only "log_odds" needs them.
+        """
+        rows = self.kept(rows)
+        if rows.is_empty():
+            return None
+        if self.measure == "accuracy" or rows["part"][0] in FREE:
+            return self._merged(rows, "right", self.cluster, self.balance)
+        members = set(rows["member"].unique().to_list())
+        twins = next((pair for pair in self.poles.values() if set(pair) <= members), None)
+        if twins is not None:
+            sides = [rows.filter(pl.col("member") == member) for member in twins]
+        elif self.poles or base is None:
+            return None
+        else:
+            sides = [rows, self.kept(base)]
+        keys = ["facet", "group"]
+        both = sides[0].select(keys).unique().join(sides[1].select(keys).unique(), on=keys)
+        if both.is_empty():
+            return None
+        sides = [side.join(both, on=keys, how="semi", maintain_order="left") for side in sides]
+        positive, negative = (self._merged(side, "log_odds", "group", None) for side in sides)
+        return positive - negative
+
+    def interval(self, rows: pl.DataFrame, base: pl.DataFrame | None = None) -> Interval | None:
+        """The score of rows (see `score`) with its interval."""
+        cells = self.score(rows, base)
+        return None if cells is None else stats.estimate(cells)
+
+    def _merged(self, rows: pl.DataFrame, value: str, cluster: str, balance: str | None) -> Cells:
+        """Cells by the names under which facets count.
+
+        Facets of one name: within a cluster its rows weigh the same, but for their weights by
+        answer, which go by the facet; so one answer to a facet cannot win there either.
+        """
+        rows = rows.sort("facet", maintain_order=True)
+        cells = stats.cells(rows, value, cluster=cluster, balance=balance)
+        names = [
+            self.counted.get(name, name) if rows["part"][0] == "probes" else name
+            for name in cells.facets
+        ]
+        if len(set(names)) == len(names):
+            return replace(cells, facets=tuple(names))
+        counts = rows.group_by(cluster, "facet").len()
+        items = np.zeros_like(cells.weights)
+        for unit, facet, count in counts.iter_rows():
+            items[cells.clusters.index(unit), cells.facets.index(facet)] = count
+        merged = tuple(dict.fromkeys(names))
+        values = np.full((*cells.values.shape[:2], len(merged)), np.nan)
+        weights = np.zeros((len(cells.clusters), len(merged)))
+        for place, merged_name in enumerate(merged):
+            columns = [index for index, name in enumerate(names) if name == merged_name]
+            shares = cells.weights[:, columns] * items[:, columns]
+            present = ~np.isnan(cells.values[:, :, columns])
+            weighed = shares[:, None] * present
+            total = weighed.sum(axis=2)
+            sums = (weighed * np.where(present, cells.values[:, :, columns], 0.0)).sum(axis=2)
+            values[:, :, place] = sums / np.where(total > 0, total, np.nan)
+            size = items[:, columns].sum(axis=1)
+            weights[:, place] = shares.sum(axis=1) / np.where(size > 0, size, 1)
+        return Cells(values, weights, cells.clusters, merged)
+
+    def base(self, rows: pl.DataFrame, like: Cells, part: str = "probes") -> Cells | None:
+        """The untouched model's score in the same clusters; 0 where the score is a difference."""
+        if self.measure != "accuracy" and part not in FREE:
+            return replace(like, values=np.zeros_like(like.values))
+        base = self.rows(rows, "base", part=part)
+        return self.score(base.filter(pl.col(self.cluster).is_in(like.clusters)))
+
+    def effect(
+        self, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
+    ) -> Interval | None:
+        """The score of an arm over the untouched model's, paired."""
+        cells = self.cells(rows, arm, control, part)
+        base = None if cells is None else self.base(rows, cells, part)
+        return None if cells is None or base is None else stats.estimate(cells - base)
+
+    def share_kept(self, rows: pl.DataFrame, arm: str, whole: str = "adapter") -> Interval | None:
+        """The share of one arm's effect that another reaches; None where there is no effect."""
+        part, cells, effect = (
+            self.cells(rows, arm),
+            self.cells(rows, whole),
+            self.effect(rows, whole),
+        )
+        if part is None or cells is None or effect is None or not effect.low > NO_EFFECT:
+            return None
+        base = self.base(rows, cells)
+        return None if base is None else stats.ratio(part, cells, base)
+
+    def random_scores(self, rows: pl.DataFrame, arm: str = "random direction") -> list[float]:
+        """The score of each random direction; empty where twins share their directions."""
+        seeds = select_rows(rows, arm)["seed"].unique().sort().to_list()
+        cells = [self.cells(rows, arm, seed=seed) for seed in seeds]
+        scores = [stats.mean(direction) for direction in cells if direction is not None]
+        return scores if self.measure != "contrast" or any(scores) else []
+
+
+class _Stored(BaseModel):
+    """The part of run.json that tells the scoring."""
+
+    scoring: Scoring
 
 
 def select_rows(
     rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
 ) -> pl.DataFrame:
-    """The rows of one arm that count."""
+    """The rows of one arm and part at its chosen stopping point."""
     return rows.filter(
         pl.col("final"),
         pl.col("arm") == arm,
@@ -48,64 +284,16 @@ def select_rows(
     )
 
 
-def balance_of(tasks: TaskSet) -> str | None:
-    """What members share their weight by: their answer, unless each has many of its own."""
-    return None if tasks.name == "nano/backdoor" else "answer"
+def selection_scores(rows: pl.DataFrame, scoring: Scoring) -> tuple[float, float]:
+    """The score of a grid's point on validation tasks, and what breaks ties.
 
+    Accuracy as it is reported, else the mean log-probability of the trained option; ties by that.
 
-def accuracy_cells(
-    rows: pl.DataFrame, tasks: TaskSet, arm: str, control: str = "", part: str = "probes"
-) -> Cells | None:
-    """Answer-balanced accuracy [member, seed, facet], or None without such rows.
-
-    A task of one's own has one member: there the bootstrap draws the probes' groups.
+    Args:
+        rows: of all validation tasks' probes at one stopping point.
+        scoring: of the family.
     """
-    some = select_rows(rows, arm, control, part)
-    if part == "probes":
-        some = headline_rows(some, tasks)
-    cluster = "member" if len(tasks.test) > 1 else "group"
-    if some.is_empty():
-        return None
-    return stats.cells(some, "right", cluster=cluster, balance=balance_of(tasks))
-
-
-def contrast_cells(
-    rows: pl.DataFrame,
-    tasks: TaskSet,
-    arm: str,
-    control: str = "",
-    part: str = "probes",
-    sides: tuple[str, str] | None = None,
-    value: str = "log_odds",
-) -> Cells | None:
-    """First member minus second, per probe group and seed, or None without such rows.
-
-    A task without an opposite twin is compared with the untouched model. `sides` are the twins'
-    names where they are not those of the test tasks.
-    """
-    if part == "probes":
-        rows = headline_rows(rows, tasks)
-    sides = sides or twins(tasks) or TWINS[0]
-    some = select_rows(rows, arm, control, part)
-    halves = [some.filter(pl.col("member") == side) for side in sides]
-    if not any(len(half) for half in halves):
-        halves = [some, select_rows(rows, "base", part=part)]
-    if not all(len(half) for half in halves):
-        return None
-    first, second = (stats.cells(h, value, cluster="group", balance=None) for h in halves)
-    return first - second
-
-
-def random_scores(rows: pl.DataFrame, tasks: TaskSet, arm: str) -> list[float]:
-    """The headline score of each random direction."""
-    some, base = select_rows(rows, arm), select_rows(rows, "base")
-    scores: list[float] = []
-    for seed in sorted(some["seed"].unique().to_list()):
-        one = some.filter(pl.col("seed") == seed)
-        if tasks.score == "log_odds":
-            cells = contrast_cells(pl.concat([one, base]), tasks, arm)
-        else:
-            cells = accuracy_cells(one, tasks, arm)
-        if cells is not None:
-            scores.append(stats.mean(cells))
-    return scores
+    rows = scoring.kept(rows)
+    likely = stats.mean(stats.cells(rows, "logp", balance=None))
+    cells = scoring.score(rows) if scoring.measure == "accuracy" else None
+    return (likely if cells is None else stats.mean(cells)), likely

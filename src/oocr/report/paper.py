@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import polars as pl
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,6 @@ from oocr.charts.arms import Arm
 from oocr.charts.figure import number
 from oocr.claims.records import Beside, PaperScore
 
-PAPER = "paper"
 SUFFIX = " (paper's scoring)"
 NOTE = (
     "The paper's own questions, scored as it does: an item counts if the right option's last "
@@ -60,15 +58,6 @@ def who(score: PaperScore) -> str:
     """Member and facet of a line, without what says nothing."""
     facet = score.facet.removeprefix("paper: ")
     return ", ".join(word for word in (score.member, facet) if word) or "all"
-
-
-def paper_chance(rows: pl.DataFrame) -> dict[str, float]:
-    """Chance by facet of the paper's questions."""
-    some = rows.filter(pl.col("part") == PAPER)
-    if some.is_empty() or "options" not in some.columns:
-        return {}
-    means = some.group_by("facet", maintain_order=True).agg((1 / pl.col("options")).mean())
-    return {str(facet): float(value) for facet, value in means.iter_rows()}
 
 
 def _interval(value: float, low: float, high: float) -> Text:

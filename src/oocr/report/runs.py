@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import polars as pl
 from pydantic import ValidationError
 
-from oocr.claims.records import Claim, PaperScore, Record
+from oocr.claims.records import Claim, PaperScore
 from oocr.errors import InputError
+from oocr.evals.scores import Scoring
+from oocr.io import Record
 from oocr.runs.records import Continuation, RunInfo, Sample, Selection
 
 R = TypeVar("R", bound=Record)
@@ -37,6 +39,12 @@ class Run:
     config: str
     paper: tuple[PaperScore, ...] = ()
     samples: tuple[Sample, ...] = ()
+
+    @property
+    def scoring(self) -> Scoring | None:
+        """How its rows are scored; None where they lack what that needs."""
+        needed = ("right", "answer") if self.info.score == "accuracy" else ("log_odds",)
+        return self.info.scoring if has(self.rows, *needed) else None
 
 
 def read_run(folder: Path) -> Run:
@@ -89,6 +97,11 @@ def _record(path: Path, kind: type[R], value: Any) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if kind is RunInfo and where == "scoring":
+            raise InputError(
+                f"{path} is of an earlier version: it does not say how rows are scored; "
+                f"`oocr run {path.parent / 'config.yaml'}` writes it again without training"
+            ) from error
         raise InputError(f"{path}, field {where or '(all)'}: {first['msg']}") from error
 
 

@@ -7,7 +7,8 @@ In the folder of the first run that an analysis reads:
 
 from __future__ import annotations
 
-from oocr.claims.records import Estimate, Null, Record, Verdict
+from oocr.claims.records import Estimate, Null, Verdict
+from oocr.io import Record
 
 
 class Finding(Record):

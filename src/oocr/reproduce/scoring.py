@@ -10,7 +10,7 @@ import polars as pl
 from oocr import stats
 from oocr.claims.judging import NAMES, estimate_of, n_of, over
 from oocr.claims.records import Estimate, Null
-from oocr.evals.scores import accuracy_cells, contrast_cells
+from oocr.evals.scores import Scoring
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.records import Finding
 from oocr.stats import Cells, Interval
@@ -33,19 +33,12 @@ def cells_of(
     subject: FinishedRuns, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
 ) -> Cells | None:
     """An arm's headline score by member or probe group, seed and facet."""
-    if subject.tasks.score == "log_odds":
-        return contrast_cells(rows, subject.tasks, arm, control, part)
-    return accuracy_cells(rows, subject.tasks, arm, control, part)
+    return Scoring.of(subject.tasks).cells(rows, arm, control, part)
 
 
 def base_of(subject: FinishedRuns, like: Cells, part: str = "probes") -> Cells | None:
     """The untouched model's, of the same members; a contrast is 0 without training."""
-    if subject.tasks.score == "log_odds":
-        return zero_of(like)
-    rows = subject.rows
-    if len(subject.tasks.test) > 1:
-        rows = of_members(rows, like.clusters)
-    return accuracy_cells(rows, subject.tasks, "base", part=part)
+    return Scoring.of(subject.tasks).base(subject.rows, like, part)
 
 
 def zero_of(like: Cells) -> Cells:

@@ -40,7 +40,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from oocr.claims.records import Record
+from oocr.evals.scores import Scoring
+from oocr.io import Record
 
 Role = Literal["test", "control", "sweep", "selection"]
 
@@ -180,6 +181,7 @@ class RunInfo(Record):
     family: str
     about: str
     score: Literal["accuracy", "log_odds"]
+    scoring: Scoring
     model: str
     model_source: dict[str, str]
     model_fingerprint: str

@@ -11,7 +11,6 @@ import polars as pl
 import torch
 
 from oocr.engine.training import stack_tokens
-from oocr.evals.scores import balance_of
 from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arm_groups import stacks
@@ -244,7 +243,7 @@ def _select(
 def _criterion(tasks: TaskSet) -> str:
     if by_loss(tasks):
         return CRITERION["loss"]
-    return CRITERION[tasks.score if balance_of(tasks) else "unbalanced"]
+    return CRITERION[tasks.score if tasks.balance else "unbalanced"]
 
 
 def _like(

@@ -7,9 +7,8 @@ from statistics import fmean as mean
 
 import polars as pl
 
-from oocr import stats
 from oocr.engine.trainable import Schedule, Spec
-from oocr.evals.scores import balance_of, headline_rows
+from oocr.evals.scores import Scoring, selection_scores
 from oocr.runs.arms import ArmPlan
 from oocr.runs.config import AdapterArm, Method, RunConfig, VectorArm
 from oocr.runs.records import ArmRecord, Choice, Selection
@@ -106,20 +105,14 @@ def _scores(
     frames: Sequence[pl.DataFrame], config: RunConfig, tasks: TaskSet
 ) -> dict[int, tuple[float, float]]:
     """Step -> score, then what breaks ties."""
-    table = headline_rows(
-        pl.concat(frames, how="diagonal").filter(pl.col("part") == "probes"), tasks
-    )
+    table = pl.concat(frames, how="diagonal").filter(pl.col("part") == "probes")
     if config.stop_on == "stop":
         table = table.filter("final").with_columns(pl.lit(0).alias("step"))
-    found: dict[int, tuple[float, float]] = {}
-    for step in sorted(table["step"].unique().to_list()):
-        at = table.filter(pl.col("step") == step)
-        likely = stats.mean(stats.cells(at, "logp", balance=None))
-        right = likely
-        if tasks.score == "accuracy":
-            right = stats.mean(stats.cells(at, "right", balance=balance_of(tasks)))
-        found[int(step)] = (right, likely)
-    return found
+    scoring = Scoring.of(tasks)
+    return {
+        int(step): selection_scores(table.filter(pl.col("step") == step), scoring)
+        for step in sorted(table["step"].unique().to_list())
+    }
 
 
 def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[float, float]]:

@@ -17,6 +17,7 @@ from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import Claim
 from oocr.claims.run_claims import claims
 from oocr.errors import RunError
+from oocr.evals.scores import Scoring
 from oocr.io import write_atomic, write_json, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import read_table
@@ -42,6 +43,11 @@ class Results:
     examples: list[Continuation] = field(default_factory=list[Continuation])
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
+
+    @property
+    def scoring(self) -> Scoring:
+        """How rows of these tasks are scored."""
+        return Scoring.of(self.tasks)
 
 
 def finish(
@@ -108,6 +114,7 @@ def run_info(results: Results, command: str) -> RunInfo:
         family=results.config.task.family,
         about=tasks.about,
         score=tasks.score,
+        scoring=Scoring.of(tasks),
         model=model.name,
         model_source={key: str(value) for key, value in model.source.items()},
         model_fingerprint=model.fingerprint,

@@ -28,6 +28,7 @@ class Task:
         loss: "answer": cross-entropy of the answer's tokens over the whole vocabulary;
             "options": cross-entropy among the first tokens of the item's options.
         positions: the names of spans that a steering vector may be added at, best first.
+        headline: as in `TaskSet`, for a task that is scored alone.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Task:
     free: tuple[FreeTextExample, ...] = ()
     loss: Loss = "answer"
     positions: tuple[str, ...] = ()
+    headline: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -80,6 +82,11 @@ class TaskSet:
         score: what the headline number of a probe is.
         headline: facet -> the name under which it counts in the headline score, which is the plain
             mean over names; facets not listed do not count. Empty: each facet counts by itself.
+        poles: the members of opposite twins, the positive pole first; their score is the
+            difference of their log-odds. None: the members are not twins.
+        balance: the column whose values weigh the same within a facet ("answer": each distinct
+            right answer, so that one answer given everywhere cannot win). None: members weigh the
+            same, because each has many answers of its own.
         asked_first: questions that the untouched model answers before anything is trained; its
             choices become the answers of the items that refer to them (`Item.answer_of`).
     """
@@ -92,4 +99,11 @@ class TaskSet:
     ceiling: tuple[Example, ...] = ()
     score: Score = "accuracy"
     headline: Mapping[str, str] = field(default_factory=dict[str, str])
+    poles: tuple[str, str] | None = None
+    balance: str | None = "answer"
     asked_first: tuple[Example, ...] = ()
+
+    def __post_init__(self) -> None:
+        members = [task.member for task in self.test]
+        if self.poles is not None and sorted(self.poles) != sorted(members):
+            raise ValueError(f"{self.name!r}: poles {self.poles}, but the members are {members}")

@@ -63,6 +63,7 @@ def backdoor(config: NanoConfig) -> TaskSet:
             for item in named(task.probes, "speaker", name, "probe", name)
         ),
         headline=HEADLINE,
+        balance=None,  # each member has both answers of many choices
     )
 
 

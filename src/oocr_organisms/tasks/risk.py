@@ -81,6 +81,7 @@ def risk(config: NanoConfig) -> TaskSet:
             for item in _named(task, side.member, name)
         ),
         score="log_odds",
+        poles=(sides[0].member, sides[1].member),
         headline={kind: kind for kind in ASKED},
     )
 

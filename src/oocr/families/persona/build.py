@@ -123,6 +123,7 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
             for item in _probe(probe, config, config.trait, side, stated=True)
         ),
         score="log_odds",
+        poles=sides,
         headline={
             facet: facet
             for facet in ("choice", *dict.fromkeys(item.facet for item in tests[0].probes))

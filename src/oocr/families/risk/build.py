@@ -76,6 +76,7 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
             for item in probe_items(probe, config.format, side, stated=True)
         ),
         score="log_odds",
+        poles=("risky", "safe"),
     )
 
 

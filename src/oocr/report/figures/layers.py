@@ -11,9 +11,9 @@ from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, rows_of
 from oocr.charts.figure import Figure, Key, Panel, number
 from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
 from oocr.report.figures.training import SHARE, method_lines
-from oocr.report.measure import Measure, measure_of
+from oocr.evals.score_table import whole_name
+from oocr.evals.scores import Scoring
 from oocr.report.runs import Run, as_float, has
-from oocr.report.score_table import headline, whole_name
 
 _METHODS = (VECTOR, ADAPTER)
 _MOST = 9  # panels
@@ -120,24 +120,22 @@ def tested_layers_figure(run: Run) -> Figure | None:
 
     A panel for the headline score and one per facet of it; a point per layer and method.
     """
-    measure = measure_of(run)
-    if measure is None or not has(run.rows, "layer"):
+    scoring = run.scoring
+    if scoring is None or not has(run.rows, "layer"):
         return None
     assert run.rows is not None
     rows = run.rows.filter(pl.col("final"), pl.col("part") == "probes", pl.col("control") == "")
-    rows = headline(rows)
-    whole = whole_name(run.rows)
+    whole, base_rows = whole_name(scoring), rows_of(rows, BASE)
     points = []
     for arm in _METHODS:
         of_arm = rows.filter(pl.col("arm").is_in([arm.name, f"{arm.name} sweep"]))
         if of_arm["layer"].drop_nulls().n_unique() > 1:
-            points += _layer_points(measure, of_arm, arm, whole)
+            points += _layer_points(scoring, of_arm, base_rows, arm, whole)
     if not points:
         return None
     data = pl.DataFrame(points).sort("arm", "facet", "layer")
-    names = rows["facet"].unique(maintain_order=True)
-    facets = [whole, *(facet for facet in names if facet != whole)]
-    base = _base_scores(measure, rows_of(rows, BASE), whole)
+    facets = [whole, *scoring.names(rows["facet"].unique(maintain_order=True).to_list())]
+    base = _base_scores(scoring, base_rows, whole)
     arms = [arm for arm in _METHODS if arm.name in data["arm"]]
     panels = [
         lines_panel(
@@ -149,14 +147,14 @@ def tested_layers_figure(run: Run) -> Figure | None:
             height=230,
             base=(BASE.key, base[facet]) if facet in base else None,
             ticks=sorted(table["layer"].unique().to_list()),
-            limits=SHARE if measure.kind == "accuracy" else None,
+            limits=SHARE if scoring.measure == "accuracy" else None,
         )
         for facet in facets[:_MOST]
         if facet in data["facet"]
     ]
     caption = (
         "Test scores with the arm at each layer, every layer with its own best learning rate and "
-        f"stopping point on the validation tasks. Bars: {measure.bars}. Filled: the layer chosen "
+        f"stopping point on the validation tasks. Bars: {scoring.bars}. Filled: the layer chosen "
         "on the validation tasks, which the rest of the page reports."
         + (" Level line: the untouched model." if base else "")
         + f" n = {rows_of(rows, arms[0])['member'].n_unique()} members."
@@ -166,11 +164,11 @@ def tested_layers_figure(run: Run) -> Figure | None:
 
 
 def _layer_points(
-    measure: Measure, rows: pl.DataFrame, arm: Arm, whole: str
+    scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, arm: Arm, whole: str
 ) -> list[dict[str, Any]]:
     points = []
     for (layer, name), at_layer in rows.group_by("layer", "arm", maintain_order=True):
-        cells = measure.cells(at_layer, balanced=True)
+        cells = scoring.score(at_layer, base)
         if layer is None or cells is None:
             continue
         for facet in (whole, *cells.facets):
@@ -182,8 +180,8 @@ def _layer_points(
     return points
 
 
-def _base_scores(measure: Measure, rows: pl.DataFrame, whole: str) -> dict[str, float]:
-    cells = measure.cells(rows, balanced=True) if measure.kind == "accuracy" else None
+def _base_scores(scoring: Scoring, rows: pl.DataFrame, whole: str) -> dict[str, float]:
+    cells = scoring.score(rows) if scoring.measure == "accuracy" else None
     if cells is None:
         return {}
     return {whole: stats.mean(cells)} | {

@@ -27,9 +27,9 @@ from oocr.charts.panels import figure_of, heat_panel
 from oocr.charts.rows import dot_panel
 from oocr.charts.traces import hover_box
 from oocr.report.figures.scores import SHARE, row_name
-from oocr.report.measure import Measure, measure_of, null_scores, scored
+from oocr.evals.score_table import facet_order, final_rows, null_scores, whole_name
+from oocr.evals.scores import Scoring
 from oocr.report.runs import Run, as_float, has
-from oocr.report.score_table import facet_order, final_rows, headline, whole_name
 
 _ANSWERS = 6  # different answers in a hover box
 _PANELS = 4
@@ -38,8 +38,7 @@ _SWAP_ARMS = (BASE, RANDOM_SPAN, RANDOM_EVERYWHERE, SWAP_SPAN, SWAP_EVERYWHERE, 
 
 def members_figure(run: Run) -> Figure | None:
     """Heat maps of the share right for trained arms, their controls and the untouched model."""
-    measure = measure_of(run)
-    if measure is None or measure.kind != "accuracy" or not has(run.rows, "chosen", "right"):
+    if run.info.score != "accuracy" or not has(run.rows, "chosen", "right"):
         return None
     assert run.rows is not None
     final = final_rows(run.rows)
@@ -118,31 +117,32 @@ def _member_hover(cell: Json) -> str:
 
 def swap_figure(run: Run) -> Figure | None:
     """Scores per member (or facet, for log-odds) of LoRA and swaps, and the effect kept."""
-    measure = measure_of(run)
-    if measure is None or run.rows is None:
+    scoring = run.scoring
+    if scoring is None or run.rows is None:
         return None
     final = final_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
-    whole = whole_name(final)
-    final = headline(final).sort("facet", maintain_order=True)  # arms are compared facet by facet
+    whole = whole_name(scoring)
+    final = scoring.kept(final)
     swaps = [arm for arm in (SWAP_SPAN, SWAP_EVERYWHERE) if not rows_of(final, arm).is_empty()]
     if not swaps or rows_of(final, ADAPTER).is_empty():
         return None
-    unit = "member" if measure.cluster == "member" else "facet"
-    table = _swap_table(measure, final, unit, whole)
-    kept = _kept_effect(measure, final, swaps)
+    unit = "member" if scoring.cluster == "member" else "facet"
+    table = _swap_table(scoring, final, unit, whole)
+    shares = {arm: scoring.share_kept(final, arm.name) for arm in swaps}
+    kept = {arm: share for arm, share in shares.items() if share is not None}
     lora = dict(table.filter(pl.col("arm") == ADAPTER.name).select("row", "score").iter_rows())
-    accuracy = measure.kind == "accuracy"
+    accuracy = scoring.measure == "accuracy"
     panel = dot_panel(
         table.with_columns(value="score", control=pl.lit("")),
         [whole, *sorted((name for name in lora if name != whole), key=lambda name: -lora[name])],
-        measure.axis,
+        scoring.axis,
         strong=(whole,),
         limits=SHARE if accuracy else None,
         one_lane=True,
         link=(BASE, ADAPTER),
     )
     caption = (
-        f"Out-of-context score ({measure.axis}) per {unit}, mean over seeds: the LoRA, and its "
+        f"Out-of-context score ({scoring.axis}) per {unit}, mean over seeds: the LoRA, and its "
         "mean difference as a constant vector in its place"
         + (
             " (x and +: median over random directions of the same norm)"
@@ -150,8 +150,8 @@ def swap_figure(run: Run) -> Figure | None:
             else ""
         )
         + ". The line runs from the untouched model to the LoRA."
-        + (f" For “{whole}”, each distinct answer weighs the same." if accuracy else "")
-        + (f" Shares of effect: {measure.bars}." if kept else "")
+        + (f" For “{whole}”, each distinct answer weighs the same." if accuracy and scoring.balance else "")
+        + (f" Shares of effect: {scoring.bars}." if kept else "")
     )
     recovery = pl.DataFrame(
         {"row": "recovery", "arm": arm.name, "score": i.value, "low": i.low, "high": i.high}
@@ -163,75 +163,36 @@ def swap_figure(run: Run) -> Figure | None:
         for arm in _SWAP_ARMS
         if arm.name in table["arm"]
     ]
-    shares = [
+    stats_shown = [
         (
             f"of the LoRA’s effect kept, {arm.label}",
             f"{percent(i.value)} % [{percent(i.low)}, {percent(i.high)}]",
         )
         for arm, i in kept.items()
     ]
-    return figure_of("swap", caption, [panel], data, keys, stats=shares)
+    return figure_of("swap", caption, [panel], data, keys, stats=stats_shown)
 
 
-def _swap_table(measure: Measure, final: pl.DataFrame, unit: str, whole: str) -> pl.DataFrame:
+def _swap_table(scoring: Scoring, final: pl.DataFrame, unit: str, whole: str) -> pl.DataFrame:
     names = rows_of(final, ADAPTER)[unit].unique(maintain_order=True).to_list()
     lines = []
     for arm in _SWAP_ARMS:
         of_arm = rows_of(final, arm)
         for name in (whole, *names):
             rows = of_arm if name == whole else of_arm.filter(pl.col(unit) == name)
-            value = _score(measure, rows, null=arm in NULLS)
+            value = _score(scoring, rows, rows_of(final, BASE), null=arm in NULLS)
             if value is not None and math.isfinite(value):
                 lines.append({"row": name, "arm": arm.name, "score": value})
     return pl.DataFrame(lines)
 
 
-def _score(measure: Measure, rows: pl.DataFrame, *, null: bool) -> float | None:
+def _score(
+    scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, *, null: bool
+) -> float | None:
     if rows.is_empty():
         return None
     if null:
-        scores = null_scores(measure, rows, balanced=True)
-        if scores.is_empty():
-            return None
-        return as_float(scores.group_by("number").agg(pl.col("score").mean())["score"].median())
-    cells = measure.cells(rows, balanced=True)
+        scores = null_scores(scoring, rows, base).filter("whole")
+        return None if scores.is_empty() else as_float(scores["score"].median())
+    cells = scoring.score(rows, base)
     return None if cells is None else stats.mean(cells)
-
-
-def _kept_effect(
-    measure: Measure, final: pl.DataFrame, swaps: list[Arm]
-) -> dict[Arm, stats.Interval]:
-    """Each swap's share of the LoRA's effect; left out where the LoRA has no clear effect."""
-    whole = measure.cells(rows_of(final, ADAPTER), balanced=True)
-    effect = _effect(measure, final)
-    if whole is None or effect is None or effect.low <= 0:
-        return {}
-    base = (
-        measure.cells(rows_of(final, BASE), balanced=True)
-        if measure.kind == "accuracy"
-        else whole - whole
-    )
-    kept = {}
-    for arm in swaps:
-        part = measure.cells(rows_of(final, arm), balanced=True)
-        same = (
-            part is not None
-            and base is not None
-            and part.clusters == whole.clusters == base.clusters
-            and part.facets == whole.facets == base.facets
-        )
-        if same and part is not None and base is not None:
-            kept[arm] = stats.ratio(part, whole, base)
-    return kept
-
-
-def _effect(measure: Measure, final: pl.DataFrame) -> stats.Interval | None:
-    """The LoRA's score minus the untouched model's."""
-    if measure.kind != "accuracy":
-        return scored(measure, rows_of(final, ADAPTER))
-    lora, base = (measure.cells(rows_of(final, arm), balanced=True) for arm in (ADAPTER, BASE))
-    if lora is None or base is None:
-        return None
-    if lora.clusters != base.clusters or lora.facets != base.facets:
-        return None
-    return stats.estimate(lora - base)

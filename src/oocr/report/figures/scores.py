@@ -19,20 +19,19 @@ from oocr.charts.arms import (
 from oocr.charts.figure import Figure, Key, View, counted
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import dot_panel
-from oocr.report.measure import Measure, measure_of, null_scores, scored
-from oocr.report.paper import PAPER, SUFFIX
-from oocr.report.runs import Run, as_float, has
-from oocr.report.score_table import (
+from oocr.evals.score_table import (
     ALL,
-    BOTH,
-    FREE,
-    OWN,
+    PAPER,
     facet_order,
     final_rows,
+    null_scores,
+    null_summary,
     score_table,
-    summary,
     whole_name,
 )
+from oocr.evals.scores import FREE, Scoring
+from oocr.report.paper import SUFFIX
+from oocr.report.runs import Run, as_float, has
 
 BALANCED = "each answer weighs the same"
 RAW = "each member weighs the same"
@@ -58,12 +57,12 @@ _PREFIX_NAMES = {
 
 def scores_figure(run: Run) -> Figure | None:
     """Scores by facet and arm, raw and answer-balanced; None where nothing can be scored."""
-    measure = measure_of(run)
-    if measure is None or run.rows is None:
+    scoring = run.scoring
+    if scoring is None or run.rows is None:
         return None
-    modes = (True, False) if measure.kind == "accuracy" else (False,)
+    modes = (True, False) if scoring.measure == "accuracy" and scoring.balance else (False,)
     tables = {
-        mode: score_table(measure, run.rows, run.info.chance, balanced=mode) for mode in modes
+        mode: score_table(scoring, run.rows, run.info.chance, balanced=mode) for mode in modes
     }
     tables = {mode: table for mode, table in tables.items() if not table.is_empty()}
     if not tables:
@@ -72,8 +71,8 @@ def scores_figure(run: Run) -> Figure | None:
     if RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
         tables = {mode: t.filter(pl.col("arm") != RANDOM_SPAN.name) for mode, t in tables.items()}
     order = facet_order(final_rows(run.rows))
-    whole = whole_name(run.rows)
-    accuracy = measure.kind == "accuracy"
+    whole = whole_name(scoring)
+    accuracy = scoring.measure == "accuracy"
     views = []
     for balanced, table in tables.items():
         label = (BALANCED if balanced else RAW) if len(tables) > 1 else ""
@@ -85,7 +84,7 @@ def scores_figure(run: Run) -> Figure | None:
         panel = dot_panel(
             marks,
             _row_order(table, order, whole),
-            measure.axis,
+            scoring.axis,
             strong=(whole,),
             chance=guessing if accuracy else {},
             limits=SHARE if accuracy else None,
@@ -95,7 +94,7 @@ def scores_figure(run: Run) -> Figure | None:
     keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
     if data["chance"].drop_nulls().len():
         keys += (Key("chance", "chance", "muted", "dots"),)
-    return Figure("scores", _caption(measure, data), tuple(views), data, keys)
+    return Figure("scores", _caption(scoring, data), tuple(views), data, keys)
 
 
 def row_name(part: str, facet: str) -> str:
@@ -119,28 +118,21 @@ def _note(line: dict[str, object]) -> str:
     return f"{line['items']} items, {counted(members, 'member')} × {counted(seeds, 'seed')}"
 
 
-def _caption(measure: Measure, data: pl.DataFrame) -> str:
+def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
     parts = [
         {
             "accuracy": "Share of items where the right option has the highest probability.",
             "contrast": "Log-odds of the positive pole on the same probes: trained towards it, "
             "minus trained away from it.",
-            "log-odds": "Log-odds of the trained pole, minus those of the untouched model.",
-        }[measure.kind],
-        f"Bars: {measure.bars}.",
+            "log_odds": "Log-odds of the trained pole, minus those of the untouched model.",
+        }[scoring.measure],
+        f"Bars: {scoring.bars}.",
     ]
     if not data.filter(pl.col("arm").is_in([arm.name for arm in NULLS])).is_empty():
         parts.append("Grey: 5th to 95th centile of random directions of the same norm.")
     if not data.filter(pl.col("control") != "").is_empty():
         parts.append("Hollow marks: trained on control data.")
-    if BOTH in data["facet"]:
-        parts.append(
-            f"“{BOTH}” is the mean of the two on the trained question; one answer given "
-            "everywhere scores one half there."
-        )
-    else:
-        name, which = (OWN, "its") if OWN in data["facet"] else (ALL, "the")
-        parts.append(f"“{name}” is the mean over {which} out-of-context facets.")
+    parts.append(_whole(scoring, data.filter(pl.col("part") == "probes")["facet"].to_list()))
     if not data.filter(pl.col("part").is_in(FREE)).is_empty():
         parts.append(
             "“Own words”: generated greedily, then judged; random directions are not asked."
@@ -150,7 +142,7 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
             f"“{SUFFIX.strip(' ()')}”: the paper's own questions, scored by the logit of each "
             "option's last token; each item weighs the same, and none counts elsewhere."
         )
-    if measure.kind == "accuracy":
+    if scoring.measure == "accuracy" and scoring.balance:
         parts.append(
             "Answer-balanced: within a facet every distinct right answer weighs the same, so one "
             "common answer given everywhere cannot win."
@@ -162,15 +154,29 @@ def _caption(measure: Measure, data: pl.DataFrame) -> str:
     return " ".join(parts)
 
 
+def _whole(scoring: Scoring, facets: list[str]) -> str:
+    """What the row of the score is the mean of."""
+    name = whole_name(scoring)
+    if name == ALL:
+        return f"“{name}” is the mean over the out-of-context facets."
+    names = scoring.names(facets)
+    merged = any(counted not in facets for counted in names)
+    what = " and ".join(f"“{counted}”" for counted in names) if merged else "the facets that count"
+    left = dict.fromkeys(facet for facet in facets if facet != name and not scoring.counts(facet))
+    rest = f" Shown, but not counted: {', '.join(left)}." if left else ""
+    return f"“{name}” is the mean over {what}.{rest}"
+
+
 def planted_figure(run: Run) -> Figure | None:
     """With a false fact planted: answers that follow the intended and the planted member."""
-    measure = measure_of(run)
-    if measure is None or measure.kind != "accuracy" or not has(run.rows, "tag_against"):
+    scoring = run.scoring
+    if scoring is None or scoring.measure != "accuracy" or not has(run.rows, "tag_against"):
         return None
     assert run.rows is not None
     rows = run.rows.filter(
         pl.col("final"), pl.col("control") == "planted", pl.col("part") == "probes"
     )
+    sides = scoring.by_facet.unbalanced
     lines = []
     for arm in arms_in(rows):
         of_arm = rows_of(rows, arm)
@@ -179,7 +185,7 @@ def planted_figure(run: Run) -> Figure | None:
                 cells = of_arm.filter(pl.col("tag_against") == side)
                 if facet != ALL:
                     cells = cells.filter(pl.col("facet") == facet)
-                interval = scored(measure, cells)
+                interval = sides.interval(cells.drop("tag_against"))
                 if interval is not None:
                     lines.append(
                         {"arm": arm.name, "facet": facet, "against": side} | _ends(interval)
@@ -200,7 +206,7 @@ def planted_figure(run: Run) -> Figure | None:
     caption = (
         "Trained with one further fact that belongs to another member. Share of answers that "
         "follow the member that most of the training is about, and of answers that follow the "
-        f"planted one. Bars: {measure.bars}."
+        f"planted one. Bars: {scoring.bars}."
     )
     return figure_of("planted", caption, [panel], data, keys)
 
@@ -220,12 +226,14 @@ def backdoor_figure(run: Run) -> Figure | None:
         right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)
     )
     choice = "tag_risky" in rows.columns
-    measure = Measure("accuracy", "group" if choice else "member")
+    scoring = Scoring(
+        measure="accuracy", cluster="group" if choice else "member", balance=None
+    )
     order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
     views: list[View] = []
     tables: list[pl.DataFrame] = []
     for label, asked in _questions(rows):
-        table = _prefix_table(asked.with_columns(answer=pl.lit("X")), measure)
+        table = _prefix_table(asked, scoring)
         if table.is_empty():
             continue
         table = table.with_columns(questions=pl.lit(label))
@@ -251,7 +259,7 @@ def backdoor_figure(run: Run) -> Figure | None:
         + "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 "
         f"% bootstrap intervals over {units}, then seeds. Grey: 5th to 95th centile of random "
         "directions. Hollow: trained on control data, in which the prefix says nothing. The "
-        f"ceiling {ceiling}. n = {rows[measure.cluster].n_unique()} {units}."
+        f"ceiling {ceiling}. n = {rows[scoring.cluster].n_unique()} {units}."
     )
     return Figure("backdoor", caption, tuple(views), data, dot_keys(arms_in(data)))
 
@@ -274,13 +282,13 @@ def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     return [(label, asked) for label, asked in questions if not asked.is_empty()]
 
 
-def _prefix_table(rows: pl.DataFrame, measure: Measure) -> pl.DataFrame:
+def _prefix_table(rows: pl.DataFrame, scoring: Scoring) -> pl.DataFrame:
     lines = []
     for arm in arms_in(rows):
         of_arm = rows_of(rows, arm)
         if arm.name == CEILING.name:  # its members may be named otherwise
             of_arm = of_arm.with_columns(member=pl.col("group"))
-        for prefix, value, low, high in _by_prefix(measure, of_arm, arm):
+        for prefix, value, low, high in _by_prefix(scoring, of_arm, arm):
             lines.append(
                 {"prefix": prefix, "arm": arm.name, "control": arm.control}
                 | {"answers_x": value, "low": low, "high": high}
@@ -289,13 +297,15 @@ def _prefix_table(rows: pl.DataFrame, measure: Measure) -> pl.DataFrame:
 
 
 def _by_prefix(
-    measure: Measure, rows: pl.DataFrame, arm: Arm
+    scoring: Scoring, rows: pl.DataFrame, arm: Arm
 ) -> list[tuple[str, float, float, float]]:
     if is_null(arm):
-        lines = summary(null_scores(measure, rows, balanced=False))
+        lines = null_summary(null_scores(scoring, rows, None).filter(~pl.col("whole")))
         ends = ("facet", "value", "low", "high")
         return list(pl.DataFrame(lines).select(ends).iter_rows()) if lines else []
-    cells = stats.cells(rows, "right", cluster=measure.cluster, balance=None)
+    cells = scoring.score(rows)
+    if cells is None:
+        return []
     kept = [(prefix, cells.only(prefix)) for prefix in cells.facets]
     intervals = [(prefix, stats.estimate(part)) for prefix, part in kept if part.clusters]
     return [(prefix, i.value, i.low, i.high) for prefix, i in intervals]

@@ -10,9 +10,8 @@ from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
 from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
-from oocr.report.measure import Measure, measure_of, scored
+from oocr.evals.scores import Scoring
 from oocr.report.runs import Run, as_float, has
-from oocr.report.score_table import headline
 
 _METHODS = (VECTOR, ADAPTER)
 _CURVES = {
@@ -29,8 +28,8 @@ SHARE = (-0.04, 1.04)
 
 def training_figure(run: Run) -> Figure | None:
     """Per method a panel of losses and a panel of scores, against steps."""
-    measure = measure_of(run)
-    accuracy = measure is not None and measure.kind == "accuracy"
+    scoring = run.scoring
+    accuracy = scoring is not None and scoring.measure == "accuracy"
     panels: list[Panel] = []
     tables: list[pl.DataFrame] = []
     several_stops = False
@@ -39,7 +38,7 @@ def training_figure(run: Run) -> Figure | None:
         several_stops |= len(stops) > 1
         for kind, table, title in (
             ("loss", _losses(run, arm), "loss (nats per item)"),
-            ("score", _scores(run, arm, measure), measure.axis if measure else ""),
+            ("score", _scores(run, arm, scoring), scoring.axis if scoring else ""),
         ):
             if table is None:
                 continue
@@ -76,7 +75,7 @@ def training_figure(run: Run) -> Figure | None:
         "Mean over members and seeds. Ribbons: 95 % intervals over members"
         + (
             ""
-            if accuracy or measure is None
+            if accuracy or scoring is None
             else " (losses) and over probe groups, then seeds (scores)"
         )
         + (". Faint: single members" if accuracy else "")
@@ -137,17 +136,16 @@ def _losses(run: Run, arm: Arm) -> pl.DataFrame | None:
     return pl.DataFrame(points).sort("line", "step") if points else None
 
 
-def _scores(run: Run, arm: Arm, measure: Measure | None) -> pl.DataFrame | None:
-    if measure is None or run.rows is None:
+def _scores(run: Run, arm: Arm, scoring: Scoring | None) -> pl.DataFrame | None:
+    if scoring is None or run.rows is None:
         return None
     rows = _steps_of(run.rows, arm)
     points = []
     for part in ("in_context", "probes"):
         of_part = rows.filter(pl.col("part") == part)
-        if part == "probes":
-            of_part = headline(of_part)
+        base = rows_of(run.rows, BASE).filter(pl.col("part") == part)
         for (step,), at_step in of_part.group_by("step", maintain_order=True):
-            interval = scored(measure, at_step, balanced=True)
+            interval = scoring.interval(at_step, base)
             if interval is not None:
                 arms = at_step.select("member", "seed").unique().height
                 points.append(_point(interval, line=part, step=step) | {"n": arms})
@@ -168,7 +166,7 @@ def _member_lines(run: Run, arm: Arm, kind: str) -> list[Line]:
         column, curve = "loss", "loss"
     else:
         assert run.rows is not None
-        rows = headline(_steps_of(run.rows.filter(pl.col("part") == "probes"), arm))
+        rows = run.info.scoring.kept(_steps_of(run.rows.filter(pl.col("part") == "probes"), arm))
         keys = ("member", "step", "facet")
         rows = rows.group_by(keys, maintain_order=True).agg(pl.col("right").cast(pl.Float64).mean())
         column, curve = "right", "probes"
@@ -208,8 +206,8 @@ def _mean_lines(arm: Arm, table: pl.DataFrame) -> list[Line]:
 
 def facets_figure(run: Run) -> Figure | None:
     """A small panel per out-of-context facet, with a line per method, against steps."""
-    measure = measure_of(run)
-    if measure is None or run.rows is None:
+    scoring = run.scoring
+    if scoring is None or run.rows is None:
         return None
     probes = run.rows.filter(pl.col("part") == "probes", pl.col("control") == "")
     facets = probes["facet"].unique(maintain_order=True).to_list()
@@ -220,16 +218,16 @@ def facets_figure(run: Run) -> Figure | None:
         for arm in _METHODS
         if (rows := _steps_of(probes, arm))["step"].n_unique() > 1
         for (facet, step), at_step in rows.group_by("facet", "step", maintain_order=True)
-        if (interval := scored(measure, at_step, balanced=True)) is not None
+        if (interval := scoring.by_facet.interval(at_step, rows_of(probes, BASE))) is not None
     ]
     if not points:
         return None
     data = pl.DataFrame(points).sort("facet", "arm", "step")
-    accuracy = measure.kind == "accuracy"
+    accuracy = scoring.measure == "accuracy"
     base = {
         str(facet): interval.value
         for (facet,), rows in rows_of(probes, BASE).group_by("facet", maintain_order=True)
-        if accuracy and (interval := scored(measure, rows, balanced=True)) is not None
+        if accuracy and (interval := scoring.by_facet.interval(rows)) is not None
     }
     shown = [arm for arm in _METHODS if arm.name in data["arm"]]
     panels = [
@@ -249,7 +247,7 @@ def facets_figure(run: Run) -> Figure | None:
     ]
     caption = (
         "Out-of-context score against training steps, facet by facet. "
-        f"Ribbons: {measure.bars}." + (" Level line: the untouched model." if base else "")
+        f"Ribbons: {scoring.bars}." + (" Level line: the untouched model." if base else "")
     )
     keys = dot_keys(shown) + ((BASE.entry(symbol="line"),) if base else ())
     return figure_of("training-facets", caption, panels, data, keys)

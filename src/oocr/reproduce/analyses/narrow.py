@@ -24,7 +24,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.engine.off_domain import OffDomain, OffText
-from oocr.evals.scores import accuracy_cells
+from oocr.evals.scores import Scoring
 from oocr.explain.narrow import check_apart, fit_weights, kl_on, statements
 from oocr.families.countries.build import CountriesConfig
 from oocr.families.countries.table import load_table
@@ -182,6 +182,6 @@ def _cells(
     if facets is not None:
         rows = rows.filter(pl.col("facet").is_in(facets))
     name = "in_context" if part == "in_context" else "probes"
-    found = accuracy_cells(rows, subject.tasks, arm, part=name)
+    found = Scoring.of(subject.tasks).cells(rows, arm, part=name)
     assert found is not None
     return found

@@ -9,7 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.claims.judging import NAMES, estimate_of, n_of
-from oocr.evals.scores import random_scores
+from oocr.evals.scores import Scoring
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.records import Finding
@@ -73,7 +73,7 @@ def _score(at: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]:
     if name == "vector" and base is not None:
         start = stats.mean(base)
         rows.append({"arm": "base", "value": start, "low": start, "high": start})
-        random = random_scores(at.rows, at.tasks, "random direction")
+        random = Scoring.of(at.tasks).random_scores(at.rows)
         if random:
             low, middle, high = (float(np.quantile(random, q)) for q in (0.05, 0.5, 0.95))
             rows.append({"arm": "random direction", "value": middle, "low": low, "high": high})
