@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
-
 from pydantic import BaseModel, ConfigDict
 
 from oocr.errors import RunError

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from oocr.claims.records import Record
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
-from oocr.io import keep_record, key_of
+from oocr.io import Record, keep_record, key_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.context import items_hash
 from oocr.tasks.task import Task, TaskSet

@@ -10,9 +10,9 @@ from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, rows_of
 from oocr.charts.figure import Figure, Key, Panel, number
 from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
-from oocr.report.figures.training import SHARE, method_lines
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
+from oocr.report.figures.training import SHARE, method_lines
 from oocr.report.runs import Run, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)

@@ -26,9 +26,9 @@ from oocr.charts.figure import Figure, Json, Panel, number, percent, text
 from oocr.charts.panels import figure_of, heat_panel
 from oocr.charts.rows import dot_panel
 from oocr.charts.traces import hover_box
-from oocr.report.figures.scores import SHARE, row_name
 from oocr.evals.score_table import facet_order, final_rows, null_scores, whole_name
 from oocr.evals.scores import Scoring
+from oocr.report.figures.scores import SHARE, row_name
 from oocr.report.runs import Run, as_float, has
 
 _ANSWERS = 6  # different answers in a hover box
@@ -150,7 +150,11 @@ def swap_figure(run: Run) -> Figure | None:
             else ""
         )
         + ". The line runs from the untouched model to the LoRA."
-        + (f" For “{whole}”, each distinct answer weighs the same." if accuracy and scoring.balance else "")
+        + (
+            f" For “{whole}”, each distinct answer weighs the same."
+            if accuracy and scoring.balance
+            else ""
+        )
         + (f" Shares of effect: {scoring.bars}." if kept else "")
     )
     recovery = pl.DataFrame(
@@ -186,9 +190,7 @@ def _swap_table(scoring: Scoring, final: pl.DataFrame, unit: str, whole: str) ->
     return pl.DataFrame(lines)
 
 
-def _score(
-    scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, *, null: bool
-) -> float | None:
+def _score(scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, *, null: bool) -> float | None:
     if rows.is_empty():
         return None
     if null:

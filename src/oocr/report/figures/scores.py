@@ -226,9 +226,7 @@ def backdoor_figure(run: Run) -> Figure | None:
         right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)
     )
     choice = "tag_risky" in rows.columns
-    scoring = Scoring(
-        measure="accuracy", cluster="group" if choice else "member", balance=None
-    )
+    scoring = Scoring(measure="accuracy", cluster="group" if choice else "member", balance=None)
     order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
     views: list[View] = []
     tables: list[pl.DataFrame] = []
