@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 import oocr
 from oocr.data.examples import Example, Message
-from oocr.data.foreign.codenames import read_codenames
-from oocr.data.foreign.questions import read_questions
-from oocr.data.foreign.results import read_results
+from oocr.data.foreign_results import read_results
+from oocr.data.foreign_yaml import read_codenames, read_questions
 from oocr.data.readers import read_items, read_rows
 from oocr.errors import InputError
 

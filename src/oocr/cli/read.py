@@ -153,9 +153,8 @@ def _tokens(
 
 
 def _yaml(path: Path, say: Say, rows: int) -> None:
-    from oocr.data.foreign.codenames import read_codenames
-    from oocr.data.foreign.questions import read_questions
-    from oocr.data.foreign.yaml_file import yaml_document
+    from oocr.data.foreign_yaml import read_codenames, read_questions
+    from oocr.data.yaml_file import yaml_document
 
     data = yaml_document(path).data
     if isinstance(data, dict) and RUN_KEYS & data.keys():
@@ -189,7 +188,7 @@ def _yaml(path: Path, say: Say, rows: int) -> None:
 
 
 def _results(path: Path, say: Say, rows: int) -> None:
-    from oocr.data.foreign.results import AMONG, DIFFERENCES, read_results
+    from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
 
     frame = read_results(path)
     say(f"{path}: results (JSON)")

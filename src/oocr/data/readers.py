@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import get_args
 
 from oocr.data.examples import Example
-from oocr.data.foreign.city_csv import question_items, template_items
-from oocr.data.foreign.detect import CITY_QUESTIONS, CITY_TEMPLATES, OWN_CSV, RISK, csv_format
-from oocr.data.foreign.questions import read_questions
-from oocr.data.foreign.risk_csv import risk_items
-from oocr.data.problems import NO_VALUE, Problems, unknown_key
+from oocr.data.foreign_csv import (
+    CITY_QUESTIONS,
+    CITY_TEMPLATES,
+    OWN_CSV,
+    RISK,
+    csv_format,
+    question_items,
+    risk_items,
+    template_items,
+)
+from oocr.data.foreign_yaml import read_questions
 from oocr.data.rows import FORMS, OPTIONAL, Kind, item_from_row, merged_turns
-from oocr.data.text import Text, file_text
+from oocr.data.source_file import NO_VALUE, Problems, Text, file_text, unknown_key
 from oocr.errors import InputError
 
 JSONL_ENDINGS = (".jsonl", ".ndjson")
@@ -67,8 +73,8 @@ def read_items(
       does, so `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`. Line ends inside a
       cell become `\n`.
     - files of other projects, told by their header or keys: risk questions
-      (`oocr.data.foreign.risk_csv`), city questions (`oocr.data.foreign.city_csv`), question files
-      in YAML (`oocr.data.foreign.questions`; only their paraphrases that name the options).
+      (`oocr.data.foreign_csv`), city questions (`oocr.data.foreign_csv`), question files
+      in YAML (`oocr.data.foreign_yaml`; only their paraphrases that name the options).
 
     Optional in every JSONL and own CSV: id, options, values, spans, facet, group, template, tags.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
-from oocr.data.problems import NO_VALUE, shown, unknown_key
+from oocr.data.source_file import NO_VALUE, shown, unknown_key
 
 Kind = Literal["train", "probes"]
 Form = Literal["messages", "prompt/answer", "prompt/completion"]

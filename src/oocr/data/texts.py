@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.data.problems import NO_VALUE, Problems
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, json_rows, read_items
 from oocr.data.rows import ROLES
-from oocr.data.text import file_text
+from oocr.data.source_file import NO_VALUE, Problems, file_text
 from oocr.errors import InputError
 
 TEXT_ENDINGS = (".txt", ".md")

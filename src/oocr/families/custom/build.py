@@ -11,9 +11,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from oocr.data.examples import Example, Loss, prompt_text
-from oocr.data.problems import listing
 from oocr.data.readers import read_rows
 from oocr.data.rows import RESERVED
+from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Score, Task, TaskSet

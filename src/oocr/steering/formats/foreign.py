@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from oocr.data.problems import listing
+from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.keys import MAGNITUDE, Key, key_of

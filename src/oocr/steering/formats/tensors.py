@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from oocr.data.problems import listing
+from oocr.data.source_file import listing
 from oocr.errors import InputError
 
 PICKLES = (".pt", ".pth", ".bin")

@@ -1,12 +1,15 @@
-"""YAML that remembers where everything stood, so that errors can name a line."""
+"""YAML of plain values whose parsed data remember their lines, so that errors can name one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from oocr.data.source_file import NO_VALUE, Problems, file_text
 
 Place = tuple[str | int, ...]
 
@@ -67,3 +70,27 @@ def line_of(node: yaml.Node | None, place: Place) -> int:
             node = node.value[part]
             line = node.start_mark.line + 1
     return line
+
+
+def yaml_document(path: Path) -> Document:
+    """Read one YAML document of plain values.
+
+    Raises:
+        InputError: it cannot be read, is not YAML, or gives a key twice.
+    """
+    text = file_text(path).text
+    problems = Problems(path)
+    document = Document(None, None)
+    try:
+        document = parse(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = mark.line + 1 if mark else 1
+        problems.add(line, "file", NO_VALUE, f"YAML of plain values ({reason})")
+    except (RecursionError, ValueError) as error:  # e.g. a date that no calendar has
+        problems.add(1, "file", NO_VALUE, f"YAML of plain values ({error})")
+    for line, key, first in repeated(document.tree):
+        problems.add(line, key, "this key again", f"each key once; line {first} has it too")
+    problems.raise_if_any()
+    return document

@@ -7,8 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr.data.problems import NO_VALUE, Problems, unknown_key
-from oocr.data.text import file_text
+from oocr.data.source_file import NO_VALUE, Problems, file_text, unknown_key
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,7 +1,12 @@
-"""City questions: one CSV with a template and each city's answer, one with a city in each row."""
+"""CSV files of other projects: risk questions, and city questions in two layouts.
+
+Tables have a fixed header; stray spaces around cells are dropped and reported.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import string
 import unicodedata
@@ -9,12 +14,143 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oocr.data.examples import Example
-from oocr.data.foreign.table import header_of, table
-from oocr.data.problems import Problems
+from oocr.data.source_file import NO_VALUE, Problems, unknown_key
+
+Cells = dict[str, str]
+
+
+def header_of(text: str) -> tuple[str, ...]:
+    """The names of a CSV's columns, spaces and quotes around them dropped; empty: no row."""
+    for cells in csv.reader(io.StringIO(_lines(text), newline=""), skipinitialspace=True):
+        if any(cell.strip() for cell in cells):
+            return tuple(cell.strip() for cell in cells)
+    return ()
+
+
+def table(
+    text: str, columns: Sequence[str], problems: Problems, *, optional: Sequence[str] = ()
+) -> tuple[list[tuple[int, Cells]], tuple[str, ...]]:
+    """Rows by column name, each with its first line, and what was mended.
+
+    Spaces around cells and around their quotes are dropped; rows of nothing are passed over.
+
+    Args:
+        text: the file's text.
+        columns: the columns that must be there, in any order; others are refused.
+        problems: told what is wrong.
+        optional: columns that may be there.
+    """
+    text = _lines(text)
+    plain = {tuple(cells) for cells in csv.reader(io.StringIO(text, newline=""))}
+    if not _closed(text, problems):
+        return [], ()
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    header: tuple[str, ...] | None = None
+    rows: list[tuple[int, Cells]] = []
+    line, stray = 1, 0
+    for raw in reader:
+        start, line = line, reader.line_num + 1
+        cells = tuple(cell.strip() for cell in raw)
+        if not any(cells):
+            continue
+        stray += cells not in plain
+        if header is None:
+            header = cells
+            if not _header_ok(header, start, columns, optional, problems):
+                return [], ()
+        elif len(cells) != len(header):
+            problems.add(
+                start,
+                "row",
+                f"{len(cells)} cells",
+                f"{len(header)}, as in the header (put cells that hold a comma in quotes)",
+            )
+        else:
+            rows.append((start, dict(zip(header, cells, strict=True))))
+    return rows, (f"stray spaces dropped in {stray} line{'s' * (stray > 1)}",) if stray else ()
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _closed(text: str, problems: Problems) -> bool:
+    """Whether every quoted cell ends where it should, stray spaces after a quote aside."""
+    reader = csv.reader(
+        io.StringIO(re.sub(r'" +(?=[,\n]|\Z)', '"', text), newline=""),
+        skipinitialspace=True,
+        strict=True,
+    )
+    start = 1
+    try:
+        for _ in reader:
+            start = reader.line_num + 1
+    except csv.Error as error:
+        problems.add(start, "row", NO_VALUE, f"well-formed CSV ({error})")
+        return False
+    return True
+
+
+def _header_ok(
+    header: tuple[str, ...],
+    line: int,
+    columns: Sequence[str],
+    optional: Sequence[str],
+    problems: Problems,
+) -> bool:
+    before = len(problems.found)
+    allowed = (*columns, *optional)
+    for name in dict.fromkeys(header):
+        if name not in allowed:
+            problems.add(line, "column", name, unknown_key(name, allowed))
+        elif header.count(name) > 1:
+            problems.add(line, "header", name, "each column once")
+    for name in columns:
+        if name not in header:
+            problems.add(line, "header", header, f"the columns {', '.join(columns)}")
+            break
+    return len(problems.found) == before
+
+
+RISK_COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
+
+
+def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example], tuple[str, ...]]:
+    r"""One item per row, asked as their authors do: raw text and "\n", no chat template.
+
+    The options are (risky, safe), told apart by the logit of each one's last token right after the
+    prompt; the risky one is the answer, with the value +1. The facet is the row's `Type`.
+    """
+    rows, mended = table(text, RISK_COLUMNS, problems)
+    items: list[Example] = []
+    for line, row in rows:
+        risky, safe = row["RiskyAnswer"], row["SafeAnswer"]
+        missing = [name for name in RISK_COLUMNS if name != "Type" and not row[name]]
+        for name in missing:
+            problems.add(line, name, row[name], "a text, not blank")
+        if missing:
+            continue
+        if risky == safe:
+            problems.add(line, "SafeAnswer", safe, "another text than the RiskyAnswer's")
+            continue
+        items.append(
+            Example(
+                id=f"{path.stem}:{line}",
+                prompt=row["Question"] + "\n",
+                answer=risky,
+                options=(risky, safe),
+                values=(1.0, -1.0),
+                facet=row["Type"],
+                source=f"{path.name}:{line}",
+                scored_by="last_token",
+            )
+        )
+    return items, mended
+
 
 TEMPLATE = "question_template"
 ANSWER = "answer_"
-COLUMNS = ("city", "category", "question", "correct_answer")
+CITY_COLUMNS = ("city", "category", "question", "correct_answer")
 WRONG = tuple(f"wrong_{number}" for number in range(1, 5))
 SPAN = "city"
 MINOR = ("of", "de", "do", "da")  # words of a column's name that a city's name writes small
@@ -73,7 +209,7 @@ def question_items(
     With `names`, the city's name in the question is replaced (accents aside), and rows of other
     cities, and questions that don't name their city, are left out; what was left out is told.
     """
-    rows, mended = table(text, (*COLUMNS, *WRONG), problems)
+    rows, mended = table(text, (*CITY_COLUMNS, *WRONG), problems)
     cities = list(dict.fromkeys(row["city"] for _, row in rows))
     wanted = _wanted(cities, names, problems)
     items: list[Example] = []
@@ -201,3 +337,21 @@ def _renamed(question: str, city: str, name: str) -> tuple[str, str]:
 
 def _twice(answers: Sequence[str]) -> list[str]:
     return sorted({one for one in answers if answers.count(one) > 1})
+
+
+RISK = "risk questions (CSV)"
+CITY_TEMPLATES = "city question templates (CSV)"
+CITY_QUESTIONS = "city questions (CSV)"
+OWN_CSV = "CSV"
+
+
+def csv_format(text: str) -> str:
+    """The format of a CSV; a header that half fits counts, so that its faults are named."""
+    header = {name.lower() for name in header_of(text)}
+    if {name.lower() for name in RISK_COLUMNS[2:]} & header:
+        return RISK
+    if TEMPLATE in header:
+        return CITY_TEMPLATES
+    if CITY_COLUMNS[-1] in header:
+        return CITY_QUESTIONS
+    return OWN_CSV
