@@ -1,23 +1,32 @@
-"""Means with their intervals: bootstraps over clusters and seeds, as wide as few clusters need.
+"""Means with their intervals, as wide as few clusters need and never beyond a score's bounds.
 
 Scores come as cells [cluster, seed, facet]. A facet's mean weighs clusters by given weights (for
 answer-balanced accuracy: each distinct answer counts the same, so that saying "euro" everywhere
-cannot win); the total is the plain mean over facets. The bootstrap draws whole clusters with
-replacement, and within each drawn cluster seeds with replacement. Arrays of the same shape get the
-same draws, so differences between arms are paired.
+cannot win); the total is the plain mean over facets. Cells of the same shape are paired, so
+differences between arms are too.
 
-Plain centiles of bootstrap draws are too narrow where clusters are few: their 95 % interval of a
-mean holds the truth 73 % of the time with three clusters, 87 % with six. So the centiles are moved
-out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors (expanded percentiles:
-Hesterberg 2015, "What teachers should know about the bootstrap"). No draw lies beyond the range of
-the clusters, though, which is too narrow still for fewer than `FEW`: there the plain interval is
-stretched about the value by as much, which for a plain mean is about Student's width.
+Bounded scores (shares, cosines, energies, and differences of shares) get Wilson's score interval,
+with the variance between clusters and Student's t (`_bounded`): its ends stay within the bounds.
+Wilson with an effective sample size is what Franco et al. 2019 recommend for proportions of
+clustered samples ("Comparative study of confidence intervals for proportions in complex sample
+surveys", J. Survey Statistics and Methodology 7). Shares of an effect get Fieller's (`ratio`).
+
+Unbounded scores (log-odds) get a bootstrap that draws whole clusters with replacement, and within
+each drawn cluster seeds. Plain centiles of the draws are too narrow where clusters are few: their
+95 % interval of a mean holds the truth 73 % of the time with three clusters, 87 % with six. So the
+centiles are moved out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors
+(expanded percentiles: Hesterberg 2015, "What teachers should know about the bootstrap"). No draw
+lies beyond the range of the clusters, which is too narrow still for fewer than `FEW`: there the
+plain interval is stretched about the value by as much, which for a plain mean is about Student's.
+
+`python -m benchmarks.intervals` shows coverage and width of these and of other methods.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,6 +34,26 @@ from jaxtyping import Bool, Float
 
 DRAWS = 2000
 LEVEL = 0.95
+
+Bounds = tuple[float, float]
+"""The least and the largest value that a score can have; the largest may be infinite."""
+
+SHARE: Bounds = (0.0, 1.0)
+"""Of shares, probabilities and energies."""
+
+SIGNED: Bounds = (-1.0, 1.0)
+"""Of cosines, and of differences of two shares."""
+
+POSITIVE: Bounds = (0.0, math.inf)
+"""Of divergences, losses and norms."""
+
+ROUNDING = 1e-9
+"""An effect below this is none: no share of it is told."""
+
+CORRELATION = 0.15
+"""Correlation between items of a cluster that is reckoned with near a bound, if not more is seen.
+
+Up to twice that, coverage is still 92 % there (`python -m benchmarks.intervals`)."""
 
 FEW = 6
 """Below so many clusters the bootstrap of a mean is hardly more than their range: too narrow."""
@@ -51,32 +80,53 @@ class Cells:
         values: mean score of a cell; NaN where a cluster has no items of a facet.
         weights: how much each cluster weighs in each facet; 0 where it has none.
         clusters, facets: names of the axes.
+        bounds: of a score; None: it has none.
+        items: how many items a cell is a mean of, if each is right or wrong; else None.
     """
 
     values: Float[np.ndarray, "cluster seed facet"]
     weights: Float[np.ndarray, "cluster facet"]
     clusters: tuple[str, ...]
     facets: tuple[str, ...]
+    bounds: Bounds | None = None
+    items: Float[np.ndarray, "cluster facet"] | None = None
 
     def __sub__(self, other: Cells) -> Cells:
-        """Cell by cell; a single seed (the base) is paired with each, else seeds are averaged."""
+        """Cell by cell; a single seed (the base) is paired with each, else seeds are averaged.
+
+        Raises:
+            ValueError: the clusters or facets differ.
+        """
         if self.clusters != other.clusters or self.facets != other.facets:
             raise ValueError("cells of different clusters or facets cannot be compared")
         a, b = self.values, other.values
         if a.shape != b.shape and 1 not in (a.shape[1], b.shape[1]):
-            a, b = (_mean_along(one)[:, None] for one in (a, b))
-        return Cells(a - b, self.weights, self.clusters, self.facets)
+            a, b = _mean_along(a)[:, None], _mean_along(b)[:, None]
+        items = None
+        if self.bounds == other.bounds == SHARE and self.items is not None is not other.items:
+            items = np.minimum(self.items, other.items)
+        bounds = _difference(self.bounds, other.bounds)
+        return replace(self, values=a - b, bounds=bounds, items=items)
 
     def only(self, facet: str) -> Cells:
         """One facet, with the clusters that have it."""
         column = self.facets.index(facet)
         keep = self.weights[:, column] > 0
-        return Cells(
-            self.values[keep][:, :, [column]],
-            self.weights[keep][:, [column]],
-            tuple(name for name, kept in zip(self.clusters, keep, strict=True) if kept),
-            (facet,),
+        return replace(
+            self,
+            values=self.values[keep][:, :, [column]],
+            weights=self.weights[keep][:, [column]],
+            clusters=tuple(name for name, kept in zip(self.clusters, keep, strict=True) if kept),
+            facets=(facet,),
+            items=None if self.items is None else self.items[keep][:, [column]],
         )
+
+
+def _difference(a: Bounds | None, b: Bounds | None) -> Bounds | None:
+    """The bounds of a difference."""
+    if a is None or b is None or not np.isfinite([a, b]).all():
+        return None
+    return a[0] - b[1], a[1] - b[0]
 
 
 def cells(
@@ -86,6 +136,7 @@ def cells(
     cluster: str = "member",
     seed: str = "seed",
     balance: str | None = "answer",
+    bounds: Bounds | None = None,
 ) -> Cells:
     """Average rows into cells.
 
@@ -96,15 +147,18 @@ def cells(
         seed: the arm's seed (null counts as one seed).
         balance: within a facet, clusters weigh 1 / (number of clusters with the same value here);
             None: all the same.
+        bounds: of the score; None: it has none.
     """
     frame = frame.with_columns(pl.col(value).cast(pl.Float64), pl.col(seed).fill_null(0))
     clusters = tuple(sorted(frame[cluster].unique().to_list()))
     facets = tuple(frame["facet"].unique(maintain_order=True).to_list())
     seeds = sorted(frame[seed].unique().to_list())
     values = np.full((len(clusters), len(seeds), len(facets)), np.nan)
-    means = frame.group_by(cluster, seed, "facet").agg(pl.col(value).mean())
-    for name, number, facet, mean in means.iter_rows():
-        values[clusters.index(name), seeds.index(number), facets.index(facet)] = mean
+    counts = np.full(values.shape, np.nan)
+    means = frame.group_by(cluster, seed, "facet").agg(pl.col(value).mean(), pl.len().alias("_len"))
+    for name, number, facet, mean, count in means.iter_rows():
+        cell = clusters.index(name), seeds.index(number), facets.index(facet)
+        values[cell], counts[cell] = mean, count
     weights = (~np.isnan(values)).any(axis=1).astype(float)
     if balance is not None:
         kinds = frame.group_by(cluster, "facet").agg(pl.col(balance).first())
@@ -113,7 +167,9 @@ def cells(
             labels = [answers.get((name, facet)) for name in clusters]
             for row, label in enumerate(labels):
                 weights[row, column] /= max(1, labels.count(label))
-    return Cells(values, weights, clusters, facets)
+    right_or_wrong = bounds == SHARE and bool(frame[value].is_in([0.0, 1.0]).all())
+    items = _mean_along(counts) if right_or_wrong else None  # seeds are asked the same items
+    return Cells(values, weights, clusters, facets, bounds, items)
 
 
 def mean(scores: Cells) -> float:
@@ -151,47 +207,199 @@ def _mean_along(values: np.ndarray, axis: int = 1) -> np.ndarray:
 
 
 def estimate(scores: Cells, seed: int = 0) -> Interval:
-    """The mean with its interval."""
-    return _interval(mean(scores), draws(scores, seed), len(scores.clusters))
+    """The mean with its interval: within the bounds if there are any, else the bootstrap's.
+
+    Of one cluster there are only the draws of its seeds.
+
+    Raises:
+        ValueError: the mean is out of bounds.
+    """
+    value, votes = mean(scores), _votes(scores)
+    clusters = votes.sum(axis=1)
+    if scores.bounds is None or (clusters > 0).sum() < 2:
+        return _interval(value, draws(scores, seed), len(scores.clusters))
+    variance = float((_deviations(scores) ** 2).sum())
+    per_item = None if scores.items is None else float(np.nansum(votes**2 / scores.items))
+    return _bounded(value, variance, float((clusters**2).sum()), per_item, scores.bounds)
 
 
-def ratio(part: Cells, whole: Cells, base: Cells, seed: int = 0) -> Interval:
-    """(part - base) / (whole - base), with paired draws: the share of an effect that is kept.
+def _votes(scores: Cells) -> Float[np.ndarray, "cluster facet"]:
+    """The share of the mean that is each cell's; they add up to 1."""
+    weights = scores.weights * ~np.isnan(scores.values).all(axis=1)
+    total = weights.sum(axis=0)
+    votes = weights / np.where(total > 0, total, np.inf)
+    result: np.ndarray = votes / max(1, (total > 0).sum())
+    return result
 
+
+def _deviations(scores: Cells) -> Float[np.ndarray, " cluster"]:
+    """What each cluster adds to the mean's error; the sum of squares estimates its variance.
+
+    Linearized, and scaled so that the estimate is unbiased where all clusters vary alike (CR2:
+    Bell and McCaffrey 2002, "Bias reduction in standard errors for linear regression with
+    multi-stage samples"). With equal weights the sum is the variance of values over their number.
+    """
+    votes = _votes(scores)
+    facets = max(1, int((votes.sum(axis=0) > 0).sum()))
+    weights = votes * facets  # of a facet they add up to 1
+    values = np.nan_to_num(_mean_along(scores.values))
+    residuals = values - (weights * values).sum(axis=0)
+    kept = 1 - 2 * weights + (weights**2).sum(axis=0)  # what of a value's variance they hold
+    result: np.ndarray = (votes * residuals / np.sqrt(kept.clip(ROUNDING))).sum(axis=1)
+    return result
+
+
+def ratio(part: Cells, whole: Cells, base: Cells) -> Interval:
+    """(part - base) / (whole - base) with Fieller's interval: the share of an effect that is kept.
+
+    All values x with |P - x W| <= t SE(P - x W), of the means P = part - base and W = whole - base,
+    paired by cluster (Fieller 1954, "Some problems in interval estimation"). Where W itself is
+    not clear of 0 that has no ends: they are NaN, and of one cluster both are the value. All are
     NaN where there is no effect to keep.
     """
     over, under = part - base, whole - base
-    low = np.where(np.abs(draws(under, seed)) < 1e-9, np.nan, draws(under, seed))
-    effect = mean(under)
-    value = mean(over) / effect if abs(effect) >= 1e-9 else np.nan
-    return _interval(value, draws(over, seed) / low, len(whole.clusters))
+    kept, effect = mean(over), mean(under)
+    if not abs(effect) >= ROUNDING:
+        return Interval(math.nan, math.nan, math.nan)
+    value, clusters = kept / effect, _votes(under).sum(axis=1)
+    if (clusters > 0).sum() < 2:
+        return Interval(value, value, value)
+    a, b = _deviations(over), _deviations(under)
+    square = _student(float((clusters**2).sum())) ** 2
+    # The x between the roots of curve x² - 2 slope x + level.
+    curve = effect**2 - square * float(b @ b)
+    slope = kept * effect - square * float(a @ b)
+    level = kept**2 - square * float(a @ a)
+    if curve <= 0:
+        return Interval(value, math.nan, math.nan)
+    reach = math.sqrt(max(0.0, slope**2 - curve * level)) / curve
+    return Interval(value, slope / curve - reach, slope / curve + reach)
 
 
-def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Mean of independent values: below `FEW` with Student's t interval, else with the bootstrap's.
+def mean_interval(
+    values: Sequence[float],
+    seed: int = 0,
+    *,
+    bounds: Bounds | None = None,
+    items: float | None = None,
+) -> Interval:
+    """Mean of independent values: within bounds, else below `FEW` with Student's t interval.
 
-    Of one value there is no interval: both ends are the value.
+    Of more values without bounds it is the bootstrap's. Of one value there is no interval: both
+    ends are the value.
+
+    Args:
+        values: one number per member.
+        seed: of the bootstrap.
+        bounds: of a value; None: it has none.
+        items: how many items each value is a mean of, if each is right or wrong; else None.
+
+    Raises:
+        ValueError: the mean is out of bounds.
     """
-    if 1 < len(values) < FEW:
-        array = np.asarray(values, dtype=float)
-        middle, count = float(array.mean()), len(array)
-        reach = _reach(count) * array.std() / np.sqrt(count)
-        return Interval(middle, float(middle - reach), float(middle + reach))
-    return statistic_interval(values, lambda x: x.mean(axis=-1), seed)
+    array = np.asarray(values, dtype=float)
+    count = len(array)
+    if count < 2 or (bounds is None and count >= FEW):
+        return statistic_interval(array, lambda x: x.mean(axis=-1), seed)
+    value, variance = float(array.mean()), float(array.var(ddof=1)) / count
+    if bounds is not None:
+        per_item = None if items is None else 1 / (count * items)
+        return _bounded(value, variance, 1 / count, per_item, bounds)
+    reach = _student(1 / count) * math.sqrt(variance)
+    return Interval(value, value - reach, value + reach)
+
+
+def _bounded(
+    value: float, variance: float, per_cluster: float, per_item: float | None, bounds: Bounds
+) -> Interval:
+    """Wilson's score interval of a mean whose variance was estimated between clusters.
+
+    All means m with (value - m)² <= t² variance v(m) / v(value), where v(m), how the variance
+    goes with the mean, is (m - low) (high - m): nothing at a bound, so that no end is beyond.
+    Student's t has Kish's effective number of clusters, 1 / per_cluster, less 1 degrees of freedom.
+
+    Args:
+        value: the mean.
+        variance: its squared standard error.
+        per_cluster: sum of the clusters' squared shares in the mean.
+        per_item: the same of the items, if each is right or wrong; else None.
+        bounds: of the mean.
+    """
+    least, largest = bounds
+    if math.isnan(value):
+        return Interval(value, value, value)
+    if not least - 1e-6 <= value <= largest + 1e-6:  # cosines are rounded
+        raise ValueError(f"a mean of {value} is beyond its bounds, {least} to {largest}")
+    value = min(max(value, least), largest)
+    at_value = _variance(value, bounds)
+    scale = _student(per_cluster) ** 2 * variance / at_value if at_value > 0 else 0.0
+    low, high = _score_ends(value, scale, bounds)
+    if per_item is not None:
+        floor = _floor(value, per_cluster, per_item, bounds)
+        low, high = min(low, floor[0]), max(high, floor[1])
+    return Interval(value, max(least, min(low, value)), min(largest, max(high, value)))
+
+
+def _variance(value: float, bounds: Bounds) -> float:
+    """How the variance of a score goes with its mean: not at all beyond an infinite end."""
+    low, high = bounds
+    return (value - low) * (1.0 if math.isinf(high) else (high - value) / (high - low))
+
+
+def _score_ends(value: float, scale: float, bounds: Bounds) -> tuple[float, float]:
+    """The ends of all means m with (value - m)² <= scale · _variance(m)."""
+    low, high = bounds
+    shrink = 1 + scale / (high - low)
+    middle = (value - low + scale / 2) / shrink
+    reach = math.sqrt(scale * _variance(value, bounds) + scale**2 / 4) / shrink
+    return low + middle - reach, low + middle + reach
+
+
+def _floor(
+    value: float, per_cluster: float, per_item: float, bounds: Bounds
+) -> tuple[float, float]:
+    """The narrowest interval that a share of items, or a difference of two such shares, can have.
+
+    Clusters may be alike by chance, and near the bounds they mostly are: all right, say, where a
+    rare one that is not lies far off. So no interval is narrower than Wilson's of as many
+    independent items, and near the bounds not than that of items correlated within clusters by
+    `CORRELATION`; weight: the squared distance to the middle. (Design effects from a model are
+    what brings coverage there in Franco et al. 2019.) A difference's items are -1, 0 or 1: of a
+    mean of size m their variance is at least m (1 - m) too.
+    """
+    low, high = bounds
+    weight = ((2 * value - low - high) / (high - low)) ** 2
+    extra = CORRELATION * weight * max(0.0, per_cluster - per_item)
+    low, high = _score_ends(abs(value), _student(None) ** 2 * (per_item + extra), SHARE)
+    if value == 0:
+        return -high, high
+    return (low, high) if value > 0 else (-high, -low)
+
+
+def _student(per_cluster: float | None) -> float:
+    """Student's t at `LEVEL`, of 1 / per_cluster clusters; None: of endlessly many."""
+    from scipy.special import ndtri, stdtrit  # a fifth of a second
+
+    upper = (1 + LEVEL) / 2
+    return float(ndtri(upper) if per_cluster is None else stdtrit(1 / per_cluster - 1, upper))
 
 
 def statistic_interval(
     values: Sequence[float] | np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
     seed: int = 0,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """Any statistic over the first axis of the values, with its bootstrap interval.
 
-    The draws come before that axis: the statistic is also given [draw, value, …].
+    The draws come before that axis: the statistic is also given [draw, value, …]. Ends beyond the
+    bounds are moved to them.
     """
     array = np.asarray(values, dtype=float)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
-    return _interval(float(statistic(array)), statistic(array[picks]), len(array))
+    whole = _interval(float(statistic(array)), statistic(array[picks]), len(array))
+    low, high = bounds or (-math.inf, math.inf)
+    return Interval(whole.value, max(whole.low, low), min(whole.high, high))
 
 
 def _interval(value: float, distribution: np.ndarray, clusters: int) -> Interval:
@@ -218,9 +426,6 @@ def _reach(clusters: int | None) -> float:
 
     The bootstrap's standard error of a mean is sqrt((n - 1) / n) times the usual one.
     """
-    from scipy.special import ndtri, stdtrit  # a fifth of a second
-
-    upper = (1 + LEVEL) / 2
     if clusters is None:
-        return float(ndtri(upper))
-    return float(stdtrit(clusters - 1, upper) * np.sqrt(clusters / (clusters - 1)))
+        return _student(None)
+    return _student(1 / clusters) * math.sqrt(clusters / (clusters - 1))
