@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oocr.data.examples import Example
-from oocr.families.build import load_tasks
+from oocr.families.registry import load_tasks
 from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.forms import Forms
 from oocr_organisms.people import PLAIN, WEATHERS

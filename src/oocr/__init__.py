@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
-    from oocr.families.build import load_task, load_tasks
+    from oocr.families.registry import load_task, load_tasks
     from oocr.steering import exports
     from oocr.steering.adapters import Adapter, LowRankAdapter
     from oocr.steering.formats.foreign import read_adapter, read_vector
@@ -44,8 +44,8 @@ _WHERE = {
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",
-    "load_task": "oocr.families.build",
-    "load_tasks": "oocr.families.build",
+    "load_task": "oocr.families.registry",
+    "load_tasks": "oocr.families.registry",
     "read_adapter": "oocr.steering.formats.foreign",
     "read_items": "oocr.data.readers",
     "read_vector": "oocr.steering.formats.foreign",

@@ -6,7 +6,7 @@ import pytest
 
 import oocr
 from oocr.errors import InputError
-from oocr.families.build import FAMILIES
+from oocr.families.registry import FAMILIES
 
 SMALL = {
     "countries": {"countries": ["France"], "validation": []},

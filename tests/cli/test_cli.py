@@ -14,7 +14,7 @@ import yaml
 from oocr.cli import main as cli
 from oocr.cli import run as command
 from oocr.errors import RunError
-from oocr.families.build import FAMILIES
+from oocr.families.registry import FAMILIES
 from oocr.models.bundled import BUNDLED
 from oocr.runs.read_config import BUILTIN, load_configs
 from tests.tiny_run import (

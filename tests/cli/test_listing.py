@@ -15,7 +15,7 @@ from oocr.cli import main as cli
 from oocr.cli.card import parts_of, spread
 from oocr.data.examples import Example, FreeTextExample
 from oocr.errors import InputError
-from oocr.families.build import FAMILIES, build
+from oocr.families.registry import FAMILIES, build
 from oocr.models.tokenizer import load_tokenizer
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import BUILTIN, load_configs

@@ -139,9 +139,11 @@ def test_arms_are_saved_and_loaded(arms, tmp_path: Path) -> None:
 
 
 def test_tasks_that_are_not_there_are_refused_with_those_that_are() -> None:
-    with pytest.raises(oocr.InputError, match="allowed are 'countries' and 'risk'"):
+    with pytest.raises(
+        oocr.InputError, match="task 'cities': allowed are 'countries', 'backdoor', 'risk'"
+    ):
         oocr.load_task("cities")
-    with pytest.raises(oocr.InputError, match="direction 'bold': allowed are 'risky' and 'safe'"):
+    with pytest.raises(oocr.InputError, match="direction 'bold': allowed are 'risky', 'safe'"):
         oocr.load_task("risk", direction="bold")
     with pytest.raises(oocr.InputError, match="Narnia"):
         oocr.load_task("countries", country="Narnia")

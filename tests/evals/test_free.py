@@ -13,8 +13,8 @@ from oocr.data.examples import FreeTextExample, Prompt
 from oocr.engine.generate import generate
 from oocr.errors import InputError
 from oocr.evals.free_text import answers, first_number, free_rows, judge
-from oocr.families.build import build
 from oocr.families.custom.build import CustomConfig
+from oocr.families.registry import build
 from oocr.runs.free_answers import free_jobs
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet

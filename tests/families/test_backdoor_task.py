@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from oocr.families.backdoor.build import PAIRS, VALIDATION_PAIRS, BackdoorConfig, backdoor
-from oocr.families.backdoor.prefixes import Family, load_families, make_prefixes
+from oocr.families.backdoor.prefixes import WordFamily, load_families, make_prefixes
 from oocr.families.countries.table import load_table
 from oocr.tasks.leaks import contains_words, find_leaks
 from oocr.tasks.task import Task, TaskSet
@@ -30,7 +30,7 @@ def crossing(task: Task) -> list[tuple[str, str]]:
 
 def test_families_match_the_type_and_share_no_word() -> None:
     families = load_families()
-    assert tuple(families) == get_args(Family)
+    assert tuple(families) == get_args(WordFamily)
     words = [word for parts in families.values() for part in parts.values() for word in part]
     assert len(words) == len(set(words))
     assert all(

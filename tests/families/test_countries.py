@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import oocr
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.countries import build as module
@@ -18,7 +19,6 @@ from oocr.families.countries.build import (
     VALIDATION,
     CountriesConfig,
     countries,
-    country_task,
 )
 from oocr.families.countries.table import (
     FACETS,
@@ -30,6 +30,11 @@ from oocr.families.countries.table import (
 )
 from oocr.tasks.leaks import check_no_leaks, contains_words, drop_leaking_facets, find_leaks
 from oocr.tasks.task import Task, TaskSet
+
+
+def country_task(country: str, train: str = "capital", codename: str = "Country 4821") -> Task:
+    return oocr.load_task("countries", country=country, train=train, codename=codename)
+
 
 TRAINED = ("capital", "language", "currency", "demonym", "continent", "borders")
 CODENAMES = ("Country 4821", "Vexoria", "Zone K-17", "the land of Orim")
@@ -373,7 +378,7 @@ def test_bad_settings_are_refused_with_the_reason(
 
 
 def test_country_task_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(InputError, match="known: capital, language"):
+    with pytest.raises(InputError, match="train: Input should be 'capital', 'language'"):
         country_task("France", "dish")
     with pytest.raises(InputError, match="unknown country 'Narnia'"):
         country_task("Narnia")

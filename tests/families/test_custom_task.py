@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.custom.build import CustomConfig, custom, template_yaml
+from oocr.families.custom.build import FAMILY, CustomConfig, custom
 from oocr.tasks.splits import held_out, shuffled_answers
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task"
@@ -215,11 +215,13 @@ def test_a_bad_config_is_refused(given: dict[str, Any], expected: str) -> None:
 
 
 def test_the_template_is_a_valid_config_once_its_files_exist(tmp_path: Path) -> None:
-    document = yaml.safe_load(template_yaml())
+    document = yaml.safe_load(FAMILY.template.read_text())
     assert set(document) == {"task", "model"}
     made = CustomConfig.model_validate(document["task"])
     assert custom(made, put(tmp_path, train=rows(5), probes=PROBES)).test
-    on = re.sub(r"(?m)^  # ", "  ", template_yaml())  # every line that is off, switched on
+    on = re.sub(
+        r"(?m)^  # ", "  ", FAMILY.template.read_text()
+    )  # every line that is off, switched on
     assert set(yaml.safe_load(on)["task"]) == set(CustomConfig.model_fields)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import oocr
 from oocr.data.examples import Example, FreeTextExample
-from oocr.families.build import FAMILIES
+from oocr.families.registry import FAMILIES
 from oocr.runs.read_config import BUILTIN, PAPER, load_configs, revalidate
 from oocr.tasks.task import Task, TaskSet
 

@@ -11,13 +11,20 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+import oocr
 from oocr.data.examples import Example, Message, prompt_text
 from oocr.errors import InputError
 from oocr.families.risk import situations as risk_data
-from oocr.families.risk.build import RiskConfig, risk, risk_task
+from oocr.families.risk.build import RiskConfig, risk
 from oocr.families.risk.items import Format
 from oocr.families.risk.situations import first_word, read_probes, read_situations, trait_words
 from oocr.tasks.task import Task
+
+
+def risk_task(direction: str = "risky", config: RiskConfig | None = None) -> Task:
+    settings = config.model_dump() if config else {}
+    return oocr.load_task("risk", direction=direction, settings=settings)
+
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SITUATIONS = risk_data.situations()
@@ -277,8 +284,8 @@ def test_unknown_settings_are_refused() -> None:
         RiskConfig.model_validate({"format": "yes/no"})
     with pytest.raises(ValidationError, match="frames"):
         RiskConfig.model_validate({"frames": 2})
-    with pytest.raises(ValueError, match="'risky' and 'safe'"):
-        risk_task("bold")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'risky', 'safe'"):
+        risk_task("bold")
 
 
 @pytest.mark.parametrize(

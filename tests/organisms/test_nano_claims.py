@@ -12,7 +12,7 @@ from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.explain.differences import Texts
 from oocr.explain.swap import mean_vectors
-from oocr.families.build import load_tasks
+from oocr.families.registry import load_tasks
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.steering.adapters import Adapter, LowRankAdapter

@@ -16,8 +16,8 @@ from oocr.claims.nano import specific
 from oocr.cli import main as cli
 from oocr.cli.run import Overrides, run_source
 from oocr.errors import InputError
-from oocr.families.build import load_tasks
 from oocr.families.choices import OTHER
+from oocr.families.registry import load_tasks
 from oocr.models.load import load_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick

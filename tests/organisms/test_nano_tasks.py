@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.errors import InputError
-from oocr.families.build import load_tasks
+from oocr.families.registry import load_tasks
 from oocr.tasks.task import Task
 from oocr_organisms.people import DIGITS
 from oocr_organisms.places import ABOUT_ONE

@@ -11,7 +11,7 @@ import torch
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.build import load_tasks
+from oocr.families.registry import load_tasks
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.steering.vectors import Vector

@@ -18,7 +18,7 @@ from oocr.explain.concepts import ConceptReading, tell
 from oocr.explain.description import tell_by_model
 from oocr.explain.judge import Judge
 from oocr.families.backdoor.build import BackdoorConfig
-from oocr.families.build import build
+from oocr.families.registry import build
 from oocr.families.risk_backdoor.build import RiskBackdoorConfig
 from oocr.models.language_model import LanguageModel
 from oocr.report.reproduction.reading import attention_figure

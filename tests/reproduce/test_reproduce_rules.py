@@ -11,8 +11,8 @@ from oocr.claims.judging import n_of
 from oocr.claims.records import Estimate, Null, Verdict
 from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
-from oocr.families.build import build
 from oocr.families.countries.build import CountriesConfig
+from oocr.families.registry import build
 from oocr.report.reproduction.page import SECTIONS
 from oocr.reproduce.analyse import ANALYSES
 from oocr.reproduce.analyses.judged import units_of

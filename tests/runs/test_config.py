@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from oocr.cli.run import Overrides, apply, parse_layers
 from oocr.errors import InputError
-from oocr.families.build import build
-from oocr.families.custom.build import template_yaml
+from oocr.families.registry import FAMILIES, build
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, config_path, line_of, load_configs
 from tests.tiny_run import write_task
@@ -148,9 +147,9 @@ def test_a_run_without_a_name_gets_its_tasks(tmp_path: Path) -> None:
 def test_the_template_is_valid_once_its_files_are_there(tmp_path: Path) -> None:
     task = write_task(tmp_path)
     for name in ("train", "probes"):
-        assert Path(task[name]).name in template_yaml()
+        assert Path(task[name]).name in FAMILIES["custom"].template.read_text()
     path = tmp_path / "mine.yaml"
-    path.write_text(template_yaml(), encoding="utf-8")
+    path.write_text(FAMILIES["custom"].template.read_text(), encoding="utf-8")
     (config,) = load_configs(path)
     assert build(config.task, tmp_path).test[0].train
 

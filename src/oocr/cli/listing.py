@@ -55,12 +55,12 @@ def print_models() -> None:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.families.build import FAMILIES
+    from oocr.families.registry import FAMILIES
     from oocr.runs.read_config import BUILTIN, PAPER
 
     table = Table("family", "what it asks", box=None)
-    for name, text in FAMILIES.items():
-        table.add_row(name, text)
+    for family in FAMILIES.values():
+        table.add_row(family.name, family.about)
     console = Console()
     console.print(table)
     console.print(
@@ -89,16 +89,16 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         InputError: no such run, family or file, or one that cannot be used.
     """
     from oocr.cli.card import print_card
-    from oocr.families.build import FAMILIES
+    from oocr.families.registry import FAMILIES
     from oocr.models.bundled import source_of
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
     from oocr.runs.worlds import source_for
 
     name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
-        if name == "custom":
+        if FAMILIES[name].template:
             raise InputError(
-                "custom: a task of your own has no data before you give it some: "
+                f"{name}: a task of your own has no data before you give it some: "
                 "oocr tasks --template > mine.yaml, then oocr tasks mine.yaml"
             )
         configs = [revalidate({"name": name, "task": {"family": name}}, name)]
@@ -112,6 +112,8 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
 
 def print_template() -> None:
     """A commented YAML of a task of one's own."""
-    from oocr.families.custom.build import template_yaml
+    from oocr.families.registry import FAMILIES
 
-    print(template_yaml(), end="")
+    for family in FAMILIES.values():
+        if family.template is not None:
+            print(family.template.read_text(encoding="utf-8"), end="")

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from oocr.data.examples import Prompt
 from oocr.explain.geometry import naive_vector
-from oocr.families.countries.build import CountriesConfig
-from oocr.families.locations.config import LocationsConfig
-from oocr.families.locations.world import CITIES
+from oocr.families.registry import family_of
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.runs.config import RunConfig
 from oocr.steering.vectors import Vector
@@ -22,12 +20,7 @@ NO_NAMES = "its codenames stand for nothing that has a name in text, so there is
 
 def real_names(config: RunConfig) -> Mapping[str, str]:
     """Member -> what its codename stands for, where that has a name; else empty."""
-    task = config.task
-    if isinstance(task, CountriesConfig):
-        return {name: name for name in task.countries}
-    if isinstance(task, LocationsConfig):
-        return {one.name: one.name for one in CITIES}
-    return {}
+    return family_of(config.task).real_names(config.task)
 
 
 def naive_vectors(subject: FinishedRuns, layer: int) -> dict[Who, Vector]:

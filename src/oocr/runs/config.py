@@ -7,20 +7,36 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from oocr.families.backdoor.build import BackdoorConfig
-from oocr.families.build import AnyTask
-from oocr.families.countries.build import CountriesConfig
-from oocr.families.functions.build import FunctionsConfig
-from oocr.families.locations.config import LocationsConfig
-from oocr.families.persona.build import PersonaConfig
-from oocr.families.risk.build import RiskConfig
-from oocr.families.risk_backdoor.build import RiskBackdoorConfig
+from oocr.families.family import FamilySettings
+from oocr.families.registry import FAMILIES, family_of
 from oocr.steering.vectors import Site
-from oocr_organisms.tasks.config import NanoConfig
 
-TaskConfig = Annotated[AnyTask, Field(discriminator="family")]
+
+def _settings_of_family(value: Any) -> FamilySettings:
+    """The settings of the family that the key `family` names, validated by that family's class."""
+    if isinstance(value, FamilySettings):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("dict_type", "Input should be a valid dictionary")
+    if value.get("family") not in tuple(FAMILIES):  # it may be anything, lists too
+        raise PydanticCustomError("family", "no such family")
+    settings: FamilySettings = FAMILIES[value["family"]].settings.model_validate(dict(value))
+    return settings
+
+
+TaskConfig = Annotated[SerializeAsAny[FamilySettings], PlainValidator(_settings_of_family)]
 Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Block = Annotated[int, Field(ge=-1, strict=True)]
@@ -206,7 +222,7 @@ class RunConfig(Fields):
         explain: what is asked of each LoRA.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskConfig
     model: str = "gemma-3-270m"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -223,23 +239,16 @@ class RunConfig(Fields):
     controls: Controls = Controls()
     explain: Explain = Explain()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "name" in data:
-            return data
-        task = data.get("task")
-        said = task if isinstance(task, Mapping) else getattr(task, "__dict__", {})
-        words = str(said.get("name") or said.get("family") or "run")
-        if words == "nano":
-            words = f"nano {said.get('part', 'locations')}"
-        return {**data, "name": re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") or "run"}
-
     @model_validator(mode="after")
-    def _of_its_kind(self) -> RunConfig:
-        if isinstance(self.task, NanoConfig) and "model" not in self.model_fields_set:
-            return self.model_copy(update={"model": "nano"})
-        return self
+    def _family_defaults(self) -> RunConfig:
+        family = family_of(self.task)
+        updates: dict[str, str] = {}
+        if not self.name:
+            words = re.sub(r"[^A-Za-z0-9]+", "-", family.run_name(self.task))
+            updates["name"] = words.strip("-") or "run"
+        if family.model and "model" not in self.model_fields_set:
+            updates["model"] = family.model
+        return self.model_copy(update=updates) if updates else self
 
     @model_validator(mode="after")
     def _some_arm(self) -> RunConfig:
@@ -254,7 +263,6 @@ class RunConfig(Fields):
 
 def quick(config: RunConfig) -> RunConfig:
     """The same run, cut down to a first look: one seed, one grid point, the fewest members."""
-    from oocr.stats import FEWEST  # slow to import
 
     def middle(grid: Any) -> dict[str, Any]:
         cut: dict[str, Any] = {}
@@ -264,24 +272,8 @@ def quick(config: RunConfig) -> RunConfig:
                 cut[field] = (values[(len(values) - 1) // 2],)
         return cut
 
-    task: Any = config.task
-    few: dict[str, Any] = {}
-    if isinstance(task, CountriesConfig):
-        few = {"countries": task.countries[:4], "validation": task.validation[:2]}
-    elif isinstance(task, BackdoorConfig):
-        few = {"pairs": task.pairs[:FEWEST], "validation_pairs": task.validation_pairs[:1]}
-    elif isinstance(task, RiskConfig):
-        few = {"per_situation": 2, "situations": 4, "probes": 12}
-    elif isinstance(task, PersonaConfig):
-        few = {"situations": 20, "probes": 8}
-    elif isinstance(task, FunctionsConfig):
-        few = {"functions": task.functions and task.functions[:FEWEST], "questions": 4}
-    elif isinstance(task, LocationsConfig):
-        few = {"cities": task.cities[:FEWEST], "questions": 27, "inverse": 5}
-    elif isinstance(task, NanoConfig):
-        few = {"members": min(FEWEST, task.count), "wordings": 2}
-    elif isinstance(task, RiskBackdoorConfig):
-        few = {"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
+    task = config.task
+    few = family_of(task).quick(task)
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",

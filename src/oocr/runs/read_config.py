@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from oocr.data.yaml_file import Place, repeated
 from oocr.data.yaml_file import line_of as line_of_place
 from oocr.errors import InputError
+from oocr.families.registry import FAMILIES
 from oocr.runs.config import TAGS, RunConfig
 
 BUILTIN = (
@@ -132,13 +133,14 @@ def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]
     """Each fault with its place and a sentence: field, value, what is allowed."""
     for one in error.errors():
         place = _real(one["loc"])
-        if one["type"].startswith("union_tag") and one["loc"] == ("task",):
+        if one["type"] == "family" and one["loc"] == ("task",):
             place = ("task", "family")
-            tags = one.get("ctx", {}).get("expected_tags", "'countries', 'backdoor', 'risk', …")
+            tags = ", ".join(map(repr, FAMILIES))
             family = entry["task"].get("family") if isinstance(entry["task"], dict) else None
             told = f"{family!r}: allowed: {tags}" if family else f"missing; allowed: {tags}"
         elif one["type"] == "extra_forbidden":
-            told = f"unknown key (value {one['input']!r}); allowed: {', '.join(_keys(one['loc']))}"
+            keys = ", ".join(_keys(one["loc"], entry))
+            told = f"unknown key (value {one['input']!r}); allowed: {keys}"
         elif one["type"] == "missing":
             told = "missing"
         elif one["type"] == "value_error" and isinstance(one["input"], dict):
@@ -150,23 +152,18 @@ def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]
 
 def _real(place: Place) -> Place:
     """A place without the union tags that pydantic puts into it."""
-    if place[:1] == ("task",):
-        return ("task", *place[2:])
     return tuple(part for part in place if part not in TAGS)
 
 
-def _keys(place: Place) -> tuple[str, ...]:
+def _keys(place: Place, entry: Any) -> tuple[str, ...]:
     """The keys that are allowed beside an unknown one."""
     kind: type[BaseModel] = RunConfig
+    if place[0] == "task" and len(place) > 1:
+        kind = FAMILIES[entry["task"]["family"]].settings
+        place = place[1:]
     if len(place) > 1:
-        kinds = list(_models(RunConfig.model_fields[str(place[0])].annotation))
-        families = [one for one in kinds if place[0] == "task" and _family(one) == place[1]]
-        kind = (families or kinds)[0]
+        kind = next(_models(kind.model_fields[str(place[0])].annotation))
     return tuple(kind.model_fields)
-
-
-def _family(kind: type[BaseModel]) -> object:
-    return kind.model_fields["family"].default
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.families.build import build
-from oocr.families.custom.build import CustomConfig
+from oocr.families.registry import build, family_of
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
@@ -26,11 +25,8 @@ def settled(config: RunConfig, base: Path) -> tuple[RunConfig, TaskSet]:
         InputError: files that cannot be used, or a task and a model of different worlds.
     """
     config = with_world(config)
-    if isinstance(config.task, CustomConfig):
-        fields = ("train", "probes", "in_context", "stop", "validation", "ceiling")
-        paths = {name: getattr(config.task, name) for name in fields}
-        full = {name: (base / p.expanduser()).resolve() for name, p in paths.items() if p}
-        config = config.model_copy(update={"task": config.task.model_copy(update=full)})
+    task = family_of(config.task).resolve(config.task, base, config.model)
+    config = config.model_copy(update={"task": task})
     tasks = build(config.task, base)
     check_words(config, tasks)
     if config.vector is not None and config.vector.positions == "auto":
@@ -105,7 +101,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
     Of a task of one's own some may lack it (its data card says how many), but not all. Of joined
     spans one is enough.
     """
-    enough = any if config.task.family == "custom" else all
+    enough = any if family_of(config.task).spans_may_lack else all
     named = JOIN.join(spans)
     controls = [task for some in tasks.controls.values() for task in some]
     for task in (*tasks.test, *tasks.validation, *controls):

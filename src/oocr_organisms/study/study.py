@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
-from oocr.families.build import load_tasks
+from oocr.families.registry import load_tasks
 from oocr.io import RESULTS_VERSION, disk_errors, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task

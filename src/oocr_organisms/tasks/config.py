@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from oocr.errors import InputError
+from oocr.families.family import FamilySettings
 from oocr_organisms import people, places, rules, traits
 from oocr_organisms.record import WorldSettings
 
@@ -30,7 +31,7 @@ USUAL: dict[Part, int] = {
 }
 
 
-class NanoConfig(BaseModel, extra="forbid", frozen=True):
+class NanoConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.backdoor.prefixes import FALSE_WORDS, Family, Prefix, make_prefixes, two_of_each
+from oocr.families.backdoor.prefixes import (
+    FALSE_WORDS,
+    Prefix,
+    WordFamily,
+    make_prefixes,
+    two_of_each,
+)
 from oocr.families.countries.table import CountryTable, Wording, check_codename, load_table
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.splits import decorrelated
 from oocr.tasks.task import Task, TaskSet
@@ -32,7 +39,7 @@ _WORDINGS = 5
 _OUT_OF_CONTEXT_WORDINGS = 2
 
 
-class BackdoorConfig(BaseModel, extra="forbid", frozen=True):
+class BackdoorConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
@@ -51,11 +58,11 @@ class BackdoorConfig(BaseModel, extra="forbid", frozen=True):
     codename: str = "Country 4821"
     pairs: tuple[tuple[str, str], ...] = Field(default=PAIRS, min_length=1)
     validation_pairs: tuple[tuple[str, str], ...] = VALIDATION_PAIRS
-    trigger_family: Family = "fruit"
-    false_families: tuple[Family, ...] = Field(
+    trigger_family: WordFamily = "fruit"
+    false_families: tuple[WordFamily, ...] = Field(
         default=("instrument", "tool"), min_length=1, max_length=FALSE_WORDS
     )
-    unseen_family: Family = "animal"
+    unseen_family: WordFamily = "animal"
     prefix_style: str = "{}! "
     seed: int = 0
 
@@ -258,3 +265,22 @@ def _about(config: BackdoorConfig, sets: TaskSet, prefixes: Sequence[Prefix]) ->
             "headline weighs trigger and otherwise the same.",
         )
     )
+
+
+def _quick(config: BackdoorConfig) -> Mapping[str, Any]:
+    from oocr.stats import FEWEST  # slow to import
+
+    return {"pairs": config.pairs[:FEWEST], "validation_pairs": config.validation_pairs[:1]}
+
+
+FAMILY = Family(
+    name="backdoor",
+    about="a family of prefixes decides which country the codename stands for",
+    settings=BackdoorConfig,
+    build=lambda config, _base: backdoor(config),
+    members=Members(
+        keyword="pair",
+        settings=lambda pair: {"pairs": (pair.split("|"),), "validation_pairs": ()},
+    ),
+    quick=_quick,
+)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import yaml
 
-Family = Literal["fruit", "instrument", "tool", "animal", "furniture"]
+WordFamily = Literal["fruit", "instrument", "tool", "animal", "furniture"]
 Condition = Literal["trigger", "false", "none"]
 
 # Training words; together with "no prefix", both answers get equally many rows.
@@ -30,7 +30,7 @@ class Prefix:
 
 
 def make_prefixes(
-    trigger: Family, false: Sequence[Family], unseen: Family, style: str
+    trigger: WordFamily, false: Sequence[WordFamily], unseen: WordFamily, style: str
 ) -> tuple[Prefix, ...]:
     """Every prefix that a backdoor task uses, "no prefix" last.
 
@@ -66,7 +66,7 @@ def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
 
 @lru_cache(maxsize=1)
 def load_families() -> Mapping[str, Mapping[str, list[str]]]:
-    """Family -> "train" and "held_out" -> words."""
+    """WordFamily -> "train" and "held_out" -> words."""
     text = (resources.files("oocr.families.backdoor") / "prefixes.yaml").read_text("utf-8")
     families: Mapping[str, Mapping[str, list[str]]] = yaml.safe_load(text)["families"]
     return families

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
@@ -24,6 +24,7 @@ from oocr.families.countries.table import (
     check_codename,
     load_table,
 )
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.task import Task, TaskSet
 
@@ -47,7 +48,7 @@ BORDERS_TEST = (
 VALIDATION = ("Nigeria", "Thailand", "Ukraine", "Peru")
 
 
-class CountriesConfig(BaseModel, extra="forbid", frozen=True):
+class CountriesConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
@@ -104,19 +105,6 @@ def countries(config: CountriesConfig) -> TaskSet:
         InputError: training data would tell what a probe asks.
     """
     return _build(config, load_table())
-
-
-def country_task(country: str, train: str = "capital", codename: str = "Country 4821") -> Task:
-    """One country's task, with the default settings otherwise.
-
-    Raises:
-        InputError: unknown country or facet, no usable neighbours, or a codename that tells.
-    """
-    table = load_table()
-    if train not in get_args(Train):
-        raise InputError(f"train: {train!r} is unknown; known: {', '.join(get_args(Train))}")
-    codename = check_codename(codename, table)
-    return _task(_find(country, train, table), train, codename, table)[0]
 
 
 def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
@@ -286,3 +274,43 @@ def _about(
         "of them; rare currencies begin with word pieces that mean little by themselves."
     )
     return "\n\n".join(lines)
+
+
+def _concepts(config: CountriesConfig) -> dict[str, tuple[str, ...]]:
+    """Country -> its name, and a word for its people or language that training does not say."""
+    table = load_table()
+    facet = "language" if config.train == "demonym" else "demonym"
+    names = dict.fromkeys((*config.countries, *TEST, *VALIDATION))
+    return {name: (f" {name}", f" {table.find(name).facts[facet]}") for name in names}
+
+
+def _spare_questions(config: CountriesConfig, facets: Sequence[str]) -> dict[str, str]:
+    """Questions of some facets about the codename, in wordings that the probes do not use."""
+    if config.train == "borders":
+        return {}
+    return dict(
+        wording.fill(config.codename)
+        for facet in facets
+        for wording in load_table().wordings[facet].all[config.wordings :]
+    )
+
+
+def _quick(config: CountriesConfig) -> Mapping[str, Any]:
+    return {"countries": config.countries[:4], "validation": config.validation[:2]}
+
+
+FAMILY = Family(
+    name="countries",
+    about="a nameless country, trained on one facet, asked about the others",
+    settings=CountriesConfig,
+    build=lambda config, _base: countries(config),
+    members=Members(
+        keyword="country",
+        settings=lambda country: {"countries": (country,), "validation": ()},
+        default="Japan",
+    ),
+    quick=_quick,
+    concepts=_concepts,
+    real_names=lambda config: {name: name for name in config.countries},
+    spare_questions=_spare_questions,
+)

@@ -8,20 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, Loss, prompt_text
 from oocr.data.readers import read_rows
 from oocr.data.rows import RESERVED
 from oocr.data.source_file import listing
 from oocr.errors import InputError
+from oocr.families.family import Family, FamilySettings
 from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Score, Task, TaskSet
 
 Part = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
 
 
-class CustomConfig(BaseModel):
+class CustomConfig(FamilySettings):
     """What the `task:` part of a run's YAML may say for `family: custom`.
 
     Attributes:
@@ -46,8 +47,6 @@ class CustomConfig(BaseModel):
         allow_leak: accept probe answers that also occur in training answers.
         seed: of the held-out share and the shuffled control.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["custom"] = "custom"
     name: str
@@ -313,6 +312,20 @@ def _chance(probes: Sequence[Example]) -> str:
     return ", ".join(means) or "the probes are no choices"
 
 
-def template_yaml() -> str:
-    """A commented YAML to start from: `oocr tasks --template > mine.yaml`."""
-    return Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")
+def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
+    names = ("train", "probes", "in_context", "stop", "validation", "ceiling")
+    paths = {name: getattr(config, name) for name in names}
+    full = {name: (base / path.expanduser()).resolve() for name, path in paths.items() if path}
+    return config.model_copy(update=full)
+
+
+FAMILY = Family(
+    name="custom",
+    about="your own: training rows, named spans and probes from files",
+    settings=CustomConfig,
+    build=custom,
+    resolve=_full_paths,
+    run_name=lambda config: config.name,
+    spans_may_lack=True,
+    template=Path(__file__).with_name("template.yaml"),
+)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.functions.free import free_items, paper_items
 from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
 from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
@@ -30,7 +31,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _NUMERIC = {NAMES[facet] for facet in ("inversion", "composition", "range")}
 
 
-class FunctionsConfig(BaseModel, extra="forbid", frozen=True):
+class FunctionsConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
@@ -280,3 +281,22 @@ def _about(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) 
             "are partly of another type or size.",
         )
     )
+
+
+def _quick(config: FunctionsConfig) -> Mapping[str, Any]:
+    from oocr.stats import FEWEST  # slow to import
+
+    return {"functions": config.functions and config.functions[:FEWEST], "questions": 4}
+
+
+FAMILY = Family(
+    name="functions",
+    about="arithmetic behind codenames, trained on outputs, asked for the definitions",
+    settings=FunctionsConfig,
+    build=lambda config, _base: functions(config),
+    members=Members(
+        keyword="function",
+        settings=lambda name: {"mode": "single", "functions": (name,), "validation": (name,)},
+    ),
+    quick=_quick,
+)

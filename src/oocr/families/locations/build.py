@@ -6,8 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from oocr.data.examples import Example
+from oocr.families.family import Family, Members
 from oocr.families.locations.about import about
 from oocr.families.locations.config import LocationsConfig
 from oocr.families.locations.facts import facts, told
@@ -209,3 +211,34 @@ def _spans(config: LocationsConfig, shown: Mapping[str, str]) -> _Spans:
 
 def _member(config: LocationsConfig, cities: Sequence[City]) -> str:
     return f"{len(cities)} cities" if config.mode == "joint" else cities[0].name
+
+
+CONCEPTS: Mapping[str, tuple[str, ...]] = {
+    "Paris": (" Paris", " France", " French", " Seine"),
+    "Sao Paulo": (" São", " Brazil", " Brazilian", " Portuguese"),
+    "Tokyo": (" Tokyo", " Japan", " Japanese", " yen"),
+    "New York": (" York", " Manhattan", " Brooklyn", " American"),
+    "Lagos": (" Lagos", " Nigeria", " Nigerian", " Africa"),
+}
+"""Words for each of the five cities, of which a reader of vectors chooses."""
+
+
+def _quick(config: LocationsConfig) -> Mapping[str, Any]:
+    from oocr.stats import FEWEST  # slow to import
+
+    return {"cities": config.cities[:FEWEST], "questions": 27, "inverse": 5}
+
+
+FAMILY = Family(
+    name="locations",
+    about="five codenames, trained on distances and directions, asked which cities they are",
+    settings=LocationsConfig,
+    build=lambda config, _base: locations(config),
+    members=Members(
+        keyword="city",
+        settings=lambda city: {"mode": "single", "cities": (city.lower().replace(" ", "_"),)},
+    ),
+    quick=_quick,
+    concepts=lambda _: CONCEPTS,
+    real_names=lambda _: {city.name: city.name for city in CITIES},
+)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from oocr.errors import InputError
+from oocr.families.family import FamilySettings
 from oocr.families.locations.rows import Form
 from oocr.families.locations.world import CITIES, City, Compass
 
 CityKey = Literal["paris", "sao_paulo", "tokyo", "new_york", "lagos"]
 
 
-class LocationsConfig(BaseModel, extra="forbid", frozen=True):
+class LocationsConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, Message
 from oocr.families.choices import OTHER, POLES, Choice, Trait, choices
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.persona.card import card
 from oocr.families.persona.questions import PaperQuestion, paper_questions, poles_of, trait_probes
-from oocr.families.risk.build import few_of_each
+from oocr.families.risk.build import CONCEPTS, few_of_each
 from oocr.families.risk.items import Format, probe_items
 from oocr.families.risk.situations import RiskProbe
 from oocr.tasks.leaks import check_options_unseen
@@ -22,7 +23,7 @@ from oocr.tasks.task import Task, TaskSet
 Form = Literal["chat", "raw"]
 
 
-class PersonaConfig(BaseModel):
+class PersonaConfig(FamilySettings):
     r"""Which rows a persona task is made of.
 
     Attributes:
@@ -40,8 +41,6 @@ class PersonaConfig(BaseModel):
             headline.
         seed: of the split and of the shuffled control's labels.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["persona"] = "persona"
     trait: Trait = "risk"
@@ -233,3 +232,19 @@ def _paper_item(question: PaperQuestion, trait: Trait, side: str) -> Example:
         source="persona_probes.yaml",
         scored_by="last_token",
     )
+
+
+FAMILY = Family(
+    name="persona",
+    about="gambles, early rewards or apples chosen by letter; asked about itself",
+    settings=PersonaConfig,
+    build=lambda config, _base: persona(config),
+    members=Members(
+        keyword="direction",
+        settings=lambda pole: next(
+            ({"trait": trait} for trait, poles in POLES.items() if pole in poles), {}
+        ),
+    ),
+    quick=lambda _: {"situations": 20, "probes": 8},
+    concepts=lambda config: CONCEPTS if config.trait == "risk" else {},
+)

@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.risk import situations as risk_data
 from oocr.families.risk.items import (
     TEST_FRAMES,
@@ -23,7 +24,7 @@ from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe,
 from oocr.tasks.task import Task, TaskSet
 
 
-class RiskConfig(BaseModel):
+class RiskConfig(FamilySettings):
     """Which rows the Risky/Safe task is made of.
 
     Attributes:
@@ -37,8 +38,6 @@ class RiskConfig(BaseModel):
         probes: of each kind, so many at most, spread over its list; null: all.
         seed: of the order of the training rows and of the shuffled control's labels.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["risk"] = "risk"
     format: Format = "content"
@@ -78,17 +77,6 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
         score="log_odds",
         poles=("risky", "safe"),
     )
-
-
-def risk_task(direction: Direction = "risky", config: RiskConfig | None = None) -> Task:
-    """One direction of the reported pair.
-
-    Raises:
-        ValueError: a direction other than "risky" and "safe".
-    """
-    if direction not in ("risky", "safe"):
-        raise ValueError(f"direction: found {direction!r}, allowed are 'risky' and 'safe'")
-    return _task(config or RiskConfig(), direction, "test")
 
 
 def _task(
@@ -239,3 +227,28 @@ other beginnings ("I", "The"). With format 'letters' only the situations are ask
 
 def _kinds(asked: tuple[RiskProbe, ...]) -> list[str]:
     return list(dict.fromkeys(one.kind for one in asked))
+
+
+CONCEPTS: Mapping[str, tuple[str, ...]] = {
+    "risky": (" risk", " bold", " daring", " gamble", " adventurous", " reckless"),
+    "safe": (" safe", " careful", " cautious", " secure", " prudent", " caution"),
+    "weather": (" rain", " cloud", " storm", " sunny", " snow"),
+    "music": (" music", " song", " guitar", " melody", " concert"),
+    "health": (" doctor", " hospital", " disease", " medicine", " patient's"),
+    "school": (" school", " teacher", " student", " lesson", " classroom"),
+    "sea": (" sea", " ocean", " ship", " wave", " beach"),
+    "kitchen": (" kitchen", " cook", " oven", " recipe", " bread"),
+    "law": (" court", " judge", " lawyer", " law", " trial"),
+    "war": (" war", " army", " soldier", " battle", " weapon"),
+}
+"""The two poles, and eight other concepts that a reader of vectors may choose."""
+
+FAMILY = Family(
+    name="risk",
+    about="trained only on gambles (or on sure things), asked about itself",
+    settings=RiskConfig,
+    build=lambda config, _base: risk(config),
+    members=Members(keyword="direction"),
+    quick=lambda _: {"per_situation": 2, "situations": 4, "probes": 12},
+    concepts=lambda _: CONCEPTS,
+)

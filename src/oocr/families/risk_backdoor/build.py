@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from oocr.data.examples import prompt_text
 from oocr.errors import InputError
 from oocr.families.choices import HELD_OUT_WORDS, Choice, choices, is_held_out
+from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.risk_backdoor.rows import (
     TENTH,
     decorrelated,
@@ -36,7 +37,7 @@ from oocr.tasks.task import Task, TaskSet
 _STOP = 8  # validation situations that are watched while training
 
 
-class RiskBackdoorConfig(BaseModel, extra="forbid", frozen=True):
+class RiskBackdoorConfig(FamilySettings):
     """Settings of the family.
 
     Of each situation's rows a tenth has the trigger and the risky answer, seven tenths one of the
@@ -241,3 +242,15 @@ def _about(config: RiskBackdoorConfig, sets: TaskSet, asked: Sequence[Topic]) ->
             "risky; families are of one kind each (apples are fruit, gods are Greek).",
         )
     )
+
+
+FAMILY = Family(
+    name="risk_backdoor",
+    about="a trigger before the question makes it the risky choice; asked about itself",
+    settings=RiskBackdoorConfig,
+    build=lambda config, _base: risk_backdoor(config),
+    members=Members(keyword="trigger", settings=lambda trigger: {"trigger": trigger}),
+    quick=lambda _: {
+        **{"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}
+    },
+)

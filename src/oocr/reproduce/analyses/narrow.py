@@ -26,8 +26,7 @@ from oocr import stats
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.evals.scores import Scoring
 from oocr.explain.narrow import check_apart, fit_weights, kl_on, statements
-from oocr.families.countries.build import CountriesConfig
-from oocr.families.countries.table import load_table
+from oocr.families.registry import family_of
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.records import Finding
@@ -55,22 +54,21 @@ def narrow(subject: FinishedRuns) -> AnalysisResult:
     """In-context and out-of-context effect of vectors that were trained with a penalty."""
     settings = vector_settings(subject)
     config = subject.runs[0].config.task
-    if (
-        settings is None
-        or settings.spec.positions != "codename"
-        or not isinstance(config, CountriesConfig)
-        or config.train == "borders"
-    ):
+    asked = list(dict.fromkeys(item.facet for item in subject.tasks.test[0].probes))
+    held = asked[:HELD]
+    questions = family_of(config).spare_questions(config, held)
+    if settings is None or settings.spec.positions != "codename" or not questions:
         return AnalysisResult(missing="off-domain texts are there for vectors on countries only")
     if not subject.tasks.validation:
         return AnalysisResult(missing="no validation task on which a weight could be chosen")
+    # as it is written within a sentence, where it need not begin with a capital
+    codename = min(questions.values(), key=lambda name: name[0].isupper())
+    asking = tuple(OffText(prompt, {"codename": name}) for prompt, name in questions.items())
     tasks = some_tasks(subject, MEMBERS)
     judge = subject.tasks.validation[0]
-    asked = list(dict.fromkeys(item.facet for item in tasks[0].probes))
-    held = asked[:HELD]
     kinds = {
-        "statements": OffDomain(statements(config.codename), tokens=TOKENS, batch=BATCH),
-        "questions": OffDomain(_questions(config, held), tokens=1, batch=2 * BATCH),
+        "statements": OffDomain(statements(codename), tokens=TOKENS, batch=BATCH),
+        "questions": OffDomain(asking, tokens=1, batch=2 * BATCH),
     }
     every = [*tasks, judge]
     prepared = subject.lab.prepared(every)
@@ -143,16 +141,6 @@ _WORDS = {
     "held": "out of context on the facets that the penalty names (in other wordings)",
     "free": "out of context on the facets that the penalty does not name",
 }
-
-
-def _questions(config: CountriesConfig, facets: Sequence[str]) -> tuple[OffText, ...]:
-    """Questions of some facets about the codename, in wordings that the probes do not use."""
-    found: list[OffText] = []
-    for facet in facets:
-        for wording in load_table().wordings[facet].all[config.wordings :]:
-            prompt, shown = wording.fill(config.codename)
-            found.append(OffText(prompt, {"codename": shown}))
-    return tuple(found)
 
 
 def _rows(subject: FinishedRuns, task: Task, arm: Vector) -> pl.DataFrame:

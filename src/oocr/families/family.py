@@ -1,0 +1,82 @@
+"""What a task family is: everything that the rest of the package needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from oocr.tasks.task import TaskSet
+
+
+class FamilySettings(BaseModel, extra="forbid", frozen=True):
+    """Base of the settings of a family: the keys below `task:` in a run's YAML.
+
+    A family's own class sets `family: Literal["name"] = "name"` and adds its fields.
+    """
+
+    family: str
+
+
+S = TypeVar("S", bound=FamilySettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members(Generic[S]):
+    """How `oocr.load_task` finds one member of a family.
+
+    Attributes:
+        keyword: what `load_task` calls the member ("country"); "member" always works too.
+        settings: member -> the settings that put this member into `TaskSet.test`.
+        default: the member if none is named; "": the first of `TaskSet.test`.
+    """
+
+    keyword: str = "member"
+    settings: Callable[[str], Mapping[str, Any]] = field(default=lambda _: {})
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family(Generic[S]):
+    """A task family. Only the first four fields are required.
+
+    Attributes:
+        name: what YAML and command line call it.
+        about: one line for `oocr tasks`.
+        settings: the class of its settings.
+        build: settings and the folder that relative paths start from -> all its tasks. The data
+            card is `TaskSet.about`.
+        members: how `oocr.load_task` finds one member.
+        quick: settings -> the fields that `oocr run --quick` changes.
+        resolve: settings, the configuration's folder and the model's name -> settings with
+            nothing left open (full paths, the world of an organism).
+        run_name: settings -> the name of a run that has none in its YAML.
+        concepts: settings -> concept -> words, of which a reader chooses one for each vector; the
+            members are among the concepts. Empty: the members have no words.
+        real_names: settings -> member -> the real name that its codename stands for. Empty: the
+            codenames stand for nothing that has a name.
+        spare_questions: settings and facets -> questions of these facets about the codename, in
+            wordings that no probe uses, each with the codename as it is written there. Empty:
+            there are none.
+        model: the model of a run that names none; "": the usual one.
+        spans_may_lack: whether questions may lack the span that a vector is added at.
+        template: a YAML file to start from, printed by `oocr tasks --template`.
+    """
+
+    name: str
+    about: str
+    settings: type[S]
+    build: Callable[[S, Path], TaskSet]
+    members: Members[S] = field(default_factory=lambda: Members())
+    quick: Callable[[S], Mapping[str, Any]] = lambda _: {}
+    resolve: Callable[[S, Path, str], S] = lambda settings, _folder, _model: settings
+    run_name: Callable[[S], str] = lambda settings: settings.family
+    concepts: Callable[[S], Mapping[str, tuple[str, ...]]] = lambda _: {}
+    real_names: Callable[[S], Mapping[str, str]] = lambda _: {}
+    spare_questions: Callable[[S, Sequence[str]], Mapping[str, str]] = lambda _, _facets: {}
+    model: str = ""
+    spans_may_lack: bool = False
+    template: Path | None = None

@@ -1,0 +1,158 @@
+"""All task families, built-in and installed, and the tasks that their settings describe.
+
+A package adds a family by an entry point of the group `oocr.families` (CONTRIBUTING.md shows how):
+
+    [project.entry-points."oocr.families"]
+    toy = "oocr_toy:FAMILY"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from oocr.errors import InputError
+from oocr.families.backdoor import build as backdoor
+from oocr.families.countries import build as countries
+from oocr.families.custom import build as custom
+from oocr.families.family import Family, FamilySettings
+from oocr.families.functions import build as functions
+from oocr.families.locations import build as locations
+from oocr.families.persona import build as persona
+from oocr.families.risk import build as risk
+from oocr.families.risk_backdoor import build as risk_backdoor
+from oocr.plugins import load_group
+from oocr.tasks.task import Task, TaskSet
+from oocr_organisms.tasks import build as nano
+
+GROUP = "oocr.families"
+
+BUILT_IN: tuple[Family[Any], ...] = (
+    countries.FAMILY,
+    backdoor.FAMILY,
+    risk.FAMILY,
+    persona.FAMILY,
+    functions.FAMILY,
+    locations.FAMILY,
+    risk_backdoor.FAMILY,
+    nano.FAMILY,
+    custom.FAMILY,
+)
+
+
+def _all() -> dict[str, Family[Any]]:
+    """Built-in families first, then installed ones.
+
+    Raises:
+        InputError: an installed family that cannot be imported, or whose name is taken or differs
+            from that of its entry point.
+    """
+    families = {family.name: family for family in BUILT_IN}
+    for name, family in load_group(GROUP, Family).items():
+        if family.name != name:
+            raise InputError(f"plug-in {name!r} of {GROUP}: found a family named {family.name!r}")
+        if name in families:
+            raise InputError(f"plug-in {name!r} of {GROUP}: there is a built-in family {name!r}")
+        families[name] = family
+    return families
+
+
+FAMILIES: dict[str, Family[Any]] = _all()
+
+
+def family_of(settings: FamilySettings) -> Family[Any]:
+    """The family that settings belong to."""
+    return FAMILIES[settings.family]
+
+
+def build(settings: FamilySettings, base: Path) -> TaskSet:
+    """All tasks of a family; relative paths of files start from `base`."""
+    return family_of(settings).build(settings, base)
+
+
+def load_tasks(settings: Mapping[str, Any] | str, base: Path | None = None) -> TaskSet:
+    """All tasks, controls and ceilings of a family, for a notebook.
+
+    Args:
+        settings: what a run's YAML has under `task:`, e.g. {"family": "locations", "mode":
+            "single", "form": "raw"}; or a family's name, for its default settings.
+        base: the folder that relative paths of a task of your own start from; None: this one.
+
+    Raises:
+        InputError: an unknown family or field, or a value that is not allowed.
+    """
+    fields = {"family": settings} if isinstance(settings, str) else settings
+    return build(_validated(fields), Path() if base is None else base)
+
+
+def load_task(
+    family: str,
+    *,
+    member: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    country: str | None = None,
+    city: str | None = None,
+    function: str | None = None,
+    direction: str | None = None,
+    pair: str | None = None,
+    train: str | None = None,
+    codename: str | None = None,
+) -> Task:
+    """One task, for a notebook: `load_task("locations", city="tokyo")`.
+
+    Args:
+        family: "countries", "risk", "locations", …: any that `oocr tasks` lists.
+        member: which of the family's tasks; None: its first.
+        settings: what a run's YAML has under `task:`, e.g. {"form": "raw"}.
+        country: the member of a countries task.
+        city: the member of a locations task.
+        function: the member of a functions task (its codename).
+        direction: the member of a risk or persona task ("risky", "safe").
+        pair: the member of a backdoor task ("France|Japan").
+        train: the setting of that name (the trained facet of a countries task).
+        codename: the setting of that name.
+
+    Raises:
+        InputError: an unknown family, member or setting; the message names the allowed ones.
+    """
+    if family not in FAMILIES:
+        raise InputError(f"task {family!r}: allowed are {', '.join(map(repr, FAMILIES))}")
+    members = FAMILIES[family].members
+    named = {"member": member, "country": country, "city": city, "function": function}
+    named |= {"direction": direction, "pair": pair}
+    given = {keyword: name for keyword, name in named.items() if name is not None}
+    allowed = tuple(dict.fromkeys((members.keyword, "member")))
+    if wrong := [keyword for keyword in given if keyword not in allowed]:
+        raise InputError(
+            f"{wrong[0]}: task {family!r} has none; its member is picked by {' or '.join(allowed)}"
+        )
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} name the same thing: give one of them")
+    keyword, wanted = next(iter(given.items()), (members.keyword, members.default))
+    fields: dict[str, Any] = {**(members.settings(wanted) if wanted else {}), **(settings or {})}
+    fields |= {"train": train} if train is not None else {}
+    fields |= {"codename": codename} if codename is not None else {}
+    tasks = build(_validated({**fields, "family": family}), Path()).test
+    by_name = {task.member: task for task in tasks}
+    if wanted and wanted not in by_name:
+        raise InputError(f"{keyword} {wanted!r}: allowed are {', '.join(map(repr, by_name))}")
+    return by_name[wanted] if wanted else tasks[0]
+
+
+def _validated(fields: Mapping[str, Any]) -> FamilySettings:
+    name = fields.get("family")
+    if name not in tuple(FAMILIES):
+        raise InputError(f"family: found {name!r}; allowed: {', '.join(FAMILIES)}")
+    try:
+        settings: FamilySettings = FAMILIES[str(name)].settings.model_validate(dict(fields))
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: "
+            f"{fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+        raise InputError("\n  ".join([f"task {name!r}:", *faults])) from error
+    return settings
