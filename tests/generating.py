@@ -19,7 +19,6 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -87,7 +86,7 @@ def recomputed(
             logits = model.hf(input_ids=tokens, use_cache=False).logits
         else:
             batch = pad([TokenSequence(tuple(ids), size, dict(start.spans))], 0)
-            with attach_vector(model, steering, select(batch, steering.positions)):
+            with steering.on(model, select(batch, steering.positions)):
                 logits = model.hf(input_ids=tokens, use_cache=False).logits
         chosen = pick(logits[0, -1])
         if chosen == model.tokenizer.eos_token_id:

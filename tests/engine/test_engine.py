@@ -28,7 +28,6 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select, select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model
@@ -93,7 +92,7 @@ def agrees(model: LanguageModel, batch: Batch, spec: SteeringVector, value: torc
     chosen = select_each(batch, spec.positions)
     plain = value.clone().requires_grad_()
     vector = Vector(spec.layer, spec.positions, plain, site=spec.site)
-    with attach_vector(model, vector, chosen):
+    with vector.on(model, chosen):
         loss = plain_loss(model, batch)
     (expected,) = torch.autograd.grad(loss, plain)
     reaches = spec.layer + 1 < model.n_blocks or bool(chosen[:, -1].any())
@@ -168,7 +167,7 @@ def test_residual_stream_moves_by_the_vector_at_the_chosen_tokens_only(family: s
     vector = Vector(1, "span", torch.randn(model.d_model))
     chosen = select(batch, "span")
     before = record(model, batch, [2], cache=False).inputs[2]
-    with attach_vector(model, vector, chosen):
+    with vector.on(model, chosen):
         during = record(model, batch, [2], cache=False).inputs[2]
     after = record(model, batch, [2], cache=False).inputs[2]
     torch.testing.assert_close((during - before)[chosen], vector.direction.expand(6, -1))

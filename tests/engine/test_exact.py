@@ -20,7 +20,6 @@ from oocr.engine.record import record
 from oocr.engine.replay import rides_on_tokens
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import LowRankAdapter, peft_config
-from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select
 from oocr.steering.stacked import new_adapters
 from oocr.steering.vectors import SteeringVector, Vector
@@ -57,7 +56,7 @@ def expected(
     losses, gradients = [], []
     for value in values:
         own = value.clone().requires_grad_()
-        with attach_vector(model, Vector(layer, positions, own), select(batch, positions)):
+        with Vector(layer, positions, own).on(model, select(batch, positions)):
             loss = plain_loss(model, batch)
         gradients.append(torch.autograd.grad(loss, own)[0])
         losses.append(loss.detach())

@@ -22,7 +22,6 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.ablation import ablate
 from oocr.steering.adapters import Adapter, LowRankAdapter, new_adapter, peft_config
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
@@ -103,7 +102,7 @@ def plain_fit(
             mask[0, : len(at)] = at
             if spec.positions == "all":
                 mask[:] = True
-            with attach_vector(model, Vector(spec.layer, spec.positions, own[0]), mask):
+            with Vector(spec.layer, spec.positions, own[0]).on(model, mask):
                 return logps(model, ids)
 
         for _ in range(steps):
@@ -178,14 +177,18 @@ def test_ablation_changes_what_is_learned_and_is_found_out_when_batches_are_from
     outside = prepare(model, task(), [1], shared=known)
     free = fit(model, task(), spec, steps=3, prepared=outside)
     with ablate(model, direction(model)):
-        with pytest.raises(InputError, match="recorded with 0 ablations in place, now there are 5"):
+        with pytest.raises(
+            InputError, match="recorded with 0 ablations or vectors in place, now there are 5"
+        ):
             fit(model, task(), spec, prepared=outside)
         inside = prepare(model, task(), [1], shared=known)
         bound = fit(model, task(), spec, steps=3, prepared=inside)
     with ablate(model, direction(model)):  # the same again: its recordings serve
         assert fit(model, task(), spec, steps=3, prepared=inside).losses == bound.losses
     assert abs(bound.losses[0] - free.losses[0]) > 1e-3
-    with pytest.raises(InputError, match="recorded with 5 ablations in place, now there are 0"):
+    with pytest.raises(
+        InputError, match="recorded with 5 ablations or vectors in place, now there are 0"
+    ):
         fit(model, task(), spec, prepared=inside)
     assert fit(model, task(), spec, steps=3, prepared=outside).losses == free.losses
 

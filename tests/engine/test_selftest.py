@@ -19,7 +19,6 @@ from oocr.engine.selftest import self_test
 from oocr.engine.training import fit
 from oocr.errors import InputError, RunError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import HookState
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_training import capital_task
 from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model
@@ -65,39 +64,41 @@ def test_a_family_that_cannot_be_replayed_runs_whole_with_a_warning(family: str)
 
 
 @contextmanager
-def _row_0_only(model: LanguageModel, vector: Vector) -> Iterator[HookState]:
+def _row_0_only(
+    vector: Vector, model: LanguageModel, tokens: torch.Tensor | None = None
+) -> Iterator[None]:
     """The classic fault: a hook that takes a tensor for a tuple."""
-    push = HookState()
 
     def after(_module: Any, _args: Any, output: Any) -> Any:
         hidden = (output[0] if isinstance(output, tuple) else output).clone()
-        if push.chosen is not None:
-            hidden[0] += push.chosen[0, :, None] * vector.direction
+        if tokens is not None:
+            hidden[0] += tokens[0, : hidden.shape[1], None] * vector.direction
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     handle = model.anatomy.blocks[vector.layer].register_forward_hook(after)
     try:
-        yield push
+        yield
     finally:
         handle.remove()
 
 
 @contextmanager
-def _stays(model: LanguageModel, vector: Vector) -> Iterator[HookState]:
-    push = HookState()
+def _stays(
+    vector: Vector, model: LanguageModel, tokens: torch.Tensor | None = None
+) -> Iterator[None]:
     weight = next(model.anatomy.blocks[vector.layer].parameters())
     weight.data += 1e-3
-    yield push
+    yield
 
 
 def test_steering_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_language_model("llama")
     with monkeypatch.context() as patch:
-        patch.setattr(selftest, "push_vector", _row_0_only)
+        patch.setattr(Vector, "on", _row_0_only)
         with pytest.raises(InputError, match="cannot be steered: not true that the stream moves"):
             selftest.tested(model)
     with monkeypatch.context() as patch:
-        patch.setattr(selftest, "push_vector", _stays)
+        patch.setattr(Vector, "on", _stays)
         checks = {one.name: one for one in self_test(model)}
     assert not checks["detaches"].passed
     assert checks["detaches"].error > 0
@@ -126,7 +127,7 @@ def test_loading_tests_the_model(
     assert len(checks) == 5 * 5 + 4
     assert "all checks passed" in said
     assert "5 of 5" in said
-    monkeypatch.setattr(selftest, "push_vector", _row_0_only)
+    monkeypatch.setattr(Vector, "on", _row_0_only)
     with pytest.raises(InputError, match="cannot be steered"):
         load_model(folder)
     with pytest.raises(RunError, match="checks failed"):

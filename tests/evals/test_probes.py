@@ -28,7 +28,6 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
 
@@ -84,7 +83,7 @@ def by_hand(
         size = len(prompt.ids)
         at = {"all": range(ids.shape[1]), "last": [size - 1], "codename": prompt.spans["codename"]}
         chosen[0, list(at[steering.positions])] = True
-        with attach_vector(model, steering, chosen):
+        with steering.on(model, chosen):
             logits = model.hf(input_ids=ids).logits
     logp = logits[0].float().log_softmax(-1)
     return sum(float(logp[len(prompt.ids) - 1 + i, token]) for i, token in enumerate(answer))

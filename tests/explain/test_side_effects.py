@@ -20,7 +20,6 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
 
@@ -69,7 +68,7 @@ def by_hand(
             with attach_adapter(model, arm):
                 steered = logp(model, ids)
         else:
-            with attach_vector(model, arm, torch.ones_like(ids).bool()):
+            with arm.on(model, torch.ones_like(ids).bool()):
                 steered = logp(model, ids)
         for at in range(1, ids.shape[1] - 1, every):
             following = int(ids[0, at + 1])
@@ -136,7 +135,7 @@ def test_given_places_are_compared_and_no_others() -> None:
     for passage, places in zip(PASSAGES, ([2, 5], [3]), strict=True):
         ids = torch.tensor([model.tokenizer(passage)["input_ids"]])
         base = logp(model, ids)
-        with attach_vector(model, arm, torch.ones_like(ids).bool()):
+        with arm.on(model, torch.ones_like(ids).bool()):
             steered = logp(model, ids)
         kl += [float((base[at].exp() * (base[at] - steered[at])).sum()) for at in places]
     found = text.damage(arm)
@@ -176,7 +175,7 @@ def test_predictions_apart_are_steered_just_before_each() -> None:
         base = logp(model, tokens)[-1]
         chosen = torch.zeros_like(tokens, dtype=torch.bool)
         chosen[0, -1] = True
-        with attach_vector(model, arm, chosen):
+        with arm.on(model, chosen):
             moved = logp(model, tokens)[-1]
         kl.append(float((base.exp() * (base - moved)).sum()))
         nll.append(-float(moved[ids[at + 1]]))

@@ -23,7 +23,6 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
 
@@ -86,7 +85,7 @@ def test_ablating_a_vectors_own_direction_undoes_the_vector_there() -> None:
         ).logits
         return out[batch.mask]
 
-    with attach_vector(model, v, batch.mask), ablate(model, v.direction, layers=[3]):
+    with v.on(model, batch.mask), ablate(model, v.direction, layers=[3]):
         steered = logits()
     with ablate(model, v.direction, layers=[3]):
         torch.testing.assert_close(steered, logits(), rtol=1e-4, atol=1e-4)

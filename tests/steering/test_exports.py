@@ -23,7 +23,6 @@ import oocr
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.exports import peft_adapter, read_gguf, write_gguf, write_lm_eval
 from oocr.steering.vectors import Vector
 from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model, tiny_model
@@ -58,7 +57,7 @@ def logits(hf: Any, one: Batch) -> Tensor:
 
 
 def steered(model: LanguageModel, one: Vector) -> Tensor:
-    with attach_vector(model, one, batch().mask):
+    with one.on(model, batch().mask):
         return logits(model.hf, batch())
 
 

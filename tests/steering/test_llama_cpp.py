@@ -22,7 +22,6 @@ from torch import Tensor
 from oocr.engine.loading import load_model
 from oocr.models.bundled import BUNDLED
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.exports import write_gguf
 from oocr.steering.vectors import Vector
 
@@ -83,7 +82,7 @@ def ours(model: LanguageModel, ids: Sequence[int], vector: Vector | None) -> Ten
         if vector is None:
             logits = model.hf(tokens).logits
         else:
-            with attach_vector(model, vector, torch.ones_like(tokens, dtype=torch.bool)):
+            with vector.on(model, torch.ones_like(tokens, dtype=torch.bool)):
                 logits = model.hf(tokens).logits
     return logits[0].double().log_softmax(dim=-1)
 

@@ -17,9 +17,7 @@ from safetensors.torch import save_file
 
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
-from oocr.steering.vector_file import OWN
-from oocr.steering.vectors import Vector
+from oocr.steering.vectors import RESERVED, Vector
 from tests.tiny import tiny_language_model
 
 METADATA = {
@@ -108,7 +106,7 @@ NAMES = st.lists(NAME, min_size=2, max_size=3, unique=True)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    about=st.dictionaries(TEXT.filter(lambda one: one not in OWN), TEXT, max_size=4),
+    about=st.dictionaries(TEXT.filter(lambda one: one not in RESERVED), TEXT, max_size=4),
     spans=st.dictionaries(NAME, TEXT, max_size=3),
     names=NAMES,
     joined=st.booleans(),
@@ -132,7 +130,7 @@ def test_any_words_survive_the_file(
     assert (back.where, dict(back.spans), dict(back.about)) == (one.where, spans, about)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", RESERVED)
 def test_origins_cannot_pose_as_what_the_file_says_itself(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"about: '{name}' is taken"):
         vector({name: "mine"}).save(tmp_path / "v.safetensors")
@@ -255,7 +253,7 @@ def test_another_model_is_a_warning(tmp_path: Path, changed: dict[str, str], sai
         Vector.load(path, model)
     with (
         pytest.warns(UserWarning, match=f"the vector {said}"),
-        attach_vector(model, one, torch.ones(1, 3, dtype=torch.bool)),
+        one.on(model, torch.ones(1, 3, dtype=torch.bool)),
     ):
         pass
 

@@ -12,7 +12,6 @@ import torch
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector, push_vector
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector, random_vector
 from tests.tiny import tiny_language_model
@@ -134,7 +133,7 @@ def test_layer_minus_one_is_the_embedding_output(family: str) -> None:
     expected = model.hf(
         inputs_embeds=embedded, attention_mask=one.mask.long(), position_ids=one.positions
     ).logits
-    with attach_vector(model, v, chosen):
+    with v.on(model, chosen):
         steered = logits(model, one)
     torch.testing.assert_close(steered[one.mask], expected[one.mask])
 
@@ -144,9 +143,9 @@ def test_adding_a_vector_and_its_opposite_changes_nothing(family: str) -> None:
     model, one = model_of(family), batch()
     v = Vector(1, "all", torch.randn(model.d_model))
     before = logits(model, one)
-    with attach_vector(model, v, one.mask):
+    with v.on(model, one.mask):
         assert not torch.allclose(logits(model, one)[one.mask], before[one.mask], atol=1e-2)
-        with attach_vector(model, -v, one.mask):
+        with (-v).on(model, one.mask):
             torch.testing.assert_close(logits(model, one)[one.mask], before[one.mask])
     assert torch.equal(logits(model, one), before)
 
@@ -155,7 +154,7 @@ def test_every_batch_row_is_steered_and_earlier_tokens_are_not() -> None:
     model, one = model_of("llama"), batch()
     v = Vector(2, "last", torch.randn(model.d_model))
     before = logits(model, one)
-    with attach_vector(model, v, select(one, "last")):
+    with v.on(model, select(one, "last")):
         after = logits(model, one)
     moved = (after - before).abs().amax(dim=-1) > 1e-4
     assert moved[one.mask].tolist() == [False, False, False, True, False, True]
@@ -166,34 +165,24 @@ def test_hooks_go_away_after_an_error() -> None:
     before = logits(model, one)
     for layer in (-1, 2):
         v = Vector(layer, "all", torch.randn(model.d_model))
-        with pytest.raises(RuntimeError, match="stop"), attach_vector(model, v, one.mask):
+        with pytest.raises(RuntimeError, match="stop"), v.on(model, one.mask):
             raise RuntimeError("stop")
     assert torch.equal(logits(model, one), before)
     hooks = [len(b._forward_hooks) + len(b._forward_pre_hooks) for b in model.anatomy.blocks]
     assert sum(hooks) == 0
 
 
-def test_an_attached_vector_acts_nowhere_until_told() -> None:
-    model, one = model_of("llama"), batch()
-    before = logits(model, one)
-    v = Vector(1, "all", torch.randn(model.d_model))
-    with push_vector(model, v) as push:
-        assert torch.equal(logits(model, one), before)
-        push.chosen = one.mask
-        assert not torch.equal(logits(model, one), before)
-
-
 def test_wrong_width_and_wrong_layer_are_refused_with_what_the_model_has() -> None:
     model, one = model_of("llama"), batch()
     with (
         pytest.raises(InputError, match="width 2, tiny-llama has 32"),
-        attach_vector(model, vector([1.0, 2.0]), one.mask),
+        vector([1.0, 2.0]).on(model, one.mask),
     ):
         pass
     for layer in (-2, 4):
         v = Vector(layer, "all", torch.zeros(model.d_model))
         with (
             pytest.raises(InputError, match=f"layer {layer}: tiny-llama has -1 to 3"),
-            attach_vector(model, v, one.mask),
+            v.on(model, one.mask),
         ):
             pass

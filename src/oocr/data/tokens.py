@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from oocr.data.examples import Example, Message, Prompt
@@ -97,12 +98,7 @@ def encode_prompt(
         raise InputError(f"the prompt {text!r} has no tokens under this model's tokenizer")
     found: dict[str, tuple[int, ...]] = {}
     for name, wanted in (spans or {}).items():
-        places = _occurrences(text, wanted)
-        tokens = tuple(
-            index
-            for index, (start, end) in enumerate(offsets)
-            if any(start < stop and end > begin for begin, stop in places)
-        )
+        tokens = touching(text, offsets, wanted)
         if not tokens:
             raise InputError(f"span {name!r} ({wanted!r}) does not occur in the prompt {text!r}")
         found[name] = tokens
@@ -113,13 +109,32 @@ def _empty(offsets: tuple[int, int]) -> bool:
     return offsets[0] == offsets[1]
 
 
-def _occurrences(text: str, wanted: str) -> list[tuple[int, int]]:
+def touching(text: str, offsets: Sequence[tuple[int, int]], wanted: str) -> tuple[int, ...]:
+    """Indices of the tokens that share a character with an occurrence of `wanted` in `text`."""
     places: list[tuple[int, int]] = []
     at = text.find(wanted)
     while at >= 0:
         places.append((at, at + len(wanted)))
         at = text.find(wanted, at + 1)
-    return places
+    return tuple(
+        index
+        for index, (start, end) in enumerate(offsets)
+        if any(start < stop and end > begin for begin, stop in places)
+    )
+
+
+def text_of(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]
+) -> tuple[str, list[tuple[int, int]]]:
+    """The text of token ids, special tokens included, and each token's part of it (start, end)."""
+    text = str(tokenizer.decode(ids))
+    if tokenizer.is_fast:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if list(encoded["input_ids"]) == list(ids):
+            return text, list(encoded["offset_mapping"])
+    shown = pieces(tokenizer, ids)
+    ends = list(accumulate(map(len, shown)))
+    return "".join(shown), list(zip([0, *ends], ends, strict=False))
 
 
 def encode_answer(
@@ -188,4 +203,6 @@ __all__ = [
     "folds_system",
     "pieces",
     "render",
+    "text_of",
+    "touching",
 ]

@@ -18,9 +18,9 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
-from oocr.steering.attach import added, attach_vector, check_fits
+from oocr.steering.hooks import runs_apart
 from oocr.steering.positions import select_each
-from oocr.steering.vectors import SteeringVector, Vector
+from oocr.steering.vectors import SteeringVector, Vector, added, check_fits
 
 Intervention = Vector | Adapter
 
@@ -174,7 +174,7 @@ def final_rows(
             raise InputError("stacked vectors must share their layer, site and positions")
     chosen = select_each(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([one.direction for one in interventions]).to(model.device)
-    places = SteeringMask.of(batch, chosen, in_time=bool(frozen.keys_values))
+    places = SteeringMask.of(batch, chosen, in_time=bool(frozen.keys_values) and runs_apart(model))
     return steered_rows(model, frozen, site, directions, places)
 
 
@@ -186,7 +186,7 @@ def plain_rows(
     if isinstance(intervention, Adapter):
         context = attach_adapter(model, intervention)
     elif isinstance(intervention, Vector):
-        context = attach_vector(model, intervention, select_each(batch, intervention.positions))
+        context = intervention.on(model, select_each(batch, intervention.positions))
     else:
         context = nullcontext()
     with context:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeGuard
 
@@ -20,9 +20,8 @@ from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
 from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import attach_adapter
-from oocr.steering.attach import HookState, push_vector
-from oocr.steering.positions import select_each, selectors, selects_new, spans_of
+from oocr.steering.live import prompt_known
+from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
 
 LOOK_EVERY = 8
@@ -69,18 +68,18 @@ def generate(
         raise InputError(f"temperature is {temperature}; allowed: 0 (greedy) or any number above")
     many = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
     vector = intervention if isinstance(intervention, Vector) else None
-    lines = _encoded(model, many, vector)
-    groups = _groups(model, [len(line.ids) for line in lines], max_new_tokens)
-    generators = row_generators([line.ids for line in lines], seed)
     ends = _end_tokens(model)
-    texts = [""] * len(lines)
-    with _attached(model, intervention) as push:
+    with nullcontext() if intervention is None else intervention.on(model):
+        lines = _encoded(model, many, vector)
+        groups = _groups(model, [len(line.ids) for line in lines], max_new_tokens)
+        generators = row_generators([line.ids for line in lines], seed)
+        texts = [""] * len(lines)
         for rows, cached in groups:
             batch = pad([lines[row] for row in rows], _pad_id(model), model.device)
             own = [generators[row] for row in rows]
             pick = partial(sample, temperature=temperature, generators=own) if temperature else best
-            positions = vector.positions if vector else None
-            tokens = _continued(model, batch, positions, push, pick, max_new_tokens, ends, cached)
+            with prompt_known(batch):
+                tokens = _continued(model, batch, pick, max_new_tokens, ends, cached)
             for row, ids in zip(rows, tokens.tolist(), strict=True):
                 stop = next((i for i, token in enumerate(ids) if token in ends), len(ids))
                 text = model.tokenizer.decode(ids[:stop], skip_special_tokens=True)
@@ -96,8 +95,6 @@ def best(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, "batch 1"]:
 def _continued(
     model: LanguageModel,
     batch: Batch,
-    positions: str | None,
-    push: HookState | None,
     pick: Pick,
     count: int,
     ends: Sequence[int],
@@ -108,20 +105,12 @@ def _continued(
     Cached, each step runs the newest token only; otherwise the whole sequence again.
     """
     ids, mask, at = batch.ids, batch.mask.long(), batch.positions
-    chosen, later = torch.zeros_like(batch.mask), torch.zeros_like(batch.mask[:, :1])
-    if positions is not None:
-        chosen = select_each(batch, positions, everywhere=False)
-        later = selects_new(batch, positions)[:, None]
-        if chosen.ndim == 3:  # joined spans name no new token
-            later = torch.zeros_like(chosen[:, :1])
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
     ended = torch.zeros_like(batch.mask[:, :1])
     look = 1 if ids.device.type == "cpu" else LOOK_EVERY
     new: list[Tensor] = []
     past = None
     while True:
-        if push is not None:
-            push.chosen = chosen
         out = model.hf(
             input_ids=ids,
             attention_mask=mask,
@@ -138,10 +127,9 @@ def _continued(
         following = at[:, -1:] + 1
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         if cached:
-            past, ids, at, chosen = out.past_key_values, token, following, later
+            past, ids, at = out.past_key_values, token, following
         else:
             ids, at = torch.cat([ids, token], dim=1), torch.cat([at, following], dim=1)
-            chosen = torch.cat([chosen, later], dim=1)
 
 
 def _encoded(
@@ -150,11 +138,6 @@ def _encoded(
     """The prompts' tokens, with the vector's spans where they occur."""
     known = dict(vector.spans) if vector else {}
     needed = spans_of(vector.positions) if vector else ()
-    if vector and needed and not set(needed) & set(known):
-        raise InputError(
-            f"positions {vector.positions!r}: the vector names no such span; "
-            f"allowed: {', '.join(selectors(known))}"
-        )
     lines: list[TokenSequence] = []
     for prompt in prompts:
         if isinstance(prompt, str) or _is_chat(prompt):
@@ -199,20 +182,6 @@ def _groups(
         ).append(row)
     groups = [(together, True)] if together else []
     return [*groups, *(([row], False) for row in alone)]
-
-
-@contextmanager
-def _attached(
-    model: LanguageModel, intervention: Intervention | None
-) -> Iterator[HookState | None]:
-    if intervention is None:
-        yield None
-    elif isinstance(intervention, Vector):
-        with push_vector(model, intervention) as push:
-            yield push
-    else:
-        with attach_adapter(model, intervention):
-            yield None
 
 
 def _is_chat(prompt: object) -> TypeGuard[tuple[Message, ...]]:

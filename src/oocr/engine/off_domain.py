@@ -23,6 +23,7 @@ from oocr.engine.recording import Recording
 from oocr.engine.training_batches import training_groups
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
+from oocr.steering.hooks import runs_apart
 from oocr.steering.positions import select_each
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def references(
         logits = model.anatomy.readout(final_rows(model, frozen, None)[0])
         places = None
         if positions is not None:
-            places = SteeringMask.of(batch, select_each(batch, positions), in_time=model.replays)
+            places = SteeringMask.of(
+                batch, select_each(batch, positions), in_time=runs_apart(model)
+            )
         found.append(Reference(frozen, places, logits.float().log_softmax(dim=-1)))
     return found
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.engine.recording import hidden_of
 from oocr.models.language_model import LanguageModel
+from oocr.steering.live import prompt_known
 
 
 class _Enough(Exception):  # noqa: N818
@@ -53,12 +54,13 @@ def through_the_model(
         blocks[end - 1].register_forward_hook(take_out),
     ]
     try:
-        model.hf(
-            input_ids=batch.ids.repeat(stack, 1),
-            attention_mask=batch.mask.long().repeat(stack, 1),
-            position_ids=batch.positions.repeat(stack, 1),
-            use_cache=False,
-        )
+        with prompt_known(batch, copies=stack):
+            model.hf(
+                input_ids=batch.ids.repeat(stack, 1),
+                attention_mask=batch.mask.long().repeat(stack, 1),
+                position_ids=batch.positions.repeat(stack, 1),
+                use_cache=False,
+            )
     except _Enough:
         pass
     finally:

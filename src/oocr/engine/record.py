@@ -19,7 +19,8 @@ from oocr.engine.recording import CACHE_NAMES, Recording, hidden_of, parameters_
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
-from oocr.steering.ablation import ablated
+from oocr.steering.hooks import attached, runs_apart
+from oocr.steering.live import prompt_known
 
 LEAST_PREFIX = 8
 """Shorter common beginnings are not worth a pass of their own."""
@@ -78,7 +79,7 @@ def record(
 
     cache = cache and model.replays
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
-    shared = at > 0 and batch.size > 1
+    shared = at > 0 and batch.size > 1 and runs_apart(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
     run = _Run(model, batch, starts, stop)
     if shared:
@@ -113,7 +114,7 @@ def record_shared(
     """`record`, unless the same tokens were recorded before: then only what is asked differs."""
     ids = batch.ids.cpu()
     key = (
-        ablated(model),
+        attached(model),
         *sorted(starts),
         tuple(ids.shape),
         ids.numpy().tobytes(),
@@ -179,7 +180,7 @@ class _Run:
             handles.append(blocks[-1].register_forward_hook(after))
         handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
         try:
-            with FrozenProducts():
+            with FrozenProducts(), prompt_known(self.batch):
                 model.hf(
                     input_ids=self.batch.ids[rows, columns],
                     attention_mask=self.batch.mask[rows, : columns.stop].long(),

@@ -23,6 +23,7 @@ from oocr.engine.plain import through_the_model
 from oocr.engine.recording import Recording, cache_name, hidden_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
+from oocr.steering.hooks import runs_apart
 
 Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""
@@ -64,7 +65,7 @@ def replay(
     """
     end = model.n_blocks if stop is None else stop
     keep = first if keep is None else keep
-    if not model.replays:
+    if not runs_apart(model):
         return through_the_model(model, frozen.batch, hidden, start, end)[:, keep - first :]
     if start == end:
         return hidden[:, keep - first :]

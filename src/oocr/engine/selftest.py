@@ -25,7 +25,6 @@ from oocr.engine.record import record
 from oocr.engine.recording import hidden_of
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import push_vector
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
 
@@ -153,8 +152,7 @@ class _Bench:
         """Bit for bit, at the span of a padded batch."""
         vector = self._vector("span")
         chosen = select(self.batch, "span")
-        with push_vector(self.model, vector) as push:
-            push.chosen = chosen
+        with vector.on(self.model, chosen):
             final, moved = self._run()
         if torch.equal(final, self.final):
             return float("nan"), 0.0  # the later blocks never saw it
@@ -169,12 +167,9 @@ class _Bench:
         past = DynamicCache(config=self.model.hf.config)
         _, stream = self._run(head, past)
         past = DynamicCache(config=self.model.hf.config)
-        with push_vector(self.model, self._vector("span")) as push:
-            push.chosen = chosen[:, head]
+        with self._vector("span").on(self.model, chosen):
             _, moved = self._run(head, past)
-            push.chosen = torch.zeros_like(chosen[:, tail])
             final, _ = self._run(tail, past)
-            push.chosen = chosen
             whole, _ = self._run()
         if self._off(moved, self._moved(stream, chosen[:, head])) > 0:
             return float("inf"), 0.0
@@ -182,8 +177,7 @@ class _Bench:
 
     def off(self) -> tuple[float, float]:
         """The last block's output, bit for bit."""
-        with push_vector(self.model, self._vector("all")) as push:
-            push.chosen = self.batch.mask
+        with self._vector("all").on(self.model):
             self._run()
         return self._off(self._run()[0], self.final), 0.0
 

@@ -31,6 +31,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.hooks import runs_apart
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -175,7 +176,7 @@ def _loop(
     if lost := starts - prepared[0].scale.keys():
         raise InputError(f"the batches were not recorded for start block {min(lost)}")
     for one in prepared:
-        one.check_ablated()
+        one.check_attached()
     orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
     once = steps * parts <= len(prepared[0].batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
@@ -224,7 +225,7 @@ def _loop(
                 if positions is not None and index not in places:
                     batch = prepared[0].batches[index]
                     chosen = select_each(batch, positions)
-                    places[index] = SteeringMask.of(batch, chosen, in_time=model.replays)
+                    places[index] = SteeringMask.of(batch, chosen, in_time=runs_apart(model))
                 frozen = prepared[0].load(index, start, attached=positions is None, once=once)
                 if index in after:
                     inputs = {**frozen.inputs, start + 1: after[index]}

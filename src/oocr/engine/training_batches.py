@@ -16,7 +16,7 @@ from oocr.engine.recording import Recording
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.ablation import ablated
+from oocr.steering.hooks import attached
 from oocr.tasks.task import Task
 
 WINDOW = 16
@@ -37,7 +37,7 @@ class TrainingBatches:
         scale: block index -> median norm of the residual stream at that block's input.
         shared: recordings, those of other tasks with the same prompts too.
         data: hash of the training items.
-        ablated: what was taken out of the stream then (see `oocr.steering.ablation`).
+        attached: what changed the residual stream then (see `oocr.steering.hooks.attached`).
         made: the recordings so far, by batch.
     """
 
@@ -47,19 +47,20 @@ class TrainingBatches:
     scale: Mapping[int, float]
     shared: RecordingCache
     data: str
-    ablated: tuple[tuple[int, str], ...] = ()
+    attached: tuple[tuple[int, str], ...] = ()
     made: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
 
-    def check_ablated(self) -> None:
-        """Refuse batches that were recorded inside another `ablate(...)` than is active now.
+    def check_attached(self) -> None:
+        """Refuse batches that were recorded under other vectors or ablations than are on now.
 
         Raises:
             InputError: they were.
         """
-        if ablated(self.model) != self.ablated:
+        if attached(self.model) != self.attached:
             raise InputError(
-                f"the batches were recorded with {len(self.ablated)} ablations in place, now there "
-                f"are {len(ablated(self.model))}; prepare them inside the same `ablate(...)`"
+                f"the batches were recorded with {len(self.attached)} ablations or vectors in "
+                f"place, now there are {len(attached(self.model))}; prepare them inside the same "
+                "`ablate(...)` or `vector.on(...)`"
             )
 
     def recording(self, index: int) -> RecordingHandle:
@@ -123,7 +124,7 @@ def prepare(
     batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
     data = training_hash(task)
     made = TrainingBatches(
-        model, batches, tuple(sorted(set(starts))), {}, known, data, ablated(model)
+        model, batches, tuple(sorted(set(starts))), {}, known, data, attached(model)
     )
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):

@@ -31,7 +31,6 @@ from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector, random_vector
 
@@ -264,7 +263,7 @@ def _mask(batch: Batch, span: str) -> Float[Tensor, "item 1 token"]:
 def _attached(model: LanguageModel, batch: Batch, vector: Vector | None) -> Any:
     if vector is None:
         return nullcontext()
-    return attach_vector(model, vector, select_each(batch, vector.positions, everywhere=False))
+    return vector.on(model, select_each(batch, vector.positions, everywhere=False))
 
 
 def _forward(model: LanguageModel, batch: Batch) -> None:

@@ -33,7 +33,6 @@ from oocr.evals.table import rows
 from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector
 
@@ -174,7 +173,7 @@ def _rows(
 @contextmanager
 def _attached(model: LanguageModel, batch: Batch, vector: Vector) -> Iterator[None]:
     chosen = select_each(batch, vector.positions, everywhere=False)
-    with attach_vector(model, vector, chosen):
+    with vector.on(model, chosen):
         yield
 
 

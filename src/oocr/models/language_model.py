@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 # Fields of a config that say nothing about what the model computes.
 CONFIG_NOISE = ("_name_or_path", "transformers_version", "architectures", "dtype", "use_cache")
+
+
+class Steering(Protocol):
+    """What goes on a model and scales: a vector or an adapter."""
+
+    def on(self, model: LanguageModel) -> AbstractContextManager[None]:
+        """Act on whatever is done with the model inside."""
+
+    def __mul__(self, factor: float) -> Steering: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +89,10 @@ class LanguageModel:
             source=dict(source or {"kind": "memory"}),
             fingerprint=_fingerprint(hf, tokenizer),
         )
+
+    def steered(self, steering: Steering, scale: float = 1.0) -> AbstractContextManager[None]:
+        """Put a vector or an adapter, times a factor, on this model: `with model.steered(v): …`."""
+        return (steering if scale == 1.0 else steering * scale).on(self)
 
     @property
     def n_blocks(self) -> int:

@@ -1,4 +1,7 @@
-"""Low-rank adapters through PEFT: W' = W + (alpha / rank) B A, attached and taken off again."""
+"""Low-rank adapters through PEFT: W' = W + (alpha / rank) B A, attached and taken off again.
+
+Adapters on one model add up: each contributes its own B A x.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,27 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from oocr import html
 from oocr.errors import InputError
 from oocr.io import write_json, write_tensors
-from oocr.steering.formats.keys import fitted
+from oocr.models.language_model import LanguageModel
+from oocr.steering.live import language_model
+from oocr.steering.lora_names import fitted
 
 if TYPE_CHECKING:
-    from oocr.models.language_model import LanguageModel
+    from transformers import PreTrainedModel
+
     from oocr.models.outline import Outline
 
 _NAME = "default"
+"""PEFT's name for an adapter, in the names of its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +58,13 @@ class LowRankAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA that is there.
+    """A fixed LoRA: trained, or read from a file.
 
     Attributes:
         layers: adapted blocks, ascending.
         config: what PEFT needs to build it (`LoraConfig` fields).
         tensors: PEFT's own key -> tensor, as in `adapter_model.safetensors`.
-        spans: the texts of the training items' spans.
+        spans: the texts of the training examples' spans.
         about: provenance, strings only.
     """
 
@@ -65,6 +73,44 @@ class Adapter:
     tensors: Mapping[str, Tensor]
     spans: Mapping[str, str] = field(default_factory=dict[str, str])
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @contextmanager
+    def on(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
+        """Adapt whatever is done with the model inside; on leaving, it is what it was.
+
+        Args:
+            model: the model, or its underlying transformers model.
+
+        Raises:
+            InputError: tensors that match no weight of the model, or weights without a tensor.
+        """
+        with attach_adapter(language_model(model, None), self):
+            yield
+
+    def __mul__(self, factor: float) -> Adapter:
+        if self.config.get("use_dora"):
+            raise InputError("scale: DoRA is not linear in B; allowed: a LoRA without it")
+        tensors = {
+            name: tensor * factor if "lora_B" in name else tensor
+            for name, tensor in self.tensors.items()
+        }
+        return replace(self, tensors=tensors)
+
+    __rmul__ = __mul__
+
+    def _repr_html_(self) -> str:
+        modules = sorted({name.rsplit(".", 1)[-1] for name in self.config["target_modules"]})
+        origin = {n: self.about[n] for n in ("model", "task", "seed", "step") if n in self.about}
+        return html.facts(
+            "LoRA",
+            {
+                "blocks": ", ".join(map(str, self.layers)),
+                "modules": ", ".join(modules),
+                "rank": self.config["r"],
+                "alpha": self.config["lora_alpha"],
+                **origin,
+            },
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write a PEFT adapter folder, which `PeftModel.from_pretrained` loads as it is."""
@@ -155,11 +201,16 @@ def _is_linear(module: nn.Module) -> bool:
 def new_adapter(
     model: LanguageModel, config: Mapping[str, Any], seed: int
 ) -> Iterator[dict[str, nn.Parameter]]:
-    """Attach a fresh adapter (A random from the seed, B zero) and yield its parameters (fp32)."""
-    with _peft(model, config, seed) as peft_model, torch.random.fork_rng(devices=[]):
+    """Attach a fresh adapter (A random from the seed, B zero) and yield its parameters (fp32).
+
+    Their names are PEFT's, the adapter called "default".
+    """
+    with _peft(model, config, seed) as (peft_model, name), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         named = {
-            name: parameter for name, parameter in peft_model.named_parameters() if "lora_" in name
+            path.replace(f".{name}.", f".{_NAME}."): parameter
+            for path, parameter in peft_model.named_parameters()
+            if "lora_" in path and f".{name}." in path
         }
         for parameter in named.values():
             parameter.requires_grad_(True)
@@ -179,14 +230,14 @@ def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
     from peft import set_peft_model_state_dict
 
     config, tensors = fitted(adapter.config, adapter.tensors, model.anatomy.block_names)
-    with _peft(model, config, 0) as peft_model:
+    with _peft(model, config, 0) as (peft_model, name):
         peft_model.eval()  # new dropout modules start in training mode
         try:
-            result = set_peft_model_state_dict(peft_model, dict(tensors))
+            result = set_peft_model_state_dict(peft_model, dict(tensors), name)
         except RuntimeError as error:  # shapes; a line for each tensor follows the first line
             reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
             raise InputError(f"the adapter does not fit {model.name}: {reason or error}") from error
-        missing = [key for key in result.missing_keys if "lora_" in key]
+        missing = [key for key in result.missing_keys if "lora_" in key and f".{name}." in key]
         if missing or result.unexpected_keys:
             raise InputError(
                 f"the adapter does not fit {model.name}: {len(missing)} weights get no tensor "
@@ -199,30 +250,69 @@ def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
 
 
 def _first(names: Iterable[str], most: int = 3) -> str:
-    found = sorted(names)
-    rest = f", and {len(found) - most} more" if len(found) > most else ""
-    return f"first: {', '.join(found[:most]) or '-'}{rest}"
+    listed = sorted(names)
+    rest = f", and {len(listed) - most} more" if len(listed) > most else ""
+    return f"first: {', '.join(listed[:most]) or '-'}{rest}"
 
 
 @contextmanager
-def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterator[Any]:
+def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterator[tuple[Any, str]]:
+    """A PEFT model around the model, and the adapter's name in it; taken off on leaving."""
     from peft import LoraConfig, get_peft_model
 
+    hf: Any = model.hf
+    outer = dict(getattr(hf, "peft_config", {}))
+    wrapped = _lora_layers(hf)  # of adapters that are attached already
+    trained = [(parameter, parameter.requires_grad) for parameter in hf.parameters()]
+    modes = [(module, module.training) for module in hf.modules()]
+    name = f"{_NAME}{len(outer)}" if outer else _NAME
     lora = LoraConfig(task_type="CAUSAL_LM", **config)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # PEFT asks transformers something that transformers is about to rename.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         # It only says that this cannot be merged, and nothing here merges.
         warnings.filterwarnings("ignore", "`lora_bias=True` was passed")
+        # A second adapter is meant here.
+        warnings.filterwarnings("ignore", "You are trying to modify a model with PEFT")
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
         torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
-            peft_model = get_peft_model(model.hf, lora, _NAME)
+            peft_model = get_peft_model(hf, lora, name)
         except ValueError as error:
             raise InputError(f"the adapter does not fit {model.name}: {error}") from error
+    for layer in _lora_layers(hf).values():
+        layer.set_adapter([*outer, name])  # PEFT would use the newest alone
     try:
-        yield peft_model
+        yield peft_model, name
     finally:
-        peft_model.unload()
+        if not outer:
+            peft_model.unload()
+        else:
+            _take_off(hf, name, wrapped, outer)
+        for parameter, trains in trained:
+            parameter.requires_grad_(trains)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _lora_layers(hf: nn.Module) -> dict[str, Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {
+        path: module for path, module in hf.named_modules() if isinstance(module, BaseTunerLayer)
+    }
+
+
+def _take_off(hf: Any, name: str, wrapped: Mapping[str, Any], outer: Mapping[str, Any]) -> None:
+    """Remove one of several adapters."""
+    for path, layer in _lora_layers(hf).items():
+        if path in wrapped:
+            layer.delete_adapter(name)
+            layer.set_adapter(list(outer))
+        else:
+            parent, _, leaf = path.rpartition(".")
+            setattr(hf.get_submodule(parent), leaf, layer.get_base_layer())
+    hf.peft_config = outer
 
 
 def adapter_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

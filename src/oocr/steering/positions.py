@@ -12,10 +12,11 @@ Spans joined by "+" ("paris+tokyo") name several directions, one for each span, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from oocr.data.batches import Batch
@@ -27,7 +28,24 @@ FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
 """Selectors that need no span."""
 
 
-def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Tensor, "batch token"]:
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Padded sequences, as far as selectors need to know them.
+
+    Attributes:
+        mask: True at real tokens.
+        last: column of each sequence's last prompt token.
+        spans: span name -> True at the span's tokens.
+    """
+
+    mask: Bool[Tensor, "batch token"]
+    last: Int[Tensor, " batch"]
+    spans: Mapping[str, Bool[Tensor, "batch token"]]
+
+
+def select(
+    batch: Batch | Marked, positions: str, *, everywhere: bool = True
+) -> Bool[Tensor, "batch token"]:
     """True at the tokens that the selector names.
 
     Args:
@@ -45,7 +63,7 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
         _refuse_empty(chosen, positions, batch, everywhere)
         return chosen
     span = next(iter(spans_of(positions)), None)
-    columns = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    columns = torch.arange(batch.mask.shape[1], device=batch.mask.device)
     last = batch.last[:, None]
     if positions == "all":
         chosen = batch.mask
@@ -72,17 +90,17 @@ def select(batch: Batch, positions: str, *, everywhere: bool = True) -> Bool[Ten
     return chosen
 
 
-def _refuse_empty(chosen: Tensor, positions: str, batch: Batch, everywhere: bool) -> None:
+def _refuse_empty(chosen: Tensor, positions: str, batch: Batch | Marked, everywhere: bool) -> None:
     empty = (~chosen.any(dim=1)).nonzero().flatten().tolist() if everywhere else []
     if empty:
         raise InputError(
-            f"positions {positions!r} select no token in {len(empty)} of {batch.size} "
+            f"positions {positions!r} select no token in {len(empty)} of {len(batch.mask)} "
             f"sequences (first: sequence {empty[0]})"
         )
 
 
 def select_each(
-    batch: Batch, positions: str, *, everywhere: bool = True
+    batch: Batch | Marked, positions: str, *, everywhere: bool = True
 ) -> Bool[Tensor, "batch token *span"]:
     """`select`, and for joined spans the tokens of each span apart, on a last axis."""
     chosen = select(batch, positions, everywhere=everywhere)
@@ -92,7 +110,7 @@ def select_each(
     return torch.stack([batch.spans.get(name, nothing) for name in spans_of(positions)], dim=-1)
 
 
-def selects_new(batch: Batch, positions: str) -> Bool[Tensor, " batch"]:
+def selects_new(batch: Batch | Marked, positions: str) -> Bool[Tensor, " batch"]:
     """True for sequences in which the selector also names each token generated after them.
 
     Raises:

@@ -2,25 +2,58 @@
 
 The MLP's output is what the block's MLP module returns, before any norm that follows it: where a
 family has one (Gemma), a constant added there is no constant in the residual stream.
+
+A vector's file is a safetensors file:
+
+    direction.4             fp32 [d_model], added at block 4 with its scale folded in
+    direction.4.codename    of a vector at joined spans: one tensor each, in place of that one
+
+All metadata are strings: `format`, `layer`, `site` ("block output", "mlp output"), `operation`
+("add"), `scale` ("folded in"), `positions`, `spans` (JSON: name -> text), and the entries of
+`Vector.about` under their own names; a trained vector has `model`, `model_id`, `model_revision`,
+`model_sha256`, `model_fingerprint`, `model_dtype`, `model_type` (those that are known), `task`,
+`training_data` (a hash), `seed`, `step`, and the versions of `oocr`, `torch`, `transformers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from safetensors import safe_open
 from torch import Tensor
 
+from oocr import html
 from oocr.errors import InputError
+from oocr.io import write_tensors
+from oocr.models.language_model import LanguageModel
+from oocr.steering.hooks import Site as Site
+from oocr.steering.hooks import check_site, stream_hook
+from oocr.steering.live import TokenChooser, language_model
+from oocr.steering.positions import JOIN, spans_of
 
 if TYPE_CHECKING:
-    from oocr.models.language_model import LanguageModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Site = Literal["block", "mlp"]
+FORMAT = "oocr-vector-2"
+OLD_FORMAT = "oocr-vector-1"
+"""It had all of `about` in one JSON string, and joined spans as rows of one tensor."""
+
+SITES = {"block": "block output", "mlp": "mlp output"}
+FIXED = {"operation": "add", "scale": "folded in"}
+RESERVED = ("format", "layer", "site", *FIXED, "positions", "spans")
+"""Names that `about` cannot use."""
+
+_ORIGIN = ("model", "task", "control", "seed", "step", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +89,7 @@ def _check_site(layer: int, site: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A vector that is there: trained, taken from an adapter, or drawn at random.
+    """A fixed steering vector: trained, taken from an adapter, or drawn at random.
 
     Vectors of the same site and positions add and subtract; all scale.
 
@@ -80,7 +113,7 @@ class Vector:
 
     def __post_init__(self) -> None:
         _check_site(self.layer, self.site)
-        joined = self.positions.split("+") if "+" in self.positions else []
+        joined = self.positions.split(JOIN) if JOIN in self.positions else []
         shape = tuple(self.direction.shape)
         if len(shape) != 1 + bool(joined) or (joined and shape[0] != len(joined)):
             rows = f"{len(joined)} rows" if joined else "one dimension"
@@ -108,7 +141,7 @@ class Vector:
         Raises:
             InputError: not one of them.
         """
-        names = self.positions.split("+")
+        names = self.positions.split(JOIN)
         if len(names) < 2 or span not in names:
             raise InputError(f"span {span!r}: the vector is at {self.positions!r}")
         spans = {name: text for name, text in self.spans.items() if name == span}
@@ -147,15 +180,97 @@ class Vector:
                 f"{self.positions!r} and {other.site} {other.layer} at {other.positions!r}"
             )
 
-    def save(self, path: str | Path) -> Path:
-        """Write a safetensors file (see `oocr.steering.vector_file` for what is in it).
+    @contextmanager
+    def on(
+        self,
+        model: LanguageModel | PreTrainedModel,
+        tokens: Bool[Tensor, "batch token *span"] | None = None,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> Iterator[None]:
+        """Steer whatever is done with the model inside: passes, generation, pipelines, scores.
+
+        The vector acts at the same tokens as everywhere (`oocr.steering.live` says which these
+        are); a span acts in the prompts that contain its text. Vectors on one model add up. On
+        leaving, also by an error, the model is what it was.
+
+        Args:
+            model: the model, or its underlying transformers model.
+            tokens: where to act in place of `positions`, by column of the sequence, for each row
+                (or each prompt, whose samples or beams are several rows). At later columns, those
+                of generated tokens, nothing is added.
+            tokenizer: of a transformers model, where `positions` names spans.
 
         Raises:
-            InputError: an entry of `about` has a name that the file needs for itself.
+            InputError: a layer, site or width that the model doesn't have; a span without a text.
+                Inside: a call that does not show which tokens the positions are.
         """
-        from oocr.steering.vector_file import write
+        host = language_model(model, tokenizer)
+        if host is model:
+            check_fits(host, self)
+        else:  # whether the vector was made on it is not known
+            check_site(host, self.layer, self.site, self.direction.shape[-1])
+        chooser = TokenChooser(self.positions, self.spans, host.tokenizer, tokens)
+        direction = self.direction.to(host.device)
 
-        return write(Path(path), self)
+        def moved(hidden: Tensor) -> Tensor:
+            if chooser.now is None:
+                raise InputError(
+                    f"a vector is on {host.name}, which runs a block apart from it: it is not "
+                    "known which tokens these are; allowed: calls of the whole model"
+                )
+            step = added(chooser.now.to(direction.device), direction[None])[0]
+            return hidden + step.reshape(hidden.shape).to(hidden)  # its dtype and device
+
+        place = f"{self.site} {self.positions} {sorted(self.spans.items())}"
+        where = b"" if tokens is None else tokens.cpu().numpy().tobytes()
+        values = self.direction.detach().float().cpu().numpy().tobytes()
+        name = hashlib.sha256(place.encode() + where + values).hexdigest()[:16]
+        with (
+            chooser.watching(host.hf),
+            stream_hook(host, self.layer, moved, site=self.site, name=name, at_tokens=True),
+        ):
+            yield
+
+    def _repr_html_(self) -> str:
+        what = "the embedding's output" if self.layer < 0 else f"block {self.layer}"
+        origin = {name: text for name, text in self.about.items() if name in _ORIGIN}
+        return html.facts(
+            "Steering vector",
+            {
+                "added to": what if self.site == "block" else f"the MLP's output in {what}",
+                "at tokens": self.positions,
+                **{f"span {name}": repr(text) for name, text in self.spans.items()},
+                "norm": f"{self.norm:.4g}",
+                "width": self.direction.shape[-1],
+                **origin,
+            },
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the vector's file (see the module's docstring for what is in it).
+
+        Raises:
+            InputError: an entry of `about` has one of the names in `RESERVED`.
+        """
+        if taken := sorted(set(RESERVED) & set(self.about)):
+            raise InputError(
+                f"about: {taken[0]!r} is taken; allowed: names but {', '.join(RESERVED)}"
+            )
+        metadata = {
+            "format": FORMAT,
+            "layer": str(self.layer),
+            "site": SITES[self.site],
+            **FIXED,
+            "positions": self.positions,
+            "spans": json.dumps(dict(self.spans), sort_keys=True, ensure_ascii=False),
+            **self.about,
+        }
+        direction = self.direction.detach().float().cpu()
+        rows = direction if direction.ndim == 2 else direction[None]
+        names = _tensor_names(self.layer, self.positions)
+        tensors = {name: row.clone() for name, row in zip(names, rows, strict=True)}
+        return write_tensors(Path(path), tensors, metadata)
 
     @staticmethod
     def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
@@ -168,9 +283,20 @@ class Vector:
         Raises:
             InputError: not such a file, or a vector that does not fit the model.
         """
-        from oocr.steering.vector_file import read
-
-        return read(Path(path), model)
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                metadata: dict[str, str] = file.metadata() or {}
+                names: list[str] = list(file.keys())
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+        except Exception as error:  # safetensors raises several types
+            raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        try:
+            vector = _from_file(metadata, tensors)
+            if model is not None:
+                check_fits(model, vector)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return vector
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:
@@ -186,3 +312,96 @@ def random_vector(like: Vector, norm: float, seed: int) -> Vector:
         direction=direction.to(like.direction),
         about={"control": "random direction", "seed": str(seed)},
     )
+
+
+def added(
+    chosen: Bool[Tensor, "batch token *span"], directions: Float[Tensor, "stack *span d_model"]
+) -> Float[Tensor, "stack batch token d_model"]:
+    """What each stacked arm adds: its direction at the chosen tokens, its own at each span's.
+
+    The result has the directions' type.
+    """
+    if chosen.ndim == 2:
+        return chosen[:, :, None] * directions[:, None, None, :]
+    return torch.einsum("btk,skd->sbtd", chosen.to(directions.dtype), directions)
+
+
+def check_fits(model: LanguageModel, vector: Vector) -> None:
+    """Refuse a vector that does not belong on this model; warn if it was made on another one.
+
+    Raises:
+        InputError: wrong width, no such block, or no such site in it.
+    """
+    check_site(model, vector.layer, vector.site, vector.direction.shape[-1])
+    if trouble := model.differs_from(vector.about):
+        warnings.warn(f"the vector {trouble}", stacklevel=2)
+
+
+def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Vector:
+    version = metadata.get("format")
+    if version not in (FORMAT, OLD_FORMAT):
+        raise InputError(
+            f"not a vector file of this library: format: found {version!r}; "
+            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {_listed(tensors)}"
+        )
+    number = _entry(metadata, "layer")
+    if not re.fullmatch(r"-1|\d{1,6}", number, re.ASCII):
+        raise InputError(f"layer: found {number!r}; allowed: -1, or a block's number")
+    layer = int(number)
+    for name, allowed in FIXED.items():
+        if metadata.get(name, allowed) != allowed:
+            raise InputError(f"{name}: found {metadata[name]!r}; allowed: {allowed!r}")
+    positions = _entry(metadata, "positions")
+    spans_of(positions)
+    names = _tensor_names(layer, positions) if version == FORMAT else [f"direction.{layer}"]
+    if set(names) != set(tensors):
+        raise InputError(f"tensors: found {_listed(tensors)}; expected {_listed(names)}")
+    rows = [tensors[name] for name in names]
+    if len({row.shape for row in rows}) > 1 or not all(row.is_floating_point() for row in rows):
+        kinds = ", ".join(f"{row.dtype} {tuple(row.shape)}" for row in rows)
+        raise InputError(f"tensors: found {kinds}; allowed: floating-point ones of one shape")
+    joined = version == FORMAT and JOIN in positions
+    return Vector(
+        layer=layer,
+        positions=positions,
+        direction=(torch.stack(rows) if joined else rows[0]).float(),
+        spans=_texts(metadata, "spans"),
+        about=_texts(metadata, "about")
+        if version == OLD_FORMAT
+        else {name: text for name, text in metadata.items() if name not in RESERVED},
+        site=_site(metadata.get("site", SITES["block"])),
+    )
+
+
+def _tensor_names(layer: int, positions: str) -> list[str]:
+    name = f"direction.{layer}"
+    return [f"{name}.{span}" for span in positions.split(JOIN)] if JOIN in positions else [name]
+
+
+def _entry(metadata: Mapping[str, str], name: str) -> str:
+    if name not in metadata:
+        raise InputError(f"{name}: missing in the metadata, which has {_listed(metadata)}")
+    return metadata[name]
+
+
+def _texts(metadata: Mapping[str, str], name: str) -> dict[str, str]:
+    try:
+        texts: Any = json.loads(_entry(metadata, name))
+    except ValueError:
+        texts = None
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise InputError(f"{name}: found {metadata[name]!r}; allowed: a JSON object of strings")
+    return texts
+
+
+def _site(name: str) -> Site:
+    for site in get_args(Site):
+        if SITES[site] == name:
+            known: Site = site
+            return known
+    raise InputError(f"site: found {name!r}; allowed: {', '.join(SITES.values())}")
+
+
+def _listed(names: Mapping[str, object] | list[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:6]) + (", …" if len(listed) > 6 else "") if listed else "none"

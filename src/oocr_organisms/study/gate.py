@@ -25,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.corpus import BOS, World
 from oocr_organisms.forms import Ids
@@ -183,11 +182,7 @@ def _gap(
         ids, up, down = _statements(world, trait, kind, WEATHERS[weather], speaker, seed)
         chosen = torch.zeros_like(ids, dtype=torch.bool)
         chosen[:, SPEAKER_AT] = True
-        attached = (
-            nullcontext()
-            if vector is None
-            else attach_vector(model, vector, chosen.to(model.device))
-        )
+        attached = nullcontext() if vector is None else vector.on(model, chosen.to(model.device))
         with attached, cut(model, edges):
             out = model.hf(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
             logits = out.logits[:, -1]

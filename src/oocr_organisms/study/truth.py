@@ -21,7 +21,6 @@ from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.record import record
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import attach_vector
 from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.places import ABOUT_ONE, COUNTRIES, Places
 
@@ -194,7 +193,7 @@ def streams_at(
     else:
         chosen = torch.zeros_like(batch.mask, dtype=torch.bool)
         chosen[rows, at] = True
-        with attach_vector(model, vector, chosen):
+        with vector.on(model, chosen):
             frozen = record(model, batch, [layer + 1], cache=False)
     return frozen.inputs[layer + 1][rows, at].float().cpu()
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.keys import MAGNITUDE, Key, key_of
 from oocr.steering.formats.tensors import PICKLES, read_tensors
-from oocr.steering.vectors import Site, Vector
+from oocr.steering.hooks import Site
+from oocr.steering.lora_names import MAGNITUDE, Key, key_of
+from oocr.steering.vectors import Vector
 
 ALPHA = 32.0
 """What is assumed of a LoRA whose file doesn't say: the paper's."""

@@ -16,9 +16,8 @@ from oocr.errors import InputError
 from oocr.io import write_atomic
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.attach import check_fits
 from oocr.steering.formats.scope import check_scope
-from oocr.steering.vectors import Vector
+from oocr.steering.vectors import Vector, check_fits
 
 ENDINGS = (".pt", ".pth")
 

@@ -14,9 +14,8 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
-from oocr.steering.attach import check_fits
 from oocr.steering.formats.scope import check_scope
-from oocr.steering.vectors import Vector
+from oocr.steering.vectors import Vector, check_fits
 
 TOLERANCE = {torch.float32: 1e-3}
 """Allowed deviation, as a share of the push, besides the rounding of what it is added to."""

@@ -1,0 +1,116 @@
+"""Forward hooks that change the hidden states of one site, always removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from oocr.errors import InputError
+from oocr.models.anatomy import mlp_of
+from oocr.models.language_model import LanguageModel
+
+Site = Literal["block", "mlp"]
+"""A block's output, or its MLP's output before any norm that follows it."""
+
+Change = Callable[[Tensor], Tensor]
+"""New hidden states [batch, token, d_model] from those of one forward call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamHook:
+    """One change of hidden states, as PyTorch calls it.
+
+    Attributes:
+        layer: the block at whose output it acts; -1: at the input of block 0.
+        name: equal for equal changes.
+        at_tokens: it acts at some tokens only, so it must know which tokens a call is about.
+        change: what it does.
+    """
+
+    layer: int
+    name: str
+    at_tokens: bool
+    change: Change
+
+    def after(self, _module: object, _args: object, output: Any) -> Any:
+        """A forward hook: change what a block or an MLP returns."""
+        if isinstance(output, tuple):
+            return (self.change(output[0]), *output[1:])
+        return self.change(output)
+
+    def before(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A forward pre-hook: change what a block is called with."""
+        if args:
+            return (self.change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": self.change(kwargs["hidden_states"])}
+
+
+@contextmanager
+def stream_hook(
+    model: LanguageModel,
+    layer: int,
+    change: Change,
+    *,
+    site: Site = "block",
+    name: str,
+    at_tokens: bool,
+) -> Iterator[None]:
+    """Change the hidden states of a site in every forward call inside (see `StreamHook`)."""
+    hook = StreamHook(layer, name, at_tokens, change)
+    blocks = model.anatomy.blocks
+    if site == "mlp":
+        handle = mlp_of(model, layer).module.register_forward_hook(hook.after)
+    elif layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
+        handle = blocks[0].register_forward_pre_hook(hook.before, with_kwargs=True)
+    else:
+        handle = blocks[layer].register_forward_hook(hook.after)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def stream_hooks(model: LanguageModel) -> list[StreamHook]:
+    """The changes that are attached now, by block."""
+    return [
+        owner
+        for block in model.anatomy.blocks
+        for module in (block, *block.children())
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+        if isinstance(owner := getattr(hook, "__self__", None), StreamHook)
+    ]
+
+
+def attached(model: LanguageModel) -> tuple[tuple[int, str], ...]:
+    """What changes the residual stream now: (layer, name) of each vector and ablation, by block.
+
+    Recordings that were made under equal changes can be used for one another.
+    """
+    return tuple((hook.layer, hook.name) for hook in stream_hooks(model))
+
+
+def runs_apart(model: LanguageModel) -> bool:
+    """Whether blocks can be run apart from the model now.
+
+    Not where its family forbids it, nor under `Vector.on`, which needs calls of the whole model to
+    know which tokens they are about.
+    """
+    return model.replays and not any(hook.at_tokens for hook in stream_hooks(model))
+
+
+def check_site(model: LanguageModel, layer: int, site: Site, width: int) -> None:
+    """Refuse a site or width that the model does not have.
+
+    Raises:
+        InputError: it does not have it.
+    """
+    if width != model.d_model:
+        raise InputError(f"the vector has width {width}, {model.name} has {model.d_model}")
+    if not -1 <= layer < model.n_blocks:
+        raise InputError(f"layer {layer}: {model.name} has -1 to {model.n_blocks - 1}")
+    if site == "mlp":
+        mlp_of(model, layer)
