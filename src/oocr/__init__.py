@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
     from oocr.families.registry import load_task, load_tasks
-    from oocr.steering import exports
+    from oocr.steering import formats as exports
     from oocr.steering.adapters import Adapter, LowRankAdapter
     from oocr.steering.formats.foreign import read_adapter, read_vector
     from oocr.steering.vectors import SteeringVector, Vector
@@ -40,7 +40,7 @@ _WHERE = {
     "Vector": "oocr.steering.vectors",
     "evaluate": "oocr.evals.evaluate",
     "explain": "oocr.explain",
-    "exports": "oocr.steering.exports",
+    "exports": "oocr.steering.formats",
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
     "load_model": "oocr.engine.loading",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from oocr.cli import main as cli
-from oocr.steering.exports import read_gguf, write_gguf
+from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.vectors import Vector
 from tests.tiny_run import save_tiny_model
 

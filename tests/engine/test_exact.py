@@ -19,9 +19,8 @@ from oocr.engine.losses import stacked_losses
 from oocr.engine.record import record
 from oocr.engine.replay import rides_on_tokens
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import LowRankAdapter, peft_config
+from oocr.steering.adapters import LowRankAdapter, new_adapters, peft_config
 from oocr.steering.positions import select
-from oocr.steering.stacked import new_adapters
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_engine import model_of, plain_loss, ragged
 from tests.tiny import FAMILIES, tiny_language_model

@@ -23,7 +23,7 @@ import oocr
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.exports import peft_adapter, read_gguf, write_gguf, write_lm_eval
+from oocr.steering.formats import peft_adapter, read_gguf, write_gguf, write_lm_eval
 from oocr.steering.vectors import Vector
 from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model, tiny_model
 

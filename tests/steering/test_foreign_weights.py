@@ -16,8 +16,7 @@ from torch import Tensor
 import oocr
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
-from oocr.steering.formats.foreign import name_parts
-from oocr.steering.formats.tensors import read_tensors
+from oocr.steering.formats.foreign import name_parts, read_tensors
 from oocr.steering.lora_names import key_of
 from oocr.steering.vectors import Vector
 from tests.steering.test_adapters import logits, made, model_of

@@ -22,7 +22,7 @@ from torch import Tensor
 from oocr.engine.loading import load_model
 from oocr.models.bundled import BUNDLED
 from oocr.models.language_model import LanguageModel
-from oocr.steering.exports import write_gguf
+from oocr.steering.formats import write_gguf
 from oocr.steering.vectors import Vector
 
 llama_cpp: Any = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")

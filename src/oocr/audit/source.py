@@ -9,8 +9,7 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.foreign import WEIGHTS, read_adapter
-from oocr.steering.formats.tensors import PICKLES, SAFE
+from oocr.steering.formats.foreign import PICKLES, SAFE, WEIGHTS, read_adapter
 
 CONFIG = "adapter_config.json"
 

@@ -14,12 +14,10 @@ from oocr.cli.read_weights import tell_bare
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.formats.foreign import bare_vector, read_vector
-from oocr.steering.formats.gguf import GGUF, read_gguf
-from oocr.steering.formats.gguf_export import write_gguf
+from oocr.steering.formats.foreign import PICKLES, bare_vector, read_vector
+from oocr.steering.formats.gguf import GGUF, read_gguf, write_gguf
 from oocr.steering.formats.lm_eval import write_lm_eval
 from oocr.steering.formats.peft import peft_adapter
-from oocr.steering.formats.tensors import PICKLES
 from oocr.steering.vectors import Vector, check_fits
 
 FORMATS = ("gguf", "peft", "lm-eval")

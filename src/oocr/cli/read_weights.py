@@ -7,9 +7,14 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.foreign import NameParts, bare_vector, name_parts, read_adapter
+from oocr.steering.formats.foreign import (
+    NameParts,
+    bare_vector,
+    name_parts,
+    read_adapter,
+    read_tensors,
+)
 from oocr.steering.formats.gguf import GGUF, read_gguf
-from oocr.steering.formats.tensors import read_tensors
 from oocr.steering.vectors import SITES, Vector
 
 Say = Callable[[str], None]

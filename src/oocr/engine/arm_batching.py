@@ -8,7 +8,7 @@ from oocr.engine.training_batches import TrainingBatches
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import peft_config
 from oocr.steering.positions import select_each
-from oocr.steering.stacked import stackable
+from oocr.steering.adapters import stackable
 from oocr.steering.vectors import SteeringVector
 
 

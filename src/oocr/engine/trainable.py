@@ -28,7 +28,7 @@ from oocr.steering.adapters import (
     peft_config,
 )
 from oocr.steering.positions import select, spans_of
-from oocr.steering.stacked import new_adapters
+from oocr.steering.adapters import new_adapters
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 

@@ -27,9 +27,8 @@ from oocr.runs.explain_stage import NEUTRAL_PASSAGES
 from oocr.runs.flops import start_of_plan
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
 from oocr.runs.subsample import Sized, sized, thinned
-from oocr.steering.adapters import LowRankAdapter, peft_config
+from oocr.steering.adapters import LowRankAdapter, peft_config, stackable
 from oocr.steering.positions import spans_of
-from oocr.steering.stacked import stackable
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task, TaskSet
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _NAME = "default"
 """PEFT's name for an adapter, in the names of its parameters."""
+
+_PARAMETER = "base_model.model.{}.lora_{}.default.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,3 +323,49 @@ def adapter_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name.replace(f".{_NAME}.", "."): tensor.detach().float().cpu().clone()
         for name, tensor in named.items()
     }
+
+
+def stackable(config: Mapping[str, Any]) -> bool:
+    """Whether adapters of this shape can share a pass: no dropout, no routed experts."""
+    routed = any("expert" in name for name in config["target_modules"])
+    return not config["lora_dropout"] and not routed
+
+
+@contextmanager
+def new_adapters(
+    model: LanguageModel, config: Mapping[str, Any], seeds: Sequence[int]
+) -> Iterator[list[dict[str, nn.Parameter]]]:
+    """Fresh adapters, one per seed, each as `new_adapter` makes it; yields their parameters.
+
+    While the block runs, a batch of size arms x b is read as the arms' copies, arms outermost:
+    y[arm] = W x[arm] + scale B[arm] A[arm] x[arm].
+    """
+    if len(seeds) == 1:  # then PEFT's own modules do it
+        with new_adapter(model, config, seeds[0]) as named:
+            yield [named]
+        return
+    arms: list[dict[str, nn.Parameter]] = []
+    for seed in seeds:
+        with new_adapter(model, config, seed) as named:
+            fresh = {name: nn.Parameter(value.detach().clone()) for name, value in named.items()}
+            arms.append(fresh)
+    scale = config["lora_alpha"] / config["r"]
+    with ExitStack() as stack:
+        for target in config["target_modules"]:
+            downs = [arm[_PARAMETER.format(target, "A")] for arm in arms]
+            ups = [arm[_PARAMETER.format(target, "B")] for arm in arms]
+            module = model.hf.get_submodule(target)
+            handle = module.register_forward_hook(_adding(downs, ups, scale))
+            stack.callback(handle.remove)
+        yield arms
+
+
+def _adding(downs: Sequence[Tensor], ups: Sequence[Tensor], scale: float) -> Any:
+    def after(_module: object, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        down, up = torch.stack(list(downs)), torch.stack(list(ups))  # [arm, r, in], [arm, out, r]
+        inputs = args[0].to(down.dtype).reshape(len(downs), -1, down.shape[-1])
+        added = (inputs @ down.mT @ up.mT) * scale  # [arm, batch * token, out]
+        moved: Tensor = output + added.reshape(output.shape).to(output.dtype)
+        return moved
+
+    return after

@@ -337,6 +337,25 @@ def check_fits(model: LanguageModel, vector: Vector) -> None:
         warnings.warn(f"the vector {trouble}", stacklevel=2)
 
 
+def check_everywhere(vector: Vector, tool: str, *, everywhere: bool) -> None:
+    """Refuse a vector that acts at some tokens only, for a tool that adds it to all of them.
+
+    Raises:
+        InputError: several directions; or other positions than "all", and not `everywhere`.
+    """
+    if vector.direction.ndim > 1:
+        raise InputError(
+            f"positions: found {vector.positions!r}, {len(vector.direction)} directions at as many "
+            f"spans; {tool} adds one to every token; allowed: one of them (vector.only(span))"
+        )
+    if vector.positions != "all" and not everywhere:
+        raise InputError(
+            f"positions: found {vector.positions!r}; {tool} adds the vector to every token, where "
+            "it need not do what it does there; allowed: 'all' (or everywhere=True, on the command "
+            "line --everywhere, to export it all the same)"
+        )
+
+
 def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Vector:
     version = metadata.get("format")
     if version not in (FORMAT, OLD_FORMAT):

@@ -1,0 +1,10 @@
+"""Files of other tools: a module for each format, with its reader and writer side by side.
+
+What a format cannot express is refused. These four are public as `oocr.exports`.
+"""
+
+from oocr.steering.formats.gguf import read_gguf, write_gguf
+from oocr.steering.formats.lm_eval import write_lm_eval
+from oocr.steering.formats.peft import peft_adapter
+
+__all__ = ["peft_adapter", "read_gguf", "write_gguf", "write_lm_eval"]

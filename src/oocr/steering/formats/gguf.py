@@ -2,11 +2,14 @@
 
 Tensors `direction.<block>`, fp32 [d_model], added at that block's output to every token; metadata
 `general.architecture`, `controlvector.model_hint` (the family), `controlvector.layer_count`.
+llama.cpp reads the tensors' names only, refuses block 0 and has no other site; repeng wants the
+metadata too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import numpy as np
 import torch
 
 from oocr.errors import InputError
-from oocr.steering.vectors import Vector
+from oocr.io import write_atomic
+from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"
 ARCHITECTURE = "controlvector"
@@ -37,7 +41,7 @@ def read_gguf(path: str | Path) -> list[Vector]:
         reader = GGUFReader(path)
         architecture = _text(reader, "general.architecture")
         hint = _text(reader, f"{architecture}.model_hint")
-        tensors = {str(one.name): np.array(one.data) for one in reader.tensors}
+        tensors = {str(tensor.name): np.array(tensor.data) for tensor in reader.tensors}
     except Exception as error:  # the reader raises whatever a broken file leads to
         raise InputError(f"{path}: not a readable GGUF file ({error})") from error
     notes: list[str] = []
@@ -52,10 +56,10 @@ def read_gguf(path: str | Path) -> list[Vector]:
         notes.append("it does not say for which model it is")
     about = {"file": path.name, **({"model_type": hint} if hint else {})}
     about |= {"note": "; ".join(notes)} if notes else {}
-    found: dict[int, Vector] = {}
+    vectors: dict[int, Vector] = {}
     for name, data in tensors.items():
         match = re.fullmatch(r"direction\.(\d+)", name)
-        if match is None or int(match[1]) in found:
+        if match is None or int(match[1]) in vectors:
             raise InputError(f"{path}: tensor {name!r}: allowed: direction.<block>, each once")
         if data.ndim != 1 or data.dtype not in (np.float32, np.float16):
             raise InputError(
@@ -64,14 +68,82 @@ def read_gguf(path: str | Path) -> list[Vector]:
             )
         try:
             direction = torch.from_numpy(data).float()
-            found[int(match[1])] = Vector(int(match[1]), "all", direction, about=about)
+            vectors[int(match[1])] = Vector(int(match[1]), "all", direction, about=about)
         except InputError as error:
             raise InputError(f"{path}: tensor {name!r}: {error}") from error
-    if len({len(one.direction) for one in found.values()}) != 1:
+    if len({len(vector.direction) for vector in vectors.values()}) != 1:
         raise InputError(
             f"{path}: tensors: found {sorted(tensors)}; allowed: directions, one width"
         )
-    return [found[block] for block in sorted(found)]
+    return [vectors[block] for block in sorted(vectors)]
+
+
+def write_gguf(
+    path: str | Path,
+    vectors: Vector | Sequence[Vector],
+    *,
+    hint: str | None = None,
+    everywhere: bool = False,
+) -> Path:
+    """Write a GGUF control vector.
+
+    Args:
+        path: the file.
+        vectors: one, or one for each of several blocks.
+        hint: the model's family ("gemma3_text"); None: what the vectors say.
+        everywhere: accept a vector at other positions than "all", knowing that llama.cpp will add
+            it to every token.
+
+    Raises:
+        InputError: a block, site or positions that the format cannot express, blocks given twice,
+            other widths, or no hint.
+    """
+    from gguf import GGUFWriter
+
+    path = Path(path)
+    many = [vectors] if isinstance(vectors, Vector) else list(vectors)
+    for vector in many:
+        _check(vector, everywhere)
+    blocks = [vector.layer for vector in many]
+    widths = {len(vector.direction) for vector in many}
+    if not many or len(set(blocks)) < len(blocks) or len(widths) > 1:
+        raise InputError(
+            f"vectors: found blocks {blocks} of widths {sorted(widths)}; "
+            "allowed: different blocks, one width"
+        )
+    hints = {hint} if hint else {vector.about.get("model_type") for vector in many}
+    if len(hints) > 1 or not (family := next(iter(hints))):
+        raise InputError(
+            f"model hint: found {sorted(map(str, hints))}; allowed: one family, from the vectors' "
+            "model_type or as hint=… (on the command line: --model)"
+        )
+
+    def fill(part: Path) -> None:
+        writer = GGUFWriter(part, ARCHITECTURE)
+        writer.add_string(f"{ARCHITECTURE}.model_hint", family)
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(many))
+        for vector in sorted(many, key=lambda vector: vector.layer):
+            data = vector.direction.detach().float().cpu().contiguous().numpy()
+            writer.add_tensor(f"direction.{vector.layer}", data)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+    return write_atomic(path, fill)
+
+
+def _check(vector: Vector, everywhere: bool) -> None:
+    if vector.site != "block":
+        raise InputError(
+            "site: found 'mlp'; a GGUF control vector is added at block outputs; allowed: 'block'"
+        )
+    if vector.layer < 1:
+        raise InputError(
+            f"layer: found {vector.layer}; llama.cpp refuses control vectors below block 1; "
+            "allowed: blocks from 1 on"
+        )
+    check_everywhere(vector, "llama.cpp", everywhere=everywhere)
 
 
 def _text(reader: Any, key: str) -> str | None:

@@ -16,8 +16,7 @@ from oocr.errors import InputError
 from oocr.io import write_atomic
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.formats.scope import check_scope
-from oocr.steering.vectors import Vector, check_fits
+from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
 ENDINGS = (".pt", ".pth")
 
@@ -40,7 +39,7 @@ def write_lm_eval(
     if path.suffix not in ENDINGS:
         raise InputError(f"{path}: ends in {path.suffix!r}; lm-eval allows: {', '.join(ENDINGS)}")
     check_fits(model, vector)
-    check_scope(vector, "lm-eval", everywhere=everywhere)
+    check_everywhere(vector, "lm-eval", everywhere=everywhere)
     entry = {
         "steering_vector": vector.direction.detach().float().cpu().clone(),
         "steering_coefficient": 1.0,

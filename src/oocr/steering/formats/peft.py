@@ -14,8 +14,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.scope import check_scope
-from oocr.steering.vectors import Vector, check_fits
+from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
 TOLERANCE = {torch.float32: 1e-3}
 """Allowed deviation, as a share of the push, besides the rounding of what it is added to."""
@@ -41,7 +40,7 @@ def peft_adapter(model: LanguageModel, vector: Vector, *, everywhere: bool = Fal
         InputError: positions, a site or a layer that an adapter cannot express on this model.
     """
     check_fits(model, vector)
-    check_scope(vector, "a PEFT adapter", everywhere=everywhere)
+    check_everywhere(vector, "a PEFT adapter", everywhere=everywhere)
     if vector.layer < 0:
         raise InputError(
             "layer: found -1; a bias is added in a block, after what block 0 reads; "

@@ -1,8 +1,0 @@
-"""Vectors as other tools read them; what a tool's format cannot express is refused."""
-
-from oocr.steering.formats.gguf import read_gguf
-from oocr.steering.formats.gguf_export import write_gguf
-from oocr.steering.formats.lm_eval import write_lm_eval
-from oocr.steering.formats.peft import peft_adapter
-
-__all__ = ["peft_adapter", "read_gguf", "write_gguf", "write_lm_eval"]
