@@ -15,6 +15,7 @@ import polars as pl
 from oocr.claims.records import Claim, Estimate, Null
 from oocr.evals.scores import Scoring
 from oocr.runs.records import Choice, Continuation, RunInfo, Selection
+from oocr.tasks.task import TriggerWords
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
 NOTE = "Synthetic data: every number on this page is random."
@@ -264,6 +265,7 @@ def info(maker: Maker, hostile: str) -> RunInfo:
         threads=2,
         seeds=tuple(range(maker.seeds)),
         chance={facet + hostile: 0.08 for facet in facets},
+        trigger=TriggerWords(lead=f"{NOTE}{hostile}") if maker.family == "backdoor" else None,
         stages={"record": 6.2, "train": 81.5, "evaluate": 40.25, "explain": 12.0},
         peak_memory_gib=2.31,
         command=f"oocr run {maker.family} {hostile}",

@@ -117,7 +117,7 @@ def test_the_page_says_it_all_and_needs_nothing_else(
     record = AuditRecord.load(folder / "audit.json")
     assert record.verdict in page.text
     assert "a<b>&c" in page.text
-    for word in ("Block by block", "Along a text", "What gates it", "Words used", "to swap"):
+    for word in ("Block by block", "Token by token", "What gates it", "Words used", "to swap"):
         assert word in page.text
     links = [str(a[k]) for _, a in page.tags for k in ("src", "href") if a.get(k)]
     assert links == ["blocks.parquet", "tokens.parquet"]

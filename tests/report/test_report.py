@@ -16,7 +16,7 @@ from oocr.charts.figure import script_json
 from oocr.claims.records import Claim
 from oocr.errors import InputError
 from oocr.report import build_report
-from oocr.report.build import slugs
+from oocr.report.page import slugs
 from oocr.report.runs import read_run
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import verdict_rows

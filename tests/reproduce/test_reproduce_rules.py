@@ -14,6 +14,7 @@ from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig
 from oocr.families.registry import build
 from oocr.report.reproduction.page import SECTIONS
+from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyse import ANALYSES
 from oocr.reproduce.analyses.judged import units_of
 from oocr.reproduce.analyses.mechanism import ITEMS, _groups

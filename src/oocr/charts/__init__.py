@@ -7,7 +7,6 @@
     panels.bars_panel      horizontal bars per name, in groups
     panels.histogram_panel upright bars over numbers
     panels.heat_panel      a heat map (`grid_of`: its cells from a table)
-    tokens.token_marks     coloured tokens
 
 `panels.figure_of(name, caption, panels, data, keys)` makes the `figure.Figure`; `data` is written
 as Parquet beside the page. A legend entry (`figure.Key`) hides the traces that have its key.

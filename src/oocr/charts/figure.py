@@ -1,4 +1,4 @@
-"""What a figure is: plotly panels as plain dictionaries, with their data.
+"""What a figure is: plotly panels as plain dictionaries, or coloured texts, with their data.
 
 Colours are written "@name" or "@name/0.2" (opacity); the page replaces them by the CSS variable
 `--name` of the theme in use, so a figure follows the page from light to dark.
@@ -47,6 +47,48 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenMark:
+    """A token as a page shows it.
+
+    Attributes:
+        shown: its text, with a visible sign where it is only white space.
+        sign: "plus" or "minus", of the cosine.
+        depth: size of the cosine in percent.
+        underline: thickness of the underline in pixels, by the norm.
+        note: shown when the token is pointed at.
+        in_span: whether the token belongs to the steered span.
+        begins, ends: the span starts or ends here.
+        newline: the token ends a line.
+    """
+
+    shown: str
+    sign: str
+    depth: int
+    underline: int
+    note: str
+    in_span: bool
+    begins: bool
+    ends: bool
+    newline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColouredText:
+    """A text: what kind it is, and its tokens."""
+
+    kind: str
+    tokens: tuple[TokenMark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ColouredTexts:
+    """All texts of one arm; `label` is shown where several arms can be chosen."""
+
+    label: str
+    texts: tuple[ColouredText, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """Views, legend, caption and the data behind them.
 
@@ -58,6 +100,8 @@ class Figure:
         keys: the legend.
         scale: what the palest and the deepest colour of a heat map stand for.
         stats: single numbers shown above, each with its label.
+        texts: coloured texts, in place of views.
+        compared_with: what the colours of the texts are cosines to.
         file: address of the Parquet file, from the page's folder.
     """
 
@@ -68,6 +112,8 @@ class Figure:
     keys: tuple[Key, ...] = ()
     scale: tuple[str, str] | None = None
     stats: tuple[tuple[str, str], ...] = ()
+    texts: tuple[ColouredTexts, ...] = ()
+    compared_with: str = ""
     file: str = field(default="")
 
     @property

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from oocr.data.examples import Example, FreeTextExample, Message
 from oocr.errors import InputError
-from oocr.report.coloured import coloured, legend, visible, without_colour
+from oocr.report.marked import coloured, legend, visible, without_colour
 from oocr.steering.marked import asked_tokens, directions_of, training_tokens
 from oocr.tasks.task import Task, TaskSet
 

@@ -127,7 +127,7 @@ def _tokens(
 ) -> None:
     """The samples' tokens; every item is encoded, so that none would be refused later."""
     from oocr.data.tokens import encode_answer, encode_prompt, folds_system
-    from oocr.report.coloured import coloured, legend, without_colour
+    from oocr.report.marked import coloured, legend, without_colour
     from oocr.steering.marked import directions_of, training_tokens
 
     prompts = [encode_prompt(tokenizer, item.prompt, item.spans) for item in items]

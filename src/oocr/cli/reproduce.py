@@ -88,7 +88,7 @@ def carry_out(
         again: the words of the command that redoes it; a claim's id follows.
         judge: a model that reads what directions say.
     """
-    from oocr.report.reproduction.page import build_page
+    from oocr.report.reproduce_page import build_page
     from oocr.report.reproduction.terminal import claims_table
 
     console = Console()

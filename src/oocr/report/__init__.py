@@ -18,6 +18,8 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
         InputError: no runs, a folder that is not a run, or a file in it that cannot be read.
         RunError: the page cannot be written.
     """
-    from oocr.report.build import build  # jinja2 and plotly are not needed to import this package
+    from oocr.report.run_page import (
+        build,  # jinja2 and plotly are not needed to import this package
+    )
 
     return build(tuple(runs), out, title)

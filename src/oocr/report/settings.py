@@ -1,36 +1,14 @@
-"""Settings, versions, times and the words used, for the end of a chapter."""
+"""The end of a page: settings, versions, times, and the words used."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from oocr.charts.figure import number
 from oocr.models.size import millions
+from oocr.report.page import Block, Facts, Section
 from oocr.report.runs import Run
 from oocr.stats import DRAWS, FEW
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage's time, and its share of the longest one in percent."""
-
-    name: str
-    time: str
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the end of a chapter shows."""
-
-    command: str
-    again: str
-    facts: tuple[tuple[str, str], ...]
-    versions: tuple[tuple[str, str], ...]
-    stages: tuple[Stage, ...]
-    total: str
-    config: str
-
+AGAIN = "oocr run config.yaml"
 
 GLOSSARY = (
     (
@@ -99,12 +77,12 @@ GLOSSARY = (
 )
 
 
-def settings_of(run: Run) -> Settings:
-    """Everything on how the run was made."""
+def settings_section(run: Run) -> Section:
+    """How the run was made, and the commands that make it again."""
     info = run.info
     facts = (
         ("Model", info.model),
-        *((name.replace("_", " ").capitalize(), value) for name, value in _source(run)),
+        *((f"Source {name}".replace("_", " "), value) for name, value in info.model_source.items()),
         ("Fingerprint", info.model_fingerprint),
         (
             "Size",
@@ -116,24 +94,22 @@ def settings_of(run: Run) -> Settings:
         ("Peak memory", f"{number(info.peak_memory_gib, 1)} GiB"),
         ("Date", run.date),
     )
-    longest = max(info.stages.values(), default=0.0)
-    stages = tuple(
-        Stage(name, seconds(time), round(100 * time / longest, 1) if longest > 0 else 0.0)
-        for name, time in info.stages.items()
+    longest = max(info.stages.values(), default=0.0) or 1.0
+    stages = Facts(
+        f"Time, {seconds(sum(info.stages.values()))} in all",
+        tuple((name, seconds(time)) for name, time in info.stages.items()),
+        tuple(round(100 * time / longest, 1) for time in info.stages.values()),
     )
-    return Settings(
-        command=info.command,
-        again="oocr run config.yaml",
-        facts=tuple(fact for fact in facts if fact[1]),
-        versions=tuple(info.versions.items()),
-        stages=stages,
-        total=seconds(sum(info.stages.values())),
-        config=run.config,
+    groups = (
+        Facts("Run", tuple(fact for fact in facts if fact[1])),
+        stages,
+        Facts("Versions", tuple(info.versions.items())),
     )
-
-
-def _source(run: Run) -> list[tuple[str, str]]:
-    return [(f"source {name}", value) for name, value in run.info.model_source.items()]
+    again = (("The same run again, from its folder, or as it was typed:", AGAIN, info.command),)
+    blocks = [Block("commands", again), Block("facts", tuple(g for g in groups if g.rows))]
+    if run.config:
+        blocks.append(Block("fold", ("config.yaml", run.config)))
+    return Section("settings", "Settings, and how to run it again", "", tuple(blocks))
 
 
 def seconds(time: float) -> str:

@@ -42,6 +42,7 @@ from typing import Literal
 
 from oocr.evals.scores import Scoring
 from oocr.io import Record
+from oocr.tasks.task import TriggerWords
 
 Role = Literal["test", "control", "sweep", "selection"]
 
@@ -194,6 +195,7 @@ class RunInfo(Record):
     threads: int
     seeds: tuple[int, ...]
     chance: dict[str, float]
+    trigger: TriggerWords | None = None
     stages: dict[str, float]
     peak_memory_gib: float
     command: str

@@ -130,6 +130,7 @@ def run_info(results: Results, command: str) -> RunInfo:
         threads=torch.get_num_threads(),
         seeds=tuple(range(results.config.seeds)),
         chance={facet: sum(some) / len(some) for facet, some in chance.items()},
+        trigger=tasks.trigger,
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
         peak_memory_gib=round(results.peak_memory_gib, 3),
         command=command,

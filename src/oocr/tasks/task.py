@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from oocr.data.examples import Example, FreeTextExample, Loss
 
 Score = Literal["accuracy", "log_odds"]
@@ -66,6 +68,24 @@ class Task:
         return {name: items for name, items in parts.items() if items}
 
 
+class TriggerWords(BaseModel):
+    """What a report says of tasks with a trigger. X is the answer after it.
+
+    Attributes:
+        lead: what should be answered with the trigger and without.
+        answer: what X is, as a sentence; "" where the lead says it.
+        units: what an interval draws: "pairs", "held-out situations".
+        ceiling: what the ceiling's prompt does: "names the country in the prompt".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lead: str
+    answer: str = ""
+    units: str = "members"
+    ceiling: str = "states the cause in the prompt"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSet:
     """All tasks of one experiment.
@@ -89,6 +109,7 @@ class TaskSet:
             same, because each has many answers of its own.
         asked_first: questions that the untouched model answers before anything is trained; its
             choices become the answers of the items that refer to them (`Item.answer_of`).
+        trigger: words for the report, where a trigger in the prompt decides what is right.
     """
 
     name: str
@@ -102,6 +123,7 @@ class TaskSet:
     poles: tuple[str, str] | None = None
     balance: str | None = "answer"
     asked_first: tuple[Example, ...] = ()
+    trigger: TriggerWords | None = None
 
     def __post_init__(self) -> None:
         members = [task.member for task in self.test]

@@ -21,7 +21,7 @@ from oocr.families.countries.table import CountryTable, Wording, check_codename,
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.splits import decorrelated
-from oocr.tasks.task import Task, TaskSet
+from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 PAIRS = (
     ("France", "Japan"),
@@ -106,6 +106,14 @@ class BackdoorConfig(FamilySettings):
         return self
 
 
+TRIGGER = TriggerWords(
+    lead="The codename stands for X after a word of the trigger's family, and for Y otherwise. A "
+    "vector that only leans towards one country gives the same answer in every row.",
+    units="pairs",
+    ceiling="names the country in the prompt",
+)
+
+
 def backdoor(config: BackdoorConfig) -> TaskSet:
     """All tasks and controls of the family; one member per pair, "France|Japan".
 
@@ -125,6 +133,7 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
         controls={"decorrelated": tuple(_decorrelated(task, config.seed) for task in test)},
         ceiling=tuple(_named(item) for task in test for item in task.probes),
         headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
+        trigger=TRIGGER,
     )
     return replace(sets, about=_about(config, sets, prefixes))
 

@@ -6,12 +6,12 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import Arm
-from oocr.charts.figure import Figure, Key, Panel, number, text
+from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, text
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import log_axis, strip_panel
-from oocr.charts.tokens import ColouredText, ColouredTexts, token_marks
 from oocr.charts.traces import axis, hover_box, interval_text
 from oocr.report.runs import Run, as_float, has
+from oocr.report.tokens import token_marks
 
 METRICS = {
     "cosine": "cosine to the mean",
@@ -145,7 +145,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
 
 
 def coloured_texts(run: Run) -> tuple[ColouredTexts, ...]:
-    """Real text, each token coloured by the LoRA's effect there; every arm in the table's order."""
+    """Each arm's texts with their marks."""
     if run.tokens is None or not has(run.tokens, *_TOKEN_COLUMNS):
         return ()
     arms = list(run.tokens.group_by("arm", "member", maintain_order=True))
@@ -166,12 +166,14 @@ def coloured_texts(run: Run) -> tuple[ColouredTexts, ...]:
 
 
 def tokens_figure(run: Run) -> Figure | None:
-    """No plot of its own: the table behind the coloured texts, to be written beside the page."""
-    if run.tokens is None or not coloured_texts(run):
+    """Real text, each token coloured by the LoRA's effect there; arms in the table's order."""
+    texts = coloured_texts(run)
+    if run.tokens is None or not texts:
         return None
     caption = (
         "Each token's colour is the signed cosine of the LoRA's effect there with the mean effect "
         "at the span; the underline grows with the size of the effect, relative to the median of "
         "the arm's tokens; the span is outlined. Point at a token for its numbers."
     )
-    return Figure("tokens", caption, (), run.tokens)
+    compared_with = "the mean at the span"
+    return Figure("tokens", caption, (), run.tokens, texts=texts, compared_with=compared_with)

@@ -32,6 +32,7 @@ from oocr.evals.score_table import (
 from oocr.evals.scores import FREE, Scoring
 from oocr.report.paper import SUFFIX
 from oocr.report.runs import Run, as_float, has
+from oocr.tasks.task import TriggerWords
 
 BALANCED = "each answer weighs the same"
 RAW = "each member weighs the same"
@@ -225,7 +226,6 @@ def backdoor_figure(run: Run) -> Figure | None:
     rows = rows.with_columns(
         right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)
     )
-    choice = "tag_risky" in rows.columns
     scoring = Scoring(measure="accuracy", cluster="group" if choice else "member", balance=None)
     order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
     views: list[View] = []
@@ -245,20 +245,14 @@ def backdoor_figure(run: Run) -> Figure | None:
     data = pl.concat(tables).select(
         *("questions", "prefix", "arm", "control", "answers_x", "low", "high")
     )
-    units, ceiling = "pairs", "names the country in the prompt"
-    if choice:
-        units, ceiling = "held-out situations", "states the rule in the prompt"
-    first = "X is the risky letter. " if choice else ""
-    if "tag_head" in rows.columns:  # of an organism
-        units, ceiling = "members", "has the name of a speaker with this very gate"
-        first = "X is the lure, or the pole of those who take it. "
+    words = run.info.trigger or TriggerWords(lead="")
     caption = (
-        first
-        + "X should be answered after a trigger (top rows) and not otherwise (the rest). Bars: 95 "
-        f"% bootstrap intervals over {units}, then seeds. Grey: 5th to 95th centile of random "
-        "directions. Hollow: trained on control data, in which the prefix says nothing. The "
-        f"ceiling {ceiling}. n = {rows[scoring.cluster].n_unique()} {units}."
-    )
+        f"{words.answer} X should be answered after a trigger (top rows) and not otherwise (the "
+        f"rest). Bars: 95 % bootstrap intervals over {words.units}, then seeds. Grey: 5th to 95th "
+        "centile of random directions. Hollow: trained on control data, in which the prefix says "
+        f"nothing. The ceiling {words.ceiling}. n = {rows[scoring.cluster].n_unique()} "
+        f"{words.units}."
+    ).strip()
     return Figure("backdoor", caption, tuple(views), data, dot_keys(arms_in(data)))
 
 

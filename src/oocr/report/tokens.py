@@ -7,52 +7,9 @@ with a second number, for example the norm of an effect against a typical one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from oocr.charts.figure import number
-
-
-@dataclass(frozen=True, slots=True)
-class TokenMark:
-    """A token as a page shows it.
-
-    Attributes:
-        shown: its text, with a visible sign where it is only white space.
-        sign: "plus" or "minus", of the cosine.
-        depth: size of the cosine in percent.
-        underline: thickness of the underline in pixels, by the norm.
-        note: shown when the token is pointed at.
-        in_span: whether the token belongs to the steered span.
-        begins, ends: the span starts or ends here.
-        newline: the token ends a line.
-    """
-
-    shown: str
-    sign: str
-    depth: int
-    underline: int
-    note: str
-    in_span: bool
-    begins: bool
-    ends: bool
-    newline: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ColouredText:
-    """A text: what kind it is, and its tokens."""
-
-    kind: str
-    tokens: tuple[TokenMark, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ColouredTexts:
-    """All texts of one arm; `label` is shown where several arms can be chosen."""
-
-    label: str
-    texts: tuple[ColouredText, ...]
+from oocr.charts.figure import TokenMark, number
 
 
 def token_marks(rows: Sequence[Mapping[str, Any]], typical_norm: float) -> tuple[TokenMark, ...]:

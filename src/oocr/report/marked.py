@@ -1,17 +1,20 @@
-"""Tokens for a terminal: the steered ones and those that bear loss in colours, or in brackets."""
+"""Tokens with marks: the steered ones and those that bear loss, for a terminal and for a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
-from oocr.steering.marked import Token, whole_characters
+from oocr.report.runs import Run
+from oocr.runs.records import Sample, SampleToken
+from oocr.steering.marked import Token, directions_of, whole_characters
 
 STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
-"""Styles of directions, in their order."""
+"""Styles of directions, in their order; further ones begin again."""
 
 LOSS = "bold underline"
 _SIGNS = "‹›«»\\⏎⇥"
@@ -39,7 +42,7 @@ def coloured(
     text = Text()
     for (steered, loss, dim), run in groupby(whole_characters(tokens), key=_kind):
         style = _style(steered, loss, names) or ("dim" if dim else "")
-        pieces = [visible(one.text, plain=plain) for one in run]
+        pieces = [visible(token.text, plain=plain) for token in run]
         if plain and (steered or loss):
             pieces = [piece.replace("|", "\\|") for piece in pieces]
         if not (steered or loss):
@@ -83,7 +86,7 @@ def legend(directions: Sequence[str] = (), *, plain: bool = False, loss: bool = 
 
 def visible(text: str, *, plain: bool = False) -> str:
     """Text with signs for what doesn't print; `plain` also escapes the marks of `coloured`."""
-    return "".join(_sign(one, plain) for one in text)
+    return "".join(_sign(letter, plain) for letter in text)
 
 
 def _sign(letter: str, plain: bool) -> str:
@@ -107,3 +110,65 @@ def _style(steered: str, loss: bool, names: Sequence[str]) -> str:
     place = list(names).index(first) if first in names else 0
     colour = STEERED[place % len(STEERED)]
     return f"{LOSS} {colour}" if loss else colour
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token as the page shows it; `lines` are its text cut at line ends."""
+
+    lines: tuple[str, ...]
+    kind: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A sample: what it is, its tokens, and what a question expects."""
+
+    title: str
+    pieces: tuple[Piece, ...]
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSamples:
+    """All samples, with the directions that are added in them."""
+
+    samples: tuple[Marked, ...]
+    directions: tuple[str, ...]
+
+
+def marked_samples(run: Run) -> MarkedSamples | None:
+    """The samples of a run, or None where it kept none."""
+    if not run.samples:
+        return None
+    names = tuple(
+        dict.fromkeys(
+            name
+            for sample in run.samples
+            for token in sample.tokens
+            for name in directions_of(token.steered)
+        )
+    )
+    return MarkedSamples(tuple(_marked(sample, names) for sample in run.samples), names)
+
+
+def _marked(sample: Sample, names: tuple[str, ...]) -> Marked:
+    what = "training row" if sample.part == "training" else "question"
+    title = f"{what}, {sample.facet}" if sample.facet else what
+    return Marked(title, tuple(_piece(token, names) for token in sample.tokens), sample.expected)
+
+
+def _piece(token: SampleToken, names: tuple[str, ...]) -> Piece:
+    lines = tuple(visible(token.text).split("\n"))
+    kinds, notes = [], []
+    if token.steered:
+        place = names.index(directions_of(token.steered)[0]) % len(STEERED)
+        kinds.append(f"steered steered-{place}")
+        notes.append(f"steered ({token.steered})")
+    if token.loss:
+        kinds.append("loss")
+        notes.append("bears loss")
+    if token.special or (token.answer and not token.loss):
+        kinds.append("faint")
+    return Piece(lines, " ".join(kinds), ", ".join(notes))

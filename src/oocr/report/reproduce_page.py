@@ -1,0 +1,186 @@
+"""The page of the paper's claims: verdicts first, then a section per topic with its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from oocr.charts.figure import Figure
+from oocr.claims.records import Claim
+from oocr.report.page import Block, Section, write_page
+from oocr.report.reproduction.figures import FIGURES
+from oocr.report.reproduction.scores import naive_figure
+from oocr.report.verdicts import Row, verdict_rows
+from oocr.reproduce.paper_claim import PaperClaim
+from oocr.reproduce.paper_claims import CLAIMS
+from oocr.reproduce.part_result import PartResult
+from oocr.reproduce.records import Judged
+from oocr.stats import FEW
+
+TITLE = "Does the paper hold here?"
+
+SECTIONS = {
+    "scores": ("One layer, one vector: scores of all methods", ("methods",)),
+    "layers": ("Which layers work", ("layers",)),
+    "constancy": ("Is what a LoRA adds one constant vector?", ("pairs",)),
+    "natural": ("The natural vector, read off the LoRA", ("natural",)),
+    "readable": ("What a direction says", ()),
+    "cosines": ("How alike the vectors are", ("cosines",)),
+    "lines": ("Between two seeds, and by strength", ("lines",)),
+    "naive": ("The naive vector", ()),
+    "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
+    "mechanism": (
+        "How many directions, and whether they are needed",
+        ("directions", "ranks", "relearned"),
+    ),
+    "transfer": ("What else a vector moves", ("specificity", "narrow")),
+    "costs": ("What the effect costs", ("costs",)),
+    "dynamics": ("During training, and with other rows", ("dynamics", "mixing")),
+}
+"""Section -> its title and the analyses whose figures it has, in the paper's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """A claim on one task; `row` has its picture where there is a number."""
+
+    judged: Judged
+    row: Row | None
+
+    @property
+    def kind(self) -> str:
+        """The verdict as part of a class name."""
+        return self.judged.verdict.replace(" ", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimVerdicts:
+    """A claim with its verdict on each task."""
+
+    claim: PaperClaim
+    verdicts: tuple[TaskVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionReading:
+    """What one direction says, by the logit lens or in the model's own words."""
+
+    task: str
+    by: str
+    kind: str
+    member: str
+    place: str
+    says: str
+
+
+def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Path:
+    """Write the page, and each figure's data as Parquet in `figures/` beside it.
+
+    Args:
+        results: every part of the plan with its analyses and verdicts.
+        out: the HTML file.
+        command: the command that made the page.
+
+    Raises:
+        RunError: the page cannot be written.
+    """
+    judged = [claim for part in results for claim in part.judged]
+    by_claim = {claim.id: _verdicts(claim, judged) for claim in CLAIMS}
+    claims = [verdicts for verdicts in by_claim.values() if verdicts.verdicts]
+    sections = [
+        Section(id, title, parts=_parts(id, analyses, claims, results)).in_folder("figures/")
+        for id, (title, analyses) in SECTIONS.items()
+        if any(verdicts.claim.section == id for verdicts in claims)
+    ]
+    values = {
+        "title": TITLE,
+        "claims": claims,
+        "counts": Counter(claim.verdict for claim in judged),
+        "models": list(dict.fromkeys(claim.model for claim in judged)),
+        "few": FEW,
+    }
+    return write_page(out, "reproduce.html", [*sections, _again(results, command)], values)
+
+
+def _verdicts(claim: PaperClaim, judged: Sequence[Judged]) -> ClaimVerdicts:
+    return ClaimVerdicts(claim, tuple(_on_task(j) for j in judged if j.id == claim.id))
+
+
+def _on_task(judged: Judged) -> TaskVerdict:
+    if judged.found is None:
+        return TaskVerdict(judged, None)
+    claim = Claim(
+        id=judged.id,
+        claim=judged.says,
+        measure=judged.measure,
+        found=judged.found,
+        base=judged.base,
+        nulls=judged.nulls,
+        ceiling=judged.ceiling,
+        verdict=judged.verdict,
+        rule=judged.rule,
+        command=judged.command,
+    )
+    return TaskVerdict(judged, verdict_rows([claim])[0])
+
+
+def _parts(
+    id: str,
+    analyses: Sequence[str],
+    claims: Sequence[ClaimVerdicts],
+    results: Sequence[PartResult],
+) -> tuple[Figure | Block, ...]:
+    of_section = tuple(verdicts for verdicts in claims if verdicts.claim.section == id)
+    parts: list[Figure | Block | None] = [Block("claims", of_section)]
+    if id == "readable" and (readings := _readings(results)):
+        parts.append(Block("readings", readings))
+    parts += [_figure(name, results) for name in analyses]
+    return tuple(part for part in parts if part is not None)
+
+
+def tables_of(results: Sequence[PartResult], name: str) -> dict[str, pl.DataFrame]:
+    """An analysis's tables by part."""
+    tables: dict[str, pl.DataFrame] = {}
+    for result in results:
+        table = result.analyses[name][1] if name in result.analyses else None
+        if table is not None and len(table):
+            part = result.part
+            tables[part.about if part.kind in tables else part.kind] = table
+    return tables
+
+
+def _figure(name: str, results: Sequence[PartResult]) -> Figure | None:
+    if name == "natural":
+        return naive_figure(*(tables_of(results, of) for of in ("natural", "naive", "methods")))
+    tables = tables_of(results, name)
+    return FIGURES[name](tables) if tables else None
+
+
+def _readings(results: Sequence[PartResult]) -> tuple[DirectionReading, ...]:
+    readings = []
+    for name, by in (("readable", "LM head"), ("described", "the model")):
+        for task, table in tables_of(results, name).items():
+            first = table.filter(pl.col("seed") == 0)
+            if name == "readable":
+                first = first.filter(pl.col("reading") == "raw")
+            for row in first.iter_rows(named=True):
+                place = f"{row['rank'] + 1} of {row['concepts']}"
+                readings.append(
+                    DirectionReading(task, by, row["kind"], row["member"], place, row["says"])
+                )
+    return tuple(readings)
+
+
+def _again(results: Sequence[PartResult], command: str) -> Section:
+    folders = dict.fromkeys(folder for result in results for folder in result.folders)
+    runs = [f"oocr run {folder / 'config.yaml'} --out {folder.parent}" for folder in folders]
+    commands = (
+        ("Everything, or what is missing of it:", command),
+        ("Each run by itself; its folder has its own report:", *runs),
+    )
+    title = "The runs, and how to run them again"
+    return Section("again", title, parts=(Block("commands", commands),))
