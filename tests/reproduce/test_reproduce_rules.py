@@ -13,7 +13,6 @@ from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig
 from oocr.families.registry import build
-from oocr.report.reproduction.page import SECTIONS
 from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyse import ANALYSES
 from oocr.reproduce.analyses.judged import units_of

@@ -6,9 +6,8 @@ from oocr.data.batches import Batch
 from oocr.engine.trainable import ArmSpec, Spec
 from oocr.engine.training_batches import TrainingBatches
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import peft_config
+from oocr.steering.adapters import peft_config, stackable
 from oocr.steering.positions import select_each
-from oocr.steering.adapters import stackable
 from oocr.steering.vectors import SteeringVector
 
 

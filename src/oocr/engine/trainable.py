@@ -25,10 +25,10 @@ from oocr.steering.adapters import (
     LowRankAdapter,
     adapted_layers,
     adapter_tensors,
+    new_adapters,
     peft_config,
 )
 from oocr.steering.positions import select, spans_of
-from oocr.steering.adapters import new_adapters
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 

@@ -226,7 +226,7 @@ def backdoor_figure(run: Run) -> Figure | None:
     rows = rows.with_columns(
         right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)
     )
-    scoring = Scoring(measure="accuracy", cluster="group" if choice else "member", balance=None)
+    scoring = Scoring(measure="accuracy", cluster=run.info.scoring.cluster, balance=None)
     order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
     views: list[View] = []
     tables: list[pl.DataFrame] = []
