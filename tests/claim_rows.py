@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from oocr.claims.judge import judge_run
 from oocr.claims.records import Claim
-from oocr.claims.run_claims import claims
+from oocr.claims.results import RunResults
+from oocr.claims.run_claims import COMMON
 from oocr.data.examples import Example
-from oocr.runs.config import RunConfig
-from oocr.runs.records import Selection
-from oocr.runs.write_results import Results
 from oocr.tasks.task import Score, Task, TaskSet
 
 MEMBERS = tuple(f"m{i}" for i in range(8))
@@ -75,7 +75,6 @@ def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
     controls = [Task(name=m, member=m, train=(item,)) for m in ("shuffled", "shuffled opposite")]
     tests = tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in members)
     twins = ("risky", "safe") if score == "log_odds" and len(members) == 2 else None
-    balance = None if name == "nano/backdoor" else "answer"
     return TaskSet(
         name=name,
         about="",
@@ -83,7 +82,6 @@ def task_set(name: str, score: Score, members: Sequence[str]) -> TaskSet:
         test=tests,
         score=score,
         poles=twins,
-        balance=balance,
         controls={"shuffled": tuple(controls)} if twins else {},
     )
 
@@ -95,19 +93,15 @@ def judge(
     members: Sequence[str] = MEMBERS,
     headline: Mapping[str, str] | None = None,
     constancy: pl.DataFrame | None = None,
+    balance: str | None = "answer",
 ) -> dict[str, Claim]:
-    tasks = task_set(name, score, members)
+    tasks = replace(task_set(name, score, members), balance=balance)
+    if headline is None and "backdoor" in name:
+        headline = {"with the trigger": "trigger", "without": "otherwise"}
     if headline:
         tasks = TaskSet(**{**fields_of(tasks), "headline": headline})
-    results = Results(
-        config=RunConfig.model_validate({"task": {"family": "countries"}}),
-        tasks=tasks,
-        model=None,  # type: ignore[arg-type]
-        rows=pl.concat(tables, how="diagonal_relaxed"),
-        arms=[],
-        selection=Selection(criterion="", tasks=(), grid=()),
-    )
-    found = claims(results, constancy, "the command")
+    results = RunResults(tasks, pl.concat(tables, how="diagonal_relaxed"), 3, constancy)
+    found = judge_run(COMMON, results, "the command")
     assert len({one.id for one in found}) == len(found)
     for one in found:
         Claim.model_validate_json(one.model_dump_json())

@@ -141,7 +141,7 @@ def test_saying_one_answer_everywhere_does_not_win() -> None:
     assert judge(rows, BASE)["vector-out-of-context"].found.value == pytest.approx(0.5)
     # Of a backdoor in a nano world each member has both answers of many choices.
     base = table("base", same(0.5), seeds=1)
-    one = judge(rows, base, name="nano/backdoor")["vector-backdoor"]
+    one = judge(rows, base, balance=None)["vector-out-of-context"]
     assert one.found.value == pytest.approx(0.75)
 
 

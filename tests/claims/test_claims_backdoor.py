@@ -7,13 +7,12 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
+from oocr.claims.judge import judge_run
 from oocr.claims.records import Claim
-from oocr.claims.run_claims import claims
+from oocr.claims.results import RunResults
 from oocr.data.examples import Example
+from oocr.families.risk_backdoor.claims import CLAIMS
 from oocr.families.risk_backdoor.self_report import OTHER, TRAINED
-from oocr.runs.config import RunConfig
-from oocr.runs.records import Selection
-from oocr.runs.write_results import Results
 from oocr.tasks.task import Task, TaskSet
 
 SITUATIONS = 10
@@ -112,15 +111,8 @@ def judge(
             name: "trigger" if name == "trigger" else "otherwise" for name in FACETS.values()
         },
     )
-    results = Results(
-        config=RunConfig.model_validate({"task": {"family": "risk_backdoor"}}),
-        tasks=tasks,
-        model=None,  # type: ignore[arg-type]
-        rows=rows,
-        arms=[],
-        selection=Selection(criterion="", tasks=(), grid=()),
-    )
-    found = claims(results, None, "the command")
+    results = RunResults(tasks, rows, seeds=3)
+    found = judge_run(CLAIMS, results, "the command")
     assert len({one.id for one in found}) == len(found) == 5
     return {one.id.removeprefix("vector-"): one for one in found}
 

@@ -13,15 +13,13 @@ from rich.console import Console
 
 from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import PaperScore
+from oocr.claims.results import RunResults
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.evals.scores import Scoring
 from oocr.evals.table import rows as rows_of_items
 from oocr.report import build_report
 from oocr.report.paper import paper_table
-from oocr.runs.config import RunConfig
-from oocr.runs.records import Selection
-from oocr.runs.write_results import Results
 from oocr.tasks.task import Score, Task, TaskSet
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of
@@ -79,14 +77,7 @@ def asked(
 
 
 def scores(*frames: pl.DataFrame, tasks: TaskSet) -> list[PaperScore]:
-    results = Results(
-        config=RunConfig.model_validate({"task": {"family": "countries"}}),
-        tasks=tasks,
-        model=None,  # type: ignore[arg-type]
-        rows=pl.concat(frames, how="diagonal_relaxed"),
-        arms=[],
-        selection=Selection(criterion="", tasks=(), grid=()),
-    )
+    results = RunResults(tasks, pl.concat(frames, how="diagonal_relaxed"), seeds=3)
     found = paper_scores(results)
     for one in found:
         assert PaperScore.model_validate_json(one.model_dump_json()) == one

@@ -12,7 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from oocr.claims.nano import specific
+from oocr.claims.judge import ClaimRow, judge_run
+from oocr.claims.records import Claim
+from oocr.claims.results import RunResults
 from oocr.cli import main as cli
 from oocr.cli.run import Overrides, run_source
 from oocr.errors import InputError
@@ -25,9 +27,9 @@ from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import check_fits, settled
 from oocr.runs.run import run
 from oocr.runs.worlds import runs_on_organisms, source_for
-from oocr.runs.write_results import Results
 from oocr_organisms.record import WorldSettings
 from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.tasks.claims import CLAIMS
 from oocr_organisms.tasks.config import NanoConfig
 from tests.tiny_nano import nano_settings, save_random_organism
 from tests.tiny_run import claims_of, rows_of, save_tiny_model, write_task, write_yaml
@@ -291,10 +293,15 @@ def movement(
     return pl.DataFrame(lines)
 
 
-def results_of(rows: pl.DataFrame) -> Results:
-    config = config_of({"task": {"family": "nano", "part": "risk"}})
-    tasks = load_tasks({"family": "nano", "part": "risk"})
-    return Results(config, tasks, None, rows, [], None)  # type: ignore[arg-type]
+def specific(rows: pl.DataFrame, arm: str = "vector") -> Claim | None:
+    """The claim on specificity that these rows give."""
+    results = RunResults(load_tasks({"family": "nano", "part": "risk"}), rows, seeds=3)
+    claims = judge_run([nano_row(f"{arm}-specific")], results, "")
+    return claims[0] if claims else None
+
+
+def nano_row(id: str) -> ClaimRow:
+    return next(row for row in CLAIMS if row.id == id)
 
 
 @pytest.mark.parametrize(
@@ -310,19 +317,19 @@ def results_of(rows: pl.DataFrame) -> Results:
 def test_specificity_is_the_size_of_what_other_traits_move(
     own: float, other: float, away: float, verdict: str, size: float
 ) -> None:
-    claim = specific(results_of(movement(own, other, away)), "vector", "")
+    claim = specific(movement(own, other, away))
     assert claim is not None
     assert claim.found is not None
     assert claim.verdict == verdict
     assert claim.found.value == pytest.approx(size, abs=0.002)
     assert claim.ceiling == pytest.approx(own, abs=0.002)
     assert np.isfinite([claim.found.low, claim.found.high]).all()
-    assert specific(results_of(movement(own, other)), "adapter", "") is None
+    assert specific(movement(own, other), "adapter") is None
 
 
 def test_seeds_that_move_opposite_ways_do_not_cancel_and_random_ones_count_alike() -> None:
     rows = movement(0.4, 0.15, 0.15, signs=(1, -1), random=(1, -1, 1))
-    claim = specific(results_of(rows), "vector", "")
+    claim = specific(rows)
     assert claim is not None
     assert claim.found is not None
     assert claim.verdict == "holds in part"
@@ -332,7 +339,7 @@ def test_seeds_that_move_opposite_ways_do_not_cancel_and_random_ones_count_alike
 
 def test_noise_between_probes_is_not_taken_for_movement() -> None:
     rows = movement(0.4, 0.0, signs=(1, 1, 1), noise=0.3)
-    claim = specific(results_of(rows), "vector", "")
+    claim = specific(rows)
     assert claim is not None
     assert claim.found is not None
     moved = rows.filter(pl.col("arm") == "vector", pl.col("facet").str.starts_with(OTHER))
@@ -340,7 +347,7 @@ def test_noise_between_probes_is_not_taken_for_movement() -> None:
     naive = float(moved["value"].abs().to_numpy().mean())
     assert claim.found.low <= claim.found.value <= claim.found.high
     assert claim.found.value < 0.9 * naive
-    still = specific(results_of(movement(0.4, 0.05, 0.05, noise=0.05)), "vector", "")
+    still = specific(movement(0.4, 0.05, 0.05, noise=0.05))
     assert still is not None
     assert still.found is not None
     assert still.found.low <= 0.05 <= still.found.high

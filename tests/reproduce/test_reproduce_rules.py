@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oocr.claims.judging import n_of
-from oocr.claims.records import Estimate, Null, Verdict
+from oocr.claims.judge import NOT_MEASURED
+from oocr.claims.records import Estimate, Finding, Null, Verdict
+from oocr.claims.results import n_of
 from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig
@@ -17,11 +18,10 @@ from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyse import ANALYSES
 from oocr.reproduce.analyses.judged import units_of
 from oocr.reproduce.analyses.mechanism import ITEMS, _groups
-from oocr.reproduce.judge import NOT_MEASURED, judge
+from oocr.reproduce.claims import CLAIMS
 from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.paper_claims import CLAIMS
-from oocr.reproduce.plan import PAPER_MODEL, Part, fitted, moved, plan_for
-from oocr.reproduce.records import Analysis, Finding
+from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
+from oocr.reproduce.records import Analysis
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 
@@ -52,7 +52,7 @@ def claim(id: str) -> PaperClaim:
 
 def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
     found = Analysis(name="x", key="k", model="m", findings=findings, missing=missing)
-    one = judge(claim(id), found, Part("countries", "a task", ("run",)), "oocr reproduce")
+    one = claim(id).judge(found, "countries", "a task", "oocr reproduce")
     return one.verdict, one.why
 
 

@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from oocr import stats
+from oocr.claims.records import Finding
 from oocr.explain.without import Without, rows_without
 from oocr.models.language_model import LanguageModel
 from oocr.report.reproduction.figures import FIGURES
@@ -34,7 +35,6 @@ from oocr.reproduce.analyses.training import dynamics, specificity
 from oocr.reproduce.analyses.vectors import natural_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who, read_finished
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import cells_of, of_members, seed0
 from oocr.runs.arm_plans import starts_of
 from oocr.runs.context import RunContext

@@ -10,28 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.records import Beside, Estimate, PaperScore
+from oocr.claims.records import Beside, PaperScore
+from oocr.claims.results import RunResults, estimate_of, seeds_of
 from oocr.evals.scores import select_rows
-from oocr.runs.config import Method
 from oocr.stats import Cells
 from oocr.tasks.task import Task, TaskSet
 
-if TYPE_CHECKING:
-    from oocr.runs.write_results import Results
-
+Method = Literal["vector", "adapter"]
 ARMS: tuple[Method, ...] = ("vector", "adapter")
 SECOND = "second"
 Key = tuple[str, str]
 """Member and item id."""
 
 
-def paper_scores(results: Results) -> list[PaperScore]:
+def paper_scores(results: RunResults) -> list[PaperScore]:
     """One line per trained arm and facet; opposite twins apart. Empty without such items."""
     tests = [task for task in results.tasks.test if task.paper]
     if not tests or "part" not in results.rows.columns:
@@ -87,15 +85,14 @@ def _line(
     cluster = "member" if len(members) > 1 else "group"
     share, second = (_cells(own, value, cluster) for value in ("right", SECOND))
     items = own.select("member", "item").unique().height
-    seeds = share.values.shape[1]
-    n = f"{items} items × {seeds} seed" + ("" if seeds == 1 else "s")
+    n = f"{items} items × {seeds_of(share.values.shape[1])}"
     return PaperScore(
         arm=arm,
         member=member,
         facet=str(own["facet"][0]),
         items=items,
-        share=_estimate(share, n),
-        second=_estimate(second, n),
+        share=estimate_of(stats.estimate(share), n),
+        second=estimate_of(stats.estimate(second), n),
         second_is="probability" if signs is None else "logit difference, nats",
         beside=tuple(_beside(rows, arm, members, tasks)),
     )
@@ -145,8 +142,3 @@ def _cells(rows: pl.DataFrame, value: str, cluster: str) -> Cells:
     counts = dict(rows.group_by(cluster).len().iter_rows())
     weights = np.array([[float(counts[name])] for name in cells.clusters])
     return replace(cells, weights=weights)
-
-
-def _estimate(cells: Cells, n: str) -> Estimate:
-    found = stats.estimate(cells)
-    return Estimate(value=found.value, low=found.low, high=found.high, n=n)

@@ -1,8 +1,10 @@
-"""Claims and their numbers, as typed records: the interface between judging and reporting."""
+"""Findings and claims as typed records: what analyses hand over and what reports show."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+from pydantic import Field
 
 from oocr.io import Record
 
@@ -25,13 +27,41 @@ class Null(Record):
     value: float
 
 
-class Claim(Record):
-    """One claim with everything needed to judge it."""
+class Finding(Record):
+    """One number with its interval, and all that a rule needs to judge it.
+
+    Attributes:
+        id: names it.
+        measure: what the number is, in words.
+        found: the number.
+        base: the untouched model's.
+        nulls: values of controls.
+        ceiling: the value with the answer's cause in the prompt, or the highest possible.
+        units: how many members, probes or pairs the interval draws; None: fewer judge it too.
+        paired: name -> lower end of the interval of the paired difference to that arm.
+        parts: name -> lower end of the interval of a part, or of another number.
+        verdict, rule: set where the run itself has judged the number.
+    """
 
     id: str
-    claim: str
     measure: str
     found: Estimate
+    base: float | None = None
+    nulls: tuple[Null, ...] = ()
+    ceiling: float | None = None
+    units: int | None = None
+    paired: dict[str, float] = Field(default_factory=dict)
+    parts: dict[str, float] = Field(default_factory=dict)
+    verdict: Verdict | None = None
+    rule: str = ""
+
+
+class Judged(Record):
+    """What was found on a claim and its verdict; `found` is None where nothing was measured."""
+
+    id: str
+    measure: str = ""
+    found: Estimate | None = None
     base: float | None = None
     nulls: tuple[Null, ...] = ()
     ceiling: float | None = None
@@ -40,8 +70,16 @@ class Claim(Record):
     command: str
 
 
+class Claim(Judged):
+    """A claim of a run, with everything needed to judge it."""
+
+    claim: str
+    measure: str
+    found: Estimate
+
+
 class Beside(Record):
-    """What a paper score stands beside: the untouched model, random directions, a control."""
+    """What a paper score is compared with: the untouched model, random directions, a control."""
 
     name: str
     share: float

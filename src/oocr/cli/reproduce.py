@@ -12,8 +12,8 @@ from oocr.cli.run import do_runs
 from oocr.errors import InputError
 from oocr.explain.judge import Judge
 from oocr.io import write_json
+from oocr.reproduce.claims import CLAIMS
 from oocr.reproduce.execute import answer
-from oocr.reproduce.paper_claims import CLAIMS
 from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down

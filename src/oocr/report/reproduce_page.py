@@ -10,15 +10,14 @@ from pathlib import Path
 import polars as pl
 
 from oocr.charts.figure import Figure
-from oocr.claims.records import Claim
 from oocr.report.page import Block, Section, write_page
 from oocr.report.reproduction.figures import FIGURES
 from oocr.report.reproduction.scores import naive_figure
-from oocr.report.verdicts import Row, verdict_rows
+from oocr.report.verdicts import Row, verdict_row
 from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.paper_claims import CLAIMS
+from oocr.reproduce.claims import CLAIMS
 from oocr.reproduce.part_result import PartResult
-from oocr.reproduce.records import Judged
+from oocr.reproduce.records import PaperVerdict
 from oocr.stats import FEW
 
 TITLE = "Does the paper hold here?"
@@ -48,7 +47,7 @@ SECTIONS = {
 class TaskVerdict:
     """A claim on one task; `row` has its picture where there is a number."""
 
-    judged: Judged
+    judged: PaperVerdict
     row: Row | None
 
     @property
@@ -106,26 +105,9 @@ def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Pat
     return write_page(out, "reproduce.html", [*sections, _again(results, command)], values)
 
 
-def _verdicts(claim: PaperClaim, judged: Sequence[Judged]) -> ClaimVerdicts:
-    return ClaimVerdicts(claim, tuple(_on_task(j) for j in judged if j.id == claim.id))
-
-
-def _on_task(judged: Judged) -> TaskVerdict:
-    if judged.found is None:
-        return TaskVerdict(judged, None)
-    claim = Claim(
-        id=judged.id,
-        claim=judged.says,
-        measure=judged.measure,
-        found=judged.found,
-        base=judged.base,
-        nulls=judged.nulls,
-        ceiling=judged.ceiling,
-        verdict=judged.verdict,
-        rule=judged.rule,
-        command=judged.command,
-    )
-    return TaskVerdict(judged, verdict_rows([claim])[0])
+def _verdicts(claim: PaperClaim, judged: Sequence[PaperVerdict]) -> ClaimVerdicts:
+    asked = [verdict for verdict in judged if verdict.id == claim.id]
+    return ClaimVerdicts(claim, tuple(TaskVerdict(verdict, verdict_row(verdict)) for verdict in asked))
 
 
 def _parts(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oocr.charts.figure import number
-from oocr.claims.records import Claim
+from oocr.claims.records import Judged
 
 ICONS = {
     "holds": "✓",
@@ -30,7 +29,7 @@ class Mark:
 class Row:
     """A claim with the scale of its picture; places are in percent of the scale."""
 
-    claim: Claim
+    claim: Judged
     kind: str
     low_end: float
     high_end: float
@@ -40,13 +39,17 @@ class Row:
     marks: tuple[Mark, ...]
 
 
-def verdict_rows(claims: Sequence[Claim]) -> tuple[Row, ...]:
-    """One row per claim, in the run's order."""
-    return tuple(_row(claim) for claim in claims)
+def verdict_rows(claims: Sequence[Judged]) -> tuple[Row, ...]:
+    """One row per claim with a number, in their order."""
+    rows = (verdict_row(claim) for claim in claims)
+    return tuple(row for row in rows if row is not None)
 
 
-def _row(claim: Claim) -> Row:
+def verdict_row(claim: Judged) -> Row | None:
+    """A claim's row; None where nothing was measured."""
     found = claim.found
+    if found is None:
+        return None
     marks: list[tuple[str, str, float]] = []
     if claim.base is not None:
         marks.append(("base", "untouched model", claim.base))
@@ -77,8 +80,3 @@ def _scale(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     room = 0.05 * (high - low)
     return (low - room if low < 0 else 0.0), high + room
-
-
-def held_against(claim: Claim) -> str:
-    """The nulls in one line of text."""
-    return "; ".join(f"{null.name} {number(null.value)}" for null in claim.nulls) or "–"

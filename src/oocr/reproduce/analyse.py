@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from oocr.claims.records import Estimate, Null
+from oocr.claims.records import Estimate, Finding, Null
 from oocr.io import RESULTS_VERSION, write_text
 from oocr.reproduce.analyses.ablation import ablation, relearned
 from oocr.reproduce.analyses.asked import asked
@@ -32,7 +32,7 @@ from oocr.reproduce.analyses.training import dynamics, specificity
 from oocr.reproduce.analyses.vectors import naive_scores, natural_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.records import Analysis, Finding
+from oocr.reproduce.records import Analysis
 from oocr.runs.arms import read_table
 from oocr.runs.write_results import write_table
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.reproduce.records import Finding
+from oocr.claims.records import Finding
 
 
 @dataclass(frozen=True, slots=True, eq=False)

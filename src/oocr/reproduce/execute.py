@@ -16,7 +16,6 @@ from oocr.explain.judge import Judge
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analyse import analyse
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
-from oocr.reproduce.judge import judge as verdict
 from oocr.reproduce.part_result import PartResult
 from oocr.reproduce.plan import Part, Plan
 from oocr.reproduce.records import Analysis
@@ -88,10 +87,10 @@ def answer(
             tuple(one.folders.values()),
             own,
             tuple(
-                verdict(
-                    claim,
+                claim.judge(
                     own[claim.analysis][0],
-                    one.part,
+                    one.part.kind,
+                    one.part.about,
                     shlex.join([*again, "--only", claim.id]),
                 )
                 for claim in one.part.claims

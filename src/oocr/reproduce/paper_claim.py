@@ -1,18 +1,22 @@
-"""What a claim of the paper is, and the kinds of tasks that it may be asked of."""
+"""What a claim on the page of `oocr reproduce` is, and the verdict on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oocr.reproduce.rules import Rule
+from oocr.claims.judge import verdict_on
+from oocr.claims.rules import Rule
+from oocr.reproduce.records import Analysis, PaperVerdict
 
 LATER = "after the paper"
 OURS = "our own question"
+TRAINED = ("countries", "borders", "risk", "functions", "locations")
+GATED = ("backdoor", "risk backdoor")
 
 
 @dataclass(frozen=True, slots=True)
 class PaperClaim:
-    """One claim.
+    """A row of the table of claims.
 
     Attributes:
         id: names it.
@@ -24,8 +28,8 @@ class PaperClaim:
         finding: which of its numbers.
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
-        needs_judge: it is asked only where a judge model was named.
         slow: it trains arms of its own, so that `--quick` leaves it out.
+        needs_judge: it is asked only where a judge model was named.
     """
 
     id: str
@@ -36,7 +40,7 @@ class PaperClaim:
     analysis: str
     finding: str
     rule: Rule
-    subjects: tuple[str, ...]
+    subjects: tuple[str, ...] = TRAINED
     slow: bool = False
     needs_judge: bool = False
 
@@ -50,6 +54,39 @@ class PaperClaim:
         """What introduces `paper` on the page."""
         return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
+    def judge(self, analysis: Analysis, kind: str, about: str, command: str) -> PaperVerdict:
+        """The verdict on one kind of task.
 
-TRAINED = ("countries", "borders", "risk", "functions", "locations")
-GATED = ("backdoor", "risk backdoor")
+        Args:
+            analysis: with the number, or why there is none.
+            kind: the kind of task.
+            about: what its runs are, in words.
+            command: how it is asked for again.
+        """
+        finding = analysis.of(self.finding)
+        findings = {other.id: other for other in analysis.findings}
+        verdict, why = verdict_on(self.rule, finding, findings, analysis.missing)
+        words = self.rule.words
+        number = {}
+        if finding is not None:
+            words = self.rule.words_for(finding, findings)
+            words += f": {finding.rule}" if finding.rule else ""
+            number = {
+                name: getattr(finding, name)
+                for name in ("measure", "found", "base", "nulls", "ceiling")
+            }
+        return PaperVerdict(
+            id=self.id,
+            place=self.place,
+            says=self.says,
+            paper=self.paper,
+            subject=kind,
+            about=about,
+            model=analysis.model,
+            verdict=verdict,
+            why=why,
+            rule=words,
+            command=command,
+            analysis=self.analysis,
+            **number,
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from oocr.reproduce.plan import Part
-from oocr.reproduce.records import Analysis, Judged
+from oocr.reproduce.records import Analysis, PaperVerdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,4 +25,4 @@ class PartResult:
     part: Part
     folders: tuple[Path, ...]
     analyses: dict[str, tuple[Analysis, pl.DataFrame | None]]
-    judged: tuple[Judged, ...]
+    judged: tuple[PaperVerdict, ...]

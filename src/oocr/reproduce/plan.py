@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oocr.errors import InputError
+from oocr.reproduce.claims import CLAIMS
 from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.paper_claims import CLAIMS
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import config_path, load_configs
 

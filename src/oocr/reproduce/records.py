@@ -1,4 +1,4 @@
-"""What an analysis finds and what a claim of the paper comes to, as typed records.
+"""What an analysis finds and the verdicts on claims of the paper, as typed records.
 
 In the folder of the first run that an analysis reads:
     analyses/<name>.json      `Analysis`
@@ -7,26 +7,8 @@ In the folder of the first run that an analysis reads:
 
 from __future__ import annotations
 
-from oocr.claims.records import Estimate, Null, Verdict
+from oocr.claims.records import Finding, Judged
 from oocr.io import Record
-
-
-class Finding(Record):
-    """One number with its interval, beside what it is held against.
-
-    `units` is how many members, probes or pairs the interval draws from; of one there is none.
-    `verdict` and `rule` are set where the run itself has judged that number already.
-    """
-
-    id: str
-    measure: str
-    found: Estimate
-    base: float | None = None
-    nulls: tuple[Null, ...] = ()
-    ceiling: float | None = None
-    units: int | None = None
-    verdict: Verdict | None = None
-    rule: str = ""
 
 
 class Analysis(Record):
@@ -41,30 +23,18 @@ class Analysis(Record):
     table: bool = False
 
     def of(self, id: str) -> Finding | None:
-        """The finding of that name, if there is one."""
-        return next((one for one in self.findings if one.id == id), None)
+        """The finding of that name; None if there is none."""
+        return next((finding for finding in self.findings if finding.id == id), None)
 
 
-class Judged(Record):
-    """A claim of the paper on one subject.
+class PaperVerdict(Judged):
+    """The verdict on a claim of the page for one kind of task; `why` says why it has none."""
 
-    `found` is None where nothing could be measured; `why` says why, or is empty.
-    """
-
-    id: str
     place: str
     says: str
     paper: str
     subject: str
     about: str
     model: str
-    measure: str = ""
-    found: Estimate | None = None
-    base: float | None = None
-    nulls: tuple[Null, ...] = ()
-    ceiling: float | None = None
-    verdict: Verdict
     why: str = ""
-    rule: str
-    command: str
     analysis: str

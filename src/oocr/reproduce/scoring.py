@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judging import NAMES, estimate_of, n_of, over
-from oocr.claims.records import Estimate, Null
+from oocr.claims.records import Estimate, Finding, Null
+from oocr.claims.results import NAMES, estimate_of, n_of
+from oocr.claims.rules import over
 from oocr.evals.scores import Scoring
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.records import Finding
 from oocr.stats import Cells, Interval
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector

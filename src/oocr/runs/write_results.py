@@ -12,12 +12,13 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from oocr.claims.free_text import free_claims
+from oocr.claims.judge import judge_run
 from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import Claim
-from oocr.claims.run_claims import claims
+from oocr.claims.results import RunResults
 from oocr.errors import RunError
 from oocr.evals.scores import Scoring
+from oocr.families.claims import claims_of
 from oocr.io import write_atomic, write_json, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import read_table
@@ -44,11 +45,6 @@ class Results:
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
 
-    @property
-    def scoring(self) -> Scoring:
-        """How rows of these tasks are scored."""
-        return Scoring.of(self.tasks)
-
 
 def finish(
     results: Results, folder: Path, explained: Sequence[ArmRecord], command: str
@@ -69,9 +65,10 @@ def finish(
             write_table(folder / f"{name}.parquet", table)
     write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
     write_json(folder / "samples.json", [one.model_dump() for one in samples_of(results)])
-    judged = [*claims(results, constancy, command), *free_claims(results, command)]
+    measured = RunResults(results.tasks, results.rows, results.config.seeds, constancy)
+    judged = judge_run(claims_of(results.config.task.family), measured, command)
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
-    if by_paper := paper_scores(results):
+    if by_paper := paper_scores(measured):
         write_json(folder / "paper.json", [one.model_dump() for one in by_paper])
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")

@@ -11,10 +11,10 @@ from rich.text import Text
 from oocr.charts.figure import number
 from oocr.report.terminal import STYLES
 from oocr.report.verdicts import ICONS
-from oocr.reproduce.records import Judged
+from oocr.reproduce.records import PaperVerdict
 
 
-def claims_table(judged: Sequence[Judged]) -> Table:
+def claims_table(judged: Sequence[PaperVerdict]) -> Table:
     """Verdict, claim, task, found, highest null; readable at 80 columns."""
     table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1), collapse_padding=True)
     table.add_column("verdict", max_width=9)

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from oocr import stats
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
 from oocr.evals.table import rows as score_rows
 from oocr.explain.subspace import scores_without
 from oocr.explain.without import Without, rows_without, train_without
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import natural
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     NO_EFFECT_BELOW,
     base_of,

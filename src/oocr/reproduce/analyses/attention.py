@@ -12,14 +12,13 @@ import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines, with_randoms
 from oocr.reproduce.analyses.mechanism import is_trigger, spread
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import measured
 from oocr.steering.vectors import Vector, random_vector
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
 from oocr.errors import InputError
 from oocr.explain.concepts import ConceptReading, tell
 from oocr.explain.lens import Reading, lens
@@ -15,7 +15,6 @@ from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.concept_words import NO_WORDS, concepts_of
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import natural
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import by_member, measured
 from oocr.steering.vectors import Vector
 

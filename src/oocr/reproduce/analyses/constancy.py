@@ -8,8 +8,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.claims.judging import NAMES
 from oocr.claims.records import Null
+from oocr.claims.results import NAMES
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
 from oocr.explain.natural import last_differences, pairs_of

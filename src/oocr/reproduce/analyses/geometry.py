@@ -11,15 +11,14 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judging import NAMES, estimate_of
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
+from oocr.claims.results import NAMES, estimate_of
 from oocr.explain.geometry import Likeness, likeness
 from oocr.explain.lines import Point, barrier, line, points_of
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import natural
 from oocr.reproduce.naive import naive_vectors
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     has_effect,
     has_learned,

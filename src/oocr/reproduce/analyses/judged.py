@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from oocr.claims.records import Finding
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.records import Finding
 from oocr.runs.write_results import read_claims
 
 

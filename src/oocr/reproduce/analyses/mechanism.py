@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from oocr.claims.records import Finding
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.table import rows as score_rows
@@ -16,7 +17,6 @@ from oocr.explain.subspace import basis_of, projected_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import training_texts, unrelated_texts
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     cells_of,
     has_effect,

@@ -9,12 +9,12 @@ import polars as pl
 import torch
 
 from oocr import stats
+from oocr.claims.records import Finding
 from oocr.explain.differences import SKIP
 from oocr.explain.mixing import fit_mixed
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import training_texts, unrelated_texts
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     NO_EFFECT_BELOW,
     base_of,

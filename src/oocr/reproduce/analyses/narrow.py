@@ -23,13 +23,13 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.claims.records import Finding
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.evals.scores import Scoring
 from oocr.explain.narrow import check_apart, fit_weights, kl_on, statements
 from oocr.families.registry import family_of
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     NO_EFFECT_BELOW,
     measured,

@@ -7,13 +7,12 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
 from oocr.explain.differences import random_like
 from oocr.explain.ranks import choose_rates, constancy_on, fit_rank
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import training_texts, unrelated_texts
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     NO_EFFECT_BELOW,
     base_of,

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judging import NAMES, estimate_of, n_of
+from oocr.claims.records import Finding
+from oocr.claims.results import NAMES, estimate_of, n_of
 from oocr.evals.scores import Scoring
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     base_of,
     cells_of,

@@ -9,13 +9,12 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judging import estimate_of
-from oocr.claims.records import Null
+from oocr.claims.records import Finding, Null
+from oocr.claims.results import estimate_of
 from oocr.explain.dynamics import along_training, lost_after_peak, lowest, peak
 from oocr.explain.transfer import transfer
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import measured
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task

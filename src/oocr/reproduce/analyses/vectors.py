@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
+from oocr.claims.records import Finding
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.lora_texts import natural
 from oocr.reproduce.naive import NO_NAMES, naive_vectors
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import (
     cells_of,
     has_effect,

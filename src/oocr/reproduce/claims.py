@@ -1,16 +1,18 @@
 """What the paper says, in its order and in our words, and which number of which analysis answers.
 
 "Simple Mechanistic Explanations for Out-Of-Context Reasoning" (arXiv 2507.08218). Claims that
-it does not make come last (`oocr.reproduce.later_claims`).
+it does not make, of later work and our own, come last.
 """
 
 from __future__ import annotations
 
-from oocr.reproduce.later_claims import LATER_CLAIMS
-from oocr.reproduce.paper_claim import GATED, TRAINED, PaperClaim
-from oocr.reproduce.rules import (
+from oocr.claims.rules import (
     above_zero,
     as_in_the_run,
+    gone,
+    its_own_only,
+    keeps,
+    narrow_only,
     not_in_the_run,
     one_for_all,
     partly_alike,
@@ -18,6 +20,7 @@ from oocr.reproduce.rules import (
     read_by_patterns,
     stays_below,
 )
+from oocr.reproduce.paper_claim import GATED, LATER, OURS, TRAINED, PaperClaim
 
 CLAIMS: tuple[PaperClaim, ...] = (
     PaperClaim(
@@ -30,7 +33,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "methods",
         "one-layer-share",
         reaches(0.8),
-        TRAINED,
     ),
     PaperClaim(
         "one-vector",
@@ -42,7 +44,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "methods",
         "vector-share",
         reaches(0.8),
-        TRAINED,
     ),
     PaperClaim(
         "self-report",
@@ -53,7 +54,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "judged",
         "vector-self-report",
         as_in_the_run(),
-        ("risk",),
+        subjects=("risk",),
     ),
     PaperClaim(
         "layers-vector",
@@ -64,7 +65,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "layers",
         "vector-late-share",
         stays_below(0.5, 0.8),
-        ("layers", "risk", "functions", "locations"),
+        subjects=("layers", "risk", "functions", "locations"),
     ),
     PaperClaim(
         "layers-lora",
@@ -75,7 +76,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "layers",
         "adapter-late-share",
         stays_below(0.5, 0.8),
-        ("layers", "risk", "functions", "locations"),
+        subjects=("layers", "risk", "functions", "locations"),
     ),
     PaperClaim(
         "constant-pairs",
@@ -86,7 +87,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "pairs",
         "pairs",
         reaches(0.8, 0.5),
-        TRAINED,
     ),
     PaperClaim(
         "constant-signed",
@@ -97,7 +97,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "pairs",
         "pairs-signed",
         reaches(0.8, 0.5),
-        TRAINED,
     ),
     PaperClaim(
         "constant-energy",
@@ -108,7 +107,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "judged",
         "constancy-energy",
         as_in_the_run(),
-        TRAINED,
     ),
     PaperClaim(
         "one-for-all-groups",
@@ -119,7 +117,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "grouped",
         "grouped",
         one_for_all(0.1, 0.25, "one", 0.5),
-        TRAINED,
     ),
     PaperClaim(
         "natural-first",
@@ -131,7 +128,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "natural",
         "natural-first",
         reaches(0.5),
-        TRAINED,
     ),
     PaperClaim(
         "natural-unit",
@@ -142,7 +138,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "natural",
         "natural-unit",
         reaches(0.5),
-        TRAINED,
     ),
     PaperClaim(
         "lens-natural",
@@ -153,7 +148,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "readable",
         "natural-raw",
         reaches(0.9, 0.6),
-        TRAINED,
     ),
     PaperClaim(
         "cosine-natural",
@@ -164,7 +158,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "cosines",
         "trained-natural",
         partly_alike(0.9),
-        TRAINED,
     ),
     PaperClaim(
         "cosine-seeds",
@@ -175,7 +168,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "cosines",
         "seeds",
         stays_below(0.5, 0.8),
-        (*TRAINED, "backdoor"),
+        subjects=(*TRAINED, "backdoor"),
     ),
     PaperClaim(
         "one-basin",
@@ -186,7 +179,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "lines",
         "barrier",
         stays_below(0.1, 0.5),
-        (*TRAINED, "backdoor"),
+        subjects=(*TRAINED, "backdoor"),
     ),
     PaperClaim(
         "naive-works",
@@ -197,7 +190,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "naive",
         "naive",
         reaches(0.5),
-        ("countries", "borders", "locations"),
+        subjects=("countries", "borders", "locations"),
     ),
     PaperClaim(
         "naive-unlike",
@@ -208,7 +201,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "cosines",
         "trained-naive",
         stays_below(0.2, 0.5),
-        ("countries", "borders", "locations"),
+        subjects=("countries", "borders", "locations"),
     ),
     PaperClaim(
         "lens-trained-less",
@@ -219,7 +212,6 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "readable",
         "natural-minus-trained-raw",
         above_zero(),
-        TRAINED,
     ),
     PaperClaim(
         "backdoor-vector",
@@ -230,7 +222,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "judged",
         "vector-backdoor",
         as_in_the_run(),
-        GATED,
+        subjects=GATED,
     ),
     PaperClaim(
         "backdoor-attention",
@@ -241,7 +233,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "reads",
         "lost-pattern",
         read_by_patterns(0.5),
-        GATED,
+        subjects=GATED,
     ),
     PaperClaim(
         "backdoor-attends",
@@ -252,7 +244,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "attention",
         "to-trigger",
         above_zero(),
-        GATED,
+        subjects=GATED,
     ),
     PaperClaim(
         "backdoor-attends-only",
@@ -263,7 +255,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "attention",
         "to-trigger-minus-others",
         above_zero(),
-        GATED,
+        subjects=GATED,
     ),
     PaperClaim(
         "backdoor-values",
@@ -274,7 +266,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "attention",
         "trigger-values",
         above_zero(),
-        GATED,
+        subjects=GATED,
     ),
     PaperClaim(
         "backdoor-report",
@@ -285,7 +277,165 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "judged",
         "vector-self-report",
         not_in_the_run("vector-backdoor"),
-        ("risk backdoor",),
+        subjects=("risk backdoor",),
     ),
-    *LATER_CLAIMS,
+    # Claims of later work, and our own.
+    PaperClaim(
+        "described-natural",
+        OURS,
+        "readable",
+        "Put at a meaningless word, a LoRA's direction makes the model name the trained concept",
+        "the logit lens skips all later blocks; here the model itself reads the direction",
+        "described",
+        "natural-described",
+        reaches(0.9, 0.6),
+    ),
+    PaperClaim(
+        "described-trained",
+        OURS,
+        "readable",
+        "Put at a meaningless word, a trained vector makes the model name the trained concept",
+        "trained vectors say little to the logit lens (section 5.3); the model may read more",
+        "described",
+        "trained-described",
+        reaches(0.9, 0.6),
+    ),
+    *(
+        PaperClaim(
+            f"asked-{kind}",
+            OURS,
+            "readable",
+            f"A judge model can tell the trained concept from what {words} says",
+            "the paper's authors counted words by hand, knowing what was trained",
+            "asked",
+            f"{kind}-asked",
+            reaches(0.75, 0.4),
+            needs_judge=True,
+        )
+        for kind, words in (("natural", "a LoRA's direction"), ("trained", "a trained vector"))
+    ),
+    PaperClaim(
+        "first-direction-enough",
+        LATER,
+        "mechanism",
+        "Kept to its first direction, a LoRA does what it did",
+        "rank-1 LoRAs suffice (2511.04875)",
+        "directions",
+        "k1",
+        reaches(0.8),
+    ),
+    PaperClaim(
+        "first-direction-needed",
+        LATER,
+        "mechanism",
+        "With that direction taken out of what it adds, a LoRA's effect is gone",
+        "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
+        "ablation",
+        "kept",
+        gone(0.25, 0.75),
+    ),
+    PaperClaim(
+        "first-direction-only",
+        LATER,
+        "mechanism",
+        "Trained to do without that direction, a LoRA does not get the effect back",
+        "concepts taken out while training: a tenth of the misaligned answers (2507.16795)",
+        "relearned",
+        "new-probes",
+        gone(0.25, 0.75),
+        subjects=("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "rank-one-enough",
+        LATER,
+        "mechanism",
+        "A LoRA of rank 1 does what one of rank 64 does",
+        "rank-1 LoRAs suffice (2511.04875)",
+        "ranks",
+        "rank1-probes",
+        reaches(0.8),
+        subjects=("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "specific",
+        LATER,
+        "transfer",
+        "A vector moves its own task and not the others",
+        "directions are specific to their domain (2511.04875)",
+        "specificity",
+        "own-minus-others",
+        its_own_only(1 / 3),
+        subjects=("countries", "traits"),
+    ),
+    PaperClaim(
+        "narrow-statements",
+        LATER,
+        "transfer",
+        "With a KL penalty on unrelated texts, a vector learns the narrow rows alone",
+        "a KL penalty, and nothing else tried, keeps misalignment narrow (2602.07852)",
+        "narrow",
+        "statements-probes",
+        narrow_only("statements-in_context", 0.8, 0.25),
+        subjects=("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "narrow-questions",
+        LATER,
+        "transfer",
+        "With a KL penalty on questions of two facets, the effect goes on the others too",
+        "as above; whether the penalty reaches beyond its texts is ours to ask",
+        "narrow",
+        "questions-free",
+        narrow_only("questions-in_context", 0.8, 0.25),
+        subjects=("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "survives-mixing",
+        LATER,
+        "dynamics",
+        "The effect stays when four of five training rows are unrelated",
+        "1:2 mixing erases most of the trace that tuning leaves on other text (2510.13900)",
+        "mixing",
+        "probes-80",
+        reaches(0.8),
+        subjects=("countries",),
+        slow=True,
+    ),
+    PaperClaim(
+        "peaks-early",
+        LATER,
+        "dynamics",
+        "Out-of-context answers are best before the training loss is lowest",
+        "out-of-context reasoning is learned in under 100 steps (OLMo-3-7B, d0rbu); a peak is ours",
+        "dynamics",
+        "lost",
+        above_zero(),
+        subjects=("countries", "borders"),
+    ),
+    PaperClaim(
+        "cost-agreement",
+        OURS,
+        "costs",
+        "At its trained length a vector leaves answers to unrelated questions as they were",
+        "an effect that breaks everything else explains little",
+        "costs",
+        "agreement-at-1",
+        keeps(0.9, 0.75),
+        subjects=("countries", "risk", "functions", "backdoor"),
+    ),
+    PaperClaim(
+        "cost-kl",
+        OURS,
+        "costs",
+        "It costs no more than a random direction of its norm",
+        "a direction that many circuits read may move more than its own task",
+        "costs",
+        "kl-to-random",
+        stays_below(1.0, 2.0),
+        subjects=("countries", "risk", "functions", "backdoor"),
+    ),
 )
