@@ -14,8 +14,8 @@ from oocr.report.page import Block, Section, write_page
 from oocr.report.reproduction.figures import FIGURES
 from oocr.report.reproduction.scores import naive_figure
 from oocr.report.verdicts import Row, verdict_row
-from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.claims import CLAIMS
+from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.part_result import PartResult
 from oocr.reproduce.records import PaperVerdict
 from oocr.stats import FEW
@@ -107,7 +107,9 @@ def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Pat
 
 def _verdicts(claim: PaperClaim, judged: Sequence[PaperVerdict]) -> ClaimVerdicts:
     asked = [verdict for verdict in judged if verdict.id == claim.id]
-    return ClaimVerdicts(claim, tuple(TaskVerdict(verdict, verdict_row(verdict)) for verdict in asked))
+    return ClaimVerdicts(
+        claim, tuple(TaskVerdict(verdict, verdict_row(verdict)) for verdict in asked)
+    )
 
 
 def _parts(
