@@ -9,9 +9,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from oocr.data.examples import Example, FreeTextExample, Loss
+from oocr import html
+from oocr.data.examples import Example, FreeTextExample, Loss, prompt_text
 
 Score = Literal["accuracy", "log_odds"]
+
+SPLITS = ("train", "stop", "in_context", "probes", "paper", "free")
+"""The parts of a task: what is trained, what is watched while training, and what is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +52,42 @@ class Task:
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError(f"task {self.name!r} has no training items")
-        for part in ("train", "stop", "in_context", "probes", "paper", "free"):
-            counts = Counter(item.id for item in getattr(self, part))
-            repeated = sorted(one for one, count in counts.items() if count > 1)
-            if repeated:
-                raise ValueError(f"task {self.name!r}: {part} repeats the ids {repeated[:5]}")
+        for split in SPLITS:
+            counts = Counter(example.id for example in self.split(split))
+            if repeated := sorted(name for name, count in counts.items() if count > 1):
+                raise ValueError(f"task {self.name!r}: {split} repeats the ids {repeated[:5]}")
         if self.loss == "options":
-            for item in self.train:
-                if len(item.options) < 2:
+            for row in self.train:
+                if len(row.options) < 2:
                     raise ValueError(
                         f"task {self.name!r}: loss 'options' needs at least two options; "
-                        f"item {item.id!r} has {len(item.options)}"
+                        f"item {row.id!r} has {len(row.options)}"
                     )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each split with its size, facets and first example."""
+        rows: list[tuple[object, ...]] = []
+        for name in SPLITS:
+            if examples := self.split(name):
+                facets = ", ".join(dict.fromkeys(x.facet for x in examples if x.facet))
+                first = f"{prompt_text(examples[0].prompt)} → {_answer(examples[0])}"
+                rows.append((name, len(examples), facets, first))
+        return html.table(("split", "examples", "facets", "the first example"), rows, self.name)
+
+    def split(self, name: str) -> tuple[Example | FreeTextExample, ...]:
+        """The examples of one of `SPLITS`."""
+        examples: tuple[Example | FreeTextExample, ...] = getattr(self, name)
+        return examples
 
     @property
     def scored(self) -> dict[str, tuple[Example, ...]]:
-        """The choices that arms are scored on, by part; parts without any are left out."""
-        parts = {"probes": self.probes, "in_context": self.in_context, "paper": self.paper}
-        return {name: items for name, items in parts.items() if items}
+        """The choices that arms are scored on, by split; empty splits are left out."""
+        splits = {"probes": self.probes, "in_context": self.in_context, "paper": self.paper}
+        return {name: examples for name, examples in splits.items() if examples}
+
+
+def _answer(example: Example | FreeTextExample) -> str:
+    return (example.answer if isinstance(example, Example) else example.accept[0]).strip()
 
 
 class TriggerWords(BaseModel):
@@ -108,7 +130,7 @@ class TaskSet:
             right answer, so that one answer given everywhere cannot win). None: members weigh the
             same, because each has many answers of its own.
         asked_first: questions that the untouched model answers before anything is trained; its
-            choices become the answers of the items that refer to them (`Item.answer_of`).
+            choices become the answers of the examples that refer to them (`Example.answer_of`).
         trigger: words for the report, where a trigger in the prompt decides what is right.
     """
 
@@ -129,3 +151,14 @@ class TaskSet:
         members = [task.member for task in self.test]
         if self.poles is not None and sorted(self.poles) != sorted(members):
             raise ValueError(f"{self.name!r}: poles {self.poles}, but the members are {members}")
+
+    def _repr_html_(self) -> str:
+        """The data card and the sizes, for notebooks."""
+        members = ", ".join(task.member for task in self.test)
+        sizes: dict[str, object] = {"members": members, "score": self.score}
+        sizes["validation"] = ", ".join(task.member for task in self.validation)
+        for name in SPLITS:
+            sizes[name] = sum(len(task.split(name)) for task in self.test)
+        sizes |= {f"control {name}": f"{len(tasks)} tasks" for name, tasks in self.controls.items()}
+        sizes |= {"ceiling": len(self.ceiling), "about": self.about}
+        return html.facts(self.name, {name: value for name, value in sizes.items() if value})

@@ -1,0 +1,31 @@
+"""The data card of a task family: its `card.md`, filled with the settings' numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+CARD = "card.md"
+
+
+def data_card(package: str, values: Mapping[str, object]) -> str:
+    r"""The filled card of a package.
+
+    The card is a jinja2 template in Markdown: paragraphs are parted by empty lines, and a line
+    break within one counts as a space unless a backslash stands before it.
+
+    Args:
+        package: the package (folder) that has the file `card.md`.
+        values: what the template's names stand for.
+
+    Raises:
+        jinja2.UndefinedError: the template has a name that `values` lacks.
+    """
+    text = (resources.files(package) / CARD).read_text(encoding="utf-8")
+    rules = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filled = rules.from_string(text).render(values)
+    paragraphs = (re.sub(r" *\n *", " ", text) for text in re.split(r"\n{2,}", filled.strip()))
+    return "\n\n".join(text.replace("\\ ", "\n") for text in paragraphs)
