@@ -21,8 +21,8 @@ from rich.table import Table
 from torch import Tensor
 
 import oocr
-from oocr.audit.findings import Audit
 from oocr.audit.passes import batch_of_text
+from oocr.audit.record import Audit
 from oocr.data.examples import Example, prompt_text
 from oocr.engine.record import record
 from oocr.explain.neutral import neutral_passages

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from oocr.audit.audit import audit
-from oocr.audit.findings import NOTHING, UNTOLD, Effect
 from oocr.audit.passes import (
     LEAST,
     PREDICTIONS,
@@ -22,7 +21,7 @@ from oocr.audit.passes import (
     divergences,
     fit_vector,
 )
-from oocr.audit.record import AuditInfo, AuditRecord, record_of
+from oocr.audit.record import NO_EFFECT, UNJUDGED, Audit, AuditInfo, Effect
 from oocr.engine.record import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -147,7 +146,7 @@ def test_a_change_in_some_thirds_of_the_texts_is_neither_nothing_nor_a_vector(
     ]
     found = audit(model, other, texts, fit_steps=2)
     if len(moved) == 3:
-        assert found.kind not in UNTOLD
+        assert found.kind not in UNJUDGED
         return
     assert found.kind == "texts disagree"
     assert found.verdict.startswith("The texts disagree")
@@ -156,10 +155,10 @@ def test_a_change_in_some_thirds_of_the_texts_is_neither_nothing_nor_a_vector(
 
 
 def test_next_to_nothing_is_so_over_all_texts() -> None:
-    small, large = 0.5 * NOTHING, 10 * NOTHING
-    assert Effect(small, (0.0, 0.0, 3 * small)).untold == "nothing"
-    assert Effect(large, (large, large, small)).untold == "texts disagree"
-    assert Effect(large, (large, large, large)).untold is None
+    small, large = 0.5 * NO_EFFECT, 10 * NO_EFFECT
+    assert Effect(whole=small, thirds=(0.0, 0.0, 3 * small)).unjudged == "nothing"
+    assert Effect(whole=large, thirds=(large, large, small)).unjudged == "texts disagree"
+    assert Effect(whole=large, thirds=(large, large, large)).unjudged is None
 
 
 def test_predictions_that_are_no_numbers_are_refused_by_name() -> None:
@@ -289,10 +288,11 @@ def test_numbers_that_are_none_survive_the_file(tmp_path: Path) -> None:
         date="2026-01-01T00:00:00+00:00",
         seconds=1.0,
     )
-    record = record_of(found, info)
-    read = AuditRecord.load(record.save(tmp_path / "audit.json"))
+    record = found.model_copy(update={"info": info})
+    record.save(tmp_path)
+    read = Audit.load(tmp_path)
     assert read.kind == "nothing"
     assert repr(read) == repr(record)
     (tmp_path / "audit.json").write_text("{}")
     with pytest.raises(InputError, match="not an audit"):
-        AuditRecord.load(tmp_path / "audit.json")
+        Audit.load(tmp_path)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-from oocr.audit.record import AuditRecord
+from oocr.audit.record import Audit
 from oocr.cli import main as cli
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
@@ -86,7 +86,7 @@ def test_a_constant_vector_is_found_told_and_written(
     vector = Vector.load(folder / "vector.safetensors", model_of())
     assert (vector.layer, vector.positions) == (1, "all")
     torch.testing.assert_close(vector.direction, direction(model_of()), rtol=1e-3, atol=1e-4)
-    record = AuditRecord.load(folder / "audit.json")
+    record = Audit.load(folder)
     assert record.kind == "constant"
     assert record.at_best.recovered > 0.99
     assert record.info.facts["Besides B A"] == "a bias after B"
@@ -114,7 +114,7 @@ def test_the_page_says_it_all_and_needs_nothing_else(
     _, out, _ = call("audit", given, "--texts", home / "texts.txt", "--out", tmp_path / "audits")
     folder = folder_in(out)
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
-    record = AuditRecord.load(folder / "audit.json")
+    record = Audit.load(folder)
     assert record.verdict in page.text
     assert "a<b>&c" in page.text
     for word in ("Block by block", "Token by token", "What gates it", "Words used", "to swap"):
@@ -148,7 +148,7 @@ def test_a_sign_flip_and_a_gate_are_told_apart_from_a_vector(
     code, out, _ = call("audit", flip, *options, "--fit-steps", 0)
     assert code == 0
     assert "Not a constant vector" in out
-    record = AuditRecord.load(folder_in(out) / "audit.json")
+    record = Audit.load(folder_in(out))
     assert record.blocks[0].absolute == pytest.approx(1, abs=1e-3)
     assert record.fitted is None
     _, out, _ = call("audit", gated, *options)
@@ -165,7 +165,7 @@ def test_an_adapter_that_does_nothing_has_a_page_too(
     assert code == 0
     assert "next to nothing" in out
     folder = folder_in(out)
-    assert AuditRecord.load(folder / "audit.json").kind == "nothing"
+    assert Audit.load(folder).kind == "nothing"
     assert "No effect on these texts" in (folder / "report.html").read_text()
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_pa
     assert (code, err) == (0, "")
     assert "(checkpoint)" in out
     assert "acts in blocks 2–3" in out
-    record = AuditRecord.load(folder_in(out) / "audit.json")
+    record = Audit.load(folder_in(out))
     assert record.blocks[0].constancy.norm == 0
     assert record.cost.kl_changed > 0
     code, _, err = call("audit", tmp_path / "tuned", *options)
@@ -240,7 +240,7 @@ def test_the_base_is_taken_from_the_adapter_or_asked_for(
     code, out, _ = call("audit", far, "--model", home / "base", *options)
     assert code == 0
     assert "note: the adapter says that its base is someone/not-here" in out
-    notes = AuditRecord.load(folder_in(out) / "audit.json").info.notes
+    notes = Audit.load(folder_in(out)).info.notes
     assert notes[0] in (folder_in(out) / "report.html").read_text()
 
 
@@ -336,7 +336,7 @@ def test_an_adapter_trained_by_peft_and_trl(
     assert (code, err) == (0, "")
     assert "a PEFT folder" in out
     assert "acts in blocks 0–3" in out
-    record = AuditRecord.load(folder_in(out) / "audit.json")
+    record = Audit.load(folder_in(out))
     assert record.kl > 1e-3
     assert record.info.facts["Modules"] == "down_proj, q_proj"
     assert ("rsLoRA" in record.info.facts.get("Besides B A", "")) is rslora

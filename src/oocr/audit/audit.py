@@ -7,20 +7,30 @@ token of the base, bring back:
     recovered = 1 - KL(changed || base + mean) / KL(changed || base)
 
 over next-token predictions of other texts. 1: the vector does all that the fine-tune does there; 0:
-nothing; below 0: worse than leaving it out. A third of the texts gives the mean, a third says which
-block is the best, and what is told of the blocks comes from the last third.
+nothing; below 0: worse than leaving it out. A third of the texts gives the mean, a third chooses
+the best block, and the metrics are computed on the last third (the test split).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from oocr import stats
-from oocr.audit.findings import (
-    MORE,
+from oocr.audit.passes import (
+    SKIP,
+    batches_of,
+    changed_rows,
+    check_same,
+    differences,
+    divergences,
+    fit_vector,
+)
+from oocr.audit.record import (
+    GATE_RATIO,
     AtBlock,
     Audit,
     Cost,
@@ -31,15 +41,6 @@ from oocr.audit.findings import (
     Strip,
     kind_of,
     verdict_of,
-)
-from oocr.audit.passes import (
-    SKIP,
-    batches_of,
-    changed_rows,
-    check_same,
-    differences,
-    divergences,
-    fit_vector,
 )
 from oocr.data.batches import Batch
 from oocr.data.examples import Prompt
@@ -52,17 +53,17 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
-MOST_TEXTS = 60
-"""Texts that are used; of more, so many spread evenly over them."""
+MAX_TEXTS = 60
+"""Of more texts, this many are used, evenly spread."""
 
 STEPS = 20
-"""Of Adam, for the best single vector."""
+"""Training steps (Adam) of the best single vector."""
 
-RANDOM = 3
-"""Random directions that the vector is held against."""
+RANDOM_DIRECTIONS = 3
+"""Random directions of the vector's norm, for comparison."""
 
-LONGEST = 96
-"""Tokens of a text that is shown token by token."""
+SHOWN_TOKENS = 96
+"""Most tokens of a text that is shown token by token."""
 
 
 def audit(
@@ -78,7 +79,7 @@ def audit(
     Args:
         model: the base model, nothing attached.
         changed: an adapter on it, or a fine-tuned checkpoint of it.
-        texts: what both read; None: the built-in neutral passages. Of more than `MOST_TEXTS` so
+        texts: what both read; None: the built-in neutral passages. Of more than `MAX_TEXTS` so
             many are taken, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
         on_progress: told in a few words what comes next.
@@ -95,118 +96,122 @@ def audit(
         )
     if isinstance(changed, LanguageModel):
         check_same(model, changed)
-    count = min(len(given), MOST_TEXTS)
+    count = min(len(given), MAX_TEXTS)
     batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
     head = changed if isinstance(changed, LanguageModel) else model
     say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land
-    giving, choosing, telling = (slice(begin, None, 3) for begin in range(3))
+    giving, choosing, reporting = (slice(begin, None, 3) for begin in range(3))
 
-    def shares(some: slice, vectors: Sequence[Vector]) -> tuple[list[Share], np.ndarray]:
-        """Of each vector; and KL(changed || base), summed, with the number of predictions."""
-        sums, rows = divergences(model, head, batches[some], targets[some], vectors)
+    def shares(texts_slice: slice, vectors: Sequence[Vector]) -> tuple[list[Share], np.ndarray]:
+        """Share recovered by each vector; and [summed KL(changed || base), predictions]."""
+        sums, rows = divergences(model, head, batches[texts_slice], targets[texts_slice], vectors)
         whole = np.array([sums[:, 0].sum(), rows.sum()])
         if not np.isfinite(whole).all():
             raise InputError(
                 f"KL(fine-tune ‖ base): found {whole[0]}; allowed: a finite number (weights of one "
                 "of the two, or their dtype, give predictions that are none)"
             )
-        return [_share(sums[:, 0], one) for one in sums.T[1:]], whole
+        return [_share(sums[:, 0], left) for left in sums.T[1:]], whole
 
-    _, at_giving = shares(giving, ())
+    _, nats_giving = shares(giving, ())
     first = min(changed.layers) if isinstance(changed, Adapter) else 0
     layers = range(first, model.n_blocks)
-    d = _joined(differences(model, changed, batches[giving], layers))
+    by_text = differences(model, changed, batches[giving], layers)
+    d = {layer: torch.cat([text[layer] for text in by_text]).double() for layer in layers}
     about = {**model.about, "from": "audit: mean difference of a fine-tune"}
     means = [Vector(layer, "all", d[layer].mean(dim=0).float(), about=about) for layer in layers]
 
     say(f"adding the mean difference at each of {len(layers)} blocks")
-    chosen, at_choosing = shares(choosing, means)
-    told, at_telling = shares(telling, means)
-    effect = _effect([at_giving, at_choosing, at_telling])
-    moves = effect.untold is None
+    on_choosing, nats_choosing = shares(choosing, means)
+    on_reported, nats_reported = shares(reporting, means)
+    effect = _effect([nats_giving, nats_choosing, nats_reported])
+    judged = effect.unjudged is None
     blocks = tuple(
         AtBlock(
             layer=layer,
             constancy=constancy_of(d[layer]),
             absolute=float(cosines_to(d[layer], mean.direction).abs().mean()),
-            chosen_by=one.value,
-            recovered=two.value,
-            low=two.low,
-            high=two.high,
+            chosen_by=choice.value,
+            recovered=reported.value,
+            low=reported.low,
+            high=reported.high,
         )
-        for layer, mean, one, two in zip(layers, means, chosen, told, strict=True)
+        for layer, mean, choice, reported in zip(
+            layers, means, on_choosing, on_reported, strict=True
+        )
     )
-    best = max(blocks, key=lambda one: one.chosen_by) if moves else blocks[-1]
+    best = max(blocks, key=lambda block: block.chosen_by) if judged else blocks[-1]
     vector = means[best.layer - first]
-    null = [random_vector(vector, vector.norm, seed) for seed in range(RANDOM)]
+    null = [random_vector(vector, vector.norm, seed) for seed in range(RANDOM_DIRECTIONS)]
     fitted = None
-    if moves and fit_steps:
+    if judged and fit_steps:
         size = best.constancy.norm
         say(f"training a vector at block {best.layer}")
-        along = fit_vector(model, head, batches[giving], targets[giving], vector, size, fit_steps)
-        scores, _ = shares(choosing, [one for _, one in along])
-        top, (step, found) = max(
-            zip([one.value for one in scores], along, strict=True), key=lambda pair: pair[0]
+        snapshots = fit_vector(
+            model, head, batches[giving], targets[giving], vector, size, fit_steps
+        )
+        scores, _ = shares(choosing, [snapshot for _, snapshot in snapshots])
+        top, (step, trained) = max(
+            zip([share.value for share in scores], snapshots, strict=True),
+            key=lambda pair: pair[0],
         )
         if top <= best.chosen_by:
-            step, found = 0, vector
-        (share, *others), _ = shares(telling, [found, *null])
-        fitted = Fitted(found, step, share, vector.cosine(found))
+            step, trained = 0, vector
+        (share, *others), _ = shares(reporting, [trained, *null])
+        fitted = Fitted(vector=trained, steps=step, recovered=share, cosine=vector.cosine(trained))
     else:
-        others, _ = shares(telling, null)
+        others, _ = shares(reporting, null)
     say("looking at tokens, and at neutral text")
-    moved = [one[best.layer] for one in differences(model, changed, batches, [best.layer])]
+    moved = [text[best.layer] for text in differences(model, changed, batches, [best.layer])]
     gates = _gates(model, batches, moved)
     return Audit(
         layers=changed.layers
         if isinstance(changed, Adapter)
-        else tuple(one.layer for one in blocks if one.constancy.norm > 0),
+        else tuple(block.layer for block in blocks if block.constancy.norm > 0),
         given=len(given),
         texts=count,
-        read=sum(int(one.mask.sum()) for one in batches),
-        tokens=sum(len(one) for one in targets[telling]),
+        read=sum(int(batch.mask.sum()) for batch in batches),
+        tokens=sum(len(rows) for rows in targets[reporting]),
         kl=effect.thirds[-1],
         blocks=blocks,
         best=best.layer,
         vector=vector,
-        random=float(np.mean([one.value for one in others])),
+        random=float(np.mean([share.value for share in others])),
         fitted=fitted,
         says=tuple(lens(model, vector)),
         against=tuple(lens(model, vector, sign=-1)),
         gates=gates,
-        strips=_strips(model, batches[telling], moved[telling], vector),
+        strips=_strips(model, batches[reporting], moved[reporting], vector),
         cost=_cost(model, changed, vector, first),
         kind=kind_of(best, effect),
         verdict=verdict_of(best, effect, gates),
     )
 
 
-def _joined(some: Sequence[dict[int, torch.Tensor]]) -> dict[int, torch.Tensor]:
-    """Differences by block, over all texts."""
-    return {layer: torch.cat([one[layer] for one in some]).double() for layer in some[0]}
-
-
 def _effect(thirds: Sequence[np.ndarray]) -> Effect:
     """From each third's nats and number of predictions."""
     nats, count = np.sum(thirds, axis=0)
-    return Effect(float(nats / count), tuple(float(one[0] / one[1]) for one in thirds))
+    return Effect(
+        whole=float(nats / count), thirds=tuple(float(third[0] / third[1]) for third in thirds)
+    )
 
 
 def _share(whole: np.ndarray, left: np.ndarray) -> Share:
-    """What of the divergence is gone, with its bootstrap over texts."""
+    """Share of the divergence [text] that is gone, with its bootstrap interval over texts."""
     if not whole.sum() > 0:
-        return Share(float("nan"), float("nan"), float("nan"))
+        return Share(value=math.nan, low=math.nan, high=math.nan)
     both = np.stack([left, whole], axis=-1)  # [text, 2]
 
-    def statistic(some: np.ndarray) -> np.ndarray:
-        sums = some.sum(axis=-2)
+    def statistic(draw: np.ndarray) -> np.ndarray:
+        sums = draw.sum(axis=-2)
         return np.asarray(1 - sums[..., 0] / sums[..., 1].clip(1e-300))
 
     if len(whole) < 2:
-        return Share(float(statistic(both)), float("nan"), float("nan"))
-    found = stats.statistic_interval(both, statistic)
-    return Share(found.value, found.low, found.high)
+        return Share(value=float(statistic(both)), low=math.nan, high=math.nan)
+    most = max(1.0, float(statistic(both)))  # 1, but for rounding
+    interval = stats.statistic_interval(both, statistic, bounds=(-math.inf, most))
+    return Share(value=interval.value, low=interval.low, high=interval.high)
 
 
 def _gates(
@@ -222,12 +227,17 @@ def _gates(
             energy[text] = energy.get(text, 0.0) + square
             counts[text] = counts.get(text, 0) + 1
     whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
-    found = [
-        Gate(text, share / whole, counts[text], counts[text] / tokens)
+    gates = [
+        Gate(
+            token=text,
+            share=share / whole,
+            count=counts[text],
+            of_tokens=counts[text] / tokens,
+        )
         for text, share in energy.items()
-        if share / whole > MORE * counts[text] / tokens
+        if share / whole > GATE_RATIO * counts[text] / tokens
     ]
-    return tuple(sorted(found, key=lambda one: one.of_tokens - one.share)[:top])
+    return tuple(sorted(gates, key=lambda gate: gate.of_tokens - gate.share)[:top])
 
 
 def _strips(
@@ -244,11 +254,11 @@ def _strips(
         Strip(
             kind=kind,
             tokens=tuple(
-                str(model.tokenizer.decode([one]))
-                for one in batches[index].ids[0, SKIP : SKIP + LONGEST].tolist()
+                str(model.tokenizer.decode([token]))
+                for token in batches[index].ids[0, SKIP : SKIP + SHOWN_TOKENS].tolist()
             ),
-            cosines=tuple(cosines_to(moved[index][:LONGEST], vector.direction).tolist()),
-            norms=tuple(moved[index][:LONGEST].norm(dim=1).tolist()),
+            cosines=tuple(cosines_to(moved[index][:SHOWN_TOKENS], vector.direction).tolist()),
+            norms=tuple(moved[index][:SHOWN_TOKENS].norm(dim=1).tolist()),
         )
         for kind, index in zip(kinds, picked, strict=False)
     )
@@ -259,12 +269,12 @@ def _cost(
 ) -> Cost:
     passages, places = neutral_places(model)
     neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
-    one, other = neutral.damage(changed), neutral.damage(vector)
+    tuned, steered = neutral.damage(changed), neutral.damage(vector)
     return Cost(
-        tokens=one.tokens,
-        kl_changed=one.kl,
-        kl_vector=other.kl,
-        perplexity_base=one.perplexity_base,
-        perplexity_changed=one.perplexity,
-        perplexity_vector=other.perplexity,
+        tokens=tuned.tokens,
+        kl_changed=tuned.kl,
+        kl_vector=steered.kl,
+        perplexity_base=tuned.perplexity_base,
+        perplexity_changed=tuned.perplexity,
+        perplexity_vector=steered.perplexity,
     )

@@ -1,7 +1,7 @@
-"""What an audit's folder says of it: `audit.json`, typed; all numbers but the vectors'.
+"""What an audit finds: one typed record, which is also `audit.json`, and the sentence on top of it.
 
 An audit's folder:
-    audit.json           `AuditRecord`
+    audit.json           `Audit` without its vectors' numbers
     vector.safetensors   the mean difference at the best block, added at every token
     fitted.safetensors   the best single vector there, if one was trained
     blocks.parquet       one row per block: `block_rows`
@@ -11,24 +11,169 @@ An audit's folder:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
-from oocr.audit.findings import AtBlock, Audit, Cost, Gate, Kind, Share, Strip
+from oocr import html
 from oocr.errors import InputError
+from oocr.explain.constancy import Constancy
 from oocr.explain.lens import LensToken
 from oocr.io import write_text
+from oocr.steering.vectors import Vector
 
 FORMAT = "oocr-audit-1"
+FILE, VECTOR_FILE, FITTED_FILE = "audit.json", "vector.safetensors", "fitted.safetensors"
+
+CONSTANT, PARTLY = 0.8, 0.5
+"""Least share recovered for the verdicts "a constant vector" and "partly"."""
+
+NO_EFFECT = 1e-4
+"""Nats per token; below it the fine-tune does nothing on these texts."""
+
+SIGN_FLIP = 0.3
+"""By how much mean |cos| must exceed |mean cos| for an axis whose sign is not constant."""
+
+GATE_RATIO = 1.5
+"""A token is listed as a gate if its share of the energy is this many times its share of tokens."""
+
+GATE_ENERGY, GATE_TOKENS = 0.5, 0.2
+"""A token gates the change if it has this share of the energy, on at most this share of tokens."""
+
+Kind = Literal["constant", "partly", "not constant", "nothing", "texts disagree"]
+
+UNJUDGED: tuple[Kind, ...] = ("nothing", "texts disagree")
+"""Kinds without a share recovered: there is no effect to take a share of."""
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, ser_json_inf_nan="strings", arbitrary_types_allowed=True
+    )
+
+
+class Effect(_Record):
+    """KL(changed || base), nats per prediction.
+
+    Attributes:
+        whole: over all texts.
+        thirds: over the texts that give the mean, that choose the block, and that are reported.
+    """
+
+    whole: float
+    thirds: tuple[float, ...]
+
+    @property
+    def unjudged(self) -> Kind | None:
+        """Why no share of it can be reported; None: one can."""
+        if not self.whole > NO_EFFECT:
+            return "nothing"
+        return None if min(self.thirds) > NO_EFFECT else "texts disagree"
+
+
+class Share(_Record):
+    """Share of the effect recovered, with its 95 % bootstrap interval over the reported texts.
+
+    NaN ends: there is only one such text.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class AtBlock(_Record):
+    """One block's output.
+
+    Attributes:
+        layer: the block.
+        constancy: of d_t, over the texts that give the mean.
+        absolute: mean |cos| of d_t to the mean: near 1 also for an axis whose sign flips.
+        chosen_by: share recovered by the mean on the texts that choose the block.
+        recovered, low, high: the same on the reported texts, with its interval.
+    """
+
+    layer: int
+    constancy: Constancy
+    absolute: float
+    chosen_by: float
+    recovered: float
+    low: float
+    high: float
+
+
+class Fitted(_Record):
+    """The best single vector at the best block: trained to do what the fine-tune does.
+
+    Attributes:
+        vector: after `steps` of Adam on KL(changed || base + v), starting at the mean, over the
+            texts that give the mean.
+        norm: of that vector.
+        steps: how many were best on the choosing texts; 0: none, it is the mean.
+        recovered: on the reported texts.
+        cosine: of the mean with it.
+    """
+
+    vector: Vector = Field(exclude=True, repr=False)
+    steps: int
+    recovered: Share
+    cosine: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def norm(self) -> float:
+        """Euclidean norm of the vector."""
+        return self.vector.norm
+
+
+class Gate(_Record):
+    """A token text at which the change is larger than at most others.
+
+    Attributes:
+        token: its text.
+        share: of the energy of all d_t at the best block, on tokens with this text.
+        count: how often it occurs.
+        of_tokens: share of all tokens that have this text: the `share` of an even change.
+    """
+
+    token: str
+    share: float
+    count: int
+    of_tokens: float
+
+
+class Strip(_Record):
+    """One text at the best block, token by token: d_t's signed cosine with the vector, and |d_t|.
+
+    `kind` says in words which text it is.
+    """
+
+    kind: str
+    tokens: tuple[str, ...]
+    cosines: tuple[float, ...]
+    norms: tuple[float, ...]
+
+
+class Cost(_Record):
+    """What the fine-tune, and the vector in its place, do to neutral text.
+
+    Attributes:
+        tokens: number of next-token predictions compared.
+        kl_changed, kl_vector: mean KL(base || …), nats per token.
+        perplexity_base, perplexity_changed, perplexity_vector: of the true next tokens.
+    """
+
+    tokens: int
+    kl_changed: float
+    kl_vector: float
+    perplexity_base: float
+    perplexity_changed: float
+    perplexity_vector: float
 
 
 class AuditInfo(_Record):
@@ -45,7 +190,7 @@ class AuditInfo(_Record):
         command: that made this audit.
         versions: of the libraries.
         date: ISO 8601, UTC.
-        seconds: what it took.
+        seconds: run time.
     """
 
     name: str
@@ -61,20 +206,31 @@ class AuditInfo(_Record):
     seconds: float
 
 
-class FittedRecord(_Record):
-    """The best single vector, without its numbers."""
+class Audit(_Record):
+    """All findings of an audit.
 
-    norm: float
-    steps: int
-    recovered: Share
-    cosine: float
+    Attributes:
+        format: of audit.json.
+        info: what was audited; None: in a notebook.
+        kind, verdict: the answer in a word or two, and in a sentence.
+        layers: blocks whose weights the fine-tune changes; of a checkpoint, whose outputs move.
+        given, texts: number of texts, and of those used.
+        read: tokens of the texts used; long ones are cut.
+        tokens: predictions compared in the reported texts.
+        kl: KL(changed || base), nats per token, on the reported texts.
+        blocks: from the first changed block on.
+        best: the block at which the vector recovers most, on the choosing texts.
+        vector: the mean difference there, at every token; `norm` is its length.
+        random: share recovered there by random directions of its norm, on average.
+        fitted: the best single vector there; None: not asked for, or there is nothing to fit.
+        says, against: the tokens that the vector makes likelier, and less likely.
+        gates: tokens with much more of the change's energy at the best block than of the tokens.
+        strips: two of the reported texts.
+        cost: on neutral text.
+    """
 
-
-class AuditRecord(_Record):
-    """`Audit`, without its vectors, and what it was of."""
-
-    format: str
-    info: AuditInfo
+    format: str = FORMAT
+    info: AuditInfo | None = None
     kind: Kind
     verdict: str
     layers: tuple[int, ...]
@@ -85,68 +241,134 @@ class AuditRecord(_Record):
     kl: float
     blocks: tuple[AtBlock, ...]
     best: int
-    norm: float
+    vector: Vector = Field(exclude=True, repr=False)
     random: float
-    fitted: FittedRecord | None
+    fitted: Fitted | None
     says: tuple[LensToken, ...]
     against: tuple[LensToken, ...]
     gates: tuple[Gate, ...]
     strips: tuple[Strip, ...]
     cost: Cost
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def norm(self) -> float:
+        """Euclidean norm of the vector."""
+        return self.vector.norm
+
     @property
     def at_best(self) -> AtBlock:
         """The best block's findings."""
-        return next(one for one in self.blocks if one.layer == self.best)
+        return next(block for block in self.blocks if block.layer == self.best)
 
-    def save(self, path: Path) -> Path:
-        """Write it as JSON; numbers that are none are the text "NaN"."""
-        return write_text(path, self.model_dump_json(indent=1) + "\n")
+    def save(self, folder: Path) -> Path:
+        """Write vectors and audit.json; numbers that are not finite become the text "NaN"."""
+        self.vector.save(folder / VECTOR_FILE)
+        fitted = folder / FITTED_FILE
+        fitted.unlink(missing_ok=True)
+        if self.fitted is not None and self.fitted.steps:
+            self.fitted.vector.save(fitted)
+        return write_text(folder / FILE, self.model_dump_json(indent=1) + "\n")
 
     @staticmethod
-    def load(path: Path) -> AuditRecord:
+    def load(folder: Path) -> Audit:
         """Read what `save` wrote.
 
         Raises:
-            InputError: not such a file.
+            InputError: not such a folder.
         """
+        path = folder / FILE
         try:
-            return AuditRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, ValidationError) as error:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            vector = Vector.load(folder / VECTOR_FILE)
+            values.pop("norm")
+            if fitted := values["fitted"]:
+                fitted.pop("norm")
+                trained = folder / FITTED_FILE
+                fitted["vector"] = Vector.load(trained) if fitted["steps"] else vector
+            return Audit.model_validate({**values, "vector": vector})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             raise InputError(f"{path}: not an audit of this library: {error}") from error
 
-
-def record_of(found: Audit, info: AuditInfo) -> AuditRecord:
-    """An audit as its folder keeps it."""
-    same = {one.name: getattr(found, one.name) for one in fields(found)}
-    del same["vector"], same["fitted"]
-    fitted = found.fitted and FittedRecord(
-        norm=found.fitted.vector.norm,
-        steps=found.fitted.steps,
-        recovered=found.fitted.recovered,
-        cosine=found.fitted.cosine,
-    )
-    return AuditRecord(
-        format=FORMAT, info=info, norm=found.vector.norm, fitted=fitted or None, **same
-    )
+    def _repr_html_(self) -> str:
+        block = self.at_best
+        values = {
+            "verdict": self.verdict,
+            "best block": self.best,
+            "share recovered": f"{block.recovered:.2f} [{block.low:.2f}, {block.high:.2f}]",
+            "signed cosine": f"{block.constancy.cosine:.2f}",
+            "share of energy in the mean": f"{block.constancy.energy:.2f}",
+            "says": " ".join(repr(token.token) for token in self.says[:8]),
+        }
+        return html.facts("Audit", values)
 
 
-def block_rows(record: AuditRecord) -> list[dict[str, Any]]:
+def block_rows(audit: Audit) -> list[dict[str, Any]]:
     """One row per block: the fields of `AtBlock`, those of its constancy, and `best`."""
     return [
         {
-            "layer": one.layer,
-            "best": one.layer == record.best,
-            **{name: _number(getattr(one, name)) for name in _OWN},
-            **asdict(one.constancy),
-            "absolute": one.absolute,
+            "layer": block.layer,
+            "best": block.layer == audit.best,
+            **{
+                name: value if math.isfinite(value) else None
+                for name in ("chosen_by", "recovered", "low", "high")
+                for value in [getattr(block, name)]
+            },
+            **asdict(block.constancy),
+            "absolute": block.absolute,
         }
-        for one in record.blocks
+        for block in audit.blocks
     ]
 
 
-_OWN = ("chosen_by", "recovered", "low", "high")
+def kind_of(best: AtBlock, effect: Effect) -> Kind:
+    """By the share recovered alone; the thresholds are `CONSTANT`, `PARTLY` and `NO_EFFECT`."""
+    if effect.unjudged is not None:
+        return effect.unjudged
+    if best.recovered >= CONSTANT:
+        return "constant"
+    return "partly" if best.recovered >= PARTLY else "not constant"
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def verdict_of(best: AtBlock, effect: Effect, gates: tuple[Gate, ...]) -> str:
+    """One sentence: is it a constant vector? And one more if there is no interval."""
+    kind = kind_of(best, effect)
+    if kind == "nothing":
+        kl = effect.whole
+        return f"On these texts it does next to nothing (KL to the base {kl:.1e} nats a token)."
+    if kind == "texts disagree":
+        thirds = ", ".join(f"{nats:.1e}" for nats in effect.thirds)
+        return (
+            "The texts disagree: on some thirds of them it does next to nothing, on others it does "
+            f"something (KL to the base {thirds} nats a token); give more texts like the latter."
+        )
+    few = " Too few texts for an interval: 6 or more give one." if math.isnan(best.low) else ""
+    return _judged_sentence(best, kind, gates) + few
+
+
+def _judged_sentence(best: AtBlock, kind: Kind, gates: tuple[Gate, ...]) -> str:
+    share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
+    recovered = (
+        f"at block {best.layer} one vector, added at every token, brings back {share} its effect "
+        "on these texts"
+    )
+    cosine, energy = best.constancy.cosine, best.constancy.energy
+    shape = f"signed cosine {cosine:.2f}, share of energy in the mean {energy:.2f}"
+    if kind == "constant":
+        return f"A constant vector: {recovered} ({shape})."
+    gate = next(
+        (gate for gate in gates if gate.share >= GATE_ENERGY and gate.of_tokens <= GATE_TOKENS),
+        None,
+    )
+    why = (
+        f"; {gate.share:.0%} of the change's energy is on the token {gate.token!r}, "
+        f"{gate.of_tokens:.1%} of all tokens"
+        if gate
+        else ""
+    )
+    if kind == "partly":
+        rest = why or "; the rest differs from token to token"
+        return f"Partly a constant vector: {recovered} ({shape}){rest}."
+    flips = best.absolute - abs(cosine) > SIGN_FLIP
+    axis = " (its direction keeps, its sign does not)" if flips else ""
+    return f"Not a constant vector{axis}: {recovered} ({shape}){why}."

@@ -16,9 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.audit.audit import STEPS, audit
-from oocr.audit.findings import UNTOLD, Audit
 from oocr.audit.passes import MOST_TOKENS
-from oocr.audit.record import AuditInfo, AuditRecord, record_of
+from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import Source, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
 from oocr.data.examples import Prompt
@@ -79,13 +78,13 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
     changed = source.adapter or load_model(
         given, dtype=options.dtype, device=options.device, on_progress=console.print
     )
-    told = "built-in neutral passages" if options.texts is None else options.texts.name
+    texts = "built-in neutral passages" if options.texts is None else options.texts.name
     console.print(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
-        f"texts: {escape(told)}"
+        f"texts: {escape(texts)}"
     )
     began = time.perf_counter()
-    found = audit(
+    findings = audit(
         model,
         changed,
         prompts,
@@ -102,17 +101,18 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
         what=source.what,
         facts=facts,
         model=model.about,
-        texts=told,
+        texts=texts,
         notes=tuple(notes),
         command=command,
         versions=versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - began, 1),
     )
-    record = record_of(found, info)
+    record = findings.model_copy(update={"info": info})
     digest = _digest(source, model, changed, prompts, options)
     folder = out / f"{_slug(source.name)}-{digest}"
-    _write(folder, found, record)
+    build_audit_page(record, folder)
+    record.save(folder)  # audit.json last: where it is, the folder is whole
     _print(console, record)
     console.print(f"\nreport  {escape(str(folder / 'report.html'))}")
     console.print(f"vector  {escape(str(folder / 'vector.safetensors'))}")
@@ -181,17 +181,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48].strip("-") or "audit"
 
 
-def _write(folder: Path, found: Audit, record: AuditRecord) -> None:
-    found.vector.save(folder / "vector.safetensors")
-    fitted = folder / "fitted.safetensors"
-    fitted.unlink(missing_ok=True)
-    if found.fitted is not None and found.fitted.steps:
-        found.fitted.vector.save(fitted)
-    build_audit_page(record, folder)
-    record.save(folder / "audit.json")
-
-
-def _print(console: Console, record: AuditRecord) -> None:
+def _print(console: Console, record: Audit) -> None:
     at = record.at_best
     used = f"{record.texts} of {record.given}" if record.given > record.texts else record.texts
     console.print(
@@ -201,24 +191,25 @@ def _print(console: Console, record: AuditRecord) -> None:
         f"KL(fine-tune ‖ base) {number(record.kl, 3)} nats a token\n"
     )
     console.print(Text(record.verdict, style=_STYLES[record.kind]))
-    if record.kind in UNTOLD:
+    if record.kind in UNJUDGED:
         return
     console.print(_table(record))
     if record.fitted:
-        one = record.fitted.recovered
+        share = record.fitted.recovered
+        interval = f"[{percent(share.low)}, {percent(share.high)}]"
         console.print(
-            f"best single vector  {percent(one.value)} % [{percent(one.low)}, {percent(one.high)}] "
+            f"best single vector  {percent(share.value)} % {interval} "
             f"at block {record.best}, cosine with the mean {number(record.fitted.cosine)}"
             if record.fitted.steps
             else f"best single vector  the mean; training at block {record.best} found no better"
         )
     console.print(f"random directions   {percent(max(record.random, -9.99))} % on average")
-    for title, some in (("it says", record.says), ("and against", record.against)):
-        words = " ".join(repr(one.token) for one in some[:8])
+    for title, tokens in (("it says", record.says), ("and against", record.against)):
+        words = " ".join(repr(token.token) for token in tokens[:8])
         console.print(f"{title:<18}  {escape(words)}")
     gates = ", ".join(
-        f"{one.token!r} {percent(one.share)} % of energy on {percent(one.of_tokens)} % of tokens"
-        for one in record.gates[:3]
+        f"{gate.token!r} {percent(gate.share)} % of energy on {percent(gate.of_tokens)} % of tokens"
+        for gate in record.gates[:3]
     )
     gates = gates or "no token in particular"
     spread = number(at.constancy.norm_cv)
@@ -232,22 +223,22 @@ def _print(console: Console, record: AuditRecord) -> None:
     )
 
 
-def _table(record: AuditRecord, most: int = 16) -> Table:
+def _table(record: Audit, most: int = 16) -> Table:
     table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1))
     for title in ("block", "recovered", "95 %", "cosine", "|cos|", "energy"):
         table.add_column(title, justify="right", no_wrap=True)
     step = -(-len(record.blocks) // most)
-    for place, one in enumerate(record.blocks):
-        chosen = one.layer == record.best
+    for place, block in enumerate(record.blocks):
+        chosen = block.layer == record.best
         if place % step and not chosen:
             continue
         table.add_row(
-            f"{'→ ' if chosen else ''}{one.layer}",
-            f"{percent(one.recovered)} %",
-            f"[{percent(one.low)}, {percent(one.high)}]",
-            number(one.constancy.cosine),
-            number(one.absolute),
-            number(one.constancy.energy),
+            f"{'→ ' if chosen else ''}{block.layer}",
+            f"{percent(block.recovered)} %",
+            f"[{percent(block.low)}, {percent(block.high)}]",
+            number(block.constancy.cosine),
+            number(block.absolute),
+            number(block.constancy.energy),
             style="bold" if chosen else "",
         )
     return table

@@ -27,7 +27,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`audit` and `Audit`, which are built on everything here (`oocr.audit`)."""
-    where = {"audit": "oocr.audit.audit", "Audit": "oocr.audit.findings"}
+    where = {"audit": "oocr.audit.audit", "Audit": "oocr.audit.record"}
     if name not in where:
         raise AttributeError(f"module 'oocr.explain' has no attribute {name!r}")
     return getattr(import_module(where[name]), name)

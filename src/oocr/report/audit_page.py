@@ -11,9 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from oocr.audit.findings import CONSTANT, PARTLY, UNTOLD
 from oocr.audit.passes import MOST_TOKENS, SKIP
-from oocr.audit.record import AuditRecord, block_rows
+from oocr.audit.record import CONSTANT, PARTLY, UNJUDGED, Audit, AuditInfo, block_rows
 from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, percent
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.io import write_atomic
@@ -70,7 +69,7 @@ _CURVES = {
 }
 
 
-def build_audit_page(record: AuditRecord, folder: Path) -> Path:
+def build_audit_page(record: Audit, folder: Path) -> Path:
     """Write `report.html`, and the two tables behind its figures, into an audit's folder.
 
     Raises:
@@ -104,10 +103,10 @@ def blocks_of(layers: tuple[int, ...]) -> str:
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def _stats(record: AuditRecord) -> list[tuple[str, str]]:
+def _stats(record: Audit) -> list[tuple[str, str]]:
     at = record.at_best
     kl = ("nats per token, KL(fine-tune ‖ base)", number(record.kl, 3))
-    if record.kind in UNTOLD:
+    if record.kind in UNJUDGED:
         return [kl]
     interval = f"effect brought back at block {at.layer} [{percent(at.low)}, {percent(at.high)}]"
     return [
@@ -118,7 +117,7 @@ def _stats(record: AuditRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _blocks_lead(record: AuditRecord) -> str:
+def _blocks_lead(record: Audit) -> str:
     several = "block" if len(record.layers) == 1 else "blocks"
     lead = (
         f"The weights change in {several} {blocks_of(record.layers)}. From there on the residual "
@@ -140,7 +139,7 @@ def _blocks_lead(record: AuditRecord) -> str:
     return lead
 
 
-def _vector_sections(record: AuditRecord) -> tuple[Section, ...]:
+def _vector_sections(record: Audit) -> tuple[Section, ...]:
     gates = [
         Bar(
             visible(gate.token),
@@ -179,7 +178,7 @@ def _vector_sections(record: AuditRecord) -> tuple[Section, ...]:
     )
 
 
-def _tokens_figure(record: AuditRecord) -> Figure:
+def _tokens_figure(record: Audit) -> Figure:
     rows: list[dict[str, Any]] = [
         {"text": text, "kind": strip.kind, "position": place + SKIP, "token": token}
         | {"cosine": strip.cosines[place], "norm": strip.norms[place]}
@@ -211,7 +210,7 @@ def _tokens_figure(record: AuditRecord) -> Figure:
     )
 
 
-def _lens_bars(record: AuditRecord) -> tuple[tuple[str, list[Bar]], ...]:
+def _lens_bars(record: Audit) -> tuple[tuple[str, list[Bar]], ...]:
     most = max(1.0, *(token.score for token in (*record.says, *record.against)))
     return tuple(
         (
@@ -229,7 +228,7 @@ def _lens_bars(record: AuditRecord) -> tuple[tuple[str, list[Bar]], ...]:
     )
 
 
-def _cost_section(record: AuditRecord) -> Section:
+def _cost_section(record: Audit) -> Section:
     cost = record.cost
     head = ("", "KL(base ‖ …), nats per token", "perplexity")
     rows = (
@@ -244,7 +243,7 @@ def _cost_section(record: AuditRecord) -> Section:
     return Section("cost", "What it costs to swap", lead, (Block("table", (head, rows)),))
 
 
-def _method_section(record: AuditRecord) -> Section:
+def _method_section(record: Audit) -> Section:
     fitted = record.fitted
     lead = (
         f"Both models read the same texts, each cut at {MOST_TOKENS} tokens; the first token is "
@@ -261,13 +260,14 @@ def _method_section(record: AuditRecord) -> Section:
             f"first third; when to stop is chosen on the second{steps}."
         )
     lead += " All of it holds for these texts; on others the fine-tune may do something else."
+    assert record.info is not None, "a page is made of an audit with its circumstances"
     again = (("The same audit again:", record.info.command),)
-    blocks = (Block("commands", again), Block("facts", _facts(record)))
+    blocks = (Block("commands", again), Block("facts", _facts(record, record.info)))
     return Section("how", "How it was measured", lead, blocks)
 
 
-def _facts(record: AuditRecord) -> tuple[Facts, ...]:
-    info, model = record.info, record.info.model
+def _facts(record: Audit, info: AuditInfo) -> tuple[Facts, ...]:
+    model = info.model
     fine = [("Given as", info.source), ("Kind", info.what), *info.facts.items()]
     fine.append(("Acts in blocks", blocks_of(record.layers)))
     base = [
@@ -286,13 +286,13 @@ def _facts(record: AuditRecord) -> tuple[Facts, ...]:
     return tuple(Facts(title, tuple(rows)) for title, rows in groups.items())
 
 
-def blocks_figure(record: AuditRecord) -> Figure:
+def blocks_figure(record: Audit) -> Figure:
     """Left the share of the effect brought back, right the constancy of the change."""
     data = pl.DataFrame(block_rows(record), infer_schema_length=None)
     keys = [Key("mean", "the mean difference", "vector", "circle")]
     if record.fitted and record.fitted.steps:
         keys.append(Key("fitted", "the best single vector", "swap-span", "triangle-up"))
-    judged = record.kind not in UNTOLD
+    judged = record.kind not in UNJUDGED
     if judged:
         keys.append(Key("random", "random direction, same norm", "random", "line"))
     curves = [
@@ -334,14 +334,14 @@ def blocks_figure(record: AuditRecord) -> Figure:
     return replace(figure, file="blocks.parquet")
 
 
-def _low(record: AuditRecord) -> float:
+def _low(record: Audit) -> float:
     ends = [block.recovered for block in record.blocks] + [block.low for block in record.blocks]
     ends += [] if record.fitted is None else [record.fitted.recovered.low]
     return max(_LOWEST, min([0.0, record.random, *(end for end in ends if math.isfinite(end))]))
 
 
 def _panel(
-    record: AuditRecord, lines: list[Line], title: str, low: float, levels: Sequence[float] = ()
+    record: Audit, lines: list[Line], title: str, low: float, levels: Sequence[float] = ()
 ) -> Panel:
     layers = [block.layer for block in record.blocks]
     return lines_panel(
@@ -356,7 +356,7 @@ def _panel(
     )
 
 
-def _recovered(record: AuditRecord, keys: Sequence[Key]) -> list[Line]:
+def _recovered(record: Audit, keys: Sequence[Key]) -> list[Line]:
     blocks = record.blocks
     labels = {key.key: key for key in keys}
     lines = [
@@ -380,7 +380,7 @@ def _recovered(record: AuditRecord, keys: Sequence[Key]) -> list[Line]:
     return lines
 
 
-def _point(record: AuditRecord, key: Key, value: float, symbol: str) -> Line:
+def _point(record: Audit, key: Key, value: float, symbol: str) -> Line:
     return Line(key.label, key.colour, [record.best], [_seen(value)], key=key.key, symbols=symbol)
 
 
