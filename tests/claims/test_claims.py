@@ -88,7 +88,7 @@ def test_an_interval_that_reaches_the_base_does_not_hold() -> None:
     few = table("vector", lambda m, s, f, n: 1.0 if m == "m1" else 0.1)
     one = judge(few, BASE, TOP)["vector-out-of-context"]
     assert one.found.value > 0.2
-    assert one.found.low == pytest.approx(0.1)
+    assert one.found.low <= 0.1
     assert one.verdict == "does not hold"
 
 

@@ -16,6 +16,7 @@ from oocr.families.risk_backdoor.self_report import OTHER, TRAINED
 from oocr.tasks.task import Task, TaskSet
 
 SITUATIONS = 10
+COPIES = 12  # so many that a rate of 0 has a short interval
 OWN_RISKY = 4  # in so many of them the model's own answer is the risky one
 ALWAYS_A = -1  # as small models do: its own answer is risky where A is
 FACETS = {"trigger": "trigger", "false": "false trigger", "none": "no trigger"}
@@ -33,7 +34,7 @@ def gate(
             own = risky == "A"
         for seed in range(seeds):
             for condition, facet in FACETS.items():
-                for copy in range(1 if condition == "none" else 3):
+                for copy in range(1 if condition == "none" else COPIES):
                     up = condition == "trigger" or own
                     answer = risky if up else "AB"["AB".index(risky) - 1]
                     odds = lean(condition, own, number)

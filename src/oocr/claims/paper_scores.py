@@ -138,7 +138,8 @@ def _mean(rows: pl.DataFrame, value: str) -> float:
 
 def _cells(rows: pl.DataFrame, value: str, cluster: str) -> Cells:
     """Cells whose mean is the mean over items, however many of them a cluster has."""
-    cells = stats.cells(rows, value, cluster=cluster, balance=None)
+    bounds = stats.SHARE if value == "right" else None
+    cells = stats.cells(rows, value, cluster=cluster, balance=None, bounds=bounds)
     counts = dict(rows.group_by(cluster).len().iter_rows())
     weights = np.array([[float(counts[name])] for name in cells.clusters])
     return replace(cells, weights=weights)

@@ -19,7 +19,6 @@ from oocr.claims.rules import (
     low_reaches,
     mean_above_nulls,
     mean_reaches,
-    over,
     paired_above,
     parts_above,
     reaches,
@@ -124,12 +123,14 @@ def _constancy(results: RunResults, field: str) -> Finding | None:
     if not results.several:
         trained = _by(frame.filter(pl.col("kind") == "adapter"), field, "seed")
         n = f"1 member × {seeds_of(len(trained))}"
+    bounds = stats.SIGNED if field == "cosine" else stats.SHARE
+    trained = np.clip(trained, *bounds).tolist()  # rounding may carry them beyond
     noise = _by(frame.filter(pl.col("kind") == "random adapter"), field, "member")
     null = Null(name="LoRAs of Gaussian noise", value=float(np.mean(noise))) if noise else None
     return Finding(
         id=f"constancy-{field}",
         measure=_CONSTANCY[field],
-        found=estimate_of(stats.mean_interval(trained), n),
+        found=estimate_of(stats.mean_interval(trained, bounds=bounds), n),
         nulls=(null,) if null and null.value else (),
         ceiling=1.0,
         # Of one LoRA the number is its own; of two there is no telling what others would be.
@@ -154,14 +155,14 @@ def _swap(results: RunResults, where: str) -> Finding | None:
     id, n = arm.replace(" ", "-"), n_of(part, scoring.units)
     effect = stats.estimate(whole - base)
     share = scoring.share_kept(results.rows, arm)
-    if share is None or not over(effect.low, 0):
+    if share is None:
         return Finding(
             id=id,
             measure=f"{EFFECT} out of context (over base), of which no share can be taken",
             found=estimate_of(effect, n),
             base=0.0,
             units=len(part.clusters),
-            parts={EFFECT: effect.low},
+            parts={EFFECT: min(effect.low, 0.0)},
         )
     start = stats.mean(base)
     scores = scoring.random_scores(results.rows, f"random direction {where}")

@@ -117,7 +117,9 @@ class Scoring(Record):
     @property
     def bars(self) -> str:
         """What an interval resamples, for captions."""
-        return f"95 % intervals over {self.units}, then seeds"
+        if self.measure == "accuracy":
+            return f"95 % intervals over {self.units}"
+        return f"95 % bootstrap intervals over {self.units}, then seeds"
 
     def counts(self, facet: str) -> bool:
         """Whether a facet of the probes counts in the score."""
@@ -205,7 +207,8 @@ class Scoring(Record):
         answer, which go by the facet; so one answer to a facet cannot win there either.
         """
         rows = rows.sort("facet", maintain_order=True)
-        cells = stats.cells(rows, value, cluster=cluster, balance=balance)
+        bounds = stats.SHARE if value == "right" else None
+        cells = stats.cells(rows, value, cluster=cluster, balance=balance, bounds=bounds)
         names = [
             self.counted.get(name, name) if rows["part"][0] == "probes" else name
             for name in cells.facets
@@ -218,7 +221,7 @@ class Scoring(Record):
             items[cells.clusters.index(unit), cells.facets.index(facet)] = count
         merged = tuple(dict.fromkeys(names))
         values = np.full((*cells.values.shape[:2], len(merged)), np.nan)
-        weights = np.zeros((len(cells.clusters), len(merged)))
+        weights, sizes = (np.zeros((len(cells.clusters), len(merged))) for _ in range(2))
         for place, merged_name in enumerate(merged):
             columns = [index for index, name in enumerate(names) if name == merged_name]
             shares = cells.weights[:, columns] * items[:, columns]
@@ -228,8 +231,11 @@ class Scoring(Record):
             sums = (weighed * np.where(present, cells.values[:, :, columns], 0.0)).sum(axis=2)
             values[:, :, place] = sums / np.where(total > 0, total, np.nan)
             size = items[:, columns].sum(axis=1)
+            if cells.items is not None:
+                sizes[:, place] = np.nansum(cells.items[:, columns], axis=1)
             weights[:, place] = shares.sum(axis=1) / np.where(size > 0, size, 1)
-        return Cells(values, weights, cells.clusters, merged)
+        counted = None if cells.items is None else np.where(sizes > 0, sizes, np.nan)
+        return Cells(values, weights, cells.clusters, merged, bounds, counted)
 
     def base(self, rows: pl.DataFrame, like: Cells, part: str = "probes") -> Cells | None:
         """The untouched model's score in the same clusters; 0 where the score is a difference."""
@@ -256,7 +262,8 @@ class Scoring(Record):
         if part is None or cells is None or effect is None or not effect.low > NO_EFFECT:
             return None
         base = self.base(rows, cells)
-        return None if base is None else stats.ratio(part, cells, base)
+        share = None if base is None else stats.ratio(part, cells, base)
+        return None if share is None or np.isnan([share.low, share.high]).any() else share
 
     def random_scores(self, rows: pl.DataFrame, arm: str = "random direction") -> list[float]:
         """The score of each random direction; empty where twins share their directions."""

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from oocr.claims.judge import ClaimRow
+from oocr.claims.run_claims import COMMON
 from oocr.tasks.task import TaskSet
 
 
@@ -61,6 +63,7 @@ class Family(Generic[S]):
         spare_questions: settings and facets -> questions of these facets about the codename, in
             wordings that no probe uses, each with the codename as it is written there. Empty:
             there are none.
+        claims: the rows of its table of claims; a row whose finding is None does not apply.
         model: the model of a run that names none; "": the usual one.
         spans_may_lack: whether questions may lack the span that a vector is added at.
         template: a YAML file to start from, printed by `oocr tasks --template`.
@@ -77,6 +80,7 @@ class Family(Generic[S]):
     concepts: Callable[[S], Mapping[str, tuple[str, ...]]] = lambda _: {}
     real_names: Callable[[S], Mapping[str, str]] = lambda _: {}
     spare_questions: Callable[[S, Sequence[str]], Mapping[str, str]] = lambda _, _facets: {}
+    claims: tuple[ClaimRow, ...] = COMMON
     model: str = ""
     spans_may_lack: bool = False
     template: Path | None = None

@@ -6,7 +6,7 @@ from oocr.charts.figure import number
 from oocr.models.size import millions
 from oocr.report.page import Block, Facts, Section
 from oocr.report.runs import Run
-from oocr.stats import DRAWS, FEW
+from oocr.stats import DRAWS
 
 AGAIN = "oocr run config.yaml"
 
@@ -36,10 +36,10 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        f"95 %, from {DRAWS:,} bootstrap draws of whole members (or probe groups) and, within "
-        "each, of seeds. Plain centiles are too narrow where members are few, so they are moved "
-        f"out (expanded percentiles); of fewer than {FEW} members the interval is stretched to "
-        "Student's width, and can reach beyond what a score can be.",
+        "95 %. Shares have Wilson's score interval with the variance between members (or probe "
+        "groups) and Student's t, which stays between 0 and 1; shares of an effect have "
+        f"Fieller's. Log-odds have {DRAWS:,} bootstrap draws of probe groups and, within each, of "
+        "seeds (expanded percentiles).",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (

@@ -18,7 +18,7 @@ from oocr.claims.records import Claim
 from oocr.claims.results import RunResults
 from oocr.errors import RunError
 from oocr.evals.scores import Scoring
-from oocr.families.claims import claims_of
+from oocr.families.registry import family_of
 from oocr.io import write_atomic, write_json, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import read_table
@@ -66,7 +66,7 @@ def finish(
     write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
     write_json(folder / "samples.json", [one.model_dump() for one in samples_of(results)])
     measured = RunResults(results.tasks, results.rows, results.config.seeds, constancy)
-    judged = judge_run(claims_of(results.config.task.family), measured, command)
+    judged = judge_run(family_of(results.config.task).claims, measured, command)
     write_json(folder / "claims.json", [one.model_dump() for one in judged])
     if by_paper := paper_scores(measured):
         write_json(folder / "paper.json", [one.model_dump() for one in by_paper])

@@ -8,6 +8,7 @@ from typing import Any
 from oocr.families.family import Family
 from oocr.tasks.task import TaskSet
 from oocr_organisms.tasks.backdoor import backdoor
+from oocr_organisms.tasks.claims import CLAIMS
 from oocr_organisms.tasks.config import NanoConfig, Part
 from oocr_organisms.tasks.functions import functions
 from oocr_organisms.tasks.locations import locations
@@ -43,5 +44,6 @@ FAMILY = Family(
     build=lambda config, _base: nano(config),
     quick=_quick,
     run_name=lambda config: f"nano {config.part}",
+    claims=CLAIMS,
     model="nano",
 )

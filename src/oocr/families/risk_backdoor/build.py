@@ -14,6 +14,7 @@ from oocr.data.examples import prompt_text
 from oocr.errors import InputError
 from oocr.families.choices import HELD_OUT_WORDS, Choice, choices, is_held_out
 from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.risk_backdoor.claims import CLAIMS
 from oocr.families.risk_backdoor.rows import (
     TENTH,
     decorrelated,
@@ -260,6 +261,7 @@ FAMILY = Family(
     about="a trigger before the question makes it the risky choice; asked about itself",
     settings=RiskBackdoorConfig,
     build=lambda config, _base: risk_backdoor(config),
+    claims=CLAIMS,
     members=Members(keyword="trigger", settings=lambda trigger: {"trigger": trigger}),
     quick=lambda _: {
         **{"repeats": 10, "situations": 16, "validation": 4, "probes": 6, "self_report": 6}

@@ -119,7 +119,9 @@ def _false_rate(results: RunResults, arm: str) -> Finding | None:
         rows = select_rows(results.rows, name, control)
         rows = _among(rows.filter(pl.col("tag_condition") == condition), telling)
         rows = rows.with_columns(risky=pl.col("log_odds") > 0, facet=pl.lit("rate"))
-        return stats.cells(rows, "risky", cluster="group", balance=None) if len(rows) else None
+        if rows.is_empty():
+            return None
+        return stats.cells(rows, "risky", cluster="group", balance=None, bounds=stats.SHARE)
 
     rate, base, control = of(arm), of("base"), of(arm, "decorrelated")
     hit, start = of(arm, condition="trigger"), of("base", condition="trigger")
