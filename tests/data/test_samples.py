@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oocr.report.marked import marked_samples
-from oocr.report.runs import read_run
+from oocr.runs.folder_reader import RunFolder
 from oocr.runs.records import Sample
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of
@@ -46,7 +46,7 @@ def test_the_page_marks_them(folder: Path) -> None:
 
 def test_runs_without_samples_have_no_such_section(tmp_path: Path) -> None:
     plain = fake_run(tmp_path, "countries", **SMALL)
-    assert marked_samples(read_run(plain)) is None
+    assert marked_samples(RunFolder(plain)) is None
     assert "data" not in page_of(plain, out=plain / "report.html").sections()
 
 
@@ -69,7 +69,7 @@ def test_joined_directions_have_colours_of_their_own_and_texts_stay_texts(tmp_pa
     ]
     sample = {"part": "training", "facet": "f", "member": "m", "tokens": tokens, "expected": ""}
     (run / "samples.json").write_text(json.dumps([sample]), encoding="utf-8")
-    found = marked_samples(read_run(run))
+    found = marked_samples(RunFolder(run))
     assert found is not None
     assert found.directions == ("paris", "tokyo")
     assert [piece.kind for piece in found.samples[0].pieces] == [

@@ -17,9 +17,9 @@ from oocr.claims.records import Claim
 from oocr.errors import InputError
 from oocr.report import build_report
 from oocr.report.page import slugs
-from oocr.report.runs import read_run
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import verdict_rows
+from oocr.runs.folder_reader import RunFolder
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of, strings
 
@@ -252,7 +252,7 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_terminal_table_fits_80_columns(countries: Path) -> None:
-    claims = list(read_run(countries).claims)
+    claims = list(RunFolder(countries).claims)
     claims[0] = Claim.model_validate({**claims[0].model_dump(), "claim": "[red]odd[/red] claim"})
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(verdict_table(claims))
@@ -273,7 +273,7 @@ def test_terminal_table_fits_80_columns(countries: Path) -> None:
 
 
 def test_verdict_scales_hold_every_mark(countries: Path) -> None:
-    claims = read_run(countries).claims
+    claims = RunFolder(countries).claims
     wide = Claim.model_validate(
         {
             **claims[0].model_dump(),

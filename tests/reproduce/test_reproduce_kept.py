@@ -11,7 +11,7 @@ from typing import Any, cast
 import polars as pl
 import pytest
 
-from oocr.errors import RunError
+from oocr.errors import InputError
 from oocr.reproduce.analyse import ANALYSES, analyse
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
@@ -79,7 +79,7 @@ def test_arms_of_an_earlier_choice_are_not_read(folder: Path) -> None:
     add_arm(folder, "sweep", 1, 0.1)
     assert keys(folder) == now
     (folder / "selection.json").unlink()
-    with pytest.raises(RunError, match=r"selection.json cannot be read .* do the run again"):
+    with pytest.raises(InputError, match=r"selection.json is missing; do the run again"):
         keys(folder)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from oocr.errors import RunError
+from oocr.errors import InputError, RunError
 from oocr.runs.folder import only_one
-from oocr.runs.write_results import read_claims
+from oocr.runs.folder_reader import RunFolder
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
 
 
@@ -106,8 +106,8 @@ def test_an_unreadable_file_of_an_explanation_is_named(tiny: Tiny, copy: Path, n
 
 def test_unreadable_claims_are_named(copy: Path) -> None:
     (copy / "claims.json").write_text("[{}]")
-    with pytest.raises(RunError, match=r"claims\.json cannot be read .*do the run again"):
-        read_claims(copy)
+    with pytest.raises(InputError, match=r"claims\.json, field id: .*do the run again"):
+        assert RunFolder(copy).claims
 
 
 def test_a_full_disk_is_told_and_what_was_computed_stays(

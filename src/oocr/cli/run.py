@@ -177,16 +177,16 @@ def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     from oocr.report import build_report
     from oocr.report.paper import paper_table
-    from oocr.report.runs import read_run
     from oocr.report.terminal import verdict_table
-    from oocr.runs.write_results import read_claims
+    from oocr.runs.folder_reader import RunFolder
 
     build_report(folders, where)
     for folder in folders:
         console.print(f"\n[bold]{folder.name}[/]", highlight=False)
-        console.print(verdict_table(read_claims(folder)))
-        if by_paper := read_run(folder).paper:
-            console.print(paper_table(by_paper))
+        run = RunFolder(folder)
+        console.print(verdict_table(run.claims))
+        if run.paper:
+            console.print(paper_table(run.paper))
     console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
     for folder in folders:
         words = ["oocr", "run", str(folder / "config.yaml")]

@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from oocr.report.runs import Run
+from oocr.runs.folder_reader import RunFolder
 from oocr.runs.records import Sample, SampleToken
 from oocr.steering.marked import Token, directions_of, whole_characters
 
@@ -138,7 +138,7 @@ class MarkedSamples:
     directions: tuple[str, ...]
 
 
-def marked_samples(run: Run) -> MarkedSamples | None:
+def marked_samples(run: RunFolder) -> MarkedSamples | None:
     """The samples of a run, or None where it kept none."""
     if not run.samples:
         return None

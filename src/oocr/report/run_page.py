@@ -17,9 +17,9 @@ from oocr.report.figures.training import facets_figure, training_figure
 from oocr.report.marked import marked_samples
 from oocr.report.page import Block, Section, section, slugs, write_page
 from oocr.report.paper import NOTE
-from oocr.report.runs import Run, read_run
 from oocr.report.settings import GLOSSARY, settings_section
 from oocr.report.verdicts import Row, verdict_rows
+from oocr.runs.folder_reader import RunFolder
 
 QUESTION = "Is this fine-tune just a steering vector?"
 SHOWN_AT_FIRST = 4
@@ -31,7 +31,7 @@ class Chapter:
     """A run."""
 
     slug: str
-    run: Run
+    run: RunFolder
     verdicts: tuple[Row, ...]
     sections: tuple[Section, ...]
 
@@ -51,7 +51,7 @@ def build(folders: Sequence[Path], out: Path, title: str | None) -> Path:
     """Write the page and the figures' data; see `oocr.report.build_report`."""
     if not folders:
         raise InputError("a report needs at least one run folder")
-    runs = [read_run(folder) for folder in folders]
+    runs = [RunFolder(folder) for folder in folders]
     chapters = [
         Chapter(slug, run, verdict_rows(run.claims), sections_of(run, slug, several=len(runs) > 1))
         for run, slug in zip(runs, slugs([run.info.name for run in runs]), strict=True)
@@ -61,7 +61,7 @@ def build(folders: Sequence[Path], out: Path, title: str | None) -> Path:
     return write_page(out, "run.html", sections, values)
 
 
-def sections_of(run: Run, slug: str, *, several: bool) -> tuple[Section, ...]:
+def sections_of(run: RunFolder, slug: str, *, several: bool) -> tuple[Section, ...]:
     """Everything that this run has the data for."""
     trigger = run.info.trigger
     samples, examples = marked_samples(run), shown_examples(run)
@@ -173,7 +173,7 @@ class ShownExample:
     more: bool
 
 
-def shown_examples(run: Run) -> tuple[ShownExample, ...]:
+def shown_examples(run: RunFolder) -> tuple[ShownExample, ...]:
     """All examples, different members first; the untouched model before the other arms."""
     seen: dict[str, int] = {}
     turns = []

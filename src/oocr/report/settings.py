@@ -5,8 +5,9 @@ from __future__ import annotations
 from oocr.charts.figure import number
 from oocr.models.size import millions
 from oocr.report.page import Block, Facts, Section
-from oocr.report.runs import Run
 from oocr.stats import DRAWS
+from oocr.runs.folder_reader import RunFolder
+from oocr.stats import DRAWS, FEW
 
 AGAIN = "oocr run config.yaml"
 
@@ -77,7 +78,7 @@ GLOSSARY = (
 )
 
 
-def settings_section(run: Run) -> Section:
+def settings_section(run: RunFolder) -> Section:
     """How the run was made, and the commands that make it again."""
     info = run.info
     facts = (
@@ -107,8 +108,8 @@ def settings_section(run: Run) -> Section:
     )
     again = (("The same run again, from its folder, or as it was typed:", AGAIN, info.command),)
     blocks = [Block("commands", again), Block("facts", tuple(g for g in groups if g.rows))]
-    if run.config:
-        blocks.append(Block("fold", ("config.yaml", run.config)))
+    if run.config_text:
+        blocks.append(Block("fold", ("config.yaml", run.config_text)))
     return Section("settings", "Settings, and how to run it again", "", tuple(blocks))
 
 

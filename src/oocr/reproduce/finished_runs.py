@@ -10,17 +10,16 @@ from pathlib import Path
 
 import polars as pl
 
-from oocr.errors import RunError
+from oocr.errors import InputError
 from oocr.explain.judge import Judge
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arms import load_intervention, read_table
+from oocr.runs.arms import load_intervention
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
-from oocr.runs.read_config import load_configs
-from oocr.runs.records import ArmRecord, Choice, Selection
+from oocr.runs.folder_reader import RunFolder
+from oocr.runs.records import ArmRecord
 from oocr.runs.resolve import settled
-from oocr.runs.selection import best_by_layer
 from oocr.runs.self_labels import with_own_answers
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -136,41 +135,13 @@ def read_finished(folder: Path) -> FinishedRun:
     """Read a finished run's folder.
 
     Raises:
-        RunError: a file that cannot be read.
+        InputError: a file that is missing or cannot be read.
     """
-    arms: list[ArmRecord] = []
-    for path in sorted((folder / "arms").glob("*/arm.json")):
-        try:
-            arm = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise RunError(f"{path} cannot be read ({first}); do the run again") from error
-        arms.append(arm)
-    config = load_configs(folder / "config.yaml")[0]
-    chosen = _reported(arms, _selection(folder / "selection.json"))
-    return FinishedRun(folder, config, chosen, read_table(folder / ROWS))
-
-
-def _selection(path: Path) -> Selection:
-    try:
-        return Selection.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise RunError(f"{path} cannot be read ({first}); do the run again") from error
-
-
-def _reported(arms: Sequence[ArmRecord], selection: Selection) -> tuple[ArmRecord, ...]:
-    """The arms at the points that were chosen, and the sweeps' at the best of the other layers."""
-    points: set[tuple[str, str, int, float]] = set()
-    for one in selection.grid:
-        if one.chosen:
-            points |= {(role, *_point(one)) for role in ("test", "control")}
-            points |= {("sweep", *_point(other)) for other in best_by_layer(selection, one.method)}
-    return tuple(arm for arm in arms if (arm.role, *_point(arm)) in points)
-
-
-def _point(one: ArmRecord | Choice) -> tuple[str, int, float]:
-    return one.method, one.layer, one.learning_rate
+    run = RunFolder(folder)
+    rows = run.table("rows")
+    if rows is None:
+        raise InputError(f"{folder / ROWS} is missing or empty; do the run again")
+    return FinishedRun(folder, run.config, run.arms, rows)
 
 
 def seeds(whos: Sequence[Who]) -> int:

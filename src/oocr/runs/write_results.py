@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from oocr.claims.judge import judge_run
 from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import Claim
 from oocr.claims.results import RunResults
-from oocr.errors import RunError
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
 from oocr.io import write_atomic, write_json, write_text
@@ -133,18 +131,3 @@ def run_info(results: Results, command: str) -> RunInfo:
         command=command,
         complete=True,
     )
-
-
-def read_claims(folder: Path) -> list[Claim]:
-    """The claims of a finished run.
-
-    Raises:
-        RunError: the file cannot be read.
-    """
-    path = folder / "claims.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return [Claim.model_validate(one) for one in data]
-    except (OSError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise RunError(f"{path} cannot be read ({first}); do the run again") from error

@@ -10,8 +10,8 @@ from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, 
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import log_axis, strip_panel
 from oocr.charts.traces import axis, hover_box, interval_text
-from oocr.report.runs import Run, as_float, has
 from oocr.report.tokens import token_marks
+from oocr.runs.folder_reader import RunFolder, as_float, has
 
 METRICS = {
     "cosine": "cosine to the mean",
@@ -30,7 +30,7 @@ _NEUTRAL = {"kl": "KL from the untouched model (nats per token)", "perplexity": 
 _TOKEN_COLUMNS = ("arm", "member", "text", "kind", "position", "token", "in_span", "cosine", "norm")
 
 
-def constancy_figure(run: Run) -> Figure | None:
+def constancy_figure(run: RunFolder) -> Figure | None:
     """How constant each LoRA's effect is: one dot per LoRA and token group, medians as ticks."""
     data = run.constancy
     if data is None or not has(data, "kind", "tokens", "member", "seed"):
@@ -91,7 +91,7 @@ def _short(group: str) -> str:
     return group.removesuffix(" tokens").removesuffix(" text")
 
 
-def side_effects_figure(run: Run) -> Figure | None:
+def side_effects_figure(run: RunFolder) -> Figure | None:
     """What each arm does to neutral text: a dot per arm trained, means with intervals."""
     data = run.side_effects
     needed = ("arm", "member", "seed", "kl", "perplexity", "perplexity_base")
@@ -144,7 +144,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
     )
 
 
-def coloured_texts(run: Run) -> tuple[ColouredTexts, ...]:
+def coloured_texts(run: RunFolder) -> tuple[ColouredTexts, ...]:
     """Each arm's texts with their marks."""
     if run.tokens is None or not has(run.tokens, *_TOKEN_COLUMNS):
         return ()
@@ -165,7 +165,7 @@ def coloured_texts(run: Run) -> tuple[ColouredTexts, ...]:
     return tuple(coloured)
 
 
-def tokens_figure(run: Run) -> Figure | None:
+def tokens_figure(run: RunFolder) -> Figure | None:
     """Real text, each token coloured by the LoRA's effect there; arms in the table's order."""
     texts = coloured_texts(run)
     if run.tokens is None or not texts:

@@ -13,13 +13,13 @@ from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.training import SHARE, method_lines
-from oocr.report.runs import Run, as_float, has
+from oocr.runs.folder_reader import RunFolder, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)
 _MOST = 9  # panels
 
 
-def selection_figure(run: Run) -> Figure | None:
+def selection_figure(run: RunFolder) -> Figure | None:
     """The validation score at every point of the grid: a heat map per method."""
     data = _grid(run)
     if run.selection is None or data.is_empty():
@@ -39,7 +39,7 @@ def selection_figure(run: Run) -> Figure | None:
     return figure_of("selection", caption, panels, data, keys, scale=scale)
 
 
-def _grid(run: Run) -> pl.DataFrame:
+def _grid(run: RunFolder) -> pl.DataFrame:
     """The points of the grid that were tried; where there was one only, none was."""
     points = run.selection.grid if run.selection is not None else ()
     return pl.DataFrame([point.model_dump() for point in points if point.score is not None])
@@ -87,7 +87,7 @@ def _step(step: int) -> str:
     return f"step {step}" if step else "own stopping point"
 
 
-def layers_figure(run: Run) -> Figure | None:
+def layers_figure(run: RunFolder) -> Figure | None:
     """The best validation score at each layer, over learning rates and steps."""
     data = _grid(run)
     if run.selection is None or data.is_empty() or data["layer"].n_unique() < 2:
@@ -115,7 +115,7 @@ def layers_figure(run: Run) -> Figure | None:
     return figure_of("layers", caption, [panel], best, [arm.entry() for arm in arms])
 
 
-def tested_layers_figure(run: Run) -> Figure | None:
+def tested_layers_figure(run: RunFolder) -> Figure | None:
     """Test scores by layer, where the reported arms were trained at several layers.
 
     A panel for the headline score and one per facet of it; a point per layer and method.

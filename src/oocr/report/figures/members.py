@@ -29,14 +29,14 @@ from oocr.charts.traces import hover_box
 from oocr.evals.score_table import facet_order, final_rows, null_scores, whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE, row_name
-from oocr.report.runs import Run, as_float, has
+from oocr.runs.folder_reader import RunFolder, as_float, has
 
 _ANSWERS = 6  # different answers in a hover box
 _PANELS = 4
 _SWAP_ARMS = (BASE, RANDOM_SPAN, RANDOM_EVERYWHERE, SWAP_SPAN, SWAP_EVERYWHERE, ADAPTER)
 
 
-def members_figure(run: Run) -> Figure | None:
+def members_figure(run: RunFolder) -> Figure | None:
     """Heat maps of the share right for trained arms, their controls and the untouched model."""
     if run.info.score != "accuracy" or not has(run.rows, "chosen", "right"):
         return None
@@ -115,7 +115,7 @@ def _member_hover(cell: Json) -> str:
     )
 
 
-def swap_figure(run: Run) -> Figure | None:
+def swap_figure(run: RunFolder) -> Figure | None:
     """Scores per member (or facet, for log-odds) of LoRA and swaps, and the effect kept."""
     scoring = run.scoring
     if scoring is None or run.rows is None:

@@ -31,7 +31,7 @@ from oocr.evals.score_table import (
 )
 from oocr.evals.scores import FREE, Scoring
 from oocr.report.paper import SUFFIX
-from oocr.report.runs import Run, as_float, has
+from oocr.runs.folder_reader import RunFolder, as_float, has
 from oocr.tasks.task import TriggerWords
 
 BALANCED = "each answer weighs the same"
@@ -56,7 +56,7 @@ _PREFIX_NAMES = {
 }
 
 
-def scores_figure(run: Run) -> Figure | None:
+def scores_figure(run: RunFolder) -> Figure | None:
     """Scores by facet and arm, raw and answer-balanced; None where nothing can be scored."""
     scoring = run.scoring
     if scoring is None or run.rows is None:
@@ -168,7 +168,7 @@ def _whole(scoring: Scoring, facets: list[str]) -> str:
     return f"“{name}” is the mean over {what}.{rest}"
 
 
-def planted_figure(run: Run) -> Figure | None:
+def planted_figure(run: RunFolder) -> Figure | None:
     """With a false fact planted: answers that follow the intended and the planted member."""
     scoring = run.scoring
     if scoring is None or scoring.measure != "accuracy" or not has(run.rows, "tag_against"):
@@ -216,7 +216,7 @@ def _ends(interval: stats.Interval) -> dict[str, float]:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def backdoor_figure(run: Run) -> Figure | None:
+def backdoor_figure(run: RunFolder) -> Figure | None:
     """Share of X, the trigger's answer, by kind of prefix; a view per set of questions."""
     if not has(run.rows, "tag_prefix", "tag_kind", "log_odds"):
         return None

@@ -11,7 +11,7 @@ from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
 from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.evals.scores import Scoring
-from oocr.report.runs import Run, as_float, has
+from oocr.runs.folder_reader import RunFolder, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)
 _CURVES = {
@@ -26,7 +26,7 @@ _MOST_FACETS = 12  # panels
 SHARE = (-0.04, 1.04)
 
 
-def training_figure(run: Run) -> Figure | None:
+def training_figure(run: RunFolder) -> Figure | None:
     """Per method a panel of losses and a panel of scores, against steps."""
     scoring = run.scoring
     accuracy = scoring is not None and scoring.measure == "accuracy"
@@ -91,7 +91,7 @@ def training_figure(run: Run) -> Figure | None:
     return figure_of("training", caption, panels, data, keys)
 
 
-def _stops(run: Run, arm: Arm) -> dict[float, float]:
+def _stops(run: RunFolder, arm: Arm) -> dict[float, float]:
     """Where arms stopped: step -> share of the arms.
 
     One step chosen on validation tasks, or each arm's own (the selection then says step 0).
@@ -119,7 +119,7 @@ def _steps_of(rows: pl.DataFrame, arm: Arm) -> pl.DataFrame:
     return followed(rows_of(rows, arm).filter(pl.col("step").is_not_null()))
 
 
-def _losses(run: Run, arm: Arm) -> pl.DataFrame | None:
+def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
     if not has(run.history, "method", "control", "member", "seed", "step", "loss"):
         return None
     assert run.history is not None
@@ -136,7 +136,7 @@ def _losses(run: Run, arm: Arm) -> pl.DataFrame | None:
     return pl.DataFrame(points).sort("line", "step") if points else None
 
 
-def _scores(run: Run, arm: Arm, scoring: Scoring | None) -> pl.DataFrame | None:
+def _scores(run: RunFolder, arm: Arm, scoring: Scoring | None) -> pl.DataFrame | None:
     if scoring is None or run.rows is None:
         return None
     rows = _steps_of(run.rows, arm)
@@ -158,7 +158,7 @@ def _point(interval: stats.Interval, **keys: Any) -> dict[str, Any]:
     return keys | {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _member_lines(run: Run, arm: Arm, kind: str) -> list[Line]:
+def _member_lines(run: RunFolder, arm: Arm, kind: str) -> list[Line]:
     """One faint line per member: its training loss, or its out-of-context score."""
     if kind == "loss":
         assert run.history is not None
@@ -204,7 +204,7 @@ def _mean_lines(arm: Arm, table: pl.DataFrame) -> list[Line]:
     return lines
 
 
-def facets_figure(run: Run) -> Figure | None:
+def facets_figure(run: RunFolder) -> Figure | None:
     """A small panel per out-of-context facet, with a line per method, against steps."""
     scoring = run.scoring
     if scoring is None or run.rows is None:

@@ -7,14 +7,14 @@ import re
 from oocr.claims.records import Finding
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.runs.write_results import read_claims
+from oocr.runs.folder_reader import RunFolder
 
 
 def judged(subject: FinishedRuns) -> AnalysisResult:
     """The claims of the subject's runs as findings, verdicts and rules included."""
     found: dict[str, Finding] = {}
     for run in subject.runs:
-        for one in read_claims(run.folder):
+        for one in RunFolder(run.folder).claims:
             found[one.id] = Finding(
                 id=one.id,
                 measure=one.measure,
