@@ -5,9 +5,8 @@ from __future__ import annotations
 from oocr.charts.figure import number
 from oocr.models.size import millions
 from oocr.report.page import Block, Facts, Section
-from oocr.stats import DRAWS
 from oocr.runs.folder_reader import RunFolder
-from oocr.stats import DRAWS, FEW
+from oocr.stats import DRAWS
 
 AGAIN = "oocr run config.yaml"
 
