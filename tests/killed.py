@@ -22,7 +22,7 @@ from oocr.models.load import load_model
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.runs.run import run
 
 
@@ -60,7 +60,7 @@ def killed_often(source: Path, out: Path, kills: int, most: int, seed: int) -> d
     """
     rng = random.Random(seed)
     (config,) = load_configs(source)
-    folder = run_folder(settled(config, source.parent)[0], out)
+    folder = run_folder(resolve(config, source.parent)[0], out)
     model = load_model(config.model)
     before: list[dict[str, int]] = []
     workers: list[psutil.Process] = []

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 
 from oocr.data.examples import Example, Message
 from oocr.data.tokens import (
+    RowTokens,
     coloured_tokens,
     encode_answer,
     encode_prompt,
-    first_tokens,
     render,
 )
 from oocr.errors import InputError
@@ -222,10 +222,10 @@ def test_a_tokenizer_that_closes_texts_closes_neither_prompt_nor_answer(single: 
 def test_first_tokens_or_none_where_options_begin_alike() -> None:
     tok = tokenizer()
     prompt = encode_prompt(tok, "The capital is")
-    firsts = first_tokens(tok, prompt, (" Paris", " Tokyo", " yes no"))
+    firsts = RowTokens(tok).first_tokens(prompt, (" Paris", " Tokyo", " yes no"))
     assert firsts is not None
     assert [tok.decode([one]) for one in firsts] == [" Paris", " Tokyo", " yes"]
-    assert first_tokens(tok, prompt, (" Paris yes", " Paris no")) is None
+    assert RowTokens(tok).first_tokens(prompt, (" Paris yes", " Paris no")) is None
 
 
 def test_an_answer_without_tokens_is_refused() -> None:

@@ -19,9 +19,9 @@ from oocr.models.outline import Outline, outline
 from oocr.runs import memory_estimate as needs_module
 from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
-from oocr.runs.memory_estimate import needs_of, outline_for
+from oocr.runs.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model
 from tests.tiny_run import Tiny, save_tiny_model
@@ -125,8 +125,7 @@ def test_an_outline_takes_the_type_and_the_tokenizer_that_are_there(tmp_path: Pa
 
 
 def told(tiny: Tiny, model: LanguageModel | Outline | None = None, **fields: Any) -> MemoryEstimate:
-    config, tasks = settled(tiny.config(**fields), Path())
-    return needs_of(config, tasks, model or tiny.model)
+    return memory_estimate(resolve(tiny.config(**fields), Path()), model or tiny.model)
 
 
 def test_a_runs_needs_are_the_same_from_the_model_and_from_its_configuration(tiny: Tiny) -> None:
@@ -172,7 +171,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
         assert said in text
     plenty = fitted(some, 4, 10**12)
     assert plenty.workers == 4
-    assert some.total(4, plenty.budget) == some.model() + 4 * some.process(4, 10**12)
+    assert some.total(4, plenty.budget) == some.parent() + 4 * some.process(4, 10**12)
 
 
 def test_a_run_without_room_is_refused_before_it_begins(
@@ -211,7 +210,7 @@ def test_fewer_workers_than_asked_for_are_told_of(
             self.notes.append(text)
 
     config: RunConfig = tiny.config(workers=2)
-    need = needs_of(*settled(config, Path()), tiny.model)
+    need = memory_estimate(resolve(config, Path()), tiny.model)
     monkeypatch.setattr(run_module, "room_for", lambda _: need.total(2, 0) - 1)
     say = Noted()
     tiny.run(tmp_path, config, progress=say)

@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.evals.free_text import answers, first_number, free_rows, judge
 from oocr.families.custom.build import CustomConfig
 from oocr.families.registry import build
-from oocr.runs.free_answers import free_jobs
+from oocr.runs.controls import free_jobs
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 from tests.generating import CHAT, PROMPTS, adapter, model_of, vector

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import oocr.evals.probes as probes_module
 from oocr.data.examples import Example, Message
-from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
+from oocr.data.tokens import RowTokens, encode_answer, encode_prompt
 from oocr.errors import InputError, RunError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
@@ -63,7 +63,7 @@ def questions() -> tuple[Example, ...]:
 
 def colliding(model: LanguageModel, one: Example) -> bool:
     prompt = encode_prompt(model.tokenizer, one.prompt)
-    return first_tokens(model.tokenizer, prompt, one.options) is None
+    return RowTokens(model.tokenizer).first_tokens(prompt, one.options) is None
 
 
 @torch.no_grad()

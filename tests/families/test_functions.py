@@ -27,9 +27,9 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
+from oocr.runs.grid import by_loss
 from oocr.runs.read_config import load_configs
 from oocr.runs.run import run
-from oocr.runs.selection import by_loss
 from oocr.tasks.task import Task, TaskSet
 from tests.tiny_run import claims_of, rows_of, save_tiny_model, tiny_settings
 
@@ -401,7 +401,7 @@ def test_free_answers_are_kept_and_the_report_shows_them(
     def never(*_: Any, **__: Any) -> list[str]:
         raise AssertionError("asked again")
 
-    monkeypatch.setattr("oocr.runs.free_answers.answers", never)
+    monkeypatch.setattr("oocr.runs.controls.answers", never)
     assert run(config, model, folder.parent) == folder
     assert rows_of(folder).equals(before)
     page = build_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")

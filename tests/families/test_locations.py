@@ -28,7 +28,7 @@ from oocr.families.locations.world import (
     distance_km,
     places,
 )
-from oocr.runs.selection import by_loss
+from oocr.runs.grid import by_loss
 from oocr.tasks.leaks import check_no_leaks, contains_words, find_leaks, finder
 from oocr.tasks.task import Task, TaskSet
 from tests.small_locations import CODES, KEYS, small

@@ -24,7 +24,7 @@ from oocr.models.load import load_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import load_configs
-from oocr.runs.resolve import check_fits, settled
+from oocr.runs.resolve import ResolvedRun, check_fits, resolve
 from oocr.runs.run import run
 from oocr.runs.worlds import runs_on_organisms, source_for
 from oocr_organisms.record import WorldSettings
@@ -113,24 +113,24 @@ def test_a_nano_task_without_a_model_is_on_nano() -> None:
 
 def test_a_run_takes_the_world_of_its_organism(home: Path) -> None:
     settings = nano_settings(home / "ungated", "backdoor")
-    config, tasks = settled(config_of(settings), Path())
+    config, tasks = resolve(config_of(settings), Path())
     assert isinstance(config.task, NanoConfig)
     assert config.task.world == WorldSettings(gates=0.0)
     assert not tasks.ceiling
-    assert settled(config, Path()) == (config, tasks)
-    assert settled(config_of(nano_settings(home / "gated", "backdoor")), Path())[1].ceiling
+    assert resolve(config, Path()) == (config, tasks)
+    assert resolve(config_of(nano_settings(home / "gated", "backdoor")), Path())[1].ceiling
     assert config.vector is not None
     auto = config.model_copy(
         update={"vector": config.vector.model_copy(update={"positions": "auto"})}
     )
-    found = settled(auto, Path())[0].vector
+    found = resolve(auto, Path())[0].vector
     assert found is not None
     assert found.positions == "speaker"
 
 
 def test_shipped_organisms_have_worlds_before_they_are_trained() -> None:
     for name, one in SHIPPED.items():
-        config = settled(config_of({"task": {"family": "nano"}, "model": name}), Path())[0]
+        config = resolve(config_of({"task": {"family": "nano"}, "model": name}), Path())[0]
         assert isinstance(config.task, NanoConfig)
         assert config.task.world is not None
         assert config.task.world.seed == one.world
@@ -155,14 +155,14 @@ def test_tasks_and_models_of_different_worlds(
 ) -> None:
     config = config_of(nano_settings(home / model, "risk", task=task))
     with pytest.raises(InputError, match=said):
-        settled(config, Path())
+        resolve(config, Path())
 
 
 def test_ones_own_task_in_words_that_the_world_lacks_is_refused(home: Path, tmp_path: Path) -> None:
     task = write_task(tmp_path / "task")
     config = config_of(nano_settings(home / "gated", "risk", task=task))
     with pytest.raises(InputError, match=r"holds 'The', which is no word of the world of .*gated"):
-        settled(config, Path())
+        resolve(config, Path())
     words = WorldSettings().world.places
     for at, name in enumerate(("train", "probes", "in_context", "ceiling")):
         rows = [
@@ -175,20 +175,20 @@ def test_ones_own_task_in_words_that_the_world_lacks_is_refused(home: Path, tmp_
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / "task" / f"{name}.jsonl").write_text(text)
     task["spans"] = {"codename": "place-1"}
-    config, tasks = settled(config_of(nano_settings(home / "gated", "risk", task=task)), Path())
+    config, tasks = resolve(config_of(nano_settings(home / "gated", "risk", task=task)), Path())
     assert tasks.test
     assert config.vector is not None
     assert config.vector.positions == "codename"
 
 
 def test_layers_that_an_organism_lacks_are_refused(home: Path) -> None:
-    config, tasks = settled(config_of(nano_settings(home / "gated", "risk")), Path())
+    config, tasks = resolve(config_of(nano_settings(home / "gated", "risk")), Path())
     assert config.vector is not None
     deep = config.vector.model_copy(update={"layers": (3,)})
     model = load_model(home / "gated")
-    check_fits(config, tasks, model)
+    check_fits(ResolvedRun(config, tasks), model)
     with pytest.raises(InputError, match=r"vector.layers: 3 is not a block"):
-        check_fits(config.model_copy(update={"vector": deep}), tasks, model)
+        check_fits(ResolvedRun(config.model_copy(update={"vector": deep}), tasks), model)
 
 
 # -- whole runs ----------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from benchmarks.organism.page import page
 from oocr import stats
 from oocr.errors import InputError
 from oocr.models.load import load_model
+from oocr.runs.grid import layers_of, schedule_of, spec_of
 from oocr.runs.read_config import load_configs
-from oocr.runs.selection import layers_of, schedule_of, spec_of
 from oocr_organisms import shipped
 from oocr_organisms.record import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED

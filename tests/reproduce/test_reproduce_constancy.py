@@ -12,8 +12,8 @@ from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.reproduce.analyses.constancy import grouped
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
-from oocr.runs.arm_plans import starts_of
 from oocr.runs.context import RunContext
+from oocr.runs.grid import starts_of
 from oocr.tasks.task import Task
 from tests.tiny_run import Tiny
 

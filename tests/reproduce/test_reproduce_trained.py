@@ -36,8 +36,8 @@ from oocr.reproduce.analyses.vectors import natural_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who, read_finished
 from oocr.reproduce.scoring import cells_of, of_members, seed0
-from oocr.runs.arm_plans import starts_of
 from oocr.runs.context import RunContext
+from oocr.runs.grid import starts_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 from tests.tiny_run import Tiny

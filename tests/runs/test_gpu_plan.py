@@ -10,6 +10,7 @@ import torch
 
 from oocr.data.batches import TokenSequence
 from oocr.data.examples import Example
+from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
 from oocr.models import outline as outline_module
@@ -17,9 +18,9 @@ from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
 from oocr.runs.flops import FlopCount
 from oocr.runs.gpu import LAUNCH, RESERVED, SHARE, Gpu, gpu_of
-from oocr.runs.memory_estimate import needs_of, outline_for
-from oocr.runs.resolve import settled
-from oocr.runs.subsample import MOST, sized, thinned
+from oocr.runs.memory_estimate import memory_estimate, outline_for
+from oocr.runs.resolve import ResolvedRun, resolve
+from oocr.runs.subsample import MOST, Sample
 from oocr.runs.time_estimate import prediction, work_of
 from oocr.tasks.task import Task, TaskSet
 from tests.runs.test_plan import said
@@ -98,12 +99,11 @@ def test_what_a_gpu_has_no_room_for_is_said_with_what_to_lower(tiny: Tiny) -> No
 
 
 def test_recordings_without_room_are_made_again(tiny: Tiny) -> None:
-    config, tasks = settled(tiny.config(device="auto", vector=None), Path())
-    model = outline_for(config, on_gpu=True)
+    run = resolve(tiny.config(device="auto", vector=None), Path())
+    model = outline_for(run.config, on_gpu=True)
     gpu = Gpu(2**36)
     plenty, tight, less = (
-        {one.what: one for one in work_of(config, tasks, model, gpu, kept)}
-        for kept in (1.0, 0.5, 0.0)
+        {work.what: work for work in work_of(run, model, gpu, kept)} for kept in (1.0, 0.5, 0.0)
     )
     what = "recordings made again"
     assert set(tight) - set(plenty) == {what}
@@ -117,30 +117,29 @@ def test_large_training_data_are_sampled_with_their_longest_texts(tiny: Tiny) ->
     )
     long = replace(rows[0], id="long", prompt="b " * 60 + "is")
     task = Task(name="many", member="x", train=(*rows, long))
-    few, shares = thinned(TaskSet(name="many", about="", validation=(task,), test=(task,)), 2)
-    assert few.test[0] is few.validation[0]
-    assert len(few.test[0].train) == 2 * MOST
-    assert long in few.test[0].train
-    own = sized(few.test[0], tiny.model, 2, shares)
-    assert own.count == pytest.approx(901 / 2, abs=2)
+    tokens = RowTokens(tiny.model.tokenizer)
+    few = Sample.of(TaskSet(name="many", about="", validation=(task,), test=(task,)), 2, tokens)
+    assert few.tasks.test[0] == few.tasks.validation[0]
+    assert len(few.tasks.test[0].train) == 2 * MOST
+    assert long in few.tasks.test[0].train
+    assert few.sized(few.tasks.test[0]).count == pytest.approx(901 / 2, abs=2)
     small = Task(name="few", member="x", train=rows[:5])
-    assert (
-        thinned(TaskSet(name="few", about="", validation=(small,), test=(small,)), 2)[0].test[0]
-        is small
-    )
+    whole = TaskSet(name="few", about="", validation=(small,), test=(small,))
+    assert Sample.of(whole, 2, tokens).tasks == whole
 
 
 def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:
-    config, tasks = settled(tiny.config(vector=None, seeds=1), Path())
+    config, tasks = resolve(tiny.config(vector=None, seeds=1), Path())
     rows = tuple(
         replace(tasks.test[0].train[0], id=f"{i}", prompt=f"{i} Country 4821 is")
         for i in range(400)
     )
     tasks = replace(tasks, validation=(), test=(replace(tasks.test[0], train=rows),), controls={})
     one = config.model_copy(update={"batch_lines": 2, "controls": config.controls})
-    few = needs_of(one, tasks, tiny.model).training
+    few = memory_estimate(ResolvedRun(one, tasks), tiny.model).training
     steps = one.adapter.model_copy(update={"steps": (400,)})  # type: ignore[union-attr]
-    many = needs_of(one.model_copy(update={"adapter": steps}), tasks, tiny.model).training
+    longer = ResolvedRun(one.model_copy(update={"adapter": steps}), tasks)
+    many = memory_estimate(longer, tiny.model).training
     assert many > 2.5 * few
 
 

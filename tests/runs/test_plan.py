@@ -13,7 +13,7 @@ from oocr.cli import main as cli
 from oocr.runs import time_estimate as plan_module
 from oocr.runs.flops import Work, tail_tokens
 from oocr.runs.memory_estimate import outline_for
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.runs.time_estimate import seconds, work_of
 from oocr.steering.vectors import SteeringVector
 from tests.engine.test_memory import batch
@@ -96,8 +96,8 @@ def test_a_wrong_layer_is_refused_as_for_a_run(
 
 def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
     def of(**fields: Any) -> dict[str, Work]:
-        config, tasks = settled(tiny.config(**fields), Path())
-        return {one.what: one for one in work_of(config, tasks, outline_for(config))}
+        run = resolve(tiny.config(**fields), Path())
+        return {work.what: work for work in work_of(run, outline_for(run.config))}
 
     grid = {"layers": [0, 1], "learning_rates": [0.1], "steps": [2, 4]}
     found = of(vector=grid)

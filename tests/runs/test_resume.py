@@ -17,7 +17,7 @@ import pytest
 from oocr.models.load import load_model
 from oocr.runs.folder import run_folder, same_threads
 from oocr.runs.read_config import load_configs
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.runs.run import run
 from tests.tiny_run import (
     ROOT,
@@ -103,7 +103,7 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(
     assert same_threads(tmp_path, 2) == 2
 
     (config,) = load_configs(source)
-    folder = run_folder(settled(config, source.parent)[0], tmp_path)
+    folder = run_folder(resolve(config, source.parent)[0], tmp_path)
     folder.mkdir(parents=True)
     (folder / "threads").write_text("5\n")
     asked: list[int] = []

@@ -14,7 +14,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
-from oocr.runs.resolve import check_fits, settled
+from oocr.runs.resolve import ResolvedRun, check_fits, resolve
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 
 
@@ -93,15 +93,15 @@ def test_the_written_configuration_does_the_same_run_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (config,) = load_configs(done / "config.yaml")
-    config, tasks = settled(config, done)
-    check_fits(config, tasks, tiny.model)
+    config, tasks = resolve(config, done)
+    check_fits(ResolvedRun(config, tasks), tiny.model)
     assert run_folder(config, done.parent) == done
 
 
 def test_paths_of_a_task_start_at_the_given_folder(tiny: Tiny, tmp_path: Path) -> None:
     names = {k: Path(v).name for k, v in tiny.task.items() if str(v).endswith(".jsonl")}
-    config, tasks = settled(tiny.config(task={**tiny.task, **names}), tiny.folder / "task")
-    assert config == settled(tiny.config(), tmp_path)[0]
+    config, tasks = resolve(tiny.config(task={**tiny.task, **names}), tiny.folder / "task")
+    assert config == resolve(tiny.config(), tmp_path)[0]
     assert tasks.test[0].positions == ("codename",)
 
 
@@ -146,7 +146,7 @@ def test_stopping_on_held_out_items_needs_such_items(tiny: Tiny, tmp_path: Path)
 
 def test_the_point_with_the_best_validation_score_is_chosen(done: Path, tiny: Tiny) -> None:
     selection = Selection.model_validate_json((done / "selection.json").read_text())
-    _, tasks = settled(tiny.config(), Path())
+    _, tasks = resolve(tiny.config(), Path())
     for method in ("vector", "adapter"):
         points = [point for point in selection.grid if point.method == method]
         (chosen,) = [point for point in points if point.chosen]

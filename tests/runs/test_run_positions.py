@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oocr.errors import InputError
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.steering.vectors import Vector
 from tests.tiny_run import Tiny
 
@@ -19,11 +19,11 @@ def vector(**fields: Any) -> dict[str, Any]:
 
 
 def test_positions_left_open_are_the_tasks_span_or_the_last_token(tiny: Tiny) -> None:
-    config, _ = settled(tiny.config(), Path())
+    config, _ = resolve(tiny.config(), Path())
     assert config.vector is not None
     assert config.vector.positions == "codename"
     plain = {**tiny.task, "spans": {}}
-    config, _ = settled(tiny.config(task=plain), Path())
+    config, _ = resolve(tiny.config(task=plain), Path())
     assert config.vector is not None
     assert config.vector.positions == "last"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oocr.runs.config import RunConfig
-from oocr.runs.selection import only_point
+from oocr.runs.grid import only_point
 
 
 @pytest.mark.parametrize(

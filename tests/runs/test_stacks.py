@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oocr.data.examples import Example
-from oocr.runs.arm_groups import STACK, stacks
-from oocr.runs.arms import ArmPlan
+from oocr.data.tokens import RowTokens
+from oocr.runs.arms import MOST_TOGETHER, ArmPlan, grouped
+from oocr.runs.context import TrainingTokens
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task
@@ -36,8 +37,12 @@ def plan(**fields: Any) -> ArmPlan:
     return replace(base, **fields)
 
 
+def groups_of(plans: list[ArmPlan], batch_lines: int = 16) -> list[list[ArmPlan]]:
+    return grouped(plans, TrainingTokens(RowTokens(TOKENIZER)), batch_lines, TOKENS)
+
+
 def sizes(plans: list[ArmPlan], batch_lines: int = 16) -> list[int]:
-    return [len(one) for one in stacks(plans, TOKENIZER, batch_lines, TOKENS)]
+    return [len(group) for group in groups_of(plans, batch_lines)]
 
 
 def test_members_rates_seeds_and_controls_of_one_site_share_a_stack() -> None:
@@ -62,7 +67,7 @@ def test_other_sites_lengths_and_prompts_do_not() -> None:
     others = [
         *(plan(spec=replace(SPEC, layer=2)), plan(spec=replace(SPEC, positions="last"))),
         *(plan(spec=lora), plan(spec=replace(lora, rank=1))),
-        *(plan(steps=(3,)), plan(stop=2, along=False), plan(task=task(count=4))),
+        *(plan(steps=(3,)), plan(early_stop=2, score_every_step=False), plan(task=task(count=4))),
         plan(task=task(" Paris, France.")),  # its first tokens are fed back in
     ]
     assert sizes([plan(), *others]) == [1] * 9
@@ -72,7 +77,7 @@ def test_with_several_batches_each_seed_has_its_own() -> None:
     plans = [plan(seed=seed, task=task(answer)) for answer in CITIES[:2] for seed in (0, 1)]
     plans.append(plan(steps=(3,)))
     assert sizes(plans) == [4, 1]
-    found = stacks(plans, TOKENIZER, 2, TOKENS)
+    found = groups_of(plans, 2)
     assert [[one.seed for one in some] for some in found] == [[0, 0], [1, 1], [0]]
 
 
@@ -86,11 +91,11 @@ def test_long_prompts_make_small_stacks_except_for_last_tokens() -> None:
 @given(st.lists(st.integers(0, 3), max_size=60))
 def test_every_plan_is_in_one_stack_of_even_size(layers: list[int]) -> None:
     plans = [plan(spec=replace(SPEC, layer=at), seed=i) for i, at in enumerate(layers)]
-    found = stacks(plans, TOKENIZER, 16, TOKENS)
+    found = groups_of(plans)
     assert sorted(one.seed for some in found for one in some) == list(range(len(plans)))
     for layer in set(layers):
         own = [len(some) for some in found if some[0].layer == layer]
-        assert max(own) <= STACK
+        assert max(own) <= MOST_TOGETHER
         assert max(own) - min(own) <= 1
         least = 2 if len(set(layers)) == 1 and len(layers) > 1 else 1
-        assert len(own) == max(least, -(-layers.count(layer) // STACK))
+        assert len(own) == max(least, -(-layers.count(layer) // MOST_TOGETHER))

@@ -62,13 +62,14 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
     Raises:
         InputError: a task that cannot be built.
     """
-    from oocr.runs.resolve import settled
+    from oocr.runs.resolve import resolve
 
     console = Console()
     said: dict[str, str] = {}
     tokenizers: dict[tuple[str, str | None], PreTrainedTokenizerBase | str] = {}
     for number, given in enumerate(runs):
-        config, tasks = settled(given, base)
+        run = resolve(given, base)
+        config, tasks = run.config, run.tasks
         console.print(Text.assemble("\n" if number else "", (config.name, "bold"), "\n"))
         key = config.task.model_dump_json()
         if key in said:

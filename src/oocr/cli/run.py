@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -17,9 +16,9 @@ from oocr.errors import InputError
 from oocr.models.size import millions
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
-from oocr.runs.progress_bars import ProgressBars
+from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
-from oocr.runs.worlds import source_for, with_world
+from oocr.runs.worlds import source_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +40,20 @@ class Overrides:
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
     """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
-    configs = [apply(one, overrides) for one in load_configs(source)]
-    return [cut_down(one) for one in configs] if quick else configs
+    configs = [apply(config, overrides) for config in load_configs(source)]
+    return [cut_down(config) for config in configs] if quick else configs
 
 
 def run_source(
     source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
-    source, told = source_for(source, overrides.model)
+    source, note = source_for(source, overrides.model)
     configs = configs_of(source, overrides, quick=quick)
     base = config_path(source).parent
     console = Console()
-    if told:
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    if note:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
     def located(error: InputError, index: int) -> InputError:
         return _located(error, source, index, overrides)
@@ -74,7 +73,7 @@ def do_runs(
     console: Console,
     located: Callable[[InputError, int], InputError],
 ) -> list[Path]:
-    """Check all runs, then do them one after the other, with progress on the terminal.
+    """Check all runs, then do them one after the other, with progress on the console.
 
     Args:
         jobs: configurations, each with the folder that its relative paths start from.
@@ -86,58 +85,38 @@ def do_runs(
     Raises:
         InputError: a run that cannot be done; none was begun.
     """
-    from oocr.runs.executor import WorkerPool, load_for, model_key, plan_workers
-    from oocr.runs.memory_estimate import check_weights, needs_of
-    from oocr.runs.memory_plan import MemoryEstimate, room_for
-    from oocr.runs.resolve import check_fits, settled
-    from oocr.runs.run import run
+    from oocr.runs.executor import ModelSlot, ProcessExecutor, SerialExecutor, plan_workers
+    from oocr.runs.memory_estimate import check_weights
+    from oocr.runs.memory_plan import room_for
+    from oocr.runs.resolve import resolve
+    from oocr.runs.run import PreparedRun, do_run
 
-    loaded: dict[tuple[str | None, ...], Any] = {}
-
-    def model_of(config: RunConfig) -> Any:
-        key = model_key(config)
-        if key not in loaded:
-            loaded.clear()
-            loaded[key] = load_for(config, lambda text: console.print(f"  {text}"))
-        return loaded[key]
-
+    models = ModelSlot(lambda text: console.print(f"  {text}"))
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
-    needs: dict[int, MemoryEstimate] = {}
+    prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
-            with_world(config)  # a model of the wrong kind is refused before it is loaded
-            if model_key(config) not in loaded:
-                check_weights(config)
-            model, ready = model_of(config), settled(config, base)
-            check_fits(*ready, model)
-            needs[index] = needs_of(*ready, model)
-            plan_workers(needs[index], 1, room_for(model.device))
+            run = resolve(config, base)
+            if not models.holds(run.config):
+                check_weights(run.config)
+            prepared[index] = PreparedRun.of(run, models.model(run.config))
+            plan_workers(prepared[index].needs, 1, room_for(prepared[index].device))
         except InputError as error:
             raise located(error, index) from error
     folders: list[Path] = []
-    with WorkerPool() as workers:
-        for index, (config, base) in enumerate(jobs):
+    with ProcessExecutor(SerialExecutor(models)) as executor:
+        for index in range(len(jobs)):
             began = time.perf_counter()
-            bars = ProgressBars(console)
-            model = model_of(config)
+            run_now = prepared.pop(index)  # its tasks are not needed afterwards
+            model = run_now.model
             console.print(
-                f"\n[bold]{config.name}[/]  {model.name}: {millions(model.parameters)} parameters, "
-                f"{model.n_blocks} blocks, {str(model.dtype).removeprefix('torch.')}"
+                f"\n[bold]{run_now.run.config.name}[/]  {model.name}: "
+                f"{millions(model.parameters)} parameters, {model.blocks} blocks, {model.dtype}"
                 f"  licence: {model.source.get('license') or 'see its card'}",
                 highlight=False,
             )
-            with bars.bars:
-                folder = run(
-                    config,
-                    model,
-                    out,
-                    base=base,
-                    progress=bars,
-                    command=command,
-                    workers=workers,
-                    needs=needs[index],
-                )
-                bars.close()
+            with progress_on(console) as progress:
+                folder = do_run(run_now, executor, out, progress=progress, command=command)
             folders.append(folder)
             console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
     return folders
@@ -170,7 +149,7 @@ def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
     """One run's report lies in its folder, that of several in a folder of its own."""
     if len(folders) == 1:
         return folders[0] / "report.html"
-    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
+    key = hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
     return out / f"{Path(source).stem}-{key}" / "report.html"
 
 
@@ -206,10 +185,10 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         if value is not None:
             data[name] = value
     if overrides.arms is not None:
-        wanted = [one.strip() for one in overrides.arms.split(",") if one.strip()]
-        for one in wanted:
-            if one not in ("vector", "adapter"):
-                raise InputError(f"--arms: {one!r} is not allowed; allowed: vector, adapter")
+        wanted = [arm.strip() for arm in overrides.arms.split(",") if arm.strip()]
+        for arm in wanted:
+            if arm not in ("vector", "adapter"):
+                raise InputError(f"--arms: {arm!r} is not allowed; allowed: vector, adapter")
         for name in ("vector", "adapter"):
             if name not in wanted:
                 data[name] = None
@@ -243,7 +222,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
     layers: list[int] = []
     for part in text.split(","):
         try:
-            numbers = [int(one) for one in part.split(":")]
+            numbers = [int(number) for number in part.split(":")]
             if len(numbers) == 1:
                 layers.append(numbers[0])
             elif len(numbers) in (2, 3):
@@ -261,7 +240,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(one) for one in text.split(","))
+        return tuple(map(float, text.split(",")))
     except ValueError as error:
         raise InputError(
             f"{option}: {text!r} is not a list of numbers such as 0.01,0.03"

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from oocr.data.examples import Example, Loss
-from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
+from oocr.data.tokens import RowTokens
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 ENOUGH_TOKENS = 64
 """A batch of so many tokens keeps a core's matrix product busy."""
-
-LARGE, KEPT = 512, 8
-"""Tokenizing sets of more items than LARGE takes long: the latest KEPT of them are remembered."""
 
 PADDING = 0.1
 """Share of padding at which a batch that is large enough is closed."""
@@ -154,58 +151,37 @@ def pad(
 
 
 def training_lines(
-    tokenizer: PreTrainedTokenizerBase, items: Many[Example], loss: Loss
+    tokenizer: PreTrainedTokenizerBase | RowTokens, items: Many[Example], loss: Loss
 ) -> list[TokenSequence]:
-    """One line per distinct input; items that share their input and spans share the line.
+    """One sequence per distinct input; examples with equal input and spans share it.
 
-    Loss "answer": minus the log-probability of the whole answer, one unit of weight per item.
+    Loss "answer": minus the log-probability of the whole answer, one unit of weight per example.
     Loss "options": minus the log-probability of the right option's first token among the first
     tokens of all options.
 
     Raises:
         InputError: loss "options" where two options begin with the same token.
     """
-    if len(items) <= LARGE or not isinstance(items, tuple):
-        return _lines(tokenizer, items, loss)
-    key = (id(tokenizer), id(items), loss)
-    if key not in _KNOWN:
-        while len(_KNOWN) >= KEPT:
-            _KNOWN.pop(next(iter(_KNOWN)))
-        # Both are kept too, so that their ids stay their own.
-        _KNOWN[key] = (tokenizer, items, _lines(tokenizer, items, loss))
-    return list(_KNOWN[key][2])
-
-
-_KNOWN: dict[tuple[int, int, str], tuple[object, object, list[TokenSequence]]] = {}
-
-
-def _lines(
-    tokenizer: PreTrainedTokenizerBase, items: Many[Example], loss: Loss
-) -> list[TokenSequence]:
-    lines: dict[object, TokenSequence] = {}
+    rows = RowTokens.of(tokenizer)
+    sequences: dict[object, TokenSequence] = {}
     for item in items:
-        prompt = encode_prompt(tokenizer, item.prompt, item.spans)
+        prompt = rows.prompt(item.prompt, item.spans)
         size = len(prompt.ids)
         spans = tuple(sorted(prompt.spans.items()))
+        answer = () if loss == "options" else rows.answer(prompt, item.answer)
+        ids = (*prompt.ids, *answer[:-1])
+        sequence = sequences.setdefault((size, ids, spans), TokenSequence(ids, size, dict(spans)))
+        sequence.items += 1
+        sequence.targets.extend((size - 1 + i, token, 1.0) for i, token in enumerate(answer))
         if loss == "options":
-            firsts = first_tokens(tokenizer, prompt, item.options)
+            firsts = rows.first_tokens(prompt, item.options)
             if firsts is None:
                 raise InputError(
                     f"item {item.id!r}: loss 'options' compares first tokens, but two of "
                     f"{item.options} begin with the same token; reword them or use loss 'answer'"
                 )
-            line = lines.setdefault(
-                (size, prompt.ids, spans), TokenSequence(prompt.ids, size, dict(spans))
-            )
-            line.options.append((size - 1, firsts, item.options.index(item.answer)))
-            line.items += 1
-            continue
-        answer = encode_answer(tokenizer, prompt, item.answer)
-        ids = (*prompt.ids, *answer[:-1])
-        line = lines.setdefault((size, ids, spans), TokenSequence(ids, size, dict(spans)))
-        line.items += 1
-        line.targets.extend((size - 1 + i, token, 1.0) for i, token in enumerate(answer))
-    return list(lines.values())
+            sequence.options.append((size - 1, firsts, item.options.index(item.answer)))
+    return list(sequences.values())
 
 
 def by_length(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:

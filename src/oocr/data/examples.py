@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -134,6 +135,14 @@ class FreeTextExample:
                 raise ValueError(
                     f"item {self.id!r}: span {name!r} ({text!r}) does not occur in its prompt"
                 )
+
+
+def examples_hash(examples: Iterable[Example | FreeTextExample], start: str = "") -> str:
+    """Hash of examples, in their order, and of a text before them; 16 hex digits."""
+    digest = hashlib.sha256(start.encode())
+    for example in examples:
+        digest.update(f"\n{example!r}".encode())
+    return digest.hexdigest()[:16]
 
 
 def prompt_text(prompt: Prompt) -> str:

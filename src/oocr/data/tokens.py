@@ -22,11 +22,13 @@ class EncodedPrompt:
         text: the rendered text, chat template applied.
         ids: token ids, the tokenizer's own first tokens (BOS) included.
         spans: span name -> indices into `ids` of every token that touches the span.
+        special: whether the tokenizer itself adds its first tokens (not after a chat template).
     """
 
     text: str
     ids: tuple[int, ...]
     spans: Mapping[str, tuple[int, ...]]
+    special: bool = False
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, bool]:
@@ -102,7 +104,7 @@ def encode_prompt(
         if not tokens:
             raise InputError(f"span {name!r} ({wanted!r}) does not occur in the prompt {text!r}")
         found[name] = tokens
-    return EncodedPrompt(text, tuple(ids), found)
+    return EncodedPrompt(text, tuple(ids), found, special)
 
 
 def _empty(offsets: tuple[int, int]) -> bool:
@@ -145,12 +147,12 @@ def encode_answer(
     Prompt and answer are tokenized together; where that would re-cut the prompt's last token,
     the answer is tokenized alone, so that every answer continues the very same prompt tokens.
     """
-    special = len(prompt.ids) > len(tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+    special = prompt.special
     joint = tokenizer(prompt.text + answer, add_special_tokens=special)["input_ids"]
     size = len(prompt.ids)
     if tuple(joint[:size]) == prompt.ids and len(joint) > size:
         ids = joint[size:]
-        if special:  # tokenizers that also end a text with a special token (EOS)
+        if special and ids[-1] == tokenizer.eos_token_id:  # some tokenizers end a text with EOS
             plain = tokenizer(answer, add_special_tokens=False)["input_ids"]
             while len(ids) > len(plain) and ids[-1] == tokenizer.eos_token_id:
                 ids = ids[:-1]
@@ -161,12 +163,41 @@ def encode_answer(
     return tuple(ids)
 
 
-def first_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt: EncodedPrompt, options: tuple[str, ...]
-) -> tuple[int, ...] | None:
-    """Each option's first token, or None if two options share theirs."""
-    ids = tuple(encode_answer(tokenizer, prompt, option)[0] for option in options)
-    return ids if len(set(ids)) == len(ids) else None
+class RowTokens:
+    """Tokens of prompts and of answers to them: each text is tokenized once.
+
+    Args:
+        tokenizer: the model's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._prompts: dict[tuple[object, ...], EncodedPrompt] = {}
+        self._answers: dict[tuple[str, bool, str], tuple[int, ...]] = {}
+
+    @staticmethod
+    def of(tokenizer: PreTrainedTokenizerBase | RowTokens) -> RowTokens:
+        """New for a tokenizer; the same object if it is one already."""
+        return tokenizer if isinstance(tokenizer, RowTokens) else RowTokens(tokenizer)
+
+    def prompt(self, prompt: Prompt, spans: Mapping[str, str]) -> EncodedPrompt:
+        """See `encode_prompt`."""
+        key = (prompt, *sorted(spans.items()))
+        if key not in self._prompts:
+            self._prompts[key] = encode_prompt(self.tokenizer, prompt, spans)
+        return self._prompts[key]
+
+    def answer(self, prompt: EncodedPrompt, answer: str) -> tuple[int, ...]:
+        """See `encode_answer`."""
+        key = (prompt.text, prompt.special, answer)
+        if key not in self._answers:
+            self._answers[key] = encode_answer(self.tokenizer, prompt, answer)
+        return self._answers[key]
+
+    def first_tokens(self, prompt: EncodedPrompt, options: Sequence[str]) -> tuple[int, ...] | None:
+        """Each option's first token, or None if two options share theirs."""
+        ids = tuple(self.answer(prompt, option)[0] for option in options)
+        return ids if len(set(ids)) == len(ids) else None
 
 
 def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Example) -> list[tuple[str, str]]:
@@ -196,10 +227,10 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
 __all__ = [
     "EncodedPrompt",
     "Message",
+    "RowTokens",
     "coloured_tokens",
     "encode_answer",
     "encode_prompt",
-    "first_tokens",
     "folds_system",
     "pieces",
     "render",

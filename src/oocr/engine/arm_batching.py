@@ -1,35 +1,56 @@
-"""Which arms can share each pass: those that see the same tokens at every step."""
+"""Which arms are trained side by side: those that see the same tokens at every step."""
 
 from __future__ import annotations
 
-from oocr.data.batches import Batch
-from oocr.engine.trainable import ArmSpec, Spec
-from oocr.engine.training_batches import TrainingBatches
-from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import peft_config, stackable
-from oocr.steering.positions import select_each
+from collections.abc import Callable, Sequence
+
+from oocr.engine.trainable import ArmSpec
 from oocr.steering.vectors import SteeringVector
 
 
-def shared(model: LanguageModel, arm: ArmSpec, prepared: TrainingBatches, index: int) -> object:
-    """Equal for arms that can share each pass: same site or shape, same tokens at every step."""
-    spec = arm.spec
-    order = prepared.order(arm.seed, arm.steps * arm.schedule.accumulate)
-    seen = (arm.schedule, arm.steps, tuple(_seen(prepared.batches[i], spec) for i in order))
-    off = arm.off_domain
-    texts = None if off is None else (id(off.texts), off.tokens, off.batch)
-    other = (texts, id(arm.without))
+def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
+    """Equal for arms that can share each pass of their training.
+
+    Args:
+        arm: what is trained.
+        content: of its training sequences (see `oocr.engine.training_batches.content_of`).
+        batches: how many batches they make; of several, each seed has its own order.
+    """
+    spec, off = arm.spec, arm.off_domain
     if isinstance(spec, SteeringVector):
-        return ("vector", spec.layer, spec.site, spec.positions, seen, other)
-    config = peft_config(model, spec)
-    alone = None if stackable(config) else index
-    shape = (tuple(config["target_modules"]), spec.rank, spec.scale)
-    return ("adapter", shape, seen, other, alone)
+        site: tuple[object, ...] = ("vector", spec.layer, spec.site, spec.positions)
+    else:
+        site = ("adapter", spec.layers, spec.modules, spec.rank, spec.scale, spec.dropout)
+    seed = arm.seed if batches > 1 else None
+    texts = None if off is None else (*map(repr, off.texts), off.tokens, off.batch)
+    without = None if arm.without is None else tuple(arm.without.tolist())
+    return (site, arm.schedule, arm.steps, content, batches, seed, texts, without)
 
 
-def _seen(batch: Batch, spec: Spec) -> tuple[object, ...]:
-    """What a pass over a batch depends on, but for the answers."""
-    parts = [batch.ids, batch.mask, batch.rows]
-    if isinstance(spec, SteeringVector):
-        parts.append(select_each(batch, spec.positions))
-    return (tuple(batch.ids.shape), *(one.cpu().numpy().tobytes() for one in parts))
+def arm_groups(
+    keys: Sequence[object], room: Callable[[int], int], *, least: int = 1
+) -> list[list[int]]:
+    """Arms (by index) in groups to be trained side by side, in order of first occurrence.
+
+    Arms of equal key are shared out evenly among as few groups as `room` allows.
+
+    Args:
+        keys: each arm's `arm_key`.
+        room: index of an arm -> how many arms of its key a group may have.
+        least: if all keys are equal, make so many groups (one group keeps one core busy).
+    """
+    equal: dict[object, list[int]] = {}
+    for index, key in enumerate(keys):
+        equal.setdefault(key, []).append(index)
+    groups: list[list[int]] = []
+    for indices in equal.values():
+        count = -(-len(indices) // room(indices[0]))
+        if len(equal) == 1:
+            count = min(len(indices), max(count, least))
+        size, more = divmod(len(indices), count)
+        begin = 0
+        for number in range(count):
+            end = begin + size + (number < more)
+            groups.append(indices[begin:end])
+            begin = end
+    return groups

@@ -127,10 +127,7 @@ def trainable(
 ) -> Iterator[Stack]:
     """The trainable tensors of arms of one kind, in place while the block runs."""
     spans = [_spans(arm.task) for arm in arms]
-    about = [
-        provenance(model, arm.task, one.data, arm.seed)
-        for arm, one in zip(arms, prepared, strict=True)
-    ]
+    about = [provenance(model, arm.task, arm.seed) for arm in arms]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
         if arms[0].without is not None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.arm_batching import shared
+from oocr.engine.arm_batching import arm_groups, arm_key
 from oocr.engine.forward import SteeringMask
 from oocr.engine.loss_log import LossLog, Progress
 from oocr.engine.losses import stacked_losses
@@ -30,7 +30,7 @@ from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
-from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.adapters import Adapter, LowRankAdapter, peft_config, stackable
 from oocr.steering.hooks import runs_apart
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
@@ -139,18 +139,22 @@ def fit_all(
     Raises:
         InputError: as `fit`.
     """
-    groups: dict[object, list[int]] = {}
-    for index, (arm, recorded) in enumerate(zip(arms, prepared, strict=True)):
-        groups.setdefault(shared(model, arm, recorded, index), []).append(index)
+    keys = [
+        arm_key(arm, data.content, len(data.batches))
+        for arm, data in zip(arms, prepared, strict=True)
+    ]
+
+    def room(index: int) -> int:
+        spec = arms[index].spec
+        if isinstance(spec, LowRankAdapter) and not stackable(peft_config(model, spec)):
+            return 1
+        tokens = max(tail_tokens(batch, spec) for batch in prepared[index].batches)
+        return max(1, stack_tokens(model) // tokens)
+
     out: dict[int, Trained] = {}
-    for group in groups.values():
-        spec = arms[group[0]].spec
-        tokens = max(tail_tokens(one, spec) for one in prepared[group[0]].batches)
-        room = max(1, stack_tokens(model) // tokens)
-        for begin in range(0, len(group), room):
-            some = group[begin : begin + room]
-            done = _loop(model, [arms[i] for i in some], [prepared[i] for i in some])
-            out.update(zip(some, done, strict=True))
+    for group in arm_groups(keys, room):
+        trained = _loop(model, [arms[i] for i in group], [prepared[i] for i in group])
+        out.update(zip(group, trained, strict=True))
     return [out[index] for index in range(len(arms))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, training_lines
-from oocr.engine.provenance import training_hash
 from oocr.engine.record import batch_of, record, record_shared
 from oocr.engine.recording import Recording
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
@@ -36,7 +36,7 @@ class TrainingBatches:
         starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
         shared: recordings, those of other tasks with the same prompts too.
-        data: hash of the training items.
+        content: hash of what a pass depends on (see `content_of`).
         attached: what changed the residual stream then (see `oocr.steering.hooks.attached`).
         made: the recordings so far, by batch.
     """
@@ -46,7 +46,7 @@ class TrainingBatches:
     starts: tuple[int, ...]
     scale: Mapping[int, float]
     shared: RecordingCache
-    data: str
+    content: str
     attached: tuple[tuple[int, str], ...] = ()
     made: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
 
@@ -109,6 +109,7 @@ def prepare(
     starts: Sequence[int],
     batch_lines: int = 16,
     shared: RecordingCache | None = None,
+    sequences: Sequence[TokenSequence] | None = None,
 ) -> TrainingBatches:
     """Tokenize the training items and draw batches of at most so many sequences.
 
@@ -118,13 +119,15 @@ def prepare(
         starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
         batch_lines: sequences per batch; up to so many make one full batch.
         shared: recordings to look in first and add to, for tasks with the same prompts.
+        sequences: the tokenized training items, if they were tokenized before.
     """
-    lines = training_lines(model.tokenizer, task.train, task.loss)
+    if sequences is None:
+        sequences = training_lines(model.tokenizer, task.train, task.loss)
     known = RecordingCache(tiers(model.device)) if shared is None else shared
-    batches = tuple(batch_of(model, group) for group in training_groups(lines, batch_lines))
-    data = training_hash(task)
+    batches = tuple(batch_of(model, group) for group in training_groups(sequences, batch_lines))
+    content = content_of(sequences)
     made = TrainingBatches(
-        model, batches, tuple(sorted(set(starts))), {}, known, data, attached(model)
+        model, batches, tuple(sorted(set(starts))), {}, known, content, attached(model)
     )
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):
@@ -153,6 +156,17 @@ def training_groups(lines: Sequence[TokenSequence], batch_lines: int) -> list[li
         groups.append([lines[i] for i in in_turn[begin : begin + count]])
         begin += count
     return groups
+
+
+def content_of(sequences: Sequence[TokenSequence]) -> str:
+    """Hash of all that a pass over training sequences depends on, without the answers it asks."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        wanted = {place for place, _, _ in (*sequence.targets, *sequence.options)}
+        spans = sorted(sequence.spans.items())
+        content = (sequence.ids, sequence.prompt_length, spans, sorted(wanted))
+        digest.update(f"{content}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _norms(hidden: Tensor, batch: Batch) -> Tensor:

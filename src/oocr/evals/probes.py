@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, by_length
 from oocr.data.examples import Example
-from oocr.data.tokens import encode_answer, encode_prompt, first_tokens
+from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
 from oocr.engine.losses import option_scores
 from oocr.engine.record import batch_of, record_shared
@@ -60,6 +60,7 @@ class Probes:
         items: Sequence[Example],
         shared: RecordingCache | None = None,
         starts: Collection[int] = (),
+        rows: RowTokens | None = None,
     ) -> Probes:
         """Tokenize items; each needs at least two options.
 
@@ -68,24 +69,26 @@ class Probes:
             items: what is asked.
             shared: recordings of other items, to find the same prompts in.
             starts: blocks that arms will start from (n_blocks: the base), if they are known.
+            rows: texts that were tokenized before, to look in first and add to.
 
         Raises:
             ValueError: an item without options.
         """
         known = RecordingCache(tiers(model.device)) if shared is None else shared
         probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
+        rows = RowTokens(model.tokenizer) if rows is None else rows
         served: dict[object, tuple[TokenSequence, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
             if len(item.options) < 2:
                 raise ValueError(f"item {item.id!r} has {len(item.options)} options; 2 are needed")
-            prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
+            prompt = rows.prompt(item.prompt, item.spans)
             size, spans = len(prompt.ids), dict(prompt.spans)
             same = (prompt.ids, tuple(sorted(spans.items())))
             if item.scored_by == "last_token":
-                ends = [encode_answer(model.tokenizer, prompt, one)[-1] for one in item.options]
+                ends = [rows.answer(prompt, one)[-1] for one in item.options]
                 firsts: tuple[int, ...] | None = tuple(ends)
             else:
-                firsts = first_tokens(model.tokenizer, prompt, item.options)
+                firsts = rows.first_tokens(prompt, item.options)
             if firsts is not None:
                 fresh = TokenSequence(prompt.ids, size, spans, items=1)
                 line, owners = served.setdefault(same, (fresh, []))
@@ -93,7 +96,7 @@ class Probes:
                 owners.append((index, -1))
                 continue
             for place, option in enumerate(item.options):
-                answer = encode_answer(model.tokenizer, prompt, option)
+                answer = rows.answer(prompt, option)
                 fresh = TokenSequence((*prompt.ids, *answer[:-1]), size, spans, items=1)
                 fresh.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
                 _, owners = served.setdefault((*same, answer), (fresh, []))

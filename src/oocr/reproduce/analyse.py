@@ -33,8 +33,7 @@ from oocr.reproduce.analyses.vectors import naive_scores, natural_scores
 from oocr.reproduce.analysis_result import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.records import Analysis
-from oocr.runs.arms import read_table
-from oocr.runs.write_results import write_table
+from oocr.runs.folder import read_table, write_table
 
 VERSION = "4"
 """Raise it when a change of an analysis changes numbers: those made before are redone."""

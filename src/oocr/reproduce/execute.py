@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +13,23 @@ import polars as pl
 from rich.console import Console
 
 from oocr.explain.judge import Judge
-from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analyse import analyse
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.part_result import PartResult
 from oocr.reproduce.plan import Part, Plan
 from oocr.reproduce.records import Analysis
-from oocr.runs.arm_plans import starts_of
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Job, WorkerPool, WorkerSpec, load_for, model_key, plan_workers
-from oocr.runs.memory_estimate import needs_of
+from oocr.runs.executor import (
+    Job,
+    ModelSlot,
+    ProcessExecutor,
+    SerialExecutor,
+    WorkerSpec,
+    plan_workers,
+)
+from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import room_for
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 
 Made = tuple[Analysis, pl.DataFrame | None, float]
 """An analysis, the table behind its figure, and the seconds that it took now."""
@@ -102,49 +107,34 @@ def answer(
 
 def _all(asked: Sequence[PartSpec]) -> Iterator[tuple[str, Made]]:
     """Each part's place and one of its analyses, in the order in which they are asked for."""
-    places, count = _places(asked)
+    models = ModelSlot()
     jobs: list[tuple[str, WorkerSpec, Job[Made]]] = [
-        (str(number), place, partial(_analysed, one, name))
-        for number, (one, place) in enumerate(zip(asked, places, strict=True))
-        for name in one.part.analyses
+        (str(number), spec, partial(_analysed, part, name))
+        for number, (part, spec) in enumerate(zip(asked, _specs(asked, models), strict=True))
+        for name in part.part.analyses
     ]
-    # A judge keeps its replies in one file, so that only one process may ask it.
-    if count > 1 and not any(one.judge is not None for one in asked):
-        with WorkerPool() as workers:
-            yield from workers.crew(places[0], count).placed(jobs)
-        return
-    lab: RunContext | None = None
-    latest: WorkerSpec | None = None
     try:
-        for label, place, job in jobs:
-            if lab is None or latest is None or latest != place:
-                same = latest and model_key(latest.config) == model_key(place.config)
-                model = lab.model if lab is not None and same else load_for(place.config)
-                lab = RunContext(model, place.starts, place.config.batch_lines, place.budget)
-                latest = place
-            yield label, job(lab)
+        with ProcessExecutor(SerialExecutor(models)) as executor:
+            yield from executor.do(jobs)
     finally:
         _SUBJECT.clear()  # it holds the model
 
 
-def _places(asked: Sequence[PartSpec]) -> tuple[list[WorkerSpec], int]:
-    """Where each part's analyses are done, and in how many processes; no model stays loaded."""
-    loaded: dict[tuple[str | None, ...], LanguageModel] = {}
-    places: list[WorkerSpec] = []
-    counts: list[int] = []
-    for one in asked:
-        folder = one.folders[one.part.runs[0]]
+def _specs(asked: Sequence[PartSpec], models: ModelSlot) -> list[WorkerSpec]:
+    """Where each part's analyses are done, all in as many processes as memory allows for each."""
+    specs: list[WorkerSpec] = []
+    for part in asked:
+        folder = part.folders[part.part.runs[0]]
         config = read_finished(folder).config
-        if model_key(config) not in loaded:
-            loaded.clear()
-            loaded[model_key(config)] = load_for(config)
-        model = loaded[model_key(config)]
-        needs = needs_of(config, settled(config, folder)[1], model)
+        model = models.model(config)
+        needs = memory_estimate(resolve(config, folder), model)
         fit, threads = plan_workers(needs, config.workers, room_for(model.device))
         budget = None if needs.on_device else fit.budget
-        places.append(WorkerSpec(config, tuple(starts_of(config)), threads, budget))
-        counts.append(fit.workers)
-    return places, min(counts, default=1)
+        specs.append(WorkerSpec(config, threads, fit.workers, budget))
+    # A judge keeps its replies in one file, so that only one process may ask it.
+    asks = any(part.judge is not None for part in asked)
+    workers = 1 if asks else min((spec.workers for spec in specs), default=1)
+    return [replace(spec, workers=workers) for spec in specs]
 
 
 _SUBJECT: list[tuple[object, FinishedRuns]] = []

@@ -19,7 +19,7 @@ from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
 from oocr.runs.folder_reader import RunFolder
 from oocr.runs.records import ArmRecord
-from oocr.runs.resolve import settled
+from oocr.runs.resolve import resolve
 from oocr.runs.self_labels import with_own_answers
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -78,7 +78,7 @@ class FinishedRuns:
     def tasks(self) -> TaskSet:
         """The tasks as they were trained."""
         first = self.runs[0]
-        tasks = settled(first.config, first.folder)[1]
+        tasks = resolve(first.config, first.folder).tasks
         return with_own_answers(tasks, self.model, first.folder)
 
     @property

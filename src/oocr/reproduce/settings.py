@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from oocr.reproduce.finished_runs import FinishedRuns
+from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
-from oocr.runs.selection import spec_of
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,15 +10,21 @@ from typing import Literal
 import polars as pl
 import torch
 
+from oocr.engine.arm_batching import arm_groups, arm_key
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec
 from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError, RunError
 from oocr.io import is_kept, keep, key_of, write_text
-from oocr.runs.context import RunContext, items_hash
+from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.folder import read_table
 from oocr.runs.records import ArmRecord, Role
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
+
+MOST_TOGETHER = 4
+"""Arms that are trained side by side at most. More gain little, are lost together when a run is
+killed, and leave cores idle where there are few arms."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
 """Columns of the table of an arm whose items are no choices."""
@@ -33,25 +39,25 @@ class ArmPlan:
         spec: what is trained.
         learning_rate: as `fit` takes it.
         steps: numbers of steps after which the arm is scored.
-        stop: the number of steps that counts; None: the one with the lowest loss on stop items.
+        early_stop: the number of steps that counts; None: that with the lowest loss on stop items.
         seed: of the start point and order.
         schedule: how its steps are made.
         control: "" or the control's name.
         role: "test" (reported), "control", "sweep" (another layer than the chosen one; scored
             only) or "selection" (on validation tasks; scored only).
-        along: score at each of `steps`, not only where it counts.
+        score_every_step: score at each of `steps`, not only where it counts.
     """
 
     task: Task
     spec: Spec
     learning_rate: float
     steps: tuple[int, ...]
-    stop: int | None
+    early_stop: int | None
     seed: int
     schedule: Schedule = PLAIN
     control: str = ""
     role: Role = "test"
-    along: bool = True
+    score_every_step: bool = True
 
     @property
     def method(self) -> Literal["vector", "adapter"]:
@@ -68,24 +74,25 @@ class ArmPlan:
     @property
     def fit(self) -> ArmSpec:
         """What is to be trained."""
-        last = self.steps[-1] if self.along or self.stop is None else self.stop
+        stop = self.early_stop
+        last = self.steps[-1] if self.score_every_step or stop is None else stop
         return ArmSpec(
             self.task, self.spec, self.learning_rate, last, self.seed, self.steps, self.schedule
         )
 
-    def key(self, lab: RunContext) -> str:
+    def key(self, context: RunContext) -> str:
         """Hash of everything the arm's numbers depend on."""
         parts = {
-            "model": lab.model.fingerprint,
+            "model": context.model.fingerprint,
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            "batch_lines": lab.batch_lines,
-            "train": items_hash(self.task.train),
-            "asked": [items_hash(p) for p in (self.task.stop, *self.task.scored.values())],
-            "loss": self.task.loss,
+            "batch_lines": context.batch_lines,
+            "train": self.task.train_hash,
+            "asked": self.task.asked_hash,
             "spec": asdict(self.spec),
             "schedule": asdict(self.schedule),
-            "plan": [self.learning_rate, self.steps, self.stop, self.seed, self.role, self.along],
+            "plan": [self.learning_rate, self.steps, self.early_stop, self.seed, self.role],
+            "every step": self.score_every_step,
         }
         return key_of(parts)
 
@@ -98,72 +105,88 @@ def arm_id(plan: ArmPlan) -> str:
     return f"{name}-{member}-s{plan.seed}"
 
 
-def run_arms(lab: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ArmRecord]:
+def grouped(
+    plans: Sequence[ArmPlan], tokens: TrainingTokens, batch_lines: int, most_tokens: int
+) -> list[list[ArmPlan]]:
+    """Plans in groups that `run_arms` takes.
+
+    Depends on the plans only, not on cores or on what is already done: a run that is resumed has
+    the same groups.
+
+    Args:
+        plans: what is to be trained.
+        tokens: their tasks' training sequences.
+        batch_lines: sequences per batch.
+        most_tokens: that one pass over a group may have (`oocr.engine.training.stack_tokens`).
+    """
+    keys: list[object] = []
+    for plan in plans:
+        batches = -(-len(tokens.sequences(plan.task)) // batch_lines)
+        keys.append(arm_key(plan.fit, tokens.content(plan.task), batches))
+
+    def room(index: int) -> int:
+        spec, sequences = plans[index].spec, tokens.sequences(plans[index].task)
+        if isinstance(spec, SteeringVector) and spec.positions == "last":
+            return MOST_TOGETHER  # each arm's pass runs one token per sequence
+        longest = max(len(sequence.ids) for sequence in sequences)
+        tokens_of_one = longest * min(len(sequences), batch_lines)
+        return max(1, min(MOST_TOGETHER, most_tokens // tokens_of_one))
+
+    return [[plans[i] for i in group] for group in arm_groups(keys, room, least=2)]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredArm:
+    """A trained arm and its rows."""
+
+    record: ArmRecord
+    rows: pl.DataFrame
+
+    @property
+    def reported_rows(self) -> pl.DataFrame:
+        """The rows with the arm's layer; of a sweep under another name than the reported arm."""
+        return reported_rows(self.rows, self.record)
+
+
+def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
     """Train arms side by side and score them, unless their folders already hold these very arms.
 
     Each folder appears whole or not at all.
     """
-    keys = _keys(lab, plans)
+    keys = _keys(context, plans)
     targets = [folder / arm_id(plan) for plan in plans]
-    done = [_finished(target, key) for target, key in zip(targets, keys, strict=True)]
-    if all(done):
-        return [arm for arm in done if arm is not None]
-    trained = fit_all(
-        lab.model, [plan.fit for plan in plans], lab.prepared([plan.task for plan in plans])
-    )
-    return [
-        _keep(lab, plan, one, key, target) if arm is None else arm
-        for plan, one, key, target, arm in zip(plans, trained, keys, targets, done, strict=True)
-    ]
+    arms = [_finished(target, key) for target, key in zip(targets, keys, strict=True)]
+    if None in arms:
+        batches = context.prepared([plan.task for plan in plans])
+        trained = fit_all(context.model, [plan.fit for plan in plans], batches)
+        arms = [
+            _keep(context, plan, result, key, target) if arm is None else arm
+            for arm, plan, result, key, target in zip(
+                arms, plans, trained, keys, targets, strict=True
+            )
+        ]
+    return [arm for arm in arms if arm is not None]
 
 
-def _keys(lab: RunContext, plans: Sequence[ArmPlan]) -> list[str]:
+def _keys(context: RunContext, plans: Sequence[ArmPlan]) -> list[str]:
     """Each arm's key; arms trained side by side share a rounding, so it names them all."""
-    own = [plan.key(lab) for plan in plans]
-    return [key_of(key, own) for key in own]
+    keys = [plan.key(context) for plan in plans]
+    return [key_of(key, keys) for key in keys]
 
 
-def _keep(lab: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Path) -> ArmRecord:
+def _keep(
+    context: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Path
+) -> ScoredArm:
     """Score a trained arm and write its folder."""
-    task = plan.task
-    kept = trained.snapshots
-    stop_losses: dict[int, float] = {}
-    vectors = [one for one in kept.values() if isinstance(one, Vector)]
-    if task.stop:
-        losses = (
-            lab.stop_losses(task, vectors)
-            if vectors
-            else [
-                lab.stop_losses(task, one)[0] for one in kept.values() if isinstance(one, Adapter)
-            ]
-        )
-        stop_losses = dict(zip(kept, losses, strict=True))
-    stop = plan.stop
+    task, snapshots = plan.task, trained.snapshots
+    stop_losses = _stop_losses(context, task, snapshots)
+    stop = plan.early_stop
     if stop is None:
-        stop = min(stop_losses, key=lambda step: stop_losses[step]) if stop_losses else max(kept)
-    shown = list(kept) if plan.along else [stop]
-    base: dict[str, str | int | float | None] = {
-        **{"arm": plan.method, "control": plan.control, "member": task.member},
-        **{"seed": plan.seed, "part": None},
-    }
-    columns = [{**base, "step": step, "final": step == stop} for step in shown]
-    # Held-out training rows that are no choice are left out: their loss says how well it goes.
-    parts = {
-        part: items
-        for part, items in task.scored.items()
-        if all(len(item.options) > 1 for item in items)
-    }
-    table = pl.DataFrame(schema=NO_ROWS)
-    if parts:
-        some = [kept[step] for step in shown]
-        stacked = [one for one in some if isinstance(one, Vector)]
-        frames = [lab.rows(parts, stacked, columns)] if stacked else []
-        for one, extra in zip(some, columns, strict=True):
-            if isinstance(one, Adapter):
-                frames.append(lab.rows(parts, one, [extra]))
-        table = pl.concat(frames, how="diagonal_relaxed")
-    chosen = kept[stop]
-    arm = ArmRecord(
+        stop = min(stop_losses, key=stop_losses.__getitem__) if stop_losses else max(snapshots)
+    shown = {step: arm for step, arm in snapshots.items() if plan.score_every_step or step == stop}
+    rows = _rows(context, plan, shown, stop)
+    chosen = snapshots[stop]
+    record = ArmRecord(
         id=target.name,
         method=plan.method,
         role=plan.role,
@@ -185,13 +208,57 @@ def _keep(lab: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Pa
     )
 
     def write(part: Path) -> None:
-        table.write_parquet(part / "rows.parquet")
+        rows.write_parquet(part / "rows.parquet")
         if plan.role in ("test", "control"):
             chosen.save(part / ("vector.safetensors" if plan.method == "vector" else "adapter"))
-        write_text(part / "arm.json", arm.model_dump_json(indent=1) + "\n")
+        write_text(part / "arm.json", record.model_dump_json(indent=1) + "\n")
 
     keep(target, key, write)
-    return arm
+    return ScoredArm(record, rows)
+
+
+def _stacked(
+    arms: Mapping[int, Vector | Adapter],
+) -> list[tuple[list[int], list[Vector] | Adapter]]:
+    """Snapshots by step, as they are scored: vectors in one pass, each adapter in its own."""
+    vectors = {step: arm for step, arm in arms.items() if isinstance(arm, Vector)}
+    stacks: list[tuple[list[int], list[Vector] | Adapter]] = []
+    if vectors:
+        stacks.append((list(vectors), list(vectors.values())))
+    return stacks + [([step], arm) for step, arm in arms.items() if isinstance(arm, Adapter)]
+
+
+def _stop_losses(
+    context: RunContext, task: Task, snapshots: Mapping[int, Vector | Adapter]
+) -> dict[int, float]:
+    """Step -> loss on the task's stop items; empty if there are none."""
+    losses: dict[int, float] = {}
+    for steps, arms in _stacked(snapshots) if task.stop else ():
+        losses.update(zip(steps, context.stop_losses(task, arms), strict=True))
+    return losses
+
+
+def _rows(
+    context: RunContext, plan: ArmPlan, snapshots: Mapping[int, Vector | Adapter], stop: int
+) -> pl.DataFrame:
+    """One row per snapshot and scored item."""
+    # Held-out training rows that are no choice are left out: their loss says how well it goes.
+    parts = {
+        part: items
+        for part, items in plan.task.scored.items()
+        if all(len(item.options) > 1 for item in items)
+    }
+    if not parts:
+        return pl.DataFrame(schema=NO_ROWS)
+    arm = {"arm": plan.method, "control": plan.control, "member": plan.task.member}
+    frames: list[pl.DataFrame] = []
+    for steps, arms in _stacked(snapshots):
+        columns = [
+            {**arm, "seed": plan.seed, "part": None, "step": step, "final": step == stop}
+            for step in steps
+        ]
+        frames.append(context.rows(parts, arms, columns))
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
@@ -209,46 +276,28 @@ def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
         raise RunError(f"{error}; delete {target} and run again") from error
 
 
-def load_rows(folder: Path, arm: ArmRecord, part: str = "") -> pl.DataFrame:
-    """The rows of an arm, or of another folder named after it (`part`), with the arm's layer.
+def reported_rows(rows: pl.DataFrame, arm: ArmRecord) -> pl.DataFrame:
+    """Rows with their arm's layer; of a sweep under another name than the reported arm."""
+    if arm.role == "sweep":
+        rows = rows.with_columns(arm=pl.col("arm") + " sweep")
+    return rows.select("arm", pl.lit(arm.layer).alias("layer"), pl.exclude("arm"))
+
+
+def _finished(target: Path, key: str) -> ScoredArm | None:
+    """The arm, if its folder is there with this key.
 
     Raises:
-        RunError: the file cannot be read.
-    """
-    frame = read_table(folder / f"{arm.id}{part}" / "rows.parquet")
-    if arm.role == "sweep":  # never to be mistaken for the arm that is reported
-        frame = frame.with_columns(arm=pl.col("arm") + " sweep")
-    return frame.insert_column(1, pl.lit(arm.layer).alias("layer"))
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a Parquet file of a run folder.
-
-    Raises:
-        RunError: the file cannot be read.
-    """
-    try:
-        return pl.read_parquet(path)
-    except Exception as error:  # polars' errors are of many types
-        raise RunError(
-            f"{path} cannot be read ({error}); delete {path.parent} and run again"
-        ) from error
-
-
-def _finished(target: Path, key: str) -> ArmRecord | None:
-    """The arm's record, if its folder is there with this key.
-
-    Raises:
-        RunError: the folder is there, but the record cannot be read.
+        RunError: the folder is there, but a file cannot be read.
     """
     if not is_kept(target, key):
         return None
     path = target / "arm.json"
     try:
-        return ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        record = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise RunError(f"{path} cannot be read ({first}); delete {target} and run again") from error
+    return ScoredArm(record, read_table(target / "rows.parquet"))
 
 
 def _adapter_norm(adapter: Adapter) -> float:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.data.batches import KEPT, LARGE, TokenSequence, training_lines
-from oocr.data.examples import Example, FreeTextExample
+from oocr.data.batches import TokenSequence, training_lines
+from oocr.data.examples import Example, examples_hash
+from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
 from oocr.engine.record import batch_of, record_shared
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
-from oocr.engine.training_batches import TrainingBatches, prepare
+from oocr.engine.training_batches import TrainingBatches, content_of, prepare
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.models.language_model import LanguageModel
@@ -34,14 +32,41 @@ Columns = Mapping[str, str | int | float | None]
 """What rows say besides what the items say."""
 
 
+class TrainingTokens:
+    """The training sequences of a run's tasks, each row tokenized once in a process.
+
+    Args:
+        rows: the tokens of all texts so far.
+    """
+
+    def __init__(self, rows: RowTokens) -> None:
+        self.rows = rows
+        self._known: dict[str, tuple[list[TokenSequence], str]] = {}
+
+    def sequences(self, task: Task) -> list[TokenSequence]:
+        """The task's training sequences."""
+        return self._of(task)[0]
+
+    def content(self, task: Task) -> str:
+        """What a pass over them depends on (see `oocr.engine.training_batches.content_of`)."""
+        return self._of(task)[1]
+
+    def _of(self, task: Task) -> tuple[list[TokenSequence], str]:
+        if task.train_hash not in self._known:
+            sequences = training_lines(self.rows, task.train, task.loss)
+            self._known[task.train_hash] = (sequences, content_of(sequences))
+        return self._known[task.train_hash]
+
+
 class RunContext:
-    """Caches around one model. Nothing here changes a result; it saves computing it twice.
+    """A model with the caches that all arms share. They save time and change no result.
 
     Args:
         model: the model.
         starts: blocks from which arms will start.
         batch_lines: sequences per training batch.
         budget: bytes of main memory for recordings; None: a share of what is free now.
+        tokens: training sequences that were tokenized before.
     """
 
     def __init__(
@@ -50,8 +75,10 @@ class RunContext:
         starts: Sequence[int],
         batch_lines: int,
         budget: int | None = None,
+        tokens: TrainingTokens | None = None,
     ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
+        self.tokens = TrainingTokens(RowTokens(model.tokenizer)) if tokens is None else tokens
         self._prepared: dict[str, TrainingBatches] = {}
         self._stops: dict[str, list[RecordingHandle]] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
@@ -63,13 +90,14 @@ class RunContext:
 
         Equal prompts are recorded once.
         """
-        keys = [items_hash(task.train) for task in tasks]
-        for key, task in zip(keys, tasks, strict=True):
-            if key not in self._prepared:
-                self._prepared[key] = prepare(
-                    self.model, task, self.starts, self.batch_lines, self._recordings
+        for task in tasks:
+            if task.train_hash not in self._prepared:
+                sequences = self.tokens.sequences(task)
+                self._prepared[task.train_hash] = prepare(
+                    *(self.model, task, self.starts, self.batch_lines, self._recordings),
+                    sequences=sequences,
                 )
-        return [self._prepared[key] for key in keys]
+        return [self._prepared[task.train_hash] for task in tasks]
 
     def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Something made once; only the latest of each kind (the key's first word) is kept."""
@@ -93,7 +121,9 @@ class RunContext:
         key = tuple(unique)
         if key not in self._questions:
             starts = (*self.starts, self.model.n_blocks)
-            self._questions[key] = Probes.of(self.model, first, self._recordings, starts)
+            self._questions[key] = Probes.of(
+                self.model, first, self._recordings, starts, self.tokens.rows
+            )
         places = [unique[question] for question in asked]
         return [one[places] for one in self._questions[key].scores(arms, everywhere=False)]
 
@@ -118,9 +148,9 @@ class RunContext:
         """Loss on the task's `stop` items, in nats per item, per stacked arm."""
         if not task.stop:
             return []
-        key = items_hash(task.stop)
+        key = examples_hash(task.stop, task.loss)
         if key not in self._stops:
-            lines = training_lines(self.model.tokenizer, task.stop, task.loss)
+            lines = training_lines(self.tokens.rows, task.stop, task.loss)
             self._stops[key] = [
                 record_shared(self.model, batch_of(self.model, some), self.starts, self._recordings)
                 for some in stop_groups(lines)
@@ -152,20 +182,3 @@ def stop_groups(lines: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
 
 def _question(item: Example) -> tuple[object, ...]:
     return (item.prompt, item.options, item.scored_by, tuple(sorted(item.spans.items())))
-
-
-def items_hash(items: Sequence[Example] | Sequence[FreeTextExample]) -> str:
-    """A short hash of what items say (not of their ids' order in memory)."""
-    known = _HASHES.get(id(items))
-    if known is not None and known[0] is items:
-        return known[1]
-    text = json.dumps([asdict(item) for item in items], sort_keys=True)
-    found = hashlib.sha256(text.encode()).hexdigest()[:16]
-    if isinstance(items, tuple) and len(items) > LARGE:  # it takes long, and arms ask again
-        while len(_HASHES) >= KEPT:
-            _HASHES.pop(next(iter(_HASHES)))
-        _HASHES[id(items)] = (items, found)
-    return found
-
-
-_HASHES: dict[int, tuple[object, str]] = {}

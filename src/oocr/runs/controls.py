@@ -1,4 +1,4 @@
-"""Rows of everything that isn't trained: base, ceiling, random directions of the same norm."""
+"""What is scored beside the arms: base, ceiling, random directions, answers in free text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, FreeTextExample, examples_hash
+from oocr.evals.free_text import answers, free_rows
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
-from oocr.io import keep, key_of
-from oocr.runs.arms import read_table
-from oocr.runs.context import RunContext, items_hash
+from oocr.io import key_of
+from oocr.runs.arms import load_intervention
+from oocr.runs.context import RunContext
 from oocr.runs.executor import Job
+from oocr.runs.folder import kept_rows
+from oocr.runs.records import ArmRecord
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
@@ -32,54 +35,52 @@ CEILING_CHUNK = 64
 def base_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
     """The untouched model on the test tasks; kept in `folder`."""
     job = partial(_base, tests=tasks.test)
-    return [("base", partial(kept_rows, job=job, target=folder / "base", about=_asked(tasks)))]
+    return [("base", partial(_kept, job=job, target=folder / "base", about=_asked(tasks)))]
 
 
 def ceiling_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
     """The untouched model on the ceiling's items; kept in `folder`."""
     jobs: list[tuple[str, Job[pl.DataFrame]]] = []
     for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
-        some = tasks.ceiling[begin : begin + CEILING_CHUNK]
+        items = tasks.ceiling[begin : begin + CEILING_CHUNK]
         target = folder / f"ceiling-{begin}"
-        job = partial(_ceiling, items=some)
-        kept = partial(kept_rows, job=job, target=target, about=[items_hash(some)])
-        jobs.append((f"ceiling, {begin} to {begin + len(some) - 1}", kept))
+        job = partial(_ceiling, items=items)
+        kept = partial(_kept, job=job, target=target, about=[examples_hash(items)])
+        jobs.append((f"ceiling, {begin} to {begin + len(items) - 1}", kept))
     return jobs
 
 
 def _asked(tasks: TaskSet) -> list[object]:
-    return [
-        [task.member, p, items_hash(some)] for task in tasks.test for p, some in task.scored.items()
-    ]
+    return [[task.member, task.asked_hash] for task in tasks.test]
 
 
-def kept_rows(
-    lab: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
+def _kept(
+    context: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
 ) -> pl.DataFrame:
-    """Rows made once: a run that is started again finds them."""
-    key = key_of(lab.model.fingerprint, str(torch.__version__), torch.get_num_threads(), about)
+    """Rows that are kept in a folder: a run that is started again finds them."""
+    model = [context.model.fingerprint, str(torch.__version__), torch.get_num_threads()]
 
-    def write(part: Path) -> None:
-        pl.concat(job(lab), how="diagonal_relaxed").write_parquet(part / "rows.parquet")
+    def make(_: Path) -> pl.DataFrame:
+        return pl.concat(job(context), how="diagonal_relaxed")
 
-    return read_table(keep(target, key, write) / "rows.parquet")
+    return kept_rows(target, key_of(model, about), make)
 
 
-def _base(lab: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
-    scored = lab.scores(_questions(tests), None)[0]
+def _base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
+    scored = context.scores(_questions(tests), None)[0]
     return _rows(tests, [scored] * len(tests), "base")
 
 
-def _ceiling(lab: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
+def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
     # Only the base answers these, so nothing is kept for other arms.
-    scores = Probes.of(lab.model, items).scores(None)[0]
+    scores = Probes.of(context.model, items).scores(None)[0]
     parts: dict[tuple[str, str], list[int]] = {}
     for index, item in enumerate(items):
         part = "in_context" if item.tags.get("part") == "in-context" else "probes"
         parts.setdefault((item.tags.get("stated", item.group), part), []).append(index)
     return [
-        rows([items[i] for i in some], scores[some], _columns("ceiling", member, part))
-        for (member, part), some in parts.items()
+        rows([items[i] for i in indices], scores[indices], _columns("ceiling", member, part))
+        for (member, part), indices in parts.items()
     ]
 
 
@@ -93,11 +94,11 @@ def _rows(
     """Rows of all tasks; per task the scores of all tasks' questions."""
     frames: list[pl.DataFrame] = []
     begin = 0
-    for task, own in zip(tests, scores, strict=True):
+    for task, of_task in zip(tests, scores, strict=True):
         for part, items in task.scored.items():
             end = begin + len(items)
             columns = {**_columns(arm, task.member, part), "seed": seed}
-            frames.append(rows(items, own[begin:end], columns))
+            frames.append(rows(items, of_task[begin:end], columns))
             begin = end
     return frames
 
@@ -117,7 +118,7 @@ def random_jobs(
         count: how many directions.
         folder: where the rows are kept.
     """
-    norm = median(one.norm for one in like)
+    norm = median(vector.norm for vector in like)
     site = [*like[0].where, list(like[0].direction.shape), norm]
     jobs: list[tuple[str, Job[pl.DataFrame]]] = []
     for begin in range(0, count, CHUNK):
@@ -125,23 +126,23 @@ def random_jobs(
         job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
         target = folder / f"{name} {numbers.start}".replace(" ", "-")
         about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
-        kept = partial(kept_rows, job=job, target=target, about=about)
+        kept = partial(_kept, job=job, target=target, about=about)
         jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", kept))
     return jobs
 
 
 def _random(
-    lab: RunContext, *, tasks: TaskSet, like: Vector, norm: float, name: str, numbers: range
+    context: RunContext, *, tasks: TaskSet, like: Vector, norm: float, name: str, numbers: range
 ) -> list[pl.DataFrame]:
     # Number n pairs direction n with n + 1 where two tasks are compared.
     shift = 1 if tasks.score == "log_odds" else 0
     last = numbers.stop + shift * (len(tasks.test) - 1)
-    some = [random_vector(like, norm, 10_000 + n) for n in range(numbers.start, last)]
-    scored = lab.scores(_questions(tasks.test), some)
+    vectors = [random_vector(like, norm, 10_000 + n) for n in range(numbers.start, last)]
+    scored = context.scores(_questions(tasks.test), vectors)
     frames: list[pl.DataFrame] = []
     for place, number in enumerate(numbers):
-        own = [scored[shift * index + place] for index in range(len(tasks.test))]
-        frames += _rows(tasks.test, own, name, number)
+        by_task = [scored[shift * index + place] for index in range(len(tasks.test))]
+        frames += _rows(tasks.test, by_task, name, number)
     return frames
 
 
@@ -150,3 +151,77 @@ def _columns(arm: str, member: str, part: str) -> Columns:
         **{"arm": arm, "control": "", "member": member, "seed": None, "part": part},
         **{"step": None, "final": True},
     }
+
+
+def free_jobs(
+    tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
+) -> list[tuple[str, Job[pl.DataFrame]]]:
+    """The free questions of the test tasks, put to the base and to each reported arm.
+
+    Args:
+        tasks: whose test tasks; those without free questions get no job.
+        arms: all arms; the reported ones are asked, where they stopped, with every seed.
+        folder: where the arms are and the answers are kept.
+    """
+    asking = {task.name: task for task in tasks.test if task.free}
+    if not asking:
+        return []
+    about: list[object] = [
+        [name, task.member, examples_hash(task.free)] for name, task in asking.items()
+    ]
+    job = partial(_free_base, tests=tuple(asking.values()))
+    jobs: list[tuple[str, Job[pl.DataFrame]]] = [
+        ("base", partial(_kept, job=job, target=folder / "base-free", about=about))
+    ]
+    for arm in arms:
+        task = asking.get(arm.task)
+        if task is None or arm.role != "test":
+            continue
+        of_arm = partial(_free_of_arm, task=task, arm=arm, folder=folder)
+        key: list[object] = [arm.key, examples_hash(task.free)]
+        kept = partial(_kept, job=of_arm, target=folder / f"{arm.id}-free", about=key)
+        jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
+    return jobs
+
+
+def _free_base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
+    questions = [item for task in tests for item in task.free]
+    texts = iter(answers(context.model, questions, None))
+    frames: list[pl.DataFrame] = []
+    for task in tests:
+        replies = [next(texts) for _ in task.free]
+        columns: Columns = {
+            **{"arm": "base", "layer": None, "control": "", "member": task.member},
+            **{"seed": None, "step": None},
+        }
+        frames += _free_rows(task.free, replies, columns)
+    return frames
+
+
+def _free_of_arm(
+    context: RunContext, *, task: Task, arm: ArmRecord, folder: Path
+) -> list[pl.DataFrame]:
+    replies = answers(context.model, task.free, load_intervention(folder, arm))
+    columns: Columns = {
+        **{"arm": arm.method, "layer": arm.layer, "control": "", "member": task.member},
+        **{"seed": arm.seed, "step": arm.stop_step},
+    }
+    return _free_rows(task.free, replies, columns)
+
+
+def _free_rows(
+    items: Sequence[FreeTextExample], texts: Sequence[str], columns: Columns
+) -> list[pl.DataFrame]:
+    """Rows of the out-of-context questions (part "free"), and of those on the trained skill."""
+    parts: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        trained = item.tags.get("part") == "in-context"
+        parts.setdefault("free_in_context" if trained else "free", []).append(index)
+    return [
+        free_rows(
+            [items[i] for i in indices],
+            [texts[i] for i in indices],
+            {**columns, "part": part, "final": True},
+        )
+        for part, indices in parts.items()
+    ]

@@ -1,7 +1,7 @@
-"""Arms on several processes, each with its own copy of the model.
+"""Jobs of runs, done in this process or in several, each with its own copy of the model.
 
 On a CPU one small arm keeps one core busy best, so arms run side by side, one thread each: that
-scales with the cores, and gives the same numbers however many there are.
+scales with the cores, and the numbers don't depend on how many processes there are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from oocr.engine.loading import load_model
 from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import RunConfig
-from oocr.runs.context import RunContext
+from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.grid import starts_of
 from oocr.runs.memory_plan import MemoryEstimate, MemoryPlan, fitted
 
 T = TypeVar("T")
@@ -34,112 +35,158 @@ MOST = 16
 """Processes, if the user does not say."""
 
 Job = Callable[[RunContext], T]
-"""Work on a lab. Sent to other processes, so a partial of a module-level function."""
+"""Work with a run's context. It is sent to other processes: a partial of a module's function."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """How a run's jobs are done.
+
+    Attributes:
+        config: the resolved configuration; it says which model.
+        threads: of each process.
+        workers: processes; 1: this one.
+        budget: bytes of main memory for recordings, of each process; None: a share of what is free.
+    """
+
+    config: RunConfig
+    threads: int = 1
+    workers: int = 1
+    budget: int | None = None
 
 
 class Executor(Protocol):
     """Does jobs."""
 
-    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
+    def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
         """Do labelled jobs and give each label and result, in the order of the jobs."""
         ...
 
 
-@dataclass(slots=True)
-class SerialExecutor:
-    """Does all jobs in this process."""
+@dataclass(frozen=True, slots=True)
+class RunJobs:
+    """The jobs of one run, done by a command's executor."""
 
-    lab: RunContext
+    executor: Executor
+    spec: WorkerSpec
 
     def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do the jobs one after the other."""
-        for label, job in jobs:
-            yield label, job(self.lab)
+        """Do labelled jobs and give each label and result, in the order of the jobs."""
+        return self.executor.do((label, self.spec, job) for label, job in jobs)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What a worker needs to know of a run: which model, and its `RunContext`'s settings."""
+class ModelSlot:
+    """The model that is loaded in this process: one at a time.
 
-    config: RunConfig
-    starts: tuple[int, ...]
-    threads: int
-    budget: int | None = None
-
-
-class WorkerPool:
-    """Worker processes that serve one run after the other; use as a context, so that they end.
-
-    Starting a process and loading a model into it takes seconds, so runs on the same model share
-    them.
+    Args:
+        on_progress: called with a few words when loading takes time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_progress: Callable[[str], None] | None = None) -> None:
+        self.on_progress = on_progress
+        self._loaded: tuple[object, LanguageModel] | None = None
+
+    def holds(self, config: RunConfig) -> bool:
+        """Whether the configuration's model is loaded."""
+        return self._loaded is not None and self._loaded[0] == model_key(config)
+
+    def model(self, config: RunConfig) -> LanguageModel:
+        """The configuration's model, loaded if it is not the one that is there."""
+        if self._loaded is None or not self.holds(config):
+            self.clear()  # before another is loaded
+            self.put(config, load_for(config, self.on_progress))
+        assert self._loaded is not None
+        return self._loaded[1]
+
+    def put(self, config: RunConfig, model: LanguageModel) -> None:
+        """Take a model that was loaded elsewhere."""
+        self._loaded = (model_key(config), model)
+
+    def clear(self) -> None:
+        """Let go of the model."""
+        self._loaded = None
+
+
+class SerialExecutor:
+    """Does jobs in this process, one after the other.
+
+    Args:
+        models: where models come from.
+    """
+
+    def __init__(self, models: ModelSlot) -> None:
+        self.models = models
+        self._context: tuple[WorkerSpec, RunContext] | None = None
+
+    def open(self, spec: WorkerSpec, tokens: TrainingTokens | None = None) -> RunContext:
+        """The context of a run; that of another run is dropped first.
+
+        Args:
+            spec: the run's.
+            tokens: training sequences that were tokenized before.
+        """
+        if self._context is None or self._context[0] != spec:
+            self._context = None
+            model, config = self.models.model(spec.config), spec.config
+            context = RunContext(model, starts_of(config), config.batch_lines, spec.budget, tokens)
+            self._context = (spec, context)
+        return self._context[1]
+
+    def close(self) -> None:
+        """Let go of the context and of the model."""
+        self._context = None
+        self.models.clear()
+
+    def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do the jobs."""
+        for label, spec, job in jobs:
+            yield label, job(self.open(spec))
+
+
+class ProcessExecutor:
+    """Does jobs in worker processes; of runs with one worker, in this process.
+
+    One serves all runs of a command: starting a process and loading a model takes seconds. Use it
+    as a context, so that the processes end.
+
+    Args:
+        serial: does what is done in this process; its model is dropped before workers load theirs.
+    """
+
+    def __init__(self, serial: SerialExecutor) -> None:
+        self.serial = serial
         self.pool: ProcessPoolExecutor | None = None
-        self.count = 0
+        self._count = 0
 
-    def crew(self, place: WorkerSpec, count: int) -> ProcessExecutor:
-        """So many processes for a run."""
-        if self.count != count:
-            self._end(at_once=False)
-            self.count = count
-            self.pool = ProcessPoolExecutor(
-                count,
-                mp_context=get_context("spawn"),
-                initializer=_begin,
-                initargs=(os.getpid(),),
-            )
-        assert self.pool is not None
-        return ProcessExecutor(self.pool, place, count)
-
-    def __enter__(self) -> WorkerPool:
+    def __enter__(self) -> ProcessExecutor:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._end(at_once=kind is not None)  # don't wait for the jobs that are still going
+        self._end(at_once=kind is not None)  # don't wait for jobs that are still going
 
-    def _end(self, *, at_once: bool) -> None:
-        if self.pool is None:
-            return
-        if at_once:
-            for process in list((getattr(self.pool, "_processes", None) or {}).values()):
-                process.terminate()
-        self.pool.shutdown(cancel_futures=True)
-        self.pool, self.count = None, 0
-
-
-@dataclass(slots=True)
-class ProcessExecutor:
-    """Does jobs in worker processes, each on a lab of its own."""
-
-    pool: ProcessPoolExecutor
-    place: WorkerSpec
-    count: int
-
-    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do the jobs side by side.
-
-        Raises:
-            RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
-        """
-        yield from self.placed((label, self.place, job) for label, job in jobs)
-
-    def placed(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do jobs of several runs side by side, each on its own run's lab.
+    def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
+        """Do jobs side by side; those of several runs must have the same number of workers.
 
         Raises:
             RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
         """
         waiting = list(jobs)
+        if not waiting:
+            return
+        count = min(spec.workers for _, spec, _ in waiting)
+        if count == 1:
+            yield from self.serial.do(waiting)
+            return
+        pool = self._started(count)
         running: dict[Future[T], int] = {}
         done: dict[int, T] = {}
         sent = given = 0
         try:
             while given < len(waiting):
-                while sent < len(waiting) and len(running) < self.count:
+                while sent < len(waiting) and len(running) < count:
                     with _no_interrupt():
-                        _, place, job = waiting[sent]
-                        running[self.pool.submit(_do, place, job)] = sent
+                        _, spec, job = waiting[sent]
+                        running[pool.submit(_do, spec, job)] = sent
                     sent += 1
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -152,6 +199,28 @@ class ProcessExecutor:
                 "a worker process was killed (often for want of memory: try --workers 1); "
                 "what was computed stays, the same command goes on"
             ) from error
+
+    def _started(self, count: int) -> ProcessPoolExecutor:
+        if self.pool is None or self._count != count:
+            self._end(at_once=False)
+            self.serial.close()
+            self._count = count
+            self.pool = ProcessPoolExecutor(
+                count,
+                mp_context=get_context("spawn"),
+                initializer=_begin,
+                initargs=(os.getpid(),),
+            )
+        return self.pool
+
+    def _end(self, *, at_once: bool) -> None:
+        if self.pool is None:
+            return
+        if at_once:
+            for process in list((getattr(self.pool, "_processes", None) or {}).values()):
+                process.terminate()
+        self.pool.shutdown(cancel_futures=True)
+        self.pool, self._count = None, 0
 
 
 @contextmanager
@@ -167,8 +236,8 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_LAB: list[tuple[WorkerSpec, RunContext]] = []
-"""This worker's lab and what it was made for."""
+_WORKER: list[SerialExecutor] = []
+"""What does the jobs in a worker process; empty in the parent."""
 
 
 def _begin(parent: int) -> None:
@@ -177,6 +246,7 @@ def _begin(parent: int) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
+    _WORKER.append(SerialExecutor(ModelSlot()))
 
 
 def _leave_with(parent: int) -> None:
@@ -186,21 +256,9 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(place: WorkerSpec, job: Job[Any]) -> Any:
-    return job(_lab(place))
-
-
-def _lab(place: WorkerSpec) -> RunContext:
-    if not _LAB or _LAB[0][0] != place:
-        torch.set_num_threads(place.threads)
-        config = place.config
-        kept = _LAB and model_key(_LAB[0][0].config) == model_key(config)
-        model = _LAB[0][1].model if kept else None
-        _LAB.clear()  # before another model is loaded
-        model = model or load_for(config)
-        lab = RunContext(model, place.starts, config.batch_lines, place.budget)
-        _LAB.append((place, lab))
-    return _LAB[0][1]
+def _do(spec: WorkerSpec, job: Job[Any]) -> Any:
+    torch.set_num_threads(spec.threads)
+    return job(_WORKER[0].open(spec))
 
 
 def model_key(config: RunConfig) -> tuple[str | None, ...]:
@@ -221,7 +279,7 @@ def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None
 
 
 def plan_workers(needs: MemoryEstimate, wanted: int | None, room: int) -> tuple[MemoryPlan, int]:
-    """How many processes, what each may keep, and threads for each.
+    """How many processes, the budget of each for recordings, and the threads of each.
 
     On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
     more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes

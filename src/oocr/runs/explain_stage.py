@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +14,11 @@ from oocr.explain.differences import Texts, random_like
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.explain.swap import default_positions, mean_vectors
-from oocr.io import keep, key_of
-from oocr.runs.arms import load_intervention
+from oocr.io import key_of
+from oocr.runs.arms import load_intervention, reported_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
+from oocr.runs.folder import kept_rows
 from oocr.runs.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
 from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task, TaskSet
@@ -33,7 +34,7 @@ NEUTRAL_PASSAGES = 4
 class ExplainContext:
     """Texts recorded once for all LoRAs of one layer."""
 
-    lab: RunContext
+    context: RunContext
     layer: int
     start: int
     positions: str
@@ -42,46 +43,30 @@ class ExplainContext:
     @cached_property
     def unrelated(self) -> Texts:
         """Unrelated text."""
-        return Texts.unrelated(self.lab.model, (self.start, self.layer))
+        return Texts.unrelated(self.context.model, (self.start, self.layer))
 
     @cached_property
     def neutral(self) -> NeutralText:
         """The same text with the base model's predictions."""
         starts = {self.start, self.layer + 1}
-        passages, places = neutral_places(self.lab.model, NEUTRAL_PASSAGES)
-        return NeutralText(self.lab.model, passages, starts, self.neutral_tokens, places=places)
+        passages, places = neutral_places(self.context.model, NEUTRAL_PASSAGES)
+        return NeutralText(self.context.model, passages, starts, self.neutral_tokens, places=places)
 
     @cached_property
     def key(self) -> str:
         """What an explanation depends on, beside its arm."""
-        places = neutral_places(self.lab.model, NEUTRAL_PASSAGES)[1]
+        places = neutral_places(self.context.model, NEUTRAL_PASSAGES)[1]
         at = "" if places is None else "-answers"
         return f"{self.positions}-{self.neutral_tokens}{at}"
 
     def texts(self, task: Task) -> TaskTexts:
         """The task's prompts, recorded, and the unrelated text."""
-        return TaskTexts.of(self.lab.model, task, (self.start, self.layer), self.unrelated)
+        return TaskTexts.of(self.context.model, task, (self.start, self.layer), self.unrelated)
 
 
 def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
     """Where a run's LoRAs are read: at its vectors' positions, else where a task's LoRA is read."""
     return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
-
-
-def explain_arm(
-    bench: ExplainContext,
-    task: Task,
-    arm: ArmRecord,
-    adapter: Adapter,
-    texts: TaskTexts,
-    folder: Path,
-) -> None:
-    """Write `<arm>-explained/`: constancy, tokens, swaps with their rows, side effects."""
-    keep(
-        folder / f"{arm.id}-explained",
-        key_of(arm.key, bench.key),
-        partial(_explain, bench, task, arm, adapter, texts),
-    )
 
 
 def _explain(
@@ -91,7 +76,8 @@ def _explain(
     adapter: Adapter,
     texts: TaskTexts,
     folder: Path,
-) -> None:
+) -> pl.DataFrame:
+    """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
     span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, bench.positions)
     constancy, tokens = _constancy(bench, arm, adapter, texts, "adapter")
     if arm.seed == 0:
@@ -103,12 +89,12 @@ def _explain(
             **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
             **{"part": None, "step": arm.stop_step, "final": True},
         }
-        frames.append(bench.lab.rows(task.scored, [vector], [columns]))
+        frames.append(bench.context.rows(task.scored, [vector], [columns]))
     rows = pl.concat(frames, how="diagonal_relaxed")
     effects = []
     both = (("adapter", adapter), ("swap everywhere", everywhere))
-    for label, one in both if arm.seed == 0 else ():  # the dearest part: for one seed a member
-        damage = bench.neutral.damage(one)
+    for label, arm_like in both if arm.seed == 0 else ():  # the dearest part: for one seed a member
+        damage = bench.neutral.damage(arm_like)
         effects.append(
             SideEffect(
                 arm=label,
@@ -122,15 +108,15 @@ def _explain(
         )
     span.save(folder / "swap-at-span.safetensors")
     everywhere.save(folder / "swap-everywhere.safetensors")
-    rows.write_parquet(folder / "rows.parquet")
     _frame(constancy).write_parquet(folder / "constancy.parquet")
     _frame(tokens).write_parquet(folder / "tokens.parquet")
     if effects:
         _frame(effects).write_parquet(folder / "side_effects.parquet")
+    return rows
 
 
 def _frame(records: list[ConstancyRow] | list[TokenRow] | list[SideEffect]) -> pl.DataFrame:
-    return pl.DataFrame([one.model_dump() for one in records], infer_schema_length=None)
+    return pl.DataFrame([record.model_dump() for record in records], infer_schema_length=None)
 
 
 def _constancy(
@@ -175,22 +161,30 @@ def _constancy(
 
 
 def explain_job(
-    lab: RunContext,
+    context: RunContext,
     *,
     task: Task,
     arm: ArmRecord,
     positions: str,
     neutral_tokens: int,
     folder: Path,
-) -> None:
-    """`explain_arm` for an arm on disk; recordings are kept for the next arm of the same kind."""
+) -> pl.DataFrame:
+    """Explain an arm on disk, unless `<arm>-explained/` holds that; give the rows of its swaps.
+
+    Recordings are kept for the next arm of the same layer and task.
+    """
     adapter = load_intervention(folder, arm)
     assert isinstance(adapter, Adapter)
-    bench = lab.kept(
+    bench = context.kept(
         ("bench", adapter.layers, positions, neutral_tokens),
         lambda: ExplainContext(
-            lab, adapter.layers[-1], start_block(adapter), positions, neutral_tokens
+            context, adapter.layers[-1], start_block(adapter), positions, neutral_tokens
         ),
     )
-    texts = lab.kept(("texts", task.name, adapter.layers), lambda: bench.texts(task))
-    explain_arm(bench, task, arm, adapter, texts, folder)
+
+    def make(part: Path) -> pl.DataFrame:
+        texts = context.kept(("texts", task.name, adapter.layers), lambda: bench.texts(task))
+        return _explain(bench, task, arm, adapter, texts, part)
+
+    target = folder / f"{arm.id}-explained"
+    return reported_rows(kept_rows(target, key_of(arm.key, bench.key), make), arm)

@@ -1,17 +1,18 @@
-"""A run's folder: its name, its lock, its number of threads."""
+"""A run's folder: its name, its lock, its number of threads, tables in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import polars as pl
 from filelock import FileLock
 
 from oocr.errors import RunError
-from oocr.io import disk_errors, locked, write_text
+from oocr.io import disk_errors, keep, locked, write_atomic, write_text
 from oocr.runs.config import RunConfig
 
 
@@ -46,3 +47,43 @@ def same_threads(folder: Path, threads: int) -> int:
     except (OSError, ValueError):
         write_text(path, f"{threads}\n")
         return threads
+
+
+def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
+    """The rows of a part of a run, made and written once (see `oocr.io.keep`).
+
+    Args:
+        target: the part's folder; the rows are its `rows.parquet`.
+        key: what they depend on.
+        make: gives the rows, and may write other files into the folder that it gets.
+
+    Raises:
+        RunError: what was kept cannot be read.
+    """
+    made: list[pl.DataFrame] = []
+
+    def fill(part: Path) -> None:
+        made.append(make(part))
+        made[0].write_parquet(part / "rows.parquet")
+
+    keep(target, key, fill)
+    return made[0] if made else read_table(target / "rows.parquet")
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet file of a run folder.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        return pl.read_parquet(path)
+    except Exception as error:  # polars' errors are of many types
+        raise RunError(
+            f"{path} cannot be read ({error}); delete {path.parent} and run again"
+        ) from error
+
+
+def write_table(path: Path, table: pl.DataFrame) -> Path:
+    """Write a Parquet file atomically."""
+    return write_atomic(path, lambda part: table.write_parquet(part))

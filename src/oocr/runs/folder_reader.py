@@ -19,9 +19,9 @@ from oocr.errors import InputError
 from oocr.evals.scores import Scoring
 from oocr.io import Record
 from oocr.runs.config import RunConfig
+from oocr.runs.grid import best_by_layer
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import ArmRecord, Choice, Continuation, RunInfo, Sample, Selection
-from oocr.runs.selection import best_by_layer
 
 RecordT = TypeVar("RecordT", bound=Record)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from oocr.data.batches import Batch, TokenSequence, pad, training_lines
-from oocr.data.examples import Example
+from oocr.data.batches import Batch, pad, training_lines
+from oocr.data.examples import examples_hash
+from oocr.data.tokens import RowTokens
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
 from oocr.engine.recording_cache import RecordingCache, Tier
@@ -16,53 +16,58 @@ from oocr.engine.trainable import tail_tokens
 from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.models.outline import Outline, Remembering, outline
-from oocr.runs.arm_groups import stacks
-from oocr.runs.arm_plans import expected_plans, starts_of
-from oocr.runs.arms import ArmPlan
+from oocr.models.outline import Outline, outline
+from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import stop_groups
 from oocr.runs.controls import CHUNK
 from oocr.runs.explain_stage import NEUTRAL_PASSAGES
 from oocr.runs.flops import start_of_plan
+from oocr.runs.grid import expected_plans, starts_of
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
-from oocr.runs.subsample import Sized, sized, thinned
+from oocr.runs.resolve import ResolvedRun
+from oocr.runs.subsample import Sample, Sized
 from oocr.steering.adapters import LowRankAdapter, peft_config, stackable
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import SteeringVector
-from oocr.tasks.task import Task, TaskSet
+from oocr.tasks.task import Task
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
 
 
-def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> MemoryEstimate:
-    """Predict what a run needs; nothing of it is computed.
+def memory_estimate(
+    run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
+) -> MemoryEstimate:
+    """Predict the memory of a run; nothing is computed but token ids.
+
+    Args:
+        run: the run.
+        model: its model, or the model's shape.
+        rows: texts that were tokenized before, to look in first and add to.
 
     Raises:
-        InputError: items that cannot be tokenized.
+        InputError: examples that cannot be tokenized.
     """
-    if not isinstance(model.tokenizer, Remembering):
-        model = replace(model, tokenizer=Remembering(model.tokenizer))
+    config, rows = run.config, RowTokens(model.tokenizer) if rows is None else rows
     shape, starts = shape_of(model), starts_of(config)
-    tasks, shares = thinned(tasks, config.batch_lines)
+    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    tasks = sample.tasks
     tried, reported = expected_plans(config, tasks)
-    known: dict[int, Sized] = {}
+    known: dict[str, Sized] = {}
     seen: dict[object, float] = {}
     step = score = record = 0
     largest = 0
 
     def of(task: Task) -> Sized:
-        if id(task) not in known:
-            known[id(task)] = sized(task, model, config.batch_lines, shares)
-        return known[id(task)]
+        if task.train_hash not in known:
+            known[task.train_hash] = sample.sized(task)
+        return known[task.train_hash]
 
     for plans in (tried, reported):
-        for stack in (
-            stacks(plans, model.tokenizer, config.batch_lines, stack_tokens(model)) if plans else []
-        ):
-            step = max(step, training_step(model, shape, stack, of(stack[0].task).batches))
-        for plan in {id(plan.task): plan for plan in plans}.values():
+        for group in grouped(plans, sample.tokens, config.batch_lines, stack_tokens(model)):
+            step = max(step, training_step(model, shape, group, of(group[0].task).batches))
+        for plan in {plan.task.train_hash: plan for plan in plans}.values():
             own = of(plan.task)
             part = own.recorded(plan, config.seeds) / len(own.batches)
             for batch in own.batches:
@@ -74,7 +79,7 @@ def needs_of(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) 
     asked: dict[object, int] = {}
     sets: set[object] = set()
     for plan in (*tried, *reported):
-        for batch in asked_of(plan.task, model, sets):
+        for batch in asked_of(plan.task, model, rows, sets):
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
             asked[_key(batch)], largest = size, max(largest, size)
             record = max(record, memory.recording(shape, *_size(batch)))
@@ -140,40 +145,35 @@ def training_step(
 
 def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
     """One plan for each kind of scoring pass."""
-    found = {(one.spec, len(one.steps), one.along): one for some in plans for one in some}
+    found = {
+        (one.spec, len(one.steps), one.score_every_step): one for some in plans for one in some
+    }
     return list(found.values())
 
 
 def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:
     """A scoring pass: vectors of all steps, or random ones, are stacked."""
     vector = isinstance(plan.spec, SteeringVector)
-    stack = max(len(plan.steps) if plan.along else 1, CHUNK + tests - 1) if vector else 1
+    stack = max(len(plan.steps) if plan.score_every_step else 1, CHUNK + tests - 1) if vector else 1
     attended = stack * batch.ids.numel() * shape.attended * shape.item
     rows = memory.head(shape, stack * len(batch.rows))
     return memory.passed(shape, stack * tail_tokens(batch, plan.spec)) + attended + rows
 
 
-def asked_of(task: Task, model: LanguageModel | Outline, sets: set[object]) -> Iterator[Batch]:
-    """Batches of what arms of this task are asked, unless other tasks' are asked the same."""
-    items = [one for some in task.scored.values() for one in some if len(one.options) > 1]
-    key = tuple((one.prompt, one.options) for one in items)
-    if items and key not in sets:
+def asked_of(
+    task: Task, model: LanguageModel | Outline, rows: RowTokens, sets: set[object]
+) -> Iterator[Batch]:
+    """Batches of what arms of this task are asked, unless another task's (`sets`) are the same."""
+    choices = [item for part in task.scored.values() for item in part if len(item.options) > 1]
+    if choices and (key := examples_hash(choices)) not in sets:
         sets.add(key)
-        for group, lines in _question_lines(model, items):
-            yield pad([lines[i] for i in group], 0)
-    stop = tuple((one.prompt, one.answer) for one in task.stop)
-    if stop and stop not in sets:
-        sets.add(stop)
-        for some in stop_groups(training_lines(model.tokenizer, task.stop, task.loss)):
-            yield pad(some, 0)
-
-
-def _question_lines(
-    model: LanguageModel | Outline, items: Sequence[Example]
-) -> Iterator[tuple[list[int], list[TokenSequence]]]:
-    probes = Probes.of(model, items, RecordingCache([Tier(0)]))  # type: ignore[arg-type]
-    for group in probes.groups:
-        yield group, probes.lines
+        probes = Probes.of(model, choices, RecordingCache([Tier(0)]), rows=rows)  # type: ignore[arg-type]
+        for group in probes.groups:
+            yield pad([probes.lines[i] for i in group], 0)
+    if task.stop and (key := examples_hash(task.stop)) not in sets:
+        sets.add(key)
+        for sequences in stop_groups(training_lines(rows, task.stop, task.loss)):
+            yield pad(sequences, 0)
 
 
 def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False) -> Outline:

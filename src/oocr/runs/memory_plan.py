@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import TracebackType
 
 import psutil
 import torch
@@ -43,6 +45,10 @@ class MemoryEstimate:
         """A process that only holds the model."""
         return sum(self.parts[name] for name in SHARED)
 
+    def parent(self) -> int:
+        """The process that has workers do everything: it does not hold the model."""
+        return self.model() - self.parts["weights"]
+
     def work(self) -> int:
         """What the dearest kind of work takes on top, for a while."""
         return int(SLACK * max(self.parts[name] for name in WORK))
@@ -55,7 +61,7 @@ class MemoryEstimate:
         """The run, with so many workers, each with a budget for recordings."""
         if count == 1:
             return self.process(1, budget)
-        return self.model() + count * self.process(count, budget)
+        return self.parent() + count * self.process(count, budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +129,49 @@ def room_for(device: torch.device) -> int:
             continue
         own += info.rss - getattr(info, "shared", 0)  # mapped files count as free
     return free_memory() + own
+
+
+EVERY = 1.0
+"""Seconds between samples."""
+
+
+class PeakMemory:
+    """Watches from a thread while the block runs; `gib` is the highest sum of resident memory.
+
+    Pages that processes share are counted in each, so the true peak is at most this.
+    """
+
+    def __init__(self) -> None:
+        self.gib = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self.sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def sample(self) -> float:
+        """Look once; returns the highest so far."""
+        me = psutil.Process()
+        total = 0
+        for process in (me, *me.children(recursive=True)):
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:  # it has just ended
+                continue
+        self.gib = max(self.gib, total / 2**30)
+        return self.gib
+
+    def _watch(self) -> None:
+        while not self._done.wait(EVERY):
+            self.sample()

@@ -1,27 +1,43 @@
-"""How long work tells the one who waits."""
+"""How long work takes, told while it goes on: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+EVERY = 60.0
+"""Seconds after which a log file gets a line at the latest."""
+
 
 class Progress(Protocol):
-    """Told of stages, steps within them, and remarks."""
+    """Progress-reporting protocol."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage of so many steps begins."""
 
     def advance(self, what: str = "") -> None:
-        """One step is done; `what` is being done next."""
+        """A step is done; `what` says which."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """A remark."""
 
 
 class SilentProgress:
-    """Says nothing."""
+    """Reports nothing."""
 
     def stage(self, name: str, total: int) -> None:
         """Nothing."""
@@ -32,12 +48,164 @@ class SilentProgress:
     def note(self, text: str) -> None:
         """Nothing."""
 
+    def __enter__(self) -> SilentProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the report."""
+
+
+class ProgressBars(SilentProgress):
+    """A bar per stage on a terminal; use as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self.bars = RichProgress(
+            TextColumn("  {task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("[dim]{task.fields[what]}", style="dim"),
+            console=console,
+        )
+        self.current: TaskID | None = None
+
+    def __enter__(self) -> ProgressBars:
+        self.bars.start()
+        return self
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin a bar."""
+        self._empty()
+        self.current = self.bars.add_task(name, total=total, what="")
+
+    def advance(self, what: str = "") -> None:
+        """Move the bar on."""
+        if self.current is not None:
+            self.bars.update(self.current, advance=1, what=what)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(f"  {text}", highlight=False)
+
+    def close(self) -> None:
+        """Stop drawing; the bars stay."""
+        self._empty()
+        self.bars.stop()
+
+    def _empty(self) -> None:
+        if self.current is not None:
+            self.bars.update(self.current, what="")
+
+
+class ProgressLines(SilentProgress):
+    """A line when a stage begins, one when it ends, and one a minute; use as a context.
+
+    Args:
+        write: prints a line.
+        clock: gives the time in seconds.
+        every: seconds between two lines of a stage.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every: float = EVERY,
+    ) -> None:
+        self._write, self._clock, self._every = write, clock, every
+        self._name, self._total, self._done, self._what = "", 0, 0, ""
+        self._began = self._latest = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def __enter__(self) -> ProgressLines:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def stage(self, name: str, total: int) -> None:
+        """End the stage before, if it had any step, and begin another."""
+        with self._lock:
+            self._end_stage()
+            self._name, self._total, self._done, self._what = name, total, 0, ""
+            self._began = self._clock()
+            if total:
+                self._print(f"{name}: 0 of {total}")
+
+    def advance(self, what: str = "") -> None:
+        """Count a step."""
+        with self._lock:
+            self._done, self._what = self._done + 1, what
+        self.tick()
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        with self._lock:
+            self._print(text)
+
+    def tick(self) -> None:
+        """Print how far the stage is, if there was no line for `every` seconds."""
+        with self._lock:
+            unfinished = self._done < self._total
+            if unfinished and self._clock() - self._latest >= self._every:
+                what = f"; latest: {self._what}" if self._what else ""
+                self._print(f"{self._name}: {self._done} of {self._total}, {self._times()}{what}")
+
+    def close(self) -> None:
+        """End the last stage, and stop looking at the clock."""
+        self._ended.set()
+        with self._lock:
+            self._end_stage()
+
+    def _times(self) -> str:
+        spent = self._clock() - self._began
+        if not self._done:
+            return f"{duration(spent)} so far"
+        left = spent / self._done * (self._total - self._done)
+        return f"{duration(spent)} so far, about {duration(left)} left"
+
+    def _end_stage(self) -> None:
+        if self._total:
+            spent = duration(self._clock() - self._began)
+            self._print(f"{self._name}: {self._done} of {self._total} in {spent}")
+        self._total = 0
+
+    def _print(self, text: str) -> None:
+        self._latest = self._clock()
+        self._write(f"  {text}")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(1.0, self._every)):
+            self.tick()
+
+
+def progress_on(console: Console) -> ProgressBars | ProgressLines:
+    """Bars on a terminal, lines anywhere else."""
+    if console.is_terminal:
+        return ProgressBars(console)
+
+    def write(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.file.flush()
+
+    return ProgressLines(write)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
 
 @contextmanager
 def timed(stages: dict[str, float], name: str) -> Iterator[None]:
     """Add the time spent inside to `stages[name]`."""
-    import time
-
     began = time.perf_counter()
     try:
         yield

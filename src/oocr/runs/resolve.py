@@ -1,9 +1,10 @@
-"""Whether a configuration fits its tasks and its model: asked before anything is computed."""
+"""Resolving a configuration, and checking that it fits its model, before anything is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from oocr.errors import InputError
 from oocr.families.registry import build, family_of
@@ -11,15 +12,31 @@ from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.runs.config import RunConfig
-from oocr.runs.selection import spec_of
+from oocr.runs.grid import spec_of
 from oocr.runs.worlds import check_words, with_world
 from oocr.steering.adapters import LowRankAdapter, peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
 from oocr.tasks.task import TaskSet
 
 
-def settled(config: RunConfig, base: Path) -> tuple[RunConfig, TaskSet]:
-    """The tasks, and the configuration with nothing left open: full paths, world, position.
+class ResolvedRun(NamedTuple):
+    """A run with nothing left open: made once in a command and passed on.
+
+    Attributes:
+        config: the configuration with full paths, the organism's world, the vector's positions.
+        tasks: its tasks.
+    """
+
+    config: RunConfig
+    tasks: TaskSet
+
+
+def resolve(config: RunConfig, base: Path) -> ResolvedRun:
+    """Build the tasks, and settle what the configuration leaves open.
+
+    Args:
+        config: the configuration as it was given.
+        base: folder that its relative paths start from.
 
     Raises:
         InputError: files that cannot be used, or a task and a model of different worlds.
@@ -33,22 +50,22 @@ def settled(config: RunConfig, base: Path) -> tuple[RunConfig, TaskSet]:
         positions = next(iter(_spans(tasks)), "last")
         vector = config.vector.model_copy(update={"positions": positions})
         config = config.model_copy(update={"vector": vector})
-    return config, tasks
+    return ResolvedRun(config, tasks)
 
 
 def _spans(tasks: TaskSet) -> list[str]:
-    """The spans that a vector may be added at in every task, best first."""
-    every = (*tasks.test, *tasks.validation)
-    return [name for name in every[0].positions if all(name in one.positions for one in every)]
+    """The spans that a vector may be added at in all tasks, best first."""
+    first, *others = (*tasks.test, *tasks.validation)
+    return [name for name in first.positions if all(name in task.positions for task in others)]
 
 
-def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline) -> None:
+def check_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
     """Refuse layers and positions that the model or the task doesn't have.
 
     Raises:
         InputError: naming the field (first, before a colon), the value and what is allowed.
     """
-    last = model.n_blocks - 1
+    config, tasks, last = run.config, run.tasks, model.n_blocks - 1
     for name, grid, low in (("vector", config.vector, -1), ("adapter", config.adapter, 0)):
         if grid is None or grid.layers == "all":
             continue
@@ -66,7 +83,7 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
         # Probes are scored at the prompt's end: "answer" would change none of them.
         known = _spans(tasks)
         allowed = [word for word in selectors(known) if word != "answer"]
-        joined = {one for name in known for one in name.split(JOIN)}
+        joined = {span for name in known for span in name.split(JOIN)}
         if positions not in allowed and not set(positions.split(JOIN)) <= joined:
             raise InputError(
                 f"vector.positions: {positions!r} is not in this task; "
@@ -90,20 +107,19 @@ def check_fits(config: RunConfig, tasks: TaskSet, model: LanguageModel | Outline
                 f"controls.trained: {name!r} is not a control of this task; "
                 f"allowed: {', '.join(tasks.controls) or 'none'}"
             )
-    every = (*tasks.test, *tasks.validation)
-    if config.stop_on == "stop" and not all(task.stop for task in every):
+    chosen_by = (*tasks.test, *tasks.validation)
+    if config.stop_on == "stop" and not all(task.stop for task in chosen_by):
         raise InputError("stop_on: 'stop' needs held-out items in every task; this family has none")
 
 
 def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> None:
-    """Refuse spans that questions lack: a vector would change nothing there, unnoticed.
+    """Refuse spans that questions lack: a vector would change nothing there.
 
-    Of a task of one's own some may lack it (its data card says how many), but not all. Of joined
-    spans one is enough.
+    Of a custom task some questions may lack them, but not all. Of joined spans one is enough.
     """
     enough = any if family_of(config.task).spans_may_lack else all
     named = JOIN.join(spans)
-    controls = [task for some in tasks.controls.values() for task in some]
+    controls = [task for tasks_of in tasks.controls.values() for task in tasks_of]
     for task in (*tasks.test, *tasks.validation, *controls):
         for part, items in task.scored.items():
             if not enough(bool(set(spans) & set(item.spans)) for item in items):

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 import torch
 
+from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
 from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arm_groups import stacks
-from oocr.runs.arm_plans import grids_of, reported_plans, starts_of
-from oocr.runs.arms import ArmPlan, arm_id, load_intervention, load_rows, run_arms
+from oocr.runs.arms import ArmPlan, ScoredArm, arm_id, grouped, load_intervention, run_arms
 from oocr.runs.config import AdapterArm, Method, RunConfig, VectorArm
-from oocr.runs.context import RunContext
-from oocr.runs.continuations import example_jobs
-from oocr.runs.controls import base_jobs, ceiling_jobs, random_jobs
-from oocr.runs.executor import Executor, Job, SerialExecutor, WorkerPool, WorkerSpec, plan_workers
+from oocr.runs.context import TrainingTokens
+from oocr.runs.controls import base_jobs, ceiling_jobs, free_jobs, random_jobs
+from oocr.runs.executor import (
+    Job,
+    ModelSlot,
+    ProcessExecutor,
+    RunJobs,
+    SerialExecutor,
+    WorkerSpec,
+    plan_workers,
+)
 from oocr.runs.explain_stage import explain_job, swap_positions
 from oocr.runs.folder import only_one, run_folder, same_threads
-from oocr.runs.free_answers import free_jobs
-from oocr.runs.memory_estimate import needs_of
-from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
-from oocr.runs.peak_memory import PeakMemory
+from oocr.runs.grid import by_loss, choose, grid_plans, grids_of, only_point, reported_plans
+from oocr.runs.memory_estimate import memory_estimate
+from oocr.runs.memory_plan import MemoryEstimate, PeakMemory, gib, room_for
 from oocr.runs.progress import Progress, SilentProgress, timed
 from oocr.runs.records import ArmRecord, Continuation, Selection
-from oocr.runs.resolve import check_fits, settled
-from oocr.runs.selection import (
-    by_loss,
-    choose,
-    grid_plans,
-    only_point,
-)
-from oocr.runs.self_labels import with_own_answers
-from oocr.runs.write_results import Results, finish
+from oocr.runs.resolve import ResolvedRun, check_fits, resolve
+from oocr.runs.self_labels import ask_job, with_answers
+from oocr.runs.shown_texts import example_jobs, samples_of
+from oocr.runs.write_results import ModelInfo, Results, finish
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 
@@ -51,6 +52,46 @@ CRITERION = {
 }
 
 
+@dataclass(frozen=True)
+class PreparedRun:
+    """A resolved run that fits its model, with all that is needed of the model to plan it.
+
+    Attributes:
+        run: configuration and tasks.
+        model: facts about the model, which need not stay loaded.
+        tokens: the training rows that were tokenized so far, and the tokenizer.
+        most_tokens: that one pass over arms side by side may have.
+        needs: its memory.
+        device: where the model is.
+    """
+
+    run: ResolvedRun
+    model: ModelInfo
+    tokens: TrainingTokens
+    most_tokens: int
+    needs: MemoryEstimate
+    device: torch.device
+
+    @staticmethod
+    def of(run: ResolvedRun, model: LanguageModel) -> PreparedRun:
+        """Check a run against its model, and predict its memory; nothing is trained.
+
+        Raises:
+            InputError: the run does not fit the model, or cannot be tokenized.
+        """
+        check_fits(run, model)
+        rows = RowTokens(model.tokenizer)
+        needs = memory_estimate(run, model, rows)
+        return PreparedRun(
+            run,
+            ModelInfo.of(model),
+            TrainingTokens(rows),
+            stack_tokens(model),
+            needs,
+            model.device,
+        )
+
+
 def run(
     config: RunConfig,
     model: LanguageModel,
@@ -59,8 +100,6 @@ def run(
     base: Path = Path(),
     progress: Progress | None = None,
     command: str = "",
-    workers: WorkerPool | None = None,
-    needs: MemoryEstimate | None = None,
 ) -> Path:
     """Do a run, or what is left of it, and return its folder.
 
@@ -71,25 +110,38 @@ def run(
         base: folder that relative paths of the configuration start from.
         progress: told of what is going on.
         command: how the run was asked for, to be shown.
-        workers: processes that other runs use too.
-        needs: its memory, if that was predicted before.
 
     Raises:
         InputError: the configuration does not fit model, task or memory; nothing was computed.
         RunError: the disk is full, a file is unreadable, another process is at work on this run;
             what was computed stays.
     """
+    prepared = PreparedRun.of(resolve(config, base), model)
+    models = ModelSlot()
+    models.put(prepared.run.config, model)
+    with ProcessExecutor(SerialExecutor(models)) as executor:
+        return do_run(prepared, executor, out, progress=progress, command=command)
+
+
+def do_run(
+    prepared: PreparedRun,
+    executor: ProcessExecutor,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Path:
+    """Do a prepared run with the executor of a command (see `run`)."""
     say = progress or SilentProgress()
-    config, tasks = settled(config, base)
-    check_fits(config, tasks, model)
-    needs, room = needs or needs_of(config, tasks, model), room_for(model.device)
+    config, tasks, needs = prepared.run.config, prepared.run.tasks, prepared.needs
+    room = room_for(prepared.device)
     fit, threads = plan_workers(needs, config.workers, room)
-    count = fit.workers
-    if count < (config.workers or 1):
-        say.note(f"{count} workers instead of {config.workers}: {gib(room)} of memory available")
+    if fit.workers < (config.workers or 1):
+        say.note(
+            f"{fit.workers} workers instead of {config.workers}: {gib(room)} of memory available"
+        )
     folder = run_folder(config, out)
     write_text(folder / "config.yaml", config.yaml())
-    starts = starts_of(config)
     kept_threads = torch.get_num_threads()
     with only_one(folder), ExitStack() as stack:
         remove_unfinished(folder)
@@ -98,14 +150,18 @@ def run(
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
-        tasks = with_own_answers(tasks, model, folder)
+        # A model that was made in memory cannot be loaded by other processes.
+        workers = 1 if prepared.model.source.get("kind") == "memory" else fit.workers
         budget = None if needs.on_device else fit.budget  # of main memory
-        lab = RunContext(model, starts, config.batch_lines, budget)
-        crew: Executor = SerialExecutor(lab)
-        if count > 1 and model.source.get("kind") != "memory":
-            shared = workers or stack.enter_context(WorkerPool())
-            crew = shared.crew(WorkerSpec(config, tuple(starts), threads, budget), count)
-        results, explained = _compute(config, tasks, lab, crew, folder / "arms", say)
+        spec = WorkerSpec(config, threads, workers, budget)
+        if workers == 1:
+            executor.serial.open(spec, prepared.tokens)
+        jobs = RunJobs(executor, spec)
+        if tasks.asked_first:
+            ask = partial(ask_job, items=tasks.asked_first, folder=folder)
+            ((_, answers),) = jobs.each([("own answers", ask)])
+            tasks = with_answers(tasks, answers, prepared.model.name)
+        results, explained = _compute(prepared, tasks, jobs, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
@@ -115,95 +171,98 @@ def run(
 
 
 def _compute(
-    config: RunConfig, tasks: TaskSet, lab: RunContext, crew: Executor, folder: Path, say: Progress
+    prepared: PreparedRun, tasks: TaskSet, jobs: RunJobs, folder: Path, say: Progress
 ) -> tuple[Results, list[ArmRecord]]:
+    config = prepared.run.config
     stages: dict[str, float] = {}
     grids = grids_of(config)
     with timed(stages, "choosing"):
-        selection = _select(config, tasks, grids, lab, crew, folder, say)
+        selection = _select(prepared, tasks, grids, jobs, folder, say)
     write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
     with timed(stages, "training and scoring"):
-        todo = reported_plans(config, tasks, grids, selection)
-        beside = ceiling_jobs(tasks, folder)
-        arms, frames = _train(todo, lab, crew, folder, say, "training arms", beside)
-    frames += [load_rows(folder, arm) for arm in arms]
+        plans = reported_plans(config, tasks, grids, selection)
+        ceiling = ceiling_jobs(tasks, folder)
+        trained, frames = _train(prepared, plans, jobs, folder, say, "training arms", ceiling)
+    arms = [arm.record for arm in trained]
+    frames += [arm.reported_rows for arm in trained]
+
+    def stage(name: str, stage_jobs: Sequence[tuple[str, Job[pl.DataFrame]]], timer: str) -> None:
+        """Do jobs that give rows, and add the rows."""
+        say.stage(name, len(stage_jobs))
+        with timed(stages, timer):
+            for label, frame in jobs.each(stage_jobs):
+                say.advance(label)
+                frames.append(frame)
 
     explained: list[ArmRecord] = []
     if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
         explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
-    with timed(stages, "explaining"):
-        say.stage("explaining LoRAs", len(explained))
-        job = partial(
-            explain_job,
-            positions=swap_positions(config, tasks),
-            neutral_tokens=config.explain.neutral_tokens,
-            folder=folder,
-        )
-        by_name = {task.name: task for task in tasks.test}
-        jobs = [
-            (f"{arm.member}, seed {arm.seed}", partial(job, task=by_name[arm.task], arm=arm))
-            for arm in explained
-        ]
-        for label, _ in crew.each(jobs):
-            say.advance(label)
-    frames += [load_rows(folder, arm, "-explained") for arm in explained]
+    explain = partial(
+        explain_job,
+        positions=swap_positions(config, tasks),
+        neutral_tokens=config.explain.neutral_tokens,
+        folder=folder,
+    )
+    task_of = {task.name: task for task in tasks.test}
+    explain_jobs = [
+        (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
+        for arm in explained
+    ]
+    stage("explaining LoRAs", explain_jobs, "explaining")
 
-    with timed(stages, "base and random directions"):
-        jobs_fixed = base_jobs(tasks, folder)
-        count = config.controls.random_directions
-        for name, like in _like(arms, explained, folder).items() if count else ():
-            jobs_fixed += random_jobs(tasks, like, name, count, folder)
-        say.stage("base and random directions", len(jobs_fixed))
-        for label, some in crew.each(jobs_fixed):
-            say.advance(label)
-            frames.append(some)
-    jobs_free = free_jobs(tasks, arms, folder)
-    if jobs_free:
-        say.stage("free answers", len(jobs_free))
-        with timed(stages, "free answers"):
-            for label, some in crew.each(jobs_free):
-                say.advance(label)
-                frames.append(some)
+    fixed = base_jobs(tasks, folder)
+    count = config.controls.random_directions
+    for name, like in _like(arms, explained, folder).items() if count else ():
+        fixed += random_jobs(tasks, like, name, count, folder)
+    stage("base and random directions", fixed, "base and random directions")
+    if free := free_jobs(tasks, arms, folder):
+        stage("free answers", free, "free answers")
     rows = pl.concat(frames, how="diagonal_relaxed")
     with timed(stages, "examples"):
-        jobs_shown = example_jobs(tasks, arms, config.explain.examples, folder)
-        say.stage("examples", len(jobs_shown))
+        shown = example_jobs(tasks, arms, config.explain.examples, folder)
+        say.stage("examples", len(shown))
         examples: list[Continuation] = []
-        for label, shown in crew.each(jobs_shown):
+        for label, continuations in jobs.each(shown):
             say.advance(label)
-            examples += shown
-    return Results(config, tasks, lab.model, rows, arms, selection, examples, stages), explained
+            examples += continuations
+    positions = config.vector.positions if config.vector else ""
+    samples = samples_of(tasks, prepared.tokens.rows.tokenizer, positions)
+    results = Results(
+        config, tasks, prepared.model, rows, arms, selection, examples, samples, stages
+    )
+    return results, explained
 
 
 def _train(
+    prepared: PreparedRun,
     plans: Sequence[ArmPlan],
-    lab: RunContext,
-    crew: Executor,
+    jobs: RunJobs,
     folder: Path,
     say: Progress,
     stage: str,
-    beside: Sequence[tuple[str, Job[pl.DataFrame]]] = (),
-) -> tuple[list[ArmRecord], list[pl.DataFrame]]:
-    """Train arms; jobs `beside` it, which need no arm, keep the cores busy to the end."""
+    others: Sequence[tuple[str, Job[pl.DataFrame]]] = (),
+) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
+    """Train arms; `others` are jobs that need no arm, which keep the cores busy to the end."""
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
-    say.stage(stage, len(plans) + len(beside))
-    groups = stacks(plans, lab.model.tokenizer, lab.batch_lines, stack_tokens(lab.model))
-    jobs: list[tuple[str, Job[list[ArmRecord] | pl.DataFrame]]] = [
+    say.stage(stage, len(plans) + len(others))
+    batch_lines = prepared.run.config.batch_lines
+    groups = grouped(plans, prepared.tokens, batch_lines, prepared.most_tokens)
+    todo: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
         *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
-        *beside,
+        *others,
     ]
-    arms: dict[str, ArmRecord] = {}
+    arms: dict[str, ScoredArm] = {}
     frames: list[pl.DataFrame] = []
-    for label, made in crew.each(jobs):
-        if isinstance(made, pl.DataFrame):
-            frames.append(made)
+    for label, result in jobs.each(todo):
+        if isinstance(result, pl.DataFrame):
+            frames.append(result)
             say.advance(label)
             continue
-        for arm in made:
-            arms[arm.id] = arm
+        for arm in result:
+            arms[arm.record.id] = arm
             say.advance(label)
-    return [arms[one] for one in ids], frames
+    return [arms[name] for name in ids], frames
 
 
 def _label(plans: Sequence[ArmPlan]) -> str:
@@ -214,25 +273,24 @@ def _label(plans: Sequence[ArmPlan]) -> str:
 
 
 def _select(
-    config: RunConfig,
+    prepared: PreparedRun,
     tasks: TaskSet,
     grids: Mapping[Method, VectorArm | AdapterArm],
-    lab: RunContext,
-    crew: Executor,
+    jobs: RunJobs,
     folder: Path,
     say: Progress,
 ) -> Selection:
     """Train the grid on the validation tasks and choose a point per method."""
+    config = prepared.run.config
     given = {name: only_point(name, grid, config) for name, grid in grids.items()}
     open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
     plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
     plans.sort(key=lambda plan: plan.task.name)
-    arms, _ = _train(plans, lab, crew, folder, say, "choosing on validation tasks")
-    trained = [(plan, arm, load_rows(folder, arm)) for plan, arm in zip(plans, arms, strict=True)]
+    arms, _ = _train(prepared, plans, jobs, folder, say, "choosing on validation tasks")
     points = [point for point in given.values() if point is not None]
     for method, grid in open_grids.items():
-        own = [one for one in trained if one[0].method == method]
-        points += choose(method, grid, config, tasks, own)
+        of_method = [arm for arm in arms if arm.record.method == method]
+        points += choose(method, grid, config, tasks, of_method)
     return Selection(
         criterion=_criterion(tasks),
         tasks=tuple(task.name for task in tasks.validation),
@@ -250,14 +308,16 @@ def _like(
     arms: Sequence[ArmRecord], explained: Sequence[ArmRecord], folder: Path
 ) -> dict[str, list[Vector]]:
     """The vectors whose site and norm random directions take, by the name of the null."""
-    trained = [a for a in arms if a.method == "vector" and a.role == "test"]
+    trained = [arm for arm in arms if arm.method == "vector" and arm.role == "test"]
     loaded = [load_intervention(folder, arm) for arm in trained]
-    homes = [folder / f"{arm.id}-explained" for arm in explained]
-    sites = {
-        "random direction": [one for one in loaded if isinstance(one, Vector)],
-        "random direction at span": [Vector.load(h / "swap-at-span.safetensors") for h in homes],
+    swaps = [folder / f"{arm.id}-explained" for arm in explained]
+    vectors = {
+        "random direction": [vector for vector in loaded if isinstance(vector, Vector)],
+        "random direction at span": [
+            Vector.load(path / "swap-at-span.safetensors") for path in swaps
+        ],
         "random direction everywhere": [
-            Vector.load(h / "swap-everywhere.safetensors") for h in homes
+            Vector.load(path / "swap-everywhere.safetensors") for path in swaps
         ],
     }
-    return {name: some for name, some in sites.items() if some}
+    return {name: like for name, like in vectors.items() if like}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, examples_hash
 from oocr.evals.probes import Probes
 from oocr.io import Record, keep_record, key_of
 from oocr.models.language_model import LanguageModel
-from oocr.runs.context import items_hash
+from oocr.runs.context import RunContext
 from oocr.tasks.task import Task, TaskSet
 
 FILE = "own_answers.json"
@@ -35,11 +35,24 @@ def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None =
     """
     if not tasks.asked_first:
         return tasks
-    places = _asked(tasks.asked_first, model, folder)
-    options = {one.id: len(one.options) for one in tasks.asked_first}
+    return with_answers(tasks, _asked(tasks.asked_first, model, folder), model.name)
+
+
+def ask_job(context: RunContext, *, items: tuple[Example, ...], folder: Path) -> dict[str, int]:
+    """The untouched model's choices, kept in the run's folder: question id -> option's place."""
+    return _asked(items, context.model, folder)
+
+
+def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
+    """The tasks with a model's choices (see `ask_job`) put in.
+
+    Raises:
+        ValueError: an item refers to a question that is not asked, or has other options.
+    """
+    options = {question.id: len(question.options) for question in tasks.asked_first}
 
     def answered(items: Iterable[Example]) -> tuple[Example, ...]:
-        return tuple(_answered(one, places, options) for one in items)
+        return tuple(_answered(item, places, options) for item in items)
 
     def known(task: Task) -> Task:
         return replace(
@@ -53,10 +66,10 @@ def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None =
 
     return replace(
         tasks,
-        about=f"{tasks.about}\n\n{_told(tasks.asked_first, places, model.name)}",
-        validation=tuple(known(one) for one in tasks.validation),
-        test=tuple(known(one) for one in tasks.test),
-        controls={name: tuple(known(one) for one in some) for name, some in tasks.controls.items()},
+        about=f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}",
+        validation=tuple(map(known, tasks.validation)),
+        test=tuple(map(known, tasks.test)),
+        controls={name: tuple(map(known, group)) for name, group in tasks.controls.items()},
         ceiling=answered(tasks.ceiling),
     )
 
@@ -84,7 +97,7 @@ class OwnAnswers(Record):
 def _asked(items: tuple[Example, ...], model: LanguageModel, folder: Path | None) -> dict[str, int]:
     """Question id -> place of the option with the highest score (the first of equal ones)."""
     threads = torch.get_num_threads()
-    key = key_of(model.fingerprint, str(torch.__version__), threads, items_hash(items))
+    key = key_of(model.fingerprint, str(torch.__version__), threads, examples_hash(items))
 
     def ask() -> OwnAnswers:
         chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
@@ -95,11 +108,11 @@ def _asked(items: tuple[Example, ...], model: LanguageModel, folder: Path | None
     return answers.places
 
 
-def _told(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:
+def _summary(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:
     """How often each option was chosen, and how often one of positive value."""
-    chosen = Counter(one.options[places[one.id]].strip() for one in items)
+    chosen = Counter(item.options[places[item.id]].strip() for item in items)
     words = ", ".join(f"{option!r} {count}" for option, count in sorted(chosen.items())[:6])
-    up = sum(one.option_values[places[one.id]] > 0 for one in items)
+    up = sum(item.option_values[places[item.id]] > 0 for item in items)
     return (
         f"Own answers of {name}, asked before training: {words}, of {len(items)} questions; "
         f"the option with positive value (the trait's) {up} times."

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from oocr.data.batches import Batch, pad, training_lines
+from oocr.data.batches import Batch, pad
 from oocr.data.examples import Example, prompt_text
+from oocr.data.tokens import RowTokens
 from oocr.engine.training_batches import MEASURED, training_groups
-from oocr.models.language_model import LanguageModel
-from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
+from oocr.runs.context import TrainingTokens
 from oocr.runs.flops import batches_trained
 from oocr.tasks.task import Task, TaskSet
 
@@ -36,45 +36,64 @@ class Sized:
         return min(self.count, max(MEASURED, seeds * batches_trained(plan)))
 
 
-def thinned(tasks: TaskSet, batch_lines: int) -> tuple[TaskSet, Mapping[int, float]]:
-    """The tasks with at most so much training data, and by task (its id) what share that is."""
-    made: dict[int, Task] = {}
-    shares: dict[int, float] = {}
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A run's tasks with at most so much training data each.
 
-    def of(task: Task) -> Task:
-        if id(task) not in made:
-            some = _some(task.train, MOST * batch_lines, batch_lines)
-            made[id(task)] = task if len(some) == len(task.train) else replace(task, train=some)
-            shares[id(made[id(task)])] = len(some) / len(task.train)
-        return made[id(task)]
-
-    few = replace(
-        tasks,
-        validation=tuple(of(one) for one in tasks.validation),
-        test=tuple(of(one) for one in tasks.test),
-        controls={name: tuple(of(one) for one in some) for name, some in tasks.controls.items()},
-    )
-    return few, shares
-
-
-def sized(
-    task: Task, model: LanguageModel | Outline, batch_lines: int, shares: Mapping[int, float]
-) -> Sized:
-    """A thinned task's batches.
-
-    Raises:
-        InputError: items that cannot be tokenized.
+    Attributes:
+        tasks: the tasks.
+        shares: `Task.train_hash` of a task here -> the share of its training data that it has.
+        tokens: their training sequences.
+        batch_lines: sequences per batch.
     """
-    lines = training_lines(model.tokenizer, task.train, task.loss)
-    groups = training_groups(lines, batch_lines)
-    count = -(-round(len(lines) / shares[id(task)]) // batch_lines)
-    return Sized(tuple(pad(group, 0) for group in groups), max(count, len(groups)))
+
+    tasks: TaskSet
+    shares: Mapping[str, float]
+    tokens: TrainingTokens
+    batch_lines: int
+
+    @staticmethod
+    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> Sample:
+        """At most `MOST` batches of each task."""
+        samples: dict[str, tuple[Example, ...]] = {}
+        shares: dict[str, float] = {}
+
+        def sampled(task: Task) -> Task:
+            if task.train_hash not in samples:
+                samples[task.train_hash] = _sampled(task.train, MOST * batch_lines, batch_lines)
+            train = samples[task.train_hash]
+            sample = task if train is task.train else replace(task, train=train)
+            shares[sample.train_hash] = len(train) / len(task.train)
+            return sample
+
+        def all_of(tasks: Sequence[Task]) -> tuple[Task, ...]:
+            return tuple(sampled(task) for task in tasks)
+
+        small = replace(
+            tasks,
+            validation=all_of(tasks.validation),
+            test=all_of(tasks.test),
+            controls={name: all_of(group) for name, group in tasks.controls.items()},
+        )
+        return Sample(small, shares, TrainingTokens(rows), batch_lines)
+
+    def sized(self, task: Task) -> Sized:
+        """A task's batches.
+
+        Raises:
+            InputError: examples that cannot be tokenized.
+        """
+        sequences = self.tokens.sequences(task)
+        groups = training_groups(sequences, self.batch_lines)
+        count = -(-round(len(sequences) / self.shares[task.train_hash]) // self.batch_lines)
+        return Sized(tuple(pad(group, 0) for group in groups), max(count, len(groups)))
 
 
-def _some(items: tuple[Example, ...], most: int, longest: int) -> tuple[Example, ...]:
+def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Example, ...]:
+    """The longest examples, and others drawn at random."""
     if len(items) <= most:
         return items
-    sizes = [len(prompt_text(one.prompt)) + len(one.answer) for one in items]
+    sizes = [len(prompt_text(item.prompt)) + len(item.answer) for item in items]
     order = sorted(range(len(items)), key=lambda i: (-sizes[i], i))
     rest = random.Random(0).sample(order[longest:], most - longest)
     return tuple(items[i] for i in sorted((*order[:longest], *rest)))

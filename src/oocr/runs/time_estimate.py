@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import fmean as mean
 
 from oocr.data.batches import Batch
+from oocr.data.tokens import RowTokens
 from oocr.engine.memory import Shape, shape_of
 from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
 from oocr.models.machine import matmul_speed
-from oocr.models.outline import Outline, Remembering
-from oocr.runs.arm_plans import expected_plans
+from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
@@ -27,11 +27,11 @@ from oocr.runs.flops import (
     training_passes,
 )
 from oocr.runs.gpu import Gpu
-from oocr.runs.memory_estimate import asked_of, needs_of, outline_for, training_step
+from oocr.runs.grid import expected_plans
+from oocr.runs.memory_estimate import asked_of, memory_estimate, outline_for, training_step
 from oocr.runs.memory_plan import MemoryEstimate, room_for
-from oocr.runs.resolve import check_fits, settled
-from oocr.runs.subsample import Sized, sized, thinned
-from oocr.tasks.task import TaskSet
+from oocr.runs.resolve import ResolvedRun, check_fits, resolve
+from oocr.runs.subsample import Sample, Sized
 
 EFFICIENCY = 0.7
 """Share of the speed of large matrix products that a run reaches.
@@ -94,11 +94,11 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     Raises:
         InputError: a configuration or model that cannot be used.
     """
-    config, tasks = settled(config, base)
-    model = outline_for(config, on_gpu=gpu is not None)
-    check_fits(config, tasks, model)
-    model = replace(model, tokenizer=Remembering(model.tokenizer))
-    needs = needs_of(config, tasks, model)
+    run = resolve(config, base)
+    config, model = run.config, outline_for(run.config, on_gpu=gpu is not None)
+    check_fits(run, model)
+    rows = RowTokens(model.tokenizer)
+    needs = memory_estimate(run, model, rows)
     room = room_for(model.device) if gpu is None else gpu.room
     refusal = ""
     workers, budget = 1, 0
@@ -108,7 +108,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     except InputError as error:
         refusal = str(error)
     kept = min(1.0, budget / max(1, needs.training))
-    work = work_of(config, tasks, model, gpu, kept)
+    work = work_of(run, model, gpu, kept, rows)
     speed = matmul_speed(model.dtype, model.device) if gpu is None else 0.0
     return Prediction(
         *(config, model, work, needs, room, workers, budget),
@@ -118,42 +118,43 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
 
 
 def work_of(
-    config: RunConfig,
-    tasks: TaskSet,
+    run: ResolvedRun,
     model: Outline,
     gpu: Gpu | None = None,
     kept: float = 1.0,
+    rows: RowTokens | None = None,
 ) -> list[Work]:
     """Everything a run computes, by kind; of what is chosen, the dearest is assumed.
 
     Args:
-        config: the run.
-        tasks: its tasks.
+        run: the run.
         model: its shape.
         gpu: tell the seconds there.
         kept: share of the recordings that memory has room for; on a GPU others are made again.
+        rows: texts that were tokenized before.
     """
-    shape = shape_of(model)
-    tasks, shares = thinned(tasks, config.batch_lines)
-    training: dict[int, Sized] = {}
-    asked: dict[int, list[Batch]] = {}
+    config, shape = run.config, shape_of(model)
+    rows = RowTokens(model.tokenizer) if rows is None else rows
+    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    training: dict[str, Sized] = {}
+    asked: dict[str, list[Batch]] = {}
     made: dict[object, FlopCount] = {}
 
     def batches_of(plan: ArmPlan) -> tuple[Sized, list[Batch]]:
-        task = plan.task
-        if id(task) not in training:
-            own = training[id(task)] = sized(task, model, config.batch_lines, shares)
-            asked[id(task)] = list(asked_of(task, model, set()))
-            part = own.recorded(plan, config.seeds) / len(own.batches)
-            for some, times in ((own.batches, part), (asked[id(task)], 1.0)):
+        task, name = plan.task, f"{plan.task.train_hash} {plan.task.asked_hash}"
+        if name not in training:
+            batches = training[name] = sample.sized(task)
+            asked[name] = list(asked_of(task, model, rows, set()))
+            part = batches.recorded(plan, config.seeds) / len(batches.batches)
+            for some, times in ((batches.batches, part), (asked[name], 1.0)):
                 for batch in some:
                     key = (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
                     made[key] = recording_pass(shape, batch).times(times)
-        return training[id(task)], asked[id(task)]
+        return training[name], asked[name]
 
     kinds: dict[str, list[Work]] = defaultdict(list)
     again: list[FlopCount] = []
-    tried, reported = expected_plans(config, tasks)
+    tried, reported = expected_plans(config, sample.tasks)
     for stage, plans in (("choosing", tried), ("", reported)):
         for plan in plans:
             own, questions = batches_of(plan)
@@ -169,9 +170,10 @@ def work_of(
     first = next((plan for plan in reported if plan.role == "test"), None)
     if random and first is not None:
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
+        tested = {plan.task.name: plan for plan in reported if plan.role == "test"}
         answers = [
-            _once("random directions", scoring_passes(shape, first, asked[id(task)]), gpu)
-            for task in tasks.test
+            _once("random directions", scoring_passes(shape, first, batches_of(plan)[1]), gpu)
+            for plan in tested.values()
         ]
         out.append(replace(_mean(answers), arms=random * nulls))
     if gpu is not None and kept < 1:
@@ -189,7 +191,7 @@ def _arm(
     gpu: Gpu | None,
 ) -> Work:
     """One arm's work."""
-    shown = len(plan.steps) if plan.along else 1
+    shown = len(plan.steps) if plan.score_every_step else 1
     passes, answers = (
         [one.times(times) for one in some]
         for some, times in (

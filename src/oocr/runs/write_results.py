@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,16 +17,43 @@ from oocr.claims.records import Claim
 from oocr.claims.results import RunResults
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
-from oocr.io import write_atomic, write_json, write_text
+from oocr.io import write_json, write_text
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arms import read_table
 from oocr.runs.config import RunConfig
-from oocr.runs.continuations import SHOWN_MEMBERS
-from oocr.runs.records import ArmRecord, Continuation, RunInfo, Selection
-from oocr.runs.samples import samples_of
+from oocr.runs.folder import read_table, write_table
+from oocr.runs.records import ArmRecord, Continuation, RunInfo, Sample, Selection
+from oocr.runs.shown_texts import SHOWN_MEMBERS
 from oocr.tasks.task import TaskSet
 
 LIBRARIES = ("oocr", "torch", "transformers", "peft", "safetensors", "polars", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Facts about a model that outlive it in memory (see `RunInfo`)."""
+
+    name: str
+    source: Mapping[str, str]
+    fingerprint: str
+    parameters: int
+    blocks: int
+    d_model: int
+    dtype: str
+    device: str
+
+    @staticmethod
+    def of(model: LanguageModel) -> ModelInfo:
+        """Of a loaded model."""
+        return ModelInfo(
+            name=model.name,
+            source={key: str(value) for key, value in model.source.items()},
+            fingerprint=model.fingerprint,
+            parameters=model.parameters,
+            blocks=model.n_blocks,
+            d_model=model.d_model,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+        )
 
 
 @dataclass(slots=True)
@@ -35,11 +62,12 @@ class Results:
 
     config: RunConfig
     tasks: TaskSet
-    model: LanguageModel
+    model: ModelInfo
     rows: pl.DataFrame
     arms: list[ArmRecord]
     selection: Selection
     examples: list[Continuation] = field(default_factory=list[Continuation])
+    samples: list[Sample] = field(default_factory=list[Sample])
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
 
@@ -57,25 +85,20 @@ def finish(
     shown = [t.member for t in results.tasks.test[:SHOWN_MEMBERS]]
     first = [arm for arm in explained if arm.seed == 0]
     few = [arm for arm in first if arm.member in shown]
-    for name, some in (("tokens", few), ("side_effects", first)):
-        table = _joined(arms_folder, some, f"{name}.parquet")
+    for name, arms in (("tokens", few), ("side_effects", first)):
+        table = _joined(arms_folder, arms, f"{name}.parquet")
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "examples.json", [one.model_dump() for one in results.examples])
-    write_json(folder / "samples.json", [one.model_dump() for one in samples_of(results)])
+    write_json(folder / "examples.json", [text.model_dump() for text in results.examples])
+    write_json(folder / "samples.json", [sample.model_dump() for sample in results.samples])
     measured = RunResults(results.tasks, results.rows, results.config.seeds, constancy)
     judged = judge_run(family_of(results.config.task).claims, measured, command)
-    write_json(folder / "claims.json", [one.model_dump() for one in judged])
+    write_json(folder / "claims.json", [claim.model_dump() for claim in judged])
     if by_paper := paper_scores(measured):
-        write_json(folder / "paper.json", [one.model_dump() for one in by_paper])
+        write_json(folder / "paper.json", [score.model_dump() for score in by_paper])
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
     return judged
-
-
-def write_table(path: Path, table: pl.DataFrame) -> Path:
-    """Write a Parquet file atomically."""
-    return write_atomic(path, lambda part: table.write_parquet(part))
 
 
 def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
@@ -93,8 +116,8 @@ def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
 
 
 def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame | None:
-    some = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
-    return pl.concat(some) if some else None
+    tables = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
+    return pl.concat(tables) if tables else None
 
 
 def run_info(results: Results, command: str) -> RunInfo:
@@ -111,20 +134,20 @@ def run_info(results: Results, command: str) -> RunInfo:
         score=tasks.score,
         scoring=Scoring.of(tasks),
         model=model.name,
-        model_source={key: str(value) for key, value in model.source.items()},
+        model_source=dict(model.source),
         model_fingerprint=model.fingerprint,
         parameters=model.parameters,
-        blocks=model.n_blocks,
+        blocks=model.blocks,
         d_model=model.d_model,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
+        dtype=model.dtype,
+        device=model.device,
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
         threads=torch.get_num_threads(),
         seeds=tuple(range(results.config.seeds)),
-        chance={facet: sum(some) / len(some) for facet, some in chance.items()},
+        chance={facet: sum(shares) / len(shares) for facet, shares in chance.items()},
         trigger=tasks.trigger,
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
         peak_memory_gib=round(results.peak_memory_gib, 3),

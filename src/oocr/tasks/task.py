@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from oocr import html
-from oocr.data.examples import Example, FreeTextExample, Loss, prompt_text
+from oocr.data.examples import Example, FreeTextExample, Loss, examples_hash, prompt_text
 
 Score = Literal["accuracy", "log_odds"]
 
@@ -18,7 +19,7 @@ SPLITS = ("train", "stop", "in_context", "probes", "paper", "free")
 """The parts of a task: what is trained, what is watched while training, and what is asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One thing to learn, for one member of a family (one country, one direction of risk).
 
@@ -84,6 +85,18 @@ class Task:
         """The choices that arms are scored on, by split; empty splits are left out."""
         splits = {"probes": self.probes, "in_context": self.in_context, "paper": self.paper}
         return {name: examples for name, examples in splits.items() if examples}
+
+    @cached_property
+    def train_hash(self) -> str:
+        """Hash of the training examples, in their order, and of the loss; 16 hex digits."""
+        return examples_hash(self.train, self.loss)
+
+    @cached_property
+    def asked_hash(self) -> str:
+        """Hash of everything that an arm of this task is scored on, by part; 16 hex digits."""
+        parts = {"stop": self.stop, **self.scored}
+        hashes = [f"{name} {examples_hash(examples)}" for name, examples in parts.items()]
+        return examples_hash((), " ".join(hashes))
 
 
 def _answer(example: Example | FreeTextExample) -> str:
