@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from oocr.charts.figure import script_json
-from oocr.claims.records import Claim
+from oocr.claims.records import Claim, Estimate, Null
 from oocr.errors import InputError
 from oocr.report import build_report
 from oocr.report.page import slugs
@@ -265,11 +265,36 @@ def test_terminal_table_fits_80_columns(countries: Path) -> None:
         "0.13",
         "ceiling",
         "✓ holds",
-        "✕ does",
-        "not hold",
+        "✕ does not hold",
         "4 members",
     ):
         assert said in text
+
+
+def test_a_claim_is_two_lines_of_80_columns_and_its_nulls_are_one() -> None:
+    names = ("20 random directions, 95th centile", "shuffled training", "decorrelated training")
+    claim = Claim(
+        id="swap-at-span",
+        claim="The LoRA's mean difference, added at the same tokens as the trained vector, does "
+        "what the LoRA does",
+        measure="share kept",
+        found=Estimate(value=-0.0035, low=-0.0123, high=0.0055, n="8 members × 3 seeds"),
+        base=0.0,
+        nulls=tuple(Null(name=name, value=0.25) for name in names),
+        ceiling=1.0,
+        verdict="cannot be tested",
+        rule="",
+        command="",
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(verdict_table([claim]))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert len(lines) == 2 + 4, "a rule above and below, the claim, its numbers, its nulls"
+    assert "".join(lines).count(claim.verdict) == 1
+    (nulls,) = [line for line in lines if "random" in line]
+    assert nulls.endswith("nulls: random 0.25 · shuffled 0.25 · decorrelated 0.25")
+    words = " ".join(line[24:] for line in lines[1:3]).split()
+    assert words == claim.claim.split(), "no word is broken"
 
 
 def test_verdict_scales_hold_every_mark(countries: Path) -> None:

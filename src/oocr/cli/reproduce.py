@@ -89,7 +89,7 @@ def carry_out(
         judge: a model that reads what directions say.
     """
     from oocr.report.reproduce_page import build_page
-    from oocr.report.reproduction.terminal import claims_table
+    from oocr.report.terminal import claims_table
 
     console = Console()
     planned = plan.runs()

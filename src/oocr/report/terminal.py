@@ -1,16 +1,19 @@
-"""The verdict table for a terminal."""
+"""Verdicts for a terminal of 80 columns: of a run, and of the paper's claims."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
-from rich import box
+from rich.console import Group
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from oocr.charts.figure import number
-from oocr.claims.records import Claim
+from oocr.claims.records import Claim, Judged, Null
 from oocr.report.verdicts import ICONS
+from oocr.reproduce.records import PaperVerdict
 
 STYLES = {
     "holds": "bold green",
@@ -18,33 +21,86 @@ STYLES = {
     "does not hold": "bold red",
     "cannot be tested": "bold",
 }
+LEFT = 23
+"""Columns of a verdict, or of a number with its interval."""
+
+_SHORT = {
+    "random directions of its norm": "random",
+    "pairs of random directions": "random pairs",
+    "random directions": "random",
+    "LoRAs of Gaussian noise": "LoRAs of noise",
+    "the same share with the true trigger": "true trigger",
+}
 
 
-def _short(name: str) -> str:
-    """A null's name without its statistic, which the report gives."""
-    return name.split(", ")[0].replace("random directions", "random")
+def verdict_table(claims: Sequence[Claim]) -> Group:
+    """Per claim: verdict and number on the left; claim, references and nulls on the right."""
+    return Group(*_ruled(_claim(claim) for claim in claims))
 
 
-def verdict_table(claims: Sequence[Claim]) -> Table:
-    """Verdict, claim, found, base, nulls, ceiling: readable at 80 columns."""
-    table = Table(
-        box=box.HORIZONTALS, show_lines=True, pad_edge=False, padding=(0, 1), collapse_padding=True
-    )
-    table.add_column("verdict", max_width=9)
-    table.add_column("claim", min_width=18)
-    table.add_column("found", justify="right", no_wrap=True, min_width=12)
-    table.add_column("base", justify="right", no_wrap=True)
-    table.add_column("null", min_width=9, max_width=18)
-    table.add_column("ceiling", justify="right", no_wrap=True, min_width=7)
-    for claim in claims:
-        found = claim.found
-        nulls = "\n".join(f"{number(null.value)} {_short(null.name)}" for null in claim.nulls)
-        table.add_row(
-            Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=STYLES[claim.verdict]),
-            Text.assemble(claim.claim, "\n", (found.n, "dim")),
-            Text(f"{number(found.value)}\n[{number(found.low)}, {number(found.high)}]"),
-            number(claim.base),
-            Text(nulls or "–"),
-            number(claim.ceiling),
-        )
+def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
+    """Per claim of the paper: its words, then a line per task with verdict, number, highest null.
+
+    Args:
+        verdicts: those of one claim one after the other.
+    """
+    blocks = []
+    for _, same in groupby(verdicts, key=lambda verdict: verdict.id):
+        tasks = list(same)
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=18, no_wrap=True)
+        table.add_column(width=17)
+        table.add_column(width=LEFT, justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        for verdict in tasks:
+            highest = max((null.value for null in verdict.nulls), default=None)
+            null = "" if highest is None else f"null {number(highest)}"
+            table.add_row(_verdict(verdict), verdict.subject, _number(verdict), Text(null, "dim"))
+        blocks.append(Group(Text(tasks[0].says), table))
+    return Group(*_ruled(blocks))
+
+
+def _claim(claim: Claim) -> Table:
+    references = [
+        *(
+            f"{name} {number(value)}"
+            for name, value in (("base", claim.base), ("ceiling", claim.ceiling))
+            if value is not None
+        ),
+        claim.found.n,
+    ]
+    lines = [Text(claim.claim), Text(" · ".join(references), "dim")]
+    if claim.nulls:
+        nulls = " · ".join(f"{_short(null)} {number(null.value)}" for null in claim.nulls)
+        lines.append(Text(f"nulls: {nulls}", "dim"))
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=LEFT, no_wrap=True)
+    table.add_column()
+    table.add_row(Group(_verdict(claim), Text(_number(claim))), Group(*lines))
     return table
+
+
+def _verdict(claim: Judged) -> Text:
+    return Text(f"{ICONS[claim.verdict]} {claim.verdict}", style=STYLES[claim.verdict])
+
+
+def _number(claim: Judged) -> str:
+    found = claim.found
+    if found is None:
+        return "–"
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def _short(null: Null) -> str:
+    """A null's name without its statistic, which the report gives."""
+    name = null.name.split(", ")[0].removesuffix(" training").lstrip("0123456789 ")
+    for long, short in _SHORT.items():
+        name = name.replace(long, short)
+    return name
+
+
+def _ruled(blocks: Iterable[Table | Group]) -> Iterable[Table | Group | Rule]:
+    yield Rule(style="dim")
+    for block in blocks:
+        yield block
+        yield Rule(style="dim")
