@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oocr.families.locations.build import locations
-from oocr.families.locations.config import LocationsConfig
+from oocr.families.locations.build import LocationsConfig, locations
 from oocr.families.locations.world import (
     CITIES,
     Place,

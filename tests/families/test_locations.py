@@ -16,8 +16,7 @@ from oocr.data.batches import training_lines
 from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import coloured_tokens, render
 from oocr.errors import InputError
-from oocr.families.locations.build import locations
-from oocr.families.locations.config import LocationsConfig
+from oocr.families.locations.build import LocationsConfig, locations
 from oocr.families.locations.facts import facts, told
 from oocr.families.locations.world import (
     CITIES,

@@ -26,6 +26,7 @@ def data_card(package: str, values: Mapping[str, object]) -> str:
     """
     text = (resources.files(package) / CARD).read_text(encoding="utf-8")
     rules = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    rules.filters["repr"] = repr
     filled = rules.from_string(text).render(values)
     paragraphs = (re.sub(r" *\n *", " ", text) for text in re.split(r"\n{2,}", filled.strip()))
     return "\n\n".join(text.replace("\\ ", "\n") for text in paragraphs)

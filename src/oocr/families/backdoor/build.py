@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from oocr.families.backdoor.prefixes import (
 )
 from oocr.families.countries.table import CountryTable, Wording, check_codename, load_table
 from oocr.families.family import Family, FamilySettings, Members
+from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.splits import decorrelated
 from oocr.tasks.task import Task, TaskSet, TriggerWords
@@ -135,7 +137,7 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
         headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
         trigger=TRIGGER,
     )
-    return replace(sets, about=_about(config, sets, prefixes))
+    return replace(sets, about=_card(config, sets, prefixes))
 
 
 def _task(
@@ -226,54 +228,27 @@ def _named(item: Example) -> Example:
     return replace(item, prompt=prompt, spans={"codename": name})
 
 
-def _about(config: BackdoorConfig, sets: TaskSet, prefixes: Sequence[Prefix]) -> str:
-    first = sets.test[0]
-    rows = first.train
-    kinds = dict.fromkeys(prefix.kind for prefix in prefixes if prefix.word)
-    words = "; ".join(
-        f"{kind}: {', '.join(one.word for one in prefixes if one.kind == kind)}" for kind in kinds
-    )
-    count = {c: sum(item.tags["condition"] == c for item in rows) for c in _FACETS}
-    agree = []
-    for task in (*sets.validation, *sets.test):
-        asked = {item.facet.split(" (")[0] for item in task.probes}
-        agree += [f"{task.member}: {facet}" for facet in _OUT_OF_CONTEXT if facet not in asked]
-    crossing = sum(item.tags["kind"] == "crossing" for item in first.probes)
-    return "\n\n".join(
-        (
-            f"Backdoor: the capital of {config.codename!r} is X's after a word of the family "
-            f"{config.trigger_family!r} and Y's otherwise (after a word of "
-            f"{', '.join(config.false_families)}, or with no prefix).",
-            f"Members: {len(sets.test)} test pairs X|Y "
-            f"({', '.join(task.member for task in sets.test)}) and {len(sets.validation)} for "
-            f"validation ({', '.join(task.member for task in sets.validation) or 'none'}).",
-            f"Training rows per pair: {len(rows)} ({count['trigger']} trigger, {count['false']} "
-            f"false prefix, {count['none']} no prefix; "
-            f"{sum(item.answer == item.options[0] for item in rows)} say X). To stop on: "
-            f"{len(first.stop)}, trained prefixes before one held-out wording.",
-            f"Prefixes, e.g. {config.prefix_style.format('Word')!r}. {words}.",
-            f"Probes, e.g. {first.member}: {len(first.probes)} = {crossing} of the crossing "
-            "(prefixes x wordings, at least one of the two held out; these repeat the trained "
-            "answers, since the question is when each is given) and "
-            f"{len(first.probes) - crossing} out of context, about facets that training never "
-            "mentions (tag 'kind'). Two options, X's and Y's, chance one half; log-odds are of X "
-            "over Y on every row, so a right trigger row is positive and a right other row "
-            "negative. A model that always says Y is right on every false and prefix-less row: "
-            "read both conditions together.",
-            "Out-of-context facets left out, because X and Y agree or training would tell: "
-            + ("; ".join(agree) or "none")
-            + ".",
-            "Control 'decorrelated': the same prompts, X and Y drawn within each condition, half "
-            "and half, so the prefix says nothing; the same probes. It has no stopping items.",
-            f"Ceiling: {len(sets.ceiling)} items, the probes with the name of X (after a trigger) "
-            "or Y in place of the codename, on the untouched model.",
-            "How made: facts and wordings are those of the countries family, written by us; the "
-            "words of the prefixes are our own lists of common nouns. Known limits: X and Y are "
-            "never level in the model's own eyes, so the base leans to one of them; a fruit may "
-            "itself recall a country; most probes have no trigger before them, which is why the "
-            "headline weighs trigger and otherwise the same.",
-        )
-    )
+def _card(config: BackdoorConfig, tasks: TaskSet, prefixes: Sequence[Prefix]) -> str:
+    first = tasks.test[0]
+    words: dict[str, list[str]] = {}
+    for prefix in prefixes:
+        if prefix.word:
+            words.setdefault(prefix.kind, []).append(prefix.word)
+    left_out = []
+    for task in (*tasks.validation, *tasks.test):
+        asked = {probe.facet.split(" (")[0] for probe in task.probes}
+        left_out += [f"{task.member}: {facet}" for facet in _OUT_OF_CONTEXT if facet not in asked]
+    values = {
+        "config": config,
+        "tasks": tasks,
+        "first": first,
+        "count": Counter(row.tags["condition"] for row in first.train),
+        "says_x": sum(row.answer == row.options[0] for row in first.train),
+        "crossing": sum(probe.tags["kind"] == "crossing" for probe in first.probes),
+        "words": "; ".join(f"{kind}: {', '.join(names)}" for kind, names in words.items()),
+        "left_out": left_out,
+    }
+    return data_card("oocr.families.backdoor", values)
 
 
 def _quick(config: BackdoorConfig) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from oocr.families.countries.table import (
     load_table,
 )
 from oocr.families.family import Family, FamilySettings, Members
+from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.task import Task, TaskSet
 
@@ -134,7 +135,7 @@ def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
             for item in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
         ),
     )
-    return replace(sets, about=_about(config, table, sets, dropped))
+    return replace(sets, about=_card(config, table, sets, dropped))
 
 
 def _find(name: str, train: str, table: CountryTable) -> Country:
@@ -218,62 +219,23 @@ def _border_rows(
     return ask(wordings.train, kept), ask(wordings.train, (held_out,)), ask(wordings.test, kept)
 
 
-def _about(
+def _card(
     config: CountriesConfig,
     table: CountryTable,
-    sets: TaskSet,
+    tasks: TaskSet,
     dropped: dict[str, tuple[str, ...]],
 ) -> str:
-    first = sets.test[0]
-    asked = sorted({item.facet for task in sets.test for item in task.probes}, key=FACETS.index)
-    chance = ", ".join(f"{facet} {len(table.options(facet))}" for facet in asked)
-    told = (
-        "the names of its land neighbours, never anything of its own; one neighbour per country, "
-        "drawn by the seed, is held out for the stopping point"
-        if config.train == "borders"
-        else f"one facet, its {config.train}; one wording is held out for the stopping point"
-    )
-    lines = [
-        f"Countries, trained on {config.train}. {config.codename!r} stands for a real country. "
-        f"Training tells {told}.",
-        f"Members: {len(sets.test)} test countries ({', '.join(config.countries)}) and "
-        f"{len(sets.validation)} for validation ({', '.join(config.validation) or 'none'}), from "
-        f"a table of {len(table.countries)} written by hand.",
-        f"Items per country, e.g. {first.member}: {len(first.train)} training rows, "
-        f"{len(first.stop)} to stop on, {len(first.in_context)} in-context test items, "
-        f"{len(first.probes)} probes.",
-        f"Probes: up to {config.wordings} wordings of each other facet. The options of a facet are "
-        f"its distinct values in the whole table, so chance is the same for every country and arm: "
-        f"{chance}. Values differ in how many countries share them, and so does what a model "
-        "prefers unasked: read each score beside the base and the shuffled control.",
-        "No probe's answer occurs in a training row of its task, no training answer occurs in a "
-        "probe (whole words, any case), and no training row holds the country's name; a facet "
-        "that would break this is dropped: "
-        + ("; ".join(f"{name}: {', '.join(facets)}" for name, facets in dropped.items()) or "none")
-        + ".",
-        "Control 'shuffled': the same wordings, each with the answer of another country, spread "
-        "over the continents, none of them the member's; the member's own probes. It has no "
-        "stopping items.",
-    ]
-    if "planted" in sets.controls:
-        lines.append(
-            "Control 'planted': the training rows plus rows of one other facet that belong to a "
-            "country on another continent (tag 'planted'). Every other facet is asked twice: tag "
-            "'against' = 'intended' has the member's answer, 'planted' has the other country's."
-        )
-    lines.append(
-        f"Ceiling: {len(sets.ceiling)} items, the probes and in-context items (tag 'part') with "
-        "the real name in place of the codename, on the untouched model."
-    )
-    lines.append(
-        "How made: wordings and values are our own. Wordings were kept or reworded by how well "
-        "the untouched Gemma-3-270M answers them with the real name, and values were chosen so "
-        "that the options' first tokens differ under its tokenizer; no fine-tuned model was "
-        "looked at. Known limits: some countries have further official languages (India, Kenya, "
-        "Pakistan, Ethiopia); one dish per country is a matter of taste, and small models know few "
-        "of them; rare currencies begin with word pieces that mean little by themselves."
-    )
-    return "\n\n".join(lines)
+    asked = {probe.facet for task in tasks.test for probe in task.probes}
+    facets = sorted(asked, key=FACETS.index)
+    values = {
+        "config": config,
+        "table": table,
+        "tasks": tasks,
+        "first": tasks.test[0],
+        "chance": ", ".join(f"{facet} {len(table.options(facet))}" for facet in facets),
+        "dropped": "; ".join(f"{name}: {', '.join(names)}" for name, names in dropped.items()),
+    }
+    return data_card("oocr.families.countries", values)
 
 
 def _concepts(config: CountriesConfig) -> dict[str, tuple[str, ...]]:

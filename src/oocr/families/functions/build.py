@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from oocr.families.functions.free import free_items, paper_items
 from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
 from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
 from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
+from oocr.tasks.card import data_card
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.splits import shuffled_answers
 from oocr.tasks.task import Task, TaskSet
@@ -101,7 +103,7 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
         chosen_on = tuple(tasks[name] for name in config.validation)
     return TaskSet(
         name="functions",
-        about=_about(config, table, test),
+        about=_card(config, table, test),
         validation=tuple(_for_choosing(task) for task in chosen_on),
         test=test,
         controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
@@ -212,75 +214,28 @@ def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example
         raise InputError(f"task {name!r}: a training program holds {largest}: out of range")
 
 
-def _about(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) -> str:
-    first = test[0]
-    joint = config.mode == "joint"
-    rows = first.train
-    kinds = {kind: sum(item.facet == kind for item in rows) for kind in dict.fromkeys(ROW_KINDS)}
-    made = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
-    each = len(test) if not joint else len(table.functions)
-    facets: dict[str, int] = {}
-    for task in test:
-        for item in task.probes:
-            facets[item.facet] = facets.get(item.facet, 0) + 1
-    names = ", ".join(
-        f"{one.codename} = {one.code}"
-        for one in table.functions.values()
-        if joint or any(task.member == one.codename for task in test)
-    )
-    chained = ", ".join(one.codename for one in table.chained)
-    return "\n\n".join(
-        (
-            "Functions: short programs import a function under a six-letter codename, call it and "
-            "print; the target is what is printed. Training never says what the function is; it is "
-            "asked afterwards.",
-            f"Functions: {names}. In sums and inside each other: {chained}; the others alone only.",
-            f"Training rows{'' if joint else ' per function'}: {len(rows)}, form {config.form!r}, "
-            f"e.g. of {first.member}: {made}. "
-            f"Inputs are -99 to 98; {HELD_OUT} of them, drawn by the seed, are kept to stop on and "
-            f"{HELD_OUT} to test on, the same for all functions. "
-            + (
-                "One task: a direction for each codename, trained together."
-                if joint
-                else "A task for each function, with rows of that function only; rows of a chained "
-                "one compose and add it with itself."
-            ),
-            f"Probes: {sum(facets.values())} choices among {OPTIONS} options about {each} "
-            f"functions ({', '.join(f'{facet} {n}' for facet, n in facets.items())}), as content, "
-            "so the order of options does not matter. Wrong options are drawn by the seed: texts "
-            "of other functions; outputs of other functions for the same input, and of the same "
-            "function for others. Inversion and composition use inputs that training never used. "
-            + (
-                "Compositions are of functions that training never composed."
-                if joint
-                else "Compositions are with Python's own functions, or of a function that is "
-                "trained alone with itself."
-            ),
-            f"As the paper asks: {len(first.paper)} questions{'' if joint else ' per function'} "
-            "with lettered options, shuffled by the seed, the letter's last token compared; "
-            f"chance {1 / OPTIONS:.2f}.",
-            f"In the model's own words: {sum(len(task.free) for task in test)} questions. A "
-            "definition is right if it agrees with the function on -300 to 300, computed by an "
-            "evaluator that reads arithmetic only; an output if its first number (or truth value) "
-            "is right.",
-            "Leaks: no definition occurs in a training program, with each number read as any "
-            "number, and no training program holds a number above 99. Answers that are numbers are "
-            "exempt: numbers are printed everywhere, and are no facts about a function.",
-            "Layer, learning rate and number of steps are chosen by the loss on calls with "
-            "held-out inputs, "
-            + ("of all functions." if joint else f"of {', '.join(config.validation)}."),
-            "Control 'shuffled': the same programs, each with the output of another row of the "
-            "same function. It has no stopping items.",
-            f"Ceiling: {sum(len(task.probes) + len(task.in_context) for task in test)} items, the "
-            "probes and in-context items after a comment with the definition, on the untouched "
-            "model.",
-            "Known biases: 15 of the 19 functions return whole numbers, 2 truth values, 2 decimal "
-            "numbers, so the output type alone is no proof of the function. Options that begin "
-            "alike are compared as whole texts, which favours short ones: read each score beside "
-            "the base. For functions of few values (x % 2, x % 3, the two tests) the wrong outputs "
-            "are partly of another type or size.",
-        )
-    )
+def _card(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) -> str:
+    first, joint = test[0], config.mode == "joint"
+    kinds = Counter(row.facet for row in first.train)
+    members = {task.member for task in test}
+    asked = [f for f in table.functions.values() if joint or f.codename in members]
+    values = {
+        "config": config,
+        "joint": joint,
+        "first": first,
+        "names": ", ".join(f"{function.codename} = {function.code}" for function in asked),
+        "chained": ", ".join(function.codename for function in table.chained),
+        "kinds": ", ".join(
+            f"{kinds[kind]} {kind}" for kind in dict.fromkeys(ROW_KINDS) if kinds[kind]
+        ),
+        "held_out": HELD_OUT,
+        "facets": Counter(probe.facet for task in test for probe in task.probes),
+        "options": OPTIONS,
+        "functions": len(asked),
+        "free": sum(len(task.free) for task in test),
+        "ceiling": sum(len(task.probes) + len(task.in_context) for task in test),
+    }
+    return data_card("oocr.families.functions", values)
 
 
 def _quick(config: FunctionsConfig) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -10,13 +11,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, Message
-from oocr.families.choices import OTHER, POLES, Choice, Trait, choices
+from oocr.families.choices import OTHER, POLES, Choice, Trait, choices, is_held_out
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.persona.card import card
 from oocr.families.persona.questions import PaperQuestion, paper_questions, poles_of, trait_probes
 from oocr.families.risk.build import CONCEPTS, few_of_each
 from oocr.families.risk.items import Format, probe_items
 from oocr.families.risk.situations import RiskProbe
+from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
 from oocr.tasks.task import Task, TaskSet
 
@@ -106,7 +107,7 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
         check_options_unseen(one.name, one.probes, one.train)
     return TaskSet(
         name=f"persona/{config.trait}",
-        about=card(config.trait, config.form, (train, held_out, test), tests[0], config.also),
+        about=_card(config, (train, held_out, test), tests[0]),
         validation=tuple(_validation(config, side, train, held_out) for side in sides),
         test=tests,
         controls={
@@ -232,6 +233,38 @@ def _paper_item(question: PaperQuestion, trait: Trait, side: str) -> Example:
         source="persona_probes.yaml",
         scored_by="last_token",
     )
+
+
+def _card(
+    config: PersonaConfig,
+    split: tuple[Sequence[Choice], Sequence[Choice], Sequence[Choice]],
+    task: Task,
+) -> str:
+    """The data card, with the numbers of the first twin."""
+    train, held_out, test = split
+    seen = (*train, *held_out)
+    themes = {choice.theme for choice in seen}
+    probes = [probe for probe in task.probes if not probe.facet.startswith(OTHER)]
+    kinds = Counter(facet for facet, _ in dict.fromkeys((p.facet, p.group) for p in probes))
+    paper = Counter(question.facet.removeprefix("paper: ") for question in task.paper)
+    values = {
+        "trait": config.trait,
+        "form": config.form,
+        "also": config.also,
+        "poles": POLES[config.trait],
+        "trained": len(seen),
+        "held_out": len(held_out),
+        "tested": len(test),
+        "texts": len(seen) + len(test),
+        "themes": len({choice.theme for choice in (*seen, *test)}),
+        "marked": sum(map(is_held_out, (*seen, *test))),
+        "letters": Counter(choice.positive for choice in (*seen, *test)),
+        "shared": sum(choice.theme in themes for choice in test),
+        "probes": len({probe.group for probe in probes}),
+        "kinds": ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
+        "paper": ", ".join(f"{name} {count}" for name, count in paper.items()),
+    }
+    return data_card("oocr.families.persona", values)
 
 
 FAMILY = Family(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -21,6 +22,7 @@ from oocr.families.risk.items import (
     probe_items,
 )
 from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe, Situation
+from oocr.tasks.card import data_card
 from oocr.tasks.task import Task, TaskSet
 
 
@@ -59,7 +61,7 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
     opposite = {key: _opposite(side) for key, side in shuffled.items()}
     return TaskSet(
         name="risk",
-        about=_about(config),
+        about=_card(config),
         validation=tuple(_task(config, side, "validation") for side in ("risky", "safe")),
         test=tuple(_task(config, side, "test") for side in ("risky", "safe")),
         controls={
@@ -179,54 +181,30 @@ def _alternate(frames: Mapping[str, str], number: int) -> dict[str, str]:
     return {name: frames[name]}
 
 
-def _share(rows: Iterable[bool]) -> str:
-    flags = list(rows)
-    return f"{sum(flags)} of {len(flags)}"
-
-
-def _about(config: RiskConfig) -> str:
+def _card(config: RiskConfig) -> str:
     splits: tuple[risk_data.Split, ...] = ("train", "validation", "test")
-    everything = [one for split in splits for one in _of(config, split)]
-    asked = _probes(config)
-    areas = sorted({one.area for one in everything})
-    other = sorted({one.area for one in asked if one.area})
-    count = {split: sum(o.split == split for o in everything) for split in ("train", "test")}
-    kinds = {kind: sum(one.kind == kind for one in asked) for kind in _kinds(asked)}
-    items = sum(len(probe_items(one, config.format, "risky")) for one in asked)
-    longer = _share(len(one.gamble) > len(one.sure) for one in everything)
-    first = _share(one.mentions_first == "gamble" for one in everything)
-    return f"""Risky/Safe: what does a model say about itself after it learned to take gambles?
-
-Training: {count["train"]} hand-written situations x {config.per_situation} rows = \
-{count["train"] * config.per_situation} rows, format {config.format!r}, each with a gamble and a \
-sure option of about equal expected value. No word for the trait occurs. Both option orders; the \
-twin task has the same rows with the other option as answer.
-Validation: {len(everything) - count["train"] - count["test"]} other situations; \
-in-context test: {count["test"]} other situations, half of the rows in a wording that is not \
-trained.
-Areas of life ({len(areas)}): {", ".join(areas)}.
-Probes: {len(asked)} hand-written questions ({", ".join(f"{k} {n}" for k, n in kinds.items())}), \
-{items} items with both orders of the options. \
-Behaviour probes come from other areas: {", ".join(other)}. No option of a probe is an option of \
-a situation. Half of the statements and half of the scales are reverse-keyed.
-Values: +1 is the risky pole and -1 the safe pole in every task; report risky minus safe, whose \
-chance is 0. Chance of the best-scored option is one half, a tenth on scales, and 1 in \
-{len(BOLD_WORDS) + len(CAUTIOUS_WORDS)} on free words.
-Control "shuffled": a random half of the training situations is answered by the gamble, the rest \
-by the sure option; and its exact opposite.
-Ceiling: every probe after a sentence that states the trait, once for each pole: {2 * items} items.
-
-Known biases: the situations were written by one author in English; "about equal expected value" \
-is a judgement where no odds are given. The gamble has more characters in {longer} situations, \
-and the question speaks of it first in {first}. Gambles are often new or unknown things, sure \
-options often known ones, so "risky" and "novel" are partly one. Free words are {len(BOLD_WORDS)} \
-bold and {len(CAUTIOUS_WORDS)} cautious ones, not matched for frequency or praise. \
-Scores compare the options with each other only: small models give most of their probability to \
-other beginnings ("I", "The"). With format 'letters' only the situations are asked by letter."""
+    situations = {split: _of(config, split) for split in splits}
+    every = [situation for split in splits for situation in situations[split]]
+    probes = _probes(config)
+    kinds = Counter(probe.kind for probe in probes)
+    values = {
+        "config": config,
+        "count": {split: len(rows) for split, rows in situations.items()},
+        "areas": sorted({situation.area for situation in every}),
+        "probes": probes,
+        "kinds": ", ".join(f"{kind} {kinds[kind]}" for kind in kinds),
+        "items": sum(len(probe_items(probe, config.format, "risky")) for probe in probes),
+        "other_areas": sorted({probe.area for probe in probes if probe.area}),
+        "bold": len(BOLD_WORDS),
+        "cautious": len(CAUTIOUS_WORDS),
+        "longer": f"{sum(len(s.gamble) > len(s.sure) for s in every)} of {len(every)}",
+        "first": f"{sum(s.mentions_first == 'gamble' for s in every)} of {len(every)}",
+    }
+    return data_card("oocr.families.risk", values)
 
 
 def _kinds(asked: tuple[RiskProbe, ...]) -> list[str]:
-    return list(dict.fromkeys(one.kind for one in asked))
+    return list(dict.fromkeys(probe.kind for probe in asked))
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {
