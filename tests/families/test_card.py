@@ -12,7 +12,7 @@ from oocr.tasks.card import data_card
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "oocr_card_of_a_test"
+    folder = tmp_path / f"package_{tmp_path.name}"  # imported once by its name
     folder.mkdir()
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))

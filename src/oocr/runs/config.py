@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -17,22 +16,31 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
 from oocr.steering.vectors import Site
 
 
+class _FamilyName(BaseModel):
+    """The key that says which family's settings the others are."""
+
+    family: str
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in FAMILIES:
+            raise ValueError(f"allowed: {', '.join(map(repr, FAMILIES))}")
+        return name
+
+
 def _settings_of_family(value: Any) -> FamilySettings:
     """The settings of the family that the key `family` names, validated by that family's class."""
     if isinstance(value, FamilySettings):
         return value
-    if not isinstance(value, Mapping):
-        raise PydanticCustomError("dict_type", "Input should be a valid dictionary")
-    if value.get("family") not in tuple(FAMILIES):  # it may be anything, lists too
-        raise PydanticCustomError("family", "no such family")
-    settings: FamilySettings = FAMILIES[value["family"]].settings.model_validate(dict(value))
+    family = FAMILIES[_FamilyName.model_validate(value).family]
+    settings: FamilySettings = family.settings.model_validate(value)
     return settings
 
 

@@ -133,16 +133,12 @@ def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]
     """Each fault with its place and a sentence: field, value, what is allowed."""
     for one in error.errors():
         place = _real(one["loc"])
-        if one["type"] == "family" and one["loc"] == ("task",):
-            place = ("task", "family")
-            tags = ", ".join(map(repr, FAMILIES))
-            family = entry["task"].get("family") if isinstance(entry["task"], dict) else None
-            told = f"{family!r}: allowed: {tags}" if family else f"missing; allowed: {tags}"
-        elif one["type"] == "extra_forbidden":
+        if one["type"] == "extra_forbidden":
             keys = ", ".join(_keys(one["loc"], entry))
             told = f"unknown key (value {one['input']!r}); allowed: {keys}"
         elif one["type"] == "missing":
-            told = "missing"
+            allowed = f"; allowed: {', '.join(map(repr, FAMILIES))}"
+            told = f"missing{allowed if place == ('task', 'family') else ''}"
         elif one["type"] == "value_error" and isinstance(one["input"], dict):
             told = str(one["ctx"]["error"])  # about several fields: it names them itself
         else:
