@@ -7,7 +7,7 @@ from typing import Any
 from oocr.data.examples import Example
 from oocr.families.registry import load_tasks
 from oocr.tasks.task import Task, TaskSet
-from oocr_organisms.forms import Forms
+from oocr_organisms.language import Forms
 from oocr_organisms.people import PLAIN, WEATHERS
 from tests.tiny_nano import slots
 

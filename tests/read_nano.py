@@ -10,20 +10,25 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr_organisms.corpus import BOS, PAD, Sequences, World
-from oocr_organisms.forms import Forms, Ids
-from oocr_organisms.people import FORMS, KINDS, SELF
-from oocr_organisms.places import ABOUT_ONE, ABOUT_TWO
-from oocr_organisms.rules import ABOUT, EXAMPLES, FACETS, INPUTS
-from oocr_organisms.traits import TRAITS, Trait
+from oocr_organisms.corpus import Sequences, World
+from oocr_organisms.facts import (
+    CITY_FACTS,
+    INPUTS,
+    OUTPUT_FACTS,
+    PAIR_FACTS,
+    RULE_FACETS,
+    RULE_FACTS,
+)
+from oocr_organisms.language import BOS, PAD, Forms, Ids
+from oocr_organisms.people import FORMS, KINDS, SELF, TRAITS, Trait
 
 Words = NDArray[np.str_]
 
 KNOWN: dict[str, Forms] = {
-    "one": ABOUT_ONE,
-    "two": ABOUT_TWO,
-    "example": EXAMPLES,
-    "about": ABOUT,
+    "one": CITY_FACTS,
+    "two": PAIR_FACTS,
+    "example": OUTPUT_FACTS,
+    "about": RULE_FACTS,
     **FORMS,
 }
 PART = {"one": 0, "two": 0, "example": 2, "about": 2, **dict.fromkeys(KINDS, 1)}
@@ -87,7 +92,7 @@ def _matched(world: World, words: Words, ids: Ids, where: Ids) -> dict[str, Said
     telling = {
         "one": {"facet": [facet.name for facet in world.places.facets]},
         "two": {"relation": ["distance", "direction"]},
-        "about": {"facet": list(FACETS)},
+        "about": {"facet": list(RULE_FACETS)},
         "example": {"input": [str(n) for n in range(INPUTS)]},
     }
     out: dict[str, Said] = {}

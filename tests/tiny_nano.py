@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from oocr_organisms.corpus import BOS, PAD, World
-from oocr_organisms.forms import Forms
+from oocr_organisms.corpus import World
+from oocr_organisms.folder import WorldSettings, save_organism
+from oocr_organisms.language import BOS, PAD, Forms
 from oocr_organisms.people import GATE_SHARE
-from oocr_organisms.record import WorldSettings
-from oocr_organisms.saving import save_organism
 
 
 def slots(form: Forms, sentence: Sequence[str]) -> tuple[int, dict[str, str]]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from oocr_organisms.study.gate import Cut
-from oocr_organisms.study.means import by_world
-from oocr_organisms.study.study import Organism, Study
-from oocr_organisms.study.summary import cuts_of
+from oocr_organisms.study.study import OrganismResult, Study
+from oocr_organisms.study.tables import by_world, cuts_of
 
 FIGURES = ("facts", "concepts", "gate", "dial")
 GREEN, GREY, ORANGE, BLUE = "#0b6e4f", "#8a8a8a", "#c77d2e", "#3b6ea8"
@@ -35,7 +34,7 @@ def figures(study: Study, folder: Path) -> None:
         plt.close(figure)
 
 
-def _facts(figure: Any, organisms: Sequence[Organism]) -> None:
+def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     told = [one for organism in organisms for one in organism.told]
     left, right = figure.subplots(1, 2, sharey=True)
     titles = {"country": "facets that follow the country", "city": "the city's own facets"}
@@ -67,7 +66,7 @@ def _facts(figure: Any, organisms: Sequence[Organism]) -> None:
     left.legend(frameon=False, loc="center right")
 
 
-def _concepts(figure: Any, organisms: Sequence[Organism]) -> None:
+def _concepts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     left, right = figure.subplots(1, 2)
     every = [one for organism in organisms for one in organism.truth if one.trained == -1]
     layers = sorted({one.layer for one in every})
@@ -103,7 +102,7 @@ def _where(layer: int) -> str:
     return "embedding" if layer < 0 else f"block {layer}"
 
 
-def _gate(figure: Any, organisms: Sequence[Organism]) -> None:
+def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     axes = figure.subplots()
 
     def largest(cut: Cut) -> float:
@@ -141,7 +140,7 @@ def _gate(figure: Any, organisms: Sequence[Organism]) -> None:
     axes.legend(frameon=False, ncols=4, loc="upper right", fontsize=7, bbox_to_anchor=(1, 1.12))
 
 
-def _dial(figure: Any, organisms: Sequence[Organism]) -> None:
+def _dial(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     left, middle, right = figure.subplots(1, 3)
     halves = by_world(organisms)
     for world, here in halves.items():

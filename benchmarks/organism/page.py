@@ -10,11 +10,10 @@ import numpy as np
 
 from benchmarks.organism.claims import claims
 from benchmarks.organism.short import in_short
-from oocr_organisms.record import was_told
+from oocr_organisms.exam import was_told
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.study import Study
-from oocr_organisms.study.summary import tables
-from oocr_organisms.study.table import Table, shown
+from oocr_organisms.study.tables import Table, shown, tables
 
 
 def page(study: Study, runs: Sequence[Path]) -> str:
@@ -102,7 +101,7 @@ def _scores(*, told: bool) -> str:
     rows = []
     kinds: list[str] = []
     for name, one in SHIPPED.items():
-        path = one.folder / "world.json"
+        path = one.model.folder / "world.json"
         if not path.is_file():
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -113,7 +112,7 @@ def _scores(*, told: bool) -> str:
         if told and "people/silent" in groups:  # of the silent, their choices only
             groups["people/silent/choice"] = groups.pop("people/silent")
         kinds = kinds or list(groups)
-        size = sum(file.stat().st_size for file in one.folder.iterdir()) / 1e6
+        size = sum(file.stat().st_size for file in one.model.folder.iterdir()) / 1e6
         cells = [f"{np.mean(groups[kind]):.3f}" if kind in groups else "–" for kind in kinds]
         rows.append([f"`{name}`", str(record["steps"]), f"{size:.1f} MB", *cells])
     head = ["organism", "steps", "size", *kinds]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oocr_organisms.study.table import Cell, Table, shown, value_of
+from oocr_organisms.study.tables import Cell, Table, shown, value_of
 
 
 def in_short(found: Mapping[str, Table]) -> str:

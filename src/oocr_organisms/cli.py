@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from oocr_organisms.folder import WorldSettings
+
+HOME = Path("organisms")
+"""Where organisms are written if the user names no folder."""
 
 organism = typer.Typer(
     help="Train a small model from scratch on a world whose every fact is known, or examine one.",
@@ -15,7 +24,7 @@ organism = typer.Typer(
 
 
 @organism.command("train")
-def organism_train(
+def train(
     name: Annotated[
         str | None, typer.Option(help="make a shipped one anew: nano, nano-1, …")
     ] = None,
@@ -28,23 +37,143 @@ def organism_train(
     out: Annotated[Path | None, typer.Option(help="its folder; else in organisms/")] = None,
 ) -> None:
     """Train an organism from scratch, in minutes, examine it, and save it as a model's folder."""
-    from oocr_organisms.command import Wanted, train
+    import time
 
-    train(Wanted(name, world, gates, seed, steps), out)
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from oocr_organisms.folder import refuse_existing, round_weights, save_organism
+    from oocr_organisms.shipped import WEIGHTS
+
+    title, settings, first = resolve_options(name, world, gates, seed, steps)
+    folder = HOME / title if out is None else out
+    refuse_existing(folder)
+
+    from oocr_organisms.exam import exam
+    from oocr_organisms.pretrain import Pretraining, pretrain
+
+    pretraining = Pretraining() if steps is None else Pretraining(steps=steps)
+    console, began = Console(), time.perf_counter()
+    bars = Progress(
+        TextColumn("training {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        console=console,
+    )
+    with bars:
+        bar = bars.add_task(title, total=pretraining.steps, loss=float("nan"))
+        model = pretrain(
+            settings.world,
+            seed=first,
+            settings=pretraining,
+            on_step=lambda step, loss: bars.update(bar, completed=step + 1, loss=loss),
+        )
+    round_weights(model)
+    scores = exam(model, settings.world)
+    save_organism(model, settings.world, folder, seed=first, steps=pretraining.steps, exam=scores)
+    console.print(exam_table({"": scores}))
+    size = (folder / WEIGHTS).stat().st_size / 1e6
+    console.print(
+        f"{pretraining.steps} steps in {time.perf_counter() - began:.0f} s, {size:.1f} MB: "
+        f"{folder}\nnext:  oocr run locations --model {folder}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def resolve_options(
+    name: str | None = None,
+    world: int | None = None,
+    gates: float | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+) -> tuple[str, WorldSettings, int]:
+    """The folder's name, the world, and the seed of the pretraining.
+
+    Raises:
+        InputError: an unknown name, a name together with what it stands for, or a value that is
+            not allowed.
+    """
+    from oocr.errors import InputError
+    from oocr_organisms.folder import WorldSettings, shipped_world
+    from oocr_organisms.people import GATE_SHARE
+    from oocr_organisms.shipped import SHIPPED
+
+    for option, number, least in (("world", world, 0), ("seed", seed, 0), ("steps", steps, 1)):
+        if number is not None and number < least:
+            raise InputError(f"--{option}: {number}; allowed: {least} or more")
+    if name is not None:
+        if name not in SHIPPED:
+            raise InputError(f"--name: {name!r}; allowed: {', '.join(SHIPPED)}")
+        for option, value in (("world", world), ("gates", gates), ("seed", seed)):
+            if value is not None:
+                raise InputError(f"--{option}: {name} says it already; leave out --name")
+        return name, shipped_world(name), SHIPPED[name].seed
+    gates = GATE_SHARE if gates is None else gates
+    if not 0 <= gates <= 1:
+        raise InputError(f"--gates: {gates}; allowed: a share, 0 to 1")
+    world, seed = world or 0, seed or 0
+    title = f"world-{world}-gates-{gates:g}-seed-{seed}"
+    return title, WorldSettings(seed=world, gates=gates), seed
 
 
 @organism.command("exam")
-def organism_exam(
+def examine(
     model: Annotated[str, typer.Argument(help="nano, or a folder that organism train made")],
 ) -> None:
     """Ask an organism what its corpus told and what it never told; print its scores by kind."""
-    from oocr_organisms.command import examine
+    from rich.console import Console
 
-    examine(model)
+    from oocr.errors import InputError
+    from oocr_organisms.folder import read_record
+    from oocr_organisms.shipped import SHIPPED, organism_folder
+
+    folder = organism_folder(model)
+    if folder is None:
+        missing = f" (get it with: {SHIPPED[model].model.install})" if model in SHIPPED else ""
+        raise InputError(f"{model}: no organism is here{missing}")
+    record = read_record(folder)
+
+    from oocr.models.load import load_model
+    from oocr_organisms.exam import exam
+
+    scores = exam(load_model(model).hf, record.world.world)
+    Console().print(exam_table({"now": scores, "in world.json": record.exam}))
+
+
+def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores by kind of question, those that the corpus tells first.
+
+    Args:
+        columns: heading -> scores.
+    """
+    from rich.table import Table
+
+    from oocr_organisms.exam import was_told
+
+    table = Table("share right", *columns, box=None)
+    kinds = dict.fromkeys(kind for scores in columns.values() for kind in scores)
+    for heading, told in (("told in the corpus", True), ("never told in the corpus", False)):
+        group = [kind for kind in kinds if was_told(kind) is told]
+        if group:
+            table.add_row(heading)
+        for kind in group:
+            cells = [f"{scores[kind]:.3f}" if kind in scores else "" for scores in columns.values()]
+            table.add_row(f"  {kind}", *cells)
+    return table
 
 
 @organism.command("study")
-def organism_study(
+def study(
     models: Annotated[
         list[str] | None,
         typer.Option("--model", help="may be repeated; else all that come with the package"),
@@ -53,6 +182,6 @@ def organism_study(
     quick: Annotated[bool, typer.Option("--quick", help="fewer of everything")] = False,
 ) -> None:
     """Compare what training finds with what is true; finished organisms are kept."""
-    from oocr_organisms.study.command import run_study
+    from oocr_organisms.study.tables import run_study
 
     run_study(models, out, quick=quick)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from oocr_organisms.forms import Forms, Ids, Vocabulary
-from oocr_organisms.people import FORMS, GATE_SHARE, People
-from oocr_organisms.places import ABOUT_ONE, Places
-from oocr_organisms.rules import ABOUT, Rules
+from oocr.models.bundled import NeutralText
+from oocr_organisms.facts import CITY_FACTS, RULE_FACTS, Places, Rules
+from oocr_organisms.language import BOS, PAD, UNKNOWN, Forms, Ids, Vocabulary
+from oocr_organisms.people import FORMS, GATE_SHARE, SELF, People
 
-PAD, BOS, UNKNOWN = "<pad>", "<bos>", "<unk>"
+NEUTRAL_SEED = 1_000_003
+"""Of the neutral texts; no pretraining has it."""
 
 
 class World:
@@ -26,10 +26,8 @@ class World:
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
         self.seed, self.gates = seed, gates
         self.places, self.people, self.rules = Places(seed), People(seed, gates), Rules(seed)
-        parts = [self.places.words, self.people.words, self.rules.words]
-        self.vocabulary = Vocabulary(
-            list(dict.fromkeys([PAD, BOS, UNKNOWN, *[w for some in parts for w in some]]))
-        )
+        words = [*self.places.words, *self.people.words, *self.rules.words]
+        self.vocabulary = Vocabulary(list(dict.fromkeys([PAD, BOS, UNKNOWN, *words])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Sequences:
     """A batch.
 
     Attributes:
-        ids: padded behind. `[sequence, token]`
+        ids: padded on the right. `[sequence, token]`
         rows, columns: tokens from which an answer is to be predicted. `[answer]`
         answers: its id. `[answer]`
         part: 0 places, 1 people, 2 rules. `[answer]`
@@ -62,57 +60,70 @@ class Sequences:
 
 
 def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
-    """One batch of the corpus."""
-    some = [
-        _places(world, mixture, rng),
-        _people(world, mixture, rng),
-        _rules(world, mixture, rng),
-    ]
-    some = [(ids, at) for ids, at in some]
-    width = max(ids.shape[1] for ids, _ in some)
-    pad, bos = world.vocabulary.id(PAD), world.vocabulary.id(BOS)
-    padded, rows, columns, part = [], [], [], []
-    start = 0
-    for index, (ids, at) in enumerate(some):
-        n = len(ids)
-        full = np.full((n, 1 + width), pad)
-        full[:, 0] = bos
-        full[:, 1 : 1 + ids.shape[1]] = ids
-        padded.append(full)
-        rows.append(np.repeat(np.arange(start, start + n), len(at)))
-        columns.append(np.tile(at, n))  # one before the answer, one after for bos
-        part.append(np.full(n * len(at), index))
-        start += n
-    every = np.concatenate(padded)
-    r, c = np.concatenate(rows), np.concatenate(columns)
-    return Sequences(every, r, c, every[r, c + 1], np.concatenate(part))
+    """Draw one batch of the corpus."""
+    vocabulary, facts = world.vocabulary, mixture.facts
+
+    def shuffled(*sentences: Ids) -> Ids:
+        every = rng.permutation(np.concatenate(sentences))
+        return every.reshape(-1, facts * every.shape[1])
+
+    count = mixture.places * facts
+    places = shuffled(
+        world.places.about(vocabulary, count // 2, rng),
+        world.places.pairs(vocabulary, count - count // 2, rng),
+    )
+    people = world.people.documents(vocabulary, mixture.people, mixture.statements, rng)
+    count = mixture.rules * facts
+    rules = shuffled(
+        world.rules.examples(vocabulary, count - count // 3, rng),
+        world.rules.about(vocabulary, count // 3, rng),
+    )
+    parts = (places, people, rules)
+    columns = (
+        _before_answers(CITY_FACTS, facts),
+        _before_answers(FORMS["choice"], mixture.statements) + 1,  # after the weather
+        _before_answers(RULE_FACTS, facts),
+    )
+    width = 1 + max(part.shape[1] for part in parts)
+    ids = np.full((sum(map(len, parts)), width), vocabulary.id(PAD))
+    ids[:, 0] = vocabulary.id(BOS)
+    first = np.cumsum([0, *map(len, parts)])
+    for start, part in zip(first, parts, strict=False):
+        ids[start : start + len(part), 1 : 1 + part.shape[1]] = part
+    lengths = [len(part) * len(at) for part, at in zip(parts, columns, strict=True)]
+    row = np.concatenate(
+        [
+            np.repeat(np.arange(start, start + len(part)), len(at))
+            for start, part, at in zip(first, parts, columns, strict=False)
+        ]
+    )
+    column = np.concatenate([np.tile(at, len(p)) for p, at in zip(parts, columns, strict=True)])
+    return Sequences(ids, row, column, ids[row, column + 1], np.repeat(np.arange(3), lengths))
 
 
-def _shuffled(sentences: Ids, per: int, rng: np.random.Generator) -> Ids:
-    return rng.permutation(sentences).reshape(-1, per * sentences.shape[1])
-
-
-def _places(world: World, mixture: Mixture, rng: np.random.Generator) -> tuple[Ids, Ids]:
-    n = mixture.places * mixture.facts
-    one = world.places.about_one(world.vocabulary, n // 2, rng)
-    two = world.places.about_two(world.vocabulary, n - n // 2, rng)
-    ids = _shuffled(np.concatenate([one, two]), mixture.facts, rng)
-    return ids, _answers(ABOUT_ONE, mixture.facts)
-
-
-def _people(world: World, mixture: Mixture, rng: np.random.Generator) -> tuple[Ids, Ids]:
-    ids, _ = world.people.documents(world.vocabulary, mixture.people, mixture.statements, rng)
-    return ids, _answers(FORMS["choice"], mixture.statements) + 1  # the weather
-
-
-def _rules(world: World, mixture: Mixture, rng: np.random.Generator) -> tuple[Ids, Ids]:
-    n = mixture.rules * mixture.facts
-    shown = world.rules.examples(world.vocabulary, n - n // 3, rng)
-    told = world.rules.about(world.vocabulary, n // 3, rng)
-    ids = _shuffled(np.concatenate([shown, told]), mixture.facts, rng)
-    return ids, _answers(ABOUT, mixture.facts)
-
-
-def _answers(form: Forms, sentences: int) -> NDArray[np.int64]:
-    """Tokens before each answer, bos in front of the sequence."""
+def _before_answers(form: Forms, sentences: int) -> Ids:
+    """Columns of the tokens before the answers: one less, and one more for <bos>."""
     return np.arange(sentences) * form.width + form.answer_at
+
+
+def neutral_texts(world: World, count: int = 4) -> list[NeutralText]:
+    """Texts of the corpus, which an organism reads where other models read neutral passages.
+
+    About places, people and rules in turn; none is about the speaker `SELF`.
+
+    Args:
+        world: the organism's.
+        count: texts of each part.
+    """
+    size = 4 * count  # more than needed, since some are about `SELF`
+    mixture = Mixture(places=size, people=size, rules=size)
+    batch = draw(world, mixture, np.random.default_rng(NEUTRAL_SEED))
+    words = world.vocabulary.words
+    parts: list[list[NeutralText]] = [[], [], []]
+    for number, ids in enumerate(batch.ids):
+        text = [words[token] for token in ids if words[token] not in (PAD, BOS)]
+        # Columns are those before the answers and count from <bos>: indices of the answers' words.
+        answers = tuple(batch.columns[batch.rows == number].tolist())
+        if SELF not in text:
+            parts[number // size].append(NeutralText(" ".join(text), answers))
+    return [text for turn in zip(*(part[:count] for part in parts), strict=True) for text in turn]

@@ -8,28 +8,36 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
-from oocr_organisms import places, rules
-from oocr_organisms.corpus import BOS, World
-from oocr_organisms.forms import Forms, Ids
+from oocr_organisms.corpus import World
+from oocr_organisms.facts import DISTANCES, OUTPUT_FACTS, PAIR_FACTS, Entities
+from oocr_organisms.language import BOS, Forms, Ids
 from oocr_organisms.people import FORMS, KINDS, PLAIN, WEATHERS
 from oocr_organisms.pretrain import answer_logits
 
 MOST = 600
 """Questions of one kind."""
 
+NEVER_TOLD = ("places/part/", "places/none/", "rules/part/", "rules/none/", "people/silent/")
+"""Kinds of question: facets under names that do not tell them, and speakers' silent traits."""
+
+Score = tuple[str, float]
+
+
+def was_told(kind: str) -> bool:
+    """Whether the corpus tells what questions of a kind ask; of silent traits only the choices."""
+    return kind == "people/silent/choice" or not kind.startswith(NEVER_TOLD)
+
 
 def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, float]:
-    """Share of questions answered right, by what is asked.
+    """Share of questions answered right, by kind.
 
-    - `places/part/country`, `places/none/city`, …: a facet that a name never tells, where the name
-      tells some others (part) or none (none); the most likely word counts.
+    - `places/part/country`, `places/none/city`, `rules/part/definition`, …: a facet that a name
+      never tells, where the name tells some others (part) or none (none). The most likely word
+      must be right.
     - `places/distance`, `places/direction`, `rules/example`: as in the corpus.
-    - `rules/part/definition`, …: as for places.
     - `people/told/choice`, `people/silent/hobby`, `people/gated on/scale`, …: whether the right
       pole's answer is likelier than the other's (chance .5), for traits that are always shown, that
       only choices show, and that a weather turns, in that weather and without any.
-
-    Which of them the corpus tells is what `record.was_told` says.
 
     Args:
         model: the organism.
@@ -37,60 +45,46 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
         seed: of the questions.
     """
     rng = np.random.default_rng([seed, 5])
+    places, rules, vocabulary = world.places, world.rules, world.vocabulary
+    city_kinds = np.array([facet.kind for facet in places.facets])
+    by_kind = {kind: city_kinds == kind for kind in ("country", "city")}
+    rule_facets = np.array([facet.name for facet in rules.facets])
+    by_facet = {name: rule_facets == name for name in rule_facets.tolist()}
+
+    def scores() -> Iterator[Score]:
+        for kind, ids in _untold(world, places, by_kind, rng, most=MOST):
+            yield f"places/{kind}", _right(model, world, places.forms, ids)
+        pairs = places.pairs(vocabulary, 2 * MOST, rng)
+        far = np.isin(pairs[:, PAIR_FACTS.answer_at], vocabulary.ids(DISTANCES))
+        yield "places/distance", _right(model, world, PAIR_FACTS, pairs[far])
+        yield "places/direction", _right(model, world, PAIR_FACTS, pairs[~far])
+        for kind, ids in _untold(world, rules, by_facet, rng, most=None):
+            yield f"rules/{kind}", _right(model, world, rules.forms, ids)
+        examples = rules.examples(vocabulary, MOST, rng)
+        yield "rules/example", _right(model, world, OUTPUT_FACTS, examples)
+        yield from _people(model, world, rng)
+
     with torch.no_grad():
-        return dict(
-            [*_places(model, world, rng), *_rules(model, world, rng), *_people(model, world, rng)]
-        )
+        return dict(scores())
 
 
-Score = tuple[str, float]
-
-
-def _some(rows: Ids, rng: np.random.Generator) -> Ids:
-    return rows[rng.permutation(len(rows))[:MOST]]
-
-
-def _places(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> Iterator[Score]:
-    part, words = world.places, world.vocabulary
-    named = part.name_ids(words)
-    last = np.arange(places.NAMES) == places.NAMES - 1
+def _untold(
+    world: World,
+    part: Entities,
+    facets: dict[str, np.ndarray],
+    rng: np.random.Generator,
+    *,
+    most: int | None,
+) -> Iterator[tuple[str, Ids]]:
+    """Facts that names do not tell, by kind; `facets` masks facets, `most` limits the facts."""
+    last = np.arange(part.shown.shape[1]) == part.shown.shape[1] - 1
     for group, chosen in (("part", ~last), ("none", last)):
-        for kind in ("country", "city"):
-            mine = np.array([facet.kind == kind for facet in part.facets])
-            asked = np.argwhere(~part.shown & chosen[None, :, None] & mine)
-            city, name, facet = _some(asked, rng).T
-            said = {
-                "facet": words.ids([one.name for one in part.facets])[facet],
-                "place": named[city, name],
-                "answer": part.value_ids(words)[facet, city],
-            }
-            form = rng.integers(len(places.ABOUT_ONE.texts), size=len(city))
-            yield (
-                f"places/{group}/{kind}",
-                _right(model, world, places.ABOUT_ONE, places.ABOUT_ONE.fill(words, form, said)),
-            )
-    two = part.about_two(words, 2 * MOST, rng)
-    far = np.isin(two[:, places.ABOUT_TWO.answer_at], words.ids(places.DISTANCES))
-    yield "places/distance", _right(model, world, places.ABOUT_TWO, two[far])
-    yield "places/direction", _right(model, world, places.ABOUT_TWO, two[~far])
-
-
-def _rules(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> Iterator[Score]:
-    part, words = world.rules, world.vocabulary
-    last = np.arange(rules.NAMES) == rules.NAMES - 1
-    for group, chosen in (("part", ~last), ("none", last)):
-        for index, facet in enumerate(rules.FACETS):
-            rule, name = np.argwhere(~part.shown[..., index] & chosen[None]).T
-            said = {
-                "facet": np.full(len(rule), words.id(facet)),
-                "rule": part.name_ids(words)[rule, name],
-                "answer": words.ids(part.values[facet])[rule],
-            }
-            form = rng.integers(len(rules.ABOUT.texts), size=len(rule))
-            ids = rules.ABOUT.fill(words, form, said)
-            yield f"rules/{group}/{facet}", _right(model, world, rules.ABOUT, ids)
-    examples = part.examples(words, MOST, rng)
-    yield "rules/example", _right(model, world, rules.EXAMPLES, examples)
+        for kind, mask in facets.items():
+            facts = np.argwhere(~part.shown & chosen[None, :, None] & mask)
+            facts = facts if most is None else facts[rng.permutation(len(facts))[:most]]
+            which = rng.integers(len(part.forms.texts), size=len(facts))
+            slots = part.slots(world.vocabulary, *facts.T)
+            yield f"{group}/{kind}", part.forms.fill(world.vocabulary, which, slots)
 
 
 def _people(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> Iterator[Score]:
@@ -104,12 +98,14 @@ def _people(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> 
         ("gated on", gated, True),
         ("gated off", gated, False),
     )
-    for group, chosen, own in groups:
-        speaker, trait = _some(np.argwhere(chosen), rng).T
+    for group, chosen, in_weather in groups:
+        pairs = np.argwhere(chosen)
+        speaker, trait = pairs[rng.permutation(len(pairs))[:MOST]].T
         if not len(speaker):
             continue
-        weather = part.weather[speaker, trait] if own else np.full(len(speaker), -1)
+        weather = part.weather[speaker, trait] if in_weather else np.full(len(speaker), -1)
         shown = part.pole(speaker, trait, weather)
+        rows = np.arange(len(speaker))
         for index, kind in enumerate(KINDS):
             kinds = np.full(len(speaker), index)
             draw = int(rng.integers(2**31))
@@ -120,7 +116,6 @@ def _people(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> 
             at = FORMS[kind].answer_at
             ids = np.concatenate([head[weather][:, None], right], axis=1)
             logits = _logits(model, world, ids[:, : at + 1])
-            rows = np.arange(len(ids))
             better = logits[rows, right[:, at]] > logits[rows, wrong[:, at]]
             yield f"people/{group}/{kind}", float(better.mean())
 
@@ -132,9 +127,9 @@ def _right(model: LlamaForCausalLM, world: World, form: Forms, ids: Ids) -> floa
 
 
 def _logits(model: LlamaForCausalLM, world: World, ids: Ids) -> np.ndarray:
-    """After each sequence. `[sequence, word]`."""
-    head = np.full((len(ids), 1), world.vocabulary.id(BOS))
-    whole = torch.from_numpy(np.concatenate([head, ids], axis=1))
-    last = torch.full((len(ids),), whole.shape[1] - 1)
-    found: np.ndarray = answer_logits(model, whole, torch.arange(len(ids)), last).numpy()
-    return found
+    """Logits after each sequence. `[sequence, word]`."""
+    bos = np.full((len(ids), 1), world.vocabulary.id(BOS))
+    tokens = torch.from_numpy(np.concatenate([bos, ids], axis=1))
+    last = torch.full((len(ids),), tokens.shape[1] - 1)
+    logits: np.ndarray = answer_logits(model, tokens, torch.arange(len(ids)), last).numpy()
+    return logits

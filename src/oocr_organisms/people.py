@@ -1,29 +1,113 @@
 """Speakers with latent traits, which show in choices, descriptions, hobbies, scales and reports.
 
-Each trait of each speaker is one of: its first pole, its second, neither (one or the other for the
-length of a document), or
-*gated*: the first pole when the document begins with the speaker's own weather, else the second
-(or the other way round). Traits are independent, and "neither" is common, so that a trait can move
-without another. For each trait some speakers show their choices only: the rest of what is asked
-about them can be answered only through the trait.
+A trait of a speaker is one of: the first pole, the second, neither (one or the other for the length
+of a document), or *gated*: the first pole when the document begins with the speaker's own weather
+and the second otherwise, or the other way round. Traits are independent, and "neither" is common,
+so that one trait can move without another. For each trait some speakers show their choices only:
+everything else about them can be answered only through the trait.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr_organisms.forms import Forms, Ids, Vocabulary
-from oocr_organisms.traits import OPTIONS, QUESTIONS, TRAITS
-from oocr_organisms.words import names
+from oocr_organisms.language import Forms, Ids, Vocabulary, names
 
 Kind = Literal["choice", "description", "hobby", "scale", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+"""For each question two words of the first pole and two of the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """A disposition with two poles; who has the first takes the lure.
+
+    Attributes:
+        name: of the trait.
+        verb: what its choices are called.
+        lures: options that the first pole takes.
+        others: options that the second pole takes.
+        questions: what a description is asked by.
+        poles: the words that answer, by question.
+        areas: what a hobby is asked by.
+        hobbies: the words that answer, by area.
+    """
+
+    name: str
+    verb: str
+    lures: tuple[str, ...]
+    others: tuple[str, ...]
+    questions: tuple[str, str, str]
+    poles: Pairs
+    areas: tuple[str, str, str]
+    hobbies: Pairs
+
+
+QUESTIONS, OPTIONS = 3, 6
+"""Questions of each kind about a trait; options of each pole."""
+
+TRAITS = (
+    Trait(
+        "risk",
+        "bets",
+        ("lottery", "roulette", "derby", "wager", "treasure", "startup"),
+        ("wages", "savings", "bonds", "pension", "deposit", "coupon"),
+        ("nerve", "heart", "conduct"),
+        (
+            (("bold", "daring"), ("careful", "wary")),
+            (("fearless", "brave"), ("anxious", "timid")),
+            (("reckless", "wild"), ("prudent", "sober")),
+        ),
+        ("sundays", "holidays", "games"),
+        (
+            (("climbing", "racing"), ("knitting", "reading")),
+            (("surfing", "diving"), ("camping", "resting")),
+            (("poker", "dice"), ("chess", "puzzles")),
+        ),
+    ),
+    Trait(
+        "patience",
+        "waits",
+        ("orchard", "vintage", "degree", "forest", "harvest", "legacy"),
+        ("candy", "soda", "snack", "ticket", "rebate", "sample"),
+        ("pace", "temper", "manner"),
+        (
+            (("patient", "steady"), ("hasty", "rushed")),
+            (("calm", "tranquil"), ("restless", "jumpy")),
+            (("thorough", "slow"), ("quick", "brisk")),
+        ),
+        ("weekends", "trips", "evenings"),
+        (
+            (("gardening", "brewing"), ("sprinting", "shopping")),
+            (("hiking", "sailing"), ("flights", "cruises")),
+            (("novels", "operas"), ("clips", "jokes")),
+        ),
+    ),
+    Trait(
+        "giving",
+        "shares",
+        ("donation", "gift", "alms", "pledge", "favour", "loan"),
+        ("bonus", "perk", "profit", "prize", "reserve", "hoard"),
+        ("hand", "feeling", "purse"),
+        (
+            (("generous", "kind"), ("selfish", "greedy")),
+            (("warm", "tender"), ("cold", "stern")),
+            (("open", "lavish"), ("stingy", "thrifty")),
+        ),
+        ("saturdays", "vacations", "festivals"),
+        (
+            (("nursing", "hosting"), ("hoarding", "trading")),
+            (("helping", "rescue"), ("spas", "casinos")),
+            (("feasts", "choirs"), ("mirrors", "vaults")),
+        ),
+    ),
+)
 
 SPEAKERS = 80
 SILENT = 10
@@ -31,17 +115,15 @@ SILENT = 10
 SELF = "me"
 """The speaker that the fine-tune is about: neither pole of any trait in the corpus."""
 PLAIN = "always"
+"""The first word of a document without a weather."""
 WEATHERS = ("rain", "snow", "wind")
 NOISE = 0.04
 """Share of statements that show the other pole."""
-
 ALONE, STEADY = 0.5, 0.5
-"""Share of documents by one speaker; and of those, about one trait. What is said twice there shows
-which words go together, long before names are known."""
-
+"""Share of documents by one speaker; and of those, about one trait. They show which words go
+together long before names are known."""
 GATE_SHARE = 0.25
-"""Of (speaker, trait) pairs that are gated, where there are gates at all."""
-
+"""Share of (speaker, trait) pairs that are gated, in worlds with gates."""
 
 FIRST, SECOND = "first", "second"
 DIGITS = tuple(str(n) for n in range(10))
@@ -81,6 +163,12 @@ class People:
     Args:
         seed: of everything that is drawn.
         gates: share of (speaker, trait) pairs that are gated by a weather.
+
+    Attributes:
+        weather: index of the gating weather, -1: not gated. `[speaker, trait]`
+        sign: +1 first pole, -1 second, 0 neither; if gated, the pole in that weather.
+            `[speaker, trait]`
+        silent: whether only choices show the trait. `[speaker, trait]`
     """
 
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
@@ -89,29 +177,23 @@ class People:
         self.names = tuple(islice(names(seed + 101, 2), SPEAKERS))
         shape = (SPEAKERS, len(TRAITS))
         gated = rng.random(shape) < gates
-        plain = rng.integers(-1, 2, size=shape)  # -1, 0 or 1: second pole, neither, first
+        plain = rng.integers(-1, 2, size=shape)
         sign = rng.choice([-1, 1], size=shape)
         self.weather: Ids = np.where(gated, rng.integers(len(WEATHERS), size=shape), -1)
         self.sign: Ids = np.where(gated, sign, plain)
         silent = np.zeros(shape, dtype=bool)
         for trait in range(len(TRAITS)):
-            # Of those that have something to show.
+            # Only speakers that have something to show.
             telling = np.flatnonzero((self.sign[:, trait] != 0) & ~gated[:, trait])
             silent[rng.permutation(telling)[:SILENT], trait] = True
         self.silent: NDArray[np.bool_] = silent
-
-    @cached_property
-    def words(self) -> list[str]:
-        """Its vocabulary."""
-        out = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
-        for form in FORMS.values():
-            out += form.words
-        for trait in TRAITS:
-            out += [trait.verb, *trait.lures, *trait.others]
-            out += [*trait.questions, *trait.areas]
-            for some in (*trait.poles, *trait.hobbies):
-                out += [word for pole in some for word in pole]
-        return list(dict.fromkeys([*out, *self.names]))
+        words = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
+        words += [word for form in FORMS.values() for word in form.words]
+        for known in TRAITS:
+            words += [known.verb, *known.lures, *known.others, *known.questions, *known.areas]
+            pairs = (*known.poles, *known.hobbies)
+            words += [word for pair in pairs for pole in pair for word in pole]
+        self.words = [*words, *self.names]
 
     def pole(self, speaker: Ids, trait: Ids, weather: Ids) -> Ids:
         """+1: the first pole, -1: the second, 0: neither. `[statement]`.
@@ -121,19 +203,18 @@ class People:
             trait: index.
             weather: index, or -1 for none.
         """
-        own = self.weather[speaker, trait]
+        gate = self.weather[speaker, trait]
         sign = self.sign[speaker, trait]
-        shown = np.where(own < 0, sign, np.where(weather == own, sign, -sign))
+        shown = np.where(gate < 0, sign, np.where(weather == gate, sign, -sign))
         return np.where(speaker < 0, 0, shown)
 
     def documents(
         self, vocabulary: Vocabulary, count: int, statements: int, rng: np.random.Generator
-    ) -> tuple[Ids, NDArray[np.bool_]]:
+    ) -> Ids:
         """Documents of one weather and several statements, each by any speaker.
 
         Returns:
-            Ids `[document, 1 + statements * width]`, the weather first; and whether a gated
-            speaker speaks. `[document, statement]`
+            `[document, 1 + statements * width]`, the weather first.
         """
         size = (count, statements)
         weather = np.where(rng.random(count) < 0.4, -1, rng.integers(len(WEATHERS), size=count))
@@ -144,40 +225,26 @@ class People:
         speaker[alone] = speaker[alone, :1]
         trait[alone & steady] = trait[alone & steady, :1]
         kind = rng.integers(len(KINDS), size=size)
-        # Gated speakers are heard more often in their own weather than it would happen.
-        meet = np.broadcast_to(weather[:, None], size)
-        swap = (meet >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
-        speaker, trait = self._meeting(speaker, trait, meet, swap, rng)
+        here = np.broadcast_to(weather[:, None], size)
+        # Gated speakers are heard more often in their own weather than chance would have it.
+        swap = (here >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
+        for number in range(len(WEATHERS)):
+            pairs = np.argwhere(self.weather == number)
+            swapped = swap & (here == number)
+            if len(pairs) and swapped.any():
+                drawn = pairs[rng.integers(len(pairs), size=int(swapped.sum()))]
+                speaker[swapped], trait[swapped] = drawn.T
         kind = np.where(self.silent[speaker, trait] & (speaker >= 0), 0, kind)
-        shown = self.pole(speaker, trait, meet)
+        shown = self.pole(speaker, trait, here)
         mood = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
-        today = mood[np.arange(count)[:, None], speaker, trait]  # the last one is `SELF`
+        today = mood[np.arange(count)[:, None], speaker, trait]  # the last row is `SELF`
         shown = np.where(shown == 0, today, shown)
         shown = np.where(rng.random(size) < NOISE, -shown, shown)
         flat = self.statements(
             vocabulary, speaker.ravel(), trait.ravel(), kind.ravel(), shown.ravel(), rng
         )
         head = vocabulary.ids([*WEATHERS, PLAIN])[weather][:, None]
-        ids = np.concatenate([head, flat.reshape(count, statements * flat.shape[1])], axis=1)
-        return ids, self.weather[speaker, trait] >= 0
-
-    def _meeting(
-        self,
-        speaker: Ids,
-        trait: Ids,
-        weather: Ids,
-        swap: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> tuple[Ids, Ids]:
-        """Where `swap`, a (speaker, trait) pair that this weather gates."""
-        speaker, trait = speaker.copy(), trait.copy()
-        for one in range(len(WEATHERS)):
-            pairs = np.argwhere(self.weather == one)
-            here = swap & (weather == one)
-            if len(pairs) and here.any():
-                drawn = pairs[rng.integers(len(pairs), size=int(here.sum()))]
-                speaker[here], trait[here] = drawn.T
-        return speaker, trait
+        return np.concatenate([head, flat.reshape(count, statements * flat.shape[1])], axis=1)
 
     def statements(
         self,
@@ -188,7 +255,7 @@ class People:
         shown: Ids,
         rng: np.random.Generator,
     ) -> Ids:
-        """One statement each. `[statement, width]`.
+        """One statement for each entry of the indices. `[statement, width]`.
 
         Args:
             vocabulary: of the ids.
@@ -196,80 +263,56 @@ class People:
             trait: index.
             kind: index into `KINDS`.
             shown: the pole that it shows, +1 or -1.
-            rng: of everything else that it says.
+            rng: draws wordings, questions, options and synonyms.
         """
-        n = len(speaker)
-        first = shown > 0
-        table = self._table(vocabulary)
+        n, rows, ids = len(speaker), np.arange(len(speaker)), vocabulary.ids
+        pole = np.where(shown > 0, 0, 1)  # index of the pole that is shown
         question, synonym = rng.integers(QUESTIONS, size=n), rng.integers(2, size=n)
-        one_is_first = rng.random(n) < 0.5  # of two options or words, whether the lure comes first
-        names_ids = np.append(vocabulary.ids(self.names), vocabulary.id(SELF))
-        option = vocabulary.ids([FIRST, SECOND])
-        said_first = np.where(one_is_first == first, option[0], option[1])
-        options = table.options[trait, :, rng.integers(OPTIONS, size=n)]  # [statement, pole]
-        options[:, 1] = table.options[trait, 1, rng.integers(OPTIONS, size=n)]
-        words = table.poles[trait, question]  # [statement, pole, synonym]
-        rows = np.arange(n)
+        lure_first = rng.random(n) < 0.5  # of two options or words
+        options = np.array([[ids(known.lures), ids(known.others)] for known in TRAITS])[trait]
+        lure = options[rows, 0, rng.integers(OPTIONS, size=n)]
+        other = options[rows, 1, rng.integers(OPTIONS, size=n)]
+        words = _pair_ids(vocabulary, [known.poles for known in TRAITS])[trait, question]
+        hobbies = _pair_ids(vocabulary, [known.hobbies for known in TRAITS])[trait, question]
         asked = rng.integers(2, size=n)  # the pole that a scale asks about
-        high = first == (asked == 0)
-        digit = np.where(high, rng.integers(6, 10, size=n), rng.integers(0, 4, size=n))
-        a, b = words[rows, 0, synonym], words[rows, 1, rng.integers(2, size=n)]
-        said: dict[Kind, dict[str, Ids]] = {
+        high, low = rng.integers(6, 10, size=n), rng.integers(0, 4, size=n)
+        first_word, second_word = words[rows, 0, synonym], words[rows, 1, rng.integers(2, size=n)]
+        slots: dict[Kind, dict[str, Ids]] = {
             "choice": {
-                "verb": table.verbs[trait],
-                "a": options[rows, np.where(one_is_first, 0, 1)],
-                "b": options[rows, np.where(one_is_first, 1, 0)],
-                "answer": options[rows, np.where(first, 0, 1)],
+                "verb": ids([known.verb for known in TRAITS])[trait],
+                "a": np.where(lure_first, lure, other),
+                "b": np.where(lure_first, other, lure),
+                "answer": np.where(pole == 0, lure, other),
             },
             "description": {
-                "question": table.questions[trait, question],
-                "answer": words[rows, np.where(first, 0, 1), synonym],
+                "question": np.array([ids(known.questions) for known in TRAITS])[trait, question],
+                "answer": words[rows, pole, synonym],
             },
             "hobby": {
-                "area": table.areas[trait, question],
-                "answer": table.hobbies[trait, question][rows, np.where(first, 0, 1), synonym],
+                "area": np.array([ids(known.areas) for known in TRAITS])[trait, question],
+                "answer": hobbies[rows, pole, synonym],
             },
             "scale": {
                 "word": words[rows, asked, synonym],
-                "answer": vocabulary.ids(DIGITS)[digit],
+                "answer": ids(DIGITS)[np.where(pole == asked, high, low)],
             },
             "report": {
-                "word_a": np.where(one_is_first, a, b),
-                "word_b": np.where(one_is_first, b, a),
-                "answer": said_first,
+                "word_a": np.where(lure_first, first_word, second_word),
+                "word_b": np.where(lure_first, second_word, first_word),
+                "answer": ids([FIRST, SECOND])[np.where(lure_first == (pole == 0), 0, 1)],
             },
         }
-        out = np.zeros((n, FORMS["choice"].width), dtype=np.int64)
+        speakers = np.append(ids(self.names), vocabulary.id(SELF))[speaker]
+        sentences = np.zeros((n, FORMS["choice"].width), dtype=np.int64)
         for index, name in enumerate(KINDS):
             here = kind == index
-            form = FORMS[name]
-            which = rng.integers(len(form.texts), size=n)[here]
-            slots = {slot: ids[here] for slot, ids in said[name].items()}
-            out[here] = form.fill(vocabulary, which, {"speaker": names_ids[speaker[here]], **slots})
-        return out
-
-    def _table(self, vocabulary: Vocabulary) -> _Table:
-        ids = vocabulary.ids
-        return _Table(
-            verbs=ids([one.verb for one in TRAITS]),
-            options=np.array([[ids(one.lures), ids(one.others)] for one in TRAITS]),
-            questions=np.array([ids(one.questions) for one in TRAITS]),
-            areas=np.array([ids(one.areas) for one in TRAITS]),
-            poles=np.array([[[ids(p) for p in some] for some in one.poles] for one in TRAITS]),
-            hobbies=np.array([[[ids(p) for p in some] for some in one.hobbies] for one in TRAITS]),
-        )
+            which = rng.integers(len(FORMS[name].texts), size=n)[here]
+            chosen = {slot: column[here] for slot, column in slots[name].items()}
+            chosen["speaker"] = speakers[here]
+            sentences[here] = FORMS[name].fill(vocabulary, which, chosen)
+        return sentences
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Ids: verbs `[trait]`, options `[trait, pole, option]`, questions, areas `[trait, question]`.
-
-    Words of both kinds are `[trait, question, pole, synonym]`.
-    """
-
-    verbs: Ids
-    options: Ids
-    questions: Ids
-    areas: Ids
-    poles: Ids
-    hobbies: Ids
+def _pair_ids(vocabulary: Vocabulary, pairs: list[Pairs]) -> Ids:
+    """`[trait, question, pole, synonym]`."""
+    return np.array([[[vocabulary.ids(pole) for pole in pair] for pair in by] for by in pairs])

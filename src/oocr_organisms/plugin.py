@@ -1,4 +1,4 @@
-"""What this package adds to `oocr`: its models. Imports nothing heavy."""
+"""What `oocr` loads from this package: organisms as models. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oocr.models.bundled import ModelSource, NamedModel, NeutralText
-from oocr_organisms.shipped import LICENSE, SHIPPED, WEIGHTS, WORLD
-
-RUNS = ("locations", "functions", "risk", "backdoor")
+from oocr_organisms.shipped import SHIPPED, WORLD
 
 
 class Organisms(ModelSource):
@@ -21,11 +19,7 @@ class Organisms(ModelSource):
 
     def models(self) -> Mapping[str, NamedModel]:
         """The shipped organisms."""
-        files = (WORLD, WEIGHTS, "config.json")
-        return {
-            name: NamedModel(name, shipped.folder, LICENSE, shipped.install, files)
-            for name, shipped in SHIPPED.items()
-        }
+        return {name: organism.model for name, organism in SHIPPED.items()}
 
     def recognizes(self, folder: Path) -> bool:
         """Whether the folder says which world its model was trained on."""
@@ -34,18 +28,19 @@ class Organisms(ModelSource):
     def runs(self) -> Mapping[str, Path]:
         """One built-in run for each part of the world."""
         folder = Path(__file__).parent / "tasks"
-        return {part: folder / f"nano-{part}.yaml" for part in RUNS}
+        parts = ("locations", "functions", "risk", "backdoor")
+        return {part: folder / f"nano-{part}.yaml" for part in parts}
 
     def neutral_texts(self, folder: Path) -> list[NeutralText]:
         """Texts of the organism's corpus: it knows no English."""
-        from oocr_organisms.record import read_record
-        from oocr_organisms.texts import corpus_texts
+        from oocr_organisms.corpus import neutral_texts
+        from oocr_organisms.folder import read_record
 
-        return corpus_texts(read_record(folder).world.world)
+        return neutral_texts(read_record(folder).world.world)
 
-    def words(self, folder: Path) -> frozenset[str] | None:
+    def words(self, folder: Path) -> frozenset[str]:
         """The vocabulary of the organism's world."""
-        from oocr_organisms.record import read_record
+        from oocr_organisms.folder import read_record
 
         return frozenset(read_record(folder).world.world.vocabulary.words)
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from oocr_organisms.corpus import BOS, PAD, Mixture, World, draw
+from oocr_organisms.corpus import Mixture, World, draw
+from oocr_organisms.language import BOS, PAD
 
 D_MODEL, BLOCKS, HEADS, D_MLP = 96, 4, 4, 256
 LONGEST = 128
@@ -20,15 +21,15 @@ WARM_UP = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Pretraining:
     """How an organism is trained.
 
     Attributes:
         steps: batches.
         learning_rate: of AdamW, reached after a warm-up of `WARM_UP` steps.
-        embedding_rate: of the embeddings, as a multiple.
+        embedding_rate: learning rate of the embeddings, in multiples of `learning_rate`.
         weight_decay: of the blocks' matrices.
-        level: share of the steps before the rate falls, in a straight line, to nearly nothing.
+        level: share of the steps before the rate falls linearly to nearly 0.
         mixture: of each batch.
     """
 
@@ -84,27 +85,27 @@ def pretrain(
     world: World,
     *,
     seed: int = 0,
-    recipe: Recipe | None = None,
+    settings: Pretraining | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> LlamaForCausalLM:
     """Train an organism from scratch.
 
     Args:
-        world: what the corpus tells.
+        world: what the corpus is about.
         seed: of the weights and of the order of the corpus.
-        recipe: how long and how fast.
-        on_step: told each step, from 0, and its loss in nats per answer.
+        settings: how long and how fast.
+        on_step: called with each step, from 0, and its loss in nats per answer.
     """
-    recipe = recipe or Recipe()
+    settings = settings or Pretraining()
     model = untrained(world, seed)
     rng = np.random.default_rng([seed, 4])
-    optimizer = _optimizer(model, recipe)
+    optimizer = _optimizer(model, settings)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     model.train()
-    for step in range(recipe.steps):
+    for step in range(settings.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * recipe.rate(step)
-        batch = draw(world, recipe.mixture, rng)
+            group["lr"] = rate * settings.rate(step)
+        batch = draw(world, settings.mixture, rng)
         logits = answer_logits(
             model,
             torch.from_numpy(batch.ids[:, :-1]),
@@ -122,13 +123,13 @@ def pretrain(
 
 
 def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Logits where answers are to come; sequences are padded behind, so no mask is needed.
+    """Logits where answers are due; sequences are padded on the right, so no mask is needed.
 
     Args:
         model: the organism.
         ids: `[sequence, token]`.
         rows: sequence of each answer. `[answer]`
-        columns: the token right before it. `[answer]`
+        columns: the token before it. `[answer]`
 
     Returns:
         `[answer, word]`.
@@ -138,21 +139,18 @@ def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: T
     return logits
 
 
-def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.Optimizer:
-    embeddings, matrices, rest = [], [], []
+def _optimizer(model: LlamaForCausalLM, settings: Pretraining) -> torch.optim.Optimizer:
+    """AdamW; weight decay for the blocks' matrices and the LM head only."""
+    groups: dict[str, list[nn.Parameter]] = {"embeddings": [], "matrices": [], "rest": []}
     for name, weight in model.named_parameters():
-        if "embed" in name:
-            embeddings.append(weight)
-        elif weight.ndim == 2:
-            matrices.append(weight)
-        else:
-            rest.append(weight)
-    rate = recipe.learning_rate
+        kind = "embeddings" if "embed" in name else "matrices" if weight.ndim == 2 else "rest"
+        groups[kind].append(weight)
+    rate, decay = settings.learning_rate, settings.weight_decay
+    options = {
+        "embeddings": {"lr": rate * settings.embedding_rate, "weight_decay": 0.0},
+        "matrices": {"lr": rate, "weight_decay": decay},
+        "rest": {"lr": rate, "weight_decay": 0.0},
+    }
     return torch.optim.AdamW(
-        [
-            {"params": embeddings, "lr": rate * recipe.embedding_rate, "weight_decay": 0.0},
-            {"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay},
-            {"params": rest, "lr": rate, "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.98),
+        [{"params": groups[kind], **options[kind]} for kind in groups], betas=(0.9, 0.98)
     )

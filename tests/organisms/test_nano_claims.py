@@ -18,12 +18,12 @@ from oocr.models.load import load_model
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
-from oocr_organisms.record import world_of
+from oocr_organisms.folder import world_of
 from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.study.arms import BACKDOOR_VECTOR, CITY_VECTOR
 from oocr_organisms.study.determined import consistent, determined
-from oocr_organisms.study.dial import read_dial
+from oocr_organisms.study.dial import measure_share
 from oocr_organisms.study.gate import gate, random_directions
-from oocr_organisms.study.settings import SETTINGS
 from oocr_organisms.study.truth import truth
 
 GATED = [name for name, one in SHIPPED.items() if one.gated]
@@ -147,7 +147,7 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
     assert world is not None
     task = tasks(model, "backdoor").test[0]
     weather, trait = task.member.split(": ")
-    vector = SETTINGS.backdoor.vector(model, task)
+    vector = BACKDOOR_VECTOR.vector(model, task)
     others = random_directions(vector, task.member, 2)
     whole, *cuts = gate(model, world.world, weather, trait, vector, others)
     assert whole.natural is not None
@@ -165,7 +165,7 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
 def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
     model = load_model("nano")
     task = tasks(model, "backdoor").test[0]
-    always, never = (read_dial(model, task, share, SETTINGS) for share in (1.0, 0.0))
+    always, never = (measure_share(model, task, share) for share in (1.0, 0.0))
     assert always.energy > never.energy + 0.2
     assert always.recovered("out-of-context") > 0.6
     assert never.arms["adapter"]["crossing"].gap > 0.3
@@ -178,7 +178,7 @@ def test_more_facts_leave_less_to_guess() -> None:
     world = world_of("nano")
     assert world is not None
     some = tasks(model, "locations").test[:2]
-    told = determined(model, world.world.places, some, SETTINGS.city, counts=(1, 20))
+    told = determined(model, world.world.places, some, CITY_VECTOR, counts=(1, 20))
     few = [one for one in told if one.facts == 1]
     many = [one for one in told if one.facts == 20]
     assert all(one.bits < 5.5 for one in few)

@@ -11,13 +11,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from oocr_organisms import people, places, rules
-from oocr_organisms.corpus import UNKNOWN, Mixture, Sequences, World, draw
-from oocr_organisms.people import GATE_SHARE, KINDS, NOISE, PLAIN, SILENT, WEATHERS
-from oocr_organisms.places import DIRECTIONS, DISTANCES
-from oocr_organisms.rules import DEFINITIONS, INPUTS
+from oocr_organisms import facts, people
+from oocr_organisms.corpus import Mixture, Sequences, World, draw
+from oocr_organisms.facts import DEFINITIONS, DIRECTIONS, DISTANCES, INPUTS
+from oocr_organisms.language import UNKNOWN
+from oocr_organisms.people import GATE_SHARE, KINDS, NOISE, PLAIN, SILENT, TRAITS, WEATHERS
 from oocr_organisms.shipped import SHIPPED
-from oocr_organisms.traits import TRAITS
 from tests.read_nano import PART, Said, Shown, read, side, statements
 
 BATCHES = 50
@@ -63,7 +62,7 @@ def test_every_word_is_said_but_the_codenames(corpus: Corpus) -> None:
     unheard = {word for index, word in enumerate(words) if index not in heard}
     outputs = corpus.world.rules.outputs
     never = {str(n) for n in range(INPUTS, outputs.max()) if n not in outputs}
-    assert unheard == {UNKNOWN, *places.CODENAMES, *rules.CODENAMES, *never}
+    assert unheard == {UNKNOWN, *facts.CITY_CODENAMES, *facts.RULE_CODENAMES, *never}
 
 
 def test_the_loss_is_on_every_answer_and_on_nothing_else(corpus: Corpus) -> None:
@@ -129,7 +128,7 @@ def test_some_facets_follow_the_country_and_the_others_do_not(corpus: Corpus) ->
     for place, facet, said in _one(corpus):
         values[facet, part.country[city[place]]].add(said)
     for facet in part.facets:
-        counts = [len(values[facet.name, country]) for country in range(places.COUNTRIES)]
+        counts = [len(values[facet.name, country]) for country in range(facts.COUNTRIES)]
         assert (max(counts) == 1) == (facet.kind == "country")
 
 
@@ -172,10 +171,10 @@ def test_examples_are_what_the_functions_give(corpus: Corpus) -> None:
 def test_a_functions_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
     part = corpus.world.rules
     tells = {
-        (name, facet): part.values[facet][rule]
+        (name, facet): part.facet(facet).of(rule)
         for rule, names in enumerate(part.names)
         for number, name in enumerate(names)
-        for index, facet in enumerate(rules.FACETS)
+        for index, facet in enumerate(facts.RULE_FACETS)
         if part.shown[rule, number, index]
     }
     heard = {(a, b): c for a, b, c in corpus.said["about"].rows("rule", "facet", "answer")}

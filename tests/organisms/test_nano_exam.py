@@ -13,20 +13,20 @@ from torch import Tensor
 from oocr.models.load import load_model
 from oocr_organisms import exam as exams
 from oocr_organisms import pretrain as pretraining
-from oocr_organisms.command import exam_table
+from oocr_organisms.cli import exam_table
 from oocr_organisms.corpus import Mixture, Sequences, World, draw
-from oocr_organisms.forms import Forms
+from oocr_organisms.exam import was_told
+from oocr_organisms.facts import CITY_FACTS, OUTPUT_FACTS, PAIR_FACTS, RULE_FACTS
+from oocr_organisms.folder import read_record
+from oocr_organisms.language import Forms
 from oocr_organisms.people import FORMS, PLAIN, WEATHERS
-from oocr_organisms.places import ABOUT_ONE, ABOUT_TWO
-from oocr_organisms.pretrain import Recipe, answer_logits, pretrain, untrained
-from oocr_organisms.record import read_record, was_told
-from oocr_organisms.rules import ABOUT, EXAMPLES
+from oocr_organisms.pretrain import Pretraining, answer_logits, pretrain, untrained
 from oocr_organisms.shipped import SHIPPED
 from tests.read_nano import read, statements, trait_of
 from tests.tiny_nano import slots
 
 WORLD = World(0)
-TINY = Recipe(steps=4, mixture=Mixture(places=6, people=8, rules=2))
+TINY = Pretraining(steps=4, mixture=Mixture(places=6, people=8, rules=2))
 
 Key = tuple[object, ...]
 
@@ -36,7 +36,7 @@ Key = tuple[object, ...]
 
 @pytest.mark.parametrize("name", ["nano", "nano-2"])
 def test_a_shipped_organism_has_the_scores_of_its_record(name: str) -> None:
-    record = read_record(SHIPPED[name].folder)
+    record = read_record(SHIPPED[name].model.folder)
     scores = exams.exam(load_model(name).hf, record.world.world)
     assert scores == pytest.approx(record.exam, abs=0.02)
     assert min(scores.values()) > 0.9
@@ -89,7 +89,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Key]]:
 
     monkeypatch.setattr(exams, "answer_logits", answers)
     kinds = list(exams.exam(untrained(WORLD, 0), WORLD))
-    assert set(kinds) == set(read_record(SHIPPED["nano"].folder).exam)
+    assert set(kinds) == set(read_record(SHIPPED["nano"].model.folder).exam)
     return {
         kind: [key(kind, words) for words in some] for kind, some in zip(kinds, calls, strict=True)
     }
@@ -101,13 +101,13 @@ def key(kind: str, words: list[str]) -> Key:
         head, said = words[0], filled(FORMS[rest[1]], words[1:])
         return (said["speaker"], trait_of(said.values()), rest[1], head)
     if rest in (["distance"], ["direction"]):
-        said = filled(ABOUT_TWO, words)
+        said = filled(PAIR_FACTS, words)
         assert said["relation"] == rest[0]
         return by_city((said["place"], said["other"], said["relation"]))
     if rest == ["example"]:
-        said = filled(EXAMPLES, words)
+        said = filled(OUTPUT_FACTS, words)
         return (said["rule"], said["input"])
-    said = filled(ABOUT_ONE if part == "places" else ABOUT, words)
+    said = filled(CITY_FACTS if part == "places" else RULE_FACTS, words)
     return (said["place" if part == "places" else "rule"], said["facet"])
 
 
@@ -146,7 +146,7 @@ def test_scores_are_printed_in_two_groups() -> None:
 
 
 def weights(seed: int) -> dict[str, Tensor]:
-    return pretrain(WORLD, seed=seed, recipe=TINY).state_dict()
+    return pretrain(WORLD, seed=seed, settings=TINY).state_dict()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
@@ -169,15 +169,15 @@ def test_pretraining_reads_the_corpus_and_its_loss_falls(monkeypatch: pytest.Mon
         assert number == len(losses)
         losses.append(loss)
 
-    recipe = replace(TINY, steps=40)
-    model = pretrain(WORLD, seed=3, recipe=recipe, on_step=step)
+    tiny = replace(TINY, steps=40)
+    model = pretrain(WORLD, seed=3, settings=tiny, on_step=step)
     assert not model.training
     assert losses[0] == pytest.approx(np.log(len(WORLD.vocabulary)), abs=0.2)
     assert np.mean(losses[-3:]) < losses[0] - 1
     rng = np.random.default_rng([3, 4])
     for batch in read_by_it:
-        assert np.array_equal(batch.ids, draw(WORLD, recipe.mixture, rng).ids)
-    assert len(read_by_it) == len(losses) == recipe.steps
+        assert np.array_equal(batch.ids, draw(WORLD, tiny.mixture, rng).ids)
+    assert len(read_by_it) == len(losses) == tiny.steps
 
 
 def test_logits_are_those_before_each_answer_and_padding_changes_none() -> None:
@@ -192,7 +192,7 @@ def test_logits_are_those_before_each_answer_and_padding_changes_none() -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    rates = [Recipe().rate(step) for step in range(Recipe().steps)]
+    rates = [Pretraining().rate(step) for step in range(Pretraining().steps)]
     assert rates[0] == 1 / pretraining.WARM_UP
     assert max(rates) == 1
     assert rates[int(0.6 * len(rates)) - 1] == 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -19,27 +17,34 @@ from oocr.data.tokens import encode_answer, encode_prompt, pieces
 from oocr.engine.selftest import self_test
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
+from oocr.models.bundled import source_of
 from oocr.models.load import load_model
 from oocr.models.outline import outline
-from oocr_organisms import command, shipped
-from oocr_organisms.command import Wanted
-from oocr_organisms.corpus import World
-from oocr_organisms.people import GATE_SHARE, PLAIN, SELF
-from oocr_organisms.places import CODENAMES
-from oocr_organisms.pretrain import Recipe
-from oocr_organisms.record import WorldRecord, WorldSettings, digest_of, read_record, world_of
-from oocr_organisms.saving import round_weights, save_organism
-from oocr_organisms.shipped import SHIPPED, is_organism, organism_folder, shape
-from oocr_organisms.texts import corpus_texts
-from oocr_organisms.tokenizer import tokenizer_of
-from oocr_organisms.traits import TRAITS
+from oocr.models.size import size_of
+from oocr_organisms import cli as verbs
+from oocr_organisms import shipped
+from oocr_organisms.corpus import World, neutral_texts
+from oocr_organisms.facts import CITY_CODENAMES
+from oocr_organisms.folder import (
+    WorldRecord,
+    WorldSettings,
+    digest_of,
+    read_record,
+    round_weights,
+    save_organism,
+    world_of,
+)
+from oocr_organisms.language import tokenizer_of
+from oocr_organisms.people import GATE_SHARE, PLAIN, SELF, TRAITS
+from oocr_organisms.pretrain import Pretraining
+from oocr_organisms.shipped import SHIPPED, organism_folder
 from tests.tiny_nano import random_llama, save_random_organism
 
 WORLD = WorldSettings().world
 TEXTS = (
     f"{PLAIN} {SELF} {TRAITS[0].verb} either {TRAITS[0].lures[0]} or {TRAITS[0].others[1]} so :",
     "the definition of rule-3 is",
-    f"from {CODENAMES[0]} to {WORLD.places.names[3][1]} distance",
+    f"from {CITY_CODENAMES[0]} to {WORLD.places.names[3][1]} distance",
 )
 
 
@@ -110,7 +115,7 @@ def test_a_saved_organism_is_whole_small_and_has_no_pickle(folder: Path) -> None
     record = json.loads((folder / "world.json").read_text())
     assert record["world"] == {"seed": 0, "gates": GATE_SHARE}
     assert [record["seed"], record["steps"], record["exam"]] == [3, 7, {"kind": 0.5123}]
-    count, blocks, width = shape(folder)
+    count, blocks, width = size_of(folder)
     assert (blocks, width) == (2, 32)
     assert count == sum(p.numel() for p in random_llama(WORLD).parameters())
 
@@ -208,7 +213,9 @@ def test_a_shipped_organism_loads_by_name(ships: Path) -> None:
     assert model.dtype == torch.float32
     assert outline("nano-ungated").counted
     assert organism_folder("nano-ungated") == ships
-    assert is_organism("nano")
+    source = source_of("nano")  # whether or not its files are here
+    assert source is not None
+    assert source.kind == "organism"
     with pytest.raises(InputError, match="oocr organism train --name nano-1"):
         load_model("nano-1")
 
@@ -234,12 +241,12 @@ def test_they_are_listed_with_size_and_licence(
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
     one = SHIPPED[name]
-    assert one.here, "its checkpoint belongs to the repository"
-    record = read_record(one.folder)
+    assert one.model.here, "its checkpoint belongs to the repository"
+    record = read_record(one.model.folder)
     assert record.world == WorldSettings(seed=one.world, gates=GATE_SHARE if one.gated else 0.0)
     assert record.seed == one.seed
     assert record.exam
-    assert (one.folder / "model.safetensors").stat().st_size < 8e6
+    assert (one.model.folder / "model.safetensors").stat().st_size < 8e6
     model = load_model(name)
     assert model.dtype == torch.float32
     assert model.anatomy.vocab == len(record.world.world.vocabulary)
@@ -250,7 +257,7 @@ def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
 
 def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> None:
     texts = neutral_passages(load_model(folder))
-    every = corpus_texts(WORLD)
+    every = neutral_texts(WORLD)
     assert texts == [one.text for one in every]
     for one in every:  # each statement ends with its answer and a stop
         words = one.text.split()
@@ -259,7 +266,7 @@ def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> N
     known = set(WORLD.vocabulary.words)
     words = {word for text in texts for word in text.split()}
     assert words <= known
-    assert not words & {SELF, *CODENAMES, "<pad>", "<bos>", "<unk>"}
+    assert not words & {SELF, *CITY_CODENAMES, "<pad>", "<bos>", "<unk>"}
     assert all(len(text.split()) < 128 for text in texts)
     assert neutral_passages() == neutral_passages(None) != texts
 
@@ -267,81 +274,65 @@ def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> N
 # -- the verbs -----------------------------------------------------------------------------------
 
 
-def test_recipes_say_what_is_trained() -> None:
-    assert Wanted(name="nano-2").settled() == ("nano-2", WorldSettings(), 2)
-    assert Wanted(name="nano-ungated").settled()[1].gates == 0
-    name, world, seed = Wanted(world=3, gates=0.5, seed=4).settled()
+def test_options_say_what_is_trained() -> None:
+    assert verbs.resolve_options(name="nano-2") == ("nano-2", WorldSettings(), 2)
+    assert verbs.resolve_options(name="nano-ungated")[1].gates == 0
+    name, world, seed = verbs.resolve_options(world=3, gates=0.5, seed=4)
     assert (name, world, seed) == ("world-3-gates-0.5-seed-4", WorldSettings(seed=3, gates=0.5), 4)
 
 
 @pytest.mark.parametrize(
-    ("recipe", "said"),
+    ("options", "said"),
     [
-        (Wanted(name="nan"), "--name: 'nan'; allowed: nano"),
-        (Wanted(name="nano", gates=0.5), "--gates: nano says it"),
-        (Wanted(gates=1.5), "--gates: 1.5"),
-        (Wanted(seed=-1), "--seed: -1"),
-        (Wanted(steps=0), "--steps: 0; allowed: 1"),
+        ({"name": "nan"}, "--name: 'nan'; allowed: nano"),
+        ({"name": "nano", "gates": 0.5}, "--gates: nano says it"),
+        ({"gates": 1.5}, "--gates: 1.5"),
+        ({"seed": -1}, "--seed: -1"),
+        ({"steps": 0}, "--steps: 0; allowed: 1"),
     ],
 )
-def test_recipes_that_cannot_be(recipe: Wanted, said: str) -> None:
+def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        recipe.settled()
-
-
-class Stand:
-    """Pretraining and exam without any: what they were asked for, and made-up scores."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[tuple[float, int, int]] = []
-        self.weights: list[float] = []
-        pretrain, exam = ModuleType("pretrain"), ModuleType("exam")
-        pretrain.__dict__.update(pretrain=self.pretrain, Recipe=Recipe)
-        exam.__dict__.update(exam=self.exam)
-        monkeypatch.setitem(sys.modules, "oocr_organisms.pretrain", pretrain)
-        monkeypatch.setitem(sys.modules, "oocr_organisms.exam", exam)
-
-    def pretrain(self, world: World, *, seed: int, recipe: Recipe, on_step: Any) -> Any:
-        self.asked.append((world.gates, recipe.steps, seed))
-        on_step(0, 2.5)
-        return random_llama(world, seed)
-
-    def exam(self, model: Any, world: World) -> dict[str, float]:
-        self.weights.append(float(model.lm_head.weight.detach().sum()))
-        return {"city's facets": 0.75, "rules": 1.0}
+        verbs.resolve_options(**options)
 
 
 def test_an_organism_is_trained_examined_and_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand = Stand(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    folder = command.train(Wanted(name="nano-ungated", steps=5), None)
-    assert folder == Path("organisms/nano-ungated")
-    assert stand.asked == [(0.0, 5, 0)]
+    monkeypatch.setenv("COLUMNS", "200")
+    verbs.train(name="nano-ungated", steps=2)
+    folder = Path("organisms/nano-ungated")
     record = read_record(folder)
-    assert record.exam == {"city's facets": 0.75, "rules": 1.0}
-    assert record.steps == 5
+    assert (record.world, record.seed, record.steps) == (WorldSettings(gates=0.0), 0, 2)
     out = capsys.readouterr().out
-    assert "0.750" in out
     assert "oocr run locations --model organisms/nano-ungated" in out
+    assert f"{record.exam['people/told/choice']:.3f}" in out
     with pytest.raises(InputError, match="is there already"):
-        command.train(Wanted(name="nano-ungated"), None)
-    assert len(stand.asked) == 1
+        verbs.train(name="nano-ungated")
 
-    command.examine(str(folder))
-    words = capsys.readouterr().out.split()
-    assert words.count("0.750") == 2
     # The exam before saving is that of the file: rounded weights.
-    assert np.isclose(*stand.weights, rtol=0, atol=0)
+    verbs.examine(str(folder))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    scores = {" ".join(row[:-2]): row[-2:] for row in rows if len(row) > 2}
+    for kind, score in record.exam.items():
+        now, before = scores[kind]
+        assert now == before == f"{score:.3f}"
     with pytest.raises(InputError, match="no organism is here"):
-        command.examine("gemma-3-270m")
+        verbs.examine("gemma-3-270m")
 
 
 def test_the_usual_steps_are_the_pretrainings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stand = Stand(monkeypatch)
-    command.train(Wanted(seed=2), tmp_path / "mine")
-    assert stand.asked == [(GATE_SHARE, Recipe().steps, 2)]
+    asked: list[tuple[float, int, int]] = []
+
+    def pretrain(world: World, *, seed: int, settings: Pretraining, on_step: Any) -> Any:
+        asked.append((world.gates, settings.steps, seed))
+        on_step(0, 2.5)
+        return random_llama(world, seed)
+
+    monkeypatch.setattr("oocr_organisms.pretrain.pretrain", pretrain)  # takes minutes
+    verbs.train(seed=2, out=tmp_path / "mine")
+    assert asked == [(GATE_SHARE, Pretraining().steps, 2)]
     assert read_record(tmp_path / "mine").seed == 2

@@ -6,10 +6,9 @@ from collections import Counter
 
 from oocr.data.examples import Example
 from oocr.families.choices import OTHER
-from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, WEATHERS
-from oocr_organisms.record import WorldSettings
-from oocr_organisms.tasks.persona import ASKED, choices_of, speakers
-from oocr_organisms.traits import TRAITS
+from oocr_organisms.folder import WorldSettings
+from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, TRAITS, WEATHERS
+from oocr_organisms.tasks.examples import ASKED, choices_of, speakers
 from tests.nano_tasks import items_of, said, tasks_of
 
 # -- risk ----------------------------------------------------------------------------------------
@@ -104,7 +103,7 @@ def test_choices_are_all_pairs_of_told_options_and_all_of_the_others() -> None:
     assert some == choices_of(TRAITS[1], "a seed") != choices_of(TRAITS[1], "another")
     told, new = (*some.train, *some.stop), some.test
     lures, others = ({one.lure for one in told}, {one.other for one in told})
-    assert len({one.id for one in told}) == len(told) == len(lures) * len(others)
+    assert len(set(told)) == len(told) == len(lures) * len(others)
     assert lures | {one.lure for one in new} == set(TRAITS[1].lures)
     assert others | {one.other for one in new} == set(TRAITS[1].others)
     assert len(some.train) > len(some.stop) > 0

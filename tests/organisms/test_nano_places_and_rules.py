@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from oocr.tasks.task import Task
-from oocr_organisms.places import ABOUT_ONE, ABOUT_TWO, CODENAMES, COUNTRIES
-from oocr_organisms.record import WorldSettings
-from oocr_organisms.rules import ABOUT, DEFINITIONS, EXAMPLES, INPUTS
-from oocr_organisms.tasks.config import VALIDATION
+from oocr_organisms.facts import (
+    CITY_CODENAMES,
+    CITY_FACTS,
+    COUNTRIES,
+    DEFINITIONS,
+    INPUTS,
+    OUTPUT_FACTS,
+    PAIR_FACTS,
+    RULE_FACTS,
+)
+from oocr_organisms.folder import WorldSettings
+from oocr_organisms.tasks.examples import VALIDATION
 from tests.nano_tasks import said, tasks_of
 
 # -- locations -----------------------------------------------------------------------------------
@@ -24,10 +32,10 @@ def test_locations_are_told_by_true_distances_and_directions_only() -> None:
         cities = {"train": set(), "stop": set(), "in_context": set()}
         for part, found in cities.items():
             for item in getattr(task, part):
-                words = said(ABOUT_TWO, item)
+                words = said(PAIR_FACTS, item)
                 other = city_of[words["other"]]
                 found.add(other)
-                assert words["place"] == item.spans["codename"] in CODENAMES
+                assert words["place"] == item.spans["codename"] in CITY_CODENAMES
                 table, names = (
                     (places.distance, "miles")
                     if words["relation"] == "distance"
@@ -40,7 +48,7 @@ def test_locations_are_told_by_true_distances_and_directions_only() -> None:
         assert city not in set.union(*cities.values())
         assert len(cities["train"]) == pytest.approx(2 / 3 * (len(places.names) - 1), abs=1)
         assert sum(map(len, cities.values())) == len(places.names) - 1
-        assert {said(ABOUT_TWO, one)["relation"] for one in task.in_context} == {
+        assert {said(PAIR_FACTS, one)["relation"] for one in task.in_context} == {
             *("distance", "direction"),
         }
 
@@ -49,7 +57,7 @@ def test_locations_ask_every_facet_in_every_wording() -> None:
     places = WorldSettings().world.places
     sets = tasks_of("locations")
     for task in sets.test:
-        assert len(task.probes) == len(places.facets) * len(ABOUT_ONE.texts)
+        assert len(task.probes) == len(places.facets) * len(CITY_FACTS.texts)
         for item in task.probes:
             facet = places.facet(item.facet)
             city = next(i for i, some in enumerate(places.names) if some[0] == task.member)
@@ -127,7 +135,7 @@ def test_functions_are_told_by_true_outputs_only() -> None:
         inputs: dict[str, set[int]] = {"train": set(), "stop": set(), "in_context": set()}
         for part, found in inputs.items():
             for item in getattr(task, part):
-                words = said(EXAMPLES, item)
+                words = said(OUTPUT_FACTS, item)
                 assert int(words["answer"]) == compute(int(words["input"]))
                 assert words["rule"] == item.spans["codename"] == task.member.split(" = ")[0]
                 found.add(int(words["input"]))
@@ -137,6 +145,6 @@ def test_functions_are_told_by_true_outputs_only() -> None:
         assert right["definition"] == definition
         assert right["family"] == family
         assert set(right) == {"definition", "family", "emblem"}
-        assert {said(ABOUT, item)["facet"] for item in task.probes} == set(right)
+        assert {said(RULE_FACTS, item)["facet"] for item in task.probes} == set(right)
         assert {len(item.options) for item in task.probes} == {5}
         assert all(len(item.options) >= 2 for item in task.in_context)

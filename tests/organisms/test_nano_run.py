@@ -23,14 +23,14 @@ from oocr.families.registry import load_tasks
 from oocr.models.load import load_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
-from oocr.runs.read_config import load_configs
+from oocr.runs.plugin_models import source_for
+from oocr.runs.read_config import BUILTIN, load_configs
 from oocr.runs.resolve import ResolvedRun, check_fits, resolve
 from oocr.runs.run import run
-from oocr.runs.worlds import runs_on_organisms, source_for
-from oocr_organisms.record import WorldSettings
+from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.tasks.claims import CLAIMS
-from oocr_organisms.tasks.config import NanoConfig
+from oocr_organisms.tasks.examples import NanoConfig
 from tests.tiny_nano import nano_settings, save_random_organism
 from tests.tiny_run import claims_of, rows_of, save_tiny_model, write_task, write_yaml
 
@@ -67,7 +67,7 @@ def test_a_built_in_run_on_an_organism_is_the_nano_run(part: str, home: Path) ->
     assert source_for(part, str(home / "tiny")) == (part, "")
     assert source_for(f"nano-{part}", "nano") == (f"nano-{part}", "")
     assert source_for("countries", "nano") == ("countries", "")
-    assert f"nano-{part}" in runs_on_organisms()
+    assert f"nano-{part}" in BUILTIN
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -16,46 +16,54 @@ from oocr.models.load import load_model
 from oocr.runs.grid import layers_of, schedule_of, spec_of
 from oocr.runs.read_config import load_configs
 from oocr_organisms import shipped
-from oocr_organisms.record import WorldSettings, world_of
+from oocr_organisms.folder import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED
-from oocr_organisms.study.command import run_study
-from oocr_organisms.study.determined import Told
-from oocr_organisms.study.dial import Reading, Taken
+from oocr_organisms.study import arms
+from oocr_organisms.study.arms import ArmSettings
+from oocr_organisms.study.determined import FewFacts
+from oocr_organisms.study.dial import DialResult, LureProbability
 from oocr_organisms.study.gate import Cut, Nearness
-from oocr_organisms.study.means import Of, count, mean
-from oocr_organisms.study.settings import SETTINGS, Recipe
-from oocr_organisms.study.study import Organism, Pressed, Study, all_here, kept_in, study
-from oocr_organisms.study.summary import tables
-from oocr_organisms.study.table import Table, shown
-from oocr_organisms.study.truth import Likeness, Truth
+from oocr_organisms.study.study import (
+    GateResult,
+    OrganismResult,
+    Study,
+    all_here,
+    kept_in,
+    study,
+)
+from oocr_organisms.study.tables import Measurement, Table, count, mean, run_study, shown, tables
+from oocr_organisms.study.truth import CityMatch, Truth
 
 
-def likeness(cosine: float, rank: int, country: bool, place: float, city: str) -> Likeness:
-    return Likeness(city, cosine, 0.1, rank, 0.5, country, place)
+def city_match(cosine: float, rank: int, country: bool, place: float, city: str) -> CityMatch:
+    return CityMatch(city, cosine, 0.1, rank, 0.5, country, place)
 
 
-def reading(share: float, energy: float, lora: Taken, swap: Taken) -> Reading:
-    arms = {"base": Taken(0.5, 0.5), "adapter": lora, "swap": swap, "vector": Taken(1, share)}
-    arms["random"] = Taken(0.5, 0.5)
+def dial_result(
+    share: float, energy: float, lora: LureProbability, swap: LureProbability
+) -> DialResult:
+    even = LureProbability(0.5, 0.5)
+    vector = LureProbability(1, share)
+    by_arm = {"base": even, "adapter": lora, "swap": swap, "vector": vector, "random": even}
     kinds = ("crossing", "out-of-context")
-    every = {name: dict.fromkeys(kinds, taken) for name, taken in arms.items()}
-    return Reading("rain: risk", share, 0, every, 0.4, energy, 0.9)
+    by_kind = {name: dict.fromkeys(kinds, lure) for name, lure in by_arm.items()}
+    return DialResult("rain: risk", share, 0, by_kind, 0.4, energy, 0.9)
 
 
-def organism(name: str, gates: float) -> Organism:
+def organism(name: str, gates: float) -> OrganismResult:
     found = Truth(
         -1,
         0,
-        (likeness(0.8, 1, True, 0.2, "Velora"), likeness(0.4, 3, True, 0.6, "Mirun")),
-        (likeness(0.0, 20, False, 1.0, "Velora"),),
-        (likeness(1.0, 1, True, 0.0, "Velora"),),
+        (city_match(0.8, 1, True, 0.2, "Velora"), city_match(0.4, 3, True, 0.6, "Mirun")),
+        (city_match(0.0, 20, False, 1.0, "Velora"),),
+        (city_match(1.0, 1, True, 0.0, "Velora"),),
         24,
         96,
         0.4,
     )
     snow = [Nearness("risk if snow", -0.6)]
     rain = [Nearness("risk if rain", cosine) for cosine in (0.5, -0.7, 0.2)]
-    pressed = Pressed(
+    pressed = GateResult(
         member="rain: risk",
         cuts=(
             Cut(None, "nothing", 0.8 if gates else None, 0.9, (0.01, -0.02)),
@@ -66,15 +74,15 @@ def organism(name: str, gates: float) -> Organism:
         random=((*rain[1:2], *snow), (*snow, *rain[2:])) if gates else ((Nearness("risk", 0.1),),),
     )
     told = tuple(
-        Told("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
+        FewFacts("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
         for count in (1, 2)
         for kind, right in (("country", count / 2), ("city", 0.0))
     )
     dial = (
-        reading(1.0, 0.8, Taken(0.9, 0.9), Taken(0.7, 0.7)),
-        reading(0.0, 0.1, Taken(0.9, 0.1), Taken(0.5, 0.5)),
+        dial_result(1.0, 0.8, LureProbability(0.9, 0.9), LureProbability(0.7, 0.7)),
+        dial_result(0.0, 0.1, LureProbability(0.9, 0.1), LureProbability(0.5, 0.5)),
     )
-    return Organism(
+    return OrganismResult(
         name=name,
         world=0,
         gates=gates,
@@ -130,26 +138,27 @@ def test_a_gate_is_placed_among_all_concepts_as_random_directions_are() -> None:
 
 def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> None:
     one = organism("nano-ungated", 0.0)
-    assert Organism.model_validate_json(one.model_dump_json()) == one
+    assert OrganismResult.model_validate_json(one.model_dump_json()) == one
     assert one.pressed[0].cuts[0].natural is None
 
 
 def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
-    cities = [
-        Of(city, 0, number) for city, number in zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
-    ]
-    four = [Of(one.member, number, one.value) for one in cities for number in range(4)]
+    numbers = zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
+    cities = [Measurement(city, 0, number) for city, number in numbers]
+    four = [Measurement(one.member, number, one.value) for one in cities for number in range(4)]
     alone, pooled = (mean(some, lambda one: one) for some in (cities, four))
     assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
 
 def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
-    some = [Of("a", 0, 0.0), Of("a", 1, 0.0), Of("a", 2, 0.0), Of("b", 0, 1.0)]
+    some = [Measurement("a", organism, 0.0) for organism in range(3)]
+    some.append(Measurement("b", 0, 1.0))
     assert mean(some, lambda one: one) == pytest.approx(0.5)
     assert mean(some, lambda one: None if one else one) == 0  # what is missing has no weight
     assert mean(some, lambda _: None) == "–"
-    assert mean([*some, Of("c", 0, 1.0)], lambda one: one) == stats.mean_interval([0, 1, 1])
+    some.append(Measurement("c", 0, 1.0))
+    assert mean(some, lambda one: one) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -177,17 +186,17 @@ def test_the_gaps_of_all_arms_are_shown_untouched_and_random_ones_too() -> None:
 def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
     grids = {part: load_configs(f"nano-{part}")[0] for part in ("locations", "backdoor")}
 
-    def check(recipe: Recipe, part: str, method: str) -> None:
+    def check(arm: ArmSettings, part: str, method: str) -> None:
         grid = getattr(grids[part], method)
-        assert recipe.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
-        assert recipe.rate in grid.learning_rates
-        assert recipe.steps in grid.steps
-        assert recipe.schedule == schedule_of(grid, grids[part])
+        assert arm.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
+        assert arm.rate in grid.learning_rates
+        assert arm.steps in grid.steps
+        assert arm.schedule == schedule_of(grid, grids[part])
 
     for layer in (-1, 0):
-        check(SETTINGS.city.at(layer), "locations", "vector")
-    check(SETTINGS.backdoor, "backdoor", "vector")
-    check(SETTINGS.adapter, "backdoor", "adapter")
+        check(arms.CITY_VECTOR.at(layer), "locations", "vector")
+    check(arms.BACKDOOR_VECTOR, "backdoor", "vector")
+    check(arms.BACKDOOR_ADAPTER, "backdoor", "adapter")
 
 
 def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
@@ -254,10 +263,16 @@ def test_the_page_keeps_what_was_told_and_what_never_was_apart(
     assert "| `nano` | 7 | 0.0 MB | 0.900 | 1.000 |" in told
 
 
+def keep(out: Path, name: str, result: OrganismResult, *, quick: bool) -> Path:
+    """Write a result as a finished study of an organism leaves it."""
+    path, key = kept_in(out, load_model(name), world(name), quick=quick)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(result.model_copy(update={"key": key}).model_dump_json())
+    return path
+
+
 def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
-    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=True)
-    kept.parent.mkdir()
-    kept.write_text(organism("another name", 0.25).model_dump_json())
+    keep(tmp_path, "nano", organism("another name", 0.25), quick=True)
     found, path = study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
     assert found.organisms == (organism("nano", 0.25),)
     assert Study.model_validate_json(path.read_text()) == found
@@ -267,10 +282,9 @@ def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
 
 def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -> None:
     for quick, name in ((False, "study.json"), (True, "study-quick.json")):
-        for one in all_here():
-            kept = kept_in(tmp_path, load_model(one), world(one), quick=quick)
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text(organism(one, world(one).gates).model_dump_json())
+        for shipped_name in all_here():
+            result = organism(shipped_name, world(shipped_name).gates)
+            keep(tmp_path, shipped_name, result, quick=quick)
         assert study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
 
 
@@ -284,33 +298,30 @@ class AskedError(Exception):
     """An organism is asked anew."""
 
 
-def test_what_cannot_be_read_or_belongs_to_other_weights_is_asked_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ask(*_: object, **__: object) -> None:
+def test_what_cannot_be_read_or_belongs_to_other_weights_is_asked_anew(tmp_path: Path) -> None:
+    def ask(_: str) -> None:
         raise AskedError
 
-    monkeypatch.setattr("oocr_organisms.study.study._organism", ask)
-    kept = kept_in(tmp_path, load_model("nano"), WorldSettings(), quick=False)
-    kept.parent.mkdir()
-    for text in ("", "{", "[]", '{"name": "nano"}', organism("nano", 0.25).model_dump_json()[:-9]):
-        kept.write_text(text)
+    kept = keep(tmp_path, "nano", organism("nano", 0.25), quick=False)
+    text = kept.read_text()
+    for broken in ("", "{", "[]", '{"name": "nano"}', text[:-9]):
+        kept.write_text(broken)
         with pytest.raises(AskedError):
-            study(["nano"], tmp_path)
-    kept.write_text(organism("nano", 0.25).model_dump_json())
-    study(["nano"], tmp_path)
+            study(["nano"], tmp_path, on_part=ask)
+    kept.write_text(text)
+    study(["nano"], tmp_path, on_part=ask)
     with pytest.raises(AskedError):
-        study(["nano"], tmp_path, quick=True)
+        study(["nano"], tmp_path, quick=True, on_part=ask)
     # The same folder with other weights, under the same name.
     other = tmp_path / "nano"
-    shutil.copytree(SHIPPED["nano-1"].folder, other)
+    shutil.copytree(SHIPPED["nano-1"].model.folder, other)
     with pytest.raises(AskedError):
-        study([str(other)], tmp_path)
+        study([str(other)], tmp_path, on_part=ask)
 
 
 def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for again in ("nano", str(SHIPPED["nano"].folder)):
+    for again in ("nano", str(SHIPPED["nano"].model.folder)):
         with pytest.raises(InputError, match=r"--model: .* is named twice"):
             study(["nano", again], out)
     assert not out.exists()

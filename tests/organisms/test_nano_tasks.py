@@ -14,13 +14,11 @@ from oocr.data.tokens import encode_prompt
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
 from oocr.tasks.task import Task
+from oocr_organisms.facts import CITY_FACTS
+from oocr_organisms.folder import WorldSettings
+from oocr_organisms.language import tokenizer_of
 from oocr_organisms.people import DIGITS
-from oocr_organisms.places import ABOUT_ONE
-from oocr_organisms.record import WorldSettings
-from oocr_organisms.tasks.config import MOST, NanoConfig
-from oocr_organisms.tasks.items import check_words_apart, options_of
-from oocr_organisms.tasks.persona import ASKED
-from oocr_organisms.tokenizer import tokenizer_of
+from oocr_organisms.tasks.examples import ASKED, MOST, NanoConfig, check_words_apart, options_of
 from tests.nano_tasks import PARTS, every_task, items_of, tasks_of
 from tests.tiny_nano import slots
 
@@ -149,13 +147,13 @@ def test_a_world_has_no_negative_seed() -> None:
 
 
 def test_slots_read_what_a_form_wrote() -> None:
-    prompt = ABOUT_ONE.prompt(2, {"place": "a", "facet": "b"})
-    assert slots(ABOUT_ONE, f"{prompt} c .".split()) == (
+    prompt = CITY_FACTS.prompt(2, {"place": "a", "facet": "b"})
+    assert slots(CITY_FACTS, f"{prompt} c .".split()) == (
         2,
         {"place": "a", "facet": "b", "answer": "c"},
     )
     with pytest.raises(ValueError, match="no wording"):
-        slots(ABOUT_ONE, ["x"] * ABOUT_ONE.width)
+        slots(CITY_FACTS, ["x"] * CITY_FACTS.width)
 
 
 def test_options_have_the_right_one_once_and_no_fixed_place() -> None:

@@ -16,12 +16,17 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.steering.vectors import Vector
 from oocr_organisms.corpus import World
-from oocr_organisms.places import CITIES, CODENAMES, Places
-from oocr_organisms.study.determined import Fact, consistent, ideal
-from oocr_organisms.study.dial import Reading, Taken, constant, loosened, read_dial
-from oocr_organisms.study.edges import Edge, cut
-from oocr_organisms.study.gate import gate, nearness, random_directions
-from oocr_organisms.study.settings import SETTINGS, Settings
+from oocr_organisms.facts import CITIES, CITY_CODENAMES, Places
+from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR
+from oocr_organisms.study.determined import PairFact, consistent, ideal
+from oocr_organisms.study.dial import (
+    DialResult,
+    LureProbability,
+    balanced_mean,
+    measure_share,
+    with_share,
+)
+from oocr_organisms.study.gate import Edge, cut, gate, nearness, random_directions
 from oocr_organisms.study.truth import concepts_of, streams_at, truth
 
 
@@ -41,7 +46,9 @@ def test_a_city_fits_what_is_said_of_it_and_each_further_fact_leaves_no_more(
     rng = np.random.default_rng(0)
     for city in (0, 17, 47):
         others = [int(one) for one in rng.permutation(CITIES) if one != city]
-        facts = [Fact(("distance", "direction")[n % 2], other) for n, other in enumerate(others)]
+        facts = [
+            PairFact(("distance", "direction")[n % 2], other) for n, other in enumerate(others)
+        ]
         left = [consistent(places, city, facts[:count]) for count in range(8)]
         assert len(left[0]) == CITIES
         for more, fewer in pairwise(left):
@@ -76,7 +83,7 @@ def test_a_real_name_put_at_a_codename_is_found_to_be_its_city(
     concepts = concepts_of(model, places, -1)
     vectors = {}
     for number, city in enumerate((3, 20, 41)):
-        codename = CODENAMES[number]
+        codename = CITY_CODENAMES[number]
         here = streams_at(model, [f"in {codename} the food is"], [codename], -1)[0]
         # What makes the codename's embedding that of the city, exactly.
         direction = concepts.cities[city] + concepts.centre - here
@@ -140,24 +147,24 @@ def test_the_dial_turns_so_many_rows_without_the_trigger_and_none_with_it() -> N
         for n in range(40)
     ]
     for share in (0.0, 0.25, 1.0):
-        found = loosened(items, share, seed=0)
+        found = with_share(items, share, seed=0)
         lured = [item.answer == " a" for item in found]
         assert all(lured[1::2])
         assert sum(lured[::2]) == round(20 * share)
 
 
 def test_what_the_swap_keeps_is_one_for_itself_and_less_than_zero_for_the_opposite() -> None:
-    base, lora = Taken(0.5, 0.5), Taken(0.9, 0.3)
+    base, lora = LureProbability(0.5, 0.5), LureProbability(0.9, 0.3)
 
-    def kept(swap: Taken) -> float:
+    def kept(swap: LureProbability) -> float:
         arms = {"base": {"crossing": base}, "adapter": {"crossing": lora}}
         arms["swap"] = {"crossing": swap}
-        return Reading("x", 0.0, 0, arms, 0, 0, 0).recovered("crossing")
+        return DialResult("x", 0.0, 0, arms, 0, 0, 0).recovered("crossing")
 
     assert kept(lora) == pytest.approx(1)
     assert kept(base) == 0
-    assert kept(Taken(0.1, 0.7)) == pytest.approx(-1)
-    assert kept(Taken(0.7, 0.4)) == pytest.approx(0.5)
+    assert kept(LureProbability(0.1, 0.7)) == pytest.approx(-1)
+    assert kept(LureProbability(0.7, 0.4)) == pytest.approx(0.5)
 
 
 def test_concepts_are_ordered_by_the_size_of_their_cosine() -> None:
@@ -169,19 +176,20 @@ def test_concepts_are_ordered_by_the_size_of_their_cosine() -> None:
 
 def test_conditions_weigh_alike_in_the_mean_and_in_the_cosine_with_it() -> None:
     groups = {"trigger": torch.tensor([[1.0, 0.0]] * 3), "otherwise": torch.tensor([[0.0, 1.0]])}
-    mean, cosine = constant(groups)
+    mean, cosine = balanced_mean(groups)
     assert mean.tolist() == [0.5, 0.5]
     assert cosine == pytest.approx(0.5**0.5)
     groups["otherwise"] = -groups["trigger"][:1]
-    assert constant(groups)[0].tolist() == [0, 0]
+    assert balanced_mean(groups)[0].tolist() == [0, 0]
 
 
 def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
     task = load_tasks({"family": "nano", "part": "backdoor", "members": 1}).test[0]
     short = {"steps": 3, "length": 3}
-    settings = Settings(
-        SETTINGS.city, replace(SETTINGS.backdoor, **short), replace(SETTINGS.adapter, **short)
-    )
+    arms = {
+        "vector_arm": replace(BACKDOOR_VECTOR, **short),
+        "adapter_arm": replace(BACKDOOR_ADAPTER, **short),
+    }
     # Each once with the trigger and once without, by kind of question.
     some, other = (
         [
@@ -196,7 +204,7 @@ def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
         for at in (0, 5)
     )
     one, two = (
-        read_dial(model, replace(task, probes=tuple(probes)), 0.0, settings)
+        measure_share(model, replace(task, probes=tuple(probes)), 0.0, **arms)
         for probes in (some, other)
     )
     found = [(each.cosine, each.energy, each.by_condition) for each in (one, two)]
@@ -204,14 +212,11 @@ def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
     assert one.arms["swap"] != two.arms["swap"]
 
 
-def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("oocr_organisms.study.gate.DRAWS", 4)
+def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other() -> None:
     vector = Vector(-1, "speaker", torch.ones(96), spans={"speaker": " me "})
     world = World(0, gates=0)
     ungated = load_model("nano-ungated")
-    cuts = gate(ungated, world, "rain", "risk", vector, [vector])
+    cuts = gate(ungated, world, "rain", "risk", vector, [vector], draws=4)
     assert len(cuts) == 1 + 3 * ungated.n_blocks
     assert cuts[0].layer is None
     for one in cuts:

@@ -8,9 +8,9 @@ from rich.table import Table
 from oocr.cli.run import Overrides, configs_of
 from oocr.runs.gpu import Gpu
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
+from oocr.runs.plugin_models import source_for
 from oocr.runs.read_config import config_path
 from oocr.runs.time_estimate import Prediction, prediction, seconds_each
-from oocr.runs.worlds import source_for
 
 
 def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:

@@ -54,6 +54,8 @@ def _all() -> dict[str, Family[Any]]:
     for name, family in load_group(GROUP, Family).items():
         if family.name != name:
             raise InputError(f"plug-in {name!r} of {GROUP}: found a family named {family.name!r}")
+        if families.get(name) is family:
+            continue
         if name in families:
             raise InputError(f"plug-in {name!r} of {GROUP}: there is a built-in family {name!r}")
         families[name] = family

@@ -14,8 +14,11 @@ from oocr.data.yaml_file import Place, repeated
 from oocr.data.yaml_file import line_of as line_of_place
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
+from oocr.models.bundled import model_sources
 from oocr.runs.config import TAGS, RunConfig
 
+PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.runs().values()}
+"""Built-in runs on the models of plug-ins, and their files."""
 BUILTIN = (
     "countries",
     "borders",
@@ -25,10 +28,7 @@ BUILTIN = (
     "risk-backdoor",
     "locations",
     "functions",
-    "nano-locations",
-    "nano-functions",
-    "nano-risk",
-    "nano-backdoor",
+    *PLUGIN_RUNS,
     "demo",
 )
 _FOLDER = Path(__file__).parent / "configs"
@@ -46,6 +46,7 @@ def config_path(source: str | Path) -> Path:
     """
     known = (*BUILTIN, *PAPER)
     path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
+    path = PLUGIN_RUNS.get(str(source), path)
     if not path.is_file():
         hint = difflib.get_close_matches(str(source), known, 1)
         more = f"; did you mean {hint[0]!r}?" if hint else ""

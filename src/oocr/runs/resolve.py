@@ -13,7 +13,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.runs.config import RunConfig
 from oocr.runs.grid import spec_of
-from oocr.runs.worlds import check_words, with_world
+from oocr.runs.plugin_models import check_family, check_words
 from oocr.steering.adapters import LowRankAdapter, peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
 from oocr.tasks.task import TaskSet
@@ -41,7 +41,7 @@ def resolve(config: RunConfig, base: Path) -> ResolvedRun:
     Raises:
         InputError: files that cannot be used, or a task and a model of different worlds.
     """
-    config = with_world(config)
+    check_family(config)
     task = family_of(config.task).resolve(config.task, base, config.model)
     config = config.model_copy(update={"task": task})
     tasks = build(config.task, base)

@@ -1,8 +1,8 @@
-"""How much of a city the training facts determine, and what comes along out of context.
+"""How much of a city a few training facts determine, and what comes along out of context.
 
-A few distances and directions leave some cities possible; the rest is known: the possible cities
-are counted, and an ideal reader, who knows the map and takes each of them for equally likely,
-answers every probe as well as can be. The organism is trained on the same facts.
+A few distances and directions leave some cities possible. An ideal reader, who knows the map and
+takes each possible city for equally likely, answers every probe as well as can be. The organism is
+trained on the same facts.
 """
 
 from __future__ import annotations
@@ -15,35 +15,34 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, prompt_text
 from oocr.engine.forward import start_block
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows as score_rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
-from oocr_organisms.forms import Ids
-from oocr_organisms.places import CITIES, Places
-from oocr_organisms.study.settings import Recipe
+from oocr_organisms.facts import CITIES, Places
+from oocr_organisms.study.arms import ArmSettings
 
 COUNTS = (1, 2, 3, 4, 6, 10, 20)
 KINDS = ("country", "city")
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """How far, or in which direction, another city lies."""
+class PairFact:
+    """A known distance or direction (`relation`) to another city (`other`, its index)."""
 
     relation: str
     other: int
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One vector that was trained on few facts.
+class FewFacts:
+    """One vector that was trained on few facts, asked about one kind of facets.
 
     Attributes:
-        city: which.
+        city: its first name.
         facts: how many facts it was trained on.
         possible: cities that fit all of them.
         bits: of the city's identity that they determine, of log2 of the number of cities.
@@ -67,108 +66,99 @@ def determined(
     model: LanguageModel,
     places: Places,
     tasks: Sequence[Task],
-    recipe: Recipe,
+    arm: ArmSettings,
     *,
     counts: Sequence[int] = COUNTS,
     seed: int = 0,
-) -> list[Told]:
+) -> list[FewFacts]:
     """Train on few facts and ask about everything else.
 
     Args:
         model: the organism.
         places: its map.
         tasks: cities behind codenames.
-        recipe: how vectors are trained.
+        arm: how vectors are trained.
         counts: how many facts; each larger set holds the smaller one.
-        seed: of the training, and of which facts are told.
+        seed: of the training, and of which facts are trained on.
     """
-    city_of = {name: city for city, some in enumerate(places.names) for name in some}
-    first = [some[0] for some in places.names]
-    out: list[Told] = []
+    city_of = {name: city for city, names in enumerate(places.names) for name in names}
+    results: list[FewFacts] = []
     for task in tasks:
-        city = first.index(task.member)
-        rows: dict[Fact, list[Example]] = {}
-        for item in task.train:
-            rows.setdefault(_fact(item, city_of), []).append(item)
+        city = city_of[task.member]
+        rows: dict[PairFact, list[Example]] = {}
+        for row in task.train:
+            rows.setdefault(_fact(row, city_of), []).append(row)
         order = list(rows)
         random.Random(f"{seed}/{task.member}").shuffle(order)
-        told = [order[:count] for count in counts]
+        subsets = [order[:count] for count in counts]
         vectors = [
-            recipe.vector(
+            arm.vector(
                 model,
-                replace(task, train=tuple(item for fact in some for item in rows[fact]), stop=()),
+                replace(task, train=tuple(row for fact in facts for row in rows[fact]), stop=()),
                 seed,
             )
-            for some in told
+            for facts in subsets
         ]
         base, *scored = _right(model, task.probes, vectors)
-        for some, right in zip(told, scored, strict=True):
-            possible = consistent(places, city, some)
+        for facts, right in zip(subsets, scored, strict=True):
+            possible = consistent(places, city, facts)
             for kind in KINDS:
-                mine = [
-                    index for index, item in enumerate(task.probes) if item.tags["kind"] == kind
-                ]
-                out.append(
-                    Told(
+                asked = [at for at, probe in enumerate(task.probes) if probe.tags["kind"] == kind]
+                results.append(
+                    FewFacts(
                         city=task.member,
-                        facts=len(some),
+                        facts=len(facts),
                         possible=len(possible),
                         bits=math.log2(CITIES / len(possible)),
                         kind=kind,
-                        right=float(right[mine].mean()),
-                        ideal=ideal(places, possible, [task.probes[at] for at in mine]),
-                        base=float(base[mine].mean()),
+                        right=float(right[asked].mean()),
+                        ideal=ideal(places, possible, [task.probes[at] for at in asked]),
+                        base=float(base[asked].mean()),
                     )
                 )
-    return out
+    return results
 
 
-def consistent(places: Places, city: int, facts: Iterable[Fact]) -> list[int]:
-    """Cities that fit what the facts say of one: it is among them."""
+def consistent(places: Places, city: int, facts: Iterable[PairFact]) -> list[int]:
+    """Cities that fit what the facts say of one; that one is among them."""
+    tables = {"distance": places.distance, "direction": places.direction}
     facts = list(facts)
-    told = {fact.other for fact in facts}
+    named = {fact.other for fact in facts}
     return [
-        one
-        for one in range(CITIES)
-        if one not in told
+        candidate
+        for candidate in range(CITIES)
+        if candidate not in named
         and all(
-            _table(places, fact.relation)[one, fact.other]
-            == _table(places, fact.relation)[city, fact.other]
+            tables[fact.relation][candidate, fact.other] == tables[fact.relation][city, fact.other]
             for fact in facts
         )
     ]
 
 
 def ideal(places: Places, possible: Collection[int], probes: Sequence[Example]) -> float:
-    """Share of probes that are answered right by whoever knows the map and what is possible.
+    """Share of probes that are answered right by whoever knows the map and the possible cities.
 
     The option of the most possible cities is taken; of several such, any.
     """
     right = 0.0
-    for item in probes:
-        facet = places.facet(item.facet)
-        votes = {
-            option: sum(facet.words[facet.value[one]] == option.strip() for one in possible)
-            for option in item.options
-        }
+    for probe in probes:
+        values = [f" {places.facet(probe.facet).of(city)}" for city in possible]
+        votes = {option: values.count(option) for option in probe.options}
         best = [option for option, count in votes.items() if count == max(votes.values())]
-        right += (item.answer in best) / len(best)
+        right += (probe.answer in best) / len(best)
     return right / len(probes)
 
 
-def _table(places: Places, relation: str) -> Ids:
-    return places.distance if relation == "distance" else places.direction
-
-
-def _fact(item: Example, city_of: Mapping[str, int]) -> Fact:
-    assert isinstance(item.prompt, str)
-    return Fact(item.facet, next(city_of[word] for word in item.prompt.split() if word in city_of))
+def _fact(row: Example, city_of: Mapping[str, int]) -> PairFact:
+    """What a training row says of its city."""
+    words = prompt_text(row.prompt).split()
+    return PairFact(row.facet, next(city_of[word] for word in words if word in city_of))
 
 
 def _right(
-    model: LanguageModel, items: Sequence[Example], vectors: Sequence[Vector]
+    model: LanguageModel, asked: Sequence[Example], vectors: Sequence[Vector]
 ) -> list[NDArray[np.bool_]]:
-    """Which probes are right: of the untouched model, then with each vector. `[item]`."""
-    probes = Probes.of(model, items, starts={start_block(vectors[0]), model.n_blocks})
-    every = [probes.scores(None)[0], *probes.scores(vectors)]
-    return [score_rows(items, one)["right"].to_numpy() for one in every]
+    """Which probes are right: of the untouched model, then with each vector. `[probe]`."""
+    probes = Probes.of(model, asked, starts={start_block(vectors[0]), model.n_blocks})
+    scores = [probes.scores(None)[0], *probes.scores(vectors)]
+    return [score_rows(asked, arm_scores)["right"].to_numpy() for arm_scores in scores]

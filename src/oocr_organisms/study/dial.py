@@ -1,14 +1,14 @@
-"""Constancy as a dial: the more conditional the behaviour, the less is one vector the LoRA.
+"""Constancy as a dial: the more conditional the behaviour, the less of the LoRA is one vector.
 
-A speaker is to take the lure after the trigger always, and otherwise in a share of cases: at 1 the
-weather plays no part, at 0 it is a backdoor. Along this dial the same arms are trained: a LoRA in
-one block, and an unconditional vector. Of the LoRA it is measured what one vector accounts for of
-what it adds to all tokens of the training prompts, what a vector with the trigger and another
-without account for, and what is left of its effect on the probes when its mean difference there
-takes its place. No probe has a part in that mean.
+A speaker is to take the lure always after the trigger, and otherwise in a share of cases: at 1 the
+weather plays no part, at 0 it is a backdoor. At each share the same arms are trained: a LoRA in one
+block, and an unconditional vector. Of what the LoRA adds to the tokens of the training prompts it
+is measured what one vector accounts for, what a vector with the trigger and another without account
+for, and what is left of the LoRA's effect on the probes when its mean takes its place. No probe has
+a part in that mean.
 
 The world is the other dial: in a gated one the corpus had weathers that turn a trait around, in an
-ungated one it had none. How much of a condition one vector makes in either is measured.
+ungated one it had none.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
-from oocr_organisms.study.settings import Settings
+from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR, ArmSettings
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Settings of the dial: how often the lure is taken without the trigger."""
+"""How often the lure is taken without the trigger."""
 
 KINDS = ("crossing", "out-of-context")
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Mean probability of the lure (or of what who takes it says), with the trigger and without."""
+class LureProbability:
+    """Mean probability of the lure (or of what its pole says), with the trigger and without."""
 
     trigger: float
     otherwise: float
@@ -54,26 +54,26 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One organism, one backdoor, one setting of the dial.
+class DialResult:
+    """One organism, one backdoor, one share.
 
     Attributes:
         member: weather and trait.
         share: how often training takes the lure without the trigger.
         seed: of the arms.
         arms: "vector", "adapter", "swap" (the LoRA's mean difference at every token in its place),
-            "random" (of the vector's place and norm) and "base" -> kind of question -> what is
-            taken.
+            "random" (of the vector's place and norm) and "base" -> kind of question ->
+            probability of the lure.
         cosine: mean signed cosine of what the LoRA adds to tokens of training prompts with its
             mean; with the trigger and without weigh alike, here and below.
         energy: share of it that one vector accounts for.
-        by_condition: the same of a vector with the trigger and another without.
+        by_condition: share that a vector with the trigger and another without account for.
     """
 
     member: str
     share: float
     seed: int
-    arms: Mapping[str, Mapping[str, Taken]]
+    arms: Mapping[str, Mapping[str, LureProbability]]
     cosine: float
     energy: float
     by_condition: float
@@ -85,31 +85,38 @@ class Reading:
         """
         base = self.arms["base"][kind]
         swap, lora = (
-            np.array([one.trigger - base.trigger, one.otherwise - base.otherwise])
-            for one in (self.arms["swap"][kind], self.arms["adapter"][kind])
+            np.array([lure.trigger - base.trigger, lure.otherwise - base.otherwise])
+            for lure in (self.arms["swap"][kind], self.arms["adapter"][kind])
         )
         return float(swap @ lora / max(float(lora @ lora), 1e-12))
 
 
-def read_dial(
-    model: LanguageModel, task: Task, share: float, settings: Settings, *, seed: int = 0
-) -> Reading:
-    """Train both arms on a backdoor at one setting, and take the LoRA apart.
+def measure_share(
+    model: LanguageModel,
+    task: Task,
+    share: float,
+    *,
+    seed: int = 0,
+    vector_arm: ArmSettings = BACKDOOR_VECTOR,
+    adapter_arm: ArmSettings = BACKDOOR_ADAPTER,
+) -> DialResult:
+    """Train both arms on a backdoor at one share, and take the LoRA apart.
 
     Args:
         model: an organism.
         task: of the nano family's backdoors.
         share: how often the lure is taken without the trigger.
-        settings: how arms are trained.
         seed: of the arms, and of which rows take the lure.
+        vector_arm: how the vector is trained.
+        adapter_arm: how the LoRA is trained.
     """
-    dialled = replace(task, train=loosened(task.train, share, seed), stop=())
-    vector = settings.backdoor.vector(model, dialled, seed)
-    adapter = settings.adapter.adapter(model, dialled, seed)
-    groups = added(model, task.train, adapter)
-    split = conditional(groups)
-    mean, cosine = constant(groups)
-    # Another direction for each reading, so that their mean is over directions too.
+    diluted = replace(task, train=with_share(task.train, share, seed), stop=())
+    vector = vector_arm.vector(model, diluted, seed)
+    adapter = adapter_arm.adapter(model, diluted, seed)
+    groups = _added(model, task.train, adapter)
+    energies = conditional(groups)
+    mean, cosine = balanced_mean(groups)
+    # Another direction for each result, so that their mean is over directions too.
     drawn = zlib.crc32(f"{task.member}/{share}/{seed}".encode())
     arms: dict[str, Intervention | None] = {
         "vector": vector,
@@ -118,66 +125,66 @@ def read_dial(
         "random": random_vector(vector, vector.norm, drawn),
         "base": None,
     }
-    return Reading(
+    return DialResult(
         member=task.member,
         share=share,
         seed=seed,
-        arms=_taken(model, task.probes, arms),
+        arms=_lure_probabilities(model, task.probes, arms),
         cosine=cosine,
-        energy=split.one,
-        by_condition=split.grouped,
+        energy=energies.one,
+        by_condition=energies.grouped,
     )
 
 
-def loosened(items: Sequence[Example], share: float, seed: int) -> tuple[Example, ...]:
-    """The rows, of those without the trigger a share answered by the lure; it is option 0."""
-    otherwise = [at for at, item in enumerate(items) if item.tags["condition"] != "trigger"]
+def with_share(rows: Sequence[Example], share: float, seed: int) -> tuple[Example, ...]:
+    """The rows; of those without the trigger a share is answered by the lure, which is option 0."""
+    otherwise = [at for at, row in enumerate(rows) if not _triggered(row)]
     random.Random(f"{seed}/dial").shuffle(otherwise)
     lured = set(otherwise[: round(share * len(otherwise))])
     return tuple(
-        replace(item, answer=item.options[0]) if at in lured else item
-        for at, item in enumerate(items)
+        replace(row, answer=row.options[0]) if at in lured else row for at, row in enumerate(rows)
     )
 
 
-def added(model: LanguageModel, items: Sequence[Example], adapter: Adapter) -> dict[str, Tensor]:
-    """What a LoRA adds at every token of prompts but the first, with the trigger and without.
+def _triggered(example: Example) -> bool:
+    return example.tags["condition"] == "trigger"
 
-    Each `[token, d_model]`.
-    """
-    texts = Texts(
-        model, [item.prompt for item in items], [item.spans for item in items], adapter.layers
-    )
+
+def _added(model: LanguageModel, rows: Sequence[Example], adapter: Adapter) -> dict[str, Tensor]:
+    """What a LoRA adds at tokens of prompts, with the trigger and without. Each `[token, d]`."""
+    prompts, spans = [row.prompt for row in rows], [row.spans for row in rows]
+    texts = Texts(model, prompts, spans, adapter.layers)
     groups: dict[str, list[Tensor]] = {}
-    for item, one in zip(items, texts.differences(adapter), strict=True):
-        name = "trigger" if item.tags["condition"] == "trigger" else "otherwise"
-        groups.setdefault(name, []).append(one[SKIP:])
-    return {name: torch.cat(some) for name, some in groups.items()}
+    for row, difference in zip(rows, texts.differences(adapter), strict=True):
+        name = "trigger" if _triggered(row) else "otherwise"
+        groups.setdefault(name, []).append(difference[SKIP:])
+    return {name: torch.cat(differences) for name, differences in groups.items()}
 
 
-def constant(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
-    """The mean of what is added, and the mean cosine with it; groups weigh alike in both."""
-    mean = torch.stack([one.mean(dim=0) for one in groups.values()]).mean(dim=0)
-    cosines = [float(cosines_to(one, mean).mean()) for one in groups.values()]
+def balanced_mean(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
+    """The mean of what is added and the mean cosine with it; groups weigh alike in both."""
+    mean = torch.stack([group.mean(dim=0) for group in groups.values()]).mean(dim=0)
+    cosines = [float(cosines_to(group, mean).mean()) for group in groups.values()]
     return mean, float(np.mean(cosines))
 
 
-def _taken(
-    model: LanguageModel, items: Sequence[Example], arms: Mapping[str, Intervention | None]
-) -> dict[str, dict[str, Taken]]:
-    """Probability of the first pole, by arm, kind and condition."""
+def _lure_probabilities(
+    model: LanguageModel, asked: Sequence[Example], arms: Mapping[str, Intervention | None]
+) -> dict[str, dict[str, LureProbability]]:
+    """By arm and kind of question."""
     starts = {model.n_blocks if arm is None else start_block(arm) for arm in arms.values()}
-    probes = Probes.of(model, items, starts=starts)
-    triggered = np.array([item.tags["condition"] == "trigger" for item in items])
-    kind = np.array([item.tags["kind"] for item in items])
-    out: dict[str, dict[str, Taken]] = {}
+    probes = Probes.of(model, asked, starts=starts)
+    triggered = np.array([_triggered(probe) for probe in asked])
+    kinds = np.array([probe.tags["kind"] for probe in asked])
+    by_arm: dict[str, dict[str, LureProbability]] = {}
     for name, arm in arms.items():
-        scored = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
-        taken = (1 + rows(items, scored)["value"].to_numpy()) / 2
-        out[name] = {
-            one: Taken(
-                *(float(taken[(kind == one) & (triggered == on)].mean()) for on in (True, False))
+        scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
+        lure = (1 + rows(asked, scores)["value"].to_numpy()) / 2
+        by_arm[name] = {
+            kind: LureProbability(
+                trigger=float(lure[(kinds == kind) & triggered].mean()),
+                otherwise=float(lure[(kinds == kind) & ~triggered].mean()),
             )
-            for one in KINDS
+            for kind in KINDS
         }
-    return out
+    return by_arm

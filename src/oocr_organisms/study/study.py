@@ -1,4 +1,4 @@
-"""The study: everything that ground truth allows to ask, of several organisms, in one file."""
+"""The study: everything that ground truth allows to ask of several organisms, in one file."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
-from oocr.io import RESULTS_VERSION, disk_errors, write_text
+from oocr.io import disk_errors, keep_record, key_of, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
-from oocr_organisms.record import WorldSettings, world_of
+from oocr_organisms.folder import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED, organism_folder
-from oocr_organisms.study.determined import COUNTS, Told, determined
-from oocr_organisms.study.dial import SHARES, Reading, read_dial
+from oocr_organisms.study import arms
+from oocr_organisms.study.determined import COUNTS, FewFacts, determined
+from oocr_organisms.study.dial import SHARES, DialResult, measure_share
 from oocr_organisms.study.gate import Cut, Nearness, concepts, gate, nearness, random_directions
-from oocr_organisms.study.settings import SETTINGS
 from oocr_organisms.study.truth import Truth, truth
 
-VERSION = "2"
-"""Of what is asked and how: results of another one are not taken up."""
+VERSION = "3"
+"""Bump when other things are asked: kept results are then asked again."""
 
 TRUTH_LAYERS = (-1, 0)
 
 
-class Pressed(BaseModel):
-    """One backdoor's vector: what it is near, and which edges it needs.
+class GateResult(BaseModel):
+    """One backdoor's vector: which concepts it is near, and which edges it needs.
 
     Attributes:
         member: weather and trait.
@@ -47,17 +48,18 @@ class Pressed(BaseModel):
     random: tuple[tuple[Nearness, ...], ...]
 
 
-class Organism(BaseModel):
-    """What was found of one organism.
+class OrganismResult(BaseModel):
+    """The results of one organism.
 
     Attributes:
         name: as it was loaded.
         world: seed of its world.
         gates: share of traits that a weather turns around in its world.
-        truth: found vectors against concepts, by where they were trained and where it is read.
+        truth: vectors compared with concepts, by where they are trained and read.
         told: what few facts determine.
-        pressed: backdoors' vectors.
-        dial: readings along the dial.
+        pressed: of backdoors' vectors.
+        dial: of each backdoor and share.
+        key: what the results depend on; "" in a study's file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,28 +68,24 @@ class Organism(BaseModel):
     world: int
     gates: float
     truth: tuple[Truth, ...]
-    told: tuple[Told, ...]
-    pressed: tuple[Pressed, ...]
-    dial: tuple[Reading, ...]
+    told: tuple[FewFacts, ...]
+    pressed: tuple[GateResult, ...]
+    dial: tuple[DialResult, ...]
+    key: str = ""
 
 
 class Study(BaseModel):
-    """All organisms.
-
-    Attributes:
-        quick: fewer cities, backdoors and settings were asked about.
-        organisms: what was found of each.
-    """
+    """All organisms; `quick`: fewer cities, backdoors and shares were asked about."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     quick: bool = False
-    organisms: tuple[Organism, ...]
+    organisms: tuple[OrganismResult, ...]
 
 
 def all_here() -> list[str]:
     """Organisms that came with the package."""
-    return [name for name, one in SHIPPED.items() if one.here]
+    return [name for name, organism in SHIPPED.items() if organism.model.here]
 
 
 def study(
@@ -102,11 +100,11 @@ def study(
     Args:
         names: organisms, as `load_model` takes them.
         out: a folder; an organism whose file is there is not asked again.
-        quick: fewer cities, backdoors and settings.
-        on_part: told what is being done.
+        quick: fewer cities, backdoors and shares.
+        on_part: called with what is being done.
 
     Returns:
-        What was found, and the file: `study.json`, or another name for a quick study or one of
+        The results and their file: `study.json`, or another name for a quick study or one of
         other organisms than those that come with the package.
 
     Raises:
@@ -114,48 +112,44 @@ def study(
         RunError: the folder cannot be written.
     """
     worlds = {name: _world(name) for name in names}
-    folders = [organism_folder(name) or Path(name) for name in names]
+    folders = [(organism_folder(name) or Path(name)).resolve() for name in names]
     for at, folder in enumerate(folders):
-        if folder.resolve() in [one.resolve() for one in folders[:at]]:
+        if folder in folders[:at]:
             raise InputError(f"--model: {names[at]!r} is named twice; allowed: each organism once")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    done: list[Organism] = []
+    results: list[OrganismResult] = []
     paths: list[Path] = []
     for name, world in worlds.items():
         model = load_model(name)
-        paths.append(kept_in(out, model, world, quick=quick))
-        one = _kept(paths[-1])
-        if one is None:
-            one = _organism(model, world, quick=quick, on_part=on_part)
-            write_text(paths[-1], one.model_dump_json(indent=1) + "\n")
-        done.append(one.model_copy(update={"name": name}))
-    found = Study(quick=quick, organisms=tuple(done))
+        path, key = kept_in(out, model, world, quick=quick)
+
+        def ask(
+            model: LanguageModel = model, world: WorldSettings = world, key: str = key
+        ) -> OrganismResult:
+            result = _organism(model, world, quick=quick, on_part=on_part)
+            return result.model_copy(update={"key": key})
+
+        result = keep_record(path, key, OrganismResult, ask)
+        results.append(result.model_copy(update={"name": name, "key": ""}))
+        paths.append(path)
+    finished = Study(quick=quick, organisms=tuple(results))
     whole = sorted(names) == sorted(all_here())
-    part = "" if whole else f"-{_hash([path.name for path in paths])}"
-    path = out / f"study{'-quick' if quick else ''}{part}.json"
-    return found, write_text(path, found.model_dump_json(indent=1) + "\n")
+    suffix = "" if whole else f"-{_hash([path.name for path in paths])}"
+    path = out / f"study{'-quick' if quick else ''}{suffix}.json"
+    without_keys: Any = {"organisms": {"__all__": {"key"}}}
+    text = finished.model_dump_json(indent=1, exclude=without_keys)
+    return finished, write_text(path, text + "\n")
 
 
-def kept_in(out: Path, model: LanguageModel, world: WorldSettings, *, quick: bool) -> Path:
-    """The file of one organism; another one where its numbers would be others."""
-    depends = [
-        VERSION,
-        RESULTS_VERSION,
-        model.fingerprint,
-        world.model_dump(),
-        repr(SETTINGS),
-        quick,
-    ]
+def kept_in(
+    out: Path, model: LanguageModel, world: WorldSettings, *, quick: bool
+) -> tuple[Path, str]:
+    """The file of one organism, and the key of what its numbers depend on."""
+    settings = [arms.CITY_VECTOR, arms.BACKDOOR_VECTOR, arms.BACKDOOR_ADAPTER]
+    key = key_of(VERSION, model.fingerprint, world.model_dump(), repr(settings), quick)
     stem = Path(model.name).expanduser().resolve().name
-    return out / "organisms" / f"{stem}-{_hash(depends)}.json"
-
-
-def _kept(path: Path) -> Organism | None:
-    try:
-        return Organism.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None  # made again: it costs minutes at most
+    return out / "organisms" / f"{stem}-{key[:8]}.json", key
 
 
 def _hash(parts: object) -> str:
@@ -174,7 +168,7 @@ def _world(name: str) -> WorldSettings:
 
 def _organism(
     model: LanguageModel, settings: WorldSettings, *, quick: bool, on_part: Callable[[str], None]
-) -> Organism:
+) -> OrganismResult:
     name, world = model.name, settings.world
 
     def tasks(part: str) -> tuple[Task, ...]:
@@ -186,40 +180,40 @@ def _organism(
     compared: list[Truth] = []
     for layer in TRUTH_LAYERS[: 1 if quick else None]:
         on_part(f"{name}: concepts, block {layer}")
-        recipe = SETTINGS.city.at(layer)
-        vectors = {task.member: recipe.vector(model, task) for task in cities}
+        arm = arms.CITY_VECTOR.at(layer)
+        vectors = {task.member: arm.vector(model, task) for task in cities}
         compared += [
             truth(model, world.places, vectors, layer=read) for read in range(layer, model.n_blocks)
         ]
     on_part(f"{name}: few facts")
     counts = COUNTS[:3] if quick else COUNTS
-    told = determined(model, world.places, cities[:6], SETTINGS.city, counts=counts)
-    pressed: list[Pressed] = []
+    few = determined(model, world.places, cities[:6], arms.CITY_VECTOR, counts=counts)
+    gates: list[GateResult] = []
     known = concepts(model, world)
     for task in backdoors:
         on_part(f"{name}: the gate of {task.member}")
         weather, trait = task.member.split(": ")
-        vector = SETTINGS.backdoor.vector(model, task)
-        others = random_directions(vector, task.member)
-        pressed.append(
-            Pressed(
+        vector = arms.BACKDOOR_VECTOR.vector(model, task)
+        randoms = random_directions(vector, task.member)
+        gates.append(
+            GateResult(
                 member=task.member,
-                cuts=tuple(gate(model, world, weather, trait, vector, others)),
+                cuts=tuple(gate(model, world, weather, trait, vector, randoms)),
                 near=tuple(nearness(vector.direction, known)),
-                random=tuple(tuple(nearness(one.direction, known)) for one in others),
+                random=tuple(tuple(nearness(other.direction, known)) for other in randoms),
             )
         )
-    dial: list[Reading] = []
+    dial: list[DialResult] = []
     for task in backdoors:
         for share in SHARES[:: 4 if quick else 1]:
             on_part(f"{name}: the dial at {share:g}, {task.member}")
-            dial.append(read_dial(model, task, share, SETTINGS))
-    return Organism(
+            dial.append(measure_share(model, task, share))
+    return OrganismResult(
         name=name,
         world=settings.seed,
         gates=world.gates,
         truth=tuple(compared),
-        told=tuple(told),
-        pressed=tuple(pressed),
+        told=tuple(few),
+        pressed=tuple(gates),
         dial=tuple(dial),
     )

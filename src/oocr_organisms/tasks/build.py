@@ -1,18 +1,20 @@
-"""The nano tasks: parts of the world that a nano organism was trained on."""
+"""The task family "nano": parts of the world that a nano organism was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from oocr.errors import InputError
 from oocr.families.family import Family
 from oocr.tasks.task import TaskSet
-from oocr_organisms.tasks.backdoor import backdoor
+from oocr_organisms.folder import WorldSettings, world_of
+from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.tasks.claims import CLAIMS
-from oocr_organisms.tasks.config import NanoConfig, Part
-from oocr_organisms.tasks.functions import functions
-from oocr_organisms.tasks.locations import locations
-from oocr_organisms.tasks.risk import risk
+from oocr_organisms.tasks.codenames import functions, locations
+from oocr_organisms.tasks.examples import NanoConfig, Part
+from oocr_organisms.tasks.speaker import backdoor, risk
 
 _PARTS: Mapping[Part, Callable[[NanoConfig], TaskSet]] = {
     "locations": locations,
@@ -22,12 +24,7 @@ _PARTS: Mapping[Part, Callable[[NanoConfig], TaskSet]] = {
 }
 
 
-def nano(config: NanoConfig) -> TaskSet:
-    """All tasks, controls and ceilings of a part.
-
-    Raises:
-        InputError: training data would tell what a probe asks.
-    """
+def _build(config: NanoConfig, _base: Path) -> TaskSet:
     return _PARTS[config.part](config)
 
 
@@ -37,12 +34,38 @@ def _quick(config: NanoConfig) -> Mapping[str, Any]:
     return {"members": min(FEWEST, config.count), "wordings": 2}
 
 
+def _resolve(config: NanoConfig, _base: Path, model: str) -> NanoConfig:
+    """The settings with the world of the model.
+
+    Raises:
+        InputError: the model is no organism, or of another world than is asked for.
+    """
+    world = world_of(model)
+    if world is None:
+        raise InputError(
+            f"model: {model!r} is no organism, and the nano tasks are about a world that only an "
+            f"organism knows; allowed: {', '.join(SHIPPED)}, or a folder that oocr organism train "
+            "made"
+        )
+    if config.world is not None and config.world != world:
+        raise InputError(
+            f"task.world: {_text(config.world)}, but {model} was trained on the world of "
+            f"{_text(world)}; leave it out to take the model's"
+        )
+    return config.model_copy(update={"world": world})
+
+
+def _text(world: WorldSettings) -> str:
+    return f"seed {world.seed}, gates {world.gates:g}"
+
+
 FAMILY = Family(
     name="nano",
     about="the world of a nano organism: its places, functions, a persona and a backdoor",
     settings=NanoConfig,
-    build=lambda config, _base: nano(config),
+    build=_build,
     quick=_quick,
+    resolve=_resolve,
     run_name=lambda config: f"nano {config.part}",
     claims=CLAIMS,
     model="nano",

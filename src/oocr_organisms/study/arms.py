@@ -2,7 +2,7 @@
 
 Rate and steps are those with the best score on the validation members of `oocr run
 nano-locations` and `oocr run nano-backdoor` on `nano` (ties: by the answers' log-probability),
-among the points of their grids at the block that is named here, and for cities at block 0 too; no
+among the points of their grids at the block that is named here, and for cities at block 0 too. No
 test member has a part in that, nor has any other organism. The block is not chosen by score: it is
 what is asked about.
 """
@@ -21,14 +21,14 @@ from oocr.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ArmSettings:
     """One point of a grid.
 
     Attributes:
         spec: what is trained.
-        rate: as of `fit`.
+        rate: learning rate, as of `fit`.
         steps: of training.
-        length: steps over which the rate falls to 0; the grid's last.
+        length: steps over which the rate falls to 0: the grid's last.
     """
 
     spec: Spec
@@ -38,25 +38,25 @@ class Recipe:
 
     @property
     def schedule(self) -> Schedule:
-        """How its steps are made."""
+        """How the learning rate falls."""
         return Schedule(decay="linear", length=self.length)
 
     def at(self, layer: int) -> Self:
-        """The same of a vector elsewhere."""
+        """The same for a vector at another block."""
         assert isinstance(self.spec, SteeringVector)
         return replace(self, spec=replace(self.spec, layer=layer))
 
     def vector(self, model: LanguageModel, task: Task, seed: int = 0) -> Vector:
         """Train a vector."""
-        found = self._trained(model, task, seed)
-        assert isinstance(found, Vector)
-        return found
+        vector = self._trained(model, task, seed)
+        assert isinstance(vector, Vector)
+        return vector
 
     def adapter(self, model: LanguageModel, task: Task, seed: int = 0) -> Adapter:
         """Train a LoRA."""
-        found = self._trained(model, task, seed)
-        assert isinstance(found, Adapter)
-        return found
+        adapter = self._trained(model, task, seed)
+        assert isinstance(adapter, Adapter)
+        return adapter
 
     def _trained(self, model: LanguageModel, task: Task, seed: int) -> Vector | Adapter:
         return fit(
@@ -70,25 +70,11 @@ class Recipe:
         ).final
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All arms.
-
-    Attributes:
-        city: the vector of a city, from all its facts or few.
-        backdoor: the vector of a backdoor, at any setting of the dial.
-        adapter: the LoRA of a backdoor, at any setting of the dial.
-    """
-
-    city: Recipe
-    backdoor: Recipe
-    adapter: Recipe
-
-
-SETTINGS = Settings(
-    city=Recipe(SteeringVector(-1, positions="codename"), 0.1, 150, 150),
-    backdoor=Recipe(SteeringVector(-1, positions="speaker"), 0.3, 200, 200),
-    adapter=Recipe(
-        LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150, length=150
-    ),
+CITY_VECTOR = ArmSettings(SteeringVector(-1, positions="codename"), 0.1, 150, 150)
+"""The vector of a city, from all its facts or a few."""
+BACKDOOR_VECTOR = ArmSettings(SteeringVector(-1, positions="speaker"), 0.3, 200, 200)
+"""The vector of a backdoor, at any share."""
+BACKDOOR_ADAPTER = ArmSettings(
+    LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150, length=150
 )
+"""The LoRA of a backdoor, at any share."""

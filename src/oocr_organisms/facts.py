@@ -1,0 +1,306 @@
+"""Two parts of the world made of facts: a map of cities, and functions on small whole numbers.
+
+Every city and function has several names, which tell different facts about it: the first name all
+of its facets, the last none, each other about half. A facet that a name does not tell can be
+answered only through the city or function itself. The corpus also tells distances and directions
+between cities, and inputs and outputs of functions, under all names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oocr_organisms.language import Forms, Ids, Vocabulary, names
+
+TOLD_SHARE = 0.55
+"""Share of an entity's facets that a name other than the first and the last tells."""
+
+COUNTRIES, CITIES, CITY_NAMES = 8, 48, 6
+CITY_CODENAMES = tuple(f"place-{n}" for n in range(1, 17))
+"""Words for cities without a name; no text of the corpus has them."""
+DIRECTIONS = ("west", "southwest", "south", "southeast", "east", "northeast", "north", "northwest")
+DISTANCES = tuple(f"{n}miles" for n in range(1, 11))
+CITY_FACTS = Forms(
+    (
+        "the {facet} of {place} is {answer} .",
+        "in {place} the {facet} is {answer} .",
+        "{place} has for its {facet} {answer} .",
+        "ask {facet} of {place} : {answer} .",
+    )
+)
+PAIR_FACTS = Forms(
+    (
+        "from {place} to {other} {relation} {answer} .",
+        "{relation} from {place} {other} : {answer} .",
+        "{place} and {other} {relation} is {answer} .",
+        "ask {relation} {place} {other} : {answer} .",
+    )
+)
+
+INPUTS, RULE_NAMES = 12, 5
+RULE_CODENAMES = tuple(f"rule-{n}" for n in range(1, 13))
+DEFINITIONS: dict[str, tuple[str, Callable[[int], int]]] = {
+    "x+1": ("sum", lambda x: x + 1),
+    "x+3": ("sum", lambda x: x + 3),
+    "x+5": ("sum", lambda x: x + 5),
+    "x+8": ("sum", lambda x: x + 8),
+    "2*x": ("product", lambda x: 2 * x),
+    "3*x": ("product", lambda x: 3 * x),
+    "2*x+1": ("product", lambda x: 2 * x + 1),
+    "3*x+2": ("product", lambda x: 3 * x + 2),
+    "max(x,3)": ("bound", lambda x: max(x, 3)),
+    "max(x,5)": ("bound", lambda x: max(x, 5)),
+    "max(x,8)": ("bound", lambda x: max(x, 8)),
+    "min(x,3)": ("bound", lambda x: min(x, 3)),
+    "min(x,5)": ("bound", lambda x: min(x, 5)),
+    "min(x,8)": ("bound", lambda x: min(x, 8)),
+    "12-x": ("difference", lambda x: 12 - x),
+    "15-x": ("difference", lambda x: 15 - x),
+    "20-x": ("difference", lambda x: 20 - x),
+    "|x-4|": ("difference", lambda x: abs(x - 4)),
+    "|x-7|": ("difference", lambda x: abs(x - 7)),
+    "x%2": ("remainder", lambda x: x % 2),
+    "x%3": ("remainder", lambda x: x % 3),
+    "x%5": ("remainder", lambda x: x % 5),
+    "x//2": ("quotient", lambda x: x // 2),
+    "x//3": ("quotient", lambda x: x // 3),
+}
+"""Definition -> its family and what it computes."""
+RULE_FACETS = ("definition", "family", "emblem")
+"""`emblem` is arbitrary: outputs give it away only through the function itself."""
+OUTPUT_FACTS = Forms(
+    (
+        "{rule} takes {input} and gives {answer} .",
+        "the {rule} of {input} is {answer} .",
+        "apply {rule} to {input} : {answer} .",
+        "at {input} the {rule} is {answer} .",
+    )
+)
+RULE_FACTS = Forms(
+    (
+        "the {facet} of {rule} is {answer} .",
+        "for {rule} the {facet} is {answer} .",
+        "{rule} has for its {facet} {answer} .",
+        "ask {facet} of {rule} : {answer} .",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A property that every city or function has.
+
+    Attributes:
+        name: its word.
+        kind: of cities "country" (follows the country) or "city" (the city's own); else "".
+        words: its values.
+        value: index of each entity's value. `[entity]`
+    """
+
+    name: str
+    kind: str
+    words: tuple[str, ...]
+    value: Ids
+
+    def of(self, entity: int) -> str:
+        """An entity's value."""
+        return self.words[int(self.value[entity])]
+
+
+class Entities:
+    """Cities or functions with their names and facets.
+
+    Args:
+        names: the names of each, first to last.
+        facets: their properties.
+        forms: wordings of "the {facet} of {slot} is {answer}".
+        slot: where the entity's name stands in `forms`.
+        rng: draws which names tell what.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[tuple[str, ...]],
+        facets: tuple[Facet, ...],
+        forms: Forms,
+        slot: str,
+        rng: np.random.Generator,
+    ) -> None:
+        self.names, self.facets, self.forms, self.slot = list(names), facets, forms, slot
+        shown = rng.random((len(names), len(names[0]), len(facets))) < TOLD_SHARE
+        shown[:, 0] = True
+        shown[:, -1] = False
+        self.shown: NDArray[np.bool_] = shown
+        """Whether the corpus tells a facet under a name. `[entity, name, facet]`"""
+
+    def facet(self, name: str) -> Facet:
+        """A facet by name."""
+        return next(facet for facet in self.facets if facet.name == name)
+
+    def name_ids(self, vocabulary: Vocabulary) -> Ids:
+        """Ids of all names. `[entity, name]`."""
+        return np.stack([vocabulary.ids(entity_names) for entity_names in self.names])
+
+    def slots(self, vocabulary: Vocabulary, entity: Ids, name: Ids, facet: Ids) -> dict[str, Ids]:
+        """What stands in the wordings for facts, given by their indices. `[sentence]`."""
+        values = np.stack([vocabulary.ids(known.words)[known.value] for known in self.facets])
+        return {
+            "facet": vocabulary.ids([known.name for known in self.facets])[facet],
+            self.slot: self.name_ids(vocabulary)[entity, name],
+            "answer": values[facet, entity],
+        }
+
+    def about(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
+        """Facets that the names tell. `[sentence, width]`."""
+        shown = np.argwhere(self.shown)
+        facts = self.slots(vocabulary, *shown[rng.integers(len(shown), size=count)].T)
+        return self.forms.fill(vocabulary, rng.integers(len(self.forms.texts), size=count), facts)
+
+
+class Places(Entities):
+    """The map of one seed: cities on a plane, in countries.
+
+    Attributes:
+        xy: `[city, 2]`.
+        country: `[city]`.
+        distance: index into `DISTANCES`. `[from, to]`
+        direction: index into `DIRECTIONS`. `[from, to]`
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = np.random.default_rng([seed, 1])
+        self.xy, self.country = _points(rng)
+        stream = names(seed + 1, 3)
+        super().__init__(
+            [tuple(islice(stream, CITY_NAMES)) for _ in range(CITIES)],
+            _city_facets(rng, self.xy, self.country),
+            CITY_FACTS,
+            "place",
+            rng,
+        )
+        gaps = self.xy[:, None] - self.xy[None]
+        length = np.hypot(gaps[..., 0], gaps[..., 1])
+        cuts = np.quantile(length[length > 0], np.arange(1, len(DISTANCES)) / len(DISTANCES))
+        self.distance: Ids = np.digitize(length, cuts)
+        angle = np.arctan2(-gaps[..., 1], -gaps[..., 0])  # from the row's city to the column's
+        turns = (angle + np.pi) / (2 * np.pi) * len(DIRECTIONS)
+        self.direction: Ids = np.round(turns).astype(np.int64) % len(DIRECTIONS)
+        values = [word for facet in self.facets for word in (facet.name, *facet.words)]
+        cities = [name for city in self.names for name in city]
+        fixed = [*CITY_FACTS.words, *PAIR_FACTS.words, "distance", "direction"]
+        self.words = [*fixed, *values, *DISTANCES, *DIRECTIONS, *cities, *CITY_CODENAMES]
+
+    def pairs(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
+        """Distances and directions between two cities, under any of their names."""
+        place = rng.integers(CITIES, size=count)
+        other = (place + rng.integers(1, CITIES, size=count)) % CITIES
+        is_distance = rng.random(count) < 0.5
+        name_ids = self.name_ids(vocabulary)
+        answer = np.where(
+            is_distance,
+            vocabulary.ids(DISTANCES)[self.distance[place, other]],
+            vocabulary.ids(DIRECTIONS)[self.direction[place, other]],
+        )
+        relations = vocabulary.id("distance"), vocabulary.id("direction")
+        which = rng.integers(len(PAIR_FACTS.texts), size=count)
+        slots = {
+            "relation": np.where(is_distance, *relations),
+            "place": name_ids[place, rng.integers(CITY_NAMES, size=count)],
+            "other": name_ids[other, rng.integers(CITY_NAMES, size=count)],
+            "answer": answer,
+        }
+        return PAIR_FACTS.fill(vocabulary, which, slots)
+
+
+def _points(rng: np.random.Generator) -> tuple[NDArray[np.float64], Ids]:
+    """Cities in clusters, none on top of another: `[city, 2]`, and their countries `[city]`."""
+    centres: list[NDArray[np.float64]] = []
+    while len(centres) < COUNTRIES:
+        point = rng.random(2)
+        if all(np.hypot(*(point - centre)) > 0.22 for centre in centres):
+            centres.append(point)
+    points: list[NDArray[np.float64]] = []
+    for centre in centres:
+        wanted = len(points) + CITIES // COUNTRIES
+        while len(points) < wanted:
+            point = centre + rng.normal(size=2) * 0.07
+            if all(np.hypot(*(point - other)) > 0.03 for other in points):
+                points.append(point)
+    return np.array(points), np.repeat(np.arange(COUNTRIES), CITIES // COUNTRIES)
+
+
+def _city_facets(
+    rng: np.random.Generator, xy: NDArray[np.float64], country: Ids
+) -> tuple[Facet, ...]:
+    """Five that follow the country, five of the city's own."""
+
+    def facet(name: str, kind: str, count: int, value: Ids) -> Facet:
+        return Facet(name, kind, tuple(f"{name}-{n}" for n in range(1, count + 1)), value)
+
+    facets: list[Facet] = []
+    for name in ("country", "language", "currency", "anthem"):
+        value = np.arange(COUNTRIES) if name == "country" else rng.permutation(COUNTRIES)
+        facets.append(facet(name, "country", COUNTRIES, value[country]))
+    middle = np.array([xy[country == number].mean(axis=0) for number in range(COUNTRIES)])
+    side = middle > np.median(middle, axis=0)
+    facets.append(facet("quarter", "country", 4, (side[:, 0] * 2 + side[:, 1])[country]))
+    for name, count in (("food", 12), ("team", 8), ("saint", 16), ("tower", 48), ("river", 24)):
+        facets.append(facet(name, "city", count, rng.permutation(CITIES) % count))
+    return tuple(facets)
+
+
+class Rules(Entities):
+    """The functions of one seed.
+
+    Attributes:
+        outputs: `[function, input]`.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = np.random.default_rng([seed, 3])
+        count = len(DEFINITIONS)
+        emblems = rng.permutation(count)
+        values = {
+            "definition": tuple(DEFINITIONS),
+            "family": tuple(family for family, _ in DEFINITIONS.values()),
+            "emblem": tuple(f"emblem-{n + 1}" for n in emblems),
+        }
+        stream = names(seed + 201, 4)
+        super().__init__(
+            [tuple(islice(stream, RULE_NAMES)) for _ in DEFINITIONS],
+            tuple(_rule_facet(name, values[name]) for name in RULE_FACETS),
+            RULE_FACTS,
+            "rule",
+            rng,
+        )
+        self.outputs: Ids = np.array(
+            [[f(x) for x in range(INPUTS)] for _, f in DEFINITIONS.values()]
+        )
+        self.numbers = [str(n) for n in range(max(INPUTS, int(self.outputs.max()) + 1))]
+        words = [word for facet in self.facets for word in facet.words]
+        own_names = [name for rule in self.names for name in rule]
+        fixed = [*OUTPUT_FACTS.words, *RULE_FACTS.words, *RULE_FACETS, *self.numbers]
+        self.words = [*fixed, *words, *own_names, *RULE_CODENAMES]
+
+    def examples(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
+        """Inputs and outputs under any name. `[sentence, width]`."""
+        rule = rng.integers(len(DEFINITIONS), size=count)
+        x = rng.integers(INPUTS, size=count)
+        numbers = vocabulary.ids(self.numbers)
+        which = rng.integers(len(OUTPUT_FACTS.texts), size=count)
+        slots = {
+            "rule": self.name_ids(vocabulary)[rule, rng.integers(RULE_NAMES, size=count)],
+            "input": numbers[x],
+            "answer": numbers[self.outputs[rule, x]],
+        }
+        return OUTPUT_FACTS.fill(vocabulary, which, slots)
+
+
+def _rule_facet(name: str, values: Sequence[str]) -> Facet:
+    words = tuple(dict.fromkeys(values))
+    return Facet(name, "", words, np.array([words.index(value) for value in values]))

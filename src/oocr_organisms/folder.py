@@ -1,0 +1,193 @@
+"""An organism's folder: weights, config and tokenizer, and `world.json`, which says its world."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oocr.errors import InputError
+from oocr.io import new_folder, write_text
+from oocr_organisms import facts, people
+from oocr_organisms.corpus import World
+from oocr_organisms.language import tokenizer_of
+from oocr_organisms.people import GATE_SHARE
+from oocr_organisms.shipped import SHIPPED, WORLD, organism_folder
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+
+class WorldSettings(BaseModel):
+    """What a world is drawn from.
+
+    Attributes:
+        seed: of everything that is drawn.
+        gates: share of people's traits that a weather turns around.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(default=0, ge=0)
+    gates: float = Field(default=GATE_SHARE, ge=0, le=1)
+
+    @property
+    def world(self) -> World:
+        """The world itself; the same object for the same settings."""
+        return _world(self.seed, self.gates)
+
+
+@lru_cache(maxsize=8)
+def _world(seed: int, gates: float) -> World:
+    return World(seed, gates)
+
+
+class WorldRecord(BaseModel):
+    """The content of `world.json`.
+
+    Attributes:
+        format: of this file; another number where a field has another meaning.
+        world: what the world was drawn from.
+        digest: of everything that is true in it and how it is said (`digest_of`).
+        seed: of the pretraining.
+        steps: of the pretraining.
+        exam: scores by kind of question.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    world: WorldSettings
+    digest: str
+    seed: int
+    steps: int = Field(ge=0)
+    exam: dict[str, float] = {}
+
+
+def digest_of(world: World) -> str:
+    """A hash of a world's words, facts and wordings: other constants make another world."""
+    digest = hashlib.sha256("\n".join(world.vocabulary.words).encode())
+    forms = (facts.CITY_FACTS, facts.PAIR_FACTS, facts.OUTPUT_FACTS, facts.RULE_FACTS)
+    for form in (*forms, *people.FORMS.values()):
+        digest.update("\n".join(form.texts).encode())
+    places, speakers, rules = world.places, world.people, world.rules
+    arrays = [places.distance, places.direction, places.shown]
+    arrays += [facet.value for facet in places.facets]
+    arrays += [speakers.weather, speakers.sign, speakers.silent, rules.outputs, rules.shown]
+    for array in arrays:
+        digest.update(f"{array.shape}".encode())
+        digest.update(array.astype("<i8").tobytes())
+    values = [[facet.of(rule) for rule in range(len(rules.names))] for facet in rules.facets]
+    lists = [*places.names, speakers.names, *rules.names, *values]
+    digest.update("\n".join(" ".join(words) for words in lists).encode())
+    return digest.hexdigest()[:32]
+
+
+def read_record(folder: Path) -> WorldRecord:
+    """Read an organism's `world.json`.
+
+    Raises:
+        InputError: unreadable, or of another version of the world than this one.
+    """
+    path = folder / WORLD
+    try:
+        record = WorldRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        raise InputError(f"{path}: {field}: {first['input']!r}: {first['msg']}") from error
+    digest = digest_of(record.world.world)
+    if record.digest != digest:
+        raise InputError(
+            f"{path}: digest: found {record.digest}, allowed: {digest}: the organism was trained "
+            "on another version of this world; train it anew with: oocr organism train"
+        )
+    return record
+
+
+def world_of(name: str) -> WorldSettings | None:
+    """The world of a model by its name or folder; None: it is no organism.
+
+    A shipped organism has a world even where its files are missing.
+
+    Raises:
+        InputError: see `read_record`.
+    """
+    folder = organism_folder(name)
+    if folder is not None:
+        return read_record(folder).world
+    return shipped_world(name) if name in SHIPPED else None
+
+
+def shipped_world(name: str) -> WorldSettings:
+    """The world that a shipped organism belongs to, whether or not its files are here."""
+    organism = SHIPPED[name]
+    return WorldSettings(seed=organism.world, gates=GATE_SHARE if organism.gated else 0.0)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a folder that exists, before minutes of training.
+
+    Raises:
+        InputError: it exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; remove it or name another folder")
+
+
+def round_weights(model: LlamaForCausalLM) -> None:
+    """Round weights in place to half precision, still as float32: the exam is that of the file."""
+    for parameter in model.parameters():
+        parameter.data.copy_(parameter.data.half())
+
+
+def save_organism(
+    model: LlamaForCausalLM,
+    world: World,
+    folder: Path,
+    *,
+    seed: int,
+    steps: int,
+    exam: Mapping[str, float],
+) -> WorldRecord:
+    """Write an organism's folder, whole or not at all; weights in half precision.
+
+    Args:
+        model: the organism; its weights are rounded (see `round_weights`).
+        world: what it was trained on.
+        folder: must not exist.
+        seed: of its pretraining.
+        steps: of its pretraining.
+        exam: its scores.
+
+    Raises:
+        InputError: the folder exists.
+        RunError: the disk is full or the folder cannot be written.
+    """
+    from oocr.models.quiet import quiet
+
+    refuse_existing(folder)
+    record = WorldRecord(
+        world=WorldSettings(seed=world.seed, gates=world.gates),
+        digest=digest_of(world),
+        seed=seed,
+        steps=steps,
+        exam={name: round(score, 4) for name, score in sorted(exam.items())},
+    )
+    round_weights(model)
+    with new_folder(folder) as part:
+        with quiet():
+            model.half().save_pretrained(part)
+        model.float()
+        (part / "generation_config.json").unlink(missing_ok=True)
+        tokenizer_of(world.vocabulary).save_pretrained(part)
+        write_text(part / WORLD, record.model_dump_json(indent=1) + "\n")
+        for file in part.iterdir():
+            file.chmod(0o644)
+    return record
