@@ -24,7 +24,7 @@ import oocr
 from oocr.audit.passes import batch_of_text
 from oocr.audit.record import Audit
 from oocr.data.examples import Example, prompt_text
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.explain.neutral import neutral_passages
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel

@@ -22,7 +22,7 @@ from oocr.audit.passes import (
     fit_vector,
 )
 from oocr.audit.record import NO_EFFECT, UNJUDGED, Audit, AuditInfo, Effect
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter

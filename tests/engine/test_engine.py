@@ -18,7 +18,7 @@ from oocr.engine.forward import (
     steered_rows,
 )
 from oocr.engine.losses import batch_loss
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,

@@ -16,7 +16,7 @@ from oocr.data.batches import Batch, TokenSequence, pad, training_lines
 from oocr.data.examples import Example, Message
 from oocr.engine.forward import SteeringMask, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.engine.replay import rides_on_tokens
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import LowRankAdapter, new_adapters, peft_config

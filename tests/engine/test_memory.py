@@ -11,7 +11,7 @@ import torch
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.engine import memory
 from oocr.engine.memory import shape_of
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel

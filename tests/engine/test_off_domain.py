@@ -276,7 +276,7 @@ def test_a_lora_without_a_direction_is_that_of_whole_passes(family: str) -> None
     u = direction(model) / direction(model).norm()
     start = fit(model, task(), spec, learning_rate=0.02, steps=0)
     off = OffDomain(TEXTS, weight=3.0)
-    fast = fit(model, task(), spec, learning_rate=0.02, steps=4, without=5 * u, off_domain=off)
+    fast = fit(model, task(), spec, learning_rate=0.02, steps=4, project_out=5 * u, off_domain=off)
     base: dict[int, Tensor] = {}
 
     def hold(_module: object, _args: object, output: Any) -> Any:
@@ -314,11 +314,11 @@ def test_what_cannot_do_without_a_direction_is_refused() -> None:
     model = model_of("llama")
     u = direction(model)
     with pytest.raises(InputError, match="a vector is one direction"):
-        fit(model, task(), VECTORS[0], without=u)
+        fit(model, task(), VECTORS[0], project_out=u)
     with pytest.raises(InputError, match="found a LoRA in blocks"):
-        fit(model, task(), LowRankAdapter(layers=(1, 2), rank=2), without=u)
+        fit(model, task(), LowRankAdapter(layers=(1, 2), rank=2), project_out=u)
     for wrong in (torch.zeros(model.d_model), torch.ones(3)):
         with pytest.raises(InputError, match="any norm but 0"):
-            fit(model, task(), lora("llama"), without=wrong)
+            fit(model, task(), lora("llama"), project_out=wrong)
     with pytest.raises(InputError, match="not recorded for start block 2"):
-        fit(model, task(), lora("llama"), without=u, prepared=prepare(model, task(), [1]))
+        fit(model, task(), lora("llama"), project_out=u, prepared=prepare(model, task(), [1]))

@@ -10,9 +10,9 @@ import torch
 
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.examples import Example, Message
-from oocr.engine import record as record_module
+from oocr.engine import recording as record_module
 from oocr.engine.forward import final_rows, plain_rows
-from oocr.engine.record import batch_of, common_prefix, record
+from oocr.engine.recording import batch_of, common_prefix, record
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (

@@ -9,8 +9,7 @@ import torch
 from scipy.stats import chisquare
 
 from oocr.data.tokens import encode_prompt
-from oocr.engine.generate import generate
-from oocr.engine.sampling import row_generators, sample
+from oocr.engine.generate import generate, row_generators, sample
 from oocr.errors import InputError
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector
 

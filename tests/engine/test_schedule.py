@@ -117,11 +117,11 @@ def test_batches_that_are_used_once_need_no_place(
     for budget in (0, 10**9):
         store = RecordingCache((Tier(budget),), tmp_path)
         prepared = prepare(model, task(), [0, 1, 2], 2, store)
-        prepared.made.clear()
+        prepared.recordings.clear()
         store._known.clear()
         store._used.clear()
         done = fit(model, task(), spec, steps=4, prepared=prepared)
-        assert len(prepared.made) == (4 if budget else 1)
+        assert len(prepared.recordings) == (4 if budget else 1)
         found.append((done.losses, value(done.final)))
     assert found[0][0] == found[1][0]
     assert torch.equal(found[0][1], found[1][1])

@@ -14,7 +14,7 @@ from oocr.data.batches import TokenSequence, pad
 from oocr.engine import selftest
 from oocr.engine.forward import final_rows, plain_rows
 from oocr.engine.loading import load_model
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.engine.selftest import self_test
 from oocr.engine.training import fit
 from oocr.errors import InputError, RunError

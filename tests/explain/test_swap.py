@@ -10,7 +10,7 @@ import torch
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.constancy import constancy_of

@@ -262,3 +262,21 @@ def test_a_folder_with_tensors_taken_out_is_refused_when_attached(tmp_path: Path
     tensors.pop(next(iter(tensors)))
     save_file(tensors, folder / "adapter_model.safetensors")
     refused(Adapter.load(folder), "1 weights get no tensor")
+
+
+def test_a_notebook_shows_what_an_adapter_is() -> None:
+    config = {"r": 8, "lora_alpha": 16, "target_modules": ["model.layers.4.mlp.down_proj"]}
+    page = Adapter((4,), config, {}, about={"model": "<gemma>", "step": "40"})._repr_html_()
+    for text in ("LoRA", "down_proj", ">8<", ">16<", "&lt;gemma&gt;", ">40<"):
+        assert text in page
+
+
+def test_a_factor_scales_what_an_adapter_adds() -> None:
+    config = {"r": 1, "lora_alpha": 1, "target_modules": ["model.layers.1.mlp.down_proj"]}
+    name = "base_model.model.model.layers.1.mlp.down_proj.lora_{}.weight"
+    tensors = {name.format("A"): torch.ones(1, 3), name.format("B"): torch.ones(2, 1)}
+    half = 0.5 * Adapter((1,), config, tensors)
+    assert half.tensors[name.format("A")].unique().tolist() == [1.0]
+    assert half.tensors[name.format("B")].unique().tolist() == [0.5]
+    with pytest.raises(InputError, match="DoRA"):
+        _ = Adapter((1,), {**config, "use_dora": True}, tensors) * 2

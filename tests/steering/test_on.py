@@ -178,6 +178,16 @@ def test_scores_under_a_vector_are_the_vectors(family: str, positions: str) -> N
     torch.testing.assert_close(scores.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_vectors_may_be_scored_and_trained_beside_the_one_that_is_on() -> None:
+    model = model_of()
+    first = vector(model, "last")
+    second = Vector(1, "last", first.direction.flip(0))
+    expected = Probes.of(model, asked()).scores([first + second, first + 2 * second])
+    with first.on(model):
+        scores = Probes.of(model, asked()).scores([second, 2 * second])
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("positions", ["last", "codename"])
 def test_training_under_a_vector_trains_what_is_missing_beside_it(positions: str) -> None:
     model = model_of()

@@ -121,6 +121,18 @@ def test_random_vectors_have_the_norm_the_site_and_no_preferred_direction() -> N
     assert abs(sum(cosines) / len(cosines)) < 4 / math.sqrt(64 * 199)
 
 
+def test_a_notebook_shows_what_a_vector_is() -> None:
+    about = {"model": "<gemma>", "task": "capital", "seed": "3", "training_data": "0123"}
+    shown = Vector(4, "codename", torch.tensor([3.0, 4.0]), {"codename": "Country 4821"}, about)
+    page = shown._repr_html_()
+    for text in ("block 4", "codename", "Country 4821", ">5<", "capital", "&lt;gemma&gt;"):
+        assert text in page
+    assert "<gemma>" not in page
+    assert "http" not in page, "offline"
+    assert "MLP" in Vector(4, "all", torch.ones(2), site="mlp")._repr_html_()
+    assert "embedding" in Vector(-1, "all", torch.ones(2))._repr_html_()
+
+
 # --- on a live model ----------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import SteeringMask, final_rows, steered_rows
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter

@@ -1,4 +1,4 @@
-"""What `oocr export` and `oocr vector` do."""
+"""`oocr export` and `oocr vector`."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
     if out.exists() and (out.is_dir() or to == "peft"):
         raise InputError(f"--out {out}: is there already")
     vectors = read_any(file)
-    loaded = None if model is None else _held_against(model, vectors, console)
+    loaded = None if model is None else _fitting_model(model, vectors, console)
     if to == "gguf":
         hint = None if loaded is None else loaded.about["model_type"]
         write_gguf(out, vectors, hint=hint, everywhere=everywhere)
         use = f"llama-cli -m MODEL.gguf --control-vector {out}"
     else:
         assert loaded is not None
-        with _told():
+        with _without_warning():
             use = _write(loaded, _only(file, vectors, to), to, out, everywhere)
     console.print(f"{escape(str(out))}\n  use: {escape(use)}")
 
 
-def _held_against(name: str, vectors: list[Vector], console: Console) -> LanguageModel:
+def _fitting_model(name: str, vectors: list[Vector], console: Console) -> LanguageModel:
     """The model, once it is known that the vectors fit it; says so if it is not theirs."""
     model = load_model(name, on_progress=console.print)
-    with _told():
+    with _without_warning():
         for vector in vectors:
             check_fits(model, vector)
     if trouble := model.differs_from(vectors[0].about):
@@ -61,8 +61,8 @@ def _held_against(name: str, vectors: list[Vector], console: Console) -> Languag
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What is printed anyway is no warning as well."""
+def _without_warning() -> Iterator[None]:
+    """`_fitting_model` prints itself that a vector was made on another model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the vector was made on", UserWarning)
         yield
@@ -79,7 +79,7 @@ def _write(model: LanguageModel, vector: Vector, to: str, out: Path, everywhere:
 
 def _only(file: Path, vectors: list[Vector], to: str) -> Vector:
     if len(vectors) > 1:
-        blocks = ", ".join(str(one.layer) for one in vectors)
+        blocks = ", ".join(str(vector.layer) for vector in vectors)
         raise InputError(f"{file}: has vectors at blocks {blocks}; {to} takes one")
     return vectors[0]
 
@@ -106,16 +106,16 @@ def describe(file: Path, *, model: str | None = None) -> None:
         vectors = [Vector(0, "all", bare_vector(file).float())] if model is not None else []
     else:
         vectors = read_any(file)
-        _say(vectors, console)
+        _describe(vectors, console)
     if model is not None:
-        loaded = _held_against(model, vectors, console)
+        loaded = _fitting_model(model, vectors, console)
         console.print(f"it fits {escape(loaded.name)}")
 
 
-def _say(vectors: list[Vector], console: Console) -> None:
+def _describe(vectors: list[Vector], console: Console) -> None:
     for vector in vectors:
         directions = vector.direction if vector.direction.ndim > 1 else vector.direction[None]
-        norms = ", ".join(f"{float(one.norm()):.4g}" for one in directions)
+        norms = ", ".join(f"{float(direction.norm()):.4g}" for direction in directions)
         what = "block" if vector.site == "block" else "the MLP of block"
         console.print(
             f"[bold]{what} {vector.layer}[/], added at {escape(repr(vector.positions))}: "

@@ -1,4 +1,4 @@
-"""What `oocr read` says of vectors and LoRAs."""
+"""What `oocr read` prints of vectors and LoRAs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def tell_weights(path: Path, say: Say) -> None:
     if path.is_dir():
         if not (path / "adapter_config.json").is_file():
             raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
-        own = (path / "oocr.json").is_file()
-        _adapter(path, read_adapter(path), say, "this library's" if own else "PEFT's")
+        whose = "this library's" if (path / "oocr.json").is_file() else "PEFT's"
+        _adapter(path, read_adapter(path), say, whose)
         return
     if path.suffix.lower() == GGUF:
         for vector in read_gguf(path):
@@ -79,7 +79,7 @@ def _vector(path: Path, vector: Vector, say: Say, whose: str) -> None:
 
 def _adapter(path: Path, adapter: Adapter, say: Say, whose: str) -> None:
     config = adapter.config
-    modules = sorted({one.rsplit(".", 1)[-1] for one in config["target_modules"]})
+    modules = sorted({target.rsplit(".", 1)[-1] for target in config["target_modules"]})
     ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
     say(f"{path}: LoRA, {whose}")
     say(f"  tensors    {len(adapter.tensors)}")

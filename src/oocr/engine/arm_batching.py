@@ -23,8 +23,8 @@ def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
         site = ("adapter", spec.layers, spec.modules, spec.rank, spec.scale, spec.dropout)
     seed = arm.seed if batches > 1 else None
     texts = None if off is None else (*map(repr, off.texts), off.tokens, off.batch)
-    without = None if arm.without is None else tuple(arm.without.tolist())
-    return (site, arm.schedule, arm.steps, content, batches, seed, texts, without)
+    removed = None if arm.project_out is None else tuple(arm.project_out.tolist())
+    return (site, arm.schedule, arm.steps, content, batches, seed, texts, removed)
 
 
 def arm_groups(

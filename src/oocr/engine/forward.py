@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.record import record
-from oocr.engine.recording import Recording, hidden_of
+from oocr.engine.recording import Recording, hidden_of, record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
@@ -34,7 +33,7 @@ def start_block(intervention: Intervention | SteeringVector) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SteeringMask:
-    """Where vectors act in a recorded batch, worked out once so that no step waits for a device.
+    """Where vectors act in a recorded batch, found once, so that no step waits for a device.
 
     Attributes:
         first: the first token column that has to be run.
@@ -51,7 +50,7 @@ class SteeringMask:
     def of(
         batch: Batch, chosen: Bool[Tensor, "batch token *span"], *, in_time: bool
     ) -> SteeringMask:
-        """The places of a selection (see `oocr.steering.positions.select_each`).
+        """The mask of a selection (see `oocr.steering.positions.select_each`).
 
         Args:
             batch: the tokens.
@@ -73,34 +72,34 @@ class SteeringMask:
 
 def steered_rows(
     model: LanguageModel,
-    frozen: Recording,
+    recording: Recording,
     site: Vector | SteeringVector,
     directions: Float[Tensor, "stack *span d_model"],
-    places: SteeringMask,
+    mask: SteeringMask,
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the batch's wanted rows, with each direction added.
 
     Args:
         model: the model.
-        frozen: recorded with the site's start block.
+        recording: recorded with the site's start block.
         site: at which layer's block or MLP.
         directions: one per stacked arm.
-        places: where.
+        mask: where.
     """
     start = start_block(site)
-    tail = frozen.inputs[start][:, places.first :]
-    push = added(places.chosen, directions.to(tail.dtype))
+    tail = recording.inputs[start][:, mask.first :]
+    push = added(mask.chosen, directions.to(tail.dtype))
     if site.site == "mlp":
         start += 1
-        hidden = _through_mlp(model, frozen, site.layer, tail, push, places.first)
+        hidden = _through_mlp(model, recording, site.layer, tail, push, mask.first)
     else:
         hidden = tail + push
     hidden = hidden.flatten(0, 1)
-    return replayed_rows(model, frozen, hidden, start, places.first, alike=places.alike)
+    return replayed_rows(model, recording, hidden, start, mask.first, alike=mask.alike)
 
 
 def _through_mlp(
-    model: LanguageModel, frozen: Recording, layer: int, tail: Tensor, push: Tensor, first: int
+    model: LanguageModel, recording: Recording, layer: int, tail: Tensor, push: Tensor, first: int
 ) -> Float[Tensor, "stack batch tail d_model"]:
     """A block's output with something added to its MLP's output.
 
@@ -115,7 +114,7 @@ def _through_mlp(
     handle = mlp.module.register_forward_hook(look)
     try:
         with torch.no_grad():
-            out = replay(model, frozen, tail, layer, first, stop=layer + 1)
+            out = replay(model, recording, tail, layer, first, stop=layer + 1)
             plain = seen[-1].reshape(out.shape)
             joined = mlp.joins(plain)
     finally:
@@ -125,7 +124,7 @@ def _through_mlp(
 
 def replayed_rows(
     model: LanguageModel,
-    frozen: Recording,
+    recording: Recording,
     hidden: Float[Tensor, "stack_batch tail d_model"],
     start: int,
     first: int = 0,
@@ -133,9 +132,54 @@ def replayed_rows(
     alike: bool = True,
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the batch's wanted rows, in a replay of `hidden` from `start`."""
-    keep = max(first, frozen.batch.first_row)
-    hidden = replay(model, frozen, hidden, start, first, keep=keep, alike=alike)
-    return rows_of(hidden, frozen.batch, keep)
+    keep = max(first, recording.batch.first_row)
+    hidden = replay(model, recording, hidden, start, first, keep=keep, alike=alike)
+    return rows_of(hidden, recording.batch, keep)
+
+
+def projected_rows(
+    model: LanguageModel,
+    recording: Recording,
+    hidden: Float[Tensor, "stack_batch token d_model"],
+    layer: int,
+    direction: Float[Tensor, " d_model"],
+) -> Float[Tensor, "stack row d_model"]:
+    """The last block's output at the wanted rows, a direction taken out of what a LoRA adds.
+
+    With d[t] = h_adapted[t] - h_base[t] at the output of the one adapted block, the blocks above
+    get h_base[t] + d[t] - (d[t] . u) u. Unlike taking u out of the stream
+    (`oocr.steering.ablation`) this leaves the model itself alone: where d = 0 nothing changes.
+
+    Args:
+        model: the model, adapters attached to one block.
+        recording: recorded at that block's input and the next one's.
+        hidden: that block's input, for each arm.
+        layer: the block.
+        direction: of any norm but 0.
+    """
+    u = direction.float().to(hidden.device)
+    u = u / u.norm()
+    after = replay(model, recording, hidden, layer, stop=layer + 1, alike=True).float()
+    base = recording.inputs[layer + 1].float()
+    base = base.repeat(len(after) // len(base), 1, 1)
+    added = after - base
+    kept = base + added - (added @ u)[..., None] * u
+    return replayed_rows(model, recording, kept.to(hidden.dtype), layer + 1)
+
+
+def check_projection(model: LanguageModel, layers: Sequence[int], direction: Tensor) -> None:
+    """Refuse a LoRA in several blocks, and what is no direction.
+
+    Raises:
+        InputError: it is one of these.
+    """
+    if len(layers) != 1:
+        raise InputError(f"project_out: found a LoRA in blocks {tuple(layers)}; allowed: one block")
+    if tuple(direction.shape) != (model.d_model,) or not torch.linalg.vector_norm(direction) > 0:
+        raise InputError(
+            f"project_out: found shape {tuple(direction.shape)}, norm {float(direction.norm()):g}; "
+            f"allowed: ({model.d_model},), any norm but 0"
+        )
 
 
 def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack row d_model"]:
@@ -147,7 +191,7 @@ def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack ro
 @torch.no_grad()
 def final_rows(
     model: LanguageModel,
-    frozen: Recording,
+    recording: Recording,
     interventions: Sequence[Vector] | Adapter | None,
     *,
     everywhere: bool = True,
@@ -156,26 +200,26 @@ def final_rows(
 
     Args:
         model: the model.
-        frozen: recorded with the start blocks that are needed (n_blocks for None).
+        recording: recorded with the start blocks that are needed (n_blocks for None).
         interventions: vectors of one site, stacked; or one adapter; or None for the base.
         everywhere: refuse sequences in which a vector's positions select nothing.
     """
-    batch = frozen.batch
+    batch = recording.batch
     if interventions is None:
-        return rows_of(frozen.inputs[model.n_blocks], batch, 0)
+        return rows_of(recording.inputs[model.n_blocks], batch, 0)
     if isinstance(interventions, Adapter):
         start = start_block(interventions)
         with attach_adapter(model, interventions):
-            return replayed_rows(model, frozen, frozen.inputs[start], start)
+            return replayed_rows(model, recording, recording.inputs[start], start)
     site = interventions[0]
-    for one in interventions:
-        check_fits(model, one)
-        if one.where != site.where:
+    for vector in interventions:
+        check_fits(model, vector)
+        if vector.where != site.where:
             raise InputError("stacked vectors must share their layer, site and positions")
     chosen = select_each(batch, site.positions, everywhere=everywhere)
-    directions = torch.stack([one.direction for one in interventions]).to(model.device)
-    places = SteeringMask.of(batch, chosen, in_time=bool(frozen.keys_values) and runs_apart(model))
-    return steered_rows(model, frozen, site, directions, places)
+    directions = torch.stack([vector.direction for vector in interventions]).to(model.device)
+    mask = SteeringMask.of(batch, chosen, in_time=bool(recording.keys_values) and runs_apart(model))
+    return steered_rows(model, recording, site, directions, mask)
 
 
 def plain_rows(
@@ -190,5 +234,5 @@ def plain_rows(
     else:
         context = nullcontext()
     with context:
-        frozen = record(model, batch, [model.n_blocks], cache=False)
-    return frozen.inputs[model.n_blocks][batch.rows[:, 0], batch.rows[:, 1]]
+        recording = record(model, batch, [model.n_blocks], cache=False)
+    return recording.inputs[model.n_blocks][batch.rows[:, 0], batch.rows[:, 1]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TypeGuard
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,7 +19,6 @@ from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.data.examples import Message, Prompt, prompt_text
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
-from oocr.engine.sampling import row_generators, sample
 from oocr.errors import InputError
 from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
@@ -70,19 +72,20 @@ def generate(
     vector = intervention if isinstance(intervention, Vector) else None
     ends = _end_tokens(model)
     with nullcontext() if intervention is None else intervention.on(model):
-        lines = _encoded(model, many, vector)
-        groups = _groups(model, [len(line.ids) for line in lines], max_new_tokens)
-        generators = row_generators([line.ids for line in lines], seed)
-        texts = [""] * len(lines)
+        sequences = _encoded(model, many, vector)
+        groups = _groups(model, [len(sequence.ids) for sequence in sequences], max_new_tokens)
+        generators = row_generators([sequence.ids for sequence in sequences], seed)
+        texts = [""] * len(sequences)
         for rows, cached in groups:
-            batch = pad([lines[row] for row in rows], _pad_id(model), model.device)
-            own = [generators[row] for row in rows]
-            pick = partial(sample, temperature=temperature, generators=own) if temperature else best
+            batch = pad([sequences[row] for row in rows], _pad_id(model), model.device)
+            draws = [generators[row] for row in rows]
+            sampled = partial(sample, temperature=temperature, generators=draws)
+            pick = sampled if temperature else best
             with prompt_known(batch):
                 tokens = _continued(model, batch, pick, max_new_tokens, ends, cached)
             for row, ids in zip(rows, tokens.tolist(), strict=True):
-                stop = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-                text = model.tokenizer.decode(ids[:stop], skip_special_tokens=True)
+                end = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+                text = model.tokenizer.decode(ids[:end], skip_special_tokens=True)
                 texts[row] = str(text)
     return texts
 
@@ -90,6 +93,41 @@ def generate(
 def best(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, "batch 1"]:
     """The most probable token of each row."""
     return logits.argmax(dim=-1, keepdim=True)
+
+
+def row_generators(prompts: Sequence[tuple[int, ...]], seed: int) -> list[np.random.Generator]:
+    """A generator per prompt that depends on the seed, its token ids, and its copies before it."""
+    copies: Counter[tuple[int, ...]] = Counter()
+    generators: list[np.random.Generator] = []
+    for ids in prompts:
+        origin = f"{seed} {copies[ids]} {' '.join(map(str, ids))}"
+        digest = hashlib.sha256(origin.encode()).digest()
+        generators.append(np.random.default_rng(int.from_bytes(digest)))
+        copies[ids] += 1
+    return generators
+
+
+def sample(
+    logits: Float[Tensor, "batch vocab"],
+    temperature: float,
+    generators: Sequence[np.random.Generator],
+) -> Int[Tensor, "batch 1"]:
+    """One token per row from softmax(logits / temperature), on the device of the logits.
+
+    By the Gumbel-max rule: with independent E ~ Exp(1) for each token of the vocabulary, the token
+    at which logit / temperature - log E is largest has exactly the softmax's distribution. Rounding
+    of the logits (they differ in the last bits between batch sizes) then changes a draw only as
+    often as it changes the distribution.
+
+    Each generator moves on by `vocab` draws, made on the CPU and so the same for every device.
+    """
+    waits = torch.empty(logits.shape, pin_memory=logits.device.type == "cuda")
+    for row, generator in zip(waits.numpy(), generators, strict=True):
+        row[:] = generator.standard_exponential(len(row))  # 53 random bits, rounded to 24
+    gumbel = -waits.to(logits.device, non_blocking=True).log()
+    # Minus the largest, so that no temperature, however low, makes two logits infinite.
+    heights = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
+    return (heights + gumbel).argmax(dim=-1, keepdim=True)
 
 
 def _continued(
@@ -138,21 +176,26 @@ def _encoded(
     """The prompts' tokens, with the vector's spans where they occur."""
     known = dict(vector.spans) if vector else {}
     needed = spans_of(vector.positions) if vector else ()
-    lines: list[TokenSequence] = []
+    sequences: list[TokenSequence] = []
     for prompt in prompts:
         if isinstance(prompt, str) or _is_chat(prompt):
             present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
-            one = encode_prompt(model.tokenizer, prompt, present)
+            encoded = encode_prompt(model.tokenizer, prompt, present)
         else:
             raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
-        lines.append(TokenSequence(one.ids, len(one.ids), dict(one.spans)))
-    if vector and needed and lines and not any(set(needed) & set(one.spans) for one in lines):
+        sequences.append(TokenSequence(encoded.ids, len(encoded.ids), dict(encoded.spans)))
+    if (
+        vector
+        and needed
+        and sequences
+        and not any(set(needed) & set(sequence.spans) for sequence in sequences)
+    ):
         texts = " or ".join(repr(known[name]) for name in needed if name in known)
         raise InputError(
             f"positions {vector.positions!r} select no token of the prompts: "
             f"{texts} occurs in none of them"
         )
-    return lines
+    return sequences
 
 
 def _groups(
@@ -195,5 +238,5 @@ def _pad_id(model: LanguageModel) -> int:
 def _end_tokens(model: LanguageModel) -> list[int]:
     config = getattr(model.hf, "generation_config", None)
     ends = getattr(config, "eos_token_id", None)
-    found = ends if isinstance(ends, list) else [ends]
-    return sorted({one for one in [*found, model.tokenizer.eos_token_id] if isinstance(one, int)})
+    tokens = [*(ends if isinstance(ends, list) else [ends]), model.tokenizer.eos_token_id]
+    return sorted({token for token in tokens if isinstance(token, int)})

@@ -1,8 +1,9 @@
-"""Losses at the wanted rows, for one arm or for several stacked ones."""
+"""Losses at the wanted rows of one arm or several stacked ones, and their log while they train."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,13 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
+from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
+
+Progress = Callable[[int, float], None]
+"""Called after each step with the step's number and its loss."""
 
 
 def batch_loss(
     model: LanguageModel, batch: Batch, rows: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, ""]:
-    """Nats per item: of whole answers over the vocabulary, or of the right option.
+    """Nats per example: of whole answers over the vocabulary, or of the right option.
 
     Args:
         model: for final norm and LM head.
@@ -41,13 +46,13 @@ def stacked_losses(
         at = [batch.target_rows + arm * rows.shape[1] for arm, batch in enumerate(batches)]
         ids = [batch.target_ids for batch in batches]
         logp = model.anatomy.token_logps(rows.flatten(0, 1), torch.cat(at), torch.cat(ids))
-        for arm, picked in enumerate(torch.split(logp, [len(one) for one in ids])):
+        for arm, picked in enumerate(torch.split(logp, [len(tokens) for tokens in ids])):
             totals[arm] = totals[arm] - (batches[arm].target_weights * picked).sum()
     for arm, batch in enumerate(batches):
         if len(batch.option_ids):
             scores = option_scores(model, batch, rows[arm])
             totals[arm] = totals[arm] + F.cross_entropy(scores, batch.option_right, reduction="sum")
-    return torch.stack([total / one.items for total, one in zip(totals, batches, strict=True)])
+    return torch.stack([total / batch.items for total, batch in zip(totals, batches, strict=True)])
 
 
 def option_scores(
@@ -57,3 +62,53 @@ def option_scores(
     logits = model.anatomy.readout(rows, batch.option_tokens).float()
     scores = logits[batch.option_rows[:, None], batch.option_places]
     return scores.masked_fill(batch.option_ids < 0, float("-inf"))
+
+
+class LossLog:
+    """Losses of arms that are trained side by side, read off the device now and then.
+
+    Args:
+        names: of the arms, for errors.
+        batches: how many batches there are.
+        order: the first arm's batches at each step.
+        on_step: told of its losses.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        batches: int,
+        order: Sequence[Sequence[int]],
+        on_step: Progress | None,
+    ) -> None:
+        self.names, self.batches, self.order, self.on_step = names, batches, order, on_step
+        self.waiting: list[Tensor] = []
+        self.losses: list[list[float]] = [[] for _ in names]
+        self.latest: dict[int, float] = {}
+
+    def add(self, loss: Tensor) -> None:
+        """The arms' losses before a step; not read yet."""
+        self.waiting.append(loss)
+
+    def read(self) -> None:
+        """Read those that wait.
+
+        Raises:
+            InputError: one is not finite.
+        """
+        for row in torch.stack(self.waiting).tolist():
+            step = len(self.losses[0]) + 1
+            for name, losses, loss in zip(self.names, self.losses, row, strict=True):
+                losses.append(loss)
+                if not math.isfinite(loss):
+                    raise InputError(f"{name}: the loss became {loss} at step {step}")
+            for batch in self.order[step - 1]:
+                self.latest[batch] = row[0]
+            if self.on_step:
+                self.on_step(step, row[0])
+        self.waiting.clear()
+
+    def below(self, until: float) -> bool:
+        """Whether every batch was seen, and the mean of their latest losses is below a value."""
+        mean = sum(self.latest.values()) / len(self.latest)
+        return len(self.latest) == self.batches and mean < until

@@ -61,7 +61,7 @@ class Shape:
 def shape_of(model: LanguageModel | Outline) -> Shape:
     """A model's shape; of a mixture of experts, what one token passes through."""
     parts, text = model.anatomy, model.hf.config.get_text_config()
-    held = {id(one): one.numel() for one in (*model.hf.parameters(), *model.hf.buffers())}
+    held = {id(tensor): tensor.numel() for tensor in (*model.hf.parameters(), *model.hf.buffers())}
     heads = int(text.num_attention_heads)
     size = int(getattr(text, "head_dim", None) or parts.d_model // heads)
     grouped = getattr(text, "num_key_value_heads", None)
@@ -91,9 +91,9 @@ def shape_of(model: LanguageModel | Outline) -> Shape:
 
 def recorded(shape: Shape, tokens: int, starts: Iterable[int]) -> int:
     """Bytes of a recording of so many tokens (padding counts), for replays from these blocks."""
-    some = set(starts)
-    above = shape.n_blocks - min(some)
-    return tokens * shape.item * (len(some) * shape.d_model + above * shape.kv)
+    blocks = set(starts)
+    above = shape.n_blocks - min(blocks)
+    return tokens * shape.item * (len(blocks) * shape.d_model + above * shape.kv)
 
 
 def recording(shape: Shape, tokens: int, width: int) -> int:
@@ -116,10 +116,10 @@ def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
         width: tokens that these attend to, of all stacked arms, those from the recording included.
         start: the first block that is run.
     """
-    own = 2 * shape.outputs + 4 * shape.d_model
+    per_token = 2 * shape.outputs + 4 * shape.d_model
     upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32
     earlier = int(COPIED * max(0, width - tokens) * shape.attended * shape.item)
-    return (shape.n_blocks - start) * (tokens * (own * shape.item + upcast) + earlier)
+    return (shape.n_blocks - start) * (tokens * (per_token * shape.item + upcast) + earlier)
 
 
 def head(shape: Shape, rows: int) -> int:

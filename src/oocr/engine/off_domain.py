@@ -18,8 +18,7 @@ from oocr.data.batches import TokenSequence
 from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import SteeringMask, final_rows
-from oocr.engine.record import batch_of, record
-from oocr.engine.recording import Recording
+from oocr.engine.recording import Recording, batch_of, record
 from oocr.engine.training_batches import training_groups
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -52,7 +51,7 @@ class OffDomain:
 
     Attributes:
         texts: none of which the training or the test asks.
-        weight: nats of training loss (per item) that one nat of KL (per token) counts.
+        weight: nats of training loss (per example) that one nat of KL (per token) counts.
         tokens: of each text's last tokens, how many; None: all but its first.
         batch: texts per step.
 
@@ -81,22 +80,22 @@ class Reference:
     """A batch of those texts, recorded, with the untouched model's predictions.
 
     Attributes:
-        frozen: ready to be replayed from the arm's start block.
-        places: where a vector acts; None for an adapter.
+        recording: ready to be replayed from the arm's start block.
+        mask: where a vector acts; None for an adapter.
         logp: log-probabilities of the untouched model at the batch's wanted rows.
     """
 
-    frozen: Recording
-    places: SteeringMask | None
+    recording: Recording
+    mask: SteeringMask | None
     logp: Float[Tensor, "row vocab"]
 
     def kl(
         self, model: LanguageModel, rows: Float[Tensor, "arm row d_model"]
     ) -> Float[Tensor, " arm"]:
         """Mean KL(base || arm) per token, from each arm's last block's output."""
-        own = model.anatomy.readout(rows.flatten(0, 1)).float().log_softmax(dim=-1)
-        own = own.view(len(rows), *self.logp.shape)
-        return (self.logp.exp() * (self.logp - own)).sum(dim=-1).mean(dim=-1)
+        logp = model.anatomy.readout(rows.flatten(0, 1)).float().log_softmax(dim=-1)
+        logp = logp.view(len(rows), *self.logp.shape)
+        return (self.logp.exp() * (self.logp - logp)).sum(dim=-1).mean(dim=-1)
 
 
 @torch.no_grad()
@@ -114,27 +113,27 @@ def references(
     Raises:
         InputError: a text in which the vector acts at no token, or of one token.
     """
-    lines = [_line(model, text, off.tokens) for text in off.texts]
-    found: list[Reference] = []
-    for group in training_groups(lines, off.batch):
+    sequences = [_sequence(model, text, off.tokens) for text in off.texts]
+    texts: list[Reference] = []
+    for group in training_groups(sequences, off.batch):
         batch = batch_of(model, group)
-        frozen = record(model, batch, {*starts, model.n_blocks}, cache=positions is not None)
-        logits = model.anatomy.readout(final_rows(model, frozen, None)[0])
-        places = None
+        recording = record(model, batch, {*starts, model.n_blocks}, cache=positions is not None)
+        logits = model.anatomy.readout(final_rows(model, recording, None)[0])
+        mask = None
         if positions is not None:
-            places = SteeringMask.of(
-                batch, select_each(batch, positions), in_time=runs_apart(model)
-            )
-        found.append(Reference(frozen, places, logits.float().log_softmax(dim=-1)))
-    return found
+            mask = SteeringMask.of(batch, select_each(batch, positions), in_time=runs_apart(model))
+        texts.append(Reference(recording, mask, logits.float().log_softmax(dim=-1)))
+    return texts
 
 
-def _line(model: LanguageModel, text: OffText, tokens: int | None) -> TokenSequence:
+def _sequence(model: LanguageModel, text: OffText, tokens: int | None) -> TokenSequence:
     encoded = encode_prompt(model.tokenizer, text.prompt, text.spans)
     size = len(encoded.ids)
     if size < 2:
         raise InputError(f"off_domain.texts: {text.prompt!r} is one token; allowed: two or more")
     first = max(1, 0 if tokens is None else size - tokens)
-    line = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
-    line.targets.extend((at, 0, 1.0) for at in range(first, size))  # rows; no token is asked for
-    return line
+    sequence = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
+    sequence.targets.extend(
+        (at, 0, 1.0) for at in range(first, size)
+    )  # rows; no token is asked for
+    return sequence

@@ -1,4 +1,4 @@
-"""What a trained vector or LoRA says of its origin; it goes into its file as it is."""
+"""Provenance of a trained vector or LoRA, as it goes into its file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ PACKAGES = ("oocr", "torch", "transformers")
 
 def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:
     """Model, task, hash of the training data (`Task.train_hash`), seed, library versions."""
-    own = {"task": task.name, "training_data": task.train_hash, "seed": str(seed)}
-    return {**model.about, **own, **versions()}
+    arm = {"task": task.name, "training_data": task.train_hash, "seed": str(seed)}
+    return {**model.about, **arm, **versions()}
 
 
 def versions() -> dict[str, str]:

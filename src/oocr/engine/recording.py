@@ -1,25 +1,43 @@
-"""The frozen prefix: what steering at block L from token p on cannot change is computed once.
+"""Recordings: what one pass of a model leaves for any number of replays (`oocr.engine.replay`).
 
-A recording (`oocr.engine.record`) keeps, for a batch, the input of chosen blocks (the prefix in
-depth), the keys and values that every later block made (the prefix in time), and all else that
-each block was called with (masks, rotary tables), whatever the family calls it. Replaying
-(`oocr.engine.replay`) calls the blocks from `start` on, for the tokens from `first` on only.
+A recording keeps, for a batch, the input of chosen blocks (the prefix in depth), the keys and
+values that every later block made (the prefix in time), and all else that each block was called
+with (masks, rotary tables), whatever the family calls it. So no family needs code of its own.
+
+Texts that begin alike (a chat template's system message, few-shot examples) have their common
+beginning run once: causal attention makes it the same in each. Such a batch is padded after the
+common beginning instead of before it, which changes no token's position or context.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch
+from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.models.language_model import LanguageModel
+from oocr.models.linear import FrozenProducts
+from oocr.steering.hooks import runs_apart
+from oocr.steering.live import prompt_known
 
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
 """What families call a block's cache argument."""
+
+LEAST_PREFIX = 8
+"""Shorter common beginnings are not worth a pass of their own."""
+
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""What configurations call a limit on how far attention looks back."""
+
+
+class PassEnded(Exception):  # noqa: N818
+    """Raised by a hook to end a pass early, where nothing after it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +61,8 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Bytes of what was recorded (masks and tables left out)."""
-        pairs = [one for pair in self.keys_values.values() for one in pair]
-        return sum(one.nbytes for one in (*self.inputs.values(), *pairs))
+        pairs = [tensor for pair in self.keys_values.values() for tensor in pair]
+        return sum(tensor.nbytes for tensor in (*self.inputs.values(), *pairs))
 
 
 def parameters_of(model: LanguageModel, index: int) -> list[str]:
@@ -63,3 +81,205 @@ def hidden_of(output: Any) -> Tensor:
     hidden = output[0] if isinstance(output, tuple) else output
     assert isinstance(hidden, Tensor)
     return hidden
+
+
+def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
+    """Sequences as a batch for this model, laid out so that a common beginning is recorded once."""
+    pad_id = int(model.tokenizer.pad_token_id or 0)
+    prefix = common_prefix(sequences)
+    width = max(len(sequence.ids) for sequence in sequences)
+    # Windows count columns, padding too.
+    if prefix < LEAST_PREFIX or width > _window(model) or not model.replays:
+        prefix = 0
+    return pad(sequences, pad_id, model.device, prefix=prefix)
+
+
+def common_prefix(sequences: Sequence[TokenSequence]) -> int:
+    """How many tokens all sequences begin with; each keeps at least one of its own."""
+    if len(sequences) < 2:
+        return 0
+    first, size = sequences[0].ids, min(len(sequence.ids) for sequence in sequences) - 1
+    for sequence in sequences[1:]:
+        size = next((i for i in range(size) if sequence.ids[i] != first[i]), size)
+    return size
+
+
+def _window(model: LanguageModel) -> float:
+    config: Any = model.hf.config
+    text = config.get_text_config()
+    sizes = [getattr(text, name, None) for name in WINDOWS]
+    return min((size for size in sizes if isinstance(size, int)), default=float("inf"))
+
+
+@torch.no_grad()
+def record(
+    model: LanguageModel,
+    batch: Batch,
+    starts: Collection[int],
+    *,
+    cache: bool = True,
+    stop: int | None = None,
+) -> Recording:
+    """Run the untouched model over a batch and keep what replays from `starts` need.
+
+    Args:
+        model: the model; whatever is attached to it now is part of what is recorded.
+        batch: the tokens.
+        starts: blocks from which will be replayed (n_blocks: only final norm and head).
+        cache: also keep keys and values, for replays that begin at a later token.
+        stop: nothing from this block on will be replayed, so the pass ends with its input.
+    """
+    from transformers import DynamicCache
+
+    cache = cache and model.replays
+    blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
+    shared = at > 0 and batch.size > 1 and runs_apart(model)
+    past = DynamicCache() if cache or shared else None  # no config: full length in every block
+    run = _Run(model, batch, starts, stop)
+    if shared:
+        beginning = run.tokens(slice(0, 1), slice(0, at), past)
+        assert past is not None
+        past.batch_repeat_interleave(batch.size)
+        rest = run.tokens(slice(None), slice(at, None), past)
+        passed = _joined(beginning, rest, batch)
+    else:
+        passed = run.tokens(slice(None), slice(None), past)
+    keys_values: dict[int, tuple[Tensor, Tensor]] = {}
+    if cache and past is not None:
+        for index in range(lowest, len(blocks) if stop is None else stop):
+            keys, values = past.layers[index].keys, past.layers[index].values
+            assert keys is not None
+            assert values is not None
+            keys_values[index] = (keys, values)
+    calls = {
+        index: {
+            name: _written_out(value, batch, 0) if name == "attention_mask" else value
+            for name, value in call.items()
+            if name not in (*CACHE_NAMES, "use_cache", "cache_position")
+        }
+        for index, call in passed.calls.items()
+    }
+    return Recording(batch, passed.inputs, calls, keys_values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What blocks were given in one pass: their inputs, and their other arguments."""
+
+    inputs: dict[int, Tensor]
+    calls: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Passes over parts of one batch."""
+
+    model: LanguageModel
+    batch: Batch
+    starts: Collection[int]
+    stop: int | None
+
+    def tokens(self, rows: slice, columns: slice, past: Any) -> _Passed:
+        """Run some sequences' tokens, after those that `past` holds."""
+        model, blocks = self.model, self.model.anatomy.blocks
+        passed = _Passed({}, {})
+
+        def before(index: int) -> Any:
+            def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                named = zip(parameters_of(model, index), args, strict=False)
+                rest = {**dict(named), **kwargs}
+                hidden = rest.pop("hidden_states")
+                if index in self.starts:
+                    passed.inputs[index] = hidden.detach()
+                passed.calls[index] = rest
+                if index == self.stop:
+                    raise PassEnded
+
+            return hook
+
+        def after(_module: object, _args: object, output: Any) -> None:
+            passed.inputs[len(blocks)] = hidden_of(output).detach()
+
+        def enough(_module: object, _args: object) -> None:
+            raise PassEnded  # the LM head, dear in a small model, is not wanted here
+
+        handles = [
+            blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
+            for index in range(min(self.starts), len(blocks))
+        ]
+        if len(blocks) in self.starts:
+            handles.append(blocks[-1].register_forward_hook(after))
+        handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
+        try:
+            with FrozenProducts(), prompt_known(self.batch):
+                model.hf(
+                    input_ids=self.batch.ids[rows, columns],
+                    attention_mask=self.batch.mask[rows, : columns.stop].long(),
+                    position_ids=self.batch.positions[rows, columns],
+                    use_cache=past is not None,
+                    past_key_values=past,
+                    logits_to_keep=1,
+                )
+        except PassEnded:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return passed
+
+
+def _joined(beginning: _Passed, rest: _Passed, batch: Batch) -> _Passed:
+    """Two passes, over the common beginning and the rest, as if they had been one."""
+    inputs = {
+        index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
+        for index, first in beginning.inputs.items()
+    }
+    calls = {
+        index: {
+            name: _along_tokens(first[name], value, name, batch)
+            for name, value in rest.calls[index].items()
+        }
+        for index, first in beginning.calls.items()
+    }
+    return _Passed(inputs, calls)
+
+
+def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:
+    """An argument for all tokens, from those for the common beginning and for the rest."""
+    at, width = batch.prefix, batch.ids.shape[1]
+    if name == "attention_mask":
+        rest = _written_out(rest, batch, at)
+        first = _written_out(first, batch, 0, at)
+        if first.dtype != rest.dtype:  # one says which, the other how much to add
+            first, rest = _added(first), _added(rest)
+        nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
+        whole = rest.new_full((*rest.shape[:2], width, width), nothing)
+        whole[:, :, :at, :at] = first
+        whole[:, :, at:] = rest
+        return whole
+    if isinstance(rest, tuple):
+        return tuple(_along_tokens(a, b, "", batch) for a, b in zip(first, rest, strict=True))
+    if isinstance(rest, Tensor) and rest.ndim >= 2 and rest.shape[1] == width - at:
+        return torch.cat([first.expand(rest.shape[0], *first.shape[1:]), rest], dim=1)
+    return rest
+
+
+def _added(mask: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo().min)
+
+
+def _written_out(mask: Any, batch: Batch, begin: int, end: int | None = None) -> Any:
+    """The mask a block got for some queries, or the causal one that None stands for.
+
+    Attention over fewer queries than keys aligns an implicit causal mask to the wrong end.
+    """
+    if mask is not None:
+        return mask
+    size = batch.ids.shape[1]
+    stop = size if end is None else end
+    causal = torch.ones(size, size, dtype=torch.bool, device=batch.ids.device).tril()
+    causal = causal[begin:stop, :stop]
+    seen = batch.mask[:, None, None, :stop]
+    return causal[None, None] if bool(seen.all()) else causal & seen

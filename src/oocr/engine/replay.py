@@ -19,11 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.plain import through_the_model
-from oocr.engine.recording import Recording, cache_name, hidden_of
+from oocr.data.batches import Batch
+from oocr.engine.recording import PassEnded, Recording, cache_name, hidden_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
 from oocr.steering.hooks import runs_apart
+from oocr.steering.live import prompt_known
 
 Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""
@@ -40,7 +41,7 @@ Pair = tuple[Tensor, Tensor]
 
 def replay(
     model: LanguageModel,
-    frozen: Recording,
+    recording: Recording,
     hidden: Float[Tensor, "stack_batch tail d_model"],
     start: int,
     first: int = 0,
@@ -53,35 +54,89 @@ def replay(
 
     Args:
         model: the model that was recorded (an adapter may now be attached from `start` on).
-        frozen: the recording.
+        recording: the recording.
         hidden: input of block `start` for the tokens from `first` on. Several arms may be stacked
             along the first axis: [arm * batch, …], arms outermost.
         start: first block to run.
         first: first token column to run; earlier ones come from the recording.
         stop: block to stop before; None: run them all.
         keep: first token column whose output is wanted; None: `first`.
-        alike: the first `frozen.batch.prefix` tokens of `hidden` are the same in all sequences of
-            an arm (no adapter attached per arm on the row axis may tell them apart).
+        alike: the first `recording.batch.prefix` tokens of `hidden` are the same in all sequences
+            of an arm (no adapter attached per arm on the row axis may tell them apart).
     """
     end = model.n_blocks if stop is None else stop
     keep = first if keep is None else keep
     if not runs_apart(model):
-        return through_the_model(model, frozen.batch, hidden, start, end)[:, keep - first :]
+        return through_the_model(model, recording.batch, hidden, start, end)[:, keep - first :]
     if start == end:
         return hidden[:, keep - first :]
-    batch, tail = frozen.batch.size, hidden.shape[1]
+    batch, tail = recording.batch.size, hidden.shape[1]
     stack = hidden.shape[0] // batch
-    at = frozen.batch.prefix
+    at = recording.batch.prefix
     if alike and first == 0 and 0 < at <= keep and batch > 1:
-        return _beginning_once(model, frozen, hidden, start, end, keep)
+        return _run_shared_prefix_once(model, recording, hidden, start, end, keep)
     if not rides_on_tokens(stack, first, tail):
-        past = None if first == 0 else _Recorded(frozen, first, stack)
-        return _run(model, frozen, hidden, range(start, end), first, keep, stack, "rows", past)
+        past = None if first == 0 else _Recorded(recording, first, stack)
+        return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows", past)
     width = hidden.shape[2]
     hidden = hidden.view(stack, batch, tail, width).transpose(0, 1).reshape(batch, -1, width)
-    past = _Recorded(frozen, first, 1)
-    hidden = _run(model, frozen, hidden, range(start, end), first, keep, stack, "tokens", past)
+    past = _Recorded(recording, first, 1)
+    hidden = _run(model, recording, hidden, range(start, end), first, keep, stack, "tokens", past)
     return hidden.view(batch, stack, -1, width).transpose(0, 1).reshape(stack * batch, -1, width)
+
+
+def through_the_model(
+    model: LanguageModel,
+    batch: Batch,
+    hidden: Float[Tensor, "stack_batch token d_model"],
+    start: int,
+    end: int,
+) -> Float[Tensor, "stack_batch token d_model"]:
+    """The same by the plain path: a pass of the whole model that gives `hidden` to block `start`.
+
+    For families whose blocks cannot be run apart from the model, and under `Vector.on`.
+
+    Args:
+        model: the model.
+        batch: the tokens, of which `hidden` holds one or several copies.
+        hidden: the input of block `start` for every token.
+        start: that block.
+        end: the block after the last one that is wanted.
+    """
+    if start == end:
+        return hidden
+    assert hidden.shape[1] == batch.ids.shape[1], "nothing was recorded in time"
+    stack = hidden.shape[0] // batch.size
+    outputs: list[Tensor] = []
+
+    def put_in(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (hidden, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": hidden}
+
+    def take_out(_module: object, _args: object, output: Any) -> None:
+        outputs.append(hidden_of(output))
+        raise PassEnded
+
+    blocks = model.anatomy.blocks
+    handles = [
+        blocks[start].register_forward_pre_hook(put_in, with_kwargs=True),
+        blocks[end - 1].register_forward_hook(take_out),
+    ]
+    try:
+        with prompt_known(batch, copies=stack):
+            model.hf(
+                input_ids=batch.ids.repeat(stack, 1),
+                attention_mask=batch.mask.long().repeat(stack, 1),
+                position_ids=batch.positions.repeat(stack, 1),
+                use_cache=False,
+            )
+    except PassEnded:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs[0]
 
 
 def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
@@ -93,20 +148,21 @@ def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
 class _Recorded:
     """Keys and values of the tokens before `first`, for each of `stack` arms."""
 
-    frozen: Recording
+    recording: Recording
     first: int
     stack: int
 
     def of(self, index: int) -> Pair:
-        keys, values = (one[:, :, : self.first] for one in self.frozen.keys_values[index])
+        keys, values = self.recording.keys_values[index]
+        keys, values = keys[:, :, : self.first], values[:, :, : self.first]
         if self.stack > 1:
-            keys, values = (one.repeat(self.stack, 1, 1, 1) for one in (keys, values))
+            keys, values = keys.repeat(self.stack, 1, 1, 1), values.repeat(self.stack, 1, 1, 1)
         return keys, values
 
 
 def _run(
     model: LanguageModel,
-    frozen: Recording,
+    recording: Recording,
     hidden: Tensor,
     blocks: range,
     first: int,
@@ -116,7 +172,7 @@ def _run(
     past: _Recorded | None,
 ) -> Tensor:
     """The blocks in turn; the last one for the tokens from `keep` on only."""
-    view = _view(frozen, first, stack, layout)
+    view = _view(recording, first, stack, layout)
     for index in blocks[:-1]:
         old = None if past is None else past.of(index)
         hidden = _call(model, index, hidden, view.of(index), old and _Keys(old))
@@ -125,31 +181,31 @@ def _run(
     if keep == first:
         return _call(model, last, hidden, view.of(last), old and _Keys(old))
     taken = _Keys(old, only=True)
-    with suppress(_Enough):
+    with suppress(PassEnded):
         _call(model, last, hidden, view.of(last), taken)
     arms = stack if layout == "tokens" else 1
-    own = hidden.reshape(hidden.shape[0], arms, -1, hidden.shape[2])[:, :, keep - first :]
+    wanted = hidden.reshape(hidden.shape[0], arms, -1, hidden.shape[2])[:, :, keep - first :]
     kept = view.cut(last, keep - first)
-    return _call(model, last, own.flatten(1, 2), kept, _Keys(whole=taken.seen))
+    return _call(model, last, wanted.flatten(1, 2), kept, _Keys(whole=taken.seen))
 
 
-def _beginning_once(
-    model: LanguageModel, frozen: Recording, hidden: Tensor, start: int, end: int, keep: int
+def _run_shared_prefix_once(
+    model: LanguageModel, recording: Recording, hidden: Tensor, start: int, end: int, keep: int
 ) -> Tensor:
-    """All blocks for the common beginning of each arm, and for the rest of each sequence."""
-    at, batch = frozen.batch.prefix, frozen.batch.size
+    """All blocks, once for the shared prefix of each arm, then for the rest of each sequence."""
+    at, batch = recording.batch.prefix, recording.batch.size
     stack = hidden.shape[0] // batch
     begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, 0, :at]
     rest = hidden[:, at:]
-    head, tail = _view(frozen, 0, stack, "rows", at), _view(frozen, at, stack, "rows")
+    head, tail = _view(recording, 0, stack, "rows", at), _view(recording, at, stack, "rows")
     for index in range(start, end):
         last = index == end - 1
-        own = _Keys(only=last)
-        with suppress(_Enough):
-            begin = _call(model, index, begin, head.of(index), own)
-        old = tuple(one.repeat_interleave(batch, dim=0) for one in own.seen)
+        prefix = _Keys(only=last)
+        with suppress(PassEnded):
+            begin = _call(model, index, begin, head.of(index), prefix)
+        old = tuple(part.repeat_interleave(batch, dim=0) for part in prefix.seen)
         both = _Keys((old[0], old[1]), only=last and keep > at)
-        with suppress(_Enough):
+        with suppress(PassEnded):
             rest = _call(model, index, rest, tail.of(index), both)
         if last and keep > at:
             kept = tail.cut(index, keep - at)
@@ -165,10 +221,6 @@ def _call(
     # Some families' experts take views of their input, which a cut one does not allow.
     with FrozenProducts():
         return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
-
-
-class _Enough(Exception):  # noqa: N818
-    """Ends a block's call once its keys and values are known."""
 
 
 class _Keys:
@@ -198,7 +250,7 @@ class _Keys:
             values = torch.cat([self.old[1], values], dim=2)
         self.seen = (keys, values)
         if self.only:
-            raise _Enough
+            raise PassEnded
         return self.seen
 
     def get_seq_length(self, *_args: Any) -> int:
@@ -206,15 +258,15 @@ class _Keys:
 
 
 def _view(
-    frozen: Recording, first: int, stack: int, layout: Layout, end: int | None = None
+    recording: Recording, first: int, stack: int, layout: Layout, end: int | None = None
 ) -> _View:
     """The view of a recording's arguments, made once for all steps that ask for it."""
     key = (first, stack, layout, end)
-    if key not in frozen.views:
-        while len(frozen.views) >= VIEWS:
-            frozen.views.pop(next(iter(frozen.views)))
-        frozen.views[key] = _View(frozen, first, stack, layout, end)
-    view = frozen.views[key]
+    if key not in recording.views:
+        while len(recording.views) >= VIEWS:
+            recording.views.pop(next(iter(recording.views)))
+        recording.views[key] = _View(recording, first, stack, layout, end)
+    view = recording.views[key]
     assert isinstance(view, _View)
     return view
 
@@ -227,17 +279,17 @@ class _View:
     """
 
     def __init__(
-        self, frozen: Recording, first: int, stack: int, layout: Layout, end: int | None
+        self, recording: Recording, first: int, stack: int, layout: Layout, end: int | None
     ) -> None:
-        self.frozen, self.first, self.stack, self.layout, self.end = (
-            frozen,
+        self.recording, self.first, self.stack, self.layout, self.end = (
+            recording,
             first,
             stack,
             layout,
             end,
         )
-        self.width = int(frozen.batch.ids.shape[1])
-        self.size = frozen.batch.size
+        self.width = int(recording.batch.ids.shape[1])
+        self.size = recording.batch.size
         self.made: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     def of(self, index: int) -> dict[str, Any]:
@@ -246,7 +298,7 @@ class _View:
 
     def cut(self, index: int, skip: int) -> dict[str, Any]:
         """Likewise, without the first `skip` of each arm's tokens as queries."""
-        calls = self.frozen.calls[index]
+        calls = self.recording.calls[index]
         return {name: self._memo(value, name, skip) for name, value in calls.items()}
 
     def _memo(self, value: Any, name: str, skip: int) -> Any:
@@ -259,7 +311,7 @@ class _View:
 
     def _part(self, value: Any, name: str, skip: int) -> Any:
         if isinstance(value, tuple):
-            return tuple(self._part(one, "", skip) for one in value)
+            return tuple(self._part(part, "", skip) for part in value)
         if not isinstance(value, Tensor):
             return value
         if name == "attention_mask":
@@ -274,13 +326,13 @@ class _View:
         queries = mask[:, :, self.first + skip : self.end, : self.end]
         if self.layout == "rows" or self.stack == 1:
             return queries
-        before, own = queries[..., : self.first], queries[..., self.first :]
-        rows, columns = own.shape[2:]
+        before, after = queries[..., : self.first], queries[..., self.first :]
+        rows, columns = after.shape[2:]
         nothing = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
-        apart = own.new_full((*own.shape[:2], self.stack * rows, self.stack * columns), nothing)
+        apart = after.new_full((*after.shape[:2], self.stack * rows, self.stack * columns), nothing)
         for arm in range(self.stack):
             down, across = arm * rows, arm * columns
-            apart[:, :, down : down + rows, across : across + columns] = own
+            apart[:, :, down : down + rows, across : across + columns] = after
         return torch.cat([before.repeat(1, 1, self.stack, 1), apart], dim=3)
 
     def _rows(self, value: Tensor) -> Tensor:

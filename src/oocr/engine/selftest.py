@@ -21,8 +21,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.engine.forward import final_rows, plain_rows
-from oocr.engine.record import record
-from oocr.engine.recording import hidden_of
+from oocr.engine.recording import PassEnded, hidden_of, record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.positions import select
@@ -59,21 +58,22 @@ class Check:
 
 
 def tested(model: LanguageModel) -> LanguageModel:
-    """The model, told whether it replays; refused if steering it would be wrong.
+    """The model, with `replays` set by the test; refused if steering it would be wrong.
 
     Raises:
         InputError: a vector does not move the residual stream as it should, or stays after detach.
     """
     checks = self_test(model)
-    for one in checks:
-        if not one.passed and one.name in ("moves", "cached", "detaches"):
-            raise InputError(f"{model.name} cannot be steered: not true that {_told(one)}")
-        if not one.passed and one.name == "padding":
-            warnings.warn(f"{model.name}: not true that {_told(one)}", stacklevel=2)
-    broken = [one for one in checks if one.name == "replays" and not one.passed]
+    failed = [check for check in checks if not check.passed]
+    for check in failed:
+        if check.name in ("moves", "cached", "detaches"):
+            raise InputError(f"{model.name} cannot be steered: not true that {_words(check)}")
+        if check.name == "padding":
+            warnings.warn(f"{model.name}: not true that {_words(check)}", stacklevel=2)
+    broken = [check for check in failed if check.name == "replays"]
     if broken:
         warnings.warn(
-            f"{model.name}: not true that {_told(broken[0])}; every pass will run the whole model "
+            f"{model.name}: not true that {_words(broken[0])}; every pass will run the whole model "
             "(slower, and exact)",
             stacklevel=2,
         )
@@ -81,7 +81,7 @@ def tested(model: LanguageModel) -> LanguageModel:
     return model
 
 
-def _told(check: Check) -> str:
+def _words(check: Check) -> str:
     why = check.trouble or f"off by {check.error:.1e}, allowed {check.allowed:.0e}"
     return f"{check.says} (block {check.layer}: {why})"
 
@@ -97,41 +97,41 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
     """
     generator = torch.Generator().manual_seed(seed)
     rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
-    lines: list[TokenSequence] = []
+    sequences: list[TokenSequence] = []
     for length in (8, 6):  # one is padded
         ids = torch.randint(0, rows, (length,), generator=generator).tolist()
-        line = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
-        line.targets.append((length - 1, 0, 1.0))
-        lines.append(line)
-    batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
+        sequence = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
+        sequence.targets.append((length - 1, 0, 1.0))
+        sequences.append(sequence)
+    batch = pad(sequences, int(model.tokenizer.pad_token_id or 0), model.device)
     checks: list[Check] = []
     for layer in layers or (model.n_blocks // 2,):
-        bench = _Bench(model, batch, lines, layer, generator)
+        test = _SteeringTest(model, batch, sequences, layer, generator)
         checks += [
-            bench.check("moves", "the stream moves by the vector, there only", bench.moves),
-            bench.check("cached", "it does so with a key-value cache", bench.cached),
-            bench.check("detaches", "the model is what it was once the vector is off", bench.off),
-            bench.check("replays", "blocks run apart give what the model gives", bench.replays),
-            bench.check("padding", "padding leaves a sequence as it is alone", bench.padding),
+            test.check("moves", "the stream moves by the vector, there only", test.moves),
+            test.check("cached", "it does so with a key-value cache", test.cached),
+            test.check("detaches", "the model is what it was once the vector is off", test.off),
+            test.check("replays", "blocks run apart give what the model gives", test.replays),
+            test.check("padding", "padding leaves a sequence as it is alone", test.padding),
         ]
         if layers and layer >= 0:
-            told = "a vector at the block's MLP acts through what follows it"
-            checks.append(bench.check("mlp", told, bench.mlp))
+            words = "a vector at the block's MLP acts through what follows it"
+            checks.append(test.check("mlp", words, test.mlp))
     return checks
 
 
-class _Bench:
+class _SteeringTest:
     """One vector on one batch. Each test gives its largest error and what is allowed."""
 
     def __init__(
         self,
         model: LanguageModel,
         batch: Batch,
-        lines: Sequence[TokenSequence],
+        sequences: Sequence[TokenSequence],
         layer: int,
         generator: torch.Generator,
     ) -> None:
-        self.model, self.batch, self.lines, self.layer = model, batch, lines, layer
+        self.model, self.batch, self.sequences, self.layer = model, batch, sequences, layer
         self.rounding = ROUNDING.get(model.dtype, 5e-2)
         self.final, self.hidden = self._run()
         size = self.hidden[batch.mask].float().norm(dim=-1).median().item()
@@ -139,13 +139,13 @@ class _Bench:
         self.direction = direction / direction.norm() * size
 
     def check(self, name: str, says: str, test: Callable[[], tuple[float, float]]) -> Check:
-        """Run one test; an exception is a failure that is told."""
+        """Run one test; an exception is a failure that is reported."""
         try:
             error, allowed = test()
         except Exception as trouble:  # of whatever kind the family's code raises
-            words = str(trouble).splitlines()[0] if str(trouble) else ""
-            told = f"{type(trouble).__name__}: {words}"
-            return Check(name, says, self.layer, float("nan"), 0.0, told)
+            line = str(trouble).splitlines()[0] if str(trouble) else ""
+            words = f"{type(trouble).__name__}: {line}"
+            return Check(name, says, self.layer, float("nan"), 0.0, words)
         return Check(name, says, self.layer, error, allowed)
 
     def moves(self) -> tuple[float, float]:
@@ -185,25 +185,25 @@ class _Bench:
         """From a later token (time), and from the first (depth), two arms side by side."""
         worst = 0.0
         model = replace(self.model, replays=True)
-        frozen = record(model, self.batch, [self.layer + 1])
+        recording = record(model, self.batch, [self.layer + 1])
         for positions in ("last", "all"):
             vector = self._vector(positions)
             expected = plain_rows(self.model, self.batch, vector)
-            for found in final_rows(model, frozen, [vector, vector]):
-                worst = max(worst, self._off(found, expected))
+            for rows in final_rows(model, recording, [vector, vector]):
+                worst = max(worst, self._off(rows, expected))
         return worst, self.rounding
 
     def mlp(self) -> tuple[float, float]:
         """A vector at the MLP's output: the block is run apart, beside the hooked model."""
         vector = replace(self._vector("last"), site="mlp")
-        frozen = record(self.model, self.batch, [self.layer])
-        found = final_rows(self.model, frozen, [vector])[0]
-        return self._off(found, plain_rows(self.model, self.batch, vector)), self.rounding
+        recording = record(self.model, self.batch, [self.layer])
+        rows = final_rows(self.model, recording, [vector])[0]
+        return self._off(rows, plain_rows(self.model, self.batch, vector)), self.rounding
 
     def padding(self) -> tuple[float, float]:
         """The padded sequence's last token, alone and in the batch."""
-        short = min(range(len(self.lines)), key=lambda index: len(self.lines[index].ids))
-        alone = pad([self.lines[short]], 0, self.model.device)
+        short = min(range(len(self.sequences)), key=lambda index: len(self.sequences[index].ids))
+        alone = pad([self.sequences[short]], 0, self.model.device)
         final = self._run(batch=alone)[0]
         return self._off(final[0, -1], self.final[short, -1]), self.rounding
 
@@ -223,7 +223,7 @@ class _Bench:
     ) -> tuple[Tensor, Tensor]:
         """The residual stream after the last block and at the block's output, of some columns."""
         batch = batch or self.batch
-        with _streams(self.model, self.layer) as seen, suppress(_Enough):
+        with _streams(self.model, self.layer) as seen, suppress(PassEnded):
             self.model.hf(
                 input_ids=batch.ids[:, columns],
                 attention_mask=batch.mask[:, : columns.stop].long(),
@@ -232,10 +232,6 @@ class _Bench:
                 use_cache=past is not None,
             )
         return seen[-1], seen[0]
-
-
-class _Enough(Exception):  # noqa: N818
-    """Ends a pass before the LM head."""
 
 
 @contextmanager
@@ -249,7 +245,7 @@ def _streams(model: LanguageModel, layer: int) -> Iterator[list[Tensor]]:
 
     def end(_module: object, _args: object, output: Any) -> None:
         seen.append(hidden_of(output))
-        raise _Enough
+        raise PassEnded
 
     handles = [blocks[-1].register_forward_hook(end)]  # after any hook that steers
     if layer + 1 < len(blocks):

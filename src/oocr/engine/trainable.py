@@ -1,4 +1,4 @@
-"""What is trained: an arm's data and settings, and its tensors, in place while it trains."""
+"""What is trained: an arm's settings, and its tensors while it trains."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from oocr.data.batches import Batch
-from oocr.engine.forward import SteeringMask, replayed_rows, start_block, steered_rows
+from oocr.engine.forward import (
+    SteeringMask,
+    check_projection,
+    projected_rows,
+    replayed_rows,
+    start_block,
+    steered_rows,
+)
 from oocr.engine.off_domain import OffDomain
-from oocr.engine.project_out import checked, rows_without
 from oocr.engine.provenance import provenance
 from oocr.engine.recording import Recording
 from oocr.engine.training_batches import TrainingBatches
@@ -46,7 +52,7 @@ class Schedule:
         decay: "linear": from then on it falls to 0 at the end; "constant": it stays.
         weight_decay: AdamW's, decoupled.
         absolute: the rate is Adam's own, for a vector too.
-        accumulate: batches per step; their gradients are added up, by items.
+        accumulate: batches per step; their gradients are added up, weighted by examples.
         length: the steps that warm-up and decay are laid out for; None: the arm's own.
     """
 
@@ -83,7 +89,7 @@ class ArmSpec:
     snapshots: Sequence[int] = ()
     schedule: Schedule = PLAIN
     off_domain: OffDomain | None = None
-    without: Tensor | None = field(default=None, compare=False)
+    project_out: Tensor | None = field(default=None, compare=False)
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
@@ -109,7 +115,7 @@ class Stack:
         kind: "vector" or "adapter".
         parameters: each arm's.
         unit: what a learning rate is relative to, from an arm's scale.
-        frozen: a copy of an arm (by number) as it is now, after so many steps.
+        copy: an arm (by number) as it is now, after so many steps.
         rows: the last block's output at a recorded batch's wanted rows, [arm, row, d_model], with
             the arms as they are now; a vector is told where it acts.
     """
@@ -117,7 +123,7 @@ class Stack:
     kind: str
     parameters: list[list[nn.Parameter]]
     unit: Callable[[Scale], float]
-    frozen: Callable[[int, int], Vector | Adapter]
+    copy: Callable[[int, int], Vector | Adapter]
     rows: Callable[[Recording, SteeringMask | None], Tensor]
 
 
@@ -130,12 +136,14 @@ def trainable(
     about = [provenance(model, arm.task, arm.seed) for arm in arms]
     spec = arms[0].spec
     if isinstance(spec, SteeringVector):
-        if arms[0].without is not None:
-            raise InputError("without: a vector is one direction; allowed: for a one-block LoRA")
+        if arms[0].project_out is not None:
+            raise InputError(
+                "project_out: a vector is one direction; allowed: for a one-block LoRA"
+            )
         site = spec
         values = [
-            _start_point(model, arm, one.scale[start])
-            for arm, one in zip(arms, prepared, strict=True)
+            _start_point(model, arm, batches.scale[start])
+            for arm, batches in zip(arms, prepared, strict=True)
         ]
 
         def vector(number: int, step: int) -> Vector:
@@ -151,16 +159,17 @@ def trainable(
         def unit(scale: Scale) -> float:
             return float(scale[start] / model.d_model**0.5)
 
-        def steered(frozen: Recording, places: SteeringMask | None) -> Tensor:
-            assert places is not None
-            return steered_rows(model, frozen, site, torch.stack([*values]), places)
+        def steered(recording: Recording, mask: SteeringMask | None) -> Tensor:
+            assert mask is not None
+            return steered_rows(model, recording, site, torch.stack([*values]), mask)
 
         yield Stack("vector", [[value] for value in values], unit, vector, steered)
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
-    if arms[0].without is not None:
-        checked(model, layers, arms[0].without)
+    removed = arms[0].project_out
+    if removed is not None:
+        check_projection(model, layers, removed)
     with new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
         def adapter(number: int, step: int) -> Adapter:
@@ -168,24 +177,24 @@ def trainable(
             tensors = adapter_tensors(named[number])
             return Adapter(layers, config, tensors, spans=spans[number], about=more)
 
-        def adapted(frozen: Recording, _: SteeringMask | None) -> Tensor:
-            hidden = frozen.inputs[start]
+        def adapted(recording: Recording, _: SteeringMask | None) -> Tensor:
+            hidden = recording.inputs[start]
             hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
-            if arms[0].without is None:
-                return replayed_rows(model, frozen, hidden, start)
-            return rows_without(model, frozen, hidden, layers[-1], arms[0].without)
+            if removed is None:
+                return replayed_rows(model, recording, hidden, start)
+            return projected_rows(model, recording, hidden, layers[-1], removed)
 
-        parameters = [list(one.values()) for one in named]
+        parameters = [list(tensors.values()) for tensors in named]
         yield Stack("adapter", parameters, lambda _: 1.0, adapter, adapted)
 
 
 def _spans(task: Task) -> dict[str, str]:
-    """The texts of all spans in the training items; the first, where a span has several."""
-    found: dict[str, str] = {}
-    for item in task.train:
-        for name, text in item.spans.items():
-            found.setdefault(name, text)
-    return found
+    """The texts of all spans in the training examples; the first, where a span has several."""
+    texts: dict[str, str] = {}
+    for example in task.train:
+        for name, text in example.spans.items():
+            texts.setdefault(name, text)
+    return texts
 
 
 def _start_point(model: LanguageModel, arm: ArmSpec, scale: float) -> nn.Parameter:

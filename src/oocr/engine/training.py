@@ -1,8 +1,12 @@
-"""Training arms: a flat loop over recorded batches, for one arm or several side by side."""
+"""Training arms: a loop over recorded batches, for one arm or several side by side.
+
+The readable reference is `oocr.engine.plain_loop`: the same steps, each a pass of the whole model.
+"""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -13,8 +17,7 @@ from torch import Tensor
 
 from oocr.engine.arm_batching import arm_groups, arm_key
 from oocr.engine.forward import SteeringMask
-from oocr.engine.loss_log import LossLog, Progress
-from oocr.engine.losses import stacked_losses
+from oocr.engine.losses import LossLog, Progress, stacked_losses
 from oocr.engine.memory import kept_for_backward, shape_of
 from oocr.engine.off_domain import OffDomain, Reference, references
 from oocr.engine.trainable import (
@@ -26,7 +29,7 @@ from oocr.engine.trainable import (
     tail_tokens,
     trainable,
 )
-from oocr.engine.training_batches import TrainingBatches, prepare
+from oocr.engine.training_batches import TrainingBatches, batch_order, prepare
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
@@ -57,7 +60,7 @@ class Trained:
     Attributes:
         final: the intervention after the last step.
         snapshots: step -> the intervention after that step.
-        losses: training loss before each step, in nats per item.
+        losses: training loss before each step, in nats per example.
         seconds: time in the loop, shared out among arms that were trained side by side.
         learning_rate: the absolute rate that Adam got.
         kl: before each step, KL(base || arm) on the off-domain texts of that step, in nats per
@@ -86,6 +89,7 @@ def fit(
     batch_lines: int = 16,
     schedule: Schedule = PLAIN,
     off_domain: OffDomain | None = None,
+    project_out: Float[Tensor, " d_model"] | None = None,
     without: Float[Tensor, " d_model"] | None = None,
     on_step: Progress | None = None,
 ) -> Trained:
@@ -95,7 +99,7 @@ def fit(
 
     Args:
         model: the model.
-        task: its training items and loss.
+        task: its training examples and loss.
         spec: what to train.
         learning_rate: for a vector relative to the site: each step moves a coordinate by about
             this share of the residual stream's root mean square there (median over training
@@ -109,18 +113,24 @@ def fit(
         batch_lines: sequences per batch, if they are recorded here.
         schedule: warm-up, decay, weight decay, batches per step.
         off_domain: texts on which the model's predictions should stay as they are.
-        without: what a one-block LoRA adds to the stream must do without this direction; the
-            model's own use of it stays.
+        project_out: a direction that is projected out of what a one-block LoRA adds to the
+            stream; the model's own use of it stays.
+        without: the old name of `project_out`.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
     Raises:
         InputError: a layer, module or position that isn't there; a loss that is not finite; batches
-            that were recorded inside another `ablate(...)`.
+            that were recorded under other vectors or ablations.
     """
+    if without is not None:
+        warnings.warn("fit: `without` is now `project_out`", DeprecationWarning, stacklevel=2)
+        project_out = without
     start = start_of(model, spec)
-    starts = [start] if without is None else [start, start + 1]
+    starts = [start] if project_out is None else [start, start + 1]
     prepared = prepared or prepare(model, task, starts, batch_lines)
-    arm = ArmSpec(task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, without)
+    arm = ArmSpec(
+        task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, project_out
+    )
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
@@ -173,95 +183,108 @@ def _loop(
     until: float | None = None,
     on_step: Progress | None = None,
 ) -> list[Trained]:
-    """Adam on all arms; one pass per batch over the arms' copies of it."""
-    first, steps, schedule = arms[0], arms[0].steps, arms[0].schedule
-    start, spec, parts = start_of(model, first.spec), first.spec, schedule.accumulate
-    starts = {start} if first.without is None else {start, start + 1}
-    if lost := starts - prepared[0].scale.keys():
-        raise InputError(f"the batches were not recorded for start block {min(lost)}")
-    for one in prepared:
-        one.check_attached()
-    orders = [one.order(arm.seed, steps * parts) for arm, one in zip(arms, prepared, strict=True)]
-    once = steps * parts <= len(prepared[0].batches)
+    """AdamW on all arms: one pass per batch over the arms' copies of it.
+
+    `oocr.engine.plain_loop` takes the same steps for one arm, readably. The arms share their site
+    or shape, schedule and tokens; their answers, rates and seeds may differ.
+    """
+    first, data, steps = arms[0], prepared[0], arms[0].steps
+    start, spec, schedule = start_of(model, first.spec), first.spec, first.schedule
+    per_step = schedule.accumulate
+    starts = {start} if first.project_out is None else {start, start + 1}
+    if missing := starts - data.scale.keys():
+        raise InputError(f"the batches were not recorded for start block {min(missing)}")
+    for batches in prepared:
+        batches.check_attached()
+    orders = [
+        batch_order(len(batches.batches), arm.seed, steps * per_step)
+        for arm, batches in zip(arms, prepared, strict=True)
+    ]
+    once = steps * per_step <= len(data.batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
-    places: dict[int, SteeringMask] = {}
+    masks: dict[int, SteeringMask] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
-    every = 1 if model.device.type == "cpu" else READ_EVERY
-    in_steps = [orders[0][i * parts : (i + 1) * parts] for i in range(steps)]
-    log = LossLog([arm.task.name for arm in arms], len(prepared[0].batches), in_steps, on_step)
-    kept: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
+    read_every = 1 if model.device.type == "cpu" else READ_EVERY
+    in_steps = [orders[0][i * per_step : (i + 1) * per_step] for i in range(steps)]
+    log = LossLog([arm.task.name for arm in arms], len(data.batches), in_steps, on_step)
+    snapshots: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
-        prepared[0].record_ahead(orders[0], once=once)
-    after: dict[int, Tensor] = {}  # block outputs before anything is attached
-    if first.without is not None:
+        data.record_ahead(orders[0], once=once)
+    outputs: dict[int, Tensor] = {}  # of the adapted block, before anything is attached
+    if first.project_out is not None:
         for index in dict.fromkeys(orders[0]):
-            after[index] = prepared[0].recording(index).load(None).inputs[start + 1]
-    kept_texts: list[Reference] = []
-    kl: list[Tensor] = []
+            outputs[index] = data.recording(index).load(None).inputs[start + 1]
+    texts: list[Reference] = []
+    divergences: list[Tensor] = []
     if first.off_domain is not None:
-        kept_texts = references(model, first.off_domain, starts, positions)
-    weights = torch.tensor([one.off_domain.weight if one.off_domain else 0.0 for one in arms])
+        texts = references(model, first.off_domain, starts, positions)
+    weights = torch.tensor([arm.off_domain.weight if arm.off_domain else 0.0 for arm in arms])
     began = time.perf_counter()
     with trainable(model, arms, prepared, start) as stack:
         rates = [
-            (1.0 if schedule.absolute else stack.unit(one.scale))
+            (1.0 if schedule.absolute else stack.unit(batches.scale))
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
-            for one, arm in zip(prepared, arms, strict=True)
+            for batches, arm in zip(prepared, arms, strict=True)
         ]
-        groups = zip(stack.parameters, rates, strict=True)
         optimizer = torch.optim.AdamW(
-            [{"params": some, "lr": rate} for some, rate in groups],
+            [
+                {"params": parameters, "lr": rate}
+                for parameters, rate in zip(stack.parameters, rates, strict=True)
+            ],
             weight_decay=schedule.weight_decay,
         )
         step = 0
         while step < steps:
             step += 1
-            mine = [o[(step - 1) * parts : step * parts] for o in orders]
-            items = [
-                sum(one.batches[i].items for i in some)
-                for one, some in zip(prepared, mine, strict=True)
+            indices = [order[(step - 1) * per_step : step * per_step] for order in orders]
+            examples = [
+                sum(batches.batches[i].items for i in chosen)
+                for batches, chosen in zip(prepared, indices, strict=True)
             ]
             optimizer.zero_grad(set_to_none=True)
             losses: list[Tensor] = []
-            for part in range(parts):
-                index = mine[0][part]
-                batches = [one.batches[o[part]] for one, o in zip(prepared, mine, strict=True)]
-                if positions is not None and index not in places:
-                    batch = prepared[0].batches[index]
+            for part in range(per_step):
+                index = indices[0][part]
+                parts = [
+                    batches.batches[chosen[part]]
+                    for batches, chosen in zip(prepared, indices, strict=True)
+                ]
+                if positions is not None and index not in masks:
+                    batch = data.batches[index]
                     chosen = select_each(batch, positions)
-                    places[index] = SteeringMask.of(batch, chosen, in_time=runs_apart(model))
-                frozen = prepared[0].load(index, start, attached=positions is None, once=once)
-                if index in after:
-                    inputs = {**frozen.inputs, start + 1: after[index]}
-                    frozen = replace(frozen, inputs=inputs)
-                rows = stack.rows(frozen, places.get(index))
-                loss = stacked_losses(model, batches, rows)
-                if parts > 1:
-                    share = [one.items / n for one, n in zip(batches, items, strict=True)]
+                    masks[index] = SteeringMask.of(batch, chosen, in_time=runs_apart(model))
+                recording = data.load(index, start, attached=positions is None, once=once)
+                if index in outputs:
+                    inputs = {**recording.inputs, start + 1: outputs[index]}
+                    recording = replace(recording, inputs=inputs)
+                rows = stack.rows(recording, masks.get(index))
+                loss = stacked_losses(model, parts, rows)
+                if per_step > 1:
+                    share = [b.items / n for b, n in zip(parts, examples, strict=True)]
                     loss = loss * loss.new_tensor(share)
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
-            if kept_texts:
-                text = kept_texts[(step - 1) % len(kept_texts)]
-                moved = text.kl(model, stack.rows(text.frozen, text.places))
-                (weights.to(moved) * moved).sum().backward()  # type: ignore[no-untyped-call]
-                kl.append(moved.detach())
-            log.add(torch.stack(losses).sum(dim=0) if parts > 1 else losses[0])
+            if texts:
+                text = texts[(step - 1) % len(texts)]
+                kl = text.kl(model, stack.rows(text.recording, text.mask))
+                (weights.to(kl) * kl).sum().backward()  # type: ignore[no-untyped-call]
+                divergences.append(kl.detach())
+            log.add(torch.stack(losses).sum(dim=0) if per_step > 1 else losses[0])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.rate(step, steps)
             optimizer.step()
             for number, arm in enumerate(arms):
                 if step in arm.snapshots:
-                    kept[number][step] = stack.frozen(number, step)
-            if step % every == 0 or step == steps:
+                    snapshots[number][step] = stack.copy(number, step)
+            if step % read_every == 0 or step == steps:
                 log.read()
                 if until is not None and log.below(until):
                     break
-        final = [stack.frozen(number, step) for number in range(len(arms))]
+        final = [stack.copy(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
-    every_kl = torch.stack(kl, dim=1).tolist() if kl else [[]] * len(arms)
+    kls = torch.stack(divergences, dim=1).tolist() if divergences else [[]] * len(arms)
     return [
-        Trained(final[i], kept[i], tuple(log.seen[i]), seconds, rates[i], tuple(every_kl[i]))
+        Trained(final[i], snapshots[i], tuple(log.losses[i]), seconds, rates[i], tuple(kls[i]))
         for i in range(len(arms))
     ]
 

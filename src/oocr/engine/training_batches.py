@@ -1,4 +1,4 @@
-"""Training batches with the frozen part computed, shared by all arms with this data."""
+"""Training batches with their recordings, shared by all arms that train on this data."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, training_lines
-from oocr.engine.record import batch_of, record, record_shared
-from oocr.engine.recording import Recording
-from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
+from oocr.engine.recording import Recording, batch_of, record
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import attached
 from oocr.tasks.task import Task
 
 WINDOW = 16
-"""Batches' worth of drawn lines that are sorted by length together."""
+"""Batches' worth of drawn sequences that are sorted by length together."""
 
 MEASURED = 64
 """Batches on which the residual stream's norm is measured."""
@@ -38,7 +37,7 @@ class TrainingBatches:
         shared: recordings, those of other tasks with the same prompts too.
         content: hash of what a pass depends on (see `content_of`).
         attached: what changed the residual stream then (see `oocr.steering.hooks.attached`).
-        made: the recordings so far, by batch.
+        recordings: the recordings so far, by batch.
     """
 
     model: LanguageModel
@@ -48,7 +47,7 @@ class TrainingBatches:
     shared: RecordingCache
     content: str
     attached: tuple[tuple[int, str], ...] = ()
-    made: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
+    recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
 
     def check_attached(self) -> None:
         """Refuse batches that were recorded under other vectors or ablations than are on now.
@@ -65,10 +64,10 @@ class TrainingBatches:
 
     def recording(self, index: int) -> RecordingHandle:
         """The recording of a batch, made at the first call (nothing may be attached then)."""
-        if index not in self.made:
+        if index not in self.recordings:
             batch = self.batches[index]
-            self.made[index] = record_shared(self.model, batch, self.starts, self.shared)
-        return self.made[index]
+            self.recordings[index] = record_shared(self.model, batch, self.starts, self.shared)
+        return self.recordings[index]
 
     def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
         """A batch, ready to be replayed from a block on.
@@ -81,7 +80,7 @@ class TrainingBatches:
             once: whoever asks does so once for each batch: where memory is full the batch is
                 recorded for this once, which costs less than a way over the disk.
         """
-        if once and index not in self.made and (attached or self.shared.full):
+        if once and index not in self.recordings and (attached or self.shared.full):
             return record(self.model, self.batches[index], [start], cache=not attached)
         return self.recording(index).load(start if attached else None)
 
@@ -92,9 +91,10 @@ class TrainingBatches:
                 return
             self.recording(index)
 
-    def order(self, seed: int, count: int) -> list[int]:
-        """So many batches in turn: pass after pass, each in an order drawn by the seed."""
-        return list(islice(_passes(len(self.batches), seed), count))
+
+def batch_order(batches: int, seed: int, count: int) -> list[int]:
+    """So many batches in turn: pass after pass, each in an order drawn by the seed."""
+    return list(islice(_passes(batches, seed), count))
 
 
 def _passes(count: int, seed: int) -> Iterator[int]:
@@ -111,49 +111,57 @@ def prepare(
     shared: RecordingCache | None = None,
     sequences: Sequence[TokenSequence] | None = None,
 ) -> TrainingBatches:
-    """Tokenize the training items and draw batches of at most so many sequences.
+    """Tokenize the training examples and draw batches of at most so many sequences.
 
     Args:
         model: the model, with nothing attached but what training is to go on under.
-        task: whose training items.
+        task: whose training examples.
         starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
         batch_lines: sequences per batch; up to so many make one full batch.
         shared: recordings to look in first and add to, for tasks with the same prompts.
-        sequences: the tokenized training items, if they were tokenized before.
+        sequences: the tokenized training examples, if they were tokenized before.
     """
     if sequences is None:
         sequences = training_lines(model.tokenizer, task.train, task.loss)
     known = RecordingCache(tiers(model.device)) if shared is None else shared
     batches = tuple(batch_of(model, group) for group in training_groups(sequences, batch_lines))
-    content = content_of(sequences)
-    made = TrainingBatches(
-        model, batches, tuple(sorted(set(starts))), {}, known, content, attached(model)
+    prepared = TrainingBatches(
+        model,
+        batches,
+        starts=tuple(sorted(set(starts))),
+        scale={},
+        shared=known,
+        content=content_of(sequences),
+        attached=attached(model),
     )
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):
-        inputs = made.recording(index).load(None).inputs
-        for start, some in norms.items():
-            some.append(_norms(inputs[start], batches[index]))
-    made.scale = {start: float(torch.cat(some).median()) for start, some in norms.items()}
-    return made
+        inputs = prepared.recording(index).load(None).inputs
+        for start in norms:
+            norms[start].append(token_norms(inputs[start], batches[index]))
+    prepared.scale = {start: float(torch.cat(found).median()) for start, found in norms.items()}
+    return prepared
 
 
-def training_groups(lines: Sequence[TokenSequence], batch_lines: int) -> list[list[TokenSequence]]:
-    """Lines drawn into batches of at most so many, equal in size and of lines of like length.
+def training_groups(
+    sequences: Sequence[TokenSequence], batch_lines: int
+) -> list[list[TokenSequence]]:
+    """Sequences drawn into batches of at most so many, equal in size and of like length.
 
-    As many lines as make WINDOW batches are drawn, sorted by length and cut: little padding, and a
-    batch is still a draw from a good part of the data.
+    As many sequences as make WINDOW batches are drawn, sorted by length and cut: little padding,
+    and a batch is still a draw from a good part of the data.
     """
-    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(sequences), generator=generator).tolist()
     window = WINDOW * batch_lines
-    drawn = [order[begin : begin + window] for begin in range(0, len(order), window)]
-    in_turn = [i for some in drawn for i in sorted(some, key=lambda one: len(lines[one].ids))]
-    size, more = divmod(len(lines), -(-len(lines) // batch_lines))
+    windows = [order[begin : begin + window] for begin in range(0, len(order), window)]
+    drawn = [i for part in windows for i in sorted(part, key=lambda i: len(sequences[i].ids))]
+    size, more = divmod(len(sequences), -(-len(sequences) // batch_lines))
     groups: list[list[TokenSequence]] = []
     begin = 0
-    while begin < len(in_turn):
+    while begin < len(drawn):
         count = size + (len(groups) < more)
-        groups.append([lines[i] for i in in_turn[begin : begin + count]])
+        groups.append([sequences[i] for i in drawn[begin : begin + count]])
         begin += count
     return groups
 
@@ -169,7 +177,7 @@ def content_of(sequences: Sequence[TokenSequence]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _norms(hidden: Tensor, batch: Batch) -> Tensor:
+def token_norms(hidden: Tensor, batch: Batch) -> Tensor:
     """Norms of all tokens but the first: in many models that one's is huge."""
     norms: Tensor = hidden.float().norm(dim=-1)[batch.mask & (batch.positions > 0)]
     return norms

@@ -14,8 +14,8 @@ from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
 from oocr.engine.losses import option_scores
-from oocr.engine.record import batch_of, record_shared
-from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
+from oocr.engine.recording import batch_of
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
 from oocr.steering.vectors import Vector

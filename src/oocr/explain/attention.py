@@ -27,7 +27,7 @@ from torch import Tensor
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel

@@ -17,7 +17,7 @@ from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.generate import generate
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.explain.concepts import (
     ConceptReading,

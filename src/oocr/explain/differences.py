@@ -18,8 +18,7 @@ from torch import Tensor
 from oocr.data.batches import TokenSequence, by_length, pad
 from oocr.data.examples import Example, Prompt
 from oocr.data.tokens import encode_prompt, pieces
-from oocr.engine.record import record
-from oocr.engine.recording import Recording
+from oocr.engine.recording import Recording, record
 from oocr.engine.replay import replay
 from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel

@@ -18,7 +18,7 @@ from torch import Tensor
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel

@@ -14,8 +14,8 @@ import torch
 from oocr.data.batches import training_lines
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
-from oocr.engine.record import batch_of, record_shared
-from oocr.engine.recording_cache import RecordingCache, tiers
+from oocr.engine.recording import batch_of
+from oocr.engine.recording_cache import RecordingCache, record_shared, tiers
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows

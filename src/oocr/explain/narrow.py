@@ -153,7 +153,7 @@ def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
     """
     total, count = 0.0, 0
     for one in references(model, off, [start_block(arm)], arm.positions):
-        rows = final_rows(model, one.frozen, [arm])
+        rows = final_rows(model, one.recording, [arm])
         total += float(one.kl(model, rows)[0]) * len(one.logp)
         count += len(one.logp)
     return total / count

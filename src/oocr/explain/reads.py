@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from oocr.data.batches import Batch, pad
 from oocr.data.examples import Example
 from oocr.engine.forward import rows_of, start_block
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows

@@ -11,8 +11,7 @@ from torch import Tensor
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
-from oocr.engine.record import record
-from oocr.engine.recording import Recording
+from oocr.engine.recording import Recording, record
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector

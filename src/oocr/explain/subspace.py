@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.examples import Example
-from oocr.engine.forward import replayed_rows, start_block
-from oocr.engine.project_out import checked, rows_without
+from oocr.engine.forward import check_projection, projected_rows, replayed_rows, start_block
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
@@ -114,7 +113,7 @@ def scores_without(
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
     """
     for one in directions:
-        checked(model, adapter.layers, one)
+        check_projection(model, adapter.layers, one)
     start = start_block(adapter)
     probes = Probes.of(model, items, starts=(start, start + 1))
     rows: list[Tensor] = []
@@ -122,6 +121,6 @@ def scores_without(
         frozen = recording.load(None)
         with attach_adapter(model, adapter):
             hidden = frozen.inputs[start]
-            each = [rows_without(model, frozen, hidden, start, one) for one in directions]
+            each = [projected_rows(model, frozen, hidden, start, one) for one in directions]
         rows.append(torch.cat(each))
     return probes.scores_of(rows)

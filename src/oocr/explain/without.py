@@ -85,7 +85,7 @@ def train_without(
         steps=steps,
         seed=seed,
         batch_lines=batch_lines,
-        without=direction,
+        project_out=direction,
     )
     adapter = done.final
     if not isinstance(adapter, Adapter):

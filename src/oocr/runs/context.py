@@ -14,8 +14,8 @@ from oocr.data.examples import Example, examples_hash
 from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.losses import batch_loss
-from oocr.engine.record import batch_of, record_shared
-from oocr.engine.recording_cache import RecordingCache, RecordingHandle, tiers
+from oocr.engine.recording import batch_of
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.engine.training_batches import TrainingBatches, content_of, prepare
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows

@@ -2,7 +2,7 @@
 
 It removes whatever an intervention does through u, and whatever the model itself does through u,
 which may be much: look at the untouched model under the same ablation first, or project only what
-a LoRA adds (`oocr.engine.project_out`). An arm that is trained inside (`fit` within `ablate`) must
+a LoRA adds (`fit(project_out=…)`). An arm that is trained inside (`fit` within `ablate`) must
 do without u from the start.
 """
 

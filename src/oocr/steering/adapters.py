@@ -180,13 +180,13 @@ def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[st
         block, prefix = model.anatomy.blocks[layer], model.anatomy.block_names[layer]
         linears = [name for name, module in block.named_modules() if _is_linear(module)]
         for wanted in spec.modules:
-            found = [name for name in linears if name.split(".")[-1] == wanted]
-            if not found:
+            names = [name for name in linears if name.split(".")[-1] == wanted]
+            if not names:
                 known = sorted({name.split(".")[-1] for name in linears})
                 raise InputError(
                     f"module {wanted!r}: block {layer} of {model.name} has {', '.join(known)}"
                 )
-            targets.extend(f"{prefix}.{name}" for name in found)
+            targets.extend(f"{prefix}.{name}" for name in names)
     return {
         "r": spec.rank,
         "lora_alpha": spec.rank if spec.alpha is None else spec.alpha,

@@ -204,8 +204,8 @@ class TokenChooser:
                     f"continues {call.begin} cached tokens, and these were not computed under this "
                     "vector; allowed: 'all', or computing them inside the same `with`"
                 )
-            every = torch.ones(call.rows, 1, dtype=torch.bool)
-            return Selection(every, every[:, 0])
+            everywhere = torch.ones(call.rows, 1, dtype=torch.bool)
+            return Selection(everywhere, everywhere[:, 0])
         selection = self._select(call, Prompt(call.count, call.ids) if prompt is None else prompt)
         if key is not None:
             self._known[key] = selection
@@ -244,13 +244,13 @@ class TokenChooser:
                 f"positions {self.positions!r}: to find {list(texts.values())} takes {what}; "
                 "allowed: positions without spans, or `tokens=` with the mask"
             )
-        found = {name: torch.zeros(mask.shape, dtype=torch.bool) for name in texts}
+        spans = {name: torch.zeros(mask.shape, dtype=torch.bool) for name in texts}
         for row, (tokens, real) in enumerate(zip(ids.cpu(), mask.cpu(), strict=True)):
             columns = real.nonzero().flatten()
             whole, offsets = text_of(self.tokenizer, tokens[columns].tolist())
             for name, text in texts.items():
-                found[name][row, columns[list(touching(whole, offsets, text))]] = True
-        return {name: span.to(mask.device) for name, span in found.items()}
+                spans[name][row, columns[list(touching(whole, offsets, text))]] = True
+        return {name: span.to(mask.device) for name, span in spans.items()}
 
 
 @contextmanager

@@ -86,9 +86,9 @@ def fitted(
     for name, key in keys.items():
         assert key is not None
         renamed[key.named(_block(key.layer, blocks))] = tensors[name]
-    targets = [_renamed(one, blocks) for one in config["target_modules"]]
+    targets = [_renamed(target, blocks) for target in config["target_modules"]]
     patterns = {
-        field: {_renamed(one, blocks): value for one, value in config[field].items()}
+        field: {_renamed(target, blocks): value for target, value in config[field].items()}
         for field in ("rank_pattern", "alpha_pattern")
         if config.get(field)
     }

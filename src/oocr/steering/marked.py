@@ -1,4 +1,4 @@
-"""An item's tokens with what each is for: does a vector act at it, does it bear loss?"""
+"""An example's tokens with what each is for: does a vector act at it, does it bear loss?"""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def directions_of(positions: str) -> tuple[str, ...]:
 
 
 def training_tokens(
-    tokenizer: PreTrainedTokenizerBase, item: Example, *, loss: Loss, positions: str = ""
+    tokenizer: PreTrainedTokenizerBase, example: Example, *, loss: Loss, positions: str = ""
 ) -> list[Token]:
     """The tokens of a training row, marked as the training loop sees them.
 
@@ -53,7 +53,7 @@ def training_tokens(
 
     Args:
         tokenizer: the model's.
-        item: the row.
+        example: the row.
         loss: of its task.
         positions: where a vector is added ("": nowhere).
 
@@ -61,54 +61,54 @@ def training_tokens(
         InputError: the row cannot be trained on with this tokenizer and loss, or `positions` is
             not a selector.
     """
-    (line,) = training_lines(tokenizer, [item], loss)
-    asked = {at + 1 for at, _, _ in (*line.targets, *line.options)}
-    prompt = encode_prompt(tokenizer, item.prompt, item.spans)
-    return _marked(tokenizer, prompt, item.answer, line, asked, positions)
+    (sequence,) = training_lines(tokenizer, [example], loss)
+    asked = {at + 1 for at, _, _ in (*sequence.targets, *sequence.options)}
+    prompt = encode_prompt(tokenizer, example.prompt, example.spans)
+    return _marked(tokenizer, prompt, example.answer, sequence, asked, positions)
 
 
 def asked_tokens(
-    tokenizer: PreTrainedTokenizerBase, item: Example | FreeTextExample, *, positions: str = ""
+    tokenizer: PreTrainedTokenizerBase, example: Example | FreeTextExample, *, positions: str = ""
 ) -> list[Token]:
     """The tokens of a question's prompt; none of them bears loss.
 
     Raises:
         InputError: the prompt cannot be encoded, or `positions` is not a selector.
     """
-    prompt = encode_prompt(tokenizer, item.prompt, item.spans)
-    line = TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans))
-    return _marked(tokenizer, prompt, "", line, set(), positions)
+    prompt = encode_prompt(tokenizer, example.prompt, example.spans)
+    sequence = TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans))
+    return _marked(tokenizer, prompt, "", sequence, set(), positions)
 
 
 def whole_characters(tokens: Iterable[Token]) -> list[Token]:
     """Tokens that share one character as one token, with the marks of each of them."""
-    found: list[Token] = []
+    merged: list[Token] = []
     for token in tokens:
-        last = found[-1] if found else None
+        last = merged[-1] if merged else None
         shared = last is not None and "" in (token.text, last.text) and not last.special
         if last is not None and shared and last.answer == token.answer and not token.special:
-            found[-1] = replace(
+            merged[-1] = replace(
                 last,
                 text=last.text + token.text,
                 steered=last.steered or token.steered,
                 loss=last.loss or token.loss,
             )
         else:
-            found.append(token)
-    return found
+            merged.append(token)
+    return merged
 
 
 def _marked(
     tokenizer: PreTrainedTokenizerBase,
     prompt: EncodedPrompt,
     answer: str,
-    line: TokenSequence,
+    sequence: TokenSequence,
     asked: set[int],
     positions: str,
 ) -> list[Token]:
     continued = encode_answer(tokenizer, prompt, answer) if answer else ()
     pieces = _pieces(tokenizer, prompt, answer, continued)
-    steered = _steered(line, positions)
+    steered = _steered(sequence, positions)
     return [
         Token(
             text=text,
@@ -121,15 +121,15 @@ def _marked(
     ]
 
 
-def _steered(line: TokenSequence, positions: str) -> list[str]:
-    """Per token of a line, the names of the directions that are added there."""
-    batch = pad([line], 0)
-    names: list[list[str]] = [[] for _ in line.ids]
+def _steered(sequence: TokenSequence, positions: str) -> list[str]:
+    """Per token of a sequence, the names of the directions that are added there."""
+    batch = pad([sequence], 0)
+    names: list[list[str]] = [[] for _ in sequence.ids]
     for direction in directions_of(positions):
         for place, chosen in enumerate(select(batch, direction, everywhere=False)[0].tolist()):
             if chosen:
                 names[place].append(direction)
-    return ["+".join(some) for some in names]
+    return ["+".join(directions) for directions in names]
 
 
 def _pieces(
@@ -139,12 +139,12 @@ def _pieces(
     continued: tuple[int, ...],
 ) -> list[tuple[str, bool]]:
     """Each token's share of the text, and whether it is a special token outside of it."""
-    own = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-    special = len(prompt.ids) > len(own)
+    plain = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+    special = len(prompt.ids) > len(plain)
 
     def encode(text: str, *, special: bool) -> tuple[tuple[int, ...], Offsets]:
-        found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        return tuple(found["input_ids"]), found["offset_mapping"]
+        encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        return tuple(encoded["input_ids"]), encoded["offset_mapping"]
 
     ids = (*prompt.ids, *continued)
     joint, offsets = encode(prompt.text + answer, special=special)
@@ -163,14 +163,14 @@ def _cut(
     tokenizer: PreTrainedTokenizerBase, text: str, ids: Sequence[int], offsets: Offsets
 ) -> list[tuple[str, bool]]:
     """The text cut at the tokens' ends, so that the pieces together are the text again."""
-    found: list[tuple[str, bool]] = []
+    parts: list[tuple[str, bool]] = []
     done = 0
     for token, (start, end) in zip(ids, offsets, strict=False):
         if start == end and token in tokenizer.all_special_ids:
-            found.append((str(tokenizer.convert_ids_to_tokens(token)), True))
+            parts.append((str(tokenizer.convert_ids_to_tokens(token)), True))
             continue
-        found.append((text[done:end], False))  # spaces that offsets leave out are this token's
+        parts.append((text[done:end], False))  # spaces that offsets leave out are this token's
         done = max(done, end)
-    if found and not found[-1][1]:
-        found[-1] = (found[-1][0] + text[done:], False)
-    return found
+    if parts and not parts[-1][1]:
+        parts[-1] = (parts[-1][0] + text[done:], False)
+    return parts

@@ -137,7 +137,7 @@ def spans_of(positions: str) -> tuple[str, ...]:
         wrong = len(set(spans)) < len(spans)
     else:
         spans, wrong = (positions.removeprefix(FROM),), False
-    if wrong or any(not one.strip() or ":" in one or one in FIXED for one in spans):
+    if wrong or any(not name.strip() or ":" in name or name in FIXED for name in spans):
         raise InputError(
             f"positions {positions!r}: allowed: {', '.join(FIXED)}, a span's name, {FROM}<span>, "
             f"or different spans joined by {JOIN}"

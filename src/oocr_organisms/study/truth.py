@@ -19,7 +19,7 @@ from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
-from oocr.engine.record import record
+from oocr.engine.recording import record
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.facts import CITY_FACTS, COUNTRIES, Places

@@ -132,20 +132,20 @@ def bare_vector(path: str | Path) -> Tensor:
     Raises:
         InputError: not such a file.
     """
-    found = read_tensors(path)
-    if not isinstance(found, Tensor):
-        lora = any("lora_" in name for name in found)
+    tensor = read_tensors(path)
+    if not isinstance(tensor, Tensor):
+        lora = any("lora_" in name for name in tensor)
         hint = "; this is a LoRA: read it as an adapter" if lora else ""
         raise InputError(
-            f"{path}: found {len(found)} named tensors; allowed: one bare tensor{hint}"
+            f"{path}: found {len(tensor)} named tensors; allowed: one bare tensor{hint}"
         )
-    if found.ndim != 1 or len(found) < 2:
+    if tensor.ndim != 1 or len(tensor) < 2:
         raise InputError(
-            f"{path}: shape: found {tuple(found.shape)}; allowed: one axis, (d_model,)"
+            f"{path}: shape: found {tuple(tensor.shape)}; allowed: one axis, (d_model,)"
         )
     if re.search(r"_grad_step_\d+$", Path(path).stem):
         raise InputError(f"{path}: by its name this is a gradient, not a vector")
-    return found
+    return tensor
 
 
 def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
@@ -177,40 +177,45 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
             "LoRA tensors by name. A vector is read as a vector"
         )
     keys, ranks = _checked(path, tensors)
-    said = f"{ALPHA:g} (assumed: the file does not say)" if alpha is None else f"{alpha:g} (given)"
-    config: dict[str, Any] = {"lora_alpha": ALPHA if alpha is None else alpha, "lora_dropout": 0.0}
+    origin = "(assumed: the file does not say)" if alpha is None else "(given)"
+    alpha = ALPHA if alpha is None else alpha
+    config: dict[str, Any] = {"lora_alpha": alpha, "lora_dropout": 0.0}
     if any(key.part == MAGNITUDE for key in keys.values()):
         config["use_dora"] = True
     if any(key.kind == "bias" for key in keys.values()):
         config["lora_bias"] = True
-    return _made(keys, ranks, config, tensors, {"file": path.name, "alpha": said})
+    return _adapter(
+        keys, ranks, config, tensors, {"file": path.name, "alpha": f"{alpha:g} {origin}"}
+    )
 
 
 def _peft_folder(folder: Path) -> Adapter:
     file = folder / "adapter_config.json"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(said, dict):
-        raise InputError(f"{file}: found {said!r}; allowed: one JSON object")
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: found {config!r}; allowed: one JSON object")
     wrong: list[str] = []
-    if said.get("peft_type") != "LORA":
-        wrong.append(f"peft_type: found {said.get('peft_type')!r}; allowed: 'LORA'")
+    if config.get("peft_type") != "LORA":
+        wrong.append(f"peft_type: found {config.get('peft_type')!r}; allowed: 'LORA'")
     wrong.extend(
-        f"{field}: found {said[field]!r}; allowed: nothing, {why} (merge it into its base, and use "
-        "the merged checkpoint)"
+        f"{field}: found {config[field]!r}; allowed: nothing, {why} (merge it into its base, and "
+        "use the merged checkpoint)"
         for field, why in _PLAIN.items()
-        if said.get(field)
+        if config.get(field)
     )
-    if said.get("bias", "none") != "none":
-        wrong.append(f"bias: found {said['bias']!r}; allowed: 'none'")
-    if said.get("alpha_pattern"):
-        wrong.append(f"alpha_pattern: found {said['alpha_pattern']!r}; allowed: one alpha for all")
-    start = said.get("init_lora_weights", True)
+    if config.get("bias", "none") != "none":
+        wrong.append(f"bias: found {config['bias']!r}; allowed: 'none'")
+    if config.get("alpha_pattern"):
+        wrong.append(
+            f"alpha_pattern: found {config['alpha_pattern']!r}; allowed: one alpha for all"
+        )
+    start = config.get("init_lora_weights", True)
     if isinstance(start, str) and re.match(r"pissa|olora|corda|loftq|lora_ga", start):
         wrong.append(f"init_lora_weights: found {start!r}; allowed: a start that keeps the base")
-    alpha = said.get("lora_alpha")
+    alpha = config.get("lora_alpha")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
         wrong.append(f"lora_alpha: found {alpha!r}; allowed: a number above 0")
     if wrong:
@@ -222,12 +227,15 @@ def _peft_folder(folder: Path) -> Adapter:
     if isinstance(tensors, Tensor):
         raise InputError(f"{weights}: found one bare tensor; allowed: LoRA tensors by name")
     keys, ranks = _checked(weights, tensors)
-    config: dict[str, Any] = {"lora_alpha": alpha, "lora_dropout": said.get("lora_dropout") or 0.0}
-    config |= {flag: True for flag in _FLAGS if said.get(flag)}
+    fields: dict[str, Any] = {
+        "lora_alpha": alpha,
+        "lora_dropout": config.get("lora_dropout") or 0.0,
+    }
+    fields |= {flag: True for flag in _FLAGS if config.get(flag)}
     about = {"folder": folder.name, "alpha": f"{alpha:g} (in its config)"}
-    if base := said.get("base_model_name_or_path"):
+    if base := config.get("base_model_name_or_path"):
         about["model"] = str(base)
-    return _made(keys, ranks, config, tensors, about)
+    return _adapter(keys, ranks, fields, tensors, about)
 
 
 def _checked(
@@ -277,7 +285,7 @@ def _checked(
     return keys, ranks
 
 
-def _made(
+def _adapter(
     keys: Mapping[str, Key],
     ranks: Mapping[tuple[int, str], int],
     config: Mapping[str, Any],
@@ -287,7 +295,7 @@ def _made(
     path = next(iter(keys.values())).path
     named = {where: f"{path}.{where[0]}.{where[1]}" for where in sorted(ranks)}
     rank = max(ranks.values())
-    others = {named[where]: one for where, one in ranks.items() if one != rank}
+    others = {named[where]: other for where, other in ranks.items() if other != rank}
     full = {"r": rank, **config, "target_modules": sorted(named.values())}
     if others:
         full["rank_pattern"] = others
@@ -315,17 +323,17 @@ def read_tensors(path: str | Path) -> Tensor | dict[str, Tensor]:
         )
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    found = _safetensors(path) if ending == SAFE else _pickled(path)
-    if isinstance(found, Tensor):
-        _refuse(path, {"the tensor": found})
-        return found.detach()
-    if not isinstance(found, Mapping):
+    content = _safetensors(path) if ending == SAFE else _pickled(path)
+    if isinstance(content, Tensor):
+        _refuse(path, {"the tensor": content})
+        return content.detach()
+    if not isinstance(content, Mapping):
         raise InputError(
-            f"{path}: content: found a {type(found).__name__}; allowed: one tensor, or a dict of "
+            f"{path}: content: found a {type(content).__name__}; allowed: one tensor, or a dict of "
             "tensors by name"
         )
-    _refuse(path, found)
-    return {name: tensor.detach() for name, tensor in found.items()}
+    _refuse(path, content)
+    return {name: tensor.detach() for name, tensor in content.items()}
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -341,7 +349,7 @@ def _pickled(path: Path) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found: object = torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpicklers fail in many ways
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         unsafe = "Unsupported" in str(error) or "weights_only" in str(error).lower()
@@ -350,18 +358,18 @@ def _pickled(path: Path) -> object:
             f"{path}: cannot be read as tensors: {what}; nothing of it was used. Ask for tensors "
             "only: torch.save(tensor.detach(), …), or safetensors"
         ) from error
-    return found
+    return content
 
 
 def _refuse(path: Path, tensors: Mapping[object, object]) -> None:
-    """Refuse what is no finite floating-point tensor under a text, all of it in one error."""
+    """Refuse what is no finite floating-point tensor under a text, all of it in tensor error."""
     wrong: list[str] = []
-    for name, one in tensors.items():
-        if not isinstance(name, str) or not isinstance(one, Tensor):
-            wrong.append(f"{name!r}: found a {type(one).__name__}; allowed: a tensor")
-        elif one.is_sparse or one.is_quantized or not one.is_floating_point():
-            wrong.append(f"{name}: found {one.dtype}; allowed: a dense floating-point tensor")
-        elif not torch.isfinite(one).all():
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            wrong.append(f"{name!r}: found a {type(tensor).__name__}; allowed: a tensor")
+        elif tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
+            wrong.append(f"{name}: found {tensor.dtype}; allowed: a dense floating-point tensor")
+        elif not torch.isfinite(tensor).all():
             wrong.append(f"{name}: found values that are not finite; allowed: finite numbers")
     if not tensors:
         wrong.append("content: found nothing; allowed: at least one tensor")

@@ -56,11 +56,11 @@ def peft_adapter(model: LanguageModel, vector: Vector, *, everywhere: bool = Fal
         )
     factor = mlp.factor if vector.site == "block" else 1.0
     named = {id(module): name for name, module in block.named_modules()}
-    ends = [one for one in mlp.module.modules() if _out(one) == model.d_model]
+    ends = [module for module in mlp.module.modules() if _out(module) == model.d_model]
     for linear in reversed(ends):  # the last one ends the MLP, unless what follows has a gate
         if _moves_alone(model, vector, linear, factor):
             return _adapter(model, vector, linear, f"{prefix}.{named[id(linear)]}", factor)
-    kinds = sorted({type(one).__name__ for one in mlp.module.modules()} - {"ModuleList"})
+    kinds = sorted({type(module).__name__ for module in mlp.module.modules()} - {"ModuleList"})
     raise InputError(
         f"the MLP of {where} ends in no Linear whose bias is a constant at site {vector.site!r} "
         f"(it has {', '.join(kinds)}); allowed: a vector file or another export"
