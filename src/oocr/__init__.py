@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oocr.errors import InputError, RunError
     from oocr.evals.evaluate import Scores, evaluate
     from oocr.families.registry import load_task, load_tasks
+    from oocr.report.tokens import tokens
     from oocr.steering import formats as exports
     from oocr.steering.adapters import Adapter, LowRankAdapter
     from oocr.steering.formats.foreign import read_adapter, read_vector
@@ -49,6 +50,7 @@ _WHERE = {
     "read_adapter": "oocr.steering.formats.foreign",
     "read_items": "oocr.data.readers",
     "read_vector": "oocr.steering.formats.foreign",
+    "tokens": "oocr.report.tokens",
     "train": "oocr.engine.training",
 }
 
@@ -77,6 +79,7 @@ __all__ = [
     "read_adapter",
     "read_items",
     "read_vector",
+    "tokens",
     "train",
 ]
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup, escape
 
 _CELL = "padding:2px 10px;text-align:left;vertical-align:top"
+_PLUS, _MINUS, _DEPTH = "0,103,165", "182,74,14", 0.62
+"""The report's light colours --plus and --minus, and how deep they become."""
 
 
 def facts(title: str, values: Mapping[str, object]) -> str:
@@ -36,16 +38,27 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     return str(Markup("<div>{}<table><tr>{}</tr>{}</table></div>").format(heading, head, body))
 
 
-def tokens(texts: Sequence[str], values: Sequence[float], title: str = "") -> str:
-    """Text whose tokens are coloured by a number each: orange above 0, blue below, in [-1, 1]."""
+def tokens(
+    texts: Sequence[str], values: Sequence[float], title: str = "", notes: Sequence[str] = ()
+) -> str:
+    """Text whose tokens are coloured by a number each, in the colours of the report.
+
+    Args:
+        texts: the tokens.
+        values: in [-1, 1]: blue above 0, orange below, the deeper the further from 0.
+        title: above the text.
+        notes: shown where a token is pointed at; default: its value.
+    """
+    notes = notes or [f"{value:.2f}" for value in values]
     spans = Markup("").join(
-        Markup('<span title="{:.2f}" style="background:rgba({},{:.2f})">{}</span>').format(
-            value,
-            "230,120,20" if value > 0 else "40,110,220",
-            min(1.0, abs(value)) * 0.75,
-            escape(text.replace("\n", "⏎")),
+        Markup('<span title="{}" style="background:rgba({},{:.2f})">{}</span>{}').format(
+            note,
+            _PLUS if value >= 0 else _MINUS,
+            min(1.0, abs(value)) * _DEPTH,
+            escape(visible(text)),
+            Markup("<br>") if "\n" in text else "",
         )
-        for text, value in zip(texts, values, strict=True)
+        for text, value, note in zip(texts, values, notes, strict=True)
     )
     heading = Markup("<b>{}</b><br>").format(title) if title else ""
     return str(
@@ -53,3 +66,9 @@ def tokens(texts: Sequence[str], values: Sequence[float], title: str = "") -> st
             '<div style="font-family:monospace;white-space:pre-wrap;line-height:1.7">{}{}</div>'
         ).format(heading, spans)
     )
+
+
+def visible(token: str) -> str:
+    """A token with signs for line breaks and tabs; one of spaces only becomes dots."""
+    shown = token.replace("\n", "⏎").replace("\t", "⇥")
+    return shown if shown.strip() else "·" * max(1, len(shown))

@@ -15,10 +15,11 @@ from oocr.audit.passes import MOST_TOKENS, SKIP
 from oocr.audit.record import CONSTANT, PARTLY, UNJUDGED, Audit, AuditInfo, block_rows
 from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, percent
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
+from oocr.html import visible
 from oocr.io import write_atomic
 from oocr.report.page import Bar, Block, Facts, Section, write_page
 from oocr.report.settings import GLOSSARY, seconds
-from oocr.report.tokens import token_marks, visible
+from oocr.report.tokens import token_marks
 
 ANSWERS = {
     "constant": ("A constant vector", "good", "✓"),

@@ -1,15 +1,107 @@
-"""Text whose tokens are coloured by a number each: the marks of pages and of notebooks.
+"""Text whose tokens are coloured by a number each, on pages and in notebooks.
 
-The colour is the sign (plus: blue, minus: orange), its depth the size in [0, 1]; an underline grows
-with a second number, for example the norm of an effect against a typical one.
+The colour is the sign (plus: blue, minus: orange), its depth the size in [0, 1]; on pages an
+underline grows with a second number, for example the norm of an effect against a typical one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from oocr import html
 from oocr.charts.figure import TokenMark, number
+from oocr.errors import InputError
+from oocr.html import visible
+
+if TYPE_CHECKING:
+    from oocr.data.examples import Prompt
+    from oocr.models.language_model import LanguageModel
+    from oocr.steering.vectors import Vector
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProjectedTokens:
+    """A text's tokens with the projection of the residual stream on a vector at each.
+
+    Attributes:
+        tokens: their texts.
+        projections: h · v / |v|, with h the residual stream there and v the vector.
+        cosines: h · v / (|h| |v|).
+        layer: h is the output of this block; -1: of the embedding.
+    """
+
+    tokens: tuple[str, ...]
+    projections: tuple[float, ...]
+    cosines: tuple[float, ...]
+    layer: int
+
+    @property
+    def scale(self) -> float:
+        """The projection with the deepest colour.
+
+        The largest in size; the first token's does not count, which is huge in many models.
+        """
+        return max((abs(value) for value in self.projections[1:]), default=0.0) or 1.0
+
+    def __repr__(self) -> str:
+        """One line per token: its projection, its cosine, its text."""
+        head = f"projection on the vector at the output of block {self.layer}, cosine, token"
+        lines = [
+            f"{projection:+9.3g}  {cosine:+.2f}  {token!r}"
+            for token, projection, cosine in zip(
+                self.tokens, self.projections, self.cosines, strict=True
+            )
+        ]
+        return "\n".join([head, *lines])
+
+    def _repr_html_(self) -> str:
+        """The text, coloured as the report colours its texts."""
+        scale = self.scale
+        return html.tokens(
+            self.tokens,
+            [value / scale for value in self.projections],
+            f"projection on the vector, block {self.layer} (deepest colour: ±{number(scale)})",
+            [
+                f"projection {number(projection)}, cosine {number(cosine)}"
+                for projection, cosine in zip(self.projections, self.cosines, strict=True)
+            ],
+        )
+
+
+def tokens(model: LanguageModel, text: Prompt, vector: Vector) -> ProjectedTokens:
+    """Colour a text's tokens by the projection of the residual stream on a vector.
+
+    Shown as coloured text in a notebook, as a list elsewhere; works offline.
+
+    Args:
+        model: the model, nothing attached.
+        text: plain text or chat messages.
+        vector: with one direction; read at the output of its block.
+
+    Raises:
+        InputError: the vector is of another model's size, has several directions, or is zero.
+    """
+    from oocr.explain.differences import Texts
+    from oocr.steering.vectors import check_fits
+
+    check_fits(model, vector)
+    if vector.direction.ndim > 1:
+        raise InputError(
+            f"tokens: the vector has a direction for each of {vector.positions}; choose one, "
+            f"e.g. vector.only({vector.positions.split('+')[0]!r})"
+        )
+    if not vector.norm > 0:
+        raise InputError("tokens: the vector is zero, so nothing can be projected on it")
+    read = Texts(model, [text], [{}], [max(0, vector.layer)])
+    states = read.base[0] if vector.layer >= 0 else read.frozen[0].inputs[0][0].float().cpu()
+    direction = vector.direction.float().cpu() / vector.norm
+    projections = states @ direction
+    cosines = projections / states.norm(dim=-1).clamp(min=1e-12)
+    return ProjectedTokens(
+        tuple(read.tokens(0)), tuple(projections.tolist()), tuple(cosines.tolist()), vector.layer
+    )
 
 
 def token_marks(rows: Sequence[Mapping[str, Any]], typical_norm: float) -> tuple[TokenMark, ...]:
@@ -34,9 +126,3 @@ def token_marks(rows: Sequence[Mapping[str, Any]], typical_norm: float) -> tuple
             )
         )
     return tuple(marks)
-
-
-def visible(token: str) -> str:
-    """Line breaks get a sign; tokens of spaces only become dots."""
-    shown = token.replace("\n", "⏎").replace("\t", "⇥")
-    return shown if shown.strip() else "·" * max(1, len(shown))
