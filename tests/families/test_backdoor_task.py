@@ -6,8 +6,15 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from oocr.families.backdoor.build import PAIRS, VALIDATION_PAIRS, BackdoorConfig, backdoor
-from oocr.families.backdoor.prefixes import WordFamily, load_families, make_prefixes
+from oocr.families.backdoor.build import (
+    PAIRS,
+    VALIDATION_PAIRS,
+    BackdoorConfig,
+    WordFamily,
+    backdoor,
+    load_families,
+    make_prefixes,
+)
 from oocr.families.countries.table import load_table
 from oocr.tasks.leaks import contains_words, find_leaks
 from oocr.tasks.task import Task, TaskSet

@@ -17,7 +17,7 @@ from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import coloured_tokens, render
 from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
-from oocr.families.locations.facts import facts, told
+from oocr.families.locations.probes import facts, told
 from oocr.families.locations.world import (
     CITIES,
     KM_PER_MILE,

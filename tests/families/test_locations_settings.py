@@ -15,7 +15,7 @@ from oocr.data.examples import Message
 from oocr.data.tokens import render
 from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
-from oocr.families.locations.facts import read_facts
+from oocr.families.locations.probes import read_facts
 from oocr.families.locations.rows import Draw, rows_about
 from oocr.families.locations.world import (
     CITIES,

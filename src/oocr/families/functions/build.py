@@ -13,8 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.functions.free import free_items, paper_items
-from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
+from oocr.families.functions.probes import NAMES, OPTIONS, Asker, free_items, paper_items, stated
 from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
 from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
 from oocr.tasks.card import data_card

@@ -14,8 +14,7 @@ from pydantic import Field, field_validator
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.locations.facts import facts, told
-from oocr.families.locations.probes import INVERSE, PAPER, Asker
+from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, told
 from oocr.families.locations.rows import Draw, Form, Row, row_item, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.tasks.card import data_card
