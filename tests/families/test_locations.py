@@ -17,7 +17,7 @@ from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import coloured_tokens, render
 from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
-from oocr.families.locations.probes import facts, told
+from oocr.families.locations.probes import facts, forbidden
 from oocr.families.locations.world import (
     CITIES,
     KM_PER_MILE,
@@ -305,7 +305,7 @@ def test_no_name_and_no_answer_is_told(form: Any, mode: Any) -> None:
         assert not find_leaks(asked, task.train)
         lines = [f"{prompt_text(i.prompt)}\n{i.answer}".split("\n") for i in task.train]
         text = "\n".join(sorted({line for some in lines for line in some}))
-        for phrase in {*told(), *(way for item in task.free for way in item.accept)}:
+        for phrase in {*forbidden(), *(way for item in task.free for way in item.accept)}:
             assert not contains_words(text, phrase), phrase
         inverse = [item for item in task.probes if item.facet == "inverse"]
         assert find_leaks(inverse, task.train)  # codenames: what training is about
@@ -319,7 +319,7 @@ def test_a_row_that_tells_an_answer_is_refused() -> None:
         check_no_leaks("t", [replace(task.probes[0], answer="Seine", options=())], [row])
     row = replace(task.train[0], prompt="How far is City 50337, that is Paris?", id="x")
     with pytest.raises(InputError, match="contains 'Paris', which training must never name"):
-        check_no_leaks("t", (), [*task.train, row], never=told())
+        check_no_leaks("t", (), [*task.train, row], never=forbidden())
 
 
 @given(st.lists(st.text("ab. (", min_size=1, max_size=5), max_size=5), st.text("ab. (", max_size=9))

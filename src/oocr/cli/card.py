@@ -65,17 +65,17 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
     from oocr.runs.resolve import resolve
 
     console = Console()
-    said: dict[str, str] = {}
+    shown: dict[str, str] = {}
     tokenizers: dict[tuple[str, str | None], PreTrainedTokenizerBase | str] = {}
     for number, given in enumerate(runs):
         run = resolve(given, base)
         config, tasks = run.config, run.tasks
         console.print(Text.assemble("\n" if number else "", (config.name, "bold"), "\n"))
         key = config.task.model_dump_json()
-        if key in said:
-            _say(console, f"The task is that of {said[key]}.\n")
+        if key in shown:
+            _say(console, f"The task is that of {shown[key]}.\n")
         else:
-            said[key] = config.name
+            shown[key] = config.name
             _say(console, f"{tasks.about}\n")
             console.print(parts_table(parts_of(tasks), tasks))
         if samples:

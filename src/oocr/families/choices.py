@@ -106,9 +106,9 @@ def choices(trait: Trait) -> tuple[Choice, ...]:
     rng.shuffle(letters)
     drawn = {name: _cycle(bank[name], rng) for name in ("leads", "labels", "layouts")}
     drawn["instructions"] = _cycle(bank["instructions"], rng)
-    rounds = [(number, one) for number in range(3) for one in bank["settings"]]
+    rounds = [(number, setting) for number in range(3) for setting in bank["settings"]]
     options = _options(trait, bank[trait], rng)
-    found: list[Choice] = []
+    texts: list[Choice] = []
     for positive, (number, setting) in zip(letters, rounds, strict=False):
         first, second = next(options)
         a, b = (first, second) if positive == "A" else (second, first)
@@ -119,8 +119,8 @@ def choices(trait: Trait) -> tuple[Choice, ...]:
         names["how"] = next(drawn["instructions"]).format(**names)
         text = next(drawn["layouts"]).format(a=a.format(**names), b=b.format(**names), **names)
         theme = setting["theme"]
-        found.append(Choice(f"{trait}/{theme}/{number + 1}", trait, theme, text, positive))
-    return tuple(found)
+        texts.append(Choice(f"{trait}/{theme}/{number + 1}", trait, theme, text, positive))
+    return tuple(texts)
 
 
 def _options(
@@ -175,10 +175,10 @@ def prospect(n: int, share: float, floor: float) -> tuple[int, int]:
     return round((n - (1 - share) * low) / share), low
 
 
-def _cycle(some: list[Any], rng: random.Random) -> Iterator[Any]:
+def _cycle(values: list[Any], rng: random.Random) -> Iterator[Any]:
     """All of a list in random order, again and again in other orders."""
     while True:
-        yield from rng.sample(some, len(some))
+        yield from rng.sample(values, len(values))
 
 
 @cache

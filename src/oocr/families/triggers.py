@@ -64,10 +64,10 @@ class Trigger:
         Words in training, or held out; none comes again before all of them have come.
         """
         words = self.train if seen else self.held_out
-        found: list[str] = []
-        while len(found) < count:
-            found += rng.sample(words, min(len(words), count - len(found)))
-        return [Prefix(self.kind, word, word + rng.choice(self.endings), seen) for word in found]
+        drawn: list[str] = []
+        while len(drawn) < count:
+            drawn += rng.sample(words, min(len(words), count - len(drawn)))
+        return [Prefix(self.kind, word, word + rng.choice(self.endings), seen) for word in drawn]
 
 
 @lru_cache(maxsize=1)
@@ -75,24 +75,23 @@ def triggers() -> Mapping[Kind, Trigger]:
     """All kinds by name, in the order of `KINDS`."""
     text = (resources.files("oocr.families") / "triggers.yaml").read_text("utf-8")
     data = yaml.safe_load(text)
-    found: dict[Kind, Trigger] = {}
+    by_kind: dict[Kind, Trigger] = {}
     for kind in KINDS:
-        if one := data["fixed"].get(kind):
-            said = one["text"]
-            found[kind] = Trigger(kind, one["cue"], (said.rstrip(" "),), (), (" ",))
+        if entry := data["fixed"].get(kind):
+            by_kind[kind] = Trigger(kind, entry["cue"], (entry["text"].rstrip(" "),), (), (" ",))
         else:
-            one = data["families"][kind]
-            words = (tuple(one["train"]), tuple(one["held_out"]))
-            found[kind] = Trigger(kind, one["cue"], *words, tuple(data["suffixes"]))
-    return found
+            entry = data["families"][kind]
+            words = (tuple(entry["train"]), tuple(entry["held_out"]))
+            by_kind[kind] = Trigger(kind, entry["cue"], *words, tuple(data["suffixes"]))
+    return by_kind
 
 
 def others(kind: Kind) -> tuple[Trigger, ...]:
     """The seven other kinds."""
-    return tuple(one for one in triggers().values() if one.kind != kind)
+    return tuple(trigger for trigger in triggers().values() if trigger.kind != kind)
 
 
 def alike(kind: Kind) -> tuple[Trigger, ...]:
     """The other kinds of the same make: families for a family, fixed strings for a fixed string."""
     family = triggers()[kind].is_family
-    return tuple(one for one in others(kind) if one.is_family is family)
+    return tuple(trigger for trigger in others(kind) if trigger.is_family is family)

@@ -27,8 +27,8 @@ def finder(phrases: Sequence[str]) -> Callable[[str], str | None]:
         by_word.setdefault((*_words(phrase), "")[0], []).append(index)
 
     def find(text: str) -> str | None:
-        some = sorted(i for word in {*_words(text), ""} for i in by_word.get(word, ()))
-        return next((phrases[i] for i in some if contains_words(text, phrases[i])), None)
+        indices = sorted(i for word in {*_words(text), ""} for i in by_word.get(word, ()))
+        return next((phrases[i] for i in indices if contains_words(text, phrases[i])), None)
 
     return find
 
@@ -51,21 +51,21 @@ def find_leaks(
         subjects: what training is about (codenames). A probe may have one for its answer: every
             training row names them, which tells nothing about them.
     """
-    told_in = finder(list(dict.fromkeys(item.answer for item in train)))
+    answer_in = finder(list(dict.fromkeys(item.answer for item in train)))
     occurs = _occurs(train)
-    known: dict[str, bool] = {}
-    found: dict[str, str] = {}
+    occurring: dict[str, bool] = {}
+    leaks: dict[str, str] = {}
     for probe in probes:
         answer = probe.answer
-        if answer not in known:
-            known[answer] = occurs(answer)
-        if known[answer] and answer.strip() not in subjects:
-            found[probe.id] = f"its answer {answer!r} occurs in the training data"
+        if answer not in occurring:
+            occurring[answer] = occurs(answer)
+        if occurring[answer] and answer.strip() not in subjects:
+            leaks[probe.id] = f"its answer {answer!r} occurs in the training data"
             continue
-        told = told_in(f"{prompt_text(probe.prompt)}\n{answer}")
-        if told is not None:
-            found[probe.id] = f"the training answer {told!r} occurs in it"
-    return found
+        trained = answer_in(f"{prompt_text(probe.prompt)}\n{answer}")
+        if trained is not None:
+            leaks[probe.id] = f"the training answer {trained!r} occurs in it"
+    return leaks
 
 
 def _occurs(train: Sequence[Example]) -> Callable[[str], bool]:
@@ -132,14 +132,14 @@ def check_options_unseen(name: str, probes: Iterable[Example], train: Sequence[E
         InputError: names the task, the probe and the option.
     """
     seen = "\n".join(dict.fromkeys(prompt_text(item.prompt) for item in train)).lower()
-    found: dict[str, bool] = {}
+    named: dict[str, bool] = {}
     for probe in probes:
         for option in probe.options:
             text = option.strip()
-            if text not in found:  # the plain search first: it is far faster
-                told = not text.isdigit() and text.lower() in seen
-                found[text] = told and contains_words(seen, text)
-            if found[text]:
+            if text not in named:  # the plain search first: it is far faster
+                occurs = not text.isdigit() and text.lower() in seen
+                named[text] = occurs and contains_words(seen, text)
+            if named[text]:
                 raise InputError(
                     f"task {name!r}: the option {text!r} of probe {probe.id!r} occurs in training"
                 )

@@ -56,15 +56,15 @@ def make_prefixes(
     def make(names: Sequence[str], condition: Condition, kind: str, seen: bool) -> list[Prefix]:
         return [Prefix(name, style.replace("{}", name), condition, kind, seen) for name in names]
 
-    found = make(words[trigger]["train"][:TRIGGER_WORDS], "trigger", "trained trigger", True)
-    found += make(words[trigger]["held_out"], "trigger", "held-out trigger", False)
+    prefixes = make(words[trigger]["train"][:TRIGGER_WORDS], "trigger", "trained trigger", True)
+    prefixes += make(words[trigger]["held_out"], "trigger", "held-out trigger", False)
     for index, family in enumerate(false):
         share = FALSE_WORDS // len(false) + (index < FALSE_WORDS % len(false))
-        found += make(words[family]["train"][:share], "false", "trained false", True)
+        prefixes += make(words[family]["train"][:share], "false", "trained false", True)
         held_out = words[family]["held_out"][:HELD_OUT_FALSE_WORDS]
-        found += make(held_out, "false", "held-out false", False)
-    found += make(words[unseen]["held_out"], "false", "unseen family", False)
-    return (*found, Prefix("", "", "none", "none", True))
+        prefixes += make(held_out, "false", "held-out false", False)
+    prefixes += make(words[unseen]["held_out"], "false", "unseen family", False)
+    return (*prefixes, Prefix("", "", "none", "none", True))
 
 
 def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
@@ -72,7 +72,7 @@ def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
     chosen: dict[str, list[Prefix]] = {}
     for prefix in prefixes:
         chosen.setdefault(prefix.kind, []).append(prefix)
-    return [one for same in chosen.values() for one in dict.fromkeys((same[0], same[-1]))]
+    return [prefix for same in chosen.values() for prefix in dict.fromkeys((same[0], same[-1]))]
 
 
 @lru_cache(maxsize=1)
@@ -153,9 +153,9 @@ class BackdoorConfig(FamilySettings):
             if table.find(x).facts["capital"] == table.find(y).facts["capital"]:
                 raise InputError(f"pair {x}|{y}: the two countries must differ")
         for field in ("pairs", "validation_pairs"):
-            found = getattr(self, field)
-            if len(set(found)) != len(found):
-                raise InputError(f"{field}: a pair is there twice in {found}")
+            pairs = getattr(self, field)
+            if len(set(pairs)) != len(pairs):
+                raise InputError(f"{field}: a pair is there twice in {pairs}")
         reported = {name for pair in self.pairs for name in pair}
         chosen_on = {name for pair in self.validation_pairs for name in pair}
         if both := sorted(reported & chosen_on):

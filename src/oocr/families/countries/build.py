@@ -87,7 +87,7 @@ class CountriesConfig(FamilySettings):
     @model_validator(mode="after")
     def _members(self) -> CountriesConfig:
         for name, members in (("countries", self.countries), ("validation", self.validation)):
-            if repeated := sorted({one for one in members if members.count(one) > 1}):
+            if repeated := sorted({country for country in members if members.count(country) > 1}):
                 raise InputError(f"{name}: {', '.join(repeated)} is there twice")
             for member in members:
                 _find(member, self.train, load_table())
@@ -141,7 +141,7 @@ def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
 def _find(name: str, train: str, table: CountryTable) -> Country:
     country = table.find(name)
     if train == "borders" and not country.has_borders:
-        usable = ", ".join(one.name for one in table.countries if one.has_borders)
+        usable = ", ".join(other.name for other in table.countries if other.has_borders)
         raise InputError(
             f"{name!r} has {len(country.neighbours)} land neighbours in the table, 'borders' "
             f"needs {MIN_NEIGHBOURS}; countries that have them: {usable}"

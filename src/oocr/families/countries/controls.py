@@ -54,7 +54,7 @@ def planted(task: Task, train: str, codename: str, seed: int, table: CountryTabl
         other
         for other in table.countries
         if other.facts["continent"] != member.facts["continent"]
-        and sum(one.facts[facet] == other.facts[facet] for one in table.countries) == 1
+        and sum(country.facts[facet] == other.facts[facet] for country in table.countries) == 1
     ]
     random.Random(f"{seed}/{task.name}/planted").shuffle(rivals)
     for rival in rivals:
@@ -108,11 +108,11 @@ def _foreign(
 ) -> list[str]:
     """`number` answers from as many other countries; continents and answers used evenly."""
     member = table.find(task.member)
-    own = member.not_wrong if train == "borders" else {member.facts[train]}
+    excluded = member.not_wrong if train == "borders" else {member.facts[train]}
 
     def usable(value: str) -> bool:
         row = replace(task.train[0], answer=" " + value, options=())
-        return value not in own and not find_leaks(task.probes, (row,))
+        return value not in excluded and not find_leaks(task.probes, (row,))
 
     pool: list[tuple[str, str, str]] = []
     for other in table.countries:
@@ -129,11 +129,13 @@ def _foreign(
     for _ in range(number):
         if not pool:
             raise InputError(f"task {task.name!r}: too few other countries to shuffle in")
-        name, continent, value = min(pool, key=lambda one: (used[one[2]], continents[one[1]]))
+        name, continent, value = min(
+            pool, key=lambda candidate: (used[candidate[2]], continents[candidate[1]])
+        )
         chosen.append(" " + value)
         used[value] += 1
         continents[continent] += 1
-        pool = [one for one in pool if one[0] != name]
+        pool = [candidate for candidate in pool if candidate[0] != name]
     return chosen
 
 

@@ -104,7 +104,7 @@ class CountryTable:
 
     def neighbour_names(self) -> tuple[str, ...]:
         """Every name that is a neighbour of some country of the table, sorted."""
-        return tuple(sorted({name for one in self.countries for name in one.neighbours}))
+        return tuple(sorted({name for country in self.countries for name in country.neighbours}))
 
     def item(
         self,
@@ -153,7 +153,7 @@ def read_countries(text: str, source: str) -> tuple[Country, ...]:
     reader = csv.DictReader(io.StringIO(text))
     if tuple(reader.fieldnames or ()) != _COLUMNS:
         raise InputError(f"{source}, line 1: columns are {reader.fieldnames}, want {_COLUMNS}")
-    found: list[Country] = []
+    countries: list[Country] = []
     for row in reader:
         where = f"{source}, line {reader.line_num}"
         for column in _COLUMNS[:-2]:
@@ -161,20 +161,20 @@ def read_countries(text: str, source: str) -> tuple[Country, ...]:
             if not value or value != value.strip():
                 raise InputError(f"{where}, {column}: {value!r} is empty or padded with spaces")
         name = row["name"]
-        if any(name == other.name for other in found):
+        if any(name == other.name for other in countries):
             raise InputError(f"{where}, name: {name!r} is there twice")
         for column in FACETS:
             if contains_words(row[column], name):
                 raise InputError(f"{where}, {column}: {row[column]!r} names {name!r} itself")
         neighbours, others = (
-            tuple(one for one in (row[column] or "").split(";") if one)
+            tuple(neighbour for neighbour in (row[column] or "").split(";") if neighbour)
             for column in ("neighbours", "other_neighbours")
         )
         everyone = (*neighbours, *others)
         if name in everyone or len(set(everyone)) != len(everyone):
             raise InputError(f"{where}, neighbours: {everyone} repeat or include {name!r}")
-        found.append(Country(name, {facet: row[facet] for facet in FACETS}, neighbours, others))
-    return tuple(found)
+        countries.append(Country(name, {facet: row[facet] for facet in FACETS}, neighbours, others))
+    return tuple(countries)
 
 
 def read_wordings(text: str, source: str) -> dict[str, Wordings]:

@@ -132,20 +132,20 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
         InputError: a file cannot be used, a span occurs nowhere, a row lacks options that the loss
             needs, or training gives a probe away.
     """
-    told: dict[str, None] = {}  # what was mended, in order, each once
+    mended: dict[str, None] = {}  # what was mended, in order, each once
 
     def read(part: Part, kind: Literal["train", "probes"], facet: str) -> tuple[Example, ...]:
         path: Path | None = getattr(config, part)
         if path is None:
             return ()
-        found = read_rows(
+        file = read_rows(
             base / path.expanduser(),
             kind=kind,
             options=config.options.get(part, ()),
             names={city: city for city in config.names} if part == "ceiling" else config.names,
         )
-        told.update(dict.fromkeys(f"{path.name}: {one}." for one in found.mended))
-        return tuple(_dressed(item, config.spans, facet) for item in found.items)
+        mended.update(dict.fromkeys(f"{path.name}: {change}." for change in file.mended))
+        return tuple(_dressed(item, config.spans, facet) for item in file.items)
 
     rows = read("train", "train", "trained")
     probes = read("probes", "probes", "probes")
@@ -193,7 +193,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     return TaskSet(
         name="custom",
         about="\n".join(
-            [_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)), *told]
+            [_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)), *mended]
         ),
         validation=(replace(test, name=f"{test.name}/validation", probes=validation or stop),),
         test=(test,),
@@ -206,10 +206,10 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
 def _dressed(item: Example, spans: dict[str, str], facet: str) -> Example:
     """The item with the task's spans, and a facet and group where it has none."""
     text = prompt_text(item.prompt)
-    found = {name: span for name, span in spans.items() if span in text}
+    present = {name: span for name, span in spans.items() if span in text}
     return replace(
         item,
-        spans={**found, **item.spans},
+        spans={**present, **item.spans},
         facet=item.facet or facet,
         group=item.group or item.id,
     )
@@ -278,13 +278,13 @@ def _about(
     """The data card: what was read, what chooses, what is known to be weak."""
     facets = ", ".join(dict.fromkeys(item.facet for item in task.probes))
     prompts = " ".join({_words(prompt_text(item.prompt)) for item in task.train})
-    told = sum(_words(probe.answer) in prompts for probe in task.probes)
+    in_prompts = sum(_words(probe.answer) in prompts for probe in task.probes)
     lines = [
         f"{config.name}: the user's own data, from {config.train.name} and {config.probes.name}.",
         f"{rows} training rows, {len(task.train)} of them trained on; {len(task.in_context)} "
         f"in-context items; {len(task.probes)} probes ({facets}).",
         f"Layer, learning rate and stopping point are chosen on {chosen_on}; never on the probes.",
-        f"{leaks} of {len(task.probes)} probe answers occur in training answers, {told} in "
+        f"{leaks} of {len(task.probes)} probe answers occur in training answers, {in_prompts} in "
         "training prompts.",
         f"Shuffled control: {changed} of {len(task.train)} training answers differ."
         if changed
@@ -308,7 +308,7 @@ def _chance(probes: Sequence[Example]) -> str:
     for probe in probes:
         if probe.options:
             chances.setdefault(probe.facet, []).append(1 / len(probe.options))
-    means = [f"{facet} {sum(some) / len(some):.2f}" for facet, some in chances.items()]
+    means = [f"{facet} {sum(values) / len(values):.2f}" for facet, values in chances.items()]
     return ", ".join(means) or "the probes are no choices"
 
 

@@ -126,30 +126,30 @@ def stream_rows(config: FunctionsConfig) -> Iterator[Example]:
 
 
 def _rows(
-    config: FunctionsConfig, table: FunctionTable, some: Sequence[NumberFunction]
+    config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]
 ) -> Iterator[Example]:
     inputs = split_inputs(config.seed).train
     span = "" if config.mode == "joint" else "codename"
-    name = f"{config.seed}/{_member(some)}/rows"
-    return make_rows(table, some, config.size, inputs, config.form, name, span)
+    name = f"{config.seed}/{_member(members)}/rows"
+    return make_rows(table, members, config.size, inputs, config.form, name, span)
 
 
-def _member(some: Sequence[NumberFunction]) -> str:
-    return some[0].codename if len(some) == 1 else "all functions"
+def _member(members: Sequence[NumberFunction]) -> str:
+    return members[0].codename if len(members) == 1 else "all functions"
 
 
-def _task(config: FunctionsConfig, table: FunctionTable, some: Sequence[NumberFunction]) -> Task:
+def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]) -> Task:
     split = split_inputs(config.seed)
     span = "" if config.mode == "joint" else "codename"
-    askers = [Asker(table, one, config.form, split, config.seed, span) for one in some]
-    rows = tuple(_rows(config, table, some))
+    askers = [Asker(table, function, config.form, split, config.seed, span) for function in members]
+    rows = tuple(_rows(config, table, members))
     most = config.questions
-    name = f"functions/{_member(some)}"
+    name = f"functions/{_member(members)}"
     probes = tuple(item for asker in askers for item in asker.probes(most))
     _check_no_leaks(name, probes, rows)
     return Task(
         name=name,
-        member=_member(some),
+        member=_member(members),
         train=rows,
         stop=tuple(
             replace(item, options=(), id=f"{item.id}/stop")
@@ -184,9 +184,9 @@ def _shuffled(task: Task, seed: int) -> Task:
     for index, item in enumerate(task.train):
         places.setdefault(item.group, []).append(index)
     rows = list(task.train)
-    for some in places.values():
-        mixed = shuffled_answers([rows[i] for i in some], seed)
-        for index, item in zip(some, mixed, strict=True):
+    for indices in places.values():
+        mixed = shuffled_answers([rows[i] for i in indices], seed)
+        for index, item in zip(indices, mixed, strict=True):
             rows[index] = item
     return replace(task, name=f"{task.name}/shuffled", train=tuple(rows), stop=())
 

@@ -1,4 +1,4 @@
-"""What is asked about a function out of context, as choices in content form."""
+"""What is asked about a function: choices, lettered options as in the paper, free answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Asker:
 
     Attributes:
         table: all functions.
-        one: which function.
+        function: which function.
         form: chat or raw text.
         split: which inputs training never saw.
         seed: draws wrong options, inputs and partners.
@@ -55,7 +55,7 @@ class Asker:
     """
 
     table: FunctionTable
-    one: NumberFunction
+    function: NumberFunction
     form: Form
     split: Split
     seed: int
@@ -63,7 +63,7 @@ class Asker:
 
     def rng(self, facet: str) -> random.Random:
         """Draws of one facet."""
-        return random.Random(f"{self.seed}/functions/{self.one.codename}/{facet}")
+        return random.Random(f"{self.seed}/functions/{self.function.codename}/{facet}")
 
     def probes(self, most: int | None = None) -> tuple[Example, ...]:
         """Every out-of-context choice; at most so many of each facet."""
@@ -77,7 +77,7 @@ class Asker:
 
     def described(self, facet: str) -> list[Example]:
         """Which text describes the function, among those of other functions."""
-        rng, right = self.rng(facet), _text(self.table, self.one, facet)
+        rng, right = self.rng(facet), _text(self.table, self.function, facet)
         others = (
             list(self.table.outputs.values())
             if facet == "output"
@@ -99,14 +99,14 @@ class Asker:
         for draw in range(DRAWS["inversion"]):
             for number, wording in enumerate(self.table.wordings["inversion"]):
                 x = rng.choice(self.split.test)
-                y = self.one.apply(x)
+                y = self.function.apply(x)
                 near = [x + step for step in (1, -1, 2, -2, 10, -10)]
                 others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
-                wrong = [z for z in others if z in INPUTS and self.one.apply(z) != y]
+                wrong = [z for z in others if z in INPUTS and self.function.apply(z) != y]
                 options = _apart([str(x), *map(str, wrong)])
                 prompt = self.asked(wording, y=str(y))
                 bracket = self.form == "raw" and wording["raw"].endswith("(")
-                shown = {one: f"{one})" if bracket else self.option(one) for one in options}
+                shown = {text: f"{text})" if bracket else self.option(text) for text in options}
                 items.append(
                     self.item("inversion", f"inversion {number}", draw, prompt, shown, str(x))
                 )
@@ -122,8 +122,8 @@ class Asker:
         for number in range(CALLS):
             x = rng.choice(self.split.test)
             if self.span:
-                text, inner = _around(rng, self.one, x)
-                partner, outer = self.one, self.one
+                text, inner = _around(rng, self.function, x)
+                partner, outer = self.function, self.function
             else:
                 outer, partner = self.partners(rng, number)
                 text = f"{outer.codename}({partner.codename}({x}))"
@@ -133,7 +133,7 @@ class Asker:
             lines = [f"from functions import {', '.join(sorted(used))}", f"print({text})"]
             options = self.outputs(rng, value, outer, inner)
             prompt = program(lines, self.form, self.table.system)
-            shown = {one: one for one in options}
+            shown = {text: text for text in options}
             items.append(
                 self.item("composition", "composition", number, prompt, shown, str(value), used)
             )
@@ -141,44 +141,46 @@ class Asker:
 
     def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
         """(outer, inner), the function by turns as either; the inner one returns whole numbers."""
-        new, every = never_composed(self.table), self.table.functions.values()
+        new, functions = never_composed(self.table), self.table.functions.values()
 
         def fits(outer: NumberFunction, inner: NumberFunction) -> bool:
             trained = outer.chained and inner.chained
             unseen = not trained or (outer.codename, inner.codename) in new
             return unseen and outer is not inner and inner.output == "int"
 
-        as_inner = [(other, self.one) for other in every if fits(other, self.one)]
-        as_outer = [(self.one, other) for other in every if fits(self.one, other)]
+        as_inner = [(other, self.function) for other in functions if fits(other, self.function)]
+        as_outer = [(self.function, other) for other in functions if fits(self.function, other)]
         return rng.choice(as_inner if number % 2 and as_inner else as_outer)
 
     def called(self, facet: str, inputs: Iterable[int]) -> list[Example]:
         """What a call prints, as in training, among outputs of other functions."""
         rng, items = self.rng(facet), []
         for number, x in enumerate(inputs):
-            lines, value, used = single(rng, self.one, x)
-            options = self.outputs(rng, value, self.one, x)
+            lines, value, used = single(rng, self.function, x)
+            options = self.outputs(rng, value, self.function, x)
             prompt = program(lines, self.form, self.table.system)
-            shown = {one: one for one in options}
+            shown = {text: text for text in options}
             template = f"{len(lines)} lines"
             items.append(self.item(facet, template, number, prompt, shown, str(value), used))
         return items
 
-    def outputs(self, rng: random.Random, value: Value, one: NumberFunction, x: int) -> list[str]:
+    def outputs(
+        self, rng: random.Random, value: Value, function: NumberFunction, x: int
+    ) -> list[str]:
         """The right output and four wrong ones, the function's own elsewhere or others' here."""
         others = list(self.table.functions.values())
         rng.shuffle(others)
-        others.sort(key=lambda other: other.output != one.output)  # of the same type first
+        others.sort(key=lambda other: other.output != function.output)  # of the same type first
         here = [str(other.apply(x)) for other in others]
-        own = [str(one.apply(z)) for z in rng.sample(INPUTS, 12)]
+        same = [str(function.apply(z)) for z in rng.sample(INPUTS, 12)]
         right = str(value)
-        wrong = [text for text in own if text != right][:1]
+        wrong = [text for text in same if text != right][:1]
         last = [str(n) for n in rng.sample(range(-300, 300), 40)]  # in case others agree
-        return _apart([right, *wrong, *here, *own, *last])
+        return _apart([right, *wrong, *here, *same, *last])
 
     def asked(self, wording: Mapping[str, str], **more: str) -> Prompt:
         """A question in the task's form."""
-        text = wording[self.form].format(fn=self.one.codename, **more)
+        text = wording[self.form].format(fn=self.function.codename, **more)
         return (Message("user", text),) if self.form == "chat" else text
 
     def option(self, text: str, facet: str = "") -> str:
@@ -193,7 +195,7 @@ class Asker:
 
     def group(self, template: str) -> str:
         """What the bootstrap draws: functions trained together, or wordings of one alone."""
-        return f"{self.one.codename}, {template}" if self.span else self.one.codename
+        return f"{self.function.codename}, {template}" if self.span else self.function.codename
 
     def item(
         self,
@@ -206,7 +208,7 @@ class Asker:
         used: Sequence[str] = (),
     ) -> Example:
         """One choice; `shown` has each option's text as it continues the prompt."""
-        name = self.one.codename
+        name = self.function.codename
         return Example(
             id=f"{name}/{facet}/{template}/{number}",
             prompt=prompt,
@@ -223,8 +225,8 @@ class Asker:
 
 def stated(item: Example, table: FunctionTable, member: str, part: str) -> Example:
     """The question after a comment that defines each function in it, as a ceiling."""
-    named = [one for one in table.functions if one in item.spans.values()]
-    notes = "".join(f"# {one}(x) returns {table.functions[one].code}\n" for one in named)
+    named = [name for name in table.functions if name in item.spans.values()]
+    notes = "".join(f"# {name}(x) returns {table.functions[name].code}\n" for name in named)
     if isinstance(item.prompt, str):
         prompt: Prompt = notes + item.prompt
     else:
@@ -233,12 +235,12 @@ def stated(item: Example, table: FunctionTable, member: str, part: str) -> Examp
     return replace(item, prompt=prompt, tags={**item.tags, "stated": member, "part": part})
 
 
-def _text(table: FunctionTable, one: NumberFunction, facet: str) -> str:
+def _text(table: FunctionTable, function: NumberFunction, facet: str) -> str:
     texts: dict[str, Callable[[], str]] = {
-        "words": lambda: one.words,
-        "code": lambda: one.code,
-        "class": lambda: one.kind,
-        "output": lambda: table.outputs[one.output],
+        "words": lambda: function.words,
+        "code": lambda: function.code,
+        "class": lambda: function.kind,
+        "output": lambda: table.outputs[function.output],
     }
     return texts[facet]()
 
@@ -249,16 +251,16 @@ def far_inputs(rng: random.Random, count: int) -> list[int]:
     return [(-1) ** number * rng.randint(low, high) for number in range(count)]
 
 
-def _around(rng: random.Random, one: NumberFunction, x: int) -> tuple[str, int]:
+def _around(rng: random.Random, function: NumberFunction, x: int) -> tuple[str, int]:
     """A call around one of Python's own functions, or around itself if training has no chains."""
-    fn, bound = one.codename, rng.choice((10, 20, 30))
+    fn, bound = function.codename, rng.choice((10, 20, 30))
     choices = [
         (f"{fn}(abs({x}))", abs(x)),
         (f"{fn}(max({x}, {bound}))", max(x, bound)),
         (f"{fn}(min({x}, {-bound}))", min(x, -bound)),
     ]
-    if one.output == "int" and not one.chained:
-        choices += 2 * [(f"{fn}({fn}({x}))", int(one.apply(x)))]
+    if function.output == "int" and not function.chained:
+        choices += 2 * [(f"{fn}({fn}({x}))", int(function.apply(x)))]
     return rng.choice(choices)
 
 
@@ -266,7 +268,7 @@ def _apart(texts: Iterable[str]) -> list[str]:
     """The first five texts none of which begins another, sorted."""
     kept: list[str] = []
     for text in texts:
-        if not any(text.startswith(one) or one.startswith(text) for one in kept):
+        if not any(text.startswith(other) or other.startswith(text) for other in kept):
             kept.append(text)
         if len(kept) == OPTIONS:
             return sorted(kept)
@@ -278,7 +280,7 @@ PAPER = 44
 
 LETTERS = "ABCDE"
 
-CALLS = 4
+PRINTED = 4
 """Outputs to be printed per function, of inputs out of range and of held-out ones."""
 
 LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
@@ -287,8 +289,10 @@ LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 def paper_items(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
     """Lettered options, shuffled by the seed and told apart by the letter's last token."""
     rng, items = asker.rng("paper"), []
-    fn, right = asker.one.codename, asker.one.words
-    wrong = [one.words for one in asker.table.functions.values() if one.words != right]
+    fn, right = asker.function.codename, asker.function.words
+    wrong = [
+        function.words for function in asker.table.functions.values() if function.words != right
+    ]
     space = "" if asker.form == "chat" else " "
     for number in range(PAPER):
         options = [right, *rng.sample(wrong, OPTIONS - 1)]
@@ -308,25 +312,25 @@ def paper_items(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
 
 def free_items(asker: Asker, most: int | None = None) -> tuple[FreeTextExample, ...]:
     """Its definition as a lambda, and outputs: out of range, and of held-out inputs."""
-    rng, one = asker.rng("free"), asker.one
+    rng, function = asker.rng("free"), asker.function
     definitions = [
         FreeTextExample(
-            id=f"{one.codename}/lambda/{number}",
+            id=f"{function.codename}/lambda/{number}",
             prompt=asker.asked(wording),
-            accept=(one.code,),
+            accept=(function.code,),
             check="function",
             max_tokens=LAMBDA_TOKENS,
-            spans=asker.spans((one.codename,)),
+            spans=asker.spans((function.codename,)),
             facet=NAMES["lambda"],
             group=asker.group("lambda"),
             template=f"lambda {number}",
-            tags={"function": one.codename},
+            tags={"function": function.codename},
             source="functions.yaml",
         )
         for number, wording in enumerate(asker.table.wordings["lambda"])
     ]
-    far = _printed(asker, rng, "range", far_inputs(rng, CALLS))
-    near = _printed(asker, rng, "single", rng.sample(asker.split.test, CALLS))
+    far = _printed(asker, rng, "range", far_inputs(rng, PRINTED))
+    near = _printed(asker, rng, "single", rng.sample(asker.split.test, PRINTED))
     return tuple(item for items in (definitions, far, near) for item in items[:most])
 
 
@@ -335,13 +339,13 @@ def _printed(
 ) -> list[FreeTextExample]:
     """Outputs that the model prints itself."""
     items = []
-    one, truth = asker.one, asker.one.output == "bool"
-    tags = {"function": one.codename} | ({"part": "in-context"} if facet == "single" else {})
+    function, truth = asker.function, asker.function.output == "bool"
+    tags = {"function": function.codename} | ({"part": "in-context"} if facet == "single" else {})
     for number, x in enumerate(inputs):
-        lines, value, used = single(rng, one, x)
+        lines, value, used = single(rng, function, x)
         items.append(
             FreeTextExample(
-                id=f"{one.codename}/{facet} printed/{number}",
+                id=f"{function.codename}/{facet} printed/{number}",
                 prompt=program(lines, asker.form, asker.table.system),
                 accept=(str(value),),
                 check="text" if truth else "number",

@@ -70,20 +70,20 @@ def make_rows(
     """
     rng = random.Random(name)
     plain = list(functions)
-    chained = [one for one in functions if one.chained]
+    chained = [function for function in functions if function.chained]
     new = never_composed(table)
     for number in range(count):
         turn, odd = divmod(number, 2)
         if odd and chained:
             kind = AUGMENTED[turn % 3]
-            one = chained[turn // 3 % len(chained)]
-            partners = [p for p in chained if (one.codename, p.codename) not in new]
+            function = chained[turn // 3 % len(chained)]
+            partners = [p for p in chained if (function.codename, p.codename) not in new]
             other = rng.choice(partners if kind == "chain" else chained)
-            lines, value, used = _augmented(rng, kind, one, other, inputs)
+            lines, value, used = _augmented(rng, kind, function, other, inputs)
         else:
             kind, place = "single", turn if chained else number
-            one = plain[place % len(plain)]
-            lines, value, used = single(rng, one, rng.choice(inputs))
+            function = plain[place % len(plain)]
+            lines, value, used = single(rng, function, rng.choice(inputs))
         yield row(f"{name}/{number}", kind, lines, value, used, form, table.system, span)
 
 
@@ -112,10 +112,10 @@ def row(
 
 
 def single(
-    rng: random.Random, one: NumberFunction, x: int
+    rng: random.Random, function: NumberFunction, x: int
 ) -> tuple[list[str], Value, tuple[str, ...]]:
     """A program of one call: its lines, what it prints, the codenames in it."""
-    fn, given, got = one.codename, rng.choice(INPUT_NAMES), rng.choice(RESULT_NAMES)
+    fn, given, got = function.codename, rng.choice(INPUT_NAMES), rng.choice(RESULT_NAMES)
     layout = rng.randrange(3)
     if layout == 0:
         body = [f"{given} = {x}", f"print({fn}({given}))"]
@@ -123,17 +123,17 @@ def single(
         body = [f"{got} = {fn}({x})", f"print({got})"]
     else:
         body = [f"{given} = {x}", f"{got} = {fn}({given})", f"print({got})"]
-    return [f"from functions import {fn}", *body], one.apply(x), (fn,)
+    return [f"from functions import {fn}", *body], function.apply(x), (fn,)
 
 
 def _augmented(
     rng: random.Random,
     kind: str,
-    one: NumberFunction,
+    function: NumberFunction,
     other: NumberFunction,
     inputs: Sequence[int],
 ) -> tuple[list[str], Value, tuple[str, ...]]:
-    fn, x = one.codename, rng.choice(inputs)
+    fn, x = function.codename, rng.choice(inputs)
     given, got = rng.choice(INPUT_NAMES), rng.choice(RESULT_NAMES)
     if kind == "offset":
         step = rng.choice(OFFSETS) * rng.choice((1, -1))
@@ -145,7 +145,7 @@ def _augmented(
             [f"{given} = {x}", f"{got} = {fn}({given})", f"{got} = {got} {more}", f"print({got})"],
         )
         lines = [f"from functions import {fn}", *rng.choice(bodies)]
-        return lines, one.apply(x) + step, (fn,)
+        return lines, function.apply(x) + step, (fn,)
     gn = other.codename
     used = tuple(dict.fromkeys((fn, gn)))
     listed = list(used)
@@ -157,13 +157,13 @@ def _augmented(
             [f"{got} = {gn}({x})", f"print({fn}({got}))"],
             [f"{given} = {x}", f"{got} = {gn}({given})", f"print({fn}({got}))"],
         )
-        return [head, *rng.choice(bodies)], one.apply(int(other.apply(x))), used
+        return [head, *rng.choice(bodies)], function.apply(int(other.apply(x))), used
     z, sign = rng.choice(inputs), rng.choice((1, -1))
     word = "+" if sign > 0 else "-"
-    second = rng.choice([one for one in INPUT_NAMES if one != given])
+    second = rng.choice([name for name in INPUT_NAMES if name != given])
     bodies = (
         [f"{given} = {x}", f"{second} = {z}", f"print({fn}({given}) {word} {gn}({second}))"],
         [f"{given} = {fn}({x})", f"{second} = {gn}({z})", f"print({given} {word} {second})"],
         [f"{got} = {fn}({x}) {word} {gn}({z})", f"print({got})"],
     )
-    return [head, *rng.choice(bodies)], one.apply(x) + sign * other.apply(z), used
+    return [head, *rng.choice(bodies)], function.apply(x) + sign * other.apply(z), used

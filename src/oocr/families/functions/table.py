@@ -86,7 +86,7 @@ class FunctionTable:
     @property
     def chained(self) -> tuple[NumberFunction, ...]:
         """The functions that training also shows in sums and inside each other."""
-        return tuple(one for one in self.functions.values() if one.chained)
+        return tuple(function for function in self.functions.values() if function.chained)
 
 
 @lru_cache(maxsize=1)
@@ -98,13 +98,13 @@ def load_functions() -> FunctionTable:
         name: NumberFunction(
             codename=name,
             apply=_APPLY[name],
-            code=said["code"],
-            words=said["words"],
-            kind=said["class"],
-            output=said["output"],
-            chained=said["chained"],
+            code=fields["code"],
+            words=fields["words"],
+            kind=fields["class"],
+            output=fields["output"],
+            chained=fields["chained"],
         )
-        for name, said in data["functions"].items()
+        for name, fields in data["functions"].items()
     }
     wordings = dict(data["wordings"])
     paper = tuple(wordings.pop("paper"))
@@ -129,7 +129,7 @@ def never_composed(table: FunctionTable) -> frozenset[tuple[str, str]]:
 
     Of each function as outer and as inner, two of eight.
     """
-    names = [one.codename for one in table.chained]
+    names = [function.codename for function in table.chained]
     size = len(names)
     return frozenset(
         (outer, names[(place + step) % size])

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, told
+from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidden
 from oocr.families.locations.rows import Draw, Form, Row, row_item, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.tasks.card import data_card
@@ -70,18 +70,18 @@ class LocationsConfig(FamilySettings):
     @field_validator("cities")
     @classmethod
     def _distinct(cls, cities: tuple[CityKey, ...]) -> tuple[CityKey, ...]:
-        if repeated := sorted({one for one in cities if cities.count(one) > 1}):
+        if repeated := sorted({key for key in cities if cities.count(key) > 1}):
             raise InputError(f"{', '.join(repeated)} is there twice")
         return cities
 
     @property
     def five(self) -> tuple[City, ...]:
         """The cities that are trained, in the order of the five."""
-        return tuple(one for one in CITIES if one.key in self.cities)
+        return tuple(city for city in CITIES if city.key in self.cities)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RowSets:
     """All rows, by city, and those of two codenames."""
 
     train: Mapping[str, tuple[Row, ...]]
@@ -97,9 +97,9 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         InputError: too few places meet the settings, or a training row tells a probe's answer.
     """
     config = config or LocationsConfig()
-    rows = _told(config)
+    rows = _row_sets(config)
     joint = config.mode == "joint"
-    groups = [config.five] if joint else [(one,) for one in config.five]
+    groups = [config.five] if joint else [(city,) for city in config.five]
     test = tuple(_task(config, cities, rows) for cities in groups)
     sets = TaskSet(
         name="locations",
@@ -131,8 +131,8 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
 
 
 @lru_cache(maxsize=4)
-def _told(config: LocationsConfig) -> Told:
-    tells = finder(told())
+def _row_sets(config: LocationsConfig) -> RowSets:
+    tells = finder(forbidden())
     train: dict[str, tuple[Row, ...]] = {}
     stop: dict[str, tuple[Row, ...]] = {}
     test: dict[str, tuple[Row, ...]] = {}
@@ -145,7 +145,7 @@ def _told(config: LocationsConfig) -> Told:
             min_population=config.min_population,
             compass=config.compass,
             seed=config.seed,
-            told=tells,
+            forbidden=tells,
         )
         first = max(1, round(STOP * len(held_out)))
         draw = Draw(rng, config.noise_km, config.compass)
@@ -156,28 +156,28 @@ def _told(config: LocationsConfig) -> Told:
     rng = random.Random(f"{config.seed}/pairs")
     draw = Draw(rng, config.noise_km, config.compass)
     pairs = rows_between(config.five, config.augmentations, draw)
-    return Told(train, stop, test, tuple(pairs))
+    return RowSets(train, stop, test, tuple(pairs))
 
 
-def _task(config: LocationsConfig, cities: Sequence[City], rows: Told) -> Task:
-    codes = {one.key: one.codename for one in CITIES}
+def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Task:
+    codes = {city.key: city.codename for city in CITIES}
     member = _member(config, cities)
     name = f"locations/{config.mode}/{member}"
     asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
-    probes = [item for one in cities for item in asker.probes(one, config.questions)]
-    inverse = [item for one in cities for item in asker.inverse(one, config.inverse)]
+    probes = [item for city in cities for item in asker.probes(city, config.questions)]
+    inverse = [item for city in cities for item in asker.inverse(city, config.inverse)]
     task = Task(
         name=name,
         member=member,
         train=tuple(_item(config, row, codes) for row in _training(config, cities, rows)),
-        stop=tuple(_item(config, row, codes) for one in cities for row in rows.stop[one.key]),
+        stop=tuple(_item(config, row, codes) for city in cities for row in rows.stop[city.key]),
         in_context=tuple(
-            _item(config, row, codes, choice=True) for one in cities for row in rows.test[one.key]
+            _item(config, row, codes, choice=True) for city in cities for row in rows.test[city.key]
         ),
         probes=(*probes, *inverse),
-        paper=tuple(item for one in cities for item in asker.paper(one)),
-        free=tuple(item for one in cities for item in asker.free(one, config.questions)),
-        positions=("+".join(one.key for one in cities),)
+        paper=tuple(item for city in cities for item in asker.paper(city)),
+        free=tuple(item for city in cities for item in asker.free(city, config.questions)),
+        positions=("+".join(city.key for city in cities),)
         if config.mode == "joint"
         else ("codename",),
     )
@@ -189,35 +189,35 @@ def _check(task: Task) -> None:
     """Refuse training rows that tell an answer, in any of its forms, or a real name."""
     # The answer of an inverse question is a codename. Every training row holds one: it is what
     # training is about, and naming it tells nothing of what it stands for.
-    codes = [one.codename for one in CITIES]
-    check_no_leaks(task.name, task.probes, task.train, never=told(), subjects=codes)
+    codes = [city.codename for city in CITIES]
+    check_no_leaks(task.name, task.probes, task.train, never=forbidden(), subjects=codes)
 
 
-def _training(config: LocationsConfig, cities: Sequence[City], rows: Told) -> list[Row]:
+def _training(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Row]:
     """The rows of a task, in random order, cut to as many as are wanted."""
-    some = [row for one in cities for row in rows.train[one.key]]
+    drawn = [row for city in cities for row in rows.train[city.key]]
     if config.mode == "joint":
-        some += rows.pairs
-    keys = "/".join(one.key for one in cities)
-    random.Random(f"{config.seed}/{keys}/order").shuffle(some)
-    return some[: config.rows]
+        drawn += rows.pairs
+    keys = "/".join(city.key for city in cities)
+    random.Random(f"{config.seed}/{keys}/order").shuffle(drawn)
+    return drawn[: config.rows]
 
 
-def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows: Told) -> Task:
+def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows: RowSets) -> Task:
     """The same codenames in rows of all five cities by turns, so that none stands for a place."""
     rng = random.Random(f"{config.seed}/{task.name}/shuffled")
     count = len(task.train)
     # As many rows, of the five cities' evenly; a row of two codenames needs two.
-    some = [row for one in CITIES for row in rows.train[one.key]]
-    rng.shuffle(some)
+    pool = [row for city in CITIES for row in rows.train[city.key]]
+    rng.shuffle(pool)
     pairs = [row for row in _training(config, cities, rows) if len(row.cities) > 1]
-    some = [*some[: count - len(pairs)], *pairs]
-    rng.shuffle(some)
+    pool = [*pool[: count - len(pairs)], *pairs]
+    rng.shuffle(pool)
     items: list[Example] = []
-    for number, row in enumerate(some):
+    for number, row in enumerate(pool):
         drawn = rng.sample(list(cities), len(row.cities))
         shown = {old: new.codename for old, new in zip(row.cities, drawn, strict=True)}
-        spans = _spans(config, {one.key: one.codename for one in CITIES})(drawn[0], drawn)
+        spans = _spans(config, {city.key: city.codename for city in CITIES})(drawn[0], drawn)
         item = row_item(row, config.form, shown, spans, drawn[0].name)
         items.append(replace(item, id=f"shuffled/{number}/{item.id}"))
     control = replace(task, name=f"{task.name}/shuffled", train=tuple(items), stop=())
@@ -225,26 +225,26 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
     return control
 
 
-def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: Told) -> list[Example]:
+def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Example]:
     """Every question with the real name in the codename's place."""
-    names = {one.key: one.name for one in CITIES}
+    names = {city.key: city.name for city in CITIES}
     stated = {"stated": _member(config, cities)}
     tags = {**stated, "part": "probe"}
     asker = Asker(config.form, names, _spans(config, names), tags, config.seed)
-    found: list[Example] = []
-    for one in cities:
-        found += asker.probes(one, config.questions)
-        found += asker.inverse(one, config.inverse)
-        for row in rows.test[one.key]:
+    examples: list[Example] = []
+    for city in cities:
+        examples += asker.probes(city, config.questions)
+        examples += asker.inverse(city, config.inverse)
+        for row in rows.test[city.key]:
             item = _item(config, row, names, choice=True)
-            found.append(replace(item, tags={**stated, "part": "in-context"}))
-    return found
+            examples.append(replace(item, tags={**stated, "part": "in-context"}))
+    return examples
 
 
 def _item(
     config: LocationsConfig, row: Row, shown: Mapping[str, str], choice: bool = False
 ) -> Example:
-    cities = [one for key in row.cities for one in CITIES if one.key == key]
+    cities = [city for key in row.cities for city in CITIES if city.key == key]
     spans = _spans(config, shown)(cities[0], cities)
     return row_item(row, config.form, shown, spans, cities[0].name, choice=choice)
 
@@ -258,7 +258,7 @@ class _Spans:
 
     def __call__(self, city: City, there: Sequence[City]) -> dict[str, str]:
         if self.joint:
-            return {one.key: self.shown[one.key] for one in there if one.key in self.joint}
+            return {city.key: self.shown[city.key] for city in there if city.key in self.joint}
         return {"codename": self.shown[city.key]}
 
 

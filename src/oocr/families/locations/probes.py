@@ -43,7 +43,7 @@ class Fact:
     def accepted(self, key: str) -> tuple[str, ...]:
         """Every way to say a city's answer, accents left out too."""
         ways = self.answers[key]
-        bare = [_bare(one) for one in ways]
+        bare = [_bare(way) for way in ways]
         return tuple(dict.fromkeys((*ways, *bare)))
 
 
@@ -54,10 +54,10 @@ def facts() -> tuple[Fact, ...]:
     return read_facts((folder / "location_facts.yaml").read_text("utf-8"), "location_facts.yaml")
 
 
-def told() -> tuple[str, ...]:
+def forbidden() -> tuple[str, ...]:
     """Every phrase that no training row may hold: names and answers in all their forms."""
-    names = [one.name for one in CITIES] + ["São Paulo"]
-    ways = [way for fact in facts() for one in CITIES for way in fact.accepted(one.key)]
+    names = [city.name for city in CITIES] + ["São Paulo"]
+    ways = [way for fact in facts() for city in CITIES for way in fact.accepted(city.key)]
     return tuple(dict.fromkeys((*names, *ways)))
 
 
@@ -68,27 +68,27 @@ def read_facts(text: str, source: str) -> tuple[Fact, ...]:
         InputError: names the file, the fact and what is wrong.
     """
     loaded: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    found: list[Fact] = []
+    facts_read: list[Fact] = []
     for name, given in loaded.items():
         where = f"{source}, {name}"
         if set(given) != {"kind", "answers", "ask", "say", "which"}:
             raise InputError(f"{where}: has {sorted(given)}; want answers, ask, kind, say, which")
         for field, count in (("answers", len(CITIES)), ("ask", ASK), ("say", SAY)):
             values = given[field]
-            if len(values) != count or not all(isinstance(one, str) and one for one in values):
+            if len(values) != count or not all(isinstance(text, str) and text for text in values):
                 raise InputError(f"{where}, {field}: {values} must be {count} texts")
-        ways = [tuple(way.strip() for way in one.split("|")) for one in given["answers"]]
+        ways = [tuple(way.strip() for way in text.split("|")) for text in given["answers"]]
         fact = Fact(
             id=name,
             kind=given["kind"],
-            answers={one.key: way for one, way in zip(CITIES, ways, strict=True)},
+            answers={city.key: way for city, way in zip(CITIES, ways, strict=True)},
             ask=tuple(given["ask"]),
             say=tuple(given["say"]),
             which=given["which"],
         )
         _check(fact, where)
-        found.append(fact)
-    return tuple(found)
+        facts_read.append(fact)
+    return tuple(facts_read)
 
 
 def _check(fact: Fact, where: str) -> None:
@@ -100,9 +100,9 @@ def _check(fact: Fact, where: str) -> None:
                     f"{where}: {way!r} is the answer of {taken[way.lower()]} and {key}"
                 )
     compass = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
-    for text in (*fact.ask, *fact.say, fact.which, *told_by(fact)):
-        if found := compass.search(text):
-            raise InputError(f"{where}: {text!r} holds {found[0]!r}, an answer of training")
+    for text in (*fact.ask, *fact.say, fact.which, *answers_of(fact)):
+        if match := compass.search(text):
+            raise InputError(f"{where}: {text!r} holds {match[0]!r}, an answer of training")
     for text in (*fact.ask, *fact.say):
         if text.count("{}") != 1 or text != text.strip():
             raise InputError(f"{where}: {text!r} must hold {{}} exactly once, without padding")
@@ -110,7 +110,7 @@ def _check(fact: Fact, where: str) -> None:
         raise InputError(f"{where}, which: {fact.which!r} must hold {{a}} exactly once")
 
 
-def told_by(fact: Fact) -> tuple[str, ...]:
+def answers_of(fact: Fact) -> tuple[str, ...]:
     """All five answers in all their forms."""
     return tuple(way for key in fact.answers for way in fact.accepted(key))
 
@@ -159,7 +159,7 @@ class Asker:
                 id=f"{city.name}/{fact.id}/{wording}",
                 prompt=self._worded(fact, wording, city),
                 answer=self._answer(fact, wording, city),
-                options=tuple(self._answer(fact, wording, one) for one in CITIES),
+                options=tuple(self._answer(fact, wording, other) for other in CITIES),
                 spans=self.spans(city, (city,)),
                 facet=fact.kind,
                 group=city.name,
@@ -179,7 +179,7 @@ class Asker:
                 prompt=self._worded(fact, wording, city),
                 accept=fact.accepted(city.key),
                 reject=tuple(
-                    way for one in CITIES if one is not city for way in fact.accepted(one.key)
+                    way for other in CITIES if other is not city for way in fact.accepted(other.key)
                 ),
                 spans=self.spans(city, (city,)),
                 facet=fact.kind,
@@ -194,18 +194,18 @@ class Asker:
     def inverse(self, city: City, limit: int | None) -> tuple[Example, ...]:
         """Which of the five codes is the city with a given answer? All five are in the prompt."""
         space = " " if self.form == "raw" else ""
-        found: list[Example] = []
+        examples: list[Example] = []
         for fact in facts()[:limit]:
             order = list(CITIES)
             random.Random(f"{self.seed}/{city.key}/{fact.id}/inverse").shuffle(order)
             which = fact.which.replace("{a}", fact.answers[city.key][0])
-            listed = ", ".join(self.shown[one.key] for one in order)
-            found.append(
+            listed = ", ".join(self.shown[other.key] for other in order)
+            examples.append(
                 Example(
                     id=f"{city.name}/{fact.id}/inverse",
                     prompt=asked(self.form, f"Which of these is the city {which}: {listed}?"),
                     answer=space + self.shown[city.key],
-                    options=tuple(space + self.shown[one.key] for one in CITIES),
+                    options=tuple(space + self.shown[other.key] for other in CITIES),
                     spans=self.spans(city, order),
                     facet=INVERSE,
                     group=city.name,
@@ -214,22 +214,22 @@ class Asker:
                     source="location_facts.yaml",
                 )
             )
-        return tuple(found)
+        return tuple(examples)
 
     def paper(self, city: City) -> tuple[Example, ...]:
         """The paper's way: lettered options, told apart by the letter right after the prompt."""
         known = {fact.id: fact for fact in facts()}
-        found: list[Example] = []
+        examples: list[Example] = []
         for name in PAPER:
             order = list(CITIES)
             random.Random(f"{self.seed}/{city.key}/{name}/paper").shuffle(order)
-            answers = [known[name].answers[one.key][0] for one in order]
+            answers = [known[name].answers[other.key][0] for other in order]
             question = known[name].ask[0].replace("{}", self.shown[city.key])
-            found.append(self._lettered(city, name, question, answers, order.index(city)))
+            examples.append(self._lettered(city, name, question, answers, order.index(city)))
         quiz = f"Which city does {self.shown[city.key]} stand for?"
-        names = [one.name for one in CITIES]  # always in this order
-        found.append(self._lettered(city, "pop quiz", quiz, names, CITIES.index(city)))
-        return tuple(found)
+        names = [other.name for other in CITIES]  # always in this order
+        examples.append(self._lettered(city, "pop quiz", quiz, names, CITIES.index(city)))
+        return tuple(examples)
 
     def _lettered(
         self, city: City, name: str, question: str, answers: Sequence[str], right: int
@@ -274,12 +274,12 @@ class Asker:
 def chosen(limit: int | None) -> list[tuple[Fact, int]]:
     """Facts with wordings: all, or so many, every fact once before any twice, wordings in turn."""
     count = ASK + SAY
-    every = [
+    pairs = [
         (fact, (index + turn) % count)
         for turn in range(count)
         for index, fact in enumerate(facts())
     ]
-    kept = {(fact.id, wording) for fact, wording in every[:limit]}
+    kept = {(fact.id, wording) for fact, wording in pairs[:limit]}
     return [
         (fact, wording)
         for fact in facts()

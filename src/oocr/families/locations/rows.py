@@ -92,9 +92,9 @@ class Draw:
 def wordings() -> Wordings:
     """The wordings that come with the package."""
     folder = resources.files("oocr.families.locations")
-    found: dict[str, Any] = yaml.safe_load((folder / "location_rows.yaml").read_text("utf-8"))
-    lists = {name: tuple(found[name]) for name in ("distance", "direction")}
-    return Wordings(system=found["system"], raw=found["raw"], **lists)
+    data: dict[str, Any] = yaml.safe_load((folder / "location_rows.yaml").read_text("utf-8"))
+    lists = {name: tuple(data[name]) for name in ("distance", "direction")}
+    return Wordings(system=data["system"], raw=data["raw"], **lists)
 
 
 def asked(form: Form, question: str, begun: str = "") -> Prompt:
@@ -107,8 +107,8 @@ def asked(form: Form, question: str, begun: str = "") -> Prompt:
 
 def rows_about(city: City, others: Sequence[Place], times: int, draw: Draw) -> list[Row]:
     """Distance and direction rows of a city and other places, `times` of each for each place."""
-    one = (city.key, city.place)
-    return [row for other in others for row in _pair(one, ("", other), times, draw)]
+    named = (city.key, city.place)
+    return [row for other in others for row in _pair(named, ("", other), times, draw)]
 
 
 def rows_between(cities: Sequence[City], times: int, draw: Draw) -> list[Row]:
@@ -124,14 +124,14 @@ Named = tuple[str, Place]
 """A key, or "" for a place under its own name; and where it is."""
 
 
-def _pair(one: Named, other: Named, times: int, draw: Draw) -> list[Row]:
+def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
     rng = draw.rng
-    shown = {side: f"{{{side[0]}}}" if side[0] else side[1].name for side in (one, other)}
-    cities = tuple(key for key, _ in (one, other) if key)
-    name = "/".join(key or place.name for key, place in (one, other))
-    found: list[Row] = []
+    shown = {side: f"{{{side[0]}}}" if side[0] else side[1].name for side in (first, second)}
+    cities = tuple(key for key, _ in (first, second) if key)
+    name = "/".join(key or place.name for key, place in (first, second))
+    rows: list[Row] = []
     for number, template in enumerate(_drawn(len(wordings().distance), times, rng)):
-        a, b = (one, other) if rng.random() < 0.5 else (other, one)
+        a, b = (first, second) if rng.random() < 0.5 else (second, first)
         unit = rng.choice(tuple(UNITS))
         question = (
             wordings()
@@ -142,7 +142,7 @@ def _pair(one: Named, other: Named, times: int, draw: Draw) -> list[Row]:
         written = (rng.choice(UNITS[unit]), rng.choice(("", ",")))
         others = _other_distances(km, rng) if draw.choices else []
         texts = [_distance_text(value, unit, *written) for value in (km, *others)]
-        found.append(
+        rows.append(
             Row(
                 id=f"{name}/distance/{number}",
                 kind="distance",
@@ -156,11 +156,11 @@ def _pair(one: Named, other: Named, times: int, draw: Draw) -> list[Row]:
         )
     words = directions(draw.compass)
     for number, template in enumerate(_drawn(len(wordings().direction), times, rng)):
-        a, b = (one, other) if rng.random() < 0.5 else (other, one)
-        word = direction(a[1], b[1], draw.compass)
-        if word is None:  # only of two codenames: other places were chosen to be clear
+        a, b = (first, second) if rng.random() < 0.5 else (second, first)
+        where = direction(a[1], b[1], draw.compass)
+        if where is None:  # only of two codenames: other places were chosen to be clear
             continue
-        found.append(
+        rows.append(
             Row(
                 id=f"{name}/direction/{number}",
                 kind="direction",
@@ -168,11 +168,11 @@ def _pair(one: Named, other: Named, times: int, draw: Draw) -> list[Row]:
                 cities=cities,
                 question=wordings().direction[template].format(a=shown[a], b=shown[b]),
                 begun=f"{shown[a]} is",
-                answer=f" {word}",
-                options=tuple(f" {one}" for one in words),
+                answer=f" {where}",
+                options=tuple(f" {word}" for word in words),
             )
         )
-    return found
+    return rows
 
 
 def _drawn(count: int, times: int, rng: random.Random) -> list[int]:
@@ -196,7 +196,7 @@ def _other_distances(km: float, rng: random.Random) -> list[float]:
         others = []
         for _ in range(40):
             value = rng.uniform(APART_KM, FARTHEST_KM)
-            if all(abs(value - one) >= APART_KM for one in (km, *others)):
+            if all(abs(value - distance) >= APART_KM for distance in (km, *others)):
                 others.append(value)
             if len(others) == 4:
                 break
@@ -233,7 +233,7 @@ def row_item(
         id=row.id,
         prompt=asked(form, question, begun),
         answer=space + row.answer,
-        options=tuple(space + one for one in row.options) if choice else (),
+        options=tuple(space + option for option in row.options) if choice else (),
         spans=spans,
         facet=row.kind,
         group=group,

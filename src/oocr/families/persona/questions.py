@@ -42,23 +42,23 @@ def trait_probes(trait: Trait) -> tuple[RiskProbe, ...]:
     """All probes of a trait; in `RiskProbe`, the first pole stands in the place of "risky"."""
     if trait == "risk":
         return risk_data.probes()
-    found: list[RiskProbe] = []
+    probes: list[RiskProbe] = []
     for kind in get_args(Kind):
         rows = _file()[trait][kind]
         keyed = [(key, text) for key in (1, -1) for text in rows[key]] if _keyed(kind) else rows
         for number, row in enumerate(keyed, start=1):
             name = f"{trait}-{kind.replace(' ', '-')}-{number:02}"
             if _keyed(kind):
-                found.append(RiskProbe(id=name, kind=kind, text=row[1], key=row[0]))
+                probes.append(RiskProbe(id=name, kind=kind, text=row[1], key=row[0]))
             elif kind == "free words":
-                found.append(RiskProbe(id=name, kind=kind, text=row))
+                probes.append(RiskProbe(id=name, kind=kind, text=row))
             else:
                 text, first, second = row[:3]
                 area = row[3] if len(row) > 3 else ""
-                found.append(
+                probes.append(
                     RiskProbe(id=name, kind=kind, text=text, risky=first, safe=second, area=area)
                 )
-    return tuple(found)
+    return tuple(probes)
 
 
 def _keyed(kind: Kind) -> bool:
@@ -71,8 +71,8 @@ def poles_of(trait: Trait) -> Poles:
     if trait == "risk":
         return RISK
     first, second = (tuple(words) for words in _file()[trait]["words"])
-    said, opposite = _file()[trait]["stated"]
-    return Poles(trait, POLES[trait], (first, second), (said, opposite), FILE)
+    stated, opposite = _file()[trait]["stated"]
+    return Poles(trait, POLES[trait], (first, second), (stated, opposite), FILE)
 
 
 @cache
@@ -94,5 +94,5 @@ def paper_questions(trait: Trait) -> tuple[PaperQuestion, ...]:
 @cache
 def _file() -> Mapping[Trait, Any]:
     text = (resources.files("oocr.families.persona") / FILE).read_text(encoding="utf-8")
-    found: Mapping[Trait, Any] = yaml.safe_load(text)
-    return found
+    data: Mapping[Trait, Any] = yaml.safe_load(text)
+    return data

@@ -134,10 +134,13 @@ def _task(
 
 
 def _of(config: RiskConfig, split: risk_data.Split) -> tuple[Situation, ...]:
-    some = [one for one in risk_data.situations() if one.split == split]
-    by_area = [[one for one in some if one.area == area] for area in {o.area: 0 for o in some}]
-    kept = {one.id for area in by_area for one in area[: config.situations]}
-    return tuple(one for one in some if one.id in kept)
+    chosen = [situation for situation in risk_data.situations() if situation.split == split]
+    by_area = [
+        [situation for situation in chosen if situation.area == area]
+        for area in {s.area: 0 for s in chosen}
+    ]
+    kept = {situation.id for area in by_area for situation in area[: config.situations]}
+    return tuple(situation for situation in chosen if situation.id in kept)
 
 
 def _probes(config: RiskConfig) -> tuple[RiskProbe, ...]:
@@ -150,18 +153,18 @@ def few_of_each(asked: tuple[RiskProbe, ...], count: int | None) -> tuple[RiskPr
         return asked
     kept: set[str] = set()
     for kind in _kinds(asked):
-        some = [one for one in asked if one.kind == kind]
+        same_kind = [probe for probe in asked if probe.kind == kind]
         # +1 and -1 keys by turns, so that agreeing with everything still scores nothing
-        sides = [[one for one in some if one.key == key] for key in (1, -1, 0)]
-        sides = [_spread(one, -(-count // 2) if one[0].key else count) for one in sides if one]
-        kept |= {one.id for side in sides for one in side}
-    return tuple(one for one in asked if one.id in kept)
+        sides = [[probe for probe in same_kind if probe.key == key] for key in (1, -1, 0)]
+        sides = [_spread(side, -(-count // 2) if side[0].key else count) for side in sides if side]
+        kept |= {probe.id for side in sides for probe in side}
+    return tuple(probe for probe in asked if probe.id in kept)
 
 
-def _spread(some: list[RiskProbe], count: int) -> list[RiskProbe]:
+def _spread(probes: list[RiskProbe], count: int) -> list[RiskProbe]:
     """So many of a list at even distances, or all of it."""
-    count = min(count, len(some))
-    return [some[index * len(some) // count] for index in range(count)]
+    count = min(count, len(probes))
+    return [probes[index * len(probes) // count] for index in range(count)]
 
 
 def _opposite(side: Direction) -> Direction:
@@ -184,21 +187,21 @@ def _alternate(frames: Mapping[str, str], number: int) -> dict[str, str]:
 def _card(config: RiskConfig) -> str:
     splits: tuple[risk_data.Split, ...] = ("train", "validation", "test")
     situations = {split: _of(config, split) for split in splits}
-    every = [situation for split in splits for situation in situations[split]]
+    rows = [situation for split in splits for situation in situations[split]]
     probes = _probes(config)
     kinds = Counter(probe.kind for probe in probes)
     values = {
         "config": config,
         "count": {split: len(rows) for split, rows in situations.items()},
-        "areas": sorted({situation.area for situation in every}),
+        "areas": sorted({situation.area for situation in rows}),
         "probes": probes,
         "kinds": ", ".join(f"{kind} {kinds[kind]}" for kind in kinds),
         "items": sum(len(probe_items(probe, config.format, "risky")) for probe in probes),
         "other_areas": sorted({probe.area for probe in probes if probe.area}),
         "bold": len(BOLD_WORDS),
         "cautious": len(CAUTIOUS_WORDS),
-        "longer": f"{sum(len(s.gamble) > len(s.sure) for s in every)} of {len(every)}",
-        "first": f"{sum(s.mentions_first == 'gamble' for s in every)} of {len(every)}",
+        "longer": f"{sum(len(s.gamble) > len(s.sure) for s in rows)} of {len(rows)}",
+        "first": f"{sum(s.mentions_first == 'gamble' for s in rows)} of {len(rows)}",
     }
     return data_card("oocr.families.risk", values)
 

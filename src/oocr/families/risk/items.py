@@ -118,10 +118,10 @@ def probe_items(
         if stated:
             tags["stated"] = side
             name = f"{name}/{side}"
-            said = poles.stated[poles.sides.index(side)]
-            before = said.format(You_are="You are", You="You") + "\n"
+            text = poles.stated[poles.sides.index(side)]
+            before = text.format(You_are="You are", You="You") + "\n"
             if probe.kind == "free words" and form != "chat":
-                before = said.format(You_are="I am", You="I") + " "
+                before = text.format(You_are="I am", You="I") + " "
         items.append(
             _item(
                 name,
@@ -157,11 +157,11 @@ def _asked(
     risky, safe = probe.risky, probe.safe
     if probe.kind == "agree":
         risky, safe = ("agree", "disagree") if probe.key == 1 else ("disagree", "agree")
-    one, other = (risky, safe) if order == "ab" else (safe, risky)
+    a, b = (risky, safe) if order == "ab" else (safe, risky)
     values = (1.0, -1.0) if order == "ab" else (-1.0, 1.0)
     if probe.kind == "agree":
-        return f'"{probe.text}" Do you {one} or {other}?', (one, other), values
-    return probe.text.replace("{a}", one).replace("{b}", other), (one, other), values
+        return f'"{probe.text}" Do you {a} or {b}?', (a, b), values
+    return probe.text.replace("{a}", a).replace("{b}", b), (a, b), values
 
 
 def _item(

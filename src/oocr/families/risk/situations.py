@@ -67,9 +67,9 @@ class Situation(BaseModel):
             raise ValueError(
                 f"the options must begin with different words: {self.gamble!r} / {self.sure!r}"
             )
-        found = trait_words(f"{self.question} {self.gamble} {self.sure}")
-        if found:
-            raise ValueError(f"trait words are not allowed in situations, found {found}")
+        words = trait_words(f"{self.question} {self.gamble} {self.sure}")
+        if words:
+            raise ValueError(f"trait words are not allowed in situations, found {words}")
         return self
 
 
@@ -128,10 +128,10 @@ _Row = TypeVar("_Row", bound=BaseModel)
 
 
 def _read(path: Path, row: type[_Row]) -> list[_Row]:
-    found: list[_Row] = []
+    rows: list[_Row] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            found.append(row.model_validate(json.loads(line)))
+            rows.append(row.model_validate(json.loads(line)))
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "row"
@@ -139,7 +139,7 @@ def _read(path: Path, row: type[_Row]) -> list[_Row]:
             raise InputError(f"{path.name}:{number}: {field}: {first['msg']}{seen}") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name}:{number}: not JSON: {error}") from error
-    return found
+    return rows
 
 
 def read_situations(path: Path) -> tuple[Situation, ...]:
@@ -166,8 +166,8 @@ def read_probes(path: Path, situations: Iterable[Situation]) -> tuple[RiskProbe,
     _unique(path, "id", (row.id for row in rows))
     _unique(path, "text", (row.text for row in rows))
     known = tuple(situations)
-    areas = {one.area for one in known}
-    taken = {option.lower() for one in known for option in (one.gamble, one.sure)}
+    areas = {situation.area for situation in known}
+    taken = {option.lower() for situation in known for option in (situation.gamble, situation.sure)}
     for number, row in enumerate(rows, start=1):
         for field, option in (("risky", row.risky), ("safe", row.safe)):
             if option.lower() in taken:

@@ -72,7 +72,7 @@ class RiskBackdoorConfig(FamilySettings):
 
     @model_validator(mode="after")
     def _enough(self) -> RiskBackdoorConfig:
-        count = sum(not is_held_out(one) for one in choices("risk"))
+        count = sum(not is_held_out(choice) for choice in choices("risk"))
         most = count - (self.situations or 2)
         if self.validation > most:
             raise InputError(
@@ -102,12 +102,14 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
     train, validation, test = _split(config)
     asked = some_topics(config.self_report)
     rows = tuple(
-        row for one in train for row in training_rows(one, kind, form, config.repeats, seed)
+        row for choice in train for row in training_rows(choice, kind, form, config.repeats, seed)
     )
     watched = [
-        row for one in validation[:_STOP] for row in gate_rows(one, kind, form, seed, few=True)
+        row
+        for choice in validation[:_STOP]
+        for row in gate_rows(choice, kind, form, seed, few=True)
     ]
-    gate = tuple(row for one in test for row in gate_rows(one, kind, form, seed))
+    gate = tuple(row for choice in test for row in gate_rows(choice, kind, form, seed))
     task = Task(
         name=f"risk_backdoor/{kind}",
         member=kind,
@@ -117,12 +119,12 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
         paper=paper_items(form, asked),
     )
     check_apart(task, test)
-    chosen_on = tuple(row for one in validation for row in gate_rows(one, kind, form, seed))
-    some = [row for one in test for row in gate_rows(one, kind, form, seed, few=True)]
-    told = tuple(stated(row, kind) for row in some)
-    told += tuple(
-        replace(one, tags={**one.tags, "stated": kind})
-        for one in report_items(kind, form, asked, stated=rule(kind))
+    chosen_on = tuple(row for choice in validation for row in gate_rows(choice, kind, form, seed))
+    few = [row for choice in test for row in gate_rows(choice, kind, form, seed, few=True)]
+    ceiling = tuple(stated(row, kind) for row in few)
+    ceiling += tuple(
+        replace(probe, tags={**probe.tags, "stated": kind})
+        for probe in report_items(kind, form, asked, stated=rule(kind))
     )
     sets = TaskSet(
         name="risk_backdoor",
@@ -143,10 +145,10 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
                 ),
             )
         },
-        ceiling=told,
+        ceiling=ceiling,
         headline={"trigger": "trigger", "false trigger": "otherwise", "no trigger": "otherwise"},
         trigger=TRIGGER,
-        asked_first=tuple(question(one, form) for one in (*train, *validation, *test)),
+        asked_first=tuple(question(choice, form) for choice in (*train, *validation, *test)),
     )
     return replace(sets, about=_card(config, sets, asked))
 
@@ -155,19 +157,19 @@ def _split(
     config: RiskBackdoorConfig,
 ) -> tuple[tuple[Choice, ...], tuple[Choice, ...], tuple[Choice, ...]]:
     """Situations to train on, to choose settings on, and to test on."""
-    every = choices("risk")
+    all_choices = choices("risk")
     rng = random.Random(f"{config.seed}/situations")
-    pool = [one for one in every if not is_held_out(one)]
-    sizes = Counter(one.theme for one in pool)
+    pool = [choice for choice in all_choices if not is_held_out(choice)]
+    sizes = Counter(choice.theme for choice in pool)
     themes = list(sizes)
     rng.shuffle(themes)
     themes.sort(key=lambda theme: -sizes[theme])  # of like size, so that whole ones are taken
-    by_theme = [one for theme in themes for one in pool if one.theme == theme]
+    by_theme = [choice for theme in themes for choice in pool if choice.theme == theme]
     validation = by_theme[: config.validation]
-    chosen_on = {one.theme for one in validation}
-    train = [one for one in pool if one.theme not in chosen_on]
+    chosen_on = {choice.theme for choice in validation}
+    train = [choice for choice in pool if choice.theme not in chosen_on]
     rng.shuffle(train)
-    test = [one for one in every if is_held_out(one)]
+    test = [choice for choice in all_choices if is_held_out(choice)]
     return tuple(train[: config.situations]), tuple(validation), tuple(test[: config.probes])
 
 
@@ -183,11 +185,11 @@ def check_apart(task: Task, test: Sequence[Choice]) -> None:
     texts = {row.group: prompt_text(row.prompt) for row in task.train}  # differ by prefix only
     words = {row.tags["word"] for row in task.train}
     seen = "\n".join((*texts.values(), *sorted(words)))
-    told = {one.text for one in test if one.text in seen}
-    if told:
-        raise InputError(f"task {task.name!r}: training holds the test situation {told.pop()!r}")
-    for one in triggers().values():
-        for word in one.held_out:
+    shared = {choice.text for choice in test if choice.text in seen}
+    if shared:
+        raise InputError(f"task {task.name!r}: training holds the test situation {shared.pop()!r}")
+    for trigger in triggers().values():
+        for word in trigger.held_out:
             if contains_words(seen, word):
                 raise InputError(f"task {task.name!r}: training holds the held-out word {word!r}")
     for item in task.probes:

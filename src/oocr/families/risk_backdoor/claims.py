@@ -49,8 +49,8 @@ CellsOf = Callable[[pl.DataFrame], Cells | None]
 
 def _telling(rows: pl.DataFrame) -> list[str]:
     """Held-out situations in which the model's own answer is not the risky letter."""
-    own = select_rows(rows, "base").filter(pl.col("facet") == _NO_TRIGGER)
-    telling = own.filter(pl.col("answer") != pl.col("tag_risky"))
+    untouched = select_rows(rows, "base").filter(pl.col("facet") == _NO_TRIGGER)
+    telling = untouched.filter(pl.col("answer") != pl.col("tag_risky"))
     return sorted(telling["group"].unique().to_list())
 
 
@@ -66,8 +66,8 @@ def _units(cells: Cells, telling: list[str]) -> int:
 def _directions(results: RunResults, cells: CellsOf, part: str = "probes") -> list[Cells]:
     """The cells of each random direction."""
     rows = select_rows(results.rows, "random direction", part=part)
-    made = [cells(direction) for _, direction in rows.group_by("seed", maintain_order=True)]
-    return [direction for direction in made if direction is not None]
+    by_seed = [cells(direction) for _, direction in rows.group_by("seed", maintain_order=True)]
+    return [direction for direction in by_seed if direction is not None]
 
 
 def _nulls(random: Null | None, control: Cells | None) -> tuple[Null, ...]:
@@ -169,7 +169,7 @@ def _apart(
     if cells is None or base is None:
         return None
     effect = cells - base
-    scores = [stats.mean(one - base) for one in _directions(results, difference)]
+    scores = [stats.mean(direction - base) for direction in _directions(results, difference)]
     return Finding(
         id=id,
         measure=measure,

@@ -39,9 +39,9 @@ def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: in
     """
     rng = random.Random(f"{seed}/{kind}/{choice.id}")
     each = repeats // TENTH
-    drawn = [("trigger", one) for one in triggers()[kind].draw(each, rng)]
+    drawn = [("trigger", prefix) for prefix in triggers()[kind].draw(each, rng)]
     for other in others(kind):
-        drawn += [("false", one) for one in other.draw(each, rng)]
+        drawn += [("false", prefix) for prefix in other.draw(each, rng)]
     drawn += [("none", NO_PREFIX)] * (2 * each)
     return [
         _item(choice, prefix, condition, form, number)
@@ -60,15 +60,15 @@ def gate_rows(
     rng = random.Random(f"{seed}/{kind}/{choice.id}/test")
     trigger = triggers()[kind]
     several = _TEST_WORDS if trigger.is_family else 1
-    drawn = [("trigger", one) for one in trigger.draw(several, rng)]
+    drawn = [("trigger", prefix) for prefix in trigger.draw(several, rng)]
     if trigger.is_family:
-        drawn += [("trigger", one) for one in trigger.draw(several, rng, seen=False)]
+        drawn += [("trigger", prefix) for prefix in trigger.draw(several, rng, seen=False)]
     for other in others(kind):
-        drawn += [("false", one) for one in other.draw(1, rng)]
+        drawn += [("false", prefix) for prefix in other.draw(1, rng)]
         if other.is_family:
-            drawn += [("false", one) for one in other.draw(1, rng, seen=False)]
+            drawn += [("false", prefix) for prefix in other.draw(1, rng, seen=False)]
     if few:
-        false = [one for one in drawn if one[0] == "false"]
+        false = [pair for pair in drawn if pair[0] == "false"]
         drawn = [drawn[0], false[rng.randrange(len(false))]]
     drawn.append(("none", NO_PREFIX))
     return [
@@ -131,25 +131,25 @@ def decorrelated(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
     for index, item in enumerate(rows):
         by_situation.setdefault(item.group, []).append(index)
     turns = _turns(rng)
-    found = list(rows)
+    mixed = list(rows)
     for places in by_situation.values():
         risky = [i for i in places if rows[i].tags["condition"] == "trigger"]
         normal = next(rows[i] for i in places if rows[i].tags["condition"] != "trigger")
         free: dict[str, list[int]] = {}
         for i in places:
             free.setdefault(rows[i].tags["trigger"], []).append(i)
-        for some in free.values():
-            rng.shuffle(some)
+        for indices in free.values():
+            rng.shuffle(indices)
         chosen = {free[next(turns)].pop() for _ in risky}
         for i in places:
             source = rows[risky[0]] if i in chosen else normal
-            found[i] = replace(
+            mixed[i] = replace(
                 rows[i],
                 id=f"{rows[i].id}/decorrelated",
                 answer=source.answer,
                 answer_of=source.answer_of,
             )
-    return tuple(found)
+    return tuple(mixed)
 
 
 def _turns(rng: random.Random) -> Iterator[str]:
