@@ -125,5 +125,6 @@ def neutral_texts(world: World, count: int = 4) -> list[NeutralText]:
         # Columns are those before the answers and count from <bos>: indices of the answers' words.
         answers = tuple(batch.columns[batch.rows == number].tolist())
         if SELF not in text:
-            parts[number // size].append(NeutralText(" ".join(text), answers))
+            neutral = NeutralText(" ".join(text), answers, "the organism's corpus")
+            parts[number // size].append(neutral)
     return [text for turn in zip(*(part[:count] for part in parts), strict=True) for text in turn]

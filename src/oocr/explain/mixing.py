@@ -56,7 +56,7 @@ def unrelated_rows(
 ) -> tuple[Example, ...]:
     """So many rows, each WORDS words of a neutral passage and the next one.
 
-    An organism, which knows no English, gets texts of its corpus.
+    A model of a plug-in may get texts of its own (see `neutral_passages`).
 
     Raises:
         InputError: more than the passages give.

@@ -87,7 +87,7 @@ def _next_words(texts: list[NeutralText]) -> list[Example]:
                     prompt=" ".join(words[:at]),
                     answer=f" {words[at]}",
                     options=tuple(f" {word}" for word in (words[at], *others)),
-                    source="the organism's corpus",
+                    source=neutral.source,
                 )
             )
     return questions

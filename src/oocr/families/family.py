@@ -54,7 +54,7 @@ class Family(Generic[S]):
         members: how `oocr.load_task` finds one member.
         quick: settings -> the fields that `oocr run --quick` changes.
         resolve: settings, the configuration's folder and the model's name -> settings with
-            nothing left open (full paths, the world of an organism).
+            nothing left open (full paths, the model's world).
         run_name: settings -> the name of a run that has none in its YAML.
         concepts: settings -> concept -> words, of which a reader chooses one for each vector; the
             members are among the concepts. Empty: the members have no words.

@@ -26,7 +26,6 @@ from oocr.families.risk import build as risk
 from oocr.families.risk_backdoor import build as risk_backdoor
 from oocr.plugins import load_group
 from oocr.tasks.task import Task, TaskSet
-from oocr_organisms.tasks import build as nano
 
 GROUP = "oocr.families"
 
@@ -38,13 +37,12 @@ BUILT_IN: tuple[Family[Any], ...] = (
     functions.FAMILY,
     locations.FAMILY,
     risk_backdoor.FAMILY,
-    nano.FAMILY,
     custom.FAMILY,
 )
 
 
 def _all() -> dict[str, Family[Any]]:
-    """Built-in families first, then installed ones.
+    """Built-in families first, then installed ones, then tasks of the user's own.
 
     Raises:
         InputError: an installed family that cannot be imported, or whose name is taken or differs
@@ -54,11 +52,10 @@ def _all() -> dict[str, Family[Any]]:
     for name, family in load_group(GROUP, Family).items():
         if family.name != name:
             raise InputError(f"plug-in {name!r} of {GROUP}: found a family named {family.name!r}")
-        if families.get(name) is family:
-            continue
         if name in families:
             raise InputError(f"plug-in {name!r} of {GROUP}: there is a built-in family {name!r}")
         families[name] = family
+    families[custom.FAMILY.name] = families.pop(custom.FAMILY.name)  # a user's own comes last
     return families
 
 

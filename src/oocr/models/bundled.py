@@ -140,10 +140,12 @@ class NeutralText:
     Attributes:
         text: words between single spaces.
         answers: indices of the words whose prediction means something.
+        source: where the text is from.
     """
 
     text: str
     answers: tuple[int, ...]
+    source: str
 
 
 class ModelSource(ABC):

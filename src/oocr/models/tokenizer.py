@@ -21,7 +21,7 @@ def load_tokenizer(
     """The tokenizer of what `load_model` would load: from here, else from Hugging Face.
 
     Args:
-        name: a bundled model's or organism's name, a local folder, a .gguf file, or a Hugging
+        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
             Face id.
         revision: branch, tag or commit; only for a Hugging Face id.
         say: told in a few words what takes time.

@@ -213,7 +213,7 @@ class RunConfig(Fields):
     Attributes:
         name: names the run's folder; left out: the task's name or family.
         task: which task family, and its settings.
-        model: a bundled model's or organism's name, a Hugging Face id, a folder, or a GGUF file.
+        model: a bundled or plug-in model's name, a Hugging Face id, a folder, or a GGUF file.
         dtype: "auto", "float32", "bfloat16", "float16".
         device: "auto", "cpu", "cuda", …
         device_map: accelerate's placement over several devices; excludes `device`.

@@ -23,7 +23,7 @@ class ResolvedRun(NamedTuple):
     """A run with nothing left open: made once in a command and passed on.
 
     Attributes:
-        config: the configuration with full paths, the organism's world, the vector's positions.
+        config: the configuration with full paths, the model's world, the vector's positions.
         tasks: its tasks.
     """
 
