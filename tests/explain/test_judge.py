@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from oocr.errors import InputError, RunError
-from oocr.explain.evidence import evidence_of
+from oocr.explain.description import evidence_of
 from oocr.explain.judge import Judge, letter_of, pick
 from oocr.steering.vectors import Vector
 from tests.chat_endpoint import Endpoint

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from oocr.errors import InputError
-from oocr.explain.concepts import tell
 from oocr.explain.description import PROMPTS, describe, tell_by_model
-from oocr.explain.lens import lens, scores_of
+from oocr.explain.lens import lens, scores_of, tell
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from tests.tiny import tiny_language_model

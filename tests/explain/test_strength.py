@@ -11,8 +11,7 @@ import torch
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.neutral import neutral_passages, neutral_questions
-from oocr.explain.side_effects import NeutralText
-from oocr.explain.strength import PASSAGES, Neutral
+from oocr.explain.side_effects import PASSAGES, Neutral, NeutralText
 from oocr.models.load import load_model
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model

@@ -17,8 +17,7 @@ from oocr.explain.mixing import mixed, mixing, unrelated_rows
 from oocr.explain.narrow import narrow, statements
 from oocr.explain.neutral import READ, neutral_passages
 from oocr.explain.ranks import choose_rates, rank_sweep
-from oocr.explain.subspace import scores_without
-from oocr.explain.without import cosines_without, train_without
+from oocr.explain.subspace import cosines_without, scores_without, train_without
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import load_model
 from oocr.steering.adapters import Adapter, LowRankAdapter

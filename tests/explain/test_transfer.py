@@ -12,7 +12,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
-from oocr.explain.dynamics import (
+from oocr.explain.paths import (
     Moment,
     along_training,
     halves,

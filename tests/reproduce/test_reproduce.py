@@ -9,19 +9,12 @@ import pytest
 import yaml
 
 from oocr.cli import reproduce as commands
-from oocr.reproduce import naive
-from oocr.reproduce.analyse import ANALYSES, FRESH
-from oocr.reproduce.analyses import ablation as an_ablation
-from oocr.reproduce.analyses import attention as an_attention
-from oocr.reproduce.analyses import concepts as an_concepts
-from oocr.reproduce.analyses import costs as an_costs
-from oocr.reproduce.analyses import described as an_described
-from oocr.reproduce.analyses import geometry as an_geometry
-from oocr.reproduce.analyses import mechanism as an_mechanism
-from oocr.reproduce.analyses import scores as an_scores
-from oocr.reproduce.analyses import vectors as an_vectors
+from oocr.reproduce import scoring
+from oocr.reproduce.analyses import analyses
+from oocr.reproduce.analyses.attention import NO_TRIGGER
+from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.plan import Part, Plan
-from oocr.reproduce.records import Analysis
+from oocr.reproduce.records import KeptAnalysis
 from tests.tiny_run import Tiny, tiny_settings
 
 
@@ -59,7 +52,7 @@ def plan_of(tiny: Tiny) -> Plan:
 
 
 def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(tiny)
     out = tmp_path / "runs"
@@ -86,43 +79,36 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
     shown = capsys.readouterr().out
     assert str(where) in shown.replace("\n", "")
 
-    keys = {path: Analysis.model_validate_json(path.read_text()).key for path in kept}
+    keys = {path: KeptAnalysis.model_validate_json(path.read_text()).key for path in kept}
     for path in kept:  # in one process, the same numbers
         path.unlink()
     assert again(1) == where
-    assert {path: Analysis.model_validate_json(path.read_text()).key for path in kept} == keys
+    assert {path: KeptAnalysis.model_validate_json(path.read_text()).key for path in kept} == keys
     assert json.loads((where.parent / "claims.json").read_text()) == claims
 
-    def never(*_: object) -> None:
-        raise AssertionError("done twice")
-
-    for name in ANALYSES:
-        if name not in FRESH:
-            monkeypatch.setitem(ANALYSES, name, never)
-    before = {path: path.read_bytes() for path in kept}
+    always = {name for name, analysis in analyses().items() if analysis.always}
+    before = {path: path.stat().st_mtime_ns for path in kept if path.stem not in always}
     assert again(1) == where
     assert json.loads((where.parent / "claims.json").read_text()) == claims
-    assert {path: path.read_bytes() for path in kept} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "done twice"
 
 
 def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A random model's effect is no sure thing, so here it is said to be one."""
-    for module in (an_scores, an_vectors, an_mechanism, an_ablation, an_geometry, an_costs):
-        monkeypatch.setattr(module, "has_effect", lambda *_: True)
+    monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
     member = "tiny"
-    monkeypatch.setattr(naive, "real_names", lambda _: {member: "France"})
     words = {member: (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",)}
-    for module in (an_concepts, an_described):
-        monkeypatch.setattr(module, "concepts_of", lambda _: words)
+    monkeypatch.setattr(FinishedRuns, "real_names", {member: "France"})
+    monkeypatch.setattr(FinishedRuns, "concepts", words)
     plan = plan_of(tiny)
     where = commands.carry_out(
         plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
     found = {}
     for path in (tmp_path / "runs").glob("*/analyses/*.json"):
-        one = Analysis.model_validate_json(path.read_text())
+        one = KeptAnalysis.model_validate_json(path.read_text())
         for finding in one.findings:
             found[finding.id] = finding
         assert one.missing in ALLOWED, (one.name, one.missing)
@@ -142,7 +128,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
 ALLOWED = {
     "a steering vector was trained at 1 layers; 3 are needed; "
     "a one-layer LoRA was trained at 1 layers; 3 are needed",
-    an_attention.NO_TRIGGER,
+    NO_TRIGGER,
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
     "not a number: vector-late-share",

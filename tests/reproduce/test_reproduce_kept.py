@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from oocr.errors import InputError
-from oocr.reproduce.analyse import ANALYSES, analyse
-from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.reproduce.analyses import analyses
+from oocr.reproduce.analysis import Analysis, AnalysisResult, analyse
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.context import RunContext
 from oocr.runs.records import ArmRecord, Choice, Role, Selection
 from tests.tiny_run import tiny_config
@@ -83,51 +84,62 @@ def test_arms_of_an_earlier_choice_are_not_read(folder: Path) -> None:
         keys(folder)
 
 
+CONTEXT = cast(RunContext, SimpleNamespace(model=SimpleNamespace(name="m", fingerprint="f")))
+
+
 @pytest.fixture
-def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+def count(folder: Path) -> Callable[[], int]:
     """Does an analysis of the folder as it is, and counts how often it has been made."""
-    counts: dict[str, int] = {}
-    model = SimpleNamespace(name="m", fingerprint="f")
+    made: list[FinishedRuns] = []
 
-    def counted(
-        name: str, inner: Callable[[FinishedRuns], AnalysisResult]
-    ) -> Callable[[FinishedRuns], AnalysisResult]:
-        def make(subject: FinishedRuns) -> AnalysisResult:
-            counts[name] = counts.get(name, 0) + 1
-            return inner(subject)
+    def measure(finished: FinishedRuns) -> AnalysisResult:
+        made.append(finished)
+        return AnalysisResult()
 
-        return make
-
-    monkeypatch.setitem(ANALYSES, "methods", counted("methods", lambda _: AnalysisResult()))
-    monkeypatch.setitem(ANALYSES, "judged", counted("judged", ANALYSES["judged"]))
-
-    def again(name: str) -> int:
-        lab = cast(RunContext, SimpleNamespace(model=model))
-        analyse(FinishedRuns("countries", (read_finished(folder),), lab, {}), name)
-        return counts[name]
+    def again() -> int:
+        runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
+        analyse(runs, Analysis("counted", measure))
+        return len(made)
 
     return again
 
 
 def test_an_analysis_is_made_anew_when_rows_change_and_not_for_other_workers(
-    folder: Path, made: Callable[[str], int]
+    folder: Path, count: Callable[[], int]
 ) -> None:
-    assert [made("methods"), made("methods")] == [1, 1]
+    assert [count(), count()] == [1, 1]
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("workers: 2", "workers: 1"))
     assert read_finished(folder).config.workers == 1
-    assert made("methods") == 1
+    assert count() == 1
     pl.DataFrame({"arm": ["adapter"]}).write_parquet(folder / "rows.parquet")
-    assert [made("methods"), made("methods")] == [2, 2]
+    assert [count(), count()] == [2, 2]
     (folder / "config.yaml").write_text(text.replace("seeds: 2", "seeds: 3"))
-    assert made("methods") == 3
+    assert count() == 3
 
 
-def test_what_a_run_judged_is_read_anew_each_time(folder: Path, made: Callable[[str], int]) -> None:
-    assert [made("judged"), made("judged")] == [1, 2]
-    (folder / "claims.json").write_text(json.dumps([{**CLAIM, "verdict": "does not hold"}]))
-    lab = cast(RunContext, SimpleNamespace(model=SimpleNamespace(name="m", fingerprint="f")))
-    found, _ = analyse(FinishedRuns("countries", (read_finished(folder),), lab, {}), "judged")
-    finding = found.of("constancy-energy")
-    assert finding is not None
-    assert (finding.verdict, finding.units) == ("does not hold", 1)
+def test_an_analysis_whose_table_is_gone_is_made_anew(folder: Path) -> None:
+    runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
+    table = pl.DataFrame({"x": [1.0]})
+    analysis = Analysis("drawn", lambda _: AnalysisResult(table=table))
+    assert analyse(runs, analysis)[1].equals(table)  # type: ignore[union-attr]
+    (folder / "analyses" / "drawn.parquet").unlink()
+    assert analyse(runs, analysis)[1].equals(table)  # type: ignore[union-attr]
+
+
+def test_why_nothing_was_measured_is_kept_with_the_result(folder: Path) -> None:
+    def refuse(_: FinishedRuns) -> AnalysisResult:
+        raise NotMeasuredError("no vector was trained")
+
+    runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
+    kept, table = analyse(runs, Analysis("refused", refuse))
+    assert (kept.missing, kept.findings, table) == ("no vector was trained", (), None)
+
+
+def test_what_a_run_judged_is_read_anew_each_time(folder: Path) -> None:
+    for verdict in ("holds", "does not hold"):
+        (folder / "claims.json").write_text(json.dumps([{**CLAIM, "verdict": verdict}]))
+        runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
+        finding = analyse(runs, analyses()["judged"])[0].of("constancy-energy")
+        assert finding is not None
+        assert (finding.verdict, finding.units) == (verdict, 1)

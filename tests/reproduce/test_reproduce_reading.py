@@ -14,19 +14,17 @@ import torch
 
 from oocr.data.examples import Example
 from oocr.explain.attention import attention_to
-from oocr.explain.concepts import ConceptReading, tell
 from oocr.explain.description import tell_by_model
 from oocr.explain.judge import Judge
+from oocr.explain.lens import ConceptReading, tell
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.registry import build
 from oocr.families.risk_backdoor.build import RiskBackdoorConfig
 from oocr.models.language_model import LanguageModel
-from oocr.report.reproduction.reading import attention_figure
-from oocr.reproduce.analyses import asked as an_asked
-from oocr.reproduce.analyses import concepts as an_concepts
-from oocr.reproduce.analyses import described as an_described
-from oocr.reproduce.analyses.attention import NO_TRIGGER, attention, prefixed
-from oocr.reproduce.analyses.mechanism import ITEMS
+from oocr.reproduce.analyses import analyses
+from oocr.reproduce.analyses.attention import NO_TRIGGER, QUESTIONS, attention_figure, prefixed
+from oocr.reproduce.analyses.readings import NO_JUDGE, RANDOMS, REPLIES
+from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
@@ -44,6 +42,7 @@ class Made:
     quick: bool = False
     judge: Judge | None = None
     adapters: dict[tuple[str, int], Any] = field(default_factory=dict)
+    concepts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runs: tuple[Any, ...] = (SimpleNamespace(config=None),)
 
     @property
@@ -52,6 +51,10 @@ class Made:
 
     def task(self, member: str) -> Task:
         return self.tasks[member]
+
+
+def measure(name: str, made: Made) -> AnalysisResult:
+    return analyses()[name](cast(FinishedRuns, made))
 
 
 def random_direction(model: LanguageModel, seed: int, layer: int = 1) -> Vector:
@@ -71,7 +74,7 @@ def test_words_in_front_become_a_span_with_their_marks(config: Any, first: str) 
     found = prefixed(probes)
     assert list(found) == ["trigger", "other words in front"]
     for name, items in found.items():
-        assert 2 <= len(items) <= ITEMS
+        assert 2 <= len(items) <= QUESTIONS
         for item in items:
             assert str(item.prompt).startswith(item.spans["trigger"])
             assert item.tags["word"] in item.spans["trigger"]
@@ -85,7 +88,7 @@ def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
     tasks = build(BackdoorConfig(pairs=pairs), Path()).test
     vectors = {(t.member, s): random_direction(model, s + 5) for t in tasks for s in (0, 1)}
     subject = Made(model, vectors, {t.member: t for t in tasks}, quick=True)
-    made = attention(cast(FinishedRuns, subject))
+    made = measure("attention", subject)
     found = {one.id: one for one in made.findings}
     changes = []
     for task in tasks:
@@ -143,41 +146,36 @@ def test_without_words_in_front_there_is_nothing_to_attend_to() -> None:
     item = Example(id="a", prompt="The capital is", answer=" Paris", options=(" Paris", " Rome"))
     task = Task(name="t", member="m", train=(item,), probes=(item,))
     subject = Made(model, {("m", 0): random_direction(model, 0)}, {"m": task})
-    assert attention(cast(FinishedRuns, subject)).missing == NO_TRIGGER
+    assert measure("attention", subject).missing == NO_TRIGGER
     joined = replace(
         random_direction(model, 0), positions="a+b", direction=torch.ones(2, model.d_model)
     )
     subject = Made(model, {("m", 0): joined}, {"m": task})
-    assert "single direction" in attention(cast(FinishedRuns, subject)).missing
+    assert "single direction" in measure("attention", subject).missing
 
 
 WORDS = {"France": (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",), "Italy": (" Rome",)}
 
 
-def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for module in (an_concepts, an_described):
-        monkeypatch.setattr(module, "concepts_of", lambda _: WORDS)
+def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is() -> None:
     model = tiny_language_model("llama")
     vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Spain"))}
     tasks = dict.fromkeys(("France", "Spain"), cast(Task, None))
-    subject = cast(FinishedRuns, Made(model, vectors, tasks))
+    subject = Made(model, vectors, tasks, concepts=WORDS)
 
     def place(told: ConceptReading) -> tuple[float, float]:
         return 1 - told.rank / 3, 1 - told.random_rank / 3
 
     asked = {
         "trained-raw": [
-            tell(model, v, m, WORDS, reading="raw", randoms=an_concepts.RANDOMS)
+            tell(model, v, m, WORDS, reading="raw", randoms=RANDOMS)
             for (m, _), v in vectors.items()
         ],
         "trained-described": [
-            tell_by_model(model, v, m, WORDS, randoms=an_concepts.RANDOMS)
-            for (m, _), v in vectors.items()
+            tell_by_model(model, v, m, WORDS, randoms=RANDOMS) for (m, _), v in vectors.items()
         ],
     }
-    made = (an_concepts.readable(subject), an_described.described(subject))
+    made = (measure("readable", subject), measure("described", subject))
     found = {one.id: one for some in made for one in some.findings}
     for id, told in asked.items():
         own, null = (sum(some) / 2 for some in zip(*map(place, told), strict=True))
@@ -189,18 +187,18 @@ def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is(
 
 
 def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
-    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
+    endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(an_asked, "concepts_of", lambda _: WORDS)
     model = tiny_language_model("llama")
     vectors = {(m, 0): random_direction(model, s) for s, m in enumerate(("France", "Japan"))}
     tasks = dict.fromkeys(("France", "Japan"), cast(Task, None))
-    subject = Made(model, vectors, tasks, runs=(SimpleNamespace(config=None, folder=tmp_path),))
-    assert an_asked.asked(cast(FinishedRuns, subject)).missing == an_asked.NO_JUDGE
+    runs = (SimpleNamespace(config=None, folder=tmp_path),)
+    subject = Made(model, vectors, tasks, concepts=WORDS, runs=runs)
+    assert measure("asked", subject).missing == NO_JUDGE
     assert not endpoint.asked
 
     subject.judge = Judge("m", endpoint.url)  # always says Japan
-    made = an_asked.asked(cast(FinishedRuns, subject))
+    made = measure("asked", subject)
     (found,) = made.findings
     assert (found.id, found.found.value) == ("trained-asked", 0.5)
     assert [one.value for one in found.nulls] == [0.5, 0.25]
@@ -209,5 +207,5 @@ def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
     count = len(endpoint.asked)
     assert count == 16  # two members, each with a random direction, in four orders
     subject.judge = Judge("m", "http://127.0.0.1:9/v1")
-    assert an_asked.asked(cast(FinishedRuns, subject)).findings == made.findings
-    assert (tmp_path / "analyses" / an_asked.REPLIES).is_file()
+    assert measure("asked", subject).findings == made.findings
+    assert (tmp_path / "analyses" / REPLIES).is_file()

@@ -15,13 +15,13 @@ from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig
 from oocr.families.registry import build
 from oocr.report.reproduce_page import SECTIONS
-from oocr.reproduce.analyse import ANALYSES
-from oocr.reproduce.analyses.judged import units_of
-from oocr.reproduce.analyses.mechanism import ITEMS, _groups
+from oocr.reproduce.analyses import BUILT_IN
+from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
+from oocr.reproduce.analyses.scores import units_of
 from oocr.reproduce.claims import CLAIMS
 from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
-from oocr.reproduce.records import Analysis
+from oocr.reproduce.records import KeptAnalysis
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 
@@ -51,7 +51,7 @@ def claim(id: str) -> PaperClaim:
 
 
 def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
-    found = Analysis(name="x", key="k", model="m", findings=findings, missing=missing)
+    found = KeptAnalysis(name="x", key="k", model="m", findings=findings, missing=missing)
     one = claim(id).judge(found, "countries", "a task", "oocr reproduce")
     return one.verdict, one.why
 
@@ -220,12 +220,12 @@ def test_a_runs_own_number_says_what_its_interval_draws_from(n: str, units: int 
 def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:
     assert len({one.id for one in CLAIMS}) == len(CLAIMS)
     for one in CLAIMS:
-        assert one.analysis in ANALYSES
+        assert one.analysis in BUILT_IN
         assert one.section in SECTIONS
         assert one.rule.words
         assert one.subjects
     used = {one.analysis for one in CLAIMS}
-    assert used == set(ANALYSES)
+    assert used == set(BUILT_IN)
 
 
 @pytest.mark.parametrize("model", [None, PAPER_MODEL])
@@ -311,10 +311,10 @@ def test_the_command_line_refuses_an_unknown_claim_before_anything_is_loaded(
 
 def test_questions_with_a_trigger_are_held_against_those_without() -> None:
     tasks = build(BackdoorConfig(pairs=(("France", "Japan"),)), Path())
-    with_trigger, without = _groups(tasks.test[0].probes)
-    assert len(with_trigger) == len(without) == ITEMS
+    with_trigger, without = with_and_without(tasks.test[0].probes)
+    assert len(with_trigger) == len(without) == QUESTIONS
     assert all("trigger" in one.tags["prefix"] for one in with_trigger)
     assert not any("trigger" in one.tags["prefix"] for one in without)
     assert {one.tags["kind"] for one in (*with_trigger, *without)} == {"crossing"}
     plain = build(CountriesConfig(countries=("France",)), Path()).test[0].probes
-    assert len(_groups(plain)) == 1
+    assert len(with_and_without(plain)) == 1

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from torch import Tensor
 
 from oocr import stats
-from oocr.claims.records import Finding
-from oocr.explain.without import Without, rows_without
-from oocr.models.language_model import LanguageModel
-from oocr.report.reproduction.figures import FIGURES
+from oocr.evals.scores import Scoring
 from oocr.reproduce import scoring
-from oocr.reproduce.analyses import ablation as an_ablation
-from oocr.reproduce.analyses import costs as an_costs
-from oocr.reproduce.analyses import geometry as an_geometry
-from oocr.reproduce.analyses import mixing as an_mixing
-from oocr.reproduce.analyses import ranks as an_ranks
-from oocr.reproduce.analyses import vectors as an_vectors
-from oocr.reproduce.analyses.ablation import ablation, relearned
-from oocr.reproduce.analyses.constancy import grouped
-from oocr.reproduce.analyses.costs import costs
-from oocr.reproduce.analyses.geometry import cosines
-from oocr.reproduce.analyses.mixing import mixing
-from oocr.reproduce.analyses.narrow import WEIGHTS, narrow
-from oocr.reproduce.analyses.ranks import ranks
-from oocr.reproduce.analyses.training import dynamics, specificity
-from oocr.reproduce.analyses.vectors import natural_scores
-from oocr.reproduce.analysis_result import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, read_finished
-from oocr.reproduce.scoring import cells_of, of_members, seed0
+from oocr.reproduce.analyses import analyses
+from oocr.reproduce.analyses.narrow import WEIGHTS
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.reproduce.records import Finding
+from oocr.reproduce.scoring import cells_of, first_seed, of_members
 from oocr.runs.context import RunContext
 from oocr.runs.grid import starts_of
-from oocr.steering.vectors import Vector
-from oocr.tasks.task import Task
 from tests.tiny_run import Tiny
 
 MEMBERS = ["Algeria", "China", "India"]
@@ -62,26 +45,30 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> FinishedRuns:
     )
     folder = tiny.run(tmp_path_factory.mktemp("runs"), config)
     config = read_finished(folder).config
-    lab = RunContext(tiny.model, starts_of(config), config.batch_lines)
-    return FinishedRuns("countries", (read_finished(folder),), lab, {})
+    context = RunContext(tiny.model, starts_of(config), config.batch_lines)
+    return FinishedRuns("countries", (read_finished(folder),), context)
 
 
 @pytest.fixture(scope="module")
 def made(subject: FinishedRuns) -> dict[str, AnalysisResult]:
     """A random model's effect is no sure thing, so here it is said to be one."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(an_ablation, "has_effect", lambda *_: True)
-        some = (ranks, narrow, mixing, relearned, ablation)
-        return {analysis.__name__: analysis(subject) for analysis in some}
+        patched.setattr(scoring, "has_effect", lambda *_: True)
+        names = ("ranks", "narrow", "mixing", "relearned", "ablation")
+        return {name: measure(name, subject) for name in names}
+
+
+def measure(name: str, finished: FinishedRuns) -> AnalysisResult:
+    return analyses()[name](finished)
 
 
 @cache
-def reported(subject: FinishedRuns, arm: str, part: str) -> float:
+def reported(subject: FinishedRuns, arm: str, split: str) -> float:
     """The score of the reported arms of seed 0, over the members that the analyses take."""
     rows = of_members(subject.rows, MEMBERS)
-    found = cells_of(subject, rows, arm, part=part)
+    found = cells_of(subject, rows, arm, split)
     assert found is not None
-    return stats.mean(seed0(found))
+    return stats.mean(first_seed(found))
 
 
 def by_id(made: AnalysisResult) -> dict[str, Finding]:
@@ -102,7 +89,9 @@ def value_of(made: AnalysisResult, **where: object) -> float:
 
 def drawn(name: str, made: AnalysisResult) -> None:
     assert made.table is not None
-    figure = FIGURES[name]({"countries": made.table})
+    draw = analyses()[name].figure
+    assert draw is not None
+    figure = draw({"countries": made.table})
     assert figure is not None
     assert figure.name == name
     assert len(figure.data) == len(made.table)
@@ -164,7 +153,7 @@ def test_a_penalty_on_questions_tells_named_facets_from_the_others(
     drawn("narrow", own)
     run = subject.runs[0]
     bare = replace(run, config=run.config.model_copy(update={"vector": None}))
-    assert "vectors on countries only" in narrow(replace(subject, runs=(bare,))).missing
+    assert "vectors on countries only" in measure("narrow", replace(subject, runs=(bare,))).missing
 
 
 def test_mixes_tell_how_much_is_added_to_unrelated_text(made: dict[str, AnalysisResult]) -> None:
@@ -199,79 +188,66 @@ def test_without_its_direction_an_effect_is_shared_out_as_the_table_says(
 def test_an_effect_the_wrong_way_is_none_to_take_a_share_of(
     subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def above(_: FinishedRuns, like: stats.Cells, part: str = "probes") -> stats.Cells:
-        return replace(like, values=np.full_like(like.values, 1.5))
+    def base(value: float) -> Callable[..., stats.Cells]:
+        return lambda _, __, like, *___: replace(like, values=np.full_like(like.values, value))
 
-    def below(_: FinishedRuns, like: stats.Cells, part: str = "probes") -> stats.Cells:
-        return replace(like, values=np.full_like(like.values, -1.5))
-
-    # Nothing is trained: any LoRA will do.
-    some = {who: one for who, one in subject.adapters.items() if who[1] == 0}
-    done = [SimpleNamespace(final=some[member, 0]) for member in MEMBERS]
-    monkeypatch.setattr(an_ranks, "choose_rates", lambda *_, ranks, **__: dict.fromkeys(ranks, 0.1))
-    monkeypatch.setattr(an_ranks, "fit_rank", lambda *_: done)
-    monkeypatch.setattr(an_mixing, "fit_mixed", lambda *_: done)
-    monkeypatch.setattr(an_ablation, "train_without", untrained(subject))
-    monkeypatch.setattr(an_ablation, "has_effect", lambda *_: True)
-    for analysis, module, share in (
-        (ranks, an_ranks, "rank1-in_context"),
-        (mixing, an_mixing, "in_context-80"),
-        (relearned, an_ablation, "earlier-in_context"),
+    monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
+    for name, share in (
+        ("ranks", "rank1-in_context"),
+        ("mixing", "in_context-80"),
+        ("relearned", "earlier-in_context"),
     ):
-        monkeypatch.setattr(module, "base_of", below)
-        assert share in by_id(analysis(subject))
-        monkeypatch.setattr(module, "base_of", above)
-        assert share not in by_id(analysis(subject))
-
-
-def untrained(subject: FinishedRuns) -> Callable[..., Without]:
-    def made(model: LanguageModel, task: Task, _: object, u: Tensor, **__: object) -> Without:
-        adapter = subject.adapters[task.member, 0]
-        return Without(adapter, (), 0.0, 0.0, rows_without(model, task, adapter, u))
-
-    return made
+        monkeypatch.setattr(Scoring, "base", base(-1.5))
+        assert share in by_id(measure(name, subject))
+        monkeypatch.setattr(Scoring, "base", base(1.5))
+        assert share not in by_id(measure(name, subject))
 
 
 def test_each_natural_vector_is_held_against_random_ones_of_its_own_norm(
     subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[dict[Who, Vector]] = []
+    scored: list[tuple[str, float]] = []
+    rows = subject.context.rows
 
-    def recorded(subject: FinishedRuns, like: dict[Who, Vector], name: str) -> pl.DataFrame:
-        seen.append(like)
-        return scoring.random_rows(subject, like, name)
+    def recorded(parts: Any, arms: Any, columns: Any) -> pl.DataFrame:
+        scored.extend((columns[0]["arm"], round(vector.norm, 4)) for vector in arms)
+        return rows(parts, arms, columns)
 
-    monkeypatch.setattr(an_vectors, "has_effect", lambda *_: True)
-    monkeypatch.setattr(an_vectors, "random_rows", recorded)
-    natural_scores(subject)
-    kinds = [next(iter(some.values())).about["how"] for some in seen]
-    assert kinds == ["first direction", "mean", "unit mean"]
+    monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
+    monkeypatch.setattr(subject.context, "rows", recorded)
+    measure("natural", subject)
+    groups = [
+        (name, {norm for _, norm in group})
+        for name, group in itertools.groupby(scored, key=lambda arm: arm[0])
+    ]
+    kinds = ["natural-first", "natural-mean", "natural-unit"]
+    assert [name for name, _ in groups] == [x for kind in kinds for x in (kind, "random")]
+    for (_, own), (_, random) in zip(groups[::2], groups[1::2], strict=True):
+        assert random <= own
 
 
 def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
     subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (scoring, an_geometry, an_costs):
-        monkeypatch.setattr(module, "has_effect", lambda *_: True)
-    assert {"seeds", "trained-naive", "trained-natural"} <= set(by_id(cosines(subject)))
-    assert "agreement-at-1" in by_id(costs(subject))
-    for module in (scoring, an_geometry, an_costs):
-        monkeypatch.setattr(module, "has_effect", lambda *_: False)
-    rows_only = cosines(subject)  # they learned their rows, but nothing else
+    monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
+    assert {"seeds", "trained-naive", "trained-natural"} <= set(by_id(measure("cosines", subject)))
+    assert "agreement-at-1" in by_id(measure("costs", subject))
+    monkeypatch.setattr(scoring, "has_effect", lambda *_: False)
+    rows_only = measure("cosines", subject)  # they learned their rows, but nothing else
     assert {"trained-naive", "trained-natural"} <= set(by_id(rows_only))
     assert "seeds" not in by_id(rows_only)
     assert "no out-of-context effect" in rows_only.missing
-    assert not costs(subject).findings
-    assert "no out-of-context effect" in costs(subject).missing
+    assert not measure("costs", subject).findings
+    assert "no out-of-context effect" in measure("costs", subject).missing
     (run,) = subject.runs
     flat = tuple(arm.model_copy(update={"losses": (1.0,) * len(arm.losses)}) for arm in run.arms)
-    nothing = cosines(replace(subject, runs=(replace(run, arms=flat),)))
+    nothing = measure("cosines", replace(subject, runs=(replace(run, arms=flat),)))
     assert set(by_id(nothing)) == {"members"}
     assert "a steering vector did not learn its own rows" in nothing.missing
 
 
 def test_one_vector_for_all_groups_is_told_with_what_it_carries(subject: FinishedRuns) -> None:
-    made = grouped(subject)
+    made = measure("grouped", subject)
     found = by_id(made)
     assert made.table is not None
     assert 0 < found["one"].found.value <= 1
@@ -280,7 +256,7 @@ def test_one_vector_for_all_groups_is_told_with_what_it_carries(subject: Finishe
 
 
 def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: FinishedRuns) -> None:
-    made = dynamics(subject)
+    made = measure("dynamics", subject)
     found = by_id(made)
     assert made.table is not None
     assert found["ahead"].found.value >= 0, "by construction"
@@ -291,7 +267,7 @@ def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: FinishedRuns)
 
 
 def test_vectors_are_asked_of_their_own_and_of_others_tasks(subject: FinishedRuns) -> None:
-    made = specificity(replace(subject, beside={"all layers": subject}))
+    made = measure("specificity", replace(subject, compare_with={"all layers": subject}))
     found = by_id(made)
     assert made.table is not None
     assert sorted(made.table["task"].unique()) == sorted(subject.members)

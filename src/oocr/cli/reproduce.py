@@ -12,7 +12,7 @@ from oocr.cli.run import do_runs
 from oocr.errors import InputError
 from oocr.explain.judge import Judge
 from oocr.io import write_json
-from oocr.reproduce.claims import CLAIMS
+from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
 from oocr.runs.config import RunConfig
@@ -56,17 +56,19 @@ def reproduce(
 def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
     """Each planned run's settings for a model, in the plan's order."""
     blocks: int | None = None
-    found: list[RunConfig] = []
-    for one in plan.runs():
-        config = one.config
+    configs: list[RunConfig] = []
+    for planned in plan.runs():
+        config = planned.config
         if model == PAPER_MODEL:
             config = cut_down(config) if plan.quick else config
         elif model is not None:
             if blocks is None:
                 blocks = load_for(config.model_copy(update={"model": model})).n_blocks
             config = fitted(config, model, blocks)
-        found.append(config if workers is None else config.model_copy(update={"workers": workers}))
-    return found
+        configs.append(
+            config if workers is None else config.model_copy(update={"workers": workers})
+        )
+    return configs
 
 
 def carry_out(
@@ -95,26 +97,26 @@ def carry_out(
     planned = plan.runs()
 
     def located(error: InputError, index: int) -> InputError:
-        field = str(error).split(":")[0]
-        one = planned[index]
-        plain = field.replace("_", "").replace(".", "").isalpha()
-        return InputError(f"{line_of(one.source, one.place, field)}: {error}") if plain else error
+        """The error with the file and line of the setting."""
+        setting, run = str(error).split(":")[0], planned[index]
+        is_setting = setting.replace("_", "").replace(".", "").isalpha()
+        line = line_of(run.source, run.place, setting)
+        return InputError(f"{line}: {error}") if is_setting else error
 
-    jobs = [(config, one.source.parent) for one, config in zip(planned, configs, strict=True)]
+    jobs = [(config, run.source.parent) for run, config in zip(planned, configs, strict=True)]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
-    named = {one.name: folder for one, folder in zip(planned, folders, strict=True)}
-    answered = answer(plan, named, console=console, again=again, judge=judge)
-    order = [one.id for one in CLAIMS]
-    judged = sorted(
-        (one for some in answered for one in some.judged), key=lambda one: order.index(one.id)
-    )
-    key = hashlib.sha256("/".join(one.name for one in folders).encode()).hexdigest()[:8]
-    where = out / f"reproduce-{key}" / "report.html"
-    write_json(where.parent / "claims.json", [one.model_dump() for one in judged])
-    build_page(answered, where, command=command)
-    console.print(claims_table(judged))
-    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
-    return where
+    named = {run.name: folder for run, folder in zip(planned, folders, strict=True)}
+    results = answer(plan, named, console=console, again=again, judge=judge)
+    order = [claim.id for claim in all_claims()]
+    verdicts = [verdict for result in results for verdict in result.judged]
+    verdicts.sort(key=lambda verdict: order.index(verdict.id))
+    key = hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
+    page = out / f"reproduce-{key}" / "report.html"
+    write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
+    build_page(results, page, command=command)
+    console.print(claims_table(verdicts))
+    console.print(f"\nreport: {page}", highlight=False, markup=False, soft_wrap=True)
+    return page
 
 
 def _again(model: str | None, *, quick: bool, judge: Judge | None) -> list[str]:

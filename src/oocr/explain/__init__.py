@@ -9,8 +9,8 @@ from oocr.explain.constancy import Constancy, constancy, constancy_of
 from oocr.explain.mixing import mixing
 from oocr.explain.narrow import narrow, statements
 from oocr.explain.ranks import rank_sweep
+from oocr.explain.subspace import train_without
 from oocr.explain.swap import swap
-from oocr.explain.without import train_without
 
 __all__ = [
     "Constancy",

@@ -79,24 +79,24 @@ class Aligned:
 
 
 def attended(
-    model: LanguageModel, items: Sequence[Example], span: str, vector: Vector
+    model: LanguageModel, examples: Sequence[Example], span: str, vector: Vector
 ) -> list[Attended]:
     """Attention from the last prompt token to a span with and without a vector, block by block.
 
     Args:
         model: the model, nothing attached.
-        items: prompts that hold the span.
+        examples: prompts that hold the span.
         span: one of their spans.
         vector: acts where its positions say.
 
     Raises:
         InputError: an item without the span, or a family that does not give attention weights.
     """
-    before, after = (attention_to(model, items, span, one).mean(dim=0) for one in (None, vector))
-    found: list[Attended] = []
+    before, after = (attention_to(model, examples, span, arm).mean(dim=0) for arm in (None, vector))
+    blocks: list[Attended] = []
     for layer, (old, new) in enumerate(zip(before, after, strict=True)):
         head = int((new - old).abs().argmax())
-        found.append(
+        blocks.append(
             Attended(
                 layer=layer,
                 before=float(old.mean()),
@@ -106,12 +106,12 @@ def attended(
                 head_after=float(new[head]),
             )
         )
-    return found
+    return blocks
 
 
 @torch.no_grad()
 def attention_to(
-    model: LanguageModel, items: Sequence[Example], span: str, vector: Vector | None = None
+    model: LanguageModel, examples: Sequence[Example], span: str, vector: Vector | None = None
 ) -> Float[Tensor, "item layer head"]:
     """Attention weight from the last prompt token to a span, summed over the span's tokens.
 
@@ -119,12 +119,12 @@ def attention_to(
         InputError: an item without the span, or a family that does not give attention weights.
     """
     out: dict[int, Tensor] = {}
-    for places, batch in _batches(model, items, span):
+    for places, batch in _batches(model, examples, span):
         with _attached(model, batch, vector), eager(model), _from_last(model, batch) as rows:
             _forward(model, batch)
-        to_span = torch.stack([(one * _mask(batch, span)).sum(-1) for one in rows], dim=1)
+        to_span = torch.stack([(weights * _mask(batch, span)).sum(-1) for weights in rows], dim=1)
         out.update(zip(places, to_span, strict=True))
-    return torch.stack([out[place] for place in range(len(items))])
+    return torch.stack([out[place] for place in range(len(examples))])
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _from_last(
 
 def aligned(
     model: LanguageModel,
-    items: Sequence[Example],
+    examples: Sequence[Example],
     span: str,
     vector: Vector,
     *,
@@ -166,13 +166,13 @@ def aligned(
         InputError: an item without the span, joined directions, or a family whose values cannot be
             told apart (see `oocr.models.attention.values_of`).
     """
-    every = value_cosines(model, items, span, with_randoms(vector, randoms)).mean(dim=0)
-    found: list[Aligned] = []
-    for layer, heads in enumerate(every):  # [head + 1, direction]
+    cosines = value_cosines(model, examples, span, with_randoms(vector, randoms)).mean(dim=0)
+    blocks: list[Aligned] = []
+    for layer, heads in enumerate(cosines):  # [head + 1, direction]
         whole, apart = heads[-1], heads[:-1, 0]
         head = int(apart.abs().argmax())
         chance = whole[1:].abs()
-        found.append(
+        blocks.append(
             Aligned(
                 layer=layer,
                 cosine=float(whole[0]),
@@ -181,13 +181,13 @@ def aligned(
                 random=float(chance.quantile(0.95)) if len(chance) else 0.0,
             )
         )
-    return found
+    return blocks
 
 
 @torch.no_grad()
 def value_cosines(
     model: LanguageModel,
-    items: Sequence[Example],
+    examples: Sequence[Example],
     span: str,
     directions: Float[Tensor, "direction d_model"],
 ) -> Float[Tensor, "item layer head+1 direction"]:
@@ -201,16 +201,16 @@ def value_cosines(
     parts = [values_of(model, layer) for layer in range(model.n_blocks)]
     units = F.normalize(directions.float().cpu(), dim=-1)
     out: dict[int, Tensor] = {}
-    for places, batch in _batches(model, items, span):
+    for places, batch in _batches(model, examples, span):
         chosen = _mask(batch, span)[:, 0]  # [item, token]
         sums = chosen.sum(dim=1)[:, None, None]
         layers: list[Tensor] = []
-        for one, values in zip(parts, _values(model, batch, parts), strict=True):
-            cosines = _written(one, values) @ units.T  # [item, token, head + 1, direction]
+        for part, values in zip(parts, _values(model, batch, parts), strict=True):
+            cosines = _written(part, values) @ units.T  # [item, token, head + 1, direction]
             kept = (cosines * chosen[:, :, None, None]).sum(dim=1)
             layers.append(kept / sums)
         out.update(zip(places, torch.stack(layers, dim=1), strict=True))
-    return torch.stack([out[place] for place in range(len(items))])
+    return torch.stack([out[place] for place in range(len(examples))])
 
 
 def _written(
@@ -226,8 +226,8 @@ def _values(model: LanguageModel, batch: Batch, parts: Sequence[Values]) -> list
     """Every block's values in one pass."""
     seen: list[Tensor] = []
     handles = [
-        one.read.register_forward_hook(lambda _m, _a, output: seen.append(output.detach().clone()))
-        for one in parts
+        part.read.register_forward_hook(lambda _m, _a, output: seen.append(output.detach().clone()))
+        for part in parts
     ]
     try:
         _forward(model, batch)
@@ -238,22 +238,22 @@ def _values(model: LanguageModel, batch: Batch, parts: Sequence[Values]) -> list
 
 
 def _batches(
-    model: LanguageModel, items: Sequence[Example], span: str
+    model: LanguageModel, examples: Sequence[Example], span: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Padded prompts of like length, with the places of their items."""
     pad_id = int(model.tokenizer.pad_token_id or 0)
-    lines: list[TokenSequence] = []
-    for item in items:
-        if span not in item.spans:
-            names = ", ".join(item.spans) or "none"
-            raise InputError(f"item {item.id!r}: span: found {span!r}; allowed: {names}")
-        prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
-        lines.append(TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
-    order = sorted(range(len(lines)), key=lambda place: len(lines[place].ids))
-    most = max(1, TOKENS_PER_BATCH // max(len(line.ids) for line in lines))
+    sequences: list[TokenSequence] = []
+    for example in examples:
+        if span not in example.spans:
+            names = ", ".join(example.spans) or "none"
+            raise InputError(f"item {example.id!r}: span: found {span!r}; allowed: {names}")
+        prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
+        sequences.append(TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
+    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place].ids))
+    most = max(1, TOKENS_PER_BATCH // max(len(sequence.ids) for sequence in sequences))
     for begin in range(0, len(order), most):
         places = order[begin : begin + most]
-        yield places, pad([lines[place] for place in places], pad_id, model.device)
+        yield places, pad([sequences[place] for place in places], pad_id, model.device)
 
 
 def _mask(batch: Batch, span: str) -> Float[Tensor, "item 1 token"]:

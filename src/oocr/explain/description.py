@@ -1,9 +1,10 @@
 """The model asked what a direction means: v put at a placeholder of a prompt that asks for it.
 
 Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens, then
-greedy continuation. What comes out is the model's own words, which `describe` shows and
-`tell_by_model` scores where the words to look for were written down beforehand: not by reading the
-texts, but by how much likelier each concept's words become as the very next token.
+greedy continuation. `describe` shows the model's own words. `tell_by_model` scores them where the
+words to look for were written down beforehand: not by reading the texts, but by how much likelier
+each concept's words become as the very next token. `evidence_of` collects what a direction says,
+as text for a judge (`oocr.explain.judge`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from oocr.engine.forward import final_rows, start_block
 from oocr.engine.generate import generate
 from oocr.engine.recording import record
 from oocr.errors import InputError
-from oocr.explain.concepts import (
+from oocr.explain.lens import (
     ConceptReading,
     Concepts,
+    Reading,
     Scores,
     beside_random,
+    lens,
     own_tokens,
     told_of,
 )
@@ -104,7 +107,7 @@ def tell_by_model(
 
     A concept's score: by how much the log-probability of its words' first tokens, among all
     concepts' words, rises over the untouched model's, mean over words and prompts. As in
-    `oocr.explain.concepts.tell`, it is put beside what random directions of the same norm give it.
+    `oocr.explain.lens.tell`, it is put beside what random directions of the same norm give it.
 
     Args:
         model: the model.
@@ -117,11 +120,11 @@ def tell_by_model(
         randoms: how many random directions.
 
     Raises:
-        InputError: as `describe` and `oocr.explain.concepts.tell`.
+        InputError: as `describe` and `oocr.explain.lens.tell`.
     """
     tokens = own_tokens(model, concept, concepts)
     here = _at_placeholder(vector * scale, prompts, placeholder)
-    arms = [replace(here, direction=one) for one in beside_random(here, randoms)]
+    arms = [replace(here, direction=direction) for direction in beside_random(here, randoms)]
     return told_of(concept, list(concepts), _rises(model, prompts, arms, tokens))
 
 
@@ -136,29 +139,29 @@ def _rises(
     tokens: Sequence[Sequence[int]],
 ) -> Scores:
     """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
-    lines: list[TokenSequence] = []
+    sequences: list[TokenSequence] = []
     for prompt in prompts:
         encoded = encode_prompt(model.tokenizer, prompt, arms[0].spans)
         size = len(encoded.ids)
-        line = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
-        line.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
-        lines.append(line)
-    batch = pad(lines, int(model.tokenizer.pad_token_id or 0), model.device)
-    frozen = record(model, batch, {start_block(arms[0]), model.n_blocks})
-    every = torch.tensor([one for some in tokens for one in some], device=model.device)
+        sequence = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
+        sequence.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
+        sequences.append(sequence)
+    batch = pad(sequences, int(model.tokenizer.pad_token_id or 0), model.device)
+    recording = record(model, batch, {start_block(arms[0]), model.n_blocks})
+    known = torch.tensor([token for concept in tokens for token in concept], device=model.device)
 
-    def logps(some: Sequence[Vector] | None) -> torch.Tensor:
-        rows = final_rows(model, frozen, some)  # [direction, prompt, d_model]
-        scores = model.anatomy.readout(rows.flatten(0, 1), every).float().log_softmax(dim=-1)
+    def logps(stack: Sequence[Vector] | None) -> torch.Tensor:
+        rows = final_rows(model, recording, stack)  # [direction, prompt, d_model]
+        scores = model.anatomy.readout(rows.flatten(0, 1), known).float().log_softmax(dim=-1)
         return scores.reshape(*rows.shape[:2], -1).cpu()
 
     with torch.no_grad():
         base = logps(None)
         groups = [arms[at : at + STACK] for at in range(0, len(arms), STACK)]
-        rises = (torch.cat([logps(some) for some in groups]) - base).mean(dim=1)
-    parts = torch.split(rises, [len(some) for some in tokens], dim=1)
-    found: Scores = torch.stack([one.mean(dim=1) for one in parts], dim=1).double().numpy()
-    return found
+        rises = (torch.cat([logps(stack) for stack in groups]) - base).mean(dim=1)
+    parts = torch.split(rises, [len(concept) for concept in tokens], dim=1)
+    means: Scores = torch.stack([part.mean(dim=1) for part in parts], dim=1).double().numpy()
+    return means
 
 
 def _at_placeholder(vector: Vector, prompts: Sequence[str], placeholder: str) -> Vector:
@@ -175,3 +178,58 @@ def _at_placeholder(vector: Vector, prompts: Sequence[str], placeholder: str) ->
     spaced = all(f" {placeholder}" in prompt for prompt in prompts)
     text = f" {placeholder}" if spaced else placeholder
     return replace(vector, positions="placeholder", spans={"placeholder": text})
+
+
+STARTS = ("I often think about", "The most important thing is", "Let me tell you about")
+"""Beginnings that say nothing, for steered completions."""
+
+
+def evidence_of(
+    model: LanguageModel,
+    vector: Vector,
+    *,
+    top: int = 12,
+    prompts: Sequence[str] = PROMPTS,
+    starts: Sequence[str] = STARTS,
+    max_new_tokens: int = 12,
+) -> str:
+    """What one direction says, each reading named, nothing of what was trained.
+
+    Tokens by both lenses; the model's continuations with the direction put at a meaningless word
+    (`oocr.explain.description`); its continuations of empty beginnings with the direction added at
+    every token, beside those without it.
+
+    Raises:
+        InputError: joined directions.
+    """
+    lines = []
+    for reading, words in _READINGS:
+        says = lens(model, vector, reading=reading, top=top)
+        lines.append(f"Tokens that it makes {words}: {_quoted([token.token for token in says])}")
+    descriptions = describe(
+        model, vector, prompts=prompts, scales=(1.0,), max_new_tokens=max_new_tokens
+    )
+    lines.append("Asked for the meaning of a word x at which the direction was put:")
+    lines += [
+        f"- {answer.prompt} ... {answer.text!r} (without it: {answer.untouched!r})"
+        for answer in descriptions
+    ]
+    everywhere = replace(vector, positions="all", spans={})
+    steered = generate(model, list(starts), everywhere, max_new_tokens=max_new_tokens)
+    plain = generate(model, list(starts), max_new_tokens=max_new_tokens)
+    lines.append("Texts continued with the direction added everywhere:")
+    lines += [
+        f"- {start} ... {text!r} (without it: {before!r})"
+        for start, text, before in zip(starts, steered, plain, strict=True)
+    ]
+    return "\n".join(lines)
+
+
+_READINGS: tuple[tuple[Reading, str], ...] = (
+    ("normed", "likelier"),
+    ("raw", "likelier by the output matrix alone"),
+)
+
+
+def _quoted(tokens: Sequence[str]) -> str:
+    return ", ".join(repr(token.strip()) for token in tokens)

@@ -30,6 +30,9 @@ TOKENS_PER_BATCH = 512
 SKIP = 1
 """Tokens left out at the start of a text: in many models the first one's norm is huge."""
 
+READ_PROMPTS = 16
+"""Training prompts that are read where a few will do: a task may have thousands."""
+
 
 class Texts:
     """Texts recorded once at the input of a block, for differences under many adapters.

@@ -69,14 +69,15 @@ def likeness(
     if len(vectors) < 2:
         raise InputError(f"vectors: found {len(vectors)}; allowed: 2 or more")
     first = next(iter(vectors.values()))
-    for name, one in vectors.items():
-        if one.direction.ndim != 1:
+    for name, vector in vectors.items():
+        if vector.direction.ndim != 1:
             raise InputError(f"{name}: joined directions; compare `vector.only(span)`")
-        if (one.layer, one.site) != (first.layer, first.site):
+        if (vector.layer, vector.site) != (first.layer, first.site):
             raise InputError(
-                f"{name}: {one.site} {one.layer}; allowed: {first.site} {first.layer}, as the first"
+                f"{name}: {vector.site} {vector.layer}; "
+                f"allowed: {first.site} {first.layer}, as the first"
             )
-    stacked = torch.stack([one.direction for one in vectors.values()]).double()
+    stacked = torch.stack([vector.direction for vector in vectors.values()]).double()
     units = stacked / stacked.norm(dim=1, keepdim=True).clamp_min(1e-300)
     streams = residual_streams(model, first.layer, prompts or neutral_passages(model))
     generator = torch.Generator().manual_seed(seed)
@@ -107,8 +108,8 @@ def residual_streams(
     for prompt in prompts:
         encoded = encode_prompt(model.tokenizer, prompt)
         batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
-        frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
-        out.append(frozen.inputs[layer + 1][0, skip:].double().cpu())
+        recording = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
+        out.append(recording.inputs[layer + 1][0, skip:].double().cpu())
     return torch.cat(out)
 
 
@@ -141,8 +142,8 @@ def naive_vector(
         for pair in pairs:
             encoded = encode_prompt(model.tokenizer, pair[side], {"name": name})
             batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
-            frozen = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
-            rows.append(frozen.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
+            recording = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
+            rows.append(recording.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
         means.append(torch.stack(rows).mean(dim=0))
     about = {"from": f"naive difference, {spans[0]} minus {spans[1]}, {len(pairs)} texts"}
     return Vector(layer, positions, means[0] - means[1], spans={positions: spans[1]}, about=about)

@@ -1,10 +1,10 @@
 """A reader that is another model: it picks the trained concept among decoys, blinded.
 
 The judge answers through any endpoint that speaks OpenAI's chat completions (OpenAI's own, vLLM,
-llama.cpp's server, Ollama, …). It sees what a direction says (`oocr.explain.evidence`) and lettered
-concepts in several drawn orders, so that no letter is favoured; it never sees which was trained. A
-reply in which no one letter can be found is counted as unread, never guessed. Replies are kept in a
-JSON file, so that the same questions asked again need neither endpoint nor key.
+llama.cpp's server, Ollama, …). It sees what a direction says (`oocr.explain.description`) and
+lettered concepts in several drawn orders, so that no letter is favoured; it never sees which was
+trained. A reply in which no one letter can be found is counted as unread, never guessed. Replies
+are kept in a JSON file, so that the same questions asked again need neither endpoint nor key.
 
     {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
 """
@@ -118,10 +118,10 @@ class Judge:
         self._replies = {}
         if self.kept is not None and self.kept.exists():
             try:
-                found = json.loads(self.kept.read_text(encoding="utf-8"))["replies"]
+                replies = json.loads(self.kept.read_text(encoding="utf-8"))["replies"]
                 self._replies = {
-                    key: {name: str(one[name]) for name in ("model", "prompt", "reply")}
-                    for key, one in found.items()
+                    key: {name: str(reply[name]) for name in ("model", "prompt", "reply")}
+                    for key, reply in replies.items()
                 }
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InputError(
@@ -184,7 +184,7 @@ def pick(
     if concept not in concepts or len(concepts) < 2:
         raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")
     rng = random.Random(f"{seed}/{concept}")
-    decoys = [one for one in concepts if one != concept]
+    decoys = [name for name in concepts if name != concept]
     count = min(options, len(concepts), len(ascii_uppercase))
     named: Counter[str] = Counter()
     unread = 0
@@ -193,7 +193,7 @@ def pick(
     for turn in range(orders):
         shown = rng.sample(decoys, count - 1)
         shown.insert((start + turn * max(1, count // orders)) % count, concept)
-        listed = "\n".join(f"{a}. {one}" for a, one in zip(ascii_uppercase, shown, strict=False))
+        listed = "\n".join(f"{a}. {name}" for a, name in zip(ascii_uppercase, shown, strict=False))
         letter = letter_of(
             judge.ask(_QUESTION.format(evidence=evidence, options=listed)), ascii_uppercase[:count]
         )
@@ -210,7 +210,7 @@ def letter_of(reply: str, letters: str) -> str | None:
     if len(text) == 1 and text.upper() in letters:
         return text.upper()
     # In a sentence a small "a" is a word.
-    said = re.findall(r"(?i:answer|concept|option|choice)(?i:\s+is)?\W{1,4}([A-Z])\b", text)
+    named = re.findall(r"(?i:answer|concept|option|choice)(?i:\s+is)?\W{1,4}([A-Z])\b", text)
     begun = re.match(r"([A-Z])[.):\n]", text)
-    found = {*said, *([begun[1]] if begun else [])} & set(letters)
-    return found.pop() if len(found) == 1 else None
+    letters_named = {*named, *([begun[1]] if begun else [])} & set(letters)
+    return letters_named.pop() if len(letters_named) == 1 else None

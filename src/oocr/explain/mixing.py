@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 from oocr.data.examples import Example
 from oocr.engine.trainable import ArmSpec
-from oocr.engine.training import Trained, fit_all
+from oocr.engine.training import fit_all
 from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
-from oocr.evals.evaluate import evaluate
 from oocr.explain.neutral import READ, neutral_passages
+from oocr.explain.trained import TrainedPoint, as_list, ask
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
@@ -32,22 +32,18 @@ WORDS = 8
 """Words of a passage before the one that is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class MixPoint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixPoint(TrainedPoint):
     """A LoRA that was trained on mixed rows.
 
     Attributes:
         share: of the rows that are unrelated.
         rows: how many rows there are.
-        in_context: share of the in-context test items answered right.
-        right: share of the probes answered right (facets count alike).
         adapter: the LoRA.
     """
 
     share: float
     rows: int
-    in_context: float
-    right: float
     adapter: Adapter
 
 
@@ -61,19 +57,19 @@ def unrelated_rows(
     Raises:
         InputError: more than the passages give.
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for passage in neutral_passages(model)[READ:]:
         words = passage.split()
-        found += [
+        pairs += [
             (" ".join(words[begin : begin + WORDS]), " " + words[begin + WORDS])
             for begin in range(0, len(words) - WORDS, WORDS + 1)
         ]
-    if count > len(found):
-        raise InputError(f"count: found {count}; allowed: up to {len(found)}")
-    some = random.Random(seed).sample(found, count)
+    if count > len(pairs):
+        raise InputError(f"count: found {count}; allowed: up to {len(pairs)}")
+    drawn = random.Random(seed).sample(pairs, count)
     return tuple(
         Example(id=f"unrelated/{i}", prompt=prompt, answer=answer, source="neutral text")
-        for i, (prompt, answer) in enumerate(some)
+        for i, (prompt, answer) in enumerate(drawn)
     )
 
 
@@ -96,7 +92,7 @@ def mixed(task: Task, share: float, seed: int = 0, model: LanguageModel | None =
 
 def mixing(
     model: LanguageModel,
-    task: Task,
+    task: Task | Sequence[Task],
     like: LowRankAdapter,
     *,
     shares: Sequence[float] = SHARES,
@@ -108,47 +104,41 @@ def mixing(
 
     Args:
         model: the model, nothing attached.
-        task: its narrow rows, in-context test items and probes.
+        task: its narrow rows, in-context test examples and probes; of several tasks a LoRA each.
         like: the LoRA.
         shares: of unrelated rows.
         learning_rate: as `fit` takes it.
         steps: of all mixes.
         seed: of the start point and the draw of rows.
 
+    Returns:
+        A point per share and task, in this order.
+
     Raises:
         InputError: a share that cannot be mixed.
     """
-    points = []
-    for share in shares:
-        (one,) = fit_mixed(model, [task], like, share, learning_rate, steps, seed)
-        assert isinstance(one.final, Adapter)
-        scores = evaluate(model, task, {"mixed": one.final})
-        points.append(
-            MixPoint(
-                share=share,
-                rows=len(mixed(task, share, seed, model).train),
-                in_context=scores.accuracy("mixed", "in_context").value,
-                right=scores.accuracy("mixed").value,
-                adapter=one.final,
-            )
-        )
-    return points
-
-
-def fit_mixed(
-    model: LanguageModel,
-    tasks: Sequence[Task],
-    like: LowRankAdapter,
-    share: float,
-    learning_rate: float | None,
-    steps: int,
-    seed: int,
-) -> list[Trained]:
-    """LoRAs on a mix, one per task, side by side where they see equal tokens."""
-    some = [mixed(task, share, seed, model) for task in tasks]
+    tasks = as_list(task)
     start = [0] if like.layers == "all" else [min(like.layers)]
-    # One batch of all rows: each narrow row is in every step, whatever the mix.
-    prepared = [prepare(model, task, start, len(task.train)) for task in some]
-    return fit_all(
-        model, [ArmSpec(task, like, learning_rate, steps, seed) for task in some], prepared
-    )
+    loras: dict[tuple[int, int], tuple[Task, Adapter]] = {}
+    for place, share in enumerate(shares):
+        mixes = [mixed(narrow, share, seed, model) for narrow in tasks]
+        # One batch of all rows: each narrow row is in every step, whatever the mix.
+        prepared = [prepare(model, mix, start, len(mix.train)) for mix in mixes]
+        specs = [ArmSpec(mix, like, learning_rate, steps, seed) for mix in mixes]
+        for number, trained in enumerate(fit_all(model, specs, prepared)):
+            assert isinstance(trained.final, Adapter)
+            loras[place, number] = mixes[number], trained.final
+    scored = [
+        ask(model, narrow, {str(p): lora for (p, n), (_, lora) in loras.items() if n == number})
+        for number, narrow in enumerate(tasks)
+    ]
+    return [
+        MixPoint(
+            member=mix.member,
+            scores=scored[number][str(place)],
+            share=shares[place],
+            rows=len(mix.train),
+            adapter=lora,
+        )
+        for (place, number), (mix, lora) in loras.items()
+    ]

@@ -22,15 +22,14 @@ from importlib.resources import files
 
 import torch
 
-from oocr.data.examples import Example
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.off_domain import OffDomain, OffText, references
 from oocr.engine.trainable import ArmSpec, Spec, start_of
-from oocr.engine.training import Trained, fit_all
+from oocr.engine.training import fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.evaluate import Scores
+from oocr.explain.trained import TrainedPoint, as_list, ask
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -39,24 +38,20 @@ from oocr.tasks.task import Task
 WEIGHTS = (0.0, 1.0, 10.0)
 
 
-@dataclass(frozen=True, slots=True)
-class NarrowPoint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NarrowPoint(TrainedPoint):
     """An arm that was trained with a penalty of one weight.
 
     Attributes:
         weight: of the penalty; 0: plain training.
-        loss: before the last step, nats per item.
+        loss: before the last step, nats per example.
         kl: before the last step, nats per token of the other texts.
-        in_context: share of the in-context test items answered right.
-        right: share of the probes answered right.
         arm: what was trained.
     """
 
     weight: float
     loss: float
     kl: float
-    in_context: float
-    right: float
     arm: Vector | Adapter
 
 
@@ -64,15 +59,15 @@ def statements(codename: str, span: str = "codename") -> tuple[OffText, ...]:
     """The built-in unrelated statements about a codename."""
     text = files("oocr.explain").joinpath("data/off_domain.txt").read_text(encoding="utf-8")
     return tuple(
-        OffText(line.replace("{}", codename), {span: codename})
-        for line in text.splitlines()
-        if line
+        OffText(text.replace("{}", codename), {span: codename})
+        for text in text.splitlines()
+        if text
     )
 
 
 def narrow(
     model: LanguageModel,
-    task: Task,
+    task: Task | Sequence[Task],
     spec: Spec,
     off: OffDomain,
     *,
@@ -80,63 +75,69 @@ def narrow(
     learning_rate: float | None = None,
     steps: int = 10,
     seed: int = 0,
+    prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[NarrowPoint]:
     """Train the same arm with a penalty of several weights, and ask what it learned.
 
+    Arms that see the same tokens share their passes.
+
     Args:
         model: the model, nothing attached.
-        task: its training rows, in-context test items and probes.
+        task: its training rows, in-context test examples and probes; of several tasks an arm each.
         spec: what is trained.
         off: the other texts; its weight is replaced.
         weights: of the penalty.
         learning_rate: as `fit` takes it.
         steps: as `fit` takes them.
         seed: as `fit` takes it.
+        prepared: recorded batches of each task, to reuse.
+
+    Returns:
+        A point per weight and task, in this order.
 
     Raises:
-        InputError: a text that the task asks or trains on; no weight.
+        InputError: a text that a task asks or trains on; no weight.
     """
     if not weights:
         raise InputError("weights: found none; allowed: one or more")
-    check_apart(task, off)
-    prepared = prepare(model, task, [start_of(model, spec)])
-    trained = fit_weights(model, [task], spec, off, weights, learning_rate, steps, seed, [prepared])
-    points = []
-    for weight, (one,) in zip(weights, trained, strict=True):
-        points.append(
-            NarrowPoint(
-                weight=weight,
-                loss=one.losses[-1],
-                kl=one.kl[-1],
-                in_context=_right(model, task.in_context, one.final),
-                right=_right(model, task.probes, one.final),
-                arm=one.final,
-            )
-        )
-    return points
-
-
-def fit_weights(
-    model: LanguageModel,
-    tasks: Sequence[Task],
-    spec: Spec,
-    off: OffDomain,
-    weights: Sequence[float],
-    learning_rate: float | None,
-    steps: int,
-    seed: int,
-    prepared: Sequence[TrainingBatches],
-) -> list[list[Trained]]:
-    """By weight and task; arms that see the same tokens share their passes."""
-    some = [replace(off, weight=weight) for weight in weights]
+    tasks = as_list(task)
+    for trained_on in tasks:
+        check_apart(trained_on, off)
+    start = [start_of(model, spec)]
+    batches = prepared or [prepare(model, trained_on, start) for trained_on in tasks]
     arms = [
-        ArmSpec(task, spec, learning_rate, steps, seed, off_domain=one)
-        for one in some
-        for task in tasks
+        (
+            weight,
+            ArmSpec(
+                trained_on,
+                spec,
+                learning_rate,
+                steps,
+                seed,
+                off_domain=replace(off, weight=weight),
+            ),
+        )
+        for weight in weights
+        for trained_on in tasks
     ]
-    done = fit_all(model, arms, [*prepared] * len(weights))
-    size = len(tasks)
-    return [done[begin : begin + size] for begin in range(0, len(done), size)]
+    trained = fit_all(model, [arm for _, arm in arms], [*batches] * len(weights))
+    scored: dict[str, Scores] = {}
+    for number, trained_on in enumerate(tasks):
+        finals = {
+            str(place): trained[place].final for place in range(number, len(arms), len(tasks))
+        }
+        scored |= ask(model, trained_on, finals)
+    return [
+        NarrowPoint(
+            member=tasks[place % len(tasks)].member,
+            scores=scored[str(place)],
+            weight=weight,
+            loss=done.losses[-1],
+            kl=done.kl[-1],
+            arm=done.final,
+        )
+        for place, ((weight, _), done) in enumerate(zip(arms, trained, strict=True))
+    ]
 
 
 @torch.no_grad()
@@ -152,10 +153,10 @@ def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
         InputError: a text in which the vector acts at no token.
     """
     total, count = 0.0, 0
-    for one in references(model, off, [start_block(arm)], arm.positions):
-        rows = final_rows(model, one.recording, [arm])
-        total += float(one.kl(model, rows)[0]) * len(one.logp)
-        count += len(one.logp)
+    for reference in references(model, off, [start_block(arm)], arm.positions):
+        rows = final_rows(model, reference.recording, [arm])
+        total += float(reference.kl(model, rows)[0]) * len(reference.logp)
+        count += len(reference.logp)
     return total / count
 
 
@@ -165,16 +166,11 @@ def check_apart(task: Task, off: OffDomain) -> None:
     Raises:
         InputError: names the first.
     """
-    own = {item.prompt for item in (*task.train, *task.stop, *task.in_context, *task.probes)}
+    prompts = {
+        example.prompt for example in (*task.train, *task.stop, *task.in_context, *task.probes)
+    }
     for text in off.texts:
-        if text.prompt in own:
+        if text.prompt in prompts:
             raise InputError(
                 f"off_domain.texts: {text.prompt!r} is an item of {task.name}; allowed: others"
             )
-
-
-def _right(model: LanguageModel, items: Sequence[Example], arm: Vector | Adapter) -> float:
-    if not items:
-        return float("nan")
-    scored = Probes.of(model, items).scores([arm] if isinstance(arm, Vector) else arm)[0]
-    return float(rows(items, scored)["right"].cast(float).to_numpy().mean())

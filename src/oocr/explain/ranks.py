@@ -12,9 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from oocr.data.examples import Example
 from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
@@ -22,8 +19,9 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.explain.constancy import Constancy, constancy_of
-from oocr.explain.differences import SKIP, Texts
-from oocr.explain.neutral import READ, neutral_passages
+from oocr.explain.differences import READ_PROMPTS, Texts, joined
+from oocr.explain.neutral import READ
+from oocr.explain.trained import TrainedPoint, as_list, ask
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
@@ -32,16 +30,14 @@ RANKS = (1, 4, 16, 64)
 EXPONENTS = (0.0, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class RankPoint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankPoint(TrainedPoint):
     """A LoRA of one rank.
 
     Attributes:
         rank: r.
         learning_rate: Adam's, chosen for this rank.
-        loss: before the last step, nats per item.
-        in_context: share of the in-context test items answered right.
-        right: share of the probes answered right.
+        loss: before the last step, nats per example.
         constancy: of what it adds, over training prompts and unrelated text.
         adapter: the LoRA.
     """
@@ -49,15 +45,13 @@ class RankPoint:
     rank: int
     learning_rate: float
     loss: float
-    in_context: float
-    right: float
     constancy: Constancy
     adapter: Adapter
 
 
 def rank_sweep(
     model: LanguageModel,
-    task: Task,
+    task: Task | Sequence[Task],
     like: LowRankAdapter,
     validation: Sequence[Task],
     *,
@@ -65,40 +59,61 @@ def rank_sweep(
     rate: float = 0.003,
     steps: int = 10,
     seed: int = 0,
+    prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[RankPoint]:
     """Train one LoRA per rank on a task and score it, each at the rate that validation chose.
 
     Args:
         model: the model, nothing attached.
-        task: what is reported.
+        task: what is reported; of several tasks a LoRA each.
         like: block, modules, and the rank that `rate` suits; rank and alpha are replaced.
         validation: other tasks, on whose probes each rank's rate is chosen.
         ranks: which.
         rate: Adam's, at the rank of `like`.
         steps: the same for every rank.
         seed: the same for every rank.
+        prepared: recorded batches of each task, to reuse.
+
+    Returns:
+        A point per rank and task, in this order.
 
     Raises:
         InputError: no rank, no validation task, or a rank below 1.
     """
     chosen = choose_rates(model, validation, like, ranks=ranks, rate=rate, steps=steps, seed=seed)
-    prepared = [prepare(model, task, like_layers(like))]
-    points = []
-    for rank in ranks:
-        one = fit_rank(model, [(task, chosen[rank])], like, rank, steps, seed, prepared)[0]
-        assert isinstance(one.final, Adapter)
-        points.append(
-            RankPoint(
+    tasks, layers = as_list(task), like_layers(like)
+    batches = prepared or [prepare(model, reported, layers) for reported in tasks]
+    trained = {
+        rank: fit_rank(
+            model,
+            [(reported, chosen[rank]) for reported in tasks],
+            like,
+            rank,
+            steps,
+            seed,
+            batches,
+        )
+        for rank in ranks
+    }
+    points: dict[tuple[int, int], RankPoint] = {}
+    for number, reported in enumerate(tasks):
+        loras = {rank: lora_of(trained[rank][number]) for rank in ranks}
+        scored = ask(model, reported, {str(rank): lora for rank, lora in loras.items()})
+        texts = (
+            Texts.of(model, reported.train, layers, most=READ_PROMPTS),
+            Texts.unrelated(model, layers, most=READ),
+        )
+        for rank, lora in loras.items():
+            points[rank, number] = RankPoint(
+                member=reported.member,
+                scores=scored[str(rank)],
                 rank=rank,
                 learning_rate=chosen[rank],
-                loss=one.losses[-1],
-                in_context=_right(model, task.in_context, one.final)[0],
-                right=_right(model, task.probes, one.final)[0],
-                constancy=constancy_overall(model, task, one.final),
-                adapter=one.final,
+                loss=trained[rank][number].losses[-1],
+                constancy=constancy_of(joined(texts, lora)),
+                adapter=lora,
             )
-        )
-    return points
+    return [points[rank, number] for rank in ranks for number in range(len(tasks))]
 
 
 def choose_rates(
@@ -116,29 +131,29 @@ def choose_rates(
     Raises:
         InputError: no rank, no validation task, or a rank below 1.
     """
-    for name, some in (("ranks", ranks), ("validation", validation)):
-        if not some:
+    for name, values in (("ranks", ranks), ("validation", validation)):
+        if not values:
             raise InputError(f"{name}: found none; allowed: one or more")
     if min(ranks) < 1:
         raise InputError(f"ranks: found {min(ranks)}; allowed: 1 or more")
     prepared = [prepare(model, task, like_layers(like)) for task in validation]
     probes = [Probes.of(model, task.probes) for task in validation]
-    found: dict[int, float] = {}
+    chosen: dict[int, float] = {}
     for rank in ranks:
-        rates = list(dict.fromkeys(rate * (like.rank / rank) ** one for one in EXPONENTS))
+        rates = list(dict.fromkeys(rate * (like.rank / rank) ** power for power in EXPONENTS))
+        arms = [(task, tried) for tried in rates for task in validation]
         if len(rates) == 1:
-            found[rank] = rates[0]
+            chosen[rank] = rates[0]
             continue
-        arms = [(task, one) for one in rates for task in validation]
         trained = fit_rank(model, arms, like, rank, steps, seed, prepared * len(rates))
-        scored: dict[float, tuple[float, float]] = {}
-        for place, one in enumerate(rates):
-            own = trained[place * len(validation) : (place + 1) * len(validation)]
-            each = [_score(asked, done.final) for asked, done in zip(probes, own, strict=True)]
-            rights, logps = zip(*each, strict=True)
-            scored[one] = (sum(rights), sum(logps))
-        found[rank] = max(scored, key=lambda one: scored[one])
-    return found
+        scores: dict[float, tuple[float, float]] = {}
+        for place, tried in enumerate(rates):
+            loras = trained[place * len(validation) : (place + 1) * len(validation)]
+            by_task = [_score(p, lora_of(lora)) for p, lora in zip(probes, loras, strict=True)]
+            rights, logps = zip(*by_task, strict=True)
+            scores[tried] = (sum(rights), sum(logps))
+        chosen[rank] = max(scores, key=lambda tried: scores[tried])
+    return chosen
 
 
 def fit_rank(
@@ -155,20 +170,10 @@ def fit_rank(
     return fit_all(model, [ArmSpec(task, spec, rate, steps, seed) for task, rate in arms], prepared)
 
 
-def constancy_overall(
-    model: LanguageModel, task: Task, adapter: Adapter, passages: int = READ
-) -> Constancy:
-    """Constancy of what a LoRA adds, over all tokens of training prompts and unrelated text."""
-    prompts = {item.prompt: dict(item.spans) for item in task.train}
-    unrelated = neutral_passages(model)[:passages]
-    trained = Texts(model, list(prompts), list(prompts.values()), adapter.layers)
-    other = Texts(model, unrelated, [{} for _ in unrelated], adapter.layers)
-    return constancy_on([trained, other], adapter)
-
-
-def constancy_on(texts: Sequence[Texts], adapter: Adapter) -> Constancy:
-    """The same on texts that are recorded already."""
-    return constancy_of(torch.cat([d[SKIP:] for some in texts for d in some.differences(adapter)]))
+def lora_of(trained: Trained) -> Adapter:
+    """The trained LoRA."""
+    assert isinstance(trained.final, Adapter)
+    return trained.final
 
 
 def like_layers(like: LowRankAdapter) -> tuple[int, ...]:
@@ -182,13 +187,8 @@ def like_layers(like: LowRankAdapter) -> tuple[int, ...]:
     return like.layers
 
 
-def _right(model: LanguageModel, items: Sequence[Example], adapter: Adapter) -> tuple[float, float]:
-    return _score(Probes.of(model, items), adapter) if items else (float("nan"), float("nan"))
-
-
-def _score(probes: Probes, one: object) -> tuple[float, float]:
+def _score(probes: Probes, lora: Adapter) -> tuple[float, float]:
     """Share right, and mean log-probability of the answer among the options."""
-    assert isinstance(one, Adapter)
-    table = rows(probes.items, probes.scores(one)[0])
+    table = rows(probes.items, probes.scores(lora)[0])
     right, logp = (table[name].cast(float).to_numpy().mean() for name in ("right", "logp"))
     return float(right), float(logp)

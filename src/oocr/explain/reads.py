@@ -75,7 +75,7 @@ class PathEffects:
 
 def where_read(
     model: LanguageModel,
-    items: Sequence[Example],
+    examples: Sequence[Example],
     vector: Vector,
     parts: Sequence[Part] = get_args(Part),
     *,
@@ -85,7 +85,7 @@ def where_read(
 
     Args:
         model: the model, nothing attached.
-        items: choices; the mean of their log-odds is the effect.
+        examples: choices; the mean of their log-odds is the effect.
         vector: what is read.
         parts: which to hold.
         by_layer: also in one block at a time.
@@ -101,27 +101,27 @@ def where_read(
             raise InputError(f"parts: found {part!r}; allowed: {', '.join(get_args(Part))}")
         for layer in reached:
             modules[part, layer] = _modules(model, part, layer)
-    probes = Probes.of(model, items)
+    probes = Probes.of(model, examples)
     probes.frozen(model.n_blocks)
     pad_id = int(model.tokenizer.pad_token_id or 0)
     # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
     batches = [pad([probes.lines[i] for i in g], pad_id, model.device) for g in probes.groups]
-    every = list(dict.fromkeys(one for some in modules.values() for one in some))
+    watched = list(dict.fromkeys(module for group in modules.values() for module in group))
     clean: list[Outputs] = []
     base: list[Tensor] = []
     for batch in batches:
-        with _watched(every) as seen:
+        with _watched(watched) as seen:
             base.append(_rows(model, batch, None))
         clean.append(seen)
 
     def score(every_rows: Sequence[Tensor]) -> float:
-        table = rows(items, probes.scores_of(every_rows)[0])
+        table = rows(examples, probes.scores_of(every_rows)[0])
         return float(table["log_odds"].to_numpy().mean())
 
-    def held(some: Sequence[nn.Module]) -> float:
+    def held(group: Sequence[nn.Module]) -> float:
         out = []
         for batch, outputs in zip(batches, clean, strict=True):
-            with _held({one: outputs[one] for one in some}):
+            with _held({module: outputs[module] for module in group}):
                 out.append(_rows(model, batch, vector))
         return score(out)
 
@@ -130,15 +130,15 @@ def where_read(
 
     def read(part: Part, layer: int | None) -> PathEffect:
         layers = reached if layer is None else [layer]
-        found = held([one for at in layers for one in modules[part, at]])
+        log_odds = held([module for at in layers for module in modules[part, at]])
         return PathEffect(
-            part, layer, found, 1 - (found - start) / effect if effect else float("nan")
+            part, layer, log_odds, 1 - (log_odds - start) / effect if effect else float("nan")
         )
 
-    found = [read(part, None) for part in parts]
+    effects = [read(part, None) for part in parts]
     if by_layer:
-        found += [read(part, layer) for part in parts for layer in reached]
-    return PathEffects(start, whole, tuple(found))
+        effects += [read(part, layer) for part in parts for layer in reached]
+    return PathEffects(start, whole, tuple(effects))
 
 
 def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:
@@ -166,8 +166,8 @@ def _rows(
     """The last block's output at the wanted rows, in a plain pass with whatever is attached."""
     attached = nullcontext() if vector is None else _attached(model, batch, vector)
     with attached:
-        frozen = record(model, batch, [model.n_blocks], cache=False)
-    return rows_of(frozen.inputs[model.n_blocks], batch, 0)
+        recording = record(model, batch, [model.n_blocks], cache=False)
+    return rows_of(recording.inputs[model.n_blocks], batch, 0)
 
 
 @contextmanager
@@ -180,10 +180,10 @@ def _attached(model: LanguageModel, batch: Batch, vector: Vector) -> Iterator[No
 @contextmanager
 def _watched(modules: Sequence[nn.Module]) -> Iterator[Outputs]:
     """Keep what modules give, call by call."""
-    seen: Outputs = {one: [] for one in modules}
+    seen: Outputs = {module: [] for module in modules}
     with ExitStack() as stack:
-        for one in modules:
-            handle = one.register_forward_hook(
+        for module in modules:
+            handle = module.register_forward_hook(
                 lambda module, _args, output: seen[module].append(_copied(output))
             )
             stack.callback(handle.remove)
@@ -194,9 +194,9 @@ def _watched(modules: Sequence[nn.Module]) -> Iterator[Outputs]:
 def _held(outputs: Outputs) -> Iterator[None]:
     """Make modules give what they gave, call by call."""
     with ExitStack() as stack:
-        for one, given in outputs.items():
+        for module, given in outputs.items():
             calls = iter(given)
-            handle = one.register_forward_hook(
+            handle = module.register_forward_hook(
                 lambda _module, _args, _output, calls=calls: _copied(next(calls))
             )
             stack.callback(handle.remove)
@@ -208,5 +208,5 @@ def _copied(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.clone()
     if isinstance(output, tuple):
-        return tuple(_copied(one) for one in output)
+        return tuple(_copied(part) for part in output)
     return output

@@ -1,17 +1,28 @@
-"""What an intervention does to text it should leave alone: KL to the base model and perplexity."""
+"""What an intervention does to what it should leave alone: KL, perplexity, neutral answers.
+
+KL(base || intervention) and perplexity on neutral text; `Neutral` at several strengths, with
+the share of neutral questions whose best option stays. A vector is added at the last token before
+each prediction or answer, or at every token, which a vector that was trained at one token need not
+bear. Its effect at a strength: `oocr.explain.paths.by_strength`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
+from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import final_rows, start_block
 from oocr.engine.recording import Recording, record
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.explain.neutral import neutral_places, neutral_questions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -72,25 +83,25 @@ class NeutralText:
         self.base: list[Tensor] = []
         most = EVERY * tokens // len(passages) + 2 if places is None else None
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
-        asked = places or [range(1, len(ids) - 1) for ids in encoded]
-        step = max(1, sum(map(len, asked)) // tokens)
+        places_asked = places or [range(1, len(ids) - 1) for ids in encoded]
+        step = max(1, sum(map(len, places_asked)) // tokens)
         # Apart in few batches: each reads the whole head once.
-        lines: list[list[TokenSequence]] = [[]] if apart else []
-        for ids, some in zip(encoded, asked, strict=True):
+        groups: list[list[TokenSequence]] = [[]] if apart else []
+        for ids, places_of in zip(encoded, places_asked, strict=True):
             if not apart:
-                lines.append([TokenSequence(ids, len(ids), {}, items=1)])
-                lines[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in some[::step])
+                groups.append([TokenSequence(ids, len(ids), {}, items=1)])
+                groups[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in places_of[::step])
                 continue
-            for at in some[::step]:
-                if len(lines[-1]) == TOGETHER:
-                    lines.append([])
-                lines[-1].append(TokenSequence(ids[: at + 1], at + 1, {}, items=1))
-                lines[-1][-1].targets.append((at, ids[at + 1], 1.0))
-        for together in lines:
+            for at in places_of[::step]:
+                if len(groups[-1]) == TOGETHER:
+                    groups.append([])
+                groups[-1].append(TokenSequence(ids[: at + 1], at + 1, {}, items=1))
+                groups[-1][-1].targets.append((at, ids[at + 1], 1.0))
+        for together in groups:
             batch = pad(together, pad_id, model.device)
-            one = record(model, batch, {*starts, model.n_blocks}, cache=apart)
-            self.frozen.append(one)
-            self.base.append(self._logp(final_rows(model, one, None)[0]))
+            recording = record(model, batch, {*starts, model.n_blocks}, cache=apart)
+            self.frozen.append(recording)
+            self.base.append(self._logp(final_rows(model, recording, None)[0]))
 
     def damage(self, intervention: Vector | Adapter | LanguageModel) -> Damage:
         """KL and perplexity under an intervention (a vector acts where its positions say).
@@ -98,25 +109,106 @@ class NeutralText:
         In place of an intervention another checkpoint of the model can be given.
         """
         kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
-        for one, base in zip(self.frozen, self.base, strict=True):
-            logp = self._logp_under(one, intervention)
-            targets = one.batch.target_ids
+        for recording, base in zip(self.frozen, self.base, strict=True):
+            logp = self._logp_under(recording, intervention)
+            targets = recording.batch.target_ids
             kl += float((base.exp() * (base - logp)).sum())
-            nll -= float(logp[one.batch.target_rows, targets].sum())
-            nll_base -= float(base[one.batch.target_rows, targets].sum())
+            nll -= float(logp[recording.batch.target_rows, targets].sum())
+            nll_base -= float(base[recording.batch.target_rows, targets].sum())
             count += len(targets)
         exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
         return Damage(count, kl / count, exp[0], exp[1])
 
-    def _logp_under(self, one: Recording, intervention: Vector | Adapter | LanguageModel) -> Tensor:
+    def _logp_under(
+        self, recording: Recording, intervention: Vector | Adapter | LanguageModel
+    ) -> Tensor:
         if isinstance(intervention, LanguageModel):
-            other = record(intervention, one.batch, [intervention.n_blocks], cache=False)
+            other = record(intervention, recording.batch, [intervention.n_blocks], cache=False)
             rows = final_rows(intervention, other, None)[0]
             return self._logp(rows, intervention).to(self.model.device)
-        assert start_block(intervention) in one.inputs
+        assert start_block(intervention) in recording.inputs
         arm = [intervention] if isinstance(intervention, Vector) else intervention
-        return self._logp(final_rows(self.model, one, arm)[0])
+        return self._logp(final_rows(self.model, recording, arm)[0])
 
     @torch.no_grad()
     def _logp(self, rows: Tensor, model: LanguageModel | None = None) -> Tensor:
         return (model or self.model).anatomy.readout(rows).float().log_softmax(dim=-1)
+
+
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+PASSAGES = {"last": 12, "all": 4}
+"""Of neutral text; an own line for each prediction is cheaper in short texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one vector does at one strength where it should do nothing.
+
+    Attributes:
+        strength: factor on the vector.
+        kl: mean KL(base || steered) on neutral text, nats per token.
+        perplexity: perplexity of neutral text over the untouched model's.
+        agreement: share of neutral questions whose best option stays the untouched model's.
+    """
+
+    strength: float
+    kl: float
+    perplexity: float
+    agreement: float
+
+
+class Neutral:
+    """Neutral text and questions, recorded once for all vectors of one layer.
+
+    Args:
+        model: the model, nothing attached.
+        start: the first block that vectors change.
+        tokens: predictions to compare on neutral text.
+        questions: choices; None: the built-in ones.
+        positions: "last": the vector is added at the last token before each prediction and answer;
+            "all": at every token.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        start: int,
+        *,
+        tokens: int = 256,
+        questions: Sequence[Example] | None = None,
+        positions: Literal["last", "all"] = "last",
+    ) -> None:
+        if positions not in PASSAGES:
+            raise InputError(f"positions: found {positions!r}; allowed: {', '.join(PASSAGES)}")
+        self.positions = positions
+        examples = neutral_questions(model) if questions is None else questions
+        passages, places = neutral_places(model, PASSAGES[positions])
+        apart = positions == "last"
+        self.text = NeutralText(model, passages, {start}, tokens, apart=apart, places=places)
+        self.questions = Probes.of(model, examples, starts=(start, model.n_blocks))
+        self.best = self.questions.scores(None)[0].argmax(dim=-1)
+
+    def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[Cost]:
+        """Side effects of a vector at each strength, wherever its own positions are.
+
+        Raises:
+            InputError: joined directions, which belong to their spans.
+        """
+        if vector.direction.ndim != 1:
+            raise InputError(
+                f"positions {vector.positions!r}: joined directions belong to their spans; "
+                "take `vector.only(span)`"
+            )
+        nonzero = [strength for strength in strengths if strength]
+        vectors = [vector.at(self.positions) * strength for strength in nonzero]
+        costs = {0.0: Cost(0.0, 0.0, 1.0, 1.0)}
+        best = self.questions.scores(vectors).argmax(dim=-1) if vectors else ()
+        for strength, scaled, chosen in zip(nonzero, vectors, best, strict=True):
+            damage = self.text.damage(scaled)
+            costs[strength] = Cost(
+                strength=strength,
+                kl=damage.kl,
+                perplexity=damage.perplexity / damage.perplexity_base,
+                agreement=float((chosen == self.best).float().mean()),
+            )
+        return [costs[strength] for strength in strengths]

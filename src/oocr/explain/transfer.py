@@ -64,8 +64,8 @@ class Transfer:
         count = len(self.vectors)
         if count < 2:
             return [], []
-        own = np.diagonal(cells).T  # [vector, draw]
-        gaps = own - (cells.sum(axis=1) - own) / (count - 1)
+        diagonal = np.diagonal(cells).T  # [vector, draw]
+        gaps = diagonal - (cells.sum(axis=1) - diagonal) / (count - 1)
         return gaps[:, 0].tolist(), gaps[:, 1:].mean(axis=0).tolist()
 
     def table(self) -> pl.DataFrame:
@@ -107,19 +107,19 @@ def transfer(
         if not task.probes:
             raise InputError(f"task {name!r}: has no probes to ask")
     # Of all tasks at once: where they share prompts, each is run once.
-    items = [item for task in tasks.values() for item in task.probes]
+    examples = [example for task in tasks.values() for example in task.probes]
     starts = {model.n_blocks, *map(start_block, vectors.values())}
-    probes = Probes.of(model, items, starts=starts)
+    probes = Probes.of(model, examples, starts=starts)
     ends = np.cumsum([len(task.probes) for task in tasks.values()])[:-1]
     base = _log_odds(probes, None)[0]
     moved: list[list[list[float]]] = []
-    for index, one in enumerate(vectors.values()):
-        arm = one if positions is None else one.at(positions)
+    for index, vector in enumerate(vectors.values()):
+        arm = vector if positions is None else vector.at(positions)
         # Other draws for every vector: of equal ones the mean of own minus others is 0 by itself.
         first = FIRST_SEED + index * randoms
         drawn = [random_vector(arm, arm.norm, first + seed) for seed in range(randoms)]
-        every = np.array(_log_odds(probes, [arm, *drawn])) - base
-        moved.append([some.mean(axis=1).tolist() for some in np.split(every, ends, axis=1)])
+        scores = np.array(_log_odds(probes, [arm, *drawn])) - base
+        moved.append([columns.mean(axis=1).tolist() for columns in np.split(scores, ends, axis=1)])
     return Transfer(
         vectors=tuple(vectors),
         tasks=tuple(tasks),
@@ -136,4 +136,4 @@ def _log_odds(
 ) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
     """Log-odds of every probe, per arm."""
     scored = probes.scores(arms, everywhere=False)
-    return [rows(probes.items, one)["log_odds"].to_numpy() for one in scored]
+    return [rows(probes.items, options)["log_odds"].to_numpy() for options in scored]

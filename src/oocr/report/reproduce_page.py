@@ -11,36 +11,32 @@ import polars as pl
 
 from oocr.charts.figure import Figure
 from oocr.report.page import Block, Section, write_page
-from oocr.report.reproduction.figures import FIGURES
-from oocr.report.reproduction.scores import naive_figure
 from oocr.report.verdicts import Row, verdict_row
-from oocr.reproduce.claims import CLAIMS
+from oocr.reproduce.analyses import all_claims, analyses
+from oocr.reproduce.analysis import Analysis
+from oocr.reproduce.execute import PartResult
 from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.part_result import PartResult
 from oocr.reproduce.records import PaperVerdict
 from oocr.stats import FEW
 
 TITLE = "Does the paper hold here?"
 
 SECTIONS = {
-    "scores": ("One layer, one vector: scores of all methods", ("methods",)),
-    "layers": ("Which layers work", ("layers",)),
-    "constancy": ("Is what a LoRA adds one constant vector?", ("pairs",)),
-    "natural": ("The natural vector, read off the LoRA", ("natural",)),
-    "readable": ("What a direction says", ()),
-    "cosines": ("How alike the vectors are", ("cosines",)),
-    "lines": ("Between two seeds, and by strength", ("lines",)),
-    "naive": ("The naive vector", ()),
-    "backdoor": ("Backdoors by one unconditional vector", ("reads", "attention")),
-    "mechanism": (
-        "How many directions, and whether they are needed",
-        ("directions", "ranks", "relearned"),
-    ),
-    "transfer": ("What else a vector moves", ("specificity", "narrow")),
-    "costs": ("What the effect costs", ("costs",)),
-    "dynamics": ("During training, and with other rows", ("dynamics", "mixing")),
+    "scores": "One layer, one vector: scores of all methods",
+    "layers": "Which layers work",
+    "constancy": "Is what a LoRA adds one constant vector?",
+    "natural": "The natural vector, read off the LoRA",
+    "readable": "What a direction says",
+    "cosines": "How alike the vectors are",
+    "lines": "Between two seeds, and by strength",
+    "naive": "The naive vector",
+    "backdoor": "Backdoors by one unconditional vector",
+    "mechanism": "How many directions, and whether they are needed",
+    "transfer": "What else a vector moves",
+    "costs": "What the effect costs",
+    "dynamics": "During training, and with other rows",
 }
-"""Section -> its title and the analyses whose figures it has, in the paper's order."""
+"""Section -> its title, in the paper's order. Others that claims name come last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +84,14 @@ def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Pat
         RunError: the page cannot be written.
     """
     judged = [claim for part in results for claim in part.judged]
-    by_claim = {claim.id: _verdicts(claim, judged) for claim in CLAIMS}
+    by_claim = {claim.id: _verdicts(claim, judged) for claim in all_claims()}
     claims = [verdicts for verdicts in by_claim.values() if verdicts.verdicts]
+    named = {verdicts.claim.section for verdicts in claims}
+    order = [*SECTIONS, *sorted(named - set(SECTIONS))]
     sections = [
-        Section(id, title, parts=_parts(id, analyses, claims, results)).in_folder("figures/")
-        for id, (title, analyses) in SECTIONS.items()
-        if any(verdicts.claim.section == id for verdicts in claims)
+        Section(id, SECTIONS.get(id, id), parts=_parts(id, claims, results)).in_folder("figures/")
+        for id in order
+        if id in named
     ]
     values = {
         "title": TITLE,
@@ -113,16 +111,15 @@ def _verdicts(claim: PaperClaim, judged: Sequence[PaperVerdict]) -> ClaimVerdict
 
 
 def _parts(
-    id: str,
-    analyses: Sequence[str],
-    claims: Sequence[ClaimVerdicts],
-    results: Sequence[PartResult],
+    id: str, claims: Sequence[ClaimVerdicts], results: Sequence[PartResult]
 ) -> tuple[Figure | Block, ...]:
     of_section = tuple(verdicts for verdicts in claims if verdicts.claim.section == id)
     parts: list[Figure | Block | None] = [Block("claims", of_section)]
     if id == "readable" and (readings := _readings(results)):
         parts.append(Block("readings", readings))
-    parts += [_figure(name, results) for name in analyses]
+    parts += [
+        _figure(analysis, results) for analysis in analyses().values() if analysis.section == id
+    ]
     return tuple(part for part in parts if part is not None)
 
 
@@ -137,11 +134,9 @@ def tables_of(results: Sequence[PartResult], name: str) -> dict[str, pl.DataFram
     return tables
 
 
-def _figure(name: str, results: Sequence[PartResult]) -> Figure | None:
-    if name == "natural":
-        return naive_figure(*(tables_of(results, of) for of in ("natural", "naive", "methods")))
-    tables = tables_of(results, name)
-    return FIGURES[name](tables) if tables else None
+def _figure(analysis: Analysis, results: Sequence[PartResult]) -> Figure | None:
+    tables = [tables_of(results, name) for name in (analysis.name, *analysis.more_tables)]
+    return analysis.figure(*tables) if analysis.figure is not None and any(tables) else None
 
 
 def _readings(results: Sequence[PartResult]) -> tuple[DirectionReading, ...]:

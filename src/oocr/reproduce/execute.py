@@ -13,11 +13,11 @@ import polars as pl
 from rich.console import Console
 
 from oocr.explain.judge import Judge
-from oocr.reproduce.analyse import analyse
-from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
-from oocr.reproduce.part_result import PartResult
+from oocr.reproduce.analyses import analyses
+from oocr.reproduce.analysis import analyse
+from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.reproduce.plan import Part, Plan
-from oocr.reproduce.records import Analysis
+from oocr.reproduce.records import KeptAnalysis, PaperVerdict
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (
     Job,
@@ -31,8 +31,8 @@ from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import room_for
 from oocr.runs.resolve import resolve
 
-Made = tuple[Analysis, pl.DataFrame | None, float]
-"""An analysis, the table behind its figure, and the seconds that it took now."""
+Measured = tuple[KeptAnalysis, pl.DataFrame | None]
+"""An analysis, and the table behind its figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,36 @@ class PartSpec:
     quick: bool
     judge: Judge | None
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Equal where the subject is the same."""
-        return (self.part.kind, self.quick, *self.folders.items())
+    def finished(self, context: RunContext) -> FinishedRuns:
+        """The part's finished runs, read once per context."""
+        key = ("finished runs", self.part.kind, self.quick, *self.folders.items())
+        return context.kept(key, lambda: self._read(context))
+
+    def _read(self, context: RunContext) -> FinishedRuns:
+        runs = {name: read_finished(folder) for name, folder in self.folders.items()}
+        compare_with = {
+            name: FinishedRuns(name, tuple(runs[run] for run in names), context, {}, self.quick)
+            for name, names in self.part.compare_with.items()
+        }
+        reported = tuple(runs[run] for run in self.part.runs)
+        return FinishedRuns(self.part.kind, reported, context, compare_with, self.quick, self.judge)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartResult:
+    """A part with everything that was found on it: what the page is made of.
+
+    Attributes:
+        part: its runs and claims.
+        folders: its runs' folders.
+        analyses: name -> what was found, and the table behind its figure.
+        judged: the claims asked of it, in the paper's order.
+    """
+
+    part: Part
+    folders: tuple[Path, ...]
+    analyses: dict[str, Measured]
+    judged: tuple[PaperVerdict, ...]
 
 
 def answer(
@@ -70,93 +96,75 @@ def answer(
     Args:
         plan: parts.
         folders: name of a run -> its folder.
-        console: told of what is going on.
+        console: where progress is printed.
         again: the words of the command that redoes it.
         judge: a model that reads what directions say.
     """
-    asked = [
+    specs = [
         PartSpec(part, {name: folders[name] for name in part.every_run}, plan.quick, judge)
         for part in plan.parts
     ]
     # By place: several parts may be of one kind.
-    made: list[dict[str, tuple[Analysis, pl.DataFrame | None]]] = [{} for _ in asked]
-    for label, (analysis, table, seconds) in _all(asked):
-        own, part = made[int(label)], plan.parts[int(label)]
-        if not own:
+    measured: list[dict[str, Measured]] = [{} for _ in specs]
+    for label, (analysis, table, seconds) in _measure_all(specs):
+        results, part = measured[int(label)], plan.parts[int(label)]
+        if not results:
             console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
-        own[analysis.name] = (analysis, table)
+        results[analysis.name] = (analysis, table)
         console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
-    return [
-        PartResult(
-            one.part,
-            tuple(one.folders.values()),
-            own,
-            tuple(
-                claim.judge(
-                    own[claim.analysis][0],
-                    one.part.kind,
-                    one.part.about,
-                    shlex.join([*again, "--only", claim.id]),
-                )
-                for claim in one.part.claims
-            ),
+
+    def judged(part: Part, results: Mapping[str, Measured]) -> tuple[PaperVerdict, ...]:
+        return tuple(
+            claim.judge(
+                results[claim.analysis][0],
+                part.kind,
+                part.about,
+                shlex.join([*again, "--only", claim.id]),
+            )
+            for claim in part.claims
         )
-        for one, own in zip(asked, made, strict=True)
+
+    return [
+        PartResult(spec.part, tuple(spec.folders.values()), results, judged(spec.part, results))
+        for spec, results in zip(specs, measured, strict=True)
     ]
 
 
-def _all(asked: Sequence[PartSpec]) -> Iterator[tuple[str, Made]]:
+Timed = tuple[KeptAnalysis, pl.DataFrame | None, float]
+
+
+def _measure_all(specs: Sequence[PartSpec]) -> Iterator[tuple[str, Timed]]:
     """Each part's place and one of its analyses, in the order in which they are asked for."""
     models = ModelSlot()
-    jobs: list[tuple[str, WorkerSpec, Job[Made]]] = [
-        (str(number), spec, partial(_analysed, part, name))
-        for number, (part, spec) in enumerate(zip(asked, _specs(asked, models), strict=True))
-        for name in part.part.analyses
+    jobs: list[tuple[str, WorkerSpec, Job[Timed]]] = [
+        (str(number), worker, partial(_measure, spec, name))
+        for number, (spec, worker) in enumerate(zip(specs, _workers(specs, models), strict=True))
+        for name in spec.part.analyses
     ]
-    try:
-        with ProcessExecutor(SerialExecutor(models)) as executor:
-            yield from executor.do(jobs)
-    finally:
-        _SUBJECT.clear()  # it holds the model
+    with ProcessExecutor(SerialExecutor(models)) as executor:
+        yield from executor.do(jobs)
 
 
-def _specs(asked: Sequence[PartSpec], models: ModelSlot) -> list[WorkerSpec]:
+def _workers(specs: Sequence[PartSpec], models: ModelSlot) -> list[WorkerSpec]:
     """Where each part's analyses are done, all in as many processes as memory allows for each."""
-    specs: list[WorkerSpec] = []
-    for part in asked:
-        folder = part.folders[part.part.runs[0]]
+    workers: list[WorkerSpec] = []
+    for spec in specs:
+        folder = spec.folders[spec.part.runs[0]]
         config = read_finished(folder).config
         model = models.model(config)
         needs = memory_estimate(resolve(config, folder), model)
         fit, threads = plan_workers(needs, config.workers, room_for(model.device))
         budget = None if needs.on_device else fit.budget
-        specs.append(WorkerSpec(config, threads, fit.workers, budget))
+        workers.append(WorkerSpec(config, threads, fit.workers, budget))
     # A judge keeps its replies in one file, so that only one process may ask it.
-    asks = any(part.judge is not None for part in asked)
-    workers = 1 if asks else min((spec.workers for spec in specs), default=1)
-    return [replace(spec, workers=workers) for spec in specs]
+    asks = any(spec.judge is not None for spec in specs)
+    count = 1 if asks else min((worker.workers for worker in workers), default=1)
+    return [replace(worker, workers=count) for worker in workers]
 
 
-_SUBJECT: list[tuple[object, FinishedRuns]] = []
-"""This process's latest subject and what it was made from."""
-
-
-def _analysed(asked: PartSpec, name: str, lab: RunContext) -> Made:
-    """One analysis, here."""
-    if not _SUBJECT or _SUBJECT[0][0] != asked.key or _SUBJECT[0][1].lab is not lab:
-        _SUBJECT.clear()
-        _SUBJECT.append((asked.key, subject_of(asked, lab)))
+def _measure(spec: PartSpec, name: str, context: RunContext) -> Timed:
+    """One analysis, in this process."""
+    finished = spec.finished(context)
     began = time.perf_counter()
-    analysis, table = analyse(_SUBJECT[0][1], name)
+    analysis, table = analyse(finished, analyses()[name])
     return analysis, table, time.perf_counter() - began
-
-
-def subject_of(asked: PartSpec, lab: RunContext) -> FinishedRuns:
-    """A part's finished runs, read."""
-    runs: dict[str, FinishedRun] = {name: read_finished(one) for name, one in asked.folders.items()}
-    beside = {
-        name: FinishedRuns(name, tuple(runs[one] for one in some), lab, {}, asked.quick)
-        for name, some in asked.part.beside.items()
-    }
-    own = tuple(runs[name] for name in asked.part.runs)
-    return FinishedRuns(asked.part.kind, own, lab, beside, asked.quick, asked.judge)

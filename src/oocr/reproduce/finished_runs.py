@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import polars as pl
 
 from oocr.errors import InputError
+from oocr.evals.scores import Scoring
 from oocr.explain.judge import Judge
+from oocr.families.registry import family_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
 from oocr.runs.folder_reader import RunFolder
+from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
 from oocr.runs.resolve import resolve
 from oocr.runs.self_labels import with_own_answers
-from oocr.steering.adapters import Adapter
-from oocr.steering.vectors import Vector
+from oocr.steering.adapters import Adapter, LowRankAdapter
+from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet
 
 Who = tuple[str, int]
@@ -30,13 +34,32 @@ Who = tuple[str, int]
 
 ROWS = "rows.parquet"
 
+Spec = TypeVar("Spec", LowRankAdapter, SteeringVector)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedAs(Generic[Spec]):
+    """Hyperparameters of a finished run's arms, reused for follow-up training.
+
+    Attributes:
+        spec: what is trained.
+        rate: as `fit` takes it.
+        steps: at which the reported arm was stopped.
+        batch_lines: sequences per batch.
+    """
+
+    spec: Spec
+    rate: float
+    steps: int
+    batch_lines: int
+
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
     """A finished run's folder.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder.
         config: its resolved configuration.
         arms: everything it reports: not what was only trained to choose, nor what lies in its
             folder from an earlier choice.
@@ -61,16 +84,16 @@ class FinishedRuns:
     Attributes:
         name: what the page calls it.
         runs: the runs; analyses are kept in the first one's folder.
-        lab: the model, and recordings that all analyses of this subject share.
-        beside: other subjects that an analysis compares with, by name.
+        context: the model, and recordings that all analyses of these runs share.
+        compare_with: other runs that an analysis compares with, by name.
         quick: fewer of everything.
         judge: a model that reads what directions say, where one was named.
     """
 
     name: str
     runs: tuple[FinishedRun, ...]
-    lab: RunContext
-    beside: Mapping[str, FinishedRuns]
+    context: RunContext
+    compare_with: Mapping[str, FinishedRuns] = field(default_factory=dict[str, "FinishedRuns"])
     quick: bool = False
     judge: Judge | None = None
 
@@ -81,30 +104,40 @@ class FinishedRuns:
         tasks = resolve(first.config, first.folder).tasks
         return with_own_answers(tasks, self.model, first.folder)
 
+    @cached_property
+    def scoring(self) -> Scoring:
+        """How rows become the score."""
+        return Scoring.of(self.tasks)
+
     @property
     def model(self) -> LanguageModel:
         """The model, nothing attached."""
-        return self.lab.model
+        return self.context.model
 
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Every run's rows."""
         return pl.concat([run.rows for run in self.runs], how="diagonal_relaxed")
 
+    @property
+    def base_rows(self) -> pl.DataFrame:
+        """The untouched model's rows."""
+        return self.rows.filter(pl.col("arm") == "base")
+
     @cached_property
     def vectors(self) -> dict[Who, Vector]:
         """The reported trained vectors."""
-        found = self._loaded("vector")
-        return {who: one for who, one in found.items() if isinstance(one, Vector)}
+        arms = self._loaded("vector")
+        return {who: arm for who, arm in arms.items() if isinstance(arm, Vector)}
 
     @cached_property
     def adapters(self) -> dict[Who, Adapter]:
         """The reported one-layer LoRAs."""
-        found = self._loaded("adapter")
+        arms = self._loaded("adapter")
         return {
-            who: one
-            for who, one in found.items()
-            if isinstance(one, Adapter) and len(one.layers) == 1
+            who: arm
+            for who, arm in arms.items()
+            if isinstance(arm, Adapter) and len(arm.layers) == 1
         }
 
     @property
@@ -118,9 +151,41 @@ class FinishedRuns:
         run = next((run for run in self.runs if run.config.adapter is not None), self.runs[0])
         return swap_positions(run.config, self.tasks)
 
+    @property
+    def concepts(self) -> Mapping[str, tuple[str, ...]]:
+        """Concept -> words, trained members among them; empty where members have no words."""
+        config = self.runs[0].config.task
+        return family_of(config).concepts(config)
+
+    @property
+    def real_names(self) -> Mapping[str, str]:
+        """Member -> what its codename stands for, where that has a name in text."""
+        config = self.runs[0].config.task
+        return family_of(config).real_names(config)
+
     def task(self, member: str) -> Task:
         """A member's task."""
         return next(task for task in self.tasks.test if task.member == member)
+
+    def lora_trained_as(self) -> TrainedAs[LowRankAdapter] | None:
+        """How the reported one-block LoRA was trained."""
+        for run in self.runs:
+            grid, arm = run.config.adapter, _first_seed(run.arms, "adapter")
+            if grid is not None and arm is not None and grid.layers != "all":
+                spec = spec_of(grid, arm.layer)
+                assert isinstance(spec, LowRankAdapter)
+                return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
+        return None
+
+    def vector_trained_as(self) -> TrainedAs[SteeringVector] | None:
+        """How the reported vector was trained, where its rate is relative to the site."""
+        for run in self.runs:
+            grid, arm = run.config.vector, _first_seed(run.arms, "vector")
+            if grid is not None and arm is not None and grid.rates == "site":
+                spec = spec_of(grid, arm.layer)
+                assert isinstance(spec, SteeringVector)
+                return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
+        return None
 
     def _loaded(self, method: str) -> dict[Who, Vector | Adapter]:
         return {
@@ -144,6 +209,6 @@ def read_finished(folder: Path) -> FinishedRun:
     return FinishedRun(folder, run.config, run.arms, rows)
 
 
-def seeds(whos: Sequence[Who]) -> int:
-    """How many seeds there are."""
-    return len({seed for _, seed in whos})
+def _first_seed(arms: tuple[ArmRecord, ...], method: str) -> ArmRecord | None:
+    reported = [arm for arm in arms if arm.method == method and arm.role == "test"]
+    return min(reported, key=lambda arm: arm.seed, default=None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oocr.claims.judge import verdict_on
 from oocr.claims.rules import Rule
-from oocr.reproduce.records import Analysis, PaperVerdict
+from oocr.reproduce.records import KeptAnalysis, PaperVerdict
 
 LATER = "after the paper"
 OURS = "our own question"
@@ -54,7 +54,7 @@ class PaperClaim:
         """What introduces `paper` on the page."""
         return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
-    def judge(self, analysis: Analysis, kind: str, about: str, command: str) -> PaperVerdict:
+    def judge(self, analysis: KeptAnalysis, kind: str, about: str, command: str) -> PaperVerdict:
         """The verdict on one kind of task.
 
         Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.reproduce.claims import CLAIMS
+from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.paper_claim import PaperClaim
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import config_path, load_configs
@@ -29,7 +29,7 @@ class Part:
         kind: as claims name their subjects.
         about: what it is, for the page.
         runs: names of runs, the one that analyses are kept with first.
-        beside: what it is compared with: name -> names of runs.
+        compare_with: other runs: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
         judge: a judge model was named, so claims that need one are asked too.
         without: claims that its runs are too few to answer: they would cost time, and be told as
@@ -39,7 +39,9 @@ class Part:
     kind: str
     about: str
     runs: tuple[str, ...]
-    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
+    compare_with: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, "tuple[str, ...]"]
+    )
     wanted: tuple[str, ...] = ()
     judge: bool = False
     without: tuple[str, ...] = ()
@@ -48,23 +50,23 @@ class Part:
     def claims(self) -> tuple[PaperClaim, ...]:
         """The claims that are asked of it."""
         return tuple(
-            one
-            for one in CLAIMS
-            if self.kind in one.subjects
-            and (not self.wanted or one.id in self.wanted)
-            and (self.judge or not one.needs_judge)
-            and one.id not in self.without
+            claim
+            for claim in all_claims()
+            if self.kind in claim.subjects
+            and (not self.wanted or claim.id in self.wanted)
+            and (self.judge or not claim.needs_judge)
+            and claim.id not in self.without
         )
 
     @property
     def analyses(self) -> tuple[str, ...]:
         """The analyses that those claims need, each once."""
-        return tuple(dict.fromkeys(one.analysis for one in self.claims))
+        return tuple(dict.fromkeys(claim.analysis for claim in self.claims))
 
     @property
     def every_run(self) -> tuple[str, ...]:
         """All runs it reads."""
-        return (*self.runs, *[name for some in self.beside.values() for name in some])
+        return (*self.runs, *[name for names in self.compare_with.values() for name in names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +86,15 @@ class Plan:
     def runs(self) -> list[PlannedRun]:
         """The runs that its parts read, in the order of the files."""
         wanted = {name for part in self.parts for name in part.every_run}
-        found = [
+        planned = [
             PlannedRun(source, place, config.name, config)
             for source in self.sources
             for place, config in enumerate(load_configs(source))
             if config.name in wanted
         ]
-        lost = wanted - {one.name for one in found}
+        lost = wanted - {run.name for run in planned}
         assert not lost, f"no file has the runs {sorted(lost)}"
-        return found
+        return planned
 
     def judged(self) -> Plan:
         """The same, with the claims that need a judge model."""
@@ -106,11 +108,11 @@ class Plan:
         """
         kept = [replace(part, wanted=tuple(ids)) for part in self.parts]
         parts = tuple(part for part in kept if part.claims)
-        known = {one.id for part in self.parts for one in part.claims}
-        for one in ids:
-            if one not in known:
+        known = {claim.id for part in self.parts for claim in part.claims}
+        for name in ids:
+            if name not in known:
                 raise InputError(
-                    f"--only: {one!r} is not allowed; allowed: {', '.join(sorted(known))}"
+                    f"--only: {name!r} is not allowed; allowed: {', '.join(sorted(known))}"
                 )
         return replace(self, parts=parts)
 
@@ -169,7 +171,7 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
         ),
     ]
     if not quick:
-        traits = {one: (f"{name}trait-{one}",) for one in ("time", "apples")}
+        traits = {trait: (f"{name}trait-{trait}",) for trait in ("time", "apples")}
         parts += [
             Part(
                 "borders",
@@ -186,9 +188,9 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
             ],
             Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
-    slow = tuple(one.id for one in CLAIMS if one.slow and quick)
-    every = tuple(replace(part, without=(*part.without, *slow)) for part in parts)
-    return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), every, quick)
+    slow = tuple(claim.id for claim in all_claims() if claim.slow and quick)
+    asked = tuple(replace(part, without=(*part.without, *slow)) for part in parts)
+    return Plan((_FOLDER / ("quick.yaml" if quick else "small.yaml"),), asked, quick)
 
 
 def _paper(*, quick: bool) -> Plan:
@@ -209,9 +211,9 @@ def _paper(*, quick: bool) -> Plan:
         Part("layers", f"{choices}, at every layer", ("paper-risk-layers",)),
     ]
     for kind, about in (("functions", names), ("locations", places)):
-        every = {"all layers": (f"paper-{kind}-lora-all-layers",)}
+        all_blocks = {"all layers": (f"paper-{kind}-lora-all-layers",)}
         parts += [
-            Part(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), every),
+            Part(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), all_blocks),
             Part(kind, f"{about}: vectors, jointly", (f"paper-{kind}-vector-block",)),
         ]
     parts += [
@@ -223,7 +225,7 @@ def _paper(*, quick: bool) -> Plan:
         for trigger in ("apples", "re", "win")
     ]
     files = dict.fromkeys(_file_of(name) for part in parts for name in part.every_run)
-    return Plan(tuple(config_path(f"paper/{one}") for one in files), tuple(parts), quick)
+    return Plan(tuple(config_path(f"paper/{file}") for file in files), tuple(parts), quick)
 
 
 def _file_of(name: str) -> str:

@@ -1,7 +1,7 @@
 """What an analysis finds and the verdicts on claims of the paper, as typed records.
 
 In the folder of the first run that an analysis reads:
-    analyses/<name>.json      `Analysis`
+    analyses/<name>.json      `KeptAnalysis`
     analyses/<name>.parquet   its table, for figures (only where it has one)
 """
 
@@ -11,7 +11,7 @@ from oocr.claims.records import Finding, Judged
 from oocr.io import Record
 
 
-class Analysis(Record):
+class KeptAnalysis(Record):
     """What one analysis found on one task's runs; `missing` says why something was not found."""
 
     name: str

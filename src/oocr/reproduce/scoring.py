@@ -1,17 +1,19 @@
-"""Scores of any vectors on a subject's probes, as the headline counts them; shares of effects."""
+"""Scores of any arms on finished runs' probes, as the headline counts them; shares of effects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.records import Estimate, Finding, Null
+from oocr.claims.records import Finding, Null
 from oocr.claims.results import NAMES, estimate_of, n_of
 from oocr.claims.rules import over
-from oocr.evals.scores import Scoring
+from oocr.errors import InputError
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.stats import Cells, Interval
 from oocr.steering.adapters import Adapter
@@ -28,22 +30,34 @@ SMALLEST = 1e-9
 NO_EFFECT_BELOW = 0.05
 """Accuracy over the untouched model's below which arms of an analysis have no effect to share."""
 
+SPLITS: Mapping[str, str] = {"probes": "out of context", "in_context": "in context"}
+
+Columns = dict[str, str | int | float | None]
+
+
+class NotMeasuredError(Exception):
+    """Why an analysis has no findings on these runs, as a sentence for the page."""
+
+
+@contextmanager
+def refused_is_not_measured() -> Iterator[None]:
+    """What `explain` refuses on these runs is a reason why nothing was measured, not an error."""
+    try:
+        yield
+    except InputError as error:
+        raise NotMeasuredError(str(error)) from error
+
 
 def cells_of(
-    subject: FinishedRuns, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
+    finished: FinishedRuns, rows: pl.DataFrame, arm: str, split: str = "probes"
 ) -> Cells | None:
-    """An arm's headline score by member or probe group, seed and facet."""
-    return Scoring.of(subject.tasks).cells(rows, arm, control, part)
+    """An arm's score by member or probe group, seed and facet."""
+    return finished.scoring.cells(rows, arm, part=split)
 
 
-def base_of(subject: FinishedRuns, like: Cells, part: str = "probes") -> Cells | None:
+def base_of(finished: FinishedRuns, like: Cells, split: str = "probes") -> Cells | None:
     """The untouched model's, of the same members; a contrast is 0 without training."""
-    return Scoring.of(subject.tasks).base(subject.rows, like, part)
-
-
-def zero_of(like: Cells) -> Cells:
-    """Nothing, in the same cells."""
-    return Cells(np.zeros_like(like.values), like.weights, like.clusters, like.facets)
+    return finished.scoring.base(finished.rows, like, split)
 
 
 def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
@@ -51,160 +65,178 @@ def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
     return rows.filter(pl.col("member").is_in(members))
 
 
-def seed0(cells: Cells) -> Cells:
+def first_seed(cells: Cells) -> Cells:
     """The first seed alone."""
     return Cells(cells.values[:, :1], cells.weights, cells.clusters, cells.facets)
 
 
-def clusters(subject: FinishedRuns) -> str:
-    """What an interval of the headline score draws."""
-    contrast = subject.tasks.score == "log_odds"
-    return "probes" if contrast else "members" if len(subject.members) > 1 else "probe groups"
+def effect(finished: FinishedRuns, arm: str) -> Interval | None:
+    """An arm's score over the untouched model's."""
+    return finished.scoring.effect(finished.rows, arm)
 
 
-def effect(subject: FinishedRuns, arm: str) -> Interval | None:
-    """An arm's headline score over the untouched model's."""
-    cells = cells_of(subject, subject.rows, arm)
-    base = None if cells is None else base_of(subject, cells)
-    return None if cells is None or base is None else stats.estimate(cells - base)
-
-
-def has_effect(subject: FinishedRuns, arm: str) -> bool:
+def has_effect(finished: FinishedRuns, arm: str) -> bool:
     """Whether an arm does anything out of context that shares can be told of."""
-    found = effect(subject, arm)
-    return found is not None and over(found.low, 0)
+    interval = effect(finished, arm)
+    return interval is not None and over(interval.low, 0)
 
 
-def why_no_effect(subject: FinishedRuns, arm: str) -> str:
+def why_no_effect(finished: FinishedRuns, arm: str) -> str:
     """A sentence for what cannot be told without an effect."""
-    found = effect(subject, arm)
-    if found is None:
+    interval = effect(finished, arm)
+    if interval is None:
         return f"no run of this subject trained {NAMES[arm]}"
     return (
         f"{NAMES[arm]} has no out-of-context effect here: "
-        f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] over the untouched model"
+        f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] over the untouched model"
     )
 
 
-def has_learned(subject: FinishedRuns, arm: str) -> bool:
+def effective(finished: FinishedRuns, arm: str) -> Cells:
+    """An arm's headline score, where it has an effect out of context.
+
+    Raises:
+        NotMeasuredError: no such arm, or no effect.
+    """
+    cells = cells_of(finished, finished.rows, arm)
+    if cells is None or not has_effect(finished, arm):
+        raise NotMeasuredError(why_no_effect(finished, arm))
+    return cells
+
+
+def single_vectors(finished: FinishedRuns) -> dict[Who, Vector]:
+    """The reported vectors of seed 0, which are one direction each.
+
+    Raises:
+        NotMeasuredError: there are none, or they are joined directions.
+    """
+    vectors = {who: vector for who, vector in finished.vectors.items() if who[1] == 0}
+    if not vectors or next(iter(vectors.values())).direction.ndim != 1:
+        raise NotMeasuredError("no run of this subject trained a single direction")
+    return vectors
+
+
+def has_learned(finished: FinishedRuns, arm: str) -> bool:
     """Whether an arm learned anything: an effect out of context, or at least its own rows."""
-    if has_effect(subject, arm):
+    if has_effect(finished, arm):
         return True
     falls = {
-        (one.member, one.seed): one.losses[0] - one.losses[min(one.stop_step, len(one.losses) - 1)]
-        for run in subject.runs
-        for one in run.arms
-        if one.method == arm and one.role == "test" and one.losses
+        (record.member, record.seed): record.losses[0]
+        - record.losses[min(record.stop_step, len(record.losses) - 1)]
+        for run in finished.runs
+        for record in run.arms
+        if record.method == arm and record.role == "test" and record.losses
     }
     return bool(falls) and over(stats.mean_interval(by_member(falls)).low, 0)
 
 
-def reported(subject: FinishedRuns, arm: str, members: Sequence[str], name: str) -> pl.DataFrame:
+def arm_columns(arm: str, member: str, seed: int = 0, split: str | None = None) -> Columns:
+    """What rows say besides what examples say; `split` None: the scorer fills it in."""
+    return {
+        **{"arm": arm, "control": "", "member": member, "seed": seed, "part": split},
+        **{"step": None, "final": True},
+    }
+
+
+def renamed(rows: pl.DataFrame, arm: str, member: str) -> pl.DataFrame:
+    """Rows of one arm, with the columns that say which arm it is."""
+    columns = arm_columns(arm, member)
+    return rows.with_columns(pl.lit(v).alias(name) for name, v in columns.items() if name != "part")
+
+
+def stacked(*frames: pl.DataFrame) -> pl.DataFrame:
+    """Rows under each other."""
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def reported(finished: FinishedRuns, arm: str, members: Sequence[str], name: str) -> pl.DataFrame:
     """The run's own rows of an arm's first seed, under another name."""
-    rows = of_members(subject.rows, members).filter(
+    rows = of_members(finished.rows, members).filter(
         pl.col("arm") == arm, pl.col("control") == "", pl.col("final"), pl.col("seed") == 0
     )
     return rows.with_columns(arm=pl.lit(name))
 
 
 def scored(
-    subject: FinishedRuns,
+    finished: FinishedRuns,
     arms: Mapping[Who, Vector | Adapter],
     name: str,
-    wanted: Sequence[str] = ("probes",),
+    splits: Iterable[str] = ("probes",),
 ) -> pl.DataFrame:
-    """Rows of interventions, one for each member and seed, on parts of that member's task."""
+    """Rows of arms, one for each member and seed, on splits of that member's task."""
     frames = []
-    for (member, seed), one in arms.items():
-        columns: dict[str, str | int | float | None] = {
-            **{"arm": name, "control": "", "member": member, "seed": seed},
-            **{"part": None, "step": None, "final": True},
-        }
-        every = subject.task(member).scored
-        parts = {part: every[part] for part in wanted if part in every}
-        some = one if isinstance(one, Adapter) else [one]
-        frames.append(subject.lab.rows(parts, some, [columns]))
-    return _with_base(subject, pl.concat(frames, how="diagonal_relaxed"))
+    for (member, seed), arm in arms.items():
+        available = finished.task(member).scored
+        examples = {split: available[split] for split in splits if split in available}
+        stack = arm if isinstance(arm, Adapter) else [arm]
+        frames.append(finished.context.rows(examples, stack, [arm_columns(name, member, seed)]))
+    # A contrast without an opposite twin needs the untouched model's rows.
+    return stacked(*frames, finished.base_rows)
 
 
-def random_rows(subject: FinishedRuns, like: Mapping[Who, Vector], name: str) -> pl.DataFrame:
+def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector], name: str) -> pl.DataFrame:
     """Rows of random directions of the norm and site of each member's first vector."""
     frames = []
-    first = {member: one for (member, seed), one in sorted(like.items(), reverse=True)}
+    first = {member: vector for (member, _), vector in sorted(like.items(), reverse=True)}
     for place, (member, vector) in enumerate(sorted(first.items())):
-        shift = place if subject.tasks.score == "log_odds" else 0  # twins need different ones
+        shift = place if finished.tasks.score == "log_odds" else 0  # twins need different ones
         drawn = [
             random_vector(vector, vector.norm, FIRST_SEED + number + shift)
             for number in range(RANDOMS)
         ]
-        columns: list[dict[str, str | int | float | None]] = [
-            {
-                **{"arm": name, "control": "", "member": member, "seed": number},
-                **{"part": None, "step": None, "final": True},
-            }
-            for number in range(RANDOMS)
-        ]
-        parts = {"probes": subject.task(member).probes}
-        frames.append(subject.lab.rows(parts, drawn, columns))
-    return _with_base(subject, pl.concat(frames, how="diagonal_relaxed"))
-
-
-def _with_base(subject: FinishedRuns, rows: pl.DataFrame) -> pl.DataFrame:
-    """A contrast without an opposite twin needs the untouched model's rows."""
-    base = subject.rows.filter(pl.col("arm") == "base")
-    return pl.concat([rows, base], how="diagonal_relaxed")
+        columns = [arm_columns(name, member, number) for number in range(RANDOMS)]
+        examples = {"probes": finished.task(member).probes}
+        frames.append(finished.context.rows(examples, drawn, columns))
+    return stacked(*frames, finished.base_rows)
 
 
 def share(
-    subject: FinishedRuns,
+    finished: FinishedRuns,
     id: str,
     what: str,
-    part: Cells,
+    part: Cells | None,
     whole: Cells,
     null: pl.DataFrame | None = None,
     null_name: str = "",
     *,
     base: Cells | None = None,
-) -> Finding | None:
-    """The share of one effect (over the untouched model, or `base`) that another arm reaches."""
-    base = base_of(subject, whole) if base is None else base
-    if base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
-        return None
-    interval = stats.ratio(part, whole, base)
-    nulls: tuple[Null, ...] = ()
+    nulls: Sequence[Null] = (),
+) -> list[Finding]:
+    """The share of one effect (over the untouched model, or `base`) that another arm reaches.
+
+    No finding without `part`, or where there is no effect to take a share of.
+    """
+    base = base_of(finished, whole) if base is None else base
+    if part is None or base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
+        return []
     if null is not None:
         size = stats.mean(whole) - stats.mean(base)
         values = [
             (stats.mean(cells) - stats.mean(base)) / size
-            for cells in _each(subject, null, null_name)
+            for cells in _random_cells(finished, null, null_name)
         ]
         if values:
-            nulls = (
-                Null(
-                    name=f"{len(values)} random directions of its norm, 95th centile",
-                    value=float(np.quantile(values, 0.95)),
-                ),
-            )
-    return Finding(
-        id=id,
-        measure=what,
-        found=estimate_of(interval, n_of(part, clusters(subject))),
-        base=0.0,
-        nulls=nulls,
-        ceiling=1.0,
-        units=len(part.clusters),
-    )
+            words = f"{len(values)} random directions of its norm, 95th centile"
+            nulls = (Null(name=words, value=float(np.quantile(values, 0.95))),)
+    return [
+        Finding(
+            id=id,
+            measure=what,
+            found=estimate_of(stats.ratio(part, whole, base), n_of(part, finished.scoring.units)),
+            base=0.0,
+            nulls=tuple(nulls),
+            ceiling=1.0,
+            units=len(part.clusters),
+        )
+    ]
 
 
-def _each(subject: FinishedRuns, rows: pl.DataFrame, name: str) -> list[Cells]:
+def _random_cells(finished: FinishedRuns, rows: pl.DataFrame, name: str) -> list[Cells]:
     """The cells of each random direction."""
     base = rows.filter(pl.col("arm") == "base")
-    own = rows.filter(pl.col("arm") == name)
-    found = [
-        cells_of(subject, pl.concat([some, base], how="diagonal_relaxed"), name)
-        for _, some in own.group_by("seed", maintain_order=True)
-    ]
-    return [one for one in found if one is not None]
+    by_seed = rows.filter(pl.col("arm") == name).group_by("seed", maintain_order=True)
+    cells = [cells_of(finished, stacked(seed_rows, base), name) for _, seed_rows in by_seed]
+    return [direction for direction in cells if direction is not None]
 
 
 def by_member(values: Mapping[Who, float]) -> list[float]:
@@ -212,8 +244,16 @@ def by_member(values: Mapping[Who, float]) -> list[float]:
     members = sorted({member for member, _ in values})
     if len(members) == 1:
         return [values[who] for who in sorted(values)]
-    grouped = {m: [value for (one, _), value in values.items() if one == m] for m in members}
-    return [float(np.mean(some)) for some in grouped.values()]
+    return [
+        float(np.mean([value for (member, _), value in values.items() if member == name]))
+        for name in members
+    ]
+
+
+def mean_of(values: Mapping[Who, float]) -> float:
+    """The value of a finding: the mean over members."""
+    means = by_member(values)
+    return sum(means) / len(means)
 
 
 def measured(
@@ -226,21 +266,21 @@ def measured(
     ceiling: float | None = None,
 ) -> Finding:
     """A mean over members, with an interval that draws members (or, of one member, seeds)."""
-    some = by_member(values)
-    interval = stats.mean_interval(some)
-    members, count = ({who[0] for who in values}, len({who[1] for who in values}))
-    n = f"{len(members)} member" + ("" if len(members) == 1 else "s")
+    units = by_member(values)
+    members, seeds = (len({who[side] for who in values}) for side in (0, 1))
+    n = f"{members} member{'' if members == 1 else 's'} × {seeds} seed{'' if seeds == 1 else 's'}"
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(interval, f"{n} × {count} seed" + ("" if count == 1 else "s")),
+        found=estimate_of(stats.mean_interval(units), n),
         base=base,
         nulls=tuple(nulls),
         ceiling=ceiling,
-        units=len(some),
+        units=len(units),
     )
 
 
-def estimated(cells: Cells, subject: FinishedRuns) -> Estimate:
-    """Cells as a finding's number."""
-    return estimate_of(stats.estimate(cells), n_of(cells, clusters(subject)))
+def interval_columns(cells: Cells) -> dict[str, Any]:
+    """Value, low and high of cells, for a row of a figure's table."""
+    interval = stats.estimate(cells)
+    return {"value": interval.value, "low": interval.low, "high": interval.high}

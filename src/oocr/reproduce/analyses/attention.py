@@ -1,26 +1,166 @@
-"""Section 5.4: does a backdoor's vector make the last token attend to the trigger?"""
+"""Section 5.4: where a vector is read, and does it make the last token attend to a trigger?"""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
-from torch import Tensor
 
+from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.panels import (
+    Tables,
+    bars_panel,
+    figure_of,
+    grid_of,
+    heat_panel,
+    line_of,
+    lines_panel,
+)
 from oocr.claims.records import Finding, Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines, with_randoms
-from oocr.reproduce.analyses.mechanism import is_trigger, spread
-from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.explain.reads import Part, PathEffects, where_read
+from oocr.models.language_model import LanguageModel
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.drawing import colour, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import measured
+from oocr.reproduce.scoring import (
+    NotMeasuredError,
+    measured,
+    refused_is_not_measured,
+    single_vectors,
+)
 from oocr.steering.vectors import Vector, random_vector
+
+PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
+FEWER_PARTS: tuple[Part, ...] = ("attention", "mlp")
+PART_WORDS: Mapping[Part, str] = {
+    "pattern": "every token attends",
+    "values": "attention's values are",
+    "attention": "attention's outputs are",
+    "mlp": "MLP outputs are",
+    "both": "attention and MLP outputs are",
+}
+QUESTIONS = 10
+"""Questions of each kind that parts are held on; each is a pass of its own per part."""
+
+
+def reads(finished: FinishedRuns) -> AnalysisResult:
+    """What of a vector's effect is lost when attention patterns, values or MLPs are held."""
+    vectors = single_vectors(finished)
+    lost: dict[Part, dict[Who, float]] = {}
+    table: list[dict[str, Any]] = []
+    silent: list[str] = []
+    for place, (who, vector) in enumerate(list(vectors.items())[: 3 if finished.quick else 4]):
+        groups = with_and_without(finished.task(who[0]).probes)
+        # Block by block is dear, so for one member only.
+        by_layer = place == 0 and not finished.quick
+        with refused_is_not_measured():
+            effects = [
+                _held(finished.model, examples, vector, by_layer=by_layer) for examples in groups
+            ]
+        base = _difference([group.base for group in effects])
+        size = _difference([group.steered for group in effects]) - base
+        if abs(size) < 0.1:
+            silent.append(who[0])
+            continue
+        for held in zip(*[group.found for group in effects], strict=True):
+            part, layer = held[0].part, held[0].layer
+            share = 1 - (_difference([effect.log_odds for effect in held]) - base) / size
+            table.append({"member": who[0], "part": part, "layer": layer, "lost": share})
+            if layer is None:
+                lost.setdefault(part, {})[who] = share
+    if not lost:
+        raise NotMeasuredError(
+            f"the vector moves the answers of {', '.join(silent)} by less than 0.1 nats"
+        )
+    what = "share of the vector's effect that is lost when {} as without it, in all blocks above"
+    findings = [
+        measured(f"lost-{part}", what.format(PART_WORDS[part]), values, ceiling=1.0)
+        for part, values in lost.items()
+    ]
+    if "pattern" in lost and "values" in lost:
+        what = "share of the vector's effect lost when every token attends as before, minus the "
+        what += "share lost when values are as before"
+        gap = {who: lost["pattern"][who] - lost["values"][who] for who in lost["pattern"]}
+        findings.append(measured("pattern-minus-values", what, gap))
+    return AnalysisResult(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
+
+
+def with_and_without(examples: Sequence[Example]) -> list[list[Example]]:
+    """Questions with a trigger, and those without; one group where there are no triggers."""
+    choices = [example for example in examples if example.tags.get("kind") == "crossing"]
+    choices = choices or list(examples)
+    triggered = [example for example in choices if _has_trigger(example)]
+    rest = [example for example in choices if not _has_trigger(example)]
+    if not triggered or not rest:
+        return [_spread(choices)]
+    return [_spread(triggered), _spread(rest)]
+
+
+def _spread(examples: Sequence[Example]) -> list[Example]:
+    """At most `QUESTIONS` of them, evenly."""
+    return list(examples[:: max(1, len(examples) // QUESTIONS)][:QUESTIONS])
+
+
+def _has_trigger(example: Example) -> bool:
+    in_prefix = "trigger" in example.tags.get("prefix", "")
+    return example.tags.get("condition") == "trigger" or in_prefix
+
+
+def _difference(values: Sequence[float]) -> float:
+    """With the trigger minus without; one value where there is no trigger."""
+    return values[0] - values[1] if len(values) == 2 else values[0]
+
+
+def _held(
+    model: LanguageModel, examples: Sequence[Example], vector: Vector, *, by_layer: bool
+) -> PathEffects:
+    """All parts held in all blocks; attention and MLP in one block at a time too, if asked."""
+    try:
+        effects = where_read(model, examples, vector, PARTS, by_layer=False)
+    except InputError:  # fused queries, keys and values
+        effects = where_read(model, examples, vector, FEWER_PARTS, by_layer=False)
+    if not by_layer:
+        return effects
+    by_block = where_read(model, examples, vector, FEWER_PARTS).found
+    in_blocks = [effect for effect in by_block if effect.layer is not None]
+    return replace(effects, found=(*effects.found, *in_blocks))
+
+
+def reads_figure(tables: Tables) -> Figure | None:
+    """What is lost when a part is held, in all blocks and block by block."""
+    panels: list[Panel] = []
+    for name, table in tables.items():
+        whole = table.filter(pl.col("layer").is_null())
+        parts = names_in(whole, "part")
+        members, _, values = grid_of(whole, "member", "part", "lost")
+        groups = [
+            (member, colour(place), shares)
+            for place, (member, shares) in enumerate(zip(members, values, strict=True))
+        ]
+        title, what = f"{name}: held in all blocks", "share of the effect lost"
+        panels.append(bars_panel(parts, groups, what, title=title))
+        by_block = table.filter(pl.col("layer").is_not_null()).sort("layer", maintain_order=True)
+        if len(by_block):
+            mean = by_block.group_by("part", "layer", maintain_order=True).agg(pl.mean("lost"))
+            rows, columns, grid = grid_of(mean, "part", "layer", "lost")
+            title = f"{name}: held in one block"
+            panels.append(
+                heat_panel(rows, columns, grid, most=1.0, title=title, span=3, printed=False)
+            )
+    caption = (
+        "Share of the vector's effect (with the trigger minus without, where there is one) that is "
+        "lost when a part of attention or MLP is held at what it does without the vector."
+    )
+    return figure_of("reads", caption, panels, tables)
+
 
 SPAN = "trigger"
 RANDOM_ARMS = 8
@@ -29,173 +169,204 @@ RANDOM_ARMS = 8
 RANDOM_DIRECTIONS = 200
 """Random directions that values are held against; they cost nothing."""
 
+TRIGGER, OTHER = "trigger", "other words in front"
 NO_TRIGGER = "its questions have no words in front that are a trigger or are none"
 
+RANDOM_VECTORS = "random vectors of its norm"
+Draws = dict[Who, list[float]]
 
-def attention(subject: FinishedRuns) -> AnalysisResult:
+
+class _Measures:
+    """Numbers by what is measured and by the words in front, then by member; and of each draw."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], dict[Who, float]] = defaultdict(dict)
+        self.draws: dict[tuple[str, str], Draws] = defaultdict(dict)
+
+    def finding(self, id: str, words: str, measure: str, null: str) -> list[Finding]:
+        """On the trigger; none where it was not measured."""
+        key = (measure, TRIGGER)
+        if not self.values[key]:
+            return []
+        nulls = (_null(self.draws[key], null),)
+        return [measured(id, words, self.values[key], nulls, base=0.0)]
+
+    def gap(self, id: str, words: str, measure: str, null: str) -> list[Finding]:
+        """Trigger minus other words; of each draw the same, one direction for both."""
+        pair = [(measure, TRIGGER), (measure, OTHER)]
+        trigger, others = (self.values[key] for key in pair)
+        if not trigger or not others:
+            return []
+        gaps = {who: trigger[who] - others[who] for who in trigger if who in others}
+        draws = {
+            who: [a - b for a, b in zip(self.draws[pair[0]][who], drawn, strict=True)]
+            for who, drawn in self.draws[pair[1]].items()
+            if who in trigger
+        }
+        return [measured(id, words, gaps, (_null(draws, null),), base=0.0)]
+
+
+def attention(finished: FinishedRuns) -> AnalysisResult:
     """Attention from the last token to the trigger with and without the vector, and its values."""
-    if not subject.vectors or next(iter(subject.vectors.values())).direction.ndim != 1:
-        return AnalysisResult(missing="no run of this subject trained a single direction")
-    seen = _Seen()
-    for who, vector in subject.vectors.items():
-        if who[1]:
-            continue
-        for words, items in prefixed(subject.task(who[0]).probes).items():
-            try:
-                seen.look(subject, who, words, items, vector)
-            except InputError as error:
-                return AnalysisResult(missing=str(error))
-    if not seen.changes.get(TRIGGER):
-        return AnalysisResult(missing=NO_TRIGGER)
-    return AnalysisResult(
-        tuple(seen.findings()), pl.DataFrame(seen.table, infer_schema_length=None)
-    )
+    measures, table = _Measures(), list[dict[str, Any]]()
+    for who, vector in single_vectors(finished).items():
+        for words, examples in prefixed(finished.task(who[0]).probes).items():
+            with refused_is_not_measured():
+                table += _attention(finished, who, words, examples, vector, measures)
+    if not measures.values["change", TRIGGER]:
+        raise NotMeasuredError(NO_TRIGGER)
+    at = "from the last token to the trigger (with the vector minus without"
+    findings = [
+        *measures.finding(
+            "to-trigger",
+            f"change of attention {at}; summed over its tokens, mean over heads and all blocks "
+            "above the vector)",
+            "change",
+            RANDOM_VECTORS,
+        ),
+        *measures.finding(
+            "to-trigger-largest",
+            f"change of attention {at}; of the head, in any block, in which it is largest)",
+            "largest",
+            RANDOM_VECTORS,
+        ),
+        *measures.gap(
+            "to-trigger-minus-others",
+            "change of attention to the trigger minus the same to other words in front",
+            "change",
+            RANDOM_VECTORS,
+        ),
+        *measures.finding(
+            "trigger-values",
+            "cosine with the vector of what attention writes where the trigger's tokens "
+            "are attended to, mean over all blocks above it",
+            "cosine",
+            "random directions",
+        ),
+        *measures.gap(
+            "values-minus-others",
+            "that cosine of the trigger's values minus that of other words in front",
+            "cosine",
+            "random directions",
+        ),
+    ]
+    return AnalysisResult(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
 
 
-TRIGGER, OTHER = "trigger", "other words in front"
-
-
-def prefixed(items: Sequence[Example]) -> dict[str, list[Example]]:
+def prefixed(examples: Sequence[Example]) -> dict[str, list[Example]]:
     """Questions with a trigger in front, and with other words, those marked as a span."""
-    found: dict[str, list[Example]] = {TRIGGER: [], OTHER: []}
-    for item in items:
-        word = item.tags.get("word", "")
-        text = prompt_text(item.prompt)
-        if item.tags.get("kind") != "crossing" or not word or text.count(word) != 1:
+    groups: dict[str, list[Example]] = {TRIGGER: [], OTHER: []}
+    for example in examples:
+        word = example.tags.get("word", "")
+        text = prompt_text(example.prompt)
+        if example.tags.get("kind") != "crossing" or not word or text.count(word) != 1:
             continue
         # With the marks after it ("Mango!"): what a word means is often gathered there.
         match = re.search(re.escape(word) + r"[^\w\s]*", text)
         assert match is not None
-        marked = replace(item, spans={**item.spans, SPAN: match.group()})
-        found[TRIGGER if is_trigger(item) else OTHER].append(marked)
-    return {name: spread(some) for name, some in found.items() if some}
+        marked = replace(example, spans={**example.spans, SPAN: match.group()})
+        groups[TRIGGER if _has_trigger(example) else OTHER].append(marked)
+    return {name: _spread(group) for name, group in groups.items() if group}
 
 
-class _Seen:
-    """Numbers by words in front (trigger or other), then by member."""
-
-    def __init__(self) -> None:
-        self.changes: dict[str, dict[Who, float]] = {}
-        self.largest: dict[str, dict[Who, float]] = {}
-        self.cosines: dict[str, dict[Who, float]] = {}
-        self.random_changes: dict[str, dict[Who, list[float]]] = {}
-        self.random_largest: dict[str, dict[Who, list[float]]] = {}
-        self.random_cosines: dict[str, dict[Who, list[float]]] = {}
-        self.table: list[dict[str, Any]] = []
-
-    def look(
-        self, subject: FinishedRuns, who: Who, words: str, items: Sequence[Example], vector: Vector
-    ) -> None:
-        """One member's questions with one kind of words in front."""
-        model = subject.model
-        above = slice(vector.layer + 1, None)
-        count = RANDOM_ARMS // 2 if subject.quick else RANDOM_ARMS
-        drawn = [random_vector(vector, vector.norm, 60_000 + seed) for seed in range(count)]
-        before, after, *randoms = (
-            attention_to(model, items, SPAN, one).mean(dim=0) for one in (None, vector, *drawn)
+def _attention(
+    finished: FinishedRuns,
+    who: Who,
+    words: str,
+    examples: Sequence[Example],
+    vector: Vector,
+    measures: _Measures,
+) -> list[dict[str, Any]]:
+    """One member's questions with one kind of words in front; rows of the figure's table."""
+    model, above = finished.model, slice(vector.layer + 1, None)
+    count = RANDOM_ARMS // 2 if finished.quick else RANDOM_ARMS
+    drawn = [random_vector(vector, vector.norm, 60_000 + seed) for seed in range(count)]
+    before, after, *randoms = (
+        attention_to(model, examples, SPAN, arm).mean(dim=0) for arm in (None, vector, *drawn)
+    )  # each [layer, head]
+    for name in ("change", "largest"):
+        change, *chance = (
+            float(weights.mean() if name == "change" else weights.max())
+            for weights in ((arm - before)[above] for arm in (after, *randoms))
         )
-
-        def mean(weights: Float[Tensor, "layer head"]) -> float:
-            return float((weights - before)[above].mean())
-
-        def largest(weights: Float[Tensor, "layer head"]) -> float:
-            return float((weights - before)[above].max())
-
-        self.changes.setdefault(words, {})[who] = mean(after)
-        self.largest.setdefault(words, {})[who] = largest(after)
-        self.random_changes.setdefault(words, {})[who] = [mean(one) for one in randoms]
-        self.random_largest.setdefault(words, {})[who] = [largest(one) for one in randoms]
-        arms = {"without": before, "vector": after, "random": sum(randoms[1:], randoms[0]) / count}
-        for arm, weights in arms.items():
-            heads = weights.max(dim=1).values
-            self.table += [
-                {"member": who[0], "words": words, "arm": arm, "layer": layer}
-                | {"attention": float(one.mean()), "largest": float(heads[layer])}
-                for layer, one in enumerate(weights)
-            ]
-        try:
-            directions = with_randoms(vector, RANDOM_DIRECTIONS)
-            cosines = value_cosines(model, items, SPAN, directions).mean(dim=0)[:, -1]
-        except InputError:  # values are not apart in this family
-            return
-        self.cosines.setdefault(words, {})[who] = float(cosines[above, 0].mean())
-        self.random_cosines.setdefault(words, {})[who] = cosines[above, 1:].mean(dim=0).tolist()
-        self.table += [
-            {"member": who[0], "words": words, "arm": "values", "layer": layer}
-            | {"cosine": float(one[0]), "random": float(one[1:].abs().quantile(0.95))}
-            for layer, one in enumerate(cosines)
-        ]
-
-    def findings(self) -> list[Finding]:
-        """What was seen, as numbers over members."""
-        at = "from the last token to the trigger (with the vector minus without"
-        found = [
-            measured(
-                "to-trigger",
-                f"change of attention {at}; summed over its tokens, mean over heads and all blocks "
-                "above the vector)",
-                self.changes[TRIGGER],
-                (_null(self.random_changes[TRIGGER], "random vectors of its norm"),),
-                base=0.0,
-            ),
-            measured(
-                "to-trigger-largest",
-                f"change of attention {at}; of the head, in any block, in which it is largest)",
-                self.largest[TRIGGER],
-                (_null(self.random_largest[TRIGGER], "random vectors of its norm"),),
-                base=0.0,
-            ),
-        ]
-        if len(self.changes) == 2:
-            found.append(
-                measured(
-                    "to-trigger-minus-others",
-                    "change of attention to the trigger minus the same to other words in front",
-                    _gaps(self.changes),
-                    (_null(_random_gaps(self.random_changes), "random vectors of its norm"),),
-                    base=0.0,
-                )
-            )
-        if TRIGGER in self.cosines:
-            found.append(
-                measured(
-                    "trigger-values",
-                    "cosine with the vector of what attention writes where the trigger's tokens "
-                    "are attended to, mean over all blocks above it",
-                    self.cosines[TRIGGER],
-                    (_null(self.random_cosines[TRIGGER], "random directions"),),
-                    base=0.0,
-                )
-            )
-        if len(self.cosines) == 2:
-            found.append(
-                measured(
-                    "values-minus-others",
-                    "that cosine of the trigger's values minus that of other words in front",
-                    _gaps(self.cosines),
-                    (_null(_random_gaps(self.random_cosines), "random directions"),),
-                    base=0.0,
-                )
-            )
-        return found
+        measures.values[name, words][who], measures.draws[name, words][who] = change, chance
+    arms = {"without": before, "vector": after, "random": sum(randoms[1:], randoms[0]) / count}
+    shared = {"member": who[0], "words": words}
+    table = [
+        {**shared, "arm": arm, "layer": layer}
+        | {"attention": float(heads.mean()), "largest": float(heads.max())}
+        for arm, weights in arms.items()
+        for layer, heads in enumerate(weights)
+    ]
+    try:
+        directions = with_randoms(vector, RANDOM_DIRECTIONS)
+        cosines = value_cosines(model, examples, SPAN, directions).mean(dim=0)[:, -1]
+    except InputError:  # values are not apart in this family
+        return table
+    measures.values["cosine", words][who] = float(cosines[above, 0].mean())
+    measures.draws["cosine", words][who] = cosines[above, 1:].mean(dim=0).tolist()
+    return table + [
+        {**shared, "arm": "values", "layer": layer}
+        | {"cosine": float(block[0]), "random": float(block[1:].abs().quantile(0.95))}
+        for layer, block in enumerate(cosines)
+    ]
 
 
-def _null(drawn: Mapping[Who, Sequence[float]], name: str) -> Null:
+def _null(drawn: Draws, name: str) -> Null:
     """The 95th centile over draws of what the finding is: a mean over members."""
     means = np.asarray(list(drawn.values())).mean(axis=0)
     return Null(name=f"{len(means)} {name}, 95th centile", value=float(np.quantile(means, 0.95)))
 
 
-def _gaps(values: Mapping[str, Mapping[Who, float]]) -> dict[Who, float]:
-    own, others = values[TRIGGER], values[OTHER]
-    return {who: own[who] - others[who] for who in own if who in others}
+ARMS = (
+    ("without", "without the vector", "base"),
+    ("vector", "with the vector", "vector"),
+    ("random", "with a random vector", "random"),
+)
+VALUES = (
+    ("trigger", "adapter", "values of the trigger"),
+    ("other words in front", "other", "values of other words"),
+)
 
 
-def _random_gaps(drawn: Mapping[str, Mapping[Who, Sequence[float]]]) -> dict[Who, list[float]]:
-    """The same of each draw: one direction for both kinds of words."""
-    own, others = drawn[TRIGGER], drawn[OTHER]
-    return {
-        who: [a - b for a, b in zip(some, others[who], strict=True)]
-        for who, some in own.items()
-        if who in others
-    }
+def attention_figure(tables: Tables) -> Figure | None:
+    """Attention from the last token to words in front, and their values' cosine, by block."""
+    panels: list[Panel] = []
+    for name, table in tables.items():
+        layers = sorted(table["layer"].unique().to_list())
+        ticks = layers[:: max(1, len(layers) // 6)]
+        for words in names_in(table, "words"):
+            rows = table.filter(pl.col("words") == words)
+            lines = [
+                line_of(rows.filter(pl.col("arm") == arm), label, hue, "layer", "attention")
+                for arm, label, hue in ARMS
+            ]
+            steered = rows.filter(pl.col("arm") == "vector")
+            largest = "with the vector, largest head"
+            lines.append(line_of(steered, largest, "vector", "layer", "largest", dash="dot"))
+            title = f"{name}: attention to {'the trigger' if words == TRIGGER else words}"
+            panels.append(
+                lines_panel(lines, "block", "attention weight", title=title, ticks=ticks, level=0.0)
+            )
+        values = table.filter(pl.col("arm") == "values")
+        if len(values):
+            lines = [
+                line_of(values.filter(pl.col("words") == words), words, hue, "layer", "cosine")
+                for words, hue, _ in VALUES
+                if words in values["words"]
+            ]
+            chance = "random directions, 95th centile"
+            lines.append(line_of(values, chance, "random", "layer", "random", dash="dash"))
+            title = f"{name}: values and the vector"
+            panels.append(
+                lines_panel(lines, "block", "cosine", title=title, ticks=ticks, level=0.0)
+            )
+    caption = (
+        "Attention weight from the last prompt token to the words in front, summed over their "
+        "tokens: mean over heads, questions and members, and (dotted) the head with most of it. "
+        "Values: cosine of the vector with what each block's attention writes where those tokens "
+        "are attended to."
+    )
+    keys = [Key(label, label, hue, "line") for _, label, hue in ARMS]
+    keys += [Key(words, label, hue, "line") for words, hue, label in VALUES]
+    return figure_of("attention", caption, panels, tables, keys)

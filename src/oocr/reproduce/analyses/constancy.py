@@ -6,65 +6,89 @@ from typing import Any
 
 import polars as pl
 import torch
-from torch import Tensor
 
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Tables, figure_of, histogram_panel
 from oocr.claims.records import Null
 from oocr.claims.results import NAMES
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
-from oocr.explain.natural import last_differences, pairs_of
-from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.explain.swap import Pairs, last_differences, pairs_of
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.directions import first_texts, task_texts
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.lora_texts import first_texts, task_texts
-from oocr.reproduce.scoring import by_member, measured
+from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured
 from oocr.steering.adapters import Adapter
 
+BINS = 40
 
-def pairs(subject: FinishedRuns) -> AnalysisResult:
+
+def pairs(finished: FinishedRuns) -> AnalysisResult:
     """Cosines of all pairs of the LoRA's differences at the last tokens of two texts."""
-    if not subject.adapters:
-        return AnalysisResult(missing=f"no run of this subject trained {NAMES['adapter']}")
-    absolute: dict[Who, float] = {}
-    signed: dict[Who, float] = {}
-    noise: dict[Who, float] = {}
+    adapters = _adapters(finished)
+
+    def read(who: Who, adapter: Adapter) -> Pairs:
+        return pairs_of(last_differences(adapter, *first_texts(finished, who[0], adapter)))
+
+    by_lora = {who: read(who, adapter) for who, adapter in adapters.items()}
+    noise = {
+        who: read(who, random_like(adapter, 0)).absolute
+        for who, adapter in adapters.items()
+        if who[1] == 0
+    }
     table: list[dict[str, Any]] = []
-    for (member, seed), adapter in subject.adapters.items():
-        found = pairs_of(_last(subject, member, adapter))
-        absolute[member, seed], signed[member, seed] = found.absolute, found.signed
-        counts = torch.histc(torch.tensor(found.values, dtype=torch.float64), 40, -1, 1)
+    for (member, seed), lora in by_lora.items():
+        counts = torch.histc(torch.tensor(lora.values, dtype=torch.float64), BINS, -1, 1)
         table += [
-            {"kind": "LoRA", "member": member, "seed": seed, "cosine": -0.975 + 0.05 * i}
+            {"kind": "LoRA", "member": member, "seed": seed, "cosine": -0.975 + 0.05 * place}
             | {"pairs": int(count)}
-            for i, count in enumerate(counts.tolist())
+            for place, count in enumerate(counts.tolist())
         ]
-        if seed == 0:
-            noise[member, seed] = pairs_of(_last(subject, member, random_like(adapter, 0))).absolute
-    nulls = [_mean("LoRAs of Gaussian noise", noise)]
-    where_read = "over all pairs of the last 20 tokens of a training prompt and of unrelated text"
-    return AnalysisResult(
-        (
-            measured("pairs", f"mean |cos| {where_read}", absolute, nulls, ceiling=1.0),
-            measured(
-                "pairs-signed", f"mean signed cosine {where_read}", signed, nulls, ceiling=1.0
-            ),
-        ),
-        pl.DataFrame(table),
+    nulls = [Null(name="LoRAs of Gaussian noise", value=mean_of(noise))]
+    where = "over all pairs of the last 20 tokens of a training prompt and of unrelated text"
+    absolute = {who: lora.absolute for who, lora in by_lora.items()}
+    signed = {who: lora.signed for who, lora in by_lora.items()}
+    findings = (
+        measured("pairs", f"mean |cos| {where}", absolute, nulls, ceiling=1.0),
+        measured("pairs-signed", f"mean signed cosine {where}", signed, nulls, ceiling=1.0),
     )
+    return AnalysisResult(findings, pl.DataFrame(table))
 
 
-def grouped(subject: FinishedRuns) -> AnalysisResult:
+def pairs_figure(tables: Tables) -> Figure | None:
+    """Histogram of the pairs' signed cosines."""
+    panels = []
+    for name, table in tables.items():
+        counts = table.group_by("cosine").agg(pl.col("pairs").sum()).sort("cosine")
+        shares = counts["pairs"].to_numpy() / max(1, int(counts["pairs"].sum()))
+        panels.append(
+            histogram_panel(
+                counts["cosine"].to_list(),
+                [("LoRA", "adapter", shares.tolist())],
+                "cosine of two tokens' differences",
+                "share of pairs",
+                title=name,
+            )
+        )
+    caption = (
+        "What the LoRA adds at its block's output, at the last 20 tokens of a training prompt and "
+        "of an unrelated passage: signed cosines of all 780 pairs, all members and seeds. The "
+        "paper shows their absolute value."
+    )
+    return figure_of("pairs", caption, panels, tables)
+
+
+def grouped(finished: FinishedRuns) -> AnalysisResult:
     """What a vector for each group of tokens carries beyond what one vector carries."""
-    if not subject.adapters:
-        return AnalysisResult(missing=f"no run of this subject trained {NAMES['adapter']}")
     one: dict[Who, float] = {}
     more: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
-    for (member, seed), adapter in subject.adapters.items():
-        texts = task_texts(subject, member, adapter)
-        shares = constancy_by_group(texts, adapter, subject.positions).shares
-        one[member, seed], more[member, seed] = shares.one, shares.grouped - shares.one
+    for who, adapter in _adapters(finished).items():
+        texts = task_texts(finished, who[0], adapter)
+        shares = constancy_by_group(texts, adapter, finished.positions).shares
+        one[who], more[who] = shares.one, shares.grouped - shares.one
         table.append(
-            {"member": member, "seed": seed, "one": shares.one, "grouped": shares.grouped}
+            {"member": who[0], "seed": who[1], "one": shares.one, "grouped": shares.grouped}
             | {f"by {name}": share for name, share in shares.by_group.items()}
         )
     what = "share of the energy of what the LoRA adds that "
@@ -79,10 +103,7 @@ def grouped(subject: FinishedRuns) -> AnalysisResult:
     return AnalysisResult(findings, pl.DataFrame(table))
 
 
-def _last(subject: FinishedRuns, member: str, adapter: Adapter) -> Tensor:
-    return last_differences(adapter, *first_texts(subject, member, adapter))
-
-
-def _mean(name: str, values: dict[Who, float]) -> Null:
-    some = by_member(values)
-    return Null(name=name, value=sum(some) / len(some))
+def _adapters(finished: FinishedRuns) -> dict[Who, Adapter]:
+    if not finished.adapters:
+        raise NotMeasuredError(f"no run of this subject trained {NAMES['adapter']}")
+    return finished.adapters

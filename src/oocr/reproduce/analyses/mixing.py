@@ -2,109 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
-import torch
 
 from oocr import stats
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Tables, figure_of
 from oocr.claims.records import Finding
-from oocr.explain.differences import SKIP
-from oocr.explain.mixing import fit_mixed
-from oocr.reproduce.analysis_result import AnalysisResult
+from oocr.explain.differences import joined
+from oocr.explain.mixing import mixing as mixed_loras
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.directions import training_texts, unrelated_texts
+from oocr.reproduce.drawing import split_keys, split_panels
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.lora_texts import training_texts, unrelated_texts
 from oocr.reproduce.scoring import (
     NO_EFFECT_BELOW,
+    SPLITS,
+    NotMeasuredError,
     base_of,
     cells_of,
+    interval_columns,
     measured,
     of_members,
+    renamed,
     reported,
-    scored,
     share,
+    stacked,
     why_no_effect,
 )
-from oocr.reproduce.settings import Settings, lora_settings, some_tasks
-from oocr.steering.adapters import Adapter, LowRankAdapter
-from oocr.tasks.task import Task
+from oocr.steering.adapters import Adapter
 
 MEMBERS = 3
 SHARES = (0.0, 0.8)
 
 
-def mixing(subject: FinishedRuns) -> AnalysisResult:
+def mixing(finished: FinishedRuns) -> AnalysisResult:
     """Effect in and out of context, and what a LoRA adds to unrelated text, by share mixed in."""
-    settings = lora_settings(subject)
-    if settings is None or subject.tasks.test[0].loss != "answer":
-        return AnalysisResult(missing=why_no_effect(subject, "adapter"))
-    tasks = some_tasks(subject, MEMBERS)
+    trained_as = finished.lora_trained_as()
+    if trained_as is None or finished.tasks.test[0].loss != "answer":
+        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+    tasks = finished.tasks.test[:MEMBERS]
     members = [task.member for task in tasks]
-    frames = [subject.rows.filter(pl.col("arm") == "base")]
-    spill: dict[float, dict[Who, float]] = {}
+    frames = [finished.base_rows]
+    loras: dict[tuple[float, Who], Adapter] = {}
+    shares = list(SHARES)
     # The reported LoRAs are those without a mix where all rows fit into each of their steps too.
-    whole = all(len(task.train) <= settings.batch_lines for task in tasks)
-    for mix in SHARES:
-        name = f"mix {mix:g}"
-        if not mix and whole:
-            arms = {(one, 0): subject.adapters[one, 0] for one in members}
-            frames.append(reported(subject, "adapter", members, name))
-        else:
-            arms = _mixed(subject, tasks, settings, mix)
-            rows = scored(subject, arms, name, ("probes", "in_context"))
-            frames.append(rows.filter(pl.col("arm") == name))
-        spill[mix] = {who: _spill(subject, who[0], one) for who, one in arms.items()}
-    rows = of_members(pl.concat(frames, how="diagonal_relaxed"), members)
-    found: list[Finding] = []
+    if all(len(task.train) <= trained_as.batch_lines for task in tasks):
+        shares.remove(0.0)
+        frames.append(reported(finished, "adapter", members, "mix 0"))
+        loras |= {(0.0, (name, 0)): finished.adapters[name, 0] for name in members}
+    for point in mixed_loras(
+        finished.model,
+        tasks,
+        trained_as.spec,
+        shares=shares,
+        learning_rate=trained_as.rate,
+        steps=trained_as.steps,
+    ):
+        frames.append(renamed(point.scores.rows, f"mix {point.share:g}", point.member))
+        loras[point.share, (point.member, 0)] = point.adapter
+    rows = of_members(stacked(*frames), members)
+    findings: list[Finding] = []
     table: list[dict[str, Any]] = []
-    for part, words in (("probes", "out of context"), ("in_context", "in context")):
-        cells = {mix: cells_of(subject, rows, f"mix {mix:g}", part=part) for mix in SHARES}
+    for split, words in SPLITS.items():
+        cells = {mix: cells_of(finished, rows, f"mix {mix:g}", split=split) for mix in SHARES}
         plain = cells[0.0]
-        base = None if plain is None else base_of(subject, plain, part)
+        base = None if plain is None else base_of(finished, plain, split)
         if plain is None or base is None:
             continue
-        for mix, own in cells.items():
-            if own is None:
+        for mix, arm in cells.items():
+            if arm is None:
                 continue
-            value = stats.estimate(own)
-            table.append(
-                {"part": part, "mix": mix, "base": stats.mean(base), "value": value.value}
-                | {"low": value.low, "high": value.high}
-            )
-            if not mix or stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW:
-                continue
-            what = f"share of the effect {words} that is left when {mix:.0%} of the training rows "
-            kept = share(
-                subject, f"{part}-{100 * mix:.0f}", what + "are unrelated", own, plain, base=base
-            )
-            found += [kept] if kept else []
-    for mix, values in spill.items():
+            start = stats.mean(base)
+            table.append({"part": split, "mix": mix, "base": start, **interval_columns(arm)})
+            if mix and stats.mean(plain) - start >= NO_EFFECT_BELOW:
+                what = f"share of the effect {words} that is left when {mix:.0%} of the training "
+                id = f"{split}-{100 * mix:.0f}"
+                findings += share(finished, id, what + "rows are unrelated", arm, plain, base=base)
+    for mix in SHARES:
         what = "length of what the LoRA adds to unrelated text, as a share of what it adds to "
         what += f"training prompts; {mix:.0%} of the rows unrelated"
-        found.append(measured(f"spill-{100 * mix:.0f}", what, values))
-    return AnalysisResult(tuple(found), pl.DataFrame(table) if table else None)
+        spill = {
+            who: _spill(finished, who[0], lora) for (at, who), lora in loras.items() if at == mix
+        }
+        findings.append(measured(f"spill-{100 * mix:.0f}", what, spill))
+    return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
 
 
-def _mixed(
-    subject: FinishedRuns, tasks: Sequence[Task], settings: Settings[LowRankAdapter], mix: float
-) -> dict[Who, Adapter]:
-    """LoRAs trained on a mix."""
-    done = fit_mixed(subject.model, tasks, settings.spec, mix, settings.rate, settings.steps, 0)
-    arms: dict[Who, Adapter] = {}
-    for task, one in zip(tasks, done, strict=True):
-        assert isinstance(one.final, Adapter)
-        arms[task.member, 0] = one.final
-    return arms
-
-
-def _spill(subject: FinishedRuns, member: str, adapter: Adapter) -> float:
+def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
     """Mean length of d on unrelated text over that on training prompts.
 
     The text is none of that which the mixed rows are made of.
     """
-    own, other = (
-        torch.cat([d[SKIP:] for d in texts.differences(adapter)]).norm(dim=1).mean()
-        for texts in (training_texts(subject, member, adapter), unrelated_texts(subject, adapter))
+    training, unrelated = (
+        joined([texts], lora).norm(dim=1).mean()
+        for texts in (training_texts(finished, member, lora), unrelated_texts(finished, lora))
     )
-    return float(other / own)
+    return float(unrelated / training)
+
+
+def mixing_figure(tables: Tables) -> Figure | None:
+    """Scores by share of unrelated rows."""
+    panels = split_panels(tables, "mix", "share of the training rows that are unrelated")
+    caption = (
+        "Scores of LoRAs whose narrow rows, all of them in every step, were joined by unrelated "
+        "ones. Bars: 95 % intervals over members. Grey: untouched model, out of context."
+    )
+    return figure_of("mixing", caption, panels, tables, split_keys())

@@ -1,0 +1,282 @@
+"""Loss and score along a path of vectors: between two of them, by strength, along training.
+
+- v(t) = (1 - t) a + t b: if two seeds' vectors lie in one basin, the training loss does not rise
+  between them (`between`, `barrier`).
+- s v for s from -2 to 4 (`by_strength`).
+- The vector after each number of training steps (`along_training`). Where the score peaks before
+  the loss is at its lowest, stopping by the loss comes too late: what was inferred is overwritten
+  by what is memorized.
+
+The best of several looks at the same probes is better than the look at the lowest loss by chance
+alone, so what is lost after the peak is measured crossed: the peak is picked on one half of the
+probes and measured on the other. Both halves see the same vectors: what one training does by chance
+to all wordings of a question is still in it, and only several trainings average that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from oocr.data.batches import training_lines
+from oocr.data.examples import Example
+from oocr.engine.forward import final_rows, start_block
+from oocr.engine.losses import batch_loss
+from oocr.engine.recording import batch_of
+from oocr.engine.recording_cache import RecordingCache, record_shared, tiers
+from oocr.engine.training import fit
+from oocr.engine.training_batches import TrainingBatches
+from oocr.errors import InputError
+from oocr.evals.probes import Probes
+from oocr.evals.table import rows
+from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import SteeringVector, Vector
+from oocr.tasks.task import Task
+
+SCALES = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One vector on a line.
+
+    Attributes:
+        at: t between two vectors, or the factor on one.
+        loss: of the training items, nats per item.
+        right: share of the probes answered right.
+        log_odds: mean log-odds of the trained pole, or of the answer, on the probes.
+    """
+
+    at: float
+    loss: float
+    right: float
+    log_odds: float
+
+
+def between(
+    model: LanguageModel, task: Task, a: Vector, b: Vector, points: int = 11
+) -> list[Point]:
+    """Along the straight line from one vector to another.
+
+    Raises:
+        InputError: different sites; fewer than two points.
+    """
+    if points < 2:
+        raise InputError(f"points: found {points}; allowed: 2 or more")
+    return points_of(model, task, line(a, b, points))
+
+
+def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
+    """So many places on the straight line from one vector to another, ends included."""
+    places = [i / (points - 1) for i in range(points)]
+    return [(t, a * (1 - t) + b * t) for t in places]
+
+
+def by_strength(
+    model: LanguageModel, task: Task, vector: Vector, scales: Sequence[float] = SCALES
+) -> list[Point]:
+    """One vector at several strengths."""
+    return points_of(model, task, [(scale, vector * scale) for scale in scales])
+
+
+def barrier(points: Sequence[Point]) -> float:
+    """How far the loss rises above the straight line between its ends, at most; nats per item."""
+    first, last = points[0], points[-1]
+    width = last.at - first.at
+    return max(
+        point.loss - (first.loss + (last.loss - first.loss) * (point.at - first.at) / width)
+        for point in points
+    )
+
+
+def points_of(
+    model: LanguageModel, task: Task, placed: Sequence[tuple[float, Vector]]
+) -> list[Point]:
+    """Loss and score of any vectors of one site, each with its place on a line."""
+    vectors = [vector for _, vector in placed]
+    scored = Probes.of(model, task.probes).scores(vectors, everywhere=False)
+    losses = training_losses(model, task, vectors)
+    out: list[Point] = []
+    for (at, _), loss, options in zip(placed, losses, scored, strict=True):
+        table = rows(task.probes, options)
+        right, odds = (table[name].cast(float).to_numpy().mean() for name in ("right", "log_odds"))
+        out.append(Point(at, loss, float(right), float(odds)))
+    return out
+
+
+@torch.no_grad()
+def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector]) -> list[float]:
+    """Loss of the training items under each vector of one site, nats per item."""
+    sequences = training_lines(model.tokenizer, task.train, task.loss)
+    store, start = RecordingCache(tiers(model.device)), start_block(vectors[0])
+    totals, count = [0.0] * len(vectors), 0
+    for begin in range(0, len(sequences), BATCH):
+        batch = batch_of(model, sequences[begin : begin + BATCH])
+        recording = record_shared(model, batch, [start], store).load(None)
+        stacked = final_rows(model, recording, vectors)
+        for index, arm_rows in enumerate(stacked):
+            totals[index] += float(batch_loss(model, batch, arm_rows)) * batch.items
+        count += batch.items
+    return [total / count for total in totals]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A vector after so many steps.
+
+    Attributes:
+        step: how many.
+        loss: of the training items, nats per item.
+        right: share of the probes answered right.
+        log_odds: mean log-odds of the trained pole, or of the answer, on the probes.
+        norm: of the vector.
+        to_last: signed cosine to the vector after the last step.
+        to_before: signed cosine to the one before; 1 for the first.
+        rights: whether each probe is answered right, in the task's order.
+        odds: each probe's log-odds.
+    """
+
+    step: int
+    loss: float
+    right: float
+    log_odds: float
+    norm: float
+    to_last: float
+    to_before: float
+    rights: tuple[bool, ...] = field(repr=False)
+    odds: tuple[float, ...] = field(repr=False)
+
+    def right_of(self, probes: Sequence[int]) -> float:
+        """The share of some of the probes that is answered right."""
+        return sum(self.rights[place] for place in probes) / len(probes)
+
+    def odds_of(self, probes: Sequence[int]) -> float:
+        """The mean log-odds on some of the probes."""
+        return sum(self.odds[place] for place in probes) / len(probes)
+
+
+def along_training(
+    model: LanguageModel,
+    task: Task,
+    spec: SteeringVector,
+    steps: Sequence[int],
+    *,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    batch_lines: int = 16,
+    prepared: TrainingBatches | None = None,
+) -> list[Moment]:
+    """Train one vector and look at it after each number of steps.
+
+    Args:
+        model: the model, nothing attached.
+        task: its training items and probes.
+        spec: the vector.
+        steps: after which to look, ascending; training ends with the last.
+        learning_rate: as `fit` takes it.
+        seed: of the start point and order.
+        batch_lines: sequences per batch.
+        prepared: recorded batches to reuse.
+    """
+    trained = fit(
+        model,
+        task,
+        spec,
+        learning_rate=learning_rate,
+        steps=max(steps),
+        seed=seed,
+        snapshots=tuple(steps),
+        batch_lines=batch_lines,
+        prepared=prepared,
+    )
+    kept = {
+        step: vector for step, vector in trained.snapshots.items() if isinstance(vector, Vector)
+    }
+    return moments(model, task, kept)
+
+
+def moments(model: LanguageModel, task: Task, vectors: Mapping[int, Vector]) -> list[Moment]:
+    """The same of vectors that are there, by number of steps."""
+    steps = sorted(vectors)
+    path = [vectors[step] for step in steps]
+    scored = Probes.of(model, task.probes).scores(path, everywhere=False)
+    tables = [rows(task.probes, options) for options in scored]
+    losses = training_losses(model, task, path)
+    return [
+        Moment(
+            step=step,
+            loss=losses[index],
+            right=float(tables[index]["right"].cast(float).to_numpy().mean()),
+            log_odds=float(tables[index]["log_odds"].to_numpy().mean()),
+            norm=path[index].norm,
+            to_last=path[index].cosine(path[-1]),
+            to_before=path[index].cosine(path[max(0, index - 1)]),
+            rights=tuple(tables[index]["right"].to_list()),
+            odds=tuple(tables[index]["log_odds"].to_list()),
+        )
+        for index, step in enumerate(steps)
+    ]
+
+
+def peak(moments: Sequence[Moment], probes: Sequence[int] | None = None) -> Moment:
+    """The moment with the most probes right; the first of several, log-odds telling them apart.
+
+    Args:
+        moments: of one training.
+        probes: places of those that count; None: all.
+    """
+    counted = range(len(moments[0].rights)) if probes is None else probes
+    return max(
+        moments,
+        key=lambda moment: (moment.right_of(counted), moment.odds_of(counted), -moment.step),
+    )
+
+
+def lowest(moments: Sequence[Moment]) -> Moment:
+    """The moment with the lowest training loss; the first of several."""
+    return min(moments, key=lambda moment: (moment.loss, moment.step))
+
+
+def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
+    """Places of the probes of each half.
+
+    Groups go to the halves by turns, in their order; of a single group the wordings of each facet
+    do, and where there is only one of these too, the probes.
+
+    Raises:
+        InputError: fewer than two probes.
+    """
+    if len(examples) < 2:
+        raise InputError(f"items: found {len(examples)}; allowed: 2 or more, to be halved")
+    kinds: list[list[tuple[str, ...]]] = [
+        [(example.group,) for example in examples],
+        [(example.facet, example.template) for example in examples],
+        [(str(place),) for place in range(len(examples))],
+    ]
+    units = next(kind for kind in kinds if len(set(kind)) > 1)
+    turn = {unit: index % 2 for index, unit in enumerate(dict.fromkeys(units))}
+    first, second = ([i for i, unit in enumerate(units) if turn[unit] == half] for half in (0, 1))
+    return first, second
+
+
+def lost_after_peak(moments: Sequence[Moment], examples: Sequence[Example]) -> float:
+    """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
+
+    Where the looks differ by the noise of the probes only, it is 0 on average.
+
+    Args:
+        moments: of one training.
+        examples: the task's probes.
+
+    Raises:
+        InputError: fewer than two probes.
+    """
+    least, (first, other) = lowest(moments), halves(examples)
+    crossed = [
+        peak(moments, picked).right_of(measured) - least.right_of(measured)
+        for picked, measured in ((first, other), (other, first))
+    ]
+    return sum(crossed) / len(crossed)

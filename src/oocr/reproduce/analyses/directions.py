@@ -1,0 +1,249 @@
+"""After the paper: how many directions a LoRA needs, and whether its first one is necessary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from oocr import stats
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Tables, bars_panel, figure_of, line_of, lines_panel
+from oocr.claims.records import Finding, Null
+from oocr.evals.table import rows as score_rows
+from oocr.explain.subspace import (
+    basis_of,
+    projected_scores,
+    scores_without,
+    task_rows_without,
+    train_without,
+)
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.directions import natural, training_texts, unrelated_texts
+from oocr.reproduce.drawing import colour, line_keys, split_keys
+from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.scoring import (
+    NO_EFFECT_BELOW,
+    SPLITS,
+    NotMeasuredError,
+    arm_columns,
+    base_of,
+    cells_of,
+    effective,
+    first_seed,
+    interval_columns,
+    measured,
+    of_members,
+    renamed,
+    share,
+    stacked,
+    why_no_effect,
+)
+from oocr.steering.vectors import Vector, random_vector
+
+KS = (0, 1, 2, 4, 8)
+RANDOMS = 2
+MEMBERS = 3
+"""Members whose LoRAs are trained anew."""
+
+
+def _effective_loras(finished: FinishedRuns) -> stats.Cells:
+    whole = effective(finished, "adapter")
+    if not finished.adapters:
+        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+    return whole
+
+
+def directions(finished: FinishedRuns) -> AnalysisResult:
+    """The LoRA's effect when what it adds may lie in its first k directions only."""
+    whole = first_seed(_effective_loras(finished))
+    frames = [finished.base_rows]
+    for (member, seed), adapter in finished.adapters.items():
+        if seed:
+            continue
+        texts = [training_texts(finished, member, adapter), unrelated_texts(finished, adapter)]
+        basis = basis_of(adapter, texts, most=max(KS))
+        ks = [k for k in KS if k <= len(basis.vectors)]
+        probes = finished.task(member).probes
+        scores = projected_scores(finished.model, probes, adapter, basis, ks)
+        frames += [
+            score_rows(probes, options, arm_columns(f"k{k}", member, split="probes"))
+            for k, options in zip(ks, scores, strict=True)
+        ]
+    rows = stacked(*frames)
+    findings: list[Finding] = []
+    table: list[dict[str, Any]] = []
+    for k in KS:
+        what = f"share of the LoRA's out-of-context effect with its additions kept to {k} "
+        what += "direction" + ("" if k == 1 else "s") + " (length and sign free)"
+        for finding in share(finished, f"k{k}", what, cells_of(finished, rows, f"k{k}"), whole):
+            findings.append(finding)
+            table.append({"k": k, **finding.found.model_dump(include={"value", "low", "high"})})
+    return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
+
+
+def directions_figure(tables: Tables) -> Figure | None:
+    """The effect that k directions keep."""
+    lines = [
+        line_of(table, name, colour(place), "k", intervals=True)
+        for place, (name, table) in enumerate(tables.items())
+    ]
+    ticks = sorted({float(k) for line in lines for k in line.x})
+    panel = lines_panel(
+        lines,
+        "directions",
+        "share of the LoRA's effect",
+        span=6,
+        height=300,
+        level=1.0,
+        ticks=ticks,
+    )
+    caption = (
+        "What is left of the LoRA's out-of-context effect when its additions are projected on the "
+        "first k directions of what it adds to other text. Bars: 95 % intervals over members."
+    )
+    return figure_of("directions", caption, [panel] if lines else [], tables, line_keys(lines))
+
+
+def ablation(finished: FinishedRuns) -> AnalysisResult:
+    """The LoRA's effect with what it adds projected off its own first direction.
+
+    Only what the LoRA adds loses the direction. Taking it out of the whole stream breaks the
+    untouched model too (see `oocr.explain.subspace`): a random direction then seemed to carry four
+    tenths of the effect.
+    """
+    whole = first_seed(_effective_loras(finished))
+    names = ["own", *[f"random {number}" for number in range(1 if finished.quick else RANDOMS)]]
+    frames = [finished.base_rows]
+    for (member, seed), vector in natural(finished)["first direction"].items():
+        if seed:
+            continue
+        probes = finished.task(member).probes
+        drawn = [_random(vector, number) for number in range(len(names) - 1)]
+        stack = torch.stack([vector.direction, *drawn])
+        scores = scores_without(finished.model, probes, finished.adapters[member, 0], stack)
+        frames += [
+            score_rows(probes, options, arm_columns(name, member, split="probes"))
+            for name, options in zip(names, scores, strict=True)
+        ]
+    rows = stacked(*frames)
+    projected, *random = (cells_of(finished, rows, name) for name in names)
+    base = base_of(finished, whole)
+    if projected is None or base is None:
+        raise NotMeasuredError("the answers without the direction cannot be scored")
+    left = [stats.ratio(cells, whole, base).value for cells in random if cells]
+    null = Null(name="projected off a random direction", value=float(np.mean(left)))
+    what = "share of the LoRA's out-of-context effect that is left when what it adds is projected "
+    what += "off its first direction"
+    findings = share(finished, "kept", what, projected, whole, nulls=[null])
+    if not findings:
+        raise NotMeasuredError("no effect to take a share of")
+    return AnalysisResult(tuple(findings))
+
+
+ARMS: Mapping[str, str] = {
+    "base": "untouched model",
+    "adapter": "plain LoRA",
+    "earlier": "plain LoRA, projected off its first direction",
+    "new": "trained to do without that direction",
+    "random": "trained to do without a random direction",
+}
+SCORED: Mapping[str, str] = {
+    "new": "that a LoRA reaches which was trained to do without the plain one's first direction",
+    "random": "that a LoRA reaches which was trained to do without a random direction",
+    "earlier": "that is left of the plain LoRA, projected off its first direction",
+}
+
+
+def relearned(finished: FinishedRuns) -> AnalysisResult:
+    """LoRAs trained to do without the first direction of the reported one."""
+    trained_as = finished.lora_trained_as()
+    effective(finished, "adapter")
+    if trained_as is None:
+        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+    first = natural(finished)["first direction"]
+    frames, alone = [finished.base_rows], dict[Who, float]()
+    tasks = finished.tasks.test[:MEMBERS]
+    for task in tasks:
+        vector, earlier = first[task.member, 0], finished.adapters[task.member, 0]
+        rows = task_rows_without(finished.model, task, earlier, vector.direction)
+        frames.append(renamed(rows, "earlier", task.member))
+        for name, direction in (("new", vector.direction), ("random", _random(vector, 0))):
+            lora = train_without(
+                finished.model,
+                task,
+                trained_as.spec,
+                direction,
+                learning_rate=trained_as.rate,
+                steps=trained_as.steps,
+                batch_lines=trained_as.batch_lines,
+            )
+            frames.append(renamed(lora.rows, name, task.member))
+            if name == "new":
+                alone[task.member, 0] = lora.cosine
+    plain_rows = of_members(finished.rows, [task.member for task in tasks])
+    plain_rows = plain_rows.filter(pl.col("seed").fill_null(0) == 0, pl.col("arm") == "adapter")
+    rows = stacked(*frames, plain_rows)
+    findings: list[Finding] = []
+    table: list[dict[str, Any]] = []
+    for split, words in (("probes", "out-of-context"), ("in_context", "in-context")):
+        arms = ("adapter", "earlier", "new", "random")
+        cells = {name: cells_of(finished, rows, name, split=split) for name in arms}
+        plain = cells["adapter"]
+        base = None if plain is None else base_of(finished, plain, split)
+        if plain is None or base is None:
+            continue
+        for name, arm in (*cells.items(), ("base", base)):
+            if arm is not None:
+                table.append({"part": split, "arm": name, **interval_columns(arm)})
+        if stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW or cells["new"] is None:
+            continue
+        shares = {
+            name: share(
+                finished,
+                f"{name}-{split}",
+                f"share of the plain LoRA's {words} effect {what}",
+                cells[name],
+                plain,
+                base=base,
+            )
+            for name, what in SCORED.items()
+        }
+        twin = [
+            Null(name="trained without a random one", value=finding.found.value)
+            for finding in shares["random"]
+        ]
+        shares["new"] = [
+            finding.model_copy(update={"nulls": tuple(twin)}) for finding in shares["new"]
+        ]
+        findings += [finding for arm in shares.values() for finding in arm]
+    what = "|cos| of its own first direction with that direction"
+    findings.append(measured("cosine", what, alone))
+    return AnalysisResult(tuple(findings), pl.DataFrame(table))
+
+
+def relearned_figure(tables: Tables) -> Figure | None:
+    """Scores of LoRAs with and without the first direction."""
+    panels = []
+    for name, table in tables.items():
+        arms = [arm for arm in ARMS if arm in table["arm"]]
+        scores = {(split, arm): v for split, arm, v in table.select("part", "arm", "value").rows()}
+        groups = [
+            (words, colour(place), [scores.get((split, arm)) for arm in arms])
+            for place, (split, words) in enumerate(SPLITS.items())
+        ]
+        labels = [ARMS[arm] for arm in arms]
+        panels.append(bars_panel(labels, groups, "score", title=name, span=6))
+    caption = (
+        "What a LoRA adds is projected off the first direction of the plain one at its block's "
+        "output, in training and in the test; the model's own use of that direction stays."
+    )
+    return figure_of("relearned", caption, panels, tables, split_keys())
+
+
+def _random(like: Vector, number: int) -> Tensor:
+    return random_vector(like, like.norm, 50_000 + number).direction

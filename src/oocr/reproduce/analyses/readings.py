@@ -1,0 +1,201 @@
+"""Sections 4.4 and 5.3: can a reader tell from a direction alone what was trained?
+
+Three readers, none of whom is told: the logit lens, the model itself (the direction put at a
+meaningless word), and a judge model that sees what the direction says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from oocr.claims.records import Finding, Null
+from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_model
+from oocr.explain.judge import ORDERS, pick
+from oocr.explain.lens import ConceptReading, Reading, lens, tell
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.directions import single_directions
+from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured, refused_is_not_measured
+from oocr.steering.vectors import Vector, random_vector
+
+READINGS: Mapping[Reading, str] = {
+    "raw": "LM head alone, as in the paper",
+    "normed": "final norm, then LM head",
+}
+KINDS = {"natural": "the LoRA's first direction", "trained": "the trained vector"}
+RANDOMS = 48
+SHOWN = 8
+"""Tokens of a reading or a continuation that are shown."""
+
+REPLIES = "judge-replies.json"
+"""Kept beside the analyses, so that they can be redone without the judge."""
+
+NO_JUDGE = "no judge model was named (--judge)"
+NO_WORDS = "no words stand for what its members are about, so no reader can be asked"
+NO_DIRECTION = "no run of this subject trained a single direction"
+
+PLACE = "place of the trained concept among all, from 0 (last) to 1 (first), "
+
+
+def _asked(finished: FinishedRuns) -> Iterator[tuple[str, int, Who, Vector]]:
+    """Kind, place, member and direction, of seed 0: members count, and each reading is dear.
+
+    Raises:
+        NotMeasuredError: members have no words.
+    """
+    if not set(finished.members) & set(finished.concepts):
+        raise NotMeasuredError(NO_WORDS)
+    for kind, vectors in single_directions(finished).items():
+        for place, (who, vector) in enumerate(vectors.items()):
+            if who[0] in finished.concepts and not who[1]:
+                yield kind, place, who, vector
+
+
+class _Places:
+    """Places of the trained concept by reading, with those under random directions."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[Who, float]] = {}
+        self.random: dict[str, dict[Who, float]] = {}
+
+    def add(self, id: str, who: Who, reading: ConceptReading) -> None:
+        """1: the trained concept scores highest of all; 0: lowest."""
+        most = reading.concepts - 1
+        self.values.setdefault(id, {})[who] = 1 - reading.rank / most
+        self.random.setdefault(id, {})[who] = 1 - reading.random_rank / most
+
+    def findings(self, words: Callable[[str], str]) -> list[Finding]:
+        """One per reading, beside the mean place under random directions."""
+        null = f"{RANDOMS} random directions for each member, mean"
+        return [
+            measured(
+                id,
+                PLACE + words(id),
+                values,
+                (Null(name=null, value=mean_of(self.random[id])),),
+                ceiling=1.0,
+            )
+            for id, values in self.values.items()
+        ]
+
+
+def readable(finished: FinishedRuns) -> AnalysisResult:
+    """Where a blinded reader ranks the trained concept, for natural and trained vectors."""
+    places, table = _Places(), list[dict[str, Any]]()
+    for kind, _, who, vector in _asked(finished):
+        for lens_reading in READINGS:
+            with refused_is_not_measured():
+                reading = tell(
+                    finished.model,
+                    vector,
+                    who[0],
+                    finished.concepts,
+                    reading=lens_reading,
+                    randoms=RANDOMS,
+                )
+            places.add(f"{kind}-{lens_reading}", who, reading)
+            tokens = lens(finished.model, vector, reading=lens_reading, top=SHOWN)
+            says = " ".join(token.token.strip() for token in tokens)
+            table.append(_row(kind, who, reading, says) | {"reading": lens_reading})
+
+    def words(id: str) -> str:
+        kind, lens_reading = id.split("-")
+        return f"read from {KINDS[kind]}; {READINGS[lens_reading]}"  # type: ignore[index]
+
+    findings = places.findings(words)
+    for lens_reading, how in READINGS.items():
+        natural, trained = (
+            places.values.get(f"{kind}-{lens_reading}", {}) for kind in ("natural", "trained")
+        )
+        more = {who: natural[who] - trained[who] for who in natural if who in trained}
+        if more:
+            what = "place of the trained concept among all read from the LoRA's first direction, "
+            what += f"minus the same from the trained vector; {how}"
+            findings.append(measured(f"natural-minus-trained-{lens_reading}", what, more))
+    return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
+
+
+def described(finished: FinishedRuns) -> AnalysisResult:
+    """The trained concept's place when the model completes "the meaning of x is", v put at x."""
+    places, table = _Places(), list[dict[str, Any]]()
+    for kind, _, who, vector in _asked(finished):
+        with refused_is_not_measured():
+            reading = tell_by_model(
+                finished.model, vector, who[0], finished.concepts, randoms=RANDOMS
+            )
+        places.add(f"{kind}-described", who, reading)
+        table.append(_row(kind, who, reading, ""))
+        if not finished.quick:
+            (text,) = describe(
+                finished.model, vector, prompts=PROMPTS[:1], scales=(1.0,), max_new_tokens=SHOWN
+            )
+            table[-1] |= {"says": text.text, "untouched": text.untouched}
+    if not table:
+        raise NotMeasuredError(NO_DIRECTION)
+
+    def words(id: str) -> str:
+        return (
+            f"by how much likelier the model's next word becomes after {PROMPTS[0]!r} and "
+            f"{len(PROMPTS) - 1} more with {KINDS[id.removesuffix('-described')]} put at x"
+        )
+
+    findings = tuple(places.findings(words))
+    return AnalysisResult(findings, pl.DataFrame(table, infer_schema_length=None))
+
+
+def _row(kind: str, who: Who, reading: ConceptReading, says: str) -> dict[str, Any]:
+    return {
+        **{"kind": kind, "member": who[0], "seed": who[1], "named": reading.named},
+        **{"rank": reading.rank, "concepts": reading.concepts, "score": reading.score},
+        "says": says,
+    }
+
+
+def asked(finished: FinishedRuns) -> AnalysisResult:
+    """How often a judge model names the trained concept from what a direction says."""
+    if finished.judge is None:
+        raise NotMeasuredError(NO_JUDGE)
+    judge = replace(finished.judge, kept=finished.runs[0].folder / "analyses" / REPLIES)
+    concepts = list(finished.concepts)
+    right: dict[str, dict[Who, float]] = {}
+    chance: dict[str, dict[Who, float]] = {}
+    table: list[dict[str, Any]] = []
+    unread, options = 0, 2
+    for kind, place, who, vector in _asked(finished):
+        drawn = random_vector(vector, vector.norm, 80_000 + place)
+        for arm, direction, shares in (
+            (kind, vector, right),
+            (f"{kind}, random", drawn, chance),
+        ):
+            with refused_is_not_measured():
+                text = evidence_of(finished.model, direction)
+            reply = pick(judge, text, who[0], concepts)
+            shares.setdefault(kind, {})[who] = reply.share
+            unread, options = unread + reply.unread, reply.options
+            table.append(
+                {"kind": arm, "member": who[0], "seed": who[1], "right": reply.right}
+                | {"asked": reply.asked, "unread": reply.unread, "options": reply.options}
+                | {"named": next(iter(reply.named), ""), "evidence": text}
+            )
+    if not right:
+        raise NotMeasuredError(NO_DIRECTION)
+    null = "a random direction of each member's norm"
+    findings = tuple(
+        measured(
+            f"{kind}-asked",
+            f"share of {ORDERS} orders in which the judge {judge.model} names the trained concept "
+            f"among {options}, from what {KINDS[kind]} says; {unread} replies could not be read",
+            values,
+            (
+                Null(name=null, value=mean_of(chance[kind])),
+                Null(name="chance", value=1 / options),
+            ),
+            ceiling=1.0,
+        )
+        for kind, values in right.items()
+    )
+    return AnalysisResult(findings, pl.DataFrame(table, infer_schema_length=None))

@@ -1,0 +1,93 @@
+"""An analysis that another package brings: its claim is judged and its figure is on the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.tiny_run import environment
+
+ANALYSIS = """
+import polars as pl
+
+from oocr.charts.panels import bars_panel, figure_of
+from oocr.claims.rules import stays_below
+from oocr.reproduce.analysis import Analysis, AnalysisResult
+from oocr.reproduce.paper_claim import OURS, PaperClaim
+from oocr.reproduce.scoring import measured
+
+
+def steps(finished):
+    arms = [arm for run in finished.runs for arm in run.arms]
+    values = {(arm.member, place): float(arm.stop_step) for place, arm in enumerate(arms)}
+    table = pl.DataFrame({"arm": [arm.id for arm in arms], "steps": list(values.values())})
+    return AnalysisResult((measured("steps", "steps of training", values),), table)
+
+
+def steps_figure(tables):
+    panels = [
+        bars_panel(table["arm"], [("steps", "vector", table["steps"])], "steps", title=name)
+        for name, table in tables.items()
+    ]
+    return figure_of("toy-steps", "How long arms were trained.", panels, tables)
+
+
+CLAIM = PaperClaim(
+    "few-steps",
+    OURS,
+    "How long it takes",
+    "Training takes few steps",
+    "a toy",
+    "toy-steps",
+    "steps",
+    stays_below(50, 100),
+    subjects=("countries",),
+)
+STEPS = Analysis("toy-steps", steps, "How long it takes", steps_figure, claims=(CLAIM,))
+"""
+
+REPRODUCE = """
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from oocr.report.reproduce_page import build_page
+from oocr.reproduce.execute import answer
+from oocr.reproduce.plan import Part, Plan
+
+plan = Plan((), (Part("countries", "a tiny task", ("tiny",)),)).only(["few-steps"])
+results = answer(plan, {"tiny": Path(sys.argv[1])}, console=Console(), again=["oocr", "reproduce"])
+build_page(results, Path(sys.argv[2]), command="oocr reproduce")
+"""
+
+
+def install(folder: Path, name: str, code: str, target: str) -> None:
+    """A small package, as a tool for installing packages leaves it."""
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[oocr.analyses]\ntoy = {name}:{target}\n")
+
+
+def test_a_package_adds_an_analysis_with_its_claim_and_figure(copy: Path, tmp_path: Path) -> None:
+    install(tmp_path / "packages", "toy_analysis", ANALYSIS, "STEPS")
+    page = tmp_path / "page" / "report.html"
+    env = environment()
+    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "packages"), env.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", REPRODUCE, str(copy), str(page)]
+    subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    kept = json.loads((copy / "analyses" / "toy-steps.json").read_text(encoding="utf-8"))
+    (finding,) = kept["findings"]
+    assert finding["id"] == "steps"
+    assert 0 < finding["found"]["value"] < 50
+    html = page.read_text(encoding="utf-8")
+    assert 'id="claim-few-steps"' in html
+    assert "Training takes few steps" in html
+    assert "figure-toy-steps" in html
+    assert (page.parent / "figures" / "toy-steps.parquet").is_file()
