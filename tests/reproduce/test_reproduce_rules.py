@@ -276,7 +276,7 @@ def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: 
                 part.kind,
                 one.id,
             )
-            assert part.beside or one.id != "one-layer-lora", (part.kind, one.id)
+            assert part.compare_with or one.id != "one-layer-lora", (part.kind, one.id)
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:

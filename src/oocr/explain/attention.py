@@ -29,10 +29,11 @@ from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.engine.recording import record
 from oocr.errors import InputError
+from oocr.explain.lens import with_randoms
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.positions import select_each
-from oocr.steering.vectors import Vector, random_vector
+from oocr.steering.vectors import Vector
 
 TOKENS_PER_BATCH = 512
 RANDOMS = 200
@@ -269,14 +270,3 @@ def _attached(model: LanguageModel, batch: Batch, vector: Vector | None) -> Any:
 def _forward(model: LanguageModel, batch: Batch) -> None:
     """One pass up to the final norm, with whatever is attached."""
     record(model, batch, [model.n_blocks], cache=False)
-
-
-def with_randoms(vector: Vector, count: int) -> Float[Tensor, "direction d_model"]:
-    """The vector's direction and so many random ones after it."""
-    if vector.direction.ndim != 1:
-        raise InputError(
-            f"positions {vector.positions!r}: joined directions are read one by one; "
-            "take `vector.only(span)`"
-        )
-    drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(count)]
-    return torch.stack([vector.direction, *drawn])

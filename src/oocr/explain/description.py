@@ -25,10 +25,10 @@ from oocr.explain.lens import (
     Concepts,
     Reading,
     Scores,
-    beside_random,
     lens,
     own_tokens,
     told_of,
+    with_randoms,
 )
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
@@ -124,7 +124,7 @@ def tell_by_model(
     """
     tokens = own_tokens(model, concept, concepts)
     here = _at_placeholder(vector * scale, prompts, placeholder)
-    arms = [replace(here, direction=direction) for direction in beside_random(here, randoms)]
+    arms = [replace(here, direction=direction) for direction in with_randoms(here, randoms)]
     return told_of(concept, list(concepts), _rises(model, prompts, arms, tokens))
 
 

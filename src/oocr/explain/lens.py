@@ -163,12 +163,21 @@ def tell(
             own.
     """
     tokens = own_tokens(model, concept, concepts)
-    drawn = beside_random(vector, randoms)
+    drawn = with_randoms(vector, randoms)
     return told_of(concept, list(concepts), _scores(model, drawn, tokens, reading))
 
 
-def beside_random(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
-    """A direction, and so many random ones of its norm after it."""
+def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
+    """A direction, and so many random ones of its norm after it.
+
+    Raises:
+        InputError: joined directions.
+    """
+    if vector.direction.ndim != 1:
+        raise InputError(
+            f"positions {vector.positions!r}: joined directions are read one by one; "
+            "take `vector.only(span)`"
+        )
     drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
     return torch.stack([vector.direction, *drawn])
 

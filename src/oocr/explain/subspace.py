@@ -36,7 +36,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.evals.table import rows
 from oocr.explain.constancy import cosines_to
-from oocr.explain.differences import SKIP, Texts
+from oocr.explain.differences import Texts, joined
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
 from oocr.tasks.task import Task
@@ -63,7 +63,7 @@ def basis_of(adapter: Adapter, texts: Sequence[Texts], most: int = 64) -> Subspa
         texts: recorded at its block.
         most: directions at most.
     """
-    d = torch.cat([d[SKIP:] for recorded in texts for d in recorded.differences(adapter)]).double()
+    d = joined(texts, adapter).double()
     _, values, rows = torch.linalg.svd(d, full_matrices=False)
     energy = (values**2 / (values**2).sum().clamp_min(1e-300)).tolist()
     return SubspaceBasis(rows[:most].float(), tuple(energy[:most]))
@@ -226,11 +226,10 @@ def cosines_without(
     model: LanguageModel, task: Task, adapter: Adapter, direction: Float[Tensor, " d_model"]
 ) -> tuple[float, float]:
     """|cos| of a LoRA's first direction on training prompts with another: alone, and projected."""
-    prompts = {example.prompt: dict(example.spans) for example in task.train}
-    texts = Texts(model, list(prompts), list(prompts.values()), adapter.layers)
+    texts = Texts.of(model, task.train, adapter.layers)
     u = direction.double() / direction.double().norm()
     alone = basis_of(adapter, [texts], 1).vectors[0].double()
-    d = torch.cat([d[1:] for d in texts.differences(adapter)]).double()
+    d = joined([texts], adapter).double()
     kept = d - (d @ u)[:, None] * u
     used = torch.linalg.svd(kept, full_matrices=False).Vh[0]
     return float(cosines_to(alone[None], u).abs()), float(cosines_to(used[None], u).abs())

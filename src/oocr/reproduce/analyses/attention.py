@@ -24,7 +24,8 @@ from oocr.charts.panels import (
 from oocr.claims.records import Finding, Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
-from oocr.explain.attention import attention_to, value_cosines, with_randoms
+from oocr.explain.attention import attention_to, value_cosines
+from oocr.explain.lens import with_randoms
 from oocr.explain.reads import Part, PathEffects, where_read
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
