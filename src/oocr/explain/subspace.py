@@ -139,7 +139,8 @@ def scores_without(
         with attach_adapter(model, adapter):
             hidden = recording.inputs[start]
             projected = [
-                projected_rows(model, recording, hidden, start, direction) for direction in directions
+                projected_rows(model, recording, hidden, start, direction)
+                for direction in directions
             ]
         rows.append(torch.cat(projected))
     return probes.scores_of(rows)
