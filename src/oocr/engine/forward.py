@@ -1,4 +1,4 @@
-"""Residual streams and logits under an intervention, through the frozen prefix."""
+"""The last block's output under an intervention, from a recording or by a plain pass."""
 
 from __future__ import annotations
 
@@ -57,11 +57,8 @@ class SteeringMask:
             chosen: the selection.
             in_time: keys and values of earlier tokens are recorded, so that they need not be run.
         """
-        columns = (
-            chosen.flatten(2).any(dim=2).any(dim=0).nonzero()
-            if chosen.ndim > 2
-            else (chosen.any(dim=0).nonzero())
-        )
+        anywhere = chosen.any(dim=2) if chosen.ndim > 2 else chosen
+        columns = anywhere.any(dim=0).nonzero()
         # Where nothing is chosen one column is still run, so that the logits come out.
         first = int(columns[0]) if len(columns) else batch.ids.shape[1] - 1
         first = min(first, batch.first_row) if in_time else 0

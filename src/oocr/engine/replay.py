@@ -12,7 +12,7 @@ Three savings, none of which needs to know the family, since all act through a b
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -271,6 +271,7 @@ def _view(
     return view
 
 
+@dataclass(frozen=True, slots=True)
 class _View:
     """Blocks' arguments for the tokens from `first` on, of so many stacked arms.
 
@@ -278,19 +279,12 @@ class _View:
     share most tensors (masks, rotary tables), so each is cut and repeated once.
     """
 
-    def __init__(
-        self, recording: Recording, first: int, stack: int, layout: Layout, end: int | None
-    ) -> None:
-        self.recording, self.first, self.stack, self.layout, self.end = (
-            recording,
-            first,
-            stack,
-            layout,
-            end,
-        )
-        self.width = int(recording.batch.ids.shape[1])
-        self.size = recording.batch.size
-        self.made: dict[tuple[int, int], tuple[Any, Any]] = {}
+    recording: Recording
+    first: int
+    stack: int
+    layout: Layout
+    end: int | None
+    parts: dict[tuple[Any, int], Any] = field(default_factory=dict[tuple[Any, int], Any])
 
     def of(self, index: int) -> dict[str, Any]:
         """The arguments of one block."""
@@ -304,10 +298,10 @@ class _View:
     def _memo(self, value: Any, name: str, skip: int) -> Any:
         if not isinstance(value, Tensor | tuple):
             return value
-        key = (id(value), skip)
-        if key not in self.made:  # the original is kept too, so that its id stays its own
-            self.made[key] = (value, self._part(value, name, skip))
-        return self.made[key][1]
+        key = (value, skip)  # a tensor is equal to itself only
+        if key not in self.parts:
+            self.parts[key] = self._part(value, name, skip)
+        return self.parts[key]
 
     def _part(self, value: Any, name: str, skip: int) -> Any:
         if isinstance(value, tuple):
@@ -316,7 +310,9 @@ class _View:
             return value
         if name == "attention_mask":
             return self._rows(self._mask(value, skip))
-        if value.ndim >= 2 and value.shape[1] == self.width:  # rotary tables, position ids
+        if (
+            value.ndim >= 2 and value.shape[1] == self.recording.batch.ids.shape[1]
+        ):  # rotary tables, position ids
             value = value[:, self.first + skip : self.end]
             if self.layout == "tokens":
                 value = value.repeat(1, self.stack, *[1] * (value.ndim - 2))
@@ -337,7 +333,8 @@ class _View:
 
     def _rows(self, value: Tensor) -> Tensor:
         """For the rows of all arms, where there is one for each sequence."""
-        if value.shape[0] != self.size or self.size == 1:
+        size = self.recording.batch.size
+        if value.shape[0] != size or size == 1:
             return value
         if self.end is not None:
             value = value[:1]
