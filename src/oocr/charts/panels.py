@@ -308,9 +308,10 @@ def heat_panel(
         trace["textfont"] = {"color": "@ink", "size": 12}
     traces = [trace]
     if chosen:
-        square = marker("ink", "square-open", 19, 3)
         down, across = ([cell[side] for cell in chosen] for side in (0, 1))
-        traces.append(points(across, down, (), key="chosen", marker=square))
+        for colour, size, width in (("paper", 20, 7), ("ink", 20, 2.5)):  # seen on pale and deep
+            square = marker(colour, "square-open", size, width)
+            traces.append(points(across, down, (), key="chosen", marker=square))
     slanted = len(columns) > 4 and max((len(name) for name in columns), default=0) > 4
     size = 11 if small else 13
     top = axis(x, "height+right", side="top", tickangle=-35 if slanted else 0)
@@ -319,7 +320,7 @@ def heat_panel(
     y = axis(margin="width", autorange="reversed")
     y |= _labels([shortened(name, 28) for name in rows], size)
     room = {"l": 8, "r": 84 if slanted else 12, "t": 8, "b": 8}  # for the last slanted label
-    height = (130 if slanted else 70) + len(rows) * (17 if small else 28)
+    height = (118 if slanted else 64) + len(rows) * (17 if small else 26)
     return Panel(tuple(traces), layout(top, y, margin=room), height, title, span)
 
 

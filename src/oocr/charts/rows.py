@@ -84,8 +84,7 @@ def dot_panel(
             shift = 0.0 if one_lane else _lane(lanes.index(arm), len(lanes))
             traces.append(_dots(arm, cells, place, shift))
     x = axis(score)
-    if limits is not None:
-        x["range"] = list(limits)
+    x["range"] = list(limits or _limits(table))
     if zero:
         x |= {"zeroline": True, "zerolinecolor": "@line", "zerolinewidth": 1.5}
     y = row_axis(rows, strong=strong)
@@ -93,6 +92,15 @@ def dot_panel(
     per_row = 27 if one_lane else 18 + 12.5 * max(2, len(lanes))
     shown = layout(x, y, shapes=between, barmode="overlay")
     return Panel(tuple(traces), shown, 60 + round(len(rows) * per_row), title, span)
+
+
+def _limits(table: pl.DataFrame) -> tuple[float, float]:
+    """All values and intervals, with room at both ends."""
+    ends = pl.concat([table[name].cast(pl.Float64) for name in ("value", "low", "high")])
+    finite = ends.filter(ends.is_finite())
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    room = 0.04 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _lane(index: int, count: int) -> float:

@@ -17,7 +17,6 @@ from oocr.reproduce.analysis import Analysis
 from oocr.reproduce.execute import PartResult
 from oocr.reproduce.paper_claim import PaperClaim
 from oocr.reproduce.records import PaperVerdict
-from oocr.stats import FEW
 
 TITLE = "Does the paper hold here?"
 
@@ -98,7 +97,6 @@ def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Pat
         "claims": claims,
         "counts": Counter(claim.verdict for claim in judged),
         "models": list(dict.fromkeys(claim.model for claim in judged)),
-        "few": FEW,
     }
     return write_page(out, "reproduce.html", [*sections, _again(results, command)], values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oocr.charts.figure import number
+from oocr.charts.figure import counted, number
 from oocr.models.size import millions
 from oocr.report.page import Block, Facts, Section
 from oocr.runs.folder_reader import RunFolder
@@ -89,7 +89,7 @@ def settings_section(run: RunFolder) -> Section:
             f"{millions(info.parameters)} parameters, {info.blocks} blocks, "
             f"residual stream of {info.d_model}",
         ),
-        ("Numbers", f"{info.dtype} on {info.device}, {info.threads} threads"),
+        ("Numbers", f"{info.dtype} on {info.device}, {counted(info.threads, 'thread')}"),
         ("Seeds", ", ".join(str(seed) for seed in info.seeds)),
         ("Peak memory", f"{number(info.peak_memory_gib, 1)} GiB"),
         ("Date", run.date),

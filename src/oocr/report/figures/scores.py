@@ -39,6 +39,8 @@ RAW = "each member weighs the same"
 SHARE = (-0.02, 1.02)
 """Limits of an axis of shares."""
 
+_NAMED = 4  # more facets are counted in a caption, not named
+
 _MARKS = {
     "in_context": " (trained)",
     "free_in_context": " (trained, own words)",
@@ -93,7 +95,7 @@ def scores_figure(run: RunFolder) -> Figure | None:
         )
         views.append(View(label, (panel,)))
     keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
-    if data["chance"].drop_nulls().len():
+    if accuracy and data["chance"].drop_nulls().len():
         keys += (Key("chance", "chance", "muted", "dots"),)
     return Figure("scores", _caption(scoring, data), tuple(views), data, keys)
 
@@ -164,7 +166,8 @@ def _whole(scoring: Scoring, facets: list[str]) -> str:
     merged = any(counted not in facets for counted in names)
     what = " and ".join(f"“{counted}”" for counted in names) if merged else "the facets that count"
     left = dict.fromkeys(facet for facet in facets if facet != name and not scoring.counts(facet))
-    rest = f" Shown, but not counted: {', '.join(left)}." if left else ""
+    names_left = ", ".join(left) if len(left) <= _NAMED else f"{len(left)} other facets"
+    rest = f" Shown, but not counted: {names_left}." if left else ""
     return f"“{name}” is the mean over {what}.{rest}"
 
 
@@ -248,7 +251,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
     words = run.info.trigger or TriggerWords(lead="")
     caption = (
         f"{words.answer} X should be answered after a trigger (top rows) and not otherwise (the "
-        f"rest). Bars: 95 % bootstrap intervals over {words.units}, then seeds. Grey: 5th to 95th "
+        f"rest). Bars: 95 % intervals over {words.units}. Grey: 5th to 95th "
         "centile of random directions. Hollow: trained on control data, in which the prefix says "
         f"nothing. The ceiling {words.ceiling}. n = {rows[scoring.cluster].n_unique()} "
         f"{words.units}."

@@ -132,7 +132,8 @@ def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
         for (step,), at_step in finite.group_by("step", maintain_order=True):
             means = at_step.group_by("member", maintain_order=True).agg(pl.col(curve).mean())
             interval = stats.mean_interval(means[curve].to_list())
-            points.append(_point(interval, line=curve, step=step) | {"n": at_step.height})
+            point = _point(interval, line=curve, step=step) | {"n": at_step.height}
+            points.append(point | {"low": max(0.0, interval.low)})  # no loss is below 0
     return pl.DataFrame(points).sort("line", "step") if points else None
 
 
