@@ -236,9 +236,6 @@ def histogram_panel(
     return Panel(traces, layout(*axes, bargap=0.06), 230, title, span)
 
 
-bar_chart = histogram_panel
-
-
 def _bars(
     group: str, colour: str, names: Sequence[str], values: Sequence[float | None], opacity: float
 ) -> Json:
