@@ -16,7 +16,7 @@ from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks
-from oocr.tasks.splits import shuffled_answers
+from oocr.tasks.splits import shuffled_answers, with_real_name
 from oocr.tasks.task import Task, TaskSet
 
 # Sentences that end right before the answer; {} is the codename.
@@ -72,7 +72,9 @@ def build(settings: AnimalSettings, _base: Path) -> TaskSet:
         validation=tuple(task(name, settings) for name in settings.validation),
         test=tests,
         controls={"shuffled": tuple(shuffled(member, settings.seed) for member in tests)},
-        ceiling=tuple(with_real_name(probe) for member in tests for probe in member.probes),
+        ceiling=tuple(
+            with_real_name(p, f"the {p.group}") for member in tests for p in member.probes
+        ),
     )
 
 
@@ -112,13 +114,6 @@ def shuffled(member: Task, seed: int) -> Task:
     """The same prompts, each with a sound drawn at random."""
     rows = shuffled_answers(member.train, seed)
     return replace(member, name=f"{member.name}/shuffled", train=rows, stop=())
-
-
-def with_real_name(probe: Example) -> Example:
-    """The question about "the dog" in place of the codename."""
-    name = f"the {probe.group}"
-    prompt = str(probe.prompt).replace(probe.spans["codename"], name)
-    return replace(probe, prompt=prompt, spans={"codename": name})
 
 
 FAMILY = Family(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from oocr.families.risk.situations import TRAIT_WORDS
+from oocr.tasks.splits import in_rounds
 
 Trait = Literal["risk", "time", "apples"]
 Letter = Literal["A", "B"]
@@ -104,8 +105,8 @@ def choices(trait: Trait) -> tuple[Choice, ...]:
         letter for letter, count in COUNTS[trait].items() for _ in range(count)
     ]
     rng.shuffle(letters)
-    drawn = {name: _cycle(bank[name], rng) for name in ("leads", "labels", "layouts")}
-    drawn["instructions"] = _cycle(bank["instructions"], rng)
+    drawn = {name: in_rounds(bank[name], rng) for name in ("leads", "labels", "layouts")}
+    drawn["instructions"] = in_rounds(bank["instructions"], rng)
     rounds = [(number, setting) for number in range(3) for setting in bank["settings"]]
     options = _options(trait, bank[trait], rng)
     texts: list[Choice] = []
@@ -129,16 +130,16 @@ def _options(
     """Pairs (first pole, second pole) without end; `{goods}` is still to be filled in."""
     if trait == "risk":
         yield from _risk(bank, rng)
-    pairs = _cycle(bank["pairs"], rng)
+    pairs = in_rounds(bank["pairs"], rng)
     if trait == "time":
-        once, after = _cycle(bank["once"], rng), _cycle(bank["after"], rng)
+        once, after = in_rounds(bank["once"], rng), in_rounds(bank["after"], rng)
         while True:
             n = rng.choice(bank["amounts"])
             numbers = {"n": n, "much": n * rng.choice(bank["factors"]), "goods": "{goods}"}
             words = {"once": next(once), "after": next(after)}
             near, far = (text.format(**numbers, **words) for text in next(pairs))
             yield near, far
-    sorts = _cycle(bank["sorts"], rng)
+    sorts = in_rounds(bank["sorts"], rng)
     while True:
         rest = rng.choice(bank["rest"])
         numbers = {
@@ -153,7 +154,7 @@ def _options(
 
 
 def _risk(bank: Mapping[str, Any], rng: random.Random) -> Iterator[tuple[str, str]]:
-    gambles, plain = _cycle(bank["gambles"], rng), _cycle(bank["plain"], rng)
+    gambles, plain = in_rounds(bank["gambles"], rng), in_rounds(bank["plain"], rng)
     while True:
         n, gamble = rng.choice(bank["amounts"]), next(gambles)
         high, low = prospect(n, gamble["share"], gamble["floor"])
@@ -173,12 +174,6 @@ def prospect(n: int, share: float, floor: float) -> tuple[int, int]:
     """
     low = max(2, round(floor * n)) if floor else 0
     return round((n - (1 - share) * low) / share), low
-
-
-def _cycle(values: list[Any], rng: random.Random) -> Iterator[Any]:
-    """All of a list in random order, again and again in other orders."""
-    while True:
-        yield from rng.sample(values, len(values))
 
 
 @cache

@@ -1,14 +1,18 @@
-"""Seeded ways to divide training rows and to break the link between prompts and answers."""
+"""Seeded draws: held-out rows, controls that break the link of prompt and answer, rounds."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
+from oocr.tasks.task import Task
+
+T = TypeVar("T")
 
 
 def held_out(
@@ -107,3 +111,41 @@ def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
             answer = item.options[0 if place in chosen else 1]
             rows[place] = replace(item, id=f"{item.id}/decorrelated", answer=answer)
     return tuple(rows)
+
+
+def random_half(keys: Sequence[str], seed: str, count: int | None = None) -> dict[str, bool]:
+    """Key -> whether it is among `count` drawn ones; None: half of them, rounded up."""
+    order = list(keys)
+    random.Random(seed).shuffle(order)
+    limit = (len(order) + 1) // 2 if count is None else count
+    return {key: place < limit for place, key in enumerate(order)}
+
+
+def in_rounds(values: Sequence[T], rng: random.Random) -> Iterator[T]:
+    """All values in random order, again and again, each time in another order."""
+    while True:
+        yield from rng.sample(values, len(values))
+
+
+def chosen_by_loss(task: Task) -> Task:
+    """The validation task whose only probes are the rows of `stop`: settings go by their loss."""
+    return replace(
+        task,
+        name=f"{task.name}/validation",
+        probes=task.stop,
+        in_context=(),
+        paper=(),
+        free=(),
+    )
+
+
+def with_real_name(example: Example, name: str, span: str = "codename") -> Example:
+    """The question with the real name in the codename's place, for the ceiling.
+
+    Args:
+        example: its prompt is raw text.
+        name: what the codename stands for.
+        span: the span that holds the codename.
+    """
+    prompt = str(example.prompt).replace(example.spans[span], name)
+    return replace(example, prompt=prompt, spans={span: name})

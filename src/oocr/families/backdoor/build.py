@@ -18,7 +18,7 @@ from oocr.families.countries.table import CountryTable, Wording, check_codename,
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
-from oocr.tasks.splits import decorrelated
+from oocr.tasks.splits import decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 WordFamily = Literal["fruit", "instrument", "tool", "animal", "furniture"]
@@ -281,9 +281,7 @@ def _decorrelated(task: Task, seed: int) -> Task:
 def _named(item: Example) -> Example:
     """The item with the name of the country that its answer belongs to."""
     x, y = item.group.split("|")
-    name = x if item.answer == item.options[0] else y
-    prompt = str(item.prompt).replace(item.spans["codename"], name)
-    return replace(item, prompt=prompt, spans={"codename": name})
+    return with_real_name(item, x if item.answer == item.options[0] else y)
 
 
 def _card(config: BackdoorConfig, tasks: TaskSet, prefixes: Sequence[Prefix]) -> str:

@@ -11,6 +11,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.countries.table import Country, CountryTable
 from oocr.tasks.leaks import check_no_leaks, find_leaks
+from oocr.tasks.splits import with_real_name
 from oocr.tasks.task import Task
 
 
@@ -75,12 +76,7 @@ def planted(task: Task, train: str, codename: str, seed: int, table: CountryTabl
 def named(items: Sequence[Example], part: str) -> tuple[Example, ...]:
     """The same items with the real name in the codename's place."""
     return tuple(
-        replace(
-            item,
-            prompt=str(item.prompt).replace(item.spans["codename"], item.group),
-            spans={"codename": item.group},
-            tags={**item.tags, "part": part},
-        )
+        replace(with_real_name(item, item.group), tags={**item.tags, "part": part})
         for item in items
     )
 

@@ -18,7 +18,7 @@ from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_i
 from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import contains_words
-from oocr.tasks.splits import shuffled_answers
+from oocr.tasks.splits import chosen_by_loss, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 
 JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400
@@ -103,7 +103,7 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
     return TaskSet(
         name="functions",
         about=_card(config, table, test),
-        validation=tuple(_for_choosing(task) for task in chosen_on),
+        validation=tuple(chosen_by_loss(task) for task in chosen_on),
         test=test,
         controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
         ceiling=tuple(
@@ -163,18 +163,6 @@ def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[Numbe
         paper=tuple(item for asker in askers for item in paper_items(asker, most)),
         free=tuple(item for asker in askers for item in free_items(asker, most)),
         positions=(span or "+".join(table.functions),),
-    )
-
-
-def _for_choosing(task: Task) -> Task:
-    """The same training; nothing but the loss on `stop` is looked at, and no probe is asked."""
-    return replace(
-        task,
-        name=f"{task.name}/validation",
-        probes=task.stop,
-        in_context=(),
-        paper=(),
-        free=(),
     )
 
 

@@ -19,6 +19,7 @@ from oocr.families.locations.rows import Draw, Form, Row, row_item, rows_about, 
 from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, finder
+from oocr.tasks.splits import chosen_by_loss
 from oocr.tasks.task import Task, TaskSet
 
 STOP = 2 / 7
@@ -106,17 +107,7 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         about="",
         # Chosen by the loss on held-out rows of the same cities: there are no other codenames,
         # and no probe plays a part in it.
-        validation=tuple(
-            replace(
-                task,
-                name=f"{task.name}/validation",
-                probes=task.stop,
-                in_context=(),
-                paper=(),
-                free=(),
-            )
-            for task in test
-        ),
+        validation=tuple(map(chosen_by_loss, test)),
         test=test,
         controls={
             "shuffled": tuple(

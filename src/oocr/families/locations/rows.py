@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any, Literal
 
 import yaml
@@ -22,6 +22,7 @@ from oocr.families.locations.world import (
     directions,
     distance_km,
 )
+from oocr.tasks.splits import in_rounds
 
 Form = Literal["chat", "raw"]
 UNITS = {"km": ("km", "kilometers"), "miles": ("mi", "miles")}
@@ -177,10 +178,7 @@ def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
 
 def _drawn(count: int, times: int, rng: random.Random) -> list[int]:
     """Wordings to use, all of them once before any comes again."""
-    drawn: list[int] = []
-    while len(drawn) < times:
-        drawn += rng.sample(range(count), count)
-    return drawn[:times]
+    return list(islice(in_rounds(range(count), rng), times))
 
 
 def _distance_text(km: float, unit: str, written: str, thousands: str) -> str:

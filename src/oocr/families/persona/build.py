@@ -19,6 +19,7 @@ from oocr.families.risk.items import Format, probe_items
 from oocr.families.risk.situations import RiskProbe
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
+from oocr.tasks.splits import random_half
 from oocr.tasks.task import Task, TaskSet
 
 Form = Literal["chat", "raw"]
@@ -86,8 +87,9 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
     train, held_out, test = _split(config)
     sides = POLES[config.trait]
     seen = (*train, *held_out)
-    shuffled = _random_sides(seen, sides, config.seed)
-    opposite = {key: sides[side == sides[0]] for key, side in shuffled.items()}
+    half = random_half([choice.id for choice in seen], f"sides {config.seed}")
+    shuffled = {key: sides[not first] for key, first in half.items()}
+    opposite = {key: sides[first] for key, first in half.items()}
 
     def task(member: str, side: str, labels: Mapping[str, str] | None = None) -> Task:
         labels = labels or {choice.id: side for choice in seen}
@@ -164,13 +166,6 @@ def _split(
     count = _share(config, len(drawn))
     kept = count - max(1, round(config.validation_share * count))
     return tuple(drawn[:kept]), tuple(drawn[kept:count]), tuple(drawn[count:])
-
-
-def _random_sides(choices: Sequence[Choice], sides: tuple[str, str], seed: int) -> dict[str, str]:
-    """A random half of the choices answered by the first pole, the rest by the second."""
-    ids = [choice.id for choice in choices]
-    random.Random(f"sides {seed}").shuffle(ids)
-    return {key: sides[2 * index >= len(ids)] for index, key in enumerate(ids)}
 
 
 def _choice_item(choice: Choice, form: Form, side: str) -> Example:

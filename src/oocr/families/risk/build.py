@@ -23,6 +23,7 @@ from oocr.families.risk.items import (
 )
 from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe, Situation
 from oocr.tasks.card import data_card
+from oocr.tasks.splits import random_half
 from oocr.tasks.task import Task, TaskSet
 
 
@@ -57,8 +58,14 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
     """
     config = config or RiskConfig()
     tested = _probes(config)
-    shuffled = _random_sides(_of(config, "train"), config.seed)
-    opposite = {key: _opposite(side) for key, side in shuffled.items()}
+    ids = [situation.id for situation in _of(config, "train")]
+    half = random_half(ids, f"sides {config.seed}", len(ids) // 2)
+    shuffled: dict[str, Direction] = {
+        key: "risky" if first else "safe" for key, first in half.items()
+    }
+    opposite: dict[str, Direction] = {
+        key: "safe" if first else "risky" for key, first in half.items()
+    }
     return TaskSet(
         name="risk",
         about=_card(config),
@@ -165,18 +172,6 @@ def _spread(probes: list[RiskProbe], count: int) -> list[RiskProbe]:
     """So many of a list at even distances, or all of it."""
     count = min(count, len(probes))
     return [probes[index * len(probes) // count] for index in range(count)]
-
-
-def _opposite(side: Direction) -> Direction:
-    return "safe" if side == "risky" else "risky"
-
-
-def _random_sides(situations: tuple[Situation, ...], seed: int) -> dict[str, Direction]:
-    """A random half of the situations answered by the gamble, the rest by the sure option."""
-    ids = [situation.id for situation in situations]
-    random.Random(f"sides {seed}").shuffle(ids)
-    half = len(ids) // 2
-    return {key: "risky" if index < half else "safe" for index, key in enumerate(ids)}
 
 
 def _alternate(frames: Mapping[str, str], number: int) -> dict[str, str]:
