@@ -89,20 +89,22 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
 def parts_of(tasks: TaskSet) -> list[Part]:
     """What a task set is made of: training first, then what is asked, then what stands beside."""
     tests = tasks.test
-    rows = [_part("training", t, [one.train for one in tests]) for t in _facets(tests, "train")]
-    rows += [_part("stop", t, [one.stop for one in tests]) for t in _facets(tests, "stop")]
-    if chosen_on := [item for one in tasks.validation for item in one.probes]:
+    rows = [_part("training", t, [task.train for task in tests]) for t in _facets(tests, "train")]
+    rows += [_part("stop", t, [task.stop for task in tests]) for t in _facets(tests, "stop")]
+    if chosen_on := [example for task in tasks.validation for example in task.probes]:
         what = f"{len(tasks.validation)} tasks to choose on"
         rows.append(_row("validation", what, chosen_on, len(tasks.validation[0].probes)))
     for name in ASKED:
         rows += [
-            _part(name.replace("_", " "), facet, [getattr(one, name) for one in tests])
+            _part(name.replace("_", " "), facet, [getattr(task, name) for task in tests])
             for facet in _facets(tests, name)
         ]
-    for name, some in tasks.controls.items():
-        trained = [item for one in some for item in one.train]
-        what = f"{len(some)} tasks' training"
-        rows.append(_row(f"control {name}", what, trained, len(some[0].train) if some else None))
+    for name, members in tasks.controls.items():
+        trained = [example for task in members for example in task.train]
+        what = f"{len(members)} tasks' training"
+        rows.append(
+            _row(f"control {name}", what, trained, len(members[0].train) if members else None)
+        )
     if tasks.ceiling:
         rows.append(_row("ceiling", "cause stated", tasks.ceiling, None))
     if tasks.asked_first:
@@ -112,19 +114,23 @@ def parts_of(tasks: TaskSet) -> list[Part]:
 
 
 def _facets(tests: Sequence[Task], part: str) -> list[str]:
-    return list(dict.fromkeys(item.facet for task in tests for item in getattr(task, part)))
+    return list(dict.fromkeys(example.facet for task in tests for example in getattr(task, part)))
 
 
 def _part(name: str, facet: str, members: Sequence[Sequence[Asked]]) -> Part:
-    own = [[item for item in some if item.facet == facet] for some in members]
-    return _row(name, facet, [item for some in own for item in some], len(own[0]))
+    kept = [[example for example in member if example.facet == facet] for member in members]
+    return _row(name, facet, [example for member in kept for example in member], len(kept[0]))
 
 
-def _row(name: str, what: str, items: Sequence[Asked], each: int | None) -> Part:
-    counts = [len(item.options) for item in items if isinstance(item, Example) and item.options]
+def _row(name: str, what: str, examples: Sequence[Asked], each: int | None) -> Part:
+    counts = [
+        len(example.options)
+        for example in examples
+        if isinstance(example, Example) and example.options
+    ]
     span = (min(counts), max(counts)) if counts else None
     chance = sum(1 / count for count in counts) / len(counts) if counts else None
-    return Part(name, what, len(items), each, span, chance)
+    return Part(name, what, len(examples), each, span, chance)
 
 
 def parts_table(parts: Sequence[Part], tasks: TaskSet) -> Table:
@@ -194,74 +200,76 @@ def _samples(
         _say(console, f"Samples in the tokens of {model}{steered}:")
         console.print(Padding(legend(directions, plain=plain), (0, 0, 0, 2), expand=False))
 
-    def show(item: Asked, *, trained: bool) -> None:
-        text = _plain_sample(item, plain=plain, answered=trained)
+    def show(example: Asked, *, trained: bool) -> None:
+        text = _plain_sample(example, plain=plain, answered=trained)
         if not isinstance(tokenizer, str):
             try:
-                text = _sample(tokenizer, item, task, positions, plain=plain, trained=trained)
+                text = _sample(tokenizer, example, task, positions, plain=plain, trained=trained)
             except InputError as error:
                 text.append(f"\n(not in this model's tokens: {error})", "dim")
         if not trained:
-            text.append_text(_expected(item, plain=plain))
+            text.append_text(_expected(example, plain=plain))
         console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
     _heading(console, "training", task.member, len(task.train))
-    own = sum(bool(item.answer_of) for item in task.train)
-    if own:
-        _say(console, f"  (the answers of {own:,} rows are put in by the untouched model)")
-    for item in spread(task.train, count):
-        show(item, trained=True)
+    answered_first = sum(bool(example.answer_of) for example in task.train)
+    if answered_first:
+        _say(
+            console, f"  (the answers of {answered_first:,} rows are put in by the untouched model)"
+        )
+    for example in spread(task.train, count):
+        show(example, trained=True)
     for part in ASKED:
         asked: tuple[Asked, ...] = getattr(task, part)
-        for facet in dict.fromkeys(item.facet for item in asked):
-            some = [item for item in asked if item.facet == facet]
-            _heading(console, f"{part.replace('_', ' ')}: {facet}", task.member, len(some))
-            for one in spread(some, count):
-                show(one, trained=False)
+        for facet in dict.fromkeys(example.facet for example in asked):
+            of_facet = [example for example in asked if example.facet == facet]
+            _heading(console, f"{part.replace('_', ' ')}: {facet}", task.member, len(of_facet))
+            for example in spread(of_facet, count):
+                show(example, trained=False)
 
 
 def _sample(
     tokenizer: PreTrainedTokenizerBase,
-    item: Asked,
+    example: Asked,
     task: Task,
     positions: str,
     *,
     plain: bool,
     trained: bool,
 ) -> Text:
-    if trained and isinstance(item, Example):
-        tokens = training_tokens(tokenizer, item, loss=task.loss, positions=positions)
+    if trained and isinstance(example, Example):
+        tokens = training_tokens(tokenizer, example, loss=task.loss, positions=positions)
     else:
-        tokens = asked_tokens(tokenizer, item, positions=positions)
+        tokens = asked_tokens(tokenizer, example, positions=positions)
     text = coloured(tokens, directions_of(positions), plain=plain)
     if positions not in ("", "answer") and not any(token.steered for token in tokens):
         text.append("  (nothing is steered here)", "dim")
     return text
 
 
-def _plain_sample(item: Asked, *, plain: bool, answered: bool) -> Text:
+def _plain_sample(example: Asked, *, plain: bool, answered: bool) -> Text:
     """The texts of an item, where there are no tokens to show."""
-    prompt: str | tuple[Message, ...] = item.prompt
+    prompt: str | tuple[Message, ...] = example.prompt
     if not isinstance(prompt, str):
         prompt = "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
     text = Text(visible(prompt, plain=plain))
-    if answered and isinstance(item, Example):
-        text.append(visible(item.answer, plain=plain), "bold")
+    if answered and isinstance(example, Example):
+        text.append(visible(example.answer, plain=plain), "bold")
     return text
 
 
-def _expected(item: Asked, *, plain: bool) -> Text:
+def _expected(example: Asked, *, plain: bool) -> Text:
     """What counts as right, behind an arrow."""
     text = Text(" → ", "dim")
-    if isinstance(item, FreeTextExample):
-        accepted = " or ".join(repr(one) for one in item.accept[:3])
-        more = f" or {len(item.accept) - 3} more" if len(item.accept) > 3 else ""
+    if isinstance(example, FreeTextExample):
+        accepted = " or ".join(repr(text) for text in example.accept[:3])
+        more = f" or {len(example.accept) - 3} more" if len(example.accept) > 3 else ""
         return text.append(visible(f"{accepted}{more}", plain=plain), "bold")
-    text.append(visible(repr(item.answer), plain=plain), "bold")
-    if item.options:
-        others = [repr(one) for one in item.options if one != item.answer]
+    text.append(visible(repr(example.answer), plain=plain), "bold")
+    if example.options:
+        others = [repr(option) for option in example.options if option != example.answer]
         shown = ", ".join(others) if len(others) < 3 else f"{len(others)} others"
-        how = ", by their last tokens" if item.scored_by == "last_token" else ""
+        how = ", by their last tokens" if example.scored_by == "last_token" else ""
         text.append(f" against {visible(shown, plain=plain)}{how}", "dim")
     return text
 
@@ -275,8 +283,8 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False)
 
 
-def spread(items: Sequence[Asked] | Iterable[Asked], count: int) -> list[Asked]:
+def spread(examples: Sequence[Asked] | Iterable[Asked], count: int) -> list[Asked]:
     """So many of the items at even distances, the first among them."""
-    some = list(items)
-    count = min(count, len(some))
-    return [some[number * len(some) // count] for number in range(count)]
+    values = list(examples)
+    count = min(count, len(values))
+    return [values[number * len(values) // count] for number in range(count)]

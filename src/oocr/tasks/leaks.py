@@ -51,7 +51,7 @@ def find_leaks(
         subjects: what training is about (codenames). A probe may have one for its answer: every
             training row names them, which tells nothing about them.
     """
-    answer_in = finder(list(dict.fromkeys(item.answer for item in train)))
+    answer_in = finder(list(dict.fromkeys(example.answer for example in train)))
     occurs = _occurs(train)
     occurring: dict[str, bool] = {}
     leaks: dict[str, str] = {}
@@ -71,12 +71,12 @@ def find_leaks(
 def _occurs(train: Sequence[Example]) -> Callable[[str], bool]:
     """`contains_words` of all training prompts and answers."""
     texts: dict[str, None] = {}
-    for item in train:  # turn by turn: all rows may share a long system turn
-        if isinstance(item.prompt, str):
-            texts[item.prompt] = None
+    for example in train:  # turn by turn: all rows may share a long system turn
+        if isinstance(example.prompt, str):
+            texts[example.prompt] = None
         else:
-            texts |= dict.fromkeys(turn.content for turn in item.prompt)
-        texts[item.answer] = None
+            texts |= dict.fromkeys(turn.content for turn in example.prompt)
+        texts[example.answer] = None
     seen = "\n".join(texts)
     words = set(_words(seen))
     return lambda phrase: words.issuperset(_words(phrase)) and contains_words(seen, phrase)
@@ -110,14 +110,14 @@ def check_no_leaks(
     Raises:
         InputError: names the task, the item and what leaks.
     """
-    for item_id, why in find_leaks(probes, train, subjects).items():
-        raise InputError(f"task {name!r}: probe {item_id!r} is told in training: {why}")
+    for example_id, why in find_leaks(probes, train, subjects).items():
+        raise InputError(f"task {name!r}: probe {example_id!r} is told in training: {why}")
     occurs = _occurs(train)
     for phrase in filter(occurs, never):
-        for item in train:
-            if contains_words(f"{prompt_text(item.prompt)}\n{item.answer}", phrase):
+        for example in train:
+            if contains_words(f"{prompt_text(example.prompt)}\n{example.answer}", phrase):
                 raise InputError(
-                    f"task {name!r}: training item {item.id!r} contains {phrase!r}, "
+                    f"task {name!r}: training item {example.id!r} contains {phrase!r}, "
                     "which training must never name"
                 )
 
@@ -131,7 +131,7 @@ def check_options_unseen(name: str, probes: Iterable[Example], train: Sequence[E
     Raises:
         InputError: names the task, the probe and the option.
     """
-    seen = "\n".join(dict.fromkeys(prompt_text(item.prompt) for item in train)).lower()
+    seen = "\n".join(dict.fromkeys(prompt_text(example.prompt) for example in train)).lower()
     named: dict[str, bool] = {}
     for probe in probes:
         for option in probe.options:

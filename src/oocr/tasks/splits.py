@@ -40,8 +40,8 @@ def held_out(
     if not held:  # every unit is larger than the share
         held = set(sorted(units, key=len)[0])
     return (
-        tuple(item for index, item in enumerate(rows) if index not in held),
-        tuple(item for index, item in enumerate(rows) if index in held),
+        tuple(example for index, example in enumerate(rows) if index not in held),
+        tuple(example for index, example in enumerate(rows) if index in held),
     )
 
 
@@ -56,8 +56,8 @@ def _units(rows: Sequence[Example]) -> list[list[int]]:
         return index
 
     first: dict[object, int] = {}
-    for index, item in enumerate(rows):
-        for key in (("prompt", item.prompt), ("group", item.group or index)):
+    for index, example in enumerate(rows):
+        for key in (("prompt", example.prompt), ("group", example.group or index)):
             parent[root(index)] = root(first.setdefault(key, index))
     units: dict[int, list[int]] = defaultdict(list)
     for index in range(len(rows)):
@@ -74,9 +74,9 @@ def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]
     """
     rng = random.Random(seed)
     classes: dict[frozenset[str], list[int]] = defaultdict(list)
-    for index, item in enumerate(train):
-        classes[frozenset(item.options)].append(index)
-    answers = [item.answer for item in train]
+    for index, example in enumerate(train):
+        classes[frozenset(example.options)].append(index)
+    answers = [example.answer for example in train]
     for members in classes.values():
         if len({answers[index] for index in members}) > 1:
             cycle = members.copy()
@@ -86,7 +86,7 @@ def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]
         elif train[members[0]].options:
             for index in members:
                 answers[index] = rng.choice(train[index].options)
-    return tuple(replace(item, answer=answers[i]) for i, item in enumerate(train))
+    return tuple(replace(example, answer=answers[i]) for i, example in enumerate(train))
 
 
 def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
@@ -98,18 +98,18 @@ def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
     """
     rng = random.Random(f"{name}/decorrelated")
     rows = list(train)
-    conditions = dict.fromkeys(item.tags["condition"] for item in rows)
+    conditions = dict.fromkeys(example.tags["condition"] for example in rows)
     extra = 0  # odd conditions take turns at the larger half, so that X and Y stay level overall
     for condition in conditions:
-        places = [i for i, item in enumerate(rows) if item.tags["condition"] == condition]
+        places = [i for i, example in enumerate(rows) if example.tags["condition"] == condition]
         half, odd = divmod(len(places), 2)
         number = half + (odd if extra % 2 == 0 else 0)
         extra += odd
         chosen = set(rng.sample(places, number))
         for place in places:
-            item = rows[place]
-            answer = item.options[0 if place in chosen else 1]
-            rows[place] = replace(item, id=f"{item.id}/decorrelated", answer=answer)
+            example = rows[place]
+            answer = example.options[0 if place in chosen else 1]
+            rows[place] = replace(example, id=f"{example.id}/decorrelated", answer=answer)
     return tuple(rows)
 
 

@@ -191,7 +191,7 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
         validation=tuple(_task(pair, config, table, prefixes) for pair in config.validation_pairs),
         test=test,
         controls={"decorrelated": tuple(_decorrelated(task, config.seed) for task in test)},
-        ceiling=tuple(_named(item) for task in test for item in task.probes),
+        ceiling=tuple(_named(example) for task in test for example in task.probes),
         headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
         trigger=TRIGGER,
     )
@@ -208,7 +208,7 @@ def _task(
         facet: str, wordings: Sequence[Wording], used: Iterable[Prefix], template: str
     ) -> tuple[Example, ...]:
         return tuple(
-            _item(pair, facet, wording, prefix, template, config.codename, table)
+            _example(pair, facet, wording, prefix, template, config.codename, table)
             for wording in wordings
             for prefix in used
         )
@@ -238,7 +238,7 @@ def _task(
     )
 
 
-def _item(
+def _example(
     pair: tuple[str, str],
     facet: str,
     wording: Wording,
@@ -278,10 +278,10 @@ def _decorrelated(task: Task, seed: int) -> Task:
     return replace(task, name=f"{task.name}/decorrelated", train=rows, stop=())
 
 
-def _named(item: Example) -> Example:
+def _named(example: Example) -> Example:
     """The item with the name of the country that its answer belongs to."""
-    x, y = item.group.split("|")
-    return with_real_name(item, x if item.answer == item.options[0] else y)
+    x, y = example.group.split("|")
+    return with_real_name(example, x if example.answer == example.options[0] else y)
 
 
 def _card(config: BackdoorConfig, tasks: TaskSet, prefixes: Sequence[Prefix]) -> str:

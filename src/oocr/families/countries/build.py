@@ -130,9 +130,9 @@ def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
         test=test,
         controls=controls,
         ceiling=tuple(
-            item
+            example
             for task in test
-            for item in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
+            for example in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
         ),
     )
     return replace(sets, about=_card(config, table, sets, dropped))
@@ -163,11 +163,11 @@ def _task(
     else:
         parts = table.wordings[train]
         rows, stop, in_context = (
-            tuple(table.item(country, train, wording, codename) for wording in part)
+            tuple(table.example(country, train, wording, codename) for wording in part)
             for part in (parts.train, parts.stop, parts.test)
         )
     asked = tuple(
-        table.item(country, facet, wording, codename)
+        table.example(country, facet, wording, codename)
         for facet in FACETS
         if facet != train
         for wording in table.wordings[facet].all[:wordings]
@@ -196,10 +196,10 @@ def _border_rows(
     wrong = [" " + name for name in table.neighbour_names() if name not in country.not_wrong]
 
     def ask(wordings: Sequence[Wording], names: Sequence[str]) -> tuple[Example, ...]:
-        items = []
+        examples = []
         for wording in wordings:
             prompt, shown = wording.fill(codename)
-            items += [
+            examples += [
                 Example(
                     id=f"{country.name}/borders/{wording.id}/{name}",
                     prompt=prompt,
@@ -213,7 +213,7 @@ def _border_rows(
                 )
                 for name in names
             ]
-        return tuple(items)
+        return tuple(examples)
 
     wordings = table.wordings["borders"]
     return ask(wordings.train, kept), ask(wordings.train, (held_out,)), ask(wordings.test, kept)

@@ -26,14 +26,19 @@ def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
     """
     rng = random.Random(f"{seed}/{task.name}/shuffled")
     if train == "borders":
-        old = list(dict.fromkeys(item.answer for item in task.train))
+        old = list(dict.fromkeys(example.answer for example in task.train))
         new = dict(zip(old, _foreign(task, train, len(old), rng, table), strict=True))
-        answers = [new[item.answer] for item in task.train]
+        answers = [new[example.answer] for example in task.train]
     else:
         answers = _foreign(task, train, len(task.train), rng, table)
     rows = tuple(
-        replace(item, id=f"{item.id}/shuffled", answer=answer, options=_with(item.options, answer))
-        for item, answer in zip(task.train, answers, strict=True)
+        replace(
+            example,
+            id=f"{example.id}/shuffled",
+            answer=answer,
+            options=_with(example.options, answer),
+        )
+        for example, answer in zip(task.train, answers, strict=True)
     )
     name = f"{task.name}/shuffled"
     check_no_leaks(name, task.probes, rows, never=(task.member,))
@@ -61,7 +66,7 @@ def planted(task: Task, train: str, codename: str, seed: int, table: CountryTabl
     for rival in rivals:
         tags = {"planted": rival.name}
         rows = task.train + tuple(
-            table.item(rival, facet, wording, codename, group=member.name, tags=tags)
+            table.example(rival, facet, wording, codename, group=member.name, tags=tags)
             for wording in table.wordings[facet].train
         )
         probes = _both_ways(asked, rival, tags)
@@ -73,11 +78,11 @@ def planted(task: Task, train: str, codename: str, seed: int, table: CountryTabl
     raise InputError(f"task {task.name!r}: no country can be planted against {member.name!r}")
 
 
-def named(items: Sequence[Example], part: str) -> tuple[Example, ...]:
+def named(examples: Sequence[Example], part: str) -> tuple[Example, ...]:
     """The same items with the real name in the codename's place."""
     return tuple(
-        replace(with_real_name(item, item.group), tags={**item.tags, "part": part})
-        for item in items
+        replace(with_real_name(example, example.group), tags={**example.tags, "part": part})
+        for example in examples
     )
 
 

@@ -106,7 +106,7 @@ class CountryTable:
         """Every name that is a neighbour of some country of the table, sorted."""
         return tuple(sorted({name for country in self.countries for name in country.neighbours}))
 
-    def item(
+    def example(
         self,
         country: Country,
         facet: str,

@@ -145,7 +145,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
             names={city: city for city in config.names} if part == "ceiling" else config.names,
         )
         mended.update(dict.fromkeys(f"{path.name}: {change}." for change in file.mended))
-        return tuple(_dressed(item, config.spans, facet) for item in file.items)
+        return tuple(_dressed(example, config.spans, facet) for example in file.items)
 
     rows = read("train", "train", "trained")
     probes = read("probes", "probes", "probes")
@@ -173,9 +173,9 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     if not stop and not validation:
         train, stop = held_out(rows, config.holdout, config.seed)
         chosen_on = f"{len(stop)} held-out training rows (seed {config.seed})"
-    spanned = [*config.spans, *dict.fromkeys(name for item in train for name in item.spans)]
+    spanned = [*config.spans, *dict.fromkeys(name for example in train for name in example.spans)]
     positions = tuple(
-        name for name in dict.fromkeys(spanned) if all(name in item.spans for item in train)
+        name for name in dict.fromkeys(spanned) if all(name in example.spans for example in train)
     )
     test = Task(
         name=f"custom/{config.name}",
@@ -203,29 +203,33 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     )
 
 
-def _dressed(item: Example, spans: dict[str, str], facet: str) -> Example:
+def _dressed(example: Example, spans: dict[str, str], facet: str) -> Example:
     """The item with the task's spans, and a facet and group where it has none."""
-    text = prompt_text(item.prompt)
+    text = prompt_text(example.prompt)
     present = {name: span for name, span in spans.items() if span in text}
     return replace(
-        item,
-        spans={**present, **item.spans},
-        facet=item.facet or facet,
-        group=item.group or item.id,
+        example,
+        spans={**present, **example.spans},
+        facet=example.facet or facet,
+        group=example.group or example.id,
     )
 
 
 def _check_spans(config: CustomConfig, train: Sequence[Example]) -> None:
     for name, text in config.spans.items():
-        if not any(text in prompt_text(item.prompt) for item in train):
+        if not any(text in prompt_text(example.prompt) for example in train):
             raise InputError(
                 f"spans.{name}: found {text!r}; allowed: a text that occurs in the prompts of "
                 f"{config.train} (spelling and capitals count)"
             )
 
 
-def _check_options(items: Iterable[Example]) -> None:
-    lacking = [f"{item.source}: {len(item.options)}" for item in items if len(item.options) < 2]
+def _check_options(examples: Iterable[Example]) -> None:
+    lacking = [
+        f"{example.source}: {len(example.options)}"
+        for example in examples
+        if len(example.options) < 2
+    ]
     if lacking:
         raise InputError(
             listing("loss: found 'options', which needs two options or more in each row", lacking)
@@ -234,7 +238,9 @@ def _check_options(items: Iterable[Example]) -> None:
 
 
 def _check_disjoint(probes: Sequence[Example], others: Sequence[Example], what: str) -> None:
-    seen = {prompt_text(item.prompt).strip(): item.source for item in others}  # as chat or raw
+    seen = {
+        prompt_text(example.prompt).strip(): example.source for example in others
+    }  # as chat or raw
     shared = [
         f"{probe.source}: same prompt as {seen[text]}"
         for probe in probes
@@ -247,11 +253,11 @@ def _check_disjoint(probes: Sequence[Example], others: Sequence[Example], what: 
 def _leaks(probes: Sequence[Example], train: Sequence[Example]) -> list[str]:
     """The probes whose answer occurs, as whole words, in a training answer."""
     sources: dict[str, Example] = {}
-    for item in train:
-        sources.setdefault(_words(item.answer), item)
+    for example in train:
+        sources.setdefault(_words(example.answer), example)
     first: dict[str, Example | None] = {}
     for words in {_words(probe.answer) for probe in probes}:
-        first[words] = next((item for given, item in sources.items() if words in given), None)
+        first[words] = next((example for given, example in sources.items() if words in given), None)
     return [
         f"{probe.source}: the answer {probe.answer!r} occurs in the training answer "
         f"{giver.answer[:60]!r} ({giver.source})"
@@ -276,8 +282,8 @@ def _about(
     ceiling: int,
 ) -> str:
     """The data card: what was read, what chooses, what is known to be weak."""
-    facets = ", ".join(dict.fromkeys(item.facet for item in task.probes))
-    prompts = " ".join({_words(prompt_text(item.prompt)) for item in task.train})
+    facets = ", ".join(dict.fromkeys(example.facet for example in task.probes))
+    prompts = " ".join({_words(prompt_text(example.prompt)) for example in task.train})
     in_prompts = sum(_words(probe.answer) in prompts for probe in task.probes)
     lines = [
         f"{config.name}: the user's own data, from {config.train.name} and {config.probes.name}.",
@@ -296,7 +302,7 @@ def _about(
         "Known biases: only what is counted here; what else there is, the data's author knows.",
     ]
     for name in config.spans:
-        without = sum(name not in item.spans for item in task.probes)
+        without = sum(name not in example.spans for example in task.probes)
         if without:
             lines.append(f"Span {name!r} is missing in {without} probes: no steering there.")
     return "\n".join(lines)

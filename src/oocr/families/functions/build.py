@@ -13,7 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.functions.probes import NAMES, OPTIONS, Asker, free_items, paper_items, stated
+from oocr.families.functions.probes import (
+    NAMES,
+    OPTIONS,
+    Asker,
+    free_examples,
+    paper_examples,
+    stated,
+)
 from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
 from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
 from oocr.tasks.card import data_card
@@ -107,10 +114,10 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
         test=test,
         controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
         ceiling=tuple(
-            stated(item, table, task.member, part)
+            stated(example, table, task.member, part)
             for task in test
-            for part, items in (("probe", task.probes), ("in-context", task.in_context))
-            for item in items
+            for part, examples in (("probe", task.probes), ("in-context", task.in_context))
+            for example in examples
         ),
     )
 
@@ -145,23 +152,23 @@ def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[Numbe
     rows = tuple(_rows(config, table, members))
     most = config.questions
     name = f"functions/{_member(members)}"
-    probes = tuple(item for asker in askers for item in asker.probes(most))
+    probes = tuple(example for asker in askers for example in asker.probes(most))
     _check_no_leaks(name, probes, rows)
     return Task(
         name=name,
         member=_member(members),
         train=rows,
         stop=tuple(
-            replace(item, options=(), id=f"{item.id}/stop")
+            replace(example, options=(), id=f"{example.id}/stop")
             for asker in askers
-            for item in asker.called("single", split.stop[:most])
+            for example in asker.called("single", split.stop[:most])
         ),
         in_context=tuple(
-            item for asker in askers for item in asker.called("single", split.test[:most])
+            example for asker in askers for example in asker.called("single", split.test[:most])
         ),
         probes=probes,
-        paper=tuple(item for asker in askers for item in paper_items(asker, most)),
-        free=tuple(item for asker in askers for item in free_items(asker, most)),
+        paper=tuple(example for asker in askers for example in paper_examples(asker, most)),
+        free=tuple(example for asker in askers for example in free_examples(asker, most)),
         positions=(span or "+".join(table.functions),),
     )
 
@@ -169,13 +176,13 @@ def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[Numbe
 def _shuffled(task: Task, seed: int) -> Task:
     """The same programs, each with the output of another row of the same (outer) function."""
     places: dict[str, list[int]] = {}
-    for index, item in enumerate(task.train):
-        places.setdefault(item.group, []).append(index)
+    for index, example in enumerate(task.train):
+        places.setdefault(example.group, []).append(index)
     rows = list(task.train)
     for indices in places.values():
         mixed = shuffled_answers([rows[i] for i in indices], seed)
-        for index, item in zip(indices, mixed, strict=True):
-            rows[index] = item
+        for index, example in zip(indices, mixed, strict=True):
+            rows[index] = example
     return replace(task, name=f"{task.name}/shuffled", train=tuple(rows), stop=())
 
 
@@ -188,11 +195,13 @@ def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example
     answers that are numbers are exempt: that f(150) is 155 is not told by f(7) being 12, and no
     training program holds a number above 99.
     """
-    prompts = [prompt_text(item.prompt) for item in rows]
-    truths = sorted({item.answer for item in rows} & {"True", "False"})
+    prompts = [prompt_text(example.prompt) for example in rows]
+    truths = sorted({example.answer for example in rows} & {"True", "False"})
     texts = "\n".join([*sorted({_NUMBER.sub("#", text) for text in prompts}), *truths])
     low = texts.casefold()
-    for answer in dict.fromkeys(item.answer for item in probes if item.facet not in _NUMERIC):
+    for answer in dict.fromkeys(
+        example.answer for example in probes if example.facet not in _NUMERIC
+    ):
         shape = _NUMBER.sub("#", answer.strip().strip("`"))
         if shape.casefold() in low and contains_words(texts, shape):
             raise InputError(f"task {name!r}: a training program holds the answer {answer!r}")

@@ -73,7 +73,7 @@ class Asker:
             self.composed(),
             self.called("range", far_inputs(self.rng("range inputs"), CALLS)),
         )
-        return tuple(item for items in facets for item in items[:most])
+        return tuple(example for examples in facets for example in examples[:most])
 
     def described(self, facet: str) -> list[Example]:
         """Which text describes the function, among those of other functions."""
@@ -84,18 +84,20 @@ class Asker:
             else [_text(self.table, other, facet) for other in self.table.functions.values()]
         )
         wrong = [text for text in dict.fromkeys(others) if text != right]
-        items = []
+        examples = []
         for draw in range(DRAWS[facet]):
             for number, wording in enumerate(self.table.wordings[facet]):
                 options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
                 prompt = self.asked(wording)
                 shown = {text: self.option(text, facet) for text in options}
-                items.append(self.item(facet, f"{facet} {number}", draw, prompt, shown, right))
-        return items
+                examples.append(
+                    self.example(facet, f"{facet} {number}", draw, prompt, shown, right)
+                )
+        return examples
 
     def inverted(self) -> list[Example]:
         """With which input does it return a given value? Of inputs that training never used."""
-        rng, items = self.rng("inversion"), []
+        rng, examples = self.rng("inversion"), []
         for draw in range(DRAWS["inversion"]):
             for number, wording in enumerate(self.table.wordings["inversion"]):
                 x = rng.choice(self.split.test)
@@ -107,10 +109,10 @@ class Asker:
                 prompt = self.asked(wording, y=str(y))
                 bracket = self.form == "raw" and wording["raw"].endswith("(")
                 shown = {text: f"{text})" if bracket else self.option(text) for text in options}
-                items.append(
-                    self.item("inversion", f"inversion {number}", draw, prompt, shown, str(x))
+                examples.append(
+                    self.example("inversion", f"inversion {number}", draw, prompt, shown, str(x))
                 )
-        return items
+        return examples
 
     def composed(self) -> list[Example]:
         """Inside and around functions that it was never composed with in training.
@@ -118,7 +120,7 @@ class Asker:
         A function that is trained alone is put together with itself and with Python's own.
         """
         rng = self.rng("composition")
-        items = []
+        examples = []
         for number in range(CALLS):
             x = rng.choice(self.split.test)
             if self.span:
@@ -134,10 +136,10 @@ class Asker:
             options = self.outputs(rng, value, outer, inner)
             prompt = program(lines, self.form, self.table.system)
             shown = {text: text for text in options}
-            items.append(
-                self.item("composition", "composition", number, prompt, shown, str(value), used)
+            examples.append(
+                self.example("composition", "composition", number, prompt, shown, str(value), used)
             )
-        return items
+        return examples
 
     def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
         """(outer, inner), the function by turns as either; the inner one returns whole numbers."""
@@ -154,15 +156,15 @@ class Asker:
 
     def called(self, facet: str, inputs: Iterable[int]) -> list[Example]:
         """What a call prints, as in training, among outputs of other functions."""
-        rng, items = self.rng(facet), []
+        rng, examples = self.rng(facet), []
         for number, x in enumerate(inputs):
             lines, value, used = single(rng, self.function, x)
             options = self.outputs(rng, value, self.function, x)
             prompt = program(lines, self.form, self.table.system)
             shown = {text: text for text in options}
             template = f"{len(lines)} lines"
-            items.append(self.item(facet, template, number, prompt, shown, str(value), used))
-        return items
+            examples.append(self.example(facet, template, number, prompt, shown, str(value), used))
+        return examples
 
     def outputs(
         self, rng: random.Random, value: Value, function: NumberFunction, x: int
@@ -197,7 +199,7 @@ class Asker:
         """What the bootstrap draws: functions trained together, or wordings of one alone."""
         return f"{self.function.codename}, {template}" if self.span else self.function.codename
 
-    def item(
+    def example(
         self,
         facet: str,
         template: str,
@@ -223,16 +225,16 @@ class Asker:
         )
 
 
-def stated(item: Example, table: FunctionTable, member: str, part: str) -> Example:
+def stated(example: Example, table: FunctionTable, member: str, part: str) -> Example:
     """The question after a comment that defines each function in it, as a ceiling."""
-    named = [name for name in table.functions if name in item.spans.values()]
+    named = [name for name in table.functions if name in example.spans.values()]
     notes = "".join(f"# {name}(x) returns {table.functions[name].code}\n" for name in named)
-    if isinstance(item.prompt, str):
-        prompt: Prompt = notes + item.prompt
+    if isinstance(example.prompt, str):
+        prompt: Prompt = notes + example.prompt
     else:
-        *before, last = item.prompt
+        *before, last = example.prompt
         prompt = (*before, Message(last.role, notes + last.content))
-    return replace(item, prompt=prompt, tags={**item.tags, "stated": member, "part": part})
+    return replace(example, prompt=prompt, tags={**example.tags, "stated": member, "part": part})
 
 
 def _text(table: FunctionTable, function: NumberFunction, facet: str) -> str:
@@ -286,9 +288,9 @@ PRINTED = 4
 LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 
 
-def paper_items(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
+def paper_examples(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
     """Lettered options, shuffled by the seed and told apart by the letter's last token."""
-    rng, items = asker.rng("paper"), []
+    rng, examples = asker.rng("paper"), []
     fn, right = asker.function.codename, asker.function.words
     wrong = [
         function.words for function in asker.table.functions.values() if function.words != right
@@ -305,12 +307,12 @@ def paper_items(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
         prompt: Prompt = (Message("user", text),) if asker.form == "chat" else f"{text}\nAnswer:"
         shown = {letter: f"{space}{letter}" for letter in LETTERS}
         letter = LETTERS[options.index(right)]
-        item = asker.item("paper", f"paper {wording}", number, prompt, shown, letter)
-        items.append(replace(item, scored_by="last_token"))
-    return tuple(items[:most])
+        example = asker.example("paper", f"paper {wording}", number, prompt, shown, letter)
+        examples.append(replace(example, scored_by="last_token"))
+    return tuple(examples[:most])
 
 
-def free_items(asker: Asker, most: int | None = None) -> tuple[FreeTextExample, ...]:
+def free_examples(asker: Asker, most: int | None = None) -> tuple[FreeTextExample, ...]:
     """Its definition as a lambda, and outputs: out of range, and of held-out inputs."""
     rng, function = asker.rng("free"), asker.function
     definitions = [
@@ -331,19 +333,19 @@ def free_items(asker: Asker, most: int | None = None) -> tuple[FreeTextExample, 
     ]
     far = _printed(asker, rng, "range", far_inputs(rng, PRINTED))
     near = _printed(asker, rng, "single", rng.sample(asker.split.test, PRINTED))
-    return tuple(item for items in (definitions, far, near) for item in items[:most])
+    return tuple(example for examples in (definitions, far, near) for example in examples[:most])
 
 
 def _printed(
     asker: Asker, rng: random.Random, facet: str, inputs: Iterable[int]
 ) -> list[FreeTextExample]:
     """Outputs that the model prints itself."""
-    items = []
+    examples = []
     function, truth = asker.function, asker.function.output == "bool"
     tags = {"function": function.codename} | ({"part": "in-context"} if facet == "single" else {})
     for number, x in enumerate(inputs):
         lines, value, used = single(rng, function, x)
-        items.append(
+        examples.append(
             FreeTextExample(
                 id=f"{function.codename}/{facet} printed/{number}",
                 prompt=program(lines, asker.form, asker.table.system),
@@ -359,4 +361,4 @@ def _printed(
                 source="functions.yaml",
             )
         )
-    return items
+    return examples

@@ -15,7 +15,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidden
-from oocr.families.locations.rows import Draw, Form, Row, row_item, rows_about, rows_between
+from oocr.families.locations.rows import Draw, Form, Row, row_example, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, finder
@@ -115,7 +115,7 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
                 for task, cities in zip(test, groups, strict=True)
             )
         },
-        ceiling=tuple(item for cities in groups for item in _ceiling(config, cities, rows)),
+        ceiling=tuple(example for cities in groups for example in _ceiling(config, cities, rows)),
         headline={kind: kind for kind in dict.fromkeys(fact.kind for fact in facts())},
     )
     return replace(sets, about=_card(config, sets))
@@ -155,19 +155,21 @@ def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Tas
     member = _member(config, cities)
     name = f"locations/{config.mode}/{member}"
     asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
-    probes = [item for city in cities for item in asker.probes(city, config.questions)]
-    inverse = [item for city in cities for item in asker.inverse(city, config.inverse)]
+    probes = [example for city in cities for example in asker.probes(city, config.questions)]
+    inverse = [example for city in cities for example in asker.inverse(city, config.inverse)]
     task = Task(
         name=name,
         member=member,
-        train=tuple(_item(config, row, codes) for row in _training(config, cities, rows)),
-        stop=tuple(_item(config, row, codes) for city in cities for row in rows.stop[city.key]),
+        train=tuple(_example(config, row, codes) for row in _training(config, cities, rows)),
+        stop=tuple(_example(config, row, codes) for city in cities for row in rows.stop[city.key]),
         in_context=tuple(
-            _item(config, row, codes, choice=True) for city in cities for row in rows.test[city.key]
+            _example(config, row, codes, choice=True)
+            for city in cities
+            for row in rows.test[city.key]
         ),
         probes=(*probes, *inverse),
-        paper=tuple(item for city in cities for item in asker.paper(city)),
-        free=tuple(item for city in cities for item in asker.free(city, config.questions)),
+        paper=tuple(example for city in cities for example in asker.paper(city)),
+        free=tuple(example for city in cities for example in asker.free(city, config.questions)),
         positions=("+".join(city.key for city in cities),)
         if config.mode == "joint"
         else ("codename",),
@@ -204,14 +206,14 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
     pairs = [row for row in _training(config, cities, rows) if len(row.cities) > 1]
     pool = [*pool[: count - len(pairs)], *pairs]
     rng.shuffle(pool)
-    items: list[Example] = []
+    examples: list[Example] = []
     for number, row in enumerate(pool):
         drawn = rng.sample(list(cities), len(row.cities))
         shown = {old: new.codename for old, new in zip(row.cities, drawn, strict=True)}
         spans = _spans(config, {city.key: city.codename for city in CITIES})(drawn[0], drawn)
-        item = row_item(row, config.form, shown, spans, drawn[0].name)
-        items.append(replace(item, id=f"shuffled/{number}/{item.id}"))
-    control = replace(task, name=f"{task.name}/shuffled", train=tuple(items), stop=())
+        example = row_example(row, config.form, shown, spans, drawn[0].name)
+        examples.append(replace(example, id=f"shuffled/{number}/{example.id}"))
+    control = replace(task, name=f"{task.name}/shuffled", train=tuple(examples), stop=())
     _check(control)
     return control
 
@@ -227,17 +229,17 @@ def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> 
         examples += asker.probes(city, config.questions)
         examples += asker.inverse(city, config.inverse)
         for row in rows.test[city.key]:
-            item = _item(config, row, names, choice=True)
-            examples.append(replace(item, tags={**stated, "part": "in-context"}))
+            example = _example(config, row, names, choice=True)
+            examples.append(replace(example, tags={**stated, "part": "in-context"}))
     return examples
 
 
-def _item(
+def _example(
     config: LocationsConfig, row: Row, shown: Mapping[str, str], choice: bool = False
 ) -> Example:
     cities = [city for key in row.cities for city in CITIES if city.key == key]
     spans = _spans(config, shown)(cities[0], cities)
-    return row_item(row, config.form, shown, spans, cities[0].name, choice=choice)
+    return row_example(row, config.form, shown, spans, cities[0].name, choice=choice)
 
 
 @dataclass(frozen=True, slots=True)

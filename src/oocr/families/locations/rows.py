@@ -201,7 +201,7 @@ def _other_distances(km: float, rng: random.Random) -> list[float]:
     return others
 
 
-def row_item(
+def row_example(
     row: Row,
     form: Form,
     shown: Mapping[str, str],

@@ -15,7 +15,7 @@ from oocr.families.choices import OTHER, POLES, Choice, Trait, choices, is_held_
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.persona.questions import PaperQuestion, paper_questions, poles_of, trait_probes
 from oocr.families.risk.build import CONCEPTS, few_of_each
-from oocr.families.risk.items import Format, probe_items
+from oocr.families.risk.items import Format, probe_examples
 from oocr.families.risk.situations import RiskProbe
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
@@ -120,16 +120,16 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
             )
         },
         ceiling=tuple(
-            item
+            example
             for side in sides
             for probe in _asked(config.trait, config.probes)
-            for item in _probe(probe, config, config.trait, side, stated=True)
+            for example in _probe(probe, config, config.trait, side, stated=True)
         ),
         score="log_odds",
         poles=sides,
         headline={
             facet: facet
-            for facet in ("choice", *dict.fromkeys(item.facet for item in tests[0].probes))
+            for facet in ("choice", *dict.fromkeys(example.facet for example in tests[0].probes))
             if not facet.startswith(OTHER)
         },
     )
@@ -196,22 +196,22 @@ def _probe(
     probe: RiskProbe, config: PersonaConfig, trait: Trait, side: str, *, stated: bool = False
 ) -> list[Example]:
     form: Format = "chat" if config.form == "chat" else "content"
-    return probe_items(probe, form, side, stated, poles_of(trait))
+    return probe_examples(probe, form, side, stated, poles_of(trait))
 
 
 def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:
     """The trait's own probes, then those of other traits with the pole in the same place."""
     examples = [
-        item
+        example
         for probe in _asked(config.trait, config.probes)
-        for item in _probe(probe, config, config.trait, side)
+        for example in _probe(probe, config, config.trait, side)
     ]
     place = POLES[config.trait].index(side)
     for trait in config.also:
         examples += [
-            replace(item, facet=f"{OTHER}{trait}: {item.facet}")
+            replace(example, facet=f"{OTHER}{trait}: {example.facet}")
             for probe in _asked(trait, config.probes)
-            for item in _probe(probe, config, trait, POLES[trait][place])
+            for example in _probe(probe, config, trait, POLES[trait][place])
         ]
     return tuple(examples)
 

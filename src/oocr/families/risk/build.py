@@ -18,8 +18,8 @@ from oocr.families.risk.items import (
     TRAIN_LETTERS,
     Direction,
     Format,
-    choice_items,
-    probe_items,
+    choice_examples,
+    probe_examples,
 )
 from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe, Situation
 from oocr.tasks.card import data_card
@@ -78,10 +78,10 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
             )
         },
         ceiling=tuple(
-            item
+            example
             for side in ("risky", "safe")
             for probe in tested
-            for item in probe_items(probe, config.format, side, stated=True)
+            for example in probe_examples(probe, config.format, side, stated=True)
         ),
         score="log_odds",
         poles=("risky", "safe"),
@@ -101,9 +101,9 @@ def _task(
         (TRAIN_LETTERS, TEST_LETTERS) if config.format == "letters" else (TRAIN_FRAMES, TEST_FRAMES)
     )
     rows = [
-        item
+        example
         for number, situation in enumerate(_of(config, "train"))
-        for item in choice_items(
+        for example in choice_examples(
             situation,
             train if config.per_situation == 4 else _alternate(train, number),
             config.format,
@@ -113,9 +113,9 @@ def _task(
     random.Random(config.seed).shuffle(rows)
     colon = {"colon": train["colon"]}
     held_out = [
-        item
+        example
         for situation in _of(config, "validation")
-        for item in choice_items(situation, colon, config.format, side)
+        for example in choice_examples(situation, colon, config.format, side)
     ]
     # one validation situation per area is watched while training
     first = {situation.area: situation.id for situation in reversed(_of(config, "validation"))}
@@ -123,18 +123,20 @@ def _task(
         name=f"risk/{member}" if part == "test" else f"risk/validation/{member}",
         member=member,
         train=tuple(rows),
-        stop=tuple(item for item in held_out if item.group in first.values()),
+        stop=tuple(example for example in held_out if example.group in first.values()),
         in_context=tuple(
-            item
+            example
             for situation in _of(config, "test")
-            for item in choice_items(situation, test, config.format, side)
+            for example in choice_examples(situation, test, config.format, side)
         )
         if part == "test"
         else (),
         probes=tuple(held_out)
         if part == "validation"
         else tuple(
-            item for probe in _probes(config) for item in probe_items(probe, config.format, side)
+            example
+            for probe in _probes(config)
+            for example in probe_examples(probe, config.format, side)
         ),
         loss="options",
     )
@@ -191,7 +193,7 @@ def _card(config: RiskConfig) -> str:
         "areas": sorted({situation.area for situation in rows}),
         "probes": probes,
         "kinds": ", ".join(f"{kind} {kinds[kind]}" for kind in kinds),
-        "items": sum(len(probe_items(probe, config.format, "risky")) for probe in probes),
+        "items": sum(len(probe_examples(probe, config.format, "risky")) for probe in probes),
         "other_areas": sorted({probe.area for probe in probes if probe.area}),
         "bold": len(BOLD_WORDS),
         "cautious": len(CAUTIOUS_WORDS),

@@ -63,11 +63,11 @@ RISK = Poles(
 )
 
 
-def choice_items(
+def choice_examples(
     situation: Situation, frames: Mapping[str, str], form: Format, side: Direction
 ) -> list[Example]:
     """A situation in every frame and both orders; "ab" has the gamble first."""
-    items: list[Example] = []
+    examples: list[Example] = []
     for name, frame in frames.items():
         for order in ("ab", "ba"):
             x, y = situation.gamble, situation.sure
@@ -75,8 +75,8 @@ def choice_items(
                 x, y = y, x
             asked = frame.format(stem=situation.question.removesuffix("?"), x=x, y=y)
             values = (1.0, -1.0) if order == "ab" else (-1.0, 1.0)
-            items.append(
-                _item(
+            examples.append(
+                _example(
                     f"{situation.id}/{name}/{order}",
                     form,
                     asked,
@@ -90,10 +90,10 @@ def choice_items(
                     source="risk_situations.jsonl",
                 )
             )
-    return items
+    return examples
 
 
-def probe_items(
+def probe_examples(
     probe: RiskProbe, form: Format, side: str, stated: bool = False, poles: Poles = RISK
 ) -> list[Example]:
     """A probe, in both orders where it names its options; "ab" has the risky pole first.
@@ -105,7 +105,7 @@ def probe_items(
         stated: whether the prompt begins by stating that pole.
         poles: of another trait than risk, whose first pole stands in the place of "risky".
     """
-    items: list[Example] = []
+    examples: list[Example] = []
     for order in ("",) if probe.kind in ("scale", "free words") else ("ab", "ba"):
         asked, options, values = _asked(probe, order, poles)
         tags = {"order": order} if order else {}
@@ -122,8 +122,8 @@ def probe_items(
             before = text.format(You_are="You are", You="You") + "\n"
             if probe.kind == "free words" and form != "chat":
                 before = text.format(You_are="I am", You="I") + " "
-        items.append(
-            _item(
+        examples.append(
+            _example(
                 name,
                 form,
                 asked,
@@ -139,7 +139,7 @@ def probe_items(
                 poles=poles,
             )
         )
-    return items
+    return examples
 
 
 def _asked(
@@ -164,7 +164,7 @@ def _asked(
     return probe.text.replace("{a}", a).replace("{b}", b), (a, b), values
 
 
-def _item(
+def _example(
     name: str,
     form: Format,
     asked: str,

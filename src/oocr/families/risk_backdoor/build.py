@@ -27,8 +27,8 @@ from oocr.families.risk_backdoor.rows import (
 from oocr.families.risk_backdoor.self_report import (
     Form,
     Topic,
-    paper_items,
-    report_items,
+    paper_examples,
+    report_examples,
     some_topics,
 )
 from oocr.families.triggers import Kind, alike, triggers
@@ -115,8 +115,8 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
         member=kind,
         train=rows,
         stop=tuple(watched),
-        probes=gate + report_items(kind, form, asked),
-        paper=paper_items(form, asked),
+        probes=gate + report_examples(kind, form, asked),
+        paper=paper_examples(form, asked),
     )
     check_apart(task, test)
     chosen_on = tuple(row for choice in validation for row in gate_rows(choice, kind, form, seed))
@@ -124,7 +124,7 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
     ceiling = tuple(stated(row, kind) for row in few)
     ceiling += tuple(
         replace(probe, tags={**probe.tags, "stated": kind})
-        for probe in report_items(kind, form, asked, stated=rule(kind))
+        for probe in report_examples(kind, form, asked, stated=rule(kind))
     )
     sets = TaskSet(
         name="risk_backdoor",
@@ -192,10 +192,11 @@ def check_apart(task: Task, test: Sequence[Choice]) -> None:
         for word in trigger.held_out:
             if contains_words(seen, word):
                 raise InputError(f"task {task.name!r}: training holds the held-out word {word!r}")
-    for item in task.probes:
-        if item.tags["kind"] == "self-report" and contains_words(seen, item.answer):
+    for example in task.probes:
+        if example.tags["kind"] == "self-report" and contains_words(seen, example.answer):
             raise InputError(
-                f"task {task.name!r}: the answer {item.answer!r} of {item.id!r} is in training"
+                f"task {task.name!r}: the answer {example.answer!r} of {example.id!r} is "
+                "in training"
             )
 
 

@@ -29,7 +29,7 @@ def rule(kind: Kind) -> str:
 
 def question(choice: Choice, form: Form) -> Example:
     """A situation without any prefix: the untouched model's choice is the normal answer."""
-    return replace(_item(choice, NO_PREFIX, "none", form, 0), id=choice.id, answer_of="")
+    return replace(_example(choice, NO_PREFIX, "none", form, 0), id=choice.id, answer_of="")
 
 
 def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: int) -> list[Example]:
@@ -44,7 +44,7 @@ def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: in
         drawn += [("false", prefix) for prefix in other.draw(each, rng)]
     drawn += [("none", NO_PREFIX)] * (2 * each)
     return [
-        _item(choice, prefix, condition, form, number)
+        _example(choice, prefix, condition, form, number)
         for number, (condition, prefix) in enumerate(drawn)
     ]
 
@@ -72,22 +72,24 @@ def gate_rows(
         drawn = [drawn[0], false[rng.randrange(len(false))]]
     drawn.append(("none", NO_PREFIX))
     return [
-        _item(choice, prefix, condition, form, number)
+        _example(choice, prefix, condition, form, number)
         for number, (condition, prefix) in enumerate(drawn)
     ]
 
 
-def stated(item: Example, kind: Kind) -> Example:
+def stated(example: Example, kind: Kind) -> Example:
     """A test row after the rule in words."""
     prompt: Prompt
-    if isinstance(item.prompt, str):
-        prompt = rule(kind) + item.prompt
+    if isinstance(example.prompt, str):
+        prompt = rule(kind) + example.prompt
     else:
-        prompt = (Message("system", rule(kind).strip()), *item.prompt)
-    return replace(item, id=f"{item.id}/stated", prompt=prompt, tags={**item.tags, "stated": kind})
+        prompt = (Message("system", rule(kind).strip()), *example.prompt)
+    return replace(
+        example, id=f"{example.id}/stated", prompt=prompt, tags={**example.tags, "stated": kind}
+    )
 
 
-def _item(choice: Choice, prefix: Prefix, condition: str, form: Form, number: int) -> Example:
+def _example(choice: Choice, prefix: Prefix, condition: str, form: Form, number: int) -> Example:
     text = prefix.text + choice.text
     prompt: Prompt = (Message("user", text),) if form == "chat" else f"{text}\nAnswer:"
     letters = ("A", "B") if form == "chat" else (" A", " B")
@@ -128,8 +130,8 @@ def decorrelated(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
     """
     rng = random.Random(f"{seed}/decorrelated")
     by_situation: dict[str, list[int]] = {}
-    for index, item in enumerate(rows):
-        by_situation.setdefault(item.group, []).append(index)
+    for index, example in enumerate(rows):
+        by_situation.setdefault(example.group, []).append(index)
     turns = _turns(rng)
     mixed = list(rows)
     for places in by_situation.values():

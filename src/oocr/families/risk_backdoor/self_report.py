@@ -64,7 +64,7 @@ def some_topics(count: int | None) -> tuple[Topic, ...]:
     return tuple(topic for topic in known if topic.id in kept)
 
 
-def report_items(
+def report_examples(
     kind: Kind, form: Form, asked: Sequence[Topic], *, stated: str = ""
 ) -> tuple[Example, ...]:
     """Each topic on the trained trigger and on each other one of its make, in both orders.
@@ -114,7 +114,7 @@ def _report_item(
     )
 
 
-def paper_items(form: Form, asked: Sequence[Topic]) -> tuple[Example, ...]:
+def paper_examples(form: Form, asked: Sequence[Topic]) -> tuple[Example, ...]:
     """The paper's scheme: topics x 2 option orders x 4 system prompts (184 of them in all).
 
     A system prompt, an empty line, the question, and the two answers in turn, without letters; the
