@@ -22,7 +22,7 @@ from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.engine.test_generate import digest
-from tests.generating import NEW, PROMPTS, SPANS, adapter, model_of, vector
+from tests.generating import CHAT, NEW, PROMPTS, SPANS, adapter, model_of, vector
 
 FAMILIES = ("llama", "gemma3_text", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3_moe", "bloom")
 GENERATING = ("llama", "gemma3_text", "gpt2", "gpt_neox", "mixtral")
@@ -109,6 +109,22 @@ def test_beams_and_several_samples_of_a_prompt(positions: str) -> None:
         twice = continued(model, num_return_sequences=1)
     assert together != continued(model, **options)
     assert twice == generate(model, PROMPTS, steering, max_new_tokens=NEW)
+
+
+@pytest.mark.parametrize("positions", ["codename", "last", "from:last"])
+def test_a_chat_in_a_static_cache(positions: str) -> None:
+    model = model_of()
+    steering = vector(model, positions)
+    turns = [{"role": turn.role, "content": turn.content} for turn in CHAT]
+    given: Any = model.tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    with steering.on(model):
+        ids = model.hf.generate(
+            **given, max_new_tokens=NEW, do_sample=False, cache_implementation="static"
+        )
+    text = model.tokenizer.decode(ids[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert [text] == generate(model, CHAT, steering, max_new_tokens=NEW)
 
 
 def test_a_pipeline() -> None:
@@ -273,6 +289,13 @@ def test_tokens_may_be_named_by_hand() -> None:
         pytest.raises(InputError, match="found 2 sequences; the forward call has 3"),
     ):
         logits_of(model)
+    with steering.on(model, last[:1]):
+        with (
+            pytest.raises(InputError, match="found inputs_embeds"),
+            vector(model, "codename").on(model),
+        ):
+            model.hf(inputs_embeds=torch.zeros(1, 2, model.d_model))
+        assert torch.equal(logits_of(model), plain), "one row of tokens stands for all rows"
 
 
 def test_a_span_acts_in_the_prompts_that_have_it() -> None:

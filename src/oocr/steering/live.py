@@ -171,8 +171,7 @@ class TokenChooser:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._running is not None:
-            return
-        self._running = module
+            return  # the model calls its base model, which was decided with it
         call, prompt = _Call.of(module, args, kwargs), _PROMPT.get()
         selection = self._latest = self._fixed or self._selection(call, prompt)
         size, copies = len(selection.generated), 1 if prompt is None else prompt.copies
@@ -183,7 +182,7 @@ class TokenChooser:
             )
         chosen = selection.columns(call.begin, call.count)
         chosen = chosen.repeat_interleave(call.rows // (size * copies), dim=0)
-        self.now = chosen.repeat(copies, *[1] * (chosen.ndim - 1))
+        self._running, self.now = module, chosen.repeat(copies, *[1] * (chosen.ndim - 1))
 
     def _after(self, module: nn.Module, _args: object, output: Any) -> None:
         if module is not self._running:
