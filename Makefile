@@ -47,7 +47,7 @@ help:
 	@echo 'make bench    speed and memory beside other trainers; rewrites docs/benchmarks.md (25 minutes;'
 	@echo '              make bench BENCH=--quick: three minutes, writes nothing)'
 	@echo 'make test     lint, format, types, tests'
-	@echo 'make lint     ruff: rules and formatting'
+	@echo 'make lint     ruff: rules and formatting; the direction of imports'
 	@echo 'make types    mypy'
 	@echo 'make format   rewrite the code as ruff wants it'
 	@echo 'make clean    remove .venv and caches; runs/ stays'
@@ -80,6 +80,7 @@ test: lint types
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(STAMP)
 	$(BIN)/mypy
