@@ -1,0 +1,131 @@
+"""Models, and a verb, of another package work by name, without a change to this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_run import environment, save_tiny_model
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = """
+from pathlib import Path
+
+import typer
+from oocr.models.bundled import ModelSource, NamedModel, NeutralText
+
+FOLDER = Path(__file__).parent / "weights"
+NAMES = ("toy", "toy-large")
+
+
+class Toys(ModelSource):
+    kind, about, dtype = "toy", "a toy, which knows two families only", "float32"
+    families = ("countries", "risk")
+
+    def models(self):
+        return {n: NamedModel(n, FOLDER / n, "MIT", f"get-toys {n}") for n in NAMES}
+
+    def recognizes(self, folder):
+        return (folder / "toy.txt").is_file()
+
+    def neutral_texts(self, folder):
+        return [NeutralText("The city of the", (1, 3), "toys")]
+
+
+TOYS = Toys()
+verbs = typer.Typer()
+
+
+@verbs.command()
+def hello() -> None:
+    print("hello from a toy")
+
+
+@verbs.command()
+def bye() -> None: ...
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = tmp_path_factory.mktemp("site")
+    (site / "toys.py").write_text(PACKAGE)
+    (save_tiny_model(site / "weights" / "toy") / "toy.txt").touch()
+    points = "[oocr.models]\ntoys = toys:TOYS\n[oocr.commands]\ntoy = toys:verbs\n"
+    return install(site, points)
+
+
+def install(site: Path, points: str) -> Path:
+    """What pip writes about a package, so that its entry points are seen."""
+    info = site / "toys-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(points)
+    return site
+
+
+def python(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((str(site), str(ROOT / "src")))
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**environment(), "PYTHONPATH": path, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_they_are_listed_and_those_without_files_say_how_to_get_them(site: Path) -> None:
+    done = python(site, "-m", "oocr", "models")
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.split()}
+    assert (rows["toy"][1], rows["toy"][-2:]) == ("toy", ["MIT", "yes"]), done.stderr
+    assert rows["toy-large"][-1] == "no"
+    assert "toy-large: get-toys toy-large" in done.stdout
+    done = python(site, "-m", "oocr", "doctor", "toy-large")
+    assert done.returncode == 2
+    assert "Get it with: get-toys toy-large" in done.stderr
+    assert "Did you mean 'toy-large'?" in python(site, "-m", "oocr", "doctor", "toy-larg").stderr
+
+
+def test_they_load_by_name_and_folder_and_read_their_own_neutral_texts(site: Path) -> None:
+    code = (
+        "from oocr import load_model; from oocr.explain.neutral import neutral_places\n"
+        f"for name in ('toy', {str(site / 'weights' / 'toy')!r}):\n"
+        "    model = load_model(name)\n"
+        "    print(model.dtype, model.source.get('license'), *neutral_places(model))"
+    )
+    lines = python(site, "-c", code).stdout.splitlines()
+    texts = "['The city of the'] [[1, 3]]"
+    assert lines == [f"torch.float32 MIT {texts}", f"torch.float32 None {texts}"]
+
+
+def test_a_task_that_they_know_nothing_of_is_refused(site: Path) -> None:
+    done = python(site, "-m", "oocr", "run", "persona", "--model", "toy")
+    assert done.returncode == 2
+    assert "toy is a toy, which knows two families only; allowed: countries, risk" in done.stderr
+
+
+def test_their_verbs_are_verbs_of_the_command_line(site: Path) -> None:
+    assert python(site, "-m", "oocr", "toy", "hello").stdout == "hello from a toy\n"
+    listed = python(site, "-m", "oocr", "--help").stdout.splitlines()
+    assert "toy" in [line.split()[0] for line in listed if line.split()]
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ("[oocr.models]\ntoys = toys:MISSING\n", "plug-in 'toys' of oocr.models (toys:MISSING)"),
+        ("[oocr.models]\ntoys = json:dumps\n", "found function; allowed: an object of ModelSource"),
+        ("[oocr.commands]\norganism = toys:verbs\n", "two packages have one of this name"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_used_is_named(points: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "toys.py").write_text(PACKAGE)
+    done = python(install(tmp_path, points), "-m", "oocr", "models")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
