@@ -56,9 +56,9 @@ def too_few(n: str) -> str:
 
 def judge_run(rows: Iterable[ClaimRow], results: RunResults, command: str) -> list[Claim]:
     """All claims that a run can speak to, in the order of the rows."""
-    made = [(row, row.finding(results)) for row in rows]
-    findings = {finding.id: finding for _, finding in made if finding is not None}
-    return [judge(row, finding, findings, command) for row, finding in made if finding is not None]
+    pairs = [(row, row.finding(results)) for row in rows]
+    findings = {finding.id: finding for _, finding in pairs if finding is not None}
+    return [judge(row, finding, findings, command) for row, finding in pairs if finding is not None]
 
 
 def judge(row: ClaimRow, finding: Finding, findings: Findings, command: str) -> Claim:

@@ -1,4 +1,4 @@
-"""The paper's own scoring beside ours: the same arms on the paper's questions, without verdicts.
+"""The paper's own scoring next to ours: the same arms on the paper's questions, without verdicts.
 
 The paper asks 10 to 60 questions and takes the share on which the right option's last token has
 the higher logit. That is shown with interval, untouched model, random directions and controls. No
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.records import Beside, PaperScore
+from oocr.claims.records import PaperReference, PaperScore
 from oocr.claims.results import RunResults, estimate_of, seeds_of
 from oocr.evals.scores import select_rows
 from oocr.stats import Cells
@@ -34,31 +34,31 @@ def paper_scores(results: RunResults) -> list[PaperScore]:
     tests = [task for task in results.tasks.test if task.paper]
     if not tests or "part" not in results.rows.columns:
         return []
-    signs = _signs([*tests, *(t for some in results.tasks.controls.values() for t in some)])
+    signs = _signs([*tests, *(task for tasks in results.tasks.controls.values() for task in tasks)])
     rows = _scored(results.rows.filter(pl.col("part") == "paper"), signs)
     twins = results.tasks.score == "log_odds" and len(tests) > 1
     groups = [[task] for task in tests] if twins else [tests]
-    found = []
+    scores = []
     for group in groups:
         for facet in dict.fromkeys(item.facet for task in group for item in task.paper):
-            some = rows.filter(pl.col("facet") == facet)
+            of_facet = rows.filter(pl.col("facet") == facet)
             member = group[0].member if twins else ""
-            lines = [_line(some, arm, member, group, results.tasks, signs) for arm in ARMS]
-            found += [line for line in lines if line is not None]
-    return found
+            lines = [_line(of_facet, arm, member, group, results.tasks, signs) for arm in ARMS]
+            scores += [line for line in lines if line is not None]
+    return scores
 
 
 def _signs(tasks: Sequence[Task]) -> Mapping[Key, float] | None:
     """By which factor log-odds become those of the right option; None: not all have two options."""
-    found: dict[Key, float] = {}
+    signs: dict[Key, float] = {}
     for task in tasks:
         for item in task.paper:
             values = item.option_values
             if len(values) != 2 or values[0] * values[1] >= 0:
                 return None
             right = values[item.options.index(item.answer)]
-            found[task.member, item.id] = 1.0 if right > 0 else -1.0
-    return found
+            signs[task.member, item.id] = 1.0 if right > 0 else -1.0
+    return signs
 
 
 def _scored(rows: pl.DataFrame, signs: Mapping[Key, float] | None) -> pl.DataFrame:
@@ -79,48 +79,50 @@ def _line(
     signs: Mapping[Key, float] | None,
 ) -> PaperScore | None:
     members = [task.member for task in group]
-    own = _of(rows, arm, "", members)
-    if own.is_empty():
+    trained = _of(rows, arm, "", members)
+    if trained.is_empty():
         return None
     cluster = "member" if len(members) > 1 else "group"
-    share, second = (_cells(own, value, cluster) for value in ("right", SECOND))
-    items = own.select("member", "item").unique().height
+    share, second = (_cells(trained, value, cluster) for value in ("right", SECOND))
+    items = trained.select("member", "item").unique().height
     n = f"{items} items × {seeds_of(share.values.shape[1])}"
     return PaperScore(
         arm=arm,
         member=member,
-        facet=str(own["facet"][0]),
+        facet=str(trained["facet"][0]),
         items=items,
         share=estimate_of(stats.estimate(share), n),
         second=estimate_of(stats.estimate(second), n),
         second_is="probability" if signs is None else "logit difference, nats",
-        beside=tuple(_beside(rows, arm, members, tasks)),
+        beside=tuple(_references(rows, arm, members, tasks)),
     )
 
 
-def _beside(
+def _references(
     rows: pl.DataFrame, arm: str, members: Sequence[str], tasks: TaskSet
-) -> Iterator[Beside]:
+) -> Iterator[PaperReference]:
     base = _of(rows, "base", "", members)
     if not base.is_empty():
-        yield Beside(name="untouched model", share=_mean(base, "right"), second=_mean(base, SECOND))
+        yield PaperReference(
+            name="untouched model", share=_mean(base, "right"), second=_mean(base, SECOND)
+        )
     random = _of(rows, "random direction", "", members)
     if not random.is_empty():
-        each = random.group_by("seed").agg(pl.col("right", SECOND).mean())
-        yield Beside(
-            name=f"{each.height} random directions, 95th centile",
-            share=float(np.quantile(each["right"].to_list(), 0.95)),
-            second=float(np.quantile(each[SECOND].to_list(), 0.95)),
+        directions = random.group_by("seed").agg(pl.col("right", SECOND).mean())
+        yield PaperReference(
+            name=f"{directions.height} random directions, 95th centile",
+            share=float(np.quantile(directions["right"].to_list(), 0.95)),
+            second=float(np.quantile(directions[SECOND].to_list(), 0.95)),
         )
     places = [place for place, task in enumerate(tasks.test) if task.member in members]
-    for name, some in tasks.controls.items():
+    for name, control_tasks in tasks.controls.items():
         if name == "planted":  # its answers are meant to be partly another member's
             continue
-        fits = len(some) == len(tasks.test)
-        whose = [some[place].member for place in places] if fits else [t.member for t in some]
-        control = _of(rows, arm, name, whose)
+        paired = len(control_tasks) == len(tasks.test)
+        kept = [control_tasks[place] for place in places] if paired else control_tasks
+        control = _of(rows, arm, name, [task.member for task in kept])
         if not control.is_empty():
-            yield Beside(
+            yield PaperReference(
                 name=f"{name} training",
                 share=_mean(control, "right"),
                 second=_mean(control, SECOND),
@@ -128,8 +130,8 @@ def _beside(
 
 
 def _of(rows: pl.DataFrame, arm: str, control: str, members: Sequence[str]) -> pl.DataFrame:
-    some = select_rows(rows, arm, control, "paper")
-    return some.filter(pl.col("member").is_in(members))
+    of_arm = select_rows(rows, arm, control, "paper")
+    return of_arm.filter(pl.col("member").is_in(members))
 
 
 def _mean(rows: pl.DataFrame, value: str) -> float:

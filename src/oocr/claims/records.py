@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from markupsafe import escape
 from pydantic import Field
 
+from oocr import html
 from oocr.io import Record
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
@@ -55,6 +57,9 @@ class Finding(Record):
     verdict: Verdict | None = None
     rule: str = ""
 
+    def _repr_html_(self) -> str:
+        return html.facts(self.measure, _facts(self))
+
 
 class Judged(Record):
     """What was found on a claim and its verdict; `found` is None where nothing was measured."""
@@ -69,6 +74,10 @@ class Judged(Record):
     rule: str
     command: str
 
+    def _repr_html_(self) -> str:
+        facts = {**_facts(self), "verdict": self.verdict, "rule": self.rule}
+        return html.facts(self.measure or self.id, facts)
+
 
 class Claim(Judged):
     """A claim of a run, with everything needed to judge it."""
@@ -77,8 +86,23 @@ class Claim(Judged):
     measure: str
     found: Estimate
 
+    def _repr_html_(self) -> str:
+        return f"<b>{escape(self.claim)}</b>{Judged._repr_html_(self)}"
 
-class Beside(Record):
+
+def _facts(record: Finding | Judged) -> dict[str, object]:
+    """Rows of a notebook's table: the number, then what it is held against."""
+    facts: dict[str, object] = {"id": record.id}
+    if (estimate := record.found) is not None:
+        facts["found"] = (
+            f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}], {estimate.n}"
+        )
+    facts |= {} if record.base is None else {"untouched model": f"{record.base:.3g}"}
+    facts |= {null.name: f"{null.value:.3g}" for null in record.nulls}
+    return facts if record.ceiling is None else {**facts, "ceiling": f"{record.ceiling:.3g}"}
+
+
+class PaperReference(Record):
     """What a paper score is compared with: the untouched model, random directions, a control."""
 
     name: str
@@ -102,4 +126,4 @@ class PaperScore(Record):
     share: Estimate
     second: Estimate
     second_is: Literal["logit difference, nats", "probability"]
-    beside: tuple[Beside, ...] = ()
+    beside: tuple[PaperReference, ...] = ()

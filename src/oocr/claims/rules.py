@@ -219,9 +219,9 @@ def way_to_ceiling(share: float) -> Condition:
 
 def parts_above(bar: float, *names: str, words: str = "") -> Condition:
     """The interval of each of some parts is above a bar; parts that were not measured count not."""
-    said = words or f"each of {', '.join(names)} alone is above {bar:g}"
+    statement = words or f"each of {', '.join(names)} alone is above {bar:g}"
     return Condition(
-        said,
+        statement,
         lambda finding, _: all(over(finding.parts.get(name, bar + 1), bar) for name in names),
     )
 

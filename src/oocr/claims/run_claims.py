@@ -162,7 +162,7 @@ def _swap(results: RunResults, where: str) -> Finding | None:
             found=estimate_of(effect, n),
             base=0.0,
             units=len(part.clusters),
-            parts={EFFECT: min(effect.low, 0.0)},
+            parts={EFFECT: 0.0},
         )
     start = stats.mean(base)
     scores = scoring.random_scores(results.rows, f"random direction {where}")
@@ -175,7 +175,6 @@ def _swap(results: RunResults, where: str) -> Finding | None:
         nulls=() if null is None else (null,),
         ceiling=1.0,
         units=len(part.clusters),
-        parts={EFFECT: effect.low},
     )
 
 
@@ -263,7 +262,7 @@ def swap(where: str, tokens: str) -> ClaimRow:
         rule(
             [low_reaches(0.8), above_nulls()],
             [low_reaches(0.25), above_nulls()],
-            [parts_above(0, EFFECT, words=f"{EFFECT} is above 0")],
+            [parts_above(0, EFFECT, words=f"{EFFECT} is above 0 by Student's t")],
         ),
     )
 

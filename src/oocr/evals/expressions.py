@@ -107,7 +107,7 @@ def parse_function(text: str) -> tuple[Function | None, str]:
     return None, reason
 
 
-def agrees(found: Function, wanted: Function, inputs: Iterable[int]) -> bool:
+def agrees(answered: Function, wanted: Function, inputs: Iterable[int]) -> bool:
     """Whether two functions have the same value at every input.
 
     A truth value agrees with a truth value only; whole and other numbers agree if they are equal
@@ -115,12 +115,12 @@ def agrees(found: Function, wanted: Function, inputs: Iterable[int]) -> bool:
     """
     for x in inputs:
         try:
-            one, other = found(x), wanted(x)
+            value, right = answered(x), wanted(x)
         except Refused:
             return False
-        if isinstance(one, bool) is not isinstance(other, bool):
+        if isinstance(value, bool) is not isinstance(right, bool):
             return False
-        if not math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9):
+        if not math.isclose(value, right, rel_tol=1e-9, abs_tol=1e-9):
             return False
     return True
 
@@ -180,10 +180,10 @@ def _body(statement: ast.stmt) -> tuple[ast.expr, str]:
 
 
 def _parameter(given: ast.arguments) -> str:
-    every = [*given.posonlyargs, *given.args]
-    if len(every) != 1 or given.vararg or given.kwonlyargs or given.kwarg or given.defaults:
+    parameters = [*given.posonlyargs, *given.args]
+    if len(parameters) != 1 or given.vararg or given.kwonlyargs or given.kwarg or given.defaults:
         raise Refused("a function of other than one parameter")
-    return every[0].arg
+    return parameters[0].arg
 
 
 def _check(body: ast.expr, parameter: str) -> str:
@@ -202,7 +202,7 @@ def _check(body: ast.expr, parameter: str) -> str:
                 raise Refused(f"the name {node.id!r}")
         elif isinstance(node, ast.Constant):
             _bounded(node.value)
-        todo += [(one, depth + 1) for one in _parts(node)]
+        todo += [(part, depth + 1) for part in _parts(node)]
     return parameter
 
 
@@ -216,7 +216,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
         return [node.operand]
     if isinstance(node, ast.BoolOp):
         return node.values
-    if isinstance(node, ast.Compare) and all(isinstance(one, tuple(_COMPARED)) for one in node.ops):
+    if isinstance(node, ast.Compare) and all(isinstance(op, tuple(_COMPARED)) for op in node.ops):
         return [node.left, *node.comparators]
     if isinstance(node, ast.IfExp):
         return [node.test, node.body, node.orelse]
@@ -261,15 +261,15 @@ def _value(node: ast.expr, x: Value) -> Value:
         return _value(node.body if _value(node.test, x) else node.orelse, x)
     assert isinstance(node, ast.Call), "_check lets nothing else pass"
     assert isinstance(node.func, ast.Name)
-    return _bounded(_called(node.func.id, [_value(one, x) for one in node.args]))
+    return _bounded(_called(node.func.id, [_value(argument, x) for argument in node.args]))
 
 
 def _either(node: ast.BoolOp, x: Value) -> Value:
     """`and` and `or` give the operand that decides, as Python does."""
     stops = isinstance(node.op, ast.Or)
     value: Value = False
-    for one in node.values:
-        value = _value(one, x)
+    for operand in node.values:
+        value = _value(operand, x)
         if bool(value) is stops:
             break
     return value

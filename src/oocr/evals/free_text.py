@@ -80,19 +80,19 @@ def answers(
     groups: dict[tuple[int, object], dict[Prompt, list[int]]] = {}
     acting: dict[tuple[int, object], Intervention | None] = {}
     for index, item in enumerate(items):
-        own = _at_own_spans(item, intervention)
-        spans: object = tuple(own.spans.items()) if isinstance(own, Vector) else own is None
+        acts = _at_own_spans(item, intervention)
+        spans: object = tuple(acts.spans.items()) if isinstance(acts, Vector) else acts is None
         key = (item.max_tokens, spans)
         groups.setdefault(key, {}).setdefault(item.prompt, []).append(index)
-        acting[key] = own
+        acting[key] = acts
     texts = [""] * len(items)
     for key, asked in groups.items():
-        prompts = sorted(asked, key=lambda one: len(prompt_text(one)))  # little padding
+        prompts = sorted(asked, key=lambda prompt: len(prompt_text(prompt)))  # little padding
         longest, _ = key
         for begin in range(0, len(prompts), BATCH):
-            some = prompts[begin : begin + BATCH]
-            said = generate(model, some, acting[key], max_new_tokens=longest)
-            for prompt, text in zip(some, said, strict=True):
+            batch = prompts[begin : begin + BATCH]
+            continued = generate(model, batch, acting[key], max_new_tokens=longest)
+            for prompt, text in zip(batch, continued, strict=True):
                 for index in asked[prompt]:
                     texts[index] = text
     return texts
@@ -122,27 +122,27 @@ def judge(item: FreeTextExample, text: str) -> tuple[bool, str]:
         return _number(item, text)
     if item.check == "function":
         return _function(item, text)
-    listed = next((one for one in item.reject if contains_words(text, one)), None)
+    listed = next((word for word in item.reject if contains_words(text, word)), None)
     if listed is not None:
         return False, f"says {listed!r}"
-    if any(contains_words(text, one) for one in item.accept):
+    if any(contains_words(text, word) for word in item.accept):
         return True, ""
     return False, "names nothing accepted"
 
 
 def first_number(text: str) -> Decimal | None:
     """The first number in a text ("-7", "7,500", "3.0"); digits inside a word are none."""
-    found = _NUMBER.search(text)
-    return _decimal(found.group()) if found else None
+    match = _NUMBER.search(text)
+    return _decimal(match.group()) if match else None
 
 
 def _number(item: FreeTextExample, text: str) -> tuple[bool, str]:
-    found = first_number(text)
-    if found is None:
+    value = first_number(text)
+    if value is None:
         return False, "no number"
-    if found in {_decimal(one) for one in item.accept}:
+    if value in {_decimal(accepted) for accepted in item.accept}:
         return True, ""
-    return False, f"says {found}"
+    return False, f"says {value}"
 
 
 def _decimal(text: str) -> Decimal:
@@ -156,7 +156,7 @@ def _function(item: FreeTextExample, text: str) -> tuple[bool, str]:
     wanted, why = parse_function(item.accept[0])
     if wanted is None:
         raise InputError(f"item {item.id!r}: accept {item.accept[0]!r}: {why}")
-    found, why = parse_function(text)
-    if found is None:
+    answered, why = parse_function(text)
+    if answered is None:
         return False, f"no function: {why}"
-    return (True, "") if agrees(found, wanted, INPUTS) else (False, "another function")
+    return (True, "") if agrees(answered, wanted, INPUTS) else (False, "another function")

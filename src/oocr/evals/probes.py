@@ -85,7 +85,7 @@ class Probes:
             size, spans = len(prompt.ids), dict(prompt.spans)
             same = (prompt.ids, tuple(sorted(spans.items())))
             if item.scored_by == "last_token":
-                ends = [rows.answer(prompt, one)[-1] for one in item.options]
+                ends = [rows.answer(prompt, option)[-1] for option in item.options]
                 firsts: tuple[int, ...] | None = tuple(ends)
             else:
                 firsts = rows.first_tokens(prompt, item.options)
@@ -105,19 +105,19 @@ class Probes:
         probes.served = [owners for _, owners in served.values()]
         # Whole-text lines apart: they need the full vocabulary, the others a few rows of it.
         for whole in (False, True):
-            some = [i for i, owners in enumerate(probes.served) if (owners[0][1] >= 0) is whole]
-            lengths = [len(probes.lines[i].ids) for i in some]
-            for group in by_length(lengths, TOKENS_PER_BATCH) if some else []:
-                probes.groups.append([some[i] for i in group])
+            indices = [i for i, owners in enumerate(probes.served) if (owners[0][1] >= 0) is whole]
+            lengths = [len(probes.lines[i].ids) for i in indices]
+            for group in by_length(lengths, TOKENS_PER_BATCH) if indices else []:
+                probes.groups.append([indices[i] for i in group])
         return probes
 
     def frozen(self, start: int) -> list[RecordingHandle]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
             wanted = self.starts | {start}
-            made = [self._record(group, wanted) for group in self.groups]
-            for one in wanted:
-                self.recorded.setdefault(one, made)
+            recordings = [self._record(group, wanted) for group in self.groups]
+            for block in wanted:
+                self.recorded.setdefault(block, recordings)
         return self.recorded[start]
 
     def _record(self, group: list[int], starts: Collection[int]) -> RecordingHandle:
@@ -146,11 +146,11 @@ class Probes:
         recordings = self.frozen(start)
         if isinstance(interventions, Adapter):
             with attach_adapter(self.model, interventions):
-                return self.scores_of([self._adapted(one, start) for one in recordings])
+                return self.scores_of([self._adapted(recording, start) for recording in recordings])
         return self.scores_of(
             [
-                final_rows(self.model, one.load(None), interventions, everywhere=everywhere)
-                for one in recordings
+                final_rows(self.model, recording.load(None), interventions, everywhere=everywhere)
+                for recording in recordings
             ]
         )
 
@@ -165,7 +165,7 @@ class Probes:
         """
         most = max(len(item.options) for item in self.items)
         out = torch.full((len(rows[0]), len(self.items), most), float("-inf"))
-        batches = [one.batch for one in next(iter(self.recorded.values()))]
+        batches = [recording.batch for recording in next(iter(self.recorded.values()))]
         for group, batch, some in zip(self.groups, batches, rows, strict=True):
             for layer, own in enumerate(some):
                 self._fill(out[layer], group, batch, own)
@@ -173,8 +173,8 @@ class Probes:
 
     def _adapted(self, recording: RecordingHandle, start: int) -> Tensor:
         """The wanted rows with an adapter attached from a block on."""
-        one = recording.load(start)
-        return replayed_rows(self.model, one, one.inputs[start], start)
+        loaded = recording.load(start)
+        return replayed_rows(self.model, loaded, loaded.inputs[start], start)
 
     def _fill(self, out: Tensor, group: list[int], batch: Batch, rows: Tensor) -> None:
         if len(batch.option_ids):

@@ -30,9 +30,6 @@ Measure = Literal["accuracy", "contrast", "log_odds"]
 FREE = ("free_in_context", "free")
 """The parts that are answered in the model's own words: right or wrong, without log-odds."""
 
-NO_EFFECT = 1e-9
-"""An effect that is not above this is rounding: there is no share of it."""
-
 
 class Scoring(Record):
     """How rows of a task become its score; stored in run.json.
@@ -253,17 +250,16 @@ class Scoring(Record):
         return None if cells is None or base is None else stats.estimate(cells - base)
 
     def share_kept(self, rows: pl.DataFrame, arm: str, whole: str = "adapter") -> Interval | None:
-        """The share of one arm's effect that another reaches; None where there is no effect."""
-        part, cells, effect = (
-            self.cells(rows, arm),
-            self.cells(rows, whole),
-            self.effect(rows, whole),
-        )
-        if part is None or cells is None or effect is None or not effect.low > NO_EFFECT:
+        """The share of one arm's effect that another reaches, by Fieller's interval.
+
+        None where the effect is not above 0 by Student's t (then that interval has no ends).
+        """
+        part, cells = self.cells(rows, arm), self.cells(rows, whole)
+        base = None if cells is None else self.base(rows, cells)
+        if part is None or cells is None or base is None or not stats.mean(cells - base) > 0:
             return None
-        base = self.base(rows, cells)
-        share = None if base is None else stats.ratio(part, cells, base)
-        return None if share is None or np.isnan([share.low, share.high]).any() else share
+        share = stats.ratio(part, cells, base)
+        return None if np.isnan([share.low, share.high]).any() else share
 
     def random_scores(self, rows: pl.DataFrame, arm: str = "random direction") -> list[float]:
         """The score of each random direction; empty where twins share their directions."""

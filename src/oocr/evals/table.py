@@ -43,8 +43,8 @@ def rows(
         raise RunError(f"the model's scores of {broken.sum()} items are NaN (first: {first!r})")
     logp = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     place = np.array([item.options.index(item.answer) for item in items])
-    each = np.arange(len(items))
-    answer = logp[each, place]
+    indices = np.arange(len(items))
+    answer = logp[indices, place]
     valid = np.isfinite(logp)
     rank = ((logp >= answer[:, None]) & valid).sum(axis=1) - 1
     values = np.zeros_like(logp)
@@ -61,7 +61,7 @@ def rows(
             "group": [item.group for item in items],
             "template": [item.template for item in items],
             "answer": [item.answer for item in items],
-            "chosen": [item.options[one] for item, one in zip(items, best, strict=True)],
+            "chosen": [item.options[option] for item, option in zip(items, best, strict=True)],
             "right": rank == 0,
             "rank": rank.astype(np.int32),
             "options": [len(item.options) for item in items],

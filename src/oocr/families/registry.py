@@ -9,6 +9,7 @@ A package adds a family by an entry point of the group `oocr.families` (CONTRIBU
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def load_task(
     fields: dict[str, Any] = {**(members.settings(wanted) if wanted else {}), **(settings or {})}
     fields |= {"train": train} if train is not None else {}
     fields |= {"codename": codename} if codename is not None else {}
-    tasks = build(_validated({**fields, "family": family}), Path()).test
+    built = build(_validated({**fields, "family": family}), Path())
+    tasks = [replace(task, headline=built.headline) for task in built.test]
     by_name = {task.member: task for task in tasks}
     if wanted and wanted not in by_name:
         raise InputError(f"{keyword} {wanted!r}: allowed are {', '.join(map(repr, by_name))}")

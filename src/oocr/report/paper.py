@@ -1,4 +1,4 @@
-"""The paper's scoring beside ours: a table for a terminal and rows of the score figure."""
+"""The paper's scoring next to ours, for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from oocr.charts.arms import Arm
 from oocr.charts.figure import number
-from oocr.claims.records import Beside, PaperScore
+from oocr.claims.records import PaperReference, PaperScore
 
 SUFFIX = " (paper's scoring)"
 NOTE = (
@@ -36,22 +36,23 @@ def paper_table(scores: Sequence[PaperScore]) -> Table:
     table.add_column("share right", justify="right", no_wrap=True)
     table.add_column(second_name(scores), justify="right", min_width=13)
     table.add_column("beside it", min_width=21, max_width=28)
-    for one in scores:
-        beside = "\n".join(
-            f"{number(each.share)}, {number(each.second)} {_short(each)}" for each in one.beside
+    for score in scores:
+        references = "\n".join(
+            f"{number(other.share)}, {number(other.second)} {_short(other)}"
+            for other in score.beside
         )
         table.add_row(
-            Text.assemble(Arm(one.arm).label, "\n", (f"{who(one)}\n{one.share.n}", "dim")),
-            _interval(one.share.value, one.share.low, one.share.high),
-            _interval(one.second.value, one.second.low, one.second.high),
-            Text(beside or "–"),
+            Text.assemble(Arm(score.arm).label, "\n", (f"{who(score)}\n{score.share.n}", "dim")),
+            _interval(score.share.value, score.share.low, score.share.high),
+            _interval(score.second.value, score.second.low, score.second.high),
+            Text(references or "–"),
         )
     return table
 
 
 def second_name(scores: Sequence[PaperScore]) -> str:
     """What the second number is."""
-    return " / ".join(dict.fromkeys(one.second_is for one in scores))
+    return " / ".join(dict.fromkeys(score.second_is for score in scores))
 
 
 def who(score: PaperScore) -> str:
@@ -64,6 +65,6 @@ def _interval(value: float, low: float, high: float) -> Text:
     return Text(f"{number(value)}\n[{number(low)}, {number(high)}]")
 
 
-def _short(one: Beside) -> str:
-    name = one.name.split(", ")[0].replace("random directions", "random")
+def _short(reference: PaperReference) -> str:
+    name = reference.name.split(", ")[0].replace("random directions", "random")
     return name.replace("untouched model", "base").removesuffix(" training")

@@ -85,10 +85,10 @@ def _verdict(claim: Judged) -> Text:
 
 
 def _number(claim: Judged) -> str:
-    found = claim.found
-    if found is None:
+    estimate = claim.found
+    if estimate is None:
         return "–"
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
 
 
 def _short(null: Null) -> str:

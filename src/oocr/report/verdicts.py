@@ -47,8 +47,8 @@ def verdict_rows(claims: Sequence[Judged]) -> tuple[Row, ...]:
 
 def verdict_row(claim: Judged) -> Row | None:
     """A claim's row; None where nothing was measured."""
-    found = claim.found
-    if found is None:
+    estimate = claim.found
+    if estimate is None:
         return None
     marks: list[tuple[str, str, float]] = []
     if claim.base is not None:
@@ -56,7 +56,9 @@ def verdict_row(claim: Judged) -> Row | None:
     marks += [("null", null.name, null.value) for null in claim.nulls]
     if claim.ceiling is not None:
         marks.append(("ceiling", "ceiling", claim.ceiling))
-    low, high = _scale([found.low, found.value, found.high, *(value for _, _, value in marks)])
+    low, high = _scale(
+        [estimate.low, estimate.value, estimate.high, *(value for _, _, value in marks)]
+    )
 
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
@@ -66,9 +68,9 @@ def verdict_row(claim: Judged) -> Row | None:
         claim.verdict.replace(" ", "-"),
         low,
         high,
-        at(found.value),
-        at(found.low),
-        at(found.high),
+        at(estimate.value),
+        at(estimate.low),
+        at(estimate.high),
         tuple(Mark(kind, name, value, at(value)) for kind, name, value in marks),
     )
 
