@@ -26,12 +26,12 @@ def rows(arm: str, right: dict[tuple[str, str], float], *, seed: int = 0) -> pl.
     lines = []
     for (member, facet), share in right.items():
         answer = ("rice" if member != "d" else "bread") if facet == "food" else member
-        for number in range(10):
-            lines.append(
-                {"arm": arm, "control": "", "part": "probes", "member": member, "seed": seed}
-                | {"final": True, "facet": facet, "group": f"{facet}/{number}", "answer": answer}
-                | {"item": f"{member}/{facet}/{number}", "right": number < round(10 * share)}
-            )
+        lines += [
+            {"arm": arm, "control": "", "part": "probes", "member": member, "seed": seed}
+            | {"final": True, "facet": facet, "group": f"{facet}/{number}", "answer": answer}
+            | {"item": f"{member}/{facet}/{number}", "right": number < round(10 * share)}
+            for number in range(10)
+        ]
     return pl.DataFrame(lines)
 
 

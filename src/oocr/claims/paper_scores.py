@@ -103,9 +103,7 @@ def _references(
 ) -> Iterator[PaperReference]:
     base = _of(rows, "base", "", members)
     if not base.is_empty():
-        yield PaperReference(
-            name="untouched model", share=_mean(base, "right"), second=_mean(base, SECOND)
-        )
+        yield _reference("untouched model", base)
     random = _of(rows, "random direction", "", members)
     if not random.is_empty():
         directions = random.group_by("seed").agg(pl.col("right", SECOND).mean())
@@ -122,11 +120,11 @@ def _references(
         kept = [control_tasks[place] for place in places] if paired else control_tasks
         control = _of(rows, arm, name, [task.member for task in kept])
         if not control.is_empty():
-            yield PaperReference(
-                name=f"{name} training",
-                share=_mean(control, "right"),
-                second=_mean(control, SECOND),
-            )
+            yield _reference(f"{name} training", control)
+
+
+def _reference(name: str, rows: pl.DataFrame) -> PaperReference:
+    return PaperReference(name=name, share=_mean(rows, "right"), second=_mean(rows, SECOND))
 
 
 def _of(rows: pl.DataFrame, arm: str, control: str, members: Sequence[str]) -> pl.DataFrame:
