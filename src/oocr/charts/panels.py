@@ -145,7 +145,7 @@ def lines_panel(
     if limits is not None:
         up["range"] = list(limits)
     levels = [level] if isinstance(level, (int, float)) else level or ()
-    shapes = [straight_line("line", y=value) for value in levels]
+    shapes = [straight_line("random/0.8", y=value) for value in levels]
     shapes += [
         straight_line(f"ink/{opacity:.2f}", 1.4, x=place)
         for place, opacity in (verticals or {}).items()
