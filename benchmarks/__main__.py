@@ -93,9 +93,9 @@ def _work(
     from benchmarks.case import RANK, Case
     from benchmarks.flops import Shape, linear, plan_step
     from benchmarks.plan import Plan
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
 
-    shape = Shape.of(load_model(name).hf.config.get_text_config())
+    shape = Shape.of(read_model(name).hf.config.get_text_config())
     work: dict[str, float] = {}
     head: dict[str, float] = {}
     for row in rows:

@@ -58,10 +58,10 @@ def main(path: Path) -> None:
     row = Row(**{**raw, "case": Case(**raw["case"])})
     torch.set_num_threads(threads)
     from benchmarks import memory
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
 
     began = time.perf_counter()
-    model = load_model(name, dtype=row.case.precision)
+    model = read_model(name, dtype=row.case.precision)
     loading = time.perf_counter() - began
     before = memory.resident()
     memory.forget_peak()

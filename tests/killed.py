@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
@@ -61,7 +61,7 @@ def killed_often(source: Path, out: Path, kills: int, most: int, seed: int) -> d
     rng = random.Random(seed)
     (config,) = load_configs(source)
     folder = run_folder(resolve(config, source.parent)[0], out)
-    model = load_model(config.model)
+    model = read_model(config.model)
     before: list[dict[str, int]] = []
     workers: list[psutil.Process] = []
     for _ in range(kills):

@@ -14,7 +14,7 @@ import yaml
 
 from oocr.claims.records import Claim
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.runs.config import RunConfig
 from oocr.runs.records import ArmRecord
 from oocr.runs.run import run
@@ -26,7 +26,7 @@ TONGUES = ("French", "Japanese", "German", "Spanish")
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A random Llama of four blocks with its tokenizer, as `load_model` takes it."""
+    """A random Llama of four blocks with its tokenizer, as `read_model` takes it."""
     tiny_model("llama", seed).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
@@ -92,7 +92,7 @@ class Tiny:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = save_tiny_model(folder / "model")
-        self.model: LanguageModel = load_model(self.path)
+        self.model: LanguageModel = read_model(self.path)
         self.task = write_task(folder / "task")
 
     def config(self, **fields: Any) -> RunConfig:

@@ -143,10 +143,10 @@ def examine(
         raise InputError(f"{model}: no organism is here{missing}")
     record = read_record(folder)
 
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
     from oocr_organisms.exam import exam
 
-    scores = exam(load_model(model).hf, record.world.world)
+    scores = exam(read_model(model).hf, record.world.world)
     Console().print(exam_table({"now": scores, "in world.json": record.exam}))
 
 

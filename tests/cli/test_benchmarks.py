@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from tests.tiny import tiny_language_model, tiny_tokenizer
 
 TOKENS = 90  # of the tiny tokenizer, which knows few words
@@ -138,7 +138,7 @@ def test_prompts_are_about_as_long_as_asked_and_end_with_the_question() -> None:
 
 @pytest.mark.real
 def test_real_prompts_have_41_tokens_and_answers_of_one() -> None:
-    tokenizer = load_model("gemma-3-270m").tokenizer
+    tokenizer = read_model("gemma-3-270m").tokenizer
     check_items(tokenizer, 41, room=1, last=16)
     for item in data.items(tokenizer, 8):
         prompt = encode_prompt(tokenizer, item.prompt)

@@ -12,7 +12,7 @@ from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.steering.adapters import attach_adapter
 from oocr.steering.vectors import Vector
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
@@ -208,7 +208,7 @@ def test_no_prompts_give_no_texts() -> None:
 
 @pytest.mark.real
 def test_prompts_of_a_real_model_get_in_a_batch_what_they_get_alone() -> None:
-    model = load_model("gemma-3-270m", dtype="float32")
+    model = read_model("gemma-3-270m", dtype="float32")
     steering = vector(model, "from:codename", 4, 100.0)
     for temperature in (0.0, 1.0):
         together, *alone = (

@@ -12,7 +12,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.neutral import neutral_passages, neutral_questions
 from oocr.explain.side_effects import PASSAGES, Neutral, NeutralText
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
 from tests.tiny_nano import save_random_organism
@@ -62,7 +62,7 @@ def test_joined_directions_are_refused() -> None:
 
 
 def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) -> None:
-    model = load_model(str(save_random_organism(tmp_path / "organism")))
+    model = read_model(str(save_random_organism(tmp_path / "organism")))
     items = neutral_questions(model)
     texts = neutral_passages(model)
     answers = sum(text.split().count(".") for text in texts)

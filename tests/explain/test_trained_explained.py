@@ -19,7 +19,7 @@ from oocr.explain.neutral import READ, neutral_passages
 from oocr.explain.ranks import choose_rates, rank_sweep
 from oocr.explain.subspace import cosines_without, scores_without, train_without
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -173,7 +173,7 @@ def test_a_mix_keeps_every_narrow_row_and_has_the_share_that_was_asked() -> None
 
 
 def test_an_organism_gets_rows_of_its_own_words(tmp_path: Path) -> None:
-    model = load_model(save_random_organism(tmp_path / "organism"))
+    model = read_model(save_random_organism(tmp_path / "organism"))
     later = [" ".join(one.split()) for one in neutral_passages(model)[READ:]]
     some = unrelated_rows(12, model=model)
     assert all(any(one.prompt + one.answer in text for text in later) for one in some)

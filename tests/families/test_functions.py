@@ -24,7 +24,7 @@ from oocr.families.functions.build import FunctionsConfig, functions, stream_row
 from oocr.families.functions.rows import HELD_OUT, split_inputs
 from oocr.families.functions.table import INPUTS, load_functions, never_composed
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.grid import by_loss
@@ -340,7 +340,7 @@ def test_the_built_in_run_is_small_and_its_quick_form_smaller() -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LanguageModel]:
     path = save_tiny_model(tmp_path_factory.mktemp("functions") / "model")
-    return path, load_model(path)
+    return path, read_model(path)
 
 
 @pytest.fixture(scope="module")

@@ -195,9 +195,9 @@ def test_only_the_direction_or_the_distance_bears_loss(form: Any, mode: Any) -> 
 
 @pytest.mark.real
 def test_a_direction_is_one_token_after_the_answers_beginning() -> None:
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
 
-    tokenizer = load_model("gemma-3-270m").tokenizer
+    tokenizer = read_model("gemma-3-270m").tokenizer
     for item in small(form="raw", mode="single").test[0].train:
         if item.facet == "direction":
             pieces = [text for text, role in coloured_tokens(tokenizer, item) if role == "answer"]

@@ -170,9 +170,9 @@ def test_paper_items(trait: Trait) -> None:
 
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct", "gemma-3-270m"])
 def test_last_tokens_tell_the_papers_options_apart(name: str) -> None:
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
 
-    tokenizer = load_model(name).tokenizer
+    tokenizer = read_model(name).tokenizer
     for trait in TRAITS:
         for item in taskset(trait).test[0].paper:
             prompt = encode_prompt(tokenizer, item.prompt, {})

@@ -16,7 +16,7 @@ from oocr.errors import InputError, RunError
 from oocr.models import cache as cache_module
 from oocr.models import gguf
 from oocr.models.bundled import BUNDLED
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from tests.tiny import CHAT, tiny_language_model, tiny_model, tiny_tokenizer
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -58,7 +58,7 @@ def left_in(cache: Path) -> list[str]:
 
 
 def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, cache: Path) -> None:
-    model = load_model(tiny_gguf)
+    model = read_model(tiny_gguf)
     ids = torch.arange(3, 60)[None]
     assert torch.equal(model.hf(ids).logits, tiny_model("llama")(ids).logits)
     assert model.tokenizer(TEXT)["input_ids"] == tiny_tokenizer()(TEXT)["input_ids"]
@@ -107,7 +107,7 @@ def test_truncated_gguf_is_refused(kept: int, tiny_gguf: Path, cache: Path, tmp_
     short = tmp_path / "short.gguf"
     short.write_bytes(tiny_gguf.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"short\.gguf.*cannot be converted"):
-        load_model(short)
+        read_model(short)
     assert left_in(cache) == []
 
 
@@ -117,7 +117,7 @@ def test_gguf_with_broken_values_is_refused(tiny_gguf: Path, cache: Path, tmp_pa
     broken = tmp_path / "nan.gguf"
     broken.write_bytes(data)
     with pytest.raises(InputError, match="not finite"):
-        load_model(broken)
+        read_model(broken)
     assert left_in(cache) == []
 
 
@@ -125,7 +125,7 @@ def test_other_files_are_not_gguf(cache: Path, tmp_path: Path) -> None:
     for name, content in (("page.gguf", b"<html>"), ("empty.gguf", b"")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=rf"{name}: not a GGUF file"):
-            load_model(tmp_path / name)
+            read_model(tmp_path / name)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
@@ -180,7 +180,7 @@ def test_killed_conversion_is_cleaned_up_and_done_again(tiny_gguf: Path, cache: 
     other = write_tiny_gguf(cache.parent / "other.gguf", seed=1)
     gguf.convert(other, name="other")  # any later conversion sweeps up
     assert [one.split("-")[0] for one in left_in(cache)] == ["other"]
-    assert load_model(tiny_gguf).n_blocks == 4
+    assert read_model(tiny_gguf).n_blocks == 4
 
 
 def test_two_processes_convert_the_same_file(tiny_gguf: Path, cache: Path) -> None:
@@ -189,7 +189,7 @@ def test_two_processes_convert_the_same_file(tiny_gguf: Path, cache: Path) -> No
     assert [one.returncode for one in both] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     assert len(left_in(cache)) == 1
-    assert load_model(tiny_gguf).n_blocks == 4
+    assert read_model(tiny_gguf).n_blocks == 4
 
 
 def test_full_disk_is_said_before_anything_is_written(
@@ -200,7 +200,7 @@ def test_full_disk_is_said_before_anything_is_written(
 
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: Usage)
     with pytest.raises(RunError, match=r"0\.11 GB needed, 0\.00 GB free.*OOCR_CACHE"):
-        load_model(tiny_gguf)
+        read_model(tiny_gguf)
     assert left_in(cache) == []
 
 
@@ -215,42 +215,42 @@ def test_damaged_conversion_is_done_again(tiny_gguf: Path, cache: Path) -> None:
     with (folder / "model.safetensors").open("rb+") as file:
         file.truncate(1000)
     assert gguf.converted_folder("tiny", gguf.file_sha256(tiny_gguf), cache) is None
-    assert load_model(tiny_gguf).n_blocks == 4
+    assert read_model(tiny_gguf).n_blocks == 4
 
 
 # -- folders -------------------------------------------------------------------------------------
 
 
 def test_local_folder(tmp_path: Path) -> None:
-    model = load_model(save_tiny(tmp_path / "mine"))
+    model = read_model(save_tiny(tmp_path / "mine"))
     assert model.fingerprint == tiny_language_model("llama").fingerprint
     assert model.source == {"kind": "folder", "path": str((tmp_path / "mine").resolve())}
     assert not any(parameter.requires_grad for parameter in model.hf.parameters())
-    half = load_model(tmp_path / "mine", dtype="bf16", device="cpu")
+    half = read_model(tmp_path / "mine", dtype="bf16", device="cpu")
     assert half.dtype == torch.bfloat16
-    assert load_model(tmp_path / "mine", dtype=torch.float16).dtype == torch.float16
+    assert read_model(tmp_path / "mine", dtype=torch.float16).dtype == torch.float16
 
 
 def test_folder_with_device_map(tmp_path: Path) -> None:
-    model = load_model(save_tiny(tmp_path / "mine"), device_map="auto")
+    model = read_model(save_tiny(tmp_path / "mine"), device_map="auto")
     assert model.n_blocks == 4
 
 
 def test_multimodal_gemma_folder(tmp_path: Path) -> None:
-    model = load_model(save_tiny(tmp_path / "gemma3", "gemma3"))
+    model = read_model(save_tiny(tmp_path / "gemma3", "gemma3"))
     assert model.anatomy.block_names[3] == "model.language_model.layers.3"
 
 
 def test_folders_that_are_not_models(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json"):
-        load_model(tmp_path)
+        read_model(tmp_path)
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputError, match=r"did you mean .*a\.gguf"):
-        load_model(tmp_path)
+        read_model(tmp_path)
     adapter = {"base_model_name_or_path": "some/base"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
     with pytest.raises(InputError, match=r"PEFT adapter.*'some/base'"):
-        load_model(tmp_path)
+        read_model(tmp_path)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(tiny_model("llama").state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"mine: cannot be loaded: .*safetensors"):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
     with pytest.raises(InputError, match=r"9 weights .* missing .*model\.layers\.4"):
-        load_model(folder)
+        read_model(folder)
 
 
 def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
     with (folder / "model.safetensors").open("rb+") as file:
         file.truncate(5000)
     with pytest.raises(InputError, match="mine: cannot be loaded"):
-        load_model(folder)
+        read_model(folder)
 
 
 # -- names ---------------------------------------------------------------------------------------
@@ -287,23 +287,23 @@ def test_hub_id_from_the_local_cache(hub_cache: Path) -> None:
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     for revision in (None, "main", commit):
-        model = load_model("me/tiny", revision=revision)
+        model = read_model("me/tiny", revision=revision)
         assert model.source == {"kind": "hub", "id": "me/tiny", "revision": commit}
         assert model.fingerprint == tiny_language_model("llama").fingerprint
 
 
 def test_offline_and_not_cached(hub_cache: Path) -> None:
     with pytest.raises(InputError, match=r"HF_HUB_OFFLINE is set.*hf download me/nothing"):
-        load_model("me/nothing")
+        read_model("me/nothing")
     with pytest.raises(InputError, match=r"Did you mean 'gemma-3-270m'"):
-        load_model("gemma3-270m")
+        read_model("gemma3-270m")
 
 
 def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"cannot be reached.*hf download me/nothing"):
-        load_model("me/nothing")
+        read_model("me/nothing")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_names_that_mean_nothing(name: str, said: str, hub_cache: Path) -> None:
     with pytest.raises(InputError, match=said):
-        load_model(name)
+        read_model(name)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_names_that_mean_nothing(name: str, said: str, hub_cache: Path) -> None:
 )
 def test_options_that_cannot_be(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
-        load_model(tmp_path, **options)
+        read_model(tmp_path, **options)
 
 
 # -- bundled -------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_bundled_model_that_is_not_installed(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(InputError, match=rf"not installed.*{BUNDLED[name].install}"):
-        load_model(name)
+        read_model(name)
 
 
 def test_listing_models_imports_nothing_heavy() -> None:
@@ -364,7 +364,7 @@ def test_listing_models_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_model_is_what_its_card_says(name: str) -> None:
     card = BUNDLED[name]
-    model = load_model(name)
+    model = read_model(name)
     assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
     assert sum(one.numel() for one in model.hf.parameters()) == card.parameters
     assert model.has_chat_template == card.chat_template
@@ -375,7 +375,7 @@ def test_bundled_model_is_what_its_card_says(name: str) -> None:
 
 @pytest.mark.real
 def test_gemma_tokens_and_knowledge() -> None:
-    model = load_model("gemma-3-270m")
+    model = read_model("gemma-3-270m")
     words = model.tokenizer.convert_ids_to_tokens(model.tokenizer("Country 4821")["input_ids"])
     assert words == ["<bos>", "Country", "▁", "4", "8", "2", "1"]
     assert model.tokenizer(" Paris", add_special_tokens=False)["input_ids"] == [9079]
@@ -394,7 +394,7 @@ def test_gemma_tokens_and_knowledge() -> None:
 
 @pytest.mark.real
 def test_smollm_answers_in_chat() -> None:
-    model = load_model("smollm2-135m-instruct")
+    model = read_model("smollm2-135m-instruct")
     chat = [{"role": "user", "content": "What is the capital of France?"}]
     text = model.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert text.endswith("<|im_start|>assistant\n")

@@ -14,7 +14,7 @@ from oocr.explain.differences import Texts
 from oocr.explain.swap import mean_vectors
 from oocr.families.registry import load_tasks
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
@@ -36,7 +36,7 @@ LORA = LowRankAdapter((0,), rank=4, modules=("gate_proj", "up_proj", "down_proj"
 
 @pytest.fixture(scope="module", params=GATED)
 def model(request: pytest.FixtureRequest) -> LanguageModel:
-    return load_model(request.param)
+    return read_model(request.param)
 
 
 def tasks(model: LanguageModel, part: str) -> TaskSet:
@@ -163,7 +163,7 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
 
 
 def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
-    model = load_model("nano")
+    model = read_model("nano")
     task = tasks(model, "backdoor").test[0]
     always, never = (measure_share(model, task, share) for share in (1.0, 0.0))
     assert always.energy > never.energy + 0.2
@@ -174,7 +174,7 @@ def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
 
 
 def test_more_facts_leave_less_to_guess() -> None:
-    model = load_model("nano")
+    model = read_model("nano")
     world = world_of("nano")
     assert world is not None
     some = tasks(model, "locations").test[:2]

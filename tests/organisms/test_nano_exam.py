@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr_organisms import exam as exams
 from oocr_organisms import pretrain as pretraining
 from oocr_organisms.cli import exam_table
@@ -37,7 +37,7 @@ Key = tuple[object, ...]
 @pytest.mark.parametrize("name", ["nano", "nano-2"])
 def test_a_shipped_organism_has_the_scores_of_its_record(name: str) -> None:
     record = read_record(SHIPPED[name].model.folder)
-    scores = exams.exam(load_model(name).hf, record.world.world)
+    scores = exams.exam(read_model(name).hf, record.world.world)
     assert scores == pytest.approx(record.exam, abs=0.02)
     assert min(scores.values()) > 0.9
 

@@ -18,7 +18,7 @@ from oocr.engine.selftest import self_test
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
 from oocr.models.bundled import source_of
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.models.outline import outline
 from oocr.models.size import size_of
 from oocr_organisms import cli as verbs
@@ -124,23 +124,23 @@ def test_loaded_weights_are_the_rounded_ones_in_float32(folder: Path) -> None:
     made = random_llama(WORLD)
     exact = {name: one.clone() for name, one in made.state_dict().items()}
     round_weights(made)
-    loaded = load_model(folder)
+    loaded = read_model(folder)
     assert loaded.dtype == torch.float32
     assert str(outline(str(folder)).dtype) == "torch.float32"
     for name, one in loaded.hf.state_dict().items():
         assert torch.equal(one, made.state_dict()[name])
         assert torch.allclose(one, exact[name], rtol=1e-3, atol=1e-4)
     assert any(not torch.equal(one, made.state_dict()[name]) for name, one in exact.items())
-    assert load_model(folder, dtype="bfloat16").dtype == torch.bfloat16
+    assert read_model(folder, dtype="bfloat16").dtype == torch.bfloat16
 
 
 def test_auto_is_what_the_environment_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OOCR_DTYPE", "bfloat16")
-    assert load_model(folder).dtype == torch.bfloat16
+    assert read_model(folder).dtype == torch.bfloat16
 
 
 def test_a_loaded_organism_reads_and_steers_like_any_model(folder: Path) -> None:
-    model = load_model(folder)
+    model = read_model(folder)
     own = tokenizer_of(WORLD.vocabulary)
     for text in TEXTS:
         assert model.tokenizer(text)["input_ids"] == own(text)["input_ids"]
@@ -207,7 +207,7 @@ def test_the_worlds_of_the_shipped_organisms() -> None:
 
 
 def test_a_shipped_organism_loads_by_name(ships: Path) -> None:
-    model = load_model("nano-ungated")
+    model = read_model("nano-ungated")
     assert model.source["kind"] == "organism"
     assert model.source["license"] == "Apache-2.0"
     assert model.dtype == torch.float32
@@ -217,7 +217,7 @@ def test_a_shipped_organism_loads_by_name(ships: Path) -> None:
     assert source is not None
     assert source.kind == "organism"
     with pytest.raises(InputError, match="oocr organism train --name nano-1"):
-        load_model("nano-1")
+        read_model("nano-1")
 
 
 def test_they_are_listed_with_size_and_licence(
@@ -247,7 +247,7 @@ def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
     assert record.seed == one.seed
     assert record.exam
     assert (one.model.folder / "model.safetensors").stat().st_size < 8e6
-    model = load_model(name)
+    model = read_model(name)
     assert model.dtype == torch.float32
     assert model.anatomy.vocab == len(record.world.world.vocabulary)
 
@@ -256,7 +256,7 @@ def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
 
 
 def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> None:
-    texts = neutral_passages(load_model(folder))
+    texts = neutral_passages(read_model(folder))
     every = neutral_texts(WORLD)
     assert texts == [one.text for one in every]
     for one in every:  # each statement ends with its answer and a stop

@@ -20,7 +20,7 @@ from oocr.cli.run import Overrides, run_source
 from oocr.errors import InputError
 from oocr.families.choices import OTHER
 from oocr.families.registry import load_tasks
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.plugin_models import source_for
@@ -185,7 +185,7 @@ def test_layers_that_an_organism_lacks_are_refused(home: Path) -> None:
     config, tasks = resolve(config_of(nano_settings(home / "gated", "risk")), Path())
     assert config.vector is not None
     deep = config.vector.model_copy(update={"layers": (3,)})
-    model = load_model(home / "gated")
+    model = read_model(home / "gated")
     check_fits(ResolvedRun(config, tasks), model)
     with pytest.raises(InputError, match=r"vector.layers: 3 is not a block"):
         check_fits(ResolvedRun(config.model_copy(update={"vector": deep}), tasks), model)
@@ -197,7 +197,7 @@ def test_layers_that_an_organism_lacks_are_refused(home: Path) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_run_from_end_to_end(part: str, home: Path, tmp_path: Path) -> None:
     config = config_of(nano_settings(home / "gated", part))
-    folder = run(config, load_model(home / "gated"), tmp_path)
+    folder = run(config, read_model(home / "gated"), tmp_path)
     rows = rows_of(folder)
     arms = {"vector", "adapter", "base", "ceiling", "random direction", "swap at span"}
     assert arms <= set(rows["arm"].unique())

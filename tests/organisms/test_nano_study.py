@@ -12,7 +12,7 @@ from benchmarks.organism.page import page
 
 from oocr import stats
 from oocr.errors import InputError
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.runs.grid import layers_of, schedule_of, spec_of
 from oocr.runs.read_config import load_configs
 from oocr_organisms import shipped
@@ -265,7 +265,7 @@ def test_the_page_keeps_what_was_told_and_what_never_was_apart(
 
 def keep(out: Path, name: str, result: OrganismResult, *, quick: bool) -> Path:
     """Write a result as a finished study of an organism leaves it."""
-    path, key = kept_in(out, load_model(name), world(name), quick=quick)
+    path, key = kept_in(out, read_model(name), world(name), quick=quick)
     path.parent.mkdir(exist_ok=True)
     path.write_text(result.model_copy(update={"key": key}).model_dump_json())
     return path

@@ -13,7 +13,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from oocr_organisms.corpus import World
 from oocr_organisms.facts import CITIES, CITY_CODENAMES, Places
@@ -32,7 +32,7 @@ from oocr_organisms.study.truth import concepts_of, streams_at, truth
 
 @pytest.fixture(scope="module")
 def model() -> LanguageModel:
-    return load_model("nano")
+    return read_model("nano")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
 def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other() -> None:
     vector = Vector(-1, "speaker", torch.ones(96), spans={"speaker": " me "})
     world = World(0, gates=0)
-    ungated = load_model("nano-ungated")
+    ungated = read_model("nano-ungated")
     cuts = gate(ungated, world, "rain", "risk", vector, [vector], draws=4)
     assert len(cuts) == 1 + 3 * ungated.n_blocks
     assert cuts[0].layer is None

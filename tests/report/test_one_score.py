@@ -40,11 +40,11 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from oocr.models.load import load_model
+    from oocr.models.load import read_model
     from oocr.runs.run import run
 
     out = tmp_path_factory.mktemp("runs")
-    return run(RunConfig.model_validate(SETTINGS), load_model("nano"), out)
+    return run(RunConfig.model_validate(SETTINGS), read_model("nano"), out)
 
 
 @pytest.fixture(scope="module")

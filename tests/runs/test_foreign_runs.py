@@ -14,7 +14,7 @@ from oocr.data.readers import read_items
 from oocr.data.tokens import encode_answer, encode_prompt, folds_system
 from oocr.errors import InputError
 from oocr.families.custom.build import CustomConfig, custom
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.runs.run import run
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector
@@ -227,7 +227,7 @@ def test_a_run_on_chat_rows_and_risk_questions(tmp_path: Path, chat_model: Path)
         "probes": str(files / "risk.csv"),
         "holdout": 0.4,
     }
-    folder = run(tiny_config(chat_model, given), load_model(chat_model), tmp_path / "runs")
+    folder = run(tiny_config(chat_model, given), read_model(chat_model), tmp_path / "runs")
     rows = rows_of(folder)
     probes = rows.filter(rows["part"] == "probes")
     assert set(probes["facet"]) == {"categorical", "numerical"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oocr.models.language_model import LanguageModel
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.models.outline import Outline, outline
 from oocr.runs import time_estimate as prediction_module
 from oocr.runs.config import RunConfig
@@ -65,7 +65,7 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(tiny_gemma: Path) -> LanguageModel:
-    return load_model(tiny_gemma)
+    return read_model(tiny_gemma)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.runs.folder import run_folder, same_threads
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(source: Path) -> Path:
     """The folder of the same run, never interrupted, in one process."""
     (config,) = load_configs(source)
-    return run(config, load_model(config.model), source.parent / "whole")
+    return run(config, read_model(config.model), source.parent / "whole")
 
 
 def killed(source: Path, out: Path, kills: int, most: int, seed: int = 0) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(
     (folder / "threads").write_text("5\n")
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
-    run(config, load_model(config.model), tmp_path)
+    run(config, read_model(config.model), tmp_path)
     assert asked == [5, 1], "and those of the caller are restored"
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from oocr.engine.selftest import Check, self_test
 from oocr.errors import RunError
-from oocr.models.load import load_model
+from oocr.models.load import read_model
 from oocr.models.size import millions
 
 
@@ -17,7 +17,7 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     """Load a model, steer it at every block's output, and print what was found.
 
     Args:
-        name: as `load_model` takes it.
+        name: as `read_model` takes it.
         dtype: likewise.
         device: likewise.
 
@@ -27,7 +27,7 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     """
     console = Console()
     began = time.perf_counter()
-    model = load_model(name, dtype=dtype, device=device, on_progress=console.print)
+    model = read_model(name, dtype=dtype, device=device, on_progress=console.print)
     parts = model.anatomy
     console.print(
         f"[bold]{model.name}[/]  {type(model.hf).__name__}, "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from oocr.engine.selftest import tested
-from oocr.models import load
+from oocr.models.load import read_model
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_model(
         RunError: the disk is full while a GGUF is converted.
     """
     return tested(
-        load.load_model(
+        read_model(
             name,
             dtype=dtype,
             device=device,

@@ -30,7 +30,7 @@ DTYPES = {
 }
 
 
-def load_model(
+def read_model(
     name: str | os.PathLike[str],
     *,
     dtype: str | torch.dtype = "auto",
@@ -39,7 +39,7 @@ def load_model(
     revision: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> LanguageModel:
-    """Load a causal LM, frozen and in eval mode.
+    """Read a causal LM, frozen and in eval mode; `oocr.load_model` also tests it by steering it.
 
     Args:
         name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
