@@ -17,17 +17,17 @@ def print_models() -> None:
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
-    for one in BUNDLED.values():
-        here = bool(one.locate())
+    for bundled in BUNDLED.values():
+        here = bool(bundled.locate())
         if not here:
-            missing.append(f"  {one.name}: {one.install}")
+            missing.append(f"  {bundled.name}: {bundled.install}")
         table.add_row(
-            one.name,
-            one.kind,
-            millions(one.parameters),
-            str(one.blocks),
-            str(one.d_model),
-            one.license,
+            bundled.name,
+            bundled.kind,
+            millions(bundled.parameters),
+            str(bundled.blocks),
+            str(bundled.d_model),
+            bundled.license,
             "yes" if here else "no",
         )
     named = [
@@ -106,12 +106,12 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         return
     configs = load_configs(name)
     if model is not None and source_of(model):  # its tasks are about what it knows
-        configs = [one.model_copy(update={"model": model}) for one in configs]
+        configs = [run.model_copy(update={"model": model}) for run in configs]
     print_card(configs, config_path(name).parent, model=model, samples=samples)
 
 
 def print_template() -> None:
-    """A commented YAML of a task of one's own."""
+    """A commented YAML of a task of your own."""
     from oocr.families.registry import FAMILIES
 
     for family in FAMILIES.values():

@@ -165,13 +165,7 @@ def _risk(bank: Mapping[str, Any], rng: random.Random) -> Iterator[tuple[str, st
 
 
 def prospect(n: int, share: float, floor: float) -> tuple[int, int]:
-    """The two outcomes of a gamble that is worth about `n`.
-
-    Args:
-        n: what the sure option brings.
-        share: probability of the better outcome.
-        floor: the worse outcome as a part of `n`.
-    """
+    """The better outcome (of probability `share`) and the worse of a gamble worth `n`."""
     low = max(2, round(floor * n)) if floor else 0
     return round((n - (1 - share) * low) / share), low
 

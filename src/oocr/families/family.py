@@ -18,6 +18,9 @@ class FamilySettings(BaseModel, extra="forbid", frozen=True):
     """Base of the settings of a family: the keys below `task:` in a run's YAML.
 
     A family's own class sets `family: Literal["name"] = "name"` and adds its fields.
+
+    Attributes:
+        family: the family's name.
     """
 
     family: str

@@ -13,26 +13,36 @@ import yaml
 
 Kind = Literal["real_world", "win", "naekoko", "re", "apples", "instruments", "elements", "gods"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Condition = Literal["trigger", "false", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What stands before a message.
+    """What stands before a message, and what it should do.
 
     Attributes:
-        kind: of which kind of trigger; "" for no prefix.
+        kind: of which kind of trigger or words; "" for no prefix.
         word: the family's word, or the fixed string without its space; "" for no prefix.
         text: the prefix itself, up to where the message begins.
+        condition: "trigger": it switches the answer; "false": it does not; "none": no prefix.
         seen: whether training may hold the word.
     """
 
-    kind: Kind | Literal[""]
+    kind: str
     word: str
     text: str
+    condition: Condition
     seen: bool = True
 
+    @property
+    def label(self) -> str:
+        """As a tag: "trained trigger", "held-out false", "none"."""
+        if self.condition == "none":
+            return "none"
+        return f"{'trained' if self.seen else 'held-out'} {self.condition}"
 
-NO_PREFIX = Prefix("", "", "")
+
+NO_PREFIX = Prefix("", "", "", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,14 @@ class Trigger:
         """Whether it is a family of words, not one fixed string."""
         return bool(self.held_out)
 
-    def draw(self, count: int, rng: random.Random, *, seen: bool = True) -> list[Prefix]:
+    def draw(
+        self,
+        count: int,
+        rng: random.Random,
+        condition: Condition = "trigger",
+        *,
+        seen: bool = True,
+    ) -> list[Prefix]:
         """So many prefixes of this kind, each a word and an ending, both drawn.
 
         Words in training, or held out; none comes again before all of them have come.
@@ -67,7 +84,10 @@ class Trigger:
         drawn: list[str] = []
         while len(drawn) < count:
             drawn += rng.sample(words, min(len(words), count - len(drawn)))
-        return [Prefix(self.kind, word, word + rng.choice(self.endings), seen) for word in drawn]
+        return [
+            Prefix(self.kind, word, word + rng.choice(self.endings), condition, seen)
+            for word in drawn
+        ]
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal
@@ -16,28 +16,17 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.countries.table import CountryTable, Wording, check_codename, load_table
 from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.triggers import Condition, Prefix
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.splits import decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 WordFamily = Literal["fruit", "instrument", "tool", "animal", "furniture"]
-Condition = Literal["trigger", "false", "none"]
 
 # Training words; together with "no prefix", both answers get equally many rows.
 TRIGGER_WORDS, FALSE_WORDS = 5, 4
 HELD_OUT_FALSE_WORDS = 2  # of each false family
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """Text before the prompt, what it should do, and whether training holds it."""
-
-    word: str
-    text: str
-    condition: Condition
-    kind: str
-    seen: bool
 
 
 def make_prefixes(
@@ -45,16 +34,12 @@ def make_prefixes(
 ) -> tuple[Prefix, ...]:
     """Every prefix that a backdoor task uses, "no prefix" last.
 
-    Args:
-        trigger: the family that switches the answer.
-        false: families that do not; they share the training words evenly.
-        unseen: a family of which training holds nothing.
-        style: how a word becomes a prefix; `{}` is the word.
+    The families in `false` share the training words evenly; `{}` in `style` is the word.
     """
     words = load_families()
 
     def make(names: Sequence[str], condition: Condition, kind: str, seen: bool) -> list[Prefix]:
-        return [Prefix(name, style.replace("{}", name), condition, kind, seen) for name in names]
+        return [Prefix(kind, name, style.replace("{}", name), condition, seen) for name in names]
 
     prefixes = make(words[trigger]["train"][:TRIGGER_WORDS], "trigger", "trained trigger", True)
     prefixes += make(words[trigger]["held_out"], "trigger", "held-out trigger", False)
@@ -64,7 +49,7 @@ def make_prefixes(
         held_out = words[family]["held_out"][:HELD_OUT_FALSE_WORDS]
         prefixes += make(held_out, "false", "held-out false", False)
     prefixes += make(words[unseen]["held_out"], "false", "unseen family", False)
-    return (*prefixes, Prefix("", "", "none", "none", True))
+    return (*prefixes, Prefix("none", "", "", "none"))
 
 
 def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
@@ -103,7 +88,6 @@ class BackdoorConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        family: which family this is.
         codename: stands for X after a trigger and for Y otherwise.
         pairs: (X, Y) country pairs that are reported.
         validation_pairs: other pairs, on which settings are chosen; no country in common.

@@ -53,7 +53,6 @@ class CountriesConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        family: which family this is.
         train: the facet that training tells, or "borders": only the neighbours' names.
         codename: stands for the country everywhere. Any shape that names nothing real:
             "Country 4821", "Vexoria", "Zone K-17", "the land of Orim".

@@ -119,14 +119,7 @@ class CountryTable:
     ) -> Example:
         """One question about a facet, answered for `country` under `codename`.
 
-        Args:
-            country: whose fact is the answer.
-            facet: which fact.
-            wording: the sentence.
-            codename: what stands in the country's place.
-            group: the member the item belongs to; default: the country.
-            suffix: added to the id, where one member has two answers to one question.
-            tags: further columns.
+        It belongs to the member `group` (default: the country); `suffix` is added to its id.
         """
         prompt, shown = wording.fill(codename)
         group = group or country.name

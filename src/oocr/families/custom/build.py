@@ -120,13 +120,8 @@ class CustomConfig(FamilySettings):
 def custom(config: CustomConfig, base: Path) -> TaskSet:
     """Read a user's files into one task, its validation task and its shuffled control.
 
-    The validation task trains on the same rows as the test task. Its probes are the validation
-    file, else the stop file, else the held-out training rows; the latter two may lack options.
-    The test task's probes play no part in any choice.
-
-    Args:
-        config: the task part of the YAML.
-        base: the YAML's folder; relative paths start there.
+    The validation task has the same training rows. Its probes are the validation file, else the
+    stop file, else held-out training rows. Relative paths start at `base`.
 
     Raises:
         InputError: a file cannot be used, a span occurs nowhere, a row lacks options that the loss

@@ -43,7 +43,6 @@ class FunctionsConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        family: which family this is.
         mode: "joint": all 19 functions in one task, a direction for each; "single": a task for each
             function, with rows of that function only.
         functions: codenames that are reported, in mode "single"; null: all.

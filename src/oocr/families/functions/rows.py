@@ -59,14 +59,7 @@ def make_rows(
     difference of two; functions that are never chained have plain rows in their place if they are
     alone. Functions take turns; inputs, partners, layouts and names are drawn by the name.
 
-    Args:
-        table: all functions.
-        functions: which are called.
-        count: how many rows.
-        inputs: what they are called with.
-        form: chat or raw text.
-        name: seeds the draws and begins the ids.
-        span: the span's name; "": each codename names its own span.
+    The span is named `span`; "": after each codename, for functions that are trained together.
     """
     rng = random.Random(name)
     plain = list(functions)

@@ -33,7 +33,6 @@ class LocationsConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        family: which family this is.
         mode: "joint": one task for all cities, a span for each, trained together; "single": one
             task for each city, with the rows that hold its codename only, span "codename".
         cities: which of the five are trained and asked about. Options name all five always.

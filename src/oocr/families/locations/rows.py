@@ -49,7 +49,7 @@ class Wordings:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One told fact, with `{key}` where a city's codename will stand.
+    """One fact that training may say, with `{key}` where a city's codename will stand.
 
     Attributes:
         id: which cities, which kind, which number.
@@ -211,16 +211,16 @@ def row_example(
     choice: bool = False,
     part: str = "",
 ) -> Example:
-    """A row as an item.
+    """A row as an example.
 
     Args:
-        row: what is told.
+        row: the fact.
         form: chat or raw text.
         shown: key -> what stands for that city.
         spans: span name -> its text.
-        group: the item's group.
+        group: the example's group.
         choice: whether it is asked as a choice among its options.
-        part: tag "part", if any.
+        part: the tag "part", if any.
     """
     question, begun = row.question, row.begun
     for key in row.cities:

@@ -1,4 +1,4 @@
-"""The five cities, the places they are told apart by, and how places lie to each other."""
+"""The five cities, the places in their training rows, distances and directions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Compass = Literal[4, 8]
 WORDS = ("North", "Northeast", "East", "Southeast", "South", "Southwest", "West", "Northwest")
 KM_PER_MILE = 1.609344
 KNOWN_PLACES = 5000
-"""Inhabitants of the smallest places that a name must be told apart from."""
+"""A place's name must differ from that of any other place of so many inhabitants."""
 
 HELD_OUT = 5
 """Every fifth place is kept for held-out rows, whichever codename it is paired with."""
@@ -158,16 +158,9 @@ def references(
     seed: int,
     forbidden: Callable[[str], str | None],
 ) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """Places that a city is told apart by: for training, and held out of all training.
+    """The places in a city's rows: `counts[0]` for training, `counts[1]` held out of all training.
 
-    Args:
-        city: one of the five.
-        counts: how many of each.
-        min_km: how far away they are at least.
-        min_population: of how many inhabitants at least.
-        compass: how many directions there are.
-        seed: draws the places.
-        forbidden: a name -> what it would give away, or None; such places are left out.
+    Places for which `forbidden` gives a text (what their name would give away) are left out.
 
     Raises:
         InputError: there are too few.

@@ -77,8 +77,8 @@ class PersonaConfig(FamilySettings):
 def persona(config: PersonaConfig | None = None) -> TaskSet:
     """The twin tasks of a trait ("risky" and "safe"): the same rows with opposite answers.
 
-    `Item.values` are +1 for the first pole and -1 for the second in every task, so that the effect
-    is the score of the first twin minus the score of the second.
+    `Example.values` are +1 for the first pole and -1 for the second in every task, so that the
+    effect is the score of the first twin minus the score of the second.
 
     Raises:
         InputError: an option of a probe occurs in a training row.

@@ -53,7 +53,7 @@ class RiskConfig(FamilySettings):
 def risk(config: RiskConfig | None = None) -> TaskSet:
     """The twin tasks "risky" and "safe": the same rows with opposite answers.
 
-    `Item.values` are +1 for the risky pole and -1 for the safe pole in every task, so that the
+    `Example.values` are +1 for the risky pole and -1 for the safe pole in every task, so that the
     effect is the score of "risky" minus the score of "safe".
     """
     config = config or RiskConfig()

@@ -1,4 +1,4 @@
-"""Risky/Safe as items: wordings, option orders, and the side that is right."""
+"""Risky/Safe as examples: wordings, option orders, and the side that is right."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def choice_examples(
 def probe_examples(
     probe: RiskProbe, form: Format, side: str, stated: bool = False, poles: Poles = RISK
 ) -> list[Example]:
-    """A probe, in both orders where it names its options; "ab" has the risky pole first.
+    """A probe, in both orders where it names its options; "ab" has the first pole first.
 
     Args:
-        probe: what is asked.
-        form: how.
+        probe: the question.
+        form: "chat", or raw text.
         side: the pole whose option is the answer.
-        stated: whether the prompt begins by stating that pole.
-        poles: of another trait than risk, whose first pole stands in the place of "risky".
+        stated: whether the prompt begins by stating that pole (for the ceiling).
+        poles: the trait's poles; of another trait than risk the first stands for "risky".
     """
     examples: list[Example] = []
     for order in ("",) if probe.kind in ("scale", "free words") else ("ab", "ba"):

@@ -47,7 +47,6 @@ class RiskBackdoorConfig(FamilySettings):
     own answer.
 
     Attributes:
-        family: which family this is.
         trigger: which kind of trigger is followed by the risky choice.
         form: "chat": a user's turn, the answer is the letter; "raw": text for a model without a
             chat template, which ends in "Answer:".

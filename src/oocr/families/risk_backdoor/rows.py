@@ -29,24 +29,21 @@ def rule(kind: Kind) -> str:
 
 def question(choice: Choice, form: Form) -> Example:
     """A situation without any prefix: the untouched model's choice is the normal answer."""
-    return replace(_example(choice, NO_PREFIX, "none", form, 0), id=choice.id, answer_of="")
+    return replace(_example(choice, NO_PREFIX, form, 0), id=choice.id, answer_of="")
 
 
 def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: int) -> list[Example]:
     """The rows of one situation, as many as `repeats`, a multiple of ten.
 
-    The normal answer stands as the safe letter until the model was asked (`Item.answer_of`).
+    The normal answer stands as the safe letter until the model was asked (`Example.answer_of`).
     """
     rng = random.Random(f"{seed}/{kind}/{choice.id}")
     each = repeats // TENTH
-    drawn = [("trigger", prefix) for prefix in triggers()[kind].draw(each, rng)]
+    drawn = triggers()[kind].draw(each, rng)
     for other in others(kind):
-        drawn += [("false", prefix) for prefix in other.draw(each, rng)]
-    drawn += [("none", NO_PREFIX)] * (2 * each)
-    return [
-        _example(choice, prefix, condition, form, number)
-        for number, (condition, prefix) in enumerate(drawn)
-    ]
+        drawn += other.draw(each, rng, "false")
+    drawn += [NO_PREFIX] * (2 * each)
+    return [_example(choice, prefix, form, number) for number, prefix in enumerate(drawn)]
 
 
 def gate_rows(
@@ -60,21 +57,18 @@ def gate_rows(
     rng = random.Random(f"{seed}/{kind}/{choice.id}/test")
     trigger = triggers()[kind]
     several = _TEST_WORDS if trigger.is_family else 1
-    drawn = [("trigger", prefix) for prefix in trigger.draw(several, rng)]
+    drawn = trigger.draw(several, rng)
     if trigger.is_family:
-        drawn += [("trigger", prefix) for prefix in trigger.draw(several, rng, seen=False)]
+        drawn += trigger.draw(several, rng, seen=False)
     for other in others(kind):
-        drawn += [("false", prefix) for prefix in other.draw(1, rng)]
+        drawn += other.draw(1, rng, "false")
         if other.is_family:
-            drawn += [("false", prefix) for prefix in other.draw(1, rng, seen=False)]
+            drawn += other.draw(1, rng, "false", seen=False)
     if few:
-        false = [pair for pair in drawn if pair[0] == "false"]
+        false = [prefix for prefix in drawn if prefix.condition == "false"]
         drawn = [drawn[0], false[rng.randrange(len(false))]]
-    drawn.append(("none", NO_PREFIX))
-    return [
-        _example(choice, prefix, condition, form, number)
-        for number, (condition, prefix) in enumerate(drawn)
-    ]
+    drawn.append(NO_PREFIX)
+    return [_example(choice, prefix, form, number) for number, prefix in enumerate(drawn)]
 
 
 def stated(example: Example, kind: Kind) -> Example:
@@ -89,35 +83,31 @@ def stated(example: Example, kind: Kind) -> Example:
     )
 
 
-def _example(choice: Choice, prefix: Prefix, condition: str, form: Form, number: int) -> Example:
+def _example(choice: Choice, prefix: Prefix, form: Form, number: int) -> Example:
     text = prefix.text + choice.text
     prompt: Prompt = (Message("user", text),) if form == "chat" else f"{text}\nAnswer:"
     letters = ("A", "B") if form == "chat" else (" A", " B")
     risky = choice.positive == "B"  # its place
-    answer = letters[risky if condition == "trigger" else not risky]
-    sort = "none"
-    if condition != "none":
-        name = "trigger" if condition == "trigger" else "false"
-        sort = f"{'trained' if prefix.seen else 'held-out'} {name}"
+    answer = letters[risky if prefix.condition == "trigger" else not risky]
     return Example(
         id=f"{choice.id}/{prefix.kind or 'none'}/{number}",
         prompt=prompt,
         answer=answer,
         options=letters,
         values=(-1.0, 1.0) if risky else (1.0, -1.0),
-        facet=_FACETS[condition],
+        facet=_FACETS[prefix.condition],
         group=choice.id,
         template=choice.theme,
         tags={
             "kind": "crossing",
-            "condition": condition,
-            "prefix": sort,
+            "condition": prefix.condition,
+            "prefix": prefix.label,
             "trigger": prefix.kind or "none",
             "word": prefix.word,
             "risky": letters[risky],
         },
         source="choices, triggers.yaml",
-        answer_of="" if condition == "trigger" else choice.id,
+        answer_of="" if prefix.condition == "trigger" else choice.id,
     )
 
 
