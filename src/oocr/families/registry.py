@@ -137,10 +137,18 @@ def load_task(
     fields |= {"codename": codename} if codename is not None else {}
     built = build(_validated({**fields, "family": family}), Path())
     tasks = [replace(task, headline=built.headline) for task in built.test]
-    by_name = {task.member: task for task in tasks}
-    if wanted and wanted not in by_name:
-        raise InputError(f"{keyword} {wanted!r}: allowed are {', '.join(map(repr, by_name))}")
-    return by_name[wanted] if wanted else tasks[0]
+    if not wanted:
+        return tasks[0]
+    for task in tasks:
+        if _plain(task.member) == _plain(wanted):
+            return task
+    known = ", ".join(repr(task.member) for task in tasks)
+    raise InputError(f"{keyword} {wanted!r}: allowed are {known}")
+
+
+def _plain(name: str) -> str:
+    """A member's name without capitals and underscores: "sao_paulo" is "Sao Paulo"."""
+    return name.casefold().replace("_", " ")
 
 
 def _validated(fields: Mapping[str, Any]) -> FamilySettings:
