@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from oocr.cli.read_weights import tell_bare
+from oocr.cli.read_weights import describe_bare_tensor
 from oocr.engine.loading import load_model
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -101,7 +101,7 @@ def describe(file: Path, *, model: str | None = None) -> None:
     """
     console = Console(highlight=False, soft_wrap=True)
     if file.suffix.lower() in PICKLES:
-        tell_bare(file, lambda text: console.print(escape(text)))
+        describe_bare_tensor(file, lambda text: console.print(escape(text)))
         # Where it acts is not known, so its width is all that can be held against a model.
         vectors = [Vector(0, "all", bare_vector(file).float())] if model is not None else []
     else:

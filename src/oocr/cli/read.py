@@ -61,9 +61,9 @@ def _one(
 ) -> None:
     ending = path.suffix.lower()
     if path.is_dir() or ending in TENSOR_ENDINGS:
-        from oocr.cli.read_weights import tell_weights
+        from oocr.cli.read_weights import describe_weights
 
-        return tell_weights(path, say)
+        return describe_weights(path, say)
     if ending == ".json":
         return _results(path, say, rows)
     if ending in YAML_ENDINGS:

@@ -20,8 +20,8 @@ from oocr.steering.vectors import SITES, Vector
 Say = Callable[[str], None]
 
 
-def tell_weights(path: Path, say: Say) -> None:
-    """Say what a tensor file or an adapter folder holds.
+def describe_weights(path: Path, say: Say) -> None:
+    """Describe what a tensor file or an adapter folder holds.
 
     Raises:
         InputError: it cannot be used.
@@ -42,11 +42,11 @@ def tell_weights(path: Path, say: Say) -> None:
     elif isinstance(tensors, dict):
         _adapter(path, read_adapter(path), say, "a dict of tensors")
     else:
-        tell_bare(path, say)
+        describe_bare_tensor(path, say)
 
 
-def tell_bare(path: Path, say: Say) -> None:
-    """Say what a bare tensor's file holds, and what it does not say.
+def describe_bare_tensor(path: Path, say: Say) -> None:
+    """Describe a file that holds a bare tensor, and name what it does not say.
 
     Raises:
         InputError: not such a file.
