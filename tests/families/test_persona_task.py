@@ -17,8 +17,7 @@ from oocr.evals.evaluate import evaluate
 from oocr.evals.score_table import COUNTED, score_table
 from oocr.evals.scores import Scoring
 from oocr.families.choices import OTHER, POLES, TRAITS, Trait, choices
-from oocr.families.persona.build import Form, PersonaConfig, persona
-from oocr.families.persona.questions import paper_questions, trait_probes
+from oocr.families.persona.build import Form, PersonaConfig, paper_questions, persona, trait_probes
 from oocr.runs.config import quick
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo
