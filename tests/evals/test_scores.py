@@ -132,3 +132,38 @@ def test_findings_and_claims_are_tables_in_a_notebook() -> None:
     )
     assert "&lt;it&gt; works" in claim._repr_html_()
     assert "holds" in claim._repr_html_()
+
+
+def test_twins_are_scored_alike_in_table_and_verdict() -> None:
+    twins = Scoring(
+        measure="contrast",
+        cluster="group",
+        counted={"scale": "scale"},
+        poles={"": ("risky", "safe")},
+    )
+    lines = [
+        {"arm": arm, "control": "", "part": "probes", "member": member, "seed": seed}
+        | {"final": True, "facet": facet, "group": f"{facet}/{number}", "answer": "A"}
+        | {"item": f"{member}/{facet}/{number}", "right": True}
+        | {"log_odds": sign * size * (1 + 0.1 * number + 0.2 * seed)}
+        for arm, size, seeds in (("vector", 1.0, 2), ("random direction", 0.1, 4))
+        for member, sign in (("risky", 1), ("safe", -1))
+        for facet in ("scale", "other: hobby")
+        for number in range(8)
+        for seed in range(seeds)
+    ]
+    table = pl.DataFrame(lines)
+    interval = twins.interval(twins.rows(table, "vector"))
+    assert interval is not None
+    shown = Scores(table, twins).intervals()
+    (line,) = shown.filter(pl.col("arm") == "vector", pl.col("facet") == COUNTED).rows(named=True)
+    assert (line["value"], line["low"], line["high"]) == (
+        interval.value,
+        interval.low,
+        interval.high,
+    )
+    assert line["value"] == pytest.approx(2 * (1 + 0.35 + 0.1))
+    (band,) = shown.filter(pl.col("arm") == "random direction", pl.col("facet") == COUNTED).rows(
+        named=True
+    )
+    assert band["value"] == pytest.approx(pl.Series(twins.random_scores(table)).median())
