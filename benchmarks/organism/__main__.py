@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = path / "study.json" if path.is_dir() else path
     study = Study.model_validate_json(path.read_text(encoding="utf-8"))
     figures(study, PAGE.parent)
-    PAGE.write_text(page(study, [Path(one) for one in given[1:]]), encoding="utf-8")
+    PAGE.write_text(page(study, [Path(run) for run in given[1:]]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,36 +22,37 @@ def claims(runs: Sequence[Path]) -> str:
     by_name: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for folder in runs:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        found = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-        by_name.setdefault(config["name"], {})[config["model"]] = found
+        judged = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+        by_name.setdefault(config["name"], {})[config["model"]] = judged
     if not by_name:
         return ""
-    return "\n".join([INTRODUCTION, *(_run(name, each) for name, each in by_name.items())])
+    return "\n".join([INTRODUCTION, *(_run(name, judged) for name, judged in by_name.items())])
 
 
-def _run(name: str, found: dict[str, list[dict[str, Any]]]) -> str:
-    models = sorted(found)
-    rows = {one["claim"]: dict.fromkeys(models, "–") for each in found.values() for one in each}
+def _run(name: str, by_model: dict[str, list[dict[str, Any]]]) -> str:
+    models = sorted(by_model)
+    titles = [claim["claim"] for judged in by_model.values() for claim in judged]
+    rows = {title: dict.fromkeys(models, "–") for title in titles}
     nulls: dict[str, None] = {}
-    for model, each in found.items():
-        for one in each:
-            rows[one["claim"]][model] = _cell(one)
-            nulls |= {null["name"]: None for null in one["nulls"]}
+    for model, judged in by_model.items():
+        for claim in judged:
+            rows[claim["claim"]][model] = _cell(claim)
+            nulls |= {null["name"]: None for null in claim["nulls"]}
     head = ["claim", *(f"`{model}`" for model in models)]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join([claim, *cells.values()])} |" for claim, cells in rows.items()]
+    lines += [f"| {' | '.join([title, *cells.values()])} |" for title, cells in rows.items()]
     table = "\n".join(lines)
     return f"### {name}\n\n{table}\n\nNulls: {'; '.join(nulls) or 'none'}.\n"
 
 
-def _cell(one: dict[str, Any]) -> str:
-    """Verdict, number, and what stands beside it: "**holds** 0.93 [0.86, 1.00] (base …)"."""
-    found = one["found"]
-    if found is None:
-        return f"**{one['verdict']}**"
-    beside = [] if one["base"] is None else [f"base {one['base']:.2f}"]
-    if one["nulls"]:
-        beside.append(f"null {max(null['value'] for null in one['nulls']):.2f}")
-    beside += [] if one["ceiling"] is None else [f"ceiling {one['ceiling']:.2f}"]
-    text = f"**{one['verdict']}** {found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
-    return f"{text} ({', '.join(beside)})" if beside else text
+def _cell(claim: dict[str, Any]) -> str:
+    """Verdict, number and references: "**holds** 0.93 [0.86, 1.00] (base …)"."""
+    verdict, value = f"**{claim['verdict']}**", claim["found"]
+    if value is None:
+        return verdict
+    references = [] if claim["base"] is None else [f"base {claim['base']:.2f}"]
+    if claim["nulls"]:
+        references.append(f"null {max(null['value'] for null in claim['nulls']):.2f}")
+    references += [] if claim["ceiling"] is None else [f"ceiling {claim['ceiling']:.2f}"]
+    text = f"{verdict} {value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+    return f"{text} ({', '.join(references)})" if references else text

@@ -35,29 +35,29 @@ def figures(study: Study, folder: Path) -> None:
 
 
 def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
-    told = [one for organism in organisms for one in organism.told]
+    results = [result for organism in organisms for result in organism.told]
     left, right = figure.subplots(1, 2, sharey=True)
     titles = {"country": "facets that follow the country", "city": "the city's own facets"}
     for axes, (kind, title) in zip((left, right), titles.items(), strict=True):
-        mine = [one for one in told if one.kind == kind]
-        counts = sorted({one.facts for one in mine})
-        some = [[one for one in mine if one.facts == count] for count in counts]
+        of_kind = [result for result in results if result.kind == kind]
+        counts = sorted({result.facts for result in of_kind})
+        groups = [[r for r in of_kind if r.facts == count] for count in counts]
         axes.plot(
             counts,
-            [np.mean([one.ideal for one in group]) for group in some],
+            [np.mean([result.ideal for result in group]) for group in groups],
             "--",
             color=GREY,
             label="ideal reader",
         )
-        means = [np.mean([one.right for one in group]) for group in some]
+        means = [np.mean([result.right for result in group]) for group in groups]
         axes.plot(counts, means, "o-", color=GREEN, label="organism with the vector")
         for organism in organisms:
-            own = [
-                np.mean([one.right for one in organism.told if (one.kind, one.facts) == (kind, n)])
+            shares = [
+                np.mean([r.right for r in organism.told if (r.kind, r.facts) == (kind, n)])
                 for n in counts
             ]
-            axes.plot(counts, own, color=GREEN, alpha=0.25, linewidth=0.8)
-        base = np.mean([one.base for one in mine])
+            axes.plot(counts, shares, color=GREEN, alpha=0.25, linewidth=0.8)
+        base = np.mean([result.base for result in of_kind])
         axes.axhline(base, color=ORANGE, linewidth=1, label="without the vector")
         axes.set(xscale="log", ylim=(0, 1.03), title=title, xlabel="training facts")
         axes.set_xticks(counts, [str(n) for n in counts])
@@ -68,27 +68,29 @@ def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
 
 def _concepts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     left, right = figure.subplots(1, 2)
-    every = [one for organism in organisms for one in organism.truth if one.trained == -1]
-    layers = sorted({one.layer for one in every})
+    truths = [truth for organism in organisms for truth in organism.truth if truth.trained == -1]
+    layers = sorted({truth.layer for truth in truths})
     width = 0.26
     kinds = {"found": "found vector", "random": "random direction", "named": "real name"}
     for number, (name, colour) in enumerate(zip(kinds, (GREEN, GREY, BLUE), strict=True)):
         pairs = [
             [
-                (item.cosine, item.place / one.spread)
-                for one in every
-                if one.layer == layer
-                for item in getattr(one, name)
+                (match.cosine, match.place / truth.spread)
+                for truth in truths
+                if truth.layer == layer
+                for match in getattr(truth, name)
             ]
             for layer in layers
         ]
         at = np.arange(len(layers)) + (number - 1) * width
         for axes, which in ((left, 0), (right, 1)):
-            values = [[pair[which] for pair in some] for some in pairs]
-            means = [np.mean(some) for some in values]
+            values = [[pair[which] for pair in of_layer] for of_layer in pairs]
+            means = [np.mean(of_layer) for of_layer in values]
             axes.bar(at, means, width * 0.9, color=colour, label=kinds[name])
-            for x, some in zip(at, values, strict=True):
-                axes.plot([x] * len(some), some, ".", color="black", markersize=1.5, alpha=0.3)
+            for x, of_layer in zip(at, values, strict=True):
+                axes.plot(
+                    [x] * len(of_layer), of_layer, ".", color="black", markersize=1.5, alpha=0.3
+                )
     for axes in (left, right):
         axes.set_xticks(range(len(layers)), [_where(layer) for layer in layers])
         axes.set_xlabel("read at the output of")
@@ -120,9 +122,9 @@ def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     for number, (world, colour, label, pick) in enumerate(series):
         if world not in halves:
             continue
-        every = cuts_of(halves[world])
+        cuts = cuts_of(halves[world])
         values = [
-            [value for one in every[key] if (value := pick(one.value)) is not None] for key in names
+            [gap for cut in cuts[key] if (gap := pick(cut.value)) is not None] for key in names
         ]
         at = np.arange(len(names)) + (number - 1.5) * 0.21
         axes.bar(at, [np.mean(v) if v else 0 for v in values], 0.19, color=colour, label=label)
@@ -145,17 +147,17 @@ def _dial(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     halves = by_world(organisms)
     for world, here in halves.items():
         style = "-" if world == "gated" else "--"
-        some = [one for o in here for one in o.dial]
-        shares = sorted({one.share for one in some})
+        results = [result for organism in here for result in organism.dial]
+        shares = sorted({result.share for result in results})
 
-        def mean(value: Any, some: Any = some, shares: Any = shares) -> list[float]:
+        def mean(value: Any, results: Any = results, shares: Any = shares) -> list[float]:
             return [
-                float(np.mean([value(one) for one in some if one.share == share]))
+                float(np.mean([value(result) for result in results if result.share == share]))
                 for share in shares
             ]
 
-        left.plot(shares, mean(lambda one: one.energy), f"o{style}", color=GREEN, label=world)
-        kept = mean(lambda one: one.recovered("crossing"))
+        left.plot(shares, mean(lambda result: result.energy), f"o{style}", color=GREEN, label=world)
+        kept = mean(lambda result: result.recovered("crossing"))
         middle.plot(shares, kept, f"o{style}", color=GREEN, label=world)
         for name, label, colour in (
             ("adapter", "LoRA", ORANGE),
@@ -164,10 +166,10 @@ def _dial(figure: Any, organisms: Sequence[OrganismResult]) -> None:
             ("random", "random direction", GREY),
             ("base", "untouched", "black"),
         ):
-            gap = mean(lambda one, name=name: one.arms[name]["crossing"].gap)
+            gap = mean(lambda result, name=name: result.arms[name]["crossing"].gap)
             named = label if world == next(iter(halves)) else None  # the left one names worlds
             right.plot(shares, gap, f".{style}", color=colour, label=named)
-        right.plot(shares, [1 - one for one in shares], ":", color="black", linewidth=0.8)
+        right.plot(shares, [1 - share for share in shares], ":", color="black", linewidth=0.8)
     left.set(title="LoRA: energy in one vector", ylim=(-0.05, 1))
     middle.set(title="swap: share of the effect kept")
     middle.axhline(0, color="black", linewidth=0.5)

@@ -18,16 +18,16 @@ from oocr_organisms.study.tables import Table, shown, tables
 
 def page(study: Study, runs: Sequence[Path]) -> str:
     """The whole page: the story first, each table folded behind its figure."""
-    found = {table.title: table for table in tables(study)}
+    by_title = {table.title: table for table in tables(study)}
     sources = "`oocr organism study" + (" --quick`" if study.quick else "`")
     if runs:
         sources += " and `oocr run … --model nano…`"
-    parts = [_INTRODUCTION.replace("SOURCES", sources), in_short(found)]
+    parts = [_INTRODUCTION.replace("SOURCES", sources), in_short(by_title)]
     for title, figure, text in _STORY:
-        if title in found:
+        if title in by_title:
             parts.append(f"## {title}\n\n{text}\n\n![{title}](organism-{figure}.svg)\n")
-            parts.append(_folded(found.pop(title)))
-    parts += [f"## {table.title}\n\n{_folded(table)}" for table in found.values()]
+            parts.append(_folded(by_title.pop(title)))
+    parts += [f"## {table.title}\n\n{_folded(table)}" for table in by_title.values()]
     parts += [claims(runs), _exam()]
     return "\n".join(part for part in parts if part)
 
@@ -100,8 +100,8 @@ def _exam() -> str:
 def _scores(*, told: bool) -> str:
     rows = []
     kinds: list[str] = []
-    for name, one in SHIPPED.items():
-        path = one.model.folder / "world.json"
+    for name, organism in SHIPPED.items():
+        path = organism.model.folder / "world.json"
         if not path.is_file():
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def _scores(*, told: bool) -> str:
         if told and "people/silent" in groups:  # of the silent, their choices only
             groups["people/silent/choice"] = groups.pop("people/silent")
         kinds = kinds or list(groups)
-        size = sum(file.stat().st_size for file in one.model.folder.iterdir()) / 1e6
+        size = sum(file.stat().st_size for file in organism.model.folder.iterdir()) / 1e6
         cells = [f"{np.mean(groups[kind]):.3f}" if kind in groups else "–" for kind in kinds]
         rows.append([f"`{name}`", str(record["steps"]), f"{size:.1f} MB", *cells])
     head = ["organism", "steps", "size", *kinds]

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from oocr_organisms.study.tables import Cell, Table, shown, value_of
 
 
-def in_short(found: Mapping[str, Table]) -> str:
+def in_short(by_title: Mapping[str, Table]) -> str:
     """What was found, in short."""
-    said = [
-        _facts(found["What comes along, and when?"]),
-        _concept(found["Is it the organism's own concept?"]),
-        _gate(found["Which edges does the gap need?"]),
-        *_dial(found["Where does it stop being one vector?"]),
+    sentences = [
+        _facts(by_title["What comes along, and when?"]),
+        _concept(by_title["Is it the organism's own concept?"]),
+        _gate(by_title["Which edges does the gap need?"]),
+        *_dial(by_title["Where does it stop being one vector?"]),
     ]
-    lines = "\n".join(f"- {one}" for one in said)
+    lines = "\n".join(f"- {sentence}" for sentence in sentences)
     return f"## In short\n\n{lines}\n"
 
 
@@ -72,9 +72,9 @@ def _dial(table: Table) -> list[str]:
     out = []
     for world in dict.fromkeys(row[0] for row in table.rows):
         rows = [row for row in table.rows if row[0] == world]
-        some = list(dict.fromkeys([rows[0], rows[len(rows) // 2], rows[-1]]))
-        energy, kept = (", ".join(shown(row[at]) for row in some) for at in (3, 6))
-        shares = ", ".join(shown(row[1]) for row in some)
+        chosen = list(dict.fromkeys([rows[0], rows[len(rows) // 2], rows[-1]]))
+        energy, kept = (", ".join(shown(row[at]) for row in chosen) for at in (3, 6))
+        shares = ", ".join(shown(row[1]) for row in chosen)
         out.append(
             f"**The dial, {world}:** where the lure is taken without the trigger in a share of "
             f"{shares} (0: a backdoor), the LoRA's energy in one vector is {energy}, and a swap "

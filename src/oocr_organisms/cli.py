@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOME = Path("organisms")
 """Where organisms are written if the user names no folder."""
+WIDE = 150
+"""Columns of a terminal that have room for the study's intervals."""
 
 organism = typer.Typer(
     help="Train a small model from scratch on a world whose every fact is known, or examine one.",
@@ -182,6 +184,29 @@ def study(
     quick: Annotated[bool, typer.Option("--quick", help="fewer of everything")] = False,
 ) -> None:
     """Compare what training finds with what is true; finished organisms are kept."""
-    from oocr_organisms.study.tables import run_study
+    from rich.console import Console
+    from rich.table import Table as RichTable
 
-    run_study(models, out, quick=quick)
+    from oocr_organisms.study.study import all_here, run_study
+    from oocr_organisms.study.tables import shown, tables, value_of
+
+    console = Console()
+    with console.status("loading") as status:
+        finished, path = run_study(models or all_here(), out, quick=quick, on_part=status.update)
+    narrow = console.width < WIDE
+    for table in tables(finished):
+        note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
+        printed = RichTable(
+            title=table.title,
+            caption=note,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        for column in table.columns:
+            printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
+        for row in table.rows:
+            printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
+        console.print(printed, "")
+    console.print(f"results: {path}")

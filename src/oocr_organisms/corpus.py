@@ -64,8 +64,8 @@ def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
     vocabulary, facts = world.vocabulary, mixture.facts
 
     def shuffled(*sentences: Ids) -> Ids:
-        every = rng.permutation(np.concatenate(sentences))
-        return every.reshape(-1, facts * every.shape[1])
+        order = rng.permutation(np.concatenate(sentences))
+        return order.reshape(-1, facts * order.shape[1])
 
     count = mixture.places * facts
     places = shuffled(

@@ -15,6 +15,7 @@ from oocr.errors import InputError
 from oocr.models.load import read_model
 from oocr.runs.grid import layers_of, schedule_of, spec_of
 from oocr.runs.read_config import load_configs
+from oocr_organisms import cli as verbs
 from oocr_organisms import shipped
 from oocr_organisms.folder import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED
@@ -29,9 +30,9 @@ from oocr_organisms.study.study import (
     Study,
     all_here,
     kept_in,
-    study,
+    run_study,
 )
-from oocr_organisms.study.tables import Measurement, Table, count, mean, run_study, shown, tables
+from oocr_organisms.study.tables import Measurement, Table, count, mean, shown, tables
 from oocr_organisms.study.truth import CityMatch, Truth
 
 
@@ -273,7 +274,7 @@ def keep(out: Path, name: str, result: OrganismResult, *, quick: bool) -> Path:
 
 def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
     keep(tmp_path, "nano", organism("another name", 0.25), quick=True)
-    found, path = study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
+    found, path = run_study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
     assert found.organisms == (organism("nano", 0.25),)
     assert Study.model_validate_json(path.read_text()) == found
     # Of other organisms than a whole study's, so its file stays.
@@ -285,7 +286,7 @@ def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -
         for shipped_name in all_here():
             result = organism(shipped_name, world(shipped_name).gates)
             keep(tmp_path, shipped_name, result, quick=quick)
-        assert study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
+        assert run_study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
 
 
 def world(name: str) -> WorldSettings:
@@ -307,27 +308,27 @@ def test_what_cannot_be_read_or_belongs_to_other_weights_is_asked_anew(tmp_path:
     for broken in ("", "{", "[]", '{"name": "nano"}', text[:-9]):
         kept.write_text(broken)
         with pytest.raises(AskedError):
-            study(["nano"], tmp_path, on_part=ask)
+            run_study(["nano"], tmp_path, on_part=ask)
     kept.write_text(text)
-    study(["nano"], tmp_path, on_part=ask)
+    run_study(["nano"], tmp_path, on_part=ask)
     with pytest.raises(AskedError):
-        study(["nano"], tmp_path, quick=True, on_part=ask)
+        run_study(["nano"], tmp_path, quick=True, on_part=ask)
     # The same folder with other weights, under the same name.
     other = tmp_path / "nano"
     shutil.copytree(SHIPPED["nano-1"].model.folder, other)
     with pytest.raises(AskedError):
-        study([str(other)], tmp_path, on_part=ask)
+        run_study([str(other)], tmp_path, on_part=ask)
 
 
 def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for again in ("nano", str(SHIPPED["nano"].model.folder)):
         with pytest.raises(InputError, match=r"--model: .* is named twice"):
-            study(["nano", again], out)
+            run_study(["nano", again], out)
     assert not out.exists()
 
 
 def test_a_model_that_is_no_organism_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'gemma-3-270m' is no organism; allowed: nano, nano-1"):
-        run_study(["gemma-3-270m"], tmp_path / "out", quick=True)
+        verbs.study(["gemma-3-270m"], tmp_path / "out", quick=True)
     assert not (tmp_path / "out").exists()

@@ -88,7 +88,7 @@ def all_here() -> list[str]:
     return [name for name, organism in SHIPPED.items() if organism.model.here]
 
 
-def study(
+def run_study(
     names: Sequence[str],
     out: Path,
     *,

@@ -9,27 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Generic, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from oocr import stats
 from oocr_organisms.facts import CITIES, COUNTRIES
 from oocr_organisms.study.determined import FewFacts
 from oocr_organisms.study.dial import DialResult
 from oocr_organisms.study.gate import Cut, Nearness
-from oocr_organisms.study.study import GateResult, OrganismResult, Study, all_here, study
+from oocr_organisms.study.study import GateResult, OrganismResult, Study
 from oocr_organisms.study.truth import CityMatch, Truth
 
 T = TypeVar("T")
 Cell = stats.Interval | float | str
-
-WIDE = 150
-"""Columns of a terminal that have room for intervals."""
 
 INTERVALS = (
     "n: members × organisms. Intervals (95 %) are over members, organisms averaged within: of "
@@ -385,37 +379,3 @@ def _gap_table(organisms: Sequence[OrganismResult]) -> Table:
         ("world", "share", "n", *(name for name, _, _ in GAPS)),
         _dial_rows(organisms, [gap(arm, kind) for _, arm, kind in GAPS]),
     )
-
-
-def run_study(names: Sequence[str] | None, out: Path, *, quick: bool) -> None:
-    """Ask everything of organisms, print the tables, and say where the results are.
-
-    Args:
-        names: organisms; None: all that come with the package.
-        out: folder of the results.
-        quick: fewer of everything.
-
-    Raises:
-        InputError: a model that is no organism, or one that is named twice.
-        RunError: the folder cannot be written.
-    """
-    console = Console()
-    with console.status("loading") as status:
-        finished, path = study(names or all_here(), out, quick=quick, on_part=status.update)
-    narrow = console.width < WIDE
-    for table in tables(finished):
-        note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
-        printed = RichTable(
-            title=table.title,
-            caption=note,
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-            padding=(0, 1, 0, 0),
-        )
-        for column in table.columns:
-            printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
-        for row in table.rows:
-            printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
-        console.print(printed, "")
-    console.print(f"results: {path}")
