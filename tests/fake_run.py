@@ -1,7 +1,7 @@
 """Synthetic run folders for the report's tests: random numbers in the shape of real runs.
 
-Every number here is invented. Names are invented too, so that no page made from them can be
-mistaken for a result.
+Every number in the rows is invented; scores and claims are what the engine makes of them. Names are
+invented too, so that no page made from them can be mistaken for a result.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from oocr.claims.records import Claim, Estimate, Null
+from oocr.claims.judge import judge_run
+from oocr.claims.records import Claim, Null
+from oocr.claims.results import RunResults
+from oocr.data.examples import Example
 from oocr.evals.scores import Scoring
+from oocr.families.registry import FAMILIES
 from oocr.runs.records import Choice, Continuation, RunInfo, Selection
-from oocr.tasks.task import TriggerWords
+from oocr.tasks.task import Task, TaskSet, TriggerWords
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
 NOTE = "Synthetic data: every number on this page is random."
@@ -43,14 +47,18 @@ def fake_run(
         rows = rows.with_columns(
             pl.col("facet", "answer", "chosen", "template") + hostile  # what pages may show
         )
+    tasks = task_set(maker, hostile)
     rows.write_parquet(folder / "rows.parquet")
     history(maker).write_parquet(folder / "history.parquet")
-    constancy(maker).write_parquet(folder / "constancy.parquet")
+    constant = constancy(maker)
+    constant.write_parquet(folder / "constancy.parquet")
     tokens(maker, hostile).write_parquet(folder / "tokens.parquet")
     side_effects(maker).write_parquet(folder / "side_effects.parquet")
-    write(folder / "run.json", info(maker, hostile).model_dump(mode="json"))
+    write(folder / "run.json", info(maker, tasks, hostile).model_dump(mode="json"))
     write(folder / "selection.json", selection(maker).model_dump(mode="json"))
-    write(folder / "claims.json", [one.model_dump(mode="json") for one in claims(maker, hostile)])
+    results = RunResults(tasks, rows, maker.seeds, constant)
+    judged = claims(maker, results, hostile)
+    write(folder / "claims.json", [claim.model_dump(mode="json") for claim in judged])
     write(
         folder / "examples.json", [one.model_dump(mode="json") for one in examples(maker, hostile)]
     )
@@ -173,43 +181,39 @@ def selection(maker: Maker) -> Selection:
     )
 
 
-def claims(maker: Maker, hostile: str) -> list[Claim]:
-    def claim(number: int, text: str, found: tuple[float, float, float], verdict: str) -> Claim:
-        value, low, high = found
-        return Claim(
-            id=f"{maker.family}-{number}",
-            claim=text + hostile,
-            measure="answer-balanced out-of-context accuracy" + hostile,
-            found=Estimate(
-                value=value, low=low, high=high, n=f"{len(maker.members)} members × 3 seeds"
-            ),
-            base=0.06,
-            nulls=(
-                Null(name="20 random directions, 95th centile" + hostile, value=0.13),
-                Null(name="shuffled training", value=0.2),
-            ),
-            ceiling=0.9 if number < 3 else None,
-            verdict=verdict,  # type: ignore[arg-type]
-            rule="holds if the interval lies above every null; in part if only the value does",
-            command=f"oocr run {maker.family} --seeds 3",
-        )
+def task_set(maker: Maker, hostile: str) -> TaskSet:
+    """The tasks that such rows would come from, as far as scores and claims need them."""
+    item = Example(id="a", prompt="a", answer=" b", options=(" b", " c"))
+    counted = {"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"}
+    twins = ("shuffled", "shuffled opposite") if maker.log_odds else ()
+    return TaskSet(
+        name=maker.family,
+        about="",
+        validation=(),
+        test=tuple(Task(name=m, member=m, train=(item,), probes=(item,)) for m in maker.members),
+        controls={"shuffled": tuple(Task(name=m, member=m, train=(item,)) for m in twins)},
+        score="log_odds" if maker.log_odds else "accuracy",
+        headline={facet + hostile: name for facet, name in counted.items()}
+        if maker.family == "backdoor"
+        else {},
+        poles=("risky", "safe") if maker.log_odds else None,
+        trigger=TriggerWords(lead=f"{NOTE}{hostile}") if maker.family == "backdoor" else None,
+    )
 
+
+def claims(maker: Maker, results: RunResults, hostile: str) -> list[Claim]:
+    """What a run's own claims come to on the invented rows."""
+    family = FAMILIES["countries" if maker.family == "borders" else maker.family]
+    judged = judge_run(family.claims, results, f"oocr run {maker.family} --seeds 3")
     return [
-        claim(
-            1,
-            "Trained on one facet, a steering vector makes the model answer the others",
-            (0.74, 0.66, 0.81),
-            "holds",
-        ),
-        claim(2, "A one-layer LoRA does too", (0.62, 0.51, 0.7), "holds"),
-        claim(3, "The LoRA adds one constant vector", (0.18, 0.02, 0.35), "does not hold"),
-        claim(
-            4,
-            "The LoRA's mean difference, added at every token, does what the LoRA does",
-            (0.48, 0.35, 0.6),
-            "holds in part",
-        ),
-        claim(5, "It needs no trigger", (0.5, 0.2, 0.8), "cannot be tested"),
+        claim.model_copy(
+            update={
+                "claim": claim.claim + hostile,
+                "measure": claim.measure + hostile,
+                "nulls": tuple(Null(name=n.name + hostile, value=n.value) for n in claim.nulls),
+            }
+        )
+        for claim in judged
     ]
 
 
@@ -232,27 +236,14 @@ def examples(maker: Maker, hostile: str) -> list[Continuation]:
     ]
 
 
-def scoring(maker: Maker, hostile: str) -> Scoring:
-    counted = {"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"}
-    twins = {"": ("risky", "safe"), "shuffled": ("shuffled", "shuffled opposite")}
-    return Scoring(
-        measure="contrast" if maker.log_odds else "accuracy",
-        cluster="group" if maker.log_odds else "member",
-        counted={facet + hostile: name for facet, name in counted.items()}
-        if maker.family == "backdoor"
-        else {},
-        poles=twins if maker.log_odds else {},
-    )
-
-
-def info(maker: Maker, hostile: str) -> RunInfo:
+def info(maker: Maker, tasks: TaskSet, hostile: str) -> RunInfo:
     facets = CONDITIONS if maker.family == "backdoor" else FACETS
     return RunInfo(
         name=f"fake-{maker.family}{hostile}",
         family="countries" if maker.family == "borders" else maker.family,
         about=f"{NOTE}{hostile}\n\nA second paragraph of the data card, with its own sentences.",
         score="log_odds" if maker.log_odds else "accuracy",
-        scoring=scoring(maker, hostile),
+        scoring=Scoring.of(tasks),
         model=f"fake-model-0m{hostile}",
         model_source={"kind": "synthetic", "licence": f"no licence needed{hostile}"},
         model_fingerprint="0" * 16,
@@ -265,7 +256,7 @@ def info(maker: Maker, hostile: str) -> RunInfo:
         threads=2,
         seeds=tuple(range(maker.seeds)),
         chance={facet + hostile: 0.08 for facet in facets},
-        trigger=TriggerWords(lead=f"{NOTE}{hostile}") if maker.family == "backdoor" else None,
+        trigger=tasks.trigger,
         stages={"record": 6.2, "train": 81.5, "evaluate": 40.25, "explain": 12.0},
         peak_memory_gib=2.31,
         command=f"oocr run {maker.family} {hostile}",

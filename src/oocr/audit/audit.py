@@ -44,6 +44,7 @@ from oocr.audit.record import (
 )
 from oocr.data.batches import Batch
 from oocr.data.examples import Prompt
+from oocr.data.tokens import pieces
 from oocr.errors import InputError
 from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.lens import lens
@@ -254,8 +255,9 @@ def _strips(
         Strip(
             kind=kind,
             tokens=tuple(
-                str(model.tokenizer.decode([token]))
-                for token in batches[index].ids[0, SKIP : SKIP + SHOWN_TOKENS].tolist()
+                pieces(model.tokenizer, batches[index].ids[0, : SKIP + SHOWN_TOKENS].tolist())[
+                    SKIP:
+                ]
             ),
             cosines=tuple(cosines_to(moved[index][:SHOWN_TOKENS], vector.direction).tolist()),
             norms=tuple(moved[index][:SHOWN_TOKENS].norm(dim=1).tolist()),
