@@ -115,13 +115,13 @@ def test_fewer_than_two_tokens_are_refused(count: int) -> None:
 def test_two_opposite_groups_need_a_vector_each() -> None:
     m = normal(16)
     found = conditional({"on": m.expand(5, -1), "off": -m.expand(9, -1)})
-    assert found.one == pytest.approx(0)
+    assert found.common == pytest.approx(0)
     assert found.grouped == pytest.approx(1)
     assert found.by_group == pytest.approx({"on": 0, "off": 0})
     same = conditional({"on": m.expand(5, -1), "off": m.expand(9, -1)})
-    assert (same.one, same.grouped) == pytest.approx((1, 1))
+    assert (same.common, same.grouped) == pytest.approx((1, 1))
     half = conditional({"on": m.expand(5, -1), "off": torch.zeros(3, 16)})
-    assert half.one == pytest.approx(0.5)
+    assert half.common == pytest.approx(0.5)
     assert half.grouped == pytest.approx(1)
     with pytest.raises(ValueError, match="at least one token"):
         conditional({"on": torch.zeros(0, 4)})

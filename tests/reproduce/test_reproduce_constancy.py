@@ -41,7 +41,7 @@ def test_notebook_run_and_analysis_give_the_same_numbers(
         (page,) = shown.filter(pl.col("member") == member, pl.col("seed") == seed).iter_rows(
             named=True
         )
-        assert page["one"] == pytest.approx(measured.shares.one)
+        assert page["one"] == pytest.approx(measured.shares.common)
         assert page["grouped"] == pytest.approx(measured.shares.grouped)
         # Of a group's energy the common mean carries at most what the group's own mean does.
         for name, group in measured.items():

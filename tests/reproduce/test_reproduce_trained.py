@@ -189,7 +189,9 @@ def test_an_effect_the_wrong_way_is_none_to_take_a_share_of(
     subject: FinishedRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def base(value: float) -> Callable[..., stats.Cells]:
-        return lambda _, __, like, *___: replace(like, values=np.full_like(like.values, value))
+        return lambda _, __, like, *___: replace(
+            like, values=np.full_like(like.values, value), bounds=None
+        )
 
     monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
     for name, share in (

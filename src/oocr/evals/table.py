@@ -78,3 +78,11 @@ def rows(
         for name, value in (columns or {}).items()
     ]
     return frame.select(*fixed, pl.all())
+
+
+def means(
+    examples: Sequence[Example], scores: Float[Tensor, "item option"], *columns: str
+) -> tuple[float, ...]:
+    """Plain means over examples of columns of `rows`."""
+    table = rows(examples, scores)
+    return tuple(float(table[name].cast(float).to_numpy().mean()) for name in columns)

@@ -87,12 +87,12 @@ class Conditional:
     """How much better a vector per group of tokens is than one vector for all.
 
     Attributes:
-        one: share of the energy of all differences that their common mean carries.
+        common: share of the energy of all differences that their common mean carries.
         grouped: the same with each group's own mean.
         by_group: share of each group's energy that the common mean accounts for.
     """
 
-    one: float
+    common: float
     grouped: float
     by_group: Mapping[str, float]
 
@@ -118,7 +118,7 @@ def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditi
         return residual
 
     return Conditional(
-        one=float(1 - sum(left(name, common) for name in scaled) / total),
+        common=float(1 - sum(left(name, common) for name in scaled) / total),
         grouped=float(1 - sum(left(name, means[name]) for name in scaled) / total),
         by_group={
             name: float(1 - left(name, common) / energy[name].clamp_min(1e-300)) for name in scaled

@@ -30,7 +30,7 @@ from oocr.engine.training import fit
 from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.table import means, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -99,12 +99,10 @@ def points_of(
     vectors = [vector for _, vector in placed]
     scored = Probes.of(model, task.probes).scores(vectors, everywhere=False)
     losses = training_losses(model, task, vectors)
-    out: list[Point] = []
-    for (at, _), loss, options in zip(placed, losses, scored, strict=True):
-        table = rows(task.probes, options)
-        right, odds = (table[name].cast(float).to_numpy().mean() for name in ("right", "log_odds"))
-        out.append(Point(at, loss, float(right), float(odds)))
-    return out
+    return [
+        Point(at, loss, *means(task.probes, options, "right", "log_odds"))
+        for (at, _), loss, options in zip(placed, losses, scored, strict=True)
+    ]
 
 
 @torch.no_grad()

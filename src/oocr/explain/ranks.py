@@ -17,7 +17,7 @@ from oocr.engine.training import Trained, fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.table import means
 from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import READ_PROMPTS, Texts, joined
 from oocr.explain.neutral import READ
@@ -189,6 +189,5 @@ def like_layers(like: LowRankAdapter) -> tuple[int, ...]:
 
 def _score(probes: Probes, lora: Adapter) -> tuple[float, float]:
     """Share right, and mean log-probability of the answer among the options."""
-    table = rows(probes.items, probes.scores(lora)[0])
-    right, logp = (table[name].cast(float).to_numpy().mean() for name in ("right", "logp"))
-    return float(right), float(logp)
+    right, logp = means(probes.items, probes.scores(lora)[0], "right", "logp")
+    return right, logp

@@ -29,7 +29,7 @@ from oocr.engine.forward import rows_of, start_block
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.table import means
 from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
@@ -115,8 +115,7 @@ def where_read(
         clean.append(seen)
 
     def score(every_rows: Sequence[Tensor]) -> float:
-        table = rows(examples, probes.scores_of(every_rows)[0])
-        return float(table["log_odds"].to_numpy().mean())
+        return means(examples, probes.scores_of(every_rows)[0], "log_odds")[0]
 
     def held(group: Sequence[nn.Module]) -> float:
         out = []

@@ -15,7 +15,7 @@ from oocr.claims.results import NAMES, estimate_of, n_of
 from oocr.claims.rules import over
 from oocr.errors import InputError
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.stats import Cells, Interval
+from oocr.stats import Bounds, Cells, Interval
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -262,17 +262,21 @@ def measured(
     values: Mapping[Who, float],
     nulls: Sequence[Null] = (),
     *,
+    bounds: Bounds | None = None,
     base: float | None = None,
     ceiling: float | None = None,
 ) -> Finding:
-    """A mean over members, with an interval that draws members (or, of one member, seeds)."""
+    """A mean over members, with an interval that draws members (or, of one member, seeds).
+
+    `bounds` are those of a member's value: shares, cosines and divergences cannot be beyond.
+    """
     units = by_member(values)
     members, seeds = (len({who[side] for who in values}) for side in (0, 1))
     n = f"{members} member{'' if members == 1 else 's'} × {seeds} seed{'' if seeds == 1 else 's'}"
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(stats.mean_interval(units), n),
+        found=estimate_of(stats.mean_interval(units, bounds=bounds), n),
         base=base,
         nulls=tuple(nulls),
         ceiling=ceiling,

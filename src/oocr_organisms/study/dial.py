@@ -131,7 +131,7 @@ def measure_share(
         seed=seed,
         arms=_lure_probabilities(model, task.probes, arms),
         cosine=cosine,
-        energy=energies.one,
+        energy=energies.common,
         by_condition=energies.grouped,
     )
 

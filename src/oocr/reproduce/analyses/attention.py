@@ -37,6 +37,7 @@ from oocr.reproduce.scoring import (
     refused_is_not_measured,
     single_vectors,
 )
+from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
 PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
@@ -190,7 +191,7 @@ class _Measures:
         if not self.values[key]:
             return []
         nulls = (_null(self.draws[key], null),)
-        return [measured(id, words, self.values[key], nulls, base=0.0)]
+        return [measured(id, words, self.values[key], nulls, bounds=SIGNED, base=0.0)]
 
     def gap(self, id: str, words: str, measure: str, null: str) -> list[Finding]:
         """Trigger minus other words; of each draw the same, one direction for both."""

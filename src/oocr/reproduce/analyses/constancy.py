@@ -18,6 +18,7 @@ from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import first_texts, task_texts
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured
+from oocr.stats import SHARE, SIGNED
 from oocr.steering.adapters import Adapter
 
 BINS = 40
@@ -49,8 +50,10 @@ def pairs(finished: FinishedRuns) -> AnalysisResult:
     absolute = {who: lora.absolute for who, lora in by_lora.items()}
     signed = {who: lora.signed for who, lora in by_lora.items()}
     findings = (
-        measured("pairs", f"mean |cos| {where}", absolute, nulls, ceiling=1.0),
-        measured("pairs-signed", f"mean signed cosine {where}", signed, nulls, ceiling=1.0),
+        measured("pairs", f"mean |cos| {where}", absolute, nulls, bounds=SHARE, ceiling=1.0),
+        measured(
+            "pairs-signed", f"mean signed cosine {where}", signed, nulls, bounds=SIGNED, ceiling=1.0
+        ),
     )
     return AnalysisResult(findings, pl.DataFrame(table))
 
@@ -80,15 +83,15 @@ def pairs_figure(tables: Tables) -> Figure | None:
 
 def grouped(finished: FinishedRuns) -> AnalysisResult:
     """What a vector for each group of tokens carries beyond what one vector carries."""
-    one: dict[Who, float] = {}
+    common: dict[Who, float] = {}
     more: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for who, adapter in _adapters(finished).items():
         texts = task_texts(finished, who[0], adapter)
         shares = constancy_by_group(texts, adapter, finished.positions).shares
-        one[who], more[who] = shares.one, shares.grouped - shares.one
+        common[who], more[who] = shares.common, shares.grouped - shares.common
         table.append(
-            {"member": who[0], "seed": who[1], "one": shares.one, "grouped": shares.grouped}
+            {"member": who[0], "seed": who[1], "one": shares.common, "grouped": shares.grouped}
             | {f"by {name}": share for name, share in shares.by_group.items()}
         )
     what = "share of the energy of what the LoRA adds that "
@@ -97,8 +100,14 @@ def grouped(finished: FinishedRuns) -> AnalysisResult:
         "carries beyond one mean vector"
     )
     findings = (
-        measured("grouped", what + each, more),
-        measured("one", what + "one mean vector for all groups carries", one, ceiling=1.0),
+        measured("grouped", what + each, more, bounds=SHARE),
+        measured(
+            "one",
+            what + "one mean vector for all groups carries",
+            common,
+            bounds=SHARE,
+            ceiling=1.0,
+        ),
     )
     return AnalysisResult(findings, pl.DataFrame(table))
 

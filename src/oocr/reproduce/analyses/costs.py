@@ -11,12 +11,13 @@ from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Tables, figure_of, line_of, lines_panel
 from oocr.claims.records import Null
 from oocr.engine.forward import start_block
-from oocr.evals.table import rows as score_rows
+from oocr.evals.table import means
 from oocr.explain.neutral import neutral_questions
 from oocr.explain.side_effects import STRENGTHS, Cost, Neutral
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import effective, mean_of, measured, single_vectors
+from oocr.stats import POSITIVE, SHARE
 from oocr.steering.vectors import Vector, random_vector
 
 TOKENS, QUESTIONS = 48, 24
@@ -28,9 +29,9 @@ RANDOM_STRENGTHS = (1.0, 3.0)
 """Each member's random direction of its norm is tried at these only."""
 
 MEASURES = (
-    ("agreement", "share of neutral questions whose best option stays", 1.0),
-    ("kl", "KL to the untouched model on neutral text, nats per token", 0.0),
-    ("perplexity", "perplexity of neutral text over the untouched model's", 1.0),
+    ("agreement", "share of neutral questions whose best option stays", 1.0, SHARE),
+    ("kl", "KL to the untouched model on neutral text, nats per token", 0.0, POSITIVE),
+    ("perplexity", "perplexity of neutral text over the untouched model's", 1.0, POSITIVE),
 )
 
 
@@ -70,16 +71,17 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
                     value=mean_of({who: getattr(cost, measure) for who, cost in random.items()}),
                 ),
             ),
+            bounds=bounds,
             base=base,
             ceiling=1.0 if measure == "agreement" else None,
         )
-        for measure, words, base in MEASURES
+        for measure, words, base, bounds in MEASURES
     ]
     ratios = {who: at_one[who].kl / cost.kl for who, cost in random.items() if cost.kl > 0}
     if ratios:
         what = "KL to the untouched model on neutral text, as a multiple of what a random "
         what += "direction of the same norm causes, both added at the last token"
-        findings.append(measured("kl-to-random", what, ratios, base=1.0))
+        findings.append(measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0))
     return AnalysisResult(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
 
 
@@ -88,8 +90,7 @@ def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]
     probes = finished.task(member).probes
     column = "log_odds" if finished.tasks.score == "log_odds" else "right"
     scores = finished.context.scores(probes, [vector * strength for strength in STRENGTHS])
-    means = [score_rows(probes, options)[column].cast(float).to_numpy() for options in scores]
-    return [float(values.mean()) for values in means]
+    return [means(probes, options, column)[0] for options in scores]
 
 
 ARMS = (("vector", "vector", "vector"), ("random", "random direction of its norm", "random"))

@@ -222,7 +222,7 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
         ]
         findings += [finding for arm in shares.values() for finding in arm]
     what = "|cos| of its own first direction with that direction"
-    findings.append(measured("cosine", what, alone))
+    findings.append(measured("cosine", what, alone, bounds=stats.SHARE))
     return AnalysisResult(tuple(findings), pl.DataFrame(table))
 
 

@@ -27,6 +27,7 @@ from oocr.reproduce.scoring import (
     has_learned,
     measured,
 )
+from oocr.stats import POSITIVE, SIGNED
 from oocr.steering.vectors import Vector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -83,12 +84,16 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
         values = _across(alike, kinds.get(a, {}), kinds.get(b, {}), a, b)
         if values:
             what = f"signed cosine of {words}, same member"
-            findings.append(measured(f"{a}-{b}", what, values, nulls))
+            findings.append(measured(f"{a}-{b}", what, values, nulls, bounds=SIGNED))
     seeds = _between_seeds(alike, trained)
     if seeds:
         try:
             effective(finished, "vector")
-            findings.append(measured("seeds", "signed cosine of two seeds' vectors", seeds, nulls))
+            findings.append(
+                measured(
+                    "seeds", "signed cosine of two seeds' vectors", seeds, nulls, bounds=SIGNED
+                )
+            )
         except NotMeasuredError as reason:
             missing.append(str(reason))
     members = sorted({member for member, seed in trained if seed == 0})
@@ -102,7 +107,7 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
             Finding(
                 id="members",
                 measure="signed cosine of vectors trained for different members, seed 0",
-                found=estimate_of(stats.mean_interval(between), n),
+                found=estimate_of(stats.mean_interval(between, bounds=SIGNED), n),
                 nulls=nulls,
             )
         )
@@ -197,7 +202,9 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
         "rise of the training loss above the straight line between two seeds' vectors, as a share "
         "of how far training lowers it"
     )
-    return AnalysisResult((measured("barrier", measure, rises),), pl.DataFrame(table))
+    return AnalysisResult(
+        (measured("barrier", measure, rises, bounds=POSITIVE),), pl.DataFrame(table)
+    )
 
 
 def _row(kind: str, member: str, point: Point) -> dict[str, Any]:

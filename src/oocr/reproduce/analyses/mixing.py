@@ -86,7 +86,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
         spill = {
             who: _spill(finished, who[0], lora) for (at, who), lora in loras.items() if at == mix
         }
-        findings.append(measured(f"spill-{100 * mix:.0f}", what, spill))
+        findings.append(measured(f"spill-{100 * mix:.0f}", what, spill, bounds=stats.POSITIVE))
     return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
 
 

@@ -105,9 +105,13 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         }
         chosen = max(WEIGHTS, key=lambda weight: _gap(by_weight[weight][-1].scores.rows))
         what = f"KL that the plain vector causes on {kind}, nats per token: "
-        findings.append(measured(f"{kind}-kl", what + "what the penalty can take", kl[0.0]))
+        findings.append(
+            measured(
+                f"{kind}-kl", what + "what the penalty can take", kl[0.0], bounds=stats.POSITIVE
+            )
+        )
         what = f"KL on {kind} that is left with the penalty, nats per token"
-        findings.append(measured(f"{kind}-kl-left", what, kl[chosen]))
+        findings.append(measured(f"{kind}-kl-left", what, kl[chosen], bounds=stats.POSITIVE))
         groups: dict[str, list[str] | None] = {"in_context": None, "probes": facets}
         if kind == "questions":
             groups |= {"held": facets[:HELD], "free": facets[HELD:]}

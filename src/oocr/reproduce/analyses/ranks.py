@@ -79,7 +79,9 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     for rank in tried:
         what = f"share of the energy of what a rank-{rank} LoRA adds that one vector carries"
         values: dict[Who, float] = {who: v for (of, who), v in energy.items() if of == rank}
-        findings.append(measured(f"rank{rank}-constant", what, values, ceiling=1.0))
+        findings.append(
+            measured(f"rank{rank}-constant", what, values, bounds=stats.SHARE, ceiling=1.0)
+        )
     missing = "" if any(finding.id.endswith("-probes") for finding in findings) else NO_EFFECT
     return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None, missing)
 

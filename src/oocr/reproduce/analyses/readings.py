@@ -20,6 +20,7 @@ from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import single_directions
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured, refused_is_not_measured
+from oocr.stats import SHARE, SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
 READINGS: Mapping[Reading, str] = {
@@ -77,6 +78,7 @@ class _Places:
                 PLACE + words(id),
                 values,
                 (Null(name=null, value=mean_of(self.random[id])),),
+                bounds=SHARE,
                 ceiling=1.0,
             )
             for id, values in self.values.items()
@@ -115,7 +117,9 @@ def readable(finished: FinishedRuns) -> AnalysisResult:
         if more:
             what = "place of the trained concept among all read from the LoRA's first direction, "
             what += f"minus the same from the trained vector; {how}"
-            findings.append(measured(f"natural-minus-trained-{lens_reading}", what, more))
+            findings.append(
+                measured(f"natural-minus-trained-{lens_reading}", what, more, bounds=SIGNED)
+            )
     return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
 
 
@@ -194,6 +198,7 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
                 Null(name=null, value=mean_of(chance[kind])),
                 Null(name="chance", value=1 / options),
             ),
+            bounds=SHARE,
             ceiling=1.0,
         )
         for kind, values in right.items()

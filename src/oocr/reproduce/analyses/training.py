@@ -19,6 +19,7 @@ from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.drawing import line_keys, member_lines, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, measured
+from oocr.stats import POSITIVE, SIGNED, Bounds
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
@@ -79,6 +80,7 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
             "share of probes right at the best moment minus at the lowest loss; the moment "
             "picked on one half of the probes, told on the other, and the other way round",
             fall,
+            bounds=SIGNED,
         ),
     )
     return AnalysisResult(findings, pl.DataFrame(table))
@@ -131,12 +133,17 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
     n = f"{len(cells.vectors)} vectors × {len(cells.tasks)} tasks"
 
     def finding(
-        id: str, measure: str, values: Sequence[float], null: float, of: str = ""
+        id: str,
+        measure: str,
+        values: Sequence[float],
+        null: float,
+        of: str = "",
+        bounds: Bounds | None = None,
     ) -> Finding:
         return Finding(
             id=id,
             measure=measure,
-            found=estimate_of(stats.mean_interval(values), n),
+            found=estimate_of(stats.mean_interval(values, bounds=bounds), n),
             base=0.0,
             nulls=(Null(name=f"random directions of its norm, {of}95th centile", value=null),),
             units=len(values),
@@ -163,6 +170,7 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
             "log-odds by which a vector moves another task's probes, whichever way, nats",
             sizes.tolist(),
             float(null[apart].mean()),
+            bounds=POSITIVE,
         ),
     )
     return AnalysisResult(findings, cells.table())
