@@ -84,14 +84,8 @@ def attended(
 ) -> list[Attended]:
     """Attention from the last prompt token to a span with and without a vector, block by block.
 
-    Args:
-        model: the model, nothing attached.
-        examples: prompts that hold the span.
-        span: one of their spans.
-        vector: acts where its positions say.
-
     Raises:
-        InputError: an item without the span, or a family that does not give attention weights.
+        InputError: an example without the span, or a family that does not give attention weights.
     """
     before, after = (attention_to(model, examples, span, arm).mean(dim=0) for arm in (None, vector))
     blocks: list[Attended] = []

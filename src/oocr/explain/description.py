@@ -69,13 +69,7 @@ def describe(
 ) -> list[Description]:
     """Continue each prompt with the direction at its placeholder, at each scale.
 
-    Args:
-        model: the model.
-        vector: one direction; it is added at its own site.
-        prompts: each holds the placeholder.
-        placeholder: a word.
-        scales: factors on the vector.
-        max_new_tokens: of each continuation.
+    The vector is added at its own site; every prompt holds the placeholder.
 
     Raises:
         InputError: a prompt without the placeholder; joined directions.

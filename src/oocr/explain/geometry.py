@@ -96,13 +96,9 @@ def likeness(
 def residual_streams(
     model: LanguageModel, layer: int, prompts: Sequence[Prompt], skip: int = 1
 ) -> Float[Tensor, "token d_model"]:
-    """Residual streams at a block's output, of all tokens but the first ones, in fp64.
+    """Residual streams at a block's output (-1: the embedding's), in fp64.
 
-    Args:
-        model: the model, nothing attached.
-        layer: the block; -1 is the embedding's output.
-        prompts: the texts.
-        skip: tokens left out at each start: in many models the first one's norm is huge.
+    The first `skip` tokens of each text are left out: in many models the first one's norm is huge.
     """
     out: list[Tensor] = []
     for prompt in prompts:

@@ -60,13 +60,6 @@ def lens(
 ) -> list[LensToken]:
     """The tokens that a direction says most, or, with sign -1, most against.
 
-    Args:
-        model: whose vocabulary.
-        vector: one direction.
-        reading: see the module.
-        top: how many.
-        sign: read v or -v.
-
     Raises:
         InputError: another reading; joined directions; a width that is not the model's.
     """
@@ -183,12 +176,9 @@ def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mod
 
 
 def told_of(concept: str, names: Sequence[str], scores: Scores) -> ConceptReading:
-    """What the reader makes of scores.
+    """What the reader makes of scores [direction, concept].
 
-    Args:
-        concept: the trained one.
-        names: all concepts.
-        scores: [direction, concept], the direction asked about first, random ones after it.
+    The first direction is asked about; random ones come after it.
     """
     scored, null = scores[0], scores[1:]
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
@@ -209,8 +199,7 @@ def own_tokens(model: LanguageModel, concept: str, concepts: Concepts) -> list[l
     """The first tokens of each concept's words that no other concept has.
 
     Raises:
-        InputError: the concept is not there, fewer than two concepts, or one without words of its
-            own.
+        InputError: an unknown concept, fewer than two, or one without words of its own.
     """
     if concept not in concepts or len(concepts) < 2:
         raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")

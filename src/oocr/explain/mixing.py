@@ -102,17 +102,8 @@ def mixing(
 ) -> list[MixPoint]:
     """Train the same LoRA on each mix, every row in every step, and ask what it learned.
 
-    Args:
-        model: the model, nothing attached.
-        task: its narrow rows, in-context test examples and probes; of several tasks a LoRA each.
-        like: the LoRA.
-        shares: of unrelated rows.
-        learning_rate: as `fit` takes it.
-        steps: of all mixes.
-        seed: of the start point and the draw of rows.
-
-    Returns:
-        A point per share and task, in this order.
+    One LoRA per share and task, and a point for each, in this order. `learning_rate`, `steps` and
+    `seed` are as `fit` takes them; the seed also draws the rows.
 
     Raises:
         InputError: a share that cannot be mixed.

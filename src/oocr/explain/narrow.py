@@ -79,21 +79,9 @@ def narrow(
 ) -> list[NarrowPoint]:
     """Train the same arm with a penalty of several weights, and ask what it learned.
 
-    Arms that see the same tokens share their passes.
-
-    Args:
-        model: the model, nothing attached.
-        task: its training rows, in-context test examples and probes; of several tasks an arm each.
-        spec: what is trained.
-        off: the other texts; its weight is replaced.
-        weights: of the penalty.
-        learning_rate: as `fit` takes it.
-        steps: as `fit` takes them.
-        seed: as `fit` takes it.
-        prepared: recorded batches of each task, to reuse.
-
-    Returns:
-        A point per weight and task, in this order.
+    One arm per weight and task, and a point for each, in this order; arms that see the same tokens
+    share their passes. The weight of `off` is replaced. `learning_rate`, `steps`, `seed` and
+    `prepared` (one per task) are as `fit` takes them.
 
     Raises:
         InputError: a text that a task asks or trains on; no weight.

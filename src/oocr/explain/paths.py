@@ -167,17 +167,9 @@ def along_training(
     batch_lines: int = 16,
     prepared: TrainingBatches | None = None,
 ) -> list[Moment]:
-    """Train one vector and look at it after each number of steps.
+    """Train one vector and look at it after each of these numbers of steps, ascending.
 
-    Args:
-        model: the model, nothing attached.
-        task: its training items and probes.
-        spec: the vector.
-        steps: after which to look, ascending; training ends with the last.
-        learning_rate: as `fit` takes it.
-        seed: of the start point and order.
-        batch_lines: sequences per batch.
-        prepared: recorded batches to reuse.
+    The other arguments are as `fit` takes them.
     """
     trained = fit(
         model,
@@ -220,12 +212,7 @@ def moments(model: LanguageModel, task: Task, vectors: Mapping[int, Vector]) -> 
 
 
 def peak(moments: Sequence[Moment], probes: Sequence[int] | None = None) -> Moment:
-    """The moment with the most probes right; the first of several, log-odds telling them apart.
-
-    Args:
-        moments: of one training.
-        probes: places of those that count; None: all.
-    """
+    """The moment with most of these probes right; then by log-odds; then the first."""
     counted = range(len(moments[0].rights)) if probes is None else probes
     return max(
         moments,
@@ -264,10 +251,6 @@ def lost_after_peak(moments: Sequence[Moment], examples: Sequence[Example]) -> f
     """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
 
     Where the looks differ by the noise of the probes only, it is 0 on average.
-
-    Args:
-        moments: of one training.
-        examples: the task's probes.
 
     Raises:
         InputError: fewer than two probes.

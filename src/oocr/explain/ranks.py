@@ -63,9 +63,11 @@ def rank_sweep(
 ) -> list[RankPoint]:
     """Train one LoRA per rank on a task and score it, each at the rate that validation chose.
 
+    One LoRA per rank and task, and a point for each, in this order.
+
     Args:
         model: the model, nothing attached.
-        task: what is reported; of several tasks a LoRA each.
+        task: what is reported, or several.
         like: block, modules, and the rank that `rate` suits; rank and alpha are replaced.
         validation: other tasks, on whose probes each rank's rate is chosen.
         ranks: which.
@@ -73,9 +75,6 @@ def rank_sweep(
         steps: the same for every rank.
         seed: the same for every rank.
         prepared: recorded batches of each task, to reuse.
-
-    Returns:
-        A point per rank and task, in this order.
 
     Raises:
         InputError: no rank, no validation task, or a rank below 1.

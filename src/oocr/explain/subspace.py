@@ -56,13 +56,7 @@ class SubspaceBasis:
 
 
 def basis_of(adapter: Adapter, texts: Sequence[Texts], most: int = 64) -> SubspaceBasis:
-    """Right singular vectors of the uncentred differences on some texts.
-
-    Args:
-        adapter: a one-layer LoRA.
-        texts: recorded at its block.
-        most: directions at most.
-    """
+    """The first `most` right singular vectors of the uncentred differences on some texts."""
     d = joined(texts, adapter).double()
     _, values, rows = torch.linalg.svd(d, full_matrices=False)
     energy = (values**2 / (values**2).sum().clamp_min(1e-300)).tolist()
@@ -79,12 +73,7 @@ def projected_scores(
 ) -> Float[Tensor, "k item option"]:
     """Option scores with the LoRA's differences projected on the first k directions, for each k.
 
-    Args:
-        model: the model, nothing attached.
-        examples: what is asked.
-        adapter: a one-layer LoRA.
-        basis: its directions.
-        k: how many directions; 0 is the base model.
+    k = 0 is the base model.
 
     Raises:
         InputError: a LoRA in several blocks; a k that the basis does not have.
@@ -119,12 +108,6 @@ def scores_without(
     """Option scores with what the LoRA adds projected off a direction, for each of several.
 
     The model's own use of the direction stays: where the LoRA adds nothing, nothing changes.
-
-    Args:
-        model: the model, nothing attached.
-        examples: what is asked.
-        adapter: a one-layer LoRA.
-        directions: of any norm but 0.
 
     Raises:
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
@@ -176,17 +159,9 @@ def train_without(
     seed: int = 0,
     batch_lines: int = 16,
 ) -> Without:
-    """Train a one-block LoRA to do without a direction, and score it so.
+    """Train a one-block LoRA to do without a direction (of any norm but 0), and score it so.
 
-    Args:
-        model: the model, nothing attached.
-        task: its rows, in-context test items and probes.
-        like: the LoRA: block, rank, modules.
-        direction: of any norm but 0.
-        learning_rate: as `fit` takes it.
-        steps: as `fit` takes them.
-        seed: as `fit` takes it.
-        batch_lines: as `fit` takes them.
+    The arguments after `direction` are as `fit` takes them.
 
     Raises:
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.

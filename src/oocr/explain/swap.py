@@ -85,14 +85,13 @@ def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | No
 
 
 def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions: str) -> Swap:
-    """The LoRA's mean difference, at the span (or chosen position) and everywhere.
+    """`swap` on texts that are recorded already.
 
     Args:
         adapter: a one-layer LoRA.
         training: the training prompts.
         unrelated: text that has nothing to do with the task.
-        positions: a selector, but not "answer": where the first vector is measured and added; of
-            joined spans each at its own tokens.
+        positions: a selector, but not "answer"; of joined spans each at its own tokens.
 
     Raises:
         InputError: positions that no training prompt has.
@@ -142,11 +141,7 @@ def natural_vectors(
 ) -> dict[str, Vector]:
     """The three directions of a one-layer LoRA, to be added at every token.
 
-    Args:
-        adapter: the LoRA.
-        trained: training prompts; the first is read.
-        unrelated: unrelated passages; the first is read.
-        tokens: how many last tokens of each.
+    Read at the last `tokens` tokens of the first text of each.
     """
     d = last_differences(adapter, trained, unrelated, tokens)
     mean = d.mean(dim=0)
