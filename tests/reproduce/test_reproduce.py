@@ -23,9 +23,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     made = Tiny(tmp_path_factory.mktemp("reproduce"))
     probes = made.folder / "task" / "probes.jsonl"
     rows = [json.loads(line) for line in probes.read_text().splitlines()]
-    # What the random model comes to say by training, so that there is an effect to take shares of.
-    texts = [json.dumps({**row, "answer": " German"}) + "\n" for row in rows]
-    probes.write_text("".join(texts), encoding="utf-8")
+    # What the random model comes to say by training, so that there is an effect to take shares of;
+    # asked twice as often, so that its interval is above 0.
+    asked = [
+        {**row, "answer": " German", "prompt": start + row["prompt"], "group": start + row["group"]}
+        for row in rows
+        for start in ("", "The ")
+    ]
+    probes.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     return made
 
 
