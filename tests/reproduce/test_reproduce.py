@@ -38,7 +38,8 @@ def plan_of(tiny: Tiny) -> Plan:
     adapter = {"layers": [1], "learning_rates": [0.3], "steps": [12], "rank": 2}
     vector = {"layers": [1], "learning_rates": [0.5], "steps": [30], "positions": "last"}
     one = {**tiny_settings(tiny.path, tiny.task), "adapter": adapter, "vector": vector}
-    every = {**one, "name": "tiny-all", "vector": None, "adapter": {**adapter, "layers": "all"}}
+    all_blocks = {**adapter, "layers": "all", "steps": [30]}
+    every = {**one, "name": "tiny-all", "vector": None, "adapter": all_blocks}
     sweep = {
         **one,
         "name": "tiny-layers",
