@@ -23,9 +23,8 @@ from oocr.families.registry import load_tasks
 from oocr.models.load import read_model
 from oocr.report import build_report
 from oocr.runs.config import RunConfig, quick
-from oocr.runs.plugin_models import source_for
 from oocr.runs.read_config import BUILTIN, load_configs
-from oocr.runs.resolve import ResolvedRun, check_fits, resolve
+from oocr.runs.resolve import ResolvedRun, check_fits, resolve, source_for
 from oocr.runs.run import run
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED

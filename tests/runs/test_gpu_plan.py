@@ -16,12 +16,18 @@ from oocr.errors import InputError
 from oocr.models import outline as outline_module
 from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
-from oocr.runs.flops import FlopCount
-from oocr.runs.gpu import LAUNCH, RESERVED, SHARE, Gpu, gpu_of
-from oocr.runs.memory_estimate import memory_estimate, outline_for
+from oocr.runs.memory_estimate import MOST, Sample, memory_estimate, outline_for
 from oocr.runs.resolve import ResolvedRun, resolve
-from oocr.runs.subsample import MOST, Sample
-from oocr.runs.time_estimate import prediction, work_of
+from oocr.runs.time_estimate import (
+    LAUNCH,
+    RESERVED,
+    SHARE,
+    FlopCount,
+    Gpu,
+    gpu_of,
+    prediction,
+    work_of,
+)
 from oocr.tasks.task import Task, TaskSet
 from tests.runs.test_plan import said
 from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml

@@ -13,10 +13,9 @@ from oocr.models.load import read_model
 from oocr.models.outline import Outline, outline
 from oocr.runs import time_estimate as prediction_module
 from oocr.runs.config import RunConfig
-from oocr.runs.gpu import gpu_of
 from oocr.runs.read_config import PAPER, load_configs, revalidate
 from oocr.runs.run import run
-from oocr.runs.time_estimate import prediction
+from oocr.runs.time_estimate import gpu_of, prediction
 from tests.tiny import tiny_config, tiny_tokenizer
 from tests.tiny_run import arms_of, claims_of
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from oocr.cli import main as cli
+from oocr.engine.trainable import tail_tokens
 from oocr.runs import time_estimate as plan_module
-from oocr.runs.flops import Work, tail_tokens
 from oocr.runs.memory_estimate import outline_for
 from oocr.runs.resolve import resolve
-from oocr.runs.time_estimate import seconds, work_of
+from oocr.runs.time_estimate import Work, seconds, work_of
 from oocr.steering.vectors import SteeringVector
 from tests.engine.test_memory import batch
 from tests.tiny import tiny_config

@@ -91,8 +91,8 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
     from oocr.cli.card import print_card
     from oocr.families.registry import FAMILIES
     from oocr.models.bundled import source_of
-    from oocr.runs.plugin_models import source_for
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
+    from oocr.runs.resolve import source_for
 
     name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():

@@ -116,7 +116,7 @@ def plan(
     from oocr.cli.plan import plan_source
     from oocr.cli.run import Overrides
     from oocr.errors import InputError
-    from oocr.runs.gpu import gpu_of
+    from oocr.runs.time_estimate import gpu_of
 
     if tflops is not None and gpu is None:
         raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")

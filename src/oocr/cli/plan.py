@@ -1,16 +1,21 @@
-"""What `oocr plan` says: how much a run computes, how long that takes, whether it fits."""
+"""What `oocr plan` says: how much a run computes, how long that takes, whether it fits.
+
+`python -m oocr.cli.plan [GPU memory]` prints the table of docs/paper-runs.md.
+"""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
 from oocr.cli.run import Overrides, configs_of
-from oocr.runs.gpu import Gpu
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
-from oocr.runs.plugin_models import source_for
-from oocr.runs.read_config import config_path
-from oocr.runs.time_estimate import Prediction, prediction, seconds_each
+from oocr.runs.read_config import PAPER, config_path, load_configs
+from oocr.runs.resolve import source_for
+from oocr.runs.time_estimate import Gpu, Prediction, gpu_of, prediction, seconds_each
 
 
 def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:
@@ -26,17 +31,17 @@ def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | No
         InputError: a configuration or model that cannot be used.
     """
     console = Console()
-    source, told = source_for(source, overrides.model)
-    if told:
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    source, note = source_for(source, overrides.model)
+    if note:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     for config in configs_of(source, overrides, quick=quick):
         _print(console, prediction(config, config_path(source).parent, gpu))
 
 
-def _print(console: Console, told: Prediction) -> None:
-    model, gpu = told.model, told.gpu
+def _print(console: Console, plan: Prediction) -> None:
+    model, gpu = plan.model, plan.gpu
     console.print(
-        f"\n[bold]{told.config.name}[/]  {model.name}: {model.n_blocks} blocks, "
+        f"\n[bold]{plan.config.name}[/]  {model.name}: {model.n_blocks} blocks, "
         f"{str(model.dtype).removeprefix('torch.')}"
         + ("" if model.counted else "  (no tokenizer here: four characters count as a token)"),
         highlight=False,
@@ -47,31 +52,31 @@ def _print(console: Console, told: Prediction) -> None:
     table = Table(
         *("", "arms", "steps", "tokens", f"{unit} each", "seconds each", "memory each"), box=None
     )
-    for one in told.work:
-        flops = (one.training + one.scoring) / size
+    for work in plan.work:
+        flops = (work.training + work.scoring) / size
         table.add_row(
-            *(one.what, str(one.arms), str(one.steps or ""), f"{one.tokens:.0f}"),
-            *(f"{flops:.1f}", f"{seconds_each(one, told.speed):.1f}"),
-            gib(one.memory) if one.memory else "",
+            *(work.what, str(work.arms), str(work.steps or ""), f"{work.tokens:.0f}"),
+            *(f"{flops:.1f}", f"{seconds_each(work, plan.speed):.1f}"),
+            gib(work.memory) if work.memory else "",
         )
     console.print(table, highlight=False)
     if gpu is None:
-        many = "s" if told.workers > 1 else ""
+        many = "s" if plan.workers > 1 else ""
         where = (
-            f"with {told.workers} worker{many} (this machine: {told.speed / 1e9:.0f} GFLOP/s in a "
+            f"with {plan.workers} worker{many} (this machine: {plan.speed / 1e9:.0f} GFLOP/s in a "
             "matrix product)"
         )
     else:
-        where = f"({told.seconds / 3600:.1f} GPU hours)"
-    console.print(f"at most about {told.seconds:.0f} s {where}", highlight=False)
+        where = f"({plan.seconds / 3600:.1f} GPU hours)"
+    console.print(f"at most about {plan.seconds:.0f} s {where}", highlight=False)
     if gpu is not None:
         console.print(gpu.said, highlight=False)
-    console.print(_memory(told.needs, told.workers, told.budget), highlight=False)
-    if told.refusal:
-        console.print(f"does not fit: {told.refusal}", highlight=False, markup=False)
+    console.print(_memory(plan.needs, plan.workers, plan.budget), highlight=False)
+    if plan.refusal:
+        console.print(f"does not fit: {plan.refusal}", highlight=False, markup=False)
     else:
         console.print(
-            f"fits: {gib(told.total)} of {gib(told.room)} available ({gib(told.least)} with the "
+            f"fits: {gib(plan.total)} of {gib(plan.room)} available ({gib(plan.least)} with the "
             "fewest recordings in memory)",
             highlight=False,
         )
@@ -85,3 +90,56 @@ def _memory(needs: MemoryEstimate, workers: int, budget: int) -> Table:
     for name in WORK:
         table.add_row(f"{name} (for a while)", gib(needs.parts[name]))
     return table
+
+
+HEAD = (
+    "| run | arms | steps | an arm, s | GiB at least | with recordings | GPU hours |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def paper_rows(names: tuple[str, ...], gpu: Gpu) -> Iterator[str]:
+    """Lines of Markdown: a row per run, as soon as it is predicted.
+
+    Args:
+        names: built-in runs or files.
+        gpu: what they are planned for.
+
+    Raises:
+        InputError: a configuration that cannot be used.
+    """
+    yield from HEAD
+    hours = 0.0
+    for name in names:
+        for config in load_configs(name):
+            plan = prediction(config, config_path(name).parent, gpu)
+            hours += plan.seconds / 3600
+            yield _row(config.name, plan)
+    yield f"| all | | | | | | {hours:.0f} |"
+
+
+def _row(name: str, plan: Prediction) -> str:
+    arms = [work for work in plan.work if work.steps]
+    dearest = max(work.seconds or 0.0 for work in arms)
+    cells = (
+        name.removeprefix("paper-"),
+        str(sum(work.arms for work in arms)),
+        str(max(work.steps for work in arms)),
+        f"{dearest:.0f}",
+        f"{plan.least / 2**30:.0f}",
+        "does not fit" if plan.refusal else f"{plan.total / 2**30:.0f}",
+        f"{plan.seconds / 3600:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main(memory: str = "80GB") -> None:
+    """Print it, and what it assumes."""
+    gpu = gpu_of(memory)
+    for line in paper_rows(PAPER, gpu):
+        print(line, flush=True)
+    print(f"\n{gpu.said[0].upper()}{gpu.said[1:]}.")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

@@ -16,9 +16,9 @@ from oocr.errors import InputError
 from oocr.models.size import millions
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
-from oocr.runs.plugin_models import source_for
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
+from oocr.runs.resolve import source_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from oocr.engine.arm_batching import arm_groups, arm_key
+from oocr.engine.forward import start_block
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec
 from oocr.engine.training import Trained, fit_all
 from oocr.errors import InputError, RunError
@@ -79,6 +80,16 @@ class ArmPlan:
         return ArmSpec(
             self.task, self.spec, self.learning_rate, last, self.seed, self.steps, self.schedule
         )
+
+    @property
+    def start(self) -> int:
+        """The first block that its passes run."""
+        return start_block(self.spec) if isinstance(self.spec, SteeringVector) else self.layer
+
+    @property
+    def batches_trained(self) -> int:
+        """How many batches its training takes, one after the other."""
+        return self.fit.steps * self.schedule.accumulate
 
     def key(self, context: RunContext) -> str:
         """Hash of everything the arm's numbers depend on."""

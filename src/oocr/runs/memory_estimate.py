@@ -1,12 +1,14 @@
-"""The memory that a run will need: predicted from its model's shape and its batches' sizes."""
+"""The memory that a run will need, from its model's shape and a sample of its batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oocr.data.batches import Batch, pad, training_lines
-from oocr.data.examples import examples_hash
+from oocr.data.examples import Example, examples_hash, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
 from oocr.engine.memory import Shape, shape_of
@@ -14,26 +16,109 @@ from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.trainable import tail_tokens
 from oocr.engine.training import stack_tokens
+from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.models.outline import Outline, outline
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
-from oocr.runs.context import stop_groups
+from oocr.runs.context import TrainingTokens, stop_groups
 from oocr.runs.controls import CHUNK
 from oocr.runs.explain_stage import NEUTRAL_PASSAGES
-from oocr.runs.flops import start_of_plan
 from oocr.runs.grid import expected_plans, starts_of
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
 from oocr.runs.resolve import ResolvedRun
-from oocr.runs.subsample import Sample, Sized
 from oocr.steering.adapters import LowRankAdapter, peft_config, stackable
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import SteeringVector
-from oocr.tasks.task import Task
+from oocr.tasks.task import Task, TaskSet
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
+
+
+MOST = 64
+"""Batches of a task that are looked at. The longest texts are always among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledBatches:
+    """Some of a task's training batches.
+
+    Attributes:
+        batches: those.
+        count: how many there are in all.
+    """
+
+    batches: tuple[Batch, ...]
+    count: int
+
+    def recorded(self, plan: ArmPlan, seeds: int) -> int:
+        """How many will be recorded at most: each seed has an order of its own."""
+        return min(self.count, max(MEASURED, seeds * plan.batches_trained))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A run's tasks with at most so much training data each.
+
+    Attributes:
+        tasks: the tasks.
+        shares: `Task.train_hash` of a task here -> the share of its training data that it has.
+        tokens: their training sequences.
+        batch_lines: sequences per batch.
+    """
+
+    tasks: TaskSet
+    shares: Mapping[str, float]
+    tokens: TrainingTokens
+    batch_lines: int
+
+    @staticmethod
+    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> Sample:
+        """At most `MOST` batches of each task."""
+        samples: dict[str, tuple[Example, ...]] = {}
+        shares: dict[str, float] = {}
+
+        def sampled(task: Task) -> Task:
+            if task.train_hash not in samples:
+                samples[task.train_hash] = _sampled(task.train, MOST * batch_lines, batch_lines)
+            train = samples[task.train_hash]
+            sample = task if train is task.train else replace(task, train=train)
+            shares[sample.train_hash] = len(train) / len(task.train)
+            return sample
+
+        def all_of(tasks: Sequence[Task]) -> tuple[Task, ...]:
+            return tuple(sampled(task) for task in tasks)
+
+        small = replace(
+            tasks,
+            validation=all_of(tasks.validation),
+            test=all_of(tasks.test),
+            controls={name: all_of(group) for name, group in tasks.controls.items()},
+        )
+        return Sample(small, shares, TrainingTokens(rows), batch_lines)
+
+    def sized(self, task: Task) -> SampledBatches:
+        """A task's batches.
+
+        Raises:
+            InputError: examples that cannot be tokenized.
+        """
+        sequences = self.tokens.sequences(task)
+        groups = training_groups(sequences, self.batch_lines)
+        count = -(-round(len(sequences) / self.shares[task.train_hash]) // self.batch_lines)
+        return SampledBatches(tuple(pad(group, 0) for group in groups), max(count, len(groups)))
+
+
+def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Example, ...]:
+    """The longest examples, and others drawn at random."""
+    if len(items) <= most:
+        return items
+    sizes = [len(prompt_text(item.prompt)) + len(item.answer) for item in items]
+    order = sorted(range(len(items)), key=lambda i: (-sizes[i], i))
+    rest = random.Random(0).sample(order[longest:], most - longest)
+    return tuple(items[i] for i in sorted((*order[:longest], *rest)))
 
 
 def memory_estimate(
@@ -54,12 +139,12 @@ def memory_estimate(
     sample = Sample.of(run.tasks, config.batch_lines, rows)
     tasks = sample.tasks
     tried, reported = expected_plans(config, tasks)
-    known: dict[str, Sized] = {}
+    known: dict[str, SampledBatches] = {}
     seen: dict[object, float] = {}
     step = score = record = 0
     largest = 0
 
-    def of(task: Task) -> Sized:
+    def of(task: Task) -> SampledBatches:
         if task.train_hash not in known:
             known[task.train_hash] = sample.sized(task)
         return known[task.train_hash]
@@ -72,7 +157,7 @@ def memory_estimate(
             part = own.recorded(plan, config.seeds) / len(own.batches)
             for batch in own.batches:
                 size = memory.recorded(shape, batch.ids.numel(), starts)
-                seen[_key(batch)] = max(seen.get(_key(batch), 0), part * size)
+                seen[batch_key(batch)] = max(seen.get(batch_key(batch), 0), part * size)
                 largest = max(largest, size)
                 record = max(record, memory.recording(shape, *_size(batch)))
     training = int(sum(seen.values()))
@@ -81,7 +166,7 @@ def memory_estimate(
     for plan in (*tried, *reported):
         for batch in asked_of(plan.task, model, rows, sets):
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
-            asked[_key(batch)], largest = size, max(largest, size)
+            asked[batch_key(batch)], largest = size, max(largest, size)
             record = max(record, memory.recording(shape, *_size(batch)))
             for site in _sites(tried, reported):
                 score = max(score, _score(shape, site, batch, len(tasks.test)))
@@ -103,7 +188,8 @@ def memory_estimate(
     return MemoryEstimate(parts, sum(asked.values()), training, on_gpu)
 
 
-def _key(batch: Batch) -> object:
+def batch_key(batch: Batch) -> object:
+    """Equal for batches of equal tokens."""
     return (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
 
 
@@ -119,14 +205,14 @@ def training_step(
     batches: Sequence[Batch],
 ) -> int:
     """Bytes that a step of arms side by side takes, with what is trained."""
-    count, spec, start = len(stack), stack[0].spec, start_of_plan(stack[0])
+    count, spec, start = len(stack), stack[0].spec, stack[0].start
     sizes: list[int] = []
     if isinstance(spec, LowRankAdapter):
         config = peft_config(model, spec)
         maps = [model.hf.get_submodule(name) for name in config["target_modules"]]
         count = count if stackable(config) else 1
-        sizes = [int(one.weight.shape[1]) for one in maps]
-        numbers = spec.rank * sum(sum(one.weight.shape) for one in maps)
+        sizes = [int(linear.weight.shape[1]) for linear in maps]
+        numbers = spec.rank * sum(sum(linear.weight.shape) for linear in maps)
     else:
         numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
     most = 0
@@ -165,12 +251,12 @@ def asked_of(
 ) -> Iterator[Batch]:
     """Batches of what arms of this task are asked, unless another task's (`sets`) are the same."""
     choices = [item for part in task.scored.values() for item in part if len(item.options) > 1]
-    if choices and (key := examples_hash(choices)) not in sets:
+    if choices and (key := examples_hash(choices, "scored")) not in sets:
         sets.add(key)
         probes = Probes.of(model, choices, RecordingCache([Tier(0)]), rows=rows)  # type: ignore[arg-type]
         for group in probes.groups:
             yield pad([probes.lines[i] for i in group], 0)
-    if task.stop and (key := examples_hash(task.stop)) not in sets:
+    if task.stop and (key := examples_hash(task.stop, "stop")) not in sets:
         sets.add(key)
         for sequences in stop_groups(training_lines(rows, task.stop, task.loss)):
             yield pad(sequences, 0)

@@ -1,7 +1,8 @@
-"""What a run will take: arms, operations, seconds and memory, here or on a GPU that is not."""
+"""What a run will take, here or on a GPU that is not here: arms, operations, seconds, memory."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,26 +19,24 @@ from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
-from oocr.runs.flops import (
-    FlopCount,
-    Work,
-    batches_trained,
-    recording_pass,
-    scoring_passes,
-    training_passes,
-)
-from oocr.runs.gpu import Gpu
 from oocr.runs.grid import expected_plans
-from oocr.runs.memory_estimate import asked_of, memory_estimate, outline_for, training_step
+from oocr.runs.memory_estimate import (
+    Sample,
+    SampledBatches,
+    asked_of,
+    batch_key,
+    memory_estimate,
+    outline_for,
+    training_step,
+)
 from oocr.runs.memory_plan import MemoryEstimate, room_for
 from oocr.runs.resolve import ResolvedRun, check_fits, resolve
-from oocr.runs.subsample import Sample, Sized
 
 EFFICIENCY = 0.7
-"""Share of the speed of large matrix products that a run reaches.
+"""Share of the speed of large matrix products that a run reaches on a CPU.
 
-Measured beside a probe on two busy cores in fp32: 0.46 to 0.87 in training (span vectors and LoRAs,
-alone and three side by side), 0.68 to 0.98 in scoring.
+Measured on two busy cores in fp32: 0.46 to 0.87 in training (span vectors and LoRAs, alone and 3
+side by side), 0.68 to 0.98 in scoring.
 """
 
 EFFICIENCY_SHORT = 0.25
@@ -46,13 +45,128 @@ EFFICIENCY_SHORT = 0.25
 SHORT = 64
 """Tokens in a pass below which it counts as short."""
 
+RESERVED = 2**30
+"""Bytes of a GPU that the driver, CUDA's context and its libraries take."""
+
+PEAK = 312.0
+"""TFLOP/s: an A100's dense peak in bfloat16 (its data sheet)."""
+
+SHARE = 0.4
+"""Share of a GPU's peak in large products: what careful training of dense models reports."""
+
+BANDWIDTH = 2.0e12
+"""Bytes per second: an A100 80GB's data sheet says 2,039 GB/s."""
+
+READS = 0.7
+"""Share of the bandwidth assumed."""
+
+LAUNCH = 1e-3
+"""Seconds that Python and launching one block's kernels take at least, assumed: a pass over few
+tokens waits for them, or for the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlopCount:
+    """One pass over a batch.
+
+    Attributes:
+        flops: floating-point operations.
+        read: bytes of weights that it reads.
+        blocks: how many blocks' kernels it launches.
+    """
+
+    flops: float
+    read: float
+    blocks: float
+
+    def times(self, count: float) -> FlopCount:
+        """So many of them."""
+        return FlopCount(count * self.flops, count * self.read, count * self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU that is not here.
+
+    Attributes:
+        memory: bytes.
+        peak: operations per second.
+    """
+
+    memory: int
+    peak: float = PEAK * 1e12
+
+    @property
+    def room(self) -> int:
+        """Bytes that a run can have."""
+        return self.memory - RESERVED
+
+    def seconds(self, count: FlopCount) -> float:
+        """Time of a pass: of its operations, its reads or its launches, whichever is most."""
+        operations = count.flops / (SHARE * self.peak)
+        return max(operations, count.read / (READS * BANDWIDTH), count.blocks * LAUNCH)
+
+    @property
+    def said(self) -> str:
+        """The assumptions, in a sentence."""
+        return (
+            f"predicted, not measured: one GPU with {self.memory / 2**30:.0f} GiB, of which "
+            f"{RESERVED / 2**30:.0f} GiB for CUDA; {SHARE:.0%} of {self.peak / 1e12:.0f} TFLOP/s "
+            f"(bfloat16 peak), {READS:.0%} of {BANDWIDTH / 1e12:.1f} TB/s, at least "
+            f"{LAUNCH * 1e3:.0f} ms for a block"
+        )
+
+
+def gpu_of(text: str, tflops: float | None = None) -> Gpu:
+    """A GPU from "80", "80GB" or "80 GiB"; gigabytes are taken as GiB, as sellers name them.
+
+    Args:
+        text: its memory.
+        tflops: its peak in bfloat16.
+
+    Raises:
+        InputError: not a size, or not a speed.
+    """
+    size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*", text, re.IGNORECASE)
+    if size is None or float(size.group(1)) * 2**30 <= RESERVED:
+        raise InputError(f"--gpu: {text!r} is not a memory size; allowed: 80, 80GB, 24GiB, …")
+    peak = PEAK if tflops is None else tflops
+    if not 0 < peak < float("inf"):
+        raise InputError(f"--tflops: {peak} is not a speed; allowed: above 0, e.g. 312 (A100)")
+    return Gpu(int(float(size.group(1)) * 2**30), peak * 1e12)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Arms of one kind.
+
+    Attributes:
+        what: which.
+        arms: how many.
+        steps: of each.
+        tokens: that one pass of one arm runs, on average.
+        training: operations to train one.
+        scoring: operations to score one.
+        memory: bytes that a training step of one takes, with what is trained.
+        seconds: that one takes on a GPU that is not here; None: not asked.
+    """
+
+    what: str
+    arms: int
+    steps: int
+    tokens: float
+    training: float
+    scoring: float
+    memory: int = 0
+    seconds: float | None = None
+
 
 @dataclass(frozen=True)
 class Prediction:
     """What is predicted of a run.
 
     Attributes:
-        config: the run, settled.
+        config: the resolved configuration.
         model: its shape.
         work: what it computes.
         needs: its memory.
@@ -124,61 +238,59 @@ def work_of(
     kept: float = 1.0,
     rows: RowTokens | None = None,
 ) -> list[Work]:
-    """Everything a run computes, by kind; of what is chosen, the dearest is assumed.
+    """Everything a run computes, by kind; of what is chosen, the most expensive is assumed.
 
     Args:
         run: the run.
-        model: its shape.
-        gpu: tell the seconds there.
+        model: its model's shape.
+        gpu: predict the seconds there.
         kept: share of the recordings that memory has room for; on a GPU others are made again.
         rows: texts that were tokenized before.
     """
     config, shape = run.config, shape_of(model)
     rows = RowTokens(model.tokenizer) if rows is None else rows
     sample = Sample.of(run.tasks, config.batch_lines, rows)
-    training: dict[str, Sized] = {}
-    asked: dict[str, list[Batch]] = {}
-    made: dict[object, FlopCount] = {}
+    known: dict[str, tuple[SampledBatches, list[Batch]]] = {}
+    recorded: dict[object, FlopCount] = {}
 
-    def batches_of(plan: ArmPlan) -> tuple[Sized, list[Batch]]:
-        task, name = plan.task, f"{plan.task.train_hash} {plan.task.asked_hash}"
-        if name not in training:
-            batches = training[name] = sample.sized(task)
-            asked[name] = list(asked_of(task, model, rows, set()))
-            part = batches.recorded(plan, config.seeds) / len(batches.batches)
-            for some, times in ((batches.batches, part), (asked[name], 1.0)):
-                for batch in some:
-                    key = (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
-                    made[key] = recording_pass(shape, batch).times(times)
-        return training[name], asked[name]
+    def batches_of(plan: ArmPlan) -> tuple[SampledBatches, list[Batch]]:
+        """Training batches and questions of an arm's task."""
+        name = f"{plan.task.train_hash} {plan.task.asked_hash}"
+        if name not in known:
+            training, asked = sample.sized(plan.task), list(asked_of(plan.task, model, rows, set()))
+            share = training.recorded(plan, config.seeds) / len(training.batches)
+            for batch in training.batches:
+                recorded[batch_key(batch)] = recording_pass(shape, batch).times(share)
+            for batch in asked:
+                recorded[batch_key(batch)] = recording_pass(shape, batch)
+            known[name] = training, asked
+        return known[name]
 
     kinds: dict[str, list[Work]] = defaultdict(list)
     again: list[FlopCount] = []
     tried, reported = expected_plans(config, sample.tasks)
-    for stage, plans in (("choosing", tried), ("", reported)):
-        for plan in plans:
-            own, questions = batches_of(plan)
-            words = (f"{stage}:" if stage else f"{plan.role}:", plan.method, f"block {plan.layer}")
-            name = " ".join(words)
-            kinds[name].append(_arm(name, shape, plan, own.batches, questions, gpu))
-            step = training_step(model, shape, [plan], own.batches)
-            kinds[name][-1] = replace(kinds[name][-1], memory=step)
-            missed = (1 - kept) * batches_trained(plan) / len(own.batches)
-            again += [recording_pass(shape, batch).times(missed) for batch in own.batches]
-    out = [_mean(some) for some in kinds.values()]
-    random = config.controls.random_directions
-    first = next((plan for plan in reported if plan.role == "test"), None)
-    if random and first is not None:
+    for plan in (*tried, *reported):
+        training, asked = batches_of(plan)
+        stage = "choosing" if plan.role == "selection" else plan.role
+        name = f"{stage}: {plan.method} block {plan.layer}"
+        step = training_step(model, shape, [plan], training.batches)
+        kinds[name].append(replace(_arm(name, shape, plan, training, asked, gpu), memory=step))
+        missed = (1 - kept) * plan.batches_trained / len(training.batches)
+        again += [recording_pass(shape, batch).times(missed) for batch in training.batches]
+    out = [_mean(works) for works in kinds.values()]
+    tested = {plan.task.name: plan for plan in reported if plan.role == "test"}
+    if config.controls.random_directions and tested:
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
-        tested = {plan.task.name: plan for plan in reported if plan.role == "test"}
+        first = next(plan for plan in reported if plan.role == "test")
         answers = [
-            _once("random directions", scoring_passes(shape, first, batches_of(plan)[1]), gpu)
-            for plan in tested.values()
+            _once("random directions", [arm_pass(shape, first, b) for b in batches_of(p)[1]], gpu)
+            for p in tested.values()
         ]
-        out.append(replace(_mean(answers), arms=random * nulls))
+        arms = config.controls.random_directions * nulls
+        out.append(replace(_mean(answers), arms=arms))
     if gpu is not None and kept < 1:
         out.append(_once("recordings made again", again, gpu))
-    out.append(_once("recording, once", list(made.values()), gpu))
+    out.append(_once("recording, once", list(recorded.values()), gpu))
     return out
 
 
@@ -186,62 +298,81 @@ def _arm(
     name: str,
     shape: Shape,
     plan: ArmPlan,
-    batches: Sequence[Batch],
-    questions: Sequence[Batch],
+    training: SampledBatches,
+    asked: Sequence[Batch],
     gpu: Gpu | None,
 ) -> Work:
-    """One arm's work."""
-    shown = len(plan.steps) if plan.score_every_step else 1
-    passes, answers = (
-        [one.times(times) for one in some]
-        for some, times in (
-            (training_passes(shape, plan, batches), batches_trained(plan) / len(batches)),
-            (scoring_passes(shape, plan, questions), shown),
-        )
-    )
+    """One arm: forward, and once more for the gradient of frozen maps' inputs; then its scoring."""
+    share = plan.batches_trained / len(training.batches)
+    trained = [arm_pass(shape, plan, batch, 2).times(share) for batch in training.batches]
+    snapshots = len(plan.steps) if plan.score_every_step else 1
+    scored = [arm_pass(shape, plan, batch).times(snapshots) for batch in asked]
     return Work(
         what=name,
         arms=1,
         steps=plan.fit.steps,
-        tokens=mean(tail_tokens(one, plan.spec) for one in batches),
-        training=sum(one.flops for one in passes),
-        scoring=sum(one.flops for one in answers),
-        seconds=_took((*passes, *answers), gpu),
+        tokens=mean(tail_tokens(batch, plan.spec) for batch in training.batches),
+        training=sum(count.flops for count in trained),
+        scoring=sum(count.flops for count in scored),
+        seconds=_seconds_on([*trained, *scored], gpu),
     )
 
 
 def _once(name: str, passes: Sequence[FlopCount], gpu: Gpu | None) -> Work:
     """Passes without training."""
-    flops = sum(one.flops for one in passes)
-    return Work(name, 1, 0, 0, 0, flops, seconds=_took(passes, gpu))
+    flops = sum(count.flops for count in passes)
+    return Work(name, 1, 0, 0, 0, flops, seconds=_seconds_on(passes, gpu))
 
 
-def _took(passes: Sequence[FlopCount], gpu: Gpu | None) -> float | None:
+def _seconds_on(passes: Sequence[FlopCount], gpu: Gpu | None) -> float | None:
     return None if gpu is None else sum(map(gpu.seconds, passes))
 
 
-def _mean(some: Sequence[Work]) -> Work:
+def _mean(works: Sequence[Work]) -> Work:
     """Arms of one kind: how many, and what they take on average."""
     return Work(
-        what=some[0].what,
-        arms=len(some),
-        steps=max(one.steps for one in some),
-        tokens=mean(one.tokens for one in some),
-        training=mean(one.training for one in some),
-        scoring=mean(one.scoring for one in some),
-        memory=max(one.memory for one in some),
-        seconds=None if some[0].seconds is None else mean(one.seconds or 0 for one in some),
+        what=works[0].what,
+        arms=len(works),
+        steps=max(work.steps for work in works),
+        tokens=mean(work.tokens for work in works),
+        training=mean(work.training for work in works),
+        scoring=mean(work.scoring for work in works),
+        memory=max(work.memory for work in works),
+        seconds=None if works[0].seconds is None else mean(work.seconds or 0 for work in works),
     )
+
+
+def _flops(shape: Shape, tokens: int, width: int, start: int) -> float:
+    """A pass over blocks from `start` on, for tokens that attend to `width` others each."""
+    per_token = 2 * shape.block + 2 * shape.attended * width
+    return float((shape.n_blocks - start) * tokens * per_token)
+
+
+def recording_pass(shape: Shape, batch: Batch) -> FlopCount:
+    """The untouched model, without its head."""
+    flops = _flops(shape, int(batch.ids.numel()), int(batch.ids.shape[1]), 0)
+    return FlopCount(flops, shape.n_blocks * shape.block * shape.item, shape.n_blocks)
+
+
+def arm_pass(shape: Shape, plan: ArmPlan, batch: Batch, times: int = 1) -> FlopCount:
+    """An arm's pass over a batch, `times` times forward; all that it reads is read as often."""
+    blocks = shape.n_blocks - plan.start
+    flops = _flops(shape, tail_tokens(batch, plan.spec), int(batch.ids.shape[1]), plan.start)
+    read = blocks * shape.block * shape.item
+    if len(batch.target_ids):
+        flops += 2 * len(batch.rows) * shape.vocab * shape.d_model
+        read += shape.vocab * shape.d_model * shape.item
+    return FlopCount(flops, read, blocks).times(times)
 
 
 def seconds(work: Sequence[Work], speed: float, workers: int) -> float:
     """How long it all takes at most, at so many operations per second of one worker."""
-    return sum(one.arms * seconds_each(one, speed) for one in work) / workers
+    return sum(kind.arms * seconds_each(kind, speed) for kind in work) / workers
 
 
-def seconds_each(one: Work, speed: float) -> float:
+def seconds_each(work: Work, speed: float) -> float:
     """Seconds of one arm."""
-    if one.seconds is not None:
-        return one.seconds
-    share = EFFICIENCY_SHORT if 0 < one.tokens < SHORT else EFFICIENCY
-    return (one.training + one.scoring) / share / speed
+    if work.seconds is not None:
+        return work.seconds
+    share = EFFICIENCY_SHORT if 0 < work.tokens < SHORT else EFFICIENCY
+    return (work.training + work.scoring) / share / speed
