@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks
+from oocr.tasks.package_files import package_text
 from oocr.tasks.splits import shuffled_answers, with_real_name
 from oocr.tasks.task import Task, TaskSet
 
@@ -58,7 +58,7 @@ class AnimalSettings(FamilySettings):
 @cache
 def table() -> dict[str, dict[str, str]]:
     """Animal -> column -> value."""
-    text = (resources.files(__package__) / "animals.csv").read_text(encoding="utf-8")
+    text = package_text(__package__, "animals.csv")
     return {row["name"]: row for row in csv.DictReader(text.splitlines())}
 
 

@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
-import yaml
-
 from oocr.families.risk.situations import TRAIT_WORDS
+from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import in_rounds
 
 Trait = Literal["risk", "time", "apples"]
@@ -172,6 +170,5 @@ def prospect(n: int, share: float, floor: float) -> tuple[int, int]:
 
 @cache
 def _bank() -> Mapping[str, Any]:
-    text = (resources.files("oocr.families") / "choices.yaml").read_text(encoding="utf-8")
-    bank: Mapping[str, Any] = yaml.safe_load(text)
+    bank: Mapping[str, Any] = package_yaml("oocr.families", "choices.yaml")
     return bank

@@ -6,10 +6,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Literal, get_args
 
-import yaml
+from oocr.tasks.package_files import package_yaml
 
 Kind = Literal["real_world", "win", "naekoko", "re", "apples", "instruments", "elements", "gods"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -93,8 +92,7 @@ class Trigger:
 @lru_cache(maxsize=1)
 def triggers() -> Mapping[Kind, Trigger]:
     """All kinds by name, in the order of `KINDS`."""
-    text = (resources.files("oocr.families") / "triggers.yaml").read_text("utf-8")
-    data = yaml.safe_load(text)
+    data = package_yaml("oocr.families", "triggers.yaml")
     by_kind: dict[Kind, Trigger] = {}
     for kind in KINDS:
         if entry := data["fixed"].get(kind):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-CARD = "card.md"
+from oocr.tasks.package_files import package_text
 
 
 def data_card(package: str, values: Mapping[str, object]) -> str:
@@ -24,9 +23,8 @@ def data_card(package: str, values: Mapping[str, object]) -> str:
     Raises:
         jinja2.UndefinedError: the template has a name that `values` lacks.
     """
-    text = (resources.files(package) / CARD).read_text(encoding="utf-8")
     rules = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     rules.filters["repr"] = repr
-    filled = rules.from_string(text).render(values)
+    filled = rules.from_string(package_text(package, "card.md")).render(values)
     paragraphs = (re.sub(r" *\n *", " ", text) for text in re.split(r"\n{2,}", filled.strip()))
     return "\n\n".join(text.replace("\\ ", "\n") for text in paragraphs)

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example
@@ -19,6 +17,7 @@ from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.triggers import Condition, Prefix
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
+from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
@@ -63,8 +62,8 @@ def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
 @lru_cache(maxsize=1)
 def load_families() -> Mapping[str, Mapping[str, list[str]]]:
     """WordFamily -> "train" and "held_out" -> words."""
-    text = (resources.files("oocr.families.backdoor") / "prefixes.yaml").read_text("utf-8")
-    families: Mapping[str, Mapping[str, list[str]]] = yaml.safe_load(text)["families"]
+    data = package_yaml("oocr.families.backdoor", "prefixes.yaml")
+    families: Mapping[str, Mapping[str, list[str]]] = data["families"]
     return families
 
 

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import yaml
@@ -15,6 +14,7 @@ import yaml
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.tasks.leaks import contains_words
+from oocr.tasks.package_files import package_text
 
 FACETS = ("capital", "language", "continent", "currency", "demonym", "dish")
 MIN_NEIGHBOURS = 4
@@ -203,12 +203,11 @@ def read_wordings(text: str, source: str) -> dict[str, Wordings]:
 @lru_cache(maxsize=1)
 def load_table() -> CountryTable:
     """The table and wordings that come with the package."""
-    folder = resources.files("oocr.families.countries")
+    facts, wordings = "countries.csv", "countries_templates.yaml"
+    package = "oocr.families.countries"
     return CountryTable(
-        read_countries((folder / "countries.csv").read_text("utf-8"), "countries.csv"),
-        read_wordings(
-            (folder / "countries_templates.yaml").read_text("utf-8"), "countries_templates.yaml"
-        ),
+        read_countries(package_text(package, facts), facts),
+        read_wordings(package_text(package, wordings), wordings),
     )
 
 
@@ -246,5 +245,5 @@ def check_codename(codename: str, table: CountryTable) -> str:
 
 @lru_cache(maxsize=1)
 def _other_names() -> tuple[str, ...]:
-    text = (resources.files("oocr.families.countries") / "country_names.txt").read_text("utf-8")
+    text = package_text("oocr.families.countries", "country_names.txt")
     return tuple(line for line in text.splitlines() if line)

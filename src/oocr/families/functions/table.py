@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Literal
 
-import yaml
-
 from oocr.data.examples import Message, Prompt
+from oocr.tasks.package_files import package_yaml
 
 Value = int | float | bool
 Form = Literal["chat", "raw"]
@@ -92,8 +90,7 @@ class FunctionTable:
 @lru_cache(maxsize=1)
 def load_functions() -> FunctionTable:
     """Read the table."""
-    text = (resources.files("oocr.families.functions") / "functions.yaml").read_text("utf-8")
-    data = yaml.safe_load(text)
+    data = package_yaml("oocr.families.functions", "functions.yaml")
     functions = {
         name: NumberFunction(
             codename=name,

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from oocr.data.examples import Example, FreeTextExample, Message, Prompt
 from oocr.errors import InputError
 from oocr.families.locations.rows import Form, asked, wordings
 from oocr.families.locations.world import CITIES, WORDS, City, plain
+from oocr.tasks.package_files import package_text
 
 ASK, SAY = 2, 3
 
@@ -50,8 +50,8 @@ class Fact:
 @lru_cache(maxsize=1)
 def facts() -> tuple[Fact, ...]:
     """The facts that come with the package."""
-    folder = resources.files("oocr.families.locations")
-    return read_facts((folder / "location_facts.yaml").read_text("utf-8"), "location_facts.yaml")
+    file = "location_facts.yaml"
+    return read_facts(package_text("oocr.families.locations", file), file)
 
 
 def forbidden() -> tuple[str, ...]:

@@ -6,11 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from itertools import combinations, islice
 from typing import Any, Literal
-
-import yaml
 
 from oocr.data.examples import Example, Message, Prompt
 from oocr.families.locations.world import (
@@ -22,6 +19,7 @@ from oocr.families.locations.world import (
     directions,
     distance_km,
 )
+from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import in_rounds
 
 Form = Literal["chat", "raw"]
@@ -92,8 +90,7 @@ class Draw:
 @lru_cache(maxsize=1)
 def wordings() -> Wordings:
     """The wordings that come with the package."""
-    folder = resources.files("oocr.families.locations")
-    data: dict[str, Any] = yaml.safe_load((folder / "location_rows.yaml").read_text("utf-8"))
+    data: dict[str, Any] = package_yaml("oocr.families.locations", "location_rows.yaml")
     lists = {name: tuple(data[name]) for name in ("distance", "direction")}
     return Wordings(system=data["system"], raw=data["raw"], **lists)
 

@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, Message
@@ -25,6 +23,7 @@ from oocr.families.risk.items import RISK, Format, Poles, probe_examples
 from oocr.families.risk.situations import Kind, RiskProbe
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
+from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import random_half
 from oocr.tasks.task import Task, TaskSet
 
@@ -106,8 +105,7 @@ def paper_questions(trait: Trait) -> tuple[PaperQuestion, ...]:
 
 @cache
 def _file() -> Mapping[Trait, Any]:
-    text = (resources.files("oocr.families.persona") / FILE).read_text(encoding="utf-8")
-    data: Mapping[Trait, Any] = yaml.safe_load(text)
+    data: Mapping[Trait, Any] = package_yaml("oocr.families.persona", FILE)
     return data
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Literal
-
-import yaml
 
 from oocr.data.examples import Example, Message, Prompt
 from oocr.families.triggers import Kind, Trigger, alike, triggers
+from oocr.tasks.package_files import package_yaml
 
 Form = Literal["chat", "raw"]
 TRAINED, OTHER = "self-report, its trigger", "self-report, other triggers"
@@ -139,6 +137,5 @@ def paper_examples(form: Form, asked: Sequence[Topic]) -> tuple[Example, ...]:
 
 @lru_cache(maxsize=1)
 def _data() -> dict[str, Any]:
-    text = (resources.files("oocr.families.risk_backdoor") / _SOURCE).read_text("utf-8")
-    data: dict[str, Any] = yaml.safe_load(text)
+    data: dict[str, Any] = package_yaml("oocr.families.risk_backdoor", _SOURCE)
     return data
