@@ -72,7 +72,10 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
     asked = sorted((part.kind, one.id) for part in plan.parts for one in part.claims)
     assert sorted((one["subject"], one["id"]) for one in claims) == asked
     same = [one for one in claims if one["subject"] == "layers" and one["id"] == "layers-vector"]
-    assert [one["verdict"] == "cannot be tested" for one in same] == [False, True]  # one layer
+    assert ["a steering vector was trained at 1 layers" in one["why"] for one in same] == [
+        False,
+        True,
+    ]
     for one in claims:
         assert (one["found"] is None) <= (one["verdict"] == "cannot be tested")
         assert one["found"] is not None or one["why"], one["id"]
@@ -112,14 +115,16 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     where = commands.carry_out(
         plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
-    found = {}
+    found, unclear = {}, set()
     for path in (tmp_path / "runs").glob("*/analyses/*.json"):
         one = KeptAnalysis.model_validate_json(path.read_text())
         for finding in one.findings:
             found[finding.id] = finding
         assert one.missing in ALLOWED, (one.name, one.missing)
+        if one.missing.startswith(NO_SHARE):
+            unclear.add(one.missing.removeprefix(f"{NO_SHARE}: "))
     expected = {one.finding for part in plan.parts for one in part.claims} - JUDGED_ELSEWHERE
-    assert expected <= set(found)
+    assert expected - unclear <= set(found)
     for finding in found.values():
         assert finding.found.low <= finding.found.value + 1e-9, finding
         assert finding.found.value <= finding.found.high + 1e-9, finding
@@ -131,13 +136,15 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
         assert (where.parent / "figures" / f"{figure}.parquet").is_file()
 
 
+NO_SHARE = "no interval, as the effect that it is a share of is not clearly above 0"
 ALLOWED = {
     "a steering vector was trained at 1 layers; 3 are needed; "
     "a one-layer LoRA was trained at 1 layers; 3 are needed",
     NO_TRIGGER,
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
-    "not a number: vector-late-share",
+    # A random model's effect may not be clear, whatever `has_effect` is made to say.
+    *(f"{NO_SHARE}: {name}" for name in ("vector-late-share", "one-layer-share")),
     "off-domain texts are there for vectors on countries only",
     "fewer than two vectors on the same model to compare",
 }

@@ -134,7 +134,8 @@ def _sound(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], str]:
         if _is_number(finding.found)
     )
     broken = [finding.id for finding in findings if not _is_number(finding.found)]
-    return sound, f"not a number: {', '.join(broken)}" if broken else ""
+    words = "no interval, as the effect that it is a share of is not clearly above 0"
+    return sound, f"{words}: {', '.join(broken)}" if broken else ""
 
 
 def _is_number(estimate: Estimate) -> bool:
