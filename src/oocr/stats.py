@@ -392,14 +392,14 @@ def statistic_interval(
 ) -> Interval:
     """Any statistic over the first axis of the values, with its bootstrap interval.
 
-    The draws come before that axis: the statistic is also given [draw, value, …]. Ends beyond the
-    bounds are moved to them.
+    The draws come before that axis: the statistic is also given [draw, value, …]. What is beyond
+    the bounds is moved to them.
     """
     array = np.asarray(values, dtype=float)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
     whole = _interval(float(statistic(array)), statistic(array[picks]), len(array))
     low, high = bounds or (-math.inf, math.inf)
-    return Interval(whole.value, max(whole.low, low), min(whole.high, high))
+    return Interval(*(min(max(end, low), high) for end in (whole.value, whole.low, whole.high)))
 
 
 def _interval(value: float, distribution: np.ndarray, clusters: int) -> Interval:

@@ -88,8 +88,20 @@ def test_an_interval_that_reaches_the_base_does_not_hold() -> None:
     few = table("vector", lambda m, s, f, n: 1.0 if m == "m1" else 0.1)
     one = judge(few, BASE, TOP)["vector-out-of-context"]
     assert one.found.value > 0.2
-    assert one.found.low <= 0.1
+    assert one.found.low < 0.1
     assert one.verdict == "does not hold"
+
+
+def test_an_accuracy_of_few_members_stays_between_0_and_1() -> None:
+    few = ["m0", "m1", "m2"]
+    right = dict(zip(few, (0.6, 0.7, 1.0), strict=True))
+    base = table("base", same(0.1), members=few, seeds=1)
+    claim = judge(table("vector", lambda m, s, f, n: right[m], members=few), base, members=few)
+    between = claim["vector-out-of-context"].found
+    assert 0 < between.low < between.value < between.high < 1
+    claim = judge(table("vector", same(1.0), members=few), base, members=few)
+    perfect = claim["vector-out-of-context"].found
+    assert 0.5 < perfect.low < perfect.high == 1
 
 
 def test_each_control_is_compared_pair_by_pair() -> None:

@@ -210,8 +210,7 @@ def _share(whole: np.ndarray, left: np.ndarray) -> Share:
 
     if len(whole) < 2:
         return Share(value=float(statistic(both)), low=math.nan, high=math.nan)
-    most = max(1.0, float(statistic(both)))  # 1, but for rounding
-    interval = stats.statistic_interval(both, statistic, bounds=(-math.inf, most))
+    interval = stats.statistic_interval(both, statistic, bounds=(-math.inf, 1.0))
     return Share(value=interval.value, low=interval.low, high=interval.high)
 
 

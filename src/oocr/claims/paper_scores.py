@@ -83,7 +83,8 @@ def _line(
     if trained.is_empty():
         return None
     cluster = "member" if len(members) > 1 else "group"
-    share, second = (_cells(trained, value, cluster) for value in ("right", SECOND))
+    share = _cells(trained, "right", cluster, stats.SHARE)
+    second = _cells(trained, SECOND, cluster, stats.SHARE if signs is None else None)
     items = trained.select("member", "item").unique().height
     n = f"{items} items × {seeds_of(share.values.shape[1])}"
     return PaperScore(
@@ -136,9 +137,8 @@ def _mean(rows: pl.DataFrame, value: str) -> float:
     return float(np.mean(rows[value].cast(pl.Float64).to_list()))
 
 
-def _cells(rows: pl.DataFrame, value: str, cluster: str) -> Cells:
+def _cells(rows: pl.DataFrame, value: str, cluster: str, bounds: stats.Bounds | None) -> Cells:
     """Cells whose mean is the mean over items, however many of them a cluster has."""
-    bounds = stats.SHARE if value == "right" else None
     cells = stats.cells(rows, value, cluster=cluster, balance=None, bounds=bounds)
     counts = dict(rows.group_by(cluster).len().iter_rows())
     weights = np.array([[float(counts[name])] for name in cells.clusters])

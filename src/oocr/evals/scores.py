@@ -3,9 +3,9 @@
 Everything that shows a score uses this module: selection, verdicts, figures, `oocr reproduce`, the
 terminal and notebooks.
 
-accuracy   share of right answers; the bootstrap draws members (of one member: probe groups)
-contrast   log-odds of the positive twin minus those of the negative one; draws probe groups
-log_odds   log-odds towards the trained pole minus the untouched model's; draws probe groups
+accuracy   share of right answers; intervals are over members (of one member: probe groups)
+contrast   log-odds of the positive twin minus those of the negative one; over probe groups
+log_odds   log-odds towards the trained pole minus the untouched model's; over probe groups
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Scoring(Record):
 
     Attributes:
         measure: see above.
-        cluster: the column that the bootstrap draws.
+        cluster: the column whose values an interval is over.
         balance: the column whose values weigh the same within a facet; None: clusters do.
         counted: facet -> the name under which it counts; facets not listed do not count. Empty:
             each facet counts by itself. The score is the plain mean over names.

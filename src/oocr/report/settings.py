@@ -36,10 +36,10 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        "95 %. Shares have Wilson's score interval with the variance between members (or probe "
-        "groups) and Student's t, which stays between 0 and 1; shares of an effect have "
-        f"Fieller's. Log-odds have {DRAWS:,} bootstrap draws of probe groups and, within each, of "
-        "seeds (expanded percentiles).",
+        "95 %. Shares, cosines and energies have Wilson's score interval with the variance between "
+        "members (or probe groups) and Student's t, which stays within what a score can be; shares "
+        f"of an effect have Fieller's. Log-odds have {DRAWS:,} bootstrap draws of probe groups "
+        "and, within each, of seeds (expanded percentiles).",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
 
 def first_seed(cells: Cells) -> Cells:
     """The first seed alone."""
-    return Cells(cells.values[:, :1], cells.weights, cells.clusters, cells.facets)
+    return replace(cells, values=cells.values[:, :1])
 
 
 def effect(finished: FinishedRuns, arm: str) -> Interval | None:
@@ -263,12 +264,13 @@ def measured(
     nulls: Sequence[Null] = (),
     *,
     bounds: Bounds | None = None,
+    items: float | None = None,
     base: float | None = None,
     ceiling: float | None = None,
 ) -> Finding:
-    """A mean over members, with an interval that draws members (or, of one member, seeds).
+    """A mean over members, with an interval over members (or, of one member, seeds).
 
-    `bounds` are those of a member's value: shares, cosines and divergences cannot be beyond.
+    `bounds` and `items` are those of `stats.mean_interval`.
     """
     units = by_member(values)
     members, seeds = (len({who[side] for who in values}) for side in (0, 1))
@@ -276,7 +278,7 @@ def measured(
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(stats.mean_interval(units, bounds=bounds), n),
+        found=estimate_of(stats.mean_interval(units, bounds=bounds, items=items), n),
         base=base,
         nulls=tuple(nulls),
         ceiling=ceiling,

@@ -26,8 +26,8 @@ T = TypeVar("T")
 Cell = stats.Interval | float | str
 
 INTERVALS = (
-    "n: members × organisms. Intervals (95 %) are over members, organisms averaged within: of "
-    f"fewer than {stats.FEW} members Student's, of fewer than {stats.FEWEST} none."
+    "n: members × organisms. Intervals (95 %) are over members, organisms averaged within, and "
+    f"stay within what a number can be; of fewer than {stats.FEWEST} members there is none."
 )
 
 
@@ -70,12 +70,21 @@ class Measurement(Generic[T]):
     value: T
 
 
-def mean(results: Iterable[Measurement[T]], number: Callable[[T], float | None]) -> Cell:
+Number = tuple[Callable[[T], float | None], stats.Bounds | None]
+"""What is averaged of a result, and its bounds."""
+
+
+def mean(
+    results: Iterable[Measurement[T]],
+    number: Callable[[T], float | None],
+    bounds: stats.Bounds | None = None,
+) -> Cell:
     """Mean over members of the mean over organisms of the mean over their results.
 
     Args:
         results: of members and organisms.
         number: what is averaged of a result; None: it does not count.
+        bounds: the number's.
 
     Returns:
         With an interval if there are enough members; "–" where there is no number at all.
@@ -89,7 +98,17 @@ def mean(results: Iterable[Measurement[T]], number: Callable[[T], float | None])
     means = [fmean(map(fmean, by_organism.values())) for by_organism in members.values()]
     if not means:
         return "–"
-    return stats.mean_interval(means) if len(means) >= stats.FEWEST else fmean(means)
+    if len(means) < stats.FEWEST:
+        return fmean(means)
+    values = [
+        value
+        for by_organism in members.values()
+        for of_organism in by_organism.values()
+        for value in of_organism
+    ]
+    right_or_wrong = bounds == stats.SHARE and set(values) <= {0.0, 1.0}
+    items = len(values) / len(means) if right_or_wrong else None
+    return stats.mean_interval(means, bounds=bounds, items=items)
 
 
 def count(results: Sequence[Measurement[T]]) -> str:
@@ -149,15 +168,15 @@ def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
                 for number, organism, truth in here
                 for match in getattr(truth, field)
             ]
-            numbers: tuple[Callable[[tuple[CityMatch, Truth]], float], ...] = (
-                lambda pair: pair[0].cosine,
-                lambda pair: pair[0].others,
-                lambda pair: float(pair[0].rank == 1),
-                lambda pair: pair[0].inside,
-                lambda pair: float(pair[0].country),
-                lambda pair: pair[0].place / pair[1].spread,
+            numbers: tuple[Number[tuple[CityMatch, Truth]], ...] = (
+                (lambda pair: pair[0].cosine, stats.SIGNED),
+                (lambda pair: pair[0].others, stats.SIGNED),
+                (lambda pair: float(pair[0].rank == 1), stats.SHARE),
+                (lambda pair: pair[0].inside, stats.SHARE),
+                (lambda pair: float(pair[0].country), stats.SHARE),
+                (lambda pair: pair[0].place / pair[1].spread, stats.POSITIVE),
             )
-            means = (mean(pairs, number) for number in numbers)
+            means = (mean(pairs, *number) for number in numbers)
             rows.append((*where, name, count(pairs), *means))
         inside = float(np.mean([truth.dimensions / truth.d_model for _, _, truth in here]))
         rows.append((*where, "by chance", "–", 0.0, "–", 1 / CITIES, inside, 1 / COUNTRIES, 1.0))
@@ -186,18 +205,19 @@ def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
 def _facts_table(organisms: Sequence[OrganismResult]) -> Table:
     results = _measured(organisms, lambda organism: organism.told)
     rows: list[tuple[Cell, ...]] = []
-    numbers: tuple[Callable[[FewFacts], float], ...] = (
-        lambda few: few.right,
-        lambda few: few.ideal,
-        lambda few: few.base,
+    numbers: tuple[Number[FewFacts], ...] = (
+        (lambda few: few.right, stats.SHARE),
+        (lambda few: few.ideal, stats.SHARE),
+        (lambda few: few.base, stats.SHARE),
     )
+    bits: Number[FewFacts] = (lambda few: few.bits, (0.0, float(np.log2(CITIES))))
     for facts in sorted({result.value.facts for result in results}):
         country, city = (
             [r for r in results if (r.value.facts, r.value.kind) == (facts, kind)]
             for kind in ("country", "city")
         )
-        means = (mean(group, number) for group in (country, city) for number in numbers)
-        rows.append((str(facts), count(country), mean(country, lambda few: few.bits), *means))
+        means = (mean(group, *number) for group in (country, city) for number in numbers)
+        rows.append((str(facts), count(country), mean(country, *bits), *means))
     return Table(
         "What comes along, and when?",
         "Vectors trained on few distances and directions. Bits: of a city's identity (of "
@@ -290,15 +310,15 @@ def cuts_of(
 
 def _edge_table(organisms: Sequence[OrganismResult]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    numbers: tuple[Callable[[Cut], float | None], ...] = (
-        lambda cut: cut.natural,
-        lambda cut: cut.found,
-        _largest,
+    numbers: tuple[Number[Cut], ...] = (
+        (lambda cut: cut.natural, stats.SIGNED),
+        (lambda cut: cut.found, stats.SIGNED),
+        (_largest, stats.SHARE),
     )
     for world, group in by_world(organisms).items():
         for (layer, edge), cuts in cuts_of(group).items():
             block = "–" if layer is None else str(layer)
-            means = (mean(cuts, number) for number in numbers)
+            means = (mean(cuts, *number) for number in numbers)
             rows.append((world, block, edge, count(cuts), *means))
     return Table(
         "Which edges does the gap need?",
@@ -313,7 +333,7 @@ def _edge_table(organisms: Sequence[OrganismResult]) -> Table:
 
 
 def _dial_rows(
-    organisms: Sequence[OrganismResult], numbers: Sequence[Callable[[DialResult], float]]
+    organisms: Sequence[OrganismResult], numbers: Sequence[Number[DialResult]]
 ) -> tuple[tuple[Cell, ...], ...]:
     """A row for each world and share: means of the numbers."""
     rows: list[tuple[Cell, ...]] = []
@@ -321,17 +341,17 @@ def _dial_rows(
         results = _measured(group, lambda organism: organism.dial)
         for share in sorted({result.value.share for result in results}, reverse=True):
             here = [result for result in results if result.value.share == share]
-            means = (mean(here, number) for number in numbers)
+            means = (mean(here, *number) for number in numbers)
             rows.append((world, f"{share:.2f}", count(here), *means))
     return tuple(rows)
 
 
 def _energy_table(organisms: Sequence[OrganismResult]) -> Table:
-    numbers: tuple[Callable[[DialResult], float], ...] = (
-        lambda result: result.energy,
-        lambda result: result.by_condition,
-        lambda result: result.cosine,
-        lambda result: result.recovered("crossing"),
+    numbers: tuple[Number[DialResult], ...] = (
+        (lambda result: result.energy, stats.SHARE),
+        (lambda result: result.by_condition, stats.SHARE),
+        (lambda result: result.cosine, stats.SIGNED),
+        (lambda result: result.recovered("crossing"), None),
     )
     return Table(
         "Where does it stop being one vector?",
@@ -367,8 +387,8 @@ GAPS = (
 
 
 def _gap_table(organisms: Sequence[OrganismResult]) -> Table:
-    def gap(arm: str, kind: str) -> Callable[[DialResult], float]:
-        return lambda result: result.arms[arm][kind].gap
+    def gap(arm: str, kind: str) -> Number[DialResult]:
+        return (lambda result: result.arms[arm][kind].gap), stats.SIGNED
 
     return Table(
         "What does the trigger change?",

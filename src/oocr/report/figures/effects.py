@@ -128,7 +128,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
         if of_arm.is_empty():
             continue
         means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
-        interval = stats.mean_interval(means.to_list())
+        interval = stats.mean_interval(means.to_list(), bounds=stats.POSITIVE)
         ends = {"value": interval.value, "low": interval.low, "high": interval.high}
         note = hover_box(arm.label, interval_text(interval.value, interval.low, interval.high, 3))
         centres.append({"row": arm.label, "series": arm.name, "note": note} | ends)

@@ -131,9 +131,8 @@ def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
         finite = rows.filter(pl.col(curve).is_not_null(), pl.col(curve).is_finite())
         for (step,), at_step in finite.group_by("step", maintain_order=True):
             means = at_step.group_by("member", maintain_order=True).agg(pl.col(curve).mean())
-            interval = stats.mean_interval(means[curve].to_list())
-            point = _point(interval, line=curve, step=step) | {"n": at_step.height}
-            points.append(point | {"low": max(0.0, interval.low)})  # no loss is below 0
+            interval = stats.mean_interval(means[curve].to_list(), bounds=stats.POSITIVE)
+            points.append(_point(interval, line=curve, step=step) | {"n": at_step.height})
     return pl.DataFrame(points).sort("line", "step") if points else None
 
 

@@ -72,6 +72,7 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
                 ),
             ),
             bounds=bounds,
+            items=len(questions) if measure == "agreement" else None,
             base=base,
             ceiling=1.0 if measure == "agreement" else None,
         )

@@ -199,6 +199,7 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
                 Null(name="chance", value=1 / options),
             ),
             bounds=SHARE,
+            items=ORDERS,
             ceiling=1.0,
         )
         for kind, values in right.items()

@@ -145,9 +145,9 @@ def scores_figure(tables: Tables) -> Figure | None:
         if names
     ]
     caption = (
-        "Out-of-context scores of each method, as the runs count them. Bars: 95 % bootstrap "
-        "intervals over members (or probes), then seeds. Grey: 5th to 95th centile of random "
-        "directions of the trained vectors' norm."
+        "Out-of-context scores of each method, as the runs count them. Bars: 95 % intervals "
+        "over members (or probes). Grey: 5th to 95th centile of random directions of the trained "
+        "vectors' norm."
     )
     arms = sorted((Arm(name) for name in rows["arm"].unique()), key=lambda arm: arm.order)
     return figure_of("scores", caption, panels, tables, dot_keys(arms))

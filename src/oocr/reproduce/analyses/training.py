@@ -78,7 +78,7 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
         measured(
             "lost",
             "share of probes right at the best moment minus at the lowest loss; the moment "
-            "picked on one half of the probes, told on the other, and the other way round",
+            "picked on one half of the probes, measured on the other, and the other way round",
             fall,
             bounds=SIGNED,
         ),
