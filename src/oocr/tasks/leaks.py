@@ -48,8 +48,8 @@ def find_leaks(
     Args:
         probes: the out-of-context questions.
         train: the training rows.
-        subjects: what training is about (codenames). A probe may have one for its answer: every
-            training row names them, which tells nothing about them.
+        subjects: codenames. They may be answers of probes although training rows hold them, since
+            a row that names a codename does not say what it stands for.
     """
     answer_in = finder(list(dict.fromkeys(example.answer for example in train)))
     occurs = _occurs(train)
@@ -105,7 +105,7 @@ def check_no_leaks(
         probes: the out-of-context questions.
         train: the training rows.
         never: phrases that may not occur in a training row at all (the real name).
-        subjects: as of `find_leaks`.
+        subjects: see `find_leaks`.
 
     Raises:
         InputError: names the task, the item and what leaks.

@@ -175,8 +175,8 @@ def _split(
 def check_apart(task: Task, test: Sequence[Choice]) -> None:
     """Refuse training rows that hold a test situation or word, or an answer of a self-report.
 
-    Letters are the answers of training and of the gate's test, by design: that one asks when each
-    is given. The paper's self-report is answered by letter too.
+    Letters are exempt: they answer the test questions on purpose, which ask when each is given,
+    and the paper's self-report.
 
     Raises:
         InputError: names the task, the item and what leaks.
