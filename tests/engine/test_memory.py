@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
 from oocr.runs.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
-from oocr.runs.resolve import resolve
+from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model
 from tests.tiny_run import Tiny, save_tiny_model
@@ -149,6 +150,20 @@ def test_needs_grow_with_what_they_depend_on(tiny: Tiny) -> None:
     assert base.total(3, 0) > base.total(2, 0) > base.total(1, 0)
     assert base.recordings(1, 10**12) == base.questions + base.training
     assert base.recordings(1, 0) == base.parts["recordings, at least"] > 0
+
+
+def test_stop_items_count_even_where_they_are_the_probes(tiny: Tiny) -> None:
+    config, tasks = resolve(tiny.config(), Path())
+    rows = tuple(
+        replace(tasks.test[0].probes[0], id=str(i), prompt=f"{'The ' * 40}Country 4821 {i} speak")
+        for i in range(60)
+    )
+    task = replace(tasks.test[0], probes=rows, stop=())
+    asked, watched = (
+        memory_estimate(ResolvedRun(config, replace(tasks, test=(test,))), tiny.model)
+        for test in (task, replace(task, stop=rows))
+    )
+    assert watched.parts["recordings, at least"] > 2 * asked.parts["recordings, at least"]
 
 
 PARTS = {

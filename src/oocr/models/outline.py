@@ -173,34 +173,6 @@ class Characters:
         return "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns) + "assistant: "
 
 
-class Remembering:
-    """A tokenizer that encodes each text, and renders each chat, once: counting asks again."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._known: dict[object, Any] = {}
-
-    def __call__(self, text: str, **options: Any) -> Any:
-        """As the tokenizer would encode it; not to be changed."""
-        key = (text, *sorted(options.items()))
-        if key not in self._known:
-            self._known[key] = self._tokenizer(text, **options)
-        return self._known[key]
-
-    def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **options: Any) -> Any:
-        """As the tokenizer would render it."""
-        key = ("turns", *((turn["role"], turn["content"]) for turn in turns), *options.items())
-        if key not in self._known:
-            self._known[key] = self._tokenizer.apply_chat_template(turns, **options)
-        return self._known[key]
-
-    def __len__(self) -> int:
-        return len(self._tokenizer)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-
 def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 

@@ -125,7 +125,7 @@ class RunContext:
                 self.model, first, self._recordings, starts, self.tokens.rows
             )
         places = [unique[question] for question in asked]
-        return [one[places] for one in self._questions[key].scores(arms, everywhere=False)]
+        return [scores[places] for scores in self._questions[key].scores(arms, everywhere=False)]
 
     def rows(
         self,
@@ -136,11 +136,11 @@ class RunContext:
         """Rows of one or several stacked arms, with each arm's own columns, on parts of a task."""
         scored = self.scores([item for items in parts.values() for item in items], arms)
         frames: list[pl.DataFrame] = []
-        for one, extra in zip(scored, columns, strict=True):
+        for scores, extra in zip(scored, columns, strict=True):
             begin = 0
             for part, items in parts.items():
                 end = begin + len(items)
-                frames.append(rows(items, one[begin:end], {**extra, "part": part}))
+                frames.append(rows(items, scores[begin:end], {**extra, "part": part}))
                 begin = end
         return pl.concat(frames, how="diagonal_relaxed")
 
@@ -150,33 +150,33 @@ class RunContext:
             return []
         key = examples_hash(task.stop, task.loss)
         if key not in self._stops:
-            lines = training_lines(self.tokens.rows, task.stop, task.loss)
+            groups = stop_groups(training_lines(self.tokens.rows, task.stop, task.loss))
+            batches = [batch_of(self.model, group) for group in groups]
             self._stops[key] = [
-                record_shared(self.model, batch_of(self.model, some), self.starts, self._recordings)
-                for some in stop_groups(lines)
+                record_shared(self.model, batch, self.starts, self._recordings) for batch in batches
             ]
         stack = 1 if isinstance(arms, Adapter) else len(arms)
         totals, items = [0.0] * stack, 0
-        for one in self._stops[key]:
-            frozen = one.load(None)
-            assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in frozen.inputs
+        for handle in self._stops[key]:
+            recording = handle.load(None)
+            assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in recording.inputs
             with torch.no_grad():
-                every = final_rows(self.model, frozen, arms, everywhere=False)
-                losses = [float(batch_loss(self.model, frozen.batch, rows)) for rows in every]
-            items += frozen.batch.items
-            totals = [a + b * frozen.batch.items for a, b in zip(totals, losses, strict=True)]
+                stacked = final_rows(self.model, recording, arms, everywhere=False)
+                losses = [float(batch_loss(self.model, recording.batch, rows)) for rows in stacked]
+            items += recording.batch.items
+            totals = [a + b * recording.batch.items for a, b in zip(totals, losses, strict=True)]
         return [total / items for total in totals]
 
 
-def stop_groups(lines: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
-    """Lines in batches of at most STOP_TOKENS; one batch, as they come, if they are so few."""
-    if max(len(line.ids) for line in lines) * len(lines) <= STOP_TOKENS:
-        return [list(lines)]
+def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
+    """Sequences in batches of at most STOP_TOKENS; in one, as they come, if they are so few."""
+    if max(len(sequence.ids) for sequence in sequences) * len(sequences) <= STOP_TOKENS:
+        return [list(sequences)]
     groups: list[list[TokenSequence]] = [[]]
-    for line in sorted(lines, key=lambda one: len(one.ids)):
-        if groups[-1] and len(line.ids) * (len(groups[-1]) + 1) > STOP_TOKENS:
+    for sequence in sorted(sequences, key=lambda sequence: len(sequence.ids)):
+        if groups[-1] and len(sequence.ids) * (len(groups[-1]) + 1) > STOP_TOKENS:
             groups.append([])
-        groups[-1].append(line)
+        groups[-1].append(sequence)
     return groups
 
 

@@ -60,14 +60,14 @@ def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> p
     Raises:
         RunError: what was kept cannot be read.
     """
-    made: list[pl.DataFrame] = []
+    tables: list[pl.DataFrame] = []
 
     def fill(part: Path) -> None:
-        made.append(make(part))
-        made[0].write_parquet(part / "rows.parquet")
+        tables.append(make(part))
+        tables[0].write_parquet(part / "rows.parquet")
 
     keep(target, key, fill)
-    return made[0] if made else read_table(target / "rows.parquet")
+    return tables[0] if tables else read_table(target / "rows.parquet")
 
 
 def read_table(path: Path) -> pl.DataFrame:

@@ -153,9 +153,9 @@ def memory_estimate(
         for group in grouped(plans, sample.tokens, config.batch_lines, stack_tokens(model)):
             step = max(step, training_step(model, shape, group, of(group[0].task).batches))
         for plan in {plan.task.train_hash: plan for plan in plans}.values():
-            own = of(plan.task)
-            part = own.recorded(plan, config.seeds) / len(own.batches)
-            for batch in own.batches:
+            batches = of(plan.task)
+            part = batches.recorded(plan, config.seeds) / len(batches.batches)
+            for batch in batches.batches:
                 size = memory.recorded(shape, batch.ids.numel(), starts)
                 seen[batch_key(batch)] = max(seen.get(batch_key(batch), 0), part * size)
                 largest = max(largest, size)
@@ -231,10 +231,10 @@ def training_step(
 
 def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
     """One plan for each kind of scoring pass."""
-    found = {
-        (one.spec, len(one.steps), one.score_every_step): one for some in plans for one in some
-    }
-    return list(found.values())
+    kinds: dict[object, ArmPlan] = {}
+    for plan in (plan for group in plans for plan in group):
+        kinds[plan.spec, len(plan.steps), plan.score_every_step] = plan
+    return list(kinds.values())
 
 
 def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:

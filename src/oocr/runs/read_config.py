@@ -132,19 +132,19 @@ def _refuse(source: str, wrong: list[str]) -> None:
 
 def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
     """Each fault with its place and a sentence: field, value, what is allowed."""
-    for one in error.errors():
-        place = _real(one["loc"])
-        if one["type"] == "extra_forbidden":
-            keys = ", ".join(_keys(one["loc"], entry))
-            told = f"unknown key (value {one['input']!r}); allowed: {keys}"
-        elif one["type"] == "missing":
+    for fault in error.errors():
+        place = _real(fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            keys = ", ".join(_keys(fault["loc"], entry))
+            text = f"unknown key (value {fault['input']!r}); allowed: {keys}"
+        elif fault["type"] == "missing":
             allowed = f"; allowed: {', '.join(map(repr, FAMILIES))}"
-            told = f"missing{allowed if place == ('task', 'family') else ''}"
-        elif one["type"] == "value_error" and isinstance(one["input"], dict):
-            told = str(one["ctx"]["error"])  # about several fields: it names them itself
+            text = f"missing{allowed if place == ('task', 'family') else ''}"
+        elif fault["type"] == "value_error" and isinstance(fault["input"], dict):
+            text = str(fault["ctx"]["error"])  # about several fields: it names them itself
         else:
-            told = f"{one['input']!r}: {one['msg'].removeprefix('Value error, ')}"
-        yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {told}"
+            text = f"{fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+        yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {text}"
 
 
 def _real(place: Place) -> Place:
@@ -166,5 +166,5 @@ def _keys(place: Place, entry: Any) -> tuple[str, ...]:
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for one in get_args(annotation):
-        yield from _models(one)
+    for argument in get_args(annotation):
+        yield from _models(argument)
