@@ -8,13 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from oocr.errors import InputError, RunError
+from oocr.io import lock_of, locked, sweep
 
 RECORD = "oocr.json"
 _DISK = (
@@ -38,7 +39,7 @@ def is_complete(folder: Path) -> bool:
     """Whether every file that was built is still there, with its size."""
     try:
         files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
-        return all((folder / one).stat().st_size == size for one, size in files.items())
+        return all((folder / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError, KeyError):
         return False
 
@@ -61,8 +62,9 @@ def build_once(
     temporary = final.with_name(final.name + ".tmp")
     with _disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(final.parent)
-        with _wait(final, say):
+        sweep(final.parent, "*.tmp")
+        waits = partial(say, "waiting for another process that is converting this model")
+        with locked(lock_of(final), when_busy=waits):
             if is_complete(final):  # another process was faster
                 return final
             for leftover in (temporary, final):  # we hold the lock: nobody is using them
@@ -70,9 +72,8 @@ def build_once(
             temporary.mkdir()
             try:
                 record = fill(temporary)
-                record["files"] = {
-                    one.name: one.stat().st_size for one in sorted(temporary.iterdir())
-                }
+                paths = sorted(temporary.iterdir())
+                record["files"] = {path.name: path.stat().st_size for path in paths}
                 text = json.dumps(record, indent=1, ensure_ascii=False)
                 (temporary / RECORD).write_text(text, encoding="utf-8")
                 for path in temporary.iterdir():  # a power cut must not leave empty files
@@ -94,33 +95,6 @@ def need_space(size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OSError(errno.ENOSPC, f"{size / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
-
-
-def _lock(final: Path) -> FileLock:
-    locks = final.parent / ".locks"
-    locks.mkdir(exist_ok=True)
-    return FileLock(locks / f"{final.name}.lock")  # the system frees it when its holder dies
-
-
-@contextlib.contextmanager
-def _wait(final: Path, say: Callable[[str], None]) -> Iterator[None]:
-    lock = _lock(final)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("waiting for another process that is converting this model")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _sweep(cache: Path) -> None:
-    """Remove temporary folders that nobody holds the lock of: their process was killed."""
-    for leftover in cache.glob("*.tmp"):
-        with contextlib.suppress(Timeout), _lock(leftover.with_suffix("")).acquire(timeout=0):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
