@@ -166,7 +166,7 @@ def _answered(part: str) -> str:
 
 def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | str:
     """The tokenizer, or why there is none."""
-    from oocr.models.tokenizer import load_tokenizer
+    from oocr.models.load import load_tokenizer
 
     def say(text: str) -> None:
         Console(stderr=True).print(f"  {text}", markup=False, highlight=False)

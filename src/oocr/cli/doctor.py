@@ -9,8 +9,8 @@ from rich.table import Table
 
 from oocr.engine.selftest import Check, self_test
 from oocr.errors import RunError
+from oocr.models.bundled import millions
 from oocr.models.load import read_model
-from oocr.models.size import millions
 
 
 def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:

@@ -12,8 +12,7 @@ from oocr.errors import InputError
 
 def print_models() -> None:
     """The models with a name, whether they are installed, and their licences."""
-    from oocr.models.bundled import BUNDLED, model_sources
-    from oocr.models.size import millions, size_of
+    from oocr.models.bundled import BUNDLED, millions, model_sources, size_of
 
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []

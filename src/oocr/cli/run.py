@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from oocr.errors import InputError
-from oocr.models.size import millions
+from oocr.models.bundled import millions
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on

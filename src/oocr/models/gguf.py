@@ -107,12 +107,27 @@ def load_tokenizer(folder: Path) -> Any:
     )
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No transformers progress bars, and only its errors; restored afterwards."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _write(
     parts: Sequence[Path], sha256: str, name: str, folder: Path, say: Progress
 ) -> dict[str, Any]:
     """Fill `folder`, remove what was only needed on the way, return what to record."""
-    from oocr.models.quiet import quiet
-
     path = parts[0]
     if len(parts) > 1:
         say(f"joining {len(parts)} parts")
@@ -151,8 +166,6 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
     """Model (fp32) and tokenizer of a GGUF."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
-
-    from oocr.models.quiet import quiet
 
     at: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     # The bar over GGUF tensors can't be turned off; it goes to stderr.

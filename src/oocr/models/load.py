@@ -1,7 +1,8 @@
-"""One loader: bundled and plug-in models, local folders, GGUF files, Hugging Face ids."""
+"""Models and tokenizers: bundled, from plug-ins, local folders, GGUF files, Hugging Face ids."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from oocr.errors import InputError
 from oocr.models import gguf
 from oocr.models.bundled import BUNDLED, BundledModel, NamedModel, named_models, source_of
 from oocr.models.cache import RECORD
-from oocr.models.hub import find_on_hub
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from oocr.models.language_model import LanguageModel
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files of which a tokenizer has at least one."""
 
 DTYPES = {
     "auto": "auto",
@@ -233,10 +237,9 @@ def _build(
     )
 
     from oocr.models.language_model import LanguageModel
-    from oocr.models.quiet import quiet
 
     try:
-        with quiet():
+        with gguf.quiet():
             config = AutoConfig.from_pretrained(where, **hub)
             text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
             auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
@@ -261,3 +264,137 @@ def _build(
                 f"values in its files (first: {keys[0]}); they would be random"
             )
     return LanguageModel.of(hf, tokenizer, name=name, source=source)
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, say: Callable[[str], None] | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of what `load_model` would load: from here, else from Hugging Face.
+
+    Args:
+        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
+            Face id.
+        revision: branch, tag or commit; only for a Hugging Face id.
+        say: told in a few words what takes time.
+
+    Raises:
+        InputError: no such model, or its tokenizer cannot be had here.
+    """
+    from huggingface_hub import constants
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    path = Path(name).expanduser()
+    try:
+        if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
+            with gguf.quiet():
+                return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
+        where, converted = find_folder(name, say)
+        if converted:
+            tokenizer: Any = gguf.load_tokenizer(Path(where))
+            return tokenizer
+        here = has_tokenizer(where, revision)
+        if not here and (Path(where).is_dir() or constants.HF_HUB_OFFLINE):
+            # Without its files transformers may make an empty one.
+            raise InputError(f"{name}: its tokenizer is not here")
+        with gguf.quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, revision=revision, local_files_only=here
+            )
+    except InputError:
+        raise
+    except Exception as error:  # transformers and the HTTP library have many
+        reason, *_ = [*str(error).strip().splitlines(), type(error).__name__]
+        raise InputError(f"{name}: its tokenizer cannot be loaded: {reason}") from error
+    return tokenizer
+
+
+def has_tokenizer(where: str, revision: str | None) -> bool:
+    """Whether its files are here; without them transformers may make an empty one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(where).is_dir():
+        return any((Path(where) / name).is_file() for name in TOKENIZER_FILES)
+    paths = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZER_FILES]
+    return any(isinstance(path, str) for path in paths)
+
+
+def find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
+    """The commit of a model, and whether the local cache has all of it.
+
+    A cached commit is taken as it is; `hf download` fetches a newer one.
+
+    Raises:
+        InputError: no such model, or it is not cached and cannot be reached.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    at = f" --revision {revision}" if revision else ""
+    get = f"Get it with: hf download {name}{at} (or give the folder of a copy)"
+    try:
+        cached = snapshot_download(name, revision=revision, local_files_only=True)
+    except HFValidationError as error:
+        raise InputError(f"{name!r}: not a model name.{_suggest(name)} ({error})") from error
+    except (OSError, ValueError):
+        cached = None
+    if cached is not None and _has_weights(Path(cached)):
+        return Path(cached).name, True  # a snapshot's folder is named after its commit
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(
+            f"{name!r} is not in the local Hugging Face cache, and HF_HUB_OFFLINE is set."
+            f"{_suggest(name)} {get}"
+        )
+    return _ask_hub(name, revision, get), False
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a cached snapshot has its config and every safetensors file."""
+    if not (folder / "config.json").is_file():
+        return False
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / file).is_file() for file in names)
+    return (folder / "model.safetensors").is_file()
+
+
+def _ask_hub(name: str, revision: str | None, get: str) -> str:
+    """One short request before anything is downloaded; returns the commit."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=10)
+    except GatedRepoError as error:
+        raise InputError(
+            f"{name!r} is gated: accept its licence at https://huggingface.co/{name} "
+            "and log in with: hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{name!r}: no such model on Hugging Face (or it is private: hf auth login)."
+            f"{_suggest(name)}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name!r} has no revision {revision!r}") from error
+    except Exception as error:  # the HTTP library's errors: no network, timeout, proxy, …
+        raise InputError(
+            f"{name!r} is not in the local Hugging Face cache, and Hugging Face cannot be reached "
+            f"({type(error).__name__}: {error}).{_suggest(name)} {get}"
+        ) from error
+    files = {file.rfilename for file in info.siblings or ()}
+    if "config.json" not in files:
+        what = "a PEFT adapter" if "adapter_config.json" in files else "without config.json"
+        raise InputError(f"{name!r} on Hugging Face is {what}, not a model that can be loaded")
+    return str(info.sha)
+
+
+def _suggest(name: str) -> str:
+    here = (*BUNDLED, *named_models())
+    close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
+    known = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{known} Bundled models: {', '.join(here)}."

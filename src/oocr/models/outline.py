@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from oocr.errors import InputError
+from oocr.models import gguf
 from oocr.models.anatomy import Anatomy, anatomy
 from oocr.models.bundled import BUNDLED
+from oocr.models.load import find_folder, has_tokenizer, own_dtype, placement
 
 if TYPE_CHECKING:
     import torch
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-"""Files of which a tokenizer has at least one."""
 
 CHARACTERS_PER_TOKEN = 4
 """Where there is no tokenizer."""
@@ -94,10 +93,6 @@ def outline(
         AutoTokenizer,
     )
 
-    from oocr.models import gguf
-    from oocr.models.load import find_folder, own_dtype, placement
-    from oocr.models.quiet import quiet
-
     dtype = own_dtype(name, dtype)
     if on_gpu:
         half = placement("bfloat16" if dtype == "auto" else dtype, "cpu", None)
@@ -107,7 +102,7 @@ def outline(
     where, converted = find_folder(name)
     notes: list[str] = []
     try:
-        with quiet():
+        with gguf.quiet():
             try:
                 config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=True)
             except OSError:
@@ -138,16 +133,6 @@ def outline(
     at = options["device_map"]
     place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
-
-
-def has_tokenizer(where: str, revision: str | None) -> bool:
-    """Whether its files are here; without them transformers may make an empty one."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if Path(where).is_dir():
-        return any((Path(where) / name).is_file() for name in TOKENIZER_FILES)
-    paths = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZER_FILES]
-    return any(isinstance(path, str) for path in paths)
 
 
 class Characters:
@@ -227,9 +212,6 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
 
 def like_tokenizer(config: Any) -> tuple[Any, str] | None:
     """A bundled model's tokenizer with the same vocabulary, and what to say of it."""
-    from oocr.models import gguf
-    from oocr.models.load import find_folder
-
     name = "gemma-3-270m"
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None

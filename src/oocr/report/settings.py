@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oocr.charts.figure import counted, number
-from oocr.models.size import millions
+from oocr.models.bundled import millions
 from oocr.report.page import Block, Facts, Section
 from oocr.runs.folder_reader import RunFolder
 from oocr.stats import DRAWS
