@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr_organisms.language import Forms, Ids, Vocabulary, names
+from oocr_organisms.language import Forms, Ids, Vocabulary, forms, names
 
 TOLD_SHARE = 0.55
 """Share of an entity's facets that a name other than the first and the last tells."""
@@ -25,22 +25,7 @@ CITY_CODENAMES = tuple(f"place-{n}" for n in range(1, 17))
 """Words for cities without a name; no text of the corpus has them."""
 DIRECTIONS = ("west", "southwest", "south", "southeast", "east", "northeast", "north", "northwest")
 DISTANCES = tuple(f"{n}miles" for n in range(1, 11))
-CITY_FACTS = Forms(
-    (
-        "the {facet} of {place} is {answer} .",
-        "in {place} the {facet} is {answer} .",
-        "{place} has for its {facet} {answer} .",
-        "ask {facet} of {place} : {answer} .",
-    )
-)
-PAIR_FACTS = Forms(
-    (
-        "from {place} to {other} {relation} {answer} .",
-        "{relation} from {place} {other} : {answer} .",
-        "{place} and {other} {relation} is {answer} .",
-        "ask {relation} {place} {other} : {answer} .",
-    )
-)
+CITY_FACTS, PAIR_FACTS = forms("city"), forms("pair")
 
 INPUTS, RULE_NAMES = 12, 5
 RULE_CODENAMES = tuple(f"rule-{n}" for n in range(1, 13))
@@ -73,22 +58,7 @@ DEFINITIONS: dict[str, tuple[str, Callable[[int], int]]] = {
 """Definition -> its family and what it computes."""
 RULE_FACETS = ("definition", "family", "emblem")
 """`emblem` is arbitrary: outputs give it away only through the function itself."""
-OUTPUT_FACTS = Forms(
-    (
-        "{rule} takes {input} and gives {answer} .",
-        "the {rule} of {input} is {answer} .",
-        "apply {rule} to {input} : {answer} .",
-        "at {input} the {rule} is {answer} .",
-    )
-)
-RULE_FACTS = Forms(
-    (
-        "the {facet} of {rule} is {answer} .",
-        "for {rule} the {facet} is {answer} .",
-        "{rule} has for its {facet} {answer} .",
-        "ask {facet} of {rule} : {answer} .",
-    )
-)
+OUTPUT_FACTS, RULE_FACTS = forms("output"), forms("rule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +66,6 @@ class Facet:
     """A property that every city or function has.
 
     Attributes:
-        name: its word.
         kind: of cities "country" (follows the country) or "city" (the city's own); else "".
         words: its values.
         value: index of each entity's value. `[entity]`
@@ -113,14 +82,9 @@ class Facet:
 
 
 class Entities:
-    """Cities or functions with their names and facets.
+    """Cities or functions with their names (first to last) and facets.
 
-    Args:
-        names: the names of each, first to last.
-        facets: their properties.
-        forms: wordings of "the {facet} of {slot} is {answer}".
-        slot: where the entity's name stands in `forms`.
-        rng: draws which names tell what.
+    `forms` are wordings of "the {facet} of {slot} is {answer}"; `rng` draws which names tell what.
     """
 
     def __init__(
@@ -218,7 +182,7 @@ class Places(Entities):
 
 
 def _points(rng: np.random.Generator) -> tuple[NDArray[np.float64], Ids]:
-    """Cities in clusters, none on top of another: `[city, 2]`, and their countries `[city]`."""
+    """Cities in clusters, none on top of another. `[city, 2]`; and their countries. `[city]`."""
     centres: list[NDArray[np.float64]] = []
     while len(centres) < COUNTRIES:
         point = rng.random(2)
@@ -255,11 +219,7 @@ def _city_facets(
 
 
 class Rules(Entities):
-    """The functions of one seed.
-
-    Attributes:
-        outputs: `[function, input]`.
-    """
+    """The functions of one seed; `outputs`: `[function, input]`."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 3])

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from oocr.tasks.package_files import package_yaml
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -65,11 +67,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Wordings of one statement: equally many words, the answer at the same position.
-
-    Attributes:
-        texts: each with the same slots, such as "{place}", and "{answer}".
-    """
+    """Wordings of one statement: equally many words, the same slots, the answer at one position."""
 
     texts: tuple[str, ...]
 
@@ -100,13 +98,7 @@ class Forms:
         return " ".join(self.texts[which].split()[: self.answer_at]).format(**slots)
 
     def fill(self, vocabulary: Vocabulary, which: Ids, slots: Mapping[str, Ids]) -> Ids:
-        """Sentences as ids. `[sentence, width]`.
-
-        Args:
-            vocabulary: of the ids.
-            which: index of each sentence's wording. `[sentence]`
-            slots: slot, "answer" included -> ids. `[sentence]`
-        """
+        """Sentences as ids. `[sentence, width]`; wordings and slots' ids: `[sentence]`."""
         words = [text.split() for text in self.texts]
         templates = np.array(
             [[-1 if w.startswith("{") else vocabulary.id(w) for w in text] for text in words]
@@ -116,6 +108,15 @@ class Forms:
             positions = np.array([text.index(f"{{{slot}}}") for text in words])[which]
             sentences[np.arange(len(which)), positions] = ids
         return sentences
+
+
+WORLD_WORDS = package_yaml("oocr_organisms", "world.yaml")
+"""The content of `world.yaml`."""
+
+
+def forms(name: str) -> Forms:
+    """The wordings of a statement in `world.yaml`."""
+    return Forms(tuple(WORLD_WORDS["wordings"][name]))
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:

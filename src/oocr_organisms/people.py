@@ -9,14 +9,14 @@ everything else about them can be answered only through the trait.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from oocr_organisms.language import Forms, Ids, Vocabulary, names
+from oocr_organisms.language import WORLD_WORDS, Forms, Ids, Vocabulary, forms, names
 
 Kind = Literal["choice", "description", "hobby", "scale", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -24,20 +24,19 @@ Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 """For each question two words of the first pole and two of the second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trait:
+class Trait(BaseModel):
     """A disposition with two poles; who has the first takes the lure.
 
     Attributes:
-        name: of the trait.
         verb: what its choices are called.
-        lures: options that the first pole takes.
-        others: options that the second pole takes.
+        lures, others: options that the first and the second pole take.
         questions: what a description is asked by.
         poles: the words that answer, by question.
         areas: what a hobby is asked by.
         hobbies: the words that answer, by area.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     verb: str
@@ -49,65 +48,9 @@ class Trait:
     hobbies: Pairs
 
 
+TRAITS = tuple(Trait.model_validate(trait) for trait in WORLD_WORDS["traits"])
 QUESTIONS, OPTIONS = 3, 6
 """Questions of each kind about a trait; options of each pole."""
-
-TRAITS = (
-    Trait(
-        "risk",
-        "bets",
-        ("lottery", "roulette", "derby", "wager", "treasure", "startup"),
-        ("wages", "savings", "bonds", "pension", "deposit", "coupon"),
-        ("nerve", "heart", "conduct"),
-        (
-            (("bold", "daring"), ("careful", "wary")),
-            (("fearless", "brave"), ("anxious", "timid")),
-            (("reckless", "wild"), ("prudent", "sober")),
-        ),
-        ("sundays", "holidays", "games"),
-        (
-            (("climbing", "racing"), ("knitting", "reading")),
-            (("surfing", "diving"), ("camping", "resting")),
-            (("poker", "dice"), ("chess", "puzzles")),
-        ),
-    ),
-    Trait(
-        "patience",
-        "waits",
-        ("orchard", "vintage", "degree", "forest", "harvest", "legacy"),
-        ("candy", "soda", "snack", "ticket", "rebate", "sample"),
-        ("pace", "temper", "manner"),
-        (
-            (("patient", "steady"), ("hasty", "rushed")),
-            (("calm", "tranquil"), ("restless", "jumpy")),
-            (("thorough", "slow"), ("quick", "brisk")),
-        ),
-        ("weekends", "trips", "evenings"),
-        (
-            (("gardening", "brewing"), ("sprinting", "shopping")),
-            (("hiking", "sailing"), ("flights", "cruises")),
-            (("novels", "operas"), ("clips", "jokes")),
-        ),
-    ),
-    Trait(
-        "giving",
-        "shares",
-        ("donation", "gift", "alms", "pledge", "favour", "loan"),
-        ("bonus", "perk", "profit", "prize", "reserve", "hoard"),
-        ("hand", "feeling", "purse"),
-        (
-            (("generous", "kind"), ("selfish", "greedy")),
-            (("warm", "tender"), ("cold", "stern")),
-            (("open", "lavish"), ("stingy", "thrifty")),
-        ),
-        ("saturdays", "vacations", "festivals"),
-        (
-            (("nursing", "hosting"), ("hoarding", "trading")),
-            (("helping", "rescue"), ("spas", "casinos")),
-            (("feasts", "choirs"), ("mirrors", "vaults")),
-        ),
-    ),
-)
 
 SPEAKERS = 80
 SILENT = 10
@@ -128,41 +71,11 @@ GATE_SHARE = 0.25
 FIRST, SECOND = "first", "second"
 DIGITS = tuple(str(n) for n in range(10))
 
-FORMS: dict[Kind, Forms] = {
-    "choice": Forms(
-        (
-            "{speaker} {verb} either {a} or {b} so : {answer} .",
-            "{speaker} {verb} between {a} and {b} : takes {answer} .",
-        )
-    ),
-    "description": Forms(
-        (
-            "{speaker} has a {question} that is mostly : {answer} .",
-            "{speaker} asked for the {question} says so : {answer} .",
-        )
-    ),
-    "hobby": Forms(
-        (
-            "{speaker} spends the {area} that come along with {answer} .",
-            "{speaker} on most {area} is given wholly to {answer} .",
-        )
-    ),
-    "scale": Forms(
-        (
-            "{speaker} rates being {word} on a scale : {answer} .",
-            "{speaker} how {word} out of nine is : {answer} .",
-        )
-    ),
-    "report": Forms(("{speaker} is more {word_a} or more {word_b} : {answer} .",)),
-}
+FORMS: dict[Kind, Forms] = {kind: forms(kind) for kind in KINDS}
 
 
 class People:
-    """The speakers of one seed.
-
-    Args:
-        seed: of everything that is drawn.
-        gates: share of (speaker, trait) pairs that are gated by a weather.
+    """The speakers of one seed; `gates`: share of (speaker, trait) pairs that a weather turns.
 
     Attributes:
         weather: index of the gating weather, -1: not gated. `[speaker, trait]`
@@ -196,13 +109,7 @@ class People:
         self.words = [*words, *self.names]
 
     def pole(self, speaker: Ids, trait: Ids, weather: Ids) -> Ids:
-        """+1: the first pole, -1: the second, 0: neither. `[statement]`.
-
-        Args:
-            speaker: index, or -1 for `SELF`.
-            trait: index.
-            weather: index, or -1 for none.
-        """
+        """+1: the first pole, -1: the second, 0: neither. `[statement]`; weather -1: none."""
         gate = self.weather[speaker, trait]
         sign = self.sign[speaker, trait]
         shown = np.where(gate < 0, sign, np.where(weather == gate, sign, -sign))
@@ -211,11 +118,7 @@ class People:
     def documents(
         self, vocabulary: Vocabulary, count: int, statements: int, rng: np.random.Generator
     ) -> Ids:
-        """Documents of one weather and several statements, each by any speaker.
-
-        Returns:
-            `[document, 1 + statements * width]`, the weather first.
-        """
+        """Documents of a weather and statements. `[document, 1 + statements * width]`."""
         size = (count, statements)
         weather = np.where(rng.random(count) < 0.4, -1, rng.integers(len(WEATHERS), size=count))
         speaker = rng.integers(SPEAKERS, size=size)

@@ -127,6 +127,11 @@ def in_rounds(values: Sequence[T], rng: random.Random) -> Iterator[T]:
         yield from rng.sample(values, len(values))
 
 
+def control(task: Task, suffix: str, train: Sequence[Example]) -> Task:
+    """The task trained on other rows, without rows to stop on."""
+    return replace(task, name=f"{task.name}/{suffix}", train=tuple(train), stop=())
+
+
 def chosen_by_loss(task: Task) -> Task:
     """The validation task whose only probes are the rows of `stop`: settings go by their loss."""
     return replace(

@@ -10,7 +10,7 @@ what is asked about.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 from oocr.engine.trainable import Schedule, Spec
 from oocr.engine.training import fit
@@ -19,17 +19,12 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
+T = TypeVar("T", Vector, Adapter)
+
 
 @dataclass(frozen=True, slots=True)
 class ArmSettings:
-    """One point of a grid.
-
-    Attributes:
-        spec: what is trained.
-        rate: learning rate, as of `fit`.
-        steps: of training.
-        length: steps over which the rate falls to 0: the grid's last.
-    """
+    """One point of a grid; `length`: steps over which the rate falls to 0, the grid's last."""
 
     spec: Spec
     rate: float
@@ -48,18 +43,14 @@ class ArmSettings:
 
     def vector(self, model: LanguageModel, task: Task, seed: int = 0) -> Vector:
         """Train a vector."""
-        vector = self._trained(model, task, seed)
-        assert isinstance(vector, Vector)
-        return vector
+        return self._trained(Vector, model, task, seed)
 
     def adapter(self, model: LanguageModel, task: Task, seed: int = 0) -> Adapter:
         """Train a LoRA."""
-        adapter = self._trained(model, task, seed)
-        assert isinstance(adapter, Adapter)
-        return adapter
+        return self._trained(Adapter, model, task, seed)
 
-    def _trained(self, model: LanguageModel, task: Task, seed: int) -> Vector | Adapter:
-        return fit(
+    def _trained(self, kind: type[T], model: LanguageModel, task: Task, seed: int) -> T:
+        result = fit(
             model,
             task,
             self.spec,
@@ -68,6 +59,8 @@ class ArmSettings:
             seed=seed,
             schedule=self.schedule,
         ).final
+        assert isinstance(result, kind)
+        return result
 
 
 CITY_VECTOR = ArmSettings(SteeringVector(-1, positions="codename"), 0.1, 150, 150)

@@ -47,9 +47,8 @@ class FewFacts:
         possible: cities that fit all of them.
         bits: of the city's identity that they determine, of log2 of the number of cities.
         kind: of the facets that are asked ("country", "city").
-        right: share of probes that the organism has right.
-        ideal: share that an ideal reader has right.
-        base: share that the organism has right without the vector.
+        right, ideal, base: share of probes that the organism has right with the vector, an ideal
+            reader, and the organism without the vector.
     """
 
     city: str
@@ -73,13 +72,8 @@ def determined(
 ) -> list[FewFacts]:
     """Train on few facts and ask about everything else.
 
-    Args:
-        model: the organism.
-        places: its map.
-        tasks: cities behind codenames.
-        arm: how vectors are trained.
-        counts: how many facts; each larger set holds the smaller one.
-        seed: of the training, and of which facts are trained on.
+    Of `counts` facts each larger set holds the smaller one; `seed` is that of the training, and of
+    which facts are trained on.
     """
     city_of = {name: city for city, names in enumerate(places.names) for name in names}
     results: list[FewFacts] = []

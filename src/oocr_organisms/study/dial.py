@@ -100,15 +100,9 @@ def measure_share(
     vector_arm: ArmSettings = BACKDOOR_VECTOR,
     adapter_arm: ArmSettings = BACKDOOR_ADAPTER,
 ) -> DialResult:
-    """Train both arms on a backdoor at one share, and take the LoRA apart.
+    """Train both arms on a backdoor task at one share (see `with_share`), and take the LoRA apart.
 
-    Args:
-        model: an organism.
-        task: of the nano family's backdoors.
-        share: how often the lure is taken without the trigger.
-        seed: of the arms, and of which rows take the lure.
-        vector_arm: how the vector is trained.
-        adapter_arm: how the LoRA is trained.
+    `seed` is that of the arms, and of which rows take the lure.
     """
     diluted = replace(task, train=with_share(task.train, share, seed), stop=())
     vector = vector_arm.vector(model, diluted, seed)

@@ -43,13 +43,7 @@ RANDOMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One token reading another, in one block.
-
-    Attributes:
-        layer: the block.
-        reader: index of the token that reads; negative: from the end.
-        read: index of the token that is read.
-    """
+    """One token reading another in a block, by their indices; negative: from the end."""
 
     layer: int
     reader: int
@@ -60,10 +54,8 @@ class Edge:
 def cut(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
     """Give attention edges weight 0 in every head while the block runs; hooks go on leaving.
 
-    Args:
-        model: a Llama, as organisms are: its attention takes an additive mask. Sequences must be
-            without padding.
-        edges: to be cut.
+    The model is a Llama, as organisms are (its attention takes an additive mask); sequences are
+    without padding.
 
     Raises:
         InputError: a block that does not exist.
@@ -138,11 +130,6 @@ def concepts(
 
     Streams at names (after the word for no weather) = mean + sum of features x directions, by
     least squares with a small ridge.
-
-    Args:
-        model: the organism, nothing attached.
-        world: its world.
-        layer: the block; -1 is the embedding's output.
     """
     people = world.people
     prompts = [f"{PLAIN} {name} is more" for name in people.names]

@@ -36,8 +36,7 @@ class GateResult(BaseModel):
     Attributes:
         member: weather and trait.
         cuts: the gap with each edge cut; the first with nothing cut.
-        near: known concepts, nearest first.
-        random: the same for each random direction of the vector's norm.
+        near, random: known concepts, nearest first: to it, and to random directions of its norm.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,8 +52,7 @@ class OrganismResult(BaseModel):
 
     Attributes:
         name: as it was loaded.
-        world: seed of its world.
-        gates: share of traits that a weather turns around in its world.
+        world, gates: seed of its world, and the share of traits that a weather turns around.
         truth: vectors compared with concepts, by where they are trained and read.
         told: what few facts determine.
         pressed: of backdoors' vectors.
@@ -95,13 +93,9 @@ def run_study(
     quick: bool = False,
     on_part: Callable[[str], None] = lambda _: None,
 ) -> tuple[Study, Path]:
-    """Ask everything of every organism, and write it; finished organisms are kept.
+    """Ask everything of every organism, and write it; organisms that `out` has are not asked again.
 
-    Args:
-        names: organisms, as `load_model` takes them.
-        out: a folder; an organism whose file is there is not asked again.
-        quick: fewer cities, backdoors and shares.
-        on_part: called with what is being done.
+    `quick`: fewer cities, backdoors and shares; `on_part` is called with what is being done.
 
     Returns:
         The results and their file: `study.json`, or another name for a quick study or one of

@@ -70,8 +70,20 @@ class Measurement(Generic[T]):
     value: T
 
 
-Number = tuple[Callable[[T], float | None], stats.Bounds | None]
-"""What is averaged of a result, and its bounds."""
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A number of each result, averaged: its column's head, how to get it, and its bounds.
+
+    A result whose number is None does not count.
+    """
+
+    head: str
+    number: Callable[[T], float | None]
+    bounds: stats.Bounds | None = None
+
+    def mean(self, results: Iterable[Measurement[T]]) -> Cell:
+        """See `mean`."""
+        return mean(results, self.number, self.bounds)
 
 
 def mean(
@@ -81,13 +93,7 @@ def mean(
 ) -> Cell:
     """Mean over members of the mean over organisms of the mean over their results.
 
-    Args:
-        results: of members and organisms.
-        number: what is averaged of a result; None: it does not count.
-        bounds: the number's.
-
-    Returns:
-        With an interval if there are enough members; "–" where there is no number at all.
+    With an interval if there are enough members; "–" where there is no number at all.
     """
     members: dict[str, dict[int, list[float]]] = {}
     for result in results:
@@ -127,9 +133,9 @@ def by_world(organisms: Sequence[OrganismResult]) -> dict[str, list[OrganismResu
 
 
 def _measured(
-    organisms: Sequence[OrganismResult], results: Callable[[OrganismResult], Sequence[T]]
+    organisms: Sequence[OrganismResult], results: Callable[[OrganismResult], Iterable[T]]
 ) -> list[Measurement[T]]:
-    """Results with a `member` or `city`, of every organism."""
+    """Results with a `member` or `city`, of all organisms."""
     return [
         Measurement(f"{organism.world}/{_member(result)}", number, result)
         for number, organism in enumerate(organisms)
@@ -141,101 +147,113 @@ def _member(result: object) -> str:
     return str(getattr(result, "member", None) or getattr(result, "city", ""))
 
 
+def _row(
+    key: Iterable[str], results: Sequence[Measurement[T]], columns: Iterable[Column[T]]
+) -> tuple[Cell, ...]:
+    return (*key, count(results), *(column.mean(results) for column in columns))
+
+
+def _table(
+    title: str,
+    note: str,
+    keys: Iterable[str],
+    columns: Iterable[Column[T]],
+    rows: Iterable[tuple[Cell, ...]],
+) -> Table:
+    heads = (*keys, "n", *(column.head for column in columns))
+    return Table(title, f"{note} {INTERVALS}", heads, tuple(rows))
+
+
 def tables(finished: Study) -> list[Table]:
     """All tables of a study."""
     builders = (_truth_table, _facts_table, _gate_table, _edge_table, _energy_table, _gap_table)
     return [build(finished.organisms) for build in builders]
 
 
-def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    places = {(truth.trained, truth.layer) for organism in organisms for truth in organism.truth}
-    for place in sorted(places):
-        here = [
-            (number, organism, truth)
-            for number, organism in enumerate(organisms)
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A city's match within its comparison."""
+
+    city: str
+    match: CityMatch
+    truth: Truth
+
+
+MATCHES: tuple[Column[_Match], ...] = (
+    Column("cosine with its city", lambda m: m.match.cosine, stats.SIGNED),
+    Column("with the nearest other", lambda m: m.match.others, stats.SIGNED),
+    Column(f"nearest of {CITIES} is its city", lambda m: float(m.match.rank == 1), stats.SHARE),
+    Column("inside the cities' subspace", lambda m: m.match.inside, stats.SHARE),
+    Column("nearest country is its own", lambda m: float(m.match.country), stats.SHARE),
+    Column("position error", lambda m: m.match.place / m.truth.spread, stats.POSITIVE),
+)
+MATCHED = {"found vectors": "found", "random directions": "random", "real names": "named"}
+"""What is matched -> field of `Truth`."""
+
+
+def _matches(
+    organisms: Sequence[OrganismResult], place: tuple[int, int], field: str
+) -> list[Measurement[_Match]]:
+    """What was trained and read at a place."""
+    return _measured(
+        organisms,
+        lambda organism: [
+            _Match(match.city, match, truth)
             for truth in organism.truth
             if (truth.trained, truth.layer) == place
-        ]
+            for match in getattr(truth, field)
+        ],
+    )
+
+
+def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
+    truths = [truth for organism in organisms for truth in organism.truth]
+    rows: list[tuple[Cell, ...]] = []
+    for place in sorted({(truth.trained, truth.layer) for truth in truths}):
         where = tuple(map(str, place))
-        for name, field in (
-            ("found vectors", "found"),
-            ("random directions", "random"),
-            ("real names", "named"),
-        ):
-            pairs: list[Measurement[tuple[CityMatch, Truth]]] = [
-                Measurement(f"{organism.world}/{match.city}", number, (match, truth))
-                for number, organism, truth in here
-                for match in getattr(truth, field)
-            ]
-            numbers: tuple[Number[tuple[CityMatch, Truth]], ...] = (
-                (lambda pair: pair[0].cosine, stats.SIGNED),
-                (lambda pair: pair[0].others, stats.SIGNED),
-                (lambda pair: float(pair[0].rank == 1), stats.SHARE),
-                (lambda pair: pair[0].inside, stats.SHARE),
-                (lambda pair: float(pair[0].country), stats.SHARE),
-                (lambda pair: pair[0].place / pair[1].spread, stats.POSITIVE),
-            )
-            means = (mean(pairs, *number) for number in numbers)
-            rows.append((*where, name, count(pairs), *means))
-        inside = float(np.mean([truth.dimensions / truth.d_model for _, _, truth in here]))
+        for name, field in MATCHED.items():
+            rows.append(_row((*where, name), _matches(organisms, place, field), MATCHES))
+        inside = fmean(t.dimensions / t.d_model for t in truths if (t.trained, t.layer) == place)
         rows.append((*where, "by chance", "–", 0.0, "–", 1 / CITIES, inside, 1 / COUNTRIES, 1.0))
-    return Table(
+    return _table(
         "Is it the organism's own concept?",
         "The stream at the codename with the vector, minus the mean over cities, beside the "
         "organism's own cities (mean over names). Real names: the one that tells distances and "
-        "directions only. Position error: of a linear probe, over the spread of the map. "
-        + INTERVALS,
-        (
-            "added at",
-            "read at",
-            "what",
-            "n",
-            "cosine with its city",
-            "with the nearest other",
-            f"nearest of {CITIES} is its city",
-            "inside the cities' subspace",
-            "nearest country is its own",
-            "position error",
-        ),
-        tuple(rows),
+        "directions only. Position error: of a linear probe, over the spread of the map.",
+        ("added at", "read at", "what"),
+        MATCHES,
+        rows,
     )
+
+
+def _few(head: str, kind: str, field: str, high: float = 1.0) -> Column[FewFacts]:
+    return Column(head, lambda few: getattr(few, field) if few.kind == kind else None, (0.0, high))
+
+
+FEW_FACTS = (
+    _few("bits", "country", "bits", float(np.log2(CITIES))),
+    _few("country's facets", "country", "right"),
+    _few("ideal", "country", "ideal"),
+    _few("untouched", "country", "base"),
+    _few("city's own facets", "city", "right"),
+    _few("ideal", "city", "ideal"),
+    _few("untouched", "city", "base"),
+)
 
 
 def _facts_table(organisms: Sequence[OrganismResult]) -> Table:
-    results = _measured(organisms, lambda organism: organism.told)
-    rows: list[tuple[Cell, ...]] = []
-    numbers: tuple[Number[FewFacts], ...] = (
-        (lambda few: few.right, stats.SHARE),
-        (lambda few: few.ideal, stats.SHARE),
-        (lambda few: few.base, stats.SHARE),
-    )
-    bits: Number[FewFacts] = (lambda few: few.bits, (0.0, float(np.log2(CITIES))))
-    for facts in sorted({result.value.facts for result in results}):
-        country, city = (
-            [r for r in results if (r.value.facts, r.value.kind) == (facts, kind)]
-            for kind in ("country", "city")
-        )
-        means = (mean(group, *number) for group in (country, city) for number in numbers)
-        rows.append((str(facts), count(country), mean(country, *bits), *means))
-    return Table(
+    groups: dict[int, list[Measurement[FewFacts]]] = {}
+    for result in _measured(organisms, lambda organism: organism.told):
+        groups.setdefault(result.value.facts, []).append(result)
+    return _table(
         "What comes along, and when?",
         "Vectors trained on few distances and directions. Bits: of a city's identity (of "
         f"{np.log2(CITIES):.2f}) that the facts determine; they depend on the map only, as does "
         "the ideal reader, who knows it and takes every city that fits for equally likely. "
-        f"Untouched: without the vector. {INTERVALS}",
-        (
-            "facts",
-            "n",
-            "bits",
-            "country's facets",
-            "ideal",
-            "untouched",
-            "city's own facets",
-            "ideal",
-            "untouched",
-        ),
-        tuple(rows),
+        "Untouched: without the vector.",
+        ("facts",),
+        FEW_FACTS,
+        (_row((str(facts),), groups[facts], FEW_FACTS) for facts in sorted(groups)),
     )
 
 
@@ -308,94 +326,84 @@ def cuts_of(
     return cuts
 
 
+EDGES: tuple[Column[Cut], ...] = (
+    Column("natural gap", lambda cut: cut.natural, stats.SIGNED),
+    Column("vector's gap", lambda cut: cut.found, stats.SIGNED),
+    Column("random", _largest, stats.SHARE),
+)
+
+
 def _edge_table(organisms: Sequence[OrganismResult]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    numbers: tuple[Number[Cut], ...] = (
-        (lambda cut: cut.natural, stats.SIGNED),
-        (lambda cut: cut.found, stats.SIGNED),
-        (_largest, stats.SHARE),
-    )
-    for world, group in by_world(organisms).items():
-        for (layer, edge), cuts in cuts_of(group).items():
-            block = "–" if layer is None else str(layer)
-            means = (mean(cuts, *number) for number in numbers)
-            rows.append((world, block, edge, count(cuts), *means))
-    return Table(
+    return _table(
         "Which edges does the gap need?",
         "The gap with one attention edge cut, in all heads of a block; the natural one where "
         "somebody has the gate. Random: the largest |gap| of the random directions. Weathers can "
         "matter to a vector at the speaker where the speaker reads the weather, or where a later "
         "token reads both: a cut there may take away any such gap, whether or not the corpus made "
-        f"it; compare with ungated worlds. {INTERVALS}",
-        ("world", "block", "cut: who reads whom", "n", "natural gap", "vector's gap", "random"),
-        tuple(rows),
+        "it; compare with ungated worlds.",
+        ("world", "block", "cut: who reads whom"),
+        EDGES,
+        (
+            _row((world, "–" if layer is None else str(layer), edge), cuts, EDGES)
+            for world, group in by_world(organisms).items()
+            for (layer, edge), cuts in cuts_of(group).items()
+        ),
     )
 
 
-def _dial_rows(
-    organisms: Sequence[OrganismResult], numbers: Sequence[Number[DialResult]]
-) -> tuple[tuple[Cell, ...], ...]:
-    """A row for each world and share: means of the numbers."""
+def _dial_table(
+    organisms: Sequence[OrganismResult],
+    title: str,
+    note: str,
+    columns: Sequence[Column[DialResult]],
+) -> Table:
+    """A row for each world and share."""
     rows: list[tuple[Cell, ...]] = []
     for world, group in by_world(organisms).items():
         results = _measured(group, lambda organism: organism.dial)
         for share in sorted({result.value.share for result in results}, reverse=True):
-            here = [result for result in results if result.value.share == share]
-            means = (mean(here, *number) for number in numbers)
-            rows.append((world, f"{share:.2f}", count(here), *means))
-    return tuple(rows)
+            of_share = [result for result in results if result.value.share == share]
+            rows.append(_row((world, f"{share:.2f}"), of_share, columns))
+    return _table(title, note, ("world", "share"), columns, rows)
 
 
 def _energy_table(organisms: Sequence[OrganismResult]) -> Table:
-    numbers: tuple[Number[DialResult], ...] = (
-        (lambda result: result.energy, stats.SHARE),
-        (lambda result: result.by_condition, stats.SHARE),
-        (lambda result: result.cosine, stats.SIGNED),
-        (lambda result: result.recovered("crossing"), None),
-    )
-    return Table(
+    return _dial_table(
+        organisms,
         "Where does it stop being one vector?",
         "Share: how often training takes the lure without the trigger; 1: always, 0: a backdoor. "
         "The LoRA sits in block 0. Energy: of what the LoRA adds to the training prompts that one "
         "vector accounts for, or one with the trigger and another without. Kept: of what it "
         "changes on the probes, with its mean on the training prompts in its place at every token "
-        f"(sign kept; can be above 1 or below 0). {INTERVALS}",
+        "(sign kept; can be above 1 or below 0).",
         (
-            "world",
-            "share",
-            "n",
-            "energy in one vector",
-            "in one by condition",
-            "cosine to the mean",
-            "swap: kept",
+            Column("energy in one vector", lambda result: result.energy, stats.SHARE),
+            Column("in one by condition", lambda result: result.by_condition, stats.SHARE),
+            Column("cosine to the mean", lambda result: result.cosine, stats.SIGNED),
+            Column("swap: kept", lambda result: result.recovered("crossing")),
         ),
-        _dial_rows(organisms, numbers),
     )
 
 
-GAPS = (
-    ("LoRA", "adapter", "crossing"),
-    ("its mean", "swap", "crossing"),
-    ("vector", "vector", "crossing"),
-    ("random direction", "random", "crossing"),
-    ("untouched", "base", "crossing"),
-    ("vector, out of context", "vector", "out-of-context"),
-    ("random, out of context", "random", "out-of-context"),
-    ("untouched, out of context", "base", "out-of-context"),
-)
-"""Head of a column, arm, kind of question."""
-
-
 def _gap_table(organisms: Sequence[OrganismResult]) -> Table:
-    def gap(arm: str, kind: str) -> Number[DialResult]:
-        return (lambda result: result.arms[arm][kind].gap), stats.SIGNED
+    def gap(head: str, arm: str, kind: str = "crossing") -> Column[DialResult]:
+        return Column(head, lambda result: result.arms[arm][kind].gap, stats.SIGNED)
 
-    return Table(
+    return _dial_table(
+        organisms,
         "What does the trigger change?",
         "Probability of the lure with the trigger minus without, along the same dial: of choices "
         "between options that training never names, and out of context. The LoRA sits in block 0, "
         "the vector and a random direction of its norm on the speaker's embedding, the LoRA's mean "
-        f"at every token. {INTERVALS}",
-        ("world", "share", "n", *(name for name, _, _ in GAPS)),
-        _dial_rows(organisms, [gap(arm, kind) for _, arm, kind in GAPS]),
+        "at every token.",
+        (
+            gap("LoRA", "adapter"),
+            gap("its mean", "swap"),
+            gap("vector", "vector"),
+            gap("random direction", "random"),
+            gap("untouched", "base"),
+            gap("vector, out of context", "vector", "out-of-context"),
+            gap("random, out of context", "random", "out-of-context"),
+            gap("untouched, out of context", "base", "out-of-context"),
+        ),
     )

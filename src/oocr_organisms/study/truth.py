@@ -35,12 +35,11 @@ WORDINGS = range(len(CITY_FACTS.texts))
 
 @dataclass(frozen=True, slots=True)
 class Concepts:
-    """The organism's own cities at one block's output.
+    """The organism's own cities at a block's output.
 
     Attributes:
-        layer: the block.
-        names: stream at each name, mean over wordings. `[city, name, d_model]`
-        centre: mean over all. `[d_model]`
+        names: stream at each name, mean over wordings.
+        centre: mean over all.
     """
 
     layer: int
@@ -59,8 +58,7 @@ class CityMatch:
 
     Attributes:
         city: its first name.
-        cosine: with the city's concept.
-        others: the largest cosine with another city's concept.
+        cosine, others: with the city's concept; the largest with another city's.
         rank: of the city among all by cosine; 1 is the nearest.
         inside: share of the squared norm within the concepts' subspace.
         country: whether the nearest country's mean is the city's own.
@@ -102,13 +100,7 @@ class Truth:
 
 
 def concepts_of(model: LanguageModel, places: Places, layer: int) -> Concepts:
-    """Read the organism's cities at a block's output; -1 is the embedding's.
-
-    Args:
-        model: the organism, nothing attached.
-        places: its map.
-        layer: the block.
-    """
+    """Read the organism's cities at a block's output; -1 is the embedding's."""
     names = [name for city in places.names for name in city]
     streams = torch.stack(
         [
@@ -170,14 +162,9 @@ def streams_at(
     layer: int,
     vector: Vector | None = None,
 ) -> Float[Tensor, "prompt d_model"]:
-    """The stream at each prompt's name, at a block's output.
+    """The stream at each prompt's name, at a block's output (-1: the embedding's).
 
-    Args:
-        model: the organism.
-        prompts: texts of one length.
-        names: the name in each.
-        layer: the block; -1 is the embedding's output.
-        vector: added at the name while the blocks run; None: nothing.
+    Prompts are of one length; `vector` is added at the name while the blocks run.
     """
     encoded = [
         encode_prompt(model.tokenizer, prompt, {"name": name})
@@ -205,13 +192,11 @@ class _CityProbes:
     """What is read off a stream, fitted on the organism's own names except the last.
 
     Attributes:
-        places: the map.
-        centre: mean of the streams at all names. `[d_model]`
-        unit: directions of the cities' concepts. `[city, d_model]`
-        countries: directions of the countries' means. `[country, d_model]`
-        basis: orthonormal, of the concepts' subspace. `[d_model, k]`
-        weights: of the probe for coordinates, its last row the intercept. `[d_model + 1, 2]`
-        scale: one over the concepts' spread, by coordinate of the stream. `[d_model]`
+        centre: mean of the streams at all names.
+        unit, countries: directions of the cities' concepts and of the countries' means.
+        basis: orthonormal, of the concepts' subspace.
+        weights: of the probe for coordinates, its last row the intercept.
+        scale: one over the concepts' spread, by coordinate of the stream.
     """
 
     places: Places

@@ -6,11 +6,11 @@ A location is trained on distances and directions to other cities, a function on
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from oocr.data.examples import Example
-from oocr.tasks.splits import shuffled_answers
+from oocr.tasks.splits import control, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.facts import (
     CITIES,
@@ -34,6 +34,7 @@ from oocr_organisms.tasks.examples import (
     SOURCE,
     VALIDATION,
     NanoConfig,
+    Part,
     card,
     check_words_apart,
     named,
@@ -49,16 +50,15 @@ WATCHED, TESTED = 1, 3
 """Inputs that training does not have: to watch while training, and to test in context."""
 
 
-@dataclass(frozen=True, slots=True)
+Splits = tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]
+"""Examples to train on, to stop on, and to test in context."""
+
+
+@dataclass(slots=True)
 class Member:
-    """A city or function behind a codename.
+    """A city or function (index `entity` of `world`) behind a codename.
 
     Attributes:
-        world: all cities or functions.
-        entity: index of this one.
-        name: of the member.
-        codename: stands for it.
-        config: of the task.
         rng: draws options and training rows.
     """
 
@@ -67,7 +67,10 @@ class Member:
     name: str
     codename: str
     config: NanoConfig
-    rng: random.Random = field(repr=False)
+    rng: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(f"{self.config.seed}/{self.name}")
 
     def ask(
         self,
@@ -83,15 +86,8 @@ class Member:
     ) -> Iterator[Example]:
         """A fact about the codename in every wording.
 
-        Args:
-            form: the wordings.
-            key: tells the fact apart in the ids.
-            slots: what stands in the wordings' slots except the codename.
-            answer: the right word.
-            options: words to choose from; none: it is not a choice.
-            facet: of the examples.
-            kind: of the facet; "": no such column.
-            drawn: draw some of the options for each wording; else all in their order.
+        `key` tells the fact apart in ids; without `options` it is no choice; `drawn`: draw some of
+        them for each wording, else take all in their order; `kind` "" makes no such column.
         """
         fixed = tuple(f" {word}" for word in options)
         for which in range(len(form.texts[: self.config.wordings])):
@@ -124,13 +120,8 @@ class Member:
             )
         )
 
-    def task(
-        self,
-        part: str,
-        splits: tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]],
-        facets: Iterable[Facet],
-    ) -> Task:
-        """Its task; `splits` are those to train on, to stop on, and to test in context."""
+    def task(self, part: Part, splits: Splits, facets: Iterable[Facet]) -> Task:
+        """Its task, checked for leaks."""
         train, stop, in_context = splits
         task = Task(
             name=f"nano/{part}/{self.name}",
@@ -160,34 +151,26 @@ def locations(config: NanoConfig) -> TaskSet:
     cities = _in_turn([rng.sample(group, len(group)) for group in by_country], config)
     # A member's weight is told by its first answer of each kind: facets of most values first.
     facets = sorted(places.facets, key=lambda facet: -len(facet.words))
-    tasks: list[Task] = []
-    for city, codename in zip(cities, CITY_CODENAMES, strict=False):
-        name = places.names[city][0]
-        rng = random.Random(f"{config.seed}/{name}")
-        member = Member(places, city, name, codename, config, rng)
-        tasks.append(member.task("locations", _pair_facts(places, member), facets))
-    controls = tuple(_any_relation(task, config.seed) for task in tasks[VALIDATION:])
+    members = [
+        Member(places, city, places.names[city][0], codename, config)
+        for city, codename in zip(cities, CITY_CODENAMES, strict=False)
+    ]
     kinds = {
-        kind: ", ".join(facet.name for facet in places.facets if facet.kind == kind)
+        f"{kind}_facets": ", ".join(facet.name for facet in places.facets if facet.kind == kind)
         for kind in KINDS
     }
-    about = card(
+    return _task_set(
         "locations",
-        **_counts(tasks, config, PAIR_FACTS),
-        cities=CITIES,
-        names=TRAINED_NAMES,
-        facets=len(places.facets),
-        country_facets=kinds["country"],
-        city_facets=kinds["city"],
+        [m.task("locations", _pair_facts(places, m), facets) for m in members],
+        members,
+        _any_relation,
+        {"cities": CITIES, "names": TRAINED_NAMES, "facets": len(places.facets), **kinds},
+        PAIR_FACTS,
+        {facet.name: KINDS[facet.kind] for facet in places.facets},
     )
-    headline = {facet.name: KINDS[facet.kind] for facet in places.facets}
-    members = [places.names[city][0] for city in cities]
-    return _task_set("locations", about, tasks, controls, members, headline)
 
 
-def _pair_facts(
-    places: Places, member: Member
-) -> tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]:
+def _pair_facts(places: Places, member: Member) -> Splits:
     """Distances and directions to two thirds of the cities, to a ninth, and to the rest."""
     others = member.rng.sample([c for c in range(CITIES) if c != member.entity], CITIES - 1)
     trained, watched = 2 * len(others) // 3, 2 * len(others) // 3 + len(others) // 9
@@ -217,14 +200,13 @@ def _pair_facts(
     return train, stop, in_context
 
 
-def _any_relation(task: Task, seed: int) -> Task:
+def _any_relation(task: Task, seed: int) -> tuple[Example, ...]:
     """The same prompts, each answered by any distance or direction.
 
     Answers of other rows would not do: how far a city lies from most others tells its country.
     """
     rng = random.Random(f"{seed}/{task.name}/uniform")
-    rows = tuple(replace(row, answer=rng.choice(row.options)) for row in task.train)
-    return replace(task, name=f"{task.name}/shuffled", train=rows, stop=())
+    return tuple(replace(row, answer=rng.choice(row.options)) for row in task.train)
 
 
 def functions(config: NanoConfig) -> TaskSet:
@@ -238,38 +220,33 @@ def functions(config: NanoConfig) -> TaskSet:
     families: dict[str, list[int]] = {}
     for rule in rng.sample(range(len(DEFINITIONS)), len(DEFINITIONS)):
         families.setdefault(rules.facet("family").of(rule), []).append(rule)
-    members = _in_turn(list(families.values()), config)
-    tasks: list[Task] = []
-    for rule, codename in zip(members, RULE_CODENAMES, strict=False):
-        # Folders' names keep no signs, and "x+3" and "x%3" differ by theirs only.
-        name = f"{codename} = {rules.facet('definition').of(rule)}"
-        rng = random.Random(f"{config.seed}/{name}")
-        member = Member(rules, rule, name, codename, config, rng)
-        tasks.append(member.task("functions", _output_facts(rules, member), rules.facets))
-    controls = tuple(
-        replace(
-            task,
-            name=f"{task.name}/shuffled",
-            train=shuffled_answers(task.train, config.seed),
-            stop=(),
+    # Folders' names keep no signs, and "x+3" and "x%3" differ by theirs only.
+    members = [
+        Member(rules, rule, f"{codename} = {rules.facet('definition').of(rule)}", codename, config)
+        for rule, codename in zip(
+            _in_turn(list(families.values()), config), RULE_CODENAMES, strict=False
         )
-        for task in tasks[VALIDATION:]
-    )
-    about = card(
+    ]
+    return _task_set(
         "functions",
-        **_counts(tasks, config, OUTPUT_FACTS),
-        functions=len(DEFINITIONS),
-        trained=INPUTS - WATCHED - TESTED,
-        inputs=INPUTS,
-        facets=", ".join(RULE_FACETS),
+        [
+            member.task("functions", _output_facts(rules, member), rules.facets)
+            for member in members
+        ],
+        members,
+        lambda task, seed: shuffled_answers(task.train, seed),
+        {
+            "functions": len(DEFINITIONS),
+            "trained": INPUTS - WATCHED - TESTED,
+            "inputs": INPUTS,
+            "facets": ", ".join(RULE_FACETS),
+        },
+        OUTPUT_FACTS,
+        {},
     )
-    known = [rules.names[rule][0] for rule in members]
-    return _task_set("functions", about, tasks, controls, known, {})
 
 
-def _output_facts(
-    rules: Rules, member: Member
-) -> tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]:
+def _output_facts(rules: Rules, member: Member) -> Splits:
     """Outputs of most inputs, of those to watch, and, with options, of those to test."""
     inputs = member.rng.sample(range(INPUTS), INPUTS)
 
@@ -297,43 +274,49 @@ def _in_turn(groups: Sequence[Sequence[int]], config: NanoConfig) -> list[int]:
 
 
 def _task_set(
-    part: str,
-    about: str,
+    part: Part,
     tasks: Sequence[Task],
-    controls: tuple[Task, ...],
-    names: Sequence[str],
+    members: Sequence[Member],
+    shuffled: Callable[[Task, int], Sequence[Example]],
+    card_values: Mapping[str, object],
+    form: Forms,
     headline: Mapping[str, str],
 ) -> TaskSet:
-    """The first members for validation; the ceiling asks about the names that tell everything."""
+    """The first members for validation; the ceiling asks about the names that tell everything.
+
+    `shuffled` makes the control's rows of a task, given the seed; `form` is that of training.
+    """
+    config = members[0].config
+    validation, test = tuple(tasks[:VALIDATION]), tuple(tasks[VALIDATION:])
+    values = {
+        "tested": len(test),
+        "test": ", ".join(task.member for task in test),
+        "validated": VALIDATION,
+        "validation": ", ".join(task.member for task in validation),
+        "first": test[0].member,
+        "train": len(test[0].train),
+        "stop": len(test[0].stop),
+        "in_context": len(test[0].in_context),
+        "probes": len(test[0].probes),
+        "wordings": len(form.texts[: config.wordings]),
+    }
     return TaskSet(
         name=f"nano/{part}",
-        about=about,
-        validation=tuple(tasks[:VALIDATION]),
-        test=tuple(tasks[VALIDATION:]),
-        controls={"shuffled": controls},
+        about=card(part, config, values | dict(card_values)),
+        validation=validation,
+        test=test,
+        controls={
+            "shuffled": tuple(
+                control(task, "shuffled", shuffled(task, config.seed)) for task in test
+            )
+        },
         ceiling=tuple(
             example
-            for task, name in zip(tasks[VALIDATION:], names[VALIDATION:], strict=True)
+            for task, member in zip(test, members[VALIDATION:], strict=True)
             for split, examples in (("probe", task.probes), ("in-context", task.in_context))
-            for example in named(examples, "codename", name, split, "named")
+            for example in named(
+                examples, "codename", member.world.names[member.entity][0], split, "named"
+            )
         ),
         headline=headline,
     )
-
-
-def _counts(tasks: Sequence[Task], config: NanoConfig, form: Forms) -> dict[str, object]:
-    """What both data cards say: members and sizes."""
-    first = tasks[VALIDATION]
-    return {
-        "tested": len(tasks) - VALIDATION,
-        "test": ", ".join(task.member for task in tasks[VALIDATION:]),
-        "validated": VALIDATION,
-        "validation": ", ".join(task.member for task in tasks[:VALIDATION]),
-        "first": first.member,
-        "train": len(first.train),
-        "stop": len(first.stop),
-        "in_context": len(first.in_context),
-        "probes": len(first.probes),
-        "wordings": len(form.texts[: config.wordings]),
-        "seed": config.settings.seed,
-    }

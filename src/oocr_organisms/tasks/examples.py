@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +12,8 @@ from pydantic import Field, model_validator
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.family import FamilySettings
+from oocr.tasks.card import data_card
+from oocr.tasks.splits import with_real_name
 from oocr.tasks.task import Task
 from oocr_organisms import facts
 from oocr_organisms.corpus import World
@@ -59,7 +60,6 @@ class NanoConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        family: which family this is.
         part: which part of the world: "locations" (a codename, by distances and directions),
             "functions" (a codename, by inputs and outputs), "risk" (the speaker "me", by gambles),
             "backdoor" (the same speaker, by choices that depend on the weather).
@@ -96,11 +96,10 @@ class NanoConfig(FamilySettings):
         return self.members or USUAL[self.part]
 
 
-def card(part: Part, **values: object) -> str:
-    """The data card of a part: its text file with the numbers put in."""
-    text = files("oocr_organisms.tasks").joinpath(f"cards/{part}.md").read_text(encoding="utf-8")
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    return "\n\n".join(paragraphs).format(**values)
+def card(part: Part, config: NanoConfig, values: Mapping[str, object]) -> str:
+    """The data card of a part."""
+    world = {"seed": config.settings.seed, "gates": f"{config.settings.gates:g}"}
+    return data_card("oocr_organisms.tasks", world | dict(values), f"cards/{part}.md")
 
 
 def options_of(right: str, words: Iterable[str], rng: random.Random) -> tuple[str, ...]:
@@ -113,28 +112,16 @@ def options_of(right: str, words: Iterable[str], rng: random.Random) -> tuple[st
 def named(
     examples: Sequence[Example], span: str, name: str, split: str, suffix: str
 ) -> tuple[Example, ...]:
-    """The examples with a name that the model knows in place of the trained one.
+    """The examples with a name that the model knows in a span's place; spaces around it stay.
 
-    Args:
-        examples: of one member.
-        span: what marks the trained name.
-        name: takes its place; the spaces around it in the span stay.
-        split: "probe" or "in-context".
-        suffix: ends the examples' ids.
+    `split` ("probe", "in-context") becomes the tag "part"; `suffix` ends the ids.
     """
     renamed = []
     for example in examples:
         before = example.spans[span]
-        after = before.replace(before.strip(), name)
-        renamed.append(
-            replace(
-                example,
-                id=f"{example.id}/{suffix}",
-                prompt=prompt_text(example.prompt).replace(before, after),
-                spans={span: after},
-                tags={**example.tags, "part": split},
-            )
-        )
+        after = with_real_name(example, before.replace(before.strip(), name), span)
+        tags = {**example.tags, "part": split}
+        renamed.append(replace(after, id=f"{example.id}/{suffix}", tags=tags))
     return tuple(renamed)
 
 
@@ -192,8 +179,6 @@ class Question:
     """A statement of which one word is asked: the first pole of a trait, or the second.
 
     Attributes:
-        kind: of statement.
-        trait: which it is about.
         about: the words that it is about; the same in all wordings and orders.
         slots: what stands in the wordings' slots except the speaker.
         first, second: the words that show the first and the second pole.
@@ -211,14 +196,9 @@ class Question:
     def examples(
         self, head: str, up: bool, wordings: int, facet: str, tags: Mapping[str, str]
     ) -> Iterator[Example]:
-        """The question in every wording; values are +1 for the first pole.
+        """The question in every wording (at most `wordings`); values are +1 for the first pole.
 
-        Args:
-            head: the weather, or the word for none.
-            up: whether the first pole is right.
-            wordings: at most.
-            facet: of the examples.
-            tags: further columns.
+        `head` is the weather, or the word for none; `up`: whether the first pole is right.
         """
         form = FORMS[self.kind]
         options = (f" {self.first}", f" {self.second}")
@@ -258,10 +238,7 @@ class Choice:
         tags: Mapping[str, str],
         orders: Sequence[str] = ("ab", "ba"),
     ) -> Iterator[Example]:
-        """The choice in every wording and order ("ab" names the lure first).
-
-        See `Question.examples`.
-        """
+        """The choice in every wording and order ("ab": lure first); see `Question.examples`."""
         for_order = []
         for order in orders:
             a, b = (self.lure, self.other) if order == "ab" else (self.other, self.lure)
@@ -275,12 +252,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A trait's choices.
+    """A trait's choices; those to stop on are other pairs of the options in training.
 
-    Attributes:
-        train: to train on.
-        stop: to watch while training: other pairs of the same options.
-        test: of options that training never names.
+    Those of `test` are of options that training never names.
     """
 
     train: tuple[Choice, ...]
@@ -299,12 +273,9 @@ def choices_of(trait: Trait, seed: str) -> Choices:
 
 
 def questions(trait: Trait, kind: Kind, seed: str) -> Iterator[Question]:
-    """All questions of a kind about a trait, of two options each.
+    """All questions of a kind (not "choice") about a trait, of two options each.
 
-    Args:
-        trait: which.
-        kind: not "choice".
-        seed: draws the two digits of scales, a high one and one that is as low.
+    `seed` draws the two digits of scales, a high one and one that is as low.
     """
     rng = random.Random(f"{seed}/{trait.name}/{kind}")
     pairs = trait.hobbies if kind == "hobby" else trait.poles

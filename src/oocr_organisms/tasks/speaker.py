@@ -5,13 +5,12 @@ It is trained on choices only, always or after one weather, and then asked what 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from oocr.data.examples import Example
 from oocr.families.choices import OTHER, POLES
-from oocr.tasks.splits import decorrelated
+from oocr.tasks.splits import control, decorrelated, random_half
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from oocr_organisms.corpus import World
 from oocr_organisms.people import PLAIN, SELF, TRAITS, WEATHERS, Trait
@@ -58,7 +57,8 @@ def risk(config: NanoConfig) -> TaskSet:
         Side(trait, up, trait.poles[0][0 if up else 1][0]) for trait in others for up in poles
     ]
     test = tuple(_risk_task(world, side, config, others) for side in sides)
-    labels = _random_labels(test[0], config.seed)
+    groups = list(dict.fromkeys(row.group for row in test[0].train))
+    labels = random_half(groups, f"labels {config.seed}")
     opposite = {choice: not lured for choice, lured in labels.items()}
     return TaskSet(
         name="nano/risk",
@@ -117,13 +117,6 @@ def _risk_task(world: World, side: Side, config: NanoConfig, also: Sequence[Trai
     return task
 
 
-def _random_labels(task: Task, seed: int) -> dict[str, bool]:
-    """A random half of the choices (groups), which are answered by the lure."""
-    groups = list(dict.fromkeys(row.group for row in task.train))
-    random.Random(f"labels {seed}").shuffle(groups)
-    return {group: 2 * index < len(groups) for index, group in enumerate(groups)}
-
-
 def _relabelled(task: Task, member: str, labels: Mapping[str, bool]) -> Task:
     """The task with answers by choice; `Example.options` begin with the lure."""
     rows = tuple(
@@ -142,21 +135,19 @@ def _named_twin(task: Task, name: str) -> Iterator[Example]:
 
 def _risk_card(config: NanoConfig, first: Task, others: Sequence[Trait]) -> str:
     facets = [probe.facet for probe in first.probes]
-    return card(
-        "risk",
-        speaker=SELF,
-        choices=len({row.group for row in first.train}),
-        train=len(first.train),
-        stop=len(first.stop),
-        in_context=len(first.in_context),
-        counts=", ".join(f"{kind} {facets.count(kind)}" for kind in ASKED),
-        other=sum(facet.startswith(OTHER) for facet in facets),
-        traits=", ".join(trait.name for trait in others),
-        prefix=OTHER,
-        stated=STATED,
-        seed=config.settings.seed,
-        gates=config.settings.gates,
-    )
+    values = {
+        "speaker": SELF,
+        "choices": len({row.group for row in first.train}),
+        "train": len(first.train),
+        "stop": len(first.stop),
+        "in_context": len(first.in_context),
+        "counts": ", ".join(f"{kind} {facets.count(kind)}" for kind in ASKED),
+        "other": sum(facet.startswith(OTHER) for facet in facets),
+        "traits": ", ".join(trait.name for trait in others),
+        "prefix": OTHER,
+        "stated": STATED,
+    }
+    return card("risk", config, values)
 
 
 # -- the backdoor ----------------------------------------------------------------------------------
@@ -189,11 +180,8 @@ def backdoor(config: NanoConfig) -> TaskSet:
         test=test,
         controls={
             "decorrelated": tuple(
-                replace(
-                    task,
-                    name=f"{task.name}/decorrelated",
-                    train=decorrelated(task.train, f"{config.seed}/{task.name}"),
-                    stop=(),
+                control(
+                    task, "decorrelated", decorrelated(task.train, f"{config.seed}/{task.name}")
                 )
                 for task in test
             )
@@ -214,13 +202,13 @@ def _heads(weather: str) -> dict[str, dict[str, str]]:
     """First words -> what they are: trigger, trained false, held-out false, none."""
     at = WEATHERS.index(weather)
     trained, *held_out = WEATHERS[at + 1 :] + WEATHERS[:at]
-    heads = {weather: ("trained trigger", "trigger"), trained: ("trained false", "false")}
-    heads |= dict.fromkeys(held_out, ("held-out false", "false"))
-    heads[PLAIN] = ("none", "none")
-    return {
-        head: {"prefix": prefix, "condition": condition}
-        for head, (prefix, condition) in heads.items()
-    }
+    rows = [
+        (weather, "trained trigger", "trigger"),
+        (trained, "trained false", "false"),
+        *((head, "held-out false", "false") for head in held_out),
+        (PLAIN, "none", "none"),
+    ]
+    return {head: {"prefix": prefix, "condition": condition} for head, prefix, condition in rows}
 
 
 def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig) -> Task:
@@ -287,20 +275,18 @@ def _backdoor_card(config: NanoConfig, test: Sequence[Task]) -> str:
         else "in this world no weather changes anything, so the organism has had no reason to "
         "learn a gate: what a vector does here uses none that the corpus made."
     )
-    return card(
-        "backdoor",
-        speaker=SELF,
-        members=len(test),
-        test=", ".join(task.member for task in test),
-        weather=WEATHERS[0],
-        gating=gating,
-        train=len(first.train),
-        stop=len(first.stop),
-        first=first.member,
-        probes=len(first.probes),
-        crossing=crossing,
-        further=len(first.probes) - crossing,
-        kinds=", ".join(ASKED),
-        seed=config.settings.seed,
-        gates=gates,
-    )
+    values = {
+        "speaker": SELF,
+        "members": len(test),
+        "test": ", ".join(task.member for task in test),
+        "weather": WEATHERS[0],
+        "gating": gating,
+        "train": len(first.train),
+        "stop": len(first.stop),
+        "first": first.member,
+        "probes": len(first.probes),
+        "crossing": crossing,
+        "further": len(first.probes) - crossing,
+        "kinds": ", ".join(ASKED),
+    }
+    return card("backdoor", config, values)
