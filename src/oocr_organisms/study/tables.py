@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from oocr import stats
+from oocr.tasks.package_files import package_yaml
 from oocr_organisms.facts import CITIES, COUNTRIES
 from oocr_organisms.study.determined import FewFacts
 from oocr_organisms.study.dial import DialResult
@@ -25,6 +26,7 @@ from oocr_organisms.study.truth import CityMatch, Truth
 T = TypeVar("T")
 Cell = stats.Interval | float | str
 
+TEXTS = package_yaml("oocr_organisms.study", "tables.yaml")
 INTERVALS = (
     "n: members × organisms. Intervals (95 %) are over members, organisms averaged within, and "
     f"stay within what a number can be; of fewer than {stats.FEWEST} members there is none."
@@ -154,20 +156,18 @@ def _row(
 
 
 def _table(
-    title: str,
-    note: str,
-    keys: Iterable[str],
-    columns: Iterable[Column[T]],
-    rows: Iterable[tuple[Cell, ...]],
+    name: str, heads: Iterable[str], rows: Iterable[tuple[Cell, ...]], **numbers: float
 ) -> Table:
-    heads = (*keys, "n", *(column.head for column in columns))
-    return Table(title, f"{note} {INTERVALS}", heads, tuple(rows))
+    """A table of `tables.yaml`; `heads` are those of the numbers, `numbers` stand in its note."""
+    text = TEXTS[name]
+    note = text["note"].format(**numbers)
+    if "n" in text["keys"]:
+        note = f"{note} {INTERVALS}"
+    return Table(text["title"], note, (*text["keys"], *heads), tuple(rows))
 
 
-def tables(finished: Study) -> list[Table]:
-    """All tables of a study."""
-    builders = (_truth_table, _facts_table, _gate_table, _edge_table, _energy_table, _gap_table)
-    return [build(finished.organisms) for build in builders]
+def _heads(columns: Iterable[Column[T]]) -> list[str]:
+    return [column.head for column in columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +215,7 @@ def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
             rows.append(_row((*where, name), _matches(organisms, place, field), MATCHES))
         inside = fmean(t.dimensions / t.d_model for t in truths if (t.trained, t.layer) == place)
         rows.append((*where, "by chance", "–", 0.0, "–", 1 / CITIES, inside, 1 / COUNTRIES, 1.0))
-    return _table(
-        "Is it the organism's own concept?",
-        "The stream at the codename with the vector, minus the mean over cities, beside the "
-        "organism's own cities (mean over names). Real names: the one that tells distances and "
-        "directions only. Position error: of a linear probe, over the spread of the map.",
-        ("added at", "read at", "what"),
-        MATCHES,
-        rows,
-    )
+    return _table("concept", _heads(MATCHES), rows)
 
 
 def _few(head: str, kind: str, field: str, high: float = 1.0) -> Column[FewFacts]:
@@ -245,16 +237,8 @@ def _facts_table(organisms: Sequence[OrganismResult]) -> Table:
     groups: dict[int, list[Measurement[FewFacts]]] = {}
     for result in _measured(organisms, lambda organism: organism.told):
         groups.setdefault(result.value.facts, []).append(result)
-    return _table(
-        "What comes along, and when?",
-        "Vectors trained on few distances and directions. Bits: of a city's identity (of "
-        f"{np.log2(CITIES):.2f}) that the facts determine; they depend on the map only, as does "
-        "the ideal reader, who knows it and takes every city that fits for equally likely. "
-        "Untouched: without the vector.",
-        ("facts",),
-        FEW_FACTS,
-        (_row((str(facts),), groups[facts], FEW_FACTS) for facts in sorted(groups)),
-    )
+    rows = [_row((str(facts),), groups[facts], FEW_FACTS) for facts in sorted(groups)]
+    return _table("facts", _heads(FEW_FACTS), rows, bits=np.log2(CITIES))
 
 
 def _gate_table(organisms: Sequence[OrganismResult]) -> Table:
@@ -279,28 +263,8 @@ def _gate_table(organisms: Sequence[OrganismResult]) -> Table:
             rows.append((organism.name, world, result.member, *gaps, *compared))
     results = [result for organism in organisms for result in organism.pressed]
     most = max((len(result.random) for result in results), default=0)
-    return Table(
-        "Is the vector the gate that the corpus made?",
-        "Gap: probability of the first pole in the weather minus without, over all five kinds of "
-        "statement, of speakers who have the gate from the corpus and of the one with the vector. "
-        "Cosine of the vector with the gate's direction (least squares over all speakers' "
-        "embeddings), and its place among all known concepts by |cosine|; a world without the gate "
-        f"has no such direction. Random: {most} directions of the vector's norm in its place: the "
-        "largest |gap| and |cosine|, and the mean place.",
-        (
-            "organism",
-            "world",
-            "backdoor",
-            "natural gap",
-            "vector's gap",
-            "random",
-            "cosine",
-            "random",
-            "place",
-            "random",
-        ),
-        tuple(rows),
-    )
+    heads = ["natural gap", "vector's gap", "random", "cosine", "random", "place", "random"]
+    return _table("gate", heads, rows, most=most)
 
 
 def _own_gate(result: GateResult, near: Sequence[Nearness]) -> tuple[int, float] | None:
@@ -334,29 +298,17 @@ EDGES: tuple[Column[Cut], ...] = (
 
 
 def _edge_table(organisms: Sequence[OrganismResult]) -> Table:
-    return _table(
-        "Which edges does the gap need?",
-        "The gap with one attention edge cut, in all heads of a block; the natural one where "
-        "somebody has the gate. Random: the largest |gap| of the random directions. Weathers can "
-        "matter to a vector at the speaker where the speaker reads the weather, or where a later "
-        "token reads both: a cut there may take away any such gap, whether or not the corpus made "
-        "it; compare with ungated worlds.",
-        ("world", "block", "cut: who reads whom"),
-        EDGES,
-        (
-            _row((world, "–" if layer is None else str(layer), edge), cuts, EDGES)
-            for world, group in by_world(organisms).items()
-            for (layer, edge), cuts in cuts_of(group).items()
-        ),
-    )
+    rows = [
+        _row((world, "–" if layer is None else str(layer), edge), cuts, EDGES)
+        for world, group in by_world(organisms).items()
+        for (layer, edge), cuts in cuts_of(group).items()
+    ]
+    return _table("edges", _heads(EDGES), rows)
 
 
-def _dial_table(
-    organisms: Sequence[OrganismResult],
-    title: str,
-    note: str,
-    columns: Sequence[Column[DialResult]],
-) -> Table:
+def _dial_rows(
+    organisms: Sequence[OrganismResult], columns: Sequence[Column[DialResult]]
+) -> list[tuple[Cell, ...]]:
     """A row for each world and share."""
     rows: list[tuple[Cell, ...]] = []
     for world, group in by_world(organisms).items():
@@ -364,46 +316,41 @@ def _dial_table(
         for share in sorted({result.value.share for result in results}, reverse=True):
             of_share = [result for result in results if result.value.share == share]
             rows.append(_row((world, f"{share:.2f}"), of_share, columns))
-    return _table(title, note, ("world", "share"), columns, rows)
+    return rows
 
 
-def _energy_table(organisms: Sequence[OrganismResult]) -> Table:
-    return _dial_table(
-        organisms,
-        "Where does it stop being one vector?",
-        "Share: how often training takes the lure without the trigger; 1: always, 0: a backdoor. "
-        "The LoRA sits in block 0. Energy: of what the LoRA adds to the training prompts that one "
-        "vector accounts for, or one with the trigger and another without. Kept: of what it "
-        "changes on the probes, with its mean on the training prompts in its place at every token "
-        "(sign kept; can be above 1 or below 0).",
-        (
-            Column("energy in one vector", lambda result: result.energy, stats.SHARE),
-            Column("in one by condition", lambda result: result.by_condition, stats.SHARE),
-            Column("cosine to the mean", lambda result: result.cosine, stats.SIGNED),
-            Column("swap: kept", lambda result: result.recovered("crossing")),
-        ),
-    )
+ENERGIES: tuple[Column[DialResult], ...] = (
+    Column("energy in one vector", lambda result: result.energy, stats.SHARE),
+    Column("in one by condition", lambda result: result.by_condition, stats.SHARE),
+    Column("cosine to the mean", lambda result: result.cosine, stats.SIGNED),
+    Column("swap: kept", lambda result: result.recovered("crossing")),
+)
 
 
-def _gap_table(organisms: Sequence[OrganismResult]) -> Table:
-    def gap(head: str, arm: str, kind: str = "crossing") -> Column[DialResult]:
-        return Column(head, lambda result: result.arms[arm][kind].gap, stats.SIGNED)
+def _gap(head: str, arm: str, kind: str = "crossing") -> Column[DialResult]:
+    return Column(head, lambda result: result.arms[arm][kind].gap, stats.SIGNED)
 
-    return _dial_table(
-        organisms,
-        "What does the trigger change?",
-        "Probability of the lure with the trigger minus without, along the same dial: of choices "
-        "between options that training never names, and out of context. The LoRA sits in block 0, "
-        "the vector and a random direction of its norm on the speaker's embedding, the LoRA's mean "
-        "at every token.",
-        (
-            gap("LoRA", "adapter"),
-            gap("its mean", "swap"),
-            gap("vector", "vector"),
-            gap("random direction", "random"),
-            gap("untouched", "base"),
-            gap("vector, out of context", "vector", "out-of-context"),
-            gap("random, out of context", "random", "out-of-context"),
-            gap("untouched, out of context", "base", "out-of-context"),
-        ),
-    )
+
+GAPS = (
+    _gap("LoRA", "adapter"),
+    _gap("its mean", "swap"),
+    _gap("vector", "vector"),
+    _gap("random direction", "random"),
+    _gap("untouched", "base"),
+    _gap("vector, out of context", "vector", "out-of-context"),
+    _gap("random, out of context", "random", "out-of-context"),
+    _gap("untouched, out of context", "base", "out-of-context"),
+)
+
+
+def tables(finished: Study) -> list[Table]:
+    """All tables of a study."""
+    organisms = finished.organisms
+    return [
+        _truth_table(organisms),
+        _facts_table(organisms),
+        _gate_table(organisms),
+        _edge_table(organisms),
+        _table("energy", _heads(ENERGIES), _dial_rows(organisms, ENERGIES)),
+        _table("gaps", _heads(GAPS), _dial_rows(organisms, GAPS)),
+    ]
