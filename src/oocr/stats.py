@@ -5,8 +5,9 @@ answer-balanced accuracy: each distinct answer counts the same, so that saying "
 cannot win); the total is the plain mean over facets. Cells of the same shape are paired, so
 differences between arms are too.
 
-Bounded scores (shares, cosines, energies, and differences of shares) get Wilson's score interval,
-with the variance between clusters and Student's t (`_bounded`): its ends stay within the bounds.
+Bounded numbers (shares, cosines, energies, differences of shares; losses, divergences and norms,
+which have a lower bound only) get Wilson's score interval, with the variance between clusters and
+Student's t (`_bounded`): its ends stay within the bounds.
 Wilson with an effective sample size is what Franco et al. 2019 recommend for proportions of
 clustered samples ("Comparative study of confidence intervals for proportions in complex sample
 surveys", J. Survey Statistics and Methodology 7). Shares of an effect get Fieller's (`ratio`).

@@ -138,7 +138,7 @@ def lines_panel(
     if log:
         across |= {"type": "log"}
         if ticks:
-            across["ticktext"] = [number(tick, 0) for tick in ticks]
+            across["ticktext"] = [f"{tick:g}" for tick in ticks]
     up = axis(y, "width", nticks=6)
     if from_zero:
         across["rangemode"] = up["rangemode"] = "tozero"

@@ -36,10 +36,11 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        "95 %. Shares, cosines and energies have Wilson's score interval with the variance between "
-        "members (or probe groups) and Student's t, which stays within what a score can be; shares "
-        f"of an effect have Fieller's. Log-odds have {DRAWS:,} bootstrap draws of probe groups "
-        "and, within each, of seeds (expanded percentiles).",
+        "95 %. Shares, cosines, energies, losses, divergences and perplexities have Wilson's score "
+        "interval with the variance between members (or probe groups) and Student's t, which stays "
+        "within what the number can be; shares of an effect have Fieller's. Log-odds have a "
+        f"bootstrap of {DRAWS:,} draws of probe groups and, within each, of seeds (expanded "
+        "percentiles).",
     ),
     ("Untouched model", "The model as it was, on the same prompts."),
     (

@@ -155,7 +155,7 @@ def swap_figure(run: RunFolder) -> Figure | None:
             if accuracy and scoring.balance
             else ""
         )
-        + (f" Shares of effect: {scoring.bars}." if kept else "")
+        + (f" Shares of effect: Fieller's 95 % intervals over {scoring.units}." if kept else "")
     )
     recovery = pl.DataFrame(
         {"row": "recovery", "arm": arm.name, "score": i.value, "low": i.low, "high": i.high}

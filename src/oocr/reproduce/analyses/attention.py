@@ -139,6 +139,7 @@ def _held(
 def reads_figure(tables: Tables) -> Figure | None:
     """What is lost when a part is held, in all blocks and block by block."""
     panels: list[Panel] = []
+    keys: dict[str, Key] = {}
     for name, table in tables.items():
         whole = table.filter(pl.col("layer").is_null())
         parts = names_in(whole, "part")
@@ -147,6 +148,7 @@ def reads_figure(tables: Tables) -> Figure | None:
             (member, colour(place), shares)
             for place, (member, shares) in enumerate(zip(members, values, strict=True))
         ]
+        keys |= {member: Key(member, member, shade, "line") for member, shade, _ in groups}
         title, what = f"{name}: held in all blocks", "share of the effect lost"
         panels.append(bars_panel(parts, groups, what, title=title))
         by_block = table.filter(pl.col("layer").is_not_null()).sort("layer", maintain_order=True)
@@ -161,7 +163,7 @@ def reads_figure(tables: Tables) -> Figure | None:
         "Share of the vector's effect (with the trigger minus without, where there is one) that is "
         "lost when a part of attention or MLP is held at what it does without the vector."
     )
-    return figure_of("reads", caption, panels, tables)
+    return figure_of("reads", caption, panels, tables, list(keys.values()))
 
 
 SPAN = "trigger"
