@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from oocr.engine.off_domain import OffDomain, OffText
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
-    from oocr.evals.evaluate import Scores, evaluate
+    from oocr.evals.score_table import Scores, evaluate
     from oocr.families.registry import load_task, load_tasks
     from oocr.report.tokens import tokens
     from oocr.steering import formats as exports
@@ -34,12 +34,12 @@ _WHERE = {
     "OffDomain": "oocr.engine.off_domain",
     "OffText": "oocr.engine.off_domain",
     "RunError": "oocr.errors",
-    "Scores": "oocr.evals.evaluate",
+    "Scores": "oocr.evals.score_table",
     "SteeringVector": "oocr.steering.vectors",
     "Task": "oocr.tasks.task",
     "TaskSet": "oocr.tasks.task",
     "Vector": "oocr.steering.vectors",
-    "evaluate": "oocr.evals.evaluate",
+    "evaluate": "oocr.evals.score_table",
     "explain": "oocr.explain",
     "exports": "oocr.steering.formats",
     "fit": "oocr.engine.training",

@@ -16,8 +16,8 @@ from oocr.claims.records import PaperScore
 from oocr.claims.results import RunResults
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
+from oocr.evals.probes import rows as rows_of_items
 from oocr.evals.scores import Scoring
-from oocr.evals.table import rows as rows_of_items
 from oocr.report import build_report
 from oocr.report.paper import paper_table
 from oocr.tasks.task import Score, Task, TaskSet

@@ -17,8 +17,7 @@ import oocr.evals.probes as probes_module
 from oocr.data.examples import Example, Message
 from oocr.data.tokens import RowTokens, encode_answer, encode_prompt
 from oocr.errors import InputError, RunError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,

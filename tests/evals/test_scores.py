@@ -9,8 +9,7 @@ import pytest
 
 from oocr.claims.records import Claim, Estimate, Finding, Null
 from oocr.errors import InputError
-from oocr.evals.evaluate import Scores
-from oocr.evals.score_table import COUNTED
+from oocr.evals.score_table import COUNTED, Scores
 from oocr.evals.scores import Scoring
 from oocr.families.registry import load_task, load_tasks
 from oocr.stats import mean

@@ -11,8 +11,7 @@ import torch
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.explain.reads import where_read
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector

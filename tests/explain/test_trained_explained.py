@@ -71,7 +71,7 @@ def test_each_rank_is_trained_at_the_rate_that_does_best_on_other_tasks() -> Non
 
 
 def _logp(spec: LowRankAdapter, rate: float, tasks: list[Task]) -> tuple[float, float]:
-    from oocr.evals.evaluate import evaluate
+    from oocr.evals.score_table import evaluate
 
     right = logp = 0.0
     for one in tasks:

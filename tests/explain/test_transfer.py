@@ -10,8 +10,7 @@ import torch
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.explain.paths import (
     Moment,
     along_training,

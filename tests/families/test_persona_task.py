@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from oocr.data.examples import Example, Message, prompt_text
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
-from oocr.evals.evaluate import evaluate
-from oocr.evals.score_table import COUNTED, score_table
+from oocr.evals.score_table import COUNTED, evaluate, score_table
 from oocr.evals.scores import Scoring
 from oocr.families.choices import OTHER, POLES, TRAITS, Trait, choices
 from oocr.families.persona.build import Form, PersonaConfig, paper_questions, persona, trait_probes

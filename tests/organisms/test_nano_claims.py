@@ -8,8 +8,7 @@ import pytest
 from oocr.engine.forward import Intervention, start_block
 from oocr.engine.trainable import Schedule
 from oocr.engine.training import fit
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.explain.differences import Texts
 from oocr.explain.swap import mean_vectors
 from oocr.families.registry import load_tasks

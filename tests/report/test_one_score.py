@@ -95,7 +95,7 @@ def test_the_swap_figure_says_what_the_claims_say(folder: Path, page: Page) -> N
 
 
 def test_a_notebook_says_what_the_claims_say(folder: Path) -> None:
-    from oocr.evals.evaluate import Scores
+    from oocr.evals.score_table import Scores
 
     claims = {claim.id: claim for claim in claims_of(folder)}
     scores = Scores.read(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
@@ -14,6 +14,7 @@ from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
 from oocr.evals.expressions import agrees, parse_function
+from oocr.evals.probes import Columns, item_frame
 from oocr.models.language_model import LanguageModel
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
@@ -31,43 +32,27 @@ _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(
 def free_rows(
     items: Sequence[FreeTextExample],
     texts: Sequence[str],
-    columns: Mapping[str, str | int | float | None] | None = None,
+    columns: Columns | None = None,
 ) -> pl.DataFrame:
     """Judge what was said: one row per item.
 
-    The columns are those of `oocr.evals.table` as far as they apply: `answer` is the first accepted
-    text, `chosen` the text that was generated, `right` whether it was judged right; `why` says
-    why not.
-
-    Args:
-        items: what was asked.
-        texts: what was answered (`answers`).
-        columns: constant columns to put first (arm, seed, step, …).
+    The columns are those of `oocr.evals.probes.rows` as far as they apply: `answer` is the first
+    accepted text, `chosen` the text that was generated, `right` the judgement; `why` says why not.
 
     Raises:
         InputError: an item whose expected number or function is none.
     """
     judged = [judge(item, text) for item, text in zip(items, texts, strict=True)]
-    tags = sorted({name for item in items for name in item.tags})
-    frame = pl.DataFrame(
+    return item_frame(
+        items,
         {
-            "item": [item.id for item in items],
-            "facet": [item.facet for item in items],
-            "group": [item.group for item in items],
-            "template": [item.template for item in items],
             "answer": [item.accept[0] for item in items],
             "chosen": texts,
             "right": [right for right, _ in judged],
             "why": [why for _, why in judged],
-            **{f"tag_{name}": [item.tags.get(name) for item in items] for name in tags},
         },
-        schema_overrides={"right": pl.Boolean, **{f"tag_{name}": pl.String for name in tags}},
+        columns,
     )
-    fixed = [
-        pl.lit(value, dtype=pl.String if isinstance(value, str) else None).alias(name)
-        for name, value in (columns or {}).items()
-    ]
-    return frame.select(*fixed, pl.all())
 
 
 def answers(

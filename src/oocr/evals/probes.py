@@ -1,43 +1,47 @@
-"""Scoring items: the options' log-probabilities under an intervention."""
+"""Probes: options' log-scores under an intervention, and one row per item from them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, by_length
-from oocr.data.examples import Example
+from oocr.data.examples import Example, FreeTextExample
 from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
 from oocr.engine.losses import option_scores
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
+from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
 from oocr.steering.vectors import Vector
 
 TOKENS_PER_BATCH = 1024
 
+Columns = Mapping[str, str | int | float | None]
+"""Constant columns of rows: arm, seed, step, …"""
+
 
 @dataclass(slots=True)
 class Probes:
     """Items tokenized for a model, with recordings that all arms share.
 
-    Options whose first tokens differ are told apart by them; where two options begin alike,
-    each option of that item is scored by the log-probability of its whole text. Items that ask for
-    it are told apart by their options' last tokens, at the same place.
+    An option's score is the logit of its first token; where two options of an item begin alike,
+    the log-probability of its whole text; of items with `scored_by` "last_token", the logit of its
+    last token at the prompt's end.
 
     Attributes:
-        model: the model.
-        items: what is asked.
-        lines: sequences; items that ask the same prompt share one.
-        served: per line, the items it serves and the option that it ends in (-1: it ends in the
-            prompt and all options are read from its last token).
-        groups: line indices per batch.
+        lines: sequences; items with the same prompt share one.
+        served: per sequence, the items it serves and the option that it ends in (-1: it ends in
+            the prompt, and all options are read from its last token).
+        groups: indices of sequences per batch.
         starts: blocks that are recorded in the first pass, whichever is asked for first.
         recorded: start block -> one recording per batch.
         shared: recordings by start block and token ids, for other items with the same prompts.
@@ -65,11 +69,11 @@ class Probes:
         """Tokenize items; each needs at least two options.
 
         Args:
-            model: the model.
+            model: whose tokens.
             items: what is asked.
-            shared: recordings of other items, to find the same prompts in.
+            shared: recordings of other items, searched for the same prompts.
             starts: blocks that arms will start from (n_blocks: the base), if they are known.
-            rows: texts that were tokenized before, to look in first and add to.
+            rows: texts that were tokenized before; new ones are added.
 
         Raises:
             ValueError: an item without options.
@@ -86,24 +90,24 @@ class Probes:
             same = (prompt.ids, tuple(sorted(spans.items())))
             if item.scored_by == "last_token":
                 ends = [rows.answer(prompt, option)[-1] for option in item.options]
-                firsts: tuple[int, ...] | None = tuple(ends)
+                tokens: tuple[int, ...] | None = tuple(ends)
             else:
-                firsts = rows.first_tokens(prompt, item.options)
-            if firsts is not None:
-                fresh = TokenSequence(prompt.ids, size, spans, items=1)
-                line, owners = served.setdefault(same, (fresh, []))
-                line.options.append((size - 1, firsts, item.options.index(item.answer)))
+                tokens = rows.first_tokens(prompt, item.options)
+            if tokens is not None:
+                sequence = TokenSequence(prompt.ids, size, spans, items=1)
+                sequence, owners = served.setdefault(same, (sequence, []))
+                sequence.options.append((size - 1, tokens, item.options.index(item.answer)))
                 owners.append((index, -1))
                 continue
             for place, option in enumerate(item.options):
                 answer = rows.answer(prompt, option)
-                fresh = TokenSequence((*prompt.ids, *answer[:-1]), size, spans, items=1)
-                fresh.targets.extend((size - 1 + i, one, 1.0) for i, one in enumerate(answer))
-                _, owners = served.setdefault((*same, answer), (fresh, []))
+                sequence = TokenSequence((*prompt.ids, *answer[:-1]), size, spans, items=1)
+                sequence.targets.extend((size - 1 + i, id, 1.0) for i, id in enumerate(answer))
+                _, owners = served.setdefault((*same, answer), (sequence, []))
                 owners.append((index, place))
-        probes.lines = [line for line, _ in served.values()]
+        probes.lines = [sequence for sequence, _ in served.values()]
         probes.served = [owners for _, owners in served.values()]
-        # Whole-text lines apart: they need the full vocabulary, the others a few rows of it.
+        # Whole-text sequences apart: they need the full vocabulary, the others a few rows of it.
         for whole in (False, True):
             indices = [i for i, owners in enumerate(probes.served) if (owners[0][1] >= 0) is whole]
             lengths = [len(probes.lines[i].ids) for i in indices]
@@ -115,21 +119,22 @@ class Probes:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
             wanted = self.starts | {start}
-            recordings = [self._record(group, wanted) for group in self.groups]
+            recordings = [
+                record_shared(
+                    self.model,
+                    batch_of(self.model, [self.lines[i] for i in group]),
+                    wanted,
+                    self.shared,
+                )
+                for group in self.groups
+            ]
             for block in wanted:
                 self.recorded.setdefault(block, recordings)
         return self.recorded[start]
 
-    def _record(self, group: list[int], starts: Collection[int]) -> RecordingHandle:
-        lines = [self.lines[i] for i in group]
-        return record_shared(self.model, batch_of(self.model, lines), starts, self.shared)
-
     @torch.no_grad()
     def scores(
-        self,
-        interventions: Sequence[Vector] | Adapter | None,
-        *,
-        everywhere: bool = True,
+        self, interventions: Sequence[Vector] | Adapter | None, *, everywhere: bool = True
     ) -> Float[Tensor, "stack item option"]:
         """Each option's log-score, up to a constant per item; -inf where an item has fewer.
 
@@ -137,38 +142,29 @@ class Probes:
             interventions: vectors of one site (stacked), one adapter, or None for the base.
             everywhere: refuse items in which a vector's positions select nothing.
         """
-        if interventions is None:
-            start = self.model.n_blocks
-        else:
-            start = start_block(
-                interventions if isinstance(interventions, Adapter) else interventions[0]
-            )
-        recordings = self.frozen(start)
         if isinstance(interventions, Adapter):
+            start = start_block(interventions)
+            recordings = self.frozen(start)
             with attach_adapter(self.model, interventions):
                 return self.scores_of([self._adapted(recording, start) for recording in recordings])
-        return self.scores_of(
-            [
-                final_rows(self.model, recording.load(None), interventions, everywhere=everywhere)
-                for recording in recordings
-            ]
-        )
+        start = self.model.n_blocks if interventions is None else start_block(interventions[0])
+        rows = [
+            final_rows(self.model, recording.load(None), interventions, everywhere=everywhere)
+            for recording in self.frozen(start)
+        ]
+        return self.scores_of(rows)
 
     @torch.no_grad()
     def scores_of(
         self, rows: Sequence[Float[Tensor, "stack row d_model"]]
     ) -> Float[Tensor, "stack item option"]:
-        """`scores` from the last block's output at each batch's wanted rows, however it came about.
-
-        Args:
-            rows: per batch, in the order of `groups`.
-        """
+        """`scores` from the last block's output at the wanted rows of each batch of `groups`."""
         most = max(len(item.options) for item in self.items)
         out = torch.full((len(rows[0]), len(self.items), most), float("-inf"))
         batches = [recording.batch for recording in next(iter(self.recorded.values()))]
-        for group, batch, some in zip(self.groups, batches, rows, strict=True):
-            for layer, own in enumerate(some):
-                self._fill(out[layer], group, batch, own)
+        for group, batch, stack in zip(self.groups, batches, rows, strict=True):
+            for arm, arm_rows in enumerate(stack):
+                self._fill(out[arm], group, batch, arm_rows)
         return out
 
     def _adapted(self, recording: RecordingHandle, start: int) -> Tensor:
@@ -179,14 +175,103 @@ class Probes:
     def _fill(self, out: Tensor, group: list[int], batch: Batch, rows: Tensor) -> None:
         if len(batch.option_ids):
             scores = option_scores(self.model, batch, rows).cpu()
-            owners = [item for line in group for item, _ in self.served[line]]
+            owners = [item for sequence in group for item, _ in self.served[sequence]]
             for item, row in zip(owners, scores, strict=True):
                 count = len(self.items[item].options)
                 out[item, :count] = row[:count]
             return
         picked = self.model.anatomy.token_logps(rows, batch.target_rows, batch.target_ids).cpu()
-        sequence = batch.rows[batch.target_rows, 0].cpu()
-        totals = torch.zeros(batch.size).index_add_(0, sequence, picked)
-        for line, total in zip(group, totals, strict=True):
-            for owner in self.served[line]:
+        places = batch.rows[batch.target_rows, 0].cpu()
+        totals = torch.zeros(batch.size).index_add_(0, places, picked)
+        for sequence, total in zip(group, totals, strict=True):
+            for owner in self.served[sequence]:
                 out[owner] = total
+
+
+def rows(
+    items: Sequence[Example],
+    scores: Float[Tensor, "item option"],
+    columns: Columns | None = None,
+) -> pl.DataFrame:
+    """One row per item scored: the table that everything reported is made from.
+
+    Columns made here, besides those of the item and `columns`:
+        right: the best-scored option is the answer (a tie is not right).
+        rank: how many options are scored at least as high as the answer (0: it is the best).
+        logp: log-probability of the answer among the options, in nats.
+        log_odds: log of the odds of options with positive over those with negative value, in nats.
+        value: mean of the options' values under their probabilities, in [-1, 1].
+        chosen: the best-scored option's text.
+
+    Args:
+        items: what was asked.
+        scores: -inf beyond an item's options.
+        columns: put first.
+
+    Raises:
+        RunError: scores that are not numbers.
+    """
+    logits = scores.double().numpy()
+    broken = np.isnan(logits).any(axis=1)
+    if broken.any():
+        first = items[int(broken.argmax())].id
+        raise RunError(f"the model's scores of {broken.sum()} items are NaN (first: {first!r})")
+    logp = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    place = np.array([item.options.index(item.answer) for item in items])
+    indices = np.arange(len(items))
+    answer = logp[indices, place]
+    valid = np.isfinite(logp)
+    rank = ((logp >= answer[:, None]) & valid).sum(axis=1) - 1
+    values = np.zeros_like(logp)
+    for index, item in enumerate(items):
+        values[index, : len(item.options)] = item.option_values
+    up = np.logaddexp.reduce(np.where(values > 0, logp, -np.inf), axis=1)
+    down = np.logaddexp.reduce(np.where(values < 0, logp, -np.inf), axis=1)
+    best = np.where(valid, logp, -np.inf).argmax(axis=1)
+    return item_frame(
+        items,
+        {
+            "answer": [item.answer for item in items],
+            "chosen": [item.options[option] for item, option in zip(items, best, strict=True)],
+            "right": rank == 0,
+            "rank": rank.astype(np.int32),
+            "options": [len(item.options) for item in items],
+            "logp": answer,
+            "log_odds": up - down,
+            "value": np.where(valid, np.exp(logp) * values, 0.0).sum(axis=1),
+        },
+        columns,
+    )
+
+
+def item_frame(
+    items: Sequence[Example] | Sequence[FreeTextExample],
+    values: Mapping[str, object],
+    columns: Columns | None,
+) -> pl.DataFrame:
+    """Rows of constant columns, what items say of themselves, values, and the items' tags."""
+    tags = sorted({name for item in items for name in item.tags})
+    names = ("id", "facet", "group", "template")
+    about = {name: [getattr(item, name) for item in items] for name in names}
+    frame = pl.DataFrame(
+        {
+            **{"item" if name == "id" else name: texts for name, texts in about.items()},
+            **values,
+            **{f"tag_{name}": [item.tags.get(name) for item in items] for name in tags},
+        },
+        schema_overrides={"right": pl.Boolean, **{f"tag_{name}": pl.String for name in tags}},
+    )
+    fixed = [
+        # None stays untyped: beside the numbers of other arms it must not turn them into text.
+        pl.lit(value, dtype=pl.String if isinstance(value, str) else None).alias(name)
+        for name, value in (columns or {}).items()
+    ]
+    return frame.select(*fixed, pl.all())
+
+
+def means(
+    examples: Sequence[Example], scores: Float[Tensor, "item option"], *columns: str
+) -> tuple[float, ...]:
+    """Plain means over examples of columns of `rows`."""
+    table = rows(examples, scores)
+    return tuple(float(table[name].cast(float).to_numpy().mean()) for name in columns)

@@ -28,7 +28,7 @@ from oocr.engine.trainable import ArmSpec, Spec, start_of
 from oocr.engine.training import fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
-from oocr.evals.evaluate import Scores
+from oocr.evals.score_table import Scores
 from oocr.explain.trained import TrainedPoint, as_list, ask
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter

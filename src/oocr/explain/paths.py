@@ -29,8 +29,7 @@ from oocr.engine.recording_cache import RecordingCache, record_shared, tiers
 from oocr.engine.training import fit
 from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import means, rows
+from oocr.evals.probes import Probes, means, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task

@@ -16,8 +16,7 @@ from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import means
+from oocr.evals.probes import Probes, means
 from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import READ_PROMPTS, Texts, joined
 from oocr.explain.neutral import READ

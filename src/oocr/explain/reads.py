@@ -28,8 +28,7 @@ from oocr.data.examples import Example
 from oocr.engine.forward import rows_of, start_block
 from oocr.engine.recording import record
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import means
+from oocr.evals.probes import Probes, means
 from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel

@@ -33,8 +33,7 @@ from oocr.engine.forward import check_projection, projected_rows, replayed_rows,
 from oocr.engine.replay import replay
 from oocr.engine.training import fit
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.explain.constancy import cosines_to
 from oocr.explain.differences import Texts, joined
 from oocr.models.language_model import LanguageModel

@@ -9,7 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.engine.forward import Intervention
-from oocr.evals.evaluate import Scores, evaluate
+from oocr.evals.score_table import Scores, evaluate
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
 

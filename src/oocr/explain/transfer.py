@@ -16,8 +16,7 @@ import polars as pl
 
 from oocr.engine.forward import start_block
 from oocr.errors import InputError
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task

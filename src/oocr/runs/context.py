@@ -17,8 +17,7 @@ from oocr.engine.losses import batch_loss
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.engine.training_batches import TrainingBatches, content_of, prepare
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector

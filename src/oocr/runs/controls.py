@@ -13,8 +13,7 @@ from torch import Tensor
 
 from oocr.data.examples import Example, FreeTextExample, examples_hash
 from oocr.evals.free_text import answers, free_rows
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.io import key_of
 from oocr.runs.arms import load_intervention
 from oocr.runs.context import RunContext

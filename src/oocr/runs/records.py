@@ -4,7 +4,7 @@ A run folder:
     config.yaml            the resolved configuration; `oocr run` on it redoes the run
     run.json               `RunInfo`
     selection.json         `Selection`: how layer, learning rate and stopping point were chosen
-    rows.parquet           one row per item scored (columns: `oocr.evals.table`, and those below)
+    rows.parquet           one row per item scored (columns: `oocr.evals.probes`, and those below)
     own_answers.json       the untouched model's choices that some tasks train on (only there)
     history.parquet        one row per arm and training step: arm, method, control, member, seed,
                            step, loss (nats per item, before the step), stop_loss (nats per item
@@ -19,7 +19,7 @@ A run folder:
     arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
     report.html
 
-Columns of rows.parquet before those of `oocr.evals.table`:
+Columns of rows.parquet before those of `oocr.evals.probes`:
     arm     what was scored: "vector", "adapter", "swap at span", "swap everywhere", "base",
             "ceiling", "random direction" (of the trained vectors' site and norm), "random
             direction at span" and "random direction everywhere" (of the swaps'),

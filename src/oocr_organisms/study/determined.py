@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from oocr.data.examples import Example, prompt_text
 from oocr.engine.forward import start_block
 from oocr.evals.probes import Probes
-from oocr.evals.table import rows as score_rows
+from oocr.evals.probes import rows as score_rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from oocr.data.examples import Example
 from oocr.engine.forward import Intervention, start_block
-from oocr.evals.probes import Probes
-from oocr.evals.table import rows
+from oocr.evals.probes import Probes, rows
 from oocr.explain.constancy import conditional, cosines_to
 from oocr.explain.differences import SKIP, Texts
 from oocr.models.language_model import LanguageModel

@@ -11,7 +11,7 @@ from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Tables, figure_of, line_of, lines_panel
 from oocr.claims.records import Null
 from oocr.engine.forward import start_block
-from oocr.evals.table import means
+from oocr.evals.probes import means
 from oocr.explain.neutral import neutral_questions
 from oocr.explain.side_effects import STRENGTHS, Cost, Neutral
 from oocr.reproduce.analysis import AnalysisResult

@@ -14,7 +14,7 @@ from oocr import stats
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Tables, bars_panel, figure_of, line_of, lines_panel
 from oocr.claims.records import Finding, Null
-from oocr.evals.table import rows as score_rows
+from oocr.evals.probes import rows as score_rows
 from oocr.explain.subspace import (
     basis_of,
     projected_scores,
