@@ -72,6 +72,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def columns(self) -> dict[str, float]:
+        """For a row of a table."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:

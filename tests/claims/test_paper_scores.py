@@ -19,7 +19,7 @@ from oocr.evals.probes import Probes
 from oocr.evals.probes import rows as rows_of_items
 from oocr.evals.scores import Scoring
 from oocr.report import build_report
-from oocr.report.paper import paper_table
+from oocr.report.terminal import paper_table
 from oocr.tasks.task import Score, Task, TaskSet
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of

@@ -10,7 +10,7 @@
 
 `panels.figure_of(name, caption, panels, data, keys)` makes the `figure.Figure`; `data` is written
 as Parquet beside the page. A legend entry (`figure.Key`) hides the traces that have its key.
-`arms.Arm` knows how each arm is called and looks. `traces` holds what the builders are made of.
+`arms.Arm` knows how each arm is called and looks.
 Text in a table is escaped by the builders; only notes for hovering in `strip_panel` and `hover` of
-`heat_panel` are markup, made with `traces.hover_box` and `figure.text`.
+`heat_panel` are markup, made with `figure.hover_box` and `figure.text`.
 """

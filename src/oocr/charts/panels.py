@@ -7,19 +7,25 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.charts.figure import Figure, Json, Key, Panel, View, number, text
-from oocr.charts.traces import (
+from oocr.charts.figure import (
     DIVERGING,
     HEAT,
+    Figure,
+    Json,
+    Key,
+    Panel,
+    View,
     axis,
     hover_box,
     interval_bars,
     interval_text,
     layout,
     marker,
+    number,
     points,
     shortened,
     straight_line,
+    text,
 )
 
 Tables = Mapping[str, pl.DataFrame]

@@ -10,17 +10,21 @@ import numpy as np
 import polars as pl
 
 from oocr.charts.arms import REFERENCES, Arm, arms_in, is_null
-from oocr.charts.figure import Json, Key, Panel, number, text
-from oocr.charts.traces import (
+from oocr.charts.figure import (
+    Json,
+    Key,
+    Panel,
     axis,
     hover_box,
     interval_bars,
     interval_text,
     layout,
     marker,
+    number,
     points,
     row_axis,
     straight_line,
+    text,
 )
 
 _SPREAD = 0.39  # half the height of a row that arms use; the rest keeps rows apart

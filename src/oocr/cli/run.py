@@ -155,8 +155,7 @@ def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
 
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     from oocr.report import build_report
-    from oocr.report.paper import paper_table
-    from oocr.report.terminal import verdict_table
+    from oocr.report.terminal import paper_table, verdict_table
     from oocr.runs.folder_reader import RunFolder
 
     build_report(folders, where)

@@ -113,8 +113,7 @@ def _lines(
 
 
 def _line(facet: str, interval: stats.Interval, items: int, *, counted: bool) -> dict[str, object]:
-    ends = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {"facet": facet, "counted": counted, **ends, "items": items}
+    return {"facet": facet, "counted": counted, **interval.columns, "items": items}
 
 
 def _null_lines(

@@ -17,8 +17,7 @@ from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, 
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.html import visible
 from oocr.io import write_atomic
-from oocr.report.page import Bar, Block, Facts, Section, write_page
-from oocr.report.settings import GLOSSARY, seconds
+from oocr.report.page import GLOSSARY, Bar, Block, Facts, Section, seconds, write_page
 from oocr.report.tokens import token_marks
 from oocr.stats import DRAWS, FEW
 

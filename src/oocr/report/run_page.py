@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.charts.arms import Arm
+from oocr.charts.figure import counted, number
 from oocr.errors import InputError
+from oocr.models.bundled import millions
 from oocr.report.figures.effects import constancy_figure, side_effects_figure, tokens_figure
 from oocr.report.figures.layers import layers_figure, selection_figure, tested_layers_figure
 from oocr.report.figures.members import members_figure, swap_figure
 from oocr.report.figures.scores import backdoor_figure, planted_figure, scores_figure
 from oocr.report.figures.training import facets_figure, training_figure
 from oocr.report.marked import marked_samples
-from oocr.report.page import Block, Section, section, slugs, write_page
-from oocr.report.paper import NOTE
-from oocr.report.settings import GLOSSARY, settings_section
-from oocr.report.verdicts import Row, verdict_rows
+from oocr.report.page import GLOSSARY, Block, Facts, Section, seconds, section, slugs, write_page
+from oocr.report.verdicts import PAPER_NOTE, Row, verdict_rows
 from oocr.runs.folder_reader import RunFolder
 
 QUESTION = "Is this fine-tune just a steering vector?"
@@ -96,7 +96,7 @@ def sections_of(run: RunFolder, slug: str, *, several: bool) -> tuple[Section, .
         section(
             "paper",
             "By the paper's own scoring",
-            NOTE,
+            PAPER_NOTE,
             [Block("paper", run.paper) if run.paper else None],
         ),
         section(
@@ -199,3 +199,39 @@ def _shown_answer(arm: Arm, text: str, expected: str) -> ShownAnswer:
         return ShownAnswer(arm, text, "", "")
     end = place + len(expected)
     return ShownAnswer(arm, text[:place], text[place:end], text[end:])
+
+
+def settings_section(run: RunFolder) -> Section:
+    """How the run was made, and the commands that make it again."""
+    info = run.info
+    facts = (
+        ("Model", info.model),
+        *((f"Source {name}".replace("_", " "), value) for name, value in info.model_source.items()),
+        ("Fingerprint", info.model_fingerprint),
+        (
+            "Size",
+            f"{millions(info.parameters)} parameters, {info.blocks} blocks, "
+            f"residual stream of {info.d_model}",
+        ),
+        ("Numbers", f"{info.dtype} on {info.device}, {counted(info.threads, 'thread')}"),
+        ("Seeds", ", ".join(str(seed) for seed in info.seeds)),
+        ("Peak memory", f"{number(info.peak_memory_gib, 1)} GiB"),
+        ("Date", run.date),
+    )
+    longest = max(info.stages.values(), default=0.0) or 1.0
+    stages = Facts(
+        f"Time, {seconds(sum(info.stages.values()))} in all",
+        tuple((name, seconds(time)) for name, time in info.stages.items()),
+        tuple(round(100 * time / longest, 1) for time in info.stages.values()),
+    )
+    groups = (
+        Facts("Run", tuple(fact for fact in facts if fact[1])),
+        stages,
+        Facts("Versions", tuple(info.versions.items())),
+    )
+    how = "The same run again, from its folder, or as it was typed:"
+    again = ((how, "oocr run config.yaml", info.command),)
+    blocks = [Block("commands", again), Block("facts", tuple(g for g in groups if g.rows))]
+    if run.config_text:
+        blocks.append(Block("fold", ("config.yaml", run.config_text)))
+    return Section("settings", "Settings, and how to run it again", "", tuple(blocks))

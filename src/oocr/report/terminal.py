@@ -1,18 +1,20 @@
-"""Verdicts for a terminal of 80 columns: of a run, and of the paper's claims."""
+"""Tables for a terminal of 80 columns: verdicts of a run and of a paper's claims; paper scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from rich import box
 from rich.console import Group
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from oocr.charts.arms import Arm
 from oocr.charts.figure import number
-from oocr.claims.records import Claim, Judged, Null
-from oocr.report.verdicts import ICONS
+from oocr.claims.records import Claim, Estimate, Judged, Null, PaperReference, PaperScore
+from oocr.report.verdicts import ICONS, second_name, who
 from oocr.reproduce.records import PaperVerdict
 
 STYLES = {
@@ -60,6 +62,36 @@ def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
     return Group(*_ruled(blocks))
 
 
+def paper_table(scores: Sequence[PaperScore]) -> Table:
+    """One line per arm and facet: share right and logit difference, beside their references."""
+    table = Table(
+        title="by the paper's own scoring (for comparison, no verdict)",
+        title_justify="left",
+        title_style="bold",
+        box=box.HORIZONTALS,
+        show_lines=True,
+        pad_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+    table.add_column("arm", min_width=18)
+    table.add_column("share right", justify="right", no_wrap=True)
+    table.add_column(second_name(scores), justify="right", min_width=13)
+    table.add_column("beside it", min_width=21, max_width=28)
+    for score in scores:
+        references = "\n".join(
+            f"{number(other.share)}, {number(other.second)} {_short_reference(other)}"
+            for other in score.beside
+        )
+        table.add_row(
+            Text.assemble(Arm(score.arm).label, (f"\n{who(score)}\n{score.share.n}", "dim")),
+            _two_lines(score.share),
+            _two_lines(score.second),
+            Text(references or "–"),
+        )
+    return table
+
+
 def _claim(claim: Claim) -> Table:
     references = [
         *(
@@ -104,3 +136,12 @@ def _ruled(blocks: Iterable[Table | Group]) -> Iterable[Table | Group | Rule]:
     for block in blocks:
         yield block
         yield Rule(style="dim")
+
+
+def _two_lines(estimate: Estimate) -> Text:
+    return Text(f"{number(estimate.value)}\n[{number(estimate.low)}, {number(estimate.high)}]")
+
+
+def _short_reference(reference: PaperReference) -> str:
+    name = reference.name.split(", ")[0].replace("random directions", "random")
+    return name.replace("untouched model", "base").removesuffix(" training")

@@ -1,11 +1,11 @@
-"""Claims as rows of the verdict table, each with a small picture of its numbers."""
+"""Rows of the verdict table, each with a small picture of its numbers; names of paper scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oocr.claims.records import Judged
+from oocr.claims.records import Judged, PaperScore
 
 ICONS = {
     "holds": "✓",
@@ -13,6 +13,13 @@ ICONS = {
     "does not hold": "✕",
     "cannot be tested": "?",
 }
+
+PAPER_SUFFIX = " (paper's scoring)"
+PAPER_NOTE = (
+    "The paper's own questions, scored as it does: an item counts if the right option's last "
+    "token has the higher logit. No verdict: the items are few, and the untouched model's leaning "
+    "decides many of them. They count in no other number."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +89,14 @@ def _scale(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     room = 0.05 * (high - low)
     return (low - room if low < 0 else 0.0), high + room
+
+
+def second_name(scores: Sequence[PaperScore]) -> str:
+    """What the second number is."""
+    return " / ".join(dict.fromkeys(score.second_is for score in scores))
+
+
+def who(score: PaperScore) -> str:
+    """Member and facet of a line, without what says nothing."""
+    facet = score.facet.removeprefix("paper: ")
+    return ", ".join(word for word in (score.member, facet) if word) or "all"

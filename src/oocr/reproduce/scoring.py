@@ -288,5 +288,4 @@ def measured(
 
 def interval_columns(cells: Cells) -> dict[str, Any]:
     """Value, low and high of cells, for a row of a figure's table."""
-    interval = stats.estimate(cells)
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+    return stats.estimate(cells).columns

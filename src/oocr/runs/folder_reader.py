@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import polars as pl
 from pydantic import ValidationError
@@ -117,7 +117,7 @@ class RunFolder:
     def rows(self) -> pl.DataFrame | None:
         """rows.parquet: one row per item scored; None also where columns are missing."""
         rows = self.table("rows")
-        if rows is None or not has(rows, *_ROW_COLUMNS):
+        if not has(rows, *_ROW_COLUMNS):
             return None
         return rows.with_columns(
             pl.col("control", "member").cast(pl.String).fill_null(""),
@@ -178,7 +178,7 @@ class RunFolder:
         return None if table.is_empty() else table
 
 
-def has(table: pl.DataFrame | None, *columns: str) -> bool:
+def has(table: pl.DataFrame | None, *columns: str) -> TypeGuard[pl.DataFrame]:
     """Whether there are rows, and these columns."""
     return table is not None and not table.is_empty() and set(columns) <= set(table.columns)
 

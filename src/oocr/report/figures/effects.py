@@ -6,10 +6,20 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import Arm
-from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, text
+from oocr.charts.figure import (
+    ColouredText,
+    ColouredTexts,
+    Figure,
+    Key,
+    Panel,
+    axis,
+    hover_box,
+    interval_text,
+    number,
+    text,
+)
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import log_axis, strip_panel
-from oocr.charts.traces import axis, hover_box, interval_text
 from oocr.report.tokens import token_marks
 from oocr.runs.folder_reader import RunFolder, as_float, has
 
@@ -33,7 +43,7 @@ _TOKEN_COLUMNS = ("arm", "member", "text", "kind", "position", "token", "in_span
 def constancy_figure(run: RunFolder) -> Figure | None:
     """How constant each LoRA's effect is: one dot per LoRA and token group, medians as ticks."""
     data = run.constancy
-    if data is None or not has(data, "kind", "tokens", "member", "seed"):
+    if not has(data, "kind", "tokens", "member", "seed"):
         return None
     groups = [name for name in GROUPS if name in data["tokens"]]
     metrics = [name for name in METRICS if name in data.columns]
@@ -95,7 +105,7 @@ def side_effects_figure(run: RunFolder) -> Figure | None:
     """What each arm does to neutral text: a dot per arm trained, means with intervals."""
     data = run.side_effects
     needed = ("arm", "member", "seed", "kl", "perplexity", "perplexity_base")
-    if data is None or not has(data, *needed):
+    if not has(data, *needed):
         return None
     arms = sorted((Arm(name) for name in data["arm"].unique()), key=lambda arm: arm.order)
     panels = [_neutral_panel(data, metric, arms) for metric in _NEUTRAL]
@@ -129,9 +139,8 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
             continue
         means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
         interval = stats.mean_interval(means.to_list(), bounds=stats.POSITIVE)
-        ends = {"value": interval.value, "low": interval.low, "high": interval.high}
         note = hover_box(arm.label, interval_text(interval.value, interval.low, interval.high, 3))
-        centres.append({"row": arm.label, "series": arm.name, "note": note} | ends)
+        centres.append({"row": arm.label, "series": arm.name, "note": note} | interval.columns)
     perplexity = metric == "perplexity"
     return strip_panel(
         cloud,
@@ -146,7 +155,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
 
 def coloured_texts(run: RunFolder) -> tuple[ColouredTexts, ...]:
     """Each arm's texts with their marks."""
-    if run.tokens is None or not has(run.tokens, *_TOKEN_COLUMNS):
+    if not has(run.tokens, *_TOKEN_COLUMNS):
         return ()
     arms = list(run.tokens.group_by("arm", "member", maintain_order=True))
     labels = [

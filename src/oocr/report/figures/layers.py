@@ -123,7 +123,6 @@ def tested_layers_figure(run: RunFolder) -> Figure | None:
     scoring = run.scoring
     if scoring is None or not has(run.rows, "layer"):
         return None
-    assert run.rows is not None
     rows = run.rows.filter(pl.col("final"), pl.col("part") == "probes", pl.col("control") == "")
     whole, base_rows = whole_name(scoring), rows_of(rows, BASE)
     points = []
@@ -175,7 +174,7 @@ def _layer_points(
             interval = stats.estimate(cells if facet == whole else cells.only(facet))
             points.append(
                 {"arm": arm.name, "layer": layer, "chosen": name == arm.name, "facet": facet}
-                | {"value": interval.value, "low": interval.low, "high": interval.high}
+                | interval.columns
             )
     return points
 
@@ -185,5 +184,5 @@ def _base_scores(scoring: Scoring, rows: pl.DataFrame, whole: str) -> dict[str, 
     if cells is None:
         return {}
     return {whole: stats.mean(cells)} | {
-        facet: stats.mean(cells.only(facet)) for facet in cells.facets
+        name: stats.mean(cells.only(name)) for name in cells.facets
     }

@@ -22,10 +22,9 @@ from oocr.charts.arms import (
     arms_in,
     rows_of,
 )
-from oocr.charts.figure import Figure, Json, Panel, number, percent, text
+from oocr.charts.figure import Figure, Json, Panel, hover_box, number, percent, text
 from oocr.charts.panels import figure_of, heat_panel
 from oocr.charts.rows import dot_panel
-from oocr.charts.traces import hover_box
 from oocr.evals.score_table import facet_order, final_rows, null_scores, whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE, row_name
@@ -40,7 +39,6 @@ def members_figure(run: RunFolder) -> Figure | None:
     """Heat maps of the share right for trained arms, their controls and the untouched model."""
     if run.info.score != "accuracy" or not has(run.rows, "chosen", "right"):
         return None
-    assert run.rows is not None
     final = final_rows(run.rows)
     trained = final.filter(pl.col("arm").is_in([VECTOR.name, ADAPTER.name]))
     members = trained["member"].unique(maintain_order=True).to_list()

@@ -30,7 +30,7 @@ from oocr.evals.score_table import (
     whole_name,
 )
 from oocr.evals.scores import FREE, Scoring
-from oocr.report.paper import SUFFIX
+from oocr.report.verdicts import PAPER_SUFFIX
 from oocr.runs.folder_reader import RunFolder, as_float, has
 from oocr.tasks.task import TriggerWords
 
@@ -45,7 +45,7 @@ _MARKS = {
     "in_context": " (trained)",
     "free_in_context": " (trained, own words)",
     "free": " (own words)",
-    PAPER: SUFFIX,
+    PAPER: PAPER_SUFFIX,
 }
 PREFIXES = (
     *("trained trigger", "held-out trigger", "trained false", "held-out false"),
@@ -142,8 +142,8 @@ def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
         )
     if not data.filter(pl.col("part") == PAPER).is_empty():
         parts.append(
-            f"“{SUFFIX.strip(' ()')}”: the paper's own questions, scored by the logit of each "
-            "option's last token; each item weighs the same, and none counts elsewhere."
+            f"“{PAPER_SUFFIX.strip(' ()')}”: the paper's own questions, scored by the logit of "
+            "each option's last token; each item weighs the same, and none counts elsewhere."
         )
     if scoring.measure == "accuracy" and scoring.balance:
         parts.append(
@@ -176,7 +176,6 @@ def planted_figure(run: RunFolder) -> Figure | None:
     scoring = run.scoring
     if scoring is None or scoring.measure != "accuracy" or not has(run.rows, "tag_against"):
         return None
-    assert run.rows is not None
     rows = run.rows.filter(
         pl.col("final"), pl.col("control") == "planted", pl.col("part") == "probes"
     )
@@ -192,7 +191,7 @@ def planted_figure(run: RunFolder) -> Figure | None:
                 interval = sides.interval(cells.drop("tag_against"))
                 if interval is not None:
                     lines.append(
-                        {"arm": arm.name, "facet": facet, "against": side} | _ends(interval)
+                        {"arm": arm.name, "facet": facet, "against": side} | interval.columns
                     )
     if not lines:
         return None
@@ -215,15 +214,10 @@ def planted_figure(run: RunFolder) -> Figure | None:
     return figure_of("planted", caption, [panel], data, keys)
 
 
-def _ends(interval: stats.Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
 def backdoor_figure(run: RunFolder) -> Figure | None:
     """Share of X, the trigger's answer, by kind of prefix; a view per set of questions."""
     if not has(run.rows, "tag_prefix", "tag_kind", "log_odds"):
         return None
-    assert run.rows is not None
     rows = final_rows(run.rows).filter(pl.col("tag_prefix").is_not_null())
     # Options are X and Y, and log-odds are of X over Y: X is the answer when they are positive.
     rows = rows.with_columns(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
 from oocr import stats
@@ -122,7 +120,6 @@ def _steps_of(rows: pl.DataFrame, arm: Arm) -> pl.DataFrame:
 def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
     if not has(run.history, "method", "control", "member", "seed", "step", "loss"):
         return None
-    assert run.history is not None
     rows = run.history.filter(pl.col("method") == arm.name, pl.col("control") == "")
     points = []
     for curve in ("loss", "stop_loss"):
@@ -132,7 +129,7 @@ def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
         for (step,), at_step in finite.group_by("step", maintain_order=True):
             means = at_step.group_by("member", maintain_order=True).agg(pl.col(curve).mean())
             interval = stats.mean_interval(means[curve].to_list(), bounds=stats.POSITIVE)
-            points.append(_point(interval, line=curve, step=step) | {"n": at_step.height})
+            points.append({"line": curve, "step": step} | interval.columns | {"n": at_step.height})
     return pl.DataFrame(points).sort("line", "step") if points else None
 
 
@@ -148,14 +145,10 @@ def _scores(run: RunFolder, arm: Arm, scoring: Scoring | None) -> pl.DataFrame |
             interval = scoring.interval(at_step, base)
             if interval is not None:
                 arms = at_step.select("member", "seed").unique().height
-                points.append(_point(interval, line=part, step=step) | {"n": arms})
+                points.append({"line": part, "step": step} | interval.columns | {"n": arms})
     if len({point["step"] for point in points}) < 2:
         return None
     return pl.DataFrame(points).sort("line", "step")
-
-
-def _point(interval: stats.Interval, **keys: Any) -> dict[str, Any]:
-    return keys | {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _member_lines(run: RunFolder, arm: Arm, kind: str) -> list[Line]:
@@ -214,7 +207,7 @@ def facets_figure(run: RunFolder) -> Figure | None:
     if not 1 < len(facets) <= _MOST_FACETS:
         return None
     points = [
-        _point(interval, facet=str(facet), arm=arm.name, step=step)
+        {"facet": str(facet), "arm": arm.name, "step": step} | interval.columns
         for arm in _METHODS
         if (rows := _steps_of(probes, arm))["step"].n_unique() > 1
         for (facet, step), at_step in rows.group_by("facet", "step", maintain_order=True)
