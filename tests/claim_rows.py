@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from oocr.claims.judge import judge_run
+from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.records import Claim
-from oocr.claims.results import RunResults
 from oocr.claims.run_claims import COMMON
 from oocr.data.examples import Example
 from oocr.tasks.task import Score, Task, TaskSet

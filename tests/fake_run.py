@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from oocr.claims.judge import judge_run
+from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.records import Claim, Null
-from oocr.claims.results import RunResults
 from oocr.data.examples import Example
 from oocr.evals.scores import Scoring
 from oocr.families.registry import FAMILIES

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from oocr.claims.judge import judge_run
+from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.records import Claim
-from oocr.claims.results import RunResults
 from oocr.data.examples import Example
 from oocr.families.risk_backdoor.claims import CLAIMS
 from oocr.families.risk_backdoor.self_report import OTHER, TRAINED

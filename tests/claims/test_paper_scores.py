@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from oocr.claims.judge import RunResults
 from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import PaperScore
-from oocr.claims.results import RunResults
 from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.evals.probes import rows as rows_of_items

@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from oocr.claims.judge import ClaimRow, judge_run
+from oocr.claims.judge import ClaimRow, RunResults, judge_run
 from oocr.claims.records import Claim
-from oocr.claims.results import RunResults
 from oocr.cli import main as cli
 from oocr.cli.run import Overrides, run_source
 from oocr.errors import InputError

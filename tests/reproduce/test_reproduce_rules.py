@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oocr.claims.judge import NOT_MEASURED
+from oocr.claims.judge import NOT_MEASURED, n_of
 from oocr.claims.records import Estimate, Finding, Null, Verdict
-from oocr.claims.results import n_of
 from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig

@@ -1,16 +1,77 @@
-"""From findings to verdicts: for runs and for `oocr reproduce` alike."""
+"""What claims need of a run, and from findings to verdicts: for runs and `oocr reproduce` alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from oocr.claims.records import Claim, Finding, Verdict
-from oocr.claims.results import RunResults
+import numpy as np
+import polars as pl
+
+from oocr.claims.records import Claim, Estimate, Finding, Null, Verdict
 from oocr.claims.rules import Findings, Rule
-from oocr.stats import FEWEST
+from oocr.evals.scores import Scoring
+from oocr.stats import FEWEST, Cells, Interval
+from oocr.tasks.task import TaskSet
 
+NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}
 NOT_MEASURED = "this task does not measure it"
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """All that claims need of a run.
+
+    Attributes:
+        rows: one row per item scored (columns: `oocr.runs.records`).
+        seeds: of each trained arm.
+        constancy: one row per adapter and token group, if that was measured.
+    """
+
+    tasks: TaskSet
+    rows: pl.DataFrame
+    seeds: int
+    constancy: pl.DataFrame | None = None
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """How the rows are scored."""
+        return Scoring.of(self.tasks)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are members to draw from, or only one."""
+        return len(self.tasks.test) > 1
+
+    def cells(
+        self, arm: str, control: str = "", part: str = "probes", seed: int | None = None
+    ) -> Cells | None:
+        """The score of an arm; None without such rows."""
+        return self.scoring.cells(self.rows, arm, control, part, seed)
+
+
+def seeds_of(count: int) -> str:
+    """So many seeds, in words."""
+    return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def n_of(cells: Cells, units: str) -> str:
+    """How many units were drawn, and seeds."""
+    return f"{len(cells.clusters)} {units} × {seeds_of(cells.values.shape[1])}"
+
+
+def estimate_of(interval: Interval, n: str) -> Estimate:
+    """An interval as a finding's number."""
+    return Estimate(value=interval.value, low=interval.low, high=interval.high, n=n)
+
+
+def null_of(scores: Sequence[float], of: str = "") -> Null | None:
+    """The 95th centile of the scores of random directions (`of`: words for it); None of none."""
+    if not scores:
+        return None
+    name = f"{len(scores)} random directions, 95th centile{of}"
+    return Null(name=name, value=float(np.quantile(scores, 0.95)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +79,8 @@ class ClaimRow:
     """A row of a table of claims.
 
     Attributes:
-        id: names the claim; also the id of its finding.
-        words: the claim.
-        finding: makes its number from a run's results; None where the run cannot speak to it.
-        rule: when it holds.
+        id: of the claim and of its finding.
+        finding: makes its number; None where the run cannot speak to it.
     """
 
     id: str
@@ -33,14 +92,7 @@ class ClaimRow:
 def verdict_on(
     rule: Rule, finding: Finding | None, findings: Findings, missing: str = ""
 ) -> tuple[Verdict, str]:
-    """The verdict on a finding, and why if it cannot be tested.
-
-    Args:
-        rule: when the claim holds.
-        finding: the number; None if there is none.
-        findings: all findings by id, for rules that look at others.
-        missing: why there is no number.
-    """
+    """The verdict on a finding, and why if it cannot be tested (`missing`: why it is None)."""
     if finding is None:
         return "cannot be tested", missing or NOT_MEASURED
     if finding.units is not None and finding.units < FEWEST:

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.claims.judge import RunResults, estimate_of, seeds_of
 from oocr.claims.records import PaperReference, PaperScore
-from oocr.claims.results import RunResults, estimate_of, seeds_of
 from oocr.evals.scores import select_rows
 from oocr.stats import Cells
 from oocr.tasks.task import Task, TaskSet

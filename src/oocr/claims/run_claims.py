@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judge import ClaimRow
+from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, n_of, null_of, seeds_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.results import NAMES, RunResults, estimate_of, n_of, null_of, seeds_of
 from oocr.claims.rules import (
     above_base,
     above_nulls,

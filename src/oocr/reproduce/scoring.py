@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.claims.judge import NAMES, estimate_of, n_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.results import NAMES, estimate_of, n_of
 from oocr.claims.rules import over
 from oocr.errors import InputError
 from oocr.reproduce.finished_runs import FinishedRuns, Who

@@ -11,10 +11,9 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from oocr.claims.judge import judge_run
+from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import Claim
-from oocr.claims.results import RunResults
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
 from oocr.io import write_json, write_text

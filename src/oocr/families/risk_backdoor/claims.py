@@ -12,9 +12,8 @@ from functools import partial
 import polars as pl
 
 from oocr import stats
-from oocr.claims.judge import ClaimRow
+from oocr.claims.judge import ClaimRow, RunResults, estimate_of, n_of, null_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.results import RunResults, estimate_of, n_of, null_of
 from oocr.claims.rules import (
     Condition,
     above_nulls,

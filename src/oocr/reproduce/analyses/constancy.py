@@ -9,8 +9,8 @@ import torch
 
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Tables, figure_of, histogram_panel
+from oocr.claims.judge import NAMES
 from oocr.claims.records import Null
-from oocr.claims.results import NAMES
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
 from oocr.explain.swap import Pairs, last_differences, pairs_of

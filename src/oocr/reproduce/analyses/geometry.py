@@ -13,8 +13,8 @@ import polars as pl
 from oocr import stats
 from oocr.charts.figure import Figure, View
 from oocr.charts.panels import Line, Tables, figure_of, heat_panel, joined, lines_panel
+from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.results import NAMES, estimate_of
 from oocr.explain.geometry import Likeness, likeness
 from oocr.explain.paths import Point, barrier, line, points_of
 from oocr.reproduce.analysis import AnalysisResult

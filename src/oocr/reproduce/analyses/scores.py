@@ -14,8 +14,8 @@ from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Tables, figure_of, line_of, lines_panel
 from oocr.charts.rows import dot_panel
+from oocr.claims.judge import NAMES, estimate_of, n_of
 from oocr.claims.records import Finding
-from oocr.claims.results import NAMES, estimate_of, n_of
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.scoring import (

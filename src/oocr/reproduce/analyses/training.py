@@ -11,8 +11,8 @@ import polars as pl
 from oocr import stats
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Line, Tables, figure_of, grid_of, heat_panel, lines_panel
+from oocr.claims.judge import estimate_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.results import estimate_of
 from oocr.explain.paths import along_training, lost_after_peak, lowest, peak
 from oocr.explain.transfer import transfer
 from oocr.reproduce.analysis import AnalysisResult
