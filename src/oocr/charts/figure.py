@@ -57,11 +57,9 @@ class TokenMark:
         shown: its text, with a visible sign where it is only white space.
         sign: "plus" or "minus", of the cosine.
         depth: size of the cosine in percent.
-        underline: thickness of the underline in pixels, by the norm.
+        underline: thickness in pixels, by the norm.
         note: shown when the token is pointed at.
-        in_span: whether the token belongs to the steered span.
-        begins, ends: the span starts or ends here.
-        newline: the token ends a line.
+        in_span: it belongs to the steered span, which begins or ends here with `begins`, `ends`.
     """
 
     shown: str
@@ -98,12 +96,12 @@ class Figure:
     Attributes:
         name: of the Parquet file.
         caption: what is shown, what bars are, n.
-        views: what is shown, one at a time.
-        data: the numbers, one row per mark.
+        views: shown one at a time.
+        data: one row per mark.
         keys: the legend.
         scale: what the palest and the deepest colour of a heat map stand for.
         stats: single numbers shown above, each with its label.
-        texts: coloured texts, in place of views.
+        texts: in place of views.
         compared_with: what the colours of the texts are cosines to.
         file: address of the Parquet file, from the page's folder.
     """

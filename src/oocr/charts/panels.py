@@ -34,7 +34,7 @@ Tables = Mapping[str, pl.DataFrame]
 COLOURS = ("vector", "adapter", "swap-span", "swap-all", "ceiling", "other", "base", "random")
 """The theme's colours for things that are no arms, in the order in which they are taken."""
 
-_FEW_POINTS = 20  # lines with more points have no markers
+_FEW_POINTS = 20  # lines with more have no markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,9 @@ class Line:
 
     Attributes:
         name: in hover boxes; also its legend entry, unless `key` names another.
-        colour: of the theme.
-        x, y: the points.
         low, high: ends of the intervals; empty: none.
         dash: "solid", "dot" or "dash".
-        key: the legend entry that hides and shows it.
-        symbols: one symbol for all points, or one per point.
+        symbols: one for all points, or one per point.
         ribbon: intervals as a ribbon, not as bars.
         notes: a further line of each point's hover box.
         faint: a thin pale line without markers.
@@ -111,22 +108,11 @@ def lines_panel(
     limits: tuple[float, float] | None = None,
     from_zero: bool = False,
 ) -> Panel:
-    """Lines over numbers.
+    """Lines over numbers; `x` and `y` are the axes' titles.
 
-    Args:
-        lines: the lines.
-        x: title of the horizontal axis.
-        y: title of the vertical axis.
-        title: of the panel.
-        span: columns of six.
-        height: in pixels.
-        log: the horizontal axis is logarithmic.
-        level: grey level lines at these values.
-        base: a dark level line that the legend can hide: (its key, value).
-        verticals: upright lines: place -> opacity.
-        ticks: of the horizontal axis.
-        limits: of the vertical axis.
-        from_zero: both axes hold zero.
+    `log` and `ticks` are of the horizontal axis, `limits` of the vertical one; with `from_zero`
+    both hold zero. Grey level lines stand at `level`, upright ones at `verticals` (place ->
+    opacity); `base` is a dark level line that the legend can hide: (its key, value).
     """
     traces: list[Json] = []
     ends = [at for line in lines for at in line.x]
@@ -272,20 +258,11 @@ def heat_panel(
     title: str = "",
     span: int = 6,
 ) -> Panel:
-    """A heat map; its numbers are printed where there is room.
+    """A heat map, one list of `values` per row; with `printed`, its numbers where there is room.
 
-    Args:
-        rows: names from top to bottom.
-        columns: names from left to right.
-        values: one list per row.
-        most: colours run from -most (orange) over 0 to most (blue); None: see `limits`.
-        limits: what the palest and the deepest colour stand for.
-        hover: markup for hovering; default: names and value.
-        chosen: cells (row, column) with a square around; the legend entry is "chosen".
-        x: title of the columns.
-        printed: print the numbers.
-        title: of the panel.
-        span: columns of six.
+    Colours run from -most (orange) over 0 to most (blue); without `most` from the palest to the
+    deepest for `limits`. `hover` is markup (default: names and value); `chosen` are the cells (row,
+    column) with a square around, whose legend entry is "chosen"; `x` is the title of the columns.
     """
     small = len(rows) > 12
     trace: Json = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -48,20 +47,11 @@ def dot_panel(
     """Scores with intervals: rows down the page, the arms of a row beside each other.
 
     References (base, ceiling) are upright ticks, random directions with an interval grey bands.
-
-    Args:
-        table: columns row, arm, control, value; low and high (null: no interval); note (a further
-            line of the hover box).
-        rows: rows from top to bottom; others are left out.
-        score: title of the score's axis.
-        strong: rows set in bold.
-        chance: score of guessing, per row.
-        limits: of the score's axis; None: from the data.
-        zero: draw a line at zero.
-        one_lane: all arms in the middle of their row.
-        link: draw a line in each row from the first arm's value (or 0) to the second's.
-        title: of the panel.
-        span: columns of six.
+    The table has the columns row, arm, control, value; low and high (null: no interval); note (a
+    further line of the hover box). Only `rows` are shown, from top to bottom, the `strong` ones in
+    bold; `score` and `limits` are of the score's axis, `zero` draws a line there; `chance` is the
+    score of guessing per row. With `one_lane`, all arms are in the middle of their row; `link`
+    draws a line in each row from the first arm's value (or 0) to the second's.
     """
     place = {name: -index for index, name in enumerate(rows)}
     table = table.filter(pl.col("row").is_in(list(rows)))
@@ -129,16 +119,18 @@ def _dots(arm: Arm, cells: Sequence[Json], place: Mapping[str, int], shift: floa
 
 
 def _ticks(arm: Arm, cells: Sequence[Json], place: Mapping[str, int]) -> Json:
-    x: list[float | None] = []
-    y: list[float | None] = []
-    hover: list[str | None] = []
-    for cell in cells:
-        at = place[cell["row"]]
-        x += [cell["value"], cell["value"], cell["value"], None]
-        y += [at - _TICK, at, at + _TICK, None]
-        hover += [*[_hover(arm, cell)] * 3, None]
-    style = {"color": f"@{arm.colour}", "width": 2.5}
-    return points(x, y, hover, key=arm.key, mode="lines", line=style)
+    places = [(cell["value"], place[cell["row"]], _hover(arm, cell)) for cell in cells]
+    return _upright(places, _TICK, arm.key, {"color": f"@{arm.colour}", "width": 2.5})
+
+
+def _upright(
+    places: Sequence[tuple[float, float, str]], half: float, key: str, style: Json
+) -> Json:
+    """Upright ticks at (value, height, hover text), `half` above and below."""
+    x = [at for value, _, _ in places for at in (value, value, value, None)]
+    y = [at for _, middle, _ in places for at in (middle - half, middle, middle + half, None)]
+    hover = [shown for *_, note in places for shown in (note, note, note, None)]
+    return points(x, y, hover, key=key, mode="lines", line=style)
 
 
 def _links(start: Sequence[Json], end: Sequence[Json], place: Mapping[str, int]) -> Json:
@@ -168,15 +160,9 @@ def _band(arm: Arm, cells: Sequence[Json], place: Mapping[str, int], *, outlined
 
 
 def _chance(chance: Mapping[str, float], place: Mapping[str, int]) -> Json:
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for name, value in chance.items():
-        if name in place:
-            x += [value, value, None]
-            y += [place[name] - _TICK, place[name] + _TICK, None]
-    hover = [None if value is None else f"chance {number(value)}" for value in x]
-    style = {"color": "@muted", "width": 1.5, "dash": "dot"}
-    return points(x, y, hover, key="chance", mode="lines", line=style)
+    rows = [(name, value) for name, value in chance.items() if name in place]
+    places = [(value, place[name], f"chance {number(value)}") for name, value in rows]
+    return _upright(places, _TICK, "chance", {"color": "@muted", "width": 1.5, "dash": "dot"})
 
 
 def strip_panel(
@@ -192,22 +178,17 @@ def strip_panel(
 ) -> Panel:
     """Clouds of points in named rows, the series of a row above each other, each with its centre.
 
-    Args:
-        cloud: columns row, series (the key of one of `keys`), value, note (markup for hovering).
-        centres: columns row, series, value, note; low and high, or null: then a tick, not a dot.
-        rows: rows from top to bottom.
-        keys: the series: legend entries, whose colours and symbols are used.
-        x: the axis of values; None: a plain one.
-        vertical: a dark line at this value.
-        title: of the panel.
-        span: columns of six.
+    `cloud` has the columns row, series (the key of one of `keys`), value, note (markup for
+    hovering); `centres` also low and high (null: a tick, not a dot). `keys` give colours and
+    symbols, `x` is the axis of values, `vertical` a dark line at a value.
     """
     place = {name: -index for index, name in enumerate(rows)}
-    room = 0.68 / max(1, max(_series_in_a_row(cloud), default=1))
+    counts = cloud.group_by("row").agg(pl.col("series").n_unique())["series"].to_list()
+    most = max(counts, default=1)
+    room = 0.68 / max(1, most)
     traces: list[Json] = []
     for index, key in enumerate(keys):
-        several = max(_series_in_a_row(cloud), default=1) > 1
-        shift = 0.17 * (len(keys) - 1 - 2 * index) if several else 0.0
+        shift = 0.17 * (len(keys) - 1 - 2 * index) if most > 1 else 0.0
         series = cloud.filter(pl.col("series") == key.key)
         moves = np.random.default_rng(0).uniform(-0.41 * room, 0.41 * room, size=series.height)
         middles = [place[row] + shift for row in series["row"]]
@@ -220,15 +201,11 @@ def strip_panel(
                 marker=marker(f"{key.colour}/0.45", size=5),
             )
         )
-        own_centres = centres.filter(pl.col("series") == key.key).to_dicts()
-        traces += _centres(key, own_centres, place, shift, 0.47 * room)
+        middles_of_key = centres.filter(pl.col("series") == key.key).to_dicts()
+        traces += _centres(key, middles_of_key, place, shift, 0.47 * room)
     shapes = [] if vertical is None else [straight_line("base", 2, x=vertical)]
     shown = layout(x or axis(nticks=6), row_axis(rows), shapes=shapes)
     return Panel(tuple(traces), shown, 60 + 46 * len(rows), title, span)
-
-
-def _series_in_a_row(cloud: pl.DataFrame) -> list[int]:
-    return cloud.group_by("row").agg(pl.col("series").n_unique())["series"].to_list()
 
 
 def _centres(
@@ -238,16 +215,9 @@ def _centres(
     ticks = [middle for middle in middles if middle.get("low") is None]
     traces = []
     if ticks:
-        x: list[Any] = []
-        y: list[Any] = []
-        hover: list[str | None] = []
-        for tick in ticks:
-            at = place[tick["row"]] + shift
-            x += [tick["value"], tick["value"], None]
-            y += [at - half, at + half, None]
-            hover += [tick["note"], tick["note"], None]
+        places = [(tick["value"], place[tick["row"]] + shift, tick["note"]) for tick in ticks]
         style = {"color": f"@{key.colour}", "width": 3}
-        traces.append(points(x, y, hover, key=key.key, mode="lines", line=style))
+        traces.append(_upright(places, half, key.key, style))
     if dots:
         values, low, high = ([dot[name] for dot in dots] for name in ("value", "low", "high"))
         traces.append(
