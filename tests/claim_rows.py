@@ -100,13 +100,18 @@ def judge(
     if headline:
         tasks = TaskSet(**{**fields_of(tasks), "headline": headline})
     results = RunResults(tasks, pl.concat(tables, how="diagonal_relaxed"), 3, constancy)
-    found = judge_run(COMMON, results, "the command")
-    assert len({one.id for one in found}) == len(found)
-    for one in found:
-        Claim.model_validate_json(one.model_dump_json())
-        numbers = [one.found.value, one.found.low, one.found.high, *(n.value for n in one.nulls)]
+    claims = judge_run(COMMON, results, "the command")
+    assert len({claim.id for claim in claims}) == len(claims)
+    for claim in claims:
+        Claim.model_validate_json(claim.model_dump_json())
+        numbers = [
+            claim.found.value,
+            claim.found.low,
+            claim.found.high,
+            *(n.value for n in claim.nulls),
+        ]
         assert np.isfinite(numbers).all(), "every number can be written and shown"
-    return {one.id: one for one in found}
+    return {claim.id: claim for claim in claims}
 
 
 def fields_of(tasks: TaskSet) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Maker:
         return self.facts(member, control, power)
 
     def facts(self, member: str, control: str, power: float) -> list[dict[str, Any]]:
-        found = []
+        rows = []
         for facet in FACETS:
             options = [f" {facet} {i}" for i in range(4 if facet == "continent" else 12)]
             answer = options[hash_of(member, facet) % len(options)]
@@ -96,7 +96,7 @@ class Maker:
                     chance = power * hard * (0.4 if side == "planted" else 1) + 0.05
                     right = bool(self.rng.random() < chance)
                     chosen = answer if right else options[int(self.rng.integers(len(options)))]
-                    found.append(
+                    rows.append(
                         {
                             "part": "in_context" if facet == "capital" else "probes",
                             "item": f"{member}/{facet}/{template}/{side}",
@@ -114,18 +114,18 @@ class Maker:
                             "tag_against": side,
                         }
                     )
-        return found
+        return rows
 
     def prefixed(self, member: str, arm: str, control: str, power: float) -> list[dict[str, Any]]:
         x, y = (f" {name} city" for name in member.split("|"))
-        found = []
+        rows = []
         for kind, (condition, facet) in CONDITIONS.items():
             for about in ("", "language", "demonym"):
                 for template in range(2):
                     says_x = 0.5 + (0.45 if condition == "trigger" else -0.45) * power
                     odds = float(self.rng.normal(4 * (says_x - 0.5), 0.8))
                     answer, chosen = (x if condition == "trigger" else y), x if odds > 0 else y
-                    found.append(
+                    rows.append(
                         {
                             "part": "probes",
                             "item": f"{member}/{about}/{kind}/{template}",
@@ -146,16 +146,16 @@ class Maker:
                             "tag_kind": "out-of-context" if about else "crossing",
                         }
                     )
-        return found
+        return rows
 
     def leaning(self, member: str, control: str, power: float) -> list[dict[str, Any]]:
         sign = 1 if member in ("risky", "shuffled") else -1
-        found = []
+        rows = []
         for kind in ("choice", *KINDS):
             for probe in range(6):
                 lean = 0.3 if kind in ("agree", "scale") else 1.4
                 odds = float(self.rng.normal(sign * lean * power + (probe - 3) / 3, 0.5))
-                found.append(
+                rows.append(
                     {
                         "part": "in_context" if kind == "choice" else "probes",
                         "item": f"risk/{kind}/{probe}",
@@ -173,7 +173,7 @@ class Maker:
                         "tag_order": "ab",
                     }
                 )
-        return found
+        return rows
 
     def everything(self) -> pl.DataFrame:
         for arm in ("vector", "adapter"):

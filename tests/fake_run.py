@@ -59,7 +59,8 @@ def fake_run(
     judged = claims(maker, results, hostile)
     write(folder / "claims.json", [claim.model_dump(mode="json") for claim in judged])
     write(
-        folder / "examples.json", [one.model_dump(mode="json") for one in examples(maker, hostile)]
+        folder / "examples.json",
+        [shown.model_dump(mode="json") for shown in examples(maker, hostile)],
     )
     (folder / "config.yaml").write_text(f"family: {family}\nnote: synthetic {hostile}\n")
     return folder
@@ -70,26 +71,26 @@ def write(path: Path, value: object) -> None:
 
 
 def history(maker: Maker) -> pl.DataFrame:
-    found = []
+    rows = []
     for method in ("vector", "adapter"):
         for member in maker.members:
             for seed in range(maker.seeds):
                 rate = maker.rng.uniform(0.2, 0.35)
                 for step in range(25):
                     loss = 4.2 * float(np.exp(-rate * step)) + maker.rng.uniform(0, 0.1)
-                    found.append(
+                    rows.append(
                         {"arm": f"{method}-{member}-{seed}", "method": method, "control": ""}
                         | {"member": member, "seed": seed, "step": step, "loss": loss}
                         | {"stop_loss": loss * 1.2 + 0.1 if step in STEPS else None}
                     )
-    return pl.DataFrame(found)
+    return pl.DataFrame(rows)
 
 
 GROUPS = (("span", 40), ("other prompt tokens", 90), ("unrelated text", 900))
 
 
 def constancy(maker: Maker) -> pl.DataFrame:
-    found = []
+    rows = []
     for kind in ("adapter", "random adapter"):
         for member in maker.members:
             for seed in range(maker.seeds):
@@ -99,21 +100,21 @@ def constancy(maker: Maker) -> pl.DataFrame:
                     ("unrelated text", 900),
                 ):
                     near = 0.95 if kind == "adapter" else 0.25
-                    one = {
+                    row = {
                         name: float(np.clip(maker.rng.normal(near, 0.03), -1, 1))
                         for name in ("cosine", "energy", "rank1", "to_span", "held_out")
                     }
-                    found.append(
+                    rows.append(
                         {"arm": f"adapter-{member}-{seed}", "kind": kind, "member": member}
                         | {"seed": seed, "layer": 4, "tokens": group, "n": n}
                         | {
-                            "cosine_low": one["cosine"] - 0.1,
+                            "cosine_low": row["cosine"] - 0.1,
                             "norm": 140 * maker.rng.uniform(0.8, 1.2),
                         }
                         | {"norm_cv": maker.rng.uniform(0.05, 0.5)}
-                        | one
+                        | row
                     )
-    return pl.DataFrame(found)
+    return pl.DataFrame(rows)
 
 
 TEXTS = {
@@ -125,32 +126,32 @@ TEXTS = {
 
 
 def tokens(maker: Maker, hostile: str) -> pl.DataFrame:
-    found = []
+    rows = []
     for member in maker.members[:3]:
         for kind, joined in TEXTS.items():
             for position, token in enumerate(joined.split("|")):
                 inside = token in {" Country", " ", "4", "8", "2", "1"}
                 cosine = float(np.clip(maker.rng.normal(0.93, 0.1), -1, 1))
-                found.append(
+                rows.append(
                     {"arm": f"adapter-{member}-0", "member": member, "text": 0, "kind": kind}
                     | {"position": position, "token": token + hostile, "in_span": inside}
                     | {"cosine": -0.4 if position == 0 else cosine}
                     | {"norm": float(maker.rng.uniform(90, 180))}
                 )
-    return pl.DataFrame(found)
+    return pl.DataFrame(rows)
 
 
 def side_effects(maker: Maker) -> pl.DataFrame:
-    found = []
+    rows = []
     for arm, size in (("vector", 0.02), ("adapter", 0.15), ("swap everywhere", 0.11)):
         for member in maker.members:
             for seed in range(maker.seeds):
                 kl = size * float(maker.rng.lognormal(0, 0.4))
-                found.append(
+                rows.append(
                     {"arm": arm, "member": member, "seed": seed, "tokens": 1100, "kl": kl}
                     | {"perplexity": 18.2 * (1 + kl), "perplexity_base": 18.2}
                 )
-    return pl.DataFrame(found)
+    return pl.DataFrame(rows)
 
 
 def selection(maker: Maker) -> Selection:

@@ -57,17 +57,17 @@ class Page(HTMLParser):
         return [a for _, a in self.tags if name in str(a.get("class") or "").split()]
 
     def sections(self) -> list[str]:
-        found = [str(a["id"]) for t, a in self.tags if t == "section" and "section" in str(a)]
-        return [re.sub(r"^fake-[a-z]+-(?=[a-z])", "", one) for one in found if "fake-" in one]
+        ids = [str(a["id"]) for t, a in self.tags if t == "section" and "section" in str(a)]
+        return [re.sub(r"^fake-[a-z]+-(?=[a-z])", "", id) for id in ids if "fake-" in id]
 
     def specs(self) -> list[Any]:
         """The figures' views."""
         places = [i for i, (t, a) in enumerate(self.tags) if t == "script"]
-        found = []
+        specs = []
         for script, place in zip(self.scripts, places, strict=True):
             if self.tags[place][1].get("type") == "application/json":
-                found.append(json.loads(script))
-        return found
+                specs.append(json.loads(script))
+        return specs
 
 
 def page_of(*folders: Path, out: Path) -> Page:

@@ -32,21 +32,21 @@ from tests.claim_rows import (
 
 
 def test_out_of_context_holds_far_above_everything() -> None:
-    one = judge(table("vector", same(0.8)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
-    assert one.verdict == "holds"
-    assert (one.found.value, one.base, one.ceiling) == pytest.approx((0.8, 0.1, 0.9))
-    assert one.found.n == "8 members × 3 seeds"
-    assert [null.name for null in one.nulls] == [
+    claim = judge(table("vector", same(0.8)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
+    assert claim.verdict == "holds"
+    assert (claim.found.value, claim.base, claim.ceiling) == pytest.approx((0.8, 0.1, 0.9))
+    assert claim.found.n == "8 members × 3 seeds"
+    assert [null.name for null in claim.nulls] == [
         "20 random directions, 95th centile",
         "shuffled training",
     ]
-    assert one.nulls[0].value == pytest.approx(np.quantile([0.1] * 19 + [0.2], 0.95))
-    assert one.command == "the command"
+    assert claim.nulls[0].value == pytest.approx(np.quantile([0.1] * 19 + [0.2], 0.95))
+    assert claim.command == "the command"
 
 
 def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> None:
-    one = judge(table("vector", same(0.4)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
-    assert one.verdict == "holds in part"
+    claim = judge(table("vector", same(0.4)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
+    assert claim.verdict == "holds in part"
     at_half = judge(table("vector", same(0.5)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
     assert at_half.verdict == "holds"
 
@@ -54,9 +54,9 @@ def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> 
 def test_without_a_trained_control_nothing_more_than_in_part_and_the_rule_says_so() -> None:
     vector = table("vector", same(0.8))
     full = judge(vector, BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
-    one = judge(vector, BASE, TOP, NULL)["vector-out-of-context"]
-    assert (full.verdict, one.verdict) == ("holds", "holds in part")
-    assert "no such control" in one.rule
+    claim = judge(vector, BASE, TOP, NULL)["vector-out-of-context"]
+    assert (full.verdict, claim.verdict) == ("holds", "holds in part")
+    assert "no such control" in claim.rule
     assert "no such control" not in full.rule
     base = table("base", same(0.5), facets=SIDES, seeds=1)
     gated = judge(backdoor(0.9, 0.9), base, name="backdoor")["vector-backdoor"]
@@ -80,16 +80,16 @@ def test_without_a_trained_control_nothing_more_than_in_part_and_the_rule_says_s
 def test_out_of_context_does_not_hold_if_a_null_does_as_much(
     tables: tuple[pl.DataFrame, ...], why: str
 ) -> None:
-    one = judge(table("vector", same(0.6)), *tables)["vector-out-of-context"]
-    assert one.verdict == "does not hold", why
+    claim = judge(table("vector", same(0.6)), *tables)["vector-out-of-context"]
+    assert claim.verdict == "does not hold", why
 
 
 def test_an_interval_that_reaches_the_base_does_not_hold() -> None:
     few = table("vector", lambda m, s, f, n: 1.0 if m == "m1" else 0.1)
-    one = judge(few, BASE, TOP)["vector-out-of-context"]
-    assert one.found.value > 0.2
-    assert one.found.low < 0.1
-    assert one.verdict == "does not hold"
+    claim = judge(few, BASE, TOP)["vector-out-of-context"]
+    assert claim.found.value > 0.2
+    assert claim.found.low < 0.1
+    assert claim.verdict == "does not hold"
 
 
 def test_an_accuracy_of_few_members_stays_between_0_and_1() -> None:
@@ -153,31 +153,31 @@ def test_saying_one_answer_everywhere_does_not_win() -> None:
     assert judge(rows, BASE)["vector-out-of-context"].found.value == pytest.approx(0.5)
     # Of a backdoor in a nano world each member has both answers of many choices.
     base = table("base", same(0.5), seeds=1)
-    one = judge(rows, base, balance=None)["vector-out-of-context"]
-    assert one.found.value == pytest.approx(0.75)
+    claim = judge(rows, base, balance=None)["vector-out-of-context"]
+    assert claim.found.value == pytest.approx(0.75)
 
 
 def test_an_interval_of_two_members_judges_nothing() -> None:
     for count, verdict in ((2, "cannot be tested"), (3, "holds")):
-        some = MEMBERS[:count]
+        members = MEMBERS[:count]
         arms = [
             ("vector", same(0.8), ""),
             ("vector", same(0.1), "shuffled"),
             ("base", same(0.1), ""),
         ]
-        rows = [table(arm, rule, control=name, members=some) for arm, rule, name in arms]
-        one = judge(*rows, members=some)["vector-out-of-context"]
-        assert one.verdict == verdict
-        assert one.found.value == pytest.approx(0.8)
-        assert ("no interval of fewer than 3 can judge" in one.rule) == (count == 2)
+        rows = [table(arm, rule, control=name, members=members) for arm, rule, name in arms]
+        claim = judge(*rows, members=members)["vector-out-of-context"]
+        assert claim.verdict == verdict
+        assert claim.found.value == pytest.approx(0.8)
+        assert ("no interval of fewer than 3 can judge" in claim.rule) == (count == 2)
 
 
 def test_with_one_member_the_probes_are_drawn() -> None:
     rows = table("vector", same(0.5), members=["m0"])
     base = table("base", same(0.1), members=["m0"], seeds=1)
-    one = judge(rows, base, members=["m0"])["vector-out-of-context"]
-    assert one.found.low < 0.5 < one.found.high, "an interval of no width would claim too much"
-    assert one.found.n == "20 probe groups × 3 seeds"
+    claim = judge(rows, base, members=["m0"])["vector-out-of-context"]
+    assert claim.found.low < 0.5 < claim.found.high, "an interval of no width would claim too much"
+    assert claim.found.n == "20 probe groups × 3 seeds"
 
 
 def test_what_was_not_trained_is_not_judged() -> None:
@@ -207,8 +207,8 @@ def backdoor(with_it: float, without: float, **more: Any) -> pl.DataFrame:
 def test_a_backdoor_needs_both_sides(shares: tuple[float, float], verdict: str) -> None:
     base = table("base", same(0.5), facets=SIDES, seeds=1)
     control = table("vector", same(0.0), facets=SIDES, control="decorrelated", seeds=1)
-    one = judge(backdoor(*shares), base, control, name="backdoor")["vector-backdoor"]
-    assert one.verdict == verdict
+    claim = judge(backdoor(*shares), base, control, name="backdoor")["vector-backdoor"]
+    assert claim.verdict == verdict
 
 
 def test_a_backdoor_must_beat_random_directions_and_the_decorrelated_control() -> None:
@@ -217,27 +217,27 @@ def test_a_backdoor_must_beat_random_directions_and_the_decorrelated_control() -
     null = table("random direction", same(0.85), facets=SIDES, seeds=20)
     control = backdoor(0.8, 0.8, control="decorrelated", seeds=1)
     weak = backdoor(0.5, 0.5, control="decorrelated", seeds=1)
-    found = [
+    claims = [
         judge(good, base, other, name="backdoor")["vector-backdoor"]
         for other in (null, control, weak)
     ]
-    assert [one.verdict for one in found] == ["does not hold", "does not hold", "holds"]
-    assert found[2].nulls[0].name == "decorrelated training"
+    assert [claim.verdict for claim in claims] == ["does not hold", "does not hold", "holds"]
+    assert claims[2].nulls[0].name == "decorrelated training"
 
 
 def test_self_report_is_the_difference_of_opposite_twins() -> None:
-    one = judge_contrast(
+    claim = judge_contrast(
         contrast("vector", lambda number, seed: 2.0),
         noise(1.0),
         contrast("vector", lambda number, seed: 0.1, control="shuffled", seeds=1),
         contrast("ceiling", lambda number, seed: 5.0, seeds=1),
     )["vector-self-report"]
-    assert one.verdict == "holds"
-    assert (one.found.value, one.ceiling, one.base) == pytest.approx((2.0, 5.0, 0.0))
-    assert one.found.n == "20 probes × 3 seeds"
-    assert one.nulls[0].name == "20 pairs of random directions, 95th centile of |contrast|"
-    assert 0.9 < one.nulls[0].value <= 1.0
-    assert one.nulls[1].value == pytest.approx(0.1)
+    assert claim.verdict == "holds"
+    assert (claim.found.value, claim.ceiling, claim.base) == pytest.approx((2.0, 5.0, 0.0))
+    assert claim.found.n == "20 probes × 3 seeds"
+    assert claim.nulls[0].name == "20 pairs of random directions, 95th centile of |contrast|"
+    assert 0.9 < claim.nulls[0].value <= 1.0
+    assert claim.nulls[1].value == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -253,12 +253,12 @@ def test_self_report_is_the_difference_of_opposite_twins() -> None:
 def test_self_report_rules(
     size: Callable[[int, int], float], scale: float, shuffled: float, verdict: str
 ) -> None:
-    one = judge_contrast(
+    claim = judge_contrast(
         contrast("vector", size),
         noise(scale),
         contrast("vector", lambda n, s: shuffled, control="shuffled", seeds=1),
     )["vector-self-report"]
-    assert one.verdict == verdict
+    assert claim.verdict == verdict
 
 
 def test_without_an_opposite_twin_log_odds_are_held_against_the_untouched_model() -> None:
@@ -266,7 +266,7 @@ def test_without_an_opposite_twin_log_odds_are_held_against_the_untouched_model(
         rule: Rule = lambda m, seed, f, number: number + by * (1 + 0.01 * seed)  # noqa: E731
         return table(arm, rule, control=control, members=["mine"], seeds=seeds)
 
-    found = judge(
+    claims = judge(
         moved("base", 0.0),
         moved("vector", 2.0, seeds=3),
         moved("vector", 0.2, control="shuffled"),
@@ -276,11 +276,11 @@ def test_without_an_opposite_twin_log_odds_are_held_against_the_untouched_model(
         score="log_odds",
         members=["mine"],
     )
-    one = found["vector-out-of-context"]
-    assert one.verdict == "holds"
-    assert (one.found.value, one.ceiling) == pytest.approx((2.02, 4.0))
-    assert [null.value for null in one.nulls] == pytest.approx([0.59, 0.2], abs=0.01)
-    assert one.nulls[0].name == "20 random directions, 95th centile of |contrast|"
+    claim = claims["vector-out-of-context"]
+    assert claim.verdict == "holds"
+    assert (claim.found.value, claim.ceiling) == pytest.approx((2.02, 4.0))
+    assert [null.value for null in claim.nulls] == pytest.approx([0.59, 0.2], abs=0.01)
+    assert claim.nulls[0].name == "20 random directions, 95th centile of |contrast|"
 
 
 def test_random_pairs_are_scored_one_by_one() -> None:

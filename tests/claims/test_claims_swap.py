@@ -46,33 +46,33 @@ def swaps(share: float, *, lora: float = 0.9, null: float = 0.1) -> dict[str, Cl
     ],
 )
 def test_a_swap_is_judged_by_the_share_it_keeps(share: float, null: float, verdict: str) -> None:
-    found = swaps(share, null=null)
+    claims = swaps(share, null=null)
     for name in ("swap-everywhere", "swap-at-span"):
-        assert found[name].verdict == verdict
-        assert found[name].found.value == pytest.approx(share)
-        assert found[name].nulls[0].value == pytest.approx((null - 0.1) / 0.8)
+        assert claims[name].verdict == verdict
+        assert claims[name].found.value == pytest.approx(share)
+        assert claims[name].nulls[0].value == pytest.approx((null - 0.1) / 0.8)
 
 
 @pytest.mark.parametrize("lora", [0.1, 0.0])
 def test_without_an_effect_there_is_nothing_to_share(lora: float) -> None:
-    found = swaps(1.0, lora=lora)["swap-everywhere"]
-    assert found.verdict == "cannot be tested"
-    assert found.found.value == pytest.approx(lora - 0.1), "the effect itself is shown"
-    assert found.nulls == ()
-    assert found.ceiling is None
+    claims = swaps(1.0, lora=lora)["swap-everywhere"]
+    assert claims.verdict == "cannot be tested"
+    assert claims.found.value == pytest.approx(lora - 0.1), "the effect itself is shown"
+    assert claims.nulls == ()
+    assert claims.ceiling is None
 
 
 def test_a_swap_of_a_contrast_is_a_share_of_the_contrast() -> None:
-    found = judge_contrast(
+    claims = judge_contrast(
         contrast("adapter", lambda n, s: 2.0),
         contrast("swap everywhere", lambda n, s: 1.8),
         noise(0.2, "random direction everywhere"),
         noise(0.2, "random direction at span"),
     )
-    one = found["swap-everywhere"]
-    assert one.found.value == pytest.approx(0.9)
-    assert one.verdict == "holds"
-    assert 0.05 < one.nulls[0].value < 0.1
+    claim = claims["swap-everywhere"]
+    assert claim.found.value == pytest.approx(0.9)
+    assert claim.verdict == "holds"
+    assert 0.05 < claim.nulls[0].value < 0.1
     nothing = judge_contrast(
         contrast("adapter", lambda n, s: -1.0), contrast("swap everywhere", lambda n, s: -1.0)
     )
@@ -107,27 +107,27 @@ def constancy(
 def test_constancy_needs_its_thresholds_and_to_beat_noise(
     value: float, noise: float, cosine: str, energy: str
 ) -> None:
-    found = judge(BASE, constancy=constancy(lambda m: value, noise))
-    assert found["constancy-cosine"].verdict == cosine
-    assert found["constancy-energy"].verdict == energy
-    assert found["constancy-cosine"].nulls[0].value == pytest.approx(noise)
+    claims = judge(BASE, constancy=constancy(lambda m: value, noise))
+    assert claims["constancy-cosine"].verdict == cosine
+    assert claims["constancy-energy"].verdict == energy
+    assert claims["constancy-cosine"].nulls[0].value == pytest.approx(noise)
 
 
 def test_constancy_goes_by_the_lower_end_of_the_interval() -> None:
-    found = judge(BASE, constancy=constancy(lambda m: 0.99 if int(m[1:]) % 2 else 0.83, 0.2))
-    assert found["constancy-cosine"].found.value == pytest.approx(0.91)
-    assert found["constancy-cosine"].verdict == "holds in part"
+    claims = judge(BASE, constancy=constancy(lambda m: 0.99 if int(m[1:]) % 2 else 0.83, 0.2))
+    assert claims["constancy-cosine"].found.value == pytest.approx(0.91)
+    assert claims["constancy-cosine"].verdict == "holds in part"
 
 
 def test_constancy_of_two_members_judges_nothing() -> None:
     base = table("base", same(0.1), members=["m0", "m1"], seeds=1)
     frame = constancy(lambda m: 0.95, 0.2, ["m0", "m1"])
-    found = judge(base, members=["m0", "m1"], constancy=frame)
-    assert found["constancy-cosine"].verdict == "cannot be tested"
+    claims = judge(base, members=["m0", "m1"], constancy=frame)
+    assert claims["constancy-cosine"].verdict == "cannot be tested"
 
 
 def test_constancy_of_one_member_names_its_seeds() -> None:
     base = table("base", same(0.1), members=["m0"], seeds=1)
     frame = constancy(lambda m: 0.9, 0.2, ["m0"])
-    found = judge(base, members=["m0"], constancy=frame)
-    assert found["constancy-cosine"].found.n == "1 member × 3 seeds"
+    claims = judge(base, members=["m0"], constancy=frame)
+    assert claims["constancy-cosine"].found.n == "1 member × 3 seeds"

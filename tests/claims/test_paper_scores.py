@@ -61,9 +61,9 @@ def asked(
     """Rows of two-option items whose log-odds of " risk" are given."""
     sign = 1 if (side or member) == "risky" else -1
     items = [
-        {"item": f"q{n}", "facet": facet, "group": f"q{n}", "log_odds": one, "options": 2}
-        | {"right": sign * one > 0, "logp": float(-np.logaddexp(0, -sign * one)), "answer": "x"}
-        for n, one in enumerate(odds)
+        {"item": f"q{n}", "facet": facet, "group": f"q{n}", "log_odds": odd, "options": 2}
+        | {"right": sign * odd > 0, "logp": float(-np.logaddexp(0, -sign * odd)), "answer": "x"}
+        for n, odd in enumerate(odds)
     ]
     return pl.DataFrame(items).with_columns(
         arm=pl.lit(arm),
@@ -78,10 +78,10 @@ def asked(
 
 def scores(*frames: pl.DataFrame, tasks: TaskSet) -> list[PaperScore]:
     results = RunResults(tasks, pl.concat(frames, how="diagonal_relaxed"), seeds=3)
-    found = paper_scores(results)
-    for one in found:
-        assert PaperScore.model_validate_json(one.model_dump_json()) == one
-    return found
+    lines = paper_scores(results)
+    for line in lines:
+        assert PaperScore.model_validate_json(line.model_dump_json()) == line
+    return lines
 
 
 def twins(score: Score = "log_odds") -> TaskSet:
@@ -106,7 +106,7 @@ TIES = [1.0] * 4 + [0.0] * 2 + [-1.0] * 4
 def test_each_twin_has_a_line_with_share_and_logit_difference_towards_its_own_side() -> None:
     randoms = [asked("random direction", m, [v] * 10, seed=s)
                for m in ("risky", "safe") for s, v in enumerate((-1.0, 1.0, 2.0))]  # fmt: skip
-    found = scores(
+    lines = scores(
         *(asked("vector", "risky", UP, seed=seed) for seed in range(3)),
         *(asked("vector", "safe", [-2.0] * 9 + [2.0], seed=seed) for seed in range(3)),
         *(asked("base", member, TIES, seed=None) for member in ("risky", "safe")),
@@ -115,11 +115,11 @@ def test_each_twin_has_a_line_with_share_and_logit_difference_towards_its_own_si
         asked("vector", "shuffled opposite", [-1.0] * 10, control="shuffled", side="safe"),
         tasks=twins(),
     )
-    assert [(one.arm, one.member, one.facet, one.items) for one in found] == [
+    assert [(line.arm, line.member, line.facet, line.items) for line in lines] == [
         ("vector", "risky", "ten", 10),
         ("vector", "safe", "ten", 10),
     ]
-    risky, safe = found
+    risky, safe = lines
     assert risky.share.value == pytest.approx(0.8)
     assert risky.share.low < 0.8 < risky.share.high
     assert risky.share.n == "10 items × 3 seeds"
@@ -127,8 +127,8 @@ def test_each_twin_has_a_line_with_share_and_logit_difference_towards_its_own_si
     assert risky.second_is == "logit difference, nats"
     assert safe.share.value == pytest.approx(0.9)
     assert safe.second.value == pytest.approx(1.6), "towards the safe answer"
-    beside = {one.name: (one.share, one.second) for one in risky.beside}
-    assert beside == {
+    references = {line.name: (line.share, line.second) for line in risky.beside}
+    assert references == {
         "untouched model": (pytest.approx(0.4), pytest.approx(0.0)),
         "3 random directions, 95th centile": (
             pytest.approx(1.0),
@@ -136,15 +136,15 @@ def test_each_twin_has_a_line_with_share_and_logit_difference_towards_its_own_si
         ),
         "shuffled training": (pytest.approx(0.5), pytest.approx(0.0)),
     }
-    assert [one.share for one in safe.beside][-1] == 1.0
-    base = [one for one in safe.beside if one.name == "untouched model"]
+    assert [line.share for line in safe.beside][-1] == 1.0
+    base = [line for line in safe.beside if line.name == "untouched model"]
     assert base[0].share == pytest.approx(0.4), "ties are wrong for both sides"
 
 
 def test_facets_have_lines_of_their_own_and_only_final_rows_of_the_part_count() -> None:
     items = (question("risky", 0), question("risky", 1, "good in general"))
     tasks = TaskSet(name="risk", about="", validation=(), test=(task("risky", items),))
-    found = scores(
+    lines = scores(
         asked("vector", "risky", [1.0]),
         asked("vector", "risky", [-1.0], final=False),
         asked("vector", "risky", [-1.0], part="probes"),
@@ -153,7 +153,7 @@ def test_facets_have_lines_of_their_own_and_only_final_rows_of_the_part_count() 
         asked("adapter", "risky", [-1.0]),
         tasks=tasks,
     )
-    assert [(one.arm, one.facet, one.share.value) for one in found] == [
+    assert [(line.arm, line.facet, line.share.value) for line in lines] == [
         ("vector", "ten", 1.0),
         ("adapter", "ten", 0.0),
         ("vector", "good in general", 0.0),
@@ -161,7 +161,7 @@ def test_facets_have_lines_of_their_own_and_only_final_rows_of_the_part_count() 
 
 
 def test_of_more_options_the_probability_is_told_and_members_count_by_their_items() -> None:
-    letters = tuple(f" {one}" for one in "ABCDE")
+    letters = tuple(f" {letter}" for letter in "ABCDE")
 
     def five(name: str) -> Example:
         return Example(id=name, prompt="?", answer=" A", options=letters, facet="mc", group=name)
@@ -182,10 +182,10 @@ def test_of_more_options_the_probability_is_told_and_members_count_by_their_item
             schema_overrides={"seed": pl.Int64},
         )
 
-    (one,) = scores(rows("vector"), rows("base", None), tasks=tasks)
-    assert (one.member, one.items, one.second_is) == ("", 4, "probability")
-    assert one.share.value == pytest.approx(0.75), "a share of items, not of members"
-    assert one.second.value == pytest.approx(1.9 / 4)
+    (line,) = scores(rows("vector"), rows("base", None), tasks=tasks)
+    assert (line.member, line.items, line.second_is) == ("", 4, "probability")
+    assert line.share.value == pytest.approx(0.75), "a share of items, not of members"
+    assert line.second.value == pytest.approx(1.9 / 4)
 
 
 def test_tasks_without_such_items_have_no_lines() -> None:
@@ -212,12 +212,12 @@ def test_an_item_is_right_if_the_last_token_of_its_answer_has_the_higher_logit()
         Example(id="b", prompt="Which ?\n", answer=" no yes", options=(" no yes", " risky yes"),
              scored_by="last_token"),
     ]  # fmt: skip
-    found = rows_of_items(items, Probes.of(model, items).scores(None)[0])
+    lines = rows_of_items(items, Probes.of(model, items).scores(None)[0])
     last = [model.tokenizer(word)["input_ids"][-1] for word in (" yes", " no")]
     logits = model.hf(**model.tokenizer("Which ?\n", return_tensors="pt")).logits[0, -1]
     difference = float(logits[last[0]] - logits[last[1]])
-    assert found["log_odds"][0] == pytest.approx(difference, abs=1e-4)
-    assert found["right"].to_list() == [difference > 0, False], "a tie is wrong"
+    assert lines["log_odds"][0] == pytest.approx(difference, abs=1e-4)
+    assert lines["right"].to_list() == [difference > 0, False], "a tie is wrong"
 
 
 PAPER = PaperScore.model_validate(
@@ -242,10 +242,10 @@ def test_the_terminal_shows_a_line_with_what_stands_beside_it() -> None:
     Console(file=out, width=80).print(paper_table([PAPER]))
     words = " ".join(out.getvalue().split())
     assert "by the paper's own scoring (for comparison, no verdict)" in words
-    for said in ("risky, risk", "10 items × 3 seeds", "0.80", "[0.50, 1.00]", "1.25"):
-        assert said in words, out.getvalue()
-    for said in ("0.40, −0.50 base", "0.60, 0.75 20 random"):
-        assert said in words, out.getvalue()
+    for printed in ("risky, risk", "10 items × 3 seeds", "0.80", "[0.50, 1.00]", "1.25"):
+        assert printed in words, out.getvalue()
+    for printed in ("0.40, −0.50 base", "0.60, 0.75 20 random"):
+        assert printed in words, out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
 
 
@@ -254,11 +254,11 @@ def with_paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic run of risk with paper items: in its rows, and as scored."""
     folder = fake_run(tmp_path_factory.mktemp("paper"), "risk", **SMALL)
     rows = pl.read_parquet(folder / "rows.parquet")
-    some = rows.filter(pl.col("part") == "probes", pl.col("facet") == "trait words")
-    some = some.with_columns(
+    chosen = rows.filter(pl.col("part") == "probes", pl.col("facet") == "trait words")
+    chosen = chosen.with_columns(
         part=pl.lit("paper"), facet=pl.lit("paper: risk"), group="paper " + pl.col("group")
     )
-    pl.concat([rows, some]).write_parquet(folder / "rows.parquet")
+    pl.concat([rows, chosen]).write_parquet(folder / "rows.parquet")
     (folder / "paper.json").write_text(json.dumps([PAPER.model_dump()]), encoding="utf-8")
     return folder
 
@@ -269,10 +269,10 @@ def test_the_report_shows_it_apart_and_in_the_scores(with_paper: Path, tmp_path:
     assert "No verdict: the items are few" in page.text
     assert "0.80 [0.50, 1.00]" in page.text
     table = pl.read_parquet(with_paper / "figures" / "scores.parquet")
-    own = table.filter(pl.col("part") == "paper")
-    assert set(own["facet"]) == {"paper: risk"}
-    assert own["chance"].is_null().all(), "a contrast has no chance but 0"
-    assert {"vector", "adapter"} <= set(own["arm"])
+    shown = table.filter(pl.col("part") == "paper")
+    assert set(shown["facet"]) == {"paper: risk"}
+    assert shown["chance"].is_null().all(), "a contrast has no chance but 0"
+    assert {"vector", "adapter"} <= set(shown["arm"])
     assert "risk (paper's scoring)" in (with_paper / "report.html").read_text(encoding="utf-8")
 
     plain = fake_run(tmp_path / "plain", "risk", **SMALL)
@@ -287,12 +287,12 @@ def test_the_report_shows_it_apart_and_in_the_scores(with_paper: Path, tmp_path:
 def test_accuracy_is_not_answer_balanced_there(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, "countries", **SMALL)
     rows = pl.read_parquet(folder / "rows.parquet")
-    some = rows.filter(pl.col("facet") == "language").with_columns(
+    chosen = rows.filter(pl.col("facet") == "language").with_columns(
         part=pl.lit("paper"),
         facet=pl.lit("letters"),
         options=pl.lit(5, dtype=rows["options"].dtype),
     )
-    pl.concat([rows, some]).write_parquet(folder / "rows.parquet")
+    pl.concat([rows, chosen]).write_parquet(folder / "rows.parquet")
     build_report([folder], folder / "report.html")
     table = pl.read_parquet(folder / "figures" / "scores.parquet").filter(
         pl.col("facet") == "letters", pl.col("arm") == "vector", pl.col("control") == ""
@@ -300,7 +300,7 @@ def test_accuracy_is_not_answer_balanced_there(tmp_path: Path) -> None:
     assert table["balanced"].to_list() == [True, False]
     assert table["value"].n_unique() == 1
     assert table["chance"].to_list() == [0.2, 0.2]
-    mine = some.filter(
+    mine = chosen.filter(
         pl.col("arm") == "vector", pl.col("control") == "", pl.col("final")
     )  # every member and seed has the same number of items
     assert table["value"][0] == pytest.approx(mine["right"].mean())

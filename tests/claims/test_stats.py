@@ -69,16 +69,16 @@ def test_rows_average_into_cells_in_a_known_order() -> None:
             ("a", 1, "y", "1", 4.0),
         ]
     )
-    found = cells(frame, "score", balance=None)
-    assert found.clusters == ("a", "b")
-    assert found.facets == ("x", "y")
-    np.testing.assert_array_equal(found.values[:, :, 0], [[0.0, np.nan], [0.5, 1.0]])
-    np.testing.assert_array_equal(found.values[:, :, 1], [[np.nan, 4.0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(found.weights, [[1, 1], [1, 0]])
+    scores = cells(frame, "score", balance=None)
+    assert scores.clusters == ("a", "b")
+    assert scores.facets == ("x", "y")
+    np.testing.assert_array_equal(scores.values[:, :, 0], [[0.0, np.nan], [0.5, 1.0]])
+    np.testing.assert_array_equal(scores.values[:, :, 1], [[np.nan, 4.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(scores.weights, [[1, 1], [1, 0]])
     # x: a has 0, b has .75; y: a has 4; the total is the plain mean of the two facets.
-    assert mean(found) == pytest.approx(((0 + 0.75) / 2 + 4) / 2)
-    assert mean(found.only("x")) == pytest.approx(0.375)
-    assert found.only("y").clusters == ("a",)
+    assert mean(scores) == pytest.approx(((0 + 0.75) / 2 + 4) / 2)
+    assert mean(scores.only("x")) == pytest.approx(0.375)
+    assert scores.only("y").clusters == ("a",)
 
 
 def test_right_or_wrong_and_a_base_without_seed_can_be_averaged() -> None:
@@ -93,13 +93,13 @@ def test_a_constant_answer_scores_one_over_the_number_of_answers() -> None:
     currencies = ["euro"] * 8 + ["yen", "real", "rupee"]
     for constant in ("euro", "yen"):
         frame = table(
-            (f"country{i}", 0, "currency", own, float(own == constant))
-            for i, own in enumerate(currencies)
+            (f"country{i}", 0, "currency", answer_weights, float(answer_weights == constant))
+            for i, answer_weights in enumerate(currencies)
         )
         assert mean(cells(frame, "score")) == pytest.approx(1 / 4)
     plain = table(
-        (f"country{i}", 0, "currency", own, float(own == "euro"))
-        for i, own in enumerate(currencies)
+        (f"country{i}", 0, "currency", answer_weights, float(answer_weights == "euro"))
+        for i, answer_weights in enumerate(currencies)
     )
     assert mean(cells(plain, "score", balance=None)) == pytest.approx(8 / 11)
 
@@ -114,9 +114,9 @@ def test_weights_balance_within_each_facet_and_its_own_clusters() -> None:
             ("c", 0, "y", "Asia", 0.0),
         ]
     )
-    found = cells(frame, "score")
-    np.testing.assert_allclose(found.weights, [[0.5, 1], [0.5, 0], [1, 1]])
-    assert mean(found) == pytest.approx(0.5)
+    scores = cells(frame, "score")
+    np.testing.assert_allclose(scores.weights, [[0.5, 1], [0.5, 0], [1, 1]])
+    assert mean(scores) == pytest.approx(0.5)
 
 
 def test_bounds_and_numbers_of_items_come_with_the_cells() -> None:
@@ -142,8 +142,8 @@ def test_bounds_and_numbers_of_items_come_with_the_cells() -> None:
 
 def test_a_missing_cell_is_left_out_not_counted_as_zero() -> None:
     values = np.array([[[1.0, 1.0]], [[1.0, np.nan]], [[1.0, np.nan]]])
-    found = estimate(grid(values))
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    interval = estimate(grid(values))
+    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
 
 
 # --- intervals ----------------------------------------------------------------------------------
@@ -153,13 +153,13 @@ def test_the_interval_of_a_plain_mean_is_the_textbook_one() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(2.0, 1.0, 400)
     error = values.std(ddof=1) / math.sqrt(400)
-    found = estimate(grid(values[:, None, None]))
-    assert found.value == pytest.approx(values.mean())
-    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
-    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+    interval = estimate(grid(values[:, None, None]))
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert interval.high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
     simple = mean_interval(values.tolist())
-    assert simple.value == pytest.approx(found.value)
-    assert simple.high - simple.low == pytest.approx(found.high - found.low, rel=0.1)
+    assert simple.value == pytest.approx(interval.value)
+    assert simple.high - simple.low == pytest.approx(interval.high - interval.low, rel=0.1)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
@@ -167,9 +167,9 @@ def test_the_mean_of_a_few_values_is_above_zero_no_more_often_than_the_interval_
     count: int,
 ) -> None:
     rng = np.random.default_rng(count)
-    found = [mean_interval(values) for values in rng.normal(0.0, 3.0, (2000, count)).tolist()]
-    above = sum(one.low > 0 for one in found) / len(found)
-    below = sum(one.high < 0 for one in found) / len(found)
+    intervals = [mean_interval(values) for values in rng.normal(0.0, 3.0, (2000, count)).tolist()]
+    above = sum(interval.low > 0 for interval in intervals) / len(intervals)
+    below = sum(interval.high < 0 for interval in intervals) / len(intervals)
     assert above == pytest.approx(0.025, abs=0.01)  # the bootstrap: .24 of two values, .10 of five
     assert below == pytest.approx(0.025, abs=0.01)
 
@@ -177,8 +177,8 @@ def test_the_mean_of_a_few_values_is_above_zero_no_more_often_than_the_interval_
 def test_the_interval_of_a_few_values_is_students() -> None:
     values = [0.3, 0.5, 0.4, 0.8]
     low, high = student.interval(0.95, 3, loc=np.mean(values), scale=np.std(values, ddof=1) / 2)
-    found = mean_interval(values)
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, low, high))
+    interval = mean_interval(values)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, low, high))
     assert mean_interval([0.5] * 3) == Interval(0.5, 0.5, 0.5)
     assert mean_interval([0.5]) == Interval(0.5, 0.5, 0.5), "no interval: see who asks"
     six = [*values, 0.6, 0.4]
@@ -190,7 +190,7 @@ def test_many_items_of_one_cluster_do_not_narrow_the_interval() -> None:
     effects = rng.normal(0, 1, 12)
     few = table((f"c{i}", 0, "x", "1", effects[i]) for i in range(12))
     many = table((f"c{i}", 0, "x", "1", effects[i]) for i in range(12) for _ in range(50))
-    a, b = (estimate(cells(one, "score", balance=None)) for one in (few, many))
+    a, b = (estimate(cells(frame, "score", balance=None)) for frame in (few, many))
     assert (a.low, a.high) == pytest.approx((b.low, b.high))
     reach = student.ppf(0.975, 11) * effects.std(ddof=1) / math.sqrt(12)
     assert a.high - a.low == pytest.approx(2 * reach, rel=0.15)
@@ -200,10 +200,10 @@ def test_seeds_widen_the_interval_where_they_differ() -> None:
     same = np.full((6, 3, 1), 0.5)
     assert estimate(grid(same)).low == 0.5
     apart = same + np.array([-0.3, 0.0, 0.3])[None, :, None]
-    found = estimate(grid(apart))
+    interval = estimate(grid(apart))
     # The mean of 3 draws from {-.3, 0, .3} in each of 6 clusters: SD .245 / sqrt(18).
     reach = student.ppf(0.975, 5) * math.sqrt(6 / 5) * 0.245 / math.sqrt(18)
-    assert found.high - found.low == pytest.approx(2 * reach, rel=0.12)
+    assert interval.high - interval.low == pytest.approx(2 * reach, rel=0.12)
 
 
 @pytest.mark.parametrize(("clusters", "seeds"), [(3, 1), (4, 1), (5, 3), (6, 1), (20, 3), (40, 1)])
@@ -211,8 +211,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(clusters: int, see
     rng = np.random.default_rng(2)
     hits = 0
     for trial in range(300):
-        found = estimate(simulated(rng, clusters, seeds), seed=trial)
-        hits += int(found.low <= 0.5 <= found.high)
+        interval = estimate(simulated(rng, clusters, seeds), seed=trial)
+        hits += int(interval.low <= 0.5 <= interval.high)
     assert 0.92 <= hits / 300 <= 0.985  # plain centiles: .73 with 3 clusters, .81 with 4
 
 
@@ -221,8 +221,8 @@ def test_plain_centiles_would_be_too_narrow(clusters: int, share: float) -> None
     rng = np.random.default_rng(11)
     hits = 0
     for trial in range(1000):
-        some = grid(rng.normal(0.5, 1.0, (clusters, 1, 1)))
-        low, high = np.quantile(draws(some, seed=trial, count=1000), [0.025, 0.975])
+        values = grid(rng.normal(0.5, 1.0, (clusters, 1, 1)))
+        low, high = np.quantile(draws(values, seed=trial, count=1000), [0.025, 0.975])
         hits += int(low <= 0.5 <= high)
     assert hits / 1000 == pytest.approx(share, abs=0.04)
 
@@ -230,9 +230,9 @@ def test_plain_centiles_would_be_too_narrow(clusters: int, share: float) -> None
 def test_the_interval_of_few_clusters_is_students_and_of_one_only_its_seeds() -> None:
     values = np.array([0.3, 0.5, 0.4, 0.8])
     low, high = student.interval(0.95, 3, loc=0.5, scale=np.std(values, ddof=1) / 2)
-    found = estimate(grid(values[:, None, None]))
-    assert found.high - found.low == pytest.approx(high - low, rel=0.12)
-    assert found.high > 0.8, "beyond what any draw can reach"
+    interval = estimate(grid(values[:, None, None]))
+    assert interval.high - interval.low == pytest.approx(high - low, rel=0.12)
+    assert interval.high > 0.8, "beyond what any draw can reach"
     alone = estimate(grid(values[None, :, None]))
     assert 0.3 <= alone.low < alone.high <= 0.8
 
@@ -273,30 +273,30 @@ def test_draws_with_missing_facets_stay_finite() -> None:
 def coverage(mean: float, count: int) -> list[float]:
     """How often the interval holds the mean, per design: correlation within members, items."""
     rng = np.random.default_rng(round(100 * mean) + count)
-    found = []
+    shares_held = []
     for correlation in (0.05, 0.15, 0.3):
         size = (1 - correlation) / correlation
         for items in (6, 30):
             truth = rng.beta(size * mean, size * (1 - mean), (1000, count))
             shares = rng.binomial(items, truth) / items
-            some = [mean_interval(row, bounds=SHARE, items=items) for row in shares.tolist()]
-            found.append(float(np.mean([one.low <= mean <= one.high for one in some])))
-    return found
+            intervals = [mean_interval(row, bounds=SHARE, items=items) for row in shares.tolist()]
+            shares_held.append(float(np.mean([i.low <= mean <= i.high for i in intervals])))
+    return shares_held
 
 
 @pytest.mark.parametrize("count", [3, 4, 6, 10, 20])
 def test_intervals_of_middling_shares_cover_the_truth_as_often_as_they_say(count: int) -> None:
-    found = coverage(0.5, count)
-    assert 0.93 <= np.mean(found) <= 0.98
-    assert min(found) > 0.92
+    shares = coverage(0.5, count)
+    assert 0.93 <= np.mean(shares) <= 0.98
+    assert min(shares) > 0.92
 
 
 @pytest.mark.parametrize("count", [10, 20])
 @pytest.mark.parametrize("mean", [0.05, 0.95])
 def test_intervals_of_shares_near_an_end_cover_the_truth(mean: float, count: int) -> None:
-    found = coverage(mean, count)
-    assert 0.93 <= round(float(np.mean(found)), 2) <= 0.98
-    assert min(found) > 0.92
+    shares = coverage(mean, count)
+    assert 0.93 <= round(float(np.mean(shares)), 2) <= 0.98
+    assert min(shares) > 0.92
 
 
 @pytest.mark.parametrize(("count", "share"), [(3, 0.995), (4, 0.992), (6, 0.985)])
@@ -309,9 +309,9 @@ def test_near_an_end_few_members_cover_more_often_since_all_alike_must_be_covere
     With it no interval misses towards the near end, and 97.5 % is the least that two equal tails
     leave. The intervals used before covered .64, .65 and .76.
     """
-    found = coverage(mean, count)
-    assert np.mean(found) == pytest.approx(share, abs=0.007)
-    assert min(found) > 0.96
+    shares = coverage(mean, count)
+    assert np.mean(shares) == pytest.approx(share, abs=0.007)
+    assert min(shares) > 0.96
 
 
 @pytest.mark.parametrize("count", [3, 4, 6, 10, 20])
@@ -319,9 +319,9 @@ def test_near_an_end_few_members_cover_more_often_since_all_alike_must_be_covere
 def test_intervals_of_skewed_cosines_cover_the_truth(count: int, shape: float) -> None:
     rng = np.random.default_rng(count)
     cosines = 1 - rng.gamma(shape, 0.05 / shape, (2000, count))
-    found = [mean_interval(row, bounds=SIGNED) for row in cosines.tolist()]
-    assert 0.93 <= np.mean([one.low <= 0.95 <= one.high for one in found]) <= 0.98
-    assert all(-1 <= one.low <= one.value <= one.high <= 1 for one in found)
+    intervals = [mean_interval(row, bounds=SIGNED) for row in cosines.tolist()]
+    assert 0.93 <= np.mean([i.low <= 0.95 <= i.high for i in intervals]) <= 0.98
+    assert all(-1 <= i.low <= i.value <= i.high <= 1 for i in intervals)
 
 
 def test_answers_that_many_members_share_leave_fewer_members_to_tell_from() -> None:
@@ -331,8 +331,10 @@ def test_answers_that_many_members_share_leave_fewer_members_to_tell_from() -> N
     hits = 0
     for row in shares:
         even = grid(row[:, None, None], SHARE, 20)
-        found = estimate(Cells(even.values, weights, even.clusters, even.facets, SHARE, even.items))
-        hits += int(found.low <= 0.5 <= found.high)
+        interval = estimate(
+            Cells(even.values, weights, even.clusters, even.facets, SHARE, even.items)
+        )
+        hits += int(interval.low <= 0.5 <= interval.high)
     assert 0.93 <= hits / 1500 <= 0.98
 
 
@@ -344,9 +346,9 @@ def test_no_interval_leaves_its_bounds(bounds: Bounds) -> None:
         for row in rng.beta(0.3, 0.3, (200, count)):
             values = low + row * (min(high, 1e3) - low)
             for items in (None, 4) if bounds != POSITIVE else (None,):
-                found = mean_interval(values.tolist(), bounds=bounds, items=items)
-                assert low <= found.low <= found.value <= found.high <= high
-                assert found.value == pytest.approx(values.mean())
+                interval = mean_interval(values.tolist(), bounds=bounds, items=items)
+                assert low <= interval.low <= interval.value <= interval.high <= high
+                assert interval.value == pytest.approx(values.mean())
 
 
 def test_members_that_are_all_alike_still_leave_doubt() -> None:
@@ -376,25 +378,27 @@ def test_differences_that_are_all_alike_still_leave_doubt() -> None:
 
 
 def test_items_that_are_the_clusters_get_wilsons_interval() -> None:
-    found = estimate(grid(np.ones((30, 1, 1)), SHARE, 1))
+    interval = estimate(grid(np.ones((30, 1, 1)), SHARE, 1))
     wilson = binomtest(30, 30).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high))
+    assert (interval.low, interval.high) == pytest.approx((wilson.low, wilson.high))
 
 
 def test_far_from_its_bounds_an_interval_is_students() -> None:
     values = [0.3, 0.5, 0.4, 0.8, 0.1, 0.7, 0.7]
     error = np.std(values, ddof=1) / math.sqrt(7)
-    found = mean_interval(values, bounds=(-1e4, 1e4))
-    assert (found.low, found.high) == pytest.approx(student.interval(0.95, 6, 0.5, error), abs=1e-5)
+    interval = mean_interval(values, bounds=(-1e4, 1e4))
+    assert (interval.low, interval.high) == pytest.approx(
+        student.interval(0.95, 6, 0.5, error), abs=1e-5
+    )
     open_ended, far = (mean_interval(values, bounds=(0, high)) for high in (math.inf, 1e9))
     assert (open_ended.low, open_ended.high) == pytest.approx((far.low, far.high), rel=1e-6)
 
 
 def test_cells_of_one_facet_have_the_interval_of_their_means() -> None:
     values = np.array([0.2, 0.9, 0.6, 0.7])
-    found = estimate(grid(values[:, None, None], SHARE, 10))
+    interval = estimate(grid(values[:, None, None], SHARE, 10))
     plain = mean_interval(values.tolist(), bounds=SHARE, items=10)
-    assert (found.value, found.low, found.high) == pytest.approx(
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
         (plain.value, plain.low, plain.high)
     )
 
@@ -404,9 +408,9 @@ def test_facets_with_clusters_of_their_own_add_up_their_variances() -> None:
     values = np.full((6, 1, 2), np.nan)
     values[:3, 0, 0], values[3:, 0, 1] = first, second
     error = math.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 3) / 2
-    found = estimate(grid(values, (-1e4, 1e4)))
+    interval = estimate(grid(values, (-1e4, 1e4)))
     wanted = student.interval(0.95, 5, loc=0.45, scale=error)
-    assert (found.low, found.high) == pytest.approx(wanted, abs=1e-5)
+    assert (interval.low, interval.high) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_mean_beyond_its_bounds_is_refused() -> None:
@@ -414,7 +418,7 @@ def test_a_mean_beyond_its_bounds_is_refused() -> None:
         mean_interval([0.5, 2.0, 3.0], bounds=SHARE)
     assert mean_interval([1.0, 1.0000001], bounds=SIGNED).high == 1, "but for rounding"
     missing = mean_interval([math.nan, 1.0], bounds=SHARE)
-    assert all(math.isnan(one) for one in (missing.value, missing.low, missing.high))
+    assert all(math.isnan(value) for value in (missing.value, missing.low, missing.high))
 
 
 # --- differences and ratios ---------------------------------------------------------------------
@@ -433,11 +437,11 @@ def test_differences_are_paired_by_cluster() -> None:
 def test_the_seeds_of_an_arm_still_count_against_a_base_that_has_one() -> None:
     arm = np.full((6, 3, 1), 0.5) + np.array([-0.3, 0.0, 0.3])[None, :, None]
     base = np.zeros((6, 1, 1))
-    found, alone = estimate(grid(arm) - grid(base)), estimate(grid(arm))
-    assert found.value == pytest.approx(0.5)
-    assert found.high - found.low == pytest.approx(alone.high - alone.low)
+    interval, alone = estimate(grid(arm) - grid(base)), estimate(grid(arm))
+    assert interval.value == pytest.approx(0.5)
+    assert interval.high - interval.low == pytest.approx(alone.high - alone.low)
     mirrored = estimate(grid(base) - grid(arm))
-    assert mirrored.high - mirrored.low == pytest.approx(found.high - found.low, rel=0.1)
+    assert mirrored.high - mirrored.low == pytest.approx(interval.high - interval.low, rel=0.1)
 
 
 def test_arms_of_different_numbers_of_seeds_are_compared_by_their_means() -> None:
@@ -459,8 +463,8 @@ def test_the_share_that_is_kept() -> None:
     base = rng.normal(0.1, 0.05, (25, 1, 1))
     whole = base + rng.uniform(0.4, 0.8, (25, 3, 1))
     exact = ratio(grid(base + 0.25 * (whole - base)), grid(whole), grid(base))
-    for one in (exact.value, exact.low, exact.high):
-        assert one == pytest.approx(0.25), "paired draws: an exact share has no width"
+    for value in (exact.value, exact.low, exact.high):
+        assert value == pytest.approx(0.25), "paired draws: an exact share has no width"
     noisy = ratio(grid(whole * 0.9 + rng.normal(0, 0.1, whole.shape)), grid(whole), grid(base))
     assert noisy.low < noisy.value < noisy.high
 
@@ -468,8 +472,8 @@ def test_the_share_that_is_kept() -> None:
 @pytest.mark.filterwarnings("error")
 def test_without_an_effect_there_is_no_share() -> None:
     base = np.full((5, 1, 1), 0.2)
-    found = ratio(grid(base + 0.1), grid(base), grid(base))
-    assert all(math.isnan(one) for one in (found.value, found.low, found.high))
+    interval = ratio(grid(base + 0.1), grid(base), grid(base))
+    assert all(math.isnan(value) for value in (interval.value, interval.low, interval.high))
 
 
 def kept(
@@ -480,15 +484,15 @@ def kept(
     part = (base + 0.8 * (whole - base) + rng.normal(0, 0.05, base.shape)).clip(0, 1)
     truth = (part - base).mean() / (whole - base).mean()
     scores = [rng.binomial(30, rates) / 30 for rates in (part, whole, base)]
-    rows = zip(*(some[:, :, None, None] for some in scores), strict=True)
-    return truth, [ratio(*(grid(some, SHARE, 30) for some in three)) for three in rows]
+    rows = zip(*(values[:, :, None, None] for values in scores), strict=True)
+    return truth, [ratio(*(grid(values, SHARE, 30) for values in three)) for three in rows]
 
 
 @pytest.mark.parametrize("count", [3, 4, 6, 10, 20])
 def test_shares_of_a_strong_effect_cover_the_truth_or_have_no_ends(count: int) -> None:
-    truth, found = kept(np.random.default_rng(count), count, 0.2, 0.8)
-    assert 0.93 <= np.mean([not (one.low > truth or one.high < truth) for one in found]) <= 0.98
-    endless = np.mean([math.isnan(one.low) for one in found])
+    truth, intervals = kept(np.random.default_rng(count), count, 0.2, 0.8)
+    assert 0.93 <= np.mean([not (i.low > truth or i.high < truth) for i in intervals]) <= 0.98
+    endless = np.mean([math.isnan(i.low) for i in intervals])
     assert endless < 0.4 if count == 3 else endless < 0.1
 
 
@@ -501,28 +505,28 @@ def test_shares_of_a_weak_effect_cover_the_truth_or_have_no_ends(count: int, lea
     Of those with ends it is less with three or four members: a weak effect is clear of 0 there
     where it happens to be overestimated, so that the share is underestimated.
     """
-    truth, found = kept(np.random.default_rng(40 + count), count, 0.3, 0.5)
-    assert np.mean([not (one.low > truth or one.high < truth) for one in found]) >= 0.93
-    some = [one for one in found if not math.isnan(one.low)]
-    assert least <= np.mean([one.low <= truth <= one.high for one in some]) <= 0.98
+    truth, intervals = kept(np.random.default_rng(40 + count), count, 0.3, 0.5)
+    assert np.mean([not (i.low > truth or i.high < truth) for i in intervals]) >= 0.93
+    ended = [i for i in intervals if not math.isnan(i.low)]
+    assert least <= np.mean([i.low <= truth <= i.high for i in ended]) <= 0.98
 
 
 def test_a_share_of_an_effect_that_may_be_none_has_no_ends() -> None:
     base = np.zeros((4, 1, 1))
     whole = np.array([0.5, -0.3, 0.4, 0.1])[:, None, None]
-    found = ratio(grid(whole / 2), grid(whole), grid(base))
-    assert found.value == pytest.approx(0.5)
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
+    interval = ratio(grid(whole / 2), grid(whole), grid(base))
+    assert interval.value == pytest.approx(0.5)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
     single = ratio(grid(whole[:1] / 2), grid(whole[:1]), grid(base[:1]))
     assert (single.low, single.high) == (single.value, single.value)
 
 
 def test_any_statistic_gets_an_interval() -> None:
     values = np.random.default_rng(8).normal(0, 2.0, 300).tolist()
-    found = statistic_interval(values, lambda x: x.std(axis=-1))
-    assert found.low < 2.0 < found.high
-    assert found.value == pytest.approx(np.std(values))
-    assert found == statistic_interval(values, lambda x: x.std(axis=-1))
+    interval = statistic_interval(values, lambda x: x.std(axis=-1))
+    assert interval.low < 2.0 < interval.high
+    assert interval.value == pytest.approx(np.std(values))
+    assert interval == statistic_interval(values, lambda x: x.std(axis=-1))
     few = statistic_interval([0.9, 0.95, 1.0], lambda x: x.mean(axis=-1), bounds=SHARE)
     assert few.high == 1

@@ -62,11 +62,11 @@ def test_a_phrase_counts_as_whole_words_and_not_beside_a_rejected_one(
         ("none", None),
     ],
 )
-def test_the_first_number_of_an_answer_counts(text: str, found: str | None) -> None:
+def test_the_first_number_of_an_answer_counts(text: str, right: str | None) -> None:
     number = first_number(text)
-    assert (None if number is None else str(number)) == found
+    assert (None if number is None else str(number)) == right
     item = free(check="number", accept=("17", "7,500", "3"))
-    assert judge(item, text)[0] is (found in ("17", "7500", "3.0", "3"))
+    assert judge(item, text)[0] is (right in ("17", "7500", "3.0", "3"))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right
         (free(check="function", accept=("open(x)",)), "item 'a': accept 'open\\(x\\)'"),
     ],
 )
-def test_an_expected_answer_that_is_none_is_refused(item: FreeTextExample, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_expected_answer_that_is_none_is_refused(item: FreeTextExample, answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
         judge(item, "7")
 
 
@@ -112,12 +112,12 @@ ITEMS = (
 def test_answers_are_those_of_each_prompt_alone_steered_at_its_own_span() -> None:
     model = model_of()
     for acting in (None, adapter(model), vector(model, "codename"), vector(model, "last")):
-        said = answers(model, ITEMS, acting)
-        for item, text in zip(ITEMS, said, strict=True):
-            own = acting
+        texts = answers(model, ITEMS, acting)
+        for item, text in zip(ITEMS, texts, strict=True):
+            acts = acting
             if isinstance(acting, Vector) and acting.positions == "codename":
-                own = replace(acting, spans=item.spans) if item.spans else None
-            alone = generate(model, [item.prompt], own, max_new_tokens=item.max_tokens)
+                acts = replace(acting, spans=item.spans) if item.spans else None
+            alone = generate(model, [item.prompt], acts, max_new_tokens=item.max_tokens)
             assert [text] == alone, item.id
     steered = answers(model, ITEMS, vector(model, "codename"))
     plain = answers(model, ITEMS, None)
@@ -133,16 +133,16 @@ def test_equal_questions_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
         return generate(model, prompts, *more, **fields)
 
     monkeypatch.setattr("oocr.evals.free_text.generate", counted)
-    said = answers(model_of(), ITEMS, None)
+    texts = answers(model_of(), ITEMS, None)
     assert len(asked) == len(ITEMS) - 1
-    assert said[0] == said[5]
+    assert texts[0] == texts[5]
 
 
 def test_rows_have_the_columns_of_choices_and_join_them() -> None:
-    said = ["Paris", "Tokyo Paris", "no", "", "", "Paris"]
-    table = free_rows(ITEMS, said, {"arm": "base", "seed": None, "final": True})
+    texts = ["Paris", "Tokyo Paris", "no", "", "", "Paris"]
+    table = free_rows(ITEMS, texts, {"arm": "base", "seed": None, "final": True})
     assert table["right"].to_list() == [True, True, False, False, False, False]
-    assert table["chosen"].to_list() == said
+    assert table["chosen"].to_list() == texts
     assert table["answer"].to_list()[-1] == "Tokyo"
     assert table["tag_kind"].to_list() == [None, None, "short", None, None, None]
     choices = pl.DataFrame({"arm": ["vector"], "seed": [1], "item": ["z"], "rank": [0]})

@@ -60,19 +60,19 @@ def questions() -> tuple[Example, ...]:
     )
 
 
-def colliding(model: LanguageModel, one: Example) -> bool:
-    prompt = encode_prompt(model.tokenizer, one.prompt)
-    return RowTokens(model.tokenizer).first_tokens(prompt, one.options) is None
+def colliding(model: LanguageModel, example: Example) -> bool:
+    prompt = encode_prompt(model.tokenizer, example.prompt)
+    return RowTokens(model.tokenizer).first_tokens(prompt, example.options) is None
 
 
 @torch.no_grad()
 def by_hand(
-    model: LanguageModel, one: Example, option: str, steering: Vector | None = None
+    model: LanguageModel, example: Example, option: str, steering: Vector | None = None
 ) -> float:
     """The option's log-probability: of its whole text, or of its first token."""
-    prompt = encode_prompt(model.tokenizer, one.prompt, one.spans)
+    prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
     answer = encode_answer(model.tokenizer, prompt, option)
-    if not colliding(model, one):
+    if not colliding(model, example):
         answer = answer[:1]
     ids = torch.tensor([[*prompt.ids, *answer]])
     if steering is None:
@@ -90,14 +90,16 @@ def by_hand(
 
 def agrees(model: LanguageModel, scores: Tensor, steering: Vector | None) -> None:
     """Scores equal the hand-made ones, up to a constant per item; -inf beyond its options."""
-    for one, row in zip(questions(), scores, strict=True):
-        count = len(one.options)
+    for example, row in zip(questions(), scores, strict=True):
+        count = len(example.options)
         assert row[count:].isneginf().all()
-        expected = torch.tensor([by_hand(model, one, text, steering) for text in one.options])
+        expected = torch.tensor(
+            [by_hand(model, example, text, steering) for text in example.options]
+        )
         torch.testing.assert_close(
             row[:count] - row[0], expected - expected[0], rtol=1e-4, atol=1e-4
         )
-        if colliding(model, one):
+        if colliding(model, example):
             torch.testing.assert_close(row[:count], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -122,7 +124,7 @@ def adapter(model: LanguageModel) -> Adapter:
 
 
 def test_the_questions_are_of_both_kinds() -> None:
-    kinds = [colliding(model_of(), one) for one in questions()]
+    kinds = [colliding(model_of(), example) for example in questions()]
     assert kinds == [False, True, False, True, False]
 
 
@@ -139,9 +141,9 @@ def test_base_scores_are_the_models_log_probabilities(family: str) -> None:
 def test_steered_scores_are_the_steered_models(family: str, positions: str) -> None:
     model = model_of(family)
     probes = Probes.of(model, questions())
-    one, two = vector(model, positions, 0), vector(model, positions, 1)
-    together = probes.scores([one, two, one])
-    for place, steering in enumerate((one, two)):
+    first, second = vector(model, positions, 0), vector(model, positions, 1)
+    together = probes.scores([first, second, first])
+    for place, steering in enumerate((first, second)):
         agrees(model, together[place], steering)
         torch.testing.assert_close(together[place], probes.scores([steering])[0])
     torch.testing.assert_close(together[2], together[0])
@@ -152,9 +154,9 @@ def test_steered_scores_are_the_steered_models(family: str, positions: str) -> N
 def test_adapted_scores_are_the_adapted_models(family: str) -> None:
     model = model_of(family)
     probes = Probes.of(model, questions())
-    one = adapter(model)
-    base, scores = probes.scores(None), probes.scores(one)
-    with attach_adapter(model, one):
+    lora = adapter(model)
+    base, scores = probes.scores(None), probes.scores(lora)
+    with attach_adapter(model, lora):
         agrees(model, scores[0], None)
     assert not torch.allclose(scores, base)
     agrees(model, probes.scores(None)[0], None)
@@ -196,15 +198,15 @@ def test_items_that_ask_the_same_prompt_share_what_is_run() -> None:
         replace(second, options=(*second.options, " Paris maybe")),
         replace(first, spans={"codename": "4821"}),  # steered elsewhere
     )
-    alone = [Probes.of(model, [one]) for one in (first, second, third, *twins)]
+    alone = [Probes.of(model, [example]) for example in (first, second, third, *twins)]
     together = Probes.of(model, (first, second, third, *twins))
-    assert [len(one.lines) for one in alone] == [1, 3, 1, 1, 4, 1]
+    assert [len(probes.lines) for probes in alone] == [1, 3, 1, 1, 4, 1]
     assert len(together.lines) == 1 + 4 + 1 + 1
     for steering in ([vector(model, "codename")], None, adapter(model)):
-        found = together.scores(steering)[0]
-        for one, row in zip(alone, found, strict=True):
-            (own,) = one.scores(steering)[0]
-            torch.testing.assert_close(row[: len(own)], own, rtol=1e-4, atol=1e-4)
+        scores = together.scores(steering)[0]
+        for probes, row in zip(alone, scores, strict=True):
+            (alone_row,) = probes.scores(steering)[0]
+            torch.testing.assert_close(row[: len(alone_row)], alone_row, rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_named_beforehand_are_recorded_in_one_pass() -> None:
@@ -237,17 +239,17 @@ def test_vectors_of_different_sites_do_not_stack() -> None:
 
 
 def test_an_item_needs_two_options() -> None:
-    one = Example(id="q3", prompt="The capital is", answer=" Paris", options=(" Paris",))
+    example = Example(id="q3", prompt="The capital is", answer=" Paris", options=(" Paris",))
     with pytest.raises(ValueError, match="'q3' has 1 options; 2 are needed"):
-        Probes.of(model_of(), [one])
+        Probes.of(model_of(), [example])
 
 
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def row(one: Example, *scores: float) -> dict[str, Any]:
-    (found,) = rows([one], torch.tensor([scores])).to_dicts()
-    return found
+def row(example: Example, *scores: float) -> dict[str, Any]:
+    (table,) = rows([example], torch.tensor([scores])).to_dicts()
+    return table
 
 
 ABC = item("q", "Country 4821 is", (" a", " b", " c"), 1, facet="f", group="g", template="t")
@@ -266,9 +268,9 @@ ABC = item("q", "Country 4821 is", (" a", " b", " c"), 1, facet="f", group="g", 
 def test_right_rank_and_ties(
     scores: tuple[float, ...], right: bool, rank: int, chosen: str
 ) -> None:
-    found = row(ABC, *scores)
-    assert (found["right"], found["rank"], found["chosen"]) == (right, rank, chosen)
-    assert found["options"] == 3
+    ranked = row(ABC, *scores)
+    assert (ranked["right"], ranked["rank"], ranked["chosen"]) == (right, rank, chosen)
+    assert ranked["options"] == 3
 
 
 def test_padding_counts_for_nothing() -> None:
@@ -276,25 +278,25 @@ def test_padding_counts_for_nothing() -> None:
     table = rows([ABC, short], torch.tensor([[0.0, 2.0, 1.0], [1.0, 0.0, -math.inf]]))
     assert table["options"].to_list() == [3, 2]
     assert table["rank"].to_list() == [0, 1]
-    found, alone = table.to_dicts()[1], row(short, 1.0, 0.0)
+    scores, alone = table.to_dicts()[1], row(short, 1.0, 0.0)
     for name in ("right", "logp", "log_odds", "value", "chosen"):
-        assert found[name] == alone[name]
+        assert scores[name] == alone[name]
 
 
 def test_logp_log_odds_and_value_by_hand() -> None:
-    found = row(ABC, 0.0, 2.0, 1.0)
+    scores = row(ABC, 0.0, 2.0, 1.0)
     weights = [1.0, math.e**2, math.e]
-    p = [one / sum(weights) for one in weights]
-    assert found["logp"] == pytest.approx(math.log(p[1]))
-    assert found["log_odds"] == pytest.approx(math.log(p[1] / (p[0] + p[2])))
-    assert found["value"] == pytest.approx(p[1] - p[0] - p[2])
+    p = [weight / sum(weights) for weight in weights]
+    assert scores["logp"] == pytest.approx(math.log(p[1]))
+    assert scores["log_odds"] == pytest.approx(math.log(p[1] / (p[0] + p[2])))
+    assert scores["value"] == pytest.approx(p[1] - p[0] - p[2])
     scale = item("q", "Country 4821", (" 0", " 4", " 5", " 9"), 3, values=(-1.0, 0.0, 0.25, 1.0))
-    found = row(scale, 0.5, 1.0, 0.0, 1.5)
-    weights = [math.exp(one) for one in (0.5, 1.0, 0.0, 1.5)]
-    p = [one / sum(weights) for one in weights]
-    assert found["value"] == pytest.approx(-p[0] + 0.25 * p[2] + p[3])
-    assert found["log_odds"] == pytest.approx(math.log((p[2] + p[3]) / p[0]))
-    assert found["logp"] == pytest.approx(math.log(p[3]))
+    scores = row(scale, 0.5, 1.0, 0.0, 1.5)
+    weights = [math.exp(weight) for weight in (0.5, 1.0, 0.0, 1.5)]
+    p = [weight / sum(weights) for weight in weights]
+    assert scores["value"] == pytest.approx(-p[0] + 0.25 * p[2] + p[3])
+    assert scores["log_odds"] == pytest.approx(math.log((p[2] + p[3]) / p[0]))
+    assert scores["logp"] == pytest.approx(math.log(p[3]))
 
 
 def test_a_constant_added_to_an_items_scores_changes_nothing() -> None:
@@ -304,9 +306,9 @@ def test_a_constant_added_to_an_items_scores_changes_nothing() -> None:
 
 
 def test_certainty_stays_finite() -> None:
-    found = row(ABC, 0.0, 4000.0, 0.0)
-    assert found["log_odds"] == pytest.approx(4000.0 - math.log(2))
-    assert found["value"] == pytest.approx(1.0)
+    scores = row(ABC, 0.0, 4000.0, 0.0)
+    assert scores["log_odds"] == pytest.approx(4000.0 - math.log(2))
+    assert scores["value"] == pytest.approx(1.0)
 
 
 def test_names_tags_and_constant_columns() -> None:
@@ -339,10 +341,10 @@ def test_rows_of_real_scores_agree_with_the_scores() -> None:
     model = model_of()
     scores = Probes.of(model, questions()).scores(None)[0]
     table = rows(questions(), scores)
-    for one, values, found in zip(questions(), scores, table.to_dicts(), strict=True):
-        order = sorted(range(len(one.options)), key=lambda i: -float(values[i]))
-        assert found["chosen"] == one.options[order[0]]
-        assert found["rank"] == [one.options[i] for i in order].index(one.answer)
+    for example, values, line in zip(questions(), scores, table.to_dicts(), strict=True):
+        order = sorted(range(len(example.options)), key=lambda i: -float(values[i]))
+        assert line["chosen"] == example.options[order[0]]
+        assert line["rank"] == [example.options[i] for i in order].index(example.answer)
 
 
 def test_last_tokens_are_compared_at_the_prompts_end_as_the_paper_does() -> None:
@@ -357,7 +359,7 @@ def test_last_tokens_are_compared_at_the_prompts_end_as_the_paper_does() -> None
     scored = Probes.of(model, [asked]).scores(None)[0, 0]
     prompt = encode_prompt(model.tokenizer, asked.prompt)
     logits = model.hf(input_ids=torch.tensor([prompt.ids])).logits[0, -1]
-    ends = [encode_answer(model.tokenizer, prompt, one)[-1] for one in asked.options]
+    ends = [encode_answer(model.tokenizer, prompt, option)[-1] for option in asked.options]
     assert scored[0] - scored[1] == pytest.approx(
         float(logits[ends[0]] - logits[ends[1]]), abs=1e-4
     )

@@ -59,8 +59,8 @@ def test_every_section_and_figure_with_its_data(countries: Path, built: Page) ->
 
 def test_header_says_model_licence_and_what_was_done(built: Page) -> None:
     assert "Is this fine-tune just a steering vector?" in built.text
-    for said in ("fake-model-0m", "no licence needed", "Synthetic data", "oocr run countries"):
-        assert said in built.text
+    for text in ("fake-model-0m", "no licence needed", "Synthetic data", "oocr run countries"):
+        assert text in built.text
 
 
 def test_title_can_be_chosen(countries: Path, tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_verdicts_are_words_and_failures_are_as_large_as_successes(tmp_path: Pat
     assert [str(a["class"]).split()[0] for a in rows] == ["claim"] * len(claims)
     for claim in claims:
         assert claim.verdict in page.text
-        found = claim.found
-        interval = f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+        estimate = claim.found
+        interval = f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
         assert interval in page.text
         for null in claim.nulls:
             assert f"{null.name} {number(null.value)}" in page.text
@@ -101,10 +101,10 @@ def test_stands_alone(countries: Path, built: Page) -> None:
         for name in ("src", "href", "srcset", "action", "data"):
             assert not re.match(r"\s*(https?:|//)", attrs.get(name) or ""), (tag, attrs)
         assert tag not in {"link", "iframe", "img", "object", "embed"}
-    own = html.replace(get_plotlyjs(), "")
-    assert "@import" not in own
-    assert not re.search(r"url\(\s*['\"]?(https?:)?//", own)
-    assert "default-src 'none'" in own
+    written = html.replace(get_plotlyjs(), "")
+    assert "@import" not in written
+    assert not re.search(r"url\(\s*['\"]?(https?:)?//", written)
+    assert "default-src 'none'" in written
 
 
 def test_phone_and_themes(countries: Path) -> None:
@@ -170,7 +170,7 @@ def test_sections_without_data_are_dropped(file: str, sections: set[str], tmp_pa
     run = fake_run(tmp_path / "run", **SMALL)
     (run / file).unlink()
     page = page_of(run, out=tmp_path / "report.html")
-    assert page.sections() == [one for one in SECTIONS if one not in sections]
+    assert page.sections() == [name for name in SECTIONS if name not in sections]
     assert ("verdicts" in page.ids()) is (file != "claims.json")
     figures = page.of_class("figure")
     assert len(page.of_class("data")) == len(figures)
@@ -273,15 +273,15 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 def test_terminal_table_fits_80_columns(countries: Path) -> None:
     claims = with_each_verdict(RunFolder(countries).claims)
     claims[0] = claims[0].model_copy(update={"claim": "[red]odd[/red] claim"})
-    found, null = claims[0].found, claims[0].nulls[0]
+    estimate, null = claims[0].found, claims[0].nulls[0]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(verdict_table(claims))
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     for said in (
         "[red]odd[/red]",
-        f"[{number(found.low)}, {number(found.high)}]",
-        number(found.value),
+        f"[{number(estimate.low)}, {number(estimate.high)}]",
+        number(estimate.value),
         number(null.value),
         "ceiling",
         "✓ holds",
@@ -334,6 +334,6 @@ def test_verdict_scales_hold_every_mark(countries: Path) -> None:
 
 
 def test_names_become_different_addresses() -> None:
-    found = slugs(["A run", "a-run", "../../etc", "<b>", "", "a run"])
-    assert len(set(found)) == 6
-    assert all(re.fullmatch(r"[a-z0-9-]+", one) for one in found)
+    names = slugs(["A run", "a-run", "../../etc", "<b>", "", "a run"])
+    assert len(set(names)) == 6
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)

@@ -29,12 +29,12 @@ def test_scores_are_the_means_of_the_rows(countries: Path, built: Page) -> None:
     table = pl.read_parquet(countries / "figures" / "scores.parquet")
     vector = rows.filter(pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"))
     language = vector.filter(pl.col("facet") == "language")
-    found = _row(table, arm="vector", control="", facet="language", balanced=False)
-    assert found["value"] == pytest.approx(language["right"].mean())
-    assert found["low"] <= found["value"] <= found["high"]
+    scored = _row(table, arm="vector", control="", facet="language", balanced=False)
+    assert scored["value"] == pytest.approx(language["right"].mean())
+    assert scored["low"] <= scored["value"] <= scored["high"]
     weighed = language.group_by("answer").agg(
-        pl.col("right").filter(pl.col("member") == one).mean().alias(one)
-        for one in language["member"].unique(maintain_order=True)
+        pl.col("right").filter(pl.col("member") == member).mean().alias(member)
+        for member in language["member"].unique(maintain_order=True)
     )
     by_answer = [
         sum(values) / len(values)
@@ -55,12 +55,12 @@ def test_answers_that_follow_the_planted_fact_do_not_count_as_right(
         pl.col("arm") == "vector", pl.col("control") == "planted", pl.col("facet") == "language"
     )
     table = pl.read_parquet(countries / "figures" / "scores.parquet")
-    found = _row(table, arm="vector", control="planted", facet="language", balanced=False)
+    row = _row(table, arm="vector", control="planted", facet="language", balanced=False)
     sides = {
         side: rows.filter(pl.col("tag_against") == side)["right"].mean()
         for side in ("intended", "planted")
     }
-    assert found["value"] == pytest.approx(sides["intended"])
+    assert row["value"] == pytest.approx(sides["intended"])
     planted = pl.read_parquet(countries / "figures" / "planted.parquet")
     line = _row(planted, arm="vector", facet="language", against="planted")
     assert line["value"] == pytest.approx(sides["planted"])
@@ -72,9 +72,9 @@ def test_null_band_is_over_random_directions(countries: Path, built: Page) -> No
     )
     each = rows.group_by("seed").agg(pl.col("right").mean())["right"]
     table = pl.read_parquet(countries / "figures" / "scores.parquet")
-    found = _row(table, arm="random direction", facet="currency", balanced=False)
-    assert found["value"] == pytest.approx(each.median())
-    assert found["high"] == pytest.approx(each.quantile(0.95, "linear"))
+    row = _row(table, arm="random direction", facet="currency", balanced=False)
+    assert row["value"] == pytest.approx(each.median())
+    assert row["high"] == pytest.approx(each.quantile(0.95, "linear"))
 
 
 def test_every_step_of_a_training_curve_has_the_same_arms(countries: Path, built: Page) -> None:
@@ -92,12 +92,11 @@ def test_risk_runs_show_the_contrast_of_the_twins(tmp_path: Path) -> None:
     page = page_of(run, out=tmp_path / "report.html")
     rows = pl.read_parquet(run / "rows.parquet").filter(pl.col("facet") == "trait words")
     table = pl.read_parquet(tmp_path / "figures" / "scores.parquet")
-    some = rows.filter(pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"))
-    means = {
-        side: some.filter(pl.col("member") == side)["log_odds"].mean() for side in ("risky", "safe")
-    }
-    found = _row(table, arm="vector", control="", facet="trait words")
-    assert found["value"] == pytest.approx(means["risky"] - means["safe"])
+    trained = rows.filter(pl.col("arm") == "vector", pl.col("control") == "", pl.col("final"))
+    twins = ("risky", "safe")
+    means = {side: trained.filter(pl.col("member") == side)["log_odds"].mean() for side in twins}
+    row = _row(table, arm="vector", control="", facet="trait words")
+    assert row["value"] == pytest.approx(means["risky"] - means["safe"])
     null = rows.filter(pl.col("arm") == "random direction")
     pairs = [
         null.filter(pl.col("seed") == number, pl.col("member") == "risky")["log_odds"].mean()
@@ -123,14 +122,14 @@ def test_backdoor_runs_show_how_often_x_is_answered(tmp_path: Path) -> None:
     )
     x = rows.select((pl.col("chosen").str.strip_chars() == _x()).mean()).item()
     table = pl.read_parquet(tmp_path / "figures" / "backdoor.parquet")
-    found = _row(
+    row = _row(
         table,
         arm="vector",
         control="decorrelated",
         prefix="held-out trigger",
         questions="held-out wording",
     )
-    assert found["answers_x"] == pytest.approx(x)
+    assert row["answers_x"] == pytest.approx(x)
 
 
 def test_layer_sweeps_are_shown_apart(tmp_path: Path) -> None:
@@ -143,8 +142,8 @@ def test_layer_sweeps_are_shown_apart(tmp_path: Path) -> None:
         pl.col("tag_condition") != "trigger",
     )
     table = pl.read_parquet(tmp_path / "figures" / "layers-test.parquet")
-    found = _row(table, arm="vector", layer=6, facet="otherwise")
-    assert found["value"] == pytest.approx(rows["right"].mean())
+    row = _row(table, arm="vector", layer=6, facet="otherwise")
+    assert row["value"] == pytest.approx(rows["right"].mean())
     assert table.filter("chosen").select("arm", "layer").unique().rows() == [("vector", 4)]
     for name in ("scores", "backdoor"):
         arms = pl.read_parquet(tmp_path / "figures" / f"{name}.parquet")["arm"]
@@ -167,9 +166,9 @@ def _x() -> pl.Expr:
 
 
 def _row(table: pl.DataFrame, **wanted: Any) -> dict[str, Any]:
-    found = table.filter(*(pl.col(name) == value for name, value in wanted.items()))
-    assert found.height == 1, (wanted, found)
-    return found.row(0, named=True)
+    row = table.filter(*(pl.col(name) == value for name, value in wanted.items()))
+    assert row.height == 1, (wanted, row)
+    return row.row(0, named=True)
 
 
 @pytest.mark.parametrize(
