@@ -33,9 +33,7 @@ class Finding(Record):
     """One number with its interval, and all that a rule needs to judge it.
 
     Attributes:
-        id: names it.
         measure: what the number is, in words.
-        found: the number.
         base: the untouched model's.
         nulls: values of controls.
         ceiling: the value with the answer's cause in the prompt, or the highest possible.

@@ -29,13 +29,7 @@ def at_least(value: float, bar: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A statement on a finding.
-
-    Attributes:
-        words: the statement, to stand after "holds:".
-        test: whether it is true; also given all findings.
-        otherwise: what is added to the rule's words where it is not true.
-    """
+    """A statement on a finding, to stand after "holds:"; `otherwise` is said where it is untrue."""
 
     words: str
     test: Callable[[Finding, Findings], bool]
@@ -49,8 +43,8 @@ class Rule:
     Attributes:
         words: shown with the claim.
         judge: the verdict on a finding; also given all findings.
-        why: what is said where `judge` finds that the claim cannot be tested.
-        notes: added to the words where a condition is not true.
+        why: the reason where the claim cannot be tested.
+        notes: whose `otherwise` is added to the words where they are untrue.
     """
 
     words: str
@@ -70,14 +64,7 @@ def rule(
     tested: Sequence[Condition] = (),
     note: str = "",
 ) -> Rule:
-    """A rule of conditions.
-
-    Args:
-        holds: all must be true for "holds".
-        part: all must be true for "holds in part".
-        tested: all must be true for the claim to be tested at all.
-        note: added to the words.
-    """
+    """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict."""
 
     def judge(finding: Finding, findings: Findings) -> Verdict:
         def true(conditions: Sequence[Condition]) -> bool:

@@ -117,11 +117,10 @@ def _constancy(results: RunResults, field: str) -> Finding | None:
     frame = results.constancy
     if frame is None or frame.is_empty():
         return None
-    trained = _by(frame.filter(pl.col("kind") == "adapter"), field, "member")
-    n = f"{len(trained)} members × {seeds_of(results.seeds)}"
-    if not results.several:
-        trained = _by(frame.filter(pl.col("kind") == "adapter"), field, "seed")
-        n = f"1 member × {seeds_of(len(trained))}"
+    unit = "member" if results.several else "seed"
+    trained = _by(frame.filter(pl.col("kind") == "adapter"), field, unit)
+    members, seeds = (len(trained), results.seeds) if results.several else (1, len(trained))
+    n = f"{members} member{'s' if results.several else ''} × {seeds_of(seeds)}"
     bounds = stats.SIGNED if field == "cosine" else stats.SHARE
     trained = np.clip(trained, *bounds).tolist()  # rounding may carry them beyond
     noise = _by(frame.filter(pl.col("kind") == "random adapter"), field, "member")
@@ -151,29 +150,26 @@ def _swap(results: RunResults, where: str) -> Finding | None:
     base = None if whole is None else scoring.base(results.rows, whole)
     if part is None or whole is None or base is None:
         return None
-    id, n = arm.replace(" ", "-"), n_of(part, scoring.units)
-    effect = stats.estimate(whole - base)
     share = scoring.share_kept(results.rows, arm)
-    if share is None:
-        return Finding(
-            id=id,
-            measure=f"{EFFECT} out of context (over base), of which no share can be taken",
-            found=estimate_of(effect, n),
-            base=0.0,
-            units=len(part.clusters),
-            parts={EFFECT: 0.0},
-        )
-    start = stats.mean(base)
-    scores = scoring.random_scores(results.rows, f"random direction {where}")
-    null = null_of([(score - start) / (stats.mean(whole) - start) for score in scores])
+    null = None
+    if share is not None:
+        start, size = stats.mean(base), stats.mean(whole) - stats.mean(base)
+        scores = scoring.random_scores(results.rows, f"random direction {where}")
+        null = null_of([(score - start) / size for score in scores])
+    measure = (
+        f"{EFFECT} out of context (over base), of which no share can be taken"
+        if share is None
+        else "share of the LoRA's out-of-context effect (over base) that is kept"
+    )
     return Finding(
-        id=id,
-        measure="share of the LoRA's out-of-context effect (over base) that is kept",
-        found=estimate_of(share, n),
+        id=arm.replace(" ", "-"),
+        measure=measure,
+        found=estimate_of(share or stats.estimate(whole - base), n_of(part, scoring.units)),
         base=0.0,
         nulls=() if null is None else (null,),
-        ceiling=1.0,
+        ceiling=None if share is None else 1.0,
         units=len(part.clusters),
+        parts={EFFECT: 0.0} if share is None else {},
     )
 
 

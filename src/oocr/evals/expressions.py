@@ -68,12 +68,7 @@ class Refused(ValueError):  # noqa: N818 - it is an answer, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed function: calling it walks its tree.
-
-    Attributes:
-        body: a tree that `_check` let pass.
-        parameter: the one name in it ("" if there is none).
-    """
+    """A parsed function: calling it walks its tree, which `_check` let pass."""
 
     body: ast.expr
     parameter: str
@@ -126,10 +121,7 @@ def agrees(answered: Function, wanted: Function, inputs: Iterable[int]) -> bool:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """What may be code, the longest first: the fenced block, the text, its first lines, its first.
-
-    A model that goes on after its answer leaves the first line as the answer.
-    """
+    """What may be code, longest first: fenced block or text, a def's two lines, the first line."""
     fenced = _FENCE.search(text)
     source = (fenced.group(1) if fenced else text)[: 4 * MAX_SOURCE].strip().strip("`").strip()
     if not source:

@@ -177,12 +177,7 @@ def paper_chance(rows: pl.DataFrame) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Rows of arms, and how they are scored: as in verdicts and reports.
-
-    Attributes:
-        rows: one row per arm and item (columns: `oocr.runs.records`).
-        scoring: how rows become a score.
-    """
+    """Rows of arms (columns: `oocr.runs.records`), scored as in verdicts and reports."""
 
     rows: pl.DataFrame
     scoring: Scoring

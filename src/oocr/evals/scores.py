@@ -106,14 +106,14 @@ class Scoring(Record):
 
     @property
     def units(self) -> str:
-        """What an interval draws, in words."""
+        """What an interval is over, in words."""
         if self.measure != "accuracy":
             return "probes"
         return "members" if self.cluster == "member" else "probe groups"
 
     @property
     def bars(self) -> str:
-        """What an interval resamples, for captions."""
+        """What an interval is, for captions."""
         if self.measure == "accuracy":
             return f"95 % intervals over {self.units}"
         return f"95 % bootstrap intervals over {self.units}, then seeds"
@@ -138,9 +138,7 @@ class Scoring(Record):
     ) -> pl.DataFrame:
         """The rows of one arm (and seed) that count, at its chosen stopping point."""
         rows = select_rows(rows, arm, control, part)
-        if seed is not None:
-            rows = rows.filter(pl.col("seed") == seed)
-        return self.kept(rows)
+        return self.kept(rows if seed is None else rows.filter(pl.col("seed") == seed))
 
     def kept(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows that count: of planted controls those on the intended answer."""
@@ -165,11 +163,9 @@ class Scoring(Record):
         )
 
     def score(self, rows: pl.DataFrame, base: pl.DataFrame | None = None) -> Cells | None:
-        """Cells of rows of one arm and part, whichever they are; None where there is no score.
+        """Cells of any rows of one arm and part, at one stopping point; None without a score.
 
-        Args:
-            rows: any rows of one arm, at one stopping point.
-            base: those of the untouched model; only "log_odds" needs them.
+        `base` are the untouched model's rows, which only "log_odds" needs.
         """
         rows = self.kept(rows)
         if rows.is_empty():
@@ -291,10 +287,7 @@ def selection_scores(rows: pl.DataFrame, scoring: Scoring) -> tuple[float, float
     """The score of a grid's point on validation tasks, and what breaks ties.
 
     Accuracy as it is reported, else the mean log-probability of the trained option; ties by that.
-
-    Args:
-        rows: of all validation tasks' probes at one stopping point.
-        scoring: of the family.
+    The rows are those of all validation tasks' probes at one stopping point.
     """
     rows = scoring.kept(rows)
     likely = stats.mean(stats.cells(rows, "logp", balance=None))

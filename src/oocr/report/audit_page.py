@@ -12,9 +12,17 @@ from typing import Any
 import polars as pl
 
 from oocr.audit.passes import MOST_TOKENS, SKIP
-from oocr.audit.record import CONSTANT, PARTLY, UNJUDGED, Audit, AuditInfo, block_rows
+from oocr.audit.record import (
+    CONSTANT,
+    PARTLY,
+    UNJUDGED,
+    Audit,
+    AuditInfo,
+    block_rows,
+)
 from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, percent
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
+from oocr.explain.lens import LensToken
 from oocr.html import visible
 from oocr.io import write_atomic
 from oocr.report.page import GLOSSARY, Bar, Block, Facts, Section, seconds, write_page
@@ -184,20 +192,23 @@ def _vector_sections(record: Audit) -> tuple[Section, ...]:
 
 
 def _tokens_figure(record: Audit) -> Figure:
-    rows: list[dict[str, Any]] = [
-        {"text": text, "kind": strip.kind, "position": place + SKIP, "token": token}
-        | {"cosine": strip.cosines[place], "norm": strip.norms[place]}
+    strips: list[list[dict[str, Any]]] = [
+        [
+            {"text": text, "kind": strip.kind, "position": place + SKIP, "token": token}
+            | {"cosine": strip.cosines[place], "norm": strip.norms[place]}
+            for place, token in enumerate(strip.tokens)
+        ]
         for text, strip in enumerate(record.strips)
-        for place, token in enumerate(strip.tokens)
     ]
+    rows = [row for strip in strips for row in strip]
     middle = median([float(row["norm"]) for row in rows] or [1.0])
-    of_text = [
-        [row | {"in_span": False} for row in rows if row["text"] == text]
-        for text in range(len(record.strips))
-    ]
+    scale = middle if middle > 0 else 1.0
     texts = tuple(
-        ColouredText(strip.kind, token_marks(tokens, middle if middle > 0 else 1.0))
-        for strip, tokens in zip(record.strips, of_text, strict=True)
+        ColouredText(
+            strip.kind,
+            token_marks([row | {"in_span": False} for row in tokens], scale),
+        )
+        for strip, tokens in zip(record.strips, strips, strict=True)
     )
     caption = (
         "Each token's colour is the signed cosine of the change there with the vector; the "
@@ -217,20 +228,13 @@ def _tokens_figure(record: Audit) -> Figure:
 
 def _lens_bars(record: Audit) -> tuple[tuple[str, list[Bar]], ...]:
     most = max(1.0, *(token.score for token in (*record.says, *record.against)))
-    return tuple(
-        (
-            title,
-            [
-                Bar(
-                    visible(token.token),
-                    number(token.score, 1),
-                    100 * max(0.0, token.score) / most,
-                )
-                for token in tokens
-            ],
-        )
-        for title, tokens in (("Likelier", record.says), ("Less likely", record.against))
-    )
+
+    def bar(token: LensToken) -> Bar:
+        width = 100 * max(0.0, token.score) / most
+        return Bar(visible(token.token), number(token.score, 1), width)
+
+    sides = (("Likelier", record.says), ("Less likely", record.against))
+    return tuple((title, [bar(token) for token in tokens]) for title, tokens in sides)
 
 
 def _cost_section(record: Audit) -> Section:
@@ -315,14 +319,9 @@ def blocks_figure(record: Audit) -> Figure:
     ]
     lowest = data["cosine"].min()
     cosine_low = min(0.0, float(lowest)) if isinstance(lowest, float) else 0.0
+    recovered, levels = (_recovered(record, keys), (PARTLY, CONSTANT)) if judged else ([], ())
     panels = [
-        _panel(
-            record,
-            _recovered(record, keys) if judged else [],
-            "Effect brought back",
-            _low(record),
-            (PARTLY, CONSTANT) if judged else (),
-        ),
+        _panel(record, recovered, "Effect brought back", _low(record), levels),
         _panel(record, curves, "Constancy", cosine_low),
     ]
     caption = (

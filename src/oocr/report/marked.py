@@ -30,13 +30,10 @@ def coloured(
 ) -> Text:
     r"""Every token, the steered and the loss-bearing ones marked, with `|` between those.
 
-    Line ends are `⏎`, other signs that don't print are escaped (`\x1b`). Without colours, signs
-    of the text that are also marks stand after a backslash, so that nothing is ambiguous.
-
-    Args:
-        tokens: see `oocr.steering.marked`.
-        directions: names of all directions, so that each keeps its colour; default: as they come.
-        plain: marks in brackets: ‹steered›, «loss», ‹«both»›; of several directions with the name.
+    Line ends are `⏎`, other signs that don't print are escaped (`\x1b`). `directions` are the names
+    of all of them, so that each keeps its colour. With `plain`, marks are brackets: ‹steered›,
+    «loss», ‹«both»›, of several directions with the name; signs of the text that are also marks
+    then stand after a backslash.
     """
     names = list(directions) or list(dict.fromkeys(t.steered for t in tokens if t.steered))
     text = Text()
@@ -61,13 +58,7 @@ def coloured(
 
 
 def legend(directions: Sequence[str] = (), *, plain: bool = False, loss: bool = True) -> Text:
-    """What the marks mean.
-
-    Args:
-        directions: names of the directions of a vector; empty: nothing is steered.
-        plain: see `coloured`.
-        loss: whether tokens that bear loss are shown.
-    """
+    """What the marks of `coloured` mean; without directions, nothing is steered."""
     parts: list[Text] = []
     for name in directions:
         if plain:
