@@ -17,8 +17,9 @@ each drawn cluster seeds. Plain centiles of the draws are too narrow where clust
 95 % interval of a mean holds the truth 73 % of the time with three clusters, 87 % with six. So the
 centiles are moved out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors
 (expanded percentiles: Hesterberg 2015, "What teachers should know about the bootstrap"). No draw
-lies beyond the range of the clusters, which is too narrow still for fewer than `FEW`: there the
-plain interval is stretched about the value by as much, which for a plain mean is about Student's.
+lies beyond the range of the clusters, which is still too narrow for fewer than `FEW`: there the
+ends of the plain interval are moved away from the value by the same factor, which for a plain mean
+gives about Student's interval.
 
 `python -m benchmarks.intervals` shows coverage and width of these and of other methods.
 """
@@ -49,10 +50,10 @@ POSITIVE: Bounds = (0.0, math.inf)
 """Of divergences, losses and norms."""
 
 ROUNDING = 1e-9
-"""An effect below this is none: no share of it is told."""
+"""An effect below this counts as none: no share of it is given."""
 
 CORRELATION = 0.15
-"""Correlation between items of a cluster that is reckoned with near a bound, if not more is seen.
+"""Correlation between items of a cluster that is assumed near a bound, if the data show no more.
 
 Up to twice that, coverage is still 92 % there (`python -m benchmarks.intervals`)."""
 
@@ -60,8 +61,8 @@ FEW = 6
 """Below so many clusters the bootstrap of a mean is hardly more than their range: too narrow."""
 
 FEWEST = 3
-"""Members, probes or pairs of which an interval tells something: of two, Student's t is some
-thirteen standard errors wide, and neither "holds" nor "does not hold" would mean anything."""
+"""Least number of members, probes or pairs for a verdict: of two, Student's interval reaches some
+thirteen standard errors to each side, and neither "holds" nor "does not hold" means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +321,8 @@ def _bounded(
 ) -> Interval:
     """Wilson's score interval of a mean whose variance was estimated between clusters.
 
-    All means m with (value - m)² <= t² variance v(m) / v(value), where v(m), how the variance
-    goes with the mean, is (m - low) (high - m): nothing at a bound, so that no end is beyond.
+    All means m with (value - m)² <= t² variance v(m) / v(value), where v(m) = (m - low) (high - m)
+    is how the variance depends on the mean: it is 0 at a bound, so that no end is beyond.
     Student's t has Kish's effective number of clusters, 1 / per_cluster, less 1 degrees of freedom.
 
     Args:
@@ -329,7 +330,7 @@ def _bounded(
         variance: its squared standard error.
         per_cluster: sum of the clusters' squared shares in the mean.
         per_item: the same of the items, if each is right or wrong; else None.
-        bounds: of the mean.
+        bounds: of the mean; an infinite upper one leaves v(m) = m - low.
     """
     least, largest = bounds
     if math.isnan(value):
@@ -347,7 +348,7 @@ def _bounded(
 
 
 def _variance(value: float, bounds: Bounds) -> float:
-    """How the variance of a score goes with its mean: not at all beyond an infinite end."""
+    """How a score's variance depends on its mean, over the bounds' range where that is finite."""
     low, high = bounds
     return (value - low) * (1.0 if math.isinf(high) else (high - value) / (high - low))
 
@@ -366,12 +367,12 @@ def _floor(
 ) -> tuple[float, float]:
     """The narrowest interval that a share of items, or a difference of two such shares, can have.
 
-    Clusters may be alike by chance, and near the bounds they mostly are: all right, say, where a
-    rare one that is not lies far off. So no interval is narrower than Wilson's of as many
-    independent items, and near the bounds not than that of items correlated within clusters by
-    `CORRELATION`; weight: the squared distance to the middle. (Design effects from a model are
-    what brings coverage there in Franco et al. 2019.) A difference's items are -1, 0 or 1: of a
-    mean of size m their variance is at least m (1 - m) too.
+    Clusters may agree by chance, and near the bounds they mostly do: all are right, say, though a
+    rare cluster would be far off. So no interval is narrower than Wilson's of as many independent
+    items, nor, near the bounds, than that of items correlated within clusters by `CORRELATION`,
+    which is weighed by the squared distance to the middle (Franco et al. 2019 too need a modelled
+    design effect for coverage there). Items of a difference are -1, 0 or 1: with a mean of size m
+    their variance is at least m (1 - m) as well.
     """
     low, high = bounds
     weight = ((2 * value - low - high) / (high - low)) ** 2
@@ -398,8 +399,7 @@ def statistic_interval(
 ) -> Interval:
     """Any statistic over the first axis of the values, with its bootstrap interval.
 
-    The draws come before that axis: the statistic is also given [draw, value, …]. What is beyond
-    the bounds is moved to them.
+    The statistic is also given [draw, value, …]. Ends beyond the bounds are moved to them.
     """
     array = np.asarray(values, dtype=float)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))

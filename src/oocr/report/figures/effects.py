@@ -69,26 +69,20 @@ def _adapters(data: pl.DataFrame, kind: str) -> int:
 
 def _constancy_panel(data: pl.DataFrame, metric: str, groups: list[str], keys: list[Key]) -> Panel:
     shown = data.filter(pl.col("tokens").is_in(groups), pl.col(metric).is_not_null())
+    notes = [
+        f"{hover_box(line['member'])}, seed {line['seed']}<br>{text(line['tokens'])} "
+        f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {number(line[metric], 3)}"
+        for line in shown.iter_rows(named=True)
+    ]
     cloud = shown.select(
         row=pl.col("tokens").replace_strict({name: _short(name) for name in groups}),
         series="kind",
         value=metric,
-    ).with_columns(
-        note=pl.Series(
-            [
-                f"{hover_box(line['member'])}, seed {line['seed']}<br>{text(line['tokens'])} "
-                f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {number(line[metric], 3)}"
-                for line in shown.iter_rows(named=True)
-            ],
-            dtype=pl.String,
-        )
+        note=pl.Series(notes, dtype=pl.String),
     )
     medians = cloud.group_by("row", "series", maintain_order=True).agg(pl.col("value").median())
-    medians = medians.with_columns(
-        note=pl.Series(
-            [f"median {number(value, 3)}" for value in medians["value"]], dtype=pl.String
-        )
-    )
+    notes = [f"median {number(value, 3)}" for value in medians["value"]]
+    medians = medians.with_columns(note=pl.Series(notes, dtype=pl.String))
     values = data[metric].drop_nulls().drop_nans()
     low, high = min(0.0, as_float(values.min())), max(1.0, as_float(values.max()))
     room = 0.04 * (high - low)
@@ -123,15 +117,12 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
     labels = {arm.name: arm.label for arm in arms}
     shown = data.filter(pl.col(metric).is_finite(), pl.col(metric) > 0)
     row = pl.col("arm").replace_strict(labels, return_dtype=pl.String)
-    cloud = shown.select(row=row, series="arm", value=metric).with_columns(
-        note=pl.Series(
-            [
-                f"{text(line['member'])}, seed {line['seed']}: {number(line[metric], 3)}"
-                for line in shown.iter_rows(named=True)
-            ],
-            dtype=pl.String,
-        )
-    )
+    notes = [
+        f"{text(line['member'])}, seed {line['seed']}: {number(line[metric], 3)}"
+        for line in shown.iter_rows(named=True)
+    ]
+    hover = pl.Series(notes, dtype=pl.String)
+    cloud = shown.select(row=row, series="arm", value=metric, note=hover)
     centres = []
     for arm in arms:
         of_arm = shown.filter(pl.col("arm") == arm.name)

@@ -12,7 +12,7 @@ from oocr.charts.figure import Figure, Key, Panel, number
 from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
-from oocr.report.figures.training import SHARE, method_lines
+from oocr.report.figures.training import facet_panels
 from oocr.runs.folder_reader import RunFolder, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)
@@ -136,21 +136,8 @@ def tested_layers_figure(run: RunFolder) -> Figure | None:
     facets = [whole, *scoring.names(rows["facet"].unique(maintain_order=True).to_list())]
     base = _base_scores(scoring, base_rows, whole)
     arms = [arm for arm in _METHODS if arm.name in data["arm"]]
-    panels = [
-        lines_panel(
-            method_lines(table := data.filter(pl.col("facet") == facet), arms, "layer"),
-            "layer",
-            "",
-            title=facet,
-            span=2,
-            height=230,
-            base=(BASE.key, base[facet]) if facet in base else None,
-            ticks=sorted(table["layer"].unique().to_list()),
-            limits=SHARE if scoring.measure == "accuracy" else None,
-        )
-        for facet in facets[:_MOST]
-        if facet in data["facet"]
-    ]
+    accuracy = scoring.measure == "accuracy"
+    panels = facet_panels(data, facets[:_MOST], arms, "layer", base, shares=accuracy)
     caption = (
         "Test scores with the arm at each layer, every layer with its own best learning rate and "
         f"stopping point on the validation tasks. Bars: {scoring.bars}. Filled: the layer chosen "

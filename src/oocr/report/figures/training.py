@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from oocr import stats
@@ -223,21 +225,7 @@ def facets_figure(run: RunFolder) -> Figure | None:
         if accuracy and (interval := scoring.by_facet.interval(rows)) is not None
     }
     shown = [arm for arm in _METHODS if arm.name in data["arm"]]
-    panels = [
-        lines_panel(
-            method_lines(data.filter(pl.col("facet") == facet), shown, "step", ribbon=True),
-            "",
-            "",
-            title=facet,
-            span=2,
-            height=190,
-            base=(BASE.key, base[facet]) if facet in base else None,
-            limits=SHARE if accuracy else None,
-            from_zero=True,
-        )
-        for facet in facets
-        if facet in data["facet"]
-    ]
+    panels = facet_panels(data, facets, shown, "step", base, shares=accuracy)
     caption = (
         "Out-of-context score against training steps, facet by facet. "
         f"Ribbons: {scoring.bars}." + (" Level line: the untouched model." if base else "")
@@ -246,9 +234,39 @@ def facets_figure(run: RunFolder) -> Figure | None:
     return figure_of("training-facets", caption, panels, data, keys)
 
 
-def method_lines(
-    table: pl.DataFrame, arms: list[Arm], x: str, *, ribbon: bool = False
-) -> list[Line]:
+def facet_panels(
+    data: pl.DataFrame,
+    facets: Sequence[str],
+    arms: list[Arm],
+    x: str,
+    base: Mapping[str, float],
+    *,
+    shares: bool,
+) -> list[Panel]:
+    """A small panel per facet, a line per arm over steps (from 0) or layers (each a tick)."""
+    steps = x == "step"
+    panels = []
+    for facet in facets:
+        table = data.filter(pl.col("facet") == facet)
+        if not table.is_empty():
+            panels.append(
+                lines_panel(
+                    _method_lines(table, arms, x, ribbon=steps),
+                    "" if steps else x,
+                    "",
+                    title=facet,
+                    span=2,
+                    height=190 if steps else 230,
+                    base=(BASE.key, base[facet]) if facet in base else None,
+                    ticks=() if steps else sorted(table[x].unique().to_list()),
+                    limits=SHARE if shares else None,
+                    from_zero=steps,
+                )
+            )
+    return panels
+
+
+def _method_lines(table: pl.DataFrame, arms: list[Arm], x: str, *, ribbon: bool) -> list[Line]:
     """A line per arm with intervals; where a column `chosen` is false, its symbol is hollow."""
     lines = []
     for arm in arms:
