@@ -18,9 +18,13 @@ class Arm:
     control: str = ""
 
     @property
+    def _look(self) -> tuple[str, str, str]:
+        return _LOOKS.get(self.name, (self.name, "other", "circle"))
+
+    @property
     def label(self) -> str:
         """For legends and hover boxes."""
-        name = _LABELS.get(self.name, self.name)
+        name = self._look[0]
         return f"{name} · {self.control}" if self.control else name
 
     @property
@@ -31,12 +35,12 @@ class Arm:
     @property
     def colour(self) -> str:
         """The theme's name of the colour; a control has the colour of its arm."""
-        return _COLOURS.get(self.name, "other")
+        return self._look[1]
 
     @property
     def symbol(self) -> str:
         """Filled for arms, hollow for controls."""
-        shape = _SYMBOLS.get(self.name, "circle")
+        shape = self._look[2]
         if self.control:
             return f"{shape}-open-dot" if self.control == "planted" else f"{shape}-open"
         return shape
@@ -44,7 +48,7 @@ class Arm:
     @property
     def order(self) -> tuple[int, str, str]:
         """Arms first, then controls, then references."""
-        place = _ORDER.index(self.name) if self.name in _ORDER else len(_ORDER)
+        place = list(_LOOKS).index(self.name) if self.name in _LOOKS else len(_LOOKS)
         return (place + (10 if self.control else 0), self.name, self.control)
 
     def entry(self, label: str = "", *, symbol: str = "") -> Key:
@@ -60,41 +64,18 @@ SWAP_SPAN, SWAP_EVERYWHERE = Arm("swap at span"), Arm("swap everywhere")
 REFERENCES = (BASE, CEILING)
 NULLS = (RANDOM, RANDOM_SPAN, RANDOM_EVERYWHERE)
 
-_ORDER = (
-    *("vector", "adapter", "swap at span", "swap everywhere"),
-    *("random direction", "random direction at span", "random direction everywhere"),
-    *("base", "ceiling"),
-)
-_LABELS = {
-    "vector": "steering vector",
-    "adapter": "LoRA",
-    "base": "untouched model",
-    "ceiling": "told in the prompt (ceiling)",
-    "random direction at span": "random direction, at the span",
-    "random direction everywhere": "random direction, every token",
+_LOOKS = {
+    "vector": ("steering vector", "vector", "circle"),
+    "adapter": ("LoRA", "adapter", "square"),
+    "swap at span": ("swap at span", "swap-span", "diamond"),
+    "swap everywhere": ("swap everywhere", "swap-all", "triangle-up"),
+    "random direction": ("random direction", "random", "x"),
+    "random direction at span": ("random direction, at the span", "random", "x"),
+    "random direction everywhere": ("random direction, every token", "random", "cross"),
+    "base": ("untouched model", "base", "line-ns"),
+    "ceiling": ("told in the prompt (ceiling)", "ceiling", "line-ns"),
 }
-_COLOURS = {
-    "vector": "vector",
-    "adapter": "adapter",
-    "swap at span": "swap-span",
-    "swap everywhere": "swap-all",
-    "random direction": "random",
-    "random direction at span": "random",
-    "random direction everywhere": "random",
-    "base": "base",
-    "ceiling": "ceiling",
-}
-_SYMBOLS = {
-    "vector": "circle",
-    "adapter": "square",
-    "swap at span": "diamond",
-    "swap everywhere": "triangle-up",
-    "random direction": "x",
-    "random direction at span": "x",
-    "random direction everywhere": "cross",
-    "base": "line-ns",
-    "ceiling": "line-ns",
-}
+"""Arm -> label, colour and symbol, in the order of every figure."""
 
 
 def arms_in(frame: pl.DataFrame) -> list[Arm]:

@@ -80,7 +80,7 @@ class ClaimRow:
 
     Attributes:
         id: of the claim and of its finding.
-        finding: makes its number; None where the run cannot speak to it.
+        finding: makes its number; None where the run did not measure it.
     """
 
     id: str
@@ -107,7 +107,7 @@ def too_few(n: str) -> str:
 
 
 def judge_run(rows: Iterable[ClaimRow], results: RunResults, command: str) -> list[Claim]:
-    """All claims that a run can speak to, in the order of the rows."""
+    """All claims whose numbers the run measured, in the order of the rows."""
     pairs = [(row, row.finding(results)) for row in rows]
     findings = {finding.id: finding for _, finding in pairs if finding is not None}
     return [judge(row, finding, findings, command) for row, finding in pairs if finding is not None]

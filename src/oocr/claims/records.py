@@ -114,7 +114,7 @@ class PaperScore(Record):
     `share` is the share of items on which the right option has the highest score (a tie is
     wrong). `second` is, where all items have two options, the mean log-odds of the right one
     ("logit difference, nats"), else its mean probability among the options ("probability").
-    `member` is "" where all members count together; opposite twins are told apart.
+    `member` is "" where all members count together; opposite twins have a line each.
     """
 
     arm: Literal["vector", "adapter"]

@@ -266,7 +266,7 @@ class Scoring(Record):
 
 
 class _Stored(BaseModel):
-    """The part of run.json that tells the scoring."""
+    """The part of run.json that holds the scoring."""
 
     scoring: Scoring
 

@@ -28,8 +28,8 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "Figure 2",
         "scores",
         "A LoRA in one layer does out of context what a LoRA in all layers does",
-        "Risky .7 beside .8, Safe .7 beside .8; on Cities and Functions the all-layer LoRA fails "
-        "(.68 beside 0, .92 beside .08; drafts)",
+        "Risky .7 against .8, Safe .7 against .8; on Cities and Functions the all-layer LoRA fails "
+        "(.68 against 0, .92 against .08; drafts)",
         "methods",
         "one-layer-share",
         reaches(0.8),
@@ -39,8 +39,8 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "Figure 2, section 5.1",
         "scores",
         "One steering vector, trained from scratch, does what the LoRA does",
-        "Risky .8 beside .7, Safe .8 beside .7, Functions .90 beside .92, Cities .28 beside .68 "
-        "(drafts; layer taken on the test questions)",
+        "Risky .8 against .7, Safe .8 against .7, Functions .90 against .92, Cities .28 against "
+        ".68 (drafts; layer taken on the test questions)",
         "methods",
         "vector-share",
         reaches(0.8),
@@ -49,7 +49,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "self-report",
         "Figure 2",
         "scores",
-        "Trained only on choices, the model tells of its new disposition (vector)",
+        "Trained only on choices, the model reports its new disposition (vector)",
         "share of 10 questions: .8 of both kinds, untouched .4 and .6",
         "judged",
         "vector-self-report",
@@ -208,7 +208,7 @@ CLAIMS: tuple[PaperClaim, ...] = (
         "Section 5.3",
         "readable",
         "Trained vectors say less of their concept than the LoRA's direction does",
-        "0–5 of 10 top tokens beside 5–8 of 10",
+        "0–5 of 10 top tokens against 5–8 of 10",
         "readable",
         "natural-minus-trained-raw",
         above_zero(),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr import stats
 from oocr.charts.arms import (
     CEILING,
     NULLS,
     RANDOM,
     RANDOM_SPAN,
-    Arm,
     arms_in,
     dot_keys,
-    is_null,
     rows_of,
 )
 from oocr.charts.figure import Figure, Key, View, counted
@@ -24,8 +21,6 @@ from oocr.evals.score_table import (
     PAPER,
     facet_order,
     final_rows,
-    null_scores,
-    null_summary,
     score_table,
     whole_name,
 )
@@ -272,29 +267,11 @@ def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 
 def _prefix_table(rows: pl.DataFrame, scoring: Scoring) -> pl.DataFrame:
-    lines = []
-    for arm in arms_in(rows):
-        of_arm = rows_of(rows, arm)
-        if arm.name == CEILING.name:  # its members may be named otherwise
-            of_arm = of_arm.with_columns(member=pl.col("group"))
-        for prefix, value, low, high in _by_prefix(scoring, of_arm, arm):
-            lines.append(
-                {"prefix": prefix, "arm": arm.name, "control": arm.control}
-                | {"answers_x": value, "low": low, "high": high}
-            )
-    return pl.DataFrame(lines)
-
-
-def _by_prefix(
-    scoring: Scoring, rows: pl.DataFrame, arm: Arm
-) -> list[tuple[str, float, float, float]]:
-    if is_null(arm):
-        lines = null_summary(null_scores(scoring, rows, None).filter(~pl.col("whole")))
-        ends = ("facet", "value", "low", "high")
-        return list(pl.DataFrame(lines).select(ends).iter_rows()) if lines else []
-    cells = scoring.score(rows)
-    if cells is None:
-        return []
-    kept = [(prefix, cells.only(prefix)) for prefix in cells.facets]
-    intervals = [(prefix, stats.estimate(part)) for prefix, part in kept if part.clusters]
-    return [(prefix, i.value, i.low, i.high) for prefix, i in intervals]
+    ceiling = pl.col("arm") == CEILING.name  # its members may be named otherwise
+    member = pl.when(ceiling).then("group").otherwise("member")
+    table = score_table(scoring, rows.with_columns(part=pl.lit("probes"), member=member), {})
+    if table.is_empty():
+        return table
+    columns = {"facet": "prefix", "arm": "arm", "control": "control", "value": "answers_x"}
+    table = table.filter(pl.col("facet") != ALL).rename(columns)
+    return table.select(*columns.values(), "low", "high")
