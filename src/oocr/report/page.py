@@ -72,11 +72,6 @@ class Section:
         """Its figures in order."""
         return tuple(part for part in self.parts if isinstance(part, Figure))
 
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """Its other parts in order."""
-        return tuple(part for part in self.parts if isinstance(part, Block))
-
     def in_folder(self, folder: str, prefix: str = "") -> Section:
         """The section with each figure's Parquet file named: `<folder>/<prefix><name>.parquet`."""
         parts = tuple(
