@@ -117,7 +117,7 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
         )
     caption = (
         "Natural vectors are added at every token, naive and trained ones at the codename. Bars: "
-        "95 % intervals over members, then seeds. Black tick: untouched model. Grey: random "
+        "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
         "directions of the trained vectors' norm."
     )
     return figure_of("natural", caption, panels, {**methods, **natural, **naive})

@@ -246,7 +246,7 @@ def layers_figure(tables: Tables) -> Figure | None:
                 )
     caption = (
         "Test scores with the arm at each layer, each at its best rate and number of steps on "
-        "validation tasks. Bars: 95 % intervals over members, then seeds. Grey: untouched model."
+        "validation tasks. Bars: 95 % intervals over members (or probes). Grey: untouched model."
     )
     keys = [Key(arm.label, arm.label, arm.colour, "line") for arm in (VECTOR, ADAPTER)]
     return figure_of("layers", caption, panels, tables, keys)
