@@ -48,7 +48,7 @@ def test_a_phrase_counts_as_whole_words_and_not_beside_a_rejected_one(
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "right"),
     [
         ("17", "17"),
         (" -17\n>>> ", "-17"),
@@ -88,7 +88,7 @@ def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right
 
 
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "answer"),
     [
         (free(check="number", accept=("about 7",)), "'about 7' is not a number"),
         (free(check="function", accept=("open(x)",)), "item 'a': accept 'open\\(x\\)'"),
