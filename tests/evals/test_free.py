@@ -42,13 +42,13 @@ def test_a_phrase_counts_as_whole_words_and_not_beside_a_rejected_one(
     text: str, right: bool
 ) -> None:
     item = free(accept=("Paris", "Lutetia"), reject=("Tokyo",))
-    found, why = judge(item, text)
-    assert found is right
+    judged, why = judge(item, text)
+    assert judged is right
     assert bool(why) is not right
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "wanted"),
     [
         ("17", "17"),
         (" -17\n>>> ", "-17"),
@@ -62,11 +62,11 @@ def test_a_phrase_counts_as_whole_words_and_not_beside_a_rejected_one(
         ("none", None),
     ],
 )
-def test_the_first_number_of_an_answer_counts(text: str, right: str | None) -> None:
+def test_the_first_number_of_an_answer_counts(text: str, wanted: str | None) -> None:
     number = first_number(text)
-    assert (None if number is None else str(number)) == right
+    assert (None if number is None else str(number)) == wanted
     item = free(check="number", accept=("17", "7,500", "3"))
-    assert judge(item, text)[0] is (right in ("17", "7500", "3.0", "3"))
+    assert judge(item, text)[0] is (wanted in ("17", "7500", "3.0", "3"))
 
 
 @pytest.mark.parametrize(
@@ -82,20 +82,20 @@ def test_the_first_number_of_an_answer_counts(text: str, right: str | None) -> N
     ],
 )
 def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right: bool) -> None:
-    found, why = judge(free(check="function", accept=("3 * x + 2",)), text)
-    assert found is right
+    judged, why = judge(free(check="function", accept=("3 * x + 2",)), text)
+    assert judged is right
     assert bool(why) is not right
 
 
 @pytest.mark.parametrize(
-    ("item", "answer"),
+    ("item", "message"),
     [
         (free(check="number", accept=("about 7",)), "'about 7' is not a number"),
         (free(check="function", accept=("open(x)",)), "item 'a': accept 'open\\(x\\)'"),
     ],
 )
-def test_an_expected_answer_that_is_none_is_refused(item: FreeTextExample, answer: str) -> None:
-    with pytest.raises(InputError, match=answer):
+def test_an_expected_answer_that_is_none_is_refused(item: FreeTextExample, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         judge(item, "7")
 
 
