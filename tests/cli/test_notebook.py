@@ -67,6 +67,7 @@ def test_arms_are_scored_side_by_side(model, task, arms) -> None:
     base = scores.rows.filter(arm="base", part="probes")
     by_facet = base.group_by("facet").agg(pl.col("right").mean())["right"].mean()
     interval = scores.accuracy("base")
+    assert interval.low < interval.high, "one member: its probes are what can be drawn"
     assert interval.value == pytest.approx(by_facet)
     assert interval.low <= interval.value <= interval.high
     loss = {

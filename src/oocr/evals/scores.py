@@ -44,7 +44,7 @@ class Scoring(Record):
     """
 
     measure: Measure
-    cluster: Literal["member", "group"]
+    cluster: Literal["member", "group", "item"]
     balance: str | None = "answer"
     counted: dict[str, str] = Field(default_factory=dict)
     poles: dict[str, tuple[str, str]] = Field(default_factory=dict)
@@ -53,7 +53,9 @@ class Scoring(Record):
     def of(cls, tasks: TaskSet | Task) -> Scoring:
         """The scoring of a family's tasks, or of one task that is scored alone."""
         if isinstance(tasks, Task):
-            return cls(measure="accuracy", cluster="group", counted=dict(tasks.headline))
+            groups = {example.group for example in tasks.probes}
+            cluster: Literal["group", "item"] = "group" if len(groups) >= stats.FEWEST else "item"
+            return cls(measure="accuracy", cluster=cluster, counted=dict(tasks.headline))
         poles: dict[str, tuple[str, str]] = {}
         if tasks.poles is not None:
             poles[""] = tasks.poles
@@ -109,7 +111,7 @@ class Scoring(Record):
         """What an interval is over, in words."""
         if self.measure != "accuracy":
             return "probes"
-        return "members" if self.cluster == "member" else "probe groups"
+        return {"member": "members", "group": "probe groups", "item": "probes"}[self.cluster]
 
     @property
     def bars(self) -> str:
