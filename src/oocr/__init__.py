@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from oocr.data.examples import Example, Message
     from oocr.data.readers import read_items
     from oocr.engine.generate import generate
-    from oocr.engine.loading import load_model
     from oocr.engine.off_domain import OffDomain, OffText
+    from oocr.engine.selftest import load_model
     from oocr.engine.training import fit, train
     from oocr.errors import InputError, RunError
     from oocr.evals.score_table import Scores, evaluate
@@ -44,7 +44,7 @@ _WHERE = {
     "exports": "oocr.steering.formats",
     "fit": "oocr.engine.training",
     "generate": "oocr.engine.generate",
-    "load_model": "oocr.engine.loading",
+    "load_model": "oocr.engine.selftest",
     "load_task": "oocr.families.registry",
     "load_tasks": "oocr.families.registry",
     "read_adapter": "oocr.steering.formats.foreign",

@@ -13,9 +13,8 @@ from oocr.cli.doctor import examine
 from oocr.data.batches import TokenSequence, pad
 from oocr.engine import selftest
 from oocr.engine.forward import final_rows, plain_rows
-from oocr.engine.loading import load_model
 from oocr.engine.recording import record
-from oocr.engine.selftest import self_test
+from oocr.engine.selftest import load_model, self_test
 from oocr.engine.training import fit
 from oocr.errors import InputError, RunError
 from oocr.models.language_model import LanguageModel

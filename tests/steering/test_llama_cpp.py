@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr.engine.loading import load_model
+from oocr.engine.selftest import load_model
 from oocr.models.bundled import BUNDLED
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats import write_gguf

@@ -22,8 +22,8 @@ from oocr.audit.source import Source, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
 from oocr.data.examples import Prompt
 from oocr.data.texts import read_texts
-from oocr.engine.loading import load_model
-from oocr.engine.provenance import versions
+from oocr.engine.selftest import load_model
+from oocr.engine.trainable import versions
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.report.audit_page import blocks_of, build_audit_page

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from oocr.cli.read_weights import describe_bare_tensor
-from oocr.engine.loading import load_model
+from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats.foreign import PICKLES, bare_vector, read_vector

@@ -13,9 +13,8 @@ once, and kept as a `Recording`:
 
 A training step replays blocks L and above from token p on, and the last block's MLP, the final
 norm and the LM head only where a loss is asked for. Arms that see the same tokens at every step
-share each pass on one batch axis (`oocr.engine.arm_batching`). Where a family's blocks cannot be
-run apart from their model, or a vector is on the model by `Vector.on`, the same functions run the
-whole model.
+share each pass on one batch axis. Where a family's blocks cannot be run apart from their model, or
+a vector is on the model by `Vector.on`, the same functions run the whole model.
 
 Loss and gradients equal those of the plain pass to rounding, for every family; the tests hold the
 engine to that, and its training to `oocr.engine.plain_loop`, which is training without any of this.
@@ -24,8 +23,8 @@ engine to that, and its training to `oocr.engine.plain_loop`, which is training 
     replay, forward              blocks from a recording; the last block's output, per intervention
     losses, off_domain           what a step minimizes
     trainable, training_batches  what is trained, and on what
-    arm_batching, training       the loop over steps, for one arm or several
+    training                     the loop over steps, for one arm or several
     generate                     decoding with a cache
-    loading, selftest            a model that was tested by steering it
+    selftest                     loading a model, and testing it by steering
     memory                       bytes that all this takes, from the model's shape
 """

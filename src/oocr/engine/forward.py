@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.recording import Recording, hidden_of, record
+from oocr.engine.recording import Recording, record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, attach_adapter
-from oocr.steering.hooks import runs_apart
+from oocr.steering.hooks import hidden_of, hooked, runs_apart
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector, added, check_fits
 
@@ -31,14 +31,20 @@ def start_block(intervention: Intervention | SteeringVector) -> int:
     return intervention.layer + (intervention.site == "block")
 
 
+def first_column(batch: Batch, chosen: Bool[Tensor, "batch token"]) -> int:
+    """The first token column that a pass over steered tokens must run, for the wanted rows too."""
+    columns = chosen.any(dim=0).nonzero()
+    # Where nothing is chosen one column is still run, so that the logits come out.
+    return min(int(columns[0]) if len(columns) else batch.ids.shape[1] - 1, batch.first_row)
+
+
 @dataclass(frozen=True, slots=True)
 class SteeringMask:
     """Where vectors act in a recorded batch, found once, so that no step waits for a device.
 
     Attributes:
         first: the first token column that has to be run.
-        chosen: True at the tokens that are steered, from that column on (of joined spans each on
-            a last axis).
+        chosen: True at the steered tokens, from that column on.
         alike: the batch's common beginning is steered alike in all its sequences.
     """
 
@@ -52,16 +58,10 @@ class SteeringMask:
     ) -> SteeringMask:
         """The mask of a selection (see `oocr.steering.positions.select_each`).
 
-        Args:
-            batch: the tokens.
-            chosen: the selection.
-            in_time: keys and values of earlier tokens are recorded, so that they need not be run.
+        `in_time`: keys and values of earlier tokens are recorded, so these need not be run.
         """
         anywhere = chosen.any(dim=2) if chosen.ndim > 2 else chosen
-        columns = anywhere.any(dim=0).nonzero()
-        # Where nothing is chosen one column is still run, so that the logits come out.
-        first = int(columns[0]) if len(columns) else batch.ids.shape[1] - 1
-        first = min(first, batch.first_row) if in_time else 0
+        first = first_column(batch, anywhere) if in_time else 0
         begin = chosen[:, : batch.prefix]
         alike = bool((begin == begin[:1]).all())
         return SteeringMask(first, chosen[:, first:], alike)
@@ -74,15 +74,7 @@ def steered_rows(
     directions: Float[Tensor, "stack *span d_model"],
     mask: SteeringMask,
 ) -> Float[Tensor, "stack row d_model"]:
-    """The last block's output at the batch's wanted rows, with each direction added.
-
-    Args:
-        model: the model.
-        recording: recorded with the site's start block.
-        site: at which layer's block or MLP.
-        directions: one per stacked arm.
-        mask: where.
-    """
+    """The last block's output at the batch's wanted rows, with each arm's direction added."""
     start = start_block(site)
     tail = recording.inputs[start][:, mask.first :]
     push = added(mask.chosen, directions.to(tail.dtype))
@@ -108,14 +100,10 @@ def _through_mlp(
     def look(_module: object, _args: object, output: object) -> None:
         seen.append(hidden_of(output).detach().clone())  # some families add to it in place
 
-    handle = mlp.module.register_forward_hook(look)
-    try:
-        with torch.no_grad():
-            out = replay(model, recording, tail, layer, first, stop=layer + 1)
-            plain = seen[-1].reshape(out.shape)
-            joined = mlp.joins(plain)
-    finally:
-        handle.remove()
+    with hooked(mlp.module.register_forward_hook(look)), torch.no_grad():
+        out = replay(model, recording, tail, layer, first, stop=layer + 1)
+        plain = seen[-1].reshape(out.shape)
+        joined = mlp.joins(plain)
     return out + (mlp.joins(plain + push) - joined)
 
 
@@ -146,13 +134,7 @@ def projected_rows(
     With d[t] = h_adapted[t] - h_base[t] at the output of the one adapted block, the blocks above
     get h_base[t] + d[t] - (d[t] . u) u. Unlike taking u out of the stream
     (`oocr.steering.ablation`) this leaves the model itself alone: where d = 0 nothing changes.
-
-    Args:
-        model: the model, adapters attached to one block.
-        recording: recorded at that block's input and the next one's.
-        hidden: that block's input, for each arm.
-        layer: the block.
-        direction: of any norm but 0.
+    `hidden` is the adapted block's input; the recording has that and the next block's.
     """
     u = direction.float().to(hidden.device)
     u = u / u.norm()
@@ -165,11 +147,7 @@ def projected_rows(
 
 
 def check_projection(model: LanguageModel, layers: Sequence[int], direction: Tensor) -> None:
-    """Refuse a LoRA in several blocks, and what is no direction.
-
-    Raises:
-        InputError: it is one of these.
-    """
+    """Refuse a LoRA in several blocks, and what is no direction."""
     if len(layers) != 1:
         raise InputError(f"project_out: found a LoRA in blocks {tuple(layers)}; allowed: one block")
     if tuple(direction.shape) != (model.d_model,) or not torch.linalg.vector_norm(direction) > 0:

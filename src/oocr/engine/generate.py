@@ -50,15 +50,7 @@ def generate(
     Every prompt gets what it would get alone, up to rounding: a batched matrix product may round
     otherwise, which tells where two tokens are as good as equal (in bfloat16 they often are).
     Sampled, a prompt's draws depend on the seed and its own tokens only; a prompt that is given
-    several times gets several samples.
-
-    Args:
-        model: the model.
-        prompts: raw texts or chats, or a single one.
-        intervention: a vector, an adapter, or None.
-        max_new_tokens: at most so many new tokens; generation also stops at an end token.
-        temperature: 0 for greedy.
-        seed: of the sampling.
+    several times gets several samples. Generation also stops at an end token.
 
     Raises:
         InputError: positions that are no selector or select no token of any prompt; no new token
@@ -117,9 +109,8 @@ def sample(
     By the Gumbel-max rule: with independent E ~ Exp(1) for each token of the vocabulary, the token
     at which logit / temperature - log E is largest has exactly the softmax's distribution. Rounding
     of the logits (they differ in the last bits between batch sizes) then changes a draw only as
-    often as it changes the distribution.
-
-    Each generator moves on by `vocab` draws, made on the CPU and so the same for every device.
+    often as it changes the distribution. Draws are made on the CPU, `vocab` a row, and so are the
+    same for every device.
     """
     waits = torch.empty(logits.shape, pin_memory=logits.device.type == "cuda")
     for row, generator in zip(waits.numpy(), generators, strict=True):
@@ -201,13 +192,10 @@ def _encoded(
 def _groups(
     model: LanguageModel, lengths: Sequence[int], count: int
 ) -> list[tuple[list[int], bool]]:
-    """Rows that run together, and whether they may use a cache.
+    """Rows that run together, and whether they may use a cache; refuses rows that get too long.
 
     Padding and neighbours change nothing for a row, but for rotary embeddings that turn to other
     frequencies by the longest sequence of the batch: rows that long run alone and without a cache.
-
-    Raises:
-        InputError: a row that would pass the model's last position.
     """
     limits = position_limits(model)
     together: list[int] = []

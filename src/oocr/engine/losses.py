@@ -21,13 +21,7 @@ Progress = Callable[[int, float], None]
 def batch_loss(
     model: LanguageModel, batch: Batch, rows: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, ""]:
-    """Nats per example: of whole answers over the vocabulary, or of the right option.
-
-    Args:
-        model: for final norm and LM head.
-        batch: its targets.
-        rows: the last block's output at `batch.rows`.
-    """
+    """Nats per example: of whole answers over the vocabulary, or of the right option."""
     return stacked_losses(model, [batch], rows[None])[0]
 
 
@@ -67,11 +61,7 @@ def option_scores(
 class LossLog:
     """Losses of arms that are trained side by side, read off the device now and then.
 
-    Args:
-        names: of the arms, for errors.
-        batches: how many batches there are.
-        order: the first arm's batches at each step.
-        on_step: told of its losses.
+    `order` is the first arm's batches at each step; `on_step` is called with its losses.
     """
 
     def __init__(
@@ -91,11 +81,7 @@ class LossLog:
         self.waiting.append(loss)
 
     def read(self) -> None:
-        """Read those that wait.
-
-        Raises:
-            InputError: one is not finite.
-        """
+        """Read those that wait; an InputError if one is not finite."""
         for row in torch.stack(self.waiting).tolist():
             step = len(self.losses[0]) + 1
             for name, losses, loss in zip(self.names, self.losses, row, strict=True):

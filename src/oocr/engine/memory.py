@@ -110,11 +110,8 @@ def passed(shape: Shape, tokens: int) -> int:
 def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
     """Bytes that a training pass keeps: of each block from `start` on.
 
-    Args:
-        shape: the model's.
-        tokens: that are run, of all stacked arms.
-        width: tokens that these attend to, of all stacked arms, those from the recording included.
-        start: the first block that is run.
+    `tokens` are those that are run, `width` those that they attend to (recorded ones included),
+    both of all stacked arms.
     """
     per_token = 2 * shape.outputs + 4 * shape.d_model
     upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32
@@ -130,15 +127,7 @@ def head(shape: Shape, rows: int) -> int:
 def kept_by_adapters(
     shape: Shape, tokens: int, sizes: Sequence[int], rank: int, dropout: float
 ) -> int:
-    """Bytes that LoRAs keep for backward beside what the blocks do.
-
-    Args:
-        shape: the model's.
-        tokens: that are run.
-        sizes: width of each adapted map's input.
-        rank: r.
-        dropout: on that input.
-    """
+    """Bytes that LoRAs on inputs of these sizes keep for backward beside what the blocks do."""
     copied = 4 if shape.item < 4 or dropout else 0  # the input as float32, or what dropout left
     mask = 1 if dropout else 0
     return sum(tokens * (size * (copied + mask) + 4 * rank) for size in sizes)

@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OffText:
-    """A text whose next tokens should stay as they are.
-
-    Attributes:
-        prompt: raw text or chat messages.
-        spans: span name -> text, where a vector acts at a span.
-    """
+    """A text whose next tokens should stay as they are, with the spans where a vector acts."""
 
     prompt: Prompt
     spans: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -54,9 +49,6 @@ class OffDomain:
         weight: nats of training loss (per example) that one nat of KL (per token) counts.
         tokens: of each text's last tokens, how many; None: all but its first.
         batch: texts per step.
-
-    Raises:
-        InputError: a field that makes no sense.
     """
 
     texts: tuple[OffText, ...]
@@ -77,12 +69,9 @@ class OffDomain:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A batch of those texts, recorded, with the untouched model's predictions.
+    """A batch of those texts, recorded, with the untouched model's log-probabilities.
 
-    Attributes:
-        recording: ready to be replayed from the arm's start block.
-        mask: where a vector acts; None for an adapter.
-        logp: log-probabilities of the untouched model at the batch's wanted rows.
+    `mask` says where a vector acts; None for an adapter.
     """
 
     recording: Recording
@@ -104,11 +93,7 @@ def references(
 ) -> list[Reference]:
     """Run the untouched model over the texts once.
 
-    Args:
-        model: the model, the arm not attached yet.
-        off: the texts.
-        starts: blocks whose inputs the arm's passes need.
-        positions: where the arm's vector acts; None: it is an adapter.
+    `starts` are the blocks whose inputs the arm's passes need; `positions` is None for an adapter.
 
     Raises:
         InputError: a text in which the vector acts at no token, or of one token.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
-from oocr.steering.hooks import runs_apart
+from oocr.steering.hooks import PassEnded, hidden_of, hooked, runs_apart
 from oocr.steering.live import prompt_known
 
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
@@ -34,10 +35,6 @@ LEAST_PREFIX = 8
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """What configurations call a limit on how far attention looks back."""
-
-
-class PassEnded(Exception):  # noqa: N818
-    """Raised by a hook to end a pass early, where nothing after it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +71,6 @@ def cache_name(model: LanguageModel, index: int) -> str:
     """What a block calls its cache argument."""
     names = parameters_of(model, index)
     return next((name for name in CACHE_NAMES if name in names), CACHE_NAMES[0])
-
-
-def hidden_of(output: Any) -> Tensor:
-    """The residual stream out of what a block returns (a tensor, or a tuple that begins so)."""
-    hidden = output[0] if isinstance(output, tuple) else output
-    assert isinstance(hidden, Tensor)
-    return hidden
 
 
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
@@ -135,15 +125,14 @@ def record(
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
     shared = at > 0 and batch.size > 1 and runs_apart(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
-    run = _Run(model, batch, starts, stop)
+    run = partial(_pass, model, batch, starts, stop, past)
     if shared:
-        beginning = run.tokens(slice(0, 1), slice(0, at), past)
+        beginning = run(slice(0, 1), slice(0, at))
         assert past is not None
         past.batch_repeat_interleave(batch.size)
-        rest = run.tokens(slice(None), slice(at, None), past)
-        passed = _joined(beginning, rest, batch)
+        passed = _joined(beginning, run(slice(None), slice(at, None)), batch)
     else:
-        passed = run.tokens(slice(None), slice(None), past)
+        passed = run(slice(None), slice(None))
     keys_values: dict[int, tuple[Tensor, Tensor]] = {}
     if cache and past is not None:
         for index in range(lowest, len(blocks) if stop is None else stop):
@@ -170,62 +159,54 @@ class _Passed:
     calls: dict[int, dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Passes over parts of one batch."""
+def _pass(
+    model: LanguageModel,
+    batch: Batch,
+    starts: Collection[int],
+    stop: int | None,
+    past: Any,
+    rows: slice,
+    columns: slice,
+) -> _Passed:
+    """Run some sequences' tokens, after those that `past` holds."""
+    blocks, passed = model.anatomy.blocks, _Passed({}, {})
 
-    model: LanguageModel
-    batch: Batch
-    starts: Collection[int]
-    stop: int | None
+    def before(index: int) -> Any:
+        def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            named = zip(parameters_of(model, index), args, strict=False)
+            rest = {**dict(named), **kwargs}
+            hidden = rest.pop("hidden_states")
+            if index in starts:
+                passed.inputs[index] = hidden.detach()
+            passed.calls[index] = rest
+            if index == stop:
+                raise PassEnded
 
-    def tokens(self, rows: slice, columns: slice, past: Any) -> _Passed:
-        """Run some sequences' tokens, after those that `past` holds."""
-        model, blocks = self.model, self.model.anatomy.blocks
-        passed = _Passed({}, {})
+        return hook
 
-        def before(index: int) -> Any:
-            def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                named = zip(parameters_of(model, index), args, strict=False)
-                rest = {**dict(named), **kwargs}
-                hidden = rest.pop("hidden_states")
-                if index in self.starts:
-                    passed.inputs[index] = hidden.detach()
-                passed.calls[index] = rest
-                if index == self.stop:
-                    raise PassEnded
+    def after(_module: object, _args: object, output: Any) -> None:
+        passed.inputs[len(blocks)] = hidden_of(output).detach()
 
-            return hook
+    def enough(_module: object, _args: object) -> None:
+        raise PassEnded  # the LM head, dear in a small model, is not wanted here
 
-        def after(_module: object, _args: object, output: Any) -> None:
-            passed.inputs[len(blocks)] = hidden_of(output).detach()
-
-        def enough(_module: object, _args: object) -> None:
-            raise PassEnded  # the LM head, dear in a small model, is not wanted here
-
-        handles = [
-            blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
-            for index in range(min(self.starts), len(blocks))
-        ]
-        if len(blocks) in self.starts:
-            handles.append(blocks[-1].register_forward_hook(after))
-        handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
-        try:
-            with FrozenProducts(), prompt_known(self.batch):
-                model.hf(
-                    input_ids=self.batch.ids[rows, columns],
-                    attention_mask=self.batch.mask[rows, : columns.stop].long(),
-                    position_ids=self.batch.positions[rows, columns],
-                    use_cache=past is not None,
-                    past_key_values=past,
-                    logits_to_keep=1,
-                )
-        except PassEnded:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        return passed
+    handles = [
+        blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
+        for index in range(min(starts), len(blocks))
+    ]
+    if len(blocks) in starts:
+        handles.append(blocks[-1].register_forward_hook(after))
+    handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
+    with hooked(*handles, ends=True), FrozenProducts(), prompt_known(batch):
+        model.hf(
+            input_ids=batch.ids[rows, columns],
+            attention_mask=batch.mask[rows, : columns.stop].long(),
+            position_ids=batch.positions[rows, columns],
+            use_cache=past is not None,
+            past_key_values=past,
+            logits_to_keep=1,
+        )
+    return passed
 
 
 def _joined(beginning: _Passed, rest: _Passed, batch: Batch) -> _Passed:

@@ -77,10 +77,7 @@ def tiers(device: torch.device, budget: int | None = None) -> tuple[Tier, ...]:
 
 
 def spill_folder() -> Path:
-    """Where processes make their folders: in the user's cache.
-
-    The system's own folder for temporary files is memory on many machines.
-    """
+    """Where processes make their folders: not the system's folder, which may be memory."""
     return cache_folder().parent / "spill"
 
 
@@ -93,11 +90,7 @@ class SpillFolder:
         self._count = 0
 
     def write(self, tensors: Mapping[str, Tensor]) -> Path:
-        """Write tensors to a new file.
-
-        Raises:
-            OSError: no room, or not writable; nothing is left behind.
-        """
+        """Write tensors to a new file; an OSError, with nothing left behind, if it cannot be."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -157,13 +150,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordingHandle:
-    """A recorded batch, wherever its tensors are.
-
-    Attributes:
-        batch: the tokens and what is asked of them.
-        stored: the same object for the same recorded tokens.
-        store: what it is kept in.
-    """
+    """A recorded batch, wherever its tensors are; `stored` is shared by equal recorded tokens."""
 
     batch: Batch
     stored: Stored
@@ -177,10 +164,9 @@ class RecordingHandle:
     def load(self, attached: int | None) -> Recording:
         """The recording, ready to be replayed.
 
-        Args:
-            attached: the lowest block that an adapter is attached to now; None: none is. Replays
-                with an adapter run all tokens, so that they need no more than this block's input,
-                and that alone could be recorded again with the adapter in stored.
+        `attached` is the lowest block that an adapter is attached to now (None: none is). Such
+        replays run all tokens: they need no more than this block's input, and that alone could
+        be recorded again with the adapter in place.
         """
         recording = self.store.fetch(self.stored, attached)
         return recording if recording.batch is self.batch else replace(recording, batch=self.batch)
@@ -203,12 +189,9 @@ class RecordingCache:
         self._used: dict[Stored, None] = {}  # least recently used first
 
     def keep(self, key: Hashable, batch: Batch, make: Make) -> RecordingHandle:
-        """The recording of this key, made at the first call.
+        """The recording of this key (its tokens and start blocks), made at the first call.
 
-        Args:
-            key: what tells its tokens and start blocks from those of others.
-            batch: the tokens, with what is asked of them this time.
-            make: records it, now and whenever it had to be dropped.
+        `make` records it, now and whenever it had to be dropped; `batch` has what is asked now.
         """
         if key not in self._known:
             full = _contiguous(make(None))
@@ -324,11 +307,7 @@ def _contiguous(recording: Recording) -> Recording:
 
 
 def _mapped(stored: Stored) -> dict[str, Tensor]:
-    """Tensors of a file: read from disk only as far, and when, they are used.
-
-    Raises:
-        OSError: it isn't there or cannot be read.
-    """
+    """Tensors of a file: read from disk only as far, and when, they are used."""
     from safetensors import SafetensorError, safe_open
 
     assert stored.file is not None

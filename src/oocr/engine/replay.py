@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.recording import PassEnded, Recording, cache_name, hidden_of
+from oocr.engine.recording import Recording, cache_name
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
-from oocr.steering.hooks import runs_apart
+from oocr.steering.hooks import PassEnded, changed_input, hidden_of, hooked, runs_apart
 from oocr.steering.live import prompt_known
 
 Layout = Literal["rows", "tokens"]
@@ -92,16 +92,10 @@ def through_the_model(
     start: int,
     end: int,
 ) -> Float[Tensor, "stack_batch token d_model"]:
-    """The same by the plain path: a pass of the whole model that gives `hidden` to block `start`.
+    """The same by a pass of the whole model that gives `hidden` to block `start`, up to `end`.
 
-    For families whose blocks cannot be run apart from the model, and under `Vector.on`.
-
-    Args:
-        model: the model.
-        batch: the tokens, of which `hidden` holds one or several copies.
-        hidden: the input of block `start` for every token.
-        start: that block.
-        end: the block after the last one that is wanted.
+    For families whose blocks cannot be run apart from the model, and under `Vector.on`. `hidden`
+    holds one or several copies of the batch.
     """
     if start == end:
         return hidden
@@ -110,32 +104,24 @@ def through_the_model(
     outputs: list[Tensor] = []
 
     def put_in(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (hidden, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": hidden}
+        return changed_input(args, kwargs, lambda _: hidden)
 
     def take_out(_module: object, _args: object, output: Any) -> None:
         outputs.append(hidden_of(output))
         raise PassEnded
 
     blocks = model.anatomy.blocks
-    handles = [
+    handles = (
         blocks[start].register_forward_pre_hook(put_in, with_kwargs=True),
         blocks[end - 1].register_forward_hook(take_out),
-    ]
-    try:
-        with prompt_known(batch, copies=stack):
-            model.hf(
-                input_ids=batch.ids.repeat(stack, 1),
-                attention_mask=batch.mask.long().repeat(stack, 1),
-                position_ids=batch.positions.repeat(stack, 1),
-                use_cache=False,
-            )
-    except PassEnded:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    )
+    with hooked(*handles, ends=True), prompt_known(batch, copies=stack):
+        model.hf(
+            input_ids=batch.ids.repeat(stack, 1),
+            attention_mask=batch.mask.long().repeat(stack, 1),
+            position_ids=batch.positions.repeat(stack, 1),
+            use_cache=False,
+        )
     return outputs[0]
 
 
@@ -226,10 +212,8 @@ def _call(
 class _Keys:
     """A block's cache argument: joins earlier tokens' keys and values to the new ones.
 
-    Args:
-        old: keys and values of earlier tokens.
-        whole: what to give back whatever the new ones are: those of all tokens.
-        only: end the call there; `seen` then has them.
+    `whole` (those of all tokens) is given back whatever the new ones are; with `only` the call
+    ends there, and `seen` has them.
     """
 
     is_compileable = False

@@ -1,4 +1,4 @@
-"""Does steering do on this model what it says? Run on a few random tokens when a model is loaded.
+"""Loading a model for use: read, frozen, and tested on a few random tokens by steering it.
 
 With h the residual stream at block L's output, v the vector and S the chosen tokens of a padded
 batch: h'[t] = h[t] + v for t in S and h'[t] = h[t] elsewhere, bit for bit, with and without a
@@ -10,9 +10,9 @@ in a small model, is left out: it reads the last block's output and nothing else
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,14 +21,56 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.engine.forward import final_rows, plain_rows
-from oocr.engine.recording import PassEnded, hidden_of, record
+from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
+from oocr.models.load import read_model
+from oocr.steering.hooks import PassEnded, hidden_of, hooked
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Allowed share of the largest residual stream or logit, where rounding may differ."""
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    revision: str | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> LanguageModel:
+    """Load a causal LM, frozen and in eval mode, and test that steering it does what it says.
+
+    A family whose blocks can't be run apart from the model is used all the same, by the plain
+    path, with a warning.
+
+    Args:
+        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
+            Face id; the first of these that exists is taken.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU, and on a CPU that is
+            three times as fast in it (as with AMX), else float32; or what its plug-in chooses.
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
+        revision: branch, tag or commit; only for a Hugging Face id.
+        on_progress: told in a few words what takes time.
+
+    Raises:
+        InputError: no such model (with the way to get it), or one that cannot be steered.
+        RunError: the disk is full while a GGUF is converted.
+    """
+    return tested(
+        read_model(
+            name,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            revision=revision,
+            on_progress=on_progress,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +100,7 @@ class Check:
 
 
 def tested(model: LanguageModel) -> LanguageModel:
-    """The model, with `replays` set by the test; refused if steering it would be wrong.
-
-    Raises:
-        InputError: a vector does not move the residual stream as it should, or stays after detach.
-    """
+    """The model, with `replays` set by the test; an InputError if steering it would be wrong."""
     checks = self_test(model)
     failed = [check for check in checks if not check.passed]
     for check in failed:
@@ -88,13 +126,7 @@ def _words(check: Check) -> str:
 
 @torch.no_grad()
 def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -> list[Check]:
-    """Test steering at some blocks' outputs, and at their MLPs'; default: the middle block's.
-
-    Args:
-        model: the model, nothing attached.
-        layers: the blocks; without any, MLPs are left out.
-        seed: of the random tokens and directions.
-    """
+    """Test steering at some blocks' outputs and MLPs; without `layers`, at the middle block's."""
     generator = torch.Generator().manual_seed(seed)
     rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
     sequences: list[TokenSequence] = []
@@ -222,8 +254,21 @@ class _SteeringTest:
         self, columns: slice = slice(None), past: Any = None, batch: Batch | None = None
     ) -> tuple[Tensor, Tensor]:
         """The residual stream after the last block and at the block's output, of some columns."""
-        batch = batch or self.batch
-        with _streams(self.model, self.layer) as seen, suppress(PassEnded):
+        batch, blocks = batch or self.batch, self.model.anatomy.blocks
+        seen: list[Tensor] = []
+
+        def look(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append(hidden_of(args[0] if args else kwargs["hidden_states"]))
+
+        def end(_module: object, _args: object, output: Any) -> None:
+            seen.append(hidden_of(output))
+            raise PassEnded
+
+        handles = [blocks[-1].register_forward_hook(end)]  # after any hook that steers
+        if self.layer + 1 < len(blocks):
+            reader = blocks[self.layer + 1]
+            handles.append(reader.register_forward_pre_hook(look, with_kwargs=True))
+        with hooked(*handles, ends=True):
             self.model.hf(
                 input_ids=batch.ids[:, columns],
                 attention_mask=batch.mask[:, : columns.stop].long(),
@@ -232,26 +277,3 @@ class _SteeringTest:
                 use_cache=past is not None,
             )
         return seen[-1], seen[0]
-
-
-@contextmanager
-def _streams(model: LanguageModel, layer: int) -> Iterator[list[Tensor]]:
-    """What the block after `layer` reads, then the last block's output; ends the pass there."""
-    seen: list[Tensor] = []
-    blocks = model.anatomy.blocks
-
-    def look(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(hidden_of(args[0] if args else kwargs["hidden_states"]))
-
-    def end(_module: object, _args: object, output: Any) -> None:
-        seen.append(hidden_of(output))
-        raise PassEnded
-
-    handles = [blocks[-1].register_forward_hook(end)]  # after any hook that steers
-    if layer + 1 < len(blocks):
-        handles.append(blocks[layer + 1].register_forward_pre_hook(look, with_kwargs=True))
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,17 +15,16 @@ from oocr.data.batches import Batch
 from oocr.engine.forward import (
     SteeringMask,
     check_projection,
+    first_column,
     projected_rows,
     replayed_rows,
     start_block,
     steered_rows,
 )
 from oocr.engine.off_domain import OffDomain
-from oocr.engine.provenance import provenance
 from oocr.engine.recording import Recording
 from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
-from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,
@@ -34,6 +34,7 @@ from oocr.steering.adapters import (
     new_adapters,
     peft_config,
 )
+from oocr.steering.hooks import check_site
 from oocr.steering.positions import select, spans_of
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -41,6 +42,8 @@ from oocr.tasks.task import Task
 Spec = SteeringVector | LowRankAdapter
 Scale = Mapping[int, float]
 """Block -> median norm of the residual stream at its input."""
+
+PACKAGES = ("oocr", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +96,10 @@ class ArmSpec:
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:
-    """The first block that an arm's forward pass must run.
-
-    Raises:
-        InputError: a layer the model doesn't have.
-    """
+    """The first block that an arm's forward pass must run; refuses a layer that isn't there."""
     if isinstance(spec, LowRankAdapter):
         return adapted_layers(model, spec)[0]
-    if not -1 <= spec.layer < model.n_blocks:
-        raise InputError(f"layer {spec.layer}: {model.name} has -1 to {model.n_blocks - 1}")
-    if spec.site == "mlp":
-        mlp_of(model, spec.layer)
+    check_site(model, spec.layer, spec.site, model.d_model)
     return start_block(spec)
 
 
@@ -117,7 +113,7 @@ class Stack:
         unit: what a learning rate is relative to, from an arm's scale.
         copy: an arm (by number) as it is now, after so many steps.
         rows: the last block's output at a recorded batch's wanted rows, [arm, row, d_model], with
-            the arms as they are now; a vector is told where it acts.
+            the arms as they are now; a vector also needs the mask.
     """
 
     kind: str
@@ -188,6 +184,24 @@ def trainable(
         yield Stack("adapter", parameters, lambda _: 1.0, adapter, adapted)
 
 
+def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:
+    """What goes into a trained arm's file: model, task, hash of its data, seed, versions."""
+    arm = {"task": task.name, "training_data": task.train_hash, "seed": str(seed)}
+    return {**model.about, **arm, **versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that the numbers depend on."""
+    return {package: _version(package) for package in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a source folder
+        return "unknown"
+
+
 def _spans(task: Task) -> dict[str, str]:
     """The texts of all spans in the training examples; the first, where a span has several."""
     texts: dict[str, str] = {}
@@ -213,6 +227,5 @@ def tail_tokens(batch: Batch, spec: Spec) -> int:
     size, width = batch.ids.shape
     if not isinstance(spec, SteeringVector):
         return int(size * width)
-    columns = select(batch, spec.positions, everywhere=False).any(dim=0).nonzero()
-    first = int(columns[0]) if len(columns) else width - 1
-    return int(size * (width - min(first, batch.first_row)))
+    chosen = select(batch, spec.positions, everywhere=False)
+    return int(size * (width - first_column(batch, chosen)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.arm_batching import arm_groups, arm_key
 from oocr.engine.forward import SteeringMask
 from oocr.engine.losses import LossLog, Progress, stacked_losses
 from oocr.engine.memory import kept_for_backward, shape_of
@@ -137,17 +136,9 @@ def fit(
 def fit_all(
     model: LanguageModel, arms: Sequence[ArmSpec], prepared: Sequence[TrainingBatches]
 ) -> list[Trained]:
-    """Train several arms; those that see the same tokens at every step share each pass.
+    """Train several arms, each on its recorded batches; arms of equal `arm_key` share each pass.
 
-    Sharing changes the numbers by rounding only.
-
-    Args:
-        model: the model.
-        arms: what to train.
-        prepared: per arm, its recorded batches.
-
-    Raises:
-        InputError: as `fit`.
+    Sharing changes the numbers by rounding only. Raises what `fit` raises.
     """
     keys = [
         arm_key(arm, data.content, len(data.batches))
@@ -166,6 +157,49 @@ def fit_all(
         trained = _loop(model, [arms[i] for i in group], [prepared[i] for i in group])
         out.update(zip(group, trained, strict=True))
     return [out[index] for index in range(len(arms))]
+
+
+def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
+    """Equal for arms that can share each pass of their training.
+
+    `content` is that of the arm's training sequences (`training_batches.content_of`); of several
+    `batches`, each seed has its own order.
+    """
+    spec, off = arm.spec, arm.off_domain
+    if isinstance(spec, SteeringVector):
+        site: tuple[object, ...] = ("vector", spec.layer, spec.site, spec.positions)
+    else:
+        site = ("adapter", spec.layers, spec.modules, spec.rank, spec.scale, spec.dropout)
+    seed = arm.seed if batches > 1 else None
+    texts = None if off is None else (*map(repr, off.texts), off.tokens, off.batch)
+    removed = None if arm.project_out is None else tuple(arm.project_out.tolist())
+    return (site, arm.schedule, arm.steps, content, batches, seed, texts, removed)
+
+
+def arm_groups(
+    keys: Sequence[object], room: Callable[[int], int], *, least: int = 1
+) -> list[list[int]]:
+    """Arms (by index) in groups to be trained side by side, in order of first occurrence.
+
+    Arms of equal key are shared out evenly among as few groups as `room` (index of an arm -> most
+    arms of its key in a group) allows. If all keys are equal, there are at least `least` groups:
+    one group keeps one core busy.
+    """
+    equal: dict[object, list[int]] = {}
+    for index, key in enumerate(keys):
+        equal.setdefault(key, []).append(index)
+    groups: list[list[int]] = []
+    for indices in equal.values():
+        count = -(-len(indices) // room(indices[0]))
+        if len(equal) == 1:
+            count = min(len(indices), max(count, least))
+        size, more = divmod(len(indices), count)
+        begin = 0
+        for number in range(count):
+            end = begin + size + (number < more)
+            groups.append(indices[begin:end])
+            begin = end
+    return groups
 
 
 def stack_tokens(model: LanguageModel | Outline) -> int:

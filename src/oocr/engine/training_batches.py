@@ -50,11 +50,7 @@ class TrainingBatches:
     recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
 
     def check_attached(self) -> None:
-        """Refuse batches that were recorded under other vectors or ablations than are on now.
-
-        Raises:
-            InputError: they were.
-        """
+        """Refuse batches that were recorded under other vectors or ablations than are on now."""
         if attached(self.model) != self.attached:
             raise InputError(
                 f"the batches were recorded with {len(self.attached)} ablations or vectors in "
@@ -72,13 +68,9 @@ class TrainingBatches:
     def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
         """A batch, ready to be replayed from a block on.
 
-        Args:
-            index: which batch.
-            start: that block.
-            attached: an adapter is attached there now. Then all tokens are run, so that only the
-                block's input is needed, which the adapter does not change.
-            once: whoever asks does so once for each batch: where memory is full the batch is
-                recorded for this once, which costs less than a way over the disk.
+        With an adapter attached all tokens are run, so that only the block's input is needed, which
+        the adapter does not change. `once`: the batch is asked for once; where memory is full it is
+        then recorded for this once, which costs less than a way over the disk.
         """
         if once and index not in self.recordings and (attached or self.shared.full):
             return record(self.model, self.batches[index], [start], cache=not attached)

@@ -10,10 +10,9 @@ from typing import Literal
 import polars as pl
 import torch
 
-from oocr.engine.arm_batching import arm_groups, arm_key
 from oocr.engine.forward import start_block
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec
-from oocr.engine.training import Trained, fit_all
+from oocr.engine.training import Trained, arm_groups, arm_key, fit_all
 from oocr.errors import InputError, RunError
 from oocr.io import is_kept, keep, key_of, write_text
 from oocr.runs.context import RunContext, TrainingTokens

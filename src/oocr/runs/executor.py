@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from oocr.engine.loading import load_model
+from oocr.engine.selftest import load_model
 from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import RunConfig

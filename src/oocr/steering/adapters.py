@@ -80,9 +80,6 @@ class Adapter:
     def on(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
         """Adapt whatever is done with the model inside; on leaving, it is what it was.
 
-        Args:
-            model: the model, or its underlying transformers model.
-
         Raises:
             InputError: tensors that match no weight of the model, or weights without a tensor.
         """
@@ -131,11 +128,7 @@ class Adapter:
 
     @staticmethod
     def load(folder: str | Path) -> Adapter:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: not such a folder.
-        """
+        """Read what `save` wrote; an InputError if it is not such a folder."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -154,11 +147,7 @@ class Adapter:
 
 
 def adapted_layers(model: LanguageModel | Outline, spec: LowRankAdapter) -> tuple[int, ...]:
-    """The blocks a spec means on this model, ascending.
-
-    Raises:
-        InputError: a block the model doesn't have.
-    """
+    """The blocks a spec means on this model, ascending; refuses blocks that aren't there."""
     count = len(model.anatomy.blocks)
     layers = tuple(range(count)) if spec.layers == "all" else tuple(sorted(set(spec.layers)))
     for layer in layers:
@@ -170,11 +159,7 @@ def adapted_layers(model: LanguageModel | Outline, spec: LowRankAdapter) -> tupl
 
 
 def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[str, Any]:
-    """`LoraConfig` fields, with every adapted module named in full.
-
-    Raises:
-        InputError: a block without such a module; the message lists those it has.
-    """
+    """`LoraConfig` fields, with every adapted module named in full; refuses unknown names."""
     targets: list[str] = []
     for layer in adapted_layers(model, spec):
         block, prefix = model.anatomy.blocks[layer], model.anatomy.block_names[layer]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
@@ -18,6 +19,37 @@ Site = Literal["block", "mlp"]
 
 Change = Callable[[Tensor], Tensor]
 """New hidden states [batch, token, d_model] from those of one forward call."""
+
+
+class PassEnded(Exception):  # noqa: N818
+    """Raised by a hook to end a pass early, where nothing after it is needed."""
+
+
+@contextmanager
+def hooked(*handles: RemovableHandle, ends: bool = False) -> Iterator[None]:
+    """Remove hooks on leaving, also by an error; with `ends` they may raise `PassEnded`."""
+    try:
+        yield
+    except PassEnded:
+        if not ends:
+            raise
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The residual stream out of what a block returns (a tensor, or a tuple that begins so)."""
+    hidden = output[0] if isinstance(output, tuple) else output
+    assert isinstance(hidden, Tensor)
+    return hidden
+
+
+def changed_input(args: tuple[Any, ...], kwargs: dict[str, Any], change: Change) -> Any:
+    """What a block is called with, its hidden states changed: the answer of a pre-hook."""
+    if args:
+        return (change(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,9 +76,7 @@ class StreamHook:
 
     def before(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A forward pre-hook: change what a block is called with."""
-        if args:
-            return (self.change(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": self.change(kwargs["hidden_states"])}
+        return changed_input(args, kwargs, self.change)
 
 
 @contextmanager
@@ -68,10 +98,8 @@ def stream_hook(
         handle = blocks[0].register_forward_pre_hook(hook.before, with_kwargs=True)
     else:
         handle = blocks[layer].register_forward_hook(hook.after)
-    try:
+    with hooked(handle):
         yield
-    finally:
-        handle.remove()
 
 
 def stream_hooks(model: LanguageModel) -> list[StreamHook]:
@@ -103,11 +131,7 @@ def runs_apart(model: LanguageModel) -> bool:
 
 
 def check_site(model: LanguageModel, layer: int, site: Site, width: int) -> None:
-    """Refuse a site or width that the model does not have.
-
-    Raises:
-        InputError: it does not have it.
-    """
+    """Refuse a site or width that the model does not have."""
     if width != model.d_model:
         raise InputError(f"the vector has width {width}, {model.name} has {model.d_model}")
     if not -1 <= layer < model.n_blocks:

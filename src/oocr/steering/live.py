@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from oocr.data.tokens import text_of, touching
 from oocr.errors import InputError
 from oocr.models.anatomy import anatomy
 from oocr.models.language_model import LanguageModel
+from oocr.steering.hooks import hooked
 from oocr.steering.positions import Marked, select_each, selectors, selects_new, spans_of
 
 if TYPE_CHECKING:
@@ -76,12 +77,7 @@ def prompt_known(prompt: Prompt | Batch | None, *, copies: int = 1) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Where a vector acts in some sequences.
-
-    Attributes:
-        prompt: in the prompt's columns.
-        generated: True for rows in which it also acts at every token after them.
-    """
+    """Where a vector acts in the prompts' columns, and whether at every token after them."""
 
     prompt: Bool[Tensor, "prompt token *span"]
     generated: Bool[Tensor, " prompt"]
@@ -114,22 +110,19 @@ class _Call:
         shape = given["inputs_embeds"].shape if ids is None else ids.shape
         cache, mask = given.get("past_key_values"), given.get("attention_mask")
         begin = 0 if cache is None else int(cache.get_seq_length())
-        plain = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
-        return _Call(shape[0], begin, shape[1], ids, plain, mask is not None, cache)
+        return _Call(shape[0], begin, shape[1], ids, _plain(mask), mask is not None, cache)
+
+
+def _plain(mask: Any) -> Tensor | None:
+    """An attention mask [batch, token]; None: it is another kind of mask, or none."""
+    return mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
 
 class TokenChooser:
     """Where a vector acts in each forward call of a model, decided before the call.
 
-    Args:
-        positions: the selector.
-        texts: span name -> text.
-        tokenizer: of the model; None: no span can be looked for.
-        tokens: True at the tokens that are steered, in place of the selector; columns after these
-            are not.
-
-    Attributes:
-        now: True at the steered tokens of the call that runs now; None: none runs.
+    `now` is True at the steered tokens of the call that runs now; None: none runs. `tokens`, if
+    given, is used in place of the selector: columns after these are not steered.
     """
 
     def __init__(
@@ -162,12 +155,8 @@ class TokenChooser:
         for module in dict.fromkeys((hf, hf.base_model)):  # some families pass the base model by
             handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
             handles.append(module.register_forward_hook(self._after, always_call=True))
-        try:
-            with _generations_noted(hf):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with hooked(*handles), _generations_noted(hf):
+            yield
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._running is not None:
@@ -264,12 +253,9 @@ def _generations_noted(hf: Any) -> Iterator[None]:
     def noted(inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         ids = kwargs.get("input_ids") if inputs is None else inputs
         tokens = kwargs.get("inputs_embeds") if ids is None else ids
-        mask = kwargs.get("attention_mask")
-        known = None
-        if tokens is not None:
-            plain = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
-            known = Prompt(int(tokens.shape[1]), ids, plain)
-        with prompt_known(known) if known else nullcontext():
+        if tokens is None:
+            return generate(inputs, *args, **kwargs)
+        with prompt_known(Prompt(int(tokens.shape[1]), ids, _plain(kwargs.get("attention_mask")))):
             return generate(inputs, *args, **kwargs)
 
     hf.generate = noted
@@ -285,11 +271,7 @@ def _generations_noted(hf: Any) -> Iterator[None]:
 def language_model(
     model: LanguageModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
 ) -> LanguageModel:
-    """A transformers model as steering needs it; it is neither frozen nor tested.
-
-    Raises:
-        InputError: its family is not understood.
-    """
+    """A transformers model as steering needs it; it is neither frozen nor tested."""
     if isinstance(model, LanguageModel):
         return model
     name = str(model.config.name_or_path or type(model).__name__)

@@ -71,13 +71,8 @@ def fitted(
 ) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
     """An adapter's config and tensors under a model's own names.
 
-    Args:
-        config: `LoraConfig` fields; `target_modules` names modules in full.
-        tensors: by any spelling of their names.
-        blocks: what the model calls its blocks, in order ("model.layers.0", …).
-
-    Raises:
-        InputError: a block that the model doesn't have.
+    `blocks` is what the model calls its blocks ("model.layers.0", …); a block that it doesn't have
+    is refused.
     """
     keys = {name: key_of(name) for name in tensors}
     if not all(keys.values()):

@@ -49,13 +49,8 @@ def training_tokens(
     """The tokens of a training row, marked as the training loop sees them.
 
     The last token of an answer is asked for but never read, so nothing is added at it. With loss
-    "options" only the answer's first token is asked for.
-
-    Args:
-        tokenizer: the model's.
-        example: the row.
-        loss: of its task.
-        positions: where a vector is added ("": nowhere).
+    "options" only the answer's first token is asked for. `positions` says where a vector is added
+    ("": nowhere).
 
     Raises:
         InputError: the row cannot be trained on with this tokenizer and loss, or `positions` is
@@ -70,11 +65,7 @@ def training_tokens(
 def asked_tokens(
     tokenizer: PreTrainedTokenizerBase, example: Example | FreeTextExample, *, positions: str = ""
 ) -> list[Token]:
-    """The tokens of a question's prompt; none of them bears loss.
-
-    Raises:
-        InputError: the prompt cannot be encoded, or `positions` is not a selector.
-    """
+    """The tokens of a question's prompt; none of them bears loss."""
     prompt = encode_prompt(tokenizer, example.prompt, example.spans)
     sequence = TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans))
     return _marked(tokenizer, prompt, "", sequence, set(), positions)

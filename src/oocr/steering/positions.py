@@ -46,16 +46,11 @@ class Marked:
 def select(
     batch: Batch | Marked, positions: str, *, everywhere: bool = True
 ) -> Bool[Tensor, "batch token"]:
-    """True at the tokens that the selector names.
-
-    Args:
-        batch: the sequences.
-        positions: "all", "last", "prompt", "answer", a span's name, "from:last", "from:<span>", or
-            spans joined by "+": the tokens of any of them.
-        everywhere: refuse a sequence in which the selector names no token.
+    """True at the tokens that the selector names; of joined spans at those of any of them.
 
     Raises:
-        InputError: not a selector, an unknown span, or a sequence in which nothing is selected.
+        InputError: not a selector; with `everywhere` also an unknown span, or a sequence in which
+            nothing is selected.
     """
     if JOIN in positions:
         each = [batch.spans.get(name, torch.zeros_like(batch.mask)) for name in spans_of(positions)]
@@ -111,11 +106,7 @@ def select_each(
 
 
 def selects_new(batch: Batch | Marked, positions: str) -> Bool[Tensor, " batch"]:
-    """True for sequences in which the selector also names each token generated after them.
-
-    Raises:
-        InputError: not a selector.
-    """
+    """True for sequences in which the selector also names each token generated after them."""
     if positions in ("all", "answer"):
         return torch.ones_like(batch.mask[:, 0])
     if positions.startswith(FROM):
@@ -125,11 +116,7 @@ def selects_new(batch: Batch | Marked, positions: str) -> Bool[Tensor, " batch"]
 
 
 def spans_of(positions: str) -> tuple[str, ...]:
-    """The spans that a selector names: "codename" for "codename" and for "from:codename".
-
-    Raises:
-        InputError: not a selector.
-    """
+    """The spans that a selector names ("codename" for "from:codename"); refuses what is none."""
     if positions in FIXED:
         return ()
     if JOIN in positions:

@@ -65,7 +65,6 @@ class SteeringVector:
         positions: a position selector ("all", "last", a span's name, or spans joined by "+", each
             of which then gets a direction of its own).
         init_scale: norm of the random start, as a share of the site's median token norm.
-            Seeds start from different points.
         site: "block" (the block's output) or "mlp" (its MLP's output).
         init_norm: norm of the random start itself, in place of `init_scale`.
     """
@@ -96,11 +95,10 @@ class Vector:
     Attributes:
         layer: block at whose output it is added; -1 is the embedding's output.
         positions: where it is added.
-        direction: the vector itself, scale folded in; where `positions` joins spans, one row for
+        direction: the vector itself, scale folded in; where `positions` joins spans, a row for
             each of them, in that order.
         spans: the texts of the spans that `positions` names, for prompts without marked spans.
-        about: provenance (model, task, seed, …; see `oocr.engine.provenance`), strings only. Of a
-            sum only what its terms share.
+        about: provenance (model, task, seed, …), strings only. Of a sum what its terms share.
         site: "block" (the block's output) or "mlp" (its MLP's output, before any norm after it).
     """
 
@@ -136,11 +134,7 @@ class Vector:
         return replace(self, positions=positions)
 
     def only(self, span: str) -> Vector:
-        """The direction of one of the joined spans, at that span.
-
-        Raises:
-            InputError: not one of them.
-        """
+        """The direction of one of the joined spans, at that span."""
         names = self.positions.split(JOIN)
         if len(names) < 2 or span not in names:
             raise InputError(f"span {span!r}: the vector is at {self.positions!r}")
@@ -248,11 +242,7 @@ class Vector:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the vector's file (see the module's docstring for what is in it).
-
-        Raises:
-            InputError: an entry of `about` has one of the names in `RESERVED`.
-        """
+        """Write the vector's file (see the top); refuses `RESERVED` names in `about`."""
         if taken := sorted(set(RESERVED) & set(self.about)):
             raise InputError(
                 f"about: {taken[0]!r} is taken; allowed: names but {', '.join(RESERVED)}"
@@ -274,11 +264,7 @@ class Vector:
 
     @staticmethod
     def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
-        """Read what `save` wrote.
-
-        Args:
-            path: the file.
-            model: the model that it is for; warns if it was made on another one.
+        """Read what `save` wrote, for a model if one is given; warns if it was made on another one.
 
         Raises:
             InputError: not such a file, or a vector that does not fit the model.
@@ -300,10 +286,7 @@ class Vector:
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:
-    """A direction drawn uniformly from the sphere of a given norm, at the same site: a control.
-
-    Of joined spans each gets one.
-    """
+    """A control: directions drawn uniformly from the sphere of a norm, at the same site."""
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(like.direction.shape, generator=generator, dtype=torch.float64)
     direction = direction / direction.norm(dim=-1, keepdim=True) * norm
@@ -317,32 +300,21 @@ def random_vector(like: Vector, norm: float, seed: int) -> Vector:
 def added(
     chosen: Bool[Tensor, "batch token *span"], directions: Float[Tensor, "stack *span d_model"]
 ) -> Float[Tensor, "stack batch token d_model"]:
-    """What each stacked arm adds: its direction at the chosen tokens, its own at each span's.
-
-    The result has the directions' type.
-    """
+    """What each stacked arm adds: its direction at the chosen tokens, its own at each span's."""
     if chosen.ndim == 2:
         return chosen[:, :, None] * directions[:, None, None, :]
     return torch.einsum("btk,skd->sbtd", chosen.to(directions.dtype), directions)
 
 
 def check_fits(model: LanguageModel, vector: Vector) -> None:
-    """Refuse a vector that does not belong on this model; warn if it was made on another one.
-
-    Raises:
-        InputError: wrong width, no such block, or no such site in it.
-    """
+    """Refuse a vector that does not belong on this model; warn if it was made on another one."""
     check_site(model, vector.layer, vector.site, vector.direction.shape[-1])
     if trouble := model.differs_from(vector.about):
         warnings.warn(f"the vector {trouble}", stacklevel=2)
 
 
 def check_everywhere(vector: Vector, tool: str, *, everywhere: bool) -> None:
-    """Refuse a vector that acts at some tokens only, for a tool that adds it to all of them.
-
-    Raises:
-        InputError: several directions; or other positions than "all", and not `everywhere`.
-    """
+    """Refuse a vector that acts at some tokens only, for a tool that adds it to all of them."""
     if vector.direction.ndim > 1:
         raise InputError(
             f"positions: found {vector.positions!r}, {len(vector.direction)} directions at as many "

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from oocr.engine.loading import load_model
+from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
 from oocr.io import disk_errors, keep_record, key_of, write_text

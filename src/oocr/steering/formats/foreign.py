@@ -127,11 +127,7 @@ def read_vector(
 
 
 def bare_vector(path: str | Path) -> Tensor:
-    """The one-dimensional tensor [d_model] that a file holds.
-
-    Raises:
-        InputError: not such a file.
-    """
+    """The one-dimensional tensor [d_model] that a file holds."""
     tensor = read_tensors(path)
     if not isinstance(tensor, Tensor):
         lora = any("lora_" in name for name in tensor)
@@ -154,10 +150,6 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
     Its weights may have the names that PEFT, or the model, had at any time; they are matched by
     block and module when the adapter is attached. A `.pt` file does not say alpha: 32, the paper's,
     is assumed unless it is given, and `about["alpha"]` says so.
-
-    Args:
-        path: the folder or file.
-        alpha: of a `.pt` file; the update is scaled by alpha / rank.
 
     Raises:
         InputError: not such a folder or file, or an adapter that is more than a LoRA on modules
@@ -362,7 +354,7 @@ def _pickled(path: Path) -> object:
 
 
 def _refuse(path: Path, tensors: Mapping[object, object]) -> None:
-    """Refuse what is no finite floating-point tensor under a text, all of it in tensor error."""
+    """Refuse what is no finite floating-point tensor under a text, all of it in one error."""
     wrong: list[str] = []
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):

@@ -24,13 +24,9 @@ ENDINGS = (".pt", ".pth")
 def write_lm_eval(
     path: str | Path, model: LanguageModel, vector: Vector, *, everywhere: bool = False
 ) -> Path:
-    """Write a vector for lm-eval's steered models.
+    """Write a vector for lm-eval's steered models, into a `.pt` file (it goes by the ending).
 
-    Args:
-        path: a `.pt` file (lm-eval goes by the ending).
-        model: the model that it is for; its modules' names are in the file.
-        vector: at positions "all".
-        everywhere: accept other positions, knowing that lm-eval adds it to every token.
+    `everywhere` accepts positions other than "all": lm-eval adds the vector to every token.
 
     Raises:
         InputError: another ending; positions or a layer that lm-eval cannot express.

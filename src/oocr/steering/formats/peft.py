@@ -7,6 +7,8 @@ norm comes first (Gemma, OLMo-2), only a vector at the MLP's own output can be e
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
+from oocr.steering.hooks import hidden_of, hooked
 from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
 TOLERANCE = {torch.float32: 1e-3}
@@ -29,12 +32,8 @@ def peft_adapter(model: LanguageModel, vector: Vector, *, everywhere: bool = Fal
     """The adapter that adds the vector; `.save(folder)` writes it for `PeftModel.from_pretrained`.
 
     It is tried on the model: the site must move by the vector and nothing else. PEFT cannot merge
-    it where that Linear has no bias of its own; vLLM reads no biases of LoRAs.
-
-    Args:
-        model: the model that it is for.
-        vector: at positions "all".
-        everywhere: accept other positions, knowing that PEFT will add it to every token.
+    it where that Linear has no bias of its own; vLLM reads no biases of LoRAs. `everywhere` accepts
+    positions other than "all": PEFT will add the vector to every token.
 
     Raises:
         InputError: positions, a site or a layer that an adapter cannot express on this model.
@@ -104,11 +103,8 @@ def _moves_alone(model: LanguageModel, vector: Vector, linear: nn.Module, factor
     def add(_module: object, _args: object, output: Tensor) -> Tensor:
         return output + (push / factor).to(output)
 
-    handle = linear.register_forward_hook(add)
-    try:
+    with hooked(linear.register_forward_hook(add)):
         moved = _output(model, site, ids) - before
-    finally:
-        handle.remove()
     share, unit = TOLERANCE.get(model.dtype, LOOSE), torch.finfo(model.dtype).eps
     allowed = share * push.abs().max() + 2 * unit * (before.abs() + push.abs())
     return bool(((moved - push).abs() <= allowed).all())
@@ -118,14 +114,11 @@ def _output(model: LanguageModel, site: nn.Module, ids: Tensor) -> Tensor:
     """[token, d_model] of fp32 on the CPU: what the site gives for one sequence."""
     seen: list[Tensor] = []
 
-    def look(_module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        seen.append(output[0] if isinstance(output, tuple) else output)
+    def look(_module: object, _args: object, output: Any) -> None:
+        seen.append(hidden_of(output))
 
-    handle = site.register_forward_hook(look)
-    try:
+    with hooked(site.register_forward_hook(look)):
         model.hf(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    finally:
-        handle.remove()
     return seen[0].reshape(-1, model.d_model).float().cpu()
 
 
