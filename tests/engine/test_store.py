@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from oocr.engine.recording_cache import (
     record_shared,
     tiers,
 )
+from oocr.engine.replay import replay
 from oocr.engine.trainable import ArmSpec, Spec
 from oocr.engine.training import fit_all
 from oocr.engine.training_batches import prepare
@@ -99,6 +102,17 @@ def test_what_comes_back_from_disk_is_what_was_recorded(
     for batch, one in zip(some, kept, strict=True):
         equal(one.load(None), record(model, batch, (2, 4)))
         assert one.load(None).batch is batch
+
+
+def test_a_replay_keeps_no_tensors_of_a_recording_that_left_memory(tmp_path: Path) -> None:
+    model = tiny_language_model()
+    handle = keep_all(model, with_budget(0, tmp_path), batches(2))[0]
+    loaded = handle.load(None)
+    replay(model, loaded, loaded.inputs[2], 2)
+    left = weakref.ref(loaded.inputs[2])
+    del loaded
+    gc.collect()
+    assert left() is None
 
 
 def test_memory_stays_within_its_budget_and_the_oldest_leaves_first(tmp_path: Path) -> None:

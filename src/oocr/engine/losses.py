@@ -30,10 +30,7 @@ def stacked_losses(
 ) -> Float[Tensor, " arm"]:
     """`batch_loss` of each arm; the LM head, dear in a small model, is read once for all.
 
-    Args:
-        model: for final norm and LM head.
-        batches: per arm, with its targets; their wanted rows are the same.
-        rows: the last block's output at those rows, per arm.
+    The wanted rows of the arms' batches are the same; `rows` is the last block's output there.
     """
     totals = [rows.new_zeros((), dtype=torch.float32) for _ in batches]
     if any(len(batch.target_ids) for batch in batches):

@@ -91,9 +91,7 @@ class Reference:
 def references(
     model: LanguageModel, off: OffDomain, starts: Collection[int], positions: str | None
 ) -> list[Reference]:
-    """Run the untouched model over the texts once.
-
-    `starts` are the blocks whose inputs the arm's passes need; `positions` is None for an adapter.
+    """Run the untouched model over the texts once; `positions` is None for an adapter.
 
     Raises:
         InputError: a text in which the vector acts at no token, or of one token.

@@ -12,8 +12,8 @@ common beginning instead of before it, which changes no token's position or cont
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -58,8 +58,27 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Bytes of what was recorded (masks and tables left out)."""
-        pairs = [tensor for pair in self.keys_values.values() for tensor in pair]
-        return sum(tensor.nbytes for tensor in (*self.inputs.values(), *pairs))
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was recorded, by name: input.<block>, keys.<block>, values.<block>."""
+        named = {f"input.{index}": hidden for index, hidden in self.inputs.items()}
+        for index, (keys, values) in self.keys_values.items():
+            named |= {f"keys.{index}": keys, f"values.{index}": values}
+        return named
+
+    def holding(self, tensors: Mapping[str, Tensor]) -> Recording:
+        """The same recording with these tensors, by the same names."""
+        by_kind: dict[str, dict[int, Tensor]] = {"input": {}, "keys": {}, "values": {}}
+        for name, tensor in tensors.items():
+            kind, index = name.split(".")
+            by_kind[kind][int(index)] = tensor
+        pairs = {index: (keys, by_kind["values"][index]) for index, keys in by_kind["keys"].items()}
+        return replace(self, inputs=by_kind["input"], keys_values=pairs)
+
+    def mapped(self, change: Callable[[str, Tensor], Tensor]) -> Recording:
+        """The same recording with each tensor changed."""
+        return self.holding({name: change(name, t) for name, t in self.tensors().items()})
 
 
 def parameters_of(model: LanguageModel, index: int) -> list[str]:

@@ -129,14 +129,8 @@ def _remove(folder: Path, lock: FileLock) -> None:
 class Stored:
     """What is known of one recording, and where it is.
 
-    Attributes:
-        make: records it again.
-        small: the recording without what is counted.
-        nbytes: of what is counted.
-        devices: where its tensors were made.
-        tier: which kind of memory it is in; beyond the last: in none.
-        held: the tensors, if in memory.
-        file: the tensors, if on disk.
+    `small` is the recording without what is counted (`nbytes`): tensors that were made on `devices`
+    and are `held` in a tier of memory, or in a file, or (neither) are made again.
     """
 
     make: Make
@@ -175,9 +169,8 @@ class RecordingHandle:
 class RecordingCache:
     """Recordings by key, the least recently used leaving memory first.
 
-    Args:
-        memory: kinds of memory, nearest first; None: a share of the main memory that is free now.
-        spill: folder in which this process makes one of its own; None: in the user's cache.
+    `memory` lists kinds of memory, nearest first (None: a share of the free main memory); `spill`
+    is a folder on disk (None: in the user's cache).
     """
 
     def __init__(self, memory: Sequence[Tier] | None = None, spill: Path | None = None) -> None:
@@ -194,9 +187,10 @@ class RecordingCache:
         `make` records it, now and whenever it had to be dropped; `batch` has what is asked now.
         """
         if key not in self._known:
-            full = _contiguous(make(None))
-            small = Recording(full.batch, {}, full.calls, {})
-            devices = {name: tensor.device for name, tensor in _tensors(full).items()}
+            # As files give them back: kernels may round otherwise for other strides.
+            full = make(None).mapped(lambda _, tensor: tensor.contiguous())
+            small = full.holding({})
+            devices = {name: tensor.device for name, tensor in full.tensors().items()}
             stored = self._known[key] = Stored(make, small, full.nbytes, devices, 0, full)
             self._touch(stored)
             self._make_room(stored)
@@ -222,16 +216,13 @@ class RecordingCache:
             get = self.memory[stored.tier].get
             if get is None:
                 return stored.held
-            moved = {n: get(t, stored.devices[n]) for n, t in _tensors(stored.held).items()}
-            return _with(stored.small, moved)
+            return stored.held.mapped(lambda name, tensor: get(tensor, stored.devices[name]))
         if stored.file is not None:
             try:
-                return _with(stored.small, _mapped(stored))
+                return stored.small.holding(_mapped(stored))
             except OSError:  # somebody cleared the cache
                 stored.file = None
-        again = stored.make(attached)
-        small = stored.small
-        return Recording(small.batch, again.inputs, small.calls, again.keys_values, small.views)
+        return stored.small.holding(stored.make(attached).tensors())
 
     def _touch(self, stored: Stored) -> None:
         self._used.pop(stored, None)
@@ -248,15 +239,14 @@ class RecordingCache:
 
     def _move_on(self, stored: Stored) -> None:
         assert stored.held is not None
-        tensors = _tensors(stored.held)
+        held = stored.held
         stored.held, stored.tier = None, stored.tier + 1
         if stored.tier < len(self.memory):
             put = self.memory[stored.tier].put
-            moved = {name: put(tensor) if put else tensor for name, tensor in tensors.items()}
-            stored.held = _with(stored.small, moved)
+            stored.held = held.mapped(lambda _, tensor: put(tensor)) if put else held
             return
         try:
-            stored.file = self._spill.write(tensors)
+            stored.file = self._spill.write(held.tensors())
         except OSError:
             stored.file = None  # made again when it is needed
 
@@ -278,32 +268,6 @@ def record_shared(
         return record(model, batch, starts, stop=stop)
 
     return known.keep(key, batch, make)
-
-
-def _tensors(recording: Recording) -> dict[str, Tensor]:
-    named = {f"input.{index}": hidden for index, hidden in recording.inputs.items()}
-    for index, (keys, values) in recording.keys_values.items():
-        named |= {f"keys.{index}": keys, f"values.{index}": values}
-    return named
-
-
-def _with(small: Recording, tensors: dict[str, Tensor]) -> Recording:
-    inputs: dict[int, Tensor] = {}
-    pairs: dict[int, tuple[Tensor, Tensor]] = {}
-    for name, tensor in tensors.items():
-        kind, index = name.split(".")
-        if kind == "input":
-            inputs[int(index)] = tensor
-        elif kind == "keys":
-            pairs[int(index)] = (tensor, tensors[f"values.{index}"])
-    return Recording(small.batch, inputs, small.calls, pairs, small.views)
-
-
-def _contiguous(recording: Recording) -> Recording:
-    """As files give them back: kernels may round otherwise for other strides."""
-    return _with(
-        recording, {name: tensor.contiguous() for name, tensor in _tensors(recording).items()}
-    )
 
 
 def _mapped(stored: Stored) -> dict[str, Tensor]:

@@ -249,7 +249,8 @@ def _view(
     if key not in recording.views:
         while len(recording.views) >= VIEWS:
             recording.views.pop(next(iter(recording.views)))
-        recording.views[key] = _View(recording, first, stack, layout, end)
+        # Without its tensors: a view lives longer than they are meant to.
+        recording.views[key] = _View(recording.holding({}), first, stack, layout, end)
     view = recording.views[key]
     assert isinstance(view, _View)
     return view

@@ -75,15 +75,9 @@ def load_model(
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tested at one block.
+    """One thing tested at one block: passed if `error`, a share of the largest value, is `allowed`.
 
-    Attributes:
-        name: short: "moves", "cached", "detaches", "replays", "padding", "mlp".
-        says: what holds if it passes.
-        layer: the block at whose output the vector acted.
-        error: largest difference, as a share of the largest value; 0 where bits must agree.
-        allowed: the error at which it still passes.
-        trouble: the exception, if there was one.
+    Where bits must agree, 0 is allowed; `trouble` is the exception, if there was one.
     """
 
     name: str

@@ -107,13 +107,8 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
 class Stack:
     """Arms of one kind that are being trained.
 
-    Attributes:
-        kind: "vector" or "adapter".
-        parameters: each arm's.
-        unit: what a learning rate is relative to, from an arm's scale.
-        copy: an arm (by number) as it is now, after so many steps.
-        rows: the last block's output at a recorded batch's wanted rows, [arm, row, d_model], with
-            the arms as they are now; a vector also needs the mask.
+    `unit` gives what an arm's learning rate is relative to; `copy` an arm (by number) as it is
+    after so many steps; `rows` the last block's output at a recorded batch's wanted rows, per arm.
     """
 
     kind: str

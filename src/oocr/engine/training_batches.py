@@ -27,11 +27,11 @@ MEASURED = 64
 
 @dataclass(slots=True)
 class TrainingBatches:
-    """Training batches, recorded when they are first used.
+    """Training batches, recorded when they are first used; their order is the arm's.
 
     Attributes:
         model: the model; what is attached when a batch is recorded is part of the recording.
-        batches: their make-up is fixed, their order is the arm's.
+        batches: the batches.
         starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
         shared: recordings, those of other tasks with the same prompts too.
@@ -103,7 +103,7 @@ def prepare(
     shared: RecordingCache | None = None,
     sequences: Sequence[TokenSequence] | None = None,
 ) -> TrainingBatches:
-    """Tokenize the training examples and draw batches of at most so many sequences.
+    """Tokenize the training examples and draw batches of at most `batch_lines` sequences.
 
     Args:
         model: the model, with nothing attached but what training is to go on under.

@@ -163,7 +163,7 @@ def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[st
     targets: list[str] = []
     for layer in adapted_layers(model, spec):
         block, prefix = model.anatomy.blocks[layer], model.anatomy.block_names[layer]
-        linears = [name for name, module in block.named_modules() if _is_linear(module)]
+        linears = [name for name, module in block.named_modules() if linear_shape(module)]
         for wanted in spec.modules:
             names = [name for name in linears if name.split(".")[-1] == wanted]
             if not names:
@@ -180,8 +180,15 @@ def peft_config(model: LanguageModel | Outline, spec: LowRankAdapter) -> dict[st
     }
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear map; None: the module is none."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ != "Conv1D":  # GPT-2's, [in, out]
+        return None
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.shape[0], weight.shape[1]
 
 
 @contextmanager

@@ -54,13 +54,9 @@ def changed_input(args: tuple[Any, ...], kwargs: dict[str, Any], change: Change)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamHook:
-    """One change of hidden states, as PyTorch calls it.
+    """One change of hidden states at a block (-1: at the input of block 0), as PyTorch calls it.
 
-    Attributes:
-        layer: the block at whose output it acts; -1: at the input of block 0.
-        name: equal for equal changes.
-        at_tokens: it acts at some tokens only, so it must know which tokens a call is about.
-        change: what it does.
+    Equal changes have equal names. `at_tokens`: it must know which tokens a call is about.
     """
 
     layer: int

@@ -30,14 +30,9 @@ MAGNITUDE = "lora_magnitude_vector"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What a LoRA tensor's name says.
+    """What a LoRA tensor's name says, as in model.layers.7.mlp.down_proj.lora_A.weight.
 
-    Attributes:
-        layer: number of the block.
-        module: the adapted module inside it ("mlp.down_proj").
-        part: "lora_A", "lora_B" or "lora_magnitude_vector".
-        kind: "weight" or "bias".
-        path: the path before the block's number ("model.layers").
+    `path` is what comes before the block's number; `kind` is "weight" or "bias".
     """
 
     layer: int

@@ -30,13 +30,7 @@ FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Padded sequences, as far as selectors need to know them.
-
-    Attributes:
-        mask: True at real tokens.
-        last: column of each sequence's last prompt token.
-        spans: span name -> True at the span's tokens.
-    """
+    """Padded sequences, as selectors see them; `last` is each prompt's last column."""
 
     mask: Bool[Tensor, "batch token"]
     last: Int[Tensor, " batch"]

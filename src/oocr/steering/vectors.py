@@ -269,13 +269,7 @@ class Vector:
         Raises:
             InputError: not such a file, or a vector that does not fit the model.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata: dict[str, str] = file.metadata() or {}
-                names: list[str] = list(file.keys())
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
-        except Exception as error:  # safetensors raises several types
-            raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        tensors, metadata = read_safetensors(path)
         try:
             vector = _from_file(metadata, tensors)
             if model is not None:
@@ -283,6 +277,16 @@ class Vector:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return vector
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A safetensors file's tensors, on the CPU, and metadata; an InputError if it is none."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except Exception as error:  # safetensors raises several types
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:

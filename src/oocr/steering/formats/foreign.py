@@ -11,7 +11,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
 from oocr.steering.hooks import Site
 from oocr.steering.lora_names import MAGNITUDE, Key, key_of
-from oocr.steering.vectors import Vector
+from oocr.steering.vectors import Vector, read_safetensors
 
 PICKLES = (".pt", ".pth", ".bin")
 SAFE = ".safetensors"
@@ -49,6 +49,9 @@ _PLAIN = {
     "use_bdlora": "its matrices are of blocks",
 }
 """What is more than that, and why. Merged into its base it can be used as a checkpoint."""
+
+_CHANGES_BASE = re.compile(r"pissa|olora|corda|loftq|lora_ga")
+"""Starts of a LoRA that also change the weights of its base."""
 
 _STEP = re.compile(r"(?P<code>[^_]+)_(?P<name>.+)_step_(?P<step>\d+)")
 _SWEEP = re.compile(r"vector_(?P<dataset>.+)_layer_(?P<layer>\d+)(?:_.*)?")
@@ -113,16 +116,16 @@ def read_vector(
     if site is None and parts != NameParts():
         site = "mlp"
     if layer is None or positions is None or site is None:
-        missing = [
-            *(["layer (a block's number)"] if layer is None else []),
-            *(["positions (all, last, a span's name, …)"] if positions is None else []),
-            *(["site (block or mlp)"] if site is None else []),
-        ]
+        needed = {
+            "layer (a block's number)": layer,
+            "positions (all, last, a span's name, …)": positions,
+            "site (block or mlp)": site,
+        }
+        missing = [name for name, value in needed.items() if value is None]
         raise InputError(f"{path}: a bare tensor; it does not say its {' or its '.join(missing)}")
     about = {"file": path.name}
-    for field in ("codename", "name", "step", "dataset"):
-        value = getattr(parts, field)
-        about |= {field: str(value)} if value is not None else {}
+    about |= {name: str(value) for name, value in asdict(parts).items() if value is not None}
+    about.pop("layer", None)
     return Vector(layer, positions, direction.float(), about=about, site=site)
 
 
@@ -162,23 +165,20 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
         return Adapter.load(path) if (path / "oocr.json").is_file() else _peft_folder(path)
     if alpha is not None and not alpha > 0:
         raise InputError(f"alpha: found {alpha}; allowed: a number above 0")
-    tensors = read_tensors(path)
-    if isinstance(tensors, Tensor):
-        raise InputError(
-            f"{path}: found one bare tensor of shape {tuple(tensors.shape)}; allowed: a dict of "
-            "LoRA tensors by name. A vector is read as a vector"
-        )
-    keys, ranks = _checked(path, tensors)
+    tensors, keys, ranks = _lora(path)
     origin = "(assumed: the file does not say)" if alpha is None else "(given)"
     alpha = ALPHA if alpha is None else alpha
-    config: dict[str, Any] = {"lora_alpha": alpha, "lora_dropout": 0.0}
-    if any(key.part == MAGNITUDE for key in keys.values()):
-        config["use_dora"] = True
-    if any(key.kind == "bias" for key in keys.values()):
-        config["lora_bias"] = True
-    return _adapter(
-        keys, ranks, config, tensors, {"file": path.name, "alpha": f"{alpha:g} {origin}"}
-    )
+    flags = {
+        "use_dora": any(key.part == MAGNITUDE for key in keys.values()),
+        "lora_bias": any(key.kind == "bias" for key in keys.values()),
+    }
+    config = {
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        **{flag: True for flag, is_set in flags.items() if is_set},
+    }
+    about = {"file": path.name, "alpha": f"{alpha:g} {origin}"}
+    return _adapter(keys, ranks, config, tensors, about)
 
 
 def _peft_folder(folder: Path) -> Adapter:
@@ -189,36 +189,23 @@ def _peft_folder(folder: Path) -> Adapter:
         raise InputError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise InputError(f"{file}: found {config!r}; allowed: one JSON object")
-    wrong: list[str] = []
-    if config.get("peft_type") != "LORA":
-        wrong.append(f"peft_type: found {config.get('peft_type')!r}; allowed: 'LORA'")
-    wrong.extend(
-        f"{field}: found {config[field]!r}; allowed: nothing, {why} (merge it into its base, and "
-        "use the merged checkpoint)"
-        for field, why in _PLAIN.items()
-        if config.get(field)
-    )
-    if config.get("bias", "none") != "none":
-        wrong.append(f"bias: found {config['bias']!r}; allowed: 'none'")
-    if config.get("alpha_pattern"):
-        wrong.append(
-            f"alpha_pattern: found {config['alpha_pattern']!r}; allowed: one alpha for all"
-        )
-    start = config.get("init_lora_weights", True)
-    if isinstance(start, str) and re.match(r"pissa|olora|corda|loftq|lora_ga", start):
-        wrong.append(f"init_lora_weights: found {start!r}; allowed: a start that keeps the base")
-    alpha = config.get("lora_alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
-        wrong.append(f"lora_alpha: found {alpha!r}; allowed: a number above 0")
-    if wrong:
-        raise InputError(listing(f"{file} cannot be used", wrong))
+    alpha, start = config.get("lora_alpha"), str(config.get("init_lora_weights"))
+    above_0 = isinstance(alpha, int | float) and not isinstance(alpha, bool) and alpha > 0
+    merge = "(merge it into its base, and use the merged checkpoint)"
+    refused = [
+        ("peft_type", config.get("peft_type") != "LORA", "'LORA'"),
+        *((key, config.get(key), f"nothing, {why} {merge}") for key, why in _PLAIN.items()),
+        ("bias", config.get("bias", "none") != "none", "'none'"),
+        ("alpha_pattern", config.get("alpha_pattern"), "one alpha for all"),
+        ("init_lora_weights", _CHANGES_BASE.match(start), "a start that keeps the base"),
+        ("lora_alpha", not above_0, "a number above 0"),
+    ]
+    faults = [(key, allowed) for key, fault, allowed in refused if fault]
+    _refuse(file, [f"{key}: found {config.get(key)!r}; allowed: {word}" for key, word in faults])
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: found neither {' nor '.join(WEIGHTS)}")
-    tensors = read_tensors(weights)
-    if isinstance(tensors, Tensor):
-        raise InputError(f"{weights}: found one bare tensor; allowed: LoRA tensors by name")
-    keys, ranks = _checked(weights, tensors)
+    tensors, keys, ranks = _lora(weights)
     fields: dict[str, Any] = {
         "lora_alpha": alpha,
         "lora_dropout": config.get("lora_dropout") or 0.0,
@@ -230,10 +217,14 @@ def _peft_folder(folder: Path) -> Adapter:
     return _adapter(keys, ranks, fields, tensors, about)
 
 
-def _checked(
-    path: Path, tensors: Mapping[str, Tensor]
-) -> tuple[dict[str, Key], dict[tuple[int, str], int]]:
-    """The tensors' keys and each adapted module's rank, or one error with all that is wrong."""
+def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, Key], dict[tuple[int, str], int]]:
+    """A LoRA's tensors, their keys and each module's rank, or one error with all that is wrong."""
+    tensors = read_tensors(path)
+    if isinstance(tensors, Tensor):
+        raise InputError(
+            f"{path}: found one bare tensor of shape {tuple(tensors.shape)}; allowed: a dict of "
+            "LoRA tensors by name. A vector is read as a vector"
+        )
     wrong: list[str] = []
     keys: dict[str, Key] = {}
     pairs: dict[tuple[int, str], dict[str, Tensor]] = defaultdict(dict)
@@ -272,9 +263,8 @@ def _checked(
     paths = sorted({key.path for key in keys.values()})
     if len(paths) > 1:
         wrong.append(f"names: found blocks under {', '.join(paths)}; allowed: one decoder")
-    if wrong:
-        raise InputError(listing(f"{path} cannot be used", wrong))
-    return keys, ranks
+    _refuse(path, wrong)
+    return tensors, keys, ranks
 
 
 def _adapter(
@@ -315,26 +305,17 @@ def read_tensors(path: str | Path) -> Tensor | dict[str, Tensor]:
         )
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    content = _safetensors(path) if ending == SAFE else _pickled(path)
+    content = read_safetensors(path)[0] if ending == SAFE else _pickled(path)
     if isinstance(content, Tensor):
-        _refuse(path, {"the tensor": content})
+        _refuse(path, _faults({"the tensor": content}))
         return content.detach()
     if not isinstance(content, Mapping):
         raise InputError(
             f"{path}: content: found a {type(content).__name__}; allowed: one tensor, or a dict of "
             "tensors by name"
         )
-    _refuse(path, content)
+    _refuse(path, _faults(content))
     return {name: tensor.detach() for name, tensor in content.items()}
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises several types
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def _pickled(path: Path) -> object:
@@ -353,8 +334,13 @@ def _pickled(path: Path) -> object:
     return content
 
 
-def _refuse(path: Path, tensors: Mapping[object, object]) -> None:
-    """Refuse what is no finite floating-point tensor under a text, all of it in one error."""
+def _refuse(path: Path, faults: list[str]) -> None:
+    if faults:
+        raise InputError(listing(f"{path} cannot be used", faults))
+
+
+def _faults(tensors: Mapping[object, object]) -> list[str]:
+    """What is no finite floating-point tensor under a text."""
     wrong: list[str] = []
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
@@ -365,5 +351,4 @@ def _refuse(path: Path, tensors: Mapping[object, object]) -> None:
             wrong.append(f"{name}: found values that are not finite; allowed: finite numbers")
     if not tensors:
         wrong.append("content: found nothing; allowed: at least one tensor")
-    if wrong:
-        raise InputError(listing(f"{path} cannot be used", wrong))
+    return wrong

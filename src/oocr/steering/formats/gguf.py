@@ -85,14 +85,13 @@ def write_gguf(
     hint: str | None = None,
     everywhere: bool = False,
 ) -> Path:
-    """Write a GGUF control vector.
+    """Write a GGUF control vector of one vector, or of one for each of several blocks.
 
     Args:
         path: the file.
-        vectors: one, or one for each of several blocks.
+        vectors: the vectors.
         hint: the model's family ("gemma3_text"); None: what the vectors say.
-        everywhere: accept a vector at other positions than "all", knowing that llama.cpp will add
-            it to every token.
+        everywhere: accept other positions than "all": llama.cpp will add the vector to every token.
 
     Raises:
         InputError: a block, site or positions that the format cannot express, blocks given twice,

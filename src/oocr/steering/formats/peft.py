@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter
+from oocr.steering.adapters import Adapter, linear_shape
 from oocr.steering.hooks import hidden_of, hooked
 from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
@@ -55,9 +55,10 @@ def peft_adapter(model: LanguageModel, vector: Vector, *, everywhere: bool = Fal
         )
     factor = mlp.factor if vector.site == "block" else 1.0
     named = {id(module): name for name, module in block.named_modules()}
-    ends = [module for module in mlp.module.modules() if _out(module) == model.d_model]
-    for linear in reversed(ends):  # the last one ends the MLP, unless what follows has a gate
-        if _moves_alone(model, vector, linear, factor):
+    for linear in reversed(list(mlp.module.modules())):
+        # The last one ends the MLP, unless what follows has a gate.
+        shape = linear_shape(linear)
+        if shape and shape[1] == model.d_model and _moves_alone(model, vector, linear, factor):
             return _adapter(model, vector, linear, f"{prefix}.{named[id(linear)]}", factor)
     kinds = sorted({type(module).__name__ for module in mlp.module.modules()} - {"ModuleList"})
     raise InputError(
@@ -78,9 +79,10 @@ def _adapter(
         "fan_in_fan_out": type(linear).__name__ == "Conv1D",
     }
     bias = vector.direction.detach().float().cpu() / factor
+    inputs, _ = linear_shape(linear) or (0, 0)
     key = f"base_model.model.{name}"
     tensors = {
-        f"{key}.lora_A.weight": torch.zeros(1, _in(linear)),
+        f"{key}.lora_A.weight": torch.zeros(1, inputs),
         f"{key}.lora_B.weight": torch.zeros(len(bias), 1),
         f"{key}.lora_B.bias": bias,
     }
@@ -120,20 +122,3 @@ def _output(model: LanguageModel, site: nn.Module, ids: Tensor) -> Tensor:
     with hooked(site.register_forward_hook(look)):
         model.hf(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     return seen[0].reshape(-1, model.d_model).float().cpu()
-
-
-def _out(module: nn.Module) -> int | None:
-    """Outputs of a Linear; None: it is none."""
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    return _shape(module)[1] if type(module).__name__ == "Conv1D" else None
-
-
-def _in(module: nn.Module) -> int:
-    return module.in_features if isinstance(module, nn.Linear) else _shape(module)[0]
-
-
-def _shape(conv1d: nn.Module) -> tuple[int, int]:
-    weight = conv1d.weight
-    assert isinstance(weight, Tensor)
-    return weight.shape[0], weight.shape[1]
