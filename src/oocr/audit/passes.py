@@ -49,7 +49,7 @@ def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS)
     count = min(most, end - start + 1)
     wanted = [end - round(i * (end - start + 1) / count) for i in range(count)]
     line.targets.extend((at, 0, 1.0) for at in reversed(wanted))
-    return pad([line], int(model.tokenizer.pad_token_id or 0), model.device)
+    return pad([line], model.pad_id, model.device)
 
 
 def batches_of(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Batch]:

@@ -69,7 +69,7 @@ def generate(
         generators = row_generators([sequence.ids for sequence in sequences], seed)
         texts = [""] * len(sequences)
         for rows, cached in groups:
-            batch = pad([sequences[row] for row in rows], _pad_id(model), model.device)
+            batch = pad([sequences[row] for row in rows], model.pad_id, model.device)
             draws = [generators[row] for row in rows]
             sampled = partial(sample, temperature=temperature, generators=draws)
             pick = sampled if temperature else best
@@ -169,18 +169,13 @@ def _encoded(
     needed = spans_of(vector.positions) if vector else ()
     sequences: list[TokenSequence] = []
     for prompt in prompts:
-        if isinstance(prompt, str) or _is_chat(prompt):
-            present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
-            encoded = encode_prompt(model.tokenizer, prompt, present)
-        else:
+        if not (isinstance(prompt, str) or _is_chat(prompt)):
             raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
+        present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
+        encoded = encode_prompt(model.tokenizer, prompt, present)
         sequences.append(TokenSequence(encoded.ids, len(encoded.ids), dict(encoded.spans)))
-    if (
-        vector
-        and needed
-        and sequences
-        and not any(set(needed) & set(sequence.spans) for sequence in sequences)
-    ):
+    occurring = {name for sequence in sequences for name in sequence.spans}
+    if vector and needed and sequences and not occurring & set(needed):
         texts = " or ".join(repr(known[name]) for name in needed if name in known)
         raise InputError(
             f"positions {vector.positions!r} select no token of the prompts: "
@@ -208,19 +203,14 @@ def _groups(
                 f"{limits.longest} positions of {model.name}; "
                 f"allowed: max_new_tokens up to {max(0, limits.longest - length + 1)}"
             )
-        (
-            alone if limits.fixed_rotary is not None and fed > limits.fixed_rotary else together
-        ).append(row)
+        turns = limits.fixed_rotary is not None and fed > limits.fixed_rotary
+        (alone if turns else together).append(row)
     groups = [(together, True)] if together else []
     return [*groups, *(([row], False) for row in alone)]
 
 
 def _is_chat(prompt: object) -> TypeGuard[tuple[Message, ...]]:
     return isinstance(prompt, tuple) and bool(prompt) and isinstance(prompt[0], Message)
-
-
-def _pad_id(model: LanguageModel) -> int:
-    return int(model.tokenizer.pad_token_id or 0)
 
 
 def _end_tokens(model: LanguageModel) -> list[int]:

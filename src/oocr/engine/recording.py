@@ -94,13 +94,12 @@ def cache_name(model: LanguageModel, index: int) -> str:
 
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
     """Sequences as a batch for this model, laid out so that a common beginning is recorded once."""
-    pad_id = int(model.tokenizer.pad_token_id or 0)
     prefix = common_prefix(sequences)
     width = max(len(sequence.ids) for sequence in sequences)
     # Windows count columns, padding too.
     if prefix < LEAST_PREFIX or width > _window(model) or not model.replays:
         prefix = 0
-    return pad(sequences, pad_id, model.device, prefix=prefix)
+    return pad(sequences, model.pad_id, model.device, prefix=prefix)
 
 
 def common_prefix(sequences: Sequence[TokenSequence]) -> int:

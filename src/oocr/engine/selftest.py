@@ -129,7 +129,7 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
         sequence = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
         sequence.targets.append((length - 1, 0, 1.0))
         sequences.append(sequence)
-    batch = pad(sequences, int(model.tokenizer.pad_token_id or 0), model.device)
+    batch = pad(sequences, model.pad_id, model.device)
     checks: list[Check] = []
     for layer in layers or (model.n_blocks // 2,):
         test = _SteeringTest(model, batch, sequences, layer, generator)

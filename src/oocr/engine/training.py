@@ -28,7 +28,7 @@ from oocr.engine.trainable import (
     tail_tokens,
     trainable,
 )
-from oocr.engine.training_batches import TrainingBatches, batch_order, prepare
+from oocr.engine.training_batches import TrainingBatches, batch_order, prepare, shared_out
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
@@ -193,12 +193,7 @@ def arm_groups(
         count = -(-len(indices) // room(indices[0]))
         if len(equal) == 1:
             count = min(len(indices), max(count, least))
-        size, more = divmod(len(indices), count)
-        begin = 0
-        for number in range(count):
-            end = begin + size + (number < more)
-            groups.append(indices[begin:end])
-            begin = end
+        groups += shared_out(indices, count)
     return groups
 
 
@@ -230,23 +225,21 @@ def _loop(
         raise InputError(f"the batches were not recorded for start block {min(missing)}")
     for batches in prepared:
         batches.check_attached()
-    orders = [
-        batch_order(len(batches.batches), arm.seed, steps * per_step)
-        for arm, batches in zip(arms, prepared, strict=True)
-    ]
+    # Equal for all arms: their keys are.
+    order = batch_order(len(data.batches), first.seed, steps * per_step)
     once = steps * per_step <= len(data.batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
     masks: dict[int, SteeringMask] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     read_every = 1 if model.device.type == "cpu" else READ_EVERY
-    in_steps = [orders[0][i * per_step : (i + 1) * per_step] for i in range(steps)]
+    in_steps = [order[i * per_step : (i + 1) * per_step] for i in range(steps)]
     log = LossLog([arm.task.name for arm in arms], len(data.batches), in_steps, on_step)
     snapshots: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
-        data.record_ahead(orders[0], once=once)
+        data.record_ahead(order, once=once)
     outputs: dict[int, Tensor] = {}  # of the adapted block, before anything is attached
     if first.project_out is not None:
-        for index in dict.fromkeys(orders[0]):
+        for index in dict.fromkeys(order):
             outputs[index] = data.recording(index).load(None).inputs[start + 1]
     texts: list[Reference] = []
     divergences: list[Tensor] = []
@@ -268,21 +261,12 @@ def _loop(
             weight_decay=schedule.weight_decay,
         )
         step = 0
-        while step < steps:
-            step += 1
-            indices = [order[(step - 1) * per_step : step * per_step] for order in orders]
-            examples = [
-                sum(batches.batches[i].items for i in chosen)
-                for batches, chosen in zip(prepared, indices, strict=True)
-            ]
+        for step, indices in enumerate(in_steps, start=1):
+            examples = [sum(data.batches[i].items for i in indices) for data in prepared]
             optimizer.zero_grad(set_to_none=True)
             losses: list[Tensor] = []
-            for part in range(per_step):
-                index = indices[0][part]
-                parts = [
-                    batches.batches[chosen[part]]
-                    for batches, chosen in zip(prepared, indices, strict=True)
-                ]
+            for index in indices:
+                parts = [data.batches[index] for data in prepared]
                 if positions is not None and index not in masks:
                     batch = data.batches[index]
                     chosen = select_each(batch, positions)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -86,13 +86,11 @@ class TrainingBatches:
 
 def batch_order(batches: int, seed: int, count: int) -> list[int]:
     """So many batches in turn: pass after pass, each in an order drawn by the seed."""
-    return list(islice(_passes(batches, seed), count))
-
-
-def _passes(count: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield from torch.randperm(count, generator=generator).tolist()
+    order: list[int] = []
+    while len(order) < count:
+        order += torch.randperm(batches, generator=generator).tolist()
+    return order[:count]
 
 
 def prepare(
@@ -148,14 +146,15 @@ def training_groups(
     window = WINDOW * batch_lines
     windows = [order[begin : begin + window] for begin in range(0, len(order), window)]
     drawn = [i for part in windows for i in sorted(part, key=lambda i: len(sequences[i].ids))]
-    size, more = divmod(len(sequences), -(-len(sequences) // batch_lines))
-    groups: list[list[TokenSequence]] = []
-    begin = 0
-    while begin < len(drawn):
-        count = size + (len(groups) < more)
-        groups.append([sequences[i] for i in drawn[begin : begin + count]])
-        begin += count
-    return groups
+    count = -(-len(sequences) // batch_lines)
+    return [[sequences[i] for i in group] for group in shared_out(drawn, count)]
+
+
+def shared_out(items: Sequence[int], count: int) -> list[list[int]]:
+    """Items in turn, in `count` groups whose sizes differ by one at most; larger ones first."""
+    size, more = divmod(len(items), count)
+    ends = [number * size + min(number, more) for number in range(count + 1)]
+    return [list(items[begin:end]) for begin, end in pairwise(ends)]
 
 
 def content_of(sequences: Sequence[TokenSequence]) -> str:

@@ -236,7 +236,7 @@ def _batches(
     model: LanguageModel, examples: Sequence[Example], span: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Padded prompts of like length, with the places of their items."""
-    pad_id = int(model.tokenizer.pad_token_id or 0)
+    pad_id = model.pad_id
     sequences: list[TokenSequence] = []
     for example in examples:
         if span not in example.spans:

@@ -140,7 +140,7 @@ def _rises(
         sequence = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
         sequence.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
         sequences.append(sequence)
-    batch = pad(sequences, int(model.tokenizer.pad_token_id or 0), model.device)
+    batch = pad(sequences, model.pad_id, model.device)
     recording = record(model, batch, {start_block(arms[0]), model.n_blocks})
     known = torch.tensor([token for concept in tokens for token in concept], device=model.device)
 

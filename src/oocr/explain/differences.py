@@ -58,7 +58,7 @@ class Texts:
         ]
         self.lines = [TokenSequence(text.ids, len(text.ids), dict(text.spans)) for text in encoded]
         self.groups = by_length([len(sequence.ids) for sequence in self.lines], TOKENS_PER_BATCH)
-        pad_id = int(model.tokenizer.pad_token_id or 0)
+        pad_id = model.pad_id
         self.frozen: list[Recording] = []
         for group in self.groups:
             batch = pad([self.lines[i] for i in group], pad_id, model.device)

@@ -102,7 +102,7 @@ def where_read(
             modules[part, layer] = _modules(model, part, layer)
     probes = Probes.of(model, examples)
     probes.frozen(model.n_blocks)
-    pad_id = int(model.tokenizer.pad_token_id or 0)
+    pad_id = model.pad_id
     # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
     batches = [pad([probes.lines[i] for i in g], pad_id, model.device) for g in probes.groups]
     watched = list(dict.fromkeys(module for group in modules.values() for module in group))

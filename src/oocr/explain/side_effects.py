@@ -78,7 +78,7 @@ class NeutralText:
         places: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.model = model
-        pad_id = int(model.tokenizer.pad_token_id or 0)
+        pad_id = model.pad_id
         self.frozen: list[Recording] = []
         self.base: list[Tensor] = []
         most = EVERY * tokens // len(passages) + 2 if places is None else None

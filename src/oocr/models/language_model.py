@@ -122,6 +122,11 @@ class LanguageModel:
         return dtype
 
     @property
+    def pad_id(self) -> int:
+        """The token that fills padding; it is always masked."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether chat messages can be rendered for this model."""
         return bool(self.tokenizer.chat_template)
