@@ -60,11 +60,11 @@ def generate(
         raise InputError(f"max_new_tokens is {max_new_tokens}; at least 1 is needed")
     if not 0 <= temperature < math.inf:
         raise InputError(f"temperature is {temperature}; allowed: 0 (greedy) or any number above")
-    many = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
+    listed = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
     vector = intervention if isinstance(intervention, Vector) else None
     ends = _end_tokens(model)
     with nullcontext() if intervention is None else intervention.on(model):
-        sequences = _encoded(model, many, vector)
+        sequences = _encoded(model, listed, vector)
         groups = _groups(model, [len(sequence.ids) for sequence in sequences], max_new_tokens)
         generators = row_generators([sequence.ids for sequence in sequences], seed)
         texts = [""] * len(sequences)
@@ -122,12 +122,7 @@ def sample(
 
 
 def _continued(
-    model: LanguageModel,
-    batch: Batch,
-    pick: Pick,
-    count: int,
-    ends: Sequence[int],
-    cached: bool,
+    model: LanguageModel, batch: Batch, pick: Pick, count: int, ends: Sequence[int], cached: bool
 ) -> Int[Tensor, "batch new"]:
     """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary.
 

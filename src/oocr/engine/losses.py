@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -55,23 +56,21 @@ def option_scores(
     return scores.masked_fill(batch.option_ids < 0, float("-inf"))
 
 
+@dataclass(slots=True)
 class LossLog:
     """Losses of arms that are trained side by side, read off the device now and then.
 
-    `order` is the first arm's batches at each step; `on_step` is called with its losses.
+    `order` is the arms' batches at each step; `steps` are each step's losses, by arm; `on_step` is
+    called with the first arm's.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        batches: int,
-        order: Sequence[Sequence[int]],
-        on_step: Progress | None,
-    ) -> None:
-        self.names, self.batches, self.order, self.on_step = names, batches, order, on_step
-        self.waiting: list[Tensor] = []
-        self.losses: list[list[float]] = [[] for _ in names]
-        self.latest: dict[int, float] = {}
+    names: Sequence[str]
+    batches: int
+    order: Sequence[Sequence[int]]
+    on_step: Progress | None
+    waiting: list[Tensor] = field(default_factory=list[Tensor])
+    steps: list[list[float]] = field(default_factory=list[list[float]])
+    latest: dict[int, float] = field(default_factory=dict[int, float])
 
     def add(self, loss: Tensor) -> None:
         """The arms' losses before a step; not read yet."""
@@ -80,9 +79,9 @@ class LossLog:
     def read(self) -> None:
         """Read those that wait; an InputError if one is not finite."""
         for row in torch.stack(self.waiting).tolist():
-            step = len(self.losses[0]) + 1
-            for name, losses, loss in zip(self.names, self.losses, row, strict=True):
-                losses.append(loss)
+            self.steps.append(row)
+            step = len(self.steps)
+            for name, loss in zip(self.names, row, strict=True):
                 if not math.isfinite(loss):
                     raise InputError(f"{name}: the loss became {loss} at step {step}")
             for batch in self.order[step - 1]:

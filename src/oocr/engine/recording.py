@@ -1,9 +1,5 @@
 """Recordings: what one pass of a model leaves for any number of replays (`oocr.engine.replay`).
 
-A recording keeps, for a batch, the input of chosen blocks (the prefix in depth), the keys and
-values that every later block made (the prefix in time), and all else that each block was called
-with (masks, rotary tables), whatever the family calls it. So no family needs code of its own.
-
 Texts that begin alike (a chat template's system message, few-shot examples) have their common
 beginning run once: causal attention makes it the same in each. Such a batch is padded after the
 common beginning instead of before it, which changes no token's position or context.

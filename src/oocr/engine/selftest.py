@@ -240,9 +240,9 @@ class _SteeringTest:
         step = self.direction.to(hidden)  # to where the block lies and its type
         return torch.where(chosen[:, :, None].to(hidden.device), hidden + step, hidden)
 
-    def _off(self, found: Tensor, expected: Tensor) -> float:
-        found, expected = found.float().cpu(), expected.float().cpu()
-        return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-9))
+    def _off(self, measured: Tensor, expected: Tensor) -> float:
+        measured, expected = measured.float().cpu(), expected.float().cpu()
+        return float((measured - expected).abs().max() / expected.abs().max().clamp_min(1e-9))
 
     def _run(
         self, columns: slice = slice(None), past: Any = None, batch: Batch | None = None

@@ -301,8 +301,9 @@ def _loop(
         final = [stack.copy(number, step) for number in range(len(arms))]
     seconds = (time.perf_counter() - began) / len(arms)
     kls = torch.stack(divergences, dim=1).tolist() if divergences else [[]] * len(arms)
+    by_arm = [tuple(row[i] for row in log.steps) for i in range(len(arms))]
     return [
-        Trained(final[i], snapshots[i], tuple(log.losses[i]), seconds, rates[i], tuple(kls[i]))
+        Trained(final[i], snapshots[i], by_arm[i], seconds, rates[i], tuple(kls[i]))
         for i in range(len(arms))
     ]
 

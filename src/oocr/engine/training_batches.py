@@ -129,7 +129,7 @@ def prepare(
         inputs = prepared.recording(index).load(None).inputs
         for start in norms:
             norms[start].append(token_norms(inputs[start], batches[index]))
-    prepared.scale = {start: float(torch.cat(found).median()) for start, found in norms.items()}
+    prepared.scale = {start: float(torch.cat(norm).median()) for start, norm in norms.items()}
     return prepared
 
 

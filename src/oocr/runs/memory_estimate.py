@@ -28,7 +28,7 @@ from oocr.runs.explain_stage import NEUTRAL_PASSAGES
 from oocr.runs.grid import expected_plans, starts_of
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
 from oocr.runs.resolve import ResolvedRun
-from oocr.steering.adapters import LowRankAdapter, peft_config, stackable
+from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task, TaskSet
@@ -210,9 +210,10 @@ def training_step(
     if isinstance(spec, LowRankAdapter):
         config = peft_config(model, spec)
         maps = [model.hf.get_submodule(name) for name in config["target_modules"]]
+        shapes = [linear_shape(linear) or (0, 0) for linear in maps]
         count = count if stackable(config) else 1
-        sizes = [int(linear.weight.shape[1]) for linear in maps]
-        numbers = spec.rank * sum(sum(linear.weight.shape) for linear in maps)
+        sizes = [inputs for inputs, _ in shapes]
+        numbers = spec.rank * sum(map(sum, shapes))
     else:
         numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
     most = 0

@@ -46,37 +46,32 @@ def select(
         InputError: not a selector; with `everywhere` also an unknown span, or a sequence in which
             nothing is selected.
     """
-    if JOIN in positions:
-        each = [batch.spans.get(name, torch.zeros_like(batch.mask)) for name in spans_of(positions)]
-        chosen = torch.stack(each).any(dim=0)
-        _refuse_empty(chosen, positions, batch, everywhere)
-        return chosen
-    span = next(iter(spans_of(positions)), None)
-    columns = torch.arange(batch.mask.shape[1], device=batch.mask.device)
-    last = batch.last[:, None]
-    if positions == "all":
-        chosen = batch.mask
-    elif positions == "last":
-        chosen = columns == last
-    elif positions == "prompt":
-        chosen = batch.mask & (columns <= last)
-    elif positions == "answer":
-        chosen = batch.mask & (columns > last)
-    elif span is None:  # from:last
-        chosen = batch.mask & (columns >= last)
-    elif span in batch.spans:
-        chosen = batch.spans[span]
-        if positions != span:
-            chosen = batch.mask & (chosen.cumsum(dim=1) > 0)
-    elif everywhere:
-        raise InputError(
-            f"positions {positions!r}: no such span here; "
-            f"allowed: {', '.join(selectors(batch.spans))}"
-        )
-    else:
-        chosen = torch.zeros_like(batch.mask)
+    mask, last = batch.mask, batch.last[:, None]
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    chosen = {
+        "all": mask,
+        "last": columns == last,
+        "prompt": mask & (columns <= last),
+        "answer": mask & (columns > last),
+        f"{FROM}last": mask & (columns >= last),
+    }.get(positions)
+    if chosen is None:
+        spans = spans_of(positions)
+        if everywhere and len(spans) == 1 and spans[0] not in batch.spans:
+            raise InputError(
+                f"positions {positions!r}: no such span here; "
+                f"allowed: {', '.join(selectors(batch.spans))}"
+            )
+        chosen = _by_span(batch, spans).any(dim=-1)
+        if positions.startswith(FROM):
+            chosen = mask & (chosen.cumsum(dim=1) > 0)
     _refuse_empty(chosen, positions, batch, everywhere and positions != "answer")
     return chosen
+
+
+def _by_span(batch: Batch | Marked, spans: Iterable[str]) -> Bool[Tensor, "batch token span"]:
+    nothing = torch.zeros_like(batch.mask)
+    return torch.stack([batch.spans.get(name, nothing) for name in spans], dim=-1)
 
 
 def _refuse_empty(chosen: Tensor, positions: str, batch: Batch | Marked, everywhere: bool) -> None:
@@ -93,10 +88,7 @@ def select_each(
 ) -> Bool[Tensor, "batch token *span"]:
     """`select`, and for joined spans the tokens of each span apart, on a last axis."""
     chosen = select(batch, positions, everywhere=everywhere)
-    if JOIN not in positions:
-        return chosen
-    nothing = torch.zeros_like(batch.mask)
-    return torch.stack([batch.spans.get(name, nothing) for name in spans_of(positions)], dim=-1)
+    return _by_span(batch, spans_of(positions)) if JOIN in positions else chosen
 
 
 def selects_new(batch: Batch | Marked, positions: str) -> Bool[Tensor, " batch"]:

@@ -48,7 +48,7 @@ FORMAT = "oocr-vector-2"
 OLD_FORMAT = "oocr-vector-1"
 """It had all of `about` in one JSON string, and joined spans as rows of one tensor."""
 
-SITES = {"block": "block output", "mlp": "mlp output"}
+SITES: dict[Site, str] = {"block": "block output", "mlp": "mlp output"}
 FIXED = {"operation": "add", "scale": "folded in"}
 RESERVED = ("format", "layer", "site", *FIXED, "positions", "spans")
 """Names that `about` cannot use."""
@@ -356,6 +356,9 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
         kinds = ", ".join(f"{row.dtype} {tuple(row.shape)}" for row in rows)
         raise InputError(f"tensors: found {kinds}; allowed: floating-point ones of one shape")
     joined = version == FORMAT and JOIN in positions
+    sites = {name: site for site, name in SITES.items()}
+    if (name := metadata.get("site", SITES["block"])) not in sites:
+        raise InputError(f"site: found {name!r}; allowed: {', '.join(sites)}")
     return Vector(
         layer=layer,
         positions=positions,
@@ -364,7 +367,7 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
         about=_texts(metadata, "about")
         if version == OLD_FORMAT
         else {name: text for name, text in metadata.items() if name not in RESERVED},
-        site=_site(metadata.get("site", SITES["block"])),
+        site=sites[name],
     )
 
 
@@ -387,14 +390,6 @@ def _texts(metadata: Mapping[str, str], name: str) -> dict[str, str]:
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise InputError(f"{name}: found {metadata[name]!r}; allowed: a JSON object of strings")
     return texts
-
-
-def _site(name: str) -> Site:
-    for site in get_args(Site):
-        if SITES[site] == name:
-            known: Site = site
-            return known
-    raise InputError(f"site: found {name!r}; allowed: {', '.join(SITES.values())}")
 
 
 def _listed(names: Mapping[str, object] | list[str]) -> str:

@@ -100,17 +100,17 @@ def write_gguf(
     from gguf import GGUFWriter
 
     path = Path(path)
-    many = [vectors] if isinstance(vectors, Vector) else list(vectors)
-    for vector in many:
+    listed = [vectors] if isinstance(vectors, Vector) else list(vectors)
+    for vector in listed:
         _check(vector, everywhere)
-    blocks = [vector.layer for vector in many]
-    widths = {len(vector.direction) for vector in many}
-    if not many or len(set(blocks)) < len(blocks) or len(widths) > 1:
+    blocks = [vector.layer for vector in listed]
+    widths = {len(vector.direction) for vector in listed}
+    if not listed or len(set(blocks)) < len(blocks) or len(widths) > 1:
         raise InputError(
             f"vectors: found blocks {blocks} of widths {sorted(widths)}; "
             "allowed: different blocks, one width"
         )
-    hints = {hint} if hint else {vector.about.get("model_type") for vector in many}
+    hints = {hint} if hint else {vector.about.get("model_type") for vector in listed}
     if len(hints) > 1 or not (family := next(iter(hints))):
         raise InputError(
             f"model hint: found {sorted(map(str, hints))}; allowed: one family, from the vectors' "
@@ -120,8 +120,8 @@ def write_gguf(
     def fill(part: Path) -> None:
         writer = GGUFWriter(part, ARCHITECTURE)
         writer.add_string(f"{ARCHITECTURE}.model_hint", family)
-        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(many))
-        for vector in sorted(many, key=lambda vector: vector.layer):
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(listed))
+        for vector in sorted(listed, key=lambda vector: vector.layer):
             data = vector.direction.detach().float().cpu().contiguous().numpy()
             writer.add_tensor(f"direction.{vector.layer}", data)
         writer.write_header_to_file()
