@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -76,12 +77,10 @@ def replay(
     if alike and first == 0 and 0 < at <= keep and batch > 1:
         return _run_shared_prefix_once(model, recording, hidden, start, end, keep)
     if not rides_on_tokens(stack, first, tail):
-        past = None if first == 0 else _Recorded(recording, first, stack)
-        return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows", past)
+        return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
     width = hidden.shape[2]
     hidden = hidden.view(stack, batch, tail, width).transpose(0, 1).reshape(batch, -1, width)
-    past = _Recorded(recording, first, 1)
-    hidden = _run(model, recording, hidden, range(start, end), first, keep, stack, "tokens", past)
+    hidden = _run(model, recording, hidden, range(start, end), first, keep, stack, "tokens")
     return hidden.view(batch, stack, -1, width).transpose(0, 1).reshape(stack * batch, -1, width)
 
 
@@ -130,20 +129,14 @@ def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
     return stack > 1 and first > 0 and stack * tail <= WIDE * (first + tail)
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """Keys and values of the tokens before `first`, for each of `stack` arms."""
-
-    recording: Recording
-    first: int
-    stack: int
-
-    def of(self, index: int) -> Pair:
-        keys, values = self.recording.keys_values[index]
-        keys, values = keys[:, :, : self.first], values[:, :, : self.first]
-        if self.stack > 1:
-            keys, values = keys.repeat(self.stack, 1, 1, 1), values.repeat(self.stack, 1, 1, 1)
-        return keys, values
+def _earlier(recording: Recording, first: int, copies: int, index: int) -> Pair | None:
+    """A block's keys and values of the tokens before `first`, for so many copies of the batch."""
+    if first == 0:
+        return None
+    keys, values = (part[:, :, :first] for part in recording.keys_values[index])
+    if copies > 1:
+        keys, values = keys.repeat(copies, 1, 1, 1), values.repeat(copies, 1, 1, 1)
+    return keys, values
 
 
 def _run(
@@ -155,15 +148,15 @@ def _run(
     keep: int,
     stack: int,
     layout: Layout,
-    past: _Recorded | None,
 ) -> Tensor:
     """The blocks in turn; the last one for the tokens from `keep` on only."""
     view = _view(recording, first, stack, layout)
+    earlier = partial(_earlier, recording, first, stack if layout == "rows" else 1)
     for index in blocks[:-1]:
-        old = None if past is None else past.of(index)
+        old = earlier(index)
         hidden = _call(model, index, hidden, view.of(index), old and _Keys(old))
     last = blocks[-1]
-    old = None if past is None else past.of(last)
+    old = earlier(last)
     if keep == first:
         return _call(model, last, hidden, view.of(last), old and _Keys(old))
     taken = _Keys(old, only=True)
@@ -323,7 +316,6 @@ class _View:
             return value
         if self.end is not None:
             value = value[:1]
-            return value if self.stack == 1 else value.repeat(self.stack, *[1] * (value.ndim - 1))
         if self.layout == "tokens" or self.stack == 1:
             return value
         return value.repeat(self.stack, *[1] * (value.ndim - 1))
