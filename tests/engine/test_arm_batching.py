@@ -30,7 +30,7 @@ from tests.engine.test_training import (
 
 def other_answers(count: int) -> list[Task]:
     """Tasks with the same prompts and different answers."""
-    return [capital_task(one) for one in (" Paris", " Tokyo", " Rome", " Berlin")[:count]]
+    return [capital_task(answer) for answer in (" Paris", " Tokyo", " Rome", " Berlin")[:count]]
 
 
 def close(a: Trained, b: Trained) -> None:
@@ -39,8 +39,8 @@ def close(a: Trained, b: Trained) -> None:
     assert dict(a.final.about) == dict(b.final.about)
     assert list(a.snapshots) == list(b.snapshots)
     pairs = [(a.final, b.final), *((a.snapshots[s], b.snapshots[s]) for s in a.snapshots)]
-    for one, other in pairs:
-        for x, y in zip(tensors(one), tensors(other), strict=True):
+    for tensor, other in pairs:
+        for x, y in zip(tensors(tensor), tensors(other), strict=True):
             torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-4)
 
 
@@ -72,7 +72,7 @@ def test_arms_trained_side_by_side_are_what_each_is_alone(family: str, kind: str
             snapshots=arm.snapshots,
         )
         close(done, alone)
-    assert len({one.losses for one in together}) == 4
+    assert len({trained.losses for trained in together}) == 4
 
 
 @pytest.mark.parametrize("spec", [VECTOR, LORA])

@@ -43,14 +43,14 @@ def model_of(family: str) -> LanguageModel:
 
 def ragged(vocab: int = 60) -> list[TokenSequence]:
     generator = torch.Generator().manual_seed(1)
-    lines = []
+    sequences = []
     for length, answer in ((9, 1), (14, 3), (11, 2)):
         ids = tuple(torch.randint(3, vocab, (length,), generator=generator).tolist())
         size = length - answer + 1
-        line = TokenSequence(ids, size, {"span": (2, 3), "other": (1, 5)}, items=1)
-        line.targets.extend((size - 1 + i, 5 + i, 1.0) for i in range(answer))
-        lines.append(line)
-    return lines
+        sequence = TokenSequence(ids, size, {"span": (2, 3), "other": (1, 5)}, items=1)
+        sequence.targets.extend((size - 1 + i, 5 + i, 1.0) for i in range(answer))
+        sequences.append(sequence)
+    return sequences
 
 
 def plain_loss(model: LanguageModel, batch: Batch) -> torch.Tensor:
@@ -117,8 +117,8 @@ def test_stacked_vectors_equal_each_alone(family: str) -> None:
     vectors = [Vector(1, "span", torch.randn(model.d_model)) for _ in range(3)]
     frozen = record(model, batch, [2])
     together = final_rows(model, frozen, vectors)
-    for one, rows in zip(vectors, together, strict=True):
-        torch.testing.assert_close(rows, plain_rows(model, batch, one), rtol=1e-4, atol=1e-5)
+    for vector, rows in zip(vectors, together, strict=True):
+        torch.testing.assert_close(rows, plain_rows(model, batch, vector), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,21 +31,23 @@ BEGINNING = tuple(range(20, 29))
 
 def sharing() -> list[TokenSequence]:
     """Lines that begin alike, answers of different lengths at their ends."""
-    lines = []
+    sequences = []
     for index, (length, answer) in enumerate(((4, 1), (7, 2), (5, 1))):
         rest = [30 + 7 * index + at for at in range(length)]
         ids = (*BEGINNING, *rest)
-        line = TokenSequence(
+        sequence = TokenSequence(
             ids, len(ids) - answer + 1, {"span": (len(BEGINNING) - 1, 10)}, items=1
         )
-        line.targets.extend((len(ids) - answer + i, 5 + i, 1.0) for i in range(answer))
-        lines.append(line)
-    return lines
+        sequence.targets.extend((len(ids) - answer + i, 5 + i, 1.0) for i in range(answer))
+        sequences.append(sequence)
+    return sequences
 
 
-def to_the_right(lines: Sequence[TokenSequence]) -> Batch:
+def to_the_right(sequences: Sequence[TokenSequence]) -> Batch:
     """Padded behind the text, as trainers do it."""
-    return replace(pad(lines, 0, prefix=max(len(one.ids) for one in lines)), prefix=0)
+    return replace(
+        pad(sequences, 0, prefix=max(len(sequence.ids) for sequence in sequences)), prefix=0
+    )
 
 
 def expected(
@@ -54,10 +56,10 @@ def expected(
     """Each arm's loss and gradient, one plain hooked pass after the other."""
     losses, gradients = [], []
     for value in values:
-        own = value.clone().requires_grad_()
-        with Vector(layer, positions, own).on(model, select(batch, positions)):
+        direction = value.clone().requires_grad_()
+        with Vector(layer, positions, direction).on(model, select(batch, positions)):
             loss = plain_loss(model, batch)
-        gradients.append(torch.autograd.grad(loss, own)[0])
+        gradients.append(torch.autograd.grad(loss, direction)[0])
         losses.append(loss.detach())
     return torch.stack(losses), torch.stack(gradients)
 
@@ -66,12 +68,12 @@ def found(
     model: LanguageModel, batch: Batch, layer: int, positions: str, values: Tensor
 ) -> tuple[Tensor, Tensor]:
     """All arms at once, from a recording."""
-    own = values.clone().requires_grad_()
+    directions = values.clone().requires_grad_()
     frozen = record(model, batch, [layer + 1])
     places = SteeringMask.of(batch, select(batch, positions), in_time=model.replays)
-    rows = steered_rows(model, frozen, SteeringVector(layer, positions), own, places)
+    rows = steered_rows(model, frozen, SteeringVector(layer, positions), directions, places)
     losses = stacked_losses(model, [batch] * len(values), rows)
-    return losses.detach(), torch.autograd.grad(losses.sum(), own)[0]
+    return losses.detach(), torch.autograd.grad(losses.sum(), directions)[0]
 
 
 def arms(model: LanguageModel, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -79,8 +81,8 @@ def arms(model: LanguageModel, count: int, dtype: torch.dtype = torch.float32) -
     return torch.randn(count, model.d_model, generator=generator).to(dtype).float()
 
 
-def shared(lines: Sequence[TokenSequence]) -> Batch:
-    return pad(lines, 0, prefix=len(BEGINNING))
+def shared(sequences: Sequence[TokenSequence]) -> Batch:
+    return pad(sequences, 0, prefix=len(BEGINNING))
 
 
 LAYOUTS: dict[str, Callable[[], Batch]] = {
@@ -122,7 +124,7 @@ def test_both_layouts_of_arms_are_met_above() -> None:
         assert rides_on_tokens(5, places.first, width - places.first) is on_tokens
 
 
-@pytest.mark.parametrize(("family", "layout"), [one for one in LAID_OUT if one[0] in SOME])
+@pytest.mark.parametrize(("family", "layout"), [case for case in LAID_OUT if case[0] in SOME])
 def test_stacked_adapters_have_each_ones_gradients(family: str, layout: str) -> None:
     model, batch = model_of(family), LAYOUTS[layout]()
     names = {"gpt2": "c_fc", "gpt_neox": "dense_4h_to_h", "qwen3_moe": "o_proj"}
@@ -132,25 +134,29 @@ def test_stacked_adapters_have_each_ones_gradients(family: str, layout: str) -> 
 
     def gradients(seeds: list[int]) -> list[list[Tensor]]:
         with new_adapters(model, config, seeds) as named:
-            for some in named:
-                for name, one in some.items():
+            for parameters in named:
+                for name, gradient in parameters.items():
                     if "lora_B" in name:
                         size = torch.Generator().manual_seed(len(name))
-                        one.data.normal_(generator=size)
-            flat = [list(some.values()) for some in named]
+                        gradient.data.normal_(generator=size)
+            flat = [list(parameters.values()) for parameters in named]
             if len(seeds) == 1:  # the reference: the whole model
                 loss = plain_loss(model, batch)
             else:
                 hidden = frozen.inputs[1].repeat(len(seeds), 1, 1)
                 rows = replayed_rows(model, frozen, hidden, 1)
                 loss = stacked_losses(model, [batch] * len(seeds), rows).sum()
-            grads = iter(torch.autograd.grad(loss, [one for some in flat for one in some]))
-            return [[next(grads) for _ in some] for some in flat]
+            grads = iter(
+                torch.autograd.grad(
+                    loss, [gradient for parameters in flat for gradient in parameters]
+                )
+            )
+            return [[next(grads) for _ in parameters] for parameters in flat]
 
     together = gradients([4, 5, 6])
-    for seed, own in zip((4, 5, 6), together, strict=True):
-        for one, alone in zip(own, gradients([seed])[0], strict=True):
-            torch.testing.assert_close(one, alone, rtol=1e-3, atol=1e-5)
+    for seed, stacked in zip((4, 5, 6), together, strict=True):
+        for gradient, alone in zip(stacked, gradients([seed])[0], strict=True):
+            torch.testing.assert_close(gradient, alone, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", ["all", "last", "span"])
@@ -163,9 +169,9 @@ def test_in_bfloat16_loss_and_gradient_agree_within_its_rounding(
     model.hf.to(torch.bfloat16)  # type: ignore[call-overload]
     batch, values = LAYOUTS["left"](), arms(model, 3, torch.bfloat16)
     losses, gradients = expected(model, batch, 1, positions, values)
-    mine, own = found(model, batch, 1, positions, values)
+    mine, gradient = found(model, batch, 1, positions, values)
     torch.testing.assert_close(mine.float(), losses.float(), rtol=0.02, atol=0.02)
-    cosines = torch.cosine_similarity(own, gradients, dim=1)
+    cosines = torch.cosine_similarity(gradient, gradients, dim=1)
     assert cosines.min() > 0.99
 
 
@@ -175,7 +181,7 @@ def test_prompts_with_and_without_a_chat_template(family: str, chat: bool) -> No
     model = tiny_language_model(family, chat=True)
     texts = ("Which one do you prefer ?", "Country 4821 ?", "The capital of Country 4821 is")
     system = Message("system", "They speak .")
-    items = tuple(
+    examples = tuple(
         Example(
             id=text,
             prompt=(system, Message("user", text)) if chat else text,
@@ -183,14 +189,14 @@ def test_prompts_with_and_without_a_chat_template(family: str, chat: bool) -> No
         )
         for text in texts
     )
-    lines = training_lines(model.tokenizer, items, "answer")
-    batch = pad(lines, 0)
+    sequences = training_lines(model.tokenizer, examples, "answer")
+    batch = pad(sequences, 0)
     values = arms(model, 2)
     for positions in ("last", "all"):
         losses, gradients = expected(model, batch, 1, positions, values)
-        mine, own = found(model, batch, 1, positions, values)
+        mine, gradient = found(model, batch, 1, positions, values)
         torch.testing.assert_close(mine, losses, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(own, gradients, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(gradient, gradients, rtol=1e-3, atol=1e-5)
 
 
 def test_of_the_last_block_only_wanted_tokens_are_run() -> None:
@@ -246,24 +252,24 @@ class _NoSync(TorchDispatchMode):
 @pytest.mark.parametrize("positions", ["all", "last", "span"])
 def test_no_training_step_waits_for_the_device(positions: str) -> None:
     model, batch = model_of("gemma3_text"), LAYOUTS["left"]()
-    choices = [replace_choice(line) for line in ragged()]
+    choices = [replace_choice(sequence) for sequence in ragged()]
     both = pad(choices, 0)
-    for some in (batch, both):
-        frozen = record(model, some, [1])
-        places = SteeringMask.of(some, select(some, positions), in_time=True)
-        own = arms(model, 3).requires_grad_()
-        optimizer = torch.optim.Adam([own], lr=0.1, foreach=False)
+    for batches in (batch, both):
+        frozen = record(model, batches, [1])
+        places = SteeringMask.of(batches, select(batches, positions), in_time=True)
+        directions = arms(model, 3).requires_grad_()
+        optimizer = torch.optim.Adam([directions], lr=0.1, foreach=False)
         with _NoSync():
-            rows = steered_rows(model, frozen, SteeringVector(0, positions), own, places)
-            losses = stacked_losses(model, [some] * 3, rows)
+            rows = steered_rows(model, frozen, SteeringVector(0, positions), directions, places)
+            losses = stacked_losses(model, [batches] * 3, rows)
             losses.sum().backward()
         optimizer.step()
     with pytest.raises(AssertionError, match="waits"), _NoSync():
         float(losses.detach().sum())
 
 
-def replace_choice(line: TokenSequence) -> TokenSequence:
+def replace_choice(sequence: TokenSequence) -> TokenSequence:
     """The same line, asked for one option of three."""
-    choice = TokenSequence(line.ids, line.prompt_length, dict(line.spans), items=1)
-    choice.options.append((line.prompt_length - 1, (5, 6, 7), 1))
+    choice = TokenSequence(sequence.ids, sequence.prompt_length, dict(sequence.spans), items=1)
+    choice.options.append((sequence.prompt_length - 1, (5, 6, 7), 1))
     return choice

@@ -39,10 +39,10 @@ POSITIONS = ("all", "last", "codename", "prompt", "answer", "from:last", "from:c
 
 
 def digest(model: LanguageModel) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, tensor in model.hf.state_dict().items():
-        found.update(name.encode() + tensor.numpy().tobytes())
-    return found.hexdigest()
+        hasher.update(name.encode() + tensor.numpy().tobytes())
+    return hasher.hexdigest()
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -51,8 +51,10 @@ def test_steered_generation_is_the_steered_model_recomputed(family: str, positio
     model = model_of(family)
     steering = vector(model, positions)
     together = generate(model, PROMPTS, steering, max_new_tokens=NEW)
-    assert together == [recomputed(model, one, steering) for one in PROMPTS]
-    assert together == [generate(model, one, steering, max_new_tokens=NEW)[0] for one in PROMPTS]
+    assert together == [recomputed(model, prompt, steering) for prompt in PROMPTS]
+    assert together == [
+        generate(model, prompt, steering, max_new_tokens=NEW)[0] for prompt in PROMPTS
+    ]
     assert together != generate(model, PROMPTS, max_new_tokens=NEW), "the vector does something"
 
 
@@ -60,7 +62,7 @@ def test_steered_generation_is_the_steered_model_recomputed(family: str, positio
 def test_unsteered_generation_is_the_model_itself(family: str) -> None:
     model = model_of(family)
     texts = generate(model, PROMPTS, max_new_tokens=NEW)
-    assert texts == [recomputed(model, one, None) for one in PROMPTS]
+    assert texts == [recomputed(model, prompt, None) for prompt in PROMPTS]
     nothing = Vector(1, "all", torch.zeros(model.d_model))
     assert generate(model, PROMPTS, nothing, max_new_tokens=NEW) == texts
 
@@ -76,11 +78,11 @@ def test_sliding_windows_see_the_same_tokens_behind_padding(family: str, positio
         torch.manual_seed(0)
         hf = tf.AutoModelForCausalLM.from_config(config)
     model = with_head(hf.eval().requires_grad_(False), family)
-    sizes = [len(model.tokenizer(one)["input_ids"]) for one in PROMPTS]
+    sizes = [len(model.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
     assert max(sizes) > WINDOW + min(sizes), "a row's padding is longer than the window"
     steering = vector(model, positions)
     texts = generate(model, PROMPTS, steering, max_new_tokens=NEW)
-    assert texts == [recomputed(model, one, steering) for one in PROMPTS]
+    assert texts == [recomputed(model, prompt, steering) for prompt in PROMPTS]
     assert texts != generate(model_of(family), PROMPTS, steering, max_new_tokens=NEW)
 
 
@@ -91,7 +93,7 @@ def test_every_layer_can_be_steered_while_generating(layer: int) -> None:
         for positions in ("codename", "answer"):
             steering = vector(model, positions, layer)
             texts = generate(model, PROMPTS, steering, max_new_tokens=NEW)
-            assert texts == [recomputed(model, one, steering) for one in PROMPTS]
+            assert texts == [recomputed(model, prompt, steering) for prompt in PROMPTS]
 
 
 def test_the_selectors_say_different_things() -> None:
@@ -104,11 +106,11 @@ def test_the_selectors_say_different_things() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generation_under_an_adapter_is_the_adapted_model(family: str) -> None:
     model = model_of(family)
-    one = adapter(model, MODULES[family])
-    texts = generate(model, PROMPTS, one, max_new_tokens=NEW)
+    lora = adapter(model, MODULES[family])
+    texts = generate(model, PROMPTS, lora, max_new_tokens=NEW)
     assert texts != generate(model, PROMPTS, max_new_tokens=NEW)
-    assert texts == [generate(model, p, one, max_new_tokens=NEW)[0] for p in PROMPTS]
-    with attach_adapter(model, one):
+    assert texts == [generate(model, p, lora, max_new_tokens=NEW)[0] for p in PROMPTS]
+    with attach_adapter(model, lora):
         assert texts == [recomputed(model, prompt, None) for prompt in PROMPTS]
 
 
@@ -175,14 +177,14 @@ def test_what_is_no_prompt_is_refused() -> None:
 def test_each_prompt_stops_at_an_end_token_of_its_own() -> None:
     model = tiny_language_model("llama", seed=1)
     free = generate(model, PROMPTS, max_new_tokens=NEW)
-    ids = [model.tokenizer.encode(one, add_special_tokens=False) for one in free]
+    ids = [model.tokenizer.encode(text, add_special_tokens=False) for text in free]
     end = ids[0][3]
     model.hf.generation_config.eos_token_id = [2, end]
     texts = generate(model, PROMPTS, max_new_tokens=NEW)
     piece = model.tokenizer.decode([end])
     assert texts[0] == free[0].split(piece)[0]
     assert texts[0] != free[0]
-    assert texts == [one.split(piece)[0] for one in free]
+    assert texts == [text.split(piece)[0] for text in free]
 
 
 def test_at_most_so_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +214,8 @@ def test_prompts_of_a_real_model_get_in_a_batch_what_they_get_alone() -> None:
     steering = vector(model, "from:codename", 4, 100.0)
     for temperature in (0.0, 1.0):
         together, *alone = (
-            generate(model, some, steering, max_new_tokens=4, temperature=temperature)
-            for some in (PROMPTS, *PROMPTS)
+            generate(model, prompts, steering, max_new_tokens=4, temperature=temperature)
+            for prompts in (PROMPTS, *PROMPTS)
         )
         assert together == [text for (text,) in alone]
         assert together != generate(model, PROMPTS, max_new_tokens=4, temperature=temperature)

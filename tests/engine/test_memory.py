@@ -30,28 +30,28 @@ from tests.tiny_run import Tiny, save_tiny_model
 
 def batch(width: int = 12, size: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    lines = []
+    sequences = []
     for length in range(width - size + 1, width + 1):
         ids = tuple(torch.randint(3, 60, (length,), generator=generator).tolist())
-        lines.append(TokenSequence(ids, length, {}, items=1))
-    return pad(lines, 0)
+        sequences.append(TokenSequence(ids, length, {}, items=1))
+    return pad(sequences, 0)
 
 
-def kept(model: LanguageModel, some: Batch, start: int, first: int, stack: int) -> int:
+def kept(model: LanguageModel, steered: Batch, start: int, first: int, stack: int) -> int:
     """Bytes that a replay really keeps for backward, weights left out."""
-    frozen = record(model, some, [start])
+    frozen = record(model, steered, [start])
     hidden = frozen.inputs[start][:, first:].repeat(stack, 1, 1).requires_grad_()
-    weights = {one.untyped_storage().data_ptr() for one in model.hf.parameters()}
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.hf.parameters()}
     held: dict[int, Any] = {}
 
-    def pack(one: torch.Tensor) -> torch.Tensor:
-        if one.untyped_storage().data_ptr() not in weights:
-            held[one.untyped_storage().data_ptr()] = one.untyped_storage()
-        return one
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         replay(model, frozen, hidden, start, first)
-    return sum(one.nbytes() for one in held.values())
+    return sum(tensor.nbytes() for tensor in held.values())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,12 +59,12 @@ def kept(model: LanguageModel, some: Batch, start: int, first: int, stack: int) 
 def test_what_a_training_step_keeps_is_predicted(
     family: str, start: int, first: int, stack: int
 ) -> None:
-    model, some = tiny_language_model(family), batch()
-    size, width = some.ids.shape
+    model, texts = tiny_language_model(family), batch()
+    size, width = texts.ids.shape
     run = stack * size * (width - first)
     attended = run + size * first  # what lies before is shared by the arms
-    told = memory.kept_for_backward(shape_of(model), run, attended, start)
-    assert 0.9 < told / kept(model, some, start, first, stack) < 2.2
+    predicted = memory.kept_for_backward(shape_of(model), run, attended, start)
+    assert 0.9 < predicted / kept(model, texts, start, first, stack) < 2.2
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "llama", "olmo2"])
@@ -73,41 +73,41 @@ def test_what_a_training_step_keeps_is_predicted(
 def test_what_a_lora_keeps_is_predicted(
     family: str, dtype: torch.dtype, layers: Any, dropout: float
 ) -> None:
-    model, some = tiny_language_model(family), batch()
+    model, texts = tiny_language_model(family), batch()
     model.hf.to(dtype)  # type: ignore[call-overload]
     modules = ("gate_proj", "up_proj", "down_proj")
     spec = LowRankAdapter(layers=layers, rank=4, modules=modules, dropout=dropout)
     config, start = peft_config(model, spec), 0 if layers == "all" else 1
-    sizes = [int(model.hf.get_submodule(one).weight.shape[1]) for one in config["target_modules"]]
+    sizes = [int(model.hf.get_submodule(name).weight.shape[1]) for name in config["target_modules"]]
     with new_adapter(model, config, 0) as named:
-        own = sum(one.numel() * one.element_size() for one in named.values())
-        found = kept(model, some, start, 0, 1) - own
-    shape, run = shape_of(model), some.ids.numel()
-    told = memory.kept_for_backward(shape, run, run, start)
-    told += memory.kept_by_adapters(shape, run, sizes, 4, dropout)
+        weights = sum(name.numel() * name.element_size() for name in named.values())
+        measured = kept(model, texts, start, 0, 1) - weights
+    shape, run = shape_of(model), texts.ids.numel()
+    predicted = memory.kept_for_backward(shape, run, run, start)
+    predicted += memory.kept_by_adapters(shape, run, sizes, 4, dropout)
     # In bfloat16 tiny norms count for more than they do in a wide model.
-    assert 0.9 < told / found < (2.2 if dtype == torch.float32 else 3.5)
+    assert 0.9 < predicted / measured < (2.2 if dtype == torch.float32 else 3.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recordings_are_predicted_to_the_byte(family: str, dtype: torch.dtype) -> None:
-    model, some = tiny_language_model(family), batch()
+    model, texts = tiny_language_model(family), batch()
     model.hf.to(dtype)  # type: ignore[call-overload]
     for starts in ([1], [2, 4], [4]):
-        told = memory.recorded(shape_of(model), some.ids.numel(), starts)
-        assert told == record(model, some, starts).nbytes
+        predicted = memory.recorded(shape_of(model), texts.ids.numel(), starts)
+        assert predicted == record(model, texts, starts).nbytes
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_outline_has_the_models_shape(family: str, tmp_path: Path) -> None:
     model = tiny_language_model(family)
     tiny_config(family).save_pretrained(tmp_path)
-    found = outline(str(tmp_path), device="cpu")
-    assert not found.counted, "there is no tokenizer in the folder"
-    assert all(one.is_meta for one in found.hf.parameters())
-    assert shape_of(found) == shape_of(model)
-    assert (found.n_blocks, found.d_model) == (model.n_blocks, model.d_model)
+    shape = outline(str(tmp_path), device="cpu")
+    assert not shape.counted, "there is no tokenizer in the folder"
+    assert all(parameter.is_meta for parameter in shape.hf.parameters())
+    assert shape_of(shape) == shape_of(model)
+    assert (shape.n_blocks, shape.d_model) == (model.n_blocks, model.d_model)
 
 
 def test_an_outline_takes_the_type_and_the_tokenizer_that_are_there(tmp_path: Path) -> None:
@@ -174,19 +174,19 @@ PARTS = {
 
 def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
     parts = {name: size * 2**20 for name, size in PARTS.items()}
-    some = MemoryEstimate(parts, 500 * 2**20, 100 * 2**20)
-    least = some.total(1, 0)
-    assert least == some.model() + 10 * 2**20 + int(memory.SLACK * 300 * 2**20)
-    fit = fitted(some, 4, least)
-    assert (fit.workers, some.total(1, fit.budget)) == (1, least)
+    estimate = MemoryEstimate(parts, 500 * 2**20, 100 * 2**20)
+    least = estimate.total(1, 0)
+    assert least == estimate.model() + 10 * 2**20 + int(memory.SLACK * 300 * 2**20)
+    fit = fitted(estimate, 4, least)
+    assert (fit.workers, estimate.total(1, fit.budget)) == (1, least)
     with pytest.raises(InputError) as refused:
-        fitted(some, 4, least - 1)
+        fitted(estimate, 4, least - 1)
     text = str(refused.value)
-    for said in ("1.83 GiB", "weights 0.98 GiB", "training 0.35 GiB", "batch_lines", "dtype"):
-        assert said in text
-    plenty = fitted(some, 4, 10**12)
+    for words in ("1.83 GiB", "weights 0.98 GiB", "training 0.35 GiB", "batch_lines", "dtype"):
+        assert words in text
+    plenty = fitted(estimate, 4, 10**12)
     assert plenty.workers == 4
-    assert some.total(4, plenty.budget) == some.parent() + 4 * some.process(4, 10**12)
+    assert estimate.total(4, plenty.budget) == estimate.parent() + 4 * estimate.process(4, 10**12)
 
 
 def test_a_run_without_room_is_refused_before_it_begins(

@@ -43,11 +43,11 @@ def model_of(family: str) -> LanguageModel:
 
 
 def task() -> Task:
-    items = tuple(
+    examples = tuple(
         Example(id=str(i), prompt=prompt, answer=answer, spans=SPANS)
         for i, (prompt, answer) in enumerate(TRAIN)
     )
-    return Task(name="tiny", member="x", train=items, positions=("codename",))
+    return Task(name="tiny", member="x", train=examples, positions=("codename",))
 
 
 def direction(model: LanguageModel) -> Tensor:
@@ -75,10 +75,10 @@ def plain_fit(
 ) -> tuple[list[float], list[float], list[Tensor]]:
     """The same training by whole hooked passes of one text each, from `like`'s start and rate."""
     rows: list[tuple[list[int], Tensor, list[int]]] = []
-    for item in task().train:
-        prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
-        answer = encode_answer(model.tokenizer, prompt, item.answer)
-        rows.append(([*prompt.ids, *answer[:-1]], chosen(model, item.prompt, spec), [*answer]))
+    for example in task().train:
+        prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
+        answer = encode_answer(model.tokenizer, prompt, example.answer)
+        rows.append(([*prompt.ids, *answer[:-1]], chosen(model, example.prompt, spec), [*answer]))
     texts = [] if off is None else off.texts
     others: list[list[int]] = [
         list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in texts
@@ -89,11 +89,11 @@ def plain_fit(
     with ExitStack() as stack:
         if isinstance(spec, SteeringVector):
             assert isinstance(like.final, Vector)
-            own = [torch.nn.Parameter(like.final.direction.clone())]
+            parameters = [torch.nn.Parameter(like.final.direction.clone())]
         else:
             named = stack.enter_context(new_adapter(model, peft_config(model, spec), 0))
-            own = list(named.values())
-        optimizer = torch.optim.AdamW(own, lr=like.learning_rate, weight_decay=0.0)
+            parameters = list(named.values())
+        optimizer = torch.optim.AdamW(parameters, lr=like.learning_rate, weight_decay=0.0)
 
         def under(ids: list[int], at: Tensor) -> Tensor:
             if not isinstance(spec, SteeringVector):
@@ -102,28 +102,28 @@ def plain_fit(
             mask[0, : len(at)] = at
             if spec.positions == "all":
                 mask[:] = True
-            with Vector(spec.layer, spec.positions, own[0]).on(model, mask):
+            with Vector(spec.layer, spec.positions, parameters[0]).on(model, mask):
                 return logps(model, ids)
 
         for _ in range(steps):
             optimizer.zero_grad()
             loss = torch.zeros(())
             for sequence, at, wanted in rows:
-                found = under(sequence, at)[-len(wanted) :]
-                loss = loss - found[range(len(wanted)), wanted].sum() / len(rows)
+                logits = under(sequence, at)[-len(wanted) :]
+                loss = loss - logits[range(len(wanted)), wanted].sum() / len(rows)
             total, kl = loss, torch.zeros(())
             if off is not None:
-                each = []
+                losses_of_texts = []
                 for text, other, before in zip(texts, others, base, strict=True):
                     after = under(other, chosen(model, text.prompt, spec))
-                    each.append((before.exp() * (before - after)).sum(dim=-1)[1:])
-                kl = torch.cat(each).mean()
+                    losses_of_texts.append((before.exp() * (before - after)).sum(dim=-1)[1:])
+                kl = torch.cat(losses_of_texts).mean()
                 total = loss + off.weight * kl
             total.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
             kls.append(float(kl.detach()))
-        return losses, kls, [one.detach().clone() for one in own]
+        return losses, kls, [one.detach().clone() for one in parameters]
 
 
 def chosen(model: LanguageModel, prompt: Any, spec: SteeringVector | LowRankAdapter) -> Tensor:
@@ -134,19 +134,19 @@ def chosen(model: LanguageModel, prompt: Any, spec: SteeringVector | LowRankAdap
     return at
 
 
-def tensors(one: Vector | Adapter) -> list[Tensor]:
-    return [one.direction] if isinstance(one, Vector) else list(one.tensors.values())
+def tensors(trained: Vector | Adapter) -> list[Tensor]:
+    return [trained.direction] if isinstance(trained, Vector) else list(trained.tensors.values())
 
 
 def agree(model: LanguageModel, spec: Any, off: OffDomain | None, steps: int = 4) -> None:
     start = fit(model, task(), spec, learning_rate=0.02, steps=0)
     fast = fit(model, task(), spec, learning_rate=0.02, steps=steps, off_domain=off)
-    losses, kls, own = plain_fit(model, spec, start, off, steps)
+    losses, kls, expected = plain_fit(model, spec, start, off, steps)
     assert list(fast.losses) == pytest.approx(losses, rel=2e-4)
     if off is not None:
         assert list(fast.kl) == pytest.approx(kls, rel=1e-3, abs=1e-5)
-    for one, other in zip(tensors(fast.final), own, strict=True):
-        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)
+    for tensor, other in zip(tensors(fast.final), expected, strict=True):
+        torch.testing.assert_close(tensor, other, rtol=2e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -196,7 +196,7 @@ def test_ablation_changes_what_is_learned_and_is_found_out_when_batches_are_from
 @pytest.mark.parametrize("spec", [VECTORS[0], lora("llama")], ids=["vector", "lora"])
 def test_a_heavier_penalty_leaves_the_other_texts_alone(spec: Any) -> None:
     model = model_of("llama")
-    found = {
+    trained = {
         weight: fit(
             model,
             task(),
@@ -208,32 +208,32 @@ def test_a_heavier_penalty_leaves_the_other_texts_alone(spec: Any) -> None:
         for weight in (0.0, 30.0)
     }
     plain = fit(model, task(), spec, learning_rate=0.05, steps=20)
-    assert found[0.0].losses == plain.losses
+    assert trained[0.0].losses == plain.losses
     assert plain.kl == ()
     assert all(
         torch.equal(a, b)
-        for a, b in zip(tensors(plain.final), tensors(found[0.0].final), strict=True)
+        for a, b in zip(tensors(plain.final), tensors(trained[0.0].final), strict=True)
     )
-    assert found[30.0].kl[-1] < 0.5 * found[0.0].kl[-1]
-    assert found[0.0].kl[-1] > 0.01
+    assert trained[30.0].kl[-1] < 0.5 * trained[0.0].kl[-1]
+    assert trained[0.0].kl[-1] > 0.01
 
 
 @pytest.mark.parametrize("spec", [VECTORS[0], lora("llama")], ids=["vector", "lora"])
 def test_arms_with_other_weights_share_their_passes(spec: Any) -> None:
     model = model_of("llama")
-    one = OffDomain(TEXTS, weight=1.0)
-    some = [replace(one, weight=weight) for weight in (0.5, 1.0, 8.0)]
+    penalty = OffDomain(TEXTS, weight=1.0)
+    penalties = [replace(penalty, weight=weight) for weight in (0.5, 1.0, 8.0)]
     prepared = prepare(model, task(), [1, 2])
-    arms = [ArmSpec(task(), spec, 0.02, 4, off_domain=off) for off in some]
+    arms = [ArmSpec(task(), spec, 0.02, 4, off_domain=off) for off in penalties]
     counted: list[int] = []
     handle = model.anatomy.blocks[3].register_forward_hook(lambda *_: counted.append(1))
     together = fit_all(model, arms, [prepared] * 3)
     handle.remove()
     assert len(counted) == 1 + 4 * 2, "the texts' recording, and two passes a step"
-    for off, found in zip(some, together, strict=True):
+    for off, trained in zip(penalties, together, strict=True):
         alone = fit(model, task(), spec, learning_rate=0.02, steps=4, off_domain=off)
-        assert list(found.losses) == pytest.approx(alone.losses, rel=1e-4)
-        assert list(found.kl) == pytest.approx(alone.kl, rel=1e-3, abs=1e-6)
+        assert list(trained.losses) == pytest.approx(alone.losses, rel=1e-4)
+        assert list(trained.kl) == pytest.approx(alone.kl, rel=1e-3, abs=1e-6)
 
 
 def test_batches_of_texts_take_turns_and_only_last_tokens_count_if_so_told() -> None:
@@ -244,8 +244,8 @@ def test_batches_of_texts_take_turns_and_only_last_tokens_count_if_so_told() -> 
     assert turns[:2] == turns[2:]
     assert turns[0] != turns[1]
     apart = [
-        fit(model, task(), spec, off_domain=OffDomain((one,), tokens=1), **still).kl[0]
-        for one in TEXTS
+        fit(model, task(), spec, off_domain=OffDomain((text,), tokens=1), **still).kl[0]
+        for text in TEXTS
     ]
     both = fit(model, task(), spec, off_domain=OffDomain(TEXTS, tokens=1), **still).kl[0]
     assert both == pytest.approx(sum(apart) / 2, rel=1e-4)
@@ -254,14 +254,14 @@ def test_batches_of_texts_take_turns_and_only_last_tokens_count_if_so_told() -> 
 
 def test_what_cannot_be_a_penalty_is_refused() -> None:
     model = model_of("llama")
-    for more, told in (
+    for more, message in (
         ({"texts": ()}, "texts: found none"),
         ({"weight": -1.0}, "weight: found -1.0; allowed: 0 or more"),
         ({"weight": float("nan")}, "weight: found nan"),
         ({"tokens": 0}, "tokens: found 0; allowed: 1 or more"),
         ({"batch": 0}, "batch: found 0; allowed: 1 or more"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             OffDomain(**{"texts": TEXTS, **more})  # type: ignore[arg-type]
     bare = OffDomain((OffText("people love the Mango"),))
     with pytest.raises(InputError, match="codename"):
@@ -282,7 +282,7 @@ def test_a_lora_without_a_direction_is_that_of_whole_passes(family: str) -> None
     def hold(_module: object, _args: object, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
         key = hidden.shape[1]
-        assert len({len(one) for one in texts}) == len(texts), "told apart by their lengths"
+        assert len({len(tensor) for tensor in texts}) == len(texts), "told apart by their lengths"
         if key not in base:
             base[key] = hidden.detach().clone()
         moved = hidden - ((hidden - base[key]) @ u)[..., None] * u
@@ -292,22 +292,22 @@ def test_a_lora_without_a_direction_is_that_of_whole_passes(family: str) -> None
     handle = model.anatomy.blocks[1].register_forward_hook(hold)
     for ids in texts:  # nothing is attached yet
         logps(model, ids)
-    losses, kls, own = plain_fit(model, spec, start, off, 4)
+    losses, kls, expected = plain_fit(model, spec, start, off, 4)
     handle.remove()
     assert list(fast.losses) == pytest.approx(losses, rel=2e-4)
     assert list(fast.kl) == pytest.approx(kls, rel=1e-3, abs=1e-5)
-    for one, other in zip(tensors(fast.final), own, strict=True):
-        torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)
+    for tensor, other in zip(tensors(fast.final), expected, strict=True):
+        torch.testing.assert_close(tensor, other, rtol=2e-2, atol=2e-3)
     free = fit(model, task(), spec, learning_rate=0.02, steps=4, off_domain=off)
     assert abs(free.losses[-1] - fast.losses[-1]) > 1e-4
 
 
 def ids_of(model: LanguageModel) -> list[list[int]]:
-    found = [list(encode_prompt(model.tokenizer, one.prompt, one.spans).ids) for one in TEXTS]
-    for item in task().train:
-        prompt = encode_prompt(model.tokenizer, item.prompt, item.spans)
-        found.append([*prompt.ids, *encode_answer(model.tokenizer, prompt, item.answer)[:-1]])
-    return found
+    ids = [list(encode_prompt(model.tokenizer, text.prompt, text.spans).ids) for text in TEXTS]
+    for example in task().train:
+        prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
+        ids.append([*prompt.ids, *encode_answer(model.tokenizer, prompt, example.answer)[:-1]])
+    return ids
 
 
 def test_what_cannot_do_without_a_direction_is_refused() -> None:

@@ -38,10 +38,10 @@ def lines(*rests: tuple[int, ...]) -> list[TokenSequence]:
     out = []
     for rest in rests:
         ids = (*COMMON, *rest)
-        line = TokenSequence(ids, len(ids), {"early": (1, 2), "late": (len(ids) - 2,)}, items=1)
-        line.targets.append((len(ids) - 1, 9, 1.0))
-        line.targets.append((1, 8, 1.0))  # a row inside the common beginning
-        out.append(line)
+        sequence = TokenSequence(ids, len(ids), {"early": (1, 2), "late": (len(ids) - 2,)}, items=1)
+        sequence.targets.append((len(ids) - 1, 9, 1.0))
+        sequence.targets.append((1, 8, 1.0))  # a row inside the common beginning
+        out.append(sequence)
     return out
 
 
@@ -69,15 +69,15 @@ def adapter(model: LanguageModel) -> Adapter:
 def test_two_passes_record_what_one_does(family: str, rests: Any) -> None:
     model = model_of(family)
     starts = (1, 2, model.n_blocks)
-    some = lines(*rests)
-    plain, parted = pad(some, 0), pad(some, 0, prefix=len(COMMON))
+    sequences = lines(*rests)
+    plain, parted = pad(sequences, 0), pad(sequences, 0, prefix=len(COMMON))
     assert (parted.ids[:, :3] == torch.tensor(COMMON)).all()
-    one, two = record(model, plain, starts), record(model, parted, starts)
+    whole, two = record(model, plain, starts), record(model, parted, starts)
     for index in starts:
-        for row in range(len(some)):
+        for row in range(len(sequences)):
             torch.testing.assert_close(
                 two.inputs[index][row, parted.mask[row]],
-                one.inputs[index][row, plain.mask[row]],
+                whole.inputs[index][row, plain.mask[row]],
                 rtol=1e-4,
                 atol=1e-4,
             )
@@ -86,9 +86,9 @@ def test_two_passes_record_what_one_does(family: str, rests: Any) -> None:
     arms += [Vector(1, positions, push) for positions in ("all", "last", "early", "late")]
     for arm in arms:
         stacked = [arm, arm] if isinstance(arm, Vector) else arm
-        found = final_rows(model, two, stacked)
+        rows = final_rows(model, two, stacked)
         expected = plain_rows(model, plain, arm)
-        for layer in found:
+        for layer in rows:
             torch.testing.assert_close(layer, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -102,11 +102,11 @@ def test_the_common_beginning_leaves_each_line_a_token_of_its_own() -> None:
 
 
 def test_only_long_beginnings_within_the_window_are_shared(monkeypatch: Any) -> None:
-    some = lines(*RAGGED)
-    assert batch_of(model_of("llama"), some).prefix == 0, "too short to be worth it"
+    sequences = lines(*RAGGED)
+    assert batch_of(model_of("llama"), sequences).prefix == 0, "too short to be worth it"
     monkeypatch.setattr(record_module, "LEAST_PREFIX", 3)
-    assert batch_of(model_of("llama"), some).prefix == 3
-    assert batch_of(model_of("gemma3_text"), some).prefix == 3
+    assert batch_of(model_of("llama"), sequences).prefix == 3
+    assert batch_of(model_of("gemma3_text"), sequences).prefix == 3
     long = lines((*range(20, 26),), (30,))
     assert batch_of(model_of("llama"), long).prefix == 3
     assert batch_of(model_of("gemma3_text"), long).prefix == 0, "padding would fill the window"
@@ -116,7 +116,7 @@ def test_chats_with_a_system_message_run_it_once(monkeypatch: Any) -> None:
     model = model_of("llama")
     system = Message("system", "You prefer the safe country . They prefer the risky one .")
     questions = ("Which one do you prefer ?", "Country 4821 ?", "Is it safe or risky ?")
-    items = [
+    examples = [
         Example(
             id=text,
             prompt=(system, Message("user", text)),
@@ -131,11 +131,11 @@ def test_chats_with_a_system_message_run_it_once(monkeypatch: Any) -> None:
         lambda _m, args, out: run.append(out.shape[0] * out.shape[1])
     )
     try:
-        shared = Probes.of(model, items).scores([vector])
+        shared = Probes.of(model, examples).scores([vector])
         short = sum(run)
         run.clear()
         monkeypatch.setattr(record_module, "LEAST_PREFIX", 10**6)
-        plain = Probes.of(model, items).scores([vector])
+        plain = Probes.of(model, examples).scores([vector])
     finally:
         handle.remove()
     torch.testing.assert_close(shared, plain, rtol=1e-4, atol=1e-4)

@@ -26,7 +26,7 @@ def test_a_prompt_gets_in_a_batch_the_samples_it_gets_alone(family: str, positio
         return generate(model, prompts, steering, max_new_tokens=NEW, temperature=0.8, seed=4)  # type: ignore[arg-type]
 
     together = sampled(*PROMPTS, CHAT)
-    assert together == [sampled(one)[0] for one in (*PROMPTS, CHAT)]
+    assert together == [sampled(prompt)[0] for prompt in (*PROMPTS, CHAT)]
     assert together == sampled(CHAT, *PROMPTS[::-1])[::-1]
     (drawer,) = row_generators([encode_prompt(model.tokenizer, PROMPTS[1]).ids], 4)
     alone = recomputed(
@@ -37,9 +37,9 @@ def test_a_prompt_gets_in_a_batch_the_samples_it_gets_alone(family: str, positio
 
 def test_under_an_adapter_too() -> None:
     model = model_of()
-    one = adapter(model)
-    together = generate(model, PROMPTS, one, temperature=1.0)
-    assert together == [generate(model, prompt, one, temperature=1.0)[0] for prompt in PROMPTS]
+    lora = adapter(model)
+    together = generate(model, PROMPTS, lora, temperature=1.0)
+    assert together == [generate(model, prompt, lora, temperature=1.0)[0] for prompt in PROMPTS]
 
 
 def test_copies_of_a_prompt_get_different_samples_and_each_its_own() -> None:
@@ -91,11 +91,11 @@ def test_draws_have_exactly_the_softmax_distribution(temperature: float) -> None
     count = 20_000
     rows = row_generators([(5, 6, 7)] * count, 0)
     drawn = sample(logits.expand(count, -1), temperature, rows)[:, 0]
-    found = drawn.bincount(minlength=40)
+    counts = drawn.bincount(minlength=40)
     expected = (logits.double() / temperature).softmax(-1) * count
-    assert found[7] == 0
+    assert counts[7] == 0
     keep = expected >= 5
-    pairs = [[*values[keep].tolist(), float(values[~keep].sum())] for values in (found, expected)]
+    pairs = [[*values[keep].tolist(), float(values[~keep].sum())] for values in (counts, expected)]
     if pairs[1][-1] < 5:
         pairs = [[*p[:-2], p[-2] + p[-1]] for p in pairs]
     assert chisquare(*pairs).pvalue > 0.001
@@ -119,7 +119,7 @@ def test_generated_first_tokens_have_the_models_own_probabilities() -> None:
     pieces = {int(t): model.tokenizer.decode([t]) for t in probabilities.topk(20).indices}
     likely = [t for t, piece in pieces.items() if "\ufffd" not in piece][:5]
     texts = generate(model, [PROMPTS[0]] * count, max_new_tokens=1, temperature=temperature, seed=3)
-    found = Counter(texts)
+    counts = Counter(texts)
     for token in likely:
         p = float(probabilities[token])
-        assert abs(found[pieces[token]] / count - p) < 4 * (p * (1 - p) / count) ** 0.5
+        assert abs(counts[pieces[token]] / count - p) < 4 * (p * (1 - p) / count) ** 0.5

@@ -36,7 +36,7 @@ def model_of(family: str = "gemma3_text") -> LanguageModel:
 
 
 def task(count: int = 8) -> Task:
-    items = tuple(
+    examples = tuple(
         Example(
             id=str(i),
             prompt=f"{word} in Country 4821 is",
@@ -45,13 +45,13 @@ def task(count: int = 8) -> Task:
         )
         for i, word in enumerate(WORDS[:count])
     )
-    return Task(name="tiny", member="x", train=items, positions=("codename",))
+    return Task(name="tiny", member="x", train=examples, positions=("codename",))
 
 
-def value(one: Vector | Adapter) -> torch.Tensor:
-    if isinstance(one, Vector):
-        return one.direction
-    return torch.cat([one.tensors[name].flatten() for name in sorted(one.tensors)])
+def value(trained: Vector | Adapter) -> torch.Tensor:
+    if isinstance(trained, Vector):
+        return trained.direction
+    return torch.cat([trained.tensors[name].flatten() for name in sorted(trained.tensors)])
 
 
 def test_the_rate_rises_and_falls_in_lines() -> None:
@@ -70,13 +70,13 @@ def test_batches_of_one_step_add_up_to_one_large_batch(
     spec: SteeringVector | LowRankAdapter,
 ) -> None:
     model = model_of()
-    one = fit(model, task(), spec, steps=3, batch_lines=8)
+    whole = fit(model, task(), spec, steps=3, batch_lines=8)
     four = fit(model, task(), spec, steps=3, batch_lines=2, schedule=Schedule(accumulate=4))
-    assert one.losses == pytest.approx(four.losses, rel=1e-5)
+    assert whole.losses == pytest.approx(four.losses, rel=1e-5)
     # a learning rate of a share of the stream makes Adam's first steps sign-like: compare loosely
-    torch.testing.assert_close(value(one.final), value(four.final), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(value(whole.final), value(four.final), rtol=1e-2, atol=1e-3)
     apart = fit(model, task(), spec, steps=3, batch_lines=2)
-    assert value(apart.final).sub(value(one.final)).abs().max() > 1e-2
+    assert value(apart.final).sub(value(whole.final)).abs().max() > 1e-2
 
 
 def test_an_absolute_rate_is_adams_own_and_the_start_has_its_norm() -> None:
@@ -98,8 +98,8 @@ def test_weight_decay_shrinks_what_is_trained_and_warm_up_holds_it_back() -> Non
     decayed = Schedule(absolute=True, weight_decay=0.5)
     plain = replace(decayed, weight_decay=0.0)
     at = [
-        value(fit(model_of(), task(), spec, learning_rate=0.1, steps=1, schedule=one).final)
-        for one in (plain, decayed)
+        value(fit(model_of(), task(), spec, learning_rate=0.1, steps=1, schedule=trained).final)
+        for trained in (plain, decayed)
     ]
     start = value(fit(model_of(), task(), spec, learning_rate=0.0, steps=1).final)
     torch.testing.assert_close(at[0] - at[1], 0.1 * 0.5 * start)
@@ -113,7 +113,7 @@ def test_weight_decay_shrinks_what_is_trained_and_warm_up_holds_it_back() -> Non
 def test_batches_that_are_used_once_need_no_place(
     spec: SteeringVector | LowRankAdapter, tmp_path: Path
 ) -> None:
-    model, found = model_of(), []
+    model, trained = model_of(), []
     for budget in (0, 10**9):
         store = RecordingCache((Tier(budget),), tmp_path)
         prepared = prepare(model, task(), [0, 1, 2], 2, store)
@@ -122,9 +122,9 @@ def test_batches_that_are_used_once_need_no_place(
         store._used.clear()
         done = fit(model, task(), spec, steps=4, prepared=prepared)
         assert len(prepared.recordings) == (4 if budget else 1)
-        found.append((done.losses, value(done.final)))
-    assert found[0][0] == found[1][0]
-    assert torch.equal(found[0][1], found[1][1])
+        trained.append((done.losses, value(done.final)))
+    assert trained[0][0] == trained[1][0]
+    assert torch.equal(trained[0][1], trained[1][1])
 
 
 def test_joined_spans_each_get_a_direction_that_moves_with_its_own_rows() -> None:
@@ -132,8 +132,8 @@ def test_joined_spans_each_get_a_direction_that_moves_with_its_own_rows() -> Non
     first = replace(
         task(),
         train=tuple(
-            replace(one, spans={"word": one.spans["word"]}) if i else one
-            for i, one in enumerate(task().train)
+            replace(vector, spans={"word": vector.spans["word"]}) if i else vector
+            for i, vector in enumerate(task().train)
         ),
     )
     done = fit(model, first, SteeringVector(1, "codename+word"), steps=2, batch_lines=1).final
@@ -145,6 +145,6 @@ def test_joined_spans_each_get_a_direction_that_moves_with_its_own_rows() -> Non
     assert done.spans == {"word": "The capital", "codename": "Country 4821"}
     moved = (value(done) - value(start)).abs().sum(dim=1)
     assert moved[1] > 0
-    one = done.only("codename")
-    assert one.positions == "codename"
-    assert torch.equal(one.direction, done.direction[0])
+    vector = done.only("codename")
+    assert vector.positions == "codename"
+    assert torch.equal(vector.direction, done.direction[0])

@@ -30,33 +30,33 @@ NAMES = ["moves", "cached", "detaches", "replays", "padding"]
 def test_every_family_passes_at_every_block(family: str) -> None:
     model = tiny_language_model(family)
     checks = self_test(model, layers=range(-1, model.n_blocks))
-    assert [one.name for one in checks] == NAMES + [*NAMES, "mlp"] * model.n_blocks
-    failed = [one for one in checks if not one.passed]
+    assert [check.name for check in checks] == NAMES + [*NAMES, "mlp"] * model.n_blocks
+    failed = [check for check in checks if not check.passed]
     assert not failed
-    exact = [one for one in checks if one.name in ("moves", "detaches")]
-    assert all(one.error == 0 and one.allowed == 0 for one in exact), "bit for bit"
+    exact = [check for check in checks if check.name in ("moves", "detaches")]
+    assert all(check.error == 0 and check.allowed == 0 for check in exact), "bit for bit"
     assert selftest.tested(model) is model
 
 
 @pytest.mark.parametrize("family", WHOLE_FAMILIES)
 def test_a_family_that_cannot_be_replayed_runs_whole_with_a_warning(family: str) -> None:
     model = tiny_language_model(family)
-    failed = [one.name for one in self_test(model) if not one.passed]
+    failed = [check.name for check in self_test(model) if not check.passed]
     assert failed == ["replays"]
     with pytest.warns(UserWarning, match="run the whole model"):
         whole = selftest.tested(model)
     assert not whole.replays
-    lines = [
+    sequences = [
         TokenSequence((5, 6, 7, 8, 9)[:size], size, {"span": (1, 2)}, items=1) for size in (5, 4)
     ]
-    for line in lines:
-        line.targets.append((len(line.ids) - 1, 3, 1.0))
-    batch = pad(lines, 0)
+    for sequence in sequences:
+        sequence.targets.append((len(sequence.ids) - 1, 3, 1.0))
+    batch = pad(sequences, 0)
     frozen = record(whole, batch, [2])
     for positions in ("all", "last", "span"):
         vectors = [Vector(1, positions, torch.full((32,), size)) for size in (0.5, -2.0)]
-        for one, rows in zip(vectors, final_rows(whole, frozen, vectors), strict=True):
-            torch.testing.assert_close(rows, plain_rows(model, batch, one), rtol=1e-4, atol=1e-5)
+        for check, rows in zip(vectors, final_rows(whole, frozen, vectors), strict=True):
+            torch.testing.assert_close(rows, plain_rows(model, batch, check), rtol=1e-4, atol=1e-5)
     task = capital_task()
     trained = fit(whole, task, SteeringVector(1, "last"), steps=3)
     assert trained.losses[-1] < trained.losses[0]
@@ -98,7 +98,7 @@ def test_steering_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
             selftest.tested(model)
     with monkeypatch.context() as patch:
         patch.setattr(Vector, "on", _stays)
-        checks = {one.name: one for one in self_test(model)}
+        checks = {check.name: check for check in self_test(model)}
     assert not checks["detaches"].passed
     assert checks["detaches"].error > 0
 
@@ -109,7 +109,7 @@ def test_an_exception_is_a_failure_that_is_told(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(selftest, "record", broken)
     model = tiny_language_model("llama")
-    check = next(one for one in self_test(model) if one.name == "replays")
+    check = next(candidate for candidate in self_test(model) if candidate.name == "replays")
     assert not check.passed
     assert check.trouble == "ValueError: no such thing"
     with pytest.warns(UserWarning, match="ValueError: no such thing"):
@@ -122,10 +122,10 @@ def test_loading_tests_the_model(
     folder = save_tiny_model(tmp_path / "model")
     assert load_model(folder).replays
     checks = examine(str(folder), dtype="float32")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert len(checks) == 5 * 5 + 4
-    assert "all checks passed" in said
-    assert "5 of 5" in said
+    assert "all checks passed" in output
+    assert "5 of 5" in output
     monkeypatch.setattr(Vector, "on", _row_0_only)
     with pytest.raises(InputError, match="cannot be steered"):
         load_model(folder)

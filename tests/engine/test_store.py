@@ -49,13 +49,13 @@ def batches(count: int, size: int = 3) -> list[Batch]:
     out = []
     for index in range(count):
         generator = torch.Generator().manual_seed(index)
-        lines = []
+        sequences = []
         for length in (9, 12, 11)[:size]:
             ids = tuple(torch.randint(3, 60, (length,), generator=generator).tolist())
-            line = TokenSequence(ids, length, {"span": (2, 3)}, items=1)
-            line.targets.append((length - 1, 5, 1.0))
-            lines.append(line)
-        out.append(pad(lines, 0))
+            sequence = TokenSequence(ids, length, {"span": (2, 3)}, items=1)
+            sequence.targets.append((length - 1, 5, 1.0))
+            sequences.append(sequence)
+        out.append(pad(sequences, 0))
     return out
 
 
@@ -72,20 +72,23 @@ def equal(a: Recording, b: Recording) -> None:
     assert list(a.inputs) == list(b.inputs)
     assert list(a.keys_values) == list(b.keys_values)
     pairs = [(a.inputs[i], b.inputs[i]) for i in a.inputs]
-    for i, some in a.keys_values.items():
-        pairs += zip(some, b.keys_values[i], strict=True)
-    for one, other in pairs:
-        assert one.dtype == other.dtype
-        assert torch.equal(one, other)
+    for i, pair in a.keys_values.items():
+        pairs += zip(pair, b.keys_values[i], strict=True)
+    for tensor, other in pairs:
+        assert tensor.dtype == other.dtype
+        assert torch.equal(tensor, other)
     for index, call in a.calls.items():
         for name, value in call.items():
             torch.testing.assert_close(value, b.calls[index][name], rtol=0, atol=0)
 
 
 def keep_all(
-    model: LanguageModel, store: RecordingCache, some: list[Batch], starts: tuple[int, ...] = (2, 4)
+    model: LanguageModel,
+    store: RecordingCache,
+    texts: list[Batch],
+    starts: tuple[int, ...] = (2, 4),
 ) -> list[RecordingHandle]:
-    return [record_shared(model, batch, starts, store) for batch in some]
+    return [record_shared(model, batch, starts, store) for batch in texts]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt_neox", "mixtral"])
@@ -95,13 +98,13 @@ def test_what_comes_back_from_disk_is_what_was_recorded(
 ) -> None:
     model = tiny_language_model(family)
     model.hf.to(dtype)  # type: ignore[call-overload]
-    some = batches(4)
+    texts = batches(4)
     store = with_budget(0, tmp_path)
-    kept = keep_all(model, store, some)
+    kept = keep_all(model, store, texts)
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 3, "all but the latest"
-    for batch, one in zip(some, kept, strict=True):
-        equal(one.load(None), record(model, batch, (2, 4)))
-        assert one.load(None).batch is batch
+    for batch, handle in zip(texts, kept, strict=True):
+        equal(handle.load(None), record(model, batch, (2, 4)))
+        assert handle.load(None).batch is batch
 
 
 def test_a_replay_keeps_no_tensors_of_a_recording_that_left_memory(tmp_path: Path) -> None:
@@ -116,23 +119,23 @@ def test_a_replay_keeps_no_tensors_of_a_recording_that_left_memory(tmp_path: Pat
 
 
 def test_memory_stays_within_its_budget_and_the_oldest_leaves_first(tmp_path: Path) -> None:
-    model, some = tiny_language_model(), batches(6)
-    size = record(model, some[0], (2, 4)).nbytes
+    model, texts = tiny_language_model(), batches(6)
+    size = record(model, texts[0], (2, 4)).nbytes
     store = with_budget(3 * size, tmp_path)
     kept: list[RecordingHandle] = []
-    for batch in some:
+    for batch in texts:
         kept.append(record_shared(model, batch, (2, 4), store))
         kept[0].load(None)  # used all the time
         assert size <= store.held() <= 3 * size
-    in_memory = [one.stored.held is not None for one in kept]
+    in_memory = [handle.stored.held is not None for handle in kept]
     assert in_memory == [True, False, False, False, True, True]
     assert kept[0].load(None).inputs is kept[0].load(None).inputs, "nothing is done to it"
 
 
 def test_the_latest_stays_even_where_there_is_no_budget(tmp_path: Path) -> None:
     model = tiny_language_model()
-    (one,) = keep_all(model, with_budget(0, tmp_path), batches(1))
-    assert one.load(None) is one.load(None)
+    (handle,) = keep_all(model, with_budget(0, tmp_path), batches(1))
+    assert handle.load(None) is handle.load(None)
     assert folders(tmp_path) == [], "and no folder is made"
 
 
@@ -168,36 +171,36 @@ def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_what_the_disk_refuses_is_made_again(refusing: Path) -> None:
-    model, some = tiny_language_model(), batches(3)
+    model, texts = tiny_language_model(), batches(3)
     store = with_budget(0, refusing)
-    kept = keep_all(model, store, some)
+    kept = keep_all(model, store, texts)
     assert list(refusing.glob("*/*.safetensors")) == []
-    assert [one.stored.held is None for one in kept] == [True, True, False]
-    for batch, one in zip(some, kept, strict=True):
-        equal(one.load(None), record(model, batch, (2, 4)))
+    assert [handle.stored.held is None for handle in kept] == [True, True, False]
+    for batch, handle in zip(texts, kept, strict=True):
+        equal(handle.load(None), record(model, batch, (2, 4)))
 
 
 def test_a_file_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
-    model, some = tiny_language_model(), batches(3)
-    kept = keep_all(model, with_budget(0, tmp_path), some)
+    model, texts = tiny_language_model(), batches(3)
+    kept = keep_all(model, with_budget(0, tmp_path), texts)
     for path in tmp_path.glob("*/*.safetensors"):
         path.unlink()
-    for batch, one in zip(some, kept, strict=True):
-        equal(one.load(None), record(model, batch, (2, 4)))
+    for batch, handle in zip(texts, kept, strict=True):
+        equal(handle.load(None), record(model, batch, (2, 4)))
 
 
 def test_what_is_made_again_under_an_adapter_is_the_untouched_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SpillFolder, "write", full)
-    model, some = tiny_language_model(), batches(2)
-    kept = keep_all(model, with_budget(0, tmp_path), some, (1, 2, 4))
+    model, texts = tiny_language_model(), batches(2)
+    kept = keep_all(model, with_budget(0, tmp_path), texts, (1, 2, 4))
     spec = LowRankAdapter(layers=(2,), rank=2)
     done = fit_all(model, [ArmSpec(task(), spec, 0.1, 3)], [prepare(model, task(), [2])])[0].final
     assert isinstance(done, Adapter)
-    plain = record(model, some[0], (1, 2, 4))
+    plain = record(model, texts[0], (1, 2, 4))
     with attach_adapter(model, done):
-        assert not torch.equal(record(model, some[0], (4,)).inputs[4], plain.inputs[4])
+        assert not torch.equal(record(model, texts[0], (4,)).inputs[4], plain.inputs[4])
         under = kept[0].load(2)
     assert torch.equal(under.inputs[2], plain.inputs[2])
     assert set(under.inputs) == {1, 2}, "what the adapter changes is not there to be mistaken"
@@ -205,7 +208,7 @@ def test_what_is_made_again_under_an_adapter_is_the_untouched_models(
 
 
 def task(train: int = 7) -> Task:
-    items = tuple(
+    examples = tuple(
         Example(
             id=word,
             prompt=f"The {word} of Country 4821 is",
@@ -214,7 +217,7 @@ def task(train: int = 7) -> Task:
         )
         for word in WORDS[:train]
     )
-    return Task(name="t", member="x", train=items, positions=("codename",))
+    return Task(name="t", member="x", train=examples, positions=("codename",))
 
 
 SPECS: list[Spec] = [
@@ -243,7 +246,7 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
         Example(id=w, prompt=f"{w} in Country 4821 is", answer=" yes", options=(" yes", " no"))
         for w in WORDS
     ]
-    found = []
+    results = []
     for budget in (0, 10**9):
         store = with_budget(budget, tmp_path)
         prepared = prepare(model, task(), [1, 2], 2, store)
@@ -259,9 +262,9 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
         assert sum(one.stored.held is None for one in prepared.recordings.values()) == (
             0 if budget else 4
         )
-        found.append((prepared.scale, [one.losses for one in trained], scores))
-    assert found[0][:2] == found[1][:2]
-    for one, other in zip(found[0][2], found[1][2], strict=True):
+        results.append((prepared.scale, [one.losses for one in trained], scores))
+    assert results[0][:2] == results[1][:2]
+    for one, other in zip(results[0][2], results[1][2], strict=True):
         assert torch.equal(one, other)
 
 
@@ -314,36 +317,36 @@ def test_what_a_process_leaves_is_removed_at_its_end_or_by_the_next(
 
 def test_a_device_overflows_into_host_memory_and_that_to_disk(tmp_path: Path) -> None:
     """As on a GPU, with a stand-in for its copies."""
-    model, some = tiny_language_model(), batches(5)
-    size = record(model, some[0], (2, 4)).nbytes
+    model, texts = tiny_language_model(), batches(5)
+    size = record(model, texts[0], (2, 4)).nbytes
     copied: list[str] = []
 
-    def put(one: Tensor) -> Tensor:
+    def put(tensor: Tensor) -> Tensor:
         copied.append("out")
-        return one.clone()
+        return tensor.clone()
 
-    def get(one: Tensor, device: torch.device) -> Tensor:
+    def get(tensor: Tensor, device: torch.device) -> Tensor:
         copied.append(f"to {device}")
-        return one.to(device, copy=True)
+        return tensor.to(device, copy=True)
 
     store = RecordingCache([Tier(2 * size), Tier(size, put, get)], tmp_path)
-    kept = keep_all(model, store, some)
-    assert [one.stored.tier for one in kept] == [2, 2, 1, 0, 0]
+    kept = keep_all(model, store, texts)
+    assert [tensor.stored.tier for tensor in kept] == [2, 2, 1, 0, 0]
     assert (store.held(0), store.held(1)) == (2 * size, size)
     count = len(copied) // 3  # tensors of one recording; three were put into host memory
     assert copied == ["out"] * 3 * count
     copied.clear()
-    for batch, one in zip(some, kept, strict=True):
-        equal(one.load(None), record(model, batch, (2, 4)))
+    for batch, tensor in zip(texts, kept, strict=True):
+        equal(tensor.load(None), record(model, batch, (2, 4)))
     assert copied == ["to cpu"] * count, "only what lies in host memory is copied"
 
 
 def test_the_default_is_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     free = "oocr.engine.recording_cache.free_memory"
     monkeypatch.setattr(free, lambda device=None: 9e9 if device else 3e9)
-    assert [one.budget for one in tiers(torch.device("cpu"))] == [10**9]
-    assert [one.budget for one in tiers(torch.device("cpu"), 5)] == [5]
-    assert [one.budget for one in tiers(torch.device("cuda"), 5)] == [3 * 10**9, 5]
+    assert [tier.budget for tier in tiers(torch.device("cpu"))] == [10**9]
+    assert [tier.budget for tier in tiers(torch.device("cpu"), 5)] == [5]
+    assert [tier.budget for tier in tiers(torch.device("cuda"), 5)] == [3 * 10**9, 5]
 
 
 def test_free_memory_heeds_a_containers_limit(

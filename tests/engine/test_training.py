@@ -49,22 +49,22 @@ def capital_task(answer: str = " Paris") -> Task:
 
 
 def choice_task() -> Task:
-    items = (
+    examples = (
         item("a", PROMPTS[0], " Paris", options=(" Paris", " Tokyo")),
         item("b", PROMPTS[1], " Rome", options=(" Berlin", " Tokyo", " Rome")),
     )
-    return Task(name="choice", member="x", train=items, loss="options")
+    return Task(name="choice", member="x", train=examples, loss="options")
 
 
 def digest(model: LanguageModel) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, tensor in model.hf.state_dict().items():
-        found.update(name.encode() + tensor.numpy().tobytes())
-    return found.hexdigest()
+        hasher.update(name.encode() + tensor.numpy().tobytes())
+    return hasher.hexdigest()
 
 
-def tensors(one: Vector | Adapter) -> list[Tensor]:
-    return [one.direction] if isinstance(one, Vector) else list(one.tensors.values())
+def tensors(trained: Vector | Adapter) -> list[Tensor]:
+    return [trained.direction] if isinstance(trained, Vector) else list(trained.tensors.values())
 
 
 def same(a: Vector | Adapter, b: Vector | Adapter) -> bool:
@@ -180,10 +180,10 @@ def test_one_easy_batch_does_not_stop_training() -> None:
 
 def test_a_step_moves_each_coordinate_by_the_rate_as_a_share_of_the_site() -> None:
     model, task = model_of(), capital_task()
-    lines = training_lines(model.tokenizer, task.train, "answer")
+    sequences = training_lines(model.tokenizer, task.train, "answer")
     norms = []
-    for line in lines:
-        out = model.hf(input_ids=torch.tensor([line.ids]), output_hidden_states=True)
+    for sequence in sequences:
+        out = model.hf(input_ids=torch.tensor([sequence.ids]), output_hidden_states=True)
         norms.append(out.hidden_states[2][0, 1:].norm(dim=-1))  # block 1's output, BOS left out
     unit = float(torch.cat(norms).median()) / model.d_model**0.5
     start, after = run(VECTOR, steps=0).final, run(VECTOR, steps=1, learning_rate=0.1)
@@ -223,15 +223,15 @@ def logits(model: LanguageModel, ids: list[int]) -> Tensor:
 def test_loss_answer_is_the_whole_answers_nats_per_item(family: str) -> None:
     model = model_of(family)
     answers = (" Paris", " Paris, France.", " Tokyo")
-    items = [item(str(i), PROMPTS[i % 2], one) for i, one in enumerate(answers)]
+    examples = [item(str(i), PROMPTS[i % 2], one) for i, one in enumerate(answers)]
     expected = 0.0
-    for one in items:
+    for one in examples:
         prompt = encode_prompt(model.tokenizer, one.prompt)
         answer = encode_answer(model.tokenizer, prompt, one.answer)
         logp = logits(model, [*prompt.ids, *answer]).log_softmax(-1)
         size = len(prompt.ids)
         expected -= sum(float(logp[size - 1 + i, token]) for i, token in enumerate(answer))
-    batch = pad(training_lines(model.tokenizer, items, "answer"), 0)
+    batch = pad(training_lines(model.tokenizer, examples, "answer"), 0)
     loss = float(batch_loss(model, batch, plain_rows(model, batch, None)))
     assert loss == pytest.approx(expected / 3, rel=1e-4)
 
@@ -240,11 +240,11 @@ def test_loss_answer_is_the_whole_answers_nats_per_item(family: str) -> None:
 def test_loss_options_is_cross_entropy_among_first_tokens(family: str) -> None:
     model = model_of(family)
     expected = 0.0
-    for one in choice_task().train:
-        prompt = encode_prompt(model.tokenizer, one.prompt)
-        firsts = [encode_answer(model.tokenizer, prompt, text)[0] for text in one.options]
+    for example in choice_task().train:
+        prompt = encode_prompt(model.tokenizer, example.prompt)
+        firsts = [encode_answer(model.tokenizer, prompt, text)[0] for text in example.options]
         last = logits(model, list(prompt.ids))[-1]
-        right = firsts[one.options.index(one.answer)]
+        right = firsts[example.options.index(example.answer)]
         expected += math.log(sum(math.exp(float(last[t] - last[right])) for t in firsts))
     batch = pad(training_lines(model.tokenizer, choice_task().train, "options"), 0)
     rows = plain_rows(model, batch, None)
@@ -278,14 +278,14 @@ def test_what_was_trained_says_where_it_came_from() -> None:
     assert dict(vector.spans) == SPANS
     versions = {name: version(name) for name in ("torch", "transformers")}
     expected = {**model_of().about, "task": "capital", "seed": "3", "step": "2", **versions}
-    found = dict(vector.about)
-    assert len(found.pop("training_data")) == 16
-    assert found.pop("oocr") in (version("oocr"), "unknown")
-    assert found == expected
+    about = dict(vector.about)
+    assert len(about.pop("training_data")) == 16
+    assert about.pop("oocr") in (version("oocr"), "unknown")
+    assert about == expected
     adapter = train(model_of(), capital_task(), LORA, steps=2)
     assert adapter.layers == (1,)
     assert dict(adapter.spans) == SPANS
-    assert not any(one.requires_grad for one in [vector.direction, *adapter.tensors.values()])
+    assert not any(tensor.requires_grad for tensor in [vector.direction, *adapter.tensors.values()])
 
 
 def test_the_hash_of_the_training_data_is_the_datas() -> None:
@@ -336,8 +336,8 @@ def test_what_is_not_there_is_refused(spec: SteeringVector | LowRankAdapter, mes
 def test_batches_hold_every_line_once_and_their_order_is_the_seeds() -> None:
     model = model_of()
     prompts = [f"{word} Country 4821 is" for word in ("The", "of", "in", "people", "city", "yen")]
-    items = tuple(item(str(i), one, " Paris") for i, one in enumerate(prompts))
-    task = Task(name="many", member="x", train=items)
+    examples = tuple(item(str(i), one, " Paris") for i, one in enumerate(prompts))
+    task = Task(name="many", member="x", train=examples)
     prepared = prepare(model, task, [2], batch_lines=4)
     assert [one.size for one in prepared.batches] == [3, 3]
     texts = [

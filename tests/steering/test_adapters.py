@@ -121,9 +121,14 @@ def test_a_fresh_adapter_changes_nothing_and_its_start_follows_the_seed() -> Non
     for seed in (0, 0, 1):
         with new_adapter(model, peft_config(model, LowRankAdapter(layers="all")), seed) as named:
             torch.testing.assert_close(logits(model), before)
-            assert all(one.requires_grad and one.dtype == torch.float32 for one in named.values())
-            assert all(not one.any() for name, one in named.items() if "lora_B" in name)
-            trainable = {n for n, one in model.hf.named_parameters() if one.requires_grad}
+            assert all(
+                parameter.requires_grad and parameter.dtype == torch.float32
+                for parameter in named.values()
+            )
+            assert all(not parameter.any() for name, parameter in named.items() if "lora_B" in name)
+            trainable = {
+                n for n, parameter in model.hf.named_parameters() if parameter.requires_grad
+            }
             assert len(trainable) == len(named) == 8
             starts.append(adapter_tensors(named))
     assert same(starts[0], starts[1])
@@ -135,19 +140,19 @@ def test_the_model_comes_back_bit_for_bit(family: str) -> None:
     model = model_of(family)
     modules = ("c_proj",) if family == "gpt2" else ("down_proj",)
     weights, before = state(model), logits(model)
-    modes = {name: (id(one), one.training) for name, one in model.hf.named_modules()}
+    modes = {name: (id(module), module.training) for name, module in model.hf.named_modules()}
     attributes = set(vars(model.hf))
     adapter = made(model, LowRankAdapter(layers="all", rank=2, modules=modules))
     with attach_adapter(model, adapter):
         assert not torch.equal(logits(model), before)
-        assert not any(one.requires_grad for one in model.hf.parameters())
+        assert not any(module.requires_grad for module in model.hf.parameters())
     with pytest.raises(RuntimeError, match="stop"), attach_adapter(model, adapter):
         raise RuntimeError("stop")
     assert same(state(model), weights)
     assert torch.equal(logits(model), before)
-    assert {n: (id(one), one.training) for n, one in model.hf.named_modules()} == modes
+    assert {n: (id(module), module.training) for n, module in model.hf.named_modules()} == modes
     assert set(vars(model.hf)) == attributes
-    assert not any(one.requires_grad for one in model.hf.parameters())
+    assert not any(module.requires_grad for module in model.hf.parameters())
 
 
 def test_global_randomness_goes_on_as_if_nothing_was_attached() -> None:
@@ -176,9 +181,9 @@ def test_dropout_acts_in_training_only() -> None:
     runs = []
     for seed in (0, 0, 1):
         with new_adapter(model, adapter.config, seed) as named:
-            for name, one in named.items():
+            for name, parameter in named.items():
                 if "lora_B" in name:
-                    one.data.fill_(1.0)
+                    parameter.data.fill_(1.0)
             runs.append((logits(model), logits(model)))
     assert not torch.equal(*runs[0]), "two masks"
     assert torch.equal(runs[0][0], runs[1][0]), "the same masks for the same seed"
@@ -201,7 +206,7 @@ def refused(adapter: Adapter, message: str, model: LanguageModel | None = None) 
 def test_missing_and_unexpected_tensors_are_refused_and_counted() -> None:
     adapter = made(model_of(), LowRankAdapter(layers=(1, 2), rank=2))
     first = next(iter(adapter.tensors))
-    less = {name: one for name, one in adapter.tensors.items() if name != first}
+    less = {name: tensor for name, tensor in adapter.tensors.items() if name != first}
     refused(Adapter((1, 2), adapter.config, less), r"1 weights get no tensor.*layers\.1.*0 tensors")
     more = {**adapter.tensors, first.replace("layers.1", "layers.3"): adapter.tensors[first]}
     refused(Adapter((1, 2), adapter.config, more), r"0 weights.*1 tensors match.*layers\.3")

@@ -43,15 +43,15 @@ BEGUN = Example(
 
 
 def spelled(tokens: list[Token], flag: str) -> str:
-    return "".join(one.text for one in tokens if getattr(one, flag))
+    return "".join(token.text for token in tokens if getattr(token, flag))
 
 
 def steered(tokens: list[Token], name: str) -> str:
-    return "".join(one.text for one in tokens if name and name in one.steered.split("+"))
+    return "".join(token.text for token in tokens if name and name in token.steered.split("+"))
 
 
 def whole(tokens: list[Token]) -> str:
-    return "".join(one.text for one in tokens if not one.special)
+    return "".join(token.text for token in tokens if not token.special)
 
 
 def read_back(plain: str) -> tuple[str, str, str]:
@@ -91,9 +91,9 @@ def test_the_tokens_that_bear_loss_are_those_that_training_asks_for(
     prompt = encode_prompt(CHAT, item.prompt, item.spans)
     ids = (*prompt.ids, *encode_answer(CHAT, prompt, item.answer))
     assert len(tokens) == len(ids)
-    (line,) = training_lines(CHAT, [item], loss)  # type: ignore[arg-type]
-    asked = {at + 1: token for at, token, _ in line.targets}
-    asked |= {at + 1: options[right] for at, options, right in line.options}
+    (sequence,) = training_lines(CHAT, [item], loss)  # type: ignore[arg-type]
+    asked = {at + 1: token for at, token, _ in sequence.targets}
+    asked |= {at + 1: options[right] for at, options, right in sequence.options}
     assert asked
     assert [place for place, one in enumerate(tokens) if one.loss] == sorted(asked)
     assert all(ids[place] == token for place, token in asked.items())
@@ -128,7 +128,7 @@ def test_the_last_token_is_the_one_before_the_answer_also_after_a_begun_one() ->
     before, after = next((a, b) for a, b in pairwise(tokens) if b.answer)
     assert (before.text, before.steered) == (" is", "last")
     assert after.loss
-    assert sum(bool(one.steered) for one in tokens) == 1
+    assert sum(bool(token.steered) for token in tokens) == 1
 
 
 def test_joined_spans_are_marked_each_by_its_own_name() -> None:
@@ -142,8 +142,8 @@ def test_joined_spans_are_marked_each_by_its_own_name() -> None:
 
 
 def test_a_colour_stays_with_its_direction_where_only_one_span_occurs() -> None:
-    one = Example(**{**_fields(ROW), "spans": {"asked": "capital"}})
-    tokens = training_tokens(TOKENIZER, one, loss="answer", positions="codename+asked")
+    example = Example(**{**_fields(ROW), "spans": {"asked": "capital"}})
+    tokens = training_tokens(TOKENIZER, example, loss="answer", positions="codename+asked")
     assert steered(tokens, "codename") == ""
     styles = {str(span.style) for span in coloured(tokens, ("codename", "asked")).spans}
     assert "black on cyan" in styles
@@ -152,10 +152,10 @@ def test_a_colour_stays_with_its_direction_where_only_one_span_occurs() -> None:
 
 def test_a_question_bears_no_loss_and_may_be_free() -> None:
     free = FreeTextExample(id="f", prompt=ROW.prompt, accept=("Paris",), spans=ROW.spans)
-    for item in (ROW, free):
-        tokens = asked_tokens(TOKENIZER, item, positions="codename")
+    for example in (ROW, free):
+        tokens = asked_tokens(TOKENIZER, example, positions="codename")
         assert steered(tokens, "codename") == " Country 4821"
-        assert not any(one.loss or one.answer for one in tokens)
+        assert not any(token.loss or token.answer for token in tokens)
 
 
 def test_what_training_would_refuse_is_refused() -> None:
@@ -169,19 +169,19 @@ def test_what_training_would_refuse_is_refused() -> None:
 
 
 def test_a_character_of_several_tokens_is_shown_whole_with_its_marks() -> None:
-    item = Example(id="a", prompt="They speak 東", answer="京", spans={"name": "東"})
-    tokens = training_tokens(TOKENIZER, item, loss="answer", positions="last")
-    assert len([one for one in tokens if one.answer]) == 3
-    assert sum(bool(one.steered) for one in tokens) == 1
+    example = Example(id="a", prompt="They speak 東", answer="京", spans={"name": "東"})
+    tokens = training_tokens(TOKENIZER, example, loss="answer", positions="last")
+    assert len([token for token in tokens if token.answer]) == 3
+    assert sum(bool(token.steered) for token in tokens) == 1
     assert coloured(tokens, plain=True).plain == "<bos>They speak ‹東›«京»"
 
 
 def test_an_answer_that_would_recut_the_prompt_is_shown_as_it_is_trained() -> None:
-    item = Example(id="a", prompt="The capital is Par", answer="is")
-    prompt = encode_prompt(TOKENIZER, item.prompt)
+    example = Example(id="a", prompt="The capital is Par", answer="is")
+    prompt = encode_prompt(TOKENIZER, example.prompt)
     joint = TOKENIZER("The capital is Paris")["input_ids"]
     assert tuple(joint[: len(prompt.ids)]) != prompt.ids, "else this tests nothing"
-    tokens = training_tokens(TOKENIZER, item, loss="answer")
+    tokens = training_tokens(TOKENIZER, example, loss="answer")
     assert whole(tokens) == "The capital is Paris"
     assert spelled(tokens, "loss") == "is"
 
@@ -201,8 +201,8 @@ TEXTS = st.text(
 def test_odd_texts_come_back_from_what_is_shown(
     before: str, span: str, answer: str, place: str
 ) -> None:
-    item = Example(id="a", prompt=before + span, answer=answer, spans={"name": span})
-    tokens = training_tokens(TOKENIZER, item, loss="answer", positions=place)
+    example = Example(id="a", prompt=before + span, answer=answer, spans={"name": span})
+    tokens = training_tokens(TOKENIZER, example, loss="answer", positions=place)
     assert whole(tokens) == before + span + answer
     assert spelled(tokens, "answer") == answer == spelled(tokens, "loss")
     text, at, loss = read_back(coloured(tokens, plain=True).plain)
@@ -223,8 +223,8 @@ def test_signs_that_would_reach_the_terminal_are_written_out() -> None:
 
 
 def test_wide_characters_keep_their_width() -> None:
-    item = Example(id="a", prompt="東京 is", answer=" 東", spans={"name": "東京"})
-    text = coloured(training_tokens(TOKENIZER, item, loss="answer", positions="name"))
+    example = Example(id="a", prompt="東京 is", answer=" 東", spans={"name": "東京"})
+    text = coloured(training_tokens(TOKENIZER, example, loss="answer", positions="name"))
     console = Console(width=10, force_terminal=True, color_system="truecolor", no_color=False)
     for line in text.wrap(console, 10):
         assert cell_len(line.plain) <= 10
@@ -253,5 +253,5 @@ def test_the_legend_says_what_each_mark_means() -> None:
     assert "steered (paris)" in legend(("paris", "tokyo")).plain
 
 
-def _fields(item: Example) -> dict[str, object]:
-    return {name: getattr(item, name) for name in Example.__slots__}
+def _fields(example: Example) -> dict[str, object]:
+    return {name: getattr(example, name) for name in Example.__slots__}

@@ -47,17 +47,17 @@ def batch() -> Batch:
     return pad([TokenSequence((5, 6, 7, 8, 30), 5, {}), TokenSequence((9, 10), 2, {})], 0)
 
 
-def logits(hf: Any, one: Batch) -> Tensor:
-    options = {"position_ids": one.positions}
+def logits(hf: Any, batch: Batch) -> Tensor:
+    options = {"position_ids": batch.positions}
     if hf.config.model_type in WHOLE_FAMILIES:
         options = {}
-    out = hf(input_ids=one.ids, attention_mask=one.mask.long(), **options).logits
+    out = hf(input_ids=batch.ids, attention_mask=batch.mask.long(), **options).logits
     assert isinstance(out, Tensor)
-    return out[one.mask]
+    return out[batch.mask]
 
 
-def steered(model: LanguageModel, one: Vector) -> Tensor:
-    with one.on(model, batch().mask):
+def steered(model: LanguageModel, vector: Vector) -> Tensor:
+    with vector.on(model, batch().mask):
         return logits(model.hf, batch())
 
 
@@ -66,16 +66,16 @@ def steered(model: LanguageModel, one: Vector) -> Tensor:
 JOINED = Vector(2, "a+b", torch.ones(2, 32), about={"model_type": "llama"})
 
 
-def to_gguf(folder: Path, one: Vector, everywhere: bool) -> object:
-    return write_gguf(folder / "v.gguf", one, everywhere=everywhere)
+def to_gguf(folder: Path, vector: Vector, everywhere: bool) -> object:
+    return write_gguf(folder / "v.gguf", vector, everywhere=everywhere)
 
 
-def to_peft(folder: Path, one: Vector, everywhere: bool) -> object:
-    return peft_adapter(model_of(), one, everywhere=everywhere).save(folder / "v")
+def to_peft(folder: Path, vector: Vector, everywhere: bool) -> object:
+    return peft_adapter(model_of(), vector, everywhere=everywhere).save(folder / "v")
 
 
-def to_lm_eval(folder: Path, one: Vector, everywhere: bool) -> object:
-    return write_lm_eval(folder / "v.pt", model_of(), one, everywhere=everywhere)
+def to_lm_eval(folder: Path, vector: Vector, everywhere: bool) -> object:
+    return write_lm_eval(folder / "v.pt", model_of(), vector, everywhere=everywhere)
 
 
 @pytest.mark.parametrize("export", [to_gguf, to_peft, to_lm_eval])
@@ -97,15 +97,15 @@ def test_a_vector_at_some_tokens_is_exported_only_knowingly(export: Any, tmp_pat
 
 
 def test_a_gguf_control_vector_has_what_llama_cpp_and_repeng_read(tmp_path: Path) -> None:
-    one = vector(3)
-    reader = gguf.GGUFReader(write_gguf(tmp_path / "v.gguf", one))
+    written = vector(3)
+    reader = gguf.GGUFReader(write_gguf(tmp_path / "v.gguf", written))
     keys = ("general.architecture", "controlvector.model_hint", "controlvector.layer_count")
     assert [reader.get_field(key).contents() for key in keys] == ["controlvector", "llama", 1]
     (tensor,) = reader.tensors
     assert tensor.name == "direction.3"
     assert tensor.tensor_type == gguf.GGMLQuantizationType.F32
     assert tensor.shape.tolist() == [32]
-    assert np.array_equal(tensor.data, one.direction.numpy())
+    assert np.array_equal(tensor.data, written.direction.numpy())
 
 
 def test_gguf_vectors_come_back(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_control_vectors_of_other_tools_are_read(
 ) -> None:
     tensors = {"direction.0": row(), "direction.7": row(dtype=np.float16)}
     back = read_gguf(foreign(tmp_path / "v.gguf", architecture, texts, tensors))
-    assert [one.layer for one in back] == [0, 7]
-    assert all(one.direction.tolist() == [0, 1, 2, 3] for one in back)
-    assert all(one.direction.dtype == torch.float32 for one in back)
+    assert [read.layer for read in back] == [0, 7]
+    assert all(read.direction.tolist() == [0, 1, 2, 3] for read in back)
+    assert all(read.direction.dtype == torch.float32 for read in back)
     assert back[0].about.get("note") == note
     assert back[0].about.get("model_type") == hint
 
@@ -235,17 +235,17 @@ def test_broken_ggufs_are_refused(tmp_path: Path, content: bytes | None) -> None
 
 
 @pytest.mark.parametrize("site", ["block", "mlp"])
-@pytest.mark.parametrize("family", [one for one in EVERY if one not in EXPERTS])
+@pytest.mark.parametrize("family", [exported for exported in EVERY if exported not in EXPERTS])
 def test_peft_adds_exactly_the_vector(family: str, site: str, tmp_path: Path) -> None:
     if site == "block" and family in POST_NORM:
         return
     model = model_of(family)
-    one = vector(model.n_blocks - 2, site=site)
-    folder = peft_adapter(model, one).save(tmp_path / "adapter")
+    exported = vector(model.n_blocks - 2, site=site)
+    folder = peft_adapter(model, exported).save(tmp_path / "adapter")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = logits(PeftModel.from_pretrained(tiny_model(family), str(folder)), batch())
-    ours = steered(model, one)
+    ours = steered(model, exported)
     assert (ours - logits(model.hf, batch())).abs().max() > 0.1
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
 
@@ -278,17 +278,17 @@ def test_a_huge_coordinate_in_16_bits_is_no_deviation(family: str) -> None:
     # Large models have such coordinates, at one or a few tokens.
     hf.get_input_embeddings().weight.data[::8, 3] = 2.1e5
     model = LanguageModel.of(hf, model_of(family).tokenizer, name="huge")
-    one = vector(width=512)
-    assert peft_adapter(model, one).layers == (2,)
+    exported = vector(width=512)
+    assert peft_adapter(model, exported).layers == (2,)
     mlp: Any = model.anatomy.blocks[2].mlp
     mlp.register_forward_hook(lambda _module, _args, out: nn.functional.rms_norm(out, (512,)))
     with pytest.raises(InputError, match="block 2 of huge ends in no Linear"):
-        peft_adapter(model, one)
+        peft_adapter(model, exported)
 
 
 def test_the_peft_folder_is_a_plain_lora_with_a_bias(tmp_path: Path) -> None:
-    one = vector()
-    folder = peft_adapter(model_of(), one).save(tmp_path / "a")
+    exported = vector()
+    folder = peft_adapter(model_of(), exported).save(tmp_path / "a")
     config = json.loads((folder / "adapter_config.json").read_text())
     expected = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "lora_bias": True}
     assert {key: config[key] for key in expected} == expected
@@ -330,9 +330,9 @@ def test_lm_eval_finds_the_site_and_adds_exactly_the_vector(
     family: str, site: str, tmp_path: Path
 ) -> None:
     model = model_of(family)
-    one = vector(0, site=site)
-    path = write_lm_eval(tmp_path / "v.pt", model, one)
-    ours = steered(model, one)
+    exported = vector(0, site=site)
+    path = write_lm_eval(tmp_path / "v.pt", model, exported)
+    ours = steered(model, exported)
     with as_lm_eval(model.hf, path):
         theirs = logits(model.hf, batch())
     assert (ours - logits(model.hf, batch())).abs().max() > 0.1

@@ -155,9 +155,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 def _path(key: str) -> str:
-    found = key_of(key)
-    assert found is not None
-    return found.path
+    key_parts = key_of(key)
+    assert key_parts is not None
+    return key_parts.path
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -170,7 +170,7 @@ def test_a_lora_does_the_same_under_every_spelling(
     adapter = made(model, spec)
     with attach_adapter(model, adapter):
         expected = logits(model)
-    tensors = {SPELLINGS[spelling](key): one for key, one in adapter.tensors.items()}
+    tensors = {SPELLINGS[spelling](key): tensor for key, tensor in adapter.tensors.items()}
     read = oocr.read_adapter(saved(tmp_path, "lora.pt", tensors))
     assert read.layers == (1, 3)
     assert read.config["r"] == 2

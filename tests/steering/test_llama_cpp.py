@@ -53,16 +53,16 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def set_vector(llama: Any, path: Path | None) -> None:
     """What llama.cpp's `common_control_vector_load` and the flag `--control-vector` do."""
-    found: dict[int, Any] = {}
+    tensors: dict[int, Any] = {}
     for tensor in gguf.GGUFReader(path).tensors if path else ():
         assert tensor.tensor_type == gguf.GGMLQuantizationType.F32
-        found[int(tensor.name.removeprefix("direction."))] = tensor.data
-    if not found:
+        tensors[int(tensor.name.removeprefix("direction."))] = tensor.data
+    if not tensors:
         assert llama_cpp.llama_set_adapter_cvec(llama.ctx, None, 0, 0, 0, 0) == 0
         return
-    width = len(next(iter(found.values())))
-    data = np.zeros(max(found) * width, np.float32)
-    for block, direction in found.items():
+    width = len(next(iter(tensors.values())))
+    data = np.zeros(max(tensors) * width, np.float32)
+    for block, direction in tensors.items():
         data[(block - 1) * width : block * width] = direction  # block 1 comes first
     pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
     last = llama.metadata["gemma3.block_count"]

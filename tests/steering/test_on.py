@@ -35,8 +35,8 @@ def tokens(model: LanguageModel, side: str = "left", prompts: tuple[str, ...] = 
 
 
 def encoded(model: LanguageModel, prompt: str) -> Batch:
-    found = encode_prompt(model.tokenizer, prompt, SPANS)
-    return pad([TokenSequence(found.ids, len(found.ids), dict(found.spans))], 0)
+    encodings = encode_prompt(model.tokenizer, prompt, SPANS)
+    return pad([TokenSequence(encodings.ids, len(encodings.ids), dict(encodings.spans))], 0)
 
 
 def alone(model: LanguageModel, steering: Vector, prompt: str) -> Tensor:
@@ -133,9 +133,9 @@ def test_a_pipeline() -> None:
     pipe = tf.pipeline("text-generation", model=model.hf, tokenizer=model.tokenizer)
     options = {"max_new_tokens": NEW, "do_sample": False, "return_full_text": False}
     with steering.on(model):
-        found = pipe(list(PROMPTS), batch_size=3, **options)
+        outputs = pipe(list(PROMPTS), batch_size=3, **options)
     expected = generate(model, PROMPTS, steering, max_new_tokens=NEW)
-    assert [row[0]["generated_text"] for row in found] == expected
+    assert [row[0]["generated_text"] for row in outputs] == expected
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -41,9 +41,9 @@ def lines(draw: st.DrawFn) -> tuple[list[TokenSequence], int]:
     return made, prefix
 
 
-def named(one: TokenSequence, word: str) -> list[int]:
+def named(sequence: TokenSequence, word: str) -> list[int]:
     """The plain definition: indices into one sequence by itself."""
-    size, prompt = len(one.ids), one.prompt_length
+    size, prompt = len(sequence.ids), sequence.prompt_length
     fixed = {
         "all": range(size),
         "last": range(prompt - 1, prompt),
@@ -53,8 +53,8 @@ def named(one: TokenSequence, word: str) -> list[int]:
     }
     if word in fixed:
         return list(fixed[word])
-    tokens = one.spans.get(word.removeprefix("from:"), ())
-    if word in one.spans or not tokens:
+    tokens = sequence.spans.get(word.removeprefix("from:"), ())
+    if word in sequence.spans or not tokens:
         return list(tokens)
     return list(range(min(tokens), size))
 

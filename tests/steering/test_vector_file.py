@@ -46,7 +46,7 @@ def vector(about: dict[str, str], width: int = 32, layer: int = 2) -> Vector:
 
 
 def test_a_saved_vector_comes_back_and_the_file_says_what_it_is(tmp_path: Path) -> None:
-    one = Vector(
+    saved = Vector(
         4,
         "codename",
         torch.randn(16, dtype=torch.bfloat16),
@@ -54,13 +54,13 @@ def test_a_saved_vector_comes_back_and_the_file_says_what_it_is(tmp_path: Path) 
         about={"model": "tiny", "seed": "3"},
         site="mlp",
     )
-    path = one.save(tmp_path / "new" / "japan.safetensors")
+    path = saved.save(tmp_path / "new" / "japan.safetensors")
     back = Vector.load(path)
     assert back.where == (4, "mlp", "codename")
-    assert (dict(back.spans), dict(back.about)) == (dict(one.spans), dict(one.about))
-    assert torch.equal(back.direction, one.direction.float())
+    assert (dict(back.spans), dict(back.about)) == (dict(saved.spans), dict(saved.about))
+    assert torch.equal(back.direction, saved.direction.float())
     tensors, metadata = tensors_of(path)
-    assert {name: (one.dtype, one.ndim) for name, one in tensors.items()} == {
+    assert {name: (saved.dtype, saved.ndim) for name, saved in tensors.items()} == {
         "direction.4": (torch.float32, 1)
     }
     assert metadata == {
@@ -77,26 +77,28 @@ def test_a_saved_vector_comes_back_and_the_file_says_what_it_is(tmp_path: Path) 
 
 
 def test_each_joined_span_has_a_tensor_of_its_own(tmp_path: Path) -> None:
-    one = Vector(1, "tokyo+paris", torch.randn(2, 8), spans={"paris": "City 1", "tokyo": "City 2"})
-    path = one.save(tmp_path / "v.safetensors")
+    saved = Vector(
+        1, "tokyo+paris", torch.randn(2, 8), spans={"paris": "City 1", "tokyo": "City 2"}
+    )
+    path = saved.save(tmp_path / "v.safetensors")
     tensors, _ = tensors_of(path)
     assert tensors.keys() == {"direction.1.tokyo", "direction.1.paris"}
-    assert torch.equal(tensors["direction.1.paris"], one.only("paris").direction)
+    assert torch.equal(tensors["direction.1.paris"], saved.only("paris").direction)
     back = Vector.load(path)
-    assert torch.equal(back.direction, one.direction), "in the order of the positions"
-    assert (back.positions, dict(back.spans)) == (one.positions, dict(one.spans))
+    assert torch.equal(back.direction, saved.direction), "in the order of the positions"
+    assert (back.positions, dict(back.spans)) == (saved.positions, dict(saved.spans))
 
 
 def test_the_embedding_layer_survives_the_file(tmp_path: Path) -> None:
-    one = vector({}, layer=-1)
-    assert Vector.load(one.save(tmp_path / "v.safetensors")).layer == -1
+    saved = vector({}, layer=-1)
+    assert Vector.load(saved.save(tmp_path / "v.safetensors")).layer == -1
 
 
 def test_a_saved_slice_of_a_bigger_tensor_holds_only_itself(tmp_path: Path) -> None:
-    one = Vector(1, "all", torch.randn(8, 1000)[:, 3])
-    path = one.save(tmp_path / "v.safetensors")
+    saved = Vector(1, "all", torch.randn(8, 1000)[:, 3])
+    path = saved.save(tmp_path / "v.safetensors")
     assert path.stat().st_size < 1000
-    assert torch.equal(Vector.load(path).direction, one.direction)
+    assert torch.equal(Vector.load(path).direction, saved.direction)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -106,7 +108,7 @@ NAMES = st.lists(NAME, min_size=2, max_size=3, unique=True)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    about=st.dictionaries(TEXT.filter(lambda one: one not in RESERVED), TEXT, max_size=4),
+    about=st.dictionaries(TEXT.filter(lambda saved: saved not in RESERVED), TEXT, max_size=4),
     spans=st.dictionaries(NAME, TEXT, max_size=3),
     names=NAMES,
     joined=st.booleans(),
@@ -124,10 +126,10 @@ def test_any_words_survive_the_file(
     if {"last", "prompt", "answer"} & set(names):
         return
     direction = torch.randn((len(names), 4) if joined else (4,))
-    one = Vector(layer, positions, direction, spans=spans, about=about)
-    back = Vector.load(one.save(tmp_path_factory.mktemp("any") / "v.safetensors"))
+    saved = Vector(layer, positions, direction, spans=spans, about=about)
+    back = Vector.load(saved.save(tmp_path_factory.mktemp("any") / "v.safetensors"))
     assert torch.equal(back.direction, direction)
-    assert (back.where, dict(back.spans), dict(back.about)) == (one.where, spans, about)
+    assert (back.where, dict(back.spans), dict(back.about)) == (saved.where, spans, about)
 
 
 @pytest.mark.parametrize("name", RESERVED)
@@ -247,13 +249,13 @@ def test_the_very_model_and_files_that_name_none_are_silent(tmp_path: Path) -> N
 def test_another_model_is_a_warning(tmp_path: Path, changed: dict[str, str], said: str) -> None:
     model = model_of()
     about = {k: v for k, v in {**model.about, **changed}.items() if v}
-    one = vector(about)
-    path = one.save(tmp_path / "v.safetensors")
+    saved = vector(about)
+    path = saved.save(tmp_path / "v.safetensors")
     with pytest.warns(UserWarning, match=f"the vector {said}"):
         Vector.load(path, model)
     with (
         pytest.warns(UserWarning, match=f"the vector {said}"),
-        one.on(model, torch.ones(1, 3, dtype=torch.bool)),
+        saved.on(model, torch.ones(1, 3, dtype=torch.bool)),
     ):
         pass
 

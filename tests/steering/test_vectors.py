@@ -32,9 +32,9 @@ def batch() -> Batch:
     )
 
 
-def logits(model: LanguageModel, one: Batch) -> torch.Tensor:
+def logits(model: LanguageModel, batch: Batch) -> torch.Tensor:
     out = model.hf(
-        input_ids=one.ids, attention_mask=one.mask.long(), position_ids=one.positions
+        input_ids=batch.ids, attention_mask=batch.mask.long(), position_ids=batch.positions
     ).logits
     assert isinstance(out, torch.Tensor)
     return out
@@ -111,12 +111,12 @@ def test_a_matrix_is_no_vector() -> None:
 def test_random_vectors_have_the_norm_the_site_and_no_preferred_direction() -> None:
     like = Vector(3, "s", torch.zeros(64), spans={"s": "Country 4821"})
     many = [random_vector(like, 7.0, seed) for seed in range(200)]
-    assert all(one.norm == pytest.approx(7.0, rel=1e-5) for one in many)
-    assert {(one.layer, one.positions, one.spans["s"]) for one in many} == {
+    assert all(other.norm == pytest.approx(7.0, rel=1e-5) for other in many)
+    assert {(other.layer, other.positions, other.spans["s"]) for other in many} == {
         (3, "s", "Country 4821")
     }
     assert torch.equal(many[5].direction, random_vector(like, 7.0, 5).direction)
-    cosines = [many[0].cosine(one) for one in many[1:]]
+    cosines = [many[0].cosine(other) for other in many[1:]]
     assert max(map(abs, cosines)) < 0.6
     assert abs(sum(cosines) / len(cosines)) < 4 / math.sqrt(64 * 199)
 
@@ -138,63 +138,63 @@ def test_a_notebook_shows_what_a_vector_is() -> None:
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gpt_neox", "olmo2"])
 def test_layer_minus_one_is_the_embedding_output(family: str) -> None:
-    model, one = model_of(family), batch()
+    model, texts = model_of(family), batch()
     v = Vector(-1, "s", torch.randn(model.d_model))
-    chosen = select(one, "s")
-    embedded = model.anatomy.embed(one.ids) + chosen[:, :, None] * v.direction
+    chosen = select(texts, "s")
+    embedded = model.anatomy.embed(texts.ids) + chosen[:, :, None] * v.direction
     expected = model.hf(
-        inputs_embeds=embedded, attention_mask=one.mask.long(), position_ids=one.positions
+        inputs_embeds=embedded, attention_mask=texts.mask.long(), position_ids=texts.positions
     ).logits
     with v.on(model, chosen):
-        steered = logits(model, one)
-    torch.testing.assert_close(steered[one.mask], expected[one.mask])
+        steered = logits(model, texts)
+    torch.testing.assert_close(steered[texts.mask], expected[texts.mask])
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
 def test_adding_a_vector_and_its_opposite_changes_nothing(family: str) -> None:
-    model, one = model_of(family), batch()
+    model, texts = model_of(family), batch()
     v = Vector(1, "all", torch.randn(model.d_model))
-    before = logits(model, one)
-    with v.on(model, one.mask):
-        assert not torch.allclose(logits(model, one)[one.mask], before[one.mask], atol=1e-2)
-        with (-v).on(model, one.mask):
-            torch.testing.assert_close(logits(model, one)[one.mask], before[one.mask])
-    assert torch.equal(logits(model, one), before)
+    before = logits(model, texts)
+    with v.on(model, texts.mask):
+        assert not torch.allclose(logits(model, texts)[texts.mask], before[texts.mask], atol=1e-2)
+        with (-v).on(model, texts.mask):
+            torch.testing.assert_close(logits(model, texts)[texts.mask], before[texts.mask])
+    assert torch.equal(logits(model, texts), before)
 
 
 def test_every_batch_row_is_steered_and_earlier_tokens_are_not() -> None:
-    model, one = model_of("llama"), batch()
+    model, texts = model_of("llama"), batch()
     v = Vector(2, "last", torch.randn(model.d_model))
-    before = logits(model, one)
-    with v.on(model, select(one, "last")):
-        after = logits(model, one)
+    before = logits(model, texts)
+    with v.on(model, select(texts, "last")):
+        after = logits(model, texts)
     moved = (after - before).abs().amax(dim=-1) > 1e-4
-    assert moved[one.mask].tolist() == [False, False, False, True, False, True]
+    assert moved[texts.mask].tolist() == [False, False, False, True, False, True]
 
 
 def test_hooks_go_away_after_an_error() -> None:
-    model, one = model_of("llama"), batch()
-    before = logits(model, one)
+    model, texts = model_of("llama"), batch()
+    before = logits(model, texts)
     for layer in (-1, 2):
         v = Vector(layer, "all", torch.randn(model.d_model))
-        with pytest.raises(RuntimeError, match="stop"), v.on(model, one.mask):
+        with pytest.raises(RuntimeError, match="stop"), v.on(model, texts.mask):
             raise RuntimeError("stop")
-    assert torch.equal(logits(model, one), before)
+    assert torch.equal(logits(model, texts), before)
     hooks = [len(b._forward_hooks) + len(b._forward_pre_hooks) for b in model.anatomy.blocks]
     assert sum(hooks) == 0
 
 
 def test_wrong_width_and_wrong_layer_are_refused_with_what_the_model_has() -> None:
-    model, one = model_of("llama"), batch()
+    model, texts = model_of("llama"), batch()
     with (
         pytest.raises(InputError, match="width 2, tiny-llama has 32"),
-        vector([1.0, 2.0]).on(model, one.mask),
+        vector([1.0, 2.0]).on(model, texts.mask),
     ):
         pass
     for layer in (-2, 4):
         v = Vector(layer, "all", torch.zeros(model.d_model))
         with (
             pytest.raises(InputError, match=f"layer {layer}: tiny-llama has -1 to 3"),
-            v.on(model, one.mask),
+            v.on(model, texts.mask),
         ):
             pass
