@@ -16,6 +16,7 @@ from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
+from oocr.steering.ablation import unit_direction
 from oocr.steering.adapters import Adapter, attach_adapter
 from oocr.steering.hooks import hidden_of, hooked, runs_apart
 from oocr.steering.positions import select_each
@@ -150,11 +151,7 @@ def check_projection(model: LanguageModel, layers: Sequence[int], direction: Ten
     """Refuse a LoRA in several blocks, and what is no direction."""
     if len(layers) != 1:
         raise InputError(f"project_out: found a LoRA in blocks {tuple(layers)}; allowed: one block")
-    if tuple(direction.shape) != (model.d_model,) or not torch.linalg.vector_norm(direction) > 0:
-        raise InputError(
-            f"project_out: found shape {tuple(direction.shape)}, norm {float(direction.norm()):g}; "
-            f"allowed: ({model.d_model},), any norm but 0"
-        )
+    unit_direction(model, direction, "project_out")
 
 
 def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack row d_model"]:

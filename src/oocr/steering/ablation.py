@@ -38,17 +38,10 @@ def ablate(
     """
     last = model.n_blocks - 1
     chosen = range(-1, model.n_blocks) if layers is None else layers
-    if tuple(direction.shape) != (model.d_model,):
-        raise InputError(
-            f"direction: found shape {tuple(direction.shape)}; allowed: ({model.d_model},)"
-        )
-    norm = direction.float().norm()
-    if not norm > 0:
-        raise InputError("direction: found norm 0, which names no direction to take out")
+    unit = unit_direction(model, direction, "direction")
     for layer in chosen:
         if not -1 <= layer <= last:
             raise InputError(f"layers: found {layer}; allowed: -1 to {last}")
-    unit = direction.float() / norm
     name = hashlib.sha256(unit.cpu().numpy().tobytes()).hexdigest()[:16]
 
     def removed(hidden: Tensor) -> Tensor:
@@ -61,3 +54,17 @@ def ablate(
         for layer in chosen:
             stack.enter_context(stream_hook(model, layer, removed, name=name, at_tokens=False))
         yield
+
+
+def unit_direction(
+    model: LanguageModel, direction: Tensor, field: str
+) -> Float[Tensor, " d_model"]:
+    """A direction of norm 1; an InputError, naming the field, for another width or norm 0."""
+    norm = direction.float().norm()
+    if tuple(direction.shape) != (model.d_model,) or not norm > 0:
+        raise InputError(
+            f"{field}: found shape {tuple(direction.shape)}, norm {float(norm):g}; "
+            f"allowed: ({model.d_model},), any norm but 0"
+        )
+    unit: Tensor = direction.float() / norm
+    return unit
