@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,8 +40,6 @@ from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
 Spec = SteeringVector | LowRankAdapter
-Scale = Mapping[int, float]
-"""Block -> median norm of the residual stream at its input."""
 
 PACKAGES = ("oocr", "torch", "transformers")
 
@@ -107,13 +105,13 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
 class Stack:
     """Arms of one kind that are being trained.
 
-    `unit` gives what an arm's learning rate is relative to; `copy` an arm (by number) as it is
-    after so many steps; `rows` the last block's output at a recorded batch's wanted rows, per arm.
+    `units` are what the arms' learning rates are relative to; `copy` gives an arm (by number) as it
+    is after so many steps; `rows` the last block's output at a batch's wanted rows, per arm.
     """
 
     kind: str
     parameters: list[list[nn.Parameter]]
-    unit: Callable[[Scale], float]
+    units: list[float]
     copy: Callable[[int, int], Vector | Adapter]
     rows: Callable[[Recording, SteeringMask | None], Tensor]
 
@@ -147,14 +145,12 @@ def trainable(
                 site=site.site,
             )
 
-        def unit(scale: Scale) -> float:
-            return float(scale[start] / model.d_model**0.5)
-
         def steered(recording: Recording, mask: SteeringMask | None) -> Tensor:
             assert mask is not None
             return steered_rows(model, recording, site, torch.stack([*values]), mask)
 
-        yield Stack("vector", [[value] for value in values], unit, vector, steered)
+        units = [batches.scale[start] / model.d_model**0.5 for batches in prepared]
+        yield Stack("vector", [[value] for value in values], units, vector, steered)
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
@@ -176,7 +172,7 @@ def trainable(
             return projected_rows(model, recording, hidden, layers[-1], removed)
 
         parameters = [list(tensors.values()) for tensors in named]
-        yield Stack("adapter", parameters, lambda _: 1.0, adapter, adapted)
+        yield Stack("adapter", parameters, [1.0] * len(arms), adapter, adapted)
 
 
 def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:

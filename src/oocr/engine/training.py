@@ -249,9 +249,9 @@ def _loop(
     began = time.perf_counter()
     with trainable(model, arms, prepared, start) as stack:
         rates = [
-            (1.0 if schedule.absolute else stack.unit(batches.scale))
+            (1.0 if schedule.absolute else unit)
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
-            for batches, arm in zip(prepared, arms, strict=True)
+            for unit, arm in zip(stack.units, arms, strict=True)
         ]
         optimizer = torch.optim.AdamW(
             [
