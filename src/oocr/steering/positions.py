@@ -30,7 +30,7 @@ FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Padded sequences, as selectors see them; `last` is each prompt's last column."""
+    """Padded sequences, as selectors see them; `last`: the column of each prompt's last token."""
 
     mask: Bool[Tensor, "batch token"]
     last: Int[Tensor, " batch"]
