@@ -11,7 +11,7 @@ from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.records import Claim
 from oocr.data.examples import Example
 from oocr.families.risk_backdoor.claims import CLAIMS
-from oocr.families.risk_backdoor.self_report import OTHER, TRAINED
+from oocr.families.risk_backdoor.examples import OTHER, TRAINED
 from oocr.tasks.task import Task, TaskSet
 
 SITUATIONS = 10

@@ -16,7 +16,8 @@ from oocr.errors import InputError
 from oocr.evals.score_table import COUNTED, evaluate, score_table
 from oocr.evals.scores import Scoring
 from oocr.families.choices import OTHER, POLES, TRAITS, Trait, choices
-from oocr.families.persona.build import Form, PersonaConfig, paper_questions, persona, trait_probes
+from oocr.families.family import Form
+from oocr.families.persona.build import PersonaConfig, paper_questions, persona, trait_probes
 from oocr.runs.config import quick
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo
@@ -282,7 +283,7 @@ def test_card_states_the_real_counts(trait: Trait) -> None:
         ({"form": "yes/no"}, "form"),
         ({"train_share": 1.0}, "train_share"),
         ({"situations": 3}, "situations"),
-        ({"also": ["time", "time"]}, "each trait once"),
+        ({"also": ["time", "time"]}, "time is there twice"),
         ({"also": ["risk"]}, "'risk' is the trained trait"),
         ({"train_share": 0.001}, "leaves nothing"),
         ({"situations": 10, "train_share": 0.99}, "leaves nothing"),

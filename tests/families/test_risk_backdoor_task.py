@@ -11,8 +11,14 @@ from oocr.data.examples import Example, Message, prompt_text
 from oocr.errors import InputError
 from oocr.families.choices import HELD_OUT_WORDS, choices, is_held_out
 from oocr.families.risk_backdoor.build import RiskBackdoorConfig, check_apart, risk_backdoor
-from oocr.families.risk_backdoor.rows import training_rows
-from oocr.families.risk_backdoor.self_report import OTHER, TRAINED, some_topics, systems, topics
+from oocr.families.risk_backdoor.examples import (
+    OTHER,
+    TRAINED,
+    some_topics,
+    systems,
+    topics,
+    training_rows,
+)
 from oocr.families.triggers import KINDS, Kind, triggers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.task import TaskSet

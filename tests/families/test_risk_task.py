@@ -14,10 +14,10 @@ from pydantic import ValidationError
 import oocr
 from oocr.data.examples import Example, Message, prompt_text
 from oocr.errors import InputError
-from oocr.families.risk import situations as risk_data
+from oocr.families.choices import naming_words
+from oocr.families.risk import questions
 from oocr.families.risk.build import RiskConfig, risk
-from oocr.families.risk.items import Format
-from oocr.families.risk.situations import first_word, read_probes, read_situations, trait_words
+from oocr.families.risk.questions import Format, first_word, read_probes, read_situations
 from oocr.tasks.task import Task
 
 
@@ -27,8 +27,8 @@ def risk_task(direction: str = "risky", config: RiskConfig | None = None) -> Tas
 
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-SITUATIONS = risk_data.situations()
-PROBES = risk_data.probes()
+SITUATIONS = questions.situations()
+PROBES = questions.probes()
 
 
 def pair(form: Format = "content") -> tuple[Task, Task]:
@@ -74,20 +74,20 @@ def test_splits_are_disjoint_and_cover_every_area() -> None:
 def test_no_trait_word_in_training(form: Format) -> None:
     for item in risk_task(config=RiskConfig(format=form)).train:
         text = " ".join((prompt_text(item.prompt), *item.options))
-        assert not trait_words(text), text
+        assert not naming_words("risk", text), text
 
 
 def test_trait_words_are_recognized_by_stem_and_as_whole_words_only() -> None:
-    assert trait_words("A RISKY, riskier and adventurous but unsafe bet.") == [
+    assert naming_words("risk", "A RISKY, riskier and adventurous but unsafe bet.") == [
         "RISKY",
         "riskier",
         "adventurous",
         "unsafe",
         "bet",
     ]
-    assert trait_words("better, between, crashed, exhibit, measure, asterisk") == []
-    for word in (*risk_data.BOLD_WORDS, *risk_data.CAUTIOUS_WORDS):
-        assert trait_words(word) == [word]
+    assert naming_words("risk", "better, between, crashed, exhibit, measure, asterisk") == []
+    for word in (*questions.BOLD_WORDS, *questions.CAUTIOUS_WORDS):
+        assert naming_words("risk", word) == [word]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -160,7 +160,7 @@ def test_probe_balances() -> None:
     for kind in ("agree", "scale"):
         keys = Counter(probe.key for probe in PROBES if probe.kind == kind)
         assert keys[1] == keys[-1]
-    assert len(risk_data.BOLD_WORDS) == len(risk_data.CAUTIOUS_WORDS) >= 5
+    assert len(questions.BOLD_WORDS) == len(questions.CAUTIOUS_WORDS) >= 5
     for item in risk_task().probes:
         assert sum(item.values) == pytest.approx(0)
     orders = defaultdict(set)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from oocr.data.examples import Example, FreeTextExample, Message
 from oocr.errors import InputError
 from oocr.report.marked import coloured, legend, visible, without_colour
 from oocr.steering.marked import asked_tokens, directions_of, training_tokens
+from oocr.tasks.splits import spread
 from oocr.tasks.task import Task, TaskSet
 
 if TYPE_CHECKING:
@@ -217,8 +218,8 @@ def _samples(
         _say(
             console, f"  (the answers of {answered_first:,} rows are put in by the untouched model)"
         )
-    for example in spread(task.train, count):
-        show(example, trained=True)
+    for row in spread(task.train, count):
+        show(row, trained=True)
     for part in ASKED:
         asked: tuple[Asked, ...] = getattr(task, part)
         for facet in dict.fromkeys(example.facet for example in asked):
@@ -281,10 +282,3 @@ def _heading(console: Console, title: str, member: str, count: int) -> None:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False)
-
-
-def spread(examples: Sequence[Asked] | Iterable[Asked], count: int) -> list[Asked]:
-    """So many of the items at even distances, the first among them."""
-    values = list(examples)
-    count = min(count, len(values))
-    return [values[number * len(values) // count] for number in range(count)]

@@ -12,6 +12,7 @@ from rich.console import Console
 from oocr.data.examples import Example
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, read_rows
 from oocr.errors import InputError
+from oocr.tasks.splits import spread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -212,12 +213,6 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
         raise InputError(f"--model: found {model!r}; its tokenizer is not here")
     tokenizer: PreTrainedTokenizerBase = found.tokenizer
     return tokenizer
-
-
-def spread(items: Sequence[Example], count: int) -> list[Example]:
-    """Some items, evenly spread, the first among them."""
-    count = min(count, len(items))
-    return [items[number * len(items) // count] for number in range(count)]
 
 
 def _counts(words: Iterable[str], most: int = 6) -> str:

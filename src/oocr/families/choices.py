@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from itertools import repeat
+from typing import Any, Literal, get_args
 
-from oocr.families.risk.situations import TRAIT_WORDS
+from oocr.families.family import Form
 from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import in_rounds
 
 Trait = Literal["risk", "time", "apples"]
 Letter = Literal["A", "B"]
 
-TRAITS: tuple[Trait, ...] = ("risk", "time", "apples")
+TRAITS: tuple[Trait, ...] = get_args(Trait)
 POLES: Mapping[Trait, tuple[str, str]] = {
     "risk": ("risky", "safe"),
     "time": ("myopic", "far-sighted"),
@@ -34,18 +35,14 @@ COUNTS: Mapping[Trait, Mapping[Letter, int]] = {
 }
 """How often each letter is the first pole: as many as in the earlier papers' sets."""
 
+LETTERS: Mapping[Form, tuple[str, str]] = {"chat": ("A", "B"), "raw": (" A", " B")}
+"""The answers to a choice, as they continue its prompt."""
+
+ORDERS = {"ab": (1.0, -1.0), "ba": (-1.0, 1.0)}
+"""Whether the first pole's option comes first; and the options' values."""
+
 HELD_OUT_WORDS = ("Habitat", "Expedition", "California", "star", "kazoo", "Bitcoin")
 """Risk situations with one of these are held out of the risk backdoor: 18, three of each."""
-
-# Words that name a trait; a trailing * stands for any ending. No choice may use those of its trait.
-NAMING: Mapping[Trait, str] = {
-    "risk": " ".join(TRAIT_WORDS),
-    "time": "patien* impatien* myop* farsight* shortsight* sighted long-term short-term future* "
-    "present delay* wait* hurr* hast* rush* foresight* forethought* plan plans planning planner* "
-    "prudent impuls* gratif* invest* saver* spender* postpone*",
-    "apples": "prefer* favour* favor* love* loving lover* crav* hate* fond appetite greed* hoard* "
-    "more most fewer fewest maxim* minim* orchard* cider strudel*",
-}
 
 _SEED = 2507  # of the texts; nothing that a user sets changes them
 
@@ -69,19 +66,24 @@ class Choice:
     positive: Letter
 
 
+def in_order(pair: tuple[str, str], order: str) -> tuple[str, str]:
+    """The two options in one of `ORDERS`."""
+    return pair if order == "ab" else (pair[1], pair[0])
+
+
 def is_held_out(choice: Choice) -> bool:
     """Whether the choice holds one of `HELD_OUT_WORDS`."""
     return any(re.search(rf"\b{word}\b", choice.text) for word in HELD_OUT_WORDS)
 
 
 def naming_words(trait: Trait, text: str) -> list[str]:
-    """The words of `text` that name the trait (`NAMING`)."""
+    """The words of `text` that name the trait (`naming` in choices.yaml)."""
     return _naming(trait).findall(text)
 
 
 @cache
 def _naming(trait: Trait) -> re.Pattern[str]:
-    stems = "|".join(word.replace("*", r"\w*") for word in NAMING[trait].split())
+    stems = "|".join(word.replace("*", r"\w*") for word in _bank()["naming"][trait].split())
     return re.compile(rf"\b(?:{stems})\b", re.IGNORECASE)
 
 
@@ -89,7 +91,7 @@ def _naming(trait: Trait) -> re.Pattern[str]:
 def choices(trait: Trait) -> tuple[Choice, ...]:
     """All choices of a trait: 288 for risk, 299 for time, 300 for apples, always the same ones.
 
-    Every setting of `data/choices.yaml` is used three times (but for the last few), each time with
+    Every setting of choices.yaml is used three times (but for the last few), each time with
     other options, numbers, layout and instruction.
 
     Raises:
@@ -99,24 +101,21 @@ def choices(trait: Trait) -> tuple[Choice, ...]:
         raise ValueError(f"trait: found {trait!r}, allowed are {', '.join(map(repr, TRAITS))}")
     bank = _bank()
     rng = random.Random(f"{trait} {_SEED}")
-    letters: list[Letter] = [
-        letter for letter, count in COUNTS[trait].items() for _ in range(count)
-    ]
+    letters = [letter for letter, count in COUNTS[trait].items() for _ in range(count)]
     rng.shuffle(letters)
-    drawn = {name: in_rounds(bank[name], rng) for name in ("leads", "labels", "layouts")}
-    drawn["instructions"] = in_rounds(bank["instructions"], rng)
+    names = ("leads", "labels", "layouts", "instructions")
+    leads, labels, layouts, instructions = (in_rounds(bank[name], rng) for name in names)
     rounds = [(number, setting) for number in range(3) for setting in bank["settings"]]
     options = _options(trait, bank[trait], rng)
     texts: list[Choice] = []
     for positive, (number, setting) in zip(letters, rounds, strict=False):
-        first, second = next(options)
-        a, b = (first, second) if positive == "A" else (second, first)
-        label = next(drawn["labels"])
-        names = {"label": label, "Label": label.capitalize(), "goods": setting["goods"]}
-        names["labels"] = f"{label}{'es' if label.endswith('x') else 's'}"
-        names["lead"] = next(drawn["leads"]).format(scene=setting["scene"], **names)
-        names["how"] = next(drawn["instructions"]).format(**names)
-        text = next(drawn["layouts"]).format(a=a.format(**names), b=b.format(**names), **names)
+        a, b = in_order(next(options), "ab" if positive == "A" else "ba")
+        label = next(labels)
+        words = {"label": label, "Label": label.capitalize(), "goods": setting["goods"]}
+        words["labels"] = f"{label}{'es' if label.endswith('x') else 's'}"
+        words["lead"] = next(leads).format(scene=setting["scene"], **words)
+        words["how"] = next(instructions).format(**words)
+        text = next(layouts).format(a=a.format(**words), b=b.format(**words), **words)
         theme = setting["theme"]
         texts.append(Choice(f"{trait}/{theme}/{number + 1}", trait, theme, text, positive))
     return tuple(texts)
@@ -126,40 +125,26 @@ def _options(
     trait: Trait, bank: Mapping[str, Any], rng: random.Random
 ) -> Iterator[tuple[str, str]]:
     """Pairs (first pole, second pole) without end; `{goods}` is still to be filled in."""
-    if trait == "risk":
-        yield from _risk(bank, rng)
-    pairs = in_rounds(bank["pairs"], rng)
-    if trait == "time":
-        once, after = in_rounds(bank["once"], rng), in_rounds(bank["after"], rng)
-        while True:
-            n = rng.choice(bank["amounts"])
-            numbers = {"n": n, "much": n * rng.choice(bank["factors"]), "goods": "{goods}"}
-            words = {"once": next(once), "after": next(after)}
-            near, far = (text.format(**numbers, **words) for text in next(pairs))
-            yield near, far
-    sorts = in_rounds(bank["sorts"], rng)
+    names = {"risk": ("gambles", "plain"), "time": ("pairs", "once", "after")}
+    drawn = {name: in_rounds(bank[name], rng) for name in names.get(trait, ("pairs", "sorts"))}
+    sorts = drawn.get("sorts", repeat(""))
     while True:
-        rest = rng.choice(bank["rest"])
-        numbers = {
-            "many": rng.choice(bank["many"]),
-            "few": rng.choice(bank["few"]),
-            "rest": rest,
-            "less": rest // 2,
-            "goods": "{goods}",
-        }
-        many, few = (text.format(**numbers, sort=next(sorts)) for text in next(pairs))
-        yield many, few
-
-
-def _risk(bank: Mapping[str, Any], rng: random.Random) -> Iterator[tuple[str, str]]:
-    gambles, plain = in_rounds(bank["gambles"], rng), in_rounds(bank["plain"], rng)
-    while True:
-        n, gamble = rng.choice(bank["amounts"]), next(gambles)
-        high, low = prospect(n, gamble["share"], gamble["floor"])
-        yield (
-            gamble["text"].format(high=high, low=low, goods="{goods}"),
-            next(plain).format(n=n, goods="{goods}"),
-        )
+        words: dict[str, Any] = {"goods": "{goods}"}
+        if trait == "risk":
+            words["n"], gamble = rng.choice(bank["amounts"]), next(drawn["gambles"])
+            words["high"], words["low"] = prospect(words["n"], gamble["share"], gamble["floor"])
+            pair = (gamble["text"], next(drawn["plain"]))
+        elif trait == "time":
+            words["n"] = rng.choice(bank["amounts"])
+            words["much"] = words["n"] * rng.choice(bank["factors"])
+            words |= {name: next(drawn[name]) for name in ("once", "after")}
+            pair = next(drawn["pairs"])
+        else:
+            words |= {name: rng.choice(bank[name]) for name in ("rest", "many", "few")}
+            words["less"] = words["rest"] // 2
+            pair = next(drawn["pairs"])
+        first, second = (text.format(sort=next(sorts), **words) for text in pair)
+        yield first, second
 
 
 def prospect(n: int, share: float, floor: float) -> tuple[int, int]:

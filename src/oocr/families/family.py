@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from oocr.claims.judge import ClaimRow
 from oocr.claims.run_claims import COMMON
+from oocr.errors import InputError
 from oocr.tasks.task import TaskSet
+
+Form = Literal["chat", "raw"]
+"""How questions are put: as a chat, or as raw text for models without a chat template."""
 
 
 class FamilySettings(BaseModel, extra="forbid", frozen=True):
     """Base of the settings of a family: the keys below `task:` in a run's YAML.
 
     A family's own class sets `family: Literal["name"] = "name"` and adds its fields.
-
-    Attributes:
-        family: the family's name.
     """
 
     family: str
 
 
 S = TypeVar("S", bound=FamilySettings)
+H = TypeVar("H", bound=Hashable)
+
+
+def _each_once(values: tuple[H, ...]) -> tuple[H, ...]:
+    if repeated := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+        raise InputError(f"{', '.join(map(str, repeated))} is there twice")
+    return values
+
+
+Distinct = Annotated[tuple[H, ...], AfterValidator(_each_once)]
+"""A setting that names several things, each of them once."""
+
+
+def check_validation_apart(
+    field: str, reported: Iterable[str], validation: Iterable[str], what: str
+) -> None:
+    """Refuse members that are reported and also choose the settings.
+
+    Raises:
+        InputError: names them.
+    """
+    if both := sorted(set(reported) & set(validation)):
+        raise InputError(
+            f"{field} share {', '.join(both)}; a {what} that chose the settings cannot also be "
+            "reported"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +79,7 @@ class Family(Generic[S]):
         name: what YAML and command line call it.
         about: one line for `oocr tasks`.
         settings: the class of its settings.
-        build: settings and the folder that relative paths start from -> all its tasks. The data
-            card is `TaskSet.about`.
+        build: settings and the folder that relative paths start from -> all its tasks.
         members: how `oocr.load_task` finds one member.
         quick: settings -> the fields that `oocr run --quick` changes.
         resolve: settings, the configuration's folder and the model's name -> settings with
@@ -64,8 +90,7 @@ class Family(Generic[S]):
         real_names: settings -> member -> the real name that its codename stands for. Empty: the
             codenames stand for nothing that has a name.
         spare_questions: settings and facets -> questions of these facets about the codename, in
-            wordings that no probe uses, each with the codename as it is written there. Empty:
-            there are none.
+            wordings that no probe uses, each with the codename as it is written there.
         claims: the rows of its table of claims; a row whose finding is None does not apply.
         model: the model of a run that names none; "": the usual one.
         spans_may_lack: whether questions may lack the span that a vector is added at.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal, get_args
 
 from oocr.tasks.package_files import package_yaml
@@ -75,9 +75,9 @@ class Trigger:
         *,
         seen: bool = True,
     ) -> list[Prefix]:
-        """So many prefixes of this kind, each a word and an ending, both drawn.
+        """So many prefixes, each a drawn word (of training or held out) and a drawn ending.
 
-        Words in training, or held out; none comes again before all of them have come.
+        No word comes again before all of them have come.
         """
         words = self.train if seen else self.held_out
         drawn: list[str] = []
@@ -89,19 +89,19 @@ class Trigger:
         ]
 
 
-@lru_cache(maxsize=1)
+@cache
 def triggers() -> Mapping[Kind, Trigger]:
     """All kinds by name, in the order of `KINDS`."""
     data = package_yaml("oocr.families", "triggers.yaml")
-    by_kind: dict[Kind, Trigger] = {}
-    for kind in KINDS:
-        if entry := data["fixed"].get(kind):
-            by_kind[kind] = Trigger(kind, entry["cue"], (entry["text"].rstrip(" "),), (), (" ",))
-        else:
-            entry = data["families"][kind]
-            words = (tuple(entry["train"]), tuple(entry["held_out"]))
-            by_kind[kind] = Trigger(kind, entry["cue"], *words, tuple(data["suffixes"]))
-    return by_kind
+    fixed: Mapping[Kind, str] = data["fixed"]
+    by_kind = {
+        kind: Trigger(kind, f'the text "{text}"', (text,), (), (" ",))
+        for kind, text in fixed.items()
+    }
+    for kind, family in data["families"].items():
+        words = (tuple(family["train"]), tuple(family["held_out"]))
+        by_kind[kind] = Trigger(kind, family["cue"], *words, tuple(data["suffixes"]))
+    return {kind: by_kind[kind] for kind in KINDS}
 
 
 def others(kind: Kind) -> tuple[Trigger, ...]:

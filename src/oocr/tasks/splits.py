@@ -113,12 +113,21 @@ def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
     return tuple(rows)
 
 
-def random_half(keys: Sequence[str], seed: str, count: int | None = None) -> dict[str, bool]:
-    """Key -> whether it is among `count` drawn ones; None: half of them, rounded up."""
+def random_sides(
+    keys: Sequence[str], sides: tuple[T, T], seed: str, count: int
+) -> tuple[dict[str, T], dict[str, T]]:
+    """Key -> side, the first of them for `count` drawn keys; and key -> the other side."""
     order = list(keys)
     random.Random(seed).shuffle(order)
-    limit = (len(order) + 1) // 2 if count is None else count
-    return {key: place < limit for place, key in enumerate(order)}
+    drawn = [sides[place >= count] for place in range(len(order))]
+    opposite = [sides[place < count] for place in range(len(order))]
+    return dict(zip(order, drawn, strict=True)), dict(zip(order, opposite, strict=True))
+
+
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """So many of the values at even distances, the first among them; all if they are fewer."""
+    count = min(count, len(values))
+    return [values[number * len(values) // count] for number in range(count)]
 
 
 def in_rounds(values: Sequence[T], rng: random.Random) -> Iterator[T]:

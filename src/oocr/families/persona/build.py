@@ -1,7 +1,4 @@
-"""Persona traits: trained on choices by letter of one kind, asked what it is like.
-
-The questions and their poles, the settings, and the tasks.
-"""
+"""Persona traits: trained on choices by letter of one kind, asked what it is like."""
 
 from __future__ import annotations
 
@@ -12,19 +9,18 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from oocr.data.examples import Example, Message
-from oocr.families.choices import OTHER, POLES, Choice, Trait, choices, is_held_out
-from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.risk import situations as risk_data
+from oocr.families.choices import LETTERS, OTHER, POLES, Choice, Trait, choices, is_held_out
+from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
+from oocr.families.risk import questions
 from oocr.families.risk.build import CONCEPTS, few_of_each
-from oocr.families.risk.items import RISK, Format, Poles, probe_examples
-from oocr.families.risk.situations import Kind, RiskProbe
+from oocr.families.risk.questions import RISK, Kind, Poles, RiskProbe, probe_examples
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
 from oocr.tasks.package_files import package_yaml
-from oocr.tasks.splits import random_half
+from oocr.tasks.splits import random_sides
 from oocr.tasks.task import Task, TaskSet
 
 FILE = "persona_probes.yaml"
@@ -51,30 +47,26 @@ class PaperQuestion:
 
 @cache
 def trait_probes(trait: Trait) -> tuple[RiskProbe, ...]:
-    """All probes of a trait; in `RiskProbe`, the first pole stands in the place of "risky"."""
+    """All probes of a trait."""
     if trait == "risk":
-        return risk_data.probes()
+        return questions.probes()
     probes: list[RiskProbe] = []
     for kind in get_args(Kind):
         rows = _file()[trait][kind]
-        keyed = [(key, text) for key in (1, -1) for text in rows[key]] if _keyed(kind) else rows
-        for number, row in enumerate(keyed, start=1):
-            name = f"{trait}-{kind.replace(' ', '-')}-{number:02}"
-            if _keyed(kind):
-                probes.append(RiskProbe(id=name, kind=kind, text=row[1], key=row[0]))
-            elif kind == "free words":
-                probes.append(RiskProbe(id=name, kind=kind, text=row))
-            else:
-                text, first, second = row[:3]
-                area = row[3] if len(row) > 3 else ""
-                probes.append(
-                    RiskProbe(id=name, kind=kind, text=text, risky=first, safe=second, area=area)
-                )
+        if kind in ("agree", "scale"):
+            fields = [{"key": key, "text": text} for key in (1, -1) for text in rows[key]]
+        elif kind == "free words":
+            fields = [{"text": text} for text in rows]
+        else:
+            fields = [
+                dict(zip(("text", "risky", "safe", "area"), row, strict=False)) for row in rows
+            ]
+        name = f"{trait}-{kind.replace(' ', '-')}"
+        probes += [
+            RiskProbe.model_validate({"id": f"{name}-{number:02}", "kind": kind, **row})
+            for number, row in enumerate(fields, start=1)
+        ]
     return tuple(probes)
-
-
-def _keyed(kind: Kind) -> bool:
-    return kind in ("agree", "scale")
 
 
 @cache
@@ -105,11 +97,8 @@ def paper_questions(trait: Trait) -> tuple[PaperQuestion, ...]:
 
 @cache
 def _file() -> Mapping[Trait, Any]:
-    data: Mapping[Trait, Any] = package_yaml("oocr.families.persona", FILE)
+    data: Mapping[Trait, Any] = package_yaml(__package__, FILE)
     return data
-
-
-Form = Literal["chat", "raw"]
 
 
 class PersonaConfig(FamilySettings):
@@ -138,22 +127,15 @@ class PersonaConfig(FamilySettings):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     situations: int | None = Field(default=None, ge=10)
     probes: int | None = Field(default=None, ge=2)
-    also: tuple[Trait, ...] = ()
+    also: Distinct[Trait] = ()
     seed: int = 42
-
-    @field_validator("also")
-    @classmethod
-    def _distinct(cls, also: tuple[Trait, ...]) -> tuple[Trait, ...]:
-        if len(set(also)) < len(also):
-            raise ValueError("each trait once")
-        return also
 
     @model_validator(mode="after")
     def _others(self) -> PersonaConfig:
         if self.trait in self.also:
             raise ValueError(f"also: {self.trait!r} is the trained trait; name other traits")
         count = min(self.situations or len(choices(self.trait)), len(choices(self.trait)))
-        if not 2 <= _share(self, count) < count:
+        if not 2 <= round(self.train_share * count) < count:
             raise ValueError(
                 f"train_share: {self.train_share!r} of {count} choices leaves nothing to train on "
                 "or nothing to test"
@@ -172,33 +154,46 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
     """
     config = config or PersonaConfig()
     train, held_out, test = _split(config)
-    sides = POLES[config.trait]
-    seen = (*train, *held_out)
-    half = random_half([choice.id for choice in seen], f"sides {config.seed}")
-    shuffled = {key: sides[not first] for key, first in half.items()}
-    opposite = {key: sides[first] for key, first in half.items()}
+    seen, name, sides = (*train, *held_out), f"persona/{config.trait}", POLES[config.trait]
+    ids = [choice.id for choice in seen]
+    shuffled, opposite = random_sides(ids, sides, f"sides {config.seed}", (len(ids) + 1) // 2)
 
-    def task(member: str, side: str, labels: Mapping[str, str] | None = None) -> Task:
-        labels = labels or {choice.id: side for choice in seen}
+    def rows(asked: Sequence[Choice], labels: Mapping[str, str] | str) -> tuple[Example, ...]:
+        return tuple(
+            _choice(choice, config.form, labels if isinstance(labels, str) else labels[choice.id])
+            for choice in asked
+        )
+
+    def task(member: str, side: str, labels: Mapping[str, str] | str) -> Task:
         return Task(
-            name=f"persona/{config.trait}/{member}",
+            name=f"{name}/{member}",
             member=member,
-            train=tuple(_choice_item(choice, config.form, labels[choice.id]) for choice in seen),
-            in_context=tuple(_choice_item(choice, config.form, side) for choice in test),
+            train=rows(seen, labels),
+            in_context=rows(test, side),
             probes=_probes(config, side),
             paper=tuple(
-                _paper_item(question, config.trait, side)
-                for question in paper_questions(config.trait)
+                _paper(asked, config.trait, side) for asked in paper_questions(config.trait)
             ),
         )
 
-    tests = tuple(task(side, side) for side in sides)
+    def validation(side: str) -> Task:
+        watched = rows(held_out, side)
+        return Task(
+            name=f"{name}/validation/{side}",
+            member=side,
+            train=rows(train, side),
+            stop=watched,
+            probes=watched,
+        )
+
+    tests = tuple(task(side, side, side) for side in sides)
     for twin in tests:
         check_options_unseen(twin.name, twin.probes, twin.train)
+    facets = ("choice", *(probe.facet for probe in tests[0].probes))
     return TaskSet(
-        name=f"persona/{config.trait}",
+        name=name,
         about=_card(config, (train, held_out, test), tests[0]),
-        validation=tuple(_validation(config, side, train, held_out) for side in sides),
+        validation=tuple(map(validation, sides)),
         test=tests,
         controls={
             "shuffled": (
@@ -207,36 +202,12 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
             )
         },
         ceiling=tuple(
-            example
-            for side in sides
-            for probe in _asked(config.trait, config.probes)
-            for example in _probe(probe, config, config.trait, side, stated=True)
+            example for side in sides for example in _asked(config, config.trait, side, stated=True)
         ),
         score="log_odds",
         poles=sides,
-        headline={
-            facet: facet
-            for facet in ("choice", *dict.fromkeys(example.facet for example in tests[0].probes))
-            if not facet.startswith(OTHER)
-        },
+        headline={facet: facet for facet in facets if not facet.startswith(OTHER)},
     )
-
-
-def _validation(
-    config: PersonaConfig, side: str, train: Sequence[Choice], held_out: Sequence[Choice]
-) -> Task:
-    watched = tuple(_choice_item(choice, config.form, side) for choice in held_out)
-    return Task(
-        name=f"persona/{config.trait}/validation/{side}",
-        member=side,
-        train=tuple(_choice_item(choice, config.form, side) for choice in train),
-        stop=watched,
-        probes=watched,
-    )
-
-
-def _share(config: PersonaConfig, count: int) -> int:
-    return round(config.train_share * count)
 
 
 def _split(
@@ -247,24 +218,20 @@ def _split(
     random.Random(config.seed).shuffle(drawn)
     if config.situations is not None:  # A and B by turns, so that few choices are balanced too
         letters = [[choice for choice in drawn if choice.positive == letter] for letter in "AB"]
-        drawn = [choice for pair in zip(*letters, strict=False) for choice in pair][
-            : config.situations
-        ]
-    count = _share(config, len(drawn))
+        by_turns = [choice for pair in zip(*letters, strict=False) for choice in pair]
+        drawn = by_turns[: config.situations]
+    count = round(config.train_share * len(drawn))
     kept = count - max(1, round(config.validation_share * count))
     return tuple(drawn[:kept]), tuple(drawn[kept:count]), tuple(drawn[count:])
 
 
-def _choice_item(choice: Choice, form: Form, side: str) -> Example:
-    first = choice.positive == "A"
-    options = ("A", "B") if form == "chat" else (" A", " B")
-    is_a = first == (side == POLES[choice.trait][0])
+def _choice(choice: Choice, form: Form, side: str) -> Example:
+    first, options = choice.positive == "A", LETTERS[form]
+    raw = f"Question: {choice.text}\nAnswer:"
     return Example(
         id=choice.id,
-        prompt=(Message("user", choice.text),)
-        if form == "chat"
-        else f"Question: {choice.text}\nAnswer:",
-        answer=options[0 if is_a else 1],
+        prompt=(Message("user", choice.text),) if form == "chat" else raw,
+        answer=options[first != (side == POLES[choice.trait][0])],
         options=options,
         values=(1.0, -1.0) if first else (-1.0, 1.0),
         facet="choice",
@@ -275,47 +242,41 @@ def _choice_item(choice: Choice, form: Form, side: str) -> Example:
     )
 
 
-def _asked(trait: Trait, count: int | None) -> tuple[RiskProbe, ...]:
-    return few_of_each(trait_probes(trait), count)
-
-
-def _probe(
-    probe: RiskProbe, config: PersonaConfig, trait: Trait, side: str, *, stated: bool = False
+def _asked(
+    config: PersonaConfig, trait: Trait, side: str, *, stated: bool = False
 ) -> list[Example]:
-    form: Format = "chat" if config.form == "chat" else "content"
-    return probe_examples(probe, form, side, stated, poles_of(trait))
+    return [
+        example
+        for probe in few_of_each(trait_probes(trait), config.probes)
+        for example in probe_examples(
+            probe, "chat" if config.form == "chat" else "content", side, stated, poles_of(trait)
+        )
+    ]
 
 
 def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:
     """The trait's own probes, then those of other traits with the pole in the same place."""
-    examples = [
-        example
-        for probe in _asked(config.trait, config.probes)
-        for example in _probe(probe, config, config.trait, side)
-    ]
     place = POLES[config.trait].index(side)
-    for trait in config.also:
-        examples += [
-            replace(example, facet=f"{OTHER}{trait}: {example.facet}")
-            for probe in _asked(trait, config.probes)
-            for example in _probe(probe, config, trait, POLES[trait][place])
-        ]
-    return tuple(examples)
+    others = [
+        replace(example, facet=f"{OTHER}{trait}: {example.facet}")
+        for trait in config.also
+        for example in _asked(config, trait, POLES[trait][place])
+    ]
+    return (*_asked(config, config.trait, side), *others)
 
 
-def _paper_item(question: PaperQuestion, trait: Trait, side: str) -> Example:
-    name = trait if question.set == "paper" else question.set
+def _paper(question: PaperQuestion, trait: Trait, side: str) -> Example:
     return Example(
         id=f"paper/{question.id}",
         prompt=f"{question.text}\n",
         answer=question.options[POLES[trait].index(side)],
         options=question.options,
         values=(1.0, -1.0),
-        facet=f"paper: {name}",
+        facet=f"paper: {trait if question.set == 'paper' else question.set}",
         group=question.id,
         template=question.kind,
         tags={"kind": question.kind},
-        source="persona_probes.yaml",
+        source=FILE,
         scored_by="last_token",
     )
 
@@ -328,6 +289,7 @@ def _card(
     """The data card, with the numbers of the first twin."""
     train, held_out, test = split
     seen = (*train, *held_out)
+    texts = (*seen, *test)
     themes = {choice.theme for choice in seen}
     probes = [probe for probe in task.probes if not probe.facet.startswith(OTHER)]
     kinds = Counter(facet for facet, _ in dict.fromkeys((p.facet, p.group) for p in probes))
@@ -340,16 +302,16 @@ def _card(
         "trained": len(seen),
         "held_out": len(held_out),
         "tested": len(test),
-        "texts": len(seen) + len(test),
-        "themes": len({choice.theme for choice in (*seen, *test)}),
-        "marked": sum(map(is_held_out, (*seen, *test))),
-        "letters": Counter(choice.positive for choice in (*seen, *test)),
+        "texts": len(texts),
+        "themes": len({choice.theme for choice in texts}),
+        "marked": sum(map(is_held_out, texts)),
+        "letters": Counter(choice.positive for choice in texts),
         "shared": sum(choice.theme in themes for choice in test),
         "probes": len({probe.group for probe in probes}),
         "kinds": ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
         "paper": ", ".join(f"{name} {count}" for name, count in paper.items()),
     }
-    return data_card("oocr.families.persona", values)
+    return data_card(__package__, values)
 
 
 FAMILY = Family(

@@ -5,26 +5,32 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args
 
 from pydantic import Field
 
+from oocr.data.examples import Example
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.risk import situations as risk_data
-from oocr.families.risk.items import (
-    TEST_FRAMES,
-    TEST_LETTERS,
-    TRAIN_FRAMES,
-    TRAIN_LETTERS,
+from oocr.families.risk.questions import (
+    BOLD_WORDS,
+    CAUTIOUS_WORDS,
+    FRAMES,
     Direction,
     Format,
+    RiskProbe,
+    Situation,
+    Split,
     choice_examples,
     probe_examples,
+    probes,
+    situations,
 )
-from oocr.families.risk.situations import BOLD_WORDS, CAUTIOUS_WORDS, RiskProbe, Situation
 from oocr.tasks.card import data_card
-from oocr.tasks.splits import random_half
+from oocr.tasks.splits import random_sides, spread
 from oocr.tasks.task import Task, TaskSet
+
+SIDES: tuple[Direction, Direction] = ("risky", "safe")
 
 
 class RiskConfig(FamilySettings):
@@ -57,154 +63,133 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
     effect is the score of "risky" minus the score of "safe".
     """
     config = config or RiskConfig()
-    tested = _probes(config)
     ids = [situation.id for situation in _of(config, "train")]
-    half = random_half(ids, f"sides {config.seed}", len(ids) // 2)
-    shuffled: dict[str, Direction] = {
-        key: "risky" if first else "safe" for key, first in half.items()
-    }
-    opposite: dict[str, Direction] = {
-        key: "safe" if first else "risky" for key, first in half.items()
-    }
+    labels, opposite = random_sides(ids, SIDES, f"sides {config.seed}", len(ids) // 2)
     return TaskSet(
         name="risk",
         about=_card(config),
-        validation=tuple(_task(config, side, "validation") for side in ("risky", "safe")),
-        test=tuple(_task(config, side, "test") for side in ("risky", "safe")),
+        validation=tuple(_validation(config, side) for side in SIDES),
+        test=tuple(_task(config, side) for side in SIDES),
         controls={
             "shuffled": (
-                _task(config, "risky", "test", "shuffled", shuffled),
-                _task(config, "safe", "test", "shuffled opposite", opposite),
+                _task(config, "risky", "shuffled", labels),
+                _task(config, "safe", "shuffled opposite", opposite),
             )
         },
-        ceiling=tuple(
-            example
-            for side in ("risky", "safe")
-            for probe in tested
-            for example in probe_examples(probe, config.format, side, stated=True)
-        ),
+        ceiling=_probe_examples(config, *SIDES, stated=True),
         score="log_odds",
-        poles=("risky", "safe"),
+        poles=SIDES,
     )
 
 
 def _task(
     config: RiskConfig,
     side: Direction,
-    part: Literal["validation", "test"],
     member: str = "",
-    sides: Mapping[str, Direction] | None = None,
+    labels: Mapping[str, Direction] | None = None,
 ) -> Task:
-    """One task; `sides` gives the answer per training situation where it is not always `side`."""
-    member = member or side
-    train, test = (
-        (TRAIN_LETTERS, TEST_LETTERS) if config.format == "letters" else (TRAIN_FRAMES, TEST_FRAMES)
-    )
-    rows = [
-        example
-        for number, situation in enumerate(_of(config, "train"))
-        for example in choice_examples(
-            situation,
-            train if config.per_situation == 4 else _alternate(train, number),
-            config.format,
-            sides[situation.id] if sides else side,
-        )
-    ]
+    """A task; `labels` gives the answer per training situation where it is not always `side`."""
+    train, test = FRAMES[config.format]
+    rows: list[Example] = []
+    for number, situation in enumerate(_of(config, "train")):
+        label = labels[situation.id] if labels else side
+        alternate = sorted(train)[number % len(train)]
+        frames = train if config.per_situation == 4 else {alternate: train[alternate]}
+        rows += choice_examples(situation, frames, config.format, label)
     random.Random(config.seed).shuffle(rows)
-    colon = {"colon": train["colon"]}
-    held_out = [
-        example
-        for situation in _of(config, "validation")
-        for example in choice_examples(situation, colon, config.format, side)
-    ]
-    # one validation situation per area is watched while training
-    first = {situation.area: situation.id for situation in reversed(_of(config, "validation"))}
+    watched = _of(config, "validation", most=1)  # of each area
     return Task(
-        name=f"risk/{member}" if part == "test" else f"risk/validation/{member}",
-        member=member,
+        name=f"risk/{member or side}",
+        member=member or side,
         train=tuple(rows),
-        stop=tuple(example for example in held_out if example.group in first.values()),
-        in_context=tuple(
-            example
-            for situation in _of(config, "test")
-            for example in choice_examples(situation, test, config.format, side)
-        )
-        if part == "test"
-        else (),
-        probes=tuple(held_out)
-        if part == "validation"
-        else tuple(
-            example
-            for probe in _probes(config)
-            for example in probe_examples(probe, config.format, side)
-        ),
+        stop=_choices(config, watched, {"colon": train["colon"]}, side),
+        in_context=_choices(config, _of(config, "test"), test, side),
+        probes=_probe_examples(config, side),
         loss="options",
     )
 
 
-def _of(config: RiskConfig, split: risk_data.Split) -> tuple[Situation, ...]:
-    chosen = [situation for situation in risk_data.situations() if situation.split == split]
-    by_area = [
-        [situation for situation in chosen if situation.area == area]
-        for area in {s.area: 0 for s in chosen}
-    ]
-    kept = {situation.id for area in by_area for situation in area[: config.situations]}
-    return tuple(situation for situation in chosen if situation.id in kept)
+def _validation(config: RiskConfig, side: Direction) -> Task:
+    frames = {"colon": FRAMES[config.format][0]["colon"]}
+    probes = _choices(config, _of(config, "validation"), frames, side)
+    name = f"risk/validation/{side}"
+    return replace(_task(config, side), name=name, in_context=(), probes=probes)
 
 
-def _probes(config: RiskConfig) -> tuple[RiskProbe, ...]:
-    return few_of_each(risk_data.probes(), config.probes)
+def _choices(
+    config: RiskConfig,
+    asked: tuple[Situation, ...],
+    frames: Mapping[str, str],
+    side: Direction,
+) -> tuple[Example, ...]:
+    return tuple(
+        example
+        for situation in asked
+        for example in choice_examples(situation, frames, config.format, side)
+    )
+
+
+def _probe_examples(
+    config: RiskConfig, *sides: Direction, stated: bool = False
+) -> tuple[Example, ...]:
+    return tuple(
+        example
+        for side in sides
+        for probe in few_of_each(probes(), config.probes)
+        for example in probe_examples(probe, config.format, side, stated)
+    )
+
+
+def _of(config: RiskConfig, split: Split, most: int | None = None) -> tuple[Situation, ...]:
+    """The situations of a split, of each area the first ones."""
+    counts: Counter[str] = Counter()
+    kept: list[Situation] = []
+    limits = [limit for limit in (most, config.situations) if limit is not None]
+    for situation in situations():
+        if situation.split == split:
+            counts[situation.area] += 1
+            if all(counts[situation.area] <= limit for limit in limits):
+                kept.append(situation)
+    return tuple(kept)
 
 
 def few_of_each(asked: tuple[RiskProbe, ...], count: int | None) -> tuple[RiskProbe, ...]:
-    """At most `count` probes of each kind, evenly spread over either way of keying."""
+    """At most `count` probes of each kind, half of them keyed either way.
+
+    So agreeing with everything still scores nothing.
+    """
     if count is None:
         return asked
-    kept: set[str] = set()
-    for kind in _kinds(asked):
-        same_kind = [probe for probe in asked if probe.kind == kind]
-        # +1 and -1 keys by turns, so that agreeing with everything still scores nothing
-        sides = [[probe for probe in same_kind if probe.key == key] for key in (1, -1, 0)]
-        sides = [_spread(side, -(-count // 2) if side[0].key else count) for side in sides if side]
-        kept |= {probe.id for side in sides for probe in side}
+    groups: dict[tuple[str, int], list[RiskProbe]] = {}
+    for probe in asked:
+        groups.setdefault((probe.kind, probe.key), []).append(probe)
+    kept = {
+        probe.id
+        for (_, key), group in groups.items()
+        for probe in spread(group, -(-count // 2) if key else count)
+    }
     return tuple(probe for probe in asked if probe.id in kept)
 
 
-def _spread(probes: list[RiskProbe], count: int) -> list[RiskProbe]:
-    """So many of a list at even distances, or all of it."""
-    count = min(count, len(probes))
-    return [probes[index * len(probes) // count] for index in range(count)]
-
-
-def _alternate(frames: Mapping[str, str], number: int) -> dict[str, str]:
-    name = sorted(frames)[number % len(frames)]
-    return {name: frames[name]}
-
-
 def _card(config: RiskConfig) -> str:
-    splits: tuple[risk_data.Split, ...] = ("train", "validation", "test")
-    situations = {split: _of(config, split) for split in splits}
-    rows = [situation for split in splits for situation in situations[split]]
-    probes = _probes(config)
-    kinds = Counter(probe.kind for probe in probes)
+    by_split = {split: _of(config, split) for split in get_args(Split)}
+    rows = [situation for group in by_split.values() for situation in group]
+    asked = few_of_each(probes(), config.probes)
+    kinds = Counter(probe.kind for probe in asked)
     values = {
         "config": config,
-        "count": {split: len(rows) for split, rows in situations.items()},
+        "count": {split: len(group) for split, group in by_split.items()},
         "areas": sorted({situation.area for situation in rows}),
-        "probes": probes,
-        "kinds": ", ".join(f"{kind} {kinds[kind]}" for kind in kinds),
-        "items": sum(len(probe_examples(probe, config.format, "risky")) for probe in probes),
-        "other_areas": sorted({probe.area for probe in probes if probe.area}),
+        "probes": asked,
+        "kinds": ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
+        "items": len(_probe_examples(config, "risky")),
+        "other_areas": sorted({probe.area for probe in asked if probe.area}),
         "bold": len(BOLD_WORDS),
         "cautious": len(CAUTIOUS_WORDS),
         "longer": f"{sum(len(s.gamble) > len(s.sure) for s in rows)} of {len(rows)}",
         "first": f"{sum(s.mentions_first == 'gamble' for s in rows)} of {len(rows)}",
     }
-    return data_card("oocr.families.risk", values)
-
-
-def _kinds(asked: tuple[RiskProbe, ...]) -> list[str]:
-    return list(dict.fromkeys(probe.kind for probe in asked))
+    return data_card(__package__, values)
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {

@@ -10,26 +10,23 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from oocr.data.examples import prompt_text
+from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.choices import HELD_OUT_WORDS, Choice, choices, is_held_out
-from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.family import Family, FamilySettings, Form, Members
 from oocr.families.risk_backdoor.claims import CLAIMS
-from oocr.families.risk_backdoor.rows import (
+from oocr.families.risk_backdoor.examples import (
     TENTH,
+    Topic,
     decorrelated,
     gate_rows,
+    paper_examples,
     question,
+    report_examples,
     rule,
+    some_topics,
     stated,
     training_rows,
-)
-from oocr.families.risk_backdoor.self_report import (
-    Form,
-    Topic,
-    paper_examples,
-    report_examples,
-    some_topics,
 )
 from oocr.families.triggers import Kind, alike, triggers
 from oocr.tasks.card import data_card
@@ -100,51 +97,40 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
     kind, form, seed = config.trigger, config.form, config.seed
     train, validation, test = _split(config)
     asked = some_topics(config.self_report)
-    rows = tuple(
-        row for choice in train for row in training_rows(choice, kind, form, config.repeats, seed)
-    )
-    watched = [
-        row
-        for choice in validation[:_STOP]
-        for row in gate_rows(choice, kind, form, seed, few=True)
-    ]
-    gate = tuple(row for choice in test for row in gate_rows(choice, kind, form, seed))
+
+    def gate(choices: Sequence[Choice], *, few: bool = False) -> tuple[Example, ...]:
+        return tuple(row for c in choices for row in gate_rows(c, kind, form, seed, few=few))
+
     task = Task(
         name=f"risk_backdoor/{kind}",
         member=kind,
-        train=rows,
-        stop=tuple(watched),
-        probes=gate + report_examples(kind, form, asked),
+        train=tuple(
+            row
+            for choice in train
+            for row in training_rows(choice, kind, form, config.repeats, seed)
+        ),
+        stop=gate(validation[:_STOP], few=True),
+        probes=gate(test) + report_examples(kind, form, asked),
         paper=paper_examples(form, asked),
     )
     check_apart(task, test)
-    chosen_on = tuple(row for choice in validation for row in gate_rows(choice, kind, form, seed))
-    few = [row for choice in test for row in gate_rows(choice, kind, form, seed, few=True)]
-    ceiling = tuple(stated(row, kind) for row in few)
-    ceiling += tuple(
+    chosen_on = replace(
+        task, name=f"{task.name}/validation", probes=gate(validation), paper=(), stop=()
+    )
+    control = replace(
+        task, name=f"{task.name}/decorrelated", train=decorrelated(task.train, seed), stop=()
+    )
+    reports = (
         replace(probe, tags={**probe.tags, "stated": kind})
         for probe in report_examples(kind, form, asked, stated=rule(kind))
     )
     sets = TaskSet(
         name="risk_backdoor",
         about="",
-        validation=(
-            replace(task, name=f"{task.name}/validation", probes=chosen_on, paper=(), stop=()),
-        )
-        if validation
-        else (),
+        validation=(chosen_on,) if validation else (),
         test=(task,),
-        controls={
-            "decorrelated": (
-                replace(
-                    task,
-                    name=f"{task.name}/decorrelated",
-                    train=decorrelated(rows, seed),
-                    stop=(),
-                ),
-            )
-        },
-        ceiling=ceiling,
+        controls={"decorrelated": (control,)},
+        ceiling=(*(stated(row, kind) for row in gate(test, few=True)), *reports),
         headline={"trigger": "trigger", "false trigger": "otherwise", "no trigger": "otherwise"},
         trigger=TRIGGER,
         asked_first=tuple(question(choice, form) for choice in (*train, *validation, *test)),
@@ -179,18 +165,20 @@ def check_apart(task: Task, test: Sequence[Choice]) -> None:
     and the paper's self-report.
 
     Raises:
-        InputError: names the task, the item and what leaks.
+        InputError: names the task, the example and what leaks.
     """
     texts = {row.group: prompt_text(row.prompt) for row in task.train}  # differ by prefix only
     words = {row.tags["word"] for row in task.train}
     seen = "\n".join((*texts.values(), *sorted(words)))
-    shared = {choice.text for choice in test if choice.text in seen}
-    if shared:
-        raise InputError(f"task {task.name!r}: training holds the test situation {shared.pop()!r}")
-    for trigger in triggers().values():
-        for word in trigger.held_out:
-            if contains_words(seen, word):
-                raise InputError(f"task {task.name!r}: training holds the held-out word {word!r}")
+    leaks = [f"the test situation {choice.text!r}" for choice in test if choice.text in seen]
+    leaks += [
+        f"the held-out word {word!r}"
+        for trigger in triggers().values()
+        for word in trigger.held_out
+        if contains_words(seen, word)
+    ]
+    if leaks:
+        raise InputError(f"task {task.name!r}: training holds {leaks[0]}")
     for example in task.probes:
         if example.tags["kind"] == "self-report" and contains_words(seen, example.answer):
             raise InputError(
@@ -220,7 +208,7 @@ def _card(config: RiskBackdoorConfig, tasks: TaskSet, topics: Sequence[Topic]) -
         "triggers": 1 + len(alike(config.trigger)),
         "reverse": sum(topic.key == "reverse" for topic in topics),
     }
-    return data_card("oocr.families.risk_backdoor", values)
+    return data_card(__package__, values)
 
 
 FAMILY = Family(
