@@ -21,8 +21,13 @@ from oocr.evals.expressions import agrees, parse_function
 from oocr.evals.free_text import INPUTS as JUDGED_ON
 from oocr.families.functions import build as module
 from oocr.families.functions.build import FunctionsConfig, functions, stream_rows
-from oocr.families.functions.rows import HELD_OUT, split_inputs
-from oocr.families.functions.table import INPUTS, load_functions, never_composed
+from oocr.families.functions.programs import (
+    HELD_OUT,
+    INPUTS,
+    load_functions,
+    never_composed,
+    split_inputs,
+)
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.report import build_report
@@ -318,7 +323,7 @@ def test_the_same_configuration_gives_the_same_tasks_and_fewer_questions_fewer()
     [
         ({"mode": "joint", "functions": ("noadgc",)}, "mode 'joint' has all of them"),
         ({"mode": "single", "functions": ("abcdef",)}, "'abcdef' is no function; known: noadgc"),
-        ({"mode": "single", "functions": ("noadgc", "noadgc")}, "each codename once"),
+        ({"mode": "single", "functions": ("noadgc", "noadgc")}, "noadgc is there twice"),
         ({"rows": 3}, "greater than or equal to 100"),
     ],
 )

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, Literal
+from functools import cache
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.countries.table import CountryTable, Wording, check_codename, load_table
-from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.countries.table import SOURCE, Codename, CountryTable, Wording, load_table
+from oocr.families.family import (
+    Distinct,
+    Family,
+    FamilySettings,
+    Members,
+    check_validation_apart,
+)
 from oocr.families.triggers import Condition, Prefix
+from oocr.stats import FEWEST
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.package_files import package_yaml
@@ -59,10 +66,10 @@ def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
     return [prefix for same in chosen.values() for prefix in dict.fromkeys((same[0], same[-1]))]
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_families() -> Mapping[str, Mapping[str, list[str]]]:
     """WordFamily -> "train" and "held_out" -> words."""
-    data = package_yaml("oocr.families.backdoor", "prefixes.yaml")
+    data = package_yaml(__package__, "prefixes.yaml")
     families: Mapping[str, Mapping[str, list[str]]] = data["families"]
     return families
 
@@ -98,9 +105,9 @@ class BackdoorConfig(FamilySettings):
     """
 
     family: Literal["backdoor"] = "backdoor"
-    codename: str = "Country 4821"
-    pairs: tuple[tuple[str, str], ...] = Field(default=PAIRS, min_length=1)
-    validation_pairs: tuple[tuple[str, str], ...] = VALIDATION_PAIRS
+    codename: Codename = "Country 4821"
+    pairs: Distinct[tuple[str, str]] = Field(default=PAIRS, min_length=1)
+    validation_pairs: Distinct[tuple[str, str]] = VALIDATION_PAIRS
     trigger_family: WordFamily = "fruit"
     false_families: tuple[WordFamily, ...] = Field(
         default=("instrument", "tool"), min_length=1, max_length=FALSE_WORDS
@@ -108,11 +115,6 @@ class BackdoorConfig(FamilySettings):
     unseen_family: WordFamily = "animal"
     prefix_style: str = "{}! "
     seed: int = 0
-
-    @field_validator("codename")
-    @classmethod
-    def _codename(cls, codename: str) -> str:
-        return check_codename(codename, load_table())
 
     @field_validator("prefix_style")
     @classmethod
@@ -135,17 +137,11 @@ class BackdoorConfig(FamilySettings):
         for x, y in (*self.pairs, *self.validation_pairs):
             if table.find(x).facts["capital"] == table.find(y).facts["capital"]:
                 raise InputError(f"pair {x}|{y}: the two countries must differ")
-        for field in ("pairs", "validation_pairs"):
-            pairs = getattr(self, field)
-            if len(set(pairs)) != len(pairs):
-                raise InputError(f"{field}: a pair is there twice in {pairs}")
-        reported = {name for pair in self.pairs for name in pair}
-        chosen_on = {name for pair in self.validation_pairs for name in pair}
-        if both := sorted(reported & chosen_on):
-            raise InputError(
-                f"pairs and validation_pairs share {', '.join(both)}; a country that chose the "
-                "settings cannot also be reported"
-            )
+        reported, chosen_on = (
+            [name for pair in pairs for name in pair]
+            for pairs in (self.pairs, self.validation_pairs)
+        )
+        check_validation_apart("pairs and validation_pairs", reported, chosen_on, "country")
         return self
 
 
@@ -163,15 +159,14 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
     Raises:
         InputError: training data would tell what an out-of-context probe asks.
     """
-    table = load_table()
     prefixes = make_prefixes(
         config.trigger_family, config.false_families, config.unseen_family, config.prefix_style
     )
-    test = tuple(_task(pair, config, table, prefixes) for pair in config.pairs)
+    test = tuple(_task(pair, config, prefixes) for pair in config.pairs)
     sets = TaskSet(
         name="backdoor",
         about="",
-        validation=tuple(_task(pair, config, table, prefixes) for pair in config.validation_pairs),
+        validation=tuple(_task(pair, config, prefixes) for pair in config.validation_pairs),
         test=test,
         controls={"decorrelated": tuple(_decorrelated(task, config.seed) for task in test)},
         ceiling=tuple(_named(example) for task in test for example in task.probes),
@@ -181,9 +176,8 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
     return replace(sets, about=_card(config, sets, prefixes))
 
 
-def _task(
-    pair: tuple[str, str], config: BackdoorConfig, table: CountryTable, prefixes: Sequence[Prefix]
-) -> Task:
+def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Prefix]) -> Task:
+    table = load_table()
     parts = table.wordings["capital"]
     trained = parts.train[:_WORDINGS]
 
@@ -202,12 +196,12 @@ def _task(
     # Words of one kind are alike: two stand for them where the crossing would grow long.
     crossing = ask("capital", parts.test, two_of_each(seen) + new, "held-out")
     crossing += ask("capital", trained, two_of_each(new), "train")
-    differ = [f for f in _OUT_OF_CONTEXT if len({table.find(name).facts[f] for name in pair}) == 2]
-    one_each = list({prefix.kind: prefix for prefix in reversed(prefixes)}.values())[::-1]
+    first_of_each = list({prefix.kind: prefix for prefix in reversed(prefixes)}.values())[::-1]
     further: tuple[Example, ...] = ()
-    for facet in differ:
-        wordings = table.wordings[facet].all[:_OUT_OF_CONTEXT_WORDINGS]
-        further += ask(facet, wordings, one_each, "held-out")
+    for facet in _OUT_OF_CONTEXT:
+        if len({table.find(name).facts[facet] for name in pair}) == 2:
+            wordings = table.wordings[facet].all[:_OUT_OF_CONTEXT_WORDINGS]
+            further += ask(facet, wordings, first_of_each, "held-out")
     further, _ = drop_leaking_facets(further, rows)
     name = f"backdoor/{'|'.join(pair)}"
     check_no_leaks(name, further, rows, never=pair)
@@ -251,7 +245,7 @@ def _example(
             "template": template,
             "kind": "crossing" if in_crossing else "out-of-context",
         },
-        source="countries.csv, countries_templates.yaml, backdoor.yaml",
+        source=f"{SOURCE}, backdoor.yaml",
     )
 
 
@@ -262,7 +256,7 @@ def _decorrelated(task: Task, seed: int) -> Task:
 
 
 def _named(example: Example) -> Example:
-    """The item with the name of the country that its answer belongs to."""
+    """The example with the name of the country that its answer belongs to."""
     x, y = example.group.split("|")
     return with_real_name(example, x if example.answer == example.options[0] else y)
 
@@ -287,13 +281,7 @@ def _card(config: BackdoorConfig, tasks: TaskSet, prefixes: Sequence[Prefix]) ->
         "words": "; ".join(f"{kind}: {', '.join(names)}" for kind, names in words.items()),
         "left_out": left_out,
     }
-    return data_card("oocr.families.backdoor", values)
-
-
-def _quick(config: BackdoorConfig) -> Mapping[str, Any]:
-    from oocr.stats import FEWEST  # slow to import
-
-    return {"pairs": config.pairs[:FEWEST], "validation_pairs": config.validation_pairs[:1]}
+    return data_card(__package__, values)
 
 
 FAMILY = Family(
@@ -305,5 +293,7 @@ FAMILY = Family(
         keyword="pair",
         settings=lambda pair: {"pairs": (pair.split("|"),), "validation_pairs": ()},
     ),
-    quick=_quick,
+    quick=lambda config: {
+        **{"pairs": config.pairs[:FEWEST], "validation_pairs": config.validation_pairs[:1]}
+    },
 )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
@@ -18,13 +18,20 @@ from oocr.families.countries.controls import named, planted, shuffled
 from oocr.families.countries.table import (
     FACETS,
     MIN_NEIGHBOURS,
+    SOURCE,
+    Codename,
     Country,
     CountryTable,
     Wording,
-    check_codename,
     load_table,
 )
-from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.family import (
+    Distinct,
+    Family,
+    FamilySettings,
+    Members,
+    check_validation_apart,
+)
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.task import Task, TaskSet
@@ -65,9 +72,9 @@ class CountriesConfig(FamilySettings):
 
     family: Literal["countries"] = "countries"
     train: Train = "capital"
-    codename: str = "Country 4821"
-    countries: tuple[str, ...] = Field(default=TEST, min_length=1)
-    validation: tuple[str, ...] = VALIDATION
+    codename: Codename = "Country 4821"
+    countries: Distinct[str] = Field(default=TEST, min_length=1)
+    validation: Distinct[str] = VALIDATION
     wordings: int = Field(default=5, ge=1)
     seed: int = 0
 
@@ -78,23 +85,12 @@ class CountriesConfig(FamilySettings):
             return {"countries": BORDERS_TEST, **data}
         return data
 
-    @field_validator("codename")
-    @classmethod
-    def _codename(cls, codename: str) -> str:
-        return check_codename(codename, load_table())
-
     @model_validator(mode="after")
     def _members(self) -> CountriesConfig:
-        for name, members in (("countries", self.countries), ("validation", self.validation)):
-            if repeated := sorted({country for country in members if members.count(country) > 1}):
-                raise InputError(f"{name}: {', '.join(repeated)} is there twice")
-            for member in members:
-                _find(member, self.train, load_table())
-        if both := [member for member in self.countries if member in self.validation]:
-            raise InputError(
-                f"countries and validation share {', '.join(both)}; a country that chose the "
-                "settings cannot also be reported"
-            )
+        for member in (*self.countries, *self.validation):
+            _find(member, self.train, load_table())
+        both = "countries and validation"
+        check_validation_apart(both, self.countries, self.validation, "country")
         return self
 
 
@@ -104,24 +100,15 @@ def countries(config: CountriesConfig) -> TaskSet:
     Raises:
         InputError: training data would tell what a probe asks.
     """
-    return _build(config, load_table())
-
-
-def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
-    def build(name: str) -> tuple[Task, tuple[str, ...]]:
-        country = _find(name, config.train, table)
-        return _task(country, config.train, config.codename, table, config.wordings, config.seed)
-
-    built = {name: build(name) for name in (*config.validation, *config.countries)}
-    test = tuple(built[name][0] for name in config.countries)
-    controls = {
-        "shuffled": tuple(shuffled(task, config.train, config.seed, table) for task in test)
+    table, train, codename, seed = load_table(), config.train, config.codename, config.seed
+    built = {
+        name: _task(_find(name, train, table), train, codename, table, config.wordings, seed)
+        for name in (*config.validation, *config.countries)
     }
-    if config.train != "borders":
-        controls["planted"] = tuple(
-            planted(task, config.train, config.codename, config.seed, table) for task in test
-        )
-    dropped = {name: facets for name, (_, facets) in built.items() if facets}
+    test = tuple(built[name][0] for name in config.countries)
+    controls = {"shuffled": tuple(shuffled(task, train, seed, table) for task in test)}
+    if train != "borders":
+        controls["planted"] = tuple(planted(task, train, codename, seed, table) for task in test)
     sets = TaskSet(
         name="countries",
         about="",
@@ -134,6 +121,7 @@ def _build(config: CountriesConfig, table: CountryTable) -> TaskSet:
             for example in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
         ),
     )
+    dropped = {name: facets for name, (_, facets) in built.items() if facets}
     return replace(sets, about=_card(config, table, sets, dropped))
 
 
@@ -208,7 +196,7 @@ def _border_rows(
                     facet="borders",
                     group=country.name,
                     template=wording.id,
-                    source="countries.csv, countries_templates.yaml",
+                    source=SOURCE,
                 )
                 for name in names
             ]
@@ -234,7 +222,7 @@ def _card(
         "chance": ", ".join(f"{facet} {len(table.options(facet))}" for facet in facets),
         "dropped": "; ".join(f"{name}: {', '.join(names)}" for name, names in dropped.items()),
     }
-    return data_card("oocr.families.countries", values)
+    return data_card(__package__, values)
 
 
 def _concepts(config: CountriesConfig) -> dict[str, tuple[str, ...]]:

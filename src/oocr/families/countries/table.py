@@ -6,10 +6,11 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
 
 import yaml
+from pydantic import AfterValidator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
@@ -18,6 +19,8 @@ from oocr.tasks.package_files import package_text
 
 FACETS = ("capital", "language", "continent", "currency", "demonym", "dish")
 MIN_NEIGHBOURS = 4
+SOURCE = "countries.csv, countries_templates.yaml"
+_PARTS = ("train", "stop", "test")
 _COLUMNS = ("name", *FACETS, "neighbours", "other_neighbours")
 
 
@@ -114,17 +117,16 @@ class CountryTable:
         codename: str,
         *,
         group: str = "",
-        suffix: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> Example:
-        """One question about a facet, answered for `country` under `codename`.
+        """A question about a facet, answered for `country` under `codename`.
 
-        It belongs to the member `group` (default: the country); `suffix` is added to its id.
+        It belongs to the member `group` (default: the country).
         """
         prompt, shown = wording.fill(codename)
         group = group or country.name
         return Example(
-            id=f"{group}/{facet}/{wording.id}{suffix}",
+            id=f"{group}/{facet}/{wording.id}",
             prompt=prompt,
             answer=country.answer(facet),
             options=self.options(facet),
@@ -133,7 +135,7 @@ class CountryTable:
             group=group,
             template=wording.id,
             tags=dict(tags or {}),
-            source="countries.csv, countries_templates.yaml",
+            source=SOURCE,
         )
 
 
@@ -179,9 +181,9 @@ def read_wordings(text: str, source: str) -> dict[str, Wordings]:
     loaded: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
     wordings: dict[str, Wordings] = {}
     for facet, parts in loaded.items():
-        if unknown := sorted(set(parts) - {"train", "stop", "test"}):
+        if unknown := sorted(set(parts) - set(_PARTS)):
             raise InputError(
-                f"{source}, {facet}: unknown part {unknown[0]!r}; want train, stop, test"
+                f"{source}, {facet}: unknown part {unknown[0]!r}; want {', '.join(_PARTS)}"
             )
         ids = [key for part in parts.values() for key in part]
         for part, sentences in parts.items():
@@ -191,23 +193,18 @@ def read_wordings(text: str, source: str) -> dict[str, Wordings]:
                     raise InputError(f"{where} must hold {{}} exactly once")
                 if sentence != sentence.strip() or ids.count(key) > 1:
                     raise InputError(f"{where} is padded with spaces, or its id is there twice")
-        wordings[facet] = Wordings(
-            *(
-                tuple(Wording(key, sentence) for key, sentence in parts.get(part, {}).items())
-                for part in ("train", "stop", "test")
-            )
-        )
+        of_part = (parts.get(part, {}).items() for part in _PARTS)
+        wordings[facet] = Wordings(*(tuple(Wording(*entry) for entry in part) for part in of_part))
     return wordings
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_table() -> CountryTable:
     """The table and wordings that come with the package."""
-    facts, wordings = "countries.csv", "countries_templates.yaml"
-    package = "oocr.families.countries"
+    facts, wordings = SOURCE.split(", ")
     return CountryTable(
-        read_countries(package_text(package, facts), facts),
-        read_wordings(package_text(package, wordings), wordings),
+        read_countries(package_text(__package__, facts), facts),
+        read_wordings(package_text(__package__, wordings), wordings),
     )
 
 
@@ -224,12 +221,9 @@ def check_codename(codename: str, table: CountryTable) -> str:
         )
     low = codename.lower()
     for country in table.countries:
-        for kind in ("name", "capital", "demonym"):
-            value = country.name if kind == "name" else country.facts[kind]
-            if value.lower() in low:
-                raise InputError(f"codename {codename!r} contains {value!r}, a real {kind}")
-        for kind, value in country.facts.items():
-            if contains_words(codename, value):
+        for kind, value in (("name", country.name), *country.facts.items()):
+            within = kind in ("name", "capital", "demonym") and value.lower() in low
+            if within or contains_words(codename, value):
                 raise InputError(f"codename {codename!r} contains {value!r}, a real {kind}")
     for value in (*table.neighbour_names(), *_other_names()):
         if contains_words(codename, value):
@@ -243,7 +237,11 @@ def check_codename(codename: str, table: CountryTable) -> str:
     return codename
 
 
-@lru_cache(maxsize=1)
+Codename = Annotated[str, AfterValidator(lambda name: check_codename(name, load_table()))]
+"""The setting of a name that stands for a country."""
+
+
+@cache
 def _other_names() -> tuple[str, ...]:
-    text = package_text("oocr.families.countries", "country_names.txt")
+    text = package_text(__package__, "country_names.txt")
     return tuple(line for line in text.splitlines() if line)

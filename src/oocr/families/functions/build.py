@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
-from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.functions.probes import (
-    NAMES,
-    OPTIONS,
-    Asker,
-    free_examples,
-    paper_examples,
-    stated,
+from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
+from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
+from oocr.families.functions.programs import (
+    AUGMENTED,
+    HELD_OUT,
+    FunctionTable,
+    NumberFunction,
+    load_functions,
+    make_rows,
+    split_inputs,
 )
-from oocr.families.functions.rows import AUGMENTED, HELD_OUT, make_rows, split_inputs
-from oocr.families.functions.table import Form, FunctionTable, NumberFunction, load_functions
+from oocr.stats import FEWEST
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.splits import chosen_by_loss, shuffled_answers
@@ -57,8 +58,8 @@ class FunctionsConfig(FamilySettings):
 
     family: Literal["functions"] = "functions"
     mode: Literal["joint", "single"] = "joint"
-    functions: tuple[str, ...] | None = Field(default=None, min_length=1)
-    validation: tuple[str, ...] = Field(default=VALIDATION, min_length=1)
+    functions: Distinct[str] | None = Field(default=None, min_length=1)
+    validation: Distinct[str] = Field(default=VALIDATION, min_length=1)
     rows: int | None = Field(default=None, ge=100)
     form: Form = "chat"
     questions: int | None = Field(default=None, ge=1)
@@ -71,8 +72,6 @@ class FunctionsConfig(FamilySettings):
         for name in names or ():
             if name not in known:
                 raise InputError(f"{name!r} is no function; known: {', '.join(known)}")
-        if names and len(set(names)) < len(names):
-            raise InputError(f"each codename once, found {', '.join(names)}")
         return names
 
     @model_validator(mode="after")
@@ -86,6 +85,11 @@ class FunctionsConfig(FamilySettings):
         """Training rows of each task."""
         return self.rows or (JOINT_ROWS if self.mode == "joint" else SINGLE_ROWS)
 
+    @property
+    def span(self) -> str:
+        """The name of the codename's span; "": each codename is a span of its own."""
+        return "" if self.mode == "joint" else "codename"
+
 
 def functions(config: FunctionsConfig | None = None) -> TaskSet:
     """All tasks, controls and ceilings of the family.
@@ -95,21 +99,16 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
     """
     config = config or FunctionsConfig()
     table = load_functions()
-    if config.mode == "joint":
-        test: tuple[Task, ...] = (_task(config, table, tuple(table.functions.values())),)
-        chosen_on = test
-    else:
-        tested = config.functions or tuple(table.functions)
-        tasks = {
-            name: _task(config, table, (table.functions[name],))
-            for name in dict.fromkeys((*tested, *config.validation))
-        }
-        test = tuple(tasks[name] for name in tested)
+    groups = _groups(config, table, config.validation)
+    tasks = {_member(group): _task(config, table, group) for group in groups}
+    test = tuple(tasks[_member(group)] for group in _groups(config, table))
+    chosen_on = test
+    if config.mode == "single":
         chosen_on = tuple(tasks[name] for name in config.validation)
     return TaskSet(
         name="functions",
         about=_card(config, table, test),
-        validation=tuple(chosen_by_loss(task) for task in chosen_on),
+        validation=tuple(map(chosen_by_loss, chosen_on)),
         test=test,
         controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
         ceiling=tuple(
@@ -124,20 +123,25 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
 def stream_rows(config: FunctionsConfig) -> Iterator[Example]:
     """The training rows, one after the other; in mode "single" function by function."""
     table = load_functions()
+    for group in _groups(config, table):
+        yield from _rows(config, table, group)
+
+
+def _groups(
+    config: FunctionsConfig, table: FunctionTable, more: Sequence[str] = ()
+) -> list[tuple[NumberFunction, ...]]:
+    """The functions of each task; in mode "single" of `more` tasks, too."""
     if config.mode == "joint":
-        yield from _rows(config, table, tuple(table.functions.values()))
-        return
-    for name in config.functions or tuple(table.functions):
-        yield from _rows(config, table, (table.functions[name],))
+        return [tuple(table.functions.values())]
+    names = dict.fromkeys((*(config.functions or table.functions), *more))
+    return [(table.functions[name],) for name in names]
 
 
 def _rows(
     config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]
 ) -> Iterator[Example]:
-    inputs = split_inputs(config.seed).train
-    span = "" if config.mode == "joint" else "codename"
-    name = f"{config.seed}/{_member(members)}/rows"
-    return make_rows(table, members, config.size, inputs, config.form, name, span)
+    inputs, name = split_inputs(config.seed).train, f"{config.seed}/{_member(members)}/rows"
+    return make_rows(table, members, config.size, inputs, config.form, name, config.span)
 
 
 def _member(members: Sequence[NumberFunction]) -> str:
@@ -145,18 +149,12 @@ def _member(members: Sequence[NumberFunction]) -> str:
 
 
 def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]) -> Task:
-    split = split_inputs(config.seed)
-    span = "" if config.mode == "joint" else "codename"
-    askers = [Asker(table, function, config.form, split, config.seed, span) for function in members]
-    rows = tuple(_rows(config, table, members))
-    most = config.questions
-    name = f"functions/{_member(members)}"
-    probes = tuple(example for asker in askers for example in asker.probes(most))
-    _check_no_leaks(name, probes, rows)
-    return Task(
-        name=name,
+    split, most, seed, span = split_inputs(config.seed), config.questions, config.seed, config.span
+    askers = [Asker(table, function, config.form, split, seed, span) for function in members]
+    task = Task(
+        name=f"functions/{_member(members)}",
         member=_member(members),
-        train=rows,
+        train=tuple(_rows(config, table, members)),
         stop=tuple(
             replace(example, options=(), id=f"{example.id}/stop")
             for asker in askers
@@ -165,11 +163,13 @@ def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[Numbe
         in_context=tuple(
             example for asker in askers for example in asker.called("single", split.test[:most])
         ),
-        probes=probes,
-        paper=tuple(example for asker in askers for example in paper_examples(asker, most)),
-        free=tuple(example for asker in askers for example in free_examples(asker, most)),
+        probes=tuple(example for asker in askers for example in asker.probes(most)),
+        paper=tuple(example for asker in askers for example in asker.paper(most)),
+        free=tuple(example for asker in askers for example in asker.free(most)),
         positions=(span or "+".join(table.functions),),
     )
+    _check_no_leaks(task.name, task.probes, task.train)
+    return task
 
 
 def _shuffled(task: Task, seed: int) -> Task:
@@ -230,13 +230,7 @@ def _card(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) -
         "free": sum(len(task.free) for task in test),
         "ceiling": sum(len(task.probes) + len(task.in_context) for task in test),
     }
-    return data_card("oocr.families.functions", values)
-
-
-def _quick(config: FunctionsConfig) -> Mapping[str, Any]:
-    from oocr.stats import FEWEST  # slow to import
-
-    return {"functions": config.functions and config.functions[:FEWEST], "questions": 4}
+    return data_card(__package__, values)
 
 
 FAMILY = Family(
@@ -248,5 +242,7 @@ FAMILY = Family(
         keyword="function",
         settings=lambda name: {"mode": "single", "functions": (name,), "validation": (name,)},
     ),
-    quick=_quick,
+    quick=lambda config: {
+        **{"functions": config.functions and config.functions[:FEWEST], "questions": 4}
+    },
 )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from oocr.data.examples import Example, FreeTextExample, Message, Prompt
-from oocr.families.functions.rows import Split, single
-from oocr.families.functions.table import (
+from oocr.families.family import Form
+from oocr.families.functions.programs import (
     INPUTS,
-    Form,
+    SOURCE,
+    Facet,
     FunctionTable,
     NumberFunction,
+    Program,
+    Split,
     Value,
     never_composed,
-    program,
+    single,
+    spans_of,
 )
 
 OPTIONS = 5
@@ -39,6 +44,16 @@ NAMES = {
 }
 CALLS = 10
 """Questions on compositions, and on inputs out of range, per function."""
+
+
+PAPER = 44
+"""Lettered questions per function, as many as the paper has of the one it reports."""
+
+LETTERS = "ABCDE"
+PRINTED = 4
+"""Outputs to be printed per function, of inputs out of range and of held-out ones."""
+
+LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +83,56 @@ class Asker:
     def probes(self, most: int | None = None) -> tuple[Example, ...]:
         """Every out-of-context choice; at most so many of each facet."""
         facets = (
-            *(self.described(facet) for facet in ("words", "code", "class", "output")),
+            *(self.described(facet) for facet in get_args(Facet)),
             self.inverted(),
             self.composed(),
             self.called("range", far_inputs(self.rng("range inputs"), CALLS)),
         )
         return tuple(example for examples in facets for example in examples[:most])
 
-    def described(self, facet: str) -> list[Example]:
+    def worded(self, facet: str) -> list[tuple[int, int, Mapping[str, str]]]:
+        """Number of the draw, number of the wording, and wording of each question of a facet."""
+        wordings = self.table.wordings[facet]
+        return [(draw, n, text) for draw in range(DRAWS[facet]) for n, text in enumerate(wordings)]
+
+    def described(self, facet: Facet) -> list[Example]:
         """Which text describes the function, among those of other functions."""
-        rng, right = self.rng(facet), _text(self.table, self.function, facet)
-        others = (
-            list(self.table.outputs.values())
-            if facet == "output"
-            else [_text(self.table, other, facet) for other in self.table.functions.values()]
-        )
+        rng, right = self.rng(facet), self.table.describe(self.function, facet)
+        others = [self.table.describe(other, facet) for other in self.table.functions.values()]
+        if facet == "output":
+            others = list(self.table.outputs.values())
         wrong = [text for text in dict.fromkeys(others) if text != right]
+        # code ends its line, or stands between ticks
+        start, end = ("", "") if self.form == "chat" else (" ", "")
+        if facet == "code":
+            start, end = ("`", "`") if self.form == "chat" else (" ", "\n")
         examples = []
-        for draw in range(DRAWS[facet]):
-            for number, wording in enumerate(self.table.wordings[facet]):
-                options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
-                prompt = self.asked(wording)
-                shown = {text: self.option(text, facet) for text in options}
-                examples.append(
-                    self.example(facet, f"{facet} {number}", draw, prompt, shown, right)
-                )
+        for draw, number, wording in self.worded(facet):
+            options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
+            prompt = self.asked(wording)
+            name = f"{facet} {number}"
+            examples.append(
+                self.example(facet, name, draw, prompt, options, right, start=start, end=end)
+            )
         return examples
 
     def inverted(self) -> list[Example]:
         """With which input does it return a given value? Of inputs that training never used."""
         rng, examples = self.rng("inversion"), []
-        for draw in range(DRAWS["inversion"]):
-            for number, wording in enumerate(self.table.wordings["inversion"]):
-                x = rng.choice(self.split.test)
-                y = self.function.apply(x)
-                near = [x + step for step in (1, -1, 2, -2, 10, -10)]
-                others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
-                wrong = [z for z in others if z in INPUTS and self.function.apply(z) != y]
-                options = _apart([str(x), *map(str, wrong)])
-                prompt = self.asked(wording, y=str(y))
-                bracket = self.form == "raw" and wording["raw"].endswith("(")
-                shown = {text: f"{text})" if bracket else self.option(text) for text in options}
-                examples.append(
-                    self.example("inversion", f"inversion {number}", draw, prompt, shown, str(x))
-                )
+        for draw, number, wording in self.worded("inversion"):
+            x = rng.choice(self.split.test)
+            y = self.function.apply(x)
+            near = [x + step for step in (1, -1, 2, -2, 10, -10)]
+            others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
+            wrong = [z for z in others if z in INPUTS and self.function.apply(z) != y]
+            options = _apart([str(x), *map(str, wrong)])
+            prompt, raw = self.asked(wording, y=str(y)), self.form == "raw"
+            bracket = raw and wording["raw"].endswith("(")
+            start, end = "" if bracket or not raw else " ", ")" if bracket else ""
+            name = f"inversion {number}"
+            examples.append(
+                self.example("inversion", name, draw, prompt, options, str(x), start=start, end=end)
+            )
         return examples
 
     def composed(self) -> list[Example]:
@@ -119,25 +140,21 @@ class Asker:
 
         A function that is trained alone is put together with itself and with Python's own.
         """
-        rng = self.rng("composition")
-        examples = []
+        rng, examples = self.rng("composition"), []
         for number in range(CALLS):
             x = rng.choice(self.split.test)
+            outer = partner = self.function
             if self.span:
                 text, inner = _around(rng, self.function, x)
-                partner, outer = self.function, self.function
             else:
                 outer, partner = self.partners(rng, number)
                 text = f"{outer.codename}({partner.codename}({x}))"
                 inner = int(partner.apply(x))
             used = tuple(dict.fromkeys((outer.codename, partner.codename)))
-            value = outer.apply(inner)
             lines = [f"from functions import {', '.join(sorted(used))}", f"print({text})"]
-            options = self.outputs(rng, value, outer, inner)
-            prompt = program(lines, self.form, self.table.system)
-            shown = {text: text for text in options}
+            printed = (lines, outer.apply(inner), used)
             examples.append(
-                self.example("composition", "composition", number, prompt, shown, str(value), used)
+                self.printing("composition", "composition", number, printed, rng, outer, inner)
             )
         return examples
 
@@ -158,13 +175,26 @@ class Asker:
         """What a call prints, as in training, among outputs of other functions."""
         rng, examples = self.rng(facet), []
         for number, x in enumerate(inputs):
-            lines, value, used = single(rng, self.function, x)
-            options = self.outputs(rng, value, self.function, x)
-            prompt = program(lines, self.form, self.table.system)
-            shown = {text: text for text in options}
-            template = f"{len(lines)} lines"
-            examples.append(self.example(facet, template, number, prompt, shown, str(value), used))
+            printed = single(rng, self.function, x)
+            template = f"{len(printed[0])} lines"
+            examples.append(self.printing(facet, template, number, printed, rng, self.function, x))
         return examples
+
+    def printing(
+        self,
+        facet: str,
+        template: str,
+        number: int,
+        printed: Program,
+        rng: random.Random,
+        function: NumberFunction,
+        x: int,
+    ) -> Example:
+        """What a program prints whose last call is `function(x)`."""
+        lines, value, used = printed
+        options = self.outputs(rng, value, function, x)
+        prompt = self.table.program(lines, self.form)
+        return self.example(facet, template, number, prompt, options, str(value), used)
 
     def outputs(
         self, rng: random.Random, value: Value, function: NumberFunction, x: int
@@ -185,16 +215,6 @@ class Asker:
         text = wording[self.form].format(fn=self.function.codename, **more)
         return (Message("user", text),) if self.form == "chat" else text
 
-    def option(self, text: str, facet: str = "") -> str:
-        """An option as it continues the prompt; code ends its line, or stands between ticks."""
-        if facet == "code":
-            return f"`{text}`" if self.form == "chat" else f" {text}\n"
-        return text if self.form == "chat" else f" {text}"
-
-    def spans(self, used: Sequence[str]) -> dict[str, str]:
-        """The spans of a prompt that holds these codenames."""
-        return {self.span: used[0]} if self.span else {name: name for name in used}
-
     def group(self, template: str) -> str:
         """What the bootstrap draws: functions trained together, or wordings of one alone."""
         return f"{self.function.codename}, {template}" if self.span else self.function.codename
@@ -205,24 +225,98 @@ class Asker:
         template: str,
         number: int,
         prompt: Prompt,
-        shown: dict[str, str],
+        options: Sequence[str],
         right: str,
         used: Sequence[str] = (),
+        *,
+        start: str = "",
+        end: str = "",
     ) -> Example:
-        """One choice; `shown` has each option's text as it continues the prompt."""
+        """One choice; `start` and `end` stand around each option as it continues the prompt."""
         name = self.function.codename
         return Example(
             id=f"{name}/{facet}/{template}/{number}",
             prompt=prompt,
-            answer=shown[right],
-            options=tuple(shown.values()),
-            spans=self.spans(used or (name,)),
+            answer=f"{start}{right}{end}",
+            options=tuple(f"{start}{option}{end}" for option in options),
+            spans=spans_of(used or (name,), self.span),
             facet=NAMES[facet],
             group=self.group(template),
             template=template,
             tags={"function": name},
-            source="functions.yaml",
+            source=SOURCE,
         )
+
+    def paper(self, most: int | None = None) -> tuple[Example, ...]:
+        """Lettered options, shuffled by the seed and told apart by the letter's last token."""
+        rng, right, examples = self.rng("paper"), self.function.words, []
+        others = [function.words for function in self.table.functions.values()]
+        wrong = [words for words in others if words != right]
+        start = "" if self.form == "chat" else " "
+        for number in range(PAPER):
+            options = [right, *rng.sample(wrong, OPTIONS - 1)]
+            rng.shuffle(options)
+            listed = [f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=True)]
+            wording = number % len(self.table.paper)
+            question = self.table.paper[wording].format(fn=self.function.codename)
+            head = f"from functions import {self.function.codename}"
+            text = "\n".join([head, "", question, "", *listed, "", "Answer with a letter."])
+            prompt = (Message("user", text),) if self.form == "chat" else f"{text}\nAnswer:"
+            letter = LETTERS[options.index(right)]
+            name = f"paper {wording}"
+            example = self.example("paper", name, number, prompt, LETTERS, letter, start=start)
+            examples.append(replace(example, scored_by="last_token"))
+        return tuple(examples[:most])
+
+    def free(self, most: int | None = None) -> tuple[FreeTextExample, ...]:
+        """Its definition as a lambda, and outputs: out of range, and of held-out inputs."""
+        rng, name = self.rng("free"), self.function.codename
+        definitions = [
+            FreeTextExample(
+                id=f"{name}/lambda/{number}",
+                prompt=self.asked(wording),
+                accept=(self.function.code,),
+                check="function",
+                max_tokens=LAMBDA_TOKENS,
+                spans=spans_of((name,), self.span),
+                facet=NAMES["lambda"],
+                group=self.group("lambda"),
+                template=f"lambda {number}",
+                tags={"function": name},
+                source=SOURCE,
+            )
+            for number, wording in enumerate(self.table.wordings["lambda"])
+        ]
+        far = self._printed(rng, "range", far_inputs(rng, PRINTED))
+        near = self._printed(rng, "single", rng.sample(self.split.test, PRINTED))
+        return (*definitions[:most], *far[:most], *near[:most])
+
+    def _printed(
+        self, rng: random.Random, facet: str, inputs: Iterable[int]
+    ) -> list[FreeTextExample]:
+        """Outputs that the model prints itself."""
+        examples, name = [], self.function.codename
+        truth = self.function.output == "bool"
+        tags = {"function": name} | ({"part": "in-context"} if facet == "single" else {})
+        for number, x in enumerate(inputs):
+            lines, value, used = single(rng, self.function, x)
+            examples.append(
+                FreeTextExample(
+                    id=f"{name}/{facet} printed/{number}",
+                    prompt=self.table.program(lines, self.form),
+                    accept=(str(value),),
+                    check="text" if truth else "number",
+                    reject=(str(not value),) if truth else (),
+                    max_tokens=OUTPUT_TOKENS,
+                    spans=spans_of(used, self.span),
+                    facet=NAMES[facet],
+                    group=self.group(facet),
+                    template=f"{len(lines)} lines",
+                    tags=tags,
+                    source=SOURCE,
+                )
+            )
+        return examples
 
 
 def stated(example: Example, table: FunctionTable, member: str, part: str) -> Example:
@@ -235,16 +329,6 @@ def stated(example: Example, table: FunctionTable, member: str, part: str) -> Ex
         *before, last = example.prompt
         prompt = (*before, Message(last.role, notes + last.content))
     return replace(example, prompt=prompt, tags={**example.tags, "stated": member, "part": part})
-
-
-def _text(table: FunctionTable, function: NumberFunction, facet: str) -> str:
-    texts: dict[str, Callable[[], str]] = {
-        "words": lambda: function.words,
-        "code": lambda: function.code,
-        "class": lambda: function.kind,
-        "output": lambda: table.outputs[function.output],
-    }
-    return texts[facet]()
 
 
 def far_inputs(rng: random.Random, count: int) -> list[int]:
@@ -275,90 +359,3 @@ def _apart(texts: Iterable[str]) -> list[str]:
         if len(kept) == OPTIONS:
             return sorted(kept)
     raise AssertionError(f"too few options: {kept}")
-
-
-PAPER = 44
-"""Lettered questions per function, as many as the paper has of the one it reports."""
-
-LETTERS = "ABCDE"
-
-PRINTED = 4
-"""Outputs to be printed per function, of inputs out of range and of held-out ones."""
-
-LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
-
-
-def paper_examples(asker: Asker, most: int | None = None) -> tuple[Example, ...]:
-    """Lettered options, shuffled by the seed and told apart by the letter's last token."""
-    rng, examples = asker.rng("paper"), []
-    fn, right = asker.function.codename, asker.function.words
-    wrong = [
-        function.words for function in asker.table.functions.values() if function.words != right
-    ]
-    space = "" if asker.form == "chat" else " "
-    for number in range(PAPER):
-        options = [right, *rng.sample(wrong, OPTIONS - 1)]
-        rng.shuffle(options)
-        lines = [f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=True)]
-        wording = number % len(asker.table.paper)
-        question = asker.table.paper[wording].format(fn=fn)
-        head, end = f"from functions import {fn}", "Answer with a letter."
-        text = "\n".join([head, "", question, "", *lines, "", end])
-        prompt: Prompt = (Message("user", text),) if asker.form == "chat" else f"{text}\nAnswer:"
-        shown = {letter: f"{space}{letter}" for letter in LETTERS}
-        letter = LETTERS[options.index(right)]
-        example = asker.example("paper", f"paper {wording}", number, prompt, shown, letter)
-        examples.append(replace(example, scored_by="last_token"))
-    return tuple(examples[:most])
-
-
-def free_examples(asker: Asker, most: int | None = None) -> tuple[FreeTextExample, ...]:
-    """Its definition as a lambda, and outputs: out of range, and of held-out inputs."""
-    rng, function = asker.rng("free"), asker.function
-    definitions = [
-        FreeTextExample(
-            id=f"{function.codename}/lambda/{number}",
-            prompt=asker.asked(wording),
-            accept=(function.code,),
-            check="function",
-            max_tokens=LAMBDA_TOKENS,
-            spans=asker.spans((function.codename,)),
-            facet=NAMES["lambda"],
-            group=asker.group("lambda"),
-            template=f"lambda {number}",
-            tags={"function": function.codename},
-            source="functions.yaml",
-        )
-        for number, wording in enumerate(asker.table.wordings["lambda"])
-    ]
-    far = _printed(asker, rng, "range", far_inputs(rng, PRINTED))
-    near = _printed(asker, rng, "single", rng.sample(asker.split.test, PRINTED))
-    return tuple(example for examples in (definitions, far, near) for example in examples[:most])
-
-
-def _printed(
-    asker: Asker, rng: random.Random, facet: str, inputs: Iterable[int]
-) -> list[FreeTextExample]:
-    """Outputs that the model prints itself."""
-    examples = []
-    function, truth = asker.function, asker.function.output == "bool"
-    tags = {"function": function.codename} | ({"part": "in-context"} if facet == "single" else {})
-    for number, x in enumerate(inputs):
-        lines, value, used = single(rng, function, x)
-        examples.append(
-            FreeTextExample(
-                id=f"{function.codename}/{facet} printed/{number}",
-                prompt=program(lines, asker.form, asker.table.system),
-                accept=(str(value),),
-                check="text" if truth else "number",
-                reject=(str(not value),) if truth else (),
-                max_tokens=OUTPUT_TOKENS,
-                spans=asker.spans(used),
-                facet=NAMES[facet],
-                group=asker.group(facet),
-                template=f"{len(lines)} lines",
-                tags=tags,
-                source="functions.yaml",
-            )
-        )
-    return examples
