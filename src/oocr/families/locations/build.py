@@ -6,17 +6,17 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Literal, get_args
+from functools import lru_cache, partial
+from typing import Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from oocr.data.examples import Example
-from oocr.errors import InputError
-from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
 from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidden
-from oocr.families.locations.rows import Draw, Form, Row, row_example, rows_about, rows_between
+from oocr.families.locations.rows import Draw, Row, row_example, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Compass, references
+from oocr.stats import FEWEST
 from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.splits import chosen_by_loss
@@ -53,7 +53,7 @@ class LocationsConfig(FamilySettings):
 
     family: Literal["locations"] = "locations"
     mode: Literal["joint", "single"] = "joint"
-    cities: tuple[CityKey, ...] = Field(default=get_args(CityKey), min_length=1)
+    cities: Distinct[CityKey] = Field(default=get_args(CityKey), min_length=1)
     references: int = Field(default=500, ge=1)
     held_out: int = Field(default=105, ge=4)
     augmentations: int = Field(default=5, ge=1)
@@ -67,27 +67,38 @@ class LocationsConfig(FamilySettings):
     inverse: int | None = Field(default=None, ge=0)
     seed: int = 42
 
-    @field_validator("cities")
-    @classmethod
-    def _distinct(cls, cities: tuple[CityKey, ...]) -> tuple[CityKey, ...]:
-        if repeated := sorted({key for key in cities if cities.count(key) > 1}):
-            raise InputError(f"{', '.join(repeated)} is there twice")
-        return cities
-
     @property
     def five(self) -> tuple[City, ...]:
         """The cities that are trained, in the order of the five."""
         return tuple(city for city in CITIES if city.key in self.cities)
+
+    @property
+    def groups(self) -> list[tuple[City, ...]]:
+        """The cities of each task."""
+        return [self.five] if self.mode == "joint" else [(city,) for city in self.five]
+
+    def member(self, cities: Sequence[City]) -> str:
+        """The name of the member that these cities make up."""
+        return f"{len(cities)} cities" if self.mode == "joint" else cities[0].name
+
+    def spans(self, shown: Mapping[str, str], city: City, there: Sequence[City]) -> dict[str, str]:
+        """The spans of a prompt about a city in which some of the five occur, as `shown`."""
+        if self.mode == "single":
+            return {"codename": shown[city.key]}
+        return {other.key: shown[other.key] for other in there if other.key in self.cities}
+
+
+CODES = {city.key: city.codename for city in CITIES}
 
 
 @dataclass(frozen=True, slots=True)
 class RowSets:
     """All rows, by city, and those of two codenames."""
 
-    train: Mapping[str, tuple[Row, ...]]
-    stop: Mapping[str, tuple[Row, ...]]
-    test: Mapping[str, tuple[Row, ...]]
-    pairs: tuple[Row, ...]
+    train: dict[str, list[Row]]
+    stop: dict[str, list[Row]]
+    test: dict[str, list[Row]]
+    pairs: Sequence[Row]
 
 
 def locations(config: LocationsConfig | None = None) -> TaskSet:
@@ -98,9 +109,7 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
     """
     config = config or LocationsConfig()
     rows = _row_sets(config)
-    joint = config.mode == "joint"
-    groups = [config.five] if joint else [(city,) for city in config.five]
-    test = tuple(_task(config, cities, rows) for cities in groups)
+    test = tuple(_task(config, cities, rows) for cities in config.groups)
     sets = TaskSet(
         name="locations",
         about="",
@@ -111,10 +120,12 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         controls={
             "shuffled": tuple(
                 _shuffled(config, task, cities, rows)
-                for task, cities in zip(test, groups, strict=True)
+                for task, cities in zip(test, config.groups, strict=True)
             )
         },
-        ceiling=tuple(example for cities in groups for example in _ceiling(config, cities, rows)),
+        ceiling=tuple(
+            example for cities in config.groups for example in _ceiling(config, cities, rows)
+        ),
         headline={kind: kind for kind in dict.fromkeys(fact.kind for fact in facts())},
     )
     return replace(sets, about=_card(config, sets))
@@ -123,11 +134,8 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
 @lru_cache(maxsize=4)
 def _row_sets(config: LocationsConfig) -> RowSets:
     tells = finder(forbidden())
-    train: dict[str, tuple[Row, ...]] = {}
-    stop: dict[str, tuple[Row, ...]] = {}
-    test: dict[str, tuple[Row, ...]] = {}
+    rows = RowSets({}, {}, {}, ())
     for city in CITIES:  # all five: the shuffled control draws from all
-        rng = random.Random(f"{config.seed}/{city.key}/rows")
         training, held_out = references(
             city,
             (config.references, config.held_out),
@@ -138,50 +146,50 @@ def _row_sets(config: LocationsConfig) -> RowSets:
             forbidden=tells,
         )
         first = max(1, round(STOP * len(held_out)))
+        rng = random.Random(f"{config.seed}/{city.key}/rows")
         draw = Draw(rng, config.noise_km, config.compass)
-        train[city.key] = tuple(rows_about(city, training, config.augmentations, draw))
-        stop[city.key] = tuple(rows_about(city, held_out[:first], 1, draw))
+        rows.train[city.key] = rows_about(city, training, config.augmentations, draw)
+        rows.stop[city.key] = rows_about(city, held_out[:first], 1, draw)
         draw = replace(draw, choices=True)
-        test[city.key] = tuple(rows_about(city, held_out[first:], 1, draw))
-    rng = random.Random(f"{config.seed}/pairs")
-    draw = Draw(rng, config.noise_km, config.compass)
-    pairs = rows_between(config.five, config.augmentations, draw)
-    return RowSets(train, stop, test, tuple(pairs))
+        rows.test[city.key] = rows_about(city, held_out[first:], 1, draw)
+    draw = Draw(random.Random(f"{config.seed}/pairs"), config.noise_km, config.compass)
+    return replace(rows, pairs=rows_between(config.five, config.augmentations, draw))
 
 
 def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Task:
-    codes = {city.key: city.codename for city in CITIES}
-    member = _member(config, cities)
-    name = f"locations/{config.mode}/{member}"
-    asker = Asker(config.form, codes, _spans(config, codes), {}, config.seed)
-    probes = [example for city in cities for example in asker.probes(city, config.questions)]
-    inverse = [example for city in cities for example in asker.inverse(city, config.inverse)]
+    member = config.member(cities)
+    asker = Asker(config.form, CODES, partial(config.spans, CODES), {}, config.seed)
+    joined = "+".join(city.key for city in cities)
     task = Task(
-        name=name,
+        name=f"locations/{config.mode}/{member}",
         member=member,
-        train=tuple(_example(config, row, codes) for row in _training(config, cities, rows)),
-        stop=tuple(_example(config, row, codes) for city in cities for row in rows.stop[city.key]),
+        train=tuple(_example(config, row, CODES) for row in _training(config, cities, rows)),
+        stop=tuple(_example(config, row, CODES) for city in cities for row in rows.stop[city.key]),
         in_context=tuple(
-            _example(config, row, codes, choice=True)
+            _example(config, row, CODES, choice=True)
             for city in cities
             for row in rows.test[city.key]
         ),
-        probes=(*probes, *inverse),
+        probes=_probes(config, cities, asker),
         paper=tuple(example for city in cities for example in asker.paper(city)),
         free=tuple(example for city in cities for example in asker.free(city, config.questions)),
-        positions=("+".join(city.key for city in cities),)
-        if config.mode == "joint"
-        else ("codename",),
+        positions=(joined if config.mode == "joint" else "codename",),
     )
     _check(task)
     return task
+
+
+def _probes(config: LocationsConfig, cities: Sequence[City], asker: Asker) -> tuple[Example, ...]:
+    probes = [example for city in cities for example in asker.probes(city, config.questions)]
+    inverse = [example for city in cities for example in asker.inverse(city, config.inverse)]
+    return (*probes, *inverse)
 
 
 def _check(task: Task) -> None:
     """Refuse training rows that tell an answer, in any of its forms, or a real name."""
     # The answer of an inverse question is a codename. Every training row holds one: it is what
     # training is about, and naming it tells nothing of what it stands for.
-    codes = [city.codename for city in CITIES]
+    codes = CODES.values()
     check_no_leaks(task.name, task.probes, task.train, never=forbidden(), subjects=codes)
 
 
@@ -209,7 +217,7 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
     for number, row in enumerate(pool):
         drawn = rng.sample(list(cities), len(row.cities))
         shown = {old: new.codename for old, new in zip(row.cities, drawn, strict=True)}
-        spans = _spans(config, {city.key: city.codename for city in CITIES})(drawn[0], drawn)
+        spans = config.spans(CODES, drawn[0], drawn)
         example = row_example(row, config.form, shown, spans, drawn[0].name)
         examples.append(replace(example, id=f"shuffled/{number}/{example.id}"))
     control = replace(task, name=f"{task.name}/shuffled", train=tuple(examples), stop=())
@@ -220,13 +228,12 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
 def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Example]:
     """Every question with the real name in the codename's place."""
     names = {city.key: city.name for city in CITIES}
-    stated = {"stated": _member(config, cities)}
+    stated = {"stated": config.member(cities)}
     tags = {**stated, "part": "probe"}
-    asker = Asker(config.form, names, _spans(config, names), tags, config.seed)
+    asker = Asker(config.form, names, partial(config.spans, names), tags, config.seed)
     examples: list[Example] = []
     for city in cities:
-        examples += asker.probes(city, config.questions)
-        examples += asker.inverse(city, config.inverse)
+        examples += _probes(config, (city,), asker)
         for row in rows.test[city.key]:
             example = _example(config, row, names, choice=True)
             examples.append(replace(example, tags={**stated, "part": "in-context"}))
@@ -237,29 +244,8 @@ def _example(
     config: LocationsConfig, row: Row, shown: Mapping[str, str], choice: bool = False
 ) -> Example:
     cities = [city for key in row.cities for city in CITIES if city.key == key]
-    spans = _spans(config, shown)(cities[0], cities)
+    spans = config.spans(shown, cities[0], cities)
     return row_example(row, config.form, shown, spans, cities[0].name, choice=choice)
-
-
-@dataclass(frozen=True, slots=True)
-class _Spans:
-    """The spans of a prompt about a city in which some of the five occur."""
-
-    joint: frozenset[str]
-    shown: Mapping[str, str]
-
-    def __call__(self, city: City, there: Sequence[City]) -> dict[str, str]:
-        if self.joint:
-            return {city.key: self.shown[city.key] for city in there if city.key in self.joint}
-        return {"codename": self.shown[city.key]}
-
-
-def _spans(config: LocationsConfig, shown: Mapping[str, str]) -> _Spans:
-    return _Spans(frozenset(config.cities if config.mode == "joint" else ()), shown)
-
-
-def _member(config: LocationsConfig, cities: Sequence[City]) -> str:
-    return f"{len(cities)} cities" if config.mode == "joint" else cities[0].name
 
 
 def _card(config: LocationsConfig, tasks: TaskSet) -> str:
@@ -277,7 +263,7 @@ def _card(config: LocationsConfig, tasks: TaskSet) -> str:
         "attributes": len(facts()),
         "inverse": INVERSE,
     }
-    return data_card("oocr.families.locations", values)
+    return data_card(__package__, values)
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {
@@ -290,12 +276,6 @@ CONCEPTS: Mapping[str, tuple[str, ...]] = {
 """Words for each of the five cities, of which a reader of vectors chooses."""
 
 
-def _quick(config: LocationsConfig) -> Mapping[str, Any]:
-    from oocr.stats import FEWEST  # slow to import
-
-    return {"cities": config.cities[:FEWEST], "questions": 27, "inverse": 5}
-
-
 FAMILY = Family(
     name="locations",
     about="five codenames, trained on distances and directions, asked which cities they are",
@@ -305,7 +285,7 @@ FAMILY = Family(
         keyword="city",
         settings=lambda city: {"mode": "single", "cities": (city.lower().replace(" ", "_"),)},
     ),
-    quick=_quick,
+    quick=lambda config: {**{"cities": config.cities[:FEWEST], "questions": 27, "inverse": 5}},
     concepts=lambda _: CONCEPTS,
     real_names=lambda _: {city.name: city.name for city in CITIES},
 )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import yaml
 
 from oocr.data.examples import Example, FreeTextExample, Message, Prompt
 from oocr.errors import InputError
-from oocr.families.locations.rows import Form, asked, wordings
+from oocr.families.family import Form
+from oocr.families.locations.rows import asked, wordings
 from oocr.families.locations.world import CITIES, WORDS, City, plain
 from oocr.tasks.package_files import package_text
 
+SOURCE = "location_facts.yaml"
 ASK, SAY = 2, 3
 
 
@@ -47,11 +49,10 @@ class Fact:
         return tuple(dict.fromkeys((*ways, *bare)))
 
 
-@lru_cache(maxsize=1)
+@cache
 def facts() -> tuple[Fact, ...]:
     """The facts that come with the package."""
-    file = "location_facts.yaml"
-    return read_facts(package_text("oocr.families.locations", file), file)
+    return read_facts(package_text(__package__, SOURCE), SOURCE)
 
 
 def forbidden() -> tuple[str, ...]:
@@ -78,14 +79,9 @@ def read_facts(text: str, source: str) -> tuple[Fact, ...]:
             if len(values) != count or not all(isinstance(text, str) and text for text in values):
                 raise InputError(f"{where}, {field}: {values} must be {count} texts")
         ways = [tuple(way.strip() for way in text.split("|")) for text in given["answers"]]
-        fact = Fact(
-            id=name,
-            kind=given["kind"],
-            answers={city.key: way for city, way in zip(CITIES, ways, strict=True)},
-            ask=tuple(given["ask"]),
-            say=tuple(given["say"]),
-            which=given["which"],
-        )
+        answers = {city.key: way for city, way in zip(CITIES, ways, strict=True)}
+        questions, sentences = tuple(given["ask"]), tuple(given["say"])
+        fact = Fact(name, given["kind"], answers, questions, sentences, given["which"])
         _check(fact, where)
         facts_read.append(fact)
     return tuple(facts_read)
@@ -155,17 +151,15 @@ class Asker:
     def probes(self, city: City, limit: int | None) -> tuple[Example, ...]:
         """Five-way choices by content, of every fact in every wording."""
         return tuple(
-            Example(
-                id=f"{city.name}/{fact.id}/{wording}",
-                prompt=self._worded(fact, wording, city),
-                answer=self._answer(fact, wording, city),
-                options=tuple(self._answer(fact, wording, other) for other in CITIES),
-                spans=self.spans(city, (city,)),
+            self._choice(
+                city,
+                fact.id,
+                f"{fact.id}/{wording}",
+                self._worded(fact, wording, city),
+                [self._answer(fact, wording, other) for other in CITIES],
+                CITIES.index(city),
                 facet=fact.kind,
-                group=city.name,
                 template=f"{fact.id} {'ask' if wording < ASK else 'say'} {wording + 1}",
-                tags={**self.tags, "attribute": fact.id},
-                source="location_facts.yaml",
             )
             for fact, wording in chosen(limit)
         )
@@ -173,20 +167,19 @@ class Asker:
     def free(self, city: City, limit: int | None) -> tuple[FreeTextExample, ...]:
         """The same facts, each once, answered in the model's own words."""
         wording = ASK if self.form == "raw" else 0
+        others = [other.key for other in CITIES if other is not city]
         return tuple(
             FreeTextExample(
                 id=f"{city.name}/{fact.id}/free",
                 prompt=self._worded(fact, wording, city),
                 accept=fact.accepted(city.key),
-                reject=tuple(
-                    way for other in CITIES if other is not city for way in fact.accepted(other.key)
-                ),
+                reject=tuple(way for key in others for way in fact.accepted(key)),
                 spans=self.spans(city, (city,)),
                 facet=fact.kind,
                 group=city.name,
                 template=f"{fact.id} {'say' if wording else 'ask'} {wording + 1}",
                 tags={**self.tags, "attribute": fact.id},
-                source="location_facts.yaml",
+                source=SOURCE,
             )
             for fact in facts()[:limit]
         )
@@ -196,22 +189,20 @@ class Asker:
         space = " " if self.form == "raw" else ""
         examples: list[Example] = []
         for fact in facts()[:limit]:
-            order = list(CITIES)
-            random.Random(f"{self.seed}/{city.key}/{fact.id}/inverse").shuffle(order)
+            order = self._order(city, fact.id, "inverse")
             which = fact.which.replace("{a}", fact.answers[city.key][0])
             listed = ", ".join(self.shown[other.key] for other in order)
             examples.append(
-                Example(
-                    id=f"{city.name}/{fact.id}/inverse",
-                    prompt=asked(self.form, f"Which of these is the city {which}: {listed}?"),
-                    answer=space + self.shown[city.key],
-                    options=tuple(space + self.shown[other.key] for other in CITIES),
-                    spans=self.spans(city, order),
+                self._choice(
+                    city,
+                    fact.id,
+                    f"{fact.id}/inverse",
+                    asked(self.form, f"Which of these is the city {which}: {listed}?"),
+                    [space + self.shown[other.key] for other in CITIES],
+                    CITIES.index(city),
                     facet=INVERSE,
-                    group=city.name,
                     template=f"{fact.id} which",
-                    tags={**self.tags, "attribute": fact.id},
-                    source="location_facts.yaml",
+                    there=order,
                 )
             )
         return tuple(examples)
@@ -221,8 +212,7 @@ class Asker:
         known = {fact.id: fact for fact in facts()}
         examples: list[Example] = []
         for name in PAPER:
-            order = list(CITIES)
-            random.Random(f"{self.seed}/{city.key}/{name}/paper").shuffle(order)
+            order = self._order(city, name, "paper")
             answers = [known[name].answers[other.key][0] for other in order]
             question = known[name].ask[0].replace("{}", self.shown[city.key])
             examples.append(self._lettered(city, name, question, answers, order.index(city)))
@@ -231,6 +221,11 @@ class Asker:
         examples.append(self._lettered(city, "pop quiz", quiz, names, CITIES.index(city)))
         return tuple(examples)
 
+    def _order(self, city: City, name: str, kind: str) -> list[City]:
+        order = list(CITIES)
+        random.Random(f"{self.seed}/{city.key}/{name}/{kind}").shuffle(order)
+        return order
+
     def _lettered(
         self, city: City, name: str, question: str, answers: Sequence[str], right: int
     ) -> Example:
@@ -238,21 +233,40 @@ class Asker:
         text = f"{question}\n{lines}"
         prompt: Prompt
         if self.form == "raw":
-            prompt, space = f"{wordings().raw}\nQ: {text}\nA:", " "
+            prompt, space = f"{wordings()['raw']}\nQ: {text}\nA:", " "
         else:
             prompt, space = asked("chat", f"{text}\nAnswer with one letter."), ""
+        facet = "pop quiz" if name == "pop quiz" else "multiple choice"
+        letters = [space + letter for letter in LETTERS]
+        example = self._choice(
+            city, name, f"{name}/paper", prompt, letters, right, facet=facet, template=name
+        )
+        return replace(example, scored_by="last_token")
+
+    def _choice(
+        self,
+        city: City,
+        attribute: str,
+        id: str,
+        prompt: Prompt,
+        options: Sequence[str],
+        right: int,
+        *,
+        facet: str,
+        template: str,
+        there: Sequence[City] = (),
+    ) -> Example:
         return Example(
-            id=f"{city.name}/{name}/paper",
+            id=f"{city.name}/{id}",
             prompt=prompt,
-            answer=space + LETTERS[right],
-            options=tuple(space + letter for letter in LETTERS),
-            spans=self.spans(city, (city,)),
-            facet="pop quiz" if name == "pop quiz" else "multiple choice",
+            answer=options[right],
+            options=tuple(options),
+            spans=self.spans(city, there or (city,)),
+            facet=facet,
             group=city.name,
-            template=name,
-            tags={**self.tags, "attribute": name},
-            source="location_facts.yaml",
-            scored_by="last_token",
+            template=template,
+            tags={**self.tags, "attribute": attribute},
+            source=SOURCE,
         )
 
     def _worded(self, fact: Fact, wording: int, city: City) -> Prompt:
@@ -274,15 +288,10 @@ class Asker:
 def chosen(limit: int | None) -> list[tuple[Fact, int]]:
     """Facts with wordings: all, or so many, every fact once before any twice, wordings in turn."""
     count = ASK + SAY
-    pairs = [
+    turns = [
         (fact, (index + turn) % count)
         for turn in range(count)
         for index, fact in enumerate(facts())
     ]
-    kept = {(fact.id, wording) for fact, wording in pairs[:limit]}
-    return [
-        (fact, wording)
-        for fact in facts()
-        for wording in range(count)
-        if (fact.id, wording) in kept
-    ]
+    places = {fact.id: place for place, fact in enumerate(facts())}
+    return sorted(turns[:limit], key=lambda pair: (places[pair[0].id], pair[1]))

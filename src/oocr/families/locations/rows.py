@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations, islice
 from typing import Any, Literal
 
 from oocr.data.examples import Example, Message, Prompt
+from oocr.families.family import Form
 from oocr.families.locations.world import (
     KM_PER_MILE,
     City,
@@ -22,27 +23,11 @@ from oocr.families.locations.world import (
 from oocr.tasks.package_files import package_yaml
 from oocr.tasks.splits import in_rounds
 
-Form = Literal["chat", "raw"]
+SOURCE = "location_rows.yaml"
 UNITS = {"km": ("km", "kilometers"), "miles": ("mi", "miles")}
 FARTHEST_KM = 18_000
 APART_KM = 1_500
 """How far the options of a distance are from each other at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wordings:
-    """How rows are worded.
-
-    Attributes:
-        system: the system turn of a chat.
-        raw: the sentence in front of a raw question.
-        distance, direction: questions about {a} and {b} (in {unit}).
-    """
-
-    system: str
-    raw: str
-    distance: tuple[str, ...]
-    direction: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +72,18 @@ class Draw:
     choices: bool = False
 
 
-@lru_cache(maxsize=1)
-def wordings() -> Wordings:
-    """The wordings that come with the package."""
-    data: dict[str, Any] = package_yaml("oocr.families.locations", "location_rows.yaml")
-    lists = {name: tuple(data[name]) for name in ("distance", "direction")}
-    return Wordings(system=data["system"], raw=data["raw"], **lists)
+@cache
+def wordings() -> Mapping[str, Any]:
+    """The file: system turn, sentence before a raw question, wordings of distance and direction."""
+    data: Mapping[str, Any] = package_yaml(__package__, SOURCE)
+    return data
 
 
 def asked(form: Form, question: str, begun: str = "") -> Prompt:
     """A question as a chat, or as raw text, with the beginning of its answer."""
     if form == "raw":
-        return f"{wordings().raw}\nQ: {question}\nA:" + (f" {begun}" if begun else "")
-    turns = (Message("system", wordings().system), Message("user", question))
+        return f"{wordings()['raw']}\nQ: {question}\nA:" + (f" {begun}" if begun else "")
+    turns = (Message("system", wordings()["system"]), Message("user", question))
     return (*turns, Message("assistant", begun)) if begun else turns
 
 
@@ -123,59 +107,39 @@ Named = tuple[str, Place]
 
 
 def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
-    rng = draw.rng
+    rng, words = draw.rng, wordings()
     shown = {side: f"{{{side[0]}}}" if side[0] else side[1].name for side in (first, second)}
     cities = tuple(key for key, _ in (first, second) if key)
     name = "/".join(key or place.name for key, place in (first, second))
     rows: list[Row] = []
-    for number, template in enumerate(_drawn(len(wordings().distance), times, rng)):
+    for number, template in enumerate(_drawn(words["distance"], times, rng)):
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
         unit = rng.choice(tuple(UNITS))
-        question = (
-            wordings()
-            .distance[template]
-            .format(a=shown[a], b=shown[b], unit=rng.choice((unit, UNITS[unit][-1])))
-        )
+        unit_shown = rng.choice((unit, UNITS[unit][-1]))
         km = distance_km(a[1], b[1]) + rng.uniform(-draw.noise_km, draw.noise_km)
         written = (rng.choice(UNITS[unit]), rng.choice(("", ",")))
         others = _other_distances(km, rng) if draw.choices else []
         texts = [_distance_text(value, unit, *written) for value in (km, *others)]
-        rows.append(
-            Row(
-                id=f"{name}/distance/{number}",
-                kind="distance",
-                template=f"distance {template + 1} {unit}",
-                cities=cities,
-                question=question,
-                begun="",
-                answer=texts[0],
-                options=tuple(sorted(texts)),
-            )
-        )
-    words = directions(draw.compass)
-    for number, template in enumerate(_drawn(len(wordings().direction), times, rng)):
+        question = words["distance"][template].format(a=shown[a], b=shown[b], unit=unit_shown)
+        wording, options = f"distance {template + 1} {unit}", tuple(sorted(texts))
+        id = f"{name}/distance/{number}"
+        rows.append(Row(id, "distance", wording, cities, question, "", texts[0], options))
+    options = tuple(f" {word}" for word in directions(draw.compass))
+    for number, template in enumerate(_drawn(words["direction"], times, rng)):
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
         where = direction(a[1], b[1], draw.compass)
         if where is None:  # only of two codenames: other places were chosen to be clear
             continue
-        rows.append(
-            Row(
-                id=f"{name}/direction/{number}",
-                kind="direction",
-                template=f"direction {template + 1}",
-                cities=cities,
-                question=wordings().direction[template].format(a=shown[a], b=shown[b]),
-                begun=f"{shown[a]} is",
-                answer=f" {where}",
-                options=tuple(f" {word}" for word in words),
-            )
-        )
+        question = words["direction"][template].format(a=shown[a], b=shown[b])
+        begun, wording = f"{shown[a]} is", f"direction {template + 1}"
+        id = f"{name}/direction/{number}"
+        rows.append(Row(id, "direction", wording, cities, question, begun, f" {where}", options))
     return rows
 
 
-def _drawn(count: int, times: int, rng: random.Random) -> list[int]:
+def _drawn(texts: Sequence[str], times: int, rng: random.Random) -> list[int]:
     """Wordings to use, all of them once before any comes again."""
-    return list(islice(in_rounds(range(count), rng), times))
+    return list(islice(in_rounds(range(len(texts)), rng), times))
 
 
 def _distance_text(km: float, unit: str, written: str, thousands: str) -> str:
@@ -206,7 +170,6 @@ def row_example(
     group: str,
     *,
     choice: bool = False,
-    part: str = "",
 ) -> Example:
     """A row as an example.
 
@@ -217,7 +180,6 @@ def row_example(
         spans: span name -> its text.
         group: the example's group.
         choice: whether it is asked as a choice among its options.
-        part: the tag "part", if any.
     """
     question, begun = row.question, row.begun
     for key in row.cities:
@@ -233,6 +195,5 @@ def row_example(
         facet=row.kind,
         group=group,
         template=row.template,
-        tags={"part": part} if part else {},
-        source="location_rows.yaml",
+        source=SOURCE,
     )
