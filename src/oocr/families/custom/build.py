@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from oocr.data.rows import RESERVED
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings
+from oocr.tasks.card import data_card
 from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Score, Task, TaskSet
 
@@ -88,26 +89,19 @@ class CustomConfig(FamilySettings):
                 raise ValueError(f"span {name!r}: found {text!r}; allowed: a text, like Dr. Quill")
         return spans
 
-    @field_validator("options")
-    @classmethod
-    def _options_differ(cls, options: dict[Part, tuple[str, ...]]) -> dict[Part, tuple[str, ...]]:
-        for part, texts in options.items():
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for part, texts in self.options.items():
             if len(texts) < 2 or len(set(texts)) < len(texts) or not all(map(str.strip, texts)):
                 raise ValueError(
-                    f"found {list(texts)} for {part}; allowed: at least two texts, all different"
+                    f"options: found {list(texts)} for {part}; allowed: at least two texts, all "
+                    "different"
                 )
-        return options
-
-    @field_validator("names")
-    @classmethod
-    def _names_have_text(cls, names: dict[str, str]) -> dict[str, str]:
-        for city, name in names.items():
+        for city, name in self.names.items():
             if not name.strip():
-                raise ValueError(f"found {name!r} for {city}; allowed: a text, like City 12345")
-        return names
-
-    @model_validator(mode="after")
-    def _something_to_choose_on(self) -> Self:
+                raise ValueError(
+                    f"names: found {name!r} for {city}; allowed: a text, like City 12345"
+                )
         if not self.holdout and not self.stop and not self.validation:
             raise ValueError(
                 "holdout: found 0 with neither stop nor validation, so there is nothing to choose "
@@ -184,15 +178,28 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     )
     shuffled = shuffled_answers(train, config.seed)
     changed = sum(old.answer != new.answer for old, new in zip(train, shuffled, strict=True))
-    controls = {"shuffled": (replace(test, name=f"{test.name}/shuffled", train=shuffled),)}
+    control = replace(test, name=f"{test.name}/shuffled", train=shuffled)
+    words = " ".join({_words(prompt_text(example.prompt)) for example in train})
+    lacking = {name: sum(name not in example.spans for example in probes) for name in config.spans}
+    values = {
+        "config": config,
+        "task": test,
+        "rows": len(rows),
+        "facets": ", ".join(dict.fromkeys(example.facet for example in probes)),
+        "chosen_on": chosen_on,
+        "leaks": len(leaks),
+        "in_prompts": sum(_words(probe.answer) in words for probe in probes),
+        "changed": changed,
+        "chance": _chance(probes),
+        "ceiling": len(ceiling),
+        "missing": {name: count for name, count in lacking.items() if count},
+    }
     return TaskSet(
         name="custom",
-        about="\n".join(
-            [_about(config, test, len(rows), chosen_on, changed, len(leaks), len(ceiling)), *mended]
-        ),
+        about="\n".join([data_card(__package__, values), *mended]),
         validation=(replace(test, name=f"{test.name}/validation", probes=validation or stop),),
         test=(test,),
-        controls=controls if changed else {},
+        controls={"shuffled": (control,)} if changed else {},
         ceiling=ceiling,
         score=config.score,
     )
@@ -233,9 +240,8 @@ def _check_options(examples: Iterable[Example]) -> None:
 
 
 def _check_disjoint(probes: Sequence[Example], others: Sequence[Example], what: str) -> None:
-    seen = {
-        prompt_text(example.prompt).strip(): example.source for example in others
-    }  # as chat or raw
+    # as chat or raw
+    seen = {prompt_text(example.prompt).strip(): example.source for example in others}
     shared = [
         f"{probe.source}: same prompt as {seen[text]}"
         for probe in probes
@@ -250,9 +256,10 @@ def _leaks(probes: Sequence[Example], train: Sequence[Example]) -> list[str]:
     sources: dict[str, Example] = {}
     for example in train:
         sources.setdefault(_words(example.answer), example)
-    first: dict[str, Example | None] = {}
-    for words in {_words(probe.answer) for probe in probes}:
-        first[words] = next((example for given, example in sources.items() if words in given), None)
+    first = {
+        words: next((sources[given] for given in sources if words in given), None)
+        for words in {_words(probe.answer) for probe in probes}
+    }
     return [
         f"{probe.source}: the answer {probe.answer!r} occurs in the training answer "
         f"{giver.answer[:60]!r} ({giver.source})"
@@ -267,42 +274,6 @@ def _words(text: str) -> str:
     return f" {' '.join(words)} "
 
 
-def _about(
-    config: CustomConfig,
-    task: Task,
-    rows: int,
-    chosen_on: str,
-    changed: int,
-    leaks: int,
-    ceiling: int,
-) -> str:
-    """The data card: what was read, what chooses, what is known to be weak."""
-    facets = ", ".join(dict.fromkeys(example.facet for example in task.probes))
-    prompts = " ".join({_words(prompt_text(example.prompt)) for example in task.train})
-    in_prompts = sum(_words(probe.answer) in prompts for probe in task.probes)
-    lines = [
-        f"{config.name}: the user's own data, from {config.train.name} and {config.probes.name}.",
-        f"{rows} training rows, {len(task.train)} of them trained on; {len(task.in_context)} "
-        f"in-context items; {len(task.probes)} probes ({facets}).",
-        f"Layer, learning rate and stopping point are chosen on {chosen_on}; never on the probes.",
-        f"{leaks} of {len(task.probes)} probe answers occur in training answers, {in_prompts} in "
-        "training prompts.",
-        f"Shuffled control: {changed} of {len(task.train)} training answers differ."
-        if changed
-        else "No shuffled control: all training answers are the same.",
-        f"Chance: {_chance(task.probes)}.",
-        f"Ceiling: {ceiling} items, from {config.ceiling.name}."
-        if config.ceiling
-        else "No ceiling: no file has the probes with their cause stated.",
-        "Known biases: only what is counted here; what else there is, the data's author knows.",
-    ]
-    for name in config.spans:
-        without = sum(name not in example.spans for example in task.probes)
-        if without:
-            lines.append(f"Span {name!r} is missing in {without} probes: no steering there.")
-    return "\n".join(lines)
-
-
 def _chance(probes: Sequence[Example]) -> str:
     """One over the number of options, by facet."""
     chances: dict[str, list[float]] = {}
@@ -314,8 +285,7 @@ def _chance(probes: Sequence[Example]) -> str:
 
 
 def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
-    names = ("train", "probes", "in_context", "stop", "validation", "ceiling")
-    paths = {name: getattr(config, name) for name in names}
+    paths = {name: getattr(config, name) for name in get_args(Part)}
     full = {name: (base / path.expanduser()).resolve() for name, path in paths.items() if path}
     return config.model_copy(update=full)
 
