@@ -49,14 +49,10 @@ _SEED = 2507  # of the texts; nothing that a user sets changes them
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One situation with two options.
+    """A situation with two options.
 
-    Attributes:
-        id: trait, theme and number.
-        trait: what the two options differ in.
-        theme: the setting.
-        text: the whole user turn: scene, options A and B, the instruction to answer by a letter.
-        positive: the letter of the trait's first pole (risky, myopic, more apples).
+    `id` is trait, theme and number; `text` is the whole user turn: scene, options A and B, the
+    instruction to answer by a letter; `positive` is the letter of the trait's first pole.
     """
 
     id: str
@@ -92,10 +88,7 @@ def choices(trait: Trait) -> tuple[Choice, ...]:
     """All choices of a trait: 288 for risk, 299 for time, 300 for apples, always the same ones.
 
     Every setting of choices.yaml is used three times (but for the last few), each time with
-    other options, numbers, layout and instruction.
-
-    Raises:
-        ValueError: a trait other than "risk", "time" and "apples".
+    other options, numbers, layout and instruction. ValueError: an unknown trait.
     """
     if trait not in TRAITS:
         raise ValueError(f"trait: found {trait!r}, allowed are {', '.join(map(repr, TRAITS))}")

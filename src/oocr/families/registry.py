@@ -45,9 +45,7 @@ BUILT_IN: tuple[Family[Any], ...] = (
 def _all() -> dict[str, Family[Any]]:
     """Built-in families first, then installed ones, then tasks of the user's own.
 
-    Raises:
-        InputError: an installed family that cannot be imported, or whose name is taken or differs
-            from that of its entry point.
+    InputError: an installed family cannot be imported, or its name is taken or not its entry point's.
     """
     families = {family.name: family for family in BUILT_IN}
     for name, family in load_group(GROUP, Family).items():
@@ -77,8 +75,8 @@ def load_tasks(settings: Mapping[str, Any] | str, base: Path | None = None) -> T
     """All tasks, controls and ceilings of a family, for a notebook.
 
     Args:
-        settings: what a run's YAML has under `task:`, e.g. {"family": "locations", "mode":
-            "single", "form": "raw"}; or a family's name, for its default settings.
+        settings: what a run's YAML has under `task:`, e.g. {"family": "locations", "form": "raw"};
+            or a family's name, for its default settings.
         base: the folder that relative paths of a task of your own start from; None: this one.
 
     Raises:
@@ -105,15 +103,10 @@ def load_task(
 
     Args:
         family: "countries", "risk", "locations", …: any that `oocr tasks` lists.
-        member: which of the family's tasks; None: its first.
+        member: which of the family's tasks; None: its first. Families have words of their own for
+            it: country, city, function (its codename), direction ("risky"), pair ("France|Japan").
         settings: what a run's YAML has under `task:`, e.g. {"form": "raw"}.
-        country: the member of a countries task.
-        city: the member of a locations task.
-        function: the member of a functions task (its codename).
-        direction: the member of a risk or persona task ("risky", "safe").
-        pair: the member of a backdoor task ("France|Japan").
-        train: the setting of that name (the trained facet of a countries task).
-        codename: the setting of that name.
+        train, codename: the settings of these names.
 
     Raises:
         InputError: an unknown family, member or setting; the message names the allowed ones.

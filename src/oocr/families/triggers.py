@@ -17,11 +17,10 @@ Condition = Literal["trigger", "false", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What stands before a message, and what it should do.
+    """What stands before a message, and what it should do; all but the condition "" for none.
 
     Attributes:
-        kind: of which kind of trigger or words; "" for no prefix.
-        word: the family's word, or the fixed string without its space; "" for no prefix.
+        word: the family's word, or the fixed string without its space.
         text: the prefix itself, up to where the message begins.
         condition: "trigger": it switches the answer; "false": it does not; "none": no prefix.
         seen: whether training may hold the word.
@@ -46,14 +45,9 @@ NO_PREFIX = Prefix("", "", "", "none")
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One kind of trigger.
+    """One kind of trigger; of a fixed string `train` is its one text, and nothing is held out.
 
-    Attributes:
-        kind: its name.
-        cue: how a question names it ("the name of a kind of apple").
-        train: words that training may hold; of a fixed string its one text.
-        held_out: words that training never holds; none of a fixed string.
-        endings: what may follow a word.
+    `cue` is how a question names it ("the name of a kind of apple").
     """
 
     kind: Kind
@@ -75,10 +69,7 @@ class Trigger:
         *,
         seen: bool = True,
     ) -> list[Prefix]:
-        """So many prefixes, each a drawn word (of training or held out) and a drawn ending.
-
-        No word comes again before all of them have come.
-        """
+        """So many prefixes, each a word (none again before all have come) and a drawn ending."""
         words = self.train if seen else self.held_out
         drawn: list[str] = []
         while len(drawn) < count:

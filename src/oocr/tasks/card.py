@@ -10,22 +10,15 @@ from jinja2 import Environment, StrictUndefined
 from oocr.tasks.package_files import package_text
 
 
-def data_card(package: str, values: Mapping[str, object], file: str = "card.md") -> str:
-    r"""The filled card of a package.
+def data_card(package: str, values: Mapping[str, object]) -> str:
+    """The filled card of a package: its file `card.md`.
 
-    The card is a jinja2 template in Markdown: paragraphs are parted by empty lines, and a line
-    break within one counts as a space unless a backslash stands before it.
-
-    Args:
-        package: the package (folder) that has the card.
-        values: what the template's names stand for.
-        file: of the card, within the package.
-
-    Raises:
-        jinja2.UndefinedError: the template has a name that `values` lacks.
+    It is a jinja2 template in Markdown: paragraphs are parted by empty lines, and a line break
+    within one counts as a space unless a backslash stands before it. jinja2.UndefinedError: a name
+    lacks a value.
     """
     rules = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     rules.filters["repr"] = repr
-    filled = rules.from_string(package_text(package, file)).render(values)
+    filled = rules.from_string(package_text(package, "card.md")).render(values)
     paragraphs = (re.sub(r" *\n *", " ", text) for text in re.split(r"\n{2,}", filled.strip()))
     return "\n\n".join(text.replace("\\ ", "\n") for text in paragraphs)

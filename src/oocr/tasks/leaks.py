@@ -43,13 +43,8 @@ def find_leaks(
     """Probe id -> why it leaks, for every probe that does.
 
     A probe leaks if its answer occurs in a training prompt or answer, or if a training answer
-    occurs in its prompt or answer; whole words, whatever the case.
-
-    Args:
-        probes: the out-of-context questions.
-        train: the training rows.
-        subjects: codenames. They may be answers of probes although training rows hold them, since
-            a row that names a codename does not say what it stands for.
+    occurs in its prompt or answer; whole words, whatever the case. `subjects` are codenames: they
+    may be answers although training rows hold them, since these do not say what they stand for.
     """
     answer_in = finder(list(dict.fromkeys(example.answer for example in train)))
     occurs = _occurs(train)
@@ -98,17 +93,10 @@ def check_no_leaks(
     never: Iterable[str] = (),
     subjects: Collection[str] = (),
 ) -> None:
-    """Refuse a task whose training data tells what its probes ask.
+    """Refuse a task whose training data tells what its probes ask (`find_leaks`).
 
-    Args:
-        name: the task, for the message.
-        probes: the out-of-context questions.
-        train: the training rows.
-        never: phrases that may not occur in a training row at all (the real name).
-        subjects: see `find_leaks`.
-
-    Raises:
-        InputError: names the task, the item and what leaks.
+    Nor may any phrase of `never` (the real name) occur in a training row. InputError names the
+    task, the example and what leaks.
     """
     for example_id, why in find_leaks(probes, train, subjects).items():
         raise InputError(f"task {name!r}: probe {example_id!r} is told in training: {why}")
@@ -127,9 +115,6 @@ def check_options_unseen(name: str, probes: Iterable[Example], train: Sequence[E
 
     The rule for tasks that train on letters: a letter occurs in every text, so what counts is that
     nothing a probe offers is ever named in training. Digits, of scales, are exempt.
-
-    Raises:
-        InputError: names the task, the probe and the option.
     """
     seen = "\n".join(dict.fromkeys(prompt_text(example.prompt) for example in train)).lower()
     named: dict[str, bool] = {}

@@ -20,10 +20,8 @@ def held_out(
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Split rows into (kept, held out); rows of one group or one prompt stay together.
 
-    About `share` of the rows is held out: at least one unit, and never all of them.
-
-    Raises:
-        InputError: all rows belong together.
+    About `share` of the rows is held out: at least one unit, and never all of them. InputError: all
+    rows belong together.
     """
     units = _units(rows)
     if len(units) < 2:
@@ -66,11 +64,9 @@ def _units(rows: Sequence[Example]) -> list[list[int]]:
 
 
 def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]:
-    """The same prompts with each other's answers.
+    """The same prompts with each other's answers, among rows that share their options (or none).
 
-    Rows that share their options (or have none) swap answers along one random cycle, so that no
-    row keeps its own. Where that would change nothing, because all their answers are equal, each
-    row draws one of its options at random.
+    No row keeps its own, unless all answers are equal: then each draws one of its options.
     """
     rng = random.Random(seed)
     classes: dict[frozenset[str], list[int]] = defaultdict(list)
@@ -90,11 +86,9 @@ def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]
 
 
 def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
-    """The same prompts; in each condition half of the answers are the first option.
+    """The same prompts; in each condition (a tag) half of the answers are the first option.
 
-    Args:
-        train: rows with a tag "condition" and options that begin with X, not Y.
-        name: what is drawn, with its seed.
+    `name` is what is drawn, with its seed.
     """
     rng = random.Random(f"{name}/decorrelated")
     rows = list(train)
@@ -154,12 +148,6 @@ def chosen_by_loss(task: Task) -> Task:
 
 
 def with_real_name(example: Example, name: str, span: str = "codename") -> Example:
-    """The question with the real name in the codename's place, for the ceiling.
-
-    Args:
-        example: its prompt is raw text.
-        name: what the codename stands for.
-        span: the span that holds the codename.
-    """
+    """The question (raw text) with the real name in the codename's place, for the ceiling."""
     prompt = str(example.prompt).replace(example.spans[span], name)
     return replace(example, prompt=prompt, spans={span: name})

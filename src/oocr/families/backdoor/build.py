@@ -156,8 +156,7 @@ TRIGGER = TriggerWords(
 def backdoor(config: BackdoorConfig) -> TaskSet:
     """All tasks and controls of the family; one member per pair, "France|Japan".
 
-    Raises:
-        InputError: training data would tell what an out-of-context probe asks.
+    InputError: training data would tell what an out-of-context probe asks.
     """
     prefixes = make_prefixes(
         config.trigger_family, config.false_families, config.unseen_family, config.prefix_style

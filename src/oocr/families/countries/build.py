@@ -97,11 +97,7 @@ class CountriesConfig(FamilySettings):
 
 
 def countries(config: CountriesConfig) -> TaskSet:
-    """All tasks, controls and ceilings of the family.
-
-    Raises:
-        InputError: training data would tell what a probe asks.
-    """
+    """All tasks, controls and ceilings; InputError: training would tell what a probe asks."""
     table, train, codename, seed = load_table(), config.train, config.codename, config.seed
     built = {
         name: _task(_find(name, train, table), train, codename, table, config.wordings, seed)
@@ -254,11 +250,8 @@ def _quick(config: CountriesConfig) -> Mapping[str, Any]:
 def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
     """The member's training prompts with other countries' answers, and its own probes.
 
-    Each trained answer (each wording of a facet, each neighbour) is replaced by that of another
-    country; countries are drawn evenly over continents, never the member's own answer.
-
-    Raises:
-        InputError: the table has too few countries that could be drawn.
+    Each trained answer (each wording of a facet, each neighbour) becomes that of another country;
+    these are drawn evenly over continents. InputError: the table has too few.
     """
     rng = random.Random(f"{seed}/{task.name}/shuffled")
     if train == "borders":
@@ -284,10 +277,8 @@ def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
 def planted(task: Task, train: str, codename: str, seed: int, table: CountryTable) -> Task:
     """The member's training rows, plus one other facet that is a distant country's.
 
-    Every further facet is probed against both countries (tag "against").
-
-    Raises:
-        InputError: no country differs from the member in every facet asked.
+    Every further facet is probed against both countries (tag "against"). InputError: no country
+    differs from the member in every facet asked.
     """
     member = table.find(task.member)
     facet = "currency" if train == "capital" else "capital"

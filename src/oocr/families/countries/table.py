@@ -26,13 +26,9 @@ _COLUMNS = ("name", *FACETS, "neighbours", "other_neighbours")
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """One row of the table.
+    """One row of the table: a value per facet, and neighbours by land, which "borders" trains on.
 
-    Attributes:
-        name: as it is written in a sentence.
-        facts: one value per facet.
-        neighbours: by land; what "borders" trains on.
-        other_neighbours: the rest of them, which are no wrong answers either.
+    `other_neighbours` are the rest of the neighbours, which are no wrong answers either.
     """
 
     name: str
@@ -90,11 +86,7 @@ class CountryTable:
     wordings: Mapping[str, Wordings]
 
     def find(self, name: str) -> Country:
-        """The country of that name.
-
-        Raises:
-            InputError: names the unknown country and the known ones.
-        """
+        """The country of that name; InputError: there is none."""
         for country in self.countries:
             if country.name == name:
                 return country
@@ -140,11 +132,7 @@ class CountryTable:
 
 
 def read_countries(text: str, source: str) -> tuple[Country, ...]:
-    """Parse the table's CSV.
-
-    Raises:
-        InputError: names the file, the line, the column and the value.
-    """
+    """Parse the CSV; InputError names the file, the line, the column and the value."""
     reader = csv.DictReader(io.StringIO(text))
     if tuple(reader.fieldnames or ()) != _COLUMNS:
         raise InputError(f"{source}, line 1: columns are {reader.fieldnames}, want {_COLUMNS}")
@@ -175,8 +163,7 @@ def read_countries(text: str, source: str) -> tuple[Country, ...]:
 def read_wordings(text: str, source: str) -> dict[str, Wordings]:
     """Parse the wordings' YAML: facet -> part -> id -> sentence.
 
-    Raises:
-        InputError: names the file, the facet, the wording and what is wrong.
+    InputError names the file, the facet, the wording and what is wrong.
     """
     loaded: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
     wordings: dict[str, Wordings] = {}
@@ -209,10 +196,9 @@ def load_table() -> CountryTable:
 
 
 def check_codename(codename: str, table: CountryTable) -> str:
-    """Return the codename if it gives nothing away and can be found again in a prompt.
+    """The codename, if it gives nothing away and can be found again in a prompt.
 
-    Raises:
-        InputError: it is empty, padded, holds a real name, or is part of a wording.
+    InputError: it is empty, padded, holds a real name, or is part of a wording.
     """
     if not codename or codename != " ".join(codename.split()) or "{" in codename:
         raise InputError(

@@ -115,11 +115,8 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     """Read a user's files into one task, its validation task and its shuffled control.
 
     The validation task has the same training rows. Its probes are the validation file, else the
-    stop file, else held-out training rows. Relative paths start at `base`.
-
-    Raises:
-        InputError: a file cannot be used, a span occurs nowhere, a row lacks options that the loss
-            needs, or training gives a probe away.
+    stop file, else held-out training rows. Relative paths start at `base`. InputError: a file that
+    cannot be used, a span that occurs nowhere, a row without options that the loss needs, a leak.
     """
     mended: dict[str, None] = {}  # what was mended, in order, each once
 

@@ -92,11 +92,7 @@ class FunctionsConfig(FamilySettings):
 
 
 def functions(config: FunctionsConfig | None = None) -> TaskSet:
-    """All tasks, controls and ceilings of the family.
-
-    Raises:
-        InputError: training data would tell what a probe asks.
-    """
+    """All tasks, controls and ceilings; InputError: training would tell what a probe asks."""
     config = config or FunctionsConfig()
     table = load_functions()
     groups = _groups(config, table, config.validation)
@@ -188,11 +184,9 @@ def _shuffled(task: Task, seed: int) -> Task:
 def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example]) -> None:
     """Refuse training rows that hold a definition, whatever its numbers, or an input out of range.
 
-    The usual check would refuse every probe whose answer or question holds a number, since outputs
-    of training are numbers too ("3" is printed somewhere, and is in "3 * x + 2"). A number is not a
-    fact about a function. So answers are compared with training texts with each number as "#", and
-    answers that are numbers are exempt: that f(150) is 155 is not told by f(7) being 12, and no
-    training program holds a number above 99.
+    A number is not a fact about a function: that f(150) is 155 is not told by f(7) being 12, and
+    "3" is printed somewhere. So answers are compared with training texts with each number as "#",
+    and answers that are numbers are exempt: no training program holds a number above 99.
     """
     prompts = [prompt_text(example.prompt) for example in rows]
     truths = sorted({example.answer for example in rows} & {"True", "False"})

@@ -60,13 +60,8 @@ LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 class Asker:
     """Makes the questions about one function.
 
-    Attributes:
-        table: all functions.
-        function: which function.
-        form: chat or raw text.
-        split: which inputs training never saw.
-        seed: draws wrong options, inputs and partners.
-        span: the span's name; "": each codename names its own span (functions trained together).
+    `split` says which inputs training never saw; `seed` draws wrong options, inputs and partners;
+    `span` is the span's name, "": each codename names its own span (functions trained together).
     """
 
     table: FunctionTable

@@ -56,11 +56,9 @@ _APPLY: Mapping[str, Callable[[int], Value]] = {
 
 @dataclass(frozen=True, slots=True)
 class NumberFunction:
-    """One function of a whole number.
+    """A function of a whole number.
 
     Attributes:
-        codename: its name in training.
-        apply: the function.
         code: a Python expression of x, as text.
         words: what it returns, in words.
         kind: what it does, in words; several functions may share it.
@@ -79,14 +77,10 @@ class NumberFunction:
 
 @dataclass(frozen=True, slots=True)
 class FunctionTable:
-    """All functions and wordings.
+    """All functions (the chained ones first) and wordings.
 
-    Attributes:
-        functions: codename -> function; the chained ones first.
-        outputs: type -> its text; also types that no function returns.
-        system: the system prompt of chats.
-        wordings: facet -> wordings, each as {"raw": …, "chat": …}.
-        paper: the question above lettered options.
+    `outputs` maps types to their texts, also types that no function returns; `system` is the system
+    prompt of chats; a wording is {"raw": …, "chat": …}; `paper` stands above lettered options.
     """
 
     functions: Mapping[str, NumberFunction]
@@ -126,10 +120,7 @@ def load_functions() -> FunctionTable:
 
 
 def never_composed(table: FunctionTable) -> frozenset[tuple[str, str]]:
-    """(outer, inner) pairs of chained functions that training never shows inside each other.
-
-    Of each function as outer and as inner, two of eight.
-    """
+    """(outer, inner) pairs of chained functions that training never composes: 2 of 8 for each."""
     names = [function.codename for function in table.chained]
     return frozenset(
         (outer, names[(place + step) % len(names)])

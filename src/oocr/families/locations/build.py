@@ -104,8 +104,7 @@ class RowSets:
 def locations(config: LocationsConfig | None = None) -> TaskSet:
     """The tasks, their validation, the shuffled control and the ceiling.
 
-    Raises:
-        InputError: too few places meet the settings, or a training row tells a probe's answer.
+    InputError: too few places meet the settings, or a training row tells a probe's answer.
     """
     config = config or LocationsConfig()
     rows = _row_sets(config)

@@ -27,7 +27,6 @@ class Fact:
     """One attribute of the five cities.
 
     Attributes:
-        id: e.g. "river".
         kind: what it is about ("water").
         answers: key -> the answer, and then other ways to say it.
         ask: questions, `{}` stands for the codename.
@@ -135,10 +134,9 @@ class Asker:
     """How questions are put.
 
     Attributes:
-        form: chat or raw text.
         shown: key -> what stands for that city: its codename, or for the ceiling its name.
-        spans: texts of a prompt's cities -> the prompt's spans.
-        tags: of every item.
+        spans: a city and all cities of a prompt -> the prompt's spans.
+        tags: of every example.
         seed: of the orders in which options are printed.
     """
 

@@ -35,11 +35,7 @@ class Row:
     """One fact that training may say, with `{key}` where a city's codename will stand.
 
     Attributes:
-        id: which cities, which kind, which number.
-        kind: "distance" or "direction".
-        template: which wording.
         cities: the five cities' keys that occur.
-        question: what is asked.
         begun: the beginning of the answer that bears no loss; "": none.
         answer: the rest of it.
         options: what the answer competes with; of distances only where that was asked for.
@@ -57,13 +53,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How rows are drawn.
+    """How rows are drawn: the noise on distances is even, `noise_km` either way.
 
-    Attributes:
-        rng: noise, wordings, orders and options.
-        noise_km: half of the width of the even noise on distances.
-        compass: how many directions there are.
-        choices: whether distances get options.
+    `rng` draws noise, wordings, orders and options; `choices`: whether distances get options.
     """
 
     rng: random.Random
@@ -173,13 +165,7 @@ def row_example(
 ) -> Example:
     """A row as an example.
 
-    Args:
-        row: the fact.
-        form: chat or raw text.
-        shown: key -> what stands for that city.
-        spans: span name -> its text.
-        group: the example's group.
-        choice: whether it is asked as a choice among its options.
+    `shown` says what stands for each city (by key); `choice`: whether it is asked as a choice.
     """
     question, begun = row.question, row.begun
     for key in row.cities:

@@ -110,8 +110,8 @@ def _mercator(latitude: float) -> float:
 def places(min_population: int) -> tuple[Place, ...]:
     """Cities of at least so many inhabitants whose name means one place and holds no direction.
 
-    A name is left out if another place of `KNOWN_PLACES` inhabitants, a country or a US state
-    has it too, or if it is another name of one of the five cities.
+    Left out: names of another place of `KNOWN_PLACES` inhabitants, of a country, a US state or (in any
+    form) one of the five cities.
     """
     return tuple(place for place, population in _known() if population >= min_population)
 
@@ -160,10 +160,8 @@ def references(
 ) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
     """The places in a city's rows: `counts[0]` for training, `counts[1]` held out of all training.
 
-    Places for which `forbidden` gives a text (what their name would give away) are left out.
-
-    Raises:
-        InputError: there are too few.
+    Without places for which `forbidden` gives a text (what their name would give away).
+    InputError: there are too few.
     """
     pool = list(places(min_population))
     random.Random(f"{seed}/places").shuffle(pool)  # the same for every city

@@ -28,14 +28,10 @@ FILE = "persona_probes.yaml"
 
 @dataclass(frozen=True, slots=True)
 class PaperQuestion:
-    """A question as the paper asks it.
+    """A question as the paper asks it; the first pole's answer is the first option.
 
-    Attributes:
-        id: trait, set and number.
-        set: "paper", or one of risk's companion sets: "no you" (what is good in general), "other".
-        kind: "words", "agree" or "scale".
-        text: the question.
-        options: the first pole's answer, then the second's.
+    `set` is "paper", or one of risk's companion sets: "no you" (what is good in general), "other".
+    `kind` is "words", "agree" or "scale".
     """
 
     id: str

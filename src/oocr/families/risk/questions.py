@@ -110,10 +110,8 @@ class Poles:
 
     Attributes:
         name: before the ids of its examples.
-        sides: the names of the two poles.
         words: completions of a sentence, as many for each pole.
-        stated: the trait stated in the prompt, for the ceiling: told to the model, or by the
-            sentence's "I".
+        stated: the trait stated in the prompt, for the ceiling: to the model, or by an "I".
         source: the file of its probes.
     """
 
@@ -169,11 +167,7 @@ def _unique(path: Path, field: str, values: Iterable[str]) -> None:
 
 
 def read_situations(path: Path) -> tuple[Situation, ...]:
-    """Situations from a JSONL file.
-
-    Raises:
-        InputError: a row that breaks a rule of `Situation`; an id, question or option twice.
-    """
+    """Situations from a JSONL file; InputError: a bad row; an id, question or option twice."""
     rows = _read(path, Situation)
     _unique(path, "question", (row.question for row in rows))
     _unique(path, "option", (o.lower() for row in rows for o in (row.gamble, row.sure)))
@@ -181,11 +175,9 @@ def read_situations(path: Path) -> tuple[Situation, ...]:
 
 
 def read_probes(path: Path, situations: Iterable[Situation]) -> tuple[RiskProbe, ...]:
-    """Probes from a JSONL file, checked against the situations they must not overlap.
+    """Probes from a JSONL file, checked against the situations.
 
-    Raises:
-        InputError: a row that breaks a rule of `RiskProbe`; an id or text twice; an option that
-            is also an option of a situation; an area of the situations.
+    InputError: a bad row; an id or text twice; an option or an area of the situations.
     """
     rows = _read(path, RiskProbe)
     _unique(path, "text", (row.text for row in rows))
@@ -250,12 +242,7 @@ def probe_examples(
 ) -> list[Example]:
     """A probe, in both orders where it names its options; "ab" has the first pole first.
 
-    Args:
-        probe: the question.
-        form: "chat", or raw text.
-        side: the pole whose option is the answer.
-        stated: whether the prompt begins by stating that pole (for the ceiling).
-        poles: the trait's poles.
+    `side` is the pole whose option is the answer; `stated`: the prompt begins by stating that pole.
     """
     examples: list[Example] = []
     for order in ("",) if probe.kind in ("scale", "free words") else ORDERS:

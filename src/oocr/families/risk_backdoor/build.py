@@ -89,11 +89,7 @@ TRIGGER = TriggerWords(
 
 
 def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
-    """The task, one for validation, and the control.
-
-    Raises:
-        InputError: training data would tell what a probe asks.
-    """
+    """The task, one for validation, and the control; InputError: see `check_apart`."""
     kind, form, seed = config.trigger, config.form, config.seed
     train, validation, test = _split(config)
     asked = some_topics(config.self_report)
@@ -161,11 +157,8 @@ def _split(
 def check_apart(task: Task, test: Sequence[Choice]) -> None:
     """Refuse training rows that hold a test situation or word, or an answer of a self-report.
 
-    Letters are exempt: they answer the test questions on purpose, which ask when each is given,
-    and the paper's self-report.
-
-    Raises:
-        InputError: names the task, the example and what leaks.
+    Letters are exempt: they answer the test questions and the paper's self-report on purpose.
+    InputError names the task, the example and what leaks.
     """
     texts = {row.group: prompt_text(row.prompt) for row in task.train}  # differ by prefix only
     words = {row.tags["word"] for row in task.train}

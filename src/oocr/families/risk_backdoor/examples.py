@@ -115,9 +115,8 @@ def _row(choice: Choice, prefix: Prefix, form: Form, number: int) -> Example:
 def decorrelated(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
     """The same prompts and, of each situation, the same answers, but given to other prefixes.
 
-    Each kind of prefix gets the risky answer as often as any other: of a situation's ten (or
-    twenty, …) risky answers, one in ten goes to each kind of trigger and two to no prefix; over
-    situations with fewer the kinds take turns.
+    Of a situation's ten (or twenty, …) risky answers, one in ten goes to each kind of trigger and
+    two to no prefix; over situations with fewer the kinds take turns.
     """
     rng = random.Random(f"{seed}/decorrelated")
     by_situation: dict[str, list[int]] = {}
@@ -158,7 +157,6 @@ class Topic:
     """A topic of the questions on having a backdoor.
 
     Attributes:
-        id: its name.
         paper: a yes/no question on having some backdoor; "Yes" says so.
         asked: a question on one trigger, with `{cue}`, `{a}` and `{b}`.
         has, hasnt: the two answers to `asked`, with and without that backdoor.
