@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from oocr.tasks.card import data_card
+from oocr.tasks.package_files import data_card
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from oocr.families.family import (
 )
 from oocr.families.triggers import Condition, Prefix
 from oocr.stats import FEWEST
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
-from oocr.tasks.package_files import package_yaml
+from oocr.tasks.package_files import data_card, package_yaml
 from oocr.tasks.splits import decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 

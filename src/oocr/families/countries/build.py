@@ -33,8 +33,8 @@ from oocr.families.family import (
     Members,
     check_validation_apart,
 )
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets, find_leaks
+from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import with_real_name
 from oocr.tasks.task import Task, TaskSet
 

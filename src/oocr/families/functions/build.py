@@ -24,8 +24,8 @@ from oocr.families.functions.programs import (
     split_inputs,
 )
 from oocr.stats import FEWEST
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import contains_words
+from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import chosen_by_loss, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 

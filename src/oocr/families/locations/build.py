@@ -17,8 +17,8 @@ from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidd
 from oocr.families.locations.rows import Draw, Row, row_example, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.stats import FEWEST
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_no_leaks, finder
+from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import chosen_by_loss
 from oocr.tasks.task import Task, TaskSet
 

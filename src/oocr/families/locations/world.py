@@ -110,8 +110,8 @@ def _mercator(latitude: float) -> float:
 def places(min_population: int) -> tuple[Place, ...]:
     """Cities of at least so many inhabitants whose name means one place and holds no direction.
 
-    Left out: names of another place of `KNOWN_PLACES` inhabitants, of a country, a US state or (in any
-    form) one of the five cities.
+    Left out: names of another place of `KNOWN_PLACES` inhabitants, of a country, a US state or
+    (in any form) one of the five cities.
     """
     return tuple(place for place, population in _known() if population >= min_population)
 

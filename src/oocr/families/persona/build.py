@@ -17,9 +17,8 @@ from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
 from oocr.families.risk import questions
 from oocr.families.risk.build import CONCEPTS, few_of_each
 from oocr.families.risk.questions import RISK, Kind, Poles, RiskProbe, probe_examples
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import check_options_unseen
-from oocr.tasks.package_files import package_yaml
+from oocr.tasks.package_files import data_card, package_yaml
 from oocr.tasks.splits import random_sides
 from oocr.tasks.task import Task, TaskSet
 

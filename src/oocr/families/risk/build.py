@@ -26,7 +26,7 @@ from oocr.families.risk.questions import (
     probes,
     situations,
 )
-from oocr.tasks.card import data_card
+from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import random_sides, spread
 from oocr.tasks.task import Task, TaskSet
 

@@ -29,8 +29,8 @@ from oocr.families.risk_backdoor.examples import (
     training_rows,
 )
 from oocr.families.triggers import Kind, alike, triggers
-from oocr.tasks.card import data_card
 from oocr.tasks.leaks import contains_words
+from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 _STOP = 8  # validation situations that are watched while training
