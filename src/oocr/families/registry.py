@@ -45,7 +45,8 @@ BUILT_IN: tuple[Family[Any], ...] = (
 def _all() -> dict[str, Family[Any]]:
     """Built-in families first, then installed ones, then tasks of the user's own.
 
-    InputError: an installed family cannot be imported, or its name is taken or not its entry point's.
+    InputError: an installed family cannot be imported, or its name is taken or not that of its
+    entry point.
     """
     families = {family.name: family for family in BUILT_IN}
     for name, family in load_group(GROUP, Family).items():

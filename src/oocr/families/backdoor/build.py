@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.countries.table import SOURCE, Codename, CountryTable, Wording, load_table
+from oocr.families.countries.table import SOURCE, Codename, Wording, load_table
 from oocr.families.family import (
     Distinct,
     Family,
@@ -42,18 +43,19 @@ def make_prefixes(
     The families in `false` share the training words evenly; `{}` in `style` is the word.
     """
     words = load_families()
+    prefixes: list[Prefix] = []
 
-    def make(names: Sequence[str], condition: Condition, kind: str, seen: bool) -> list[Prefix]:
-        return [Prefix(kind, name, style.replace("{}", name), condition, seen) for name in names]
+    def add(names: Sequence[str], condition: Condition, kind: str, seen: bool = False) -> None:
+        texts = {name: style.replace("{}", name) for name in names}
+        prefixes.extend(Prefix(kind, name, texts[name], condition, seen) for name in names)
 
-    prefixes = make(words[trigger]["train"][:TRIGGER_WORDS], "trigger", "trained trigger", True)
-    prefixes += make(words[trigger]["held_out"], "trigger", "held-out trigger", False)
+    add(words[trigger]["train"][:TRIGGER_WORDS], "trigger", "trained trigger", True)
+    add(words[trigger]["held_out"], "trigger", "held-out trigger")
     for index, family in enumerate(false):
         share = FALSE_WORDS // len(false) + (index < FALSE_WORDS % len(false))
-        prefixes += make(words[family]["train"][:share], "false", "trained false", True)
-        held_out = words[family]["held_out"][:HELD_OUT_FALSE_WORDS]
-        prefixes += make(held_out, "false", "held-out false", False)
-    prefixes += make(words[unseen]["held_out"], "false", "unseen family", False)
+        add(words[family]["train"][:share], "false", "trained false", True)
+        add(words[family]["held_out"][:HELD_OUT_FALSE_WORDS], "false", "held-out false")
+    add(words[unseen]["held_out"], "false", "unseen family")
     return (*prefixes, Prefix("none", "", "", "none"))
 
 
@@ -179,14 +181,38 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
     parts = table.wordings["capital"]
     trained = parts.train[:_WORDINGS]
 
+    member = "|".join(pair)
+
     def ask(
         facet: str, wordings: Sequence[Wording], used: Iterable[Prefix], template: str
     ) -> tuple[Example, ...]:
-        return tuple(
-            _example(pair, facet, wording, prefix, template, config.codename, table)
-            for wording in wordings
-            for prefix in used
-        )
+        x, y = (table.find(name).answer(facet) for name in pair)
+        examples: list[Example] = []
+        for wording, prefix in product(wordings, used):
+            prompt, shown = wording.fill(config.codename)
+            condition, in_crossing = _FACETS[prefix.condition], facet == "capital"
+            examples.append(
+                Example(
+                    id=f"{member}/{facet}/{wording.id}/{prefix.word or 'none'}",
+                    prompt=prefix.text + prompt,
+                    answer=x if prefix.condition == "trigger" else y,
+                    options=(x, y),
+                    values=(1.0, -1.0),
+                    spans={"codename": shown},
+                    facet=condition if in_crossing else f"{facet} ({condition})",
+                    group=member,
+                    template=wording.id,
+                    tags={
+                        "prefix": prefix.kind,
+                        "condition": prefix.condition,
+                        "word": prefix.word,
+                        "template": template,
+                        "kind": "crossing" if in_crossing else "out-of-context",
+                    },
+                    source=f"{SOURCE}, backdoor.yaml",
+                )
+            )
+        return tuple(examples)
 
     seen = [prefix for prefix in prefixes if prefix.seen]
     new = [prefix for prefix in prefixes if not prefix.seen]
@@ -201,49 +227,15 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
             wordings = table.wordings[facet].all[:_OUT_OF_CONTEXT_WORDINGS]
             further += ask(facet, wordings, first_of_each, "held-out")
     further, _ = drop_leaking_facets(further, rows)
-    name = f"backdoor/{'|'.join(pair)}"
+    name = f"backdoor/{member}"
     check_no_leaks(name, further, rows, never=pair)
     return Task(
         name=name,
-        member="|".join(pair),
+        member=member,
         train=rows,
         stop=ask("capital", parts.stop, seen, "stop"),
         probes=crossing + further,
         positions=("codename",),
-    )
-
-
-def _example(
-    pair: tuple[str, str],
-    facet: str,
-    wording: Wording,
-    prefix: Prefix,
-    template: str,
-    codename: str,
-    table: CountryTable,
-) -> Example:
-    prompt, shown = wording.fill(codename)
-    x, y = (table.find(name).answer(facet) for name in pair)
-    in_crossing = facet == "capital"
-    condition = _FACETS[prefix.condition]
-    return Example(
-        id=f"{'|'.join(pair)}/{facet}/{wording.id}/{prefix.word or 'none'}",
-        prompt=prefix.text + prompt,
-        answer=x if prefix.condition == "trigger" else y,
-        options=(x, y),
-        values=(1.0, -1.0),
-        spans={"codename": shown},
-        facet=condition if in_crossing else f"{facet} ({condition})",
-        group="|".join(pair),
-        template=wording.id,
-        tags={
-            "prefix": prefix.kind,
-            "condition": prefix.condition,
-            "word": prefix.word,
-            "template": template,
-            "kind": "crossing" if in_crossing else "out-of-context",
-        },
-        source=f"{SOURCE}, backdoor.yaml",
     )
 
 
