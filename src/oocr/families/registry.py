@@ -104,10 +104,15 @@ def load_task(
 
     Args:
         family: "countries", "risk", "locations", …: any that `oocr tasks` lists.
-        member: which of the family's tasks; None: its first. Families have words of their own for
-            it: country, city, function (its codename), direction ("risky"), pair ("France|Japan").
+        member: which of the family's tasks; None: its first.
         settings: what a run's YAML has under `task:`, e.g. {"form": "raw"}.
-        train, codename: the settings of these names.
+        country: the member of a countries task.
+        city: the member of a locations task.
+        function: the member of a functions task (its codename).
+        direction: the member of a risk or persona task ("risky", "safe").
+        pair: the member of a backdoor task ("France|Japan").
+        train: the setting of that name (the trained facet of a countries task).
+        codename: the setting of that name.
 
     Raises:
         InputError: an unknown family, member or setting; the message names the allowed ones.
