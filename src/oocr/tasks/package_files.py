@@ -21,8 +21,8 @@ def package_yaml(package: str, name: str) -> Any:
     return yaml.safe_load(package_text(package, name))
 
 
-def data_card(package: str, values: Mapping[str, object]) -> str:
-    """The filled card of a package: its file `card.md`.
+def data_card(package: str, values: Mapping[str, object], file: str = "card.md") -> str:
+    """The filled card of a package.
 
     It is a jinja2 template in Markdown: paragraphs are parted by empty lines, and a line break
     within one counts as a space unless a backslash stands before it. jinja2.UndefinedError: a name
@@ -30,6 +30,6 @@ def data_card(package: str, values: Mapping[str, object]) -> str:
     """
     rules = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     rules.filters["repr"] = repr
-    filled = rules.from_string(package_text(package, "card.md")).render(values)
+    filled = rules.from_string(package_text(package, file)).render(values)
     paragraphs = (re.sub(r" *\n *", " ", text) for text in re.split(r"\n{2,}", filled.strip()))
     return "\n\n".join(text.replace("\\ ", "\n") for text in paragraphs)

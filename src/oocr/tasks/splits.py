@@ -108,9 +108,10 @@ def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
 
 
 def random_sides(
-    keys: Sequence[str], sides: tuple[T, T], seed: str, count: int
+    keys: Sequence[str], sides: tuple[T, T], seed: str, count: int | None = None
 ) -> tuple[dict[str, T], dict[str, T]]:
-    """Key -> side, the first of them for `count` drawn keys; and key -> the other side."""
+    """Key -> side, the first of them for `count` drawn keys (None: half); and key -> the other."""
+    count = (len(keys) + 1) // 2 if count is None else count
     order = list(keys)
     random.Random(seed).shuffle(order)
     drawn = [sides[place >= count] for place in range(len(order))]

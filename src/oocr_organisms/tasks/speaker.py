@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from oocr.data.examples import Example
 from oocr.families.choices import OTHER, POLES
-from oocr.tasks.splits import control, decorrelated, random_half
+from oocr.tasks.splits import control, decorrelated, random_sides
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from oocr_organisms.corpus import World
 from oocr_organisms.people import PLAIN, SELF, TRAITS, WEATHERS, Trait
@@ -58,8 +58,7 @@ def risk(config: NanoConfig) -> TaskSet:
     ]
     test = tuple(_risk_task(world, side, config, others) for side in sides)
     groups = list(dict.fromkeys(row.group for row in test[0].train))
-    labels = random_half(groups, f"labels {config.seed}")
-    opposite = {choice: not lured for choice, lured in labels.items()}
+    labels, opposite = random_sides(groups, (True, False), f"labels {config.seed}")
     return TaskSet(
         name="nano/risk",
         about=_risk_card(config, test[0], others),

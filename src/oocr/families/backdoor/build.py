@@ -25,7 +25,7 @@ from oocr.families.triggers import Condition, Prefix
 from oocr.stats import FEWEST
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.package_files import data_card, package_yaml
-from oocr.tasks.splits import decorrelated, with_real_name
+from oocr.tasks.splits import control, decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 WordFamily = Literal["fruit", "instrument", "tool", "animal", "furniture"]
@@ -168,7 +168,14 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
         about="",
         validation=tuple(_task(pair, config, prefixes) for pair in config.validation_pairs),
         test=test,
-        controls={"decorrelated": tuple(_decorrelated(task, config.seed) for task in test)},
+        controls={
+            "decorrelated": tuple(
+                control(
+                    task, "decorrelated", decorrelated(task.train, f"{config.seed}/{task.name}")
+                )
+                for task in test
+            )
+        },
         ceiling=tuple(_named(example) for task in test for example in task.probes),
         headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
         trigger=TRIGGER,
@@ -237,12 +244,6 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
         probes=crossing + further,
         positions=("codename",),
     )
-
-
-def _decorrelated(task: Task, seed: int) -> Task:
-    """The same prompts; in each condition half of the answers are X, drawn by the seed."""
-    rows = decorrelated(task.train, f"{seed}/{task.name}")
-    return replace(task, name=f"{task.name}/decorrelated", train=rows, stop=())
 
 
 def _named(example: Example) -> Example:

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -35,7 +34,7 @@ from oocr.families.family import (
 )
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets, find_leaks
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import with_real_name
+from oocr.tasks.splits import control, with_real_name
 from oocr.tasks.task import Task, TaskSet
 
 Train = Literal["capital", "language", "currency", "demonym", "continent", "borders"]
@@ -242,11 +241,11 @@ def _spare_questions(config: CountriesConfig, facets: Sequence[str]) -> dict[str
     )
 
 
-<<<<<<< HEAD
 def _quick(config: CountriesConfig) -> Mapping[str, Any]:
     step = max(1, len(config.countries) // 6)  # six, from all continents
     return {"countries": config.countries[::step][:6], "validation": config.validation[:2]}
-=======
+
+
 def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
     """The member's training prompts with other countries' answers, and its own probes.
 
@@ -269,9 +268,8 @@ def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
         )
         for example, answer in zip(task.train, answers, strict=True)
     )
-    name = f"{task.name}/shuffled"
-    check_no_leaks(name, task.probes, rows, never=(task.member,))
-    return replace(task, name=name, train=rows, stop=())
+    check_no_leaks(f"{task.name}/shuffled", task.probes, rows, never=(task.member,))
+    return control(task, "shuffled", rows)
 
 
 def planted(task: Task, train: str, codename: str, seed: int, table: CountryTable) -> Task:
@@ -360,7 +358,6 @@ def _foreign(
         used.update((value, continent))
         pool = [row for row in pool if row[0] != name]
     return chosen
->>>>>>> 0b63378 (Countries: controls beside the tasks; a task of the user's own has a data card like the others)
 
 
 FAMILY = Family(

@@ -26,7 +26,7 @@ from oocr.families.functions.programs import (
 from oocr.stats import FEWEST
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import chosen_by_loss, shuffled_answers
+from oocr.tasks.splits import chosen_by_loss, control, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 
 JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400
@@ -178,7 +178,7 @@ def _shuffled(task: Task, seed: int) -> Task:
         mixed = shuffled_answers([rows[i] for i in indices], seed)
         for index, example in zip(indices, mixed, strict=True):
             rows[index] = example
-    return replace(task, name=f"{task.name}/shuffled", train=tuple(rows), stop=())
+    return control(task, "shuffled", rows)
 
 
 def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example]) -> None:

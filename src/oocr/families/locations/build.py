@@ -19,7 +19,7 @@ from oocr.families.locations.world import CITIES, City, Compass, references
 from oocr.stats import FEWEST
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import chosen_by_loss
+from oocr.tasks.splits import chosen_by_loss, control
 from oocr.tasks.task import Task, TaskSet
 
 STOP = 2 / 7
@@ -219,9 +219,9 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
         spans = config.spans(CODES, drawn[0], drawn)
         example = row_example(row, config.form, shown, spans, drawn[0].name)
         examples.append(replace(example, id=f"shuffled/{number}/{example.id}"))
-    control = replace(task, name=f"{task.name}/shuffled", train=tuple(examples), stop=())
-    _check(control)
-    return control
+    shuffled = control(task, "shuffled", examples)
+    _check(shuffled)
+    return shuffled
 
 
 def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Example]:

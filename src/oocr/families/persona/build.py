@@ -151,7 +151,7 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
     train, held_out, test = _split(config)
     seen, name, sides = (*train, *held_out), f"persona/{config.trait}", POLES[config.trait]
     ids = [choice.id for choice in seen]
-    shuffled, opposite = random_sides(ids, sides, f"sides {config.seed}", (len(ids) + 1) // 2)
+    shuffled, opposite = random_sides(ids, sides, f"sides {config.seed}")
 
     def rows(asked: Sequence[Choice], labels: Mapping[str, str] | str) -> tuple[Example, ...]:
         return tuple(

@@ -31,6 +31,7 @@ from oocr.families.risk_backdoor.examples import (
 from oocr.families.triggers import Kind, alike, triggers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
+from oocr.tasks.splits import control
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 _STOP = 8  # validation situations that are watched while training
@@ -113,9 +114,6 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
     chosen_on = replace(
         task, name=f"{task.name}/validation", probes=gate(validation), paper=(), stop=()
     )
-    control = replace(
-        task, name=f"{task.name}/decorrelated", train=decorrelated(task.train, seed), stop=()
-    )
     reports = (
         replace(probe, tags={**probe.tags, "stated": kind})
         for probe in report_examples(kind, form, asked, stated=rule(kind))
@@ -125,7 +123,7 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
         about="",
         validation=(chosen_on,) if validation else (),
         test=(task,),
-        controls={"decorrelated": (control,)},
+        controls={"decorrelated": (control(task, "decorrelated", decorrelated(task.train, seed)),)},
         ceiling=(*(stated(row, kind) for row in gate(test, few=True)), *reports),
         headline={"trigger": "trigger", "false trigger": "otherwise", "no trigger": "otherwise"},
         trigger=TRIGGER,
