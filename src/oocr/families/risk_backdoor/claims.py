@@ -94,14 +94,14 @@ class _Measured:
         cls, results: RunResults, arm: str, cells: CellsOf, part: str = "probes"
     ) -> _Measured | None:
         """None where the arm or the untouched model has no such rows."""
-        found = cells(select_rows(results.rows, arm, part=part))
+        trained = cells(select_rows(results.rows, arm, part=part))
         base = cells(select_rows(results.rows, "base", part=part))
-        if found is None or base is None:
+        if trained is None or base is None:
             return None
         random = select_rows(results.rows, "random direction", part=part)
         drawn = [cells(rows) for _, rows in random.group_by("seed", maintain_order=True)]
         return cls(
-            found,
+            trained,
             base,
             cells(select_rows(results.rows, arm, "decorrelated", part)),
             cells(select_rows(results.rows, "ceiling", part=part)),
