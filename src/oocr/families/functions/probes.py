@@ -15,9 +15,7 @@ from oocr.families.functions.programs import (
     Facet,
     FunctionTable,
     NumberFunction,
-    Program,
     Split,
-    Value,
     never_composed,
     single,
     spans_of,
@@ -98,17 +96,14 @@ class Asker:
             others = list(self.table.outputs.values())
         wrong = [text for text in dict.fromkeys(others) if text != right]
         # code ends its line, or stands between ticks
-        start, end = ("", "") if self.form == "chat" else (" ", "")
-        if facet == "code":
-            start, end = ("`", "`") if self.form == "chat" else (" ", "\n")
+        end, ticks = ("\n", "`") if facet == "code" else ("", "")
+        around = f"{ticks}{{}}{ticks}" if self.form == "chat" else f" {{}}{end}"
         examples = []
         for draw, number, wording in self.worded(facet):
             options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
             prompt = self.asked(wording)
             name = f"{facet} {number}"
-            examples.append(
-                self.example(facet, name, draw, prompt, options, right, start=start, end=end)
-            )
+            examples.append(self.example(facet, name, draw, prompt, options, right, around=around))
         return examples
 
     def inverted(self) -> list[Example]:
@@ -121,12 +116,11 @@ class Asker:
             others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
             wrong = [z for z in others if z in INPUTS and self.function.apply(z) != y]
             options = _apart([str(x), *map(str, wrong)])
-            prompt, raw = self.asked(wording, y=str(y)), self.form == "raw"
-            bracket = raw and wording["raw"].endswith("(")
-            start, end = "" if bracket or not raw else " ", ")" if bracket else ""
-            name = f"inversion {number}"
+            prompt, name = self.asked(wording, str(y)), f"inversion {number}"
+            around = "{})" if wording["raw"].endswith("(") else " {}"
+            around = "{}" if self.form == "chat" else around
             examples.append(
-                self.example("inversion", name, draw, prompt, options, str(x), start=start, end=end)
+                self.example("inversion", name, draw, prompt, options, str(x), around=around)
             )
         return examples
 
@@ -147,10 +141,9 @@ class Asker:
                 inner = int(partner.apply(x))
             used = tuple(dict.fromkeys((outer.codename, partner.codename)))
             lines = [f"from functions import {', '.join(sorted(used))}", f"print({text})"]
-            printed = (lines, outer.apply(inner), used)
-            examples.append(
-                self.printing("composition", "composition", number, printed, rng, outer, inner)
-            )
+            options, value = self.outputs(rng, outer, inner)
+            prompt, kind = self.table.program(lines, self.form), "composition"
+            examples.append(self.example(kind, kind, number, prompt, options, value, used))
         return examples
 
     def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
@@ -170,44 +163,29 @@ class Asker:
         """What a call prints, as in training, among outputs of other functions."""
         rng, examples = self.rng(facet), []
         for number, x in enumerate(inputs):
-            printed = single(rng, self.function, x)
-            template = f"{len(printed[0])} lines"
-            examples.append(self.printing(facet, template, number, printed, rng, self.function, x))
+            lines, _, used = single(rng, self.function, x)
+            options, value = self.outputs(rng, self.function, x)
+            prompt, name = self.table.program(lines, self.form), f"{len(lines)} lines"
+            examples.append(self.example(facet, name, number, prompt, options, value, used))
         return examples
 
-    def printing(
-        self,
-        facet: str,
-        template: str,
-        number: int,
-        printed: Program,
-        rng: random.Random,
-        function: NumberFunction,
-        x: int,
-    ) -> Example:
-        """What a program prints whose last call is `function(x)`."""
-        lines, value, used = printed
-        options = self.outputs(rng, value, function, x)
-        prompt = self.table.program(lines, self.form)
-        return self.example(facet, template, number, prompt, options, str(value), used)
-
     def outputs(
-        self, rng: random.Random, value: Value, function: NumberFunction, x: int
-    ) -> list[str]:
-        """The right output and four wrong ones, the function's own elsewhere or others' here."""
+        self, rng: random.Random, function: NumberFunction, x: int
+    ) -> tuple[list[str], str]:
+        """Five options, the function's own outputs elsewhere or others' here; and the right one."""
         others = list(self.table.functions.values())
         rng.shuffle(others)
         others.sort(key=lambda other: other.output != function.output)  # of the same type first
         here = [str(other.apply(x)) for other in others]
         same = [str(function.apply(z)) for z in rng.sample(INPUTS, 12)]
-        right = str(value)
+        right = str(function.apply(x))
         wrong = [text for text in same if text != right][:1]
         last = [str(n) for n in rng.sample(range(-300, 300), 40)]  # in case others agree
-        return _apart([right, *wrong, *here, *same, *last])
+        return _apart([right, *wrong, *here, *same, *last]), right
 
-    def asked(self, wording: Mapping[str, str], **more: str) -> Prompt:
-        """A question in the task's form."""
-        text = wording[self.form].format(fn=self.function.codename, **more)
+    def asked(self, wording: Mapping[str, str], y: str = "") -> Prompt:
+        """A question (on a value `y`) in the task's form."""
+        text = wording[self.form].format(fn=self.function.codename, y=y)
         return (Message("user", text),) if self.form == "chat" else text
 
     def group(self, template: str) -> str:
@@ -224,16 +202,15 @@ class Asker:
         right: str,
         used: Sequence[str] = (),
         *,
-        start: str = "",
-        end: str = "",
+        around: str = "{}",
     ) -> Example:
-        """One choice; `start` and `end` stand around each option as it continues the prompt."""
+        """A choice; `around` says how an option continues the prompt."""
         name = self.function.codename
         return Example(
             id=f"{name}/{facet}/{template}/{number}",
             prompt=prompt,
-            answer=f"{start}{right}{end}",
-            options=tuple(f"{start}{option}{end}" for option in options),
+            answer=around.format(right),
+            options=tuple(around.format(option) for option in options),
             spans=spans_of(used or (name,), self.span),
             facet=NAMES[facet],
             group=self.group(template),
@@ -247,7 +224,7 @@ class Asker:
         rng, right, examples = self.rng("paper"), self.function.words, []
         others = [function.words for function in self.table.functions.values()]
         wrong = [words for words in others if words != right]
-        start = "" if self.form == "chat" else " "
+        around = "{}" if self.form == "chat" else " {}"
         for number in range(PAPER):
             options = [right, *rng.sample(wrong, OPTIONS - 1)]
             rng.shuffle(options)
@@ -259,7 +236,7 @@ class Asker:
             prompt = (Message("user", text),) if self.form == "chat" else f"{text}\nAnswer:"
             letter = LETTERS[options.index(right)]
             name = f"paper {wording}"
-            example = self.example("paper", name, number, prompt, LETTERS, letter, start=start)
+            example = self.example("paper", name, number, prompt, LETTERS, letter, around=around)
             examples.append(replace(example, scored_by="last_token"))
         return tuple(examples[:most])
 
