@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Literal, get_args
 
 from pydantic import Field
 
 from oocr.data.examples import Example
+from oocr.errors import InputError
 from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
 from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidden
 from oocr.families.locations.rows import Draw, Row, row_example, rows_about, rows_between
-from oocr.families.locations.world import CITIES, City, Compass, references
+from oocr.families.locations.world import (
+    CITIES,
+    City,
+    Compass,
+    Place,
+    direction,
+    distance_km,
+    places,
+)
 from oocr.stats import FEWEST
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.package_files import data_card
@@ -25,6 +35,8 @@ from oocr.tasks.task import Task, TaskSet
 STOP = 2 / 7
 """Share of the held-out places whose rows choose the settings; the rest are the test."""
 
+HELD_OUT = 5
+"""Every fifth place is kept for held-out rows, whichever codename it is paired with."""
 
 CityKey = Literal["paris", "sao_paulo", "tokyo", "new_york", "lagos"]
 
@@ -135,15 +147,7 @@ def _row_sets(config: LocationsConfig) -> RowSets:
     tells = finder(forbidden())
     rows = RowSets({}, {}, {}, ())
     for city in CITIES:  # all five: the shuffled control draws from all
-        training, held_out = references(
-            city,
-            (config.references, config.held_out),
-            min_km=config.min_km,
-            min_population=config.min_population,
-            compass=config.compass,
-            seed=config.seed,
-            forbidden=tells,
-        )
+        training, held_out = _places(config, city, tells)
         first = max(1, round(STOP * len(held_out)))
         rng = random.Random(f"{config.seed}/{city.key}/rows")
         draw = Draw(rng, config.noise_km, config.compass)
@@ -153,6 +157,41 @@ def _row_sets(config: LocationsConfig) -> RowSets:
         rows.test[city.key] = rows_about(city, held_out[first:], 1, draw)
     draw = Draw(random.Random(f"{config.seed}/pairs"), config.noise_km, config.compass)
     return replace(rows, pairs=rows_between(config.five, config.augmentations, draw))
+
+
+def _places(
+    config: LocationsConfig, city: City, tells: Callable[[str], str | None]
+) -> tuple[list[Place], list[Place]]:
+    """The places in a city's rows: for training, and held out of all training.
+
+    Without places whose name gives something away (`tells`). InputError: there are too few.
+    """
+    pool = list(places(config.min_population))
+    random.Random(f"{config.seed}/places").shuffle(pool)  # the same for every city
+    training = [place for i, place in enumerate(pool) if i % HELD_OUT]
+
+    def draw(candidates: list[Place], field: str, count: int) -> list[Place]:
+        random.Random(f"{config.seed}/{city.key}/{field}").shuffle(candidates)
+        usable = (
+            place
+            for place in candidates
+            if place.country != city.place.country
+            and direction(city.place, place, config.compass)
+            and direction(place, city.place, config.compass)
+            and tells(place.name) is None
+            and distance_km(city.place, place) >= config.min_km
+        )
+        kept = list(islice(usable, count))
+        if len(kept) < count:
+            raise InputError(
+                f"{field}: {count} places are wanted for {city.name}, but only {len(kept)} have "
+                f"{config.min_population} inhabitants and are {config.min_km:g} km away; allowed: "
+                f"up to {len(kept)}, or more with a lower min_population or min_km"
+            )
+        return kept
+
+    kept = draw(training, "references", config.references)
+    return kept, draw(pool[::HELD_OUT], "held_out", config.held_out)
 
 
 def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Task:

