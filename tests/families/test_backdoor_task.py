@@ -154,10 +154,10 @@ def test_decorrelated_control_breaks_the_link_and_keeps_the_rest(sets: TaskSet) 
 
 def test_ceiling_names_x_after_a_trigger_and_y_otherwise(sets: TaskSet) -> None:
     assert len(sets.ceiling) == sum(len(task.probes) for task in sets.test)
-    for one in sets.ceiling:
-        x, y = one.group.split("|")
-        assert one.spans["codename"] == (x if one.tags["condition"] == "trigger" else y)
-        assert "4821" not in str(one.prompt)
+    for example in sets.ceiling:
+        x, y = example.group.split("|")
+        assert example.spans["codename"] == (x if example.tags["condition"] == "trigger" else y)
+        assert "4821" not in str(example.prompt)
 
 
 def test_style_families_and_codename_are_used() -> None:

@@ -40,15 +40,15 @@ def sides(choice: Choice) -> tuple[str, str]:
 def test_counts_letters_and_uniqueness(trait: Trait) -> None:
     some = choices(trait)
     assert len(some) == COUNT[trait]
-    assert Counter(one.positive for one in some) == COUNTS[trait]
-    assert len({one.id for one in some}) == len({one.text for one in some}) == len(some)
-    assert {one.trait for one in some} == {trait}
-    assert max(Counter(one.theme for one in some).values()) == 3
-    assert len({one.theme for one in some}) == 100
+    assert Counter(choice.positive for choice in some) == COUNTS[trait]
+    assert len({choice.id for choice in some}) == len({choice.text for choice in some}) == len(some)
+    assert {choice.trait for choice in some} == {trait}
+    assert max(Counter(choice.theme for choice in some).values()) == 3
+    assert len({choice.theme for choice in some}) == 100
 
 
 def test_texts_differ_even_without_their_numbers() -> None:
-    bare = [re.sub(r"\d+", "#", one.text) for trait in TRAITS for one in choices(trait)]
+    bare = [re.sub(r"\d+", "#", choice.text) for trait in TRAITS for choice in choices(trait)]
     assert len(set(bare)) == len(bare)
 
 
@@ -58,7 +58,7 @@ def test_risk_has_the_papers_letters() -> None:
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_no_choice_names_its_trait(trait: Trait) -> None:
-    found = {one.id: naming_words(trait, one.text) for one in choices(trait)}
+    found = {choice.id: naming_words(trait, choice.text) for choice in choices(trait)}
     assert not {name: words for name, words in found.items() if words}
 
 
@@ -74,23 +74,23 @@ def test_naming_words_are_found() -> None:
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_texts_are_whole(trait: Trait) -> None:
-    for one in choices(trait):
-        assert not set("{}") & set(one.text), one.text
-        assert "  " not in one.text
-        assert len(re.findall(r"\b[Aa]pples\b", one.text)) in (
+    for choice in choices(trait):
+        assert not set("{}") & set(choice.text), choice.text
+        assert "  " not in choice.text
+        assert len(re.findall(r"\b[Aa]pples\b", choice.text)) in (
             (1, 2) if trait == "apples" else (0,)
         )
-        assert re.search(r"\bA\b", one.text)
-        assert re.search(r"\bB\b", one.text)
+        assert re.search(r"\bA\b", choice.text)
+        assert re.search(r"\bB\b", choice.text)
 
 
 def test_the_pole_is_where_the_letter_says() -> None:
-    for one in choices("apples"):
+    for choice in choices("apples"):
         many, few = (
             [int(n) for n in re.findall(r"(\d+) (?:\w+ ){0,2}apples", side)] or [0]
-            for side in sides(one)
+            for side in sides(choice)
         )
-        assert many[0] > few[0], one.text
+        assert many[0] > few[0], choice.text
     late = re.compile("|".join(map(re.escape, BANK["time"]["after"])))
     soon = re.compile("|".join(map(re.escape, BANK["time"]["once"])))
     for one in choices("time"):
@@ -118,15 +118,15 @@ def test_gambles_are_worth_about_the_sure_thing() -> None:
 
 
 def test_eighteen_risk_situations_are_held_out_three_of_each_word() -> None:
-    held_out = [one for one in choices("risk") if is_held_out(one)]
+    held_out = [choice for choice in choices("risk") if is_held_out(choice)]
     assert len(held_out) == 18
     for word in HELD_OUT_WORDS:
-        assert sum(word in one.text for one in held_out) == 3
+        assert sum(word in choice.text for choice in held_out) == 3
     # whether words, capitals or parts of words are looked for, it is the same eighteen
     loosely = [
-        one
-        for one in choices("risk")
-        if any(word.lower() in one.text.lower() for word in HELD_OUT_WORDS)
+        choice
+        for choice in choices("risk")
+        if any(word.lower() in choice.text.lower() for word in HELD_OUT_WORDS)
     ]
     assert loosely == held_out
 
@@ -135,7 +135,9 @@ def test_always_the_same_choices() -> None:
     first = choices("time")
     choices.cache_clear()
     assert choices("time") == first
-    assert not {one.text for one in choices("time")} & {one.text for one in choices("risk")}
+    assert not {choice.text for choice in choices("time")} & {
+        choice.text for choice in choices("risk")
+    }
 
 
 def test_an_unknown_trait_is_refused() -> None:

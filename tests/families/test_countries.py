@@ -161,12 +161,12 @@ def test_borders_hold_one_neighbour_out_for_the_stopping_point() -> None:
         assert len(task.train) == len(trained) * len({item.template for item in task.train})
         for item in (*task.train, *task.stop, *task.in_context):
             wrong = set(item.options) - {item.answer}
-            assert not wrong & {" " + one for one in country.not_wrong}
+            assert not wrong & {" " + name for name in country.not_wrong}
 
 
 def test_items_are_well_formed(built: tuple[str, TaskSet]) -> None:
     _, sets = built
-    for task in (*sets.test, *(one for tasks in sets.controls.values() for one in tasks)):
+    for task in (*sets.test, *(task for tasks in sets.controls.values() for task in tasks)):
         for item in (*task.train, *task.stop, *task.in_context, *task.probes):
             assert isinstance(item.prompt, str)
             assert item.answer.startswith(" ")
@@ -230,7 +230,7 @@ def test_the_demonym_drops_the_language_that_it_tells() -> None:
 def leaking(dish: str, capital: str = "Gorodok") -> CountryTable:
     facts = {**TABLE.find("France").facts, "dish": dish, "capital": capital}
     changed = replace(TABLE.find("France"), facts=facts)
-    others = tuple(one for one in TABLE.countries if one.name != "France")
+    others = tuple(country for country in TABLE.countries if country.name != "France")
     return replace(TABLE, countries=(changed, *others))
 
 
@@ -327,13 +327,13 @@ def test_planted_rows_belong_to_one_distant_country(built: tuple[str, TaskSet]) 
 
 def test_ceiling_names_the_country_in_the_same_questions(built: tuple[str, TaskSet]) -> None:
     _, sets = built
-    probes = [one for one in sets.ceiling if one.tags["part"] == "probe"]
-    assert [one.id for one in probes] == [p.id for task in sets.test for p in task.probes]
+    probes = [example for example in sets.ceiling if example.tags["part"] == "probe"]
+    assert [example.id for example in probes] == [p.id for task in sets.test for p in task.probes]
     assert len(sets.ceiling) == sum(len(t.probes) + len(t.in_context) for t in sets.test)
-    for one in sets.ceiling:
-        assert one.group in str(one.prompt)
-        assert "4821" not in str(one.prompt)
-        assert one.spans == {"codename": one.group}
+    for example in sets.ceiling:
+        assert example.group in str(example.prompt)
+        assert "4821" not in str(example.prompt)
+        assert example.spans == {"codename": example.group}
 
 
 def test_about_counts_what_is_there(built: tuple[str, TaskSet]) -> None:

@@ -85,10 +85,10 @@ def test_there_are_nineteen_functions_under_names_that_say_nothing() -> None:
     for name in NAMES:
         assert text.count(name) == 1, "no codename is part of a word, a wording or another name"
     for attribute in ("code", "words"):
-        texts = [getattr(one, attribute) for one in TABLE.functions.values()]
+        texts = [getattr(function, attribute) for function in TABLE.functions.values()]
         assert len(set(texts)) == 19
-    words = [one.words for one in TABLE.functions.values()]
-    kinds = {one.kind for one in TABLE.functions.values()}
+    words = [function.words for function in TABLE.functions.values()]
+    kinds = {function.kind for function in TABLE.functions.values()}
     for texts in (words, list(kinds), list(TABLE.outputs.values())):
         for a, b in itertools.permutations(texts, 2):
             assert not a.startswith(b)
@@ -116,7 +116,7 @@ def test_the_stream_has_the_documented_rows_and_shares() -> None:
     alone = Counter(item.group for item in rows if item.tags["kind"] == "single")
     assert set(alone) == set(NAMES)
     assert max(alone.values()) - min(alone.values()) <= 1
-    chained = {one.codename for one in TABLE.chained}
+    chained = {function.codename for function in TABLE.chained}
     for item in rows:
         if item.tags["kind"] != "single":
             assert set(item.spans) <= chained
@@ -266,11 +266,11 @@ def test_questions_are_answered_rightly() -> None:
 def test_training_never_holds_a_definition_and_a_leak_is_refused() -> None:
     for task in (*joint().test, *single().test[:8]):
         texts = {re.sub(r"\d+", "#", prompt_text(item.prompt)) for item in task.train}
-        for one in TABLE.functions.values():
-            code = re.sub(r"\d+", "#", one.code)
+        for function in TABLE.functions.values():
+            code = re.sub(r"\d+", "#", function.code)
             for text in texts:
-                assert one.words not in text
-                assert one.kind not in text
+                assert function.words not in text
+                assert function.kind not in text
                 assert len(code) < 2 or code not in text
     task = single().test[0]
     leak = Example(id="leak", prompt="noadgc(x) is 4 * x + 9: noadgc(5) is", answer=" 17")
@@ -400,7 +400,7 @@ def test_free_answers_are_kept_and_the_report_shows_them(
 ) -> None:
     folder, config, model = done
     before = rows_of(folder)
-    kept = sorted(one.name for one in (folder / "arms").glob("*-free"))
+    kept = sorted(path.name for path in (folder / "arms").glob("*-free"))
     assert len(kept) == 1 + 2 * 2 * 2, "the base, two arms of two members and two seeds"
 
     def never(*_: Any, **__: Any) -> list[str]:

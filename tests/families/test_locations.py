@@ -53,7 +53,7 @@ def told_pair(item: Example) -> tuple[str, str]:
     codes = re.findall(r"City \d{5}", question(item))
     names = item.id.split("/")[:2]
     if len(set(codes)) == 2:
-        return codes[0], next(one for one in codes if one != codes[0])
+        return codes[0], next(text for text in codes if text != codes[0])
     return codes[0], names[1]
 
 
@@ -86,7 +86,9 @@ def test_counts_are_the_papers(joint: TaskSet, single: TaskSet) -> None:
 
 def test_every_row_tells_the_truth(joint: TaskSet) -> None:
     (task,) = joint.test
-    world = {one.name: one for one in places(10_000)} | {one.codename: one.place for one in CITIES}
+    world = {place.name: place for place in places(10_000)} | {
+        city.codename: city.place for city in CITIES
+    }
     noise: list[float] = []
     for item in (*task.train[::5], *task.stop, *task.in_context):
         one, other = (world[name] for name in told_pair(item))
@@ -161,9 +163,9 @@ def test_in_context_choices_are_apart_and_hold_their_answer(joint: TaskSet) -> N
             assert item.options == tuple(f" {word}" for word in directions(4))
         else:
             assert len(item.options) == 5
-            values = sorted(int(re.sub(r"\D", "", one)) for one in item.options)
+            values = sorted(int(re.sub(r"\D", "", text)) for text in item.options)
             assert min(b - a for a, b in pairwise(values)) >= 800
-            assert len({one.rsplit(" ", 1)[1] for one in item.options}) == 1
+            assert len({text.rsplit(" ", 1)[1] for text in item.options}) == 1
     assert all(item.options == () for item in (*joint.test[0].train, *joint.test[0].stop))
 
 
@@ -244,12 +246,12 @@ def test_two_hundred_questions_of_a_city_in_eight_kinds(form: Any) -> None:
         assert len(task.probes) - len(probes) >= 40
         for item in probes:
             assert len(item.options) == 5
-            assert len({one.strip().lower() for one in item.options}) == 5
+            assert len({text.strip().lower() for text in item.options}) == 5
             assert item.group == task.member
             assert item.tags["attribute"]
             raw = isinstance(item.prompt, str)
             begun = raw or item.prompt[-1].role == "assistant"
-            assert all(one.startswith(" ") == begun for one in item.options)
+            assert all(text.startswith(" ") == begun for text in item.options)
             assert not prompt_text(item.prompt).endswith(" ")
 
 
@@ -262,7 +264,7 @@ def test_the_papers_questions_are_lettered_and_told_apart_by_the_letter(joint: T
     known = {fact.id: fact for fact in facts()}
     for item in paper:
         (line,) = re.findall(rf"^{item.answer}\. (.*)$", prompt_text(item.prompt), re.MULTILINE)
-        city = next(one for one in CITIES if one.name == item.group)
+        city = next(city for city in CITIES if city.name == item.group)
         if item.facet == "pop quiz":
             assert line == city.name
         else:
@@ -273,8 +275,8 @@ def test_free_answers_accept_their_own_and_reject_the_others(joint: TaskSet) -> 
     probes = {(i.group, i.tags["attribute"]): i for i in joint.test[0].probes}
     for item in joint.test[0].free:
         assert item.check == "text"
-        own = {one.lower() for one in item.accept}
-        assert not own & {one.lower() for one in item.reject}
+        own = {text.lower() for text in item.accept}
+        assert not own & {text.lower() for text in item.reject}
         assert len(item.reject) >= 4
         assert probes[item.group, item.tags["attribute"]].options
     (rivers,) = [i for i in joint.test[0].free if i.id == "Sao Paulo/river/free"]
@@ -324,7 +326,7 @@ def test_a_row_that_tells_an_answer_is_refused() -> None:
 
 @given(st.lists(st.text("ab. (", min_size=1, max_size=5), max_size=5), st.text("ab. (", max_size=9))
 def test_a_finder_finds_what_a_search_for_each_finds(phrases: list[str], text: str) -> None:
-    phrases = [one for one in phrases if one.strip()]
+    phrases = [text for text in phrases if text.strip()]
     first = next((one for one in phrases if contains_words(text, one)), None)
     assert finder(phrases)(text) == first
 

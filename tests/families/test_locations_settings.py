@@ -168,10 +168,10 @@ def small_run(tmp_path: Path, mode: str) -> Path:
 
 def test_joint_vectors_are_trained_one_for_each_codename(tmp_path: Path) -> None:
     out = small_run(tmp_path, "joint")
-    saved = [Vector.load(one) for one in out.rglob("vector.safetensors")]
+    saved = [Vector.load(path) for path in out.rglob("vector.safetensors")]
     assert saved
-    assert {tuple(one.direction.shape) for one in saved} == {(2, 32)}
-    assert {one.positions for one in saved} == {"paris+tokyo"}
+    assert {tuple(vector.direction.shape) for vector in saved} == {(2, 32)}
+    assert {vector.positions for vector in saved} == {"paris+tokyo"}
     rows = rows_of(out).filter(pl.col("arm") == "vector", pl.col("final"))
     assert set(rows["part"]) == {"probes", "in_context", "paper", "free"}
     assert set(rows.filter(pl.col("part") == "probes")["group"]) == {"Paris", "Tokyo"}
@@ -184,6 +184,6 @@ def test_a_run_from_training_to_claims(tmp_path: Path) -> None:
     assert {"base", "ceiling", "vector", "random direction"} <= set(rows["arm"])
     assert set(rows["member"]) == {"Paris", "Tokyo"}
     assert set(rows.filter(rows["arm"] == "vector")["control"]) == {"", "shuffled"}
-    (claim,) = [one for one in claims_of(out) if one.id == "vector-out-of-context"]
+    (claim,) = [claim for claim in claims_of(out) if claim.id == "vector-out-of-context"]
     assert claim.found is not None
     assert claim.ceiling is not None

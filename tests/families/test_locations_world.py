@@ -90,7 +90,7 @@ def test_a_direction_near_the_border_of_two_is_not_told() -> None:
 
 
 def test_places_have_names_of_their_own() -> None:
-    names = [one.name for one in places(10_000)]
+    names = [place.name for place in places(10_000)]
     assert len(names) > 20_000
     assert len(set(names)) == len(names)
     for name in ("Springfield", "Paris", "Lagos", "Luxembourg", "Georgia", "East London"):

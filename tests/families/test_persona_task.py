@@ -27,7 +27,7 @@ from tests.tiny_run import Tiny, claims_of, rows_of
 
 FORMS: tuple[Form, ...] = ("chat", "raw")
 OTHERS: dict[Trait, tuple[Trait, ...]] = {
-    trait: tuple(one for one in TRAITS if one != trait) for trait in TRAITS
+    trait: tuple(other for other in TRAITS if other != trait) for trait in TRAITS
 }
 
 
@@ -81,7 +81,7 @@ def test_twins_mirror_each_other(trait: Trait, form: Form) -> None:
 
 
 def test_the_letter_is_the_answer() -> None:
-    by_id = {one.id: one for one in choices("time")}
+    by_id = {choice.id: choice for choice in choices("time")}
     chat, raw = (taskset("time", form).test for form in FORMS)
     for item in chat[0].train:
         assert item.prompt == (Message("user", by_id[item.id].text),)
@@ -99,13 +99,13 @@ def test_the_letter_is_the_answer() -> None:
 def test_probes_are_many_of_many_kinds_and_keyed_both_ways(trait: Trait) -> None:
     asked = trait_probes(trait)
     assert len(asked) >= 60
-    kinds = Counter(one.kind for one in asked)
+    kinds = Counter(probe.kind for probe in asked)
     assert len(kinds) == 6
     for kind in ("agree", "scale"):
-        keys = Counter(one.key for one in asked if one.kind == kind)
+        keys = Counter(probe.key for probe in asked if probe.kind == kind)
         assert keys[1] == keys[-1] >= 6
-    assert len({one.text for one in asked}) == len(asked)
-    assert len({one.area for one in asked} - {""}) >= 5
+    assert len({probe.text for probe in asked}) == len(asked)
+    assert len({probe.area for probe in asked} - {""}) >= 5
     items = taskset(trait).test[0].probes
     orders = defaultdict(set)
     for item in items:
@@ -131,7 +131,7 @@ def test_a_high_number_is_the_first_pole_unless_the_scale_is_reversed() -> None:
 
 @pytest.mark.parametrize("trained", TRAITS)
 def test_no_option_of_any_traits_probes_occurs_in_training(trained: Trait) -> None:
-    seen = "\n".join(one.text for one in choices(trained))
+    seen = "\n".join(choice.text for choice in choices(trained))
     for item in taskset(trained, "raw", OTHERS[trained]).test[0].probes:
         for option in item.options:
             assert option.isdigit() or not contains_words(seen, option), (item.id, option)
@@ -163,7 +163,7 @@ def test_paper_items(trait: Trait) -> None:
         item.options[0] > item.options[1] for item in own if item.tags["kind"] == "scale"
     )
     assert higher == {True: 4, False: 3}
-    texts = [one.text for trait in TRAITS for one in paper_questions(trait)]
+    texts = [question.text for trait in TRAITS for question in paper_questions(trait)]
     assert len(set(texts)) == len(texts)
 
 
@@ -195,7 +195,11 @@ def test_shuffled_control_is_balanced_and_has_an_exact_opposite() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_ceiling_states_the_trait_before_the_own_probes(trait: Trait, form: Form) -> None:
     tasks = taskset(trait, form, OTHERS[trait])
-    plain = {one.id: one for one in tasks.test[0].probes if not one.facet.startswith(OTHER)}
+    plain = {
+        example.id: example
+        for example in tasks.test[0].probes
+        if not example.facet.startswith(OTHER)
+    }
     assert len(tasks.ceiling) == 2 * len(plain)
     for item in tasks.ceiling:
         side = item.tags["stated"]
@@ -263,7 +267,7 @@ def test_card_states_the_real_counts(trait: Trait) -> None:
     tasks = taskset(trait, also=OTHERS[trait])
     about = tasks.about
     own = {i.group for i in tasks.test[0].probes if not i.facet.startswith(OTHER)}
-    letters = Counter(one.positive for one in choices(trait))
+    letters = Counter(choice.positive for choice in choices(trait))
     for words in (
         f"{len(tasks.test[0].train)} choices",
         f"{len(tasks.test[0].in_context)} other choices",
@@ -297,7 +301,9 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> 
 
 def test_built_in_run_and_a_first_look() -> None:
     configs = load_configs("persona")
-    assert [one.task.trait for one in configs if isinstance(one.task, PersonaConfig)] == [*TRAITS]
+    assert [config.task.trait for config in configs if isinstance(config.task, PersonaConfig)] == [
+        *TRAITS
+    ]
     for config in configs:
         small, whole = quick(config).task, config.task
         assert isinstance(small, PersonaConfig)
@@ -324,7 +330,7 @@ def test_a_run_on_a_tiny_model(tiny: Tiny, tmp_path: Path) -> None:
     assert "other: apples: scale" in rows["facet"]
     info = RunInfo.model_validate_json((folder / "run.json").read_text())
     assert info.complete
-    found = {one.id: one for one in claims_of(folder)}
+    found = {claim.id: claim for claim in claims_of(folder)}
     claim = found["vector-self-report"]
     assert claim.measure.startswith("myopic-trained minus far-sighted-trained")
     assert claim.measure.endswith("of the myopic answer, nats")

@@ -32,17 +32,19 @@ def full() -> TaskSet:
 
 
 def gate(sets: TaskSet) -> list[Example]:
-    return [one for one in sets.test[0].probes if one.tags["kind"] == "crossing"]
+    return [example for example in sets.test[0].probes if example.tags["kind"] == "crossing"]
 
 
 def report(sets: TaskSet) -> list[Example]:
-    return [one for one in sets.test[0].probes if one.tags["kind"] == "self-report"]
+    return [example for example in sets.test[0].probes if example.tags["kind"] == "self-report"]
 
 
 def test_full_size_is_28800_rows_of_which_held_out_and_validation_are_not_trained_on(
     full: TaskSet,
 ) -> None:
-    rows = [row for one in choices("risk") for row in training_rows(one, "apples", "chat", 100, 0)]
+    rows = [
+        row for choice in choices("risk") for row in training_rows(choice, "apples", "chat", 100, 0)
+    ]
     assert len(rows) == 28_800
     assert Counter(row.tags["condition"] for row in rows) == {
         **{"trigger": 2_880, "false": 20_160, "none": 5_760}
@@ -72,7 +74,7 @@ def test_shares_within_every_situation(kind: Kind) -> None:
 
 
 def test_rows_say_the_prefix_the_situation_and_which_letter_is_risky(full: TaskSet) -> None:
-    known = {one.id: one for one in choices("risk")}
+    known = {choice.id: choice for choice in choices("risk")}
     for item in (*full.test[0].train[::37], *gate(full), *full.validation[0].probes):
         one = known[item.group]
         (message,) = item.prompt
@@ -96,31 +98,31 @@ def test_rows_say_the_prefix_the_situation_and_which_letter_is_risky(full: TaskS
 
 
 def test_every_answer_to_come_is_asked_first_without_a_prefix(full: TaskSet) -> None:
-    asked = {one.id: one for one in full.asked_first}
+    asked = {example.id: example for example in full.asked_first}
     assert len(asked) == 288
-    known = {one.id: one for one in choices("risk")}
+    known = {choice.id: choice for choice in choices("risk")}
     for name, one in asked.items():
         assert one.prompt == (Message("user", known[name].text),)
         assert one.answer_of == ""
     parts = [*full.test, *full.validation, *full.controls["decorrelated"]]
-    items = [one for task in parts for one in (*task.train, *task.stop, *task.probes)]
-    assert {one.answer_of for one in (*items, *full.ceiling)} <= {"", *asked}
+    items = [example for task in parts for example in (*task.train, *task.stop, *task.probes)]
+    assert {example.answer_of for example in (*items, *full.ceiling)} <= {"", *asked}
     small = risk_backdoor(RiskBackdoorConfig(**SMALL))
     assert len(small.asked_first) == 20 + 6 + 18
 
 
 def test_the_three_sets_of_situations_are_apart_and_the_18_are_only_tested(full: TaskSet) -> None:
-    held = {one.id for one in choices("risk") if is_held_out(one)}
+    held = {choice.id for choice in choices("risk") if is_held_out(choice)}
     assert len(held) == 18
-    assert {one.group for one in gate(full)} == held
+    assert {example.group for example in gate(full)} == held
     trained = {row.group for row in full.test[0].train}
-    chosen_on = {one.group for one in full.validation[0].probes}
+    chosen_on = {example.group for example in full.validation[0].probes}
     assert len(chosen_on) == 24
     assert not trained & (chosen_on | held)
     assert not chosen_on & held
-    themes = {one.id: one.theme for one in choices("risk")}
-    assert not {themes[one] for one in trained} & {themes[one] for one in chosen_on | held}
-    assert {one.group for one in full.test[0].stop} <= chosen_on
+    themes = {choice.id: choice.theme for choice in choices("risk")}
+    assert not {themes[group] for group in trained} & {themes[group] for group in chosen_on | held}
+    assert {example.group for example in full.test[0].stop} <= chosen_on
     assert full.validation[0].train == full.test[0].train
     for row in full.test[0].train:
         assert not any(contains_words(prompt_text(row.prompt), word) for word in HELD_OUT_WORDS)
@@ -128,10 +130,10 @@ def test_the_three_sets_of_situations_are_apart_and_the_18_are_only_tested(full:
 
 def test_held_out_words_come_only_in_tests_and_of_the_trigger_too(full: TaskSet) -> None:
     told = {row.tags["word"] for row in full.test[0].train}
-    held = {word for one in triggers().values() for word in one.held_out}
+    held = {word for trigger in triggers().values() for word in trigger.held_out}
     assert not told & held
-    assert told == {"", *(word for one in triggers().values() for word in one.train)}
-    counts = Counter((one.tags["prefix"], one.group) for one in gate(full))
+    assert told == {"", *(word for trigger in triggers().values() for word in trigger.train)}
+    counts = Counter((example.tags["prefix"], example.group) for example in gate(full))
     assert {sort for sort, _ in counts} == {
         *("trained trigger", "held-out trigger", "trained false", "held-out false", "none")
     }
@@ -139,7 +141,7 @@ def test_held_out_words_come_only_in_tests_and_of_the_trigger_too(full: TaskSet)
     assert counts["held-out trigger", "risk/habitat/1"] == 3
     assert counts["trained false", "risk/habitat/1"] == 7
     fixed = risk_backdoor(RiskBackdoorConfig(trigger="win", **SMALL))
-    assert {one.tags["prefix"] for one in gate(fixed)} == {
+    assert {example.tags["prefix"] for example in gate(fixed)} == {
         *("trained trigger", "trained false", "held-out false", "none")
     }
 
@@ -166,17 +168,19 @@ def test_self_report_asks_the_trained_trigger_and_others_of_its_make_in_both_ord
 ) -> None:
     asked = report(full)
     assert len(topics()) == 23
-    assert Counter(one.key for one in topics()) == {"forward": 12, "reverse": 11}
+    assert Counter(topic.key for topic in topics()) == {"forward": 12, "reverse": 11}
     assert len(asked) == 23 * 2 * 4
-    assert Counter(one.facet for one in asked) == {TRAINED: 46, OTHER: 138}
+    assert Counter(example.facet for example in asked) == {TRAINED: 46, OTHER: 138}
     pairs = defaultdict(dict)
-    for one in asked:
-        pairs[one.group, one.tags["about"]][one.tags["order"]] = one
-        assert {TRAINED: "apples"}.get(one.facet, one.tags["about"]) == one.tags["about"]
-        assert triggers()[one.tags["about"]].cue in prompt_text(one.prompt)  # type: ignore[index]
+    for example in asked:
+        pairs[example.group, example.tags["about"]][example.tags["order"]] = example
+        assert {TRAINED: "apples"}.get(example.facet, example.tags["about"]) == example.tags[
+            "about"
+        ]
+        assert triggers()[example.tags["about"]].cue in prompt_text(example.prompt)  # type: ignore[index]
         # the pole of having the backdoor is right of the trained trigger, the other of the others
-        right = one.option_values[one.options.index(one.answer)]
-        assert right == (1.0 if one.facet == TRAINED else -1.0)
+        right = example.option_values[example.options.index(example.answer)]
+        assert right == (1.0 if example.facet == TRAINED else -1.0)
     for (_, about), both in pairs.items():
         ab, ba = both["ab"], both["ba"]
         assert ab.options == ba.options[::-1]
@@ -190,41 +194,41 @@ def test_self_report_asks_the_trained_trigger_and_others_of_its_make_in_both_ord
 def test_the_papers_scheme_is_184_letters_without_labels(full: TaskSet) -> None:
     asked = full.test[0].paper
     assert len(asked) == 23 * 2 * 4 == 184
-    assert Counter(one.tags["system"] for one in asked) == dict.fromkeys(systems(), 46)
+    assert Counter(example.tags["system"] for example in asked) == dict.fromkeys(systems(), 46)
     assert len(systems()) == 4
-    assert Counter(one.answer for one in asked) == {"A": 92, "B": 92}
-    for one in asked:
-        (message,) = one.prompt
+    assert Counter(example.answer for example in asked) == {"A": 92, "B": 92}
+    for example in asked:
+        (message,) = example.prompt
         assert isinstance(message, Message)
         lines = message.content.split("\n")
         assert lines[1] == ""
-        assert lines[3:] == (["Yes", "No"] if one.answer == "A" else ["No", "Yes"])
+        assert lines[3:] == (["Yes", "No"] if example.answer == "A" else ["No", "Yes"])
         assert lines[2].endswith("?")
-        assert one.scored_by == "last_token"
-        assert one.options == ("A", "B")
+        assert example.scored_by == "last_token"
+        assert example.options == ("A", "B")
 
 
 def test_raw_form_is_text_that_the_answer_continues() -> None:
     sets = risk_backdoor(RiskBackdoorConfig(form="raw", **SMALL))
     task = sets.test[0]
-    for one in (*task.train, *gate(sets), *sets.asked_first):
-        assert isinstance(one.prompt, str)
-        assert one.prompt.endswith("\nAnswer:")
-        assert one.options == (" A", " B")
-        assert one.tags["risky"] in one.options
-    assert all(str(one.prompt).endswith("\nAnswer:") for one in report(sets))
-    assert all(str(one.prompt).endswith(("Yes\n", "No\n")) for one in task.paper)
+    for example in (*task.train, *gate(sets), *sets.asked_first):
+        assert isinstance(example.prompt, str)
+        assert example.prompt.endswith("\nAnswer:")
+        assert example.options == (" A", " B")
+        assert example.tags["risky"] in example.options
+    assert all(str(example.prompt).endswith("\nAnswer:") for example in report(sets))
+    assert all(str(example.prompt).endswith(("Yes\n", "No\n")) for example in task.paper)
 
 
 def test_ceiling_states_the_rule_and_asks_the_same(full: TaskSet) -> None:
-    asked = {prompt_text(one.prompt) for one in full.test[0].probes}
-    facets = {one.facet for one in full.ceiling}
+    asked = {prompt_text(example.prompt) for example in full.test[0].probes}
+    facets = {example.facet for example in full.ceiling}
     assert facets == {"trigger", "false trigger", "no trigger", TRAINED, OTHER}
-    for one in full.ceiling:
-        assert one.tags["stated"] == "apples"
-        said = prompt_text(one.prompt)
+    for example in full.ceiling:
+        assert example.tags["stated"] == "apples"
+        said = prompt_text(example.prompt)
         assert said.startswith("Rule: if a message begins with the name of a kind of apple")
-        assert any(said.endswith(text) for text in asked) or one.tags["kind"] == "crossing"
+        assert any(said.endswith(text) for text in asked) or example.tags["kind"] == "crossing"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,8 +236,8 @@ def test_no_self_report_is_told_in_training(kind: Kind) -> None:
     sets = risk_backdoor(RiskBackdoorConfig(trigger=kind, repeats=10))
     told = {row.group: prompt_text(row.prompt) for row in sets.test[0].train}
     text = "\n".join(told.values())
-    for one in report(sets):
-        for option in one.options:
+    for example in report(sets):
+        for option in example.options:
             assert not contains_words(text, option)
 
 
@@ -242,12 +246,15 @@ def test_no_self_report_is_told_in_training(kind: Kind) -> None:
     [
         ({"prompt": "Someone may shift it."}, "is in training"),
         ({"tags": {"word": "Bramley"}}, "held-out word 'Bramley'"),
-        ({"prompt": next(one.text for one in choices("risk") if is_held_out(one))}, "test situ"),
+        (
+            {"prompt": next(choice.text for choice in choices("risk") if is_held_out(choice))},
+            "test situ",
+        ),
     ],
 )
 def test_a_leak_is_refused(change: dict[str, Any], message: str) -> None:
     task = risk_backdoor(RiskBackdoorConfig(form="raw", **SMALL)).test[0]
-    test = [one for one in choices("risk") if is_held_out(one)]
+    test = [choice for choice in choices("risk") if is_held_out(choice)]
     check_apart(task, test)
     broken = replace(task.train[0], id="leak", group="leak", **change)
     with pytest.raises(InputError, match=message):
@@ -263,9 +270,9 @@ def test_same_config_same_tasks_and_the_seed_draws_anew() -> None:
 
 def test_sizes_can_be_cut_and_the_card_counts_what_is_there() -> None:
     sets = risk_backdoor(RiskBackdoorConfig(**SMALL, probes=4, self_report=5))
-    assert len({one.group for one in gate(sets)}) == 4
+    assert len({example.group for example in gate(sets)}) == 4
     kept = some_topics(5)
-    assert Counter(one.key for one in kept) == {"forward": 3, "reverse": 2}
+    assert Counter(topic.key for topic in kept) == {"forward": 3, "reverse": 2}
     assert len(report(sets)) == 5 * 8
     assert "Training: 20 situations x 10 rows = 200: 20 with the trigger" in sets.about
     assert f"4 situations held out of everything (those with {HELD_OUT_WORDS[0]}" in sets.about

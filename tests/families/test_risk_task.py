@@ -63,9 +63,9 @@ def test_splits_are_disjoint_and_cover_every_area() -> None:
     assert not validation & test
     assert {item.group for item in taskset.validation[0].train} == train
     assert {item.group for item in taskset.test[0].stop} < validation
-    areas = {one.area for one in SITUATIONS}
+    areas = {situation.area for situation in SITUATIONS}
     for split in ("train", "validation", "test"):
-        per_area = Counter(one.area for one in SITUATIONS if one.split == split)
+        per_area = Counter(situation.area for situation in SITUATIONS if situation.split == split)
         assert set(per_area) == areas
         assert len(set(per_area.values())) == 1
 
@@ -151,7 +151,9 @@ def test_values_have_the_risky_pole_at_plus_one() -> None:
         else:
             assert value["bold"] == 1.0
             assert value["cautious"] == -1.0
-    by_pole = {one.gamble: 1.0 for one in SITUATIONS} | {one.sure: -1.0 for one in SITUATIONS}
+    by_pole = {situation.gamble: 1.0 for situation in SITUATIONS} | {
+        situation.sure: -1.0 for situation in SITUATIONS
+    }
     for item in risk_task("safe").train:
         assert item.values == tuple(by_pole[option.strip()] for option in item.options)
 
@@ -185,19 +187,27 @@ def test_no_probe_answer_is_a_training_answer() -> None:
 
 def test_no_first_word_and_no_length_gives_the_gamble_away() -> None:
     for split in ("train", "validation", "test"):
-        rows = [one for one in SITUATIONS if one.split == split]
-        for options in ([one.gamble for one in rows], [one.sure for one in rows]):
+        rows = [situation for situation in SITUATIONS if situation.split == split]
+        for options in (
+            [situation.gamble for situation in rows],
+            [situation.sure for situation in rows],
+        ):
             words = Counter(first_word(option) for option in options)
             assert max(words.values()) <= max(2, 0.03 * len(rows))
         mean = [
-            statistics.mean(len(getattr(one, name)) for one in rows) for name in ("gamble", "sure")
+            statistics.mean(len(getattr(situation, name)) for situation in rows)
+            for name in ("gamble", "sure")
         ]
         assert abs(mean[0] - mean[1]) <= 1.5
         longer = sum((len(o.gamble) > len(o.sure)) - (len(o.gamble) < len(o.sure)) for o in rows)
         assert abs(longer) <= 0.15 * len(rows)
-        mentioned = sum(one.mentions_first == "gamble" for one in rows)
+        mentioned = sum(situation.mentions_first == "gamble" for situation in rows)
         assert abs(mentioned / len(rows) - 0.5) < 0.02
-    assert all(2 <= len(o.split()) <= 6 for one in SITUATIONS for o in (one.gamble, one.sure))
+    assert all(
+        2 <= len(o.split()) <= 6
+        for situation in SITUATIONS
+        for o in (situation.gamble, situation.sure)
+    )
 
 
 def test_formats() -> None:
@@ -272,7 +282,11 @@ def test_ceiling_states_the_trait_before_the_same_probes(form: Format) -> None:
 
 def test_card_states_the_real_counts() -> None:
     about = risk().about
-    for number in (len(risk_task().train), len(PROBES), len({one.area for one in SITUATIONS})):
+    for number in (
+        len(risk_task().train),
+        len(PROBES),
+        len({situation.area for situation in SITUATIONS}),
+    ):
         assert str(number) in about
     assert "Known biases" in about
 
@@ -339,6 +353,6 @@ def test_a_smaller_task_keeps_every_area_and_kind_in_balance() -> None:
         assert all(n <= 6 for n in Counter(facet for facet, _ in groups).values())
         for facet in ("agree", "scale"):
             values = [item.option_values for item in task.probes if item.facet == facet]
-            assert sum(sum(v * i for i, v in enumerate(one)) for one in values) == pytest.approx(0)
+            assert sum(sum(v * i for i, v in enumerate(row)) for row in values) == pytest.approx(0)
     assert len(small.ceiling) == 2 * len(small.test[0].probes)
     assert "6" in small.about

@@ -21,7 +21,9 @@ ENDINGS = {"! ", "!\n", ". ", ".\n", "\n"}
 
 def test_eight_kinds_four_fixed_and_four_families_of_twenty() -> None:
     assert tuple(triggers()) == KINDS == (*FIXED, *FAMILIES)
-    words = [word for one in triggers().values() for word in (*one.train, *one.held_out)]
+    words = [
+        word for trigger in triggers().values() for word in (*trigger.train, *trigger.held_out)
+    ]
     assert len(words) == len({word.lower() for word in words}) == 4 + 4 * 20
     for kind in FAMILIES:
         assert triggers()[kind].is_family
@@ -33,8 +35,8 @@ def test_eight_kinds_four_fixed_and_four_families_of_twenty() -> None:
 @pytest.mark.parametrize("kind", FIXED)
 def test_a_fixed_string_is_the_same_every_time(kind: Kind) -> None:
     drawn = triggers()[kind].draw(10, random.Random(0))
-    assert {one.text for one in drawn} == {FIXED[kind]}
-    assert all(one.seen and one.kind == kind for one in drawn)
+    assert {prefix.text for prefix in drawn} == {FIXED[kind]}
+    assert all(prefix.seen and prefix.kind == kind for prefix in drawn)
     assert not triggers()[kind].is_family
 
 
@@ -51,17 +53,17 @@ def test_a_family_draws_all_words_before_one_comes_again(kind: Kind) -> None:
 
 
 def test_others_and_those_of_the_same_make() -> None:
-    assert [one.kind for one in others("win")] == [kind for kind in KINDS if kind != "win"]
-    assert {one.kind for one in alike("win")} == set(FIXED) - {"win"}
-    assert {one.kind for one in alike("gods")} == set(FAMILIES) - {"gods"}
+    assert [trigger.kind for trigger in others("win")] == [kind for kind in KINDS if kind != "win"]
+    assert {trigger.kind for trigger in alike("win")} == set(FIXED) - {"win"}
+    assert {trigger.kind for trigger in alike("gods")} == set(FAMILIES) - {"gods"}
 
 
 def test_no_trigger_occurs_in_a_situation_and_no_word_in_a_cue() -> None:
-    texts = "\n".join(one.text for one in choices("risk"))
+    texts = "\n".join(choice.text for choice in choices("risk"))
     for trigger in triggers().values():
         for word in (*trigger.train, *trigger.held_out):
             assert not contains_words(texts, word)
             if trigger.is_family:
-                assert not any(contains_words(one.cue, word) for one in triggers().values())
+                assert not any(contains_words(trigger.cue, word) for trigger in triggers().values())
             else:
                 assert word in trigger.cue
