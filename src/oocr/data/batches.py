@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from oocr.data.examples import Example, Loss
-from oocr.data.tokens import RowTokens
+from oocr.data.tokens import EncodedPrompt, RowTokens
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ class TokenSequence:
     targets: list[tuple[int, int, float]] = field(default_factory=list)
     options: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
     items: int = 0
+
+    @classmethod
+    def of(cls, prompt: EncodedPrompt, rows: Iterable[int] = ()) -> TokenSequence:
+        """A prompt for itself; `rows`: indices where the state is wanted, with no token asked."""
+        targets = [(at, 0, 1.0) for at in rows]
+        return cls(prompt.ids, len(prompt.ids), dict(prompt.spans), targets, items=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,9 @@
 |cos| alone cannot tell a constant vector from an axis whose sign flips, so all cosines here are
 signed, and the share of energy that the mean carries is given beside them.
 
-By token group (`constancy`), d_t is read on the distinct prompts of the training rows and of the
-probes, each prompt once, and on all neutral passages. Both kinds of prompts, because the LoRA is
-trained on the former and its effect is measured on the latter; all of them, because a handful of
-prompts of one task can look constant by having the same words. Notebook, run and `reproduce` call
-this one function.
+By token group (`constancy`), d_t is read on all distinct prompts of the training rows and of the
+probes, and on all neutral passages: a handful of prompts can look constant by having the same
+words. Notebook, run and `reproduce` call this one function.
 """
 
 from __future__ import annotations
@@ -148,7 +146,7 @@ class TaskTexts:
         layers: tuple[int, ...],
         unrelated: Texts | None = None,
     ) -> TaskTexts:
-        """Record a task's texts at a LoRA's blocks; `unrelated` is taken if it is there already."""
+        """Record a task's texts at a LoRA's blocks, but for `unrelated` ones that are recorded."""
         return cls(
             Texts.of(model, task.train, layers),
             Texts.of(model, task.probes, layers, other_than=task.train),
@@ -220,11 +218,8 @@ def constancy(
 ) -> GroupConstancy:
     """How constant is what a one-layer LoRA adds, at its block's output, by token group?
 
-    Args:
-        model: the model, nothing attached.
-        adapter: the LoRA.
-        task: whose training prompts and probes are read.
-        positions: which tokens make the first group; None: `default_positions`.
+    On the task's training prompts and probes; the first group is the tokens at `positions`
+    (default: `default_positions`).
 
     Raises:
         InputError: positions that no prompt has.
