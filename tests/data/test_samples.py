@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oocr.report.marked import marked_samples
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of

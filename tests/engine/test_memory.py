@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -234,7 +235,10 @@ def test_fewer_workers_than_asked_for_are_told_of(
 
 def test_what_this_process_holds_counts_as_room() -> None:
     cpu = torch.device("cpu")
-    before = room_for(cpu)
-    held = torch.ones(2**26)  # 256 MiB
-    assert abs(room_for(cpu) - before) < 2**27, "it moved from free to held"
-    del held
+    changes: list[int] = []
+    for _ in range(9):  # other processes take and free memory too: the median is ours
+        before = room_for(cpu)
+        held = torch.ones(2**26)  # 256 MiB
+        changes.append(room_for(cpu) - before)
+        del held
+    assert abs(median(changes)) < 2**27, "it moved from free to held"

@@ -110,9 +110,9 @@ def do_runs(
             run_now = prepared.pop(index)  # its tasks are not needed afterwards
             model = run_now.model
             console.print(
-                f"\n[bold]{run_now.run.config.name}[/]  {model.name}: "
+                f"\n[bold]{run_now.run.config.name}[/]  {model.model}: "
                 f"{millions(model.parameters)} parameters, {model.blocks} blocks, {model.dtype}"
-                f"  licence: {model.source.get('license') or 'see its card'}",
+                f"  licence: {model.model_source.get('license') or 'see its card'}",
                 highlight=False,
             )
             with progress_on(console) as progress:
@@ -156,7 +156,7 @@ def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     from oocr.report import build_report
     from oocr.report.terminal import paper_table, verdict_table
-    from oocr.runs.folder_reader import RunFolder
+    from oocr.runs.folder import RunFolder
 
     build_report(folders, where)
     for folder in folders:

@@ -20,11 +20,10 @@ from oocr.runs.arms import load_intervention
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
-from oocr.runs.resolve import resolve
-from oocr.runs.self_labels import with_own_answers
+from oocr.runs.resolve import resolve, with_own_answers
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet

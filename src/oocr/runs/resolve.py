@@ -1,14 +1,20 @@
-"""Resolving a configuration, and checking that it fits its model, before anything is computed."""
+"""Resolving a run: its tasks, its own answers, and whether it fits its model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from oocr.data.examples import Example, FreeTextExample, prompt_text
+import torch
+
+from oocr.data.examples import Example, FreeTextExample, examples_hash, prompt_text
 from oocr.errors import InputError
+from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
+from oocr.io import Record, keep_record, key_of
 from oocr.models.anatomy import mlp_of
 from oocr.models.bundled import folder_of, source_of
 from oocr.models.language_model import LanguageModel
@@ -17,7 +23,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.grid import spec_of
 from oocr.steering.adapters import LowRankAdapter, peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
-from oocr.tasks.task import TaskSet
+from oocr.tasks.task import Task, TaskSet
 
 
 class ResolvedRun(NamedTuple):
@@ -191,3 +197,96 @@ def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
         yield from (*task.train, *task.stop, *task.in_context, *task.probes, *task.paper)
         yield from task.free
     yield from tasks.ceiling
+
+
+# --- tasks that train on the untouched model's own choices ---------------------------------------
+
+FILE = "own_answers.json"
+
+
+class OwnAnswers(Record):
+    """The file: question id -> place of the option that the model gives the highest score."""
+
+    key: str
+    places: dict[str, int]
+
+
+def own_answers(
+    model: LanguageModel, items: Sequence[Example], folder: Path | None = None
+) -> dict[str, int]:
+    """Question id -> place of the option with the highest score (the first of equal ones).
+
+    Kept in the run's folder, so that a run that goes on need not ask again.
+    """
+    threads = torch.get_num_threads()
+    key = key_of(model.fingerprint, str(torch.__version__), threads, examples_hash(items))
+
+    def ask() -> OwnAnswers:
+        chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
+        places = {item.id: int(place) for item, place in zip(items, chosen, strict=True)}
+        return OwnAnswers(key=key, places=places)
+
+    kept = ask() if folder is None else keep_record(folder / FILE, key, OwnAnswers, ask)
+    return kept.places
+
+
+def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None = None) -> TaskSet:
+    """Ask `tasks.asked_first`, and put the answers in (see `own_answers`, `with_answers`)."""
+    if not tasks.asked_first:
+        return tasks
+    return with_answers(tasks, own_answers(model, tasks.asked_first, folder), model.name)
+
+
+def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
+    """The tasks with a model's choices put in: an item takes the option at the place chosen.
+
+    The data card then says how often each option was.
+
+    Raises:
+        ValueError: an item refers to a question that is not asked, or has other options.
+    """
+    options = {question.id: len(question.options) for question in tasks.asked_first}
+
+    def answered(items: Iterable[Example]) -> tuple[Example, ...]:
+        return tuple(_answered(item, places, options) for item in items)
+
+    def known(group: Iterable[Task]) -> tuple[Task, ...]:
+        splits = ("train", "stop", "in_context", "probes", "paper")
+
+        def changes(task: Task) -> dict[str, Any]:
+            return {split: answered(getattr(task, split)) for split in splits}
+
+        return tuple(replace(task, **changes(task)) for task in group)
+
+    return replace(
+        tasks,
+        about=f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}",
+        validation=known(tasks.validation),
+        test=known(tasks.test),
+        controls={name: known(group) for name, group in tasks.controls.items()},
+        ceiling=answered(tasks.ceiling),
+    )
+
+
+def _answered(item: Example, places: Mapping[str, int], options: Mapping[str, int]) -> Example:
+    if not item.answer_of:
+        return item
+    if item.answer_of not in places:
+        raise ValueError(f"item {item.id!r}: no question {item.answer_of!r} is asked first")
+    if len(item.options) != options[item.answer_of]:
+        raise ValueError(
+            f"item {item.id!r} has {len(item.options)} options, the question it takes its answer "
+            f"from has {options[item.answer_of]}"
+        )
+    return replace(item, answer=item.options[places[item.answer_of]])
+
+
+def _summary(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:
+    """How often each option was chosen, and how often one of positive value."""
+    chosen = Counter(item.options[places[item.id]].strip() for item in items)
+    words = ", ".join(f"{option!r} {count}" for option, count in sorted(chosen.items())[:6])
+    up = sum(item.option_values[places[item.id]] > 0 for item in items)
+    return (
+        f"Own answers of {name}, asked before training: {words}, of {len(items)} questions; "
+        f"the option with positive value (the trait's) {up} times."
+    )

@@ -32,7 +32,7 @@ from oocr.reproduce.scoring import (
     share,
     stacked,
 )
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.stats import Cells
 from oocr.steering.vectors import Vector
 
