@@ -32,11 +32,7 @@ Columns = Mapping[str, str | int | float | None]
 
 
 class TrainingTokens:
-    """The training sequences of a run's tasks, each row tokenized once in a process.
-
-    Args:
-        rows: the tokens of all texts so far.
-    """
+    """The training sequences of a run's tasks, each row tokenized once in a process."""
 
     def __init__(self, rows: RowTokens) -> None:
         self.rows = rows

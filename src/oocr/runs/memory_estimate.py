@@ -43,12 +43,7 @@ MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class SampledBatches:
-    """Some of a task's training batches.
-
-    Attributes:
-        batches: those.
-        count: how many there are in all.
-    """
+    """Some of a task's training batches, of so many in all."""
 
     batches: tuple[Batch, ...]
     count: int
@@ -62,11 +57,7 @@ class SampledBatches:
 class Sample:
     """A run's tasks with at most so much training data each.
 
-    Attributes:
-        tasks: the tasks.
-        shares: `Task.train_hash` of a task here -> the share of its training data that it has.
-        tokens: their training sequences.
-        batch_lines: sequences per batch.
+    `shares` maps `Task.train_hash` of a task here to the share of its training data that it has.
     """
 
     tasks: TaskSet
@@ -100,11 +91,7 @@ class Sample:
         return Sample(small, shares, TrainingTokens(rows), batch_lines)
 
     def sized(self, task: Task) -> SampledBatches:
-        """A task's batches.
-
-        Raises:
-            InputError: examples that cannot be tokenized.
-        """
+        """A task's batches; raises `InputError` for examples that cannot be tokenized."""
         sequences = self.tokens.sequences(task)
         groups = training_groups(sequences, self.batch_lines)
         count = -(-round(len(sequences) / self.shares[task.train_hash]) // self.batch_lines)
@@ -124,12 +111,7 @@ def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Examp
 def memory_estimate(
     run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
 ) -> MemoryEstimate:
-    """Predict the memory of a run; nothing is computed but token ids.
-
-    Args:
-        run: the run.
-        model: its model, or the model's shape.
-        rows: texts that were tokenized before, to look in first and add to.
+    """Predict the memory of a run; nothing is computed but token ids (`rows` are added to).
 
     Raises:
         InputError: examples that cannot be tokenized.

@@ -27,11 +27,9 @@ from oocr.tasks.task import Task, TaskSet
 
 
 class ResolvedRun(NamedTuple):
-    """A run with nothing left open: made once in a command and passed on.
+    """A run with nothing left open (full paths, the model's world, the vector's positions).
 
-    Attributes:
-        config: the configuration with full paths, the model's world, the vector's positions.
-        tasks: its tasks.
+    Made once in a command and passed on.
     """
 
     config: RunConfig
@@ -137,12 +135,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
 
 
 def source_for(source: str, model: str | None) -> tuple[str, str]:
-    """The built-in run that is meant, and a sentence that says so where it is not the one named.
-
-    Args:
-        source: a built-in name or YAML file.
-        model: the model that is asked for; None: the configuration's own.
-    """
+    """The built-in run that is meant for a model, and a sentence where it is not the one named."""
     plugin = source_of(model) if model is not None else None
     path = plugin.runs().get(source) if plugin else None
     if plugin is None or path is None:
@@ -151,11 +144,7 @@ def source_for(source: str, model: str | None) -> tuple[str, str]:
 
 
 def check_family(config: RunConfig) -> None:
-    """Refuse a task of a family that the model knows nothing of.
-
-    Raises:
-        InputError: names the family and those that are allowed.
-    """
+    """Refuse a task of a family that the model knows nothing of (`InputError` says which)."""
     plugin = source_of(config.model)
     family = config.task.family
     if plugin is None or not plugin.families or family in (*plugin.families, "custom"):
@@ -168,11 +157,7 @@ def check_family(config: RunConfig) -> None:
 
 
 def check_words(config: RunConfig, tasks: TaskSet) -> None:
-    """Refuse a task whose texts hold words that the model has no token for.
-
-    Raises:
-        InputError: names the example and the word.
-    """
+    """Refuse texts with words that the model has no token for (`InputError` says which)."""
     plugin = source_of(config.model)
     known = plugin.words(folder_of(config.model)) if plugin else None
     if known is None:
