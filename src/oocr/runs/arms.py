@@ -246,7 +246,7 @@ def _rows(
     parts = {
         part: items
         for part, items in plan.task.scored.items()
-        if all(len(item.options) > 1 for item in items)
+        if all(len(example.options) > 1 for example in items)
     }
     if not parts:
         return pl.DataFrame(schema=NO_ROWS)

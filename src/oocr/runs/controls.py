@@ -132,8 +132,8 @@ def example_jobs(
 def first_of_facets(task: Task) -> dict[str, Example]:
     """Facet -> its first probe."""
     first: dict[str, Example] = {}
-    for item in task.probes:
-        first.setdefault(item.facet, item)
+    for example in task.probes:
+        first.setdefault(example.facet, example)
     return first
 
 
@@ -158,7 +158,7 @@ def _asked(tasks: TaskSet) -> list[object]:
 
 
 def _questions(tests: Sequence[Task]) -> list[Example]:
-    return [item for task in tests for items in task.scored.values() for item in items]
+    return [example for task in tests for items in task.scored.values() for example in items]
 
 
 def _columns(arm: str, member: str, part: str, seed: int | None = None) -> Columns:
@@ -189,9 +189,9 @@ def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFr
     # Only the base answers these, so nothing is kept for other arms.
     scores = Probes.of(context.model, items).scores(None)[0]
     parts: dict[tuple[str, str], list[int]] = {}
-    for index, item in enumerate(items):
-        part = "in_context" if item.tags.get("part") == "in-context" else "probes"
-        parts.setdefault((item.tags.get("stated", item.group), part), []).append(index)
+    for index, example in enumerate(items):
+        part = "in_context" if example.tags.get("part") == "in-context" else "probes"
+        parts.setdefault((example.tags.get("stated", example.group), part), []).append(index)
     return [
         rows([items[i] for i in indices], scores[indices], _columns("ceiling", member, part))
         for (member, part), indices in parts.items()
@@ -218,7 +218,9 @@ def _free(
 ) -> list[pl.DataFrame]:
     """Answers of the base or of an arm: out of context ("free"), and on the trained skill."""
     steering = None if arm is None else load_intervention(folder, arm)
-    texts = iter(answers(context.model, [item for task in tests for item in task.free], steering))
+    texts = iter(
+        answers(context.model, [example for task in tests for example in task.free], steering)
+    )
     frames: list[pl.DataFrame] = []
     for task in tests:
         columns: Columns = {
@@ -227,11 +229,11 @@ def _free(
             **{"seed": arm.seed if arm else None, "step": arm.stop_step if arm else None},
         }
         parts: dict[str, list[tuple[FreeTextExample, str]]] = {}
-        for item, text in zip(task.free, texts, strict=False):
-            trained = item.tags.get("part") == "in-context"
-            parts.setdefault("free_in_context" if trained else "free", []).append((item, text))
+        for example, text in zip(task.free, texts, strict=False):
+            trained = example.tags.get("part") == "in-context"
+            parts.setdefault("free_in_context" if trained else "free", []).append((example, text))
         for part, pairs in parts.items():
-            items, replies = [item for item, _ in pairs], [text for _, text in pairs]
+            items, replies = [example for example, _ in pairs], [text for _, text in pairs]
             frames.append(free_rows(items, replies, {**columns, "part": part, "final": True}))
     return frames
 
@@ -254,11 +256,11 @@ def _examples(
     return [
         Continuation(
             member=member,
-            prompt=render(context.model.tokenizer, item.prompt)[0],
-            expected=item.answer,
+            prompt=render(context.model.tokenizer, example.prompt)[0],
+            expected=example.answer,
             answers={name: replies[index] for name, replies in texts.items()},
         )
-        for index, item in enumerate(items)
+        for index, example in enumerate(items)
     ]
 
 
@@ -268,9 +270,11 @@ def _continued(
     """What the model says after each prompt; a vector acts at the item's own span."""
     needed = spans_of(arm.positions) if isinstance(arm, Vector) else ()
     if not isinstance(arm, Vector) or not needed:
-        return generate(model, [item.prompt for item in items], arm, max_new_tokens=NEW_TOKENS)
+        return generate(
+            model, [example.prompt for example in items], arm, max_new_tokens=NEW_TOKENS
+        )
     texts: list[str] = []
-    for item in items:
-        placed = replace(arm, spans=item.spans) if set(needed) & set(item.spans) else None
-        texts += generate(model, [item.prompt], placed, max_new_tokens=NEW_TOKENS)
+    for example in items:
+        placed = replace(arm, spans=example.spans) if set(needed) & set(example.spans) else None
+        texts += generate(model, [example.prompt], placed, max_new_tokens=NEW_TOKENS)
     return texts

@@ -192,7 +192,7 @@ def choose(
 
 def by_loss(tasks: TaskSet) -> bool:
     """Whether the validation tasks ask no choices, so that only their loss can tell."""
-    return any(len(item.options) < 2 for task in tasks.validation for item in task.probes)
+    return any(len(example.options) < 2 for task in tasks.validation for example in task.probes)
 
 
 def _scores(

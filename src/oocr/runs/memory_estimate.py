@@ -102,7 +102,7 @@ def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Examp
     """The longest examples, and others drawn at random."""
     if len(items) <= most:
         return items
-    sizes = [len(prompt_text(item.prompt)) + len(item.answer) for item in items]
+    sizes = [len(prompt_text(example.prompt)) + len(example.answer) for example in items]
     order = sorted(range(len(items)), key=lambda i: (-sizes[i], i))
     rest = random.Random(0).sample(order[longest:], most - longest)
     return tuple(items[i] for i in sorted((*order[:longest], *rest)))
@@ -233,7 +233,9 @@ def asked_of(
     task: Task, model: LanguageModel | Outline, rows: RowTokens, sets: set[object]
 ) -> Iterator[Batch]:
     """Batches of what arms of this task are asked, unless another task's (`sets`) are the same."""
-    choices = [item for part in task.scored.values() for item in part if len(item.options) > 1]
+    choices = [
+        example for part in task.scored.values() for example in part if len(example.options) > 1
+    ]
     if choices and (key := examples_hash(choices, "scored")) not in sets:
         sets.add(key)
         probes = Probes.of(model, choices, RecordingCache([Tier(0)]), rows=rows)  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
     controls = [task for tasks_of in tasks.controls.values() for task in tasks_of]
     for task in (*tasks.test, *tasks.validation, *controls):
         for part, items in task.scored.items():
-            if not enough(bool(set(spans) & set(item.spans)) for item in items):
+            if not enough(bool(set(spans) & set(example.spans)) for example in items):
                 raise InputError(
                     f"vector.positions: {named!r} does not occur in the {part} of {task.name}; "
                     "allowed: all, last, prompt, from:last"
@@ -208,7 +208,7 @@ def own_answers(
 
     def ask() -> OwnAnswers:
         chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
-        places = {item.id: int(place) for item, place in zip(items, chosen, strict=True)}
+        places = {example.id: int(place) for example, place in zip(items, chosen, strict=True)}
         return OwnAnswers(key=key, places=places)
 
     kept = ask() if folder is None else keep_record(folder / FILE, key, OwnAnswers, ask)
@@ -233,7 +233,7 @@ def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> 
     options = {question.id: len(question.options) for question in tasks.asked_first}
 
     def answered(items: Iterable[Example]) -> tuple[Example, ...]:
-        return tuple(_answered(item, places, options) for item in items)
+        return tuple(_answered(example, places, options) for example in items)
 
     def known(group: Iterable[Task]) -> tuple[Task, ...]:
         splits = ("train", "stop", "in_context", "probes", "paper")
@@ -253,24 +253,24 @@ def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> 
     )
 
 
-def _answered(item: Example, places: Mapping[str, int], options: Mapping[str, int]) -> Example:
-    if not item.answer_of:
-        return item
-    if item.answer_of not in places:
-        raise ValueError(f"item {item.id!r}: no question {item.answer_of!r} is asked first")
-    if len(item.options) != options[item.answer_of]:
+def _answered(example: Example, places: Mapping[str, int], options: Mapping[str, int]) -> Example:
+    if not example.answer_of:
+        return example
+    if example.answer_of not in places:
+        raise ValueError(f"item {example.id!r}: no question {example.answer_of!r} is asked first")
+    if len(example.options) != options[example.answer_of]:
         raise ValueError(
-            f"item {item.id!r} has {len(item.options)} options, the question it takes its answer "
+            f"item {example.id!r} has {len(example.options)} options, the question it takes its answer "
             f"from has {options[item.answer_of]}"
         )
-    return replace(item, answer=item.options[places[item.answer_of]])
+    return replace(example, answer=example.options[places[example.answer_of]])
 
 
 def _summary(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:
     """How often each option was chosen, and how often one of positive value."""
-    chosen = Counter(item.options[places[item.id]].strip() for item in items)
+    chosen = Counter(example.options[places[example.id]].strip() for example in items)
     words = ", ".join(f"{option!r} {count}" for option, count in sorted(chosen.items())[:6])
-    up = sum(item.option_values[places[item.id]] > 0 for item in items)
+    up = sum(example.option_values[places[example.id]] > 0 for example in items)
     return (
         f"Own answers of {name}, asked before training: {words}, of {len(items)} questions; "
         f"the option with positive value (the trait's) {up} times."

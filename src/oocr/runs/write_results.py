@@ -113,8 +113,8 @@ def run_info(results: Results, command: str) -> RunInfo:
     """Settings and circumstances."""
     config, tasks = results.config, results.tasks
     chance: dict[str, list[float]] = {}
-    for item in (item for task in tasks.test for item in task.probes):
-        chance.setdefault(item.facet, []).append(1 / len(item.options))
+    for example in (example for task in tasks.test for example in task.probes):
+        chance.setdefault(example.facet, []).append(1 / len(example.options))
     return RunInfo(
         **dict(results.model),
         name=config.name,
@@ -141,21 +141,25 @@ def samples_of(tasks: TaskSet, tokenizer: PreTrainedTokenizerBase, positions: st
     """
     task = tasks.test[0]
     shown = [
-        ("training", item, training_tokens(tokenizer, item, loss=task.loss, positions=positions))
-        for item in (task.train[0], task.train[len(task.train) // 2])[: len(task.train)]
+        (
+            "training",
+            example,
+            training_tokens(tokenizer, example, loss=task.loss, positions=positions),
+        )
+        for example in (task.train[0], task.train[len(task.train) // 2])[: len(task.train)]
     ] + [
-        ("probe", item, asked_tokens(tokenizer, item, positions=positions))
-        for item in list(first_of_facets(task).values())[:QUESTIONS]
+        ("probe", example, asked_tokens(tokenizer, example, positions=positions))
+        for example in list(first_of_facets(task).values())[:QUESTIONS]
     ]
     return [
         Sample(
             part="training" if part == "training" else "probe",
-            facet=item.facet,
+            facet=example.facet,
             member=task.member,
             tokens=_tokens(tokens),
-            expected="" if part == "training" else item.answer,
+            expected="" if part == "training" else example.answer,
         )
-        for part, item, tokens in shown
+        for part, example, tokens in shown
     ]
 
 
