@@ -19,13 +19,7 @@ from oocr.runs.time_estimate import Gpu, Prediction, gpu_of, prediction, seconds
 
 
 def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:
-    """Print the plan of each run of a built-in name or YAML file; nothing is trained.
-
-    Args:
-        source: the name or file.
-        overrides: options put in.
-        quick: cut down.
-        gpu: plan for this one, not for what is here.
+    """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
 
     Raises:
         InputError: a configuration or model that cannot be used.
@@ -99,15 +93,7 @@ HEAD = (
 
 
 def paper_rows(names: tuple[str, ...], gpu: Gpu) -> Iterator[str]:
-    """Lines of Markdown: a row per run, as soon as it is predicted.
-
-    Args:
-        names: built-in runs or files.
-        gpu: what they are planned for.
-
-    Raises:
-        InputError: a configuration that cannot be used.
-    """
+    """Lines of Markdown: a row per run (built-in names or files), as soon as it is predicted."""
     yield from HEAD
     hours = 0.0
     for name in names:

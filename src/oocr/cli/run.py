@@ -80,7 +80,7 @@ def do_runs(
         out: folder of all runs.
         command: how they were asked for.
         console: where progress is shown.
-        located: an error with the place that it comes from, given the number of the run.
+        located: puts the place that an error comes from into it, given the number of the run.
 
     Raises:
         InputError: a run that cannot be done; none was begun.

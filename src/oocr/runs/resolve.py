@@ -124,8 +124,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
     """
     enough = any if family_of(config.task).spans_may_lack else all
     named = JOIN.join(spans)
-    controls = [task for tasks_of in tasks.controls.values() for task in tasks_of]
-    for task in (*tasks.test, *tasks.validation, *controls):
+    for task in _all_tasks(tasks):
         for part, items in task.scored.items():
             if not enough(bool(set(spans) & set(example.spans)) for example in items):
                 raise InputError(
@@ -176,9 +175,13 @@ def check_words(config: RunConfig, tasks: TaskSet) -> None:
                 )
 
 
-def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
+def _all_tasks(tasks: TaskSet) -> list[Task]:
     controls = [task for group in tasks.controls.values() for task in group]
-    for task in (*tasks.test, *tasks.validation, *controls):
+    return [*tasks.test, *tasks.validation, *controls]
+
+
+def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
+    for task in _all_tasks(tasks):
         yield from (*task.train, *task.stop, *task.in_context, *task.probes, *task.paper)
         yield from task.free
     yield from tasks.ceiling
@@ -258,10 +261,11 @@ def _answered(example: Example, places: Mapping[str, int], options: Mapping[str,
         return example
     if example.answer_of not in places:
         raise ValueError(f"item {example.id!r}: no question {example.answer_of!r} is asked first")
-    if len(example.options) != options[example.answer_of]:
+    count, needed = len(example.options), options[example.answer_of]
+    if count != needed:
         raise ValueError(
-            f"item {example.id!r} has {len(example.options)} options, the question it takes its answer "
-            f"from has {options[item.answer_of]}"
+            f"item {example.id!r} has {count} options, the question it takes its answer "
+            f"from has {needed}"
         )
     return replace(example, answer=example.options[places[example.answer_of]])
 
