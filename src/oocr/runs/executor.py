@@ -31,7 +31,7 @@ from oocr.runs.grid import starts_of
 from oocr.runs.memory_plan import MemoryEstimate, MemoryPlan, fitted
 
 T = TypeVar("T")
-MOST = 16
+MOST_WORKERS = 16
 """Processes, if the user does not say."""
 
 Job = Callable[[RunContext], T]
@@ -272,6 +272,6 @@ def plan_workers(needs: MemoryEstimate, wanted: int | None, room: int) -> tuple[
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    most = wanted or (1 if needs.on_device else min(cores, MOST))
+    most = wanted or (1 if needs.on_device else min(cores, MOST_WORKERS))
     fit = fitted(needs, most, room)
     return fit, max(1, min(cores // fit.workers, torch.get_num_threads()))

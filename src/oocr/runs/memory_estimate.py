@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
 
 
-MOST = 64
+MOST_BATCHES = 64
 """Batches of a task that are looked at. The longest texts are always among them."""
 
 
@@ -54,7 +54,7 @@ class SampledBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampledTasks:
     """A run's tasks with at most so much training data each.
 
     `shares` maps `Task.train_hash` of a task here to the share of its training data that it has.
@@ -66,14 +66,16 @@ class Sample:
     batch_lines: int
 
     @staticmethod
-    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> Sample:
-        """At most `MOST` batches of each task."""
+    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> SampledTasks:
+        """At most `MOST_BATCHES` batches of each task."""
         samples: dict[str, tuple[Example, ...]] = {}
         shares: dict[str, float] = {}
 
         def sampled(task: Task) -> Task:
             if task.train_hash not in samples:
-                samples[task.train_hash] = _sampled(task.train, MOST * batch_lines, batch_lines)
+                samples[task.train_hash] = _sampled(
+                    task.train, MOST_BATCHES * batch_lines, batch_lines
+                )
             train = samples[task.train_hash]
             sample = task if train is task.train else replace(task, train=train)
             shares[sample.train_hash] = len(train) / len(task.train)
@@ -88,7 +90,7 @@ class Sample:
             test=all_of(tasks.test),
             controls={name: all_of(group) for name, group in tasks.controls.items()},
         )
-        return Sample(small, shares, TrainingTokens(rows), batch_lines)
+        return SampledTasks(small, shares, TrainingTokens(rows), batch_lines)
 
     def sized(self, task: Task) -> SampledBatches:
         """A task's batches; raises `InputError` for examples that cannot be tokenized."""
@@ -118,7 +120,7 @@ def memory_estimate(
     """
     config, rows = run.config, RowTokens(model.tokenizer) if rows is None else rows
     shape, starts = shape_of(model), starts_of(config)
-    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
     tasks = sample.tasks
     tried, reported = expected_plans(config, tasks)
     known: dict[str, SampledBatches] = {}

@@ -21,8 +21,8 @@ from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
 from oocr.runs.grid import expected_plans
 from oocr.runs.memory_estimate import (
-    Sample,
     SampledBatches,
+    SampledTasks,
     asked_of,
     batch_key,
     memory_estimate,
@@ -229,7 +229,7 @@ def work_of(
     """
     config, shape = run.config, shape_of(model)
     rows = RowTokens(model.tokenizer) if rows is None else rows
-    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
     known: dict[str, tuple[SampledBatches, list[Batch]]] = {}
     recorded: dict[object, FlopCount] = {}
 
