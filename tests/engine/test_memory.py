@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -233,12 +232,11 @@ def test_fewer_workers_than_asked_for_are_told_of(
     assert [text.split(":")[0] for text in say.notes] == ["1 workers instead of 2"]
 
 
-def test_what_this_process_holds_counts_as_room() -> None:
-    cpu = torch.device("cpu")
-    changes: list[int] = []
-    for _ in range(9):  # other processes take and free memory too: the median is ours
-        before = room_for(cpu)
-        held = torch.ones(2**26)  # 256 MiB
-        changes.append(room_for(cpu) - before)
-        del held
-    assert abs(median(changes)) < 2**27, "it moved from free to held"
+def test_what_this_process_holds_counts_as_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the system has left moves with other processes, and freed pages count late: it is given.
+    monkeypatch.setattr("oocr.runs.memory_plan.free_memory", lambda *_: 2**33)
+    before = room_for(torch.device("cpu"))
+    held = torch.ones(2**26)  # 256 MiB
+    assert abs(room_for(torch.device("cpu")) - before - 2**28) < 2**25, "it counts as room"
+    assert before > 2**33, "so does what was held before"
+    del held
