@@ -88,7 +88,7 @@ def test_help_is_there_without_the_heavy_imports(words: list[str]) -> None:
     )
     heavy = done.stderr.strip()
     assert heavy == "heavy: []" if "--help" in words else "torch" not in heavy
-    assert ("Train the arms" if "--help" in words else "family: custom") in done.stdout
+    assert ("Train, test and explain" if "--help" in words else "family: custom") in done.stdout
 
 
 def test_as_a_module_it_is_the_same_command() -> None:
@@ -205,9 +205,18 @@ def test_a_layer_the_model_lacks_is_refused_with_file_and_line_before_any_run(
     [
         (["--layers", "2,7"], "error: --layers: vector.layers: 7 is not a block of "),
         (["--positions", "name"], "error: --positions: vector.positions: 'name' is not in this t"),
-        (["--seeds", "0"], "seeds: 0: Input should be greater than or equal to 1"),
+        (
+            ["--seeds", "0"],
+            "Invalid value for '--seeds': Input should be greater than or equal to 1",
+        ),
+        (["--workers", "0"], "Invalid value for '--workers'"),
+        (
+            ["--site", "mid"],
+            "with --site mid: 1 wrong\n  vector.site: 'mid': Input should be 'block'",
+        ),
+        (["--model", "."], "--model: .: no config.json in this folder"),
         (["--arms", "lora"], "error: --arms: 'lora' is not allowed; allowed: vector, adapter"),
-        (["--model", "./nowhere"], "error: './nowhere': no such file or folder"),
+        (["--model", "./nowhere"], "error: --model: './nowhere': no such file or folder"),
         (["--seeds", "x"], "Invalid value for '--seeds'"),
         (["--lairs", "2"], "No such option"),
     ],
@@ -231,6 +240,54 @@ def test_what_is_not_there_is_refused(call: Call, tmp_path: Path) -> None:
     assert call("show", tmp_path).code in (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected keys and values (task: …), found an empty file"),
+        ("task: [", "line 1: not valid YAML: "),
+        ("task: {family: countrys}", "line 1: task.family: 'countrys': allowed: 'countries', "),
+    ],
+)
+def test_a_file_that_is_no_run_is_refused_in_a_line(
+    call: Call, tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    for verb in ("run", "plan", "tasks"):
+        ended = call(verb, path)
+        assert ended.code == 2
+        assert message in ended.err
+        assert len(ended.err.splitlines()) <= 2
+        ended = call(verb, tmp_path)
+        assert f"{tmp_path}: this is a folder" in ended.err
+
+
+def test_a_place_that_cannot_be_written_is_named_before_work_starts(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for words in (("run", home / "run.yaml"), ("reproduce",), ("audit", "nano")):
+        ended = call(*words, "--out", file)
+        assert ended.code == 2
+        assert "Invalid value for '--out'" in ended.err
+    assert call("reproduce", "--workers", "0").code == 2
+    for path, message in ((tmp_path / "no", "there is no such file"), (tmp_path, "is a folder")):
+        for verb in ("vector", "read"):
+            ended = call(verb, path)
+            assert ended.code == 2
+            assert verb == "read" or message in ended.err
+
+
+def test_errors_of_the_disk_are_one_clear_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr(command, "run_source", full)
+    ended = call("run", "demo")
+    assert (ended.code, ended.err) == (1, "stopped: runs/x: No space left on device\n")
+
+
 def test_errors_of_a_run_are_one_clear_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise RunError("the disk is full: x was not written; what was written stays")
@@ -248,7 +305,7 @@ def test_ctrl_c_ends_with_a_word_and_130(call: Call, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(command, "run_source", interrupted)
     ended = call("run", "demo")
     assert ended.code == 130
-    assert ended.err.strip().startswith("stopped by you; what was computed stays")
+    assert ended.err.strip().startswith("stopped by you; finished work is kept")
 
 
 def test_options_reach_the_run(call: Call, home: Path, tmp_path: Path) -> None:

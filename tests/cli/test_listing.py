@@ -12,8 +12,8 @@ import yaml
 
 from oocr.cli import listing
 from oocr.cli import main as cli
-from oocr.cli.card import parts_of, spread
-from oocr.data.examples import Example, FreeTextExample
+from oocr.cli.card import parts_of
+from oocr.data.examples import Example, FreeTextExample, spread
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
 from oocr.models.load import load_tokenizer

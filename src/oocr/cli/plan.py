@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from oocr.cli.run import Overrides, configs_of
+from oocr.cli.options import Overrides
+from oocr.cli.run import configs_of
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.read_config import PAPER, config_path, load_configs
 from oocr.runs.resolve import source_for

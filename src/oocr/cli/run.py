@@ -7,11 +7,12 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 
+from oocr.cli.options import Overrides
 from oocr.errors import InputError
 from oocr.models.bundled import millions
 from oocr.runs.config import RunConfig
@@ -19,23 +20,6 @@ from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
 from oocr.runs.resolve import source_for
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """Command-line options that replace fields of the configuration; None keeps them."""
-
-    model: str | None = None
-    layers: str | None = None
-    positions: str | None = None
-    site: str | None = None
-    arms: str | None = None
-    seeds: int | None = None
-    vector_learning_rates: str | None = None
-    adapter_learning_rates: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    workers: int | None = None
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
@@ -129,6 +113,8 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     named = option in ("layers", "positions") or field == "model"
     if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
+    if overrides.model is not None and overrides.model in str(error):
+        return InputError(f"--model: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error
     return InputError(f"{line_of(source, index, field)}: {error}")
@@ -209,7 +195,12 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         if data[name] is None:
             raise InputError(f"{option}: this run has no {name} arm")
         data[name][field] = text if field in ("positions", "site") else _numbers(option, text)
-    return revalidate(data, "with the options put in")
+    given = [
+        f"--{option.name.replace('_', '-')} {getattr(overrides, option.name)}"
+        for option in fields(overrides)
+        if getattr(overrides, option.name) is not None
+    ]
+    return revalidate(data, f"{config.name} with {' '.join(given)}" if given else config.name)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

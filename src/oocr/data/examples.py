@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
+T = TypeVar("T")
 Role = Literal["system", "user", "assistant"]
 
 
@@ -150,3 +151,9 @@ def prompt_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n".join(message.content for message in prompt)
+
+
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the values at even distances, the first among them."""
+    count = min(count, len(values))
+    return [values[place * len(values) // count] for place in range(count)]

@@ -115,7 +115,8 @@ def outline(
             with torch.device("meta"):
                 hf = auto.from_config(config, dtype=options["dtype"])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise InputError(f"{name}: its configuration cannot be read here: {error}") from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = Characters()
     try:
         if counted and converted:
