@@ -43,7 +43,7 @@ from oocr.audit.record import (
     verdict_of,
 )
 from oocr.data.batches import Batch
-from oocr.data.examples import Prompt
+from oocr.data.examples import Prompt, spread
 from oocr.data.tokens import pieces
 from oocr.errors import InputError
 from oocr.explain.constancy import constancy_of, cosines_to
@@ -98,7 +98,7 @@ def audit(
     if isinstance(changed, LanguageModel):
         check_same(model, changed)
     count = min(len(given), MAX_TEXTS)
-    batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
+    batches = batches_of(model, spread(given, count))
     head = changed if isinstance(changed, LanguageModel) else model
     say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land

@@ -124,8 +124,8 @@ def read_rows(
     elif form == CITY_QUESTIONS:
         items, mended = question_items(path, source.text, names or {}, problems)
     else:
-        return _own(path, source, kind, options, problems)
-    if not items and not problems.found:
+        return _own_form(path, source, kind, options, problems)
+    if not items and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
     problems.raise_if_any()
     return Rows(form, tuple(items), (*source.mended, *mended))
@@ -134,8 +134,8 @@ def read_rows(
 def _choices(path: Path, options: Sequence[str]) -> Rows:
     """The paraphrases of a question file that ask for one of the options."""
     sets = read_questions(path)
-    items = tuple(item for one in sets for item in one.choices(options))
-    total = sum(len(one.paraphrases) for one in sets)
+    items = tuple(example for question in sets for example in question.choices(options))
+    total = sum(len(question.paraphrases) for question in sets)
     if not items:
         raise InputError(
             f"{path}: options: found {list(options)}; allowed: two or more texts, all of which "
@@ -146,11 +146,13 @@ def _choices(path: Path, options: Sequence[str]) -> Rows:
     return Rows("question file (YAML)", items, (left,) if len(items) < total else ())
 
 
-def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems) -> Rows:
-    """JSONL of any form, and CSV with the columns of an item."""
+def _own_form(
+    path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems
+) -> Rows:
+    """JSONL of any form, and CSV with the columns of an example."""
     tabular = path.suffix.lower() in CSV_ENDINGS
     rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
-    if not rows and not problems.found:
+    if not rows and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
     items: list[Example] = []
     first_form: tuple[str, int] | None = None
@@ -167,22 +169,23 @@ def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems:
         )
         if result is None:
             continue
-        item, form = result
+        example, form = result
         first_form = first_form or (form, line)
         if form != first_form[0]:
             problems.add(
                 line, "form", form, f"one form per file; line {first_form[1]} is {first_form[0]}"
             )
-        if item.id in lines_of:
-            problems.add(line, "id", item.id, f"each id once; line {lines_of[item.id]} has it too")
-        lines_of.setdefault(item.id, line)
-        items.append(item)
+        if example.id in lines_of:
+            first = lines_of[example.id]
+            problems.add(line, "id", example.id, f"each id once; line {first} has it too")
+        lines_of.setdefault(example.id, line)
+        items.append(example)
         merged += bool(merged_turns(row))
     problems.raise_if_any()
     assert first_form
-    told = (f"user turns in a row merged in {merged} rows",) if merged else ()
+    changes = (f"user turns in a row merged in {merged} rows",) if merged else ()
     kind_of = "CSV" if tabular else "JSONL"
-    return Rows(f"{kind_of}, {first_form[0]}", tuple(items), (*source.mended, *told))
+    return Rows(f"{kind_of}, {first_form[0]}", tuple(items), (*source.mended, *changes))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -247,7 +250,7 @@ def _csv_rows(text: str, problems: Problems) -> Iterator[Row]:
 
 
 def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
-    before = len(problems.found)
+    before = len(problems.lines)
     plain = [name for name in OPTIONAL if name not in ("spans", "tags")]
     columns = ["prompt", "answer", "completion", *plain, "span.NAME", "tag.NAME"]
     if "completion" in header and "answer" in header:
@@ -266,7 +269,7 @@ def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
             problems.add(line, "column", name, unknown_key(name, columns))
     if "prompt" not in header or not {"answer", "completion"} & set(header):
         problems.add(line, "header", header, f"the columns {', '.join(FORMS['prompt/answer'])}")
-    return len(problems.found) == before
+    return len(problems.lines) == before
 
 
 def _csv_row(cells: dict[str, str]) -> dict[str, object]:
@@ -286,9 +289,9 @@ def _csv_row(cells: dict[str, str]) -> dict[str, object]:
         elif name == "prompt":
             row[name] = cell
         elif name == "options" and cell.strip():
-            row[name] = [lead + one.strip() for one in cell.split("|")]
+            row[name] = [lead + option.strip() for option in cell.split("|")]
         elif name == "values" and cell.strip():
-            row[name] = [_number(one) for one in cell.split("|")]
+            row[name] = [_number(value) for value in cell.split("|")]
         elif cell.strip():
             row[name] = cell.strip()
     return row | ({"spans": spans} if spans else {}) | ({"tags": tags} if tags else {})

@@ -65,12 +65,12 @@ class Problems:
     """Everything wrong with one file."""
 
     path: Path
-    found: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def add(self, line: int, name: str, seen: object, allowed: str) -> None:
         """Note one problem; line 0: the file has no lines."""
         where = f"{self.path}:{line}" if line else f"{self.path}"
-        self.found.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
+        self.lines.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
 
     def raise_if_any(self) -> None:
         """Refuse the file if anything is wrong with it.
@@ -78,8 +78,8 @@ class Problems:
         Raises:
             InputError: with the first problems, and how many more there are.
         """
-        if self.found:
-            raise InputError(listing(f"{self.path} cannot be used", self.found))
+        if self.lines:
+            raise InputError(listing(f"{self.path} cannot be used", self.lines))
 
 
 def listing(title: str, lines: list[str]) -> str:

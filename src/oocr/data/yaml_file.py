@@ -43,8 +43,8 @@ def parse(text: str) -> Document:
 def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
     """Line, key and first line of keys given twice, of which YAML would silently take the last."""
     if isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            yield from repeated(one)
+        for entry in node.value:
+            yield from repeated(entry)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
