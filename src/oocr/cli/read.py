@@ -13,8 +13,8 @@ from oocr.data.examples import Example, spread
 from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
 from oocr.data.foreign_yaml import read_codenames, read_questions
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, read_rows
+from oocr.data.source_file import yaml_document
 from oocr.data.tokens import encode_answer, encode_prompt, folds_system
-from oocr.data.yaml_file import yaml_document
 from oocr.errors import InputError
 from oocr.models.load import load_tokenizer
 from oocr.report.marked import coloured, legend, without_colour

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr.data.examples import Example, Message
-from oocr.data.source_file import NO_VALUE, Problems
-from oocr.data.yaml_file import yaml_document
+from oocr.data.source_file import NO_VALUE, Problems, yaml_document
 
 FUNCTIONS = ("train_functions", "test_functions")
 

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from oocr.data.yaml_file import Place, repeated
-from oocr.data.yaml_file import line_of as line_of_place
+from oocr.data.source_file import Place, repeated
+from oocr.data.source_file import line_of as line_of_place
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import model_sources
