@@ -1,4 +1,4 @@
-"""Is somebody's fine-tune a constant vector? An adapter, or a whole checkpoint, against its base.
+"""Is a fine-tune (an adapter or a checkpoint) a constant vector? It is compared with its base.
 
 At every block's output d_t = h_changed[t] - h_base[t] on given texts. Asked per block: how constant
 is d_t (`oocr.explain.constancy`), and how much of the change does its mean, added there at every
@@ -83,7 +83,7 @@ def audit(
         texts: what both read; None: the built-in neutral passages. Of more than `MAX_TEXTS` so
             many are taken, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
-        on_progress: told in a few words what comes next.
+        on_progress: called with a few words at each stage.
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of

@@ -1,4 +1,4 @@
-"""What the first word after `oocr audit` means: an adapter or a checkpoint, here or on the hub."""
+"""The fine-tune that `oocr audit` is given: an adapter or a checkpoint, here or on the hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Source:
 
 
 def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
-    """Find and, if it is an adapter, read what is to be audited; a hub's adapter is downloaded.
+    """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
     Args:
         given: a path, a bundled model's name, or a Hugging Face id.
@@ -131,7 +131,7 @@ def _download(given: str) -> Path | None:
 
 
 def facts_of(adapter: Adapter) -> Mapping[str, str]:
-    """What is told of an adapter: modules, rank, alpha, and what else it has."""
+    """An adapter's modules, rank, alpha and other parts, for the report."""
     config = adapter.config
     modules = sorted({name.rsplit(".", 1)[-1] for name in config["target_modules"]})
     ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})

@@ -119,7 +119,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
 
 
 def parts_of(tasks: TaskSet) -> list[Part]:
-    """What a task set is made of: training first, then what is asked, then what stands beside."""
+    """The parts of a task set: training, then questions, then controls and the ceiling."""
     tests = tasks.test
     rows = [_part("training", t, [task.train for task in tests]) for t in _facets(tests, "train")]
     rows += [_part("stop", t, [task.stop for task in tests]) for t in _facets(tests, "stop")]

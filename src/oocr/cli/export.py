@@ -24,7 +24,7 @@ FORMATS = ("gguf", "peft", "lm-eval")
 
 
 def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: bool) -> None:
-    """Write a vector's file in another tool's format, and say how that tool takes it.
+    """Write a vector in another tool's format, and print how that tool loads it.
 
     Raises:
         InputError: an unknown format, or a vector that it cannot express.

@@ -107,12 +107,12 @@ def paper_rows(names: tuple[str, ...], gpu: Gpu) -> Iterator[str]:
 
 def _row(name: str, plan: Prediction) -> str:
     arms = [work for work in plan.work if work.steps]
-    dearest = max(work.seconds or 0.0 for work in arms)
+    longest = max(work.seconds or 0.0 for work in arms)
     cells = (
         name.removeprefix("paper-"),
         str(sum(work.arms for work in arms)),
         str(max(work.steps for work in arms)),
-        f"{dearest:.0f}",
+        f"{longest:.0f}",
         f"{plan.least / 2**30:.0f}",
         "does not fit" if plan.refusal else f"{plan.total / 2**30:.0f}",
         f"{plan.seconds / 3600:.1f}",

@@ -1,4 +1,4 @@
-"""What `oocr run` and `oocr show` do: configurations in, progress on the terminal, a report out."""
+"""`oocr run` and `oocr show`: configurations in, progress on the terminal, a report out."""
 
 from __future__ import annotations
 

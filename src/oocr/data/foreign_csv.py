@@ -37,7 +37,7 @@ def table(
     Args:
         text: the file's text.
         columns: the columns that must be there, in any order; others are refused.
-        problems: told what is wrong.
+        problems: where faults are noted.
         optional: columns that may be there.
     """
     text = _lines(text)
@@ -118,8 +118,8 @@ RISK_COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
 def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example], tuple[str, ...]]:
     r"""One item per row, asked as their authors do: raw text and "\n", no chat template.
 
-    The options are (risky, safe), told apart by the logit of each one's last token right after the
-    prompt; the risky one is the answer, with the value +1. The facet is the row's `Type`.
+    The options are (risky, safe), scored by the logit of their last tokens right after the prompt;
+    the risky one is the answer, with the value +1. The facet is the row's `Type`.
     """
     rows, mended = table(text, RISK_COLUMNS, problems)
     items: list[Example] = []
@@ -206,8 +206,8 @@ def question_items(
 ) -> tuple[list[Example], tuple[str, ...]]:
     """Rows `city, category, question, correct_answer, wrong_1 … wrong_4`: one item per row.
 
-    With `names`, the city's name in the question is replaced (accents aside), and rows of other
-    cities, and questions that don't name their city, are left out; what was left out is told.
+    With `names`, the city's name in the question is replaced (accents do not matter); rows of other
+    cities and questions without their city's name are left out, and reported as left out.
     """
     rows, mended = table(text, (*CITY_COLUMNS, *WRONG), problems)
     cities = list(dict.fromkeys(row["city"] for _, row in rows))

@@ -1,4 +1,4 @@
-"""Read a file of training rows or probes: all of it, or one error with all its faults."""
+"""Read a file of training rows or probes: all of it, or one error with all problems."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rows:
     Attributes:
         format: what kind of file it is, in words.
         items: its rows.
-        mended: what was put right or left out in reading, in words.
+        mended: what was corrected or left out in reading, in words.
     """
 
     format: str
@@ -59,22 +59,16 @@ def read_items(
 ) -> tuple[Example, ...]:
     r"""Read training rows or probes from a JSONL, CSV or YAML file (UTF-8).
 
-    Forms, one per file, told by the ending and the keys:
+    A file has one of these forms; its ending and keys decide which:
 
-    - chat JSONL: `{"messages": [{"role": …, "content": …}, …]}`. The last message is the
-      assistant's, and is the answer. A system message may come first. User turns that follow
-      each other are merged with a blank line between them, because many chat templates refuse them.
-    - prompt/answer JSONL: `{"prompt": …, "answer": …}` (or `completion`). A prompt that is a text
-      is raw: no chat template is applied, and the answer carries its own first space. A prompt may
-      also be a list of messages that ends with the user's.
-    - CSV with the columns `prompt,answer`, and any of the optional ones; options and values are
-      separated by `|`; one column `span.NAME` or `tag.NAME` for each span or tag. Spaces
-      after the answer and around each option are dropped; then every option starts as the answer
-      does, so `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`. Line ends inside a
-      cell become `\n`.
-    - files of other projects, told by their header or keys: risk questions
-      (`oocr.data.foreign_csv`), city questions (`oocr.data.foreign_csv`), question files
-      in YAML (`oocr.data.foreign_yaml`; only their paraphrases that name the options).
+    - chat JSONL: `{"messages": [{"role": …, "content": …}, …]}`. The last message, the
+      assistant's, is the answer. User turns in a row are merged (many chat templates refuse them).
+    - prompt/answer JSONL: `{"prompt": …, "answer": …}` (or `completion`). A text prompt is raw: no
+      chat template, and the answer has its own first space. Or a list of messages.
+    - CSV with the columns `prompt,answer` and any optional ones; `|` separates options and values;
+      a column `span.NAME` or `tag.NAME` for each span or tag. Every option starts as the answer
+      does: `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`.
+    - files of other projects (`oocr.data.foreign_csv`, `oocr.data.foreign_yaml`).
 
     Optional in every JSONL and own CSV: id, options, values, spans, facet, group, template, tags.
 

@@ -1,4 +1,4 @@
-"""One row of a user's file, already split into fields, becomes one item or a list of complaints."""
+"""One row of a user's file, split into fields, becomes an example or a list of problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
 def form_of(keys: Iterable[str]) -> Form | None:
-    """Which of the accepted forms a row has, told by its keys."""
+    """The form of a row, by its keys; None: no accepted form."""
     present = set(keys)
     if "messages" in present:
         return "messages"

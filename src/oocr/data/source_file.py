@@ -21,7 +21,7 @@ class Text:
 
     Attributes:
         text: decoded, without a byte-order mark; line ends as they are.
-        mended: what a stricter reader would have stumbled over, in words.
+        mended: what a stricter reader would have refused, in words.
     """
 
     text: str
@@ -93,7 +93,7 @@ def listing(title: str, lines: list[str]) -> str:
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """What to say about a key that is not allowed, with the nearest one that is."""
+    """A message about a key that is not allowed, with the nearest allowed key."""
     names = list(allowed)
     near = difflib.get_close_matches(
         key.strip().lower(), [name.lower() for name in names], n=1, cutoff=0.6
@@ -128,7 +128,7 @@ class Document:
     tree: yaml.Node | None
 
     def line(self, *place: str | int) -> int:
-        """The line of a place (keys and list indices), or of the innermost part that is there."""
+        """The line of a place, or of its innermost part that exists."""
         return line_of(self.tree, place)
 
 
@@ -157,7 +157,7 @@ def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
 
 
 def line_of(node: yaml.Node | None, place: Place) -> int:
-    """The line of a place, or of the innermost part of it that is there."""
+    """The line of a place, or of its innermost part that exists."""
     line = node.start_mark.line + 1 if node else 1
     for part in place:
         if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""Texts that a model only reads, from training rows, prompts alone, or plain text."""
+"""Texts without answers, for audits: training rows, prompts alone, or plain text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALONE = ("text", "prompt", "messages")
 def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     """Read texts, each once, in the file's order.
 
-    Forms, told by the ending and, in JSONL, by the first row's keys:
+    The ending and, in JSONL, the keys of the first row decide the form:
 
     - plain text (`.txt`, `.md`): paragraphs with a blank line between them;
     - JSONL rows without an answer: `{"text": …}`, `{"prompt": …}`, or `{"messages": […]}` that may
