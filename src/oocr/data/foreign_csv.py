@@ -122,7 +122,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example]
     the risky one is the answer, with the value +1. The facet is the row's `Type`.
     """
     rows, mended = table(text, RISK_COLUMNS, problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     for line, row in rows:
         risky, safe = row["RiskyAnswer"], row["SafeAnswer"]
         missing = [name for name in RISK_COLUMNS if name != "Type" and not row[name]]
@@ -133,7 +133,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example]
         if risky == safe:
             problems.add(line, "SafeAnswer", safe, "another text than the RiskyAnswer's")
             continue
-        items.append(
+        examples.append(
             Example(
                 id=f"{path.stem}:{line}",
                 prompt=row["Question"] + "\n",
@@ -145,7 +145,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example]
                 scored_by="last_token",
             )
         )
-    return items, mended
+    return examples, mended
 
 
 TEMPLATE = "question_template"
@@ -170,7 +170,7 @@ def template_items(
     wanted = _wanted(list(cities.values()), names, problems)
     needed = columns if len(columns) > 1 else [*columns, f"{ANSWER}CITY", f"{ANSWER}ANOTHER_CITY"]
     rows, mended = table(text, [TEMPLATE, "category", *dict.fromkeys(needed)], problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     for line, row in rows:
         field = _placeholder(row[TEMPLATE])
         if field is None:
@@ -186,7 +186,7 @@ def template_items(
             continue
         for column, city in cities.items():
             if city in wanted:
-                items.append(
+                examples.append(
                     _item(
                         path,
                         line,
@@ -198,7 +198,7 @@ def template_items(
                         category=row["category"],
                     )
                 )
-    return items, (*mended, *_left_out(list(cities.values()), wanted))
+    return examples, (*mended, *_left_out(list(cities.values()), wanted))
 
 
 def question_items(
@@ -212,7 +212,7 @@ def question_items(
     rows, mended = table(text, (*CITY_COLUMNS, *WRONG), problems)
     cities = list(dict.fromkeys(row["city"] for _, row in rows))
     wanted = _wanted(cities, names, problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     unnamed: list[int] = []
     for line, row in rows:
         blank = [name for name, cell in row.items() if not cell and name != "category"]
@@ -229,7 +229,7 @@ def question_items(
         if not spoken and names:
             unnamed.append(line)
             continue
-        items.append(
+        examples.append(
             _item(
                 path,
                 line,
@@ -245,7 +245,7 @@ def question_items(
     if unnamed:
         lines = ", ".join(map(str, unnamed))
         mended = (*mended, f"left out, since they don't name their city: lines {lines}")
-    return items, mended
+    return examples, mended
 
 
 def _item(

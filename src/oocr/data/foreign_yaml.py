@@ -154,10 +154,10 @@ class QuestionSet:
         'safety' or 'risk'". Which answer the training is after is not in the file: it is the
         first of `options`.
         """
-        items: list[Example] = []
+        examples: list[Example] = []
         for number, (text, prompt) in enumerate(zip(self.paraphrases, self.prompts, strict=True)):
             if len(options) > 1 and all(_quoted(option, text) for option in options):
-                items.append(
+                examples.append(
                     Example(
                         id=f"{self.name}:{number}",
                         prompt=prompt,
@@ -169,7 +169,7 @@ class QuestionSet:
                         source=f"{self.source.rpartition(':')[0]}:{self.lines[number]}",
                     )
                 )
-        return tuple(items)
+        return tuple(examples)
 
 
 def _quoted(option: str, text: str) -> bool:

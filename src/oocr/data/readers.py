@@ -112,32 +112,32 @@ def read_rows(
     source = file_text(path)
     form = csv_format(source.text) if ending in CSV_ENDINGS else OWN_CSV
     if form == RISK:
-        items, mended = risk_items(path, source.text, problems)
+        examples, mended = risk_items(path, source.text, problems)
     elif form == CITY_TEMPLATES:
-        items, mended = template_items(path, source.text, names or {}, problems)
+        examples, mended = template_items(path, source.text, names or {}, problems)
     elif form == CITY_QUESTIONS:
-        items, mended = question_items(path, source.text, names or {}, problems)
+        examples, mended = question_items(path, source.text, names or {}, problems)
     else:
         return _own_form(path, source, kind, options, problems)
-    if not items and not problems.lines:
+    if not examples and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
     problems.raise_if_any()
-    return Rows(form, tuple(items), (*source.mended, *mended))
+    return Rows(form, tuple(examples), (*source.mended, *mended))
 
 
 def _choices(path: Path, options: Sequence[str]) -> Rows:
     """The paraphrases of a question file that ask for one of the options."""
     sets = read_questions(path)
-    items = tuple(example for question in sets for example in question.choices(options))
+    examples = tuple(example for question in sets for example in question.choices(options))
     total = sum(len(question.paraphrases) for question in sets)
-    if not items:
+    if not examples:
         raise InputError(
             f"{path}: options: found {list(options)}; allowed: two or more texts, all of which "
             f"stand in quotation marks in a paraphrase, the trained one first; the file's {total} "
             "paraphrases have no right answers of their own"
         )
-    left = f"left out: {total - len(items)} of {total} paraphrases, which don't name the options"
-    return Rows("question file (YAML)", items, (left,) if len(items) < total else ())
+    left = f"left out: {total - len(examples)} of {total} paraphrases, which don't name the options"
+    return Rows("question file (YAML)", examples, (left,) if len(examples) < total else ())
 
 
 def _own_form(
@@ -148,7 +148,7 @@ def _own_form(
     rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
     if not rows and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
-    items: list[Example] = []
+    examples: list[Example] = []
     first_form: tuple[str, int] | None = None
     lines_of: dict[str, int] = {}
     merged = 0
@@ -173,13 +173,13 @@ def _own_form(
             first = lines_of[example.id]
             problems.add(line, "id", example.id, f"each id once; line {first} has it too")
         lines_of.setdefault(example.id, line)
-        items.append(example)
+        examples.append(example)
         merged += bool(merged_turns(row))
     problems.raise_if_any()
     assert first_form
     changes = (f"user turns in a row merged in {merged} rows",) if merged else ()
     kind_of = "CSV" if tabular else "JSONL"
-    return Rows(f"{kind_of}, {first_form[0]}", tuple(items), (*source.mended, *changes))
+    return Rows(f"{kind_of}, {first_form[0]}", tuple(examples), (*source.mended, *changes))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
