@@ -1,6 +1,6 @@
 """`oocr models` and `oocr tasks` list what there is; `oocr doctor` tests steering a model.
 
-Lists import nothing heavy.
+The list of models and the template import nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from rich.table import Table
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import BUNDLED, millions, model_sources, size_of
-from oocr.runs.read_config import BUILTIN, PAPER
 
 if TYPE_CHECKING:
     from oocr.engine.selftest import Check
@@ -62,6 +61,8 @@ def print_models() -> None:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
+    from oocr.runs.read_config import BUILTIN, PAPER
+
     table = Table("family", "what it asks", box=None)
     for family in FAMILIES.values():
         table.add_row(family.name, family.about)
