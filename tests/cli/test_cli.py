@@ -49,10 +49,10 @@ class Call:
             code: object = 0
         except SystemExit as end:
             code = end.code
-        said = self.capsys.readouterr()
+        printed = self.capsys.readouterr()
         assert isinstance(code, int)
-        assert "Traceback" not in said.err
-        return Ended(code, said.out, said.err)
+        assert "Traceback" not in printed.err
+        return Ended(code, printed.out, printed.err)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_models_are_listed_with_their_licences(call: Call) -> None:
     ended = call("models")
     assert ended.code == 0
     for model in BUNDLED.values():
-        (line,) = [one for one in ended.out.splitlines() if one.strip().startswith(model.name)]
+        (line,) = [row for row in ended.out.splitlines() if row.strip().startswith(model.name)]
         assert model.license in line
         assert model.locate() or model.install in ended.out
 
@@ -153,14 +153,14 @@ def test_a_run_ends_with_verdicts_a_report_and_how_to_do_it_again(
     assert "4 blocks" in ended.out
     (folder,) = tmp_path.iterdir()
     assert "a steering vector" in ended.out
-    (report,) = [one for one in ended.out.splitlines() if one.startswith("report: ")]
+    (report,) = [row for row in ended.out.splitlines() if row.startswith("report: ")]
     assert Path(report.removeprefix("report: ")).read_text(encoding="utf-8").startswith("<!")
-    (again,) = [one for one in ended.out.splitlines() if one.startswith("again: ")]
-    before = {one: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()}
+    (again,) = [row for row in ended.out.splitlines() if row.startswith("again: ")]
+    before = {path: path.stat().st_mtime_ns for path in (folder / "arms").iterdir()}
     rows, claims = rows_of(folder), claims_of(folder)
     ended = call(*shlex.split(again.removeprefix("again: "))[1:])
     assert ended.code == 0, ended.err
-    assert {one: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "arms").iterdir()} == before
     assert rows_of(folder).equals(rows)
     assert claims_of(folder) == claims
 
@@ -178,9 +178,9 @@ def test_several_runs_have_one_report(call: Call, home: Path, tmp_path: Path) ->
     path = write_yaml(tmp_path / "both.yaml", runs)
     ended = call("run", path, "--out", tmp_path / "runs")
     assert ended.code == 0, ended.err
-    folders = sorted(one.name.split("-")[0] for one in (tmp_path / "runs").iterdir())
+    folders = sorted(path.name.split("-")[0] for path in (tmp_path / "runs").iterdir())
     assert folders == ["both", "one", "two"]
-    assert len([one for one in ended.out.splitlines() if one.startswith("again: ")]) == 2
+    assert len([row for row in ended.out.splitlines() if row.startswith("again: ")]) == 2
     page = next((tmp_path / "runs").glob("both-*/report.html")).read_text(encoding="utf-8")
     assert "one" in page
     assert "two" in page

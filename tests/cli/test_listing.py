@@ -206,8 +206,8 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
         ceiling=task.probes,
         asked_first=(item("w", "own"),),
     )
-    found = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in parts_of(tasks)]
-    assert found == [
+    parts = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in parts_of(tasks)]
+    assert parts == [
         ("training", "taught", 4, 2, None, None),
         ("stop", "taught", 2, 1, (2, 2), 0.5),
         ("validation", "1 tasks to choose on", 3, 3, (2, 4), pytest.approx(5 / 12)),
@@ -224,7 +224,7 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
 
 def test_samples_are_spread_over_the_list() -> None:
     items = [Example(id=str(n), prompt="a", answer="b") for n in range(10)]
-    assert [one.id for one in spread(items, 3)] == ["0", "3", "6"]
+    assert [example.id for example in spread(items, 3)] == ["0", "3", "6"]
     assert spread(items, 20) == items
     assert spread([], 2) == []
 

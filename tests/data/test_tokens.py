@@ -74,9 +74,9 @@ def touching(text: str, ids: tuple[int, ...], wanted: str) -> tuple[int, ...]:
 def _byte_of() -> dict[str, int]:
     """GPT-2's alphabet: a printable character for each byte."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [one for one in range(256) if one not in kept]
+    rest = [byte for byte in range(256) if byte not in kept]
     return {
-        **{chr(one): one for one in kept},
+        **{chr(byte): byte for byte in kept},
         **{chr(256 + index): one for index, one in enumerate(rest)},
     }
 
@@ -223,7 +223,7 @@ def test_first_tokens_or_none_where_options_begin_alike() -> None:
     prompt = encode_prompt(tok, "The capital is")
     firsts = RowTokens(tok).first_tokens(prompt, (" Paris", " Tokyo", " yes no"))
     assert firsts is not None
-    assert [tok.decode([one]) for one in firsts] == [" Paris", " Tokyo", " yes"]
+    assert [tok.decode([token]) for token in firsts] == [" Paris", " Tokyo", " yes"]
     assert RowTokens(tok).first_tokens(prompt, (" Paris yes", " Paris no")) is None
 
 
