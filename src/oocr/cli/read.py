@@ -53,7 +53,10 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
         InputError: some files cannot be used; each of them is named.
     """
     console = Console(soft_wrap=True)
-    tokenizer = None if model is None else load_tokenizer(model)
+    try:
+        tokenizer = None if model is None else load_tokenizer(model)
+    except InputError as error:
+        raise InputError(f"--model: {error}") from error
     refused: list[str] = []
 
     def say(text: str) -> None:
