@@ -204,13 +204,23 @@ class GroupConstancy(Mapping[str, Constancy]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def _repr_html_(self) -> str:
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
         columns = ["tokens", *[measure.name for measure in fields(Constancy)], "to_span"]
         rows = [
             [name, *[f"{value:.3g}" for value in (*astuple(group), self.to_span[name])]]
             for name, group in self.groups.items()
         ]
-        return html.table(columns, rows, "Constancy of what the LoRA adds")
+        return columns, rows
+
+    def __str__(self) -> str:
+        columns, rows = self._rows()
+        lines = [columns, *rows]
+        return "\n".join(
+            line[0].ljust(20) + "".join(cell.rjust(11) for cell in line[1:]) for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        return html.table(*self._rows(), "Constancy of what the LoRA adds")
 
 
 def constancy(
