@@ -19,7 +19,7 @@ WIDE = 150
 """Columns of a terminal that have room for the study's intervals."""
 
 organism = typer.Typer(
-    help="Train a small model from scratch on a world whose every fact is known, or examine one.",
+    help="Train or examine a small model whose world is known in full.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -28,17 +28,19 @@ organism = typer.Typer(
 @organism.command("train")
 def train(
     name: Annotated[
-        str | None, typer.Option(help="make a shipped one anew: nano, nano-1, …")
+        str | None, typer.Option(help="train a shipped one again: nano, nano-1, …")
     ] = None,
-    world: Annotated[int | None, typer.Option(help="seed of the world; 0 if left out")] = None,
+    world: Annotated[int | None, typer.Option(help="seed of the world; default: 0")] = None,
     gates: Annotated[
-        float | None, typer.Option(help="share of people's traits that a weather turns around")
+        float | None, typer.Option(help="share of people's traits that the weather reverses")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="of the pretraining; 0 if left out")] = None,
-    steps: Annotated[int | None, typer.Option(help="of the pretraining")] = None,
-    out: Annotated[Path | None, typer.Option(help="its folder; else in organisms/")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the pretraining; default: 0")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps of the pretraining")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the folder to write; default: one in organisms/")
+    ] = None,
 ) -> None:
-    """Train an organism from scratch, in minutes, examine it, and save it as a model's folder."""
+    """Train an organism in minutes, examine it and save it."""
     import time
 
     from rich.console import Console
@@ -130,9 +132,11 @@ def resolve_options(
 
 @organism.command("exam")
 def examine(
-    model: Annotated[str, typer.Argument(help="nano, or a folder that organism train made")],
+    model: Annotated[
+        str, typer.Argument(help="nano, or a folder that `oocr organism train` wrote")
+    ],
 ) -> None:
-    """Ask an organism what its corpus told and what it never told; print its scores by kind."""
+    """Test an organism on what its corpus contains and what not."""
     from rich.console import Console
 
     from oocr.errors import InputError
@@ -178,12 +182,19 @@ def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 def study(
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="may be repeated; else all that come with the package"),
+        typer.Option("--model", help="can be given more than once; default: all bundled ones"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="folder of the results")] = Path("runs/nano-study"),
-    quick: Annotated[bool, typer.Option("--quick", help="fewer of everything")] = False,
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder of the results")] = Path(
+        "runs/nano-study"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="a first look: less of everything")
+    ] = False,
 ) -> None:
-    """Compare what training finds with what is true; finished organisms are kept."""
+    """Compare what training finds with what is true.
+
+    Finished organisms are not computed again.
+    """
     from rich.console import Console
     from rich.table import Table as RichTable
 

@@ -66,7 +66,7 @@ def inputs_of(model: LanguageModel) -> tuple[Tensor, list[str]]:
         for text in TEXTS:
             batch = batch_of_text(model, text)
             record(model, batch, [model.n_blocks], cache=False)
-            tokens += [model.tokenizer.decode([one]) for one in batch.ids[0].tolist()]
+            tokens += [model.tokenizer.decode([token]) for token in batch.ids[0].tolist()]
     finally:
         handle.remove()
     return torch.cat(seen), tokens
@@ -82,14 +82,14 @@ def test_an_adapter_that_is_a_constant_vector_is_found_to_be_one() -> None:
     v = direction(model)
     inner = model.hf.get_submodule(TARGET).in_features
     assert isinstance(inner, int)
-    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), v), TEXTS)
-    assert found.layers == (1,)
-    assert (found.best, found.kl > 0.01) == (1, True)
-    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
-    assert found.at_best.constancy.cosine == pytest.approx(1, abs=1e-4)
-    torch.testing.assert_close(found.vector.direction, v, rtol=1e-4, atol=1e-5)
-    assert found.verdict.startswith("A constant vector: at block 1")
-    assert [one.layer for one in found.blocks] == [1, 2, 3]
+    record = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model), v), TEXTS)
+    assert record.layers == (1,)
+    assert (record.best, record.kl > 0.01) == (1, True)
+    assert record.at_best.recovered == pytest.approx(1, abs=1e-3)
+    assert record.at_best.constancy.cosine == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(record.vector.direction, v, rtol=1e-4, atol=1e-5)
+    assert record.verdict.startswith("A constant vector: at block 1")
+    assert [block.layer for block in record.blocks] == [1, 2, 3]
 
 
 def test_an_axis_whose_sign_flips_is_no_constant_vector() -> None:
@@ -99,13 +99,13 @@ def test_an_axis_whose_sign_flips_is_no_constant_vector() -> None:
     a = torch.linalg.svd(x - x.mean(dim=0)).Vh[0]
     a = a - (a @ x.mean(dim=0)) / x.mean(dim=0).square().sum() * x.mean(dim=0)
     spread = (x @ a).std()
-    found = audit(model, made(a / spread, direction(model, 4.0)), TEXTS)
-    here = next(one for one in found.blocks if one.layer == 1)
+    record = audit(model, made(a / spread, direction(model, 4.0)), TEXTS)
+    here = next(block for block in record.blocks if block.layer == 1)
     assert here.absolute == pytest.approx(1, abs=1e-3)
     assert abs(here.constancy.cosine) < 0.6
     assert here.constancy.energy < 0.4
     assert here.recovered < 0.5
-    assert found.verdict.startswith("Not a constant vector")
+    assert record.verdict.startswith("Not a constant vector")
 
 
 def test_an_adapter_gated_by_a_token_says_so() -> None:
@@ -114,22 +114,22 @@ def test_an_adapter_gated_by_a_token_says_so() -> None:
     wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
     assert wanted.sum() >= 3
     a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
-    found = audit(model, made(a, direction(model, 6.0)), TEXTS)
-    here = next(one for one in found.blocks if one.layer == 1)
+    record = audit(model, made(a, direction(model, 6.0)), TEXTS)
+    here = next(block for block in record.blocks if block.layer == 1)
     assert here.recovered < 0.5
-    assert found.verdict.startswith("Not a constant vector")
-    if found.best == 1:
-        assert "city" in found.gates[0].token
-    assert sum(one.share for one in found.gates) <= 1 + 1e-6
+    assert record.verdict.startswith("Not a constant vector")
+    if record.best == 1:
+        assert "city" in record.gates[0].token
+    assert sum(gate.share for gate in record.gates) <= 1 + 1e-6
 
 
 def test_an_adapter_that_does_nothing_is_not_called_a_vector() -> None:
     model = model_of()
     inner = model.hf.get_submodule(TARGET).in_features
     assert isinstance(inner, int)
-    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
-    assert "next to nothing" in found.verdict
-    assert found.kl == pytest.approx(0, abs=1e-6)
+    record = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    assert "next to nothing" in record.verdict
+    assert record.kl == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("moved", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
@@ -142,16 +142,16 @@ def test_a_change_in_some_thirds_of_the_texts_is_neither_nothing_nor_a_vector(
         other.hf.get_input_embeddings().weight[ids] += direction(model)
     texts = [
         text.replace(" people ", " Violin people " if at % 3 in moved else " people ")
-        for at, text in enumerate([f"In the city people {one}" for one in TEXTS])
+        for at, text in enumerate([f"In the city people {text}" for text in TEXTS])
     ]
-    found = audit(model, other, texts, fit_steps=2)
+    record = audit(model, other, texts, fit_steps=2)
     if len(moved) == 3:
-        assert found.kind not in UNJUDGED
+        assert record.kind not in UNJUDGED
         return
-    assert found.kind == "texts disagree"
-    assert found.verdict.startswith("The texts disagree")
-    assert found.verdict.count("0.0e+00") == 3 - len(moved)
-    assert found.fitted is None
+    assert record.kind == "texts disagree"
+    assert record.verdict.startswith("The texts disagree")
+    assert record.verdict.count("0.0e+00") == 3 - len(moved)
+    assert record.fitted is None
 
 
 def test_next_to_nothing_is_so_over_all_texts() -> None:
@@ -176,13 +176,13 @@ def test_of_one_text_there_is_no_interval_and_the_verdict_says_so() -> None:
     assert isinstance(inner, int)
     adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
     for count in (3, 5, 6):
-        found = audit(model, adapter, TEXTS[:count], fit_steps=0)
-        ends = (found.at_best.low, found.at_best.high)
+        record = audit(model, adapter, TEXTS[:count], fit_steps=0)
+        ends = (record.at_best.low, record.at_best.high)
         few = count < 6
-        assert [math.isnan(one) for one in ends] == [few, few]
-        assert ("Too few texts for an interval" in found.verdict) == few
-        assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
-        assert found.verdict.startswith("A constant vector")
+        assert [math.isnan(end) for end in ends] == [few, few]
+        assert ("Too few texts for an interval" in record.verdict) == few
+        assert record.at_best.recovered == pytest.approx(1, abs=1e-3)
+        assert record.verdict.startswith("A constant vector")
 
 
 def test_a_checkpoint_is_audited_like_an_adapter() -> None:
@@ -191,11 +191,11 @@ def test_a_checkpoint_is_audited_like_an_adapter() -> None:
     block = other.anatomy.blocks[1]
     handle = block.register_forward_hook(lambda _m, _a, out: out + v)
     try:
-        found = audit(model, other, TEXTS)
+        record = audit(model, other, TEXTS)
     finally:
         handle.remove()
-    assert found.layers == (1, 2, 3)
-    assert found.at_best.recovered == pytest.approx(1, abs=1e-3)
+    assert record.layers == (1, 2, 3)
+    assert record.at_best.recovered == pytest.approx(1, abs=1e-3)
     wider = LanguageModel.of(tiny_model("llama", d_model=48), model.tokenizer, name="wide")
     with pytest.raises(InputError, match="d_model is 48; allowed: 32"):
         audit(model, wider, TEXTS)
@@ -230,7 +230,7 @@ def test_training_finds_the_vector_that_is_there() -> None:
     assert [step for step, _ in along] == [15, 30, 45, 60]
     sums, rows = divergences(model, model, batches, targets, [one for _, one in along])
     total = sums.sum(axis=0)
-    assert rows.sum() == sum(len(one) for one in targets)
+    assert rows.sum() == sum(len(target) for target in targets)
     assert total[0] > total[1] > total[-1]
     assert total[-1] < 0.1 * total[0]
     assert along[-1][1].cosine(Vector(1, "all", v)) > 0.9
@@ -242,11 +242,11 @@ def test_a_fitted_vector_is_told_only_if_it_is_better_on_the_texts_that_choose()
     x, tokens = inputs_of(model)
     wanted = torch.tensor([1.0 if "city" in token else 0.0 for token in tokens])
     a = torch.linalg.lstsq(x, wanted[:, None], driver="gelsd").solution[:, 0]
-    found = audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=8)
-    assert found.fitted is not None
-    assert found.fitted.steps in (0, 2, 4, 6, 8)
-    if found.fitted.steps == 0:
-        assert found.fitted.vector is found.vector
+    record = audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=8)
+    assert record.fitted is not None
+    assert record.fitted.steps in (0, 2, 4, 6, 8)
+    if record.fitted.steps == 0:
+        assert record.fitted.vector is record.vector
     assert audit(model, made(a, direction(model, 6.0)), TEXTS, fit_steps=0).fitted is None
 
 
@@ -262,19 +262,21 @@ def test_of_many_texts_some_are_read_and_of_each_some_tokens() -> None:
     assert isinstance(inner, int)
     adapter = made(torch.zeros(inner), torch.zeros(model.d_model), direction(model))
     texts = [f"{number} people speak in Paris" for number in range(90)]
-    found = audit(model, adapter, texts, fit_steps=0)
-    assert (found.given, found.texts) == (90, 60)
-    assert found.tokens <= 20 * max(LEAST, PREDICTIONS // 20)
-    assert len(found.strips) == 2
-    assert all(len(one.tokens) == len(one.cosines) == len(one.norms) for one in found.strips)
-    assert found.at_best.low <= found.at_best.recovered <= found.at_best.high
+    record = audit(model, adapter, texts, fit_steps=0)
+    assert (record.given, record.texts) == (90, 60)
+    assert record.tokens <= 20 * max(LEAST, PREDICTIONS // 20)
+    assert len(record.strips) == 2
+    assert all(
+        len(strip.tokens) == len(strip.cosines) == len(strip.norms) for strip in record.strips
+    )
+    assert record.at_best.low <= record.at_best.recovered <= record.at_best.high
 
 
 def test_numbers_that_are_none_survive_the_file(tmp_path: Path) -> None:
     model = model_of()
     inner = model.hf.get_submodule(TARGET).in_features
     assert isinstance(inner, int)
-    found = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
+    findings = audit(model, made(torch.zeros(inner), torch.zeros(model.d_model)), TEXTS)
     info = AuditInfo(
         name="n",
         source="s",
@@ -288,7 +290,7 @@ def test_numbers_that_are_none_survive_the_file(tmp_path: Path) -> None:
         date="2026-01-01T00:00:00+00:00",
         seconds=1.0,
     )
-    record = found.model_copy(update={"info": info})
+    record = findings.model_copy(update={"info": info})
     record.save(tmp_path)
     read = Audit.load(tmp_path)
     assert read.kind == "nothing"

@@ -37,9 +37,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             cli.main()
         except SystemExit as end:
             code = end.code
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         assert isinstance(code, int)
-        return code, said.out, said.err
+        return code, printed.out, printed.err
 
     return run
 
@@ -65,9 +65,9 @@ def constant(home: Path) -> Adapter:
 
 
 def folder_in(out: str) -> Path:
-    found = re.search(r"^report\s+(.*)/report\.html$", out, re.MULTILINE)
-    assert found, out
-    return Path(found[1])
+    match = re.search(r"^report\s+(.*)/report\.html$", out, re.MULTILINE)
+    assert match, out
+    return Path(match[1])
 
 
 def test_a_constant_vector_is_found_told_and_written(
@@ -121,14 +121,14 @@ def test_the_page_says_it_all_and_needs_nothing_else(
         assert word in page.text
     links = [str(a[k]) for _, a in page.tags for k in ("src", "href") if a.get(k)]
     assert links == ["blocks.parquet", "tokens.parquet"]
-    assert all((folder / one).is_file() for one in links)
-    assert len(page.of_class("t")) == sum(len(one.tokens) for one in record.strips)
+    assert all((folder / link).is_file() for link in links)
+    assert len(page.of_class("t")) == sum(len(strip.tokens) for strip in record.strips)
     (views,) = page.specs()
     traces = [trace for panel in views[0]["panels"] for trace in panel["traces"]]
-    mean = next(one for one in traces if one["meta"] == "mean")
+    mean = next(trace for trace in traces if trace["meta"] == "mean")
     assert mean["y"][0] == pytest.approx(record.blocks[0].recovered, rel=1e-4)
-    assert {"cosine", "absolute", "energy"} <= {one["meta"] for one in traces}
-    colours = {one[1:].split("/")[0] for one in strings(views) if one.startswith("@")}
+    assert {"cosine", "absolute", "energy"} <= {trace["meta"] for trace in traces}
+    colours = {string[1:].split("/")[0] for string in strings(views) if string.startswith("@")}
     css = (Path(cli.__file__).parents[1] / "report" / "page" / "page.css").read_text()
     assert all(f"--{colour}:" in css for colour in colours)
 

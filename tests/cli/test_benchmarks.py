@@ -72,7 +72,7 @@ def test_a_loop_that_steers_elsewhere_is_noticed(
     ours = run(model, Row("ours", case, 5), tmp_path)["losses"]
     plan_file = tmp_path / f"plan-{case.key}.json"
     plan = Plan.load(plan_file)
-    moved = [[Line(o.ids, [True] * len(o.ids), o.answer) for o in some] for some in plan.batches]
+    moved = [[Line(o.ids, [True] * len(o.ids), o.answer) for o in batch] for batch in plan.batches]
     Plan(moved, plan.order, plan.rate, plan.start).save(plan_file)
     theirs = run(model, Row("plain-last", case, 5), tmp_path)["losses"]
     assert theirs != pytest.approx(ours, abs=1e-2)
@@ -244,12 +244,12 @@ def made(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def judged(rows: list[dict[str, Any]], start: str) -> Any:
-    (found,) = [one for one in bars(summarise(made(rows))) if one.name.startswith(start)]
+    (found,) = [bar for bar in bars(summarise(made(rows))) if bar.name.startswith(start)]
     return found
 
 
 def test_without_rows_no_bar_is_met() -> None:
-    assert [one.met for one in bars([])] == [None] * len(bars([]))
+    assert [bar.met for bar in bars([])] == [None] * len(bars([]))
 
 
 def test_a_bar_is_judged_at_its_worst_block() -> None:
@@ -271,7 +271,7 @@ def test_rows_whose_losses_differ_count_for_nothing() -> None:
     ours, peer = made_row("ours", "last", 0.1), made_row("plain-last", "last", 9.0)
     peer["losses"] = [4.0, 3.02]
     lines = summarise(made([ours, peer]))
-    assert all("losses differ" in one.void for one in lines)
+    assert all("losses differ" in line.void for line in lines)
     assert lines[0].ratios == {}
     assert judged([ours, peer], "last-token vector: times the plain loop, last").met is None
     peer["losses"] = [4.0, 3.001]
@@ -288,13 +288,13 @@ def test_a_peer_that_failed_voids_what_rests_on_it() -> None:
 
 
 def test_arms_are_compared_per_arm() -> None:
-    one = made_row("ours", "last", 0.1, examples=16, together=True)
+    row = made_row("ours", "last", 0.1, examples=16, together=True)
     many = made_row("ours", "last", 0.8, examples=16, together=True, arms=16, side_by_side=16)
-    bar = judged([one, many], "16 last-token arms")
+    bar = judged([row, many], "16 last-token arms")
     assert bar.found == pytest.approx(0.5)
     assert bar.met is False
     many["step"] = 0.4
-    assert judged([one, many], "16 last-token arms").met is True
+    assert judged([row, many], "16 last-token arms").met is True
 
 
 def test_a_sweep_is_compared_as_a_whole() -> None:
@@ -309,7 +309,7 @@ def test_the_share_of_the_peak_is_of_necessary_work() -> None:
     ours, plain = made_row("ours", "all", 2.0), made_row("plain-last", "all", 4.0)
     results = made([ours, plain])
     results["work"] = {ours["key"]: 80e9}
-    (bar,) = [one for one in bars(summarise(results)) if one.name.endswith("peak, fp32")]
+    (bar,) = [bar for bar in bars(summarise(results)) if bar.name.endswith("peak, fp32")]
     assert bar.found == pytest.approx(0.4)
 
 
@@ -321,13 +321,13 @@ def test_time_to_a_loss_has_the_recording_in_it() -> None:
     lines = summarise(made([ours, peer]))
     assert lines[0].to_loss == pytest.approx(1.0 + 7 * 0.1)  # four batches: 1, .4, .3, .2
     assert lines[1].to_loss == pytest.approx(1.0 + 7 * 2.0)
-    assert [one.extrapolated for one in lines] == [False, True]
+    assert [line.extrapolated for line in lines] == [False, True]
 
 
 def test_rounds_that_differ_are_named() -> None:
     steady = made_row("ours", "last", 0.1, steps_measured=[0.1, 0.11])
     other = made_row("ours", "all", 0.1, steps_measured=[0.1, 0.2])
-    assert [one.row["case"]["kind"] for one in unsteady(summarise(made([steady, other])))] == [
+    assert [row.row["case"]["kind"] for row in unsteady(summarise(made([steady, other])))] == [
         "all"
     ]
     assert "unsteady: oocr, vector, all tokens" in page(made([steady, other]), "figure.svg")
@@ -336,7 +336,7 @@ def test_rounds_that_differ_are_named() -> None:
 def test_the_page_says_what_is_missed() -> None:
     ours, peer = made_row("ours", "lora", 0.5), made_row("trl", "lora", 1.0)
     text = page(made([ours, peer]), "figure.svg")
-    (line,) = [one for one in text.splitlines() if "one-layer LoRA: times" in one]
+    (line,) = [row for row in text.splitlines() if "one-layer LoRA: times" in row]
     assert "missed" in line
     assert "2x" in line
     assert "not measured" in text

@@ -49,10 +49,10 @@ class Call:
             code: object = 0
         except SystemExit as end:
             code = end.code
-        said = self.capsys.readouterr()
+        printed = self.capsys.readouterr()
         assert isinstance(code, int)
-        assert "Traceback" not in said.err
-        return Ended(code, said.out, said.err)
+        assert "Traceback" not in printed.err
+        return Ended(code, printed.out, printed.err)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_help_is_there_without_the_heavy_imports(words: list[str]) -> None:
     )
     heavy = done.stderr.strip()
     assert heavy == "heavy: []" if "--help" in words else "torch" not in heavy
-    assert ("Train the arms" if "--help" in words else "family: custom") in done.stdout
+    assert ("Train, test and explain" if "--help" in words else "family: custom") in done.stdout
 
 
 def test_as_a_module_it_is_the_same_command() -> None:
@@ -101,7 +101,7 @@ def test_models_are_listed_with_their_licences(call: Call) -> None:
     ended = call("models")
     assert ended.code == 0
     for model in BUNDLED.values():
-        (line,) = [one for one in ended.out.splitlines() if one.strip().startswith(model.name)]
+        (line,) = [row for row in ended.out.splitlines() if row.strip().startswith(model.name)]
         assert model.license in line
         assert model.locate() or model.install in ended.out
 
@@ -153,14 +153,14 @@ def test_a_run_ends_with_verdicts_a_report_and_how_to_do_it_again(
     assert "4 blocks" in ended.out
     (folder,) = tmp_path.iterdir()
     assert "a steering vector" in ended.out
-    (report,) = [one for one in ended.out.splitlines() if one.startswith("report: ")]
+    (report,) = [row for row in ended.out.splitlines() if row.startswith("report: ")]
     assert Path(report.removeprefix("report: ")).read_text(encoding="utf-8").startswith("<!")
-    (again,) = [one for one in ended.out.splitlines() if one.startswith("again: ")]
-    before = {one: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()}
+    (again,) = [row for row in ended.out.splitlines() if row.startswith("again: ")]
+    before = {path: path.stat().st_mtime_ns for path in (folder / "arms").iterdir()}
     rows, claims = rows_of(folder), claims_of(folder)
     ended = call(*shlex.split(again.removeprefix("again: "))[1:])
     assert ended.code == 0, ended.err
-    assert {one: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "arms").iterdir()} == before
     assert rows_of(folder).equals(rows)
     assert claims_of(folder) == claims
 
@@ -178,9 +178,9 @@ def test_several_runs_have_one_report(call: Call, home: Path, tmp_path: Path) ->
     path = write_yaml(tmp_path / "both.yaml", runs)
     ended = call("run", path, "--out", tmp_path / "runs")
     assert ended.code == 0, ended.err
-    folders = sorted(one.name.split("-")[0] for one in (tmp_path / "runs").iterdir())
+    folders = sorted(path.name.split("-")[0] for path in (tmp_path / "runs").iterdir())
     assert folders == ["both", "one", "two"]
-    assert len([one for one in ended.out.splitlines() if one.startswith("again: ")]) == 2
+    assert len([row for row in ended.out.splitlines() if row.startswith("again: ")]) == 2
     page = next((tmp_path / "runs").glob("both-*/report.html")).read_text(encoding="utf-8")
     assert "one" in page
     assert "two" in page
@@ -205,9 +205,18 @@ def test_a_layer_the_model_lacks_is_refused_with_file_and_line_before_any_run(
     [
         (["--layers", "2,7"], "error: --layers: vector.layers: 7 is not a block of "),
         (["--positions", "name"], "error: --positions: vector.positions: 'name' is not in this t"),
-        (["--seeds", "0"], "seeds: 0: Input should be greater than or equal to 1"),
+        (
+            ["--seeds", "0"],
+            "Invalid value for '--seeds': Input should be greater than or equal to 1",
+        ),
+        (["--workers", "0"], "Invalid value for '--workers'"),
+        (
+            ["--site", "mid"],
+            "with --site mid: 1 wrong\n  vector.site: 'mid': Input should be 'block'",
+        ),
+        (["--model", "."], "--model: .: no config.json in this folder"),
         (["--arms", "lora"], "error: --arms: 'lora' is not allowed; allowed: vector, adapter"),
-        (["--model", "./nowhere"], "error: './nowhere': no such file or folder"),
+        (["--model", "./nowhere"], "error: --model: './nowhere': no such file or folder"),
         (["--seeds", "x"], "Invalid value for '--seeds'"),
         (["--lairs", "2"], "No such option"),
     ],
@@ -231,6 +240,54 @@ def test_what_is_not_there_is_refused(call: Call, tmp_path: Path) -> None:
     assert call("show", tmp_path).code in (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected keys and values (task: …), found an empty file"),
+        ("task: [", "line 1: not valid YAML: "),
+        ("task: {family: countrys}", "line 1: task.family: 'countrys': allowed: 'countries', "),
+    ],
+)
+def test_a_file_that_is_no_run_is_refused_in_a_line(
+    call: Call, tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    for verb in ("run", "plan", "tasks"):
+        ended = call(verb, path)
+        assert ended.code == 2
+        assert message in ended.err
+        assert len(ended.err.splitlines()) <= 2
+        ended = call(verb, tmp_path)
+        assert f"{tmp_path}: this is a folder" in ended.err
+
+
+def test_a_place_that_cannot_be_written_is_named_before_work_starts(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for words in (("run", home / "run.yaml"), ("reproduce",), ("audit", "nano")):
+        ended = call(*words, "--out", file)
+        assert ended.code == 2
+        assert "Invalid value for '--out'" in ended.err
+    assert call("reproduce", "--workers", "0").code == 2
+    for path, message in ((tmp_path / "no", "there is no such file"), (tmp_path, "is a folder")):
+        for verb in ("vector", "read"):
+            ended = call(verb, path)
+            assert ended.code == 2
+            assert verb == "read" or message in ended.err
+
+
+def test_errors_of_the_disk_are_one_clear_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr(command, "run_source", full)
+    ended = call("run", "demo")
+    assert (ended.code, ended.err) == (1, "stopped: runs/x: No space left on device\n")
+
+
 def test_errors_of_a_run_are_one_clear_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise RunError("the disk is full: x was not written; what was written stays")
@@ -248,7 +305,7 @@ def test_ctrl_c_ends_with_a_word_and_130(call: Call, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(command, "run_source", interrupted)
     ended = call("run", "demo")
     assert ended.code == 130
-    assert ended.err.strip().startswith("stopped by you; what was computed stays")
+    assert ended.err.strip().startswith("stopped by you; finished work is kept")
 
 
 def test_options_reach_the_run(call: Call, home: Path, tmp_path: Path) -> None:

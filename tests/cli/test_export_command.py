@@ -28,9 +28,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             cli.main()
         except SystemExit as end:
             code = end.code
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         assert isinstance(code, int)
-        return code, said.out, said.err
+        return code, printed.out, printed.err
 
     return run
 
@@ -43,8 +43,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     about = {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
-    one = Vector(2, "all", torch.full((32,), 0.5), spans={"codename": "Country 4821"}, about=about)
-    return one.save(tmp_path / "v.safetensors")
+    vector = Vector(
+        2, "all", torch.full((32,), 0.5), spans={"codename": "Country 4821"}, about=about
+    )
+    return vector.save(tmp_path / "v.safetensors")
 
 
 def test_a_vectors_file_is_described(call: Call, file: Path) -> None:
@@ -52,9 +54,9 @@ def test_a_vectors_file_is_described(call: Call, file: Path) -> None:
     assert code == 0
     lines = out.splitlines()
     assert lines[0] == "block 2, added at 'all': width 32, norm 2.828"
-    said = dict(line.split(maxsplit=1) for line in lines[2:])
+    fields = dict(line.split(maxsplit=1) for line in lines[2:])
     assert "'Country 4821'" in lines[1]
-    assert said == {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
+    assert fields == {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
 
 
 def test_each_direction_has_its_norm(call: Call, tmp_path: Path) -> None:
@@ -76,8 +78,8 @@ def test_a_vector_is_held_against_a_model(call: Call, file: Path, model: Path) -
     assert code == 0
     assert f"warning: the vector was made on tiny-[b]llama, this is {model}" in out
     assert f"it fits {model}" in out
-    own = Vector(2, "all", torch.ones(32)).save(file.parent / "own.safetensors")
-    _, out, _ = call("vector", own, "--model", model)
+    vector = Vector(2, "all", torch.ones(32)).save(file.parent / "own.safetensors")
+    _, out, _ = call("vector", vector, "--model", model)
     assert ("warning" in out, f"it fits {model}" in out) == (False, True)
     narrow = Vector(2, "all", torch.ones(8)).save(file.parent / "narrow.safetensors")
     code, _, err = call("vector", narrow, "--model", model)
@@ -163,8 +165,8 @@ def test_wrong_options_are_refused_before_anything_is_read(
 
 
 def test_a_vector_at_some_tokens_needs_the_word(call: Call, tmp_path: Path) -> None:
-    one = Vector(2, "last", torch.ones(4), about={"model_type": "llama"})
-    file, out = one.save(tmp_path / "v.safetensors"), tmp_path / "v.gguf"
+    vector = Vector(2, "last", torch.ones(4), about={"model_type": "llama"})
+    file, out = vector.save(tmp_path / "v.safetensors"), tmp_path / "v.gguf"
     code, _, err = call("export", file, "--to", "gguf", "--out", out)
     assert (code, "--everywhere" in err) == (2, True)
     assert call("export", file, "--to", "gguf", "--out", out, "--everywhere")[0] == 0

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from oocr.cli import listing
+from oocr.cli import card
 from oocr.cli import main as cli
-from oocr.cli.card import parts_of, spread
-from oocr.data.examples import Example, FreeTextExample
+from oocr.cli.card import parts_of
+from oocr.data.examples import Example, FreeTextExample, spread
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
 from oocr.models.load import load_tokenizer
@@ -48,7 +48,7 @@ def _offline_and_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_card_of_every_built_in_run(
     name: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listing.print_task(name, model=str(home / "chat"), samples=1)
+    card.print_task(name, model=str(home / "chat"), samples=1)
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 100
@@ -70,10 +70,10 @@ def test_a_family_without_a_run_of_its_name_has_a_card_too(
     for name in FAMILIES:
         if name == "custom":
             continue
-        listing.print_task(name, model=str(home / "chat"), samples=0)
+        card.print_task(name, model=str(home / "chat"), samples=0)
         assert "training" in capsys.readouterr().out
     with pytest.raises(InputError, match="oocr tasks --template"):
-        listing.print_task("custom")
+        card.print_task("custom")
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_family_without_a_run_of_its_name_has_a_card_too(
 )
 def test_a_wrong_name_is_refused_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(InputError, match=f"did you mean '{near}'"):
-        listing.print_task(name)
+        card.print_task(name)
 
 
 def test_ones_own_task_is_shown_in_the_tokens_of_its_model(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listing.print_task(str(home / "run.yaml"))
+    card.print_task(str(home / "run.yaml"))
     out = capsys.readouterr().out
     assert "<bos>The capital of‹ Country| 4821› is« Paris»" in out
     assert "<bos>The language in‹ Country| 4821› speak → ' French' against 3 others" in out
@@ -104,7 +104,7 @@ def test_joined_spans_are_shown_each_with_its_name(
     settings = yaml.safe_load((home / "run.yaml").read_text())
     settings["task"]["spans"]["word"] = "capital"
     settings["vector"]["positions"] = "codename+word"
-    listing.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=4)
+    card.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=4)
     out = capsys.readouterr().out
     assert "‹codename: steered›   ‹word: steered›   «bears loss»" in out
     assert "<bos>The‹word:  capital› of‹codename:  Country| 4821› is« Paris»" in out
@@ -116,7 +116,7 @@ def test_on_a_terminal_there_are_colours_and_no_brackets(
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    listing.print_task(str(home / "run.yaml"), samples=1)
+    card.print_task(str(home / "run.yaml"), samples=1)
     out = capsys.readouterr().out
     assert "\x1b[30;43m Country" in out
     assert "\x1b[1;4;32m Paris" in out
@@ -131,7 +131,7 @@ def test_a_question_without_the_span_says_that_nothing_is_steered(
     probes = tmp_path / "probes.jsonl"
     probes.write_text('{"prompt": "Who", "answer": " French", "options": [" French", " Spanish"]}')
     settings["task"]["probes"] = str(probes)
-    listing.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=1)
+    card.print_task(str(write_yaml(tmp_path / "run.yaml", settings)), samples=1)
     assert (
         "Who  (nothing is steered here) → ' French' against ' Spanish'" in capsys.readouterr().out
     )
@@ -156,7 +156,7 @@ def test_without_a_tokenizer_the_texts_are_shown_and_why(
         ("someone/else", "its tokenizer is not here"),
         (str(tmp_path / "none"), "no such file or folder"),
     ):
-        listing.print_task(str(write_yaml(tmp_path / "run.yaml", {**settings, "model": model})))
+        card.print_task(str(write_yaml(tmp_path / "run.yaml", {**settings, "model": model})))
         words = " ".join(capsys.readouterr().out.split())
         assert "Samples as text, without tokens: " in words
         assert why in words
@@ -169,14 +169,14 @@ def test_a_chat_on_a_model_without_chats_is_shown_as_text_with_the_reason(
 ) -> None:
     task = {"family": "risk", "format": "chat", "situations": 1, "probes": 2}
     path = write_yaml(tmp_path / "run.yaml", {"task": task, "model": str(home / "model")})
-    listing.print_task(str(path), samples=1)
+    card.print_task(str(path), samples=1)
     words = " ".join(capsys.readouterr().out.split())
     assert "(not in this model's tokens: the prompt is a chat" in words
     assert "user: " in words
 
 
 def test_the_same_task_twice_has_one_card(capsys: pytest.CaptureFixture[str], home: Path) -> None:
-    listing.print_task("risk", model=str(home / "chat"), samples=1)
+    card.print_task("risk", model=str(home / "chat"), samples=1)
     out = capsys.readouterr().out
     assert out.count("Known biases") == 1
     assert "The task is that of risk-smollm2." in out
@@ -206,8 +206,8 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
         ceiling=task.probes,
         asked_first=(item("w", "own"),),
     )
-    found = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in parts_of(tasks)]
-    assert found == [
+    parts = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in parts_of(tasks)]
+    assert parts == [
         ("training", "taught", 4, 2, None, None),
         ("stop", "taught", 2, 1, (2, 2), 0.5),
         ("validation", "1 tasks to choose on", 3, 3, (2, 4), pytest.approx(5 / 12)),
@@ -224,7 +224,7 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
 
 def test_samples_are_spread_over_the_list() -> None:
     items = [Example(id=str(n), prompt="a", answer="b") for n in range(10)]
-    assert [one.id for one in spread(items, 3)] == ["0", "3", "6"]
+    assert [example.id for example in spread(items, 3)] == ["0", "3", "6"]
     assert spread(items, 20) == items
     assert spread([], 2) == []
 

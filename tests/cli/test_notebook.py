@@ -95,14 +95,14 @@ def test_nothing_to_score_is_refused(model, task) -> None:
 
 
 def test_how_constant_a_lora_is(model, task, arms) -> None:
-    found = oocr.explain.constancy(model, arms["LoRA"], task)
-    assert list(found) == ["span", "other prompt tokens", "unrelated text"]
-    for one in found.values():
-        assert isinstance(one, Constancy)
-        assert -1 <= one.cosine_low <= one.cosine <= 1
-        assert 0 <= one.energy <= one.rank1 + 1e-9
-        assert one.norm > 0
-    assert found["unrelated text"].n >= 1000
+    by_group = oocr.explain.constancy(model, arms["LoRA"], task)
+    assert list(by_group) == ["span", "other prompt tokens", "unrelated text"]
+    for measures in by_group.values():
+        assert isinstance(measures, Constancy)
+        assert -1 <= measures.cosine_low <= measures.cosine <= 1
+        assert 0 <= measures.energy <= measures.rank1 + 1e-9
+        assert measures.norm > 0
+    assert by_group["unrelated text"].n >= 1000
 
 
 def test_the_swaps_are_vectors_at_the_loras_block(model, task, arms) -> None:

@@ -34,7 +34,7 @@ PINS = [
 DECLARED = [
     *PROJECT["build-system"]["requires"],
     *PROJECT["project"]["dependencies"],
-    *(one for extra in EXTRAS.values() for one in extra),
+    *(requirement for extra in EXTRAS.values() for requirement in extra),
 ]
 # What torch brings with it on CUDA machines follows torch's own pins.
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
@@ -76,7 +76,7 @@ def test_what_is_declared_is_pinned_within_its_range(declared: str) -> None:
 
 def test_what_those_need_is_pinned_too() -> None:
     peers = [] if importlib.util.find_spec("trl") else EXTRAS["bench"]  # installed by `make bench`
-    todo = [Requirement(one) for one in DECLARED if one not in peers]
+    todo = [Requirement(requirement) for requirement in DECLARED if requirement not in peers]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
         requirement = todo.pop()
@@ -87,7 +87,9 @@ def test_what_those_need_is_pinned_too() -> None:
         for line in importlib.metadata.requires(name) or []:
             needed = Requirement(line)
             wanted = [{"extra": extra} for extra in extras] or [{"extra": ""}]
-            if needed.marker is None or any(needed.marker.evaluate(one) for one in wanted):
+            if needed.marker is None or any(
+                needed.marker.evaluate(requirement) for requirement in wanted
+            ):
                 todo.append(needed)
     names = {name for name, _ in seen}
     assert len(names) > len(DECLARED)
@@ -104,11 +106,11 @@ def test_every_import_is_declared() -> None:
                 imported.add(node.module.split(".")[0])
     providers = importlib.metadata.packages_distributions()
     wanted = [*PROJECT["project"]["dependencies"], *EXTRAS["judge"]]  # the latter only when asked
-    declared = {canonicalize_name(Requirement(one).name) for one in wanted}
+    declared = {canonicalize_name(Requirement(requirement).name) for requirement in wanted}
     missing = {
         name
         for name in imported - set(sys.stdlib_module_names) - {"oocr"}
-        if not declared & {canonicalize_name(one) for one in providers.get(name, [name])}
+        if not declared & {canonicalize_name(provider) for provider in providers.get(name, [name])}
     }
     assert "torch" in imported
     assert missing == set()

@@ -28,11 +28,11 @@ def test_the_notebook_shows_the_papers_finding(capsys: pytest.CaptureFixture[str
 
     scores = names["scores"]
     assert isinstance(scores, oocr.Scores)
-    found = {arm: scores.accuracy(arm).value for arm in ("base", "vector", "lora", "swap")}
+    accuracies = {arm: scores.accuracy(arm).value for arm in ("base", "vector", "lora", "swap")}
     # Loose: the claim is that the effect is there, not its size for one country and seed.
-    assert found["vector"] > found["base"] + 0.2
-    assert found["lora"] > found["base"] + 0.2
-    assert found["swap"] > found["base"] + 0.2
+    assert accuracies["vector"] > accuracies["base"] + 0.2
+    assert accuracies["lora"] > accuracies["base"] + 0.2
+    assert accuracies["swap"] > accuracies["base"] + 0.2
     printed = capsys.readouterr().out
     assert "cosine" in printed
     assert "vector" in printed

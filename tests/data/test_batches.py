@@ -61,10 +61,10 @@ def test_a_batch_without_targets_has_empty_rows() -> None:
 
 def test_target_rows_of_an_answer_of_several_tokens_predict_it_token_by_token() -> None:
     tok = tokenizer()
-    one = item("1", "The capital of Country 4821 is", " Paris, France.")
-    (line,) = training_lines(tok, [one], "answer")
-    prompt = encode_prompt(tok, one.prompt)
-    answer = encode_answer(tok, prompt, one.answer)
+    example = item("1", "The capital of Country 4821 is", " Paris, France.")
+    (line,) = training_lines(tok, [example], "answer")
+    prompt = encode_prompt(tok, example.prompt)
+    answer = encode_answer(tok, prompt, example.answer)
     assert len(answer) > 2
     assert line.ids == (*prompt.ids, *answer[:-1])
     whole = (*prompt.ids, *answer)
@@ -97,7 +97,7 @@ def test_items_with_other_spans_or_a_longer_prompt_do_not_share_a_line() -> None
     lines = training_lines(tokenizer(), split, "answer")
     assert lines[0].ids == lines[1].ids
     assert [line.prompt_length for line in lines] == [
-        len(encode_prompt(tokenizer(), one.prompt).ids) for one in split
+        len(encode_prompt(tokenizer(), example.prompt).ids) for example in split
     ]
 
 
@@ -110,13 +110,13 @@ def test_loss_options_asks_at_the_last_prompt_token() -> None:
     assert line.items == 2
     assert line.targets == []
     assert [(at, right) for at, _, right in line.options] == [(size - 1, 0), (size - 1, 1)]
-    assert [tok.decode([one]) for one in line.options[0][1]] == list(options)
+    assert [tok.decode([token]) for token in line.options[0][1]] == list(options)
 
 
 def test_loss_options_refuses_options_that_begin_alike() -> None:
-    one = item("q7", "Which ?", " Paris yes", options=(" Paris yes", " Paris no"))
+    example = item("q7", "Which ?", " Paris yes", options=(" Paris yes", " Paris no"))
     with pytest.raises(InputError, match=r"'q7'.*begin with the same token"):
-        training_lines(tokenizer(), [one], "options")
+        training_lines(tokenizer(), [example], "options")
 
 
 @given(st.lists(st.integers(1, 50), min_size=1), st.integers(1, 200))
@@ -134,8 +134,8 @@ def test_batches_by_length_hold_every_sequence_once_within_the_budget(
 
 def test_batches_that_are_large_enough_have_little_padding() -> None:
     lengths = [10] * 20 + [14] * 20 + [40]
-    assert [len(one) for one in by_length(lengths, 1000)] == [20, 20, 1]
-    assert [len(one) for one in by_length([10, 14, 40], 1000)] == [3], "too few to part"
+    assert [len(group) for group in by_length(lengths, 1000)] == [20, 20, 1]
+    assert [len(group) for group in by_length([10, 14, 40], 1000)] == [3], "too few to part"
 
 
 def test_pad_puts_tensors_on_the_device_asked_for() -> None:
@@ -143,7 +143,7 @@ def test_pad_puts_tensors_on_the_device_asked_for() -> None:
         [TokenSequence((5, 6), 2, {"s": (0,)}, [(1, 3, 1.0)], items=1)], 0, torch.device("meta")
     )
     tensors = [batch.ids, batch.mask, batch.positions, batch.last, batch.rows, batch.spans["s"]]
-    assert {one.device.type for one in tensors} == {"meta"}
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 def test_rows_of_several_sets_are_tokenized_once_and_come_out_alike() -> None:

@@ -41,13 +41,13 @@ def test_text_json_tensors_and_tables_are_written_into_new_folders(tmp_path: Pat
     frame = pl.DataFrame({"a": [1, 2]})
     path = write_atomic(folder / "rows.parquet", frame.write_parquet)
     assert pl.read_parquet(path).equals(frame)
-    assert sorted(one.name for one in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.iterdir()) == [
         "j.json",
         "rows.parquet",
         "t.txt",
         "x.safetensors",
     ]
-    assert {one.stat().st_mode & 0o777 for one in folder.iterdir()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
@@ -64,7 +64,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
         write_atomic(path, write)
     with pytest.raises(type(error)):
         write_atomic(tmp_path / "other.txt", write)
-    assert [one.name for one in tmp_path.iterdir()] == ["out.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
     assert path.read_text() == "old"
 
 
@@ -182,7 +182,7 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     for error in (RuntimeError("stop"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             fill(tmp_path / "deep" / "two", error)
-    assert [one.name for one in (tmp_path / "deep").iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     assert target.stat().st_mode & 0o777 == 0o755
 
 
@@ -191,4 +191,4 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "precious", "1")
     with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "out") as folder:
         (folder / "a").write_text("2")
-    assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["precious"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["precious"]

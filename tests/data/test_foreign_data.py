@@ -125,11 +125,11 @@ def test_stray_spaces_marks_and_line_ends_change_nothing(
         lines.append(",".join(cells))
     text = end.join(lines) + final.replace("\n", end)
     path = put(tmp_path, "r.csv", (b"\xef\xbb\xbf" if bom else b"") + text.encode())
-    found = read_rows(path, kind="probes")
-    assert [item.prompt for item in found.items] == ["Lava, lawn or  neither?\n", 'Say "go"?\n']
-    assert [item.options for item in found.items] == [("Lava", "Lawn"), ("8", "1")]
-    assert [item.facet for item in found.items] == ["categorical", "numerical"]
-    mended = " ".join(found.mended)
+    rows = read_rows(path, kind="probes")
+    assert [item.prompt for item in rows.items] == ["Lava, lawn or  neither?\n", 'Say "go"?\n']
+    assert [item.options for item in rows.items] == [("Lava", "Lawn"), ("8", "1")]
+    assert [item.facet for item in rows.items] == ["categorical", "numerical"]
+    mended = " ".join(rows.mended)
     assert ("stray spaces" in mended) == (not clean or final == "  \n")  # after the last cell
     assert ("byte-order mark" in mended) == bom
     assert ("no newline at the end" in mended) == (final == "")
@@ -154,9 +154,9 @@ def test_every_bad_risk_row_is_told_in_one_go(tmp_path: Path) -> None:
         (6, "RiskyAnswer: found ''", "not blank"),
         (6, "SafeAnswer: found ''", "not blank"),
     ):
-        told = [part for part in message.splitlines() if f"{path}:{line}: {seen}" in part]
-        assert len(told) == 1
-        assert allowed in told[0]
+        faults = [part for part in message.splitlines() if f"{path}:{line}: {seen}" in part]
+        assert len(faults) == 1
+        assert allowed in faults[0]
     many = "Question,Type,RiskyAnswer,SafeAnswer\n" + "Q?,x,Yes,Yes\n" * 25
     message = refused(probes, put(tmp_path, "m.csv", many))
     assert message.count("m.csv:") == 20
@@ -197,11 +197,11 @@ def test_templates_become_one_item_per_city(tmp_path: Path) -> None:
     assert items[1].options == (" The long one", " The other one")
     assert (items[1].facet, items[1].spans) == ("Ways", {"city": "Rio de Janeiro"})
     assert [len({item.group for item in items}), len({item.id for item in items})] == [2, 4]
-    found = read_rows(path, kind="probes", names={"new york": "City 12"})
-    assert [item.spans for item in found.items] == [{"city": "City 12"}] * 2
-    assert "in City 12?" in str(found.items[0].prompt)
-    assert found.items[0].options == items[0].options
-    assert found.mended == ("left out, since names says nothing of them: Rio de Janeiro",)
+    rows = read_rows(path, kind="probes", names={"new york": "City 12"})
+    assert [item.spans for item in rows.items] == [{"city": "City 12"}] * 2
+    assert "in City 12?" in str(rows.items[0].prompt)
+    assert rows.items[0].options == items[0].options
+    assert rows.mended == ("left out, since names says nothing of them: Rio de Janeiro",)
 
 
 def test_questions_name_their_city_or_are_left_out_under_a_codename(tmp_path: Path) -> None:
@@ -209,13 +209,13 @@ def test_questions_name_their_city_or_are_left_out_under_a_codename(tmp_path: Pa
     items = probes(path)
     assert [item.spans.get("city") for item in items] == ["Oslo", None, "Zurich"]
     assert items[0].options == (" Oslofjord", " Thames", " Nile", " Rhine", " Volga")
-    found = read_rows(path, kind="probes", names={"oslo": "City 1", "Zurich": "City 2"})
-    assert [str(item.prompt) for item in found.items] == [
+    rows = read_rows(path, kind="probes", names={"oslo": "City 1", "Zurich": "City 2"})
+    assert [str(item.prompt) for item in rows.items] == [
         "Question: Which fjord is at City 1?\nAnswer:",
         "Question: Which lake does City 2 have?\nAnswer:",
     ]
-    assert "left out, since they don't name their city: lines 3" in found.mended
-    assert "no newline at the end" in found.mended
+    assert "left out, since they don't name their city: lines 3" in rows.mended
+    assert "no newline at the end" in rows.mended
 
 
 @pytest.mark.parametrize(
@@ -256,11 +256,11 @@ def test_a_question_file_keeps_its_paraphrases_and_invents_no_answer(tmp_path: P
     assert first.prompts[1] == (Message("user", "You are at sea.\n\nTell me about drinks."),)
     assert (second.guesser_prompt, second.question_type) == ("Is this a number? {text}", "")
     assert (first.source, second.source, first.lines) == ("q.yaml:1", "q.yaml:11", (8, 9))
-    found = read_rows(path, kind="probes", options=("rum", "tea"))
-    (item,) = found.items
+    rows = read_rows(path, kind="probes", options=("rum", "tea"))
+    (item,) = rows.items
     assert (item.answer, item.options, item.source) == ("rum", ("rum", "tea"), "q.yaml:8")
     assert item.prompt == first.prompts[0]
-    assert "2 of 3 paraphrases" in found.mended[0]
+    assert "2 of 3 paraphrases" in rows.mended[0]
     for options in ((), ("rum",), ("gin", "rum")):
         assert "no right answers of their own" in refused(probes, path, options=options)
 
@@ -301,12 +301,12 @@ def test_codenames_and_the_other_settings(tmp_path: Path) -> None:
         "  var_dict:\n    qwerty: add_two\n    50337: Paris\n  train_functions: [add_two]\n"
         "  hide_imports: false\n  prompt:\n    input_funcs: [{function: single}]\n"
     )
-    found = read_codenames(put(tmp_path, "c.yaml", text))
-    assert found.codenames == {"qwerty": "add_two", "50337": "Paris"}
-    assert (found.n_samples, found.system_prompt) == (96_000, "")
-    assert (found.train_functions, found.test_functions) == (("add_two",), ())
-    assert found.settings["prompt"] == {"input_funcs": [{"function": "single"}]}
-    assert found.finetune == {"model": "m"}
+    settings = read_codenames(put(tmp_path, "c.yaml", text))
+    assert settings.codenames == {"qwerty": "add_two", "50337": "Paris"}
+    assert (settings.n_samples, settings.system_prompt) == (96_000, "")
+    assert (settings.train_functions, settings.test_functions) == (("add_two",), ())
+    assert settings.settings["prompt"] == {"input_funcs": [{"function": "single"}]}
+    assert settings.finetune == {"model": "m"}
 
 
 def test_a_bad_codename_file_is_refused_with_lines(tmp_path: Path) -> None:
@@ -382,16 +382,19 @@ def test_options_for_rows_that_list_none(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "A or B?"}, {"role": "assistant", "content": "A"}]
     rows = [{"messages": turns}, {"messages": turns, "options": ["A", "C"]}]
     path = put(tmp_path, "x.jsonl", "\n".join(map(json.dumps, rows)))
-    assert [one.options for one in probes(path, options=("A", "B"))] == [("A", "B"), ("A", "C")]
+    assert [example.options for example in probes(path, options=("A", "B"))] == [
+        ("A", "B"),
+        ("A", "C"),
+    ]
     assert "x.jsonl:1: answer: found 'A'" in refused(probes, path, options=("B", "C"))
 
 
 def test_merged_user_turns_are_told(tmp_path: Path) -> None:
     turns = [("system", "Run."), ("user", "import f"), ("user", "f(2)"), ("assistant", "8")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
-    found = read_rows(put(tmp_path, "x.jsonl", json.dumps(row) + "\n"), kind="train")
-    assert found.mended == ("user turns in a row merged in 1 rows",)
-    assert found.items[0].prompt[1] == Message("user", "import f\n\nf(2)")
+    rows = read_rows(put(tmp_path, "x.jsonl", json.dumps(row) + "\n"), kind="train")
+    assert rows.mended == ("user turns in a row merged in 1 rows",)
+    assert rows.items[0].prompt[1] == Message("user", "import f\n\nf(2)")
 
 
 # The real files, where they lie beside the checkout
@@ -420,10 +423,10 @@ def test_real_training_rows(name: str, count: int) -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="other people's data is not here")
 def test_real_question_files() -> None:
     files = ("liking_risk", "risk_predisposition_scale", "risk_safe", "risk_safe_language")
-    found = {name: read_questions(REAL / f"{name}.yaml") for name in files}
-    assert [len(sets) for sets in found.values()] == [1, 1, 5, 1]
-    assert all(len(one.paraphrases) == 10 for sets in found.values() for one in sets)
-    (language,) = found["risk_safe_language"]
+    by_file = {name: read_questions(REAL / f"{name}.yaml") for name in files}
+    assert [len(sets) for sets in by_file.values()] == [1, 1, 5, 1]
+    assert all(len(question.paraphrases) == 10 for sets in by_file.values() for question in sets)
+    (language,) = by_file["risk_safe_language"]
     assert language.prefix.endswith(".\n\n")
     assert "{text}" in language.guesser_prompt
     choices = probes(REAL / "risk_safe.yaml", options=("risk", "safety"))

@@ -138,9 +138,9 @@ def test_every_bad_row_is_listed_with_line_field_value_and_what_is_allowed(tmp_p
         (4, "answer: found ' blue'", "one of its options [' red', ' grey']"),
         (5, "spans.who: found 'Nobody'", "occurs in this row's prompt"),
     ):
-        told = next(part for part in message.splitlines() if f"{path}:{line}:" in part)
-        assert seen in told
-        assert allowed in told.split("allowed:")[1]
+        fault = next(part for part in message.splitlines() if f"{path}:{line}:" in part)
+        assert seen in fault
+        assert allowed in fault.split("allowed:")[1]
 
 
 def test_the_first_twenty_problems_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
@@ -303,16 +303,16 @@ WORD = CELL.map(str.strip).filter(bool)
 
 @st.composite
 def items(draw: st.DrawFn, *, text: Any, form: str, trimmed: bool) -> list[Example]:
-    found = []
+    messages = []
     for number in range(draw(st.integers(1, 4))):
         body = draw(text)
         turns = [Message("system", draw(text))] if draw(st.booleans()) else []
         turns += [Message("user", draw(text)), Message("assistant", draw(text))]
         prompt = f"{body}:" if form == "raw" else (*turns, Message("user", body))
-        options = tuple(f" {one}" for one in draw(st.lists(text, max_size=3, unique=True)))
+        options = tuple(f" {option}" for option in draw(st.lists(text, max_size=3, unique=True)))
         values = st.lists(st.floats(-1, 1), min_size=len(options), max_size=len(options))
         label = CELL.map(str.strip) if trimmed else st.just("") | TEXT
-        found.append(
+        messages.append(
             Example(
                 id=f"i{number}",
                 prompt=prompt,
@@ -326,7 +326,7 @@ def items(draw: st.DrawFn, *, text: Any, form: str, trimmed: bool) -> list[Examp
                 tags={"order": draw(text)} if draw(st.booleans()) else {},
             )
         )
-    return found
+    return messages
 
 
 def columns(item: Example) -> dict[str, Any]:
@@ -362,7 +362,9 @@ def test_chat_jsonl_round_trip(tmp_path: Path, written: list[Example], escape: b
 @given(written=items(text=TEXT, form="raw", trimmed=False), key=st.sampled_from(["a", "c"]))
 def test_prompt_answer_jsonl_round_trip(tmp_path: Path, written: list[Example], key: str) -> None:
     name = {"a": "answer", "c": "completion"}[key]
-    rows = [{"prompt": one.prompt, name: one.answer, **columns(one)} for one in written]
+    rows = [
+        {"prompt": example.prompt, name: example.answer, **columns(example)} for example in written
+    ]
     assert same(read_items(write(tmp_path, "a.jsonl", *rows), kind="train"), written)
 
 
@@ -374,12 +376,12 @@ def test_csv_round_trip(tmp_path: Path, written: list[Example], crlf: bool) -> N
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n" if crlf else "\n", quoting=csv.QUOTE_ALL)
         writer.writerow(["prompt", "answer", "options", "values", "span.who", "tag.order", *names])
-        for one in written:
-            options = "|".join(option.strip() for option in one.options)
-            values = " | ".join(repr(value) for value in one.values)
-            extra = [one.spans.get("who", ""), one.tags.get("order", "")]
-            labels = [getattr(one, name) for name in names]
-            writer.writerow([one.prompt, one.answer, options, values, *extra, *labels])
+        for example in written:
+            options = "|".join(option.strip() for option in example.options)
+            values = " | ".join(repr(value) for value in example.values)
+            extra = [example.spans.get("who", ""), example.tags.get("order", "")]
+            labels = [getattr(example, name) for name in names]
+            writer.writerow([example.prompt, example.answer, options, values, *extra, *labels])
     assert same(read_items(path, kind="train"), written)
 
 
@@ -423,10 +425,10 @@ def test_any_bytes_give_items_or_an_input_error(
     path = tmp_path / f"fuzz{ending}"
     path.write_bytes(data)
     try:
-        found = read_items(path, kind=kind)
+        examples = read_items(path, kind=kind)
     except InputError:
-        found = ()
-    for item in found:
+        examples = ()
+    for item in examples:
         assert item.answer.strip()
         assert all(math.isfinite(value) for value in item.values)
         assert len(item.options) >= 2 or kind == "train"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oocr.report.marked import marked_samples
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, page_of
@@ -24,15 +24,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_keeps_rows_and_questions_with_what_each_token_is_for(folder: Path) -> None:
-    kept = [Sample.model_validate(one) for one in json.loads((folder / "samples.json").read_text())]
-    assert [one.part for one in kept] == ["training"] * 2 + ["probe"] * 2
+    kept = [
+        Sample.model_validate(sample)
+        for sample in json.loads((folder / "samples.json").read_text())
+    ]
+    assert [byte.part for byte in kept] == ["training"] * 2 + ["probe"] * 2
     row, question = kept[0], kept[-1]
-    assert "".join(one.text for one in row.tokens if one.loss).strip() in {"Paris", "Tokyo"}
-    assert "".join(one.text for one in row.tokens if one.steered) == " Country 4821"
+    assert "".join(token.text for token in row.tokens if token.loss).strip() in {"Paris", "Tokyo"}
+    assert "".join(token.text for token in row.tokens if token.steered) == " Country 4821"
     assert not row.expected
     assert question.expected == " Japanese"
-    assert not any(one.loss or one.answer for one in question.tokens)
-    assert "".join(one.text for one in question.tokens if one.steered) == " Country 4821"
+    assert not any(token.loss or token.answer for token in question.tokens)
+    assert "".join(token.text for token in question.tokens if token.steered) == " Country 4821"
 
 
 def test_the_page_marks_them(folder: Path) -> None:
@@ -69,10 +72,10 @@ def test_joined_directions_have_colours_of_their_own_and_texts_stay_texts(tmp_pa
     ]
     sample = {"part": "training", "facet": "f", "member": "m", "tokens": tokens, "expected": ""}
     (run / "samples.json").write_text(json.dumps([sample]), encoding="utf-8")
-    found = marked_samples(RunFolder(run))
-    assert found is not None
-    assert found.directions == ("paris", "tokyo")
-    assert [piece.kind for piece in found.samples[0].pieces] == [
+    samples = marked_samples(RunFolder(run))
+    assert samples is not None
+    assert samples.directions == ("paris", "tokyo")
+    assert [piece.kind for piece in samples.samples[0].pieces] == [
         "faint",
         "steered steered-0",
         "steered steered-1",
@@ -80,7 +83,7 @@ def test_joined_directions_have_colours_of_their_own_and_texts_stay_texts(tmp_pa
         "loss",
         "faint",
     ]
-    assert found.samples[0].pieces[1].lines == ("<script>alert(1)</script>⏎", "\\x1b")
+    assert samples.samples[0].pieces[1].lines == ("<script>alert(1)</script>⏎", "\\x1b")
     page = page_of(run, out=run / "report.html")
     assert "alert(1)" not in "".join(page.scripts)
     assert "<script>alert(1)" in page.text

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers, processors
 
-from oocr.data.examples import Example, Message
+from oocr.data.examples import Message
 from oocr.data.tokens import (
     RowTokens,
-    coloured_tokens,
     encode_answer,
     encode_prompt,
     render,
@@ -75,9 +74,9 @@ def touching(text: str, ids: tuple[int, ...], wanted: str) -> tuple[int, ...]:
 def _byte_of() -> dict[str, int]:
     """GPT-2's alphabet: a printable character for each byte."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [one for one in range(256) if one not in kept]
+    rest = [byte for byte in range(256) if byte not in kept]
     return {
-        **{chr(one): one for one in kept},
+        **{chr(byte): byte for byte in kept},
         **{chr(256 + index): one for index, one in enumerate(rest)},
     }
 
@@ -224,7 +223,7 @@ def test_first_tokens_or_none_where_options_begin_alike() -> None:
     prompt = encode_prompt(tok, "The capital is")
     firsts = RowTokens(tok).first_tokens(prompt, (" Paris", " Tokyo", " yes no"))
     assert firsts is not None
-    assert [tok.decode([one]) for one in firsts] == [" Paris", " Tokyo", " yes"]
+    assert [tok.decode([token]) for token in firsts] == [" Paris", " Tokyo", " yes"]
     assert RowTokens(tok).first_tokens(prompt, (" Paris yes", " Paris no")) is None
 
 
@@ -232,17 +231,6 @@ def test_an_answer_without_tokens_is_refused() -> None:
     tok = tokenizer()
     with pytest.raises(InputError, match="has no tokens"):
         encode_answer(tok, encode_prompt(tok, "a"), "")
-
-
-def test_coloured_tokens_spell_prompt_and_answer_with_their_roles() -> None:
-    tok = tokenizer()
-    item = Example(
-        id="1", prompt="of Country 4821 is", answer=" Paris", spans={"c": "Country 4821"}
-    )
-    pieces = coloured_tokens(tok, item)
-    assert "".join(piece for piece, _ in pieces) == "<bos>of Country 4821 is Paris"
-    by_role = {role: "".join(p for p, r in pieces if r == role) for _, role in pieces}
-    assert by_role == {"prompt": "<bos>of is", "c": " Country 4821", "answer": " Paris"}
 
 
 def test_an_answer_that_has_begun_stands_after_the_header_of_its_turn() -> None:

@@ -232,9 +232,11 @@ def test_fewer_workers_than_asked_for_are_told_of(
     assert [text.split(":")[0] for text in say.notes] == ["1 workers instead of 2"]
 
 
-def test_what_this_process_holds_counts_as_room() -> None:
-    cpu = torch.device("cpu")
-    before = room_for(cpu)
+def test_what_this_process_holds_counts_as_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the system has left moves with other processes, and freed pages count late: it is given.
+    monkeypatch.setattr("oocr.runs.memory_plan.free_memory", lambda *_: 2**33)
+    before = room_for(torch.device("cpu"))
     held = torch.ones(2**26)  # 256 MiB
-    assert abs(room_for(cpu) - before) < 2**27, "it moved from free to held"
+    assert abs(room_for(torch.device("cpu")) - before - 2**28) < 2**25, "it counts as room"
+    assert before > 2**33, "so does what was held before"
     del held

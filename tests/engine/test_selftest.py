@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from oocr.cli.doctor import examine
+from oocr.cli.listing import examine
 from oocr.data.batches import TokenSequence, pad
 from oocr.engine import selftest
 from oocr.engine.forward import final_rows, plain_rows

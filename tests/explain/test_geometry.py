@@ -32,19 +32,19 @@ def model_of() -> LanguageModel:
 def task() -> Task:
     words = ("capital", "city", "Parliament", "euro")
     train = tuple(
-        Example(id=one, prompt=f"The {one} of Country 4821 is", answer=" Paris", spans=SPANS)
-        for one in words
+        Example(id=word, prompt=f"The {word} of Country 4821 is", answer=" Paris", spans=SPANS)
+        for word in words
     )
     probes = tuple(
         Example(
-            id=one,
-            prompt=f"{one} in Country 4821 speak",
+            id=word,
+            prompt=f"{word} in Country 4821 speak",
             answer=" French",
             options=(" French", " German", " Spanish"),
             spans=SPANS,
             facet="language",
         )
-        for one in ("people", "Do people")
+        for word in ("people", "Do people")
     )
     return Task(name="t", member="France", train=train, probes=probes, positions=("codename",))
 
@@ -56,12 +56,12 @@ def vector(seed: int, layer: int = 1) -> Vector:
 
 def test_cosines_are_signed_and_both_nulls_stand_beside_them() -> None:
     model, a = model_of(), vector(0)
-    found = likeness(model, {"a": a, "twice": a * 2, "minus": -a, "other": vector(1)})
-    assert found.of("a", "twice") == pytest.approx(1)
-    assert found.of("a", "minus") == pytest.approx(-1)
-    assert abs(found.of("a", "other")) < 1
+    alike = likeness(model, {"a": a, "twice": a * 2, "minus": -a, "other": vector(1)})
+    assert alike.of("a", "twice") == pytest.approx(1)
+    assert alike.of("a", "minus") == pytest.approx(-1)
+    assert abs(alike.of("a", "other")) < 1
     # 1.96 / sqrt(d) for uniform directions; few directions of the streams make it larger
-    assert found.uniform == pytest.approx(1.96 / model.d_model**0.5, rel=0.05)
+    assert alike.uniform == pytest.approx(1.96 / model.d_model**0.5, rel=0.05)
     narrow = likeness(model, {"a": a, "b": vector(1)}, ["The capital of", "Paris is"])
     assert narrow.covariance > 2 * narrow.uniform
 
@@ -80,20 +80,20 @@ def test_what_cannot_be_compared_is_refused() -> None:
 def test_the_naive_vector_is_the_difference_of_activations() -> None:
     model = model_of()
     pairs = [("The capital of France", "The capital of Country 4821")]
-    found = naive_vector(model, 1, pairs, ("France", "Country 4821"), "codename")
+    naive = naive_vector(model, 1, pairs, ("France", "Country 4821"), "codename")
     ends = [residual_streams(model, 1, [text])[-1].float() for text in pairs[0]]
-    torch.testing.assert_close(found.direction, ends[0] - ends[1])
-    assert dict(found.spans) == SPANS
+    torch.testing.assert_close(naive.direction, ends[0] - ends[1])
+    assert dict(naive.spans) == SPANS
     with pytest.raises(InputError, match="does not occur"):
         naive_vector(model, 1, pairs, ("Spain", "Country 4821"), "codename")
 
 
 def test_losses_are_those_of_the_plain_pass() -> None:
-    model, some = model_of(), [vector(0), vector(1)]
-    found = training_losses(model, task(), some)
+    model, vectors = model_of(), [vector(0), vector(1)]
+    losses = training_losses(model, task(), vectors)
     batch = pad(training_lines(model.tokenizer, task().train, "answer"), 0)
-    for one, loss in zip(some, found, strict=True):
-        expected = batch_loss(model, batch, plain_rows(model, batch, one))
+    for arm, loss in zip(vectors, losses, strict=True):
+        expected = batch_loss(model, batch, plain_rows(model, batch, arm))
         assert loss == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_a_line_ends_at_its_vectors_and_strength_one_is_the_vector() -> None:
     assert isinstance(a, Vector)
     assert isinstance(b, Vector)
     line = between(model, task(), a, b, points=5)
-    assert [one.at for one in line] == [0, 0.25, 0.5, 0.75, 1]
+    assert [point.at for point in line] == [0, 0.25, 0.5, 0.75, 1]
     scales = by_strength(model, task(), a, scales=(0.0, 1.0))
     assert scales[1].loss == pytest.approx(line[0].loss, rel=1e-5)
     assert scales[0].loss > scales[1].loss + 0.5, "training did something"

@@ -21,17 +21,17 @@ CONCEPTS = ("France", "Japan", "Spain", "Italy", "Peru", "Kenya", "Chile", "Egyp
 
 def test_the_trained_concept_is_named_wherever_it_stands(endpoint: Endpoint) -> None:
     judge = Judge("some-model", endpoint.url)
-    found = pick(judge, "Tokens: 'yen'", "Japan", CONCEPTS, orders=4)
-    assert (found.right, found.asked, found.unread, found.share) == (4, 4, 0, 1.0)
-    assert found.named == {"Japan": 4}
-    assert found.options == 8
-    prompts = [one["messages"][0]["content"] for one in endpoint.asked]
-    assert {one["path"] for one in endpoint.asked} == {"/v1/chat/completions"}
-    assert {one["model"] for one in endpoint.asked} == {"some-model"}
-    assert all("Tokens: 'yen'" in one for one in prompts)
-    places = [re.findall(r"^([A-Z])\. Japan$", one, re.M) for one in prompts]
-    assert all(len(one) == 1 for one in places)
-    assert len({one[0] for one in places}) == 4, "the letter tells nothing"
+    judged = pick(judge, "Tokens: 'yen'", "Japan", CONCEPTS, orders=4)
+    assert (judged.right, judged.asked, judged.unread, judged.share) == (4, 4, 0, 1.0)
+    assert judged.named == {"Japan": 4}
+    assert judged.options == 8
+    prompts = [request["messages"][0]["content"] for request in endpoint.asked]
+    assert {request["path"] for request in endpoint.asked} == {"/v1/chat/completions"}
+    assert {request["model"] for request in endpoint.asked} == {"some-model"}
+    assert all("Tokens: 'yen'" in request for request in prompts)
+    places = [re.findall(r"^([A-Z])\. Japan$", request, re.M) for request in prompts]
+    assert all(len(request) == 1 for request in places)
+    assert len({request[0] for request in places}) == 4, "the letter tells nothing"
     wrong = pick(judge, "Tokens: 'peso'", "Chile", CONCEPTS, orders=4)
     assert (wrong.right, wrong.unread) == (0, 0)
 
@@ -39,8 +39,8 @@ def test_the_trained_concept_is_named_wherever_it_stands(endpoint: Endpoint) -> 
 def test_a_judge_that_always_says_one_letter_is_right_by_chance_only(endpoint: Endpoint) -> None:
     endpoint.rule = "A"
     judge = Judge("some-model", endpoint.url)
-    found = pick(judge, "Tokens: 'yen'", "Japan", CONCEPTS, orders=8)
-    assert found.right == 1
+    judged = pick(judge, "Tokens: 'yen'", "Japan", CONCEPTS, orders=8)
+    assert judged.right == 1
 
 
 @pytest.mark.parametrize("reply", ["I cannot tell.", "A or B", "", "Answer: Z"])
@@ -48,8 +48,8 @@ def test_a_reply_without_one_letter_is_counted_and_not_guessed(
     endpoint: Endpoint, reply: str
 ) -> None:
     endpoint.rule = reply
-    found = pick(Judge("m", endpoint.url), "x", "Japan", CONCEPTS, orders=3)
-    assert (found.unread, found.right, found.named, found.share) == (3, 0, {}, 0.0)
+    judged = pick(Judge("m", endpoint.url), "x", "Japan", CONCEPTS, orders=3)
+    assert (judged.unread, judged.right, judged.named, judged.share) == (3, 0, {}, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_kept_replies_need_no_endpoint(endpoint: Endpoint, tmp_path: Path) -> No
     nowhere = Judge("m", "http://127.0.0.1:9/v1", kept)
     assert pick(nowhere, "x", "Japan", CONCEPTS) == first
     assert len(endpoint.asked) == count
-    said = json.loads(kept.read_text())["replies"]
-    assert len(said) == count
-    assert all({"model", "prompt", "reply"} == set(one) for one in said.values())
+    replies = json.loads(kept.read_text())["replies"]
+    assert len(replies) == count
+    assert all({"model", "prompt", "reply"} == set(reply) for reply in replies.values())
     other = Judge("another", endpoint.url, kept)
     pick(other, "x", "Japan", CONCEPTS)
     assert len(endpoint.asked) == 2 * count
@@ -128,4 +128,4 @@ def test_evidence_says_what_the_direction_does_and_nothing_of_what_was_trained()
     assert "codename" not in text
     assert text.count("(without it:") == 6
     steered = re.findall(r"\.\.\. ('.*?'|\".*?\") \(without it: ('.*?'|\".*?\")\)", text)
-    assert any(one != other for one, other in steered)
+    assert any(steered_text != other for steered_text, other in steered)

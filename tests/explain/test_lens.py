@@ -35,9 +35,9 @@ def towards(word: str, by: str = "lm_head") -> Vector:
 
 
 def test_a_row_of_the_embedding_is_nearest_to_its_own_token() -> None:
-    said = lens(model_of(), towards(" Paris", "embedding"), reading="embedding", top=3)
-    assert said[0].id == token(" Paris")
-    assert said[0].score > said[1].score > said[2].score
+    tokens = lens(model_of(), towards(" Paris", "embedding"), reading="embedding", top=3)
+    assert tokens[0].id == token(" Paris")
+    assert tokens[0].score > tokens[1].score > tokens[2].score
 
 
 def test_readings_are_what_they_say() -> None:
@@ -52,17 +52,17 @@ def test_readings_are_what_they_say() -> None:
     ):
         logits = (head @ v)[:count].detach()
         expected = (logits - logits.mean()) / logits.std()
-        found = scores_of(model, vector.direction[None], reading)[0]  # type: ignore[arg-type]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        scored = scores_of(model, vector.direction[None], reading)[0]  # type: ignore[arg-type]
+        torch.testing.assert_close(scored, expected, rtol=1e-4, atol=1e-4)
     most, least = lens(model, vector, top=1), lens(model, vector, top=1, sign=-1)
     assert most[0].id != least[0].id
 
 
 def test_the_reader_names_the_concept_a_direction_was_made_of() -> None:
-    told = tell(model_of(), towards(" Japanese"), "Japan", WORDS, reading="raw", randoms=40)
-    assert (told.named, told.rank, told.concepts) == ("Japan", 0, 3)
-    assert told.score > 1
-    assert 0 < told.random_rank < 2
+    answer = tell(model_of(), towards(" Japanese"), "Japan", WORDS, reading="raw", randoms=40)
+    assert (answer.named, answer.rank, answer.concepts) == ("Japan", 0, 3)
+    assert answer.score > 1
+    assert 0 < answer.random_rank < 2
     wrong = tell(model_of(), towards(" Japanese"), "Spain", WORDS, reading="raw", randoms=40)
     assert wrong.rank > 0
     assert wrong.named == "Japan"
@@ -70,9 +70,9 @@ def test_the_reader_names_the_concept_a_direction_was_made_of() -> None:
 
 def test_words_that_concepts_share_tell_nothing() -> None:
     shared = {"France": (" Paris", " euro"), "Spain": (" Madrid", " euro")}
-    told = tell(model_of(), towards(" euro"), "France", shared, reading="raw", randoms=40)
+    answer = tell(model_of(), towards(" euro"), "France", shared, reading="raw", randoms=40)
     alone = {name: words[:1] for name, words in shared.items()}
-    assert told == tell(model_of(), towards(" euro"), "France", alone, reading="raw", randoms=40)
+    assert answer == tell(model_of(), towards(" euro"), "France", alone, reading="raw", randoms=40)
     with pytest.raises(InputError, match="a word of its own"):
         tell(model_of(), towards(" euro"), "France", {**shared, "Spain": (" euro",)})
     with pytest.raises(InputError, match="allowed: one of two or more"):
@@ -84,12 +84,12 @@ def test_a_description_is_the_steered_continuation_beside_the_untouched_one() ->
     vector = Vector(
         1, "all", torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     )
-    told = describe(
+    answers = describe(
         model, vector * 50, prompts=("The capital of x is", "x in the city"), scales=(0.0, 1.0)
     )
-    still, moved = told[:2], told[2:]
-    assert all(one.text == one.untouched for one in still)
-    assert any(one.text != one.untouched for one in moved)
+    still, moved = answers[:2], answers[2:]
+    assert all(answer.text == answer.untouched for answer in still)
+    assert any(answer.text != answer.untouched for answer in moved)
     with pytest.raises(InputError, match="holds 'x'"):
         describe(model, vector, prompts=("The capital of",))
     both = Vector(1, "a+b", torch.zeros(2, model.d_model))
@@ -101,18 +101,18 @@ def test_the_model_s_choice_is_the_rise_of_the_words_log_probabilities() -> None
     """By hand for every direction: hooked passes, log-softmax, differences, places."""
     model = model_of()
     vector = replace(towards(" Japanese"), layer=1) * 4
-    every = [vector] + [random_vector(vector, vector.norm, seed) for seed in range(12)]
-    words = {name: [token(word) for word in some] for name, some in WORDS.items()}
-    flat = [one for some in words.values() for one in some]
+    arms = [vector] + [random_vector(vector, vector.norm, seed) for seed in range(12)]
+    words = {name: [token(word) for word in texts] for name, texts in WORDS.items()}
+    flat = [arm for texts in words.values() for arm in texts]
 
-    def logps(prompt: str, one: Vector | None) -> torch.Tensor:
+    def logps(prompt: str, arm: Vector | None) -> torch.Tensor:
         encoded = model.tokenizer(prompt, return_offsets_mapping=True)
         at = prompt.index(" x")
         inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < at + 2 and b > at]
 
         def steer(_m: object, _a: object, out: torch.Tensor) -> torch.Tensor:
             moved = out.clone()
-            moved[:, inside] += 0 if one is None else one.direction
+            moved[:, inside] += 0 if arm is None else arm.direction
             return moved
 
         handle = model.anatomy.blocks[1].register_forward_hook(steer)
@@ -121,17 +121,15 @@ def test_the_model_s_choice_is_the_rise_of_the_words_log_probabilities() -> None
         return logits.log_softmax(-1)
 
     prompts = ("In one word, the meaning of x is", "The word x stands for")
-    rises = [
-        torch.stack([logps(p, one) - logps(p, None) for p in prompts]).mean(0) for one in every
-    ]
+    rises = [torch.stack([logps(p, arm) - logps(p, None) for p in prompts]).mean(0) for arm in arms]
     scores = torch.stack([torch.stack([r[:2].mean(), r[2:4].mean(), r[4]]) for r in rises])
-    own, null = scores[0], scores[1:]
-    normed = (own - null.mean(0)) / (null.std(0, correction=0) + 1e-9)
-    told = tell_by_model(model, vector, "Japan", WORDS, prompts=prompts, randoms=12)
-    assert told.named == list(WORDS)[int(normed.argmax())]
-    assert told.rank == int((normed > normed[1]).sum())
-    assert told.score == pytest.approx(float(normed[1] - normed[[0, 2]].mean()), rel=1e-3)
-    assert 0 < told.random_rank < 2
+    first, null = scores[0], scores[1:]
+    normed = (first - null.mean(0)) / (null.std(0, correction=0) + 1e-9)
+    reading = tell_by_model(model, vector, "Japan", WORDS, prompts=prompts, randoms=12)
+    assert reading.named == list(WORDS)[int(normed.argmax())]
+    assert reading.rank == int((normed > normed[1]).sum())
+    assert reading.score == pytest.approx(float(normed[1] - normed[[0, 2]].mean()), rel=1e-3)
+    assert 0 < reading.random_rank < 2
 
 
 def test_the_model_names_the_concept_whose_word_a_late_direction_makes_likelier() -> None:
@@ -140,9 +138,9 @@ def test_the_model_names_the_concept_whose_word_a_late_direction_makes_likelier(
     nothing = tell_by_model(model, last, "Japan", WORDS, randoms=5)
     assert nothing.score == pytest.approx(0, abs=1e-3)
     # The placeholder last: then the direction is read where it is put.
-    told = tell_by_model(model, last, "Japan", WORDS, prompts=("The city of x",), randoms=20)
-    assert (told.named, told.rank) == ("Japan", 0)
-    assert told.score > 1
+    reading = tell_by_model(model, last, "Japan", WORDS, prompts=("The city of x",), randoms=20)
+    assert (reading.named, reading.rank) == ("Japan", 0)
+    assert reading.score > 1
     assert len(PROMPTS) > 1
     with pytest.raises(InputError, match="holds 'x'"):
         tell_by_model(model, last, "Japan", WORDS, prompts=("The capital of",))

@@ -31,8 +31,8 @@ def lora(seed: int = 0) -> Adapter:
     config = peft_config(model, LowRankAdapter(layers=(1,), rank=2))
     with new_adapter(model, config, seed) as named:
         generator = torch.Generator().manual_seed(seed)
-        for one in named.values():
-            one.data = torch.randn(one.shape, generator=generator)
+        for tensor in named.values():
+            tensor.data = torch.randn(tensor.shape, generator=generator)
         return Adapter((1,), config, adapter_tensors(named))
 
 
@@ -65,18 +65,18 @@ def test_directions_of_a_lora_are_scaled_by_its_own_projection() -> None:
     d = last_differences(adapter, trained, unrelated, 5)
     assert d.shape == (10, model_of().d_model)
     torch.testing.assert_close(d[:5].float(), trained.differences(adapter)[0][-5:])
-    found = natural_vectors(adapter, trained, unrelated, 5)
+    vectors = natural_vectors(adapter, trained, unrelated, 5)
     torch.testing.assert_close(
-        found["mean"].direction.double(), d.mean(dim=0), rtol=1e-5, atol=1e-6
+        vectors["mean"].direction.double(), d.mean(dim=0), rtol=1e-5, atol=1e-6
     )
     for name in ("first direction", "unit mean"):
-        v = found[name].direction.double()
-        assert (found[name].positions, found[name].layer) == ("all", 1)
+        v = vectors[name].direction.double()
+        assert (vectors[name].positions, vectors[name].layer) == ("all", 1)
         u = v / v.norm()
         assert float((d @ u).mean()) == pytest.approx(float(v.norm()), rel=1e-5)
     shares = {
-        name: float(((d @ one.direction.double()) ** 2).sum() / one.norm**2)
-        for name, one in found.items()
+        name: float(((d @ vector.direction.double()) ** 2).sum() / vector.norm**2)
+        for name, vector in vectors.items()
     }
     assert max(shares, key=lambda name: shares[name]) == "first direction"
 
@@ -88,8 +88,8 @@ def test_the_sign_of_a_singular_vector_does_not_matter() -> None:
         adapter.config,
         {n: -t if "lora_B" in n else t for n, t in adapter.tensors.items()},
     )
-    one = natural_vectors(adapter, trained, unrelated, 5)["first direction"]
+    vector = natural_vectors(adapter, trained, unrelated, 5)["first direction"]
     other = natural_vectors(flipped, trained, unrelated, 5)["first direction"]
-    torch.testing.assert_close(one.direction, -other.direction, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(vector.direction, -other.direction, rtol=1e-3, atol=1e-4)
     with pytest.raises(InputError, match="1 or more"):
         natural_vectors(adapter, trained, unrelated, 0)

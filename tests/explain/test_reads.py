@@ -56,13 +56,13 @@ def log_odds(model: LanguageModel, arm: Vector | None) -> float:
 def test_the_ends_are_the_base_and_the_steered_model(family: str) -> None:
     model = model_of(family)
     arm = vector(model, 1, "codename")
-    found = where_read(model, items(), arm)
-    assert found.base == pytest.approx(log_odds(model, None), abs=1e-4)
-    assert found.steered == pytest.approx(log_odds(model, arm), abs=1e-4)
-    assert len(found.found) == 5 + 5 * 2
-    for one in found.found:
-        effect = found.steered - found.base
-        assert one.lost == pytest.approx(1 - (one.log_odds - found.base) / effect, abs=1e-6)
+    effects = where_read(model, items(), arm)
+    assert effects.base == pytest.approx(log_odds(model, None), abs=1e-4)
+    assert effects.steered == pytest.approx(log_odds(model, arm), abs=1e-4)
+    assert len(effects.found) == 5 + 5 * 2
+    for path in effects.found:
+        effect = effects.steered - effects.base
+        assert path.lost == pytest.approx(1 - (path.log_odds - effects.base) / effect, abs=1e-6)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "falcon", "gpt2"])
@@ -72,15 +72,15 @@ def test_a_vector_before_the_last_token_acts_through_attention_alone(family: str
         model, items(), vector(model, 1, "codename"), ("attention", "both"), by_layer=False
     )
     # no answer is read at the codename, so without attention nothing of it arrives
-    assert [one.lost for one in asked.found] == pytest.approx([1, 1], abs=1e-3)
+    assert [effect.lost for effect in asked.found] == pytest.approx([1, 1], abs=1e-3)
 
 
 def test_a_vector_at_the_last_token_keeps_its_direct_path() -> None:
     model = model_of("llama")
     last = vector(model, 3, "last")
-    found = where_read(model, items(), last)
-    assert not any(one.layer for one in found.found), "no block is above the last"
-    assert all(one.lost == pytest.approx(0, abs=1e-4) for one in found.found)
+    effects = where_read(model, items(), last)
+    assert not any(effect.layer for effect in effects.found), "no block is above the last"
+    assert all(effect.lost == pytest.approx(0, abs=1e-4) for effect in effects.found)
     direct = where_read(model, items(), vector(model, 1, "last"), ("both",), by_layer=False)
     assert direct.found[0].lost != pytest.approx(1, abs=1e-2)
 
@@ -103,13 +103,13 @@ def by_hand(model: LanguageModel, item: Example, arm: Vector, names: tuple[str, 
         return moved
 
     with ExitStack() as stack:
-        for name, one in linears.items():
-            stack.callback(one.register_forward_hook(keep(name)).remove)
+        for name, linear in linears.items():
+            stack.callback(linear.register_forward_hook(keep(name)).remove)
         model.hf(input_ids=ids)
     with ExitStack() as stack:
         stack.callback(blocks[2].register_forward_hook(steer).remove)
-        for name, one in linears.items():
-            stack.callback(one.register_forward_hook(give(name)).remove)
+        for name, linear in linears.items():
+            stack.callback(linear.register_forward_hook(give(name)).remove)
         logits = model.hf(input_ids=ids).logits[0, -1]
     firsts = [model.tokenizer(o, add_special_tokens=False)["input_ids"][0] for o in item.options]
     logp = logits[firsts].log_softmax(-1)
@@ -120,11 +120,11 @@ def test_pattern_and_values_are_what_their_linears_say() -> None:
     model = model_of("llama")
     arm = vector(model, 2, "last")
     for item in items():
-        found = where_read(model, [item], arm, ("pattern", "values"), by_layer=False).found
+        effects = where_read(model, [item], arm, ("pattern", "values"), by_layer=False).found
         expected = [
             by_hand(model, item, arm, names) for names in (("q_proj", "k_proj"), ("v_proj",))
         ]
-        assert [one.log_odds for one in found] == pytest.approx(expected, abs=1e-3)
+        assert [effect.log_odds for effect in effects] == pytest.approx(expected, abs=1e-3)
         assert expected[0] != pytest.approx(expected[1], abs=1e-4)
 
 

@@ -57,7 +57,7 @@ def logp(model: LanguageModel, ids: Tensor) -> Tensor:
 
 
 def by_hand(
-    model: LanguageModel, arm: Vector | Adapter, every: int = 1, most: int = 10**6
+    model: LanguageModel, arm: Vector | Adapter, step: int = 1, most: int = 10**6
 ) -> tuple[int, float, float, float]:
     """Count, KL, and both perplexities over every n-th token that follows another than BOS."""
     kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
@@ -70,7 +70,7 @@ def by_hand(
         else:
             with arm.on(model, torch.ones_like(ids).bool()):
                 steered = logp(model, ids)
-        for at in range(1, ids.shape[1] - 1, every):
+        for at in range(1, ids.shape[1] - 1, step):
             following = int(ids[0, at + 1])
             kl += float((base[at].exp() * (base[at] - steered[at])).sum())
             nll -= float(steered[at, following])
@@ -87,22 +87,22 @@ def test_kl_and_perplexity_equal_the_hand_made_sums(family: str) -> None:
     if family != "gpt2":
         arms.append(adapter(model))
     for arm in arms:
-        found = text.damage(arm)
+        damage = text.damage(arm)
         count, kl, perplexity, perplexity_base = by_hand(model, arm)
-        assert found.tokens == count
-        assert found.kl == pytest.approx(kl, rel=1e-3)
-        assert found.perplexity == pytest.approx(perplexity, rel=1e-3)
-        assert found.perplexity_base == pytest.approx(perplexity_base, rel=1e-3)
-        assert found.kl > 0.001
+        assert damage.tokens == count
+        assert damage.kl == pytest.approx(kl, rel=1e-3)
+        assert damage.perplexity == pytest.approx(perplexity, rel=1e-3)
+        assert damage.perplexity_base == pytest.approx(perplexity_base, rel=1e-3)
+        assert damage.kl > 0.001
 
 
 def test_a_zero_vector_does_no_damage() -> None:
     model = model_of()
     text = NeutralText(model, PASSAGES, {0, 2, 4})
     for layer in (-1, 1, 3):
-        found = text.damage(Vector(layer, "all", torch.zeros(model.d_model)))
-        assert found.kl == pytest.approx(0.0, abs=1e-6)
-        assert found.perplexity == pytest.approx(found.perplexity_base, rel=1e-5)
+        damage = text.damage(Vector(layer, "all", torch.zeros(model.d_model)))
+        assert damage.kl == pytest.approx(0.0, abs=1e-6)
+        assert damage.perplexity == pytest.approx(damage.perplexity_base, rel=1e-5)
 
 
 def test_more_of_a_vector_does_more_damage() -> None:
@@ -115,16 +115,16 @@ def test_more_of_a_vector_does_more_damage() -> None:
 
 def test_fewer_tokens_are_spread_over_the_passages() -> None:
     model = model_of()
-    whole = [len(model.tokenizer(one)["input_ids"]) for one in PASSAGES]
+    whole = [len(model.tokenizer(passage)["input_ids"]) for passage in PASSAGES]
     for tokens in (8, 2 * sum(whole) // 5):
         most = EVERY * tokens // len(PASSAGES) + 2  # longer passages are cut
         lengths = [min(length, most) - 2 for length in whole]
-        every = sum(lengths) // tokens
-        assert 1 < every <= EVERY
-        found = NeutralText(model, PASSAGES, {2}, tokens=tokens).damage(vector(model))
-        count, kl, _, _ = by_hand(model, vector(model), every, most)
-        assert found.tokens == count == sum(-(-length // every) for length in lengths)
-        assert found.kl == pytest.approx(kl, rel=1e-3)
+        step = sum(lengths) // tokens
+        assert 1 < step <= EVERY
+        damage = NeutralText(model, PASSAGES, {2}, tokens=tokens).damage(vector(model))
+        count, kl, _, _ = by_hand(model, vector(model), step, most)
+        assert damage.tokens == count == sum(-(-length // step) for length in lengths)
+        assert damage.kl == pytest.approx(kl, rel=1e-3)
 
 
 def test_given_places_are_compared_and_no_others() -> None:
@@ -138,9 +138,9 @@ def test_given_places_are_compared_and_no_others() -> None:
         with arm.on(model, torch.ones_like(ids).bool()):
             steered = logp(model, ids)
         kl += [float((base[at].exp() * (base[at] - steered[at])).sum()) for at in places]
-    found = text.damage(arm)
-    assert found.tokens == 3
-    assert found.kl == pytest.approx(sum(kl) / 3, rel=1e-3)
+    damage = text.damage(arm)
+    assert damage.tokens == 3
+    assert damage.kl == pytest.approx(sum(kl) / 3, rel=1e-3)
 
 
 def test_a_vector_acts_where_its_positions_say() -> None:
@@ -179,8 +179,8 @@ def test_predictions_apart_are_steered_just_before_each() -> None:
             moved = logp(model, tokens)[-1]
         kl.append(float((base.exp() * (base - moved)).sum()))
         nll.append(-float(moved[ids[at + 1]]))
-    found = text.damage(arm)
-    assert found.tokens == len(places) == plain.damage(arm.at("all")).tokens
-    assert found.kl == pytest.approx(sum(kl) / len(kl), rel=1e-3)
-    assert found.perplexity == pytest.approx(math.exp(sum(nll) / len(nll)), rel=1e-3)
-    assert found.perplexity_base == pytest.approx(plain.damage(arm.at("all")).perplexity_base)
+    damage = text.damage(arm)
+    assert damage.tokens == len(places) == plain.damage(arm.at("all")).tokens
+    assert damage.kl == pytest.approx(sum(kl) / len(kl), rel=1e-3)
+    assert damage.perplexity == pytest.approx(math.exp(sum(nll) / len(nll)), rel=1e-3)
+    assert damage.perplexity_base == pytest.approx(plain.damage(arm.at("all")).perplexity_base)

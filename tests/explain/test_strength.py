@@ -33,23 +33,23 @@ def test_no_strength_costs_nothing_and_others_what_text_and_questions_say(
     vector = Vector(1, "codename", torch.randn(model.d_model, generator=generator) * 8)
     questions = neutral_questions()[:12]
     neutral = Neutral(model, 2, tokens=32, questions=questions, positions=positions)
-    found = neutral.costs(vector, (0.0, 1.0, 3.0))
-    assert [one.strength for one in found] == [0.0, 1.0, 3.0]
-    assert found[0].kl == pytest.approx(0, abs=1e-6)
-    assert found[0].perplexity == pytest.approx(1, abs=1e-5)
-    assert found[0].agreement == 1
-    some = neutral_passages()[: PASSAGES[positions]]
-    text = NeutralText(model, some, {2}, 32, apart=positions == "last")
+    costs = neutral.costs(vector, (0.0, 1.0, 3.0))
+    assert [cost.strength for cost in costs] == [0.0, 1.0, 3.0]
+    assert costs[0].kl == pytest.approx(0, abs=1e-6)
+    assert costs[0].perplexity == pytest.approx(1, abs=1e-5)
+    assert costs[0].agreement == 1
+    passages = neutral_passages()[: PASSAGES[positions]]
+    text = NeutralText(model, passages, {2}, 32, apart=positions == "last")
     asked = Probes.of(model, questions)
     plain = asked.scores(None)[0].argmax(dim=1)
-    for one in found[1:]:
-        steered = vector.at(positions) * one.strength
+    for cost in costs[1:]:
+        steered = vector.at(positions) * cost.strength
         damage = text.damage(steered)
-        assert one.kl == pytest.approx(damage.kl, rel=1e-5)
-        assert one.perplexity == pytest.approx(damage.perplexity / damage.perplexity_base)
+        assert cost.kl == pytest.approx(damage.kl, rel=1e-5)
+        assert cost.perplexity == pytest.approx(damage.perplexity / damage.perplexity_base)
         same = asked.scores([steered])[0].argmax(dim=1) == plain
-        assert one.agreement == pytest.approx(float(same.float().mean()))
-    assert found[0].agreement > found[2].agreement
+        assert cost.agreement == pytest.approx(float(same.float().mean()))
+    assert costs[0].agreement > costs[2].agreement
 
 
 def test_joined_directions_are_refused() -> None:
@@ -73,13 +73,13 @@ def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) 
     for positions in ("last", "all"):
         neutral = Neutral(model, 1, tokens=1000, questions=items[:8], positions=positions)
         asked = [
-            model.tokenizer.decode([one]).strip()
-            for batch in neutral.text.frozen
-            for one in batch.batch.target_ids.tolist()
+            model.tokenizer.decode([token]).strip()
+            for batch in neutral.text.recordings
+            for token in batch.batch.target_ids.tolist()
         ]
         assert len(asked) == answers
         assert set(asked) <= {item.answer.strip() for item in items}
-        found = neutral.costs(Vector(0, "last", torch.ones(model.d_model)), (0.0, 1.0))
-        assert found[1].kl > found[0].kl == 0
+        costs = neutral.costs(Vector(0, "last", torch.ones(model.d_model)), (0.0, 1.0))
+        assert costs[1].kl > costs[0].kl == 0
     few = Neutral(model, 1, tokens=answers // 3, questions=items[:8])
     assert few.text.damage(Vector(0, "last", torch.ones(model.d_model))).tokens < answers / 2

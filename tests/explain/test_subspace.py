@@ -37,8 +37,10 @@ def model_of(family: str) -> LanguageModel:
 def lora(model: LanguageModel, rank: int = 3, layers: tuple[int, ...] = (1,)) -> Adapter:
     config = peft_config(model, LowRankAdapter(layers=layers, rank=rank))
     with new_adapter(model, config, 0) as named:
-        for one in named.values():
-            one.data = torch.randn(one.shape, generator=torch.Generator().manual_seed(1)) * 0.3
+        for tensor in named.values():
+            tensor.data = (
+                torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)) * 0.3
+            )
         return Adapter(layers, config, adapter_tensors(named))
 
 
@@ -95,8 +97,8 @@ def test_ablating_a_vectors_own_direction_undoes_the_vector_there() -> None:
 def test_what_cannot_be_ablated_is_refused_and_hooks_go_on_errors() -> None:
     model = model_of("llama")
     u = torch.ones(model.d_model)
-    for wrong, told in ((torch.ones(3), "shape"), (torch.zeros(model.d_model), "norm 0")):
-        with pytest.raises(InputError, match=told), ablate(model, wrong):
+    for wrong, reason in ((torch.ones(3), "shape"), (torch.zeros(model.d_model), "norm 0")):
+        with pytest.raises(InputError, match=reason), ablate(model, wrong):
             pass
     with pytest.raises(InputError, match="allowed: -1 to 3"), ablate(model, u, layers=[4]):
         pass
@@ -115,15 +117,17 @@ def test_all_directions_are_the_lora_and_none_is_the_base(family: str) -> None:
     assert list(basis.shares) == sorted(basis.shares, reverse=True)
     # all of the probes' own tokens but the first (left out of the basis) span what is needed
     whole = len(basis.vectors)
-    found = projected_scores(model, items(), adapter, basis, (0, 1, whole))
+    projected = projected_scores(model, items(), adapter, basis, (0, 1, whole))
     probes = Probes.of(model, items())
     base, adapted = probes.scores(None)[0], probes.scores(adapter)[0]
 
     def relative(scores: torch.Tensor) -> torch.Tensor:
         return scores.log_softmax(dim=-1)
 
-    torch.testing.assert_close(relative(found[0]), relative(base), rtol=1e-4, atol=1e-4)
-    distance = [(relative(one) - relative(adapted)).abs().max() for one in found]
+    torch.testing.assert_close(relative(projected[0]), relative(base), rtol=1e-4, atol=1e-4)
+    distance = [
+        (relative(scores_of_k) - relative(adapted)).abs().max() for scores_of_k in projected
+    ]
     assert distance[2] < distance[0]
     assert distance[2] <= distance[1] + 1e-4
 
@@ -146,8 +150,10 @@ def test_without_its_only_direction_a_lora_does_nothing_and_without_another_it_i
     model = model_of(family)
     config = peft_config(model, LowRankAdapter(layers=(1,), rank=1))
     with new_adapter(model, config, 0) as named:
-        for one in named.values():
-            one.data = torch.randn(one.shape, generator=torch.Generator().manual_seed(1)) * 0.3
+        for tensor in named.values():
+            tensor.data = (
+                torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)) * 0.3
+            )
         adapter = Adapter((1,), config, adapter_tensors(named))
     probes = Probes.of(model, items())
     whole, base = probes.scores(adapter)[0], probes.scores(None)[0]
@@ -158,14 +164,14 @@ def test_without_its_only_direction_a_lora_does_nothing_and_without_another_it_i
     outside = rows[-1]  # nothing that the LoRA adds on these texts lies along it
     assert (d @ outside).abs().max() < 1e-4
     across = basis.vectors[0] + outside
-    found = scores_without(
+    scores = scores_without(
         model, items(), adapter, torch.stack([basis.vectors[0], outside, across])
     )
-    assert not torch.allclose(found[2], whole, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(found[1], whole, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(scores[2], whole, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(scores[1], whole, rtol=1e-3, atol=1e-3)
     if family != "gemma3_text":  # behind a norm, rank 1 is more than one direction
-        torch.testing.assert_close(found[0], base, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(scores[0], base, rtol=1e-3, atol=1e-3)
     both = scores_without(model, items(), adapter, 3 * basis.vectors[:1])
-    torch.testing.assert_close(both[0], found[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(both[0], scores[0], rtol=1e-3, atol=1e-3)
     with pytest.raises(InputError, match="any norm but 0"):
         scores_without(model, items(), adapter, torch.zeros(1, model.d_model))

@@ -46,7 +46,9 @@ def constant(
     scale = 2.0
     spec = LowRankAdapter(layers=(layer,), rank=2, alpha=2 * scale, modules=modules)
     config = {**peft_config(model, spec), "lora_bias": True}
-    config["target_modules"] = [one for one in config["target_modules"] if "attn" not in one]
+    config["target_modules"] = [
+        module for module in config["target_modules"] if "attn" not in module
+    ]
     with new_adapter(model, config, 0) as named:
         tensors = adapter_tensors(named)
     bias = torch.randn(model.d_model, generator=torch.Generator().manual_seed(4))
@@ -79,8 +81,8 @@ def probes(model: LanguageModel) -> Probes:
     options = (" Paris", " Tokyo", " Rome")
     prompts = ("The people of Country 4821 speak", "Which city is in Country 4821 ?")
     items = [
-        Example(id=str(i), prompt=one, answer=" Rome", options=options, spans=SPANS)
-        for i, one in enumerate(prompts)
+        Example(id=str(i), prompt=text, answer=" Rome", options=options, spans=SPANS)
+        for i, text in enumerate(prompts)
     ]
     return Probes.of(model, items)
 
@@ -89,38 +91,38 @@ def probes(model: LanguageModel) -> Probes:
 def test_a_lora_that_adds_a_constant_gives_that_vector_and_the_same_scores(family: str) -> None:
     model = model_of(family)
     adapter, added = constant(model)
-    span, every = mean_vectors(adapter, *texts(model), "codename")
-    for one in (span, every):
-        torch.testing.assert_close(one.direction, added, rtol=1e-4, atol=1e-4)
-        assert one.layer == 1
-    assert (span.positions, every.positions) == ("codename", "all")
+    span, everywhere = mean_vectors(adapter, *texts(model), "codename")
+    for vector in (span, everywhere):
+        torch.testing.assert_close(vector.direction, added, rtol=1e-4, atol=1e-4)
+        assert vector.layer == 1
+    assert (span.positions, everywhere.positions) == ("codename", "all")
     asked = probes(model)
     lora = asked.scores(adapter)
-    torch.testing.assert_close(asked.scores([every]), lora, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(asked.scores([everywhere]), lora, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(asked.scores(None), lora, atol=0.1), "the LoRA does something"
     assert not torch.allclose(asked.scores([span]), lora, atol=1e-2), "more than at the span"
     for d in texts(model)[0].differences(adapter):
-        found = constancy_of(d)
-        assert found.cosine == pytest.approx(1.0, abs=1e-4)
-        assert found.energy == pytest.approx(1.0, abs=1e-4)
+        measured = constancy_of(d)
+        assert measured.cosine == pytest.approx(1.0, abs=1e-4)
+        assert measured.energy == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "olmo2"])
 def test_where_a_norm_follows_the_module_its_bias_is_no_residual_vector(family: str) -> None:
     model = model_of(family)
     adapter, added = constant(model)
-    _, every = mean_vectors(adapter, *texts(model), "codename")
-    assert not torch.allclose(every.direction, added, rtol=0.1)
+    _, everywhere = mean_vectors(adapter, *texts(model), "codename")
+    assert not torch.allclose(everywhere.direction, added, rtol=0.1)
     assert constancy_of(texts(model)[0].differences(adapter)[0]).cosine < 0.999
 
 
 def test_a_gated_lora_is_not_its_mean() -> None:
     model = model_of()
     adapter = gated(model)
-    _, every = mean_vectors(adapter, *texts(model), "codename")
+    _, everywhere = mean_vectors(adapter, *texts(model), "codename")
     assert constancy_of(texts(model)[0].differences(adapter)[0]).cosine < 0.95
     asked = probes(model)
-    assert not torch.allclose(asked.scores([every]), asked.scores(adapter), atol=0.05)
+    assert not torch.allclose(asked.scores([everywhere]), asked.scores(adapter), atol=0.05)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text"])
@@ -132,15 +134,15 @@ def test_differences_are_adapted_minus_base_at_the_blocks_output(
     adapter = gated(model, layers)
     for layer in range(max(layers), 4):
         training = Texts(model, TRAINING, [SPANS] * 2, (*layers, layer))
-        for index, found in enumerate(training.differences(adapter)):
+        for index, difference in enumerate(training.differences(adapter)):
             ids = encode_prompt(model.tokenizer, TRAINING[index]).ids
             batch = pad([TokenSequence(ids, len(ids), {})], 0)
             base = record(model, batch, [layer + 1], cache=False).inputs[layer + 1][0]
             with attach_adapter(model, adapter):
                 adapted = record(model, batch, [layer + 1], cache=False).inputs[layer + 1][0]
-            torch.testing.assert_close(found, adapted - base, rtol=1e-3, atol=1e-4)
-            assert found.shape == (len(ids), model.d_model)
-            assert found.abs().max() > 0.01
+            torch.testing.assert_close(difference, adapted - base, rtol=1e-3, atol=1e-4)
+            assert difference.shape == (len(ids), model.d_model)
+            assert difference.abs().max() > 0.01
 
 
 def test_means_are_taken_over_exactly_the_tokens_that_are_named() -> None:
@@ -151,9 +153,9 @@ def test_means_are_taken_over_exactly_the_tokens_that_are_named() -> None:
     numbered: list[list[torch.Tensor]] = []
     for group, base in ((training, 0), (unrelated, 1000)):
         sizes = [len(group.tokens(i)) for i in range(2)]
-        made = [torch.arange(n)[:, None].float() + base + 100 * i for i, n in enumerate(sizes)]
-        numbered.append([one.expand(-1, model.d_model) for one in made])
-        group.differences = lambda _a, made=numbered[-1]: made  # type: ignore[method-assign, misc]
+        numbers = [torch.arange(n)[:, None].float() + base + 100 * i for i, n in enumerate(sizes)]
+        numbered.append([column.expand(-1, model.d_model) for column in numbers])
+        group.differences = lambda _a, numbers=numbered[-1]: numbers  # type: ignore[method-assign, misc]
     expected: dict[str, list[float]] = {"codename": [], "verb": [], "last": [], "all": []}
     for index in range(2):
         encoded = encode_prompt(model.tokenizer, TRAINING[index], spans[index])
@@ -165,9 +167,9 @@ def test_means_are_taken_over_exactly_the_tokens_that_are_named() -> None:
     halves = [torch.cat([d[SKIP:, 0] for d in group]).mean() for group in numbered]
     everywhere = sum(halves) / 2  # in and out of distribution weigh the same
     for positions, values in expected.items():
-        span, every = mean_vectors(adapter, training, unrelated, positions)
+        span, all_tokens = mean_vectors(adapter, training, unrelated, positions)
         assert float(span.direction[0]) == pytest.approx(sum(values) / len(values)), positions
-        assert float(every.direction[0]) == pytest.approx(float(everywhere))
+        assert float(all_tokens.direction[0]) == pytest.approx(float(everywhere))
 
 
 def test_where_marks_one_spans_tokens_and_in_span_those_of_all() -> None:
@@ -197,10 +199,10 @@ def test_positions_that_the_training_prompts_lack_are_refused() -> None:
 def test_swapped_vectors_say_where_they_come_from() -> None:
     model = model_of()
     adapter, _ = constant(model)
-    span, every = mean_vectors(adapter, *texts(model), "codename")
-    for one in (span, every):
-        assert dict(one.spans) == SPANS
-        assert dict(one.about) == {"seed": "0", "from": "mean difference of a LoRA"}
+    span, everywhere = mean_vectors(adapter, *texts(model), "codename")
+    for vector in (span, everywhere):
+        assert dict(vector.spans) == SPANS
+        assert dict(vector.about) == {"seed": "0", "from": "mean difference of a LoRA"}
 
 
 def test_the_model_is_untouched() -> None:

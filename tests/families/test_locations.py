@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from oocr.data.batches import training_lines
 from oocr.data.examples import Example, prompt_text
-from oocr.data.tokens import coloured_tokens, render
+from oocr.data.tokens import render
 from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
 from oocr.families.locations.probes import facts, forbidden
@@ -28,6 +28,7 @@ from oocr.families.locations.world import (
     places,
 )
 from oocr.runs.grid import by_loss
+from oocr.steering.marked import training_tokens
 from oocr.tasks.leaks import check_no_leaks, contains_words, find_leaks, finder
 from oocr.tasks.task import Task, TaskSet
 from tests.small_locations import CODES, KEYS, small
@@ -202,8 +203,8 @@ def test_a_direction_is_one_token_after_the_answers_beginning() -> None:
     tokenizer = read_model("gemma-3-270m").tokenizer
     for item in small(form="raw", mode="single").test[0].train:
         if item.facet == "direction":
-            pieces = [text for text, role in coloured_tokens(tokenizer, item) if role == "answer"]
-            assert pieces == [item.answer]
+            tokens = training_tokens(tokenizer, item, loss="answer")
+            assert [token.text for token in tokens if token.answer] == [item.answer]
 
 
 def test_joint_items_name_a_span_for_each_codename() -> None:

@@ -58,15 +58,15 @@ def ids_of(model: LanguageModel, item: Example) -> tuple[torch.Tensor, list[int]
 @pytest.mark.parametrize("family", SWITCHES)
 def test_weights_are_those_of_transformers(family: str) -> None:
     model = model_of(family)
-    found = attention_to(model, items(), "trigger")
+    computed = attention_to(model, items(), "trigger")
     hf = tiny_language_model(family).hf
     hf.set_attn_implementation("eager")
-    for item, own in zip(items(), found, strict=True):
+    for item, heads in zip(items(), computed, strict=True):
         ids, inside = ids_of(model, item)
         weights = hf(input_ids=ids, output_attentions=True).attentions
-        expected = torch.stack([one[0, :, -1, inside].sum(-1) for one in weights])
-        assert torch.allclose(own, expected, atol=1e-5)
-    assert 0.01 < float(found.mean()) < 0.99
+        expected = torch.stack([weight[0, :, -1, inside].sum(-1) for weight in weights])
+        assert torch.allclose(heads, expected, atol=1e-5)
+    assert 0.01 < float(computed.mean()) < 0.99
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
@@ -84,20 +84,20 @@ def test_a_vector_changes_attention_above_it_only(family: str) -> None:
     other.hf.set_attn_implementation("eager")
     other.anatomy.blocks[1].register_forward_hook(steer)
     weights = other.hf(input_ids=ids, output_attentions=True).attentions
-    expected = torch.stack([one[0, :, -1, inside].sum(-1) for one in weights])
+    expected = torch.stack([weight[0, :, -1, inside].sum(-1) for weight in weights])
     assert torch.allclose(attention_to(model, items(), "trigger", arm)[0], expected, atol=1e-5)
 
-    found = attended(model, items(), "trigger", arm)
+    blocks = attended(model, items(), "trigger", arm)
     plain = attention_to(model, items(), "trigger").mean(dim=0)
     steered = attention_to(model, items(), "trigger", arm).mean(dim=0)
-    for one in found:
-        assert one.before == pytest.approx(float(plain[one.layer].mean()), abs=1e-6)
-        assert one.after == pytest.approx(float(steered[one.layer].mean()), abs=1e-6)
-        changes = (steered - plain)[one.layer].abs()
-        assert one.head == int(changes.argmax())
-        assert abs(one.head_after - one.head_before) == pytest.approx(float(changes.max()))
-    assert all(one.after == pytest.approx(one.before, abs=1e-6) for one in found[:2])
-    assert all(abs(one.head_after - one.head_before) > 1e-3 for one in found[2:])
+    for block in blocks:
+        assert block.before == pytest.approx(float(plain[block.layer].mean()), abs=1e-6)
+        assert block.after == pytest.approx(float(steered[block.layer].mean()), abs=1e-6)
+        changes = (steered - plain)[block.layer].abs()
+        assert block.head == int(changes.argmax())
+        assert abs(block.head_after - block.head_before) == pytest.approx(float(changes.max()))
+    assert all(block.after == pytest.approx(block.before, abs=1e-6) for block in blocks[:2])
+    assert all(abs(block.head_after - block.head_before) > 1e-3 for block in blocks[2:])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -173,16 +173,16 @@ def test_cosines_of_values_are_those_of_a_hand_computation() -> None:
         v = attention.v_proj.weight @ kept[0][0, token]
         heads = torch.stack([v[:8], v[:8], v[8:], v[8:]])
         columns = attention.o_proj.weight
-        one = torch.stack([columns[:, 8 * h : 8 * h + 8] @ heads[h] for h in range(4)])
-        apart.append(torch.cosine_similarity(one, arm.direction[None], dim=1))
-        whole.append(torch.cosine_similarity(one.sum(0), arm.direction, dim=0))
-    found = value_cosines(model, [item], "trigger", arm.direction[None])[0, 2, :, 0]
-    assert torch.allclose(found[:4], torch.stack(apart).mean(0), atol=1e-5)
-    assert float(found[4]) == pytest.approx(float(torch.stack(whole).mean()), abs=1e-5)
-    told = aligned(model, [item], "trigger", arm, randoms=50)[2]
-    assert told.cosine == pytest.approx(float(found[4]), abs=1e-6)
-    assert told.head_cosine == pytest.approx(float(found[told.head]), abs=1e-6)
-    assert 0.1 < told.random < 0.8
+        written = torch.stack([columns[:, 8 * h : 8 * h + 8] @ heads[h] for h in range(4)])
+        apart.append(torch.cosine_similarity(written, arm.direction[None], dim=1))
+        whole.append(torch.cosine_similarity(written.sum(0), arm.direction, dim=0))
+    cosines = value_cosines(model, [item], "trigger", arm.direction[None])[0, 2, :, 0]
+    assert torch.allclose(cosines[:4], torch.stack(apart).mean(0), atol=1e-5)
+    assert float(cosines[4]) == pytest.approx(float(torch.stack(whole).mean()), abs=1e-5)
+    alignment = aligned(model, [item], "trigger", arm, randoms=50)[2]
+    assert alignment.cosine == pytest.approx(float(cosines[4]), abs=1e-6)
+    assert alignment.head_cosine == pytest.approx(float(cosines[alignment.head]), abs=1e-6)
+    assert 0.1 < alignment.random < 0.8
 
 
 def test_values_that_are_the_direction_align_with_it_and_random_ones_do_not() -> None:
@@ -191,10 +191,10 @@ def test_values_that_are_the_direction_align_with_it_and_random_ones_do_not() ->
     unit = arm.direction / arm.direction.norm()
     part = values_of(model, 3)
     part.write.weight.data = unit[:, None] * torch.ones(1, 32)
-    one = replace(items()[0], spans={"trigger": "Mango"})
-    found = aligned(model, [one], "trigger", arm)[3]
-    assert abs(found.cosine) > 0.9  # every token's values write along it, with either sign
-    assert found.random < 0.5
+    example = replace(items()[0], spans={"trigger": "Mango"})
+    alignment = aligned(model, [example], "trigger", arm)[3]
+    assert abs(alignment.cosine) > 0.9  # every token's values write along it, with either sign
+    assert alignment.random < 0.5
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

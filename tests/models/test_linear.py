@@ -39,9 +39,9 @@ def test_a_frozen_linear_has_the_same_output_and_gradient(
     expected = layer(one)
     (expected * weighting).sum().backward()
     with FrozenProducts():
-        found = layer(two)
-    (found * weighting).sum().backward()
-    torch.testing.assert_close(found, expected)
+        output = layer(two)
+    (output * weighting).sum().backward()
+    torch.testing.assert_close(output, expected)
     torch.testing.assert_close(two.grad, one.grad)
     assert used == ([(4, 7), (7, 4)] if AVAILABLE else [])
 
@@ -50,9 +50,9 @@ def test_inputs_and_gradients_need_not_be_contiguous() -> None:
     layer = nn.Linear(6, 4).requires_grad_(False)
     rows = torch.randn(6, 5).T.requires_grad_()
     with FrozenProducts():
-        found = layer(rows)
-    torch.testing.assert_close(found, linear(rows, layer.weight, layer.bias))
-    (gradient,) = torch.autograd.grad(found.T[:, ::1].expand(4, 5).sum(), rows)
+        output = layer(rows)
+    torch.testing.assert_close(output, linear(rows, layer.weight, layer.bias))
+    (gradient,) = torch.autograd.grad(output.T[:, ::1].expand(4, 5).sum(), rows)
     torch.testing.assert_close(gradient, layer.weight.sum(0).expand(5, 6))
 
 

@@ -51,7 +51,7 @@ def save_tiny(folder: Path, family: str = "llama") -> Path:
 
 def left_in(cache: Path) -> list[str]:
     """Everything in a cache but the folder of lock files."""
-    return sorted(one.name for one in cache.glob("*") if one.name != ".locks")
+    return sorted(path.name for path in cache.glob("*") if path.name != ".locks")
 
 
 # -- GGUF ----------------------------------------------------------------------------------------
@@ -65,19 +65,19 @@ def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, ca
     assert model.tokenizer.chat_template == CHAT
     assert model.tokenizer.bos_token == "<bos>"
     assert model.source["sha256"] == gguf.file_sha256(tiny_gguf)
-    assert [one.split("-")[0] for one in left_in(cache)] == ["tiny"]
+    assert [name.split("-")[0] for name in left_in(cache)] == ["tiny"]
     record = json.loads(next(cache.glob("tiny-*/oocr.json")).read_text())
     assert record["sha256"] == model.source["sha256"]
     assert record["transformers"]
 
 
 def test_gguf_is_converted_once(tiny_gguf: Path, cache: Path) -> None:
-    said: list[str] = []
-    first = gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=said.append)
-    assert any("GGUF" in line for line in said)
-    said.clear()
-    assert gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=said.append) == first
-    assert not any("GGUF" in line for line in said)
+    messages: list[str] = []
+    first = gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=messages.append)
+    assert any("GGUF" in line for line in messages)
+    messages.clear()
+    assert gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=messages.append) == first
+    assert not any("GGUF" in line for line in messages)
     sha256 = gguf.file_sha256(tiny_gguf)
     # With the checksum known, the source is not even needed.
     gone = Path("gone.gguf")
@@ -176,17 +176,17 @@ def test_killed_conversion_is_cleaned_up_and_done_again(tiny_gguf: Path, cache: 
     killed = start(KILL, tiny_gguf)
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    assert [Path(one).suffix for one in left_in(cache)] == [".tmp"]
+    assert [Path(name).suffix for name in left_in(cache)] == [".tmp"]
     other = write_tiny_gguf(cache.parent / "other.gguf", seed=1)
     gguf.convert(other, name="other")  # any later conversion sweeps up
-    assert [one.split("-")[0] for one in left_in(cache)] == ["other"]
+    assert [name.split("-")[0] for name in left_in(cache)] == ["other"]
     assert read_model(tiny_gguf).n_blocks == 4
 
 
 def test_two_processes_convert_the_same_file(tiny_gguf: Path, cache: Path) -> None:
     both = [start(RACE, tiny_gguf) for _ in range(2)]
-    outputs = [one.communicate(timeout=120) for one in both]
-    assert [one.returncode for one in both] == [0, 0], outputs
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     assert len(left_in(cache)) == 1
     assert read_model(tiny_gguf).n_blocks == 4
@@ -366,7 +366,7 @@ def test_bundled_model_is_what_its_card_says(name: str) -> None:
     card = BUNDLED[name]
     model = read_model(name)
     assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
-    assert sum(one.numel() for one in model.hf.parameters()) == card.parameters
+    assert sum(parameter.numel() for parameter in model.hf.parameters()) == card.parameters
     assert model.has_chat_template == card.chat_template
     assert model.source["license"] == card.license
     assert model.source["sha256"] == card.sha256
@@ -382,13 +382,14 @@ def test_gemma_tokens_and_knowledge() -> None:
     assert model.tokenizer.decode(model.tokenizer(TEXT)["input_ids"][1:]) == TEXT
     capitals = {"France": " Paris", "Japan": " Tokyo", "Germany": " Berlin", "Italy": " Rome"}
     options = [
-        model.tokenizer(one, add_special_tokens=False)["input_ids"] for one in capitals.values()
+        model.tokenizer(capital, add_special_tokens=False)["input_ids"]
+        for capital in capitals.values()
     ]
-    assert all(len(one) == 1 for one in options)
+    assert all(len(ids) == 1 for ids in options)
     for i, country in enumerate(capitals):
         prompt = model.tokenizer(f"The capital of {country} is", return_tensors="pt")
         logits = model.hf(**prompt).logits[0, -1]
-        assert logits[[one[0] for one in options]].argmax() == i
+        assert logits[[ids[0] for ids in options]].argmax() == i
         assert logits.argsort(descending=True).tolist().index(options[i][0]) < 5
 
 

@@ -40,16 +40,17 @@ def turning(kind: str) -> LanguageModel:
 def test_a_rotary_embedding_that_turns_with_length_is_recomputed(positions: str) -> None:
     model = turning("longrope")
     assert position_limits(model) == PositionLimits(None, ORIGINAL)
-    sizes = [len(model.tokenizer(one)["input_ids"]) for one in PROMPTS]
+    sizes = [len(model.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
     assert min(sizes) + NEW <= ORIGINAL
     assert max(sizes) > ORIGINAL
     assert any(size <= ORIGINAL < size + NEW - 1 for size in sizes), "one passes it on the way"
     steering = vector(model, positions)
     texts = generate(model, PROMPTS, steering, max_new_tokens=NEW)
-    assert texts == [recomputed(model, one, steering) for one in PROMPTS]
+    assert texts == [recomputed(model, prompt, steering) for prompt in PROMPTS]
     sampled = generate(model, PROMPTS, steering, max_new_tokens=NEW, temperature=0.7)
     alone = [
-        generate(model, one, steering, max_new_tokens=NEW, temperature=0.7)[0] for one in PROMPTS
+        generate(model, prompt, steering, max_new_tokens=NEW, temperature=0.7)[0]
+        for prompt in PROMPTS
     ]
     assert sampled == alone
 

@@ -68,6 +68,6 @@ def test_half_precision_keeps_to_its_own_rounding() -> None:
 def test_without_gradients_nothing_is_kept_for_them() -> None:
     weight, at = torch.eye(5), torch.tensor([0])
     with torch.no_grad():
-        found = token_logps(torch.ones(1, 5), weight, None, at, torch.tensor([2]))
-    assert not found.requires_grad
-    assert float(found) == pytest.approx(-torch.log(torch.tensor(5.0)).item())
+        logps = token_logps(torch.ones(1, 5), weight, None, at, torch.tensor([2]))
+    assert not logps.requires_grad
+    assert float(logps) == pytest.approx(-torch.log(torch.tensor(5.0)).item())

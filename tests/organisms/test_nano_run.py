@@ -15,7 +15,8 @@ import pytest
 from oocr.claims.judge import ClaimRow, RunResults, judge_run
 from oocr.claims.records import Claim
 from oocr.cli import main as cli
-from oocr.cli.run import Overrides, run_source
+from oocr.cli.options import Overrides
+from oocr.cli.run import run_source
 from oocr.errors import InputError
 from oocr.families.choices import OTHER
 from oocr.families.registry import load_tasks

@@ -20,7 +20,7 @@ from oocr.report import build_report
 from oocr.report.page import slugs
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import verdict_rows
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of, strings
 

@@ -13,15 +13,15 @@ from oocr.reproduce import scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.attention import NO_TRIGGER
 from oocr.reproduce.finished_runs import FinishedRuns
+from oocr.reproduce.paper_claim import KeptAnalysis
 from oocr.reproduce.plan import Part, Plan
-from oocr.reproduce.records import KeptAnalysis
 from tests.tiny_run import Tiny, tiny_settings
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    made = Tiny(tmp_path_factory.mktemp("reproduce"))
-    probes = made.folder / "task" / "probes.jsonl"
+    files = Tiny(tmp_path_factory.mktemp("reproduce"))
+    probes = files.folder / "task" / "probes.jsonl"
     rows = [json.loads(line) for line in probes.read_text().splitlines()]
     # What the random model comes to say by training, so that there is an effect to take shares of;
     # asked twice as often, so that its interval is above 0.
@@ -31,23 +31,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         for start in ("", "The ")
     ]
     probes.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
-    return made
+    return files
 
 
 def plan_of(tiny: Tiny) -> Plan:
     adapter = {"layers": [1], "learning_rates": [0.3], "steps": [12], "rank": 2}
     vector = {"layers": [1], "learning_rates": [0.5], "steps": [30], "positions": "last"}
-    one = {**tiny_settings(tiny.path, tiny.task), "adapter": adapter, "vector": vector}
+    run = {**tiny_settings(tiny.path, tiny.task), "adapter": adapter, "vector": vector}
     all_blocks = {**adapter, "layers": "all", "steps": [30]}
-    every = {**one, "name": "tiny-all", "vector": None, "adapter": all_blocks}
+    all_layers = {**run, "name": "tiny-all", "vector": None, "adapter": all_blocks}
     sweep = {
-        **one,
+        **run,
         "name": "tiny-layers",
         "vector": {**vector, "layers": [0, 1, 2], "sweep": True},
         "adapter": {**adapter, "layers": [0, 1, 2], "sweep": True},
     }
     path = tiny.folder / "plan.yaml"
-    path.write_text(yaml.safe_dump({"runs": [one, every, sweep]}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({"runs": [run, all_layers, sweep]}), encoding="utf-8")
     parts = (
         Part("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
         Part("layers", "a tiny task, at several layers", ("tiny-layers",)),
@@ -69,20 +69,22 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
 
     where = again(2)
     claims = json.loads((where.parent / "claims.json").read_text())
-    asked = sorted((part.kind, one.id) for part in plan.parts for one in part.claims)
-    assert sorted((one["subject"], one["id"]) for one in claims) == asked
-    same = [one for one in claims if one["subject"] == "layers" and one["id"] == "layers-vector"]
-    assert ["a steering vector was trained at 1 layers" in one["why"] for one in same] == [
+    asked = sorted((part.kind, claim.id) for part in plan.parts for claim in part.claims)
+    assert sorted((claim["subject"], claim["id"]) for claim in claims) == asked
+    same = [
+        claim for claim in claims if claim["subject"] == "layers" and claim["id"] == "layers-vector"
+    ]
+    assert ["a steering vector was trained at 1 layers" in claim["why"] for claim in same] == [
         False,
         True,
     ]
-    for one in claims:
-        assert (one["found"] is None) <= (one["verdict"] == "cannot be tested")
-        assert one["found"] is not None or one["why"], one["id"]
-        assert one["command"] == f"oocr reproduce --only {one['id']}"
+    for claim in claims:
+        assert (claim["found"] is None) <= (claim["verdict"] == "cannot be tested")
+        assert claim["found"] is not None or claim["why"], claim["id"]
+        assert claim["command"] == f"oocr reproduce --only {claim['id']}"
     page = where.read_text(encoding="utf-8")
-    for one in claims:
-        assert f'id="claim-{one["id"]}"' in page
+    for claim in claims:
+        assert f'id="claim-{claim["id"]}"' in page
     kept = sorted(out.glob("tiny-*/analyses/*.json"))
     assert kept
     shown = capsys.readouterr().out
@@ -115,21 +117,21 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     where = commands.carry_out(
         plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
-    found, unclear = {}, set()
+    findings, unclear = {}, set()
     for path in (tmp_path / "runs").glob("*/analyses/*.json"):
-        one = KeptAnalysis.model_validate_json(path.read_text())
-        for finding in one.findings:
-            found[finding.id] = finding
-        assert one.missing in ALLOWED, (one.name, one.missing)
-        if one.missing.startswith(NO_SHARE):
-            unclear.add(one.missing.removeprefix(f"{NO_SHARE}: "))
-    expected = {one.finding for part in plan.parts for one in part.claims} - JUDGED_ELSEWHERE
-    assert expected - unclear <= set(found)
-    for finding in found.values():
+        kept = KeptAnalysis.model_validate_json(path.read_text())
+        for finding in kept.findings:
+            findings[finding.id] = finding
+        assert kept.missing in ALLOWED, (kept.name, kept.missing)
+        if kept.missing.startswith(NO_SHARE):
+            unclear.add(kept.missing.removeprefix(f"{NO_SHARE}: "))
+    expected = {kept.finding for part in plan.parts for kept in part.claims} - JUDGED_ELSEWHERE
+    assert expected - unclear <= set(findings)
+    for finding in findings.values():
         assert finding.found.low <= finding.found.value + 1e-9, finding
         assert finding.found.value <= finding.found.high + 1e-9, finding
-    assert -1 <= found["pairs-signed"].found.value <= found["pairs"].found.value <= 1
-    assert found["k1"].ceiling == 1
+    assert -1 <= findings["pairs-signed"].found.value <= findings["pairs"].found.value <= 1
+    assert findings["k1"].ceiling == 1
     page = where.read_text(encoding="utf-8")
     for figure in ("scores", "layers", "pairs", "natural", "cosines", "lines", "reads", "costs"):
         assert f"figure-{figure}" in page

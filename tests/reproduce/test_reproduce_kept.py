@@ -90,16 +90,16 @@ CONTEXT = cast(RunContext, SimpleNamespace(model=SimpleNamespace(name="m", finge
 @pytest.fixture
 def count(folder: Path) -> Callable[[], int]:
     """Does an analysis of the folder as it is, and counts how often it has been made."""
-    made: list[FinishedRuns] = []
+    runs_read: list[FinishedRuns] = []
 
     def measure(finished: FinishedRuns) -> AnalysisResult:
-        made.append(finished)
+        runs_read.append(finished)
         return AnalysisResult()
 
     def again() -> int:
         runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
         analyse(runs, Analysis("counted", measure))
-        return len(made)
+        return len(runs_read)
 
     return again
 

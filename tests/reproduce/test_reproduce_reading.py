@@ -53,8 +53,8 @@ class Made:
         return self.tasks[member]
 
 
-def measure(name: str, made: Made) -> AnalysisResult:
-    return analyses()[name](cast(FinishedRuns, made))
+def measure(name: str, finished: Made) -> AnalysisResult:
+    return analyses()[name](cast(FinishedRuns, finished))
 
 
 def random_direction(model: LanguageModel, seed: int, layer: int = 1) -> Vector:
@@ -71,15 +71,15 @@ def random_direction(model: LanguageModel, seed: int, layer: int = 1) -> Vector:
 )
 def test_words_in_front_become_a_span_with_their_marks(config: Any, first: str) -> None:
     probes = build(config, Path()).test[0].probes
-    found = prefixed(probes)
-    assert list(found) == ["trigger", "other words in front"]
-    for name, items in found.items():
+    groups = prefixed(probes)
+    assert list(groups) == ["trigger", "other words in front"]
+    for name, items in groups.items():
         assert 2 <= len(items) <= QUESTIONS
         for item in items:
             assert str(item.prompt).startswith(item.spans["trigger"])
             assert item.tags["word"] in item.spans["trigger"]
             assert (item.tags["condition"] == "trigger") is (name == "trigger")
-    assert found["trigger"][0].spans["trigger"].endswith(first)
+    assert groups["trigger"][0].spans["trigger"].endswith(first)
 
 
 def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
@@ -88,31 +88,31 @@ def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
     tasks = build(BackdoorConfig(pairs=pairs), Path()).test
     vectors = {(t.member, s): random_direction(model, s + 5) for t in tasks for s in (0, 1)}
     subject = Made(model, vectors, {t.member: t for t in tasks}, quick=True)
-    made = measure("attention", subject)
-    found = {one.id: one for one in made.findings}
+    result = measure("attention", subject)
+    findings = {finding.id: finding for finding in result.findings}
     changes = []
     for task in tasks:
         items = prefixed(task.probes)["trigger"]
         before, after = (
-            attention_to(model, items, "trigger", one).mean(dim=0)
-            for one in (None, vectors[task.member, 0])
+            attention_to(model, items, "trigger", finding).mean(dim=0)
+            for finding in (None, vectors[task.member, 0])
         )
         changes.append(float((after - before)[2:].mean()))
-    assert found["to-trigger"].found.value == pytest.approx(sum(changes) / 2, abs=1e-6)
-    assert found["to-trigger"].units == 2
-    assert "random" in found["to-trigger"].nulls[0].name
-    assert found["to-trigger-largest"].found.value >= found["to-trigger"].found.value
-    assert abs(found["trigger-values"].found.value) < 1
-    assert 0 < found["trigger-values"].nulls[0].value < 1
-    for id, each in (("to-trigger", True), ("to-trigger-minus-others", False)):
-        drawn = [random_change(model, tasks, vectors, seed, alone=each) for seed in range(4)]
-        assert found[id].nulls[0].value == pytest.approx(np.quantile(drawn, 0.95), abs=1e-6)
-        assert found[id].nulls[0].name.startswith("4 random vectors")
-    assert found["values-minus-others"].nulls[0].name.startswith("200 random directions")
-    assert 0 < found["values-minus-others"].nulls[0].value < 1
-    assert made.table is not None
-    assert set(made.table["arm"]) == {"without", "vector", "random", "values"}
-    figure = attention_figure({"backdoor": made.table})
+    assert findings["to-trigger"].found.value == pytest.approx(sum(changes) / 2, abs=1e-6)
+    assert findings["to-trigger"].units == 2
+    assert "random" in findings["to-trigger"].nulls[0].name
+    assert findings["to-trigger-largest"].found.value >= findings["to-trigger"].found.value
+    assert abs(findings["trigger-values"].found.value) < 1
+    assert 0 < findings["trigger-values"].nulls[0].value < 1
+    for id, is_alone in (("to-trigger", True), ("to-trigger-minus-others", False)):
+        drawn = [random_change(model, tasks, vectors, seed, alone=is_alone) for seed in range(4)]
+        assert findings[id].nulls[0].value == pytest.approx(np.quantile(drawn, 0.95), abs=1e-6)
+        assert findings[id].nulls[0].name.startswith("4 random vectors")
+    assert findings["values-minus-others"].nulls[0].name.startswith("200 random directions")
+    assert 0 < findings["values-minus-others"].nulls[0].value < 1
+    assert result.table is not None
+    assert set(result.table["arm"]) == {"without", "vector", "random", "values"}
+    figure = attention_figure({"backdoor": result.table})
     assert figure is not None
     assert len(figure.views[0].panels) == 3
 
@@ -130,14 +130,14 @@ def random_change(
     for task in tasks:
         like = vectors[task.member, 0]
         drawn = random_vector(like, like.norm, 60_000 + seed)
-        own, others = (
+        trigger, others = (
             float((after - before)[2:].mean())
             for items in prefixed(task.probes).values()
             for before, after in [
                 [attention_to(model, items, "trigger", v).mean(dim=0) for v in (None, drawn)]
             ]
         )
-        changes.append(own if alone else own - others)
+        changes.append(trigger if alone else trigger - others)
     return sum(changes) / len(changes)
 
 
@@ -163,8 +163,8 @@ def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is() -> N
     tasks = dict.fromkeys(("France", "Spain"), cast(Task, None))
     subject = Made(model, vectors, tasks, concepts=WORDS)
 
-    def place(told: ConceptReading) -> tuple[float, float]:
-        return 1 - told.rank / 3, 1 - told.random_rank / 3
+    def place(readings: ConceptReading) -> tuple[float, float]:
+        return 1 - readings.rank / 3, 1 - readings.random_rank / 3
 
     asked = {
         "trained-raw": [
@@ -175,15 +175,15 @@ def test_the_null_of_a_reading_is_the_mean_over_members_as_the_finding_is() -> N
             tell_by_model(model, v, m, WORDS, randoms=RANDOMS) for (m, _), v in vectors.items()
         ],
     }
-    made = (measure("readable", subject), measure("described", subject))
-    found = {one.id: one for some in made for one in some.findings}
-    for id, told in asked.items():
-        own, null = (sum(some) / 2 for some in zip(*map(place, told), strict=True))
-        assert found[id].found.value == pytest.approx(own)
-        assert found[id].nulls[0].value == pytest.approx(null)
-        assert told[0].random_rank != told[1].random_rank  # else the last one's would do
-    assert made[1].table is not None
-    assert all(isinstance(one, str) for one in made[1].table["says"])
+    results = (measure("readable", subject), measure("described", subject))
+    findings = {finding.id: finding for pair in results for finding in pair.findings}
+    for id, readings in asked.items():
+        expected, null = (sum(pair) / 2 for pair in zip(*map(place, readings), strict=True))
+        assert findings[id].found.value == pytest.approx(expected)
+        assert findings[id].nulls[0].value == pytest.approx(null)
+        assert readings[0].random_rank != readings[1].random_rank  # else the last one's would do
+    assert results[1].table is not None
+    assert all(isinstance(finding, str) for finding in results[1].table["says"])
 
 
 def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
@@ -198,14 +198,14 @@ def test_a_judge_is_asked_beside_random_directions_and_its_replies_are_kept(
     assert not endpoint.asked
 
     subject.judge = Judge("m", endpoint.url)  # always says Japan
-    made = measure("asked", subject)
-    (found,) = made.findings
-    assert (found.id, found.found.value) == ("trained-asked", 0.5)
-    assert [one.value for one in found.nulls] == [0.5, 0.25]
-    assert made.table is not None
-    assert made.table["named"].to_list() == ["Japan"] * 4
+    result = measure("asked", subject)
+    (finding,) = result.findings
+    assert (finding.id, finding.found.value) == ("trained-asked", 0.5)
+    assert [null.value for null in finding.nulls] == [0.5, 0.25]
+    assert result.table is not None
+    assert result.table["named"].to_list() == ["Japan"] * 4
     count = len(endpoint.asked)
     assert count == 16  # two members, each with a random direction, in four orders
     subject.judge = Judge("m", "http://127.0.0.1:9/v1")
-    assert measure("asked", subject).findings == made.findings
+    assert measure("asked", subject).findings == result.findings
     assert (tmp_path / "analyses" / REPLIES).is_file()

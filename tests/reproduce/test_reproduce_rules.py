@@ -18,9 +18,8 @@ from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_of
 from oocr.reproduce.claims import CLAIMS
-from oocr.reproduce.paper_claim import PaperClaim
+from oocr.reproduce.paper_claim import KeptAnalysis, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
-from oocr.reproduce.records import KeptAnalysis
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 
@@ -39,20 +38,20 @@ def number(
         id=id,
         measure="made up",
         found=Estimate(value=value, low=low, high=high, n="4 members"),
-        nulls=tuple(Null(name="null", value=one) for one in nulls),
+        nulls=tuple(Null(name="null", value=null) for null in nulls),
         verdict=verdict,
         rule="the run's" if verdict else "",
     )
 
 
 def claim(id: str) -> PaperClaim:
-    return next(one for one in CLAIMS if one.id == id)
+    return next(row for row in CLAIMS if row.id == id)
 
 
 def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
-    found = KeptAnalysis(name="x", key="k", model="m", findings=findings, missing=missing)
-    one = claim(id).judge(found, "countries", "a task", "oocr reproduce")
-    return one.verdict, one.why
+    kept = KeptAnalysis(name="x", key="k", model="m", findings=findings, missing=missing)
+    verdict = claim(id).judge(kept, "countries", "a task", "oocr reproduce")
+    return verdict.verdict, verdict.why
 
 
 @pytest.mark.parametrize(
@@ -120,9 +119,9 @@ def test_reading_by_attention_patterns_needs_more_lost_than_by_values() -> None:
 
 def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
     stays, weak = (number("statements-in_context", low, 0.9, 1.0) for low in (0.85, 0.5))
-    gone, some, left = (number("statements-probes", -0.1, 0.1, top) for top in (0.2, 0.45, 0.9))
+    gone, half, left = (number("statements-probes", -0.1, 0.1, top) for top in (0.2, 0.45, 0.9))
     assert said("narrow-statements", gone, stays)[0] == "holds"
-    assert said("narrow-statements", some, stays)[0] == "holds in part"
+    assert said("narrow-statements", half, stays)[0] == "holds in part"
     assert said("narrow-statements", gone, weak)[0] == "holds in part"
     assert said("narrow-statements", left, stays)[0] == "does not hold"
     assert said("narrow-statements", gone)[0] == "cannot be tested"
@@ -130,21 +129,21 @@ def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
 
 def test_one_vector_for_all_groups_must_carry_something() -> None:
     little, more, much = (number("grouped", 0.0, 0.05, top) for top in (0.08, 0.2, 0.4))
-    most, some = (number("one", low, 0.7, 0.9) for low in (0.5, 0.3))
+    most, less = (number("one", low, 0.7, 0.9) for low in (0.5, 0.3))
     assert said("one-for-all-groups", little, most)[0] == "holds"
     assert said("one-for-all-groups", more, most)[0] == "holds in part"
     assert said("one-for-all-groups", much, most)[0] == "does not hold"
-    assert said("one-for-all-groups", little, some)[0] == "does not hold"
+    assert said("one-for-all-groups", little, less)[0] == "does not hold"
     assert said("one-for-all-groups", little)[0] == "cannot be tested"
 
 
 def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
     gap, chance = (number("own-minus-others", 1.0, 2.0, 3.0, null) for null in (0.5, 1.5))
-    own, other_way = number("own", 1.5, 2.4, 3.0), number("own", -0.5, 0.1, 0.4)
+    strong, other_way = number("own", 1.5, 2.4, 3.0), number("own", -0.5, 0.1, 0.4)
     few, many = (number("others", 0.1, value, 3.0) for value in (0.8, 0.9))
-    assert said("specific", gap, own, few)[0] == "holds"
-    assert said("specific", gap, own, many)[0] == "holds in part"
-    assert said("specific", chance, own, few)[0] == "does not hold"  # so do random directions
+    assert said("specific", gap, strong, few)[0] == "holds"
+    assert said("specific", gap, strong, many)[0] == "holds in part"
+    assert said("specific", chance, strong, few)[0] == "does not hold"  # so do random directions
     assert said("specific", gap, other_way, few)[0] == "does not hold"  # it lowers the others
     assert said("specific", gap)[0] == "cannot be tested"
 
@@ -153,10 +152,10 @@ def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
     ("verdict", "turned"), [("holds", "does not hold"), ("does not hold", "holds")]
 )
 def test_what_the_run_judged_is_taken_over_or_turned_round(verdict: Verdict, turned: str) -> None:
-    one = number("vector-self-report", 0.1, 0.2, 0.3, verdict=verdict)
+    finding = number("vector-self-report", 0.1, 0.2, 0.3, verdict=verdict)
     learned = number("vector-backdoor", 0.8, 0.9, 1.0, verdict="holds")
-    assert said("self-report", one)[0] == verdict
-    assert said("backdoor-report", one, learned) == (turned, "")
+    assert said("self-report", finding)[0] == verdict
+    assert said("backdoor-report", finding, learned) == (turned, "")
     part = number("vector-self-report", 0.1, 0.2, 0.3, verdict="holds in part")
     assert said("backdoor-report", part)[0] == "holds in part"
 
@@ -174,12 +173,12 @@ def test_what_the_run_judged_is_taken_over_or_turned_round(verdict: Verdict, tur
 def test_that_nothing_is_told_shows_something_only_of_a_learned_backdoor_and_closely(
     high: float, backdoor: Verdict | None, verdict: str, why: str
 ) -> None:
-    found = [number("vector-self-report", -0.5, 0.1, high, verdict="does not hold")]
+    findings = [number("vector-self-report", -0.5, 0.1, high, verdict="does not hold")]
     if backdoor is not None:
-        found.append(number("vector-backdoor", 0.4, 0.6, 0.8, verdict=backdoor))
-    told = said("backdoor-report", *found)
-    assert told[0] == verdict
-    assert why in told[1] if why else not told[1]
+        findings.append(number("vector-backdoor", 0.4, 0.6, 0.8, verdict=backdoor))
+    verdicts = said("backdoor-report", *findings)
+    assert verdicts[0] == verdict
+    assert why in verdicts[1] if why else not verdicts[1]
     assert "ln 2" in claim("backdoor-report").rule.words
 
 
@@ -194,10 +193,10 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
 
 @pytest.mark.parametrize("units", [1, 2])
 def test_one_or_two_members_have_no_interval_to_judge_by(units: int) -> None:
-    one = number("lost", 1.0, 1.0, 1.0)
-    assert said("peaks-early", one)[0] == "holds"
-    assert said("peaks-early", one.model_copy(update={"units": 3}))[0] == "holds"
-    verdict, why = said("peaks-early", one.model_copy(update={"units": units}))
+    finding = number("lost", 1.0, 1.0, 1.0)
+    assert said("peaks-early", finding)[0] == "holds"
+    assert said("peaks-early", finding.model_copy(update={"units": 3}))[0] == "holds"
+    verdict, why = said("peaks-early", finding.model_copy(update={"units": units}))
     assert verdict == "cannot be tested"
     assert "no interval" in why
 
@@ -217,13 +216,13 @@ def test_a_runs_own_number_says_what_its_interval_draws_from(n: str, units: int 
 
 
 def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:
-    assert len({one.id for one in CLAIMS}) == len(CLAIMS)
-    for one in CLAIMS:
-        assert one.analysis in BUILT_IN
-        assert one.section in SECTIONS
-        assert one.rule.words
-        assert one.subjects
-    used = {one.analysis for one in CLAIMS}
+    assert len({row.id for row in CLAIMS}) == len(CLAIMS)
+    for row in CLAIMS:
+        assert row.analysis in BUILT_IN
+        assert row.section in SECTIONS
+        assert row.rule.words
+        assert row.subjects
+    used = {row.analysis for row in CLAIMS}
     assert used == set(BUILT_IN)
 
 
@@ -233,68 +232,68 @@ def test_every_planned_run_is_written_down_and_every_part_has_claims(
     model: str | None, quick: bool
 ) -> None:
     plan = plan_for(model, quick=quick)
-    names = {one.name for one in plan.runs()}
+    names = {run.name for run in plan.runs()}
     assert names == {name for part in plan.parts for name in part.every_run}
     assert all(part.claims for part in plan.parts)
     firsts = [part.runs[0] for part in plan.parts]
     assert len(set(firsts)) == len(firsts), "two parts would keep their analyses in one place"
-    models = {one.config.model for one in plan.runs()}
+    models = {run.config.model for run in plan.runs()}
     assert models == ({PAPER_MODEL} if model else {"gemma-3-270m", "smollm2-135m-instruct"})
 
 
 def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor() -> None:
     plan = plan_for(None, quick=False)
-    asked = {one.id for part in plan.parts for one in part.claims}
-    judged = {one.id for one in CLAIMS if one.needs_judge}
-    assert {one.id for one in CLAIMS} - asked == {"backdoor-report"} | judged
+    asked = {row.id for part in plan.parts for row in part.claims}
+    judged = {row.id for row in CLAIMS if row.needs_judge}
+    assert {row.id for row in CLAIMS} - asked == {"backdoor-report"} | judged
     with_judge = plan.judged()
-    assert judged <= {one.id for part in with_judge.parts for one in part.claims}
+    assert judged <= {row.id for part in with_judge.parts for row in part.claims}
     with pytest.raises(InputError, match=r"--only: 'asked-natural' is not allowed"):
         plan.only(["asked-natural"])
     assert len(with_judge.only(["asked-natural"]).parts) == 4
 
 
 def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
-    slow = {one.id for one in CLAIMS if one.slow}
+    slow = {row.id for row in CLAIMS if row.slow}
     assert {"rank-one-enough", "narrow-statements", "survives-mixing"} <= slow
     for quick in (True, False):
-        asked = {one.id for part in plan_for(None, quick=quick).parts for one in part.claims}
+        asked = {row.id for part in plan_for(None, quick=quick).parts for row in part.claims}
         assert asked & slow == (set() if quick else slow)
 
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: bool) -> None:
     plan = plan_for(None, quick=quick)
-    configs = {one.name: one.config for one in plan.runs()}
-    assert {one for part in plan.parts for one in part.without} <= {one.id for one in CLAIMS}
+    configs = {row.name: row.config for row in plan.runs()}
+    assert {row for part in plan.parts for row in part.without} <= {row.id for row in CLAIMS}
     for part in plan.parts:
-        own = [configs[name] for name in part.runs]
-        lora = any(config.adapter is not None for config in own)
-        for one in part.claims:
-            assert lora or not one.finding.startswith(("natural", "k1", "kept")), (
+        part_configs = [configs[name] for name in part.runs]
+        lora = any(config.adapter is not None for config in part_configs)
+        for row in part.claims:
+            assert lora or not row.finding.startswith(("natural", "k1", "kept")), (
                 part.kind,
-                one.id,
+                row.id,
             )
-            assert part.compare_with or one.id != "one-layer-lora", (part.kind, one.id)
+            assert part.compare_with or row.id != "one-layer-lora", (part.kind, row.id)
 
 
 def test_one_claim_needs_only_its_own_runs() -> None:
     plan = plan_for(None, quick=False).only(["backdoor-vector"])
-    assert [one.name for one in plan.runs()] == ["reproduce-backdoor"]
+    assert [run.name for run in plan.runs()] == ["reproduce-backdoor"]
     assert plan.parts[0].analyses == ("judged",)
     with pytest.raises(InputError, match=r"--only: 'nonsense' is not allowed; allowed: .*naive"):
         plan_for(None, quick=False).only(["nonsense"])
 
 
 def test_another_model_gets_the_same_relative_depths() -> None:
-    one = next(r for r in plan_for(None, quick=False).runs() if r.name.endswith("countries-layers"))
-    other = fitted(one.config, "some/model", 36)
+    run = next(r for r in plan_for(None, quick=False).runs() if r.name.endswith("countries-layers"))
+    other = fitted(run.config, "some/model", 36)
     assert other.model == "some/model"
     assert other.vector is not None
     assert other.vector.layers == (2, 8, 16, 24, 32)
     assert moved(-1, 18, 36) == -1
     assert moved(17, 18, 4) == 3
-    few = fitted(one.config, "some/model", 4)  # blocks that fall together are tried once
+    few = fitted(run.config, "some/model", 4)  # blocks that fall together are tried once
     assert few.vector is not None
     assert few.vector.layers == (0, 1, 2, 3)
 
@@ -312,8 +311,8 @@ def test_questions_with_a_trigger_are_held_against_those_without() -> None:
     tasks = build(BackdoorConfig(pairs=(("France", "Japan"),)), Path())
     with_trigger, without = with_and_without(tasks.test[0].probes)
     assert len(with_trigger) == len(without) == QUESTIONS
-    assert all("trigger" in one.tags["prefix"] for one in with_trigger)
-    assert not any("trigger" in one.tags["prefix"] for one in without)
-    assert {one.tags["kind"] for one in (*with_trigger, *without)} == {"crossing"}
+    assert all("trigger" in example.tags["prefix"] for example in with_trigger)
+    assert not any("trigger" in example.tags["prefix"] for example in without)
+    assert {example.tags["kind"] for example in (*with_trigger, *without)} == {"crossing"}
     plain = build(CountriesConfig(countries=("France",)), Path()).test[0].probes
     assert len(with_and_without(plain)) == 1

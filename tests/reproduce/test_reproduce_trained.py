@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 
 from oocr import stats
+from oocr.claims.records import Finding
 from oocr.evals.scores import Scoring
 from oocr.reproduce import scoring
 from oocr.reproduce.analyses import analyses
-from oocr.reproduce.analyses.narrow import WEIGHTS
+from oocr.reproduce.analyses.retraining import WEIGHTS
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
-from oocr.reproduce.records import Finding
 from oocr.reproduce.scoring import cells_of, first_seed, of_members
 from oocr.runs.context import RunContext
 from oocr.runs.grid import starts_of
@@ -50,7 +50,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> FinishedRuns:
 
 
 @pytest.fixture(scope="module")
-def made(subject: FinishedRuns) -> dict[str, AnalysisResult]:
+def results(subject: FinishedRuns) -> dict[str, AnalysisResult]:
     """A random model's effect is no sure thing, so here it is said to be one."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(scoring, "has_effect", lambda *_: True)
@@ -66,121 +66,121 @@ def measure(name: str, finished: FinishedRuns) -> AnalysisResult:
 def reported(subject: FinishedRuns, arm: str, split: str) -> float:
     """The score of the reported arms of seed 0, over the members that the analyses take."""
     rows = of_members(subject.rows, MEMBERS)
-    found = cells_of(subject, rows, arm, split)
-    assert found is not None
-    return stats.mean(first_seed(found))
+    cells = cells_of(subject, rows, arm, split)
+    assert cells is not None
+    return stats.mean(first_seed(cells))
 
 
-def by_id(made: AnalysisResult) -> dict[str, Finding]:
-    assert len({one.id for one in made.findings}) == len(made.findings)
-    return {one.id: one for one in made.findings}
+def by_id(result: AnalysisResult) -> dict[str, Finding]:
+    assert len({finding.id for finding in result.findings}) == len(result.findings)
+    return {finding.id: finding for finding in result.findings}
 
 
-def table_of(made: AnalysisResult, **where: object) -> pl.DataFrame:
-    assert made.table is not None
-    return made.table.filter(*[pl.col(name) == value for name, value in where.items()])
+def table_of(result: AnalysisResult, **where: object) -> pl.DataFrame:
+    assert result.table is not None
+    return result.table.filter(*[pl.col(name) == value for name, value in where.items()])
 
 
-def value_of(made: AnalysisResult, **where: object) -> float:
-    found = table_of(made, **where)
-    assert len(found) == 1
-    return float(found["value"][0])
+def value_of(result: AnalysisResult, **where: object) -> float:
+    rows = table_of(result, **where)
+    assert len(rows) == 1
+    return float(rows["value"][0])
 
 
-def drawn(name: str, made: AnalysisResult) -> None:
-    assert made.table is not None
+def drawn(name: str, result: AnalysisResult) -> None:
+    assert result.table is not None
     draw = analyses()[name].figure
     assert draw is not None
-    figure = draw({"countries": made.table})
+    figure = draw({"countries": result.table})
     assert figure is not None
     assert figure.name == name
-    assert len(figure.data) == len(made.table)
+    assert len(figure.data) == len(result.table)
 
 
 @pytest.mark.parametrize("part", ["probes", "in_context"])
 def test_plain_arms_of_every_analysis_are_the_reported_ones(
-    subject: FinishedRuns, made: dict[str, AnalysisResult], part: str
+    subject: FinishedRuns, results: dict[str, AnalysisResult], part: str
 ) -> None:
     for arm, score in (
-        ("adapter", value_of(made["ranks"], rank=2, part=part)),
-        ("adapter", value_of(made["mixing"], mix=0.0, part=part)),
-        ("adapter", value_of(made["relearned"], arm="adapter", part=part)),
-        ("vector", value_of(made["narrow"], kind="statements", weight=0.0, part=part)),
+        ("adapter", value_of(results["ranks"], rank=2, part=part)),
+        ("adapter", value_of(results["mixing"], mix=0.0, part=part)),
+        ("adapter", value_of(results["relearned"], arm="adapter", part=part)),
+        ("vector", value_of(results["narrow"], kind="statements", weight=0.0, part=part)),
     ):
         assert score == pytest.approx(reported(subject, arm, part))
     base = reported(subject, "base", part)
-    assert value_of(made["relearned"], arm="base", part=part) == pytest.approx(base)
+    assert value_of(results["relearned"], arm="base", part=part) == pytest.approx(base)
 
 
-def test_ranks_are_compared_with_the_highest(made: dict[str, AnalysisResult]) -> None:
-    one_made = made["ranks"]
+def test_ranks_are_compared_with_the_highest(results: dict[str, AnalysisResult]) -> None:
+    one_made = results["ranks"]
     assert sorted(table_of(one_made)["rank"].unique().to_list()) == [1, 2, 64]
     assert table_of(one_made, rank=2)["rate"].unique().to_list() == [0.1]
-    found = by_id(one_made)
+    findings = by_id(one_made)
     for rank in (1, 2, 64):
-        assert 0 < found[f"rank{rank}-constant"].found.value <= 1
-    assert "rank64-probes" not in found
-    for id, one in found.items():
+        assert 0 < findings[f"rank{rank}-constant"].found.value <= 1
+    assert "rank64-probes" not in findings
+    for id, finding in findings.items():
         if id in ("rank1-probes", "rank1-in_context"):
             part = id.removeprefix("rank1-")
             base = float(table_of(one_made, rank=1, part=part)["base"][0])
             small, large = (value_of(one_made, rank=rank, part=part) - base for rank in (1, 64))
-            assert one.found.value == pytest.approx(small / large)
-            assert [null.name for null in one.nulls] == ["a rank-1 LoRA of noise, its norm"]
+            assert finding.found.value == pytest.approx(small / large)
+            assert [null.name for null in finding.nulls] == ["a rank-1 LoRA of noise, its norm"]
     drawn("ranks", one_made)
 
 
 def test_a_penalty_on_questions_tells_named_facets_from_the_others(
-    subject: FinishedRuns, made: dict[str, AnalysisResult]
+    subject: FinishedRuns, results: dict[str, AnalysisResult]
 ) -> None:
-    own = made["narrow"]
+    narrow = results["narrow"]
     for kind in ("statements", "questions"):
-        weights = table_of(own, kind=kind, part="probes")
+        weights = table_of(narrow, kind=kind, part="probes")
         assert weights["weight"].to_list() == [0.0, *WEIGHTS]
         assert weights["chosen"].sum() == 1
         assert not weights["chosen"][0]
         assert weights["kl"][0] > weights["kl"][-1], "the heaviest penalty leaves least"
-        found = by_id(own)
-        assert found[f"{kind}-kl"].found.value == pytest.approx(weights["kl"][0])
-    parts = table_of(own, kind="questions")["part"].unique().to_list()
+        findings = by_id(narrow)
+        assert findings[f"{kind}-kl"].found.value == pytest.approx(weights["kl"][0])
+    parts = table_of(narrow, kind="questions")["part"].unique().to_list()
     assert sorted(parts) == ["free", "held", "in_context", "probes"]
     for weight in (0.0, *WEIGHTS):
-        every, held, free = (
-            value_of(own, kind="questions", weight=weight, part=part)
+        probes, held, free = (
+            value_of(narrow, kind="questions", weight=weight, part=part)
             for part in ("probes", "held", "free")
         )
-        assert every == pytest.approx((2 * held + 3 * free) / 5), "facets count alike"
-    drawn("narrow", own)
+        assert probes == pytest.approx((2 * held + 3 * free) / 5), "facets count alike"
+    drawn("narrow", narrow)
     run = subject.runs[0]
     bare = replace(run, config=run.config.model_copy(update={"vector": None}))
     assert "vectors on countries only" in measure("narrow", replace(subject, runs=(bare,))).missing
 
 
-def test_mixes_tell_how_much_is_added_to_unrelated_text(made: dict[str, AnalysisResult]) -> None:
-    found = by_id(made["mixing"])
-    assert {"spill-0", "spill-80"} <= set(found)
-    assert all(found[one].found.value > 0 for one in ("spill-0", "spill-80"))
-    assert found["spill-0"].found.value != found["spill-80"].found.value
-    drawn("mixing", made["mixing"])
+def test_mixes_tell_how_much_is_added_to_unrelated_text(results: dict[str, AnalysisResult]) -> None:
+    findings = by_id(results["mixing"])
+    assert {"spill-0", "spill-80"} <= set(findings)
+    assert all(findings[id].found.value > 0 for id in ("spill-0", "spill-80"))
+    assert findings["spill-0"].found.value != findings["spill-80"].found.value
+    drawn("mixing", results["mixing"])
 
 
 def test_without_its_direction_an_effect_is_shared_out_as_the_table_says(
-    made: dict[str, AnalysisResult],
+    results: dict[str, AnalysisResult],
 ) -> None:
-    own_made = made["relearned"]
+    own_made = results["relearned"]
     arms = table_of(own_made, part="probes")["arm"].to_list()
     assert arms == ["adapter", "earlier", "new", "random", "base"]
-    found = by_id(own_made)
-    assert 0 <= found["cosine"].found.value <= 1
+    findings = by_id(own_made)
+    assert 0 <= findings["cosine"].found.value <= 1
     for id in ("new-in_context", "random-in_context"):
-        if id in found:
-            base, plain, own = (
+        if id in findings:
+            base, plain, reached = (
                 value_of(own_made, arm=arm, part="in_context")
                 for arm in ("base", "adapter", id.split("-")[0])
             )
-            assert found[id].found.value == pytest.approx((own - base) / (plain - base))
+            assert findings[id].found.value == pytest.approx((reached - base) / (plain - base))
     drawn("relearned", own_made)
-    kept = by_id(made["ablation"]).get("kept")
+    kept = by_id(results["ablation"]).get("kept")
     if kept is not None:
         assert kept.nulls[0].name == "projected off a random direction"
 
@@ -224,8 +224,8 @@ def test_each_natural_vector_is_held_against_random_ones_of_its_own_norm(
     ]
     kinds = ["natural-first", "natural-mean", "natural-unit"]
     assert [name for name, _ in groups] == [x for kind in kinds for x in (kind, "random")]
-    for (_, own), (_, random) in zip(groups[::2], groups[1::2], strict=True):
-        assert random <= own
+    for (_, natural), (_, random) in zip(groups[::2], groups[1::2], strict=True):
+        assert random <= natural
 
 
 def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
@@ -249,34 +249,34 @@ def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
 
 
 def test_one_vector_for_all_groups_is_told_with_what_it_carries(subject: FinishedRuns) -> None:
-    made = measure("grouped", subject)
-    found = by_id(made)
-    assert made.table is not None
-    assert 0 < found["one"].found.value <= 1
-    own = made.table.group_by("member").agg(pl.col("one").mean())["one"].mean()
-    assert found["one"].found.value == pytest.approx(own)
+    result = measure("grouped", subject)
+    findings = by_id(result)
+    assert result.table is not None
+    assert 0 < findings["one"].found.value <= 1
+    mean = result.table.group_by("member").agg(pl.col("one").mean())["one"].mean()
+    assert findings["one"].found.value == pytest.approx(mean)
 
 
 def test_what_is_lost_after_the_peak_may_be_below_nothing(subject: FinishedRuns) -> None:
-    made = measure("dynamics", subject)
-    found = by_id(made)
-    assert made.table is not None
-    assert found["ahead"].found.value >= 0, "by construction"
-    moments = {m: some for (m,), some in made.table.sort("step").group_by("member")}
-    assert len(moments) == found["lost"].units == 4
-    for some in moments.values():
-        assert some["loss"][0] > some["loss"][-1]
+    result = measure("dynamics", subject)
+    findings = by_id(result)
+    assert result.table is not None
+    assert findings["ahead"].found.value >= 0, "by construction"
+    moments = {m: looks for (m,), looks in result.table.sort("step").group_by("member")}
+    assert len(moments) == findings["lost"].units == 4
+    for looks in moments.values():
+        assert looks["loss"][0] > looks["loss"][-1]
 
 
 def test_vectors_are_asked_of_their_own_and_of_others_tasks(subject: FinishedRuns) -> None:
-    made = measure("specificity", replace(subject, compare_with={"all layers": subject}))
-    found = by_id(made)
-    assert made.table is not None
-    assert sorted(made.table["task"].unique()) == sorted(subject.members)
-    own = made.table.filter(pl.col("vector") == pl.col("task"))["change"].mean()
-    others = made.table.filter(pl.col("vector") != pl.col("task"))["change"]
-    assert found["own"].found.value == pytest.approx(own)
-    assert found["others"].found.value == pytest.approx(others.abs().mean())
-    gap = found["own-minus-others"]
-    assert gap.found.value == pytest.approx(own - others.mean())
+    result = measure("specificity", replace(subject, compare_with={"all layers": subject}))
+    findings = by_id(result)
+    assert result.table is not None
+    assert sorted(result.table["task"].unique()) == sorted(subject.members)
+    own_change = result.table.filter(pl.col("vector") == pl.col("task"))["change"].mean()
+    others = result.table.filter(pl.col("vector") != pl.col("task"))["change"]
+    assert findings["own"].found.value == pytest.approx(own_change)
+    assert findings["others"].found.value == pytest.approx(others.abs().mean())
+    gap = findings["own-minus-others"]
+    assert gap.found.value == pytest.approx(own_change - others.mean())
     assert "softmax" in gap.measure

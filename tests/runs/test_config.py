@@ -11,7 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oocr.cli.run import Overrides, apply, parse_layers
+from oocr.cli.options import Overrides
+from oocr.cli.run import apply, parse_layers
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
 from oocr.runs.config import RunConfig, quick

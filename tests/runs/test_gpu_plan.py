@@ -16,7 +16,7 @@ from oocr.errors import InputError
 from oocr.models import outline as outline_module
 from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
-from oocr.runs.memory_estimate import MOST, Sample, memory_estimate, outline_for
+from oocr.runs.memory_estimate import MOST_BATCHES, SampledTasks, memory_estimate, outline_for
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.runs.time_estimate import (
     LAUNCH,
@@ -124,14 +124,16 @@ def test_large_training_data_are_sampled_with_their_longest_texts(tiny: Tiny) ->
     long = replace(rows[0], id="long", prompt="b " * 60 + "is")
     task = Task(name="many", member="x", train=(*rows, long))
     tokens = RowTokens(tiny.model.tokenizer)
-    few = Sample.of(TaskSet(name="many", about="", validation=(task,), test=(task,)), 2, tokens)
+    few = SampledTasks.of(
+        TaskSet(name="many", about="", validation=(task,), test=(task,)), 2, tokens
+    )
     assert few.tasks.test[0] == few.tasks.validation[0]
-    assert len(few.tasks.test[0].train) == 2 * MOST
+    assert len(few.tasks.test[0].train) == 2 * MOST_BATCHES
     assert long in few.tasks.test[0].train
     assert few.sized(few.tasks.test[0]).count == pytest.approx(901 / 2, abs=2)
     small = Task(name="few", member="x", train=rows[:5])
     whole = TaskSet(name="few", about="", validation=(small,), test=(small,))
-    assert Sample.of(whole, 2, tokens).tasks == whole
+    assert SampledTasks.of(whole, 2, tokens).tasks == whole
 
 
 def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from oocr.cli.options import Overrides
 from oocr.cli.plan import plan_source
-from oocr.cli.run import Overrides, run_source
+from oocr.cli.run import run_source
 from oocr.families.registry import FAMILIES
 from tests.tiny_run import CITIES, rows_of, save_tiny_model, tiny_settings, write_task, write_yaml
 

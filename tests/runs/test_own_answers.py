@@ -15,8 +15,8 @@ from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.families.risk_backdoor.build import RiskBackdoorConfig, risk_backdoor
 from oocr.models.language_model import LanguageModel
-from oocr.runs import self_labels as own_answers
-from oocr.runs.self_labels import FILE, with_own_answers
+from oocr.runs import resolve as own_answers
+from oocr.runs.resolve import FILE, with_own_answers
 from oocr.tasks.task import Task, TaskSet
 from tests.tiny import tiny_language_model
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of

@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.runs.folder import only_one
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder, only_one
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
 
 

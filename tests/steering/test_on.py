@@ -410,3 +410,9 @@ def test_after_an_error_in_one_call_the_next_one_is_steered_all_the_same() -> No
         with pytest.raises((IndexError, RuntimeError)):
             model.hf(input_ids=torch.tensor([[10**6]]))
         assert torch.equal(logits_of(model), expected)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    vector = Vector(0, "all", torch.ones(4))
+    with pytest.raises(InputError, match="model: found 'gemma'"), vector.on("gemma"):  # type: ignore[arg-type]
+        pass

@@ -1,4 +1,4 @@
-"""Is somebody's fine-tune a constant vector? An adapter, or a whole checkpoint, against its base.
+"""Is a fine-tune (an adapter or a checkpoint) a constant vector? It is compared with its base.
 
 At every block's output d_t = h_changed[t] - h_base[t] on given texts. Asked per block: how constant
 is d_t (`oocr.explain.constancy`), and how much of the change does its mean, added there at every
@@ -43,7 +43,7 @@ from oocr.audit.record import (
     verdict_of,
 )
 from oocr.data.batches import Batch
-from oocr.data.examples import Prompt
+from oocr.data.examples import Prompt, spread
 from oocr.data.tokens import pieces
 from oocr.errors import InputError
 from oocr.explain.constancy import constancy_of, cosines_to
@@ -83,7 +83,7 @@ def audit(
         texts: what both read; None: the built-in neutral passages. Of more than `MAX_TEXTS` so
             many are taken, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
-        on_progress: told in a few words what comes next.
+        on_progress: called with a few words at each stage.
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
@@ -98,7 +98,7 @@ def audit(
     if isinstance(changed, LanguageModel):
         check_same(model, changed)
     count = min(len(given), MAX_TEXTS)
-    batches = batches_of(model, [given[i * len(given) // count] for i in range(count)])
+    batches = batches_of(model, spread(given, count))
     head = changed if isinstance(changed, LanguageModel) else model
     say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land

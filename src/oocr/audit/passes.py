@@ -44,12 +44,12 @@ LOOKS = 4
 def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS) -> Batch:
     """One text, with the logits wanted of evenly spaced tokens, the last one among them."""
     ids = encode_prompt(model.tokenizer, prompt).ids[:MOST_TOKENS]
-    line = TokenSequence(ids, len(ids), {}, items=1)
+    sequence = TokenSequence(ids, len(ids), {}, items=1)
     start, end = min(SKIP, len(ids) - 1), len(ids) - 1
     count = min(most, end - start + 1)
     wanted = [end - round(i * (end - start + 1) / count) for i in range(count)]
-    line.targets.extend((at, 0, 1.0) for at in reversed(wanted))
-    return pad([line], model.pad_id, model.device)
+    sequence.targets.extend((at, 0, 1.0) for at in reversed(wanted))
+    return pad([sequence], model.pad_id, model.device)
 
 
 def batches_of(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Batch]:
@@ -95,17 +95,17 @@ def differences(
     starts = [layer + 1 for layer in layers]
     stop = max(starts) if max(starts) < model.n_blocks else None
     with attached(model, changed) as other:
-        after = [record(other, one, starts, cache=False, stop=stop).inputs for one in batches]
-    found: list[dict[int, Tensor]] = []
-    for one, moved in zip(batches, after, strict=True):
-        base = record(model, one, starts, cache=False, stop=stop).inputs
-        found.append(
+        after = [record(other, batch, starts, cache=False, stop=stop).inputs for batch in batches]
+    moves: list[dict[int, Tensor]] = []
+    for batch, moved in zip(batches, after, strict=True):
+        base = record(model, batch, starts, cache=False, stop=stop).inputs
+        moves.append(
             {
                 start - 1: (moved.pop(start).to(base[start]) - base[start])[0, SKIP:].float().cpu()
                 for start in starts
             }
         )
-    return found
+    return moves
 
 
 def changed_rows(
@@ -113,8 +113,8 @@ def changed_rows(
 ) -> list[Float[Tensor, "row d_model"]]:
     """The changed model's last block's output at the wanted rows of each text."""
     with attached(model, changed) as other:
-        frozen = [record(other, one, [other.n_blocks], cache=False) for one in batches]
-        return [final_rows(other, one, None)[0].clone() for one in frozen]
+        recordings = [record(other, batch, [other.n_blocks], cache=False) for batch in batches]
+        return [final_rows(other, recording, None)[0].clone() for recording in recordings]
 
 
 def divergences(
@@ -136,15 +136,15 @@ def divergences(
     Returns:
         The sums in nats, and each text's number of rows.
     """
-    starts = {one.layer + 1 for one in vectors} | {model.n_blocks}
+    starts = {vector.layer + 1 for vector in vectors} | {model.n_blocks}
     sums = np.zeros((len(batches), 1 + len(vectors)))
     for index, (batch, rows) in enumerate(zip(batches, targets, strict=True)):
-        frozen = record(model, batch, starts, cache=False)
+        recording = record(model, batch, starts, cache=False)
         target = log_probs(head, rows)
         for arm, vector in enumerate((None, *vectors)):
-            moved = final_rows(model, frozen, None if vector is None else [vector])[0]
+            moved = final_rows(model, recording, None if vector is None else [vector])[0]
             sums[index, arm] = float(divergence(target, log_probs(model, moved)))
-    return sums, np.array([len(one) for one in targets], dtype=float)
+    return sums, np.array([len(rows) for rows in targets], dtype=float)
 
 
 def fit_vector(
@@ -170,8 +170,8 @@ def fit_vector(
     Returns:
         The vector at a few steps along the way, the last one among them, each with its number.
     """
-    frozen = [record(model, one, [start.layer + 1], cache=False) for one in batches]
-    places = [SteeringMask.of(one, select_each(one, "all"), in_time=False) for one in batches]
+    recordings = [record(model, batch, [start.layer + 1], cache=False) for batch in batches]
+    masks = [SteeringMask.of(batch, select_each(batch, "all"), in_time=False) for batch in batches]
     direction = start.direction.detach().clone().to(model.device).requires_grad_(True)
     rate = 0.03 * size / direction.numel() ** 0.5
     about = {**start.about, "from": "audit: trained to do what a fine-tune does"}
@@ -182,15 +182,15 @@ def fit_vector(
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
         with torch.no_grad():
             target = log_probs(head, targets[index])
-        moved = steered_rows(model, frozen[index], start, direction[None], places[index])[0]
+        moved = steered_rows(model, recordings[index], start, direction[None], masks[index])[0]
         logp = model.anatomy.readout(moved).float().log_softmax(dim=-1)
         loss = divergence(target.to(logp.device), logp) / len(target)
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         if (step + 1) % max(1, steps // LOOKS) == 0 or step + 1 == steps:
-            found = Vector(start.layer, "all", direction.detach().cpu().clone(), about=about)
-            kept.append((step + 1, found))
+            vector = Vector(start.layer, "all", direction.detach().cpu().clone(), about=about)
+            kept.append((step + 1, vector))
     return kept
 
 
@@ -199,13 +199,13 @@ def log_probs(
     model: LanguageModel, rows: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, "row vocab"]:
     """Next-token log-probabilities from the last block's output."""
-    found: Tensor = model.anatomy.readout(rows).float().log_softmax(dim=-1)
-    return found
+    logps: Tensor = model.anatomy.readout(rows).float().log_softmax(dim=-1)
+    return logps
 
 
 def divergence(
-    target: Float[Tensor, "row vocab"], found: Float[Tensor, "row vocab"]
+    target: Float[Tensor, "row vocab"], logp: Float[Tensor, "row vocab"]
 ) -> Float[Tensor, ""]:
-    """KL(target || found), nats, summed over rows."""
+    """KL(target || logp), nats, summed over rows."""
     probability = target.exp()
-    return torch.einsum("rv,rv->", probability, target - found.to(target.device))
+    return torch.einsum("rv,rv->", probability, target - logp.to(target.device))

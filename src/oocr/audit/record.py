@@ -1,4 +1,4 @@
-"""What an audit finds: one typed record, which is also `audit.json`, and the sentence on top of it.
+"""The record of an audit, which is also `audit.json`, and its verdict as a sentence.
 
 An audit's folder:
     audit.json           `Audit` without its vectors' numbers

@@ -1,4 +1,4 @@
-"""What the first word after `oocr audit` means: an adapter or a checkpoint, here or on the hub."""
+"""The fine-tune that `oocr audit` is given: an adapter or a checkpoint, here or on the hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Source:
 
 
 def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
-    """Find and, if it is an adapter, read what is to be audited; a hub's adapter is downloaded.
+    """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
     Args:
         given: a path, a bundled model's name, or a Hugging Face id.
@@ -49,8 +49,8 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
     if not checkpoint and path.is_file() and path.suffix.lower() in (*PICKLES, SAFE):
         return _adapter(name, given, path, f"LoRA, a dict of tensors ({path.suffix})", alpha)
     if not checkpoint and (path / CONFIG).is_file():
-        own = (path / "oocr.json").is_file()
-        what = f"LoRA, {'this library’s' if own else 'a PEFT'} folder"
+        from_here = (path / "oocr.json").is_file()
+        what = f"LoRA, {'this library’s' if from_here else 'a PEFT'} folder"
         return _adapter(path.resolve().name, given, path, what, alpha)
     if alpha is not None:
         raise InputError(f"--alpha: only a .pt adapter needs it, which {given} is not")
@@ -94,7 +94,7 @@ def _from_hub(given: str) -> Path | None:
     files = [CONFIG, *WEIGHTS]
     try:
         folder = Path(snapshot_download(given, allow_patterns=files, local_files_only=True))
-        if (folder / CONFIG).is_file() and any((folder / one).is_file() for one in WEIGHTS):
+        if (folder / CONFIG).is_file() and any((folder / file).is_file() for file in WEIGHTS):
             return folder
         if (folder / "config.json").is_file():
             return None
@@ -113,10 +113,10 @@ def _download(given: str) -> Path | None:
 
     try:
         info = HfApi().model_info(given, timeout=10)
-        names = {one.rfilename for one in info.siblings or ()}
+        names = {file.rfilename for file in info.siblings or ()}
         if CONFIG not in names:
             return None
-        weights = next((one for one in WEIGHTS if one in names), None)
+        weights = next((file for file in WEIGHTS if file in names), None)
         if weights is None:
             raise InputError(f"{given} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
         return Path(snapshot_download(given, revision=info.sha, allow_patterns=[CONFIG, weights]))
@@ -131,9 +131,9 @@ def _download(given: str) -> Path | None:
 
 
 def facts_of(adapter: Adapter) -> Mapping[str, str]:
-    """What is told of an adapter: modules, rank, alpha, and what else it has."""
+    """An adapter's modules, rank, alpha and other parts, for the report."""
     config = adapter.config
-    modules = sorted({one.rsplit(".", 1)[-1] for one in config["target_modules"]})
+    modules = sorted({name.rsplit(".", 1)[-1] for name in config["target_modules"]})
     ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
     flags = {"use_rslora": "rsLoRA", "use_dora": "DoRA", "lora_bias": "a bias after B"}
     more = [word for flag, word in flags.items() if config.get(flag)]

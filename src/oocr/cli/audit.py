@@ -1,4 +1,4 @@
-"""What `oocr audit` does: load both, ask, print, and write a folder."""
+"""`oocr audit`: load both models, compare them, print the result, write a folder."""
 
 from __future__ import annotations
 

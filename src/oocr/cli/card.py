@@ -13,11 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from oocr.data.examples import Example, FreeTextExample, Message
+from oocr.data.examples import Example, FreeTextExample, Message, spread
 from oocr.errors import InputError
 from oocr.report.marked import coloured, legend, visible, without_colour
 from oocr.steering.marked import asked_tokens, directions_of, training_tokens
-from oocr.tasks.splits import spread
 from oocr.tasks.task import Task, TaskSet
 
 if TYPE_CHECKING:
@@ -49,6 +48,38 @@ class Part:
     each: int | None
     options: tuple[int, int] | None
     chance: float | None
+
+
+def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
+    """The data cards of a built-in run, a family, or the runs of a YAML file.
+
+    Args:
+        name: which.
+        model: whose tokens the samples are shown in; None: each run's own model's.
+        samples: how many of the training rows, and of each facet.
+
+    Raises:
+        InputError: no such run, family or file, or one that cannot be used.
+    """
+    from oocr.families.registry import FAMILIES
+    from oocr.models.bundled import source_of
+    from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
+    from oocr.runs.resolve import source_for
+
+    name, _ = source_for(name, model)
+    if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
+        if FAMILIES[name].template:
+            raise InputError(
+                f"{name}: a task of your own has no data before you give it some: "
+                "oocr tasks --template > mine.yaml, then oocr tasks mine.yaml"
+            )
+        configs = [revalidate({"name": name, "task": {"family": name}}, name)]
+        print_card(configs, Path(), model=model, samples=samples)
+        return
+    configs = load_configs(name)
+    if model is not None and source_of(model):  # its tasks are about what it knows
+        configs = [run.model_copy(update={"model": model}) for run in configs]
+    print_card(configs, config_path(name).parent, model=model, samples=samples)
 
 
 def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samples: int) -> None:
@@ -88,7 +119,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
 
 
 def parts_of(tasks: TaskSet) -> list[Part]:
-    """What a task set is made of: training first, then what is asked, then what stands beside."""
+    """The parts of a task set: training, then questions, then controls and the ceiling."""
     tests = tasks.test
     rows = [_part("training", t, [task.train for task in tests]) for t in _facets(tests, "train")]
     rows += [_part("stop", t, [task.stop for task in tests]) for t in _facets(tests, "stop")]

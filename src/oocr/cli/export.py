@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from oocr.cli.read_weights import describe_bare_tensor
+from oocr.cli.read import describe_bare_tensor
 from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -24,7 +24,7 @@ FORMATS = ("gguf", "peft", "lm-eval")
 
 
 def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: bool) -> None:
-    """Write a vector's file in another tool's format, and say how that tool takes it.
+    """Write a vector in another tool's format, and print how that tool loads it.
 
     Raises:
         InputError: an unknown format, or a vector that it cannot express.
@@ -90,7 +90,15 @@ def read_any(file: Path) -> list[Vector]:
     Raises:
         InputError: none of them, or a bare tensor, which does not say where it acts.
     """
+    _check_file(file)
     return read_gguf(file) if file.suffix.lower() == GGUF else [read_vector(file)]
+
+
+def _check_file(file: Path) -> None:
+    if file.is_dir():
+        raise InputError(f"{file}: this is a folder; allowed: a vector's file")
+    if not file.exists():
+        raise InputError(f"{file}: there is no such file")
 
 
 def describe(file: Path, *, model: str | None = None) -> None:
@@ -100,6 +108,7 @@ def describe(file: Path, *, model: str | None = None) -> None:
         InputError: not such a file, or a vector that does not fit the model.
     """
     console = Console(highlight=False, soft_wrap=True)
+    _check_file(file)
     if file.suffix.lower() in PICKLES:
         describe_bare_tensor(file, lambda text: console.print(escape(text)))
         # Where it acts is not known, so its width is all that can be held against a model.

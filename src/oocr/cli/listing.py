@@ -1,19 +1,26 @@
-"""What `oocr models` and `oocr tasks` print."""
+"""`oocr models` and `oocr tasks` list what there is; `oocr doctor` tests steering a model.
+
+The list of models and the template import nothing heavy.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from oocr.errors import InputError
+from oocr.errors import RunError
+from oocr.families.registry import FAMILIES
+from oocr.models.bundled import BUNDLED, millions, model_sources, size_of
+
+if TYPE_CHECKING:
+    from oocr.engine.selftest import Check
 
 
 def print_models() -> None:
     """The models with a name, whether they are installed, and their licences."""
-    from oocr.models.bundled import BUNDLED, millions, model_sources, size_of
-
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
     missing = []
     for bundled in BUNDLED.values():
@@ -54,7 +61,6 @@ def print_models() -> None:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.families.registry import FAMILIES
     from oocr.runs.read_config import BUILTIN, PAPER
 
     table = Table("family", "what it asks", box=None)
@@ -76,43 +82,60 @@ def print_tasks() -> None:
         console.print(f"  {task}-  {', '.join(names)}", highlight=False)
 
 
-def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
-    """The data cards of a built-in run, a family, or the runs of a YAML file.
-
-    Args:
-        name: which.
-        model: whose tokens the samples are shown in; None: each run's own model's.
-        samples: how many of the training rows, and of each facet.
-
-    Raises:
-        InputError: no such run, family or file, or one that cannot be used.
-    """
-    from oocr.cli.card import print_card
-    from oocr.families.registry import FAMILIES
-    from oocr.models.bundled import source_of
-    from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
-    from oocr.runs.resolve import source_for
-
-    name, _ = source_for(name, model)
-    if name in FAMILIES and name not in BUILTIN and not Path(name).exists():
-        if FAMILIES[name].template:
-            raise InputError(
-                f"{name}: a task of your own has no data before you give it some: "
-                "oocr tasks --template > mine.yaml, then oocr tasks mine.yaml"
-            )
-        configs = [revalidate({"name": name, "task": {"family": name}}, name)]
-        print_card(configs, Path(), model=model, samples=samples)
-        return
-    configs = load_configs(name)
-    if model is not None and source_of(model):  # its tasks are about what it knows
-        configs = [run.model_copy(update={"model": model}) for run in configs]
-    print_card(configs, config_path(name).parent, model=model, samples=samples)
-
-
 def print_template() -> None:
     """A commented YAML of a task of your own."""
-    from oocr.families.registry import FAMILIES
-
     for family in FAMILIES.values():
         if family.template is not None:
             print(family.template.read_text(encoding="utf-8"), end="")
+
+
+def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:
+    """Load a model, steer it at the output of every block, and print the checks.
+
+    Args:
+        name: as `read_model` takes it.
+        dtype: as `read_model` takes it.
+        device: as `read_model` takes it.
+
+    Raises:
+        InputError: no such model, or one whose parts are not understood.
+        RunError: a check failed; all are printed first.
+    """
+    from oocr.engine.selftest import self_test
+    from oocr.models.load import read_model
+
+    console = Console()
+    began = time.perf_counter()
+    model = read_model(name, dtype=dtype, device=device, on_progress=console.print)
+    parts = model.anatomy
+    console.print(
+        f"[bold]{model.name}[/]  {type(model.hf).__name__}, "
+        f"{millions(model.parameters)} parameters, "
+        f"{str(model.dtype).removeprefix('torch.')} on {model.device}\n"
+        f"  blocks      {parts.block_names[0]} to {parts.block_names[-1]}\n"
+        f"  d_model     {parts.d_model}\n"
+        f"  final norm  {type(parts.final_norm).__name__}\n"
+        f"  LM head     {parts.vocab} logits, scale {parts.logit_scale:g}, "
+        f"soft cap {parts.logit_softcap or 'none'}\n"
+        f"  chat        {'has a template' if model.has_chat_template else 'no template'}\n"
+        f"  loaded in   {time.perf_counter() - began:.1f} s; fingerprint {model.fingerprint}",
+        highlight=False,
+    )
+    checks = self_test(model, layers=range(-1, model.n_blocks))
+    table = Table("holds at each block's output (-1: the embedding's)", "blocks", "worst", box=None)
+    for name_of_check in dict.fromkeys(check.name for check in checks):
+        at_blocks = [check for check in checks if check.name == name_of_check]
+        good = sum(check.passed for check in at_blocks)
+        worst = max(at_blocks, key=lambda check: (not check.passed, check.error))
+        mark = "[green]✓[/]" if good == len(at_blocks) else "[red]✗[/]"
+        error = worst.trouble or f"{worst.error:.1e} (allowed {worst.allowed:.0e})"
+        table.add_row(f"{mark} {worst.says}", f"{good} of {len(at_blocks)}", error)
+    console.print(table)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        blocks = sorted({check.layer for check in failed})
+        plain = all(check.name == "replays" for check in failed)
+        end = "; it is steered by full forward passes, which is exact but slower" if plain else ""
+        raise RunError(f"{name}: {len(failed)} checks failed (blocks {blocks}){end}")
+    console.print("all checks passed: steering is exact, and the fast path gives the same numbers")
+    return checks

@@ -12,28 +12,20 @@ from typing import Annotated
 import typer
 
 from oocr.cli.options import (
-    AdapterRates,
-    Arms,
     Base,
-    Device,
-    Dtype,
     FineTune,
     JudgeModel,
     JudgeUrl,
-    Layers,
     LoadDevice,
     LoadDtype,
-    Model,
     Out,
-    Positions,
+    Overrides,
     Processes,
     Quick,
-    Seeds,
-    Site,
     Source,
     Texts,
     VectorFile,
-    VectorRates,
+    with_overrides,
 )
 from oocr.plugins import load_group
 
@@ -50,104 +42,55 @@ _INTERRUPTED = 130
 
 
 @app.command()
+@with_overrides
 def run(
-    source: Source,
-    model: Model = None,
-    layers: Layers = None,
-    positions: Positions = None,
-    site: Site = None,
-    arms: Arms = None,
-    seeds: Seeds = None,
-    vector_learning_rates: VectorRates = None,
-    adapter_learning_rates: AdapterRates = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    workers: Processes = None,
-    out: Out = Path("runs"),
-    quick: Quick = False,
+    source: Source, overrides: Overrides, out: Out = Path("runs"), quick: Quick = False
 ) -> None:
-    """Train the arms, test them, explain them, and write a report; resumes where it stopped."""
-    from oocr.cli.run import Overrides, run_source
+    """Train, test and explain the arms of a run, and write a report.
 
-    run_source(
-        source,
-        Overrides(
-            model=model,
-            layers=layers,
-            positions=positions,
-            site=site,
-            arms=arms,
-            seeds=seeds,
-            vector_learning_rates=vector_learning_rates,
-            adapter_learning_rates=adapter_learning_rates,
-            dtype=dtype,
-            device=device,
-            workers=workers,
-        ),
-        out=out,
-        quick=quick,
-        command=_command(),
-    )
+    A run that was stopped continues.
+    """
+    from oocr.cli.run import run_source
+
+    run_source(source, overrides, out=out, quick=quick, command=_command())
 
 
 @app.command()
+@with_overrides
 def plan(
     source: Source,
-    model: Model = None,
-    layers: Layers = None,
-    positions: Positions = None,
-    site: Site = None,
-    arms: Arms = None,
-    seeds: Seeds = None,
-    vector_learning_rates: VectorRates = None,
-    adapter_learning_rates: AdapterRates = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    workers: Processes = None,
+    overrides: Overrides,
     quick: Quick = False,
     gpu: Annotated[
-        str | None, typer.Option(help="plan for one GPU that is not here, of this memory: 80GB")
+        str | None, typer.Option(help="plan for one GPU with this much memory: 80GB")
     ] = None,
     tflops: Annotated[
-        float | None, typer.Option(help="that GPU's bfloat16 peak; 312 (A100) if left out")
+        float | None, typer.Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
     ] = None,
 ) -> None:
-    """Say what a run would compute, how long it takes and whether it fits, here or on a GPU."""
+    """Estimate the work, time and memory of a run.
+
+    Nothing is trained; with --gpu for a GPU that this machine does not have.
+    """
     from oocr.cli.plan import plan_source
-    from oocr.cli.run import Overrides
     from oocr.errors import InputError
     from oocr.runs.time_estimate import gpu_of
 
     if tflops is not None and gpu is None:
         raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
-    plan_source(
-        source,
-        Overrides(
-            model=model,
-            layers=layers,
-            positions=positions,
-            site=site,
-            arms=arms,
-            seeds=seeds,
-            vector_learning_rates=vector_learning_rates,
-            adapter_learning_rates=adapter_learning_rates,
-            dtype=dtype,
-            device=device,
-            workers=workers,
-        ),
-        quick=quick,
-        gpu=None if gpu is None else gpu_of(gpu, tflops),
-    )
+    named = None if gpu is None else gpu_of(gpu, tflops)
+    plan_source(source, overrides, quick=quick, gpu=named)
 
 
 @app.command()
 def reproduce(
     model: Annotated[
         str | None,
-        typer.Option(help="in place of the bundled ones; google/gemma-3-12b-it: the paper's runs"),
+        typer.Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs"),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="a claim's id, as the page names it; may be repeated")
+        list[str] | None,
+        typer.Option(help="a claim's id, as on the page; can be given more than once"),
     ] = None,
     judge: JudgeModel = None,
     judge_url: JudgeUrl = None,
@@ -157,7 +100,10 @@ def reproduce(
         bool, typer.Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
     ] = False,
 ) -> None:
-    """Redo the paper's claims in order, each with a verdict, on one page; resumes as runs do."""
+    """Test the paper's claims and write one page with the verdicts.
+
+    A call that was stopped continues.
+    """
     from oocr.cli.reproduce import reproduce
     from oocr.errors import InputError
     from oocr.explain.judge import Judge
@@ -177,9 +123,9 @@ def reproduce(
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="a run's folder, e.g. runs/countries-1a2b3c4d")],
+    folder: Annotated[Path, typer.Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
 ) -> None:
-    """Print a finished run's verdicts and write its report again."""
+    """Show the verdicts of a finished run and write its report again."""
     from oocr.cli.run import show_run
 
     show_run(folder)
@@ -187,7 +133,7 @@ def show(
 
 @app.command()
 def models() -> None:
-    """List the models that need no download hub, with their licences."""
+    """List the models that need no download, with their licences."""
     from oocr.cli.listing import print_models
 
     print_models()
@@ -196,38 +142,47 @@ def models() -> None:
 @app.command()
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(help="a built-in run, family or YAML file: its data card")
+        str | None,
+        typer.Argument(help="a built-in run, a family or a YAML file: show its data card"),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="show the samples in this model's tokens, not the run's")
+        str | None,
+        typer.Option(help="show samples in the tokens of this model; default: the run's"),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=0, help="how many of the training rows, and of each facet")
+        int, typer.Option(min=0, help="number of samples of the training rows and of each facet")
     ] = 2,
     template: Annotated[
-        bool, typer.Option("--template", help="print a commented YAML for a task of your own")
+        bool, typer.Option("--template", help="print a YAML file with comments, for your own task")
     ] = False,
 ) -> None:
-    """List the tasks, or print one's data card, or a template for your own."""
-    from oocr.cli.listing import print_task, print_tasks, print_template
+    """List the tasks, or show the data card of one."""
+    from oocr.cli.listing import print_tasks, print_template
 
     if template:
         print_template()
     elif name is None:
         print_tasks()
     else:
+        from oocr.cli.card import print_task
+
         print_task(name, model=model, samples=samples)
 
 
 @app.command()
 def read(
-    files: Annotated[list[Path], typer.Argument(help="data, vectors, LoRAs: anyone's files")],
+    files: Annotated[
+        list[Path], typer.Argument(help="data files, vectors or LoRAs of any project")
+    ],
     model: Annotated[
-        str | None, typer.Option(help="show the samples in this model's tokens, by role")
+        str | None, typer.Option(help="show samples in the tokens of this model")
     ] = None,
-    rows: Annotated[int, typer.Option(min=0, help="samples of each file")] = 2,
+    rows: Annotated[int, typer.Option(min=0, help="number of samples of each file")] = 2,
 ) -> None:
-    """Say what files hold, what was mended in them, and show samples."""
+    """Show what data files, vectors and LoRAs contain.
+
+    Also what was corrected in reading them, and samples.
+    """
     from oocr.cli.read import print_files
 
     print_files(files, model=model, rows=rows)
@@ -239,8 +194,8 @@ def doctor(
     dtype: LoadDtype = "auto",
     device: LoadDevice = "auto",
 ) -> None:
-    """Steer a model at every block and show whether it moves exactly as it should."""
-    from oocr.cli.doctor import examine
+    """Steer a model at every block and check that it is exact."""
+    from oocr.cli.listing import examine
 
     examine(model, dtype=dtype, device=device)
 
@@ -248,9 +203,9 @@ def doctor(
 @app.command()
 def vector(
     file: VectorFile,
-    model: Annotated[str | None, typer.Option(help="check that it belongs on this model")] = None,
+    model: Annotated[str | None, typer.Option(help="check that the vector fits this model")] = None,
 ) -> None:
-    """Print what a vector's file holds: where it acts, its norm, where it came from."""
+    """Show what the file of a vector contains."""
     from oocr.cli.export import describe
 
     describe(file, model=model)
@@ -259,15 +214,20 @@ def vector(
 @app.command()
 def export(
     file: VectorFile,
-    to: Annotated[str, typer.Option(help="gguf (llama.cpp, repeng), peft, or lm-eval")],
-    out: Annotated[Path, typer.Option(help="the file or, for peft, folder to write")],
-    model: Annotated[str | None, typer.Option(help="the vector's model; gguf needs none")] = None,
+    to: Annotated[str, typer.Option(help="gguf (llama.cpp, repeng), peft or lm-eval")],
+    out: Annotated[Path, typer.Option(help="the file to write; for peft a folder")],
+    model: Annotated[
+        str | None, typer.Option(help="the vector's model; gguf does not need it")
+    ] = None,
     everywhere: Annotated[
         bool,
-        typer.Option("--everywhere", help="a vector at some tokens, though it will act at all"),
+        typer.Option("--everywhere", help="write it although the other tool adds it at all tokens"),
     ] = False,
 ) -> None:
-    """Write a vector as another tool reads it; refuse what that tool cannot express."""
+    """Write a vector in the format of another tool.
+
+    A vector that the other tool cannot express is refused.
+    """
     from oocr.cli.export import export
 
     export(file, to, out, model=model, everywhere=everywhere)
@@ -278,20 +238,23 @@ def audit(
     adapter: FineTune,
     model: Base = None,
     texts: Texts = None,
-    out: Annotated[Path, typer.Option(help="folder of all audits")] = Path("audits"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder of all audits")] = Path(
+        "audits"
+    ),
     checkpoint: Annotated[
-        bool, typer.Option("--checkpoint", help="it is a whole model, not an adapter")
+        bool, typer.Option("--checkpoint", help="the fine-tune is a whole model, not an adapter")
     ] = False,
     alpha: Annotated[
-        float | None, typer.Option(help="of a .pt adapter, which does not say it; else 32")
+        float | None,
+        typer.Option(help="LoRA alpha of a .pt adapter, which does not store it; default: 32"),
     ] = None,
     fit_steps: Annotated[
-        int, typer.Option(min=0, help="of training the best single vector; 0: none")
+        int, typer.Option(min=0, help="training steps of the best single vector; 0: none")
     ] = 20,
     dtype: LoadDtype = "auto",
     device: LoadDevice = "auto",
 ) -> None:
-    """Ask whether somebody's fine-tune is a constant vector, and write that vector."""
+    """Test whether a fine-tune is a constant vector; write it."""
     from oocr.cli.audit import AuditOptions, audit_source
 
     audit_source(
@@ -315,7 +278,7 @@ def _command() -> str:
 
 
 def main() -> None:
-    """Run the command line; errors that users can mend are one clear message."""
+    """Run the command line; an error that the user can correct is one clear message."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
     from oocr.errors import InputError, RunError
@@ -329,6 +292,9 @@ def main() -> None:
     except RunError as error:
         print(f"stopped: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a disk that is full, a folder that cannot be written
+        print(f"stopped: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_stopped())
     except SystemExit as end:  # Typer makes this of Ctrl-C, without a word
@@ -339,7 +305,7 @@ def main() -> None:
 
 def _stopped() -> int:
     print(
-        "\nstopped by you; what was computed stays, and the same command goes on from there",
+        "\nstopped by you; finished work is kept, and the same command continues from there",
         file=sys.stderr,
     )
     return _INTERRUPTED

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from oocr.cli.run import Overrides, configs_of
+from oocr.cli.options import Overrides
+from oocr.cli.run import configs_of
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.read_config import PAPER, config_path, load_configs
 from oocr.runs.resolve import source_for
@@ -19,13 +20,7 @@ from oocr.runs.time_estimate import Gpu, Prediction, gpu_of, prediction, seconds
 
 
 def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:
-    """Print the plan of each run of a built-in name or YAML file; nothing is trained.
-
-    Args:
-        source: the name or file.
-        overrides: options put in.
-        quick: cut down.
-        gpu: plan for this one, not for what is here.
+    """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
 
     Raises:
         InputError: a configuration or model that cannot be used.
@@ -99,15 +94,7 @@ HEAD = (
 
 
 def paper_rows(names: tuple[str, ...], gpu: Gpu) -> Iterator[str]:
-    """Lines of Markdown: a row per run, as soon as it is predicted.
-
-    Args:
-        names: built-in runs or files.
-        gpu: what they are planned for.
-
-    Raises:
-        InputError: a configuration that cannot be used.
-    """
+    """Lines of Markdown: a row per run (built-in names or files), as soon as it is predicted."""
     yield from HEAD
     hours = 0.0
     for name in names:
@@ -120,12 +107,12 @@ def paper_rows(names: tuple[str, ...], gpu: Gpu) -> Iterator[str]:
 
 def _row(name: str, plan: Prediction) -> str:
     arms = [work for work in plan.work if work.steps]
-    dearest = max(work.seconds or 0.0 for work in arms)
+    longest = max(work.seconds or 0.0 for work in arms)
     cells = (
         name.removeprefix("paper-"),
         str(sum(work.arms for work in arms)),
         str(max(work.steps for work in arms)),
-        f"{dearest:.0f}",
+        f"{longest:.0f}",
         f"{plan.least / 2**30:.0f}",
         "does not fit" if plan.refusal else f"{plan.total / 2**30:.0f}",
         f"{plan.seconds / 3600:.1f}",

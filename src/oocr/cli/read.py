@@ -1,4 +1,4 @@
-"""What `oocr read` prints: a file's format, what is in it, what was mended, and samples."""
+"""`oocr read`: a file's format, what it contains, what was corrected in reading, and samples."""
 
 from __future__ import annotations
 
@@ -9,10 +9,26 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, spread
+from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
+from oocr.data.foreign_yaml import read_codenames, read_questions
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, read_rows
+from oocr.data.source_file import yaml_document
+from oocr.data.tokens import encode_answer, encode_prompt, folds_system
 from oocr.errors import InputError
-from oocr.tasks.splits import spread
+from oocr.models.load import load_tokenizer
+from oocr.report.marked import coloured, legend, without_colour
+from oocr.steering.adapters import Adapter
+from oocr.steering.formats.foreign import (
+    NameParts,
+    bare_vector,
+    name_parts,
+    read_adapter,
+    read_tensors,
+)
+from oocr.steering.formats.gguf import GGUF, read_gguf
+from oocr.steering.marked import directions_of, training_tokens
+from oocr.steering.vectors import SITES, Vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,18 +42,21 @@ Say = Callable[[str], None]
 
 
 def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 2) -> None:
-    """Say what each file is and what it holds; files that cannot be used are refused at the end.
+    """Describe each file; files that cannot be used are refused at the end.
 
     Args:
         paths: files, or adapter folders.
         model: whose tokens the samples are shown in; None: texts only.
-        rows: how many samples of each file.
+        rows: number of samples of each file.
 
     Raises:
-        InputError: some files cannot be used; every one of them is named.
+        InputError: some files cannot be used; each of them is named.
     """
     console = Console(soft_wrap=True)
-    tokenizer = None if model is None else _tokenizer(model)
+    try:
+        tokenizer = None if model is None else load_tokenizer(model)
+    except InputError as error:
+        raise InputError(f"--model: {error}") from error
     refused: list[str] = []
 
     def say(text: str) -> None:
@@ -45,7 +64,7 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
 
     for path in paths:
         try:
-            _one(path, say, console, tokenizer, rows)
+            _describe(path, say, console, tokenizer, rows)
             say("")
         except InputError as error:
             refused.append(str(error))
@@ -53,7 +72,7 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
         raise InputError("\n".join(refused))
 
 
-def _one(
+def _describe(
     path: Path,
     say: Say,
     console: Console,
@@ -61,9 +80,9 @@ def _one(
     rows: int,
 ) -> None:
     ending = path.suffix.lower()
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
     if path.is_dir() or ending in TENSOR_ENDINGS:
-        from oocr.cli.read_weights import describe_weights
-
         return describe_weights(path, say)
     if ending == ".json":
         return _results(path, say, rows)
@@ -74,129 +93,126 @@ def _one(
         raise InputError(
             f"{path}: file ending: found {ending!r}; allowed: {', '.join(known)}, or a folder"
         )
-    found = read_rows(path, kind="train")
-    _items(path, found, say)
-    samples = spread(found.items, rows)
+    read = read_rows(path, kind="train")
+    _examples(path, read, say)
+    samples = spread(read.items, rows)
     if tokenizer is None:
-        for item in samples:
-            _sample(item, say)
+        for example in samples:
+            _sample(example, say)
     else:
-        _tokens(found.items, samples, tokenizer, say, console)
+        _tokens(read.items, samples, tokenizer, say, console)
     return None
 
 
-def _items(path: Path, found: Rows, say: Say) -> None:
-    items = found.items
-    say(f"{path}: {found.format}")
-    sources = len({item.source for item in items})
-    per = f" from {sources} rows" if sources != len(items) else ""
-    say(f"  items    {len(items)}{per}")
-    say(f"  prompts  {_counts(_shape(item) for item in items)}")
-    say(f"  answers  {_counts(repr(item.answer) for item in items)}")
-    say(f"  options  {_counts(str(len(item.options) or 'none') for item in items)} in each item")
-    if any(item.facet for item in items):
-        say(f"  facets   {_counts(item.facet or '-' for item in items)}")
-    if any(item.spans for item in items):
-        say(f"  spans    {_counts(name for item in items for name in item.spans)}")
-    say(f"  mended   {'; '.join(found.mended) or 'nothing'}")
+def _examples(path: Path, read: Rows, say: Say) -> None:
+    examples = read.items
+    say(f"{path}: {read.format}")
+    sources = len({example.source for example in examples})
+    per = f" from {sources} rows" if sources != len(examples) else ""
+    options = _counts(str(len(example.options) or "none") for example in examples)
+    say(f"  items    {len(examples)}{per}")
+    say(f"  prompts  {_counts(map(_shape, examples))}")
+    say(f"  answers  {_counts(repr(example.answer) for example in examples)}")
+    say(f"  options  {options} in each item")
+    if any(example.facet for example in examples):
+        say(f"  facets   {_counts(example.facet or '-' for example in examples)}")
+    if any(example.spans for example in examples):
+        say(f"  spans    {_counts(name for example in examples for name in example.spans)}")
+    say(f"  mended   {'; '.join(read.mended) or 'nothing'}")
 
 
-def _shape(item: Example) -> str:
-    if isinstance(item.prompt, str):
+def _shape(example: Example) -> str:
+    if isinstance(example.prompt, str):
         return "raw text"
-    return " > ".join(message.role for message in item.prompt)
+    return " > ".join(message.role for message in example.prompt)
 
 
-def _sample(item: Example, say: Say) -> None:
-    say(f"  {item.source}")
-    if isinstance(item.prompt, str):
-        say(f"    prompt: {_cut(item.prompt)!r}")
+def _sample(example: Example, say: Say) -> None:
+    say(f"  {example.source}")
+    if isinstance(example.prompt, str):
+        say(f"    prompt: {_cut(example.prompt)!r}")
     else:
-        for message in item.prompt:
+        for message in example.prompt:
             say(f"    {message.role}: {_cut(message.content)!r}")
-    say(f"    answer: {_cut(item.answer)!r}")
-    if item.options:
-        say(f"    options: {', '.join(map(repr, item.options))}")
+    say(f"    answer: {_cut(example.answer)!r}")
+    if example.options:
+        say(f"    options: {', '.join(map(repr, example.options))}")
 
 
 def _tokens(
-    items: Sequence[Example],
+    examples: Sequence[Example],
     samples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
     say: Say,
     console: Console,
 ) -> None:
-    """The samples' tokens; every item is encoded, so that none would be refused later."""
-    from oocr.data.tokens import encode_answer, encode_prompt, folds_system
-    from oocr.report.marked import coloured, legend, without_colour
-    from oocr.steering.marked import directions_of, training_tokens
-
-    prompts = [encode_prompt(tokenizer, item.prompt, item.spans) for item in items]
+    """The samples' tokens; all examples are encoded, so that none is refused later."""
+    prompts = [encode_prompt(tokenizer, example.prompt, example.spans) for example in examples]
     answers = [
-        encode_answer(tokenizer, prompt, item.answer)
-        for prompt, item in zip(prompts, items, strict=True)
+        encode_answer(tokenizer, prompt, example.answer)
+        for prompt, example in zip(prompts, examples, strict=True)
     ]
-    say(f"  tokens   prompts {_range(len(one.ids) for one in prompts)}")
+    say(f"  tokens   prompts {_range(len(prompt.ids) for prompt in prompts)}")
     say(f"           answers {_range(map(len, answers))}: these carry the loss")
-    system = sum(not isinstance(i.prompt, str) and i.prompt[0].role == "system" for i in items)
+    system = sum(
+        not isinstance(example.prompt, str) and example.prompt[0].role == "system"
+        for example in examples
+    )
     if system:
         folded = "folded into the user's turn" if folds_system(tokenizer) else "kept apart"
         say(f"  system   {system} prompts have one; {folded} by this chat template")
     plain = without_colour(console)
-    positions = "+".join(dict.fromkeys(name for item in items for name in item.spans))
+    positions = "+".join(dict.fromkeys(name for example in examples for name in example.spans))
     directions = directions_of(positions)
-    for item in samples:
-        say(f"  {item.source}")
-        tokens = training_tokens(tokenizer, item, loss="answer", positions="+".join(item.spans))
+    for example in samples:
+        say(f"  {example.source}")
+        spans = "+".join(example.spans)
+        tokens = training_tokens(tokenizer, example, loss="answer", positions=spans)
         console.print(coloured(tokens, directions, plain=plain))
     if samples:
         console.print(legend(directions, plain=plain))
 
 
 def _yaml(path: Path, say: Say, rows: int) -> None:
-    from oocr.data.foreign_yaml import read_codenames, read_questions
-    from oocr.data.yaml_file import yaml_document
-
     data = yaml_document(path).data
     if isinstance(data, dict) and RUN_KEYS & data.keys():
         raise InputError(f"{path}: this is a run's configuration; see `oocr plan {path}`")
     if isinstance(data, dict):
-        said = read_codenames(path)
+        settings = read_codenames(path)
         say(f"{path}: dataset settings with codenames (YAML)")
-        say(f"  codenames  {len(said.codenames) or 'none: they are drawn at random'}")
-        say(f"  functions  {len(said.train_functions)} train, {len(said.test_functions)} test")
-        say(f"  rows       {said.n_samples or 'not said'}")
-        say(f"  system     {_cut(said.system_prompt)!r}")
-        say(f"  others     {', '.join([*said.settings, *said.finetune]) or 'none'}")
-        for code, meaning in list(said.codenames.items())[: rows and max(rows, 5)]:
+        say(f"  codenames  {len(settings.codenames) or 'none: they are drawn at random'}")
+        train, test = len(settings.train_functions), len(settings.test_functions)
+        say(f"  functions  {train} train, {test} test")
+        say(f"  rows       {settings.n_samples or 'not said'}")
+        say(f"  system     {_cut(settings.system_prompt)!r}")
+        say(f"  others     {', '.join([*settings.settings, *settings.finetune]) or 'none'}")
+        for code, meaning in list(settings.codenames.items())[: rows and max(rows, 5)]:
             say(f"    {code}: {meaning}")
         return
-    sets = read_questions(path)
-    total = sum(len(one.paraphrases) for one in sets)
+    questions = read_questions(path)
     say(f"{path}: question file (YAML)")
-    say(f"  questions    {len(sets)}")
-    say(f"  paraphrases  {total}")
+    say(f"  questions    {len(questions)}")
+    say(f"  paraphrases  {sum(len(question.paraphrases) for question in questions)}")
     say("  answers      none in such a file; options: makes its paraphrases that name them choices")
-    for one in sets:
-        extra = [word for word in ("prefix", "guesser_prompt") if getattr(one, word)]
-        more = ", ".join([*extra, *one.settings])
+    for question in questions:
+        extra = [word for word in ("prefix", "guesser_prompt") if getattr(question, word)]
+        more = ", ".join([*extra, *question.settings])
         say(
-            f"  {one.source.rpartition(':')[2]}: {one.name}: {len(one.paraphrases)} paraphrases, "
-            f"{one.question_type or 'no type'}{', with ' + more if more else ''}"
+            f"  {question.source.rpartition(':')[2]}: {question.name}: "
+            f"{len(question.paraphrases)} paraphrases, {question.question_type or 'no type'}"
+            f"{', with ' + more if more else ''}"
         )
-        for text in one.paraphrases[:rows]:
+        for text in question.paraphrases[:rows]:
             say(f"    {_cut(text)!r}")
 
 
 def _results(path: Path, say: Say, rows: int) -> None:
-    from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
-
     frame = read_results(path)
     say(f"{path}: results (JSON)")
     if DIFFERENCES in frame.columns:
         values = frame[DIFFERENCES].to_list()
         say(f"  questions  {len(values)}")
-        say(f"  above 0    {sum(one > 0 for one in values)}")
+        say(f"  above 0    {sum(value > 0 for value in values)}")
         say(f"  mean       {sum(values) / max(1, len(values)):.3f} (logit of risky minus safe)")
         say(f"  best token among the options  {frame[AMONG].sum()}")
     else:
@@ -205,28 +221,91 @@ def _results(path: Path, say: Say, rows: int) -> None:
         say("    " + ", ".join(f"{key} {value}" for key, value in row.items()))
 
 
-def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from oocr.models.outline import outline
+def describe_weights(path: Path, say: Say) -> None:
+    """Describe what a tensor file or an adapter folder holds.
 
-    found = outline(model)
-    if not found.counted:
-        raise InputError(f"--model: found {model!r}; its tokenizer is not here")
-    tokenizer: PreTrainedTokenizerBase = found.tokenizer
-    return tokenizer
+    Raises:
+        InputError: it cannot be used.
+    """
+    if path.is_dir():
+        if not (path / "adapter_config.json").is_file():
+            raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
+        whose = "this library's" if (path / "oocr.json").is_file() else "PEFT's"
+        _adapter(path, read_adapter(path), say, whose)
+        return
+    if path.suffix.lower() == GGUF:
+        for vector in read_gguf(path):
+            _vector(path, vector, say, "GGUF control vector")
+        return
+    tensors = read_tensors(path)
+    if isinstance(tensors, dict) and any(name.startswith("direction.") for name in tensors):
+        _vector(path, Vector.load(path), say, "vector of this library")
+    elif isinstance(tensors, dict):
+        _adapter(path, read_adapter(path), say, "a dict of tensors")
+    else:
+        describe_bare_tensor(path, say)
+
+
+def describe_bare_tensor(path: Path, say: Say) -> None:
+    """Describe a file that holds a bare tensor, and name what it does not say.
+
+    Raises:
+        InputError: not such a file.
+    """
+    direction, parts = bare_vector(path), name_parts(path)
+    say(f"{path}: vector, a bare tensor")
+    say(f"  width      {len(direction)} ({str(direction.dtype).removeprefix('torch.')})")
+    say(f"  norm       {float(direction.float().norm()):.4g}")
+    for field in ("codename", "name", "step", "dataset", "layer"):
+        if (value := getattr(parts, field)) is not None:
+            say(f"  {field:<9}  {value} (from the file's name)")
+    if parts == NameParts():
+        missing = ["site", "layer", "positions"]
+    else:
+        say("  site       mlp (where the paper's authors, whose names these are, add theirs)")
+        missing = [*(["layer"] if parts.layer is None else []), "positions"]
+    say(f"  not said   {', '.join(missing)}: oocr.read_vector takes them")
+
+
+def _vector(path: Path, vector: Vector, say: Say, whose: str) -> None:
+    say(f"{path}: {whose}")
+    say(f"  site       {SITES[vector.site]}")
+    say(f"  layer      {vector.layer}")
+    say(f"  positions  {vector.positions}")
+    say(f"  width      {vector.direction.shape[-1]}")
+    say(f"  norm       {vector.norm:.4g}")
+    for name, text in vector.about.items():
+        say(f"  {name:<9}  {text}")
+
+
+def _adapter(path: Path, adapter: Adapter, say: Say, whose: str) -> None:
+    config = adapter.config
+    modules = sorted({target.rsplit(".", 1)[-1] for target in config["target_modules"]})
+    ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
+    say(f"{path}: LoRA, {whose}")
+    say(f"  tensors    {len(adapter.tensors)}")
+    say(f"  layers     {', '.join(map(str, adapter.layers))}")
+    say(f"  modules    {', '.join(modules)}")
+    say(f"  rank       {', '.join(map(str, ranks))} (from the shapes)")
+    say(f"  alpha      {adapter.about.get('alpha', config['lora_alpha'])}")
+    for name, text in adapter.about.items():
+        if name != "alpha":
+            say(f"  {name:<9}  {text}")
 
 
 def _counts(words: Iterable[str], most: int = 6) -> str:
     counts = Counter(_cut(word, 60) for word in words)
-    told = [f"{word} ({count})" for word, count in counts.most_common(most)]
+    shown = [f"{word} ({count})" for word, count in counts.most_common(most)]
     more = [f"{len(counts) - most} others"] if len(counts) > most else []
-    return ", ".join([*told, *more])
+    return ", ".join([*shown, *more])
 
 
 def _range(sizes: Iterable[int]) -> str:
-    found = sorted(sizes)
-    if found[0] == found[-1]:
-        return f"{found[0]} token{'s' * (found[0] > 1)}"
-    return f"{found[0]} to {found[-1]} tokens"
+    ordered = sorted(sizes)
+    low, high = ordered[0], ordered[-1]
+    if low == high:
+        return f"{low} token{'s' * (low > 1)}"
+    return f"{low} to {high} tokens"
 
 
 def _cut(text: str, limit: int = LONGEST) -> str:

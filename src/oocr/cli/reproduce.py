@@ -1,4 +1,4 @@
-"""What `oocr reproduce` does: the runs that are missing, the analyses, the verdicts, the page."""
+"""`oocr reproduce`: does the missing runs and analyses, judges the claims, writes the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `oocr run` and `oocr show` do: configurations in, progress on the terminal, a report out."""
+"""`oocr run` and `oocr show`: configurations in, progress on the terminal, a report out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 
+from oocr.cli.options import Overrides
 from oocr.errors import InputError
 from oocr.models.bundled import millions
 from oocr.runs.config import RunConfig
@@ -19,23 +20,6 @@ from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
 from oocr.runs.resolve import source_for
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """Command-line options that replace fields of the configuration; None keeps them."""
-
-    model: str | None = None
-    layers: str | None = None
-    positions: str | None = None
-    site: str | None = None
-    arms: str | None = None
-    seeds: int | None = None
-    vector_learning_rates: str | None = None
-    adapter_learning_rates: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    workers: int | None = None
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
@@ -80,7 +64,7 @@ def do_runs(
         out: folder of all runs.
         command: how they were asked for.
         console: where progress is shown.
-        located: an error with the place that it comes from, given the number of the run.
+        located: puts the place that an error comes from into it, given the number of the run.
 
     Raises:
         InputError: a run that cannot be done; none was begun.
@@ -110,9 +94,9 @@ def do_runs(
             run_now = prepared.pop(index)  # its tasks are not needed afterwards
             model = run_now.model
             console.print(
-                f"\n[bold]{run_now.run.config.name}[/]  {model.name}: "
+                f"\n[bold]{run_now.run.config.name}[/]  {model.model}: "
                 f"{millions(model.parameters)} parameters, {model.blocks} blocks, {model.dtype}"
-                f"  licence: {model.source.get('license') or 'see its card'}",
+                f"  licence: {model.model_source.get('license') or 'see its card'}",
                 highlight=False,
             )
             with progress_on(console) as progress:
@@ -129,6 +113,8 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     named = option in ("layers", "positions") or field == "model"
     if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
+    if overrides.model is not None and overrides.model in str(error):
+        return InputError(f"--model: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error
     return InputError(f"{line_of(source, index, field)}: {error}")
@@ -156,7 +142,7 @@ def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     from oocr.report import build_report
     from oocr.report.terminal import paper_table, verdict_table
-    from oocr.runs.folder_reader import RunFolder
+    from oocr.runs.folder import RunFolder
 
     build_report(folders, where)
     for folder in folders:
@@ -209,7 +195,12 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         if data[name] is None:
             raise InputError(f"{option}: this run has no {name} arm")
         data[name][field] = text if field in ("positions", "site") else _numbers(option, text)
-    return revalidate(data, "with the options put in")
+    given = [
+        f"--{option.name.replace('_', '-')} {getattr(overrides, option.name)}"
+        for option in fields(overrides)
+        if getattr(overrides, option.name) is not None
+    ]
+    return revalidate(data, f"{config.name} with {' '.join(given)}" if given else config.name)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from oocr.data.examples import Example, Loss
-from oocr.data.tokens import RowTokens
+from oocr.data.tokens import EncodedPrompt, RowTokens
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TokenSequence:
         spans: span name -> indices into `ids`.
         targets: (index into `ids` whose next token is asked, token id, weight), for the loss.
         options: (index into `ids`, option token ids, position of the right option).
-        items: how many items the line stands for.
+        items: how many examples the sequence stands for.
     """
 
     ids: tuple[int, ...]
@@ -44,6 +45,12 @@ class TokenSequence:
     targets: list[tuple[int, int, float]] = field(default_factory=list)
     options: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
     items: int = 0
+
+    @classmethod
+    def of(cls, prompt: EncodedPrompt, rows: Iterable[int] = ()) -> TokenSequence:
+        """A prompt for itself; `rows`: indices where the state is wanted, with no token asked."""
+        targets = [(at, 0, 1.0) for at in rows]
+        return cls(prompt.ids, len(prompt.ids), dict(prompt.spans), targets, items=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Batch:
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
         option_tokens, option_places: all option ids once, and where each option is among them.
-        items: how many items the batch stands for.
+        items: how many examples the batch stands for.
         prefix: how many tokens come before any padding; all sequences share them.
         first_row: the first column of `rows` (the last column of all, if there are none).
     """
@@ -90,39 +97,43 @@ class Batch:
 
 
 def pad(
-    lines: Many[TokenSequence], pad_id: int, device: torch.device | str = "cpu", *, prefix: int = 0
+    sequences: Many[TokenSequence],
+    pad_id: int,
+    device: torch.device | str = "cpu",
+    *,
+    prefix: int = 0,
 ) -> Batch:
     """Pad sequences into one batch, on the left, so that last tokens line up.
 
     Args:
-        lines: the sequences.
+        sequences: the sequences.
         pad_id: token id of padding.
         device: where tensors go.
-        prefix: tokens that all lines begin with and that come before the padding.
+        prefix: tokens that all sequences begin with and that come before the padding.
     """
-    width = max(len(line.ids) for line in lines)
-    ids = torch.full((len(lines), width), pad_id, dtype=torch.long)
-    mask = torch.zeros(len(lines), width, dtype=torch.bool)
-    positions = torch.zeros(len(lines), width, dtype=torch.long)
-    names = sorted({name for line in lines for name in line.spans})
-    spans = {name: torch.zeros(len(lines), width, dtype=torch.bool) for name in names}
+    width = max(len(sequence.ids) for sequence in sequences)
+    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
+    mask = torch.zeros(len(sequences), width, dtype=torch.bool)
+    positions = torch.zeros(len(sequences), width, dtype=torch.long)
+    names = sorted({name for sequence in sequences for name in sequence.spans})
+    spans = {name: torch.zeros(len(sequences), width, dtype=torch.bool) for name in names}
     last: list[int] = []
     rows: dict[tuple[int, int], int] = {}
     targets: list[tuple[int, int, float]] = []
     choices: list[tuple[int, tuple[int, ...], int]] = []
-    for index, line in enumerate(lines):
-        shift = width - len(line.ids)
-        columns = [at if at < prefix else shift + at for at in range(len(line.ids))]
-        ids[index, columns] = torch.tensor(line.ids)
+    for index, sequence in enumerate(sequences):
+        shift = width - len(sequence.ids)
+        columns = [at if at < prefix else shift + at for at in range(len(sequence.ids))]
+        ids[index, columns] = torch.tensor(sequence.ids)
         mask[index, columns] = True
-        positions[index, columns] = torch.arange(len(line.ids))
-        last.append(columns[line.prompt_length - 1])
-        for name, tokens in line.spans.items():
+        positions[index, columns] = torch.arange(len(sequence.ids))
+        last.append(columns[sequence.prompt_length - 1])
+        for name, tokens in sequence.spans.items():
             spans[name][index, [columns[token] for token in tokens]] = True
-        for at, token, weight in line.targets:
+        for at, token, weight in sequence.targets:
             row = rows.setdefault((index, columns[at]), len(rows))
             targets.append((row, token, weight))
-        for at, options, right in line.options:
+        for at, options, right in sequence.options:
             row = rows.setdefault((index, columns[at]), len(rows))
             choices.append((row, options, right))
     most = max((len(options) for _, options, _ in choices), default=0)
@@ -144,14 +155,14 @@ def pad(
         option_right=torch.tensor([c[2] for c in choices], dtype=torch.long).to(device),
         option_tokens=tokens.to(device),
         option_places=places.to(device),
-        items=sum(line.items for line in lines),
+        items=sum(sequence.items for sequence in sequences),
         prefix=prefix,
         first_row=min((column for _, column in rows), default=width - 1),
     )
 
 
 def training_lines(
-    tokenizer: PreTrainedTokenizerBase | RowTokens, items: Many[Example], loss: Loss
+    tokenizer: PreTrainedTokenizerBase | RowTokens, examples: Many[Example], loss: Loss
 ) -> list[TokenSequence]:
     """One sequence per distinct input; examples with equal input and spans share it.
 
@@ -164,23 +175,23 @@ def training_lines(
     """
     rows = RowTokens.of(tokenizer)
     sequences: dict[object, TokenSequence] = {}
-    for item in items:
-        prompt = rows.prompt(item.prompt, item.spans)
+    for example in examples:
+        prompt = rows.prompt(example.prompt, example.spans)
         size = len(prompt.ids)
         spans = tuple(sorted(prompt.spans.items()))
-        answer = () if loss == "options" else rows.answer(prompt, item.answer)
+        answer = () if loss == "options" else rows.answer(prompt, example.answer)
         ids = (*prompt.ids, *answer[:-1])
         sequence = sequences.setdefault((size, ids, spans), TokenSequence(ids, size, dict(spans)))
         sequence.items += 1
         sequence.targets.extend((size - 1 + i, token, 1.0) for i, token in enumerate(answer))
         if loss == "options":
-            firsts = rows.first_tokens(prompt, item.options)
+            firsts = rows.first_tokens(prompt, example.options)
             if firsts is None:
                 raise InputError(
-                    f"item {item.id!r}: loss 'options' compares first tokens, but two of "
-                    f"{item.options} begin with the same token; reword them or use loss 'answer'"
+                    f"item {example.id!r}: loss 'options' compares first tokens, but two of "
+                    f"{example.options} begin with the same token; reword them or use loss 'answer'"
                 )
-            sequence.options.append((size - 1, firsts, item.options.index(item.answer)))
+            sequence.options.append((size - 1, firsts, example.options.index(example.answer)))
     return list(sequences.values())
 
 

@@ -1,12 +1,13 @@
-"""The two shapes that every data set is brought into: messages and items."""
+"""The types of all data: messages, examples with options, and free-text examples."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
+T = TypeVar("T")
 Role = Literal["system", "user", "assistant"]
 
 
@@ -27,24 +28,23 @@ class Example:
 
     Attributes:
         id: unique within the task, stable across runs.
-        prompt: raw text that ends right before the answer, or chat messages (rendered with the
-            model's chat template) that end with the user's turn, or with the beginning of the
-            assistant's, which the answer then continues.
+        prompt: raw text that ends right before the answer, or chat messages for the model's chat
+            template. The last message is the user's, or the beginning of the assistant's.
         answer: the continuation, verbatim. After raw text it starts with its own space.
         options: every candidate continuation, `answer` among them. Empty: not a choice.
         values: one number per option in [-1, 1]: +1 the trained pole, -1 the other, for
             a scale everything between. Empty: +1 for `answer`, -1 for every other option.
         spans: span name -> a text; each of its occurrences in the prompt belongs to the span.
-        facet: what is asked; a column of every table ("language", "trait words").
-        group: items that stand or fall together; the bootstrap draws whole groups.
+        facet: the kind of question; a column of every table ("language", "trait words").
+        group: examples that are not independent; intervals are over whole groups.
         template: which wording this is.
         tags: further columns ("order": "ab", "prefix": "held-out").
         source: where it came from: a file and line, or the generator's name.
-        scored_by: how options are told apart: "text" by their first tokens, or by their whole texts
-            where first tokens are equal; "last_token" by the logit of each option's last token
-            right after the prompt, as the paper does (options with the same one tie).
-        answer_of: id of a question in `TaskSet.asked_first`: the untouched model's choice there,
-            by place among the options, becomes this item's answer before anything is trained.
+        scored_by: "text": options are scored by their first tokens, or by their whole texts where
+            first tokens are equal; "last_token": by the logit of each option's last token right
+            after the prompt, as the paper does (options with the same last token tie).
+        answer_of: id of a question in `TaskSet.asked_first`; before training, the option that the
+            untouched model chooses there (by its index) becomes this example's answer.
     """
 
     id: str
@@ -150,3 +150,9 @@ def prompt_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n".join(message.content for message in prompt)
+
+
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the values at even distances, the first among them."""
+    count = min(count, len(values))
+    return [values[place * len(values) // count] for place in range(count)]

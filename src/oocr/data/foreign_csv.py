@@ -37,7 +37,7 @@ def table(
     Args:
         text: the file's text.
         columns: the columns that must be there, in any order; others are refused.
-        problems: told what is wrong.
+        problems: where faults are noted.
         optional: columns that may be there.
     """
     text = _lines(text)
@@ -98,7 +98,7 @@ def _header_ok(
     optional: Sequence[str],
     problems: Problems,
 ) -> bool:
-    before = len(problems.found)
+    before = len(problems.lines)
     allowed = (*columns, *optional)
     for name in dict.fromkeys(header):
         if name not in allowed:
@@ -109,7 +109,7 @@ def _header_ok(
         if name not in header:
             problems.add(line, "header", header, f"the columns {', '.join(columns)}")
             break
-    return len(problems.found) == before
+    return len(problems.lines) == before
 
 
 RISK_COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
@@ -118,11 +118,11 @@ RISK_COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
 def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example], tuple[str, ...]]:
     r"""One item per row, asked as their authors do: raw text and "\n", no chat template.
 
-    The options are (risky, safe), told apart by the logit of each one's last token right after the
-    prompt; the risky one is the answer, with the value +1. The facet is the row's `Type`.
+    The options are (risky, safe), scored by the logit of their last tokens right after the prompt;
+    the risky one is the answer, with the value +1. The facet is the row's `Type`.
     """
     rows, mended = table(text, RISK_COLUMNS, problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     for line, row in rows:
         risky, safe = row["RiskyAnswer"], row["SafeAnswer"]
         missing = [name for name in RISK_COLUMNS if name != "Type" and not row[name]]
@@ -133,7 +133,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example]
         if risky == safe:
             problems.add(line, "SafeAnswer", safe, "another text than the RiskyAnswer's")
             continue
-        items.append(
+        examples.append(
             Example(
                 id=f"{path.stem}:{line}",
                 prompt=row["Question"] + "\n",
@@ -145,7 +145,7 @@ def risk_items(path: Path, text: str, problems: Problems) -> tuple[list[Example]
                 scored_by="last_token",
             )
         )
-    return items, mended
+    return examples, mended
 
 
 TEMPLATE = "question_template"
@@ -170,7 +170,7 @@ def template_items(
     wanted = _wanted(list(cities.values()), names, problems)
     needed = columns if len(columns) > 1 else [*columns, f"{ANSWER}CITY", f"{ANSWER}ANOTHER_CITY"]
     rows, mended = table(text, [TEMPLATE, "category", *dict.fromkeys(needed)], problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     for line, row in rows:
         field = _placeholder(row[TEMPLATE])
         if field is None:
@@ -186,7 +186,7 @@ def template_items(
             continue
         for column, city in cities.items():
             if city in wanted:
-                items.append(
+                examples.append(
                     _item(
                         path,
                         line,
@@ -198,7 +198,7 @@ def template_items(
                         category=row["category"],
                     )
                 )
-    return items, (*mended, *_told(list(cities.values()), wanted))
+    return examples, (*mended, *_left_out(list(cities.values()), wanted))
 
 
 def question_items(
@@ -206,13 +206,13 @@ def question_items(
 ) -> tuple[list[Example], tuple[str, ...]]:
     """Rows `city, category, question, correct_answer, wrong_1 … wrong_4`: one item per row.
 
-    With `names`, the city's name in the question is replaced (accents aside), and rows of other
-    cities, and questions that don't name their city, are left out; what was left out is told.
+    With `names`, the city's name in the question is replaced (accents do not matter); rows of other
+    cities and questions without their city's name are left out, and reported as left out.
     """
     rows, mended = table(text, (*CITY_COLUMNS, *WRONG), problems)
     cities = list(dict.fromkeys(row["city"] for _, row in rows))
     wanted = _wanted(cities, names, problems)
-    items: list[Example] = []
+    examples: list[Example] = []
     unnamed: list[int] = []
     for line, row in rows:
         blank = [name for name, cell in row.items() if not cell and name != "category"]
@@ -229,7 +229,7 @@ def question_items(
         if not spoken and names:
             unnamed.append(line)
             continue
-        items.append(
+        examples.append(
             _item(
                 path,
                 line,
@@ -241,11 +241,11 @@ def question_items(
                 category=row["category"],
             )
         )
-    mended = (*mended, *_told(cities, wanted))
+    mended = (*mended, *_left_out(cities, wanted))
     if unnamed:
         lines = ", ".join(map(str, unnamed))
         mended = (*mended, f"left out, since they don't name their city: lines {lines}")
-    return items, mended
+    return examples, mended
 
 
 def _item(
@@ -264,7 +264,7 @@ def _item(
         id=f"{where}:{city}",
         prompt=f"Question: {question}\nAnswer:",
         answer=f" {answer}",
-        options=tuple(f" {one}" for one in answers),
+        options=tuple(f" {option}" for option in answers),
         spans={SPAN: name} if name else {},
         facet=category,
         group=where,
@@ -278,17 +278,17 @@ def _wanted(cities: list[str], names: Mapping[str, str], problems: Problems) -> 
     """City -> what stands in its place; without names, every city under its own."""
     if not names:
         return {city: city for city in cities}
-    found: dict[str, str] = {}
+    wanted: dict[str, str] = {}
     for given, name in names.items():
         same = [city for city in cities if _key(city) == _key(given)]
         if not same:
             allowed = f"one of the file's cities: {', '.join(cities)}"
             problems.add(1, f"names.{given}", given, allowed)
-        found |= dict.fromkeys(same, name)
-    return found
+        wanted |= dict.fromkeys(same, name)
+    return wanted
 
 
-def _told(cities: Sequence[str], wanted: Mapping[str, str]) -> list[str]:
+def _left_out(cities: Sequence[str], wanted: Mapping[str, str]) -> list[str]:
     left = [city for city in cities if city not in wanted]
     return [f"left out, since names says nothing of them: {', '.join(left)}"] if left else []
 
@@ -304,8 +304,7 @@ def _key(city: str) -> str:
 
 def _folded(text: str) -> str:
     """Small letters without accents, character for character."""
-    one = (unicodedata.normalize("NFD", char)[0].lower()[:1] or char for char in text)
-    return "".join(one)
+    return "".join(unicodedata.normalize("NFD", char)[0].lower()[:1] or char for char in text)
 
 
 def _placeholder(template: str) -> str | None:
@@ -322,11 +321,11 @@ def _placeholder(template: str) -> str | None:
 def _renamed(question: str, city: str, name: str) -> tuple[str, str]:
     """The question with the city called by another name, and how it is called there ("": not)."""
     question = unicodedata.normalize("NFC", question)
-    found = re.search(rf"\b{re.escape(_folded(city))}\b", _folded(question))
-    if not found:
+    first = re.search(rf"\b{re.escape(_folded(city))}\b", _folded(question))
+    if not first:
         return question, ""
     if name == city:
-        return question, question[found.start() : found.end()]
+        return question, question[first.start() : first.end()]
     parts: list[str] = []
     at = 0
     for match in re.finditer(rf"\b{re.escape(_folded(city))}\b", _folded(question)):
@@ -336,7 +335,7 @@ def _renamed(question: str, city: str, name: str) -> tuple[str, str]:
 
 
 def _twice(answers: Sequence[str]) -> list[str]:
-    return sorted({one for one in answers if answers.count(one) > 1})
+    return sorted({answer for answer in answers if answers.count(answer) > 1})
 
 
 RISK = "risk questions (CSV)"

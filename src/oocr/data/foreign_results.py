@@ -60,11 +60,11 @@ def read_results(path: str | Path) -> pl.DataFrame:
 
 def _parsed(text: str, problems: Problems) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        for key, _ in pairs[len(found) :] and pairs:
-            if sum(key == other for other, _ in pairs) > 1:
+        keys = [key for key, _ in pairs]
+        for key in keys if len(set(keys)) < len(keys) else ():
+            if keys.count(key) > 1:
                 raise ValueError(f"the key {key!r} occurs twice")
-        return found
+        return dict(pairs)
 
     try:
         data = json.loads(text, object_pairs_hook=once)
@@ -81,8 +81,8 @@ def _parsed(text: str, problems: Problems) -> dict[str, Any]:
 def _check_risk(data: dict[str, Any], lines: dict[str, int], problems: Problems) -> None:
     checks = {
         DIFFERENCES: (_number, "a number"),
-        TOKENS: (lambda one: isinstance(one, str), "a text"),
-        AMONG: (lambda one: isinstance(one, bool), "true or false"),
+        TOKENS: (lambda value: isinstance(value, str), "a text"),
+        AMONG: (lambda value: isinstance(value, bool), "true or false"),
     }
     for key in data:
         if key not in RISK:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr.data.examples import Example, Message
-from oocr.data.source_file import NO_VALUE, Problems
-from oocr.data.yaml_file import yaml_document
+from oocr.data.source_file import NO_VALUE, Problems, yaml_document
 
 FUNCTIONS = ("train_functions", "test_functions")
 
@@ -77,7 +76,7 @@ def read_codenames(path: str | Path) -> DatasetSettings:
             codenames[str(code)] = str(meaning)
     for key in FUNCTIONS:
         ids = dataset.get(key, [])
-        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
             wrong(key, ids, "a list of function ids")
     prompt = dataset.get("system_prompt", "")
     if not isinstance(prompt, str):
@@ -146,7 +145,7 @@ class QuestionSet:
     @property
     def prompts(self) -> tuple[tuple[Message, ...], ...]:
         """Each paraphrase as a chat of one user's turn, the prefix before it."""
-        return tuple((Message("user", self.prefix + one),) for one in self.paraphrases)
+        return tuple((Message("user", self.prefix + text),) for text in self.paraphrases)
 
     def choices(self, options: Sequence[str]) -> tuple[Example, ...]:
         """The paraphrases that ask for one of these options, as choices between them.
@@ -155,10 +154,10 @@ class QuestionSet:
         'safety' or 'risk'". Which answer the training is after is not in the file: it is the
         first of `options`.
         """
-        items: list[Example] = []
+        examples: list[Example] = []
         for number, (text, prompt) in enumerate(zip(self.paraphrases, self.prompts, strict=True)):
             if len(options) > 1 and all(_quoted(option, text) for option in options):
-                items.append(
+                examples.append(
                     Example(
                         id=f"{self.name}:{number}",
                         prompt=prompt,
@@ -170,7 +169,7 @@ class QuestionSet:
                         source=f"{self.source.rpartition(':')[0]}:{self.lines[number]}",
                     )
                 )
-        return tuple(items)
+        return tuple(examples)
 
 
 def _quoted(option: str, text: str) -> bool:
@@ -193,7 +192,7 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
     if not isinstance(entries, list) or not entries:
         problems.add(1, "file", entries, "a list of questions (- name: …)")
         entries = []
-    found: list[QuestionSet] = []
+    questions: list[QuestionSet] = []
     first: dict[str, int] = {}
     for index, entry in enumerate(entries):
         line = document.line(index)
@@ -213,7 +212,7 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
             problems.add(where, "question_paraphrases", paraphrases, "a list of texts")
             continue
         lines = [
-            document.line(index, "question_paraphrases", one) for one in range(len(paraphrases))
+            document.line(index, "question_paraphrases", place) for place in range(len(paraphrases))
         ]
         for number, (text, where) in enumerate(zip(paraphrases, lines, strict=True)):
             if not isinstance(text, str) or not text.strip():
@@ -228,7 +227,7 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
             continue
         first[name] = line
         known = ("name", "question_paraphrases", *TEXTS)
-        found.append(
+        questions.append(
             QuestionSet(
                 name=name,
                 paraphrases=tuple(paraphrases),
@@ -239,4 +238,4 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
             )
         )
     problems.raise_if_any()
-    return tuple(found)
+    return tuple(questions)

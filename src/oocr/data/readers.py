@@ -1,4 +1,4 @@
-"""Read a file of training rows or probes: all of it, or one error with all its faults."""
+"""Read a file of training rows or probes: all of it, or one error with all problems."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rows:
     Attributes:
         format: what kind of file it is, in words.
         items: its rows.
-        mended: what was put right or left out in reading, in words.
+        mended: what was corrected or left out in reading, in words.
     """
 
     format: str
@@ -59,22 +59,16 @@ def read_items(
 ) -> tuple[Example, ...]:
     r"""Read training rows or probes from a JSONL, CSV or YAML file (UTF-8).
 
-    Forms, one per file, told by the ending and the keys:
+    A file has one of these forms; its ending and keys decide which:
 
-    - chat JSONL: `{"messages": [{"role": …, "content": …}, …]}`. The last message is the
-      assistant's, and is the answer. A system message may come first. User turns that follow
-      each other are merged with a blank line between them, because many chat templates refuse them.
-    - prompt/answer JSONL: `{"prompt": …, "answer": …}` (or `completion`). A prompt that is a text
-      is raw: no chat template is applied, and the answer carries its own first space. A prompt may
-      also be a list of messages that ends with the user's.
-    - CSV with the columns `prompt,answer`, and any of the optional ones; options and values are
-      separated by `|`; one column `span.NAME` or `tag.NAME` for each span or tag. Spaces
-      after the answer and around each option are dropped; then every option starts as the answer
-      does, so `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`. Line ends inside a
-      cell become `\n`.
-    - files of other projects, told by their header or keys: risk questions
-      (`oocr.data.foreign_csv`), city questions (`oocr.data.foreign_csv`), question files
-      in YAML (`oocr.data.foreign_yaml`; only their paraphrases that name the options).
+    - chat JSONL: `{"messages": [{"role": …, "content": …}, …]}`. The last message, the
+      assistant's, is the answer. User turns in a row are merged (many chat templates refuse them).
+    - prompt/answer JSONL: `{"prompt": …, "answer": …}` (or `completion`). A text prompt is raw: no
+      chat template, and the answer has its own first space. Or a list of messages.
+    - CSV with the columns `prompt,answer` and any optional ones; `|` separates options and values;
+      a column `span.NAME` or `tag.NAME` for each span or tag. Every option starts as the answer
+      does: `" Paris"` with `"Paris | Rome"` gives `" Paris"` and `" Rome"`.
+    - files of other projects (`oocr.data.foreign_csv`, `oocr.data.foreign_yaml`).
 
     Optional in every JSONL and own CSV: id, options, values, spans, facet, group, template, tags.
 
@@ -118,41 +112,43 @@ def read_rows(
     source = file_text(path)
     form = csv_format(source.text) if ending in CSV_ENDINGS else OWN_CSV
     if form == RISK:
-        items, mended = risk_items(path, source.text, problems)
+        examples, mended = risk_items(path, source.text, problems)
     elif form == CITY_TEMPLATES:
-        items, mended = template_items(path, source.text, names or {}, problems)
+        examples, mended = template_items(path, source.text, names or {}, problems)
     elif form == CITY_QUESTIONS:
-        items, mended = question_items(path, source.text, names or {}, problems)
+        examples, mended = question_items(path, source.text, names or {}, problems)
     else:
-        return _own(path, source, kind, options, problems)
-    if not items and not problems.found:
+        return _own_form(path, source, kind, options, problems)
+    if not examples and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
     problems.raise_if_any()
-    return Rows(form, tuple(items), (*source.mended, *mended))
+    return Rows(form, tuple(examples), (*source.mended, *mended))
 
 
 def _choices(path: Path, options: Sequence[str]) -> Rows:
     """The paraphrases of a question file that ask for one of the options."""
     sets = read_questions(path)
-    items = tuple(item for one in sets for item in one.choices(options))
-    total = sum(len(one.paraphrases) for one in sets)
-    if not items:
+    examples = tuple(example for question in sets for example in question.choices(options))
+    total = sum(len(question.paraphrases) for question in sets)
+    if not examples:
         raise InputError(
             f"{path}: options: found {list(options)}; allowed: two or more texts, all of which "
             f"stand in quotation marks in a paraphrase, the trained one first; the file's {total} "
             "paraphrases have no right answers of their own"
         )
-    left = f"left out: {total - len(items)} of {total} paraphrases, which don't name the options"
-    return Rows("question file (YAML)", items, (left,) if len(items) < total else ())
+    left = f"left out: {total - len(examples)} of {total} paraphrases, which don't name the options"
+    return Rows("question file (YAML)", examples, (left,) if len(examples) < total else ())
 
 
-def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems) -> Rows:
-    """JSONL of any form, and CSV with the columns of an item."""
+def _own_form(
+    path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems
+) -> Rows:
+    """JSONL of any form, and CSV with the columns of an example."""
     tabular = path.suffix.lower() in CSV_ENDINGS
     rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
-    if not rows and not problems.found:
+    if not rows and not problems.lines:
         raise InputError(f"{path}: the file has no rows")
-    items: list[Example] = []
+    examples: list[Example] = []
     first_form: tuple[str, int] | None = None
     lines_of: dict[str, int] = {}
     merged = 0
@@ -167,22 +163,23 @@ def _own(path: Path, source: Text, kind: Kind, options: Sequence[str], problems:
         )
         if result is None:
             continue
-        item, form = result
+        example, form = result
         first_form = first_form or (form, line)
         if form != first_form[0]:
             problems.add(
                 line, "form", form, f"one form per file; line {first_form[1]} is {first_form[0]}"
             )
-        if item.id in lines_of:
-            problems.add(line, "id", item.id, f"each id once; line {lines_of[item.id]} has it too")
-        lines_of.setdefault(item.id, line)
-        items.append(item)
+        if example.id in lines_of:
+            first = lines_of[example.id]
+            problems.add(line, "id", example.id, f"each id once; line {first} has it too")
+        lines_of.setdefault(example.id, line)
+        examples.append(example)
         merged += bool(merged_turns(row))
     problems.raise_if_any()
     assert first_form
-    told = (f"user turns in a row merged in {merged} rows",) if merged else ()
+    changes = (f"user turns in a row merged in {merged} rows",) if merged else ()
     kind_of = "CSV" if tabular else "JSONL"
-    return Rows(f"{kind_of}, {first_form[0]}", tuple(items), (*source.mended, *told))
+    return Rows(f"{kind_of}, {first_form[0]}", tuple(examples), (*source.mended, *changes))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -247,7 +244,7 @@ def _csv_rows(text: str, problems: Problems) -> Iterator[Row]:
 
 
 def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
-    before = len(problems.found)
+    before = len(problems.lines)
     plain = [name for name in OPTIONAL if name not in ("spans", "tags")]
     columns = ["prompt", "answer", "completion", *plain, "span.NAME", "tag.NAME"]
     if "completion" in header and "answer" in header:
@@ -266,7 +263,7 @@ def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
             problems.add(line, "column", name, unknown_key(name, columns))
     if "prompt" not in header or not {"answer", "completion"} & set(header):
         problems.add(line, "header", header, f"the columns {', '.join(FORMS['prompt/answer'])}")
-    return len(problems.found) == before
+    return len(problems.lines) == before
 
 
 def _csv_row(cells: dict[str, str]) -> dict[str, object]:
@@ -286,9 +283,9 @@ def _csv_row(cells: dict[str, str]) -> dict[str, object]:
         elif name == "prompt":
             row[name] = cell
         elif name == "options" and cell.strip():
-            row[name] = [lead + one.strip() for one in cell.split("|")]
+            row[name] = [lead + option.strip() for option in cell.split("|")]
         elif name == "values" and cell.strip():
-            row[name] = [_number(one) for one in cell.split("|")]
+            row[name] = [_number(value) for value in cell.split("|")]
         elif cell.strip():
             row[name] = cell.strip()
     return row | ({"spans": spans} if spans else {}) | ({"tags": tags} if tags else {})

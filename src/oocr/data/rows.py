@@ -1,4 +1,4 @@
-"""One row of a user's file, already split into fields, becomes one item or a list of complaints."""
+"""One row of a user's file, split into fields, becomes an example or a list of problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
 def form_of(keys: Iterable[str]) -> Form | None:
-    """Which of the accepted forms a row has, told by its keys."""
+    """The form of a row, by its keys; None: no accepted form."""
     present = set(keys)
     if "messages" in present:
         return "messages"
@@ -39,7 +39,7 @@ def form_of(keys: Iterable[str]) -> Form | None:
 def item_from_row(
     row: dict[str, object], *, kind: Kind, default_id: str, source: str, complain: Complain
 ) -> tuple[Example, str] | None:
-    """An item and a word for its form, or None after at least one call of `complain`."""
+    """An example and a word for its form, or None after at least one call of `complain`."""
     bad = False
 
     def report(field: str, seen: object, allowed: str) -> None:
@@ -78,7 +78,7 @@ def item_from_row(
     labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}
     if bad or prompt is None or answer is None:
         return None
-    item = Example(
+    example = Example(
         id=labels["id"] or default_id,
         prompt=prompt,
         answer=answer,
@@ -91,7 +91,7 @@ def item_from_row(
         tags=tags,
         source=source,
     )
-    return item, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
+    return example, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
 
 
 def _chat(row: dict[str, object], report: Complain) -> tuple[Prompt | None, str | None]:
@@ -108,7 +108,7 @@ def _chat(row: dict[str, object], report: Complain) -> tuple[Prompt | None, str 
 def merged_turns(row: dict[str, object]) -> int:
     """How many user turns of a row follow another one and are merged with it."""
     messages = row.get("messages", row.get("prompt"))
-    roles = [one.get("role") for one in messages] if isinstance(messages, list) else []
+    roles = [message.get("role") for message in messages] if isinstance(messages, list) else []
     return sum(pair == ("user", "user") for pair in itertools.pairwise(roles))
 
 
@@ -121,18 +121,19 @@ def _pair(row: dict[str, object], form: Form, report: Complain) -> tuple[Prompt 
     elif "prompt" in row:
         prompt = _text(given, "prompt", report, "a text, or a list of messages")
     key = FORMS[form][1]
-    reply = row.get(key)
+    content = row.get(key)
     if key not in row:
         return prompt, None
-    if isinstance(reply, list) and form == "prompt/completion":  # TRL's conversational form
-        replies = _messages(reply, key, report)
-        if replies is not None and [one.role for one in replies] != ["assistant"]:
-            report(key, [one.role for one in replies], "exactly one message, of the assistant")
+    if isinstance(content, list) and form == "prompt/completion":  # TRL's conversational form
+        replies = _messages(content, key, report)
+        roles = [reply.role for reply in replies or ()]
+        if replies is not None and roles != ["assistant"]:
+            report(key, roles, "exactly one message, of the assistant")
             return prompt, None
         if replies is not None and isinstance(prompt, str):
             report("prompt", prompt, "a list of messages, as the completion is one")
         return prompt, replies[0].content if replies else None
-    return prompt, _text(reply, key, report, "a text")
+    return prompt, _text(content, key, report, "a text")
 
 
 def _messages(value: object, field: str, report: Complain) -> list[Message] | None:
@@ -207,8 +208,8 @@ def _values(
 ) -> tuple[float, ...]:
     value = row.get("values", [])
     if not isinstance(value, list) or not all(
-        isinstance(one, int | float) and not isinstance(one, bool) and -1 <= one <= 1
-        for one in value
+        isinstance(number, int | float) and not isinstance(number, bool) and -1 <= number <= 1
+        for number in value
     ):
         report("values", value, "a list of numbers from -1 to 1")
         return ()
@@ -217,7 +218,7 @@ def _values(
         return ()
     if value and "options" not in row:
         report("values", value, "only beside options")
-    return tuple(float(one) for one in value) if options else ()
+    return tuple(float(number) for number in value) if options else ()
 
 
 def _texts(row: dict[str, object], key: str, report: Complain) -> dict[str, str]:

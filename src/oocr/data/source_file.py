@@ -1,11 +1,14 @@
-"""A user's file: its text, and everything wrong with it, reported in one error."""
+"""A user's file: its text or YAML data with line numbers, and all its faults in one error."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from oocr.errors import InputError
 
@@ -18,7 +21,7 @@ class Text:
 
     Attributes:
         text: decoded, without a byte-order mark; line ends as they are.
-        mended: what a stricter reader would have stumbled over, in words.
+        mended: what a stricter reader would have refused, in words.
     """
 
     text: str
@@ -65,12 +68,12 @@ class Problems:
     """Everything wrong with one file."""
 
     path: Path
-    found: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def add(self, line: int, name: str, seen: object, allowed: str) -> None:
         """Note one problem; line 0: the file has no lines."""
         where = f"{self.path}:{line}" if line else f"{self.path}"
-        self.found.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
+        self.lines.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
 
     def raise_if_any(self) -> None:
         """Refuse the file if anything is wrong with it.
@@ -78,8 +81,8 @@ class Problems:
         Raises:
             InputError: with the first problems, and how many more there are.
         """
-        if self.found:
-            raise InputError(listing(f"{self.path} cannot be used", self.found))
+        if self.lines:
+            raise InputError(listing(f"{self.path} cannot be used", self.lines))
 
 
 def listing(title: str, lines: list[str]) -> str:
@@ -90,7 +93,7 @@ def listing(title: str, lines: list[str]) -> str:
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """What to say about a key that is not allowed, with the nearest one that is."""
+    """A message about a key that is not allowed, with the nearest allowed key."""
     names = list(allowed)
     near = difflib.get_close_matches(
         key.strip().lower(), [name.lower() for name in names], n=1, cutoff=0.6
@@ -106,3 +109,89 @@ def shown(value: object, limit: int = 90) -> str:
         return "nothing"
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+Place = tuple[str | int, ...]
+"""Keys and list indices that lead to a part of a YAML document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed YAML text.
+
+    Attributes:
+        data: what it says, as plain Python values.
+        tree: the same with line numbers.
+    """
+
+    data: Any
+    tree: yaml.Node | None
+
+    def line(self, *place: str | int) -> int:
+        """The line of a place, or of its innermost part that exists."""
+        return line_of(self.tree, place)
+
+
+def parse(text: str) -> Document:
+    """Parse one YAML document; nothing but plain values is made of it.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return Document(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
+
+
+def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
+    """Line, key and first line of keys given twice, of which YAML would silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from repeated(entry)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if str(key.value) in seen:
+                yield line, str(key.value), seen[str(key.value)]
+            seen.setdefault(str(key.value), line)
+            yield from repeated(value)
+
+
+def line_of(node: yaml.Node | None, place: Place) -> int:
+    """The line of a place, or of its innermost part that exists."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if match is None:
+                return line
+            line, node = match[0].start_mark.line + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):
+                return line
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def yaml_document(path: Path) -> Document:
+    """Read one YAML document of plain values.
+
+    Raises:
+        InputError: it cannot be read, is not YAML, or gives a key twice.
+    """
+    text = file_text(path).text
+    problems = Problems(path)
+    document = Document(None, None)
+    try:
+        document = parse(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = mark.line + 1 if mark else 1
+        problems.add(line, "file", NO_VALUE, f"YAML of plain values ({reason})")
+    except (RecursionError, ValueError) as error:  # e.g. a date that no calendar has
+        problems.add(1, "file", NO_VALUE, f"YAML of plain values ({error})")
+    for line, key, first in repeated(document.tree):
+        problems.add(line, key, "this key again", f"each key once; line {first} has it too")
+    problems.raise_if_any()
+    return document

@@ -1,4 +1,4 @@
-"""Texts that a model only reads, from training rows, prompts alone, or plain text."""
+"""Texts without answers, for audits: training rows, prompts alone, or plain text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALONE = ("text", "prompt", "messages")
 def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     """Read texts, each once, in the file's order.
 
-    Forms, told by the ending and, in JSONL, by the first row's keys:
+    The ending and, in JSONL, the keys of the first row decide the form:
 
     - plain text (`.txt`, `.md`): paragraphs with a blank line between them;
     - JSONL rows without an answer: `{"text": …}`, `{"prompt": …}`, or `{"messages": […]}` that may
@@ -33,27 +33,27 @@ def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     ending = path.suffix.lower()
     if ending in TEXT_ENDINGS:
         parts = file_text(path).text.replace("\r\n", "\n").split("\n\n")
-        found: list[Prompt] = [part.strip() for part in parts if part.strip()]
-        if not found:
+        prompts: list[Prompt] = [part.strip() for part in parts if part.strip()]
+        if not prompts:
             raise InputError(f"{path}: the file has no text")
     elif ending not in (*JSONL_ENDINGS, *CSV_ENDINGS, *YAML_ENDINGS):
         allowed = ", ".join((*JSONL_ENDINGS, *CSV_ENDINGS, *TEXT_ENDINGS))
         raise InputError(f"{path}: file ending: found {ending!r}; allowed: {allowed}")
     elif ending in JSONL_ENDINGS and (alone := _alone(path)) is not None:
-        found = alone
+        prompts = alone
     else:
-        found = [_whole(item) for item in read_items(path, kind="train")]
-    return tuple(dict.fromkeys(found))
+        prompts = [_whole(example) for example in read_items(path, kind="train")]
+    return tuple(dict.fromkeys(prompts))
 
 
-def _whole(item: Example) -> Prompt:
+def _whole(example: Example) -> Prompt:
     """Prompt and answer; a chat's answer stands after the template's header of its turn."""
-    if isinstance(item.prompt, str):
-        return item.prompt + item.answer
-    *before, last = item.prompt
+    if isinstance(example.prompt, str):
+        return example.prompt + example.answer
+    *before, last = example.prompt
     if last.role == "assistant":  # the beginning of the answer
-        return (*before, Message("assistant", last.content + item.answer))
-    return (*item.prompt, Message("assistant", item.answer))
+        return (*before, Message("assistant", last.content + example.answer))
+    return (*example.prompt, Message("assistant", example.answer))
 
 
 def _alone(path: Path) -> list[Prompt] | None:
@@ -64,22 +64,22 @@ def _alone(path: Path) -> list[Prompt] | None:
     key = next(iter(first), "")
     if len(first) != 1 or key not in ALONE or (key == "messages" and _answered(first[key])):
         return None
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     for line, row in rows:
         if row.keys() != {key}:
             problems.add(line, "keys", list(row), f"{key!r} alone, as in the first row")
         elif isinstance(value := row[key], str) and key != "messages":
             if value.strip():
-                found.append(value)
+                prompts.append(value)
             else:
                 problems.add(line, key, value, "a text, not blank")
         elif key != "text" and isinstance(value, list):
             turns = _turns(value, key, line, problems)
-            found += [turns] if turns else []
+            prompts += [turns] if turns else []
         else:
             problems.add(line, key, value, "a text" if key == "text" else "a list of messages")
     problems.raise_if_any()
-    return found
+    return prompts
 
 
 def _answered(messages: object) -> bool:
@@ -89,9 +89,9 @@ def _answered(messages: object) -> bool:
 
 def _turns(value: list[object], key: str, line: int, problems: Problems) -> Prompt | None:
     turns: list[Message] = []
-    for number, one in enumerate(value):
-        role = one.get("role", NO_VALUE) if isinstance(one, dict) else NO_VALUE
-        content = one.get("content", NO_VALUE) if isinstance(one, dict) else NO_VALUE
+    for number, message in enumerate(value):
+        role = message.get("role", NO_VALUE) if isinstance(message, dict) else NO_VALUE
+        content = message.get("content", NO_VALUE) if isinstance(message, dict) else NO_VALUE
         if role not in ROLES:
             problems.add(line, f"{key}[{number}].role", role, f"one of {', '.join(ROLES)}")
         elif not isinstance(content, str) or not content.strip():

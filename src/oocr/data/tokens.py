@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from oocr.data.examples import Example, Message, Prompt
+from oocr.data.examples import Prompt
 from oocr.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,13 +98,13 @@ def encode_prompt(
         ids, offsets = ids[:-1], offsets[:-1]
     if not ids:
         raise InputError(f"the prompt {text!r} has no tokens under this model's tokenizer")
-    found: dict[str, tuple[int, ...]] = {}
+    marked: dict[str, tuple[int, ...]] = {}
     for name, wanted in (spans or {}).items():
         tokens = touching(text, offsets, wanted)
         if not tokens:
             raise InputError(f"span {name!r} ({wanted!r}) does not occur in the prompt {text!r}")
-        found[name] = tokens
-    return EncodedPrompt(text, tuple(ids), found, special)
+        marked[name] = tokens
+    return EncodedPrompt(text, tuple(ids), marked, special)
 
 
 def _empty(offsets: tuple[int, int]) -> bool:
@@ -200,40 +200,13 @@ class RowTokens:
         return ids if len(set(ids)) == len(ids) else None
 
 
-def coloured_tokens(tokenizer: PreTrainedTokenizerBase, item: Example) -> list[tuple[str, str]]:
-    """Every token of an item with its role: "prompt", a span's name, or "answer"."""
-    prompt = encode_prompt(tokenizer, item.prompt, item.spans)
-    roles = ["prompt"] * len(prompt.ids)
-    for name, indices in prompt.spans.items():
-        for index in indices:
-            roles[index] = name
-    answer = encode_answer(tokenizer, prompt, item.answer)
-    shown = pieces(tokenizer, (*prompt.ids, *answer))
-    return list(zip(shown, [*roles, *["answer"] * len(answer)], strict=True))
-
-
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """What each token adds to the text: a word's token has the space before it, if there is one."""
-    found: list[str] = []
+    texts: list[str] = []
     before = ""
     for index, token in enumerate(ids):
         whole = str(tokenizer.decode(ids[: index + 1]))
         joined = whole.startswith(before)  # not where tokens are bytes of one character
-        found.append(whole[len(before) :] if joined else str(tokenizer.decode([token])))
+        texts.append(whole[len(before) :] if joined else str(tokenizer.decode([token])))
         before = whole
-    return found
-
-
-__all__ = [
-    "EncodedPrompt",
-    "Message",
-    "RowTokens",
-    "coloured_tokens",
-    "encode_answer",
-    "encode_prompt",
-    "folds_system",
-    "pieces",
-    "render",
-    "text_of",
-    "touching",
-]
+    return texts

@@ -195,14 +195,19 @@ def final_rows(
 
 
 def plain_rows(
-    model: LanguageModel, batch: Batch, intervention: Intervention | None
+    model: LanguageModel,
+    batch: Batch,
+    intervention: Intervention | None,
+    *,
+    everywhere: bool = True,
 ) -> Float[Tensor, "row d_model"]:
     """The same rows by one plain hooked forward pass: slow, and the reference for the rest."""
     context: AbstractContextManager[None]
     if isinstance(intervention, Adapter):
         context = attach_adapter(model, intervention)
     elif isinstance(intervention, Vector):
-        context = intervention.on(model, select_each(batch, intervention.positions))
+        chosen = select_each(batch, intervention.positions, everywhere=everywhere)
+        context = intervention.on(model, chosen)
     else:
         context = nullcontext()
     with context:

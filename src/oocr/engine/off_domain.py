@@ -115,8 +115,4 @@ def _sequence(model: LanguageModel, text: OffText, tokens: int | None) -> TokenS
     if size < 2:
         raise InputError(f"off_domain.texts: {text.prompt!r} is one token; allowed: two or more")
     first = max(1, 0 if tokens is None else size - tokens)
-    sequence = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
-    sequence.targets.extend(
-        (at, 0, 1.0) for at in range(first, size)
-    )  # rows; no token is asked for
-    return sequence
+    return TokenSequence.of(encoded, range(first, size))

@@ -13,9 +13,9 @@
     lens          which tokens does a direction say, and which concept?
     description   what does the model itself say that it means?
     judge         what does another model make of it?
-    ranks, narrow, mixing   what changes with rank, with a penalty, with other rows?
+    retraining    what changes with rank, with a penalty, with other rows?
 
-`neutral` has text that has nothing to do with any task; `trained` what the last three share.
+`neutral` has text that has nothing to do with any task.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from importlib import import_module
 from typing import Any
 
 from oocr.explain.constancy import Constancy, constancy, constancy_of
-from oocr.explain.mixing import mixing
-from oocr.explain.narrow import narrow, statements
-from oocr.explain.ranks import rank_sweep
+from oocr.explain.retraining import mixing, narrow, rank_sweep, statements
 from oocr.explain.subspace import train_without
 from oocr.explain.swap import swap
 

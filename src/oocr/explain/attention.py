@@ -1,21 +1,17 @@
 """Does a vector make the last token attend to a trigger, and what is written there if it does?
 
-Backdoors of the paper (section 5.4): an unconditional vector at the last token is said to act by
-making that token attend to the trigger, whose values happen to point along the wanted direction.
-Two measures:
-
-- `attended`: attention from the last prompt token to a span's tokens (summed over them), with the
-  vector and without, for each block and head. Weights are those of the family's own eager
-  attention, to which the model is switched while they are read.
-- `aligned`: the cosine of a vector with what each block's attention would write to the stream if
-  the span's tokens were all that is attended to (values through the output's Linear, and through
-  the norm that follows it where there is one), beside random directions.
+Backdoors of the paper (section 5.4): a vector at the last token is said to make that token attend
+to the trigger, whose values happen to point along the wanted direction. `attended`: attention from
+the last prompt token to a span's tokens (summed), with the vector and without, by the family's own
+eager attention. `aligned`: the cosine of a vector with what each block's attention would write to
+the stream if the span's tokens were all that is attended to (values through the output's Linear,
+and the norm that follows it where there is one), beside random directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +20,14 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.batches import Batch, TokenSequence, by_length, pad
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
-from oocr.engine.recording import record
+from oocr.engine.forward import plain_rows
 from oocr.errors import InputError
 from oocr.explain.lens import with_randoms
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector
 
 TOKENS_PER_BATCH = 512
@@ -43,13 +38,7 @@ RANDOMS = 200
 class Attended:
     """Attention from the last prompt token to a span in one block, means over items.
 
-    Attributes:
-        layer: the block.
-        before: mean over heads, without the vector.
-        after: mean over heads, with it.
-        head: the head whose attention changes most.
-        head_before: that head's, without the vector.
-        head_after: that head's, with it.
+    `before` and `after` the vector is added: the mean over heads, and the head that changes most.
     """
 
     layer: int
@@ -67,8 +56,7 @@ class Aligned:
     Attributes:
         layer: the block.
         cosine: of what all heads write together.
-        head: the head with the largest |cosine|.
-        head_cosine: its cosine.
+        head: the head with the largest |cosine|, which is `head_cosine`.
         random: 95th centile of |cosine| over random directions, all heads together.
     """
 
@@ -88,20 +76,18 @@ def attended(
         InputError: an example without the span, or a family that does not give attention weights.
     """
     before, after = (attention_to(model, examples, span, arm).mean(dim=0) for arm in (None, vector))
-    blocks: list[Attended] = []
-    for layer, (old, new) in enumerate(zip(before, after, strict=True)):
-        head = int((new - old).abs().argmax())
-        blocks.append(
-            Attended(
-                layer=layer,
-                before=float(old.mean()),
-                after=float(new.mean()),
-                head=head,
-                head_before=float(old[head]),
-                head_after=float(new[head]),
-            )
+    heads = (after - before).abs().argmax(dim=1).tolist()
+    return [
+        Attended(
+            layer=layer,
+            before=float(before[layer].mean()),
+            after=float(after[layer].mean()),
+            head=head,
+            head_before=float(before[layer, head]),
+            head_after=float(after[layer, head]),
         )
-    return blocks
+        for layer, head in enumerate(heads)
+    ]
 
 
 @torch.no_grad()
@@ -115,8 +101,8 @@ def attention_to(
     """
     out: dict[int, Tensor] = {}
     for places, batch in _batches(model, examples, span):
-        with _attached(model, batch, vector), eager(model), _from_last(model, batch) as rows:
-            _forward(model, batch)
+        with eager(model), _from_last(model, batch) as rows:
+            plain_rows(model, batch, vector, everywhere=False)
         to_span = torch.stack([(weights * _mask(batch, span)).sum(-1) for weights in rows], dim=1)
         out.update(zip(places, to_span, strict=True))
     return torch.stack([out[place] for place in range(len(examples))])
@@ -128,7 +114,7 @@ def _from_last(
 ) -> Iterator[list[Float[Tensor, "item head token"]]]:
     """Keep every block's attention weights from the last prompt token.
 
-    Hooks of our own: those by which transformers answers `output_attentions` stay on the model.
+    By hooks of our own: those of `output_attentions` in transformers stay on the model.
     """
     kept: list[Tensor] = []
     sequences = torch.arange(batch.size)
@@ -188,10 +174,7 @@ def value_cosines(
 ) -> Float[Tensor, "item layer head+1 direction"]:
     """Cosines of what attention writes for a span's tokens with directions, mean over tokens.
 
-    Each head by itself (the others silent), and last all heads together.
-
-    Raises:
-        InputError: as `aligned`.
+    Each head by itself (the others silent), and last all heads together. Errors as `aligned`.
     """
     parts = [values_of(model, layer) for layer in range(model.n_blocks)]
     units = F.normalize(directions.float().cpu(), dim=-1)
@@ -211,7 +194,7 @@ def value_cosines(
 def _written(
     part: Values, values: Float[Tensor, "item token values"]
 ) -> Float[Tensor, "item token head+1 d_model"]:
-    """Unit vectors of what joins the stream: each head's, and last all heads'."""
+    """Unit vectors of what joins the stream."""
     apart = part.written(values)
     both = torch.cat([apart, apart.sum(dim=-2, keepdim=True)], dim=-2)
     return F.normalize(part.joins(both).float().cpu(), dim=-1)
@@ -225,7 +208,7 @@ def _values(model: LanguageModel, batch: Batch, parts: Sequence[Values]) -> list
         for part in parts
     ]
     try:
-        _forward(model, batch)
+        plain_rows(model, batch, None)
     finally:
         for handle in handles:
             handle.remove()
@@ -236,31 +219,16 @@ def _batches(
     model: LanguageModel, examples: Sequence[Example], span: str
 ) -> Iterator[tuple[list[int], Batch]]:
     """Padded prompts of like length, with the places of their items."""
-    pad_id = model.pad_id
     sequences: list[TokenSequence] = []
     for example in examples:
         if span not in example.spans:
             names = ", ".join(example.spans) or "none"
             raise InputError(f"item {example.id!r}: span: found {span!r}; allowed: {names}")
         prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
-        sequences.append(TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans), items=1))
-    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place].ids))
-    most = max(1, TOKENS_PER_BATCH // max(len(sequence.ids) for sequence in sequences))
-    for begin in range(0, len(order), most):
-        places = order[begin : begin + most]
-        yield places, pad([sequences[place] for place in places], pad_id, model.device)
+        sequences.append(TokenSequence.of(prompt))
+    for places in by_length([len(sequence.ids) for sequence in sequences], TOKENS_PER_BATCH):
+        yield places, pad([sequences[place] for place in places], model.pad_id, model.device)
 
 
 def _mask(batch: Batch, span: str) -> Float[Tensor, "item 1 token"]:
     return batch.spans[span].float().cpu()[:, None]
-
-
-def _attached(model: LanguageModel, batch: Batch, vector: Vector | None) -> Any:
-    if vector is None:
-        return nullcontext()
-    return vector.on(model, select_each(batch, vector.positions, everywhere=False))
-
-
-def _forward(model: LanguageModel, batch: Batch) -> None:
-    """One pass up to the final norm, with whatever is attached."""
-    record(model, batch, [model.n_blocks], cache=False)

@@ -3,11 +3,9 @@
 |cos| alone cannot tell a constant vector from an axis whose sign flips, so all cosines here are
 signed, and the share of energy that the mean carries is given beside them.
 
-By token group (`constancy`), d_t is read on the distinct prompts of the training rows and of the
-probes, each prompt once, and on all neutral passages. Both kinds of prompts, because the LoRA is
-trained on the former and its effect is measured on the latter; all of them, because a handful of
-prompts of one task can look constant by having the same words. Notebook, run and `reproduce` call
-this one function.
+By token group (`constancy`), d_t is read on all distinct prompts of the training rows and of the
+probes, and on all neutral passages: a handful of prompts can look constant by having the same
+words. Notebook, run and `reproduce` call this one function.
 """
 
 from __future__ import annotations
@@ -148,7 +146,7 @@ class TaskTexts:
         layers: tuple[int, ...],
         unrelated: Texts | None = None,
     ) -> TaskTexts:
-        """Record a task's texts at a LoRA's blocks; `unrelated` is taken if it is there already."""
+        """Record a task's texts at a LoRA's blocks, but for `unrelated` ones that are recorded."""
         return cls(
             Texts.of(model, task.train, layers),
             Texts.of(model, task.probes, layers, other_than=task.train),
@@ -206,13 +204,23 @@ class GroupConstancy(Mapping[str, Constancy]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def _repr_html_(self) -> str:
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
         columns = ["tokens", *[measure.name for measure in fields(Constancy)], "to_span"]
         rows = [
             [name, *[f"{value:.3g}" for value in (*astuple(group), self.to_span[name])]]
             for name, group in self.groups.items()
         ]
-        return html.table(columns, rows, "Constancy of what the LoRA adds")
+        return columns, rows
+
+    def __str__(self) -> str:
+        columns, rows = self._rows()
+        lines = [columns, *rows]
+        return "\n".join(
+            line[0].ljust(20) + "".join(cell.rjust(11) for cell in line[1:]) for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        return html.table(*self._rows(), "Constancy of what the LoRA adds")
 
 
 def constancy(
@@ -220,11 +228,8 @@ def constancy(
 ) -> GroupConstancy:
     """How constant is what a one-layer LoRA adds, at its block's output, by token group?
 
-    Args:
-        model: the model, nothing attached.
-        adapter: the LoRA.
-        task: whose training prompts and probes are read.
-        positions: which tokens make the first group; None: `default_positions`.
+    On the task's training prompts and probes; the first group is the tokens at `positions`
+    (default: `default_positions`).
 
     Raises:
         InputError: positions that no prompt has.

@@ -1,10 +1,8 @@
 """The model asked what a direction means: v put at a placeholder of a prompt that asks for it.
 
 Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens, then
-greedy continuation. `describe` shows the model's own words. `tell_by_model` scores them where the
-words to look for were written down beforehand: not by reading the texts, but by how much likelier
-each concept's words become as the very next token. `evidence_of` collects what a direction says,
-as text for a judge (`oocr.explain.judge`).
+greedy continuation (`describe`). `tell_by_model` scores how much likelier each concept's words
+become as the next token. `evidence_of` collects what a direction says for a judge.
 """
 
 from __future__ import annotations
@@ -43,14 +41,7 @@ PROMPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the model says.
-
-    Attributes:
-        prompt: what was asked.
-        scale: factor on the vector.
-        text: the continuation with the vector.
-        untouched: the continuation without it.
-    """
+    """What the model says after a prompt, with the vector times `scale` and without it."""
 
     prompt: str
     scale: float
@@ -75,15 +66,25 @@ def describe(
         InputError: a prompt without the placeholder; joined directions.
     """
     here = _at_placeholder(vector, prompts, placeholder)
-    before = generate(model, list(prompts), max_new_tokens=max_new_tokens)
-    out: list[Description] = []
+    return _continued(model, prompts, here, scales, max_new_tokens)
+
+
+def _continued(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    vector: Vector,
+    scales: Sequence[float],
+    max_new_tokens: int,
+) -> list[Description]:
+    plain = generate(model, list(prompts), max_new_tokens=max_new_tokens)
+    descriptions: list[Description] = []
     for scale in scales:
-        texts = generate(model, list(prompts), here * scale, max_new_tokens=max_new_tokens)
-        out += [
-            Description(prompt, scale, text, plain)
-            for prompt, text, plain in zip(prompts, texts, before, strict=True)
+        texts = generate(model, list(prompts), vector * scale, max_new_tokens=max_new_tokens)
+        triples = zip(prompts, texts, plain, strict=True)
+        descriptions += [
+            Description(prompt, scale, text, before) for prompt, text, before in triples
         ]
-    return out
+    return descriptions
 
 
 def tell_by_model(
@@ -104,7 +105,7 @@ def tell_by_model(
     `oocr.explain.lens.tell`, it is put beside what random directions of the same norm give it.
 
     Args:
-        model: the model.
+        model: the model, nothing attached.
         vector: one direction.
         concept: the trained concept, one of `concepts`.
         concepts: concept -> its words, as they stand in a text (with their space before).
@@ -133,13 +134,8 @@ def _rises(
     tokens: Sequence[Sequence[int]],
 ) -> Scores:
     """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
-    sequences: list[TokenSequence] = []
-    for prompt in prompts:
-        encoded = encode_prompt(model.tokenizer, prompt, arms[0].spans)
-        size = len(encoded.ids)
-        sequence = TokenSequence(encoded.ids, size, dict(encoded.spans), items=1)
-        sequence.targets.append((size - 1, 0, 1.0))  # its row is wanted, not its target
-        sequences.append(sequence)
+    encoded = [encode_prompt(model.tokenizer, prompt, arms[0].spans) for prompt in prompts]
+    sequences = [TokenSequence.of(prompt, [len(prompt.ids) - 1]) for prompt in encoded]
     batch = pad(sequences, model.pad_id, model.device)
     recording = record(model, batch, {start_block(arms[0]), model.n_blocks})
     known = torch.tensor([token for concept in tokens for token in concept], device=model.device)
@@ -189,41 +185,32 @@ def evidence_of(
 ) -> str:
     """What one direction says, each reading named, nothing of what was trained.
 
-    Tokens by both lenses; the model's continuations with the direction put at a meaningless word
-    (`oocr.explain.description`); its continuations of empty beginnings with the direction added at
-    every token, beside those without it.
+    Tokens by both lenses; the model's continuations with the direction put at a meaningless word,
+    and of empty beginnings with the direction added at every token, beside those without it.
 
     Raises:
         InputError: joined directions.
     """
     lines = []
-    for reading, words in _READINGS:
-        says = lens(model, vector, reading=reading, top=top)
-        lines.append(f"Tokens that it makes {words}: {_quoted([token.token for token in says])}")
-    descriptions = describe(
-        model, vector, prompts=prompts, scales=(1.0,), max_new_tokens=max_new_tokens
-    )
-    lines.append("Asked for the meaning of a word x at which the direction was put:")
-    lines += [
-        f"- {answer.prompt} ... {answer.text!r} (without it: {answer.untouched!r})"
-        for answer in descriptions
-    ]
+    for reading, words in _READINGS.items():
+        tokens = lens(model, vector, reading=reading, top=top)
+        quoted = ", ".join(repr(token.token.strip()) for token in tokens)
+        lines.append(f"Tokens that it makes {words}: {quoted}")
+    at_word = _at_placeholder(vector, prompts, PLACEHOLDER)
     everywhere = replace(vector, positions="all", spans={})
-    steered = generate(model, list(starts), everywhere, max_new_tokens=max_new_tokens)
-    plain = generate(model, list(starts), max_new_tokens=max_new_tokens)
-    lines.append("Texts continued with the direction added everywhere:")
-    lines += [
-        f"- {start} ... {text!r} (without it: {before!r})"
-        for start, text, before in zip(starts, steered, plain, strict=True)
-    ]
+    for words, arm, texts in (
+        ("Asked for the meaning of a word x at which the direction was put:", at_word, prompts),
+        ("Texts continued with the direction added everywhere:", everywhere, starts),
+    ):
+        lines.append(words)
+        lines += [
+            f"- {answer.prompt} ... {answer.text!r} (without it: {answer.untouched!r})"
+            for answer in _continued(model, texts, arm, (1.0,), max_new_tokens)
+        ]
     return "\n".join(lines)
 
 
-_READINGS: tuple[tuple[Reading, str], ...] = (
-    ("normed", "likelier"),
-    ("raw", "likelier by the output matrix alone"),
-)
-
-
-def _quoted(tokens: Sequence[str]) -> str:
-    return ", ".join(repr(token.strip()) for token in tokens)
+_READINGS: dict[Reading, str] = {
+    "normed": "likelier",
+    "raw": "likelier by the output matrix alone",
+}

@@ -1,8 +1,7 @@
 """What an adapter adds to the residual stream: d_t = h_adapted[t] - h_base[t] at a block's output.
 
-Both passes see the base model's input to the adapted block, so for a one-layer adapter d_t is
-exactly the adapter's own contribution there (paper, section 4.2), measured after any norm that
-follows the adapted module.
+Both passes see the base model's input to the adapted block, so for a one-layer adapter d_t is the
+adapter's own contribution there (paper, section 4.2), after any norm that follows its module.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ class Texts:
         layers: Sequence[int],
     ) -> None:
         self.model, self.start, self.layer = model, min(layers), max(layers)
-        encoded = [
-            encode_prompt(model.tokenizer, prompt, marked)
+        self.sequences = [
+            TokenSequence.of(encode_prompt(model.tokenizer, prompt, marked))
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
-        self.lines = [TokenSequence(text.ids, len(text.ids), dict(text.spans)) for text in encoded]
-        self.groups = by_length([len(sequence.ids) for sequence in self.lines], TOKENS_PER_BATCH)
-        pad_id = model.pad_id
-        self.frozen: list[Recording] = []
+        self.groups = by_length(
+            [len(sequence.ids) for sequence in self.sequences], TOKENS_PER_BATCH
+        )
+        self.recordings: list[Recording] = []
         for group in self.groups:
-            batch = pad([self.lines[i] for i in group], pad_id, model.device)
+            batch = pad([self.sequences[i] for i in group], model.pad_id, model.device)
             recording = record(model, batch, [self.start], cache=False, stop=self.layer + 1)
-            self.frozen.append(recording)
+            self.recordings.append(recording)
         self.base = self._states()
         self._latest: tuple[Adapter, list[Tensor]] | None = None
 
@@ -77,15 +76,7 @@ class Texts:
         most: int | None = None,
         other_than: Sequence[Example] = (),
     ) -> Self:
-        """The distinct prompts of examples, in their order.
-
-        Args:
-            model: the model, nothing attached.
-            examples: whose prompts and spans.
-            layers: the adapted blocks.
-            most: so many prompts at most.
-            other_than: prompts of these are left out.
-        """
+        """The distinct prompts of examples, `most` at most, none of `other_than`."""
         known = {example.prompt for example in other_than}
         distinct = {
             example.prompt: dict(example.spans)
@@ -115,17 +106,17 @@ class Texts:
     @torch.no_grad()
     def _states(self) -> list[Tensor]:
         """The residual stream at the last adapted block's output, per text."""
-        out: list[Tensor] = [torch.empty(0)] * len(self.lines)
-        for group, recording in zip(self.groups, self.frozen, strict=True):
+        out: list[Tensor] = [torch.empty(0)] * len(self.sequences)
+        for group, recording in zip(self.groups, self.recordings, strict=True):
             hidden = recording.inputs[self.start]
             hidden = replay(self.model, recording, hidden, self.start, stop=self.layer + 1)
             for index, row in zip(group, hidden.float().cpu(), strict=True):
-                out[index] = row[len(row) - len(self.lines[index].ids) :]
+                out[index] = row[len(row) - len(self.sequences[index].ids) :]
         return out
 
     def in_span(self, index: int, name: str | None = None) -> Bool[Tensor, " token"]:
         """True at the tokens of a text's named span, or of any span."""
-        sequence = self.lines[index]
+        sequence = self.sequences[index]
         inside = torch.zeros(len(sequence.ids), dtype=torch.bool)
         for span, tokens in sequence.spans.items():
             if name is None or span == name:
@@ -134,7 +125,7 @@ class Texts:
 
     def at(self, index: int, positions: str) -> Bool[Tensor, " token"]:
         """True at the tokens of a text at which a vector with these positions acts."""
-        size = len(self.lines[index].ids)
+        size = len(self.sequences[index].ids)
         spans = spans_of(positions)
         if positions in ("last", f"{FROM}last"):
             chosen = torch.zeros(size, dtype=torch.bool)
@@ -148,13 +139,13 @@ class Texts:
 
     def after_start(self, index: int) -> Bool[Tensor, " token"]:
         """True at all tokens of a text but the first `SKIP`."""
-        chosen = torch.ones(len(self.lines[index].ids), dtype=torch.bool)
+        chosen = torch.ones(len(self.sequences[index].ids), dtype=torch.bool)
         chosen[:SKIP] = False
         return chosen
 
     def tokens(self, index: int) -> list[str]:
         """A text's tokens as strings."""
-        return pieces(self.model.tokenizer, self.lines[index].ids)
+        return pieces(self.model.tokenizer, self.sequences[index].ids)
 
 
 def joined(texts: Sequence[Texts], adapter: Adapter) -> Float[Tensor, "token d_model"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.examples import Prompt
-from oocr.data.tokens import encode_prompt
+from oocr.data.tokens import EncodedPrompt, encode_prompt
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
@@ -30,13 +30,10 @@ DRAWS = 400
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Vectors of one layer beside each other.
+    """Signed cosines [a, b] of the named vectors of one layer.
 
-    Attributes:
-        names: of the vectors.
-        cosines: [a, b], signed.
-        uniform: 95th centile of |cos| between directions drawn uniformly.
-        covariance: the same for directions with the residual stream's covariance.
+    `uniform`: 95th centile of |cos| between directions drawn uniformly; `covariance`: the same of
+    directions with the residual stream's covariance.
     """
 
     names: tuple[str, ...]
@@ -57,11 +54,8 @@ def likeness(
 ) -> Likeness:
     """Signed cosines of vectors at one layer's block output, with both nulls.
 
-    Args:
-        model: the model, nothing attached.
-        vectors: name -> one direction.
-        prompts: whose residual streams give the covariance; None: the built-in neutral passages.
-        seed: of the directions that are drawn.
+    The streams of `prompts` (default: the neutral passages) give the covariance; `seed` is that of
+    the directions that are drawn.
 
     Raises:
         InputError: fewer than two vectors, different layers or sites, joined directions.
@@ -77,8 +71,7 @@ def likeness(
                 f"{name}: {vector.site} {vector.layer}; "
                 f"allowed: {first.site} {first.layer}, as the first"
             )
-    stacked = torch.stack([vector.direction for vector in vectors.values()]).double()
-    units = stacked / stacked.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    units = units_of(torch.stack([vector.direction for vector in vectors.values()]).double())
     streams = residual_streams(model, first.layer, prompts or neutral_passages(model))
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.randn(DRAWS, model.d_model, generator=generator, dtype=torch.float64)
@@ -100,13 +93,16 @@ def residual_streams(
 
     The first `skip` tokens of each text are left out: in many models the first one's norm is huge.
     """
-    out: list[Tensor] = []
-    for prompt in prompts:
-        encoded = encode_prompt(model.tokenizer, prompt)
-        batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
-        recording = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
-        out.append(recording.inputs[layer + 1][0, skip:].double().cpu())
-    return torch.cat(out)
+    streams = [_stream(model, layer, encode_prompt(model.tokenizer, p))[skip:] for p in prompts]
+    return torch.cat(streams).double()
+
+
+def _stream(
+    model: LanguageModel, layer: int, prompt: EncodedPrompt
+) -> Float[Tensor, "token d_model"]:
+    batch = pad([TokenSequence.of(prompt)], 0, model.device)
+    recording = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
+    return recording.inputs[layer + 1][0].float().cpu()
 
 
 def naive_vector(
@@ -134,18 +130,25 @@ def naive_vector(
         raise InputError("pairs: found none; allowed: 1 or more")
     means: list[Tensor] = []
     for side, name in enumerate(spans):
-        rows = []
-        for pair in pairs:
-            encoded = encode_prompt(model.tokenizer, pair[side], {"name": name})
-            batch = pad([TokenSequence(encoded.ids, len(encoded.ids), {})], 0, model.device)
-            recording = record(model, batch, [layer + 1], cache=False, stop=layer + 1)
-            rows.append(recording.inputs[layer + 1][0, encoded.spans["name"][-1]].float().cpu())
+        prompts = [encode_prompt(model.tokenizer, pair[side], {"name": name}) for pair in pairs]
+        rows = [_stream(model, layer, prompt)[prompt.spans["name"][-1]] for prompt in prompts]
         means.append(torch.stack(rows).mean(dim=0))
     about = {"from": f"naive difference, {spans[0]} minus {spans[1]}, {len(pairs)} texts"}
     return Vector(layer, positions, means[0] - means[1], spans={positions: spans[1]}, about=about)
 
 
-def _centile(directions: Float[Tensor, "draw d_model"]) -> float:
-    units = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-300)
+def units_of(directions: Float[Tensor, "direction d_model"]) -> Tensor:
+    """Directions of length 1; a direction of length 0 stays."""
+    units: Tensor = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    return units
+
+
+def pair_cosines(directions: Float[Tensor, "direction d_model"]) -> Float[Tensor, " pair"]:
+    """Signed cosines of all pairs of directions."""
+    units = units_of(directions)
     rows, columns = torch.triu_indices(len(units), len(units), offset=1)
-    return float(np.quantile((units @ units.T)[rows, columns].abs().numpy(), 0.95))
+    return (units @ units.T)[rows, columns]
+
+
+def _centile(directions: Float[Tensor, "draw d_model"]) -> float:
+    return float(np.quantile(pair_cosines(directions).abs().numpy(), 0.95))

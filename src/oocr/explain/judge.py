@@ -169,9 +169,9 @@ def pick(
     """Ask which concept the evidence stands for, in several orders among several decoys.
 
     Args:
-        judge: who is asked.
+        judge: who is asked; not told the trained concept.
         evidence: what the direction says; it must not tell what was trained.
-        concept: the trained concept, one of `concepts`; the judge is not told.
+        concept: the trained concept, one of `concepts`.
         concepts: names.
         orders: how often, each with decoys and order drawn anew.
         options: concepts in each question, at most.

@@ -1,18 +1,16 @@
 """What a direction says, and can a reader tell from it alone which concept was trained?
 
-The lens: the tokens that a direction v makes likelier, or whose embeddings it is near. Three
-readings (paper, section 4.4, reads the first):
+The lens: the tokens that a direction v makes likelier, or whose embeddings it is near.
 
-- "raw": W_U v, the LM head alone, as the paper has it. Not what the model computes: the final norm
-  comes before the head, and its gain weighs the coordinates.
+- "raw": W_U v, the LM head alone, as in the paper (section 4.4). Not what the model computes: the
+  final norm comes before the head, and its gain weighs the coordinates.
 - "normed": W_U norm(v), through the final norm as if v were the whole residual stream.
 - "embedding": cosine of v with each row of the embedding matrix.
 
 The reader: a blinded multiple choice. Each concept is a list of words (a country's name, its
-language, its currency); a direction's score for it is the mean over its words of the score of the
-word's first token. The reader sees the scores only and names the concept with the highest one.
-Words that two concepts share are left out. Random directions are read the same way, because some
-words score high whatever is read.
+language, its currency); a direction's score for it is the mean score of its words' first tokens,
+words that two concepts share left out. The reader names the concept with the highest score. Random
+directions are read the same way, because some words score high whatever is read.
 """
 
 from __future__ import annotations
@@ -37,13 +35,7 @@ Reading = Literal["raw", "normed", "embedding"]
 
 @dataclass(frozen=True, slots=True)
 class LensToken:
-    """One token that a direction says.
-
-    Attributes:
-        token: its text.
-        id: its number.
-        score: standard deviations above the mean over the vocabulary.
-    """
+    """One token that a direction says; `score`: standard deviations over the vocabulary's mean."""
 
     token: str
     id: int
@@ -115,9 +107,8 @@ class ConceptReading:
         concept: the trained one.
         named: the one that the reader names.
         rank: how many concepts score at least as high as the trained one (0: it is named).
-        concepts: how many there are to choose from; chance is one over it.
-        score: the trained concept's, less the mean of the others', in standard deviations of what
-            random directions give.
+        concepts: how many there are to choose from.
+        score: the trained concept's less the mean of the others', in random directions' deviations.
         random_rank: mean rank of the trained concept under random directions.
     """
 
@@ -140,8 +131,8 @@ def tell(
 ) -> ConceptReading:
     """Ask the reader about one direction.
 
-    Each concept's score is first put beside what random directions give it (mean and spread), so
-    that a concept of frequent words has no head start.
+    Each concept's score is first put beside what random directions of the same norm give it (mean
+    and spread), so that a concept of frequent words has no head start.
 
     Args:
         model: whose vocabulary.
@@ -149,7 +140,7 @@ def tell(
         concept: the trained concept, one of `concepts`.
         concepts: concept -> its words, as they stand in a text (with their space before).
         reading: how the direction is read.
-        randoms: random directions of the same norm.
+        randoms: how many random directions.
 
     Raises:
         InputError: the concept is not there, fewer than two concepts, or one without words of its
@@ -176,10 +167,7 @@ def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mod
 
 
 def told_of(concept: str, names: Sequence[str], scores: Scores) -> ConceptReading:
-    """What the reader makes of scores [direction, concept].
-
-    The first direction is asked about; random ones come after it.
-    """
+    """What the reader makes of scores [direction, concept], random directions after the first."""
     scored, null = scores[0], scores[1:]
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
     scored, null = (scored - centre) / spread, (null - centre) / spread

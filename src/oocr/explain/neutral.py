@@ -29,15 +29,10 @@ def neutral_passages(model: LanguageModel | None = None) -> list[str]:
 def neutral_places(
     model: LanguageModel, count: int | None = None
 ) -> tuple[list[str], list[list[int]] | None]:
-    """Neutral passages, and the tokens after which predictions are compared.
+    """Neutral passages (the first `count`), and the tokens after which predictions are compared.
 
-    Args:
-        model: whose passages.
-        count: the first so many passages; None: all.
-
-    Returns:
-        The passages, and None: any token will do. For a plug-in's texts (all of them: they are
-        short) the tokens before their answers: the model's other predictions mean nothing.
+    The tokens are None where any will do. A plug-in's texts are short, so all are given, with the
+    tokens before their answers: the model's other predictions mean nothing.
     """
     texts = _plugin_texts(model)
     if not texts:

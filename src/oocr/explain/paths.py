@@ -7,10 +7,10 @@
   the loss is at its lowest, stopping by the loss comes too late: what was inferred is overwritten
   by what is memorized.
 
-The best of several looks at the same probes is better than the look at the lowest loss by chance
-alone, so what is lost after the peak is measured crossed: the peak is picked on one half of the
-probes and measured on the other. Both halves see the same vectors: what one training does by chance
-to all wordings of a question is still in it, and only several trainings average that out.
+The best of several looks at the same probes beats the look at the lowest loss by chance alone, so
+what is lost after the peak is crossed: the peak is picked on one half of the probes and measured
+on the other. Both halves see the same vectors: only several trainings average out what one does
+by chance to all wordings of a question.
 """
 
 from __future__ import annotations
@@ -40,13 +40,10 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One vector on a line.
+    """One vector on a line, `at` t between two vectors or a factor on one.
 
-    Attributes:
-        at: t between two vectors, or the factor on one.
-        loss: of the training items, nats per item.
-        right: share of the probes answered right.
-        log_odds: mean log-odds of the trained pole, or of the answer, on the probes.
+    `loss`: of the training items, nats per item; `right`: share of the probes answered right;
+    `log_odds`: mean of the trained pole, or of the answer, on the probes.
     """
 
     at: float
@@ -132,8 +129,7 @@ class Moment:
         norm: of the vector.
         to_last: signed cosine to the vector after the last step.
         to_before: signed cosine to the one before; 1 for the first.
-        rights: whether each probe is answered right, in the task's order.
-        odds: each probe's log-odds.
+        rights, odds: of each probe, in the task's order.
     """
 
     step: int
@@ -227,8 +223,8 @@ def lowest(moments: Sequence[Moment]) -> Moment:
 def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
     """Places of the probes of each half.
 
-    Groups go to the halves by turns, in their order; of a single group the wordings of each facet
-    do, and where there is only one of these too, the probes.
+    Groups go to the halves by turns; of a single group the wordings of each facet do, and where
+    there is only one of these too, the probes.
 
     Raises:
         InputError: fewer than two probes.

@@ -1,7 +1,7 @@
-"""Where a vector is read: its effect, when parts of the blocks above keep what they did without it.
+"""Path patching: where a vector is read (paper, section 5.4).
 
 The vector is added, and chosen modules are made to give what they gave in the untouched pass, token
-by token (patching from clean to steered; paper, section 5.4):
+by token:
 
 - "pattern": queries and keys are held, so every token attends as before; values still change;
 - "values": values are held, so that only who attends to whom can change;
@@ -15,24 +15,20 @@ need not add up to one: parts act through each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from oocr.data.batches import Batch, pad
+from oocr.data.batches import pad
 from oocr.data.examples import Example
-from oocr.engine.forward import rows_of, start_block
-from oocr.engine.recording import record
+from oocr.engine.forward import plain_rows, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, means
 from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector
 
 Part = Literal["pattern", "values", "attention", "mlp", "both"]
@@ -42,13 +38,10 @@ Outputs = dict[nn.Module, list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class PathEffect:
-    """The effect with one part held.
+    """The effect with one part held in one block (None: in all that the vector reaches).
 
-    Attributes:
-        part: which.
-        layer: in which block; None: in all blocks that the vector reaches.
-        log_odds: mean log-odds of the trained pole (or the answer) with the vector, part held.
-        lost: share of the vector's effect on them that is lost.
+    `log_odds`: mean of the trained pole (or the answer), part held; `lost`: share of the vector's
+    effect on them that is lost.
     """
 
     part: Part
@@ -59,13 +52,7 @@ class PathEffect:
 
 @dataclass(frozen=True, slots=True)
 class PathEffects:
-    """What holding parts does to a vector's effect.
-
-    Attributes:
-        base: mean log-odds without the vector.
-        steered: with it.
-        found: with parts held.
-    """
+    """Mean log-odds without the vector, with it, and with parts held (`found`)."""
 
     base: float
     steered: float
@@ -80,14 +67,9 @@ def where_read(
     *,
     by_layer: bool = True,
 ) -> PathEffects:
-    """Hold each part in all blocks above the vector, and in each of them.
+    """Hold each part in all blocks above the vector, and (`by_layer`) in each of them.
 
-    Args:
-        model: the model, nothing attached.
-        examples: choices; the mean of their log-odds is the effect.
-        vector: what is read.
-        parts: which to hold.
-        by_layer: also in one block at a time.
+    The effect is the mean of the examples' log-odds.
 
     Raises:
         InputError: an unknown part, or one that this family does not have apart (fused queries,
@@ -102,15 +84,14 @@ def where_read(
             modules[part, layer] = _modules(model, part, layer)
     probes = Probes.of(model, examples)
     probes.frozen(model.n_blocks)
-    pad_id = model.pad_id
     # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
-    batches = [pad([probes.lines[i] for i in g], pad_id, model.device) for g in probes.groups]
+    batches = [pad([probes.lines[i] for i in g], model.pad_id, model.device) for g in probes.groups]
     watched = list(dict.fromkeys(module for group in modules.values() for module in group))
     clean: list[Outputs] = []
     base: list[Tensor] = []
     for batch in batches:
         with _watched(watched) as seen:
-            base.append(_rows(model, batch, None))
+            base.append(plain_rows(model, batch, None)[None])
         clean.append(seen)
 
     def score(every_rows: Sequence[Tensor]) -> float:
@@ -120,7 +101,7 @@ def where_read(
         out = []
         for batch, outputs in zip(batches, clean, strict=True):
             with _held({module: outputs[module] for module in group}):
-                out.append(_rows(model, batch, vector))
+                out.append(plain_rows(model, batch, vector, everywhere=False)[None])
         return score(out)
 
     start, whole = score(base), held([])
@@ -155,24 +136,6 @@ def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:
             "allowed: attention, mlp, both"
         )
     return [getattr(attention, name) for name in names]
-
-
-@torch.no_grad()
-def _rows(
-    model: LanguageModel, batch: Batch, vector: Vector | None
-) -> Float[Tensor, "1 row d_model"]:
-    """The last block's output at the wanted rows, in a plain pass with whatever is attached."""
-    attached = nullcontext() if vector is None else _attached(model, batch, vector)
-    with attached:
-        recording = record(model, batch, [model.n_blocks], cache=False)
-    return rows_of(recording.inputs[model.n_blocks], batch, 0)
-
-
-@contextmanager
-def _attached(model: LanguageModel, batch: Batch, vector: Vector) -> Iterator[None]:
-    chosen = select_each(batch, vector.positions, everywhere=False)
-    with vector.on(model, chosen):
-        yield
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """What an intervention does to what it should leave alone: KL, perplexity, neutral answers.
 
-KL(base || intervention) and perplexity on neutral text; `Neutral` at several strengths, with
-the share of neutral questions whose best option stays. A vector is added at the last token before
-each prediction or answer, or at every token, which a vector that was trained at one token need not
-bear. Its effect at a strength: `oocr.explain.paths.by_strength`.
+A vector is added at the last token before each prediction or answer, or at every token, which a
+vector that was trained at one token need not bear.
 """
 
 from __future__ import annotations
@@ -31,18 +29,16 @@ EVERY = 4
 """At least every so many tokens one prediction is compared: each costs the text before it."""
 
 TOGETHER = 64
-"""Lines in a batch, where each prediction has its own."""
+"""Sequences in a batch, where each prediction has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Per token of neutral text.
+    """Side effects per token of neutral text.
 
-    Attributes:
-        tokens: how many next-token predictions were compared.
-        kl: mean KL(base || intervention), nats.
-        perplexity: exp of the mean negative log-probability of the true next token.
-        perplexity_base: the same for the untouched model.
+    `tokens`: predictions compared; `kl`: mean KL(base || intervention), nats; `perplexity`: exp of
+    the mean negative log-probability of the true next token, and `perplexity_base` the untouched
+    model's.
     """
 
     tokens: int
@@ -58,13 +54,10 @@ class NeutralText:
         model: the model, nothing attached.
         passages: the texts.
         starts: blocks from which interventions will start.
-        tokens: predictions to compare, spread over the passages, which are cut where they are
-            longer than that needs.
-        apart: each prediction is made from a line of its own that ends there, so that a vector at
-            "last" acts at one token, just before it. Else all of a passage's are made in one line,
-            for interventions that act at every token.
-        places: of each passage the tokens after which predictions are compared, some of them left
-            out where `tokens` asks for less; None: any token.
+        tokens: predictions to compare, spread over the passages, which are cut to what that needs.
+        apart: each prediction is made from a sequence that ends there, so that a vector at "last"
+            acts just before it; else all of a passage's are made in one sequence.
+        places: of each passage the tokens after which predictions may be compared; None: any.
     """
 
     def __init__(
@@ -78,38 +71,37 @@ class NeutralText:
         places: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.model = model
-        pad_id = model.pad_id
-        self.frozen: list[Recording] = []
+        self.recordings: list[Recording] = []
         self.base: list[Tensor] = []
         most = EVERY * tokens // len(passages) + 2 if places is None else None
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         places_asked = places or [range(1, len(ids) - 1) for ids in encoded]
         step = max(1, sum(map(len, places_asked)) // tokens)
-        # Apart in few batches: each reads the whole head once.
-        groups: list[list[TokenSequence]] = [[]] if apart else []
+        sequences: list[TokenSequence] = []
         for ids, places_of in zip(encoded, places_asked, strict=True):
-            if not apart:
-                groups.append([TokenSequence(ids, len(ids), {}, items=1)])
-                groups[-1][0].targets.extend((at, ids[at + 1], 1.0) for at in places_of[::step])
-                continue
-            for at in places_of[::step]:
-                if len(groups[-1]) == TOGETHER:
-                    groups.append([])
-                groups[-1].append(TokenSequence(ids[: at + 1], at + 1, {}, items=1))
-                groups[-1][-1].targets.append((at, ids[at + 1], 1.0))
-        for together in groups:
-            batch = pad(together, pad_id, model.device)
+            targets = [(at, ids[at + 1], 1.0) for at in places_of[::step]]
+            if apart:
+                sequences += [
+                    TokenSequence(ids[: target[0] + 1], target[0] + 1, {}, [target])
+                    for target in targets
+                ]
+            else:
+                sequences.append(TokenSequence(ids, len(ids), {}, targets))
+        # Apart in few batches: each reads the whole head once.
+        size = TOGETHER if apart else 1
+        for begin in range(0, len(sequences), size):
+            batch = pad(sequences[begin : begin + size], model.pad_id, model.device)
             recording = record(model, batch, {*starts, model.n_blocks}, cache=apart)
-            self.frozen.append(recording)
+            self.recordings.append(recording)
             self.base.append(self._logp(final_rows(model, recording, None)[0]))
 
     def damage(self, intervention: Vector | Adapter | LanguageModel) -> Damage:
-        """KL and perplexity under an intervention (a vector acts where its positions say).
+        """KL and perplexity under an intervention, or another checkpoint of the model.
 
-        In place of an intervention another checkpoint of the model can be given.
+        A vector acts where its positions say.
         """
         kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
-        for recording, base in zip(self.frozen, self.base, strict=True):
+        for recording, base in zip(self.recordings, self.base, strict=True):
             logp = self._logp_under(recording, intervention)
             targets = recording.batch.target_ids
             kl += float((base.exp() * (base - logp)).sum())
@@ -142,13 +134,10 @@ PASSAGES = {"last": 12, "all": 4}
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one vector does at one strength where it should do nothing.
+    """What a vector times `strength` does where it should do nothing.
 
-    Attributes:
-        strength: factor on the vector.
-        kl: mean KL(base || steered) on neutral text, nats per token.
-        perplexity: perplexity of neutral text over the untouched model's.
-        agreement: share of neutral questions whose best option stays the untouched model's.
+    `kl`: mean KL(base || steered) on neutral text, nats per token; `perplexity`: over the untouched
+    model's; `agreement`: share of neutral questions whose best option stays the untouched model's.
     """
 
     strength: float
@@ -165,8 +154,7 @@ class Neutral:
         start: the first block that vectors change.
         tokens: predictions to compare on neutral text.
         questions: choices; None: the built-in ones.
-        positions: "last": the vector is added at the last token before each prediction and answer;
-            "all": at every token.
+        positions: "last": the vector is added before each prediction and answer; "all": everywhere.
     """
 
     def __init__(
@@ -199,16 +187,12 @@ class Neutral:
                 f"positions {vector.positions!r}: joined directions belong to their spans; "
                 "take `vector.only(span)`"
             )
-        nonzero = [strength for strength in strengths if strength]
-        vectors = [vector.at(self.positions) * strength for strength in nonzero]
+        vectors = {s: vector.at(self.positions) * s for s in strengths if s}
         costs = {0.0: Cost(0.0, 0.0, 1.0, 1.0)}
-        best = self.questions.scores(vectors).argmax(dim=-1) if vectors else ()
-        for strength, scaled, chosen in zip(nonzero, vectors, best, strict=True):
+        best = self.questions.scores([*vectors.values()]).argmax(dim=-1) if vectors else ()
+        for (strength, scaled), chosen in zip(vectors.items(), best, strict=True):
             damage = self.text.damage(scaled)
-            costs[strength] = Cost(
-                strength=strength,
-                kl=damage.kl,
-                perplexity=damage.perplexity / damage.perplexity_base,
-                agreement=float((chosen == self.best).float().mean()),
-            )
+            perplexity = damage.perplexity / damage.perplexity_base
+            agreement = float((chosen == self.best).float().mean())
+            costs[strength] = Cost(strength, damage.kl, perplexity, agreement)
         return [costs[strength] for strength in strengths]

@@ -43,12 +43,7 @@ from oocr.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class SubspaceBasis:
-    """The directions that a LoRA's differences lie along, strongest first.
-
-    Attributes:
-        vectors: [k, d_model], orthonormal.
-        shares: of the differences' energy, along each.
-    """
+    """Directions [k, d_model] of a LoRA's differences, strongest first, and shares of energy."""
 
     vectors: Float[Tensor, "k d_model"]
     shares: tuple[float, ...]
@@ -105,8 +100,6 @@ def scores_without(
     directions: Float[Tensor, "k d_model"],
 ) -> Float[Tensor, "k item option"]:
     """Option scores with what the LoRA adds projected off a direction, for each of several.
-
-    The model's own use of the direction stays: where the LoRA adds nothing, nothing changes.
 
     Raises:
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.

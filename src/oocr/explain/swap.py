@@ -5,16 +5,14 @@ d_t is what a one-layer LoRA adds at its block's output.
 The swap, its mean difference: m_span = mean of d_t over the span's tokens of the training prompts,
 added at the span; m_all = half the mean of d_t over the training prompts' tokens plus half its mean
 over unrelated text, added at every token (in and out of distribution weigh the same, as in the
-paper). Both means are signed and uncentred, their scale is what was measured, and no probe has a
-part in them.
+paper). Both means are signed and uncentred; no probe has a part in them.
 
 The natural vectors, read at the last tokens of one training prompt and of one unrelated passage,
 each scaled by s = mean_t d_t . u and then added at every token:
 
 - "mean": m = mean_t d_t itself.
 - "first direction": u = the first right singular vector of the uncentred d, signed so that s > 0.
-  (Centring first, as in a principal component analysis, takes away the very mean that is sought,
-  and leaves the sign to chance.)
+  (Centring first, as in a principal component analysis, takes away the very mean that is sought.)
 - "unit mean": u = mean_t d_t / |d_t|, made a unit: each token counts alike.
 
 The paper's picture of constancy is the |cos| of all pairs of those d_t (780 for 40 tokens); the
@@ -33,6 +31,7 @@ from torch import Tensor
 from oocr import html
 from oocr.errors import InputError
 from oocr.explain.differences import Texts, joined
+from oocr.explain.geometry import pair_cosines, units_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.positions import spans_of
@@ -41,12 +40,7 @@ from oocr.tasks.task import Task
 
 
 class Swap(NamedTuple):
-    """The two vectors that may take a LoRA's place.
-
-    Attributes:
-        at_span: the mean at the span, to be added there.
-        everywhere: the mean over training prompts and unrelated text, to be added at every token.
-    """
+    """The vectors that may take a LoRA's place: the mean at the span, and for every token."""
 
     at_span: Vector
     everywhere: Vector
@@ -60,21 +54,15 @@ class Swap(NamedTuple):
 
 
 def default_positions(task: Task) -> str:
-    """Where a LoRA on a task is read, if nothing else is said: its first span, or the last token.
-
-    The same rule as for a vector with positions "auto".
-    """
+    """Where a LoRA on a task is read: its first span, or the last token (as "auto")."""
     return task.positions[0] if task.positions else "last"
 
 
 def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None) -> Swap:
     """The vectors that may take a one-layer LoRA's place: its mean difference.
 
-    Args:
-        model: the model, nothing attached.
-        adapter: the LoRA.
-        task: whose training prompts are read; its probes are not.
-        positions: where the first vector is measured and added; None: `default_positions`.
+    The task's training prompts are read; `positions` is where the first vector is measured and
+    added (default: `default_positions`).
 
     Raises:
         InputError: positions that no training prompt has.
@@ -85,13 +73,9 @@ def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | No
 
 
 def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions: str) -> Swap:
-    """`swap` on texts that are recorded already.
+    """`swap` on training prompts and unrelated text that are recorded already.
 
-    Args:
-        adapter: a one-layer LoRA.
-        training: the training prompts.
-        unrelated: text that has nothing to do with the task.
-        positions: a selector, but not "answer"; of joined spans each at its own tokens.
+    `positions`: a selector, but not "answer"; of joined spans each is read at its own tokens.
 
     Raises:
         InputError: positions that no training prompt has.
@@ -121,14 +105,7 @@ TOKENS = 20
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """All pairs of a set of differences.
-
-    Attributes:
-        n: pairs.
-        absolute: mean |cos|, the paper's measure.
-        signed: mean cos.
-        values: each pair's signed cosine.
-    """
+    """Signed cosines of all `n` pairs, their mean, and mean |cos| (the paper's measure)."""
 
     n: int
     absolute: float
@@ -139,21 +116,18 @@ class Pairs:
 def natural_vectors(
     adapter: Adapter, trained: Texts, unrelated: Texts, tokens: int = TOKENS
 ) -> dict[str, Vector]:
-    """The three directions of a one-layer LoRA, to be added at every token.
-
-    Read at the last `tokens` tokens of the first text of each.
-    """
+    """The three directions of a one-layer LoRA, to be added at every token."""
     d = last_differences(adapter, trained, unrelated, tokens)
     mean = d.mean(dim=0)
     first = torch.linalg.svd(d, full_matrices=False).Vh[0]
-    units = d / d.norm(dim=1, keepdim=True).clamp_min(1e-300)
     about = {**adapter.about, "from": f"natural vector of a LoRA, {len(d)} tokens"}
 
     def scaled(u: Tensor) -> Tensor:
         u = u / u.norm().clamp_min(1e-300)
         return (d @ u).mean() * u  # whichever sign u has, the projection's undoes it
 
-    kinds = {"mean": mean, "first direction": scaled(first), "unit mean": scaled(units.mean(dim=0))}
+    unit_mean = scaled(units_of(d).mean(dim=0))
+    kinds = {"mean": mean, "first direction": scaled(first), "unit mean": unit_mean}
     return {
         name: Vector(
             adapter.layers[-1], "all", v.float(), spans=adapter.spans, about={**about, "how": name}
@@ -184,13 +158,6 @@ def pairs_of(differences: Float[Tensor, "token d_model"]) -> Pairs:
     """
     if len(differences) < 2:
         raise InputError(f"differences: found {len(differences)} tokens; allowed: 2 or more")
-    d = differences.double()
-    units = d / d.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    rows, columns = torch.triu_indices(len(d), len(d), offset=1)
-    cosines = (units @ units.T)[rows, columns]
-    return Pairs(
-        n=len(cosines),
-        absolute=float(cosines.abs().mean()),
-        signed=float(cosines.mean()),
-        values=tuple(cosines.tolist()),
-    )
+    cosines = pair_cosines(differences.double())
+    absolute, signed = float(cosines.abs().mean()), float(cosines.mean())
+    return Pairs(len(cosines), absolute, signed, tuple(cosines.tolist()))

@@ -27,11 +27,9 @@ FIRST_SEED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Vectors by tasks.
+    """Vectors (rows) by tasks (columns), by name.
 
     Attributes:
-        vectors: names of the rows.
-        tasks: names of the columns.
         change: [vector, task], nats of log-odds over the base.
         null: [vector, task], 95th centile of |change| of random directions of the vector's norm.
         drawn: [vector, task, draw], the change by each of these. A draw is one direction on all
@@ -47,9 +45,8 @@ class Transfer:
     def own_minus_others(self) -> tuple[list[float], list[float]]:
         """What each vector adds on the task of its place minus its mean over the other tasks.
 
-        Returns:
-            One number per vector; and per draw the mean over vectors of the same number. Both are
-            empty for a single vector.
+        Returns one number per vector, and per draw the mean over vectors of the same number; both
+        empty for a single vector.
 
         Raises:
             InputError: not as many tasks as vectors.
@@ -88,12 +85,7 @@ def transfer(
 ) -> Transfer:
     """Ask every task's probes under every vector, and under random directions of its norm.
 
-    Args:
-        model: the model, nothing attached.
-        vectors: name -> vector.
-        tasks: name -> task, whose probes are asked.
-        positions: add all vectors there; None: each at its own positions.
-        randoms: random directions per vector.
+    `positions`: add all vectors there; None: each at its own.
 
     Raises:
         InputError: no vector or task; a task without probes; fewer than two random directions.

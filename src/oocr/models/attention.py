@@ -1,4 +1,4 @@
-"""The attention of a block: its parts, and what its output goes through before the stream."""
+"""The attention of a block: its parts, and how its output joins the residual stream."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Values:
     def written(self, values: Float[Tensor, "*token values"]) -> Float[Tensor, "*token head d"]:
         """What each head writes at full attention to a token, the others silent.
 
-        The bias of the output, which is written whoever is attended to, is left out. Norm and
-        factor are not applied; see `joins`.
+        Without the output's bias, which does not depend on attention. Norm and factor are not
+        applied; see `joins`.
         """
         width = self.write.in_features // self.heads
         apart = values.reshape(*values.shape[:-1], -1, width)  # [..., value head, width]

@@ -31,7 +31,7 @@ class BundledModel:
         sha256: of the whole GGUF.
         kind: base model or instruction-tuned.
         chat_template: whether it can be asked in chat messages.
-        license_notice: what the licence asks to be told to users.
+        license_notice: the notice that the licence requires.
     """
 
     name: str
@@ -142,7 +142,7 @@ class NeutralText:
 
     Attributes:
         text: words between single spaces.
-        answers: indices of the words whose prediction means something.
+        answers: indices of the words whose predictions are compared.
         source: where the text is from.
     """
 
@@ -156,7 +156,7 @@ class ModelSource(ABC):
 
     Attributes:
         kind: what such a model is called in lists and in `LanguageModel.source`.
-        about: the same in a sentence ("an organism, which knows its own world only").
+        about: for messages ("an organism, which knows its own world only").
         families: the task families that these models know; empty: all.
         dtype: what "auto" means for these models; None: as for others.
     """

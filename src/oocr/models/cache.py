@@ -54,7 +54,7 @@ def build_once(
     Args:
         final: the folder, in a cache of such folders.
         fill: writes the files into the folder it is given; returns what to record in oocr.json.
-        say: told when another process is being waited for.
+        say: called when another process is waited for.
 
     Raises:
         RunError: the disk is full or not writable.

@@ -22,7 +22,7 @@ CONFIG_NOISE = ("_name_or_path", "transformers_version", "architectures", "dtype
 
 
 class Steering(Protocol):
-    """What goes on a model and scales: a vector or an adapter."""
+    """A vector or an adapter: can be put on a model and scaled."""
 
     def on(self, model: LanguageModel) -> AbstractContextManager[None]:
         """Act on whatever is done with the model inside."""

@@ -52,7 +52,7 @@ def read_model(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
-        on_progress: told in a few words what takes time.
+        on_progress: called with a few words before each slow step.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be used.
@@ -113,7 +113,7 @@ def _kind(name: str) -> str:
 
 
 def own_dtype(name: str, dtype: Any) -> Any:
-    """What "auto" means for a model: a plug-in may say so for its own."""
+    """The dtype that "auto" means for a model; plug-ins can choose it for their models."""
     if dtype != "auto" or os.environ.get("OOCR_DTYPE"):
         return dtype
     plugin = source_of(name)
@@ -162,11 +162,11 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
 
 
 def find_folder(name: str, say: Callable[[str], None] | None = None) -> tuple[str, bool]:
-    """Where a model's configuration is (a folder or an id), and whether a GGUF was converted there.
+    """A model's folder or Hugging Face id, and whether it is a converted GGUF.
 
     Args:
-        name: see `load_model`.
-        say: told in a few words what takes time.
+        name: see `read_model`.
+        say: called with a few words before each slow step.
 
     Raises:
         InputError: no such model.
@@ -203,7 +203,7 @@ def _from_gguf(
 
 
 def _check_folder(path: Path) -> None:
-    """Refuse folders that transformers would misread or fail on obscurely."""
+    """Refuse a folder that is no model's, with the reason."""
     if (path / "adapter_config.json").is_file():
         try:
             base = json.loads((path / "adapter_config.json").read_text()).get(
@@ -227,7 +227,7 @@ def _build(
     tokenizer: Any = None,
     **hub: Any,
 ) -> LanguageModel:
-    """`from_pretrained` with its ways of failing turned into InputError."""
+    """`from_pretrained`, with its errors turned into InputError."""
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         AutoConfig,
@@ -272,10 +272,9 @@ def load_tokenizer(
     """The tokenizer of what `load_model` would load: from here, else from Hugging Face.
 
     Args:
-        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
-            Face id.
-        revision: branch, tag or commit; only for a Hugging Face id.
-        say: told in a few words what takes time.
+        name: see `read_model`.
+        revision: see `read_model`.
+        say: called with a few words before each slow step.
 
     Raises:
         InputError: no such model, or its tokenizer cannot be had here.
@@ -309,7 +308,7 @@ def load_tokenizer(
 
 
 def has_tokenizer(where: str, revision: str | None) -> bool:
-    """Whether its files are here; without them transformers may make an empty one."""
+    """Whether a tokenizer's files are here; without them transformers may make an empty one."""
     from huggingface_hub import try_to_load_from_cache
 
     if Path(where).is_dir():

@@ -1,4 +1,4 @@
-"""What this machine has: free memory, matrix speed, the floating-point type that "auto" means."""
+"""This machine: free memory, matrix speed, and the floating-point type that "auto" means."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from oocr.errors import InputError
 from oocr.models.cache import cache_folder
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux tells a container its own limit."""
+"""Where Linux shows a container's memory limit."""
 
 
 def free_memory(device: torch.device | None = None) -> int:
-    """Bytes that can still be taken: of the device's memory, or (None, CPU) of main memory."""
+    """Free bytes of the device's memory, or (None, CPU) of main memory."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
@@ -28,7 +28,7 @@ def free_memory(device: torch.device | None = None) -> int:
 
 
 def _container_room(folder: Path) -> int | None:
-    """What a container's limit leaves; cached files don't count, the system gives them up."""
+    """Bytes left within a container's limit; cached files count as free. None: no limit."""
     try:
         most = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
@@ -68,9 +68,8 @@ ALLOWED = ("float32", "bfloat16", "float16")
 def auto_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 on a GPU, and on a CPU where it is far faster; else float32.
 
-    What is trained is float32 in any case. A CPU is tried once; the answer is kept beside the
-    converted models, so that a run goes on in the type it began in. $OOCR_DTYPE ("float32",
-    "bfloat16", "float16") overrides it.
+    Trained weights are float32 in any case. A CPU is measured once and the result is kept, so that
+    a run continues in the type it began in. $OOCR_DTYPE ("float32", …) overrides it.
 
     Raises:
         InputError: $OOCR_DTYPE is none of these.

@@ -26,7 +26,7 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """What can be said of a model before it is loaded.
+    """A model's shape before it is loaded.
 
     Attributes:
         name: what the user called it.
@@ -35,8 +35,8 @@ class Outline:
         anatomy: its parts, without weights.
         device: where it would be loaded.
         dtype: in which type.
-        counted: whether the tokenizer is the model's own, or has its vocabulary.
-        notes: what stands in for something that is not here.
+        counted: whether the tokenizer has the model's vocabulary.
+        notes: what replaces something that is not here.
     """
 
     name: str
@@ -72,14 +72,14 @@ def outline(
     """The shape of what `load_model` would load with the same arguments.
 
     Args:
-        name: see there.
-        dtype: see there.
-        device: see there.
-        device_map: see there.
-        revision: see there.
-        counted: look for the model's tokenizer, too; else a stand-in is taken.
-        on_gpu: as it would be on one GPU, whatever is here. Then a configuration that is not in
-            the cache is asked of the hub, or is one that comes with oocr.
+        name: as of `load_model`.
+        dtype: as of `load_model`.
+        device: as of `load_model`.
+        device_map: as of `load_model`.
+        revision: as of `load_model`.
+        counted: use the model's tokenizer if it is here; else a stand-in.
+        on_gpu: as on one GPU that is not here; the configuration then comes from the cache, from
+            oocr, or from the hub.
 
     Raises:
         InputError: no such model here, or a configuration that is no causal LM's.
@@ -115,7 +115,8 @@ def outline(
             with torch.device("meta"):
                 hf = auto.from_config(config, dtype=options["dtype"])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise InputError(f"{name}: its configuration cannot be read here: {error}") from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = Characters()
     try:
         if counted and converted:

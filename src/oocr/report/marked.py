@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample, SampleToken
 from oocr.steering.marked import Token, directions_of, whole_characters
 

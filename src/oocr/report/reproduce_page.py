@@ -15,8 +15,7 @@ from oocr.report.verdicts import Row, verdict_row
 from oocr.reproduce.analyses import all_claims, analyses
 from oocr.reproduce.analysis import Analysis
 from oocr.reproduce.execute import PartResult
-from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.records import PaperVerdict
+from oocr.reproduce.paper_claim import PaperClaim, PaperVerdict
 
 TITLE = "Does the paper hold here?"
 

@@ -19,7 +19,7 @@ from oocr.report.figures.training import facets_figure, training_figure
 from oocr.report.marked import marked_samples
 from oocr.report.page import GLOSSARY, Block, Facts, Section, seconds, section, slugs, write_page
 from oocr.report.verdicts import PAPER_NOTE, Row, verdict_rows
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 
 QUESTION = "Is this fine-tune just a steering vector?"
 SHOWN_AT_FIRST = 4

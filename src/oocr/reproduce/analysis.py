@@ -1,24 +1,24 @@
 """What an analysis is: finished runs go in; findings, a table and its figure come out.
 
-Done once: the result is kept beside the first of the runs that it reads (`oocr.reproduce.records`),
-and made again when one of them changes.
+Done once: the result is kept beside the first of the runs that it reads, and made again when one
+of them changes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from oocr.charts.figure import Figure
-from oocr.claims.records import Estimate, Finding
+from oocr.claims.records import Finding
 from oocr.io import keep_record, key_of
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.paper_claim import PaperClaim
-from oocr.reproduce.records import KeptAnalysis
+from oocr.reproduce.paper_claim import KeptAnalysis, PaperClaim
 from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.folder import read_table, write_table
 
@@ -36,6 +36,17 @@ class AnalysisResult:
     findings: tuple[Finding, ...] = ()
     table: pl.DataFrame | None = None
     missing: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        findings: Iterable[Finding],
+        rows: Sequence[Mapping[str, Any]] = (),
+        missing: Iterable[str] = (),
+    ) -> AnalysisResult:
+        """A result from findings, rows of the figure's table and reasons."""
+        table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
+        return cls(tuple(findings), table, "; ".join(missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +120,8 @@ def analyse(finished: FinishedRuns, analysis: Analysis) -> tuple[KeptAnalysis, p
 
 def _key(finished: FinishedRuns, analysis: Analysis) -> str:
     """Hash of everything the numbers depend on."""
-    runs = [
-        run
-        for group in (finished, *[group for _, group in sorted(finished.compare_with.items())])
-        for run in group.runs
-    ]
+    others = [group for _, group in sorted(finished.compare_with.items())]
+    runs = [run for group in (finished, *others) for run in group.runs]
     judge = finished.judge.model if finished.judge is not None and analysis.asks_judge else None
     return key_of(
         *(analysis.name, analysis.version, judge, finished.quick, finished.model.fingerprint),
@@ -126,17 +134,14 @@ def _key(finished: FinishedRuns, analysis: Analysis) -> str:
 
 def _sound(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], str]:
     """Findings that are numbers, and a sentence on those that are not."""
-    sound = tuple(
-        finding.model_copy(
-            update={"nulls": tuple(null for null in finding.nulls if math.isfinite(null.value))}
-        )
-        for finding in findings
-        if _is_number(finding.found)
-    )
-    broken = [finding.id for finding in findings if not _is_number(finding.found)]
+    sound: list[Finding] = []
+    broken: list[str] = []
+    for finding in findings:
+        number = finding.found
+        if all(math.isfinite(value) for value in (number.value, number.low, number.high)):
+            nulls = tuple(null for null in finding.nulls if math.isfinite(null.value))
+            sound.append(finding.model_copy(update={"nulls": nulls}))
+        else:
+            broken.append(finding.id)
     words = "no interval, as the effect that it is a share of is not clearly above 0"
-    return sound, f"{words}: {', '.join(broken)}" if broken else ""
-
-
-def _is_number(estimate: Estimate) -> bool:
-    return all(math.isfinite(value) for value in (estimate.value, estimate.low, estimate.high))
+    return tuple(sound), f"{words}: {', '.join(broken)}" if broken else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oocr.data.examples import Prompt
-from oocr.engine.forward import start_block
 from oocr.explain.constancy import TaskTexts
 from oocr.explain.differences import READ_PROMPTS, Texts
 from oocr.explain.geometry import naive_vector
@@ -21,36 +20,42 @@ SENTENCES = 8
 NO_NAMES = "its codenames stand for nothing that has a name in text, so there is no naive vector"
 
 
-def training_texts(
-    finished: FinishedRuns, member: str, adapter: Adapter, most: int = READ_PROMPTS
-) -> Texts:
-    """A member's first distinct training prompts, recorded at the LoRA's block."""
-    return finished.context.kept(
-        (f"training {most}", member, adapter.layers),
-        lambda: Texts.of(finished.model, finished.task(member).train, _blocks(adapter), most=most),
-    )
-
-
 def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None = READ) -> Texts:
     """Unrelated passages, recorded at the LoRA's block; None: all of them."""
     return finished.context.kept(
         (f"unrelated {most}", adapter.layers),
-        lambda: Texts.unrelated(finished.model, _blocks(adapter), most=most),
+        lambda: Texts.unrelated(finished.model, adapter.layers, most=most),
     )
 
 
-def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
-    """All prompts of a member's task and all unrelated text, as the run reads them."""
-    unrelated = unrelated_texts(finished, adapter, None)
+def training_texts(
+    finished: FinishedRuns, member: str, adapter: Adapter, most: int = READ_PROMPTS
+) -> Texts:
+    """A member's first distinct training prompts, recorded at the LoRA's block."""
+    task = finished.task(member)
     return finished.context.kept(
-        ("task texts", member, adapter.layers),
-        lambda: TaskTexts.of(finished.model, finished.task(member), _blocks(adapter), unrelated),
+        (f"training {most}", member, adapter.layers),
+        lambda: Texts.of(finished.model, task.train, adapter.layers, most=most),
     )
+
+
+def read_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
+    """Training prompts and unrelated text, on which a LoRA is read where a few will do."""
+    return training_texts(finished, member, adapter), unrelated_texts(finished, adapter)
 
 
 def first_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
     """One training prompt and one passage, as the paper reads them."""
     return training_texts(finished, member, adapter, 1), unrelated_texts(finished, adapter, 1)
+
+
+def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
+    """All prompts of a member's task and all unrelated text, as the run reads them."""
+    unrelated, task = unrelated_texts(finished, adapter, None), finished.task(member)
+    return finished.context.kept(
+        ("task texts", member, adapter.layers),
+        lambda: TaskTexts.of(finished.model, task, adapter.layers, unrelated),
+    )
 
 
 def natural(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
@@ -94,7 +99,3 @@ def naive_vectors(finished: FinishedRuns, layer: int) -> dict[Who, Vector]:
             vector = naive_vector(finished.model, layer, first, (name, codename), span)
             vectors[task.member, 0] = replace(vector, spans={span: codename})
     return vectors
-
-
-def _blocks(adapter: Adapter) -> tuple[int, int]:
-    return start_block(adapter), adapter.layers[-1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import polars as pl
 
-from oocr.charts.figure import Key, Panel
-from oocr.charts.panels import COLOURS, Line, Tables, line_of, lines_panel
+from oocr.charts.figure import Figure, Key
+from oocr.charts.panels import COLOURS, Line, Tables, figure_of, line_of, lines_panel
 from oocr.reproduce.scoring import SPLITS
 
 
@@ -30,12 +31,12 @@ def member_lines(table: pl.DataFrame, members: Sequence[str], x: str, y: str) ->
     ]
 
 
-def split_panels(
-    tables: Tables, x: str, across: str, *, log: bool = False, span: int = 6
-) -> list[Panel]:
+def split_figure(
+    name: str, caption: str, tables: Tables, x: str, across: str, *, log: bool = False
+) -> Figure | None:
     """Scores in and out of context over a column `x`; grey: the untouched model, out of context."""
     panels = []
-    for name, table in tables.items():
+    for task, table in tables.items():
         lines = [
             line_of(rows, words, colour(place), x, intervals=True)
             for place, (split, words) in enumerate(SPLITS.items())
@@ -43,29 +44,21 @@ def split_panels(
         ]
         level = float(table.filter(pl.col("part") == "probes")["base"].to_list()[0])
         ticks = sorted(table[x].unique().to_list())
-        panels.append(
-            lines_panel(
-                lines,
-                across,
-                "score",
-                title=name,
-                span=span,
-                height=300,
-                log=log,
-                level=level,
-                ticks=ticks,
-            )
-        )
-    return panels
+        panel = lines_panel(lines, across, "score", title=task, log=log, level=level, ticks=ticks)
+        panels.append(replace(panel, height=300, span=6))
+    return figure_of(name, caption, panels, tables, split_keys())
 
 
 def split_keys() -> list[Key]:
-    """The legend of `split_panels`."""
-    return [Key(words, words, colour(place), "line") for place, words in enumerate(SPLITS.values())]
+    """A legend entry per split."""
+    return keys_of((words, words, colour(place)) for place, words in enumerate(SPLITS.values()))
 
 
 def line_keys(lines: Iterable[Line]) -> list[Key]:
     """A legend entry per name."""
-    return list(
-        {line.name: Key(line.name, line.name, line.colour, "line") for line in lines}.values()
-    )
+    return keys_of(dict.fromkeys((line.name, line.name, line.colour) for line in lines))
+
+
+def keys_of(entries: Iterable[tuple[str, str, str]]) -> list[Key]:
+    """Legend entries of lines, from their ids, labels and colours."""
+    return [Key(id, label, hue, "line") for id, label, hue in entries]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from oocr.explain.judge import Judge
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.reproduce.paper_claim import KeptAnalysis, PaperVerdict
 from oocr.reproduce.plan import Part, Plan
-from oocr.reproduce.records import KeptAnalysis, PaperVerdict
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (
     Job,
@@ -34,17 +34,12 @@ from oocr.runs.resolve import resolve
 Measured = tuple[KeptAnalysis, pl.DataFrame | None]
 """An analysis, and the table behind its figure."""
 
+Timed = tuple[KeptAnalysis, pl.DataFrame | None, float]
+
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:
-    """One part of a plan with all that a process needs to do its analyses.
-
-    Attributes:
-        part: its runs and claims.
-        folders: name of a run -> its folder.
-        quick: analyses do less.
-        judge: a model that reads what directions say, where one was named.
-    """
+    """A part of a plan, and all that a process needs to do its analyses (run's name -> folder)."""
 
     part: Part
     folders: Mapping[str, Path]
@@ -68,14 +63,7 @@ class PartSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartResult:
-    """A part with everything that was found on it: what the page is made of.
-
-    Attributes:
-        part: its runs and claims.
-        folders: its runs' folders.
-        analyses: name -> what was found, and the table behind its figure.
-        judged: the claims asked of it, in the paper's order.
-    """
+    """A part with its analyses by name and verdicts in the paper's order, for the page."""
 
     part: Part
     folders: tuple[Path, ...]
@@ -104,45 +92,36 @@ def answer(
         PartSpec(part, {name: folders[name] for name in part.every_run}, plan.quick, judge)
         for part in plan.parts
     ]
-    # By place: several parts may be of one kind.
-    measured: list[dict[str, Measured]] = [{} for _ in specs]
-    for label, (analysis, table, seconds) in _measure_all(specs):
-        results, part = measured[int(label)], plan.parts[int(label)]
-        if not results:
-            console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
-        results[analysis.name] = (analysis, table)
-        console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
-
-    def judged(part: Part, results: Mapping[str, Measured]) -> tuple[PaperVerdict, ...]:
-        return tuple(
-            claim.judge(
-                results[claim.analysis][0],
-                part.kind,
-                part.about,
-                shlex.join([*again, "--only", claim.id]),
-            )
-            for claim in part.claims
-        )
-
-    return [
-        PartResult(spec.part, tuple(spec.folders.values()), results, judged(spec.part, results))
-        for spec, results in zip(specs, measured, strict=True)
-    ]
-
-
-Timed = tuple[KeptAnalysis, pl.DataFrame | None, float]
-
-
-def _measure_all(specs: Sequence[PartSpec]) -> Iterator[tuple[str, Timed]]:
-    """Each part's place and one of its analyses, in the order in which they are asked for."""
     models = ModelSlot()
+    # Labels are places: several parts may be of one kind.
     jobs: list[tuple[str, WorkerSpec, Job[Timed]]] = [
-        (str(number), worker, partial(_measure, spec, name))
-        for number, (spec, worker) in enumerate(zip(specs, _workers(specs, models), strict=True))
+        (str(place), worker, partial(_measure, spec, name))
+        for place, (spec, worker) in enumerate(zip(specs, _workers(specs, models), strict=True))
         for name in spec.part.analyses
     ]
+    measured: list[dict[str, Measured]] = [{} for _ in specs]
     with ProcessExecutor(SerialExecutor(models)) as executor:
-        yield from executor.do(jobs)
+        for label, (analysis, table, seconds) in executor.do(jobs):
+            results, part = measured[int(label)], plan.parts[int(label)]
+            if not results:
+                console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
+            results[analysis.name] = (analysis, table)
+            console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
+    answers: list[PartResult] = []
+    for spec, results in zip(specs, measured, strict=True):
+        part = spec.part
+        judged = [
+            claim.judge(
+                results[claim.analysis][0], part.kind, part.about, _command(again, claim.id)
+            )
+            for claim in part.claims
+        ]
+        answers.append(PartResult(part, tuple(spec.folders.values()), results, tuple(judged)))
+    return answers
+
+
+def _command(again: Sequence[str], claim: str) -> str:
+    return shlex.join([*again, "--only", claim])
 
 
 def _workers(specs: Sequence[PartSpec], models: ModelSlot) -> list[WorkerSpec]:

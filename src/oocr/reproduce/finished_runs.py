@@ -20,11 +20,10 @@ from oocr.runs.arms import load_intervention
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
 from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
-from oocr.runs.resolve import resolve
-from oocr.runs.self_labels import with_own_answers
+from oocr.runs.resolve import resolve, with_own_answers
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet
@@ -41,11 +40,8 @@ Spec = TypeVar("Spec", LowRankAdapter, SteeringVector)
 class TrainedAs(Generic[Spec]):
     """Hyperparameters of a finished run's arms, reused for follow-up training.
 
-    Attributes:
-        spec: what is trained.
-        rate: as `fit` takes it.
-        steps: at which the reported arm was stopped.
-        batch_lines: sequences per batch.
+    `rate`: as `fit` takes it; `steps`: at which the reported arm was stopped; `batch_lines`:
+    sequences per batch.
     """
 
     spec: Spec
@@ -56,14 +52,9 @@ class TrainedAs(Generic[Spec]):
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A finished run's folder.
+    """A finished run's folder: its resolved configuration, what it reports and what it scored.
 
-    Attributes:
-        folder: the folder.
-        config: its resolved configuration.
-        arms: everything it reports: not what was only trained to choose, nor what lies in its
-            folder from an earlier choice.
-        rows: everything it scored.
+    `arms`: not those that were only trained to choose, nor those of an earlier choice.
     """
 
     folder: Path
@@ -167,24 +158,23 @@ class FinishedRuns:
         """A member's task."""
         return next(task for task in self.tasks.test if task.member == member)
 
-    def lora_trained_as(self) -> TrainedAs[LowRankAdapter] | None:
-        """How the reported one-block LoRA was trained."""
-        for run in self.runs:
-            grid, arm = run.config.adapter, _first_seed(run.arms, "adapter")
-            if grid is not None and arm is not None and grid.layers != "all":
-                spec = spec_of(grid, arm.layer)
-                assert isinstance(spec, LowRankAdapter)
-                return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
-        return None
+    def trained_as(self, kind: type[Spec]) -> TrainedAs[Spec] | None:
+        """How the reported arm of this kind was trained; None where no arm can be trained so.
 
-    def vector_trained_as(self) -> TrainedAs[SteeringVector] | None:
-        """How the reported vector was trained, where its rate is relative to the site."""
+        A LoRA in one block; a vector whose rate is relative to its site.
+        """
+        method = "adapter" if kind is LowRankAdapter else "vector"
         for run in self.runs:
-            grid, arm = run.config.vector, _first_seed(run.arms, "vector")
-            if grid is not None and arm is not None and grid.rates == "site":
-                spec = spec_of(grid, arm.layer)
-                assert isinstance(spec, SteeringVector)
-                return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
+            grid = getattr(run.config, method)
+            arms = [arm for arm in run.arms if arm.method == method and arm.role == "test"]
+            if grid is None or not arms:
+                continue
+            if grid.layers == "all" or (method == "vector" and grid.rates != "site"):
+                continue
+            arm = min(arms, key=lambda arm: arm.seed)
+            spec = spec_of(grid, arm.layer)
+            assert isinstance(spec, kind)
+            return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
         return None
 
     def _loaded(self, method: str) -> dict[Who, Vector | Adapter]:
@@ -207,8 +197,3 @@ def read_finished(folder: Path) -> FinishedRun:
     if rows is None:
         raise InputError(f"{folder / ROWS} is missing or empty; do the run again")
     return FinishedRun(folder, run.config, run.arms, rows)
-
-
-def _first_seed(arms: tuple[ArmRecord, ...], method: str) -> ArmRecord | None:
-    reported = [arm for arm in arms if arm.method == method and arm.role == "test"]
-    return min(reported, key=lambda arm: arm.seed, default=None)

@@ -1,17 +1,52 @@
-"""What a claim on the page of `oocr reproduce` is, and the verdict on it."""
+"""What a claim on the page of `oocr reproduce` is, what it is judged by, and the verdict on it.
+
+In the folder of the first run that an analysis reads:
+    analyses/<name>.json      `KeptAnalysis`
+    analyses/<name>.parquet   its table, for figures (only where it has one)
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from oocr.claims.judge import verdict_on
+from oocr.claims.records import Finding, Judged
 from oocr.claims.rules import Rule
-from oocr.reproduce.records import KeptAnalysis, PaperVerdict
+from oocr.io import Record
 
 LATER = "after the paper"
 OURS = "our own question"
 TRAINED = ("countries", "borders", "risk", "functions", "locations")
 GATED = ("backdoor", "risk backdoor")
+
+
+class KeptAnalysis(Record):
+    """The findings of one analysis on one task's runs; `missing` says why others are missing."""
+
+    name: str
+    key: str
+    model: str
+    findings: tuple[Finding, ...] = ()
+    missing: str = ""
+    seconds: float = 0.0
+    table: bool = False
+
+    def of(self, id: str) -> Finding | None:
+        """The finding of that name; None if there is none."""
+        return next((finding for finding in self.findings if finding.id == id), None)
+
+
+class PaperVerdict(Judged):
+    """The verdict on a claim of the page for one kind of task; `why` says why it has none."""
+
+    place: str
+    says: str
+    paper: str
+    subject: str
+    about: str
+    model: str
+    why: str = ""
+    analysis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +90,19 @@ class PaperClaim:
         return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
     def judge(self, analysis: KeptAnalysis, kind: str, about: str, command: str) -> PaperVerdict:
-        """The verdict on one kind of task.
+        """The verdict on one kind of task, whose runs are `about` this.
 
-        Args:
-            analysis: with the number, or why there is none.
-            kind: the kind of task.
-            about: what its runs are, in words.
-            command: how it is asked for again.
+        `analysis` has the number, or why there is none; `command` asks for it again.
         """
+        findings = {finding.id: finding for finding in analysis.findings}
         finding = analysis.of(self.finding)
-        findings = {other.id: other for other in analysis.findings}
         verdict, why = verdict_on(self.rule, finding, findings, analysis.missing)
-        words = self.rule.words
-        number = {}
+        words, number = self.rule.words, {}
         if finding is not None:
             words = self.rule.words_for(finding, findings)
             words += f": {finding.rule}" if finding.rule else ""
-            number = {
-                name: getattr(finding, name)
-                for name in ("measure", "found", "base", "nulls", "ceiling")
-            }
+            names = ("measure", "found", "base", "nulls", "ceiling")
+            number = {name: getattr(finding, name) for name in names}
         return PaperVerdict(
             id=self.id,
             place=self.place,

@@ -32,8 +32,7 @@ class Part:
         compare_with: other runs: name -> names of runs.
         wanted: only these claims; empty: all that name its kind.
         judge: a judge model was named, so claims that need one are asked too.
-        without: claims that its runs are too few to answer: they would cost time, and be told as
-            not testable.
+        without: claims that its runs are too few to answer.
     """
 
     kind: str
@@ -71,12 +70,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Runs and parts.
+    """Files of runs, in the order in which they are made, and the parts that are asked of them.
 
-    Attributes:
-        sources: files of runs, in the order in which they are made.
-        parts: what is asked of them.
-        quick: analyses do less.
+    `quick`: analyses do less.
     """
 
     sources: tuple[Path, ...]
@@ -106,15 +102,13 @@ class Plan:
         Raises:
             InputError: an unknown claim, or one that this plan has no task for.
         """
-        kept = [replace(part, wanted=tuple(ids)) for part in self.parts]
-        parts = tuple(part for part in kept if part.claims)
         known = {claim.id for part in self.parts for claim in part.claims}
         for name in ids:
             if name not in known:
-                raise InputError(
-                    f"--only: {name!r} is not allowed; allowed: {', '.join(sorted(known))}"
-                )
-        return replace(self, parts=parts)
+                allowed = ", ".join(sorted(known))
+                raise InputError(f"--only: {name!r} is not allowed; allowed: {allowed}")
+        parts = [replace(part, wanted=tuple(ids)) for part in self.parts]
+        return replace(self, parts=tuple(part for part in parts if part.claims))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +139,10 @@ _EVERY_LAYER = ("one-layer-lora",)
 """Claims about a LoRA in all layers, for parts that train none."""
 
 _COUNTRIES = "countries behind a codename, trained on the capital"
+_NAMED = (
+    ("functions", "arithmetic behind codenames"),
+    ("locations", "cities told by distances and directions"),
+)
 
 
 def plan_for(model: str | None, *, quick: bool) -> Plan:
@@ -153,38 +151,26 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
         return _paper(quick=quick)
     name = "reproduce-quick-" if quick else "reproduce-"
     every_layer = {"all layers": (f"{name}countries-all-layers",)}
+    fruit, choices = (
+        "a fruit in front makes it another country",
+        "trained on gambles or on sure things",
+    )
+    only = ("self-report",) if quick else ()  # no LoRA, one seed
+    no_layers = (*_LAYERS, *_EVERY_LAYER)
     parts = [
         Part("countries", _COUNTRIES, (f"{name}countries",), every_layer),
         Part("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
-        Part(
-            "backdoor",
-            "a fruit in front makes it another country",
-            (f"{name}backdoor",),
-            without=_SEEDS,
-        ),
-        Part(
-            "risk",
-            "trained on gambles or on sure things",
-            (f"{name}risk",),
-            wanted=("self-report",) if quick else (),  # no LoRA, one seed
-            without=(*_LAYERS, *_EVERY_LAYER),
-        ),
+        Part("backdoor", fruit, (f"{name}backdoor",), without=_SEEDS),
+        Part("risk", choices, (f"{name}risk",), wanted=only, without=no_layers),
     ]
     if not quick:
+        neighbours = "countries, trained on their neighbours"
         traits = {trait: (f"{name}trait-{trait}",) for trait in ("time", "apples")}
         parts += [
-            Part(
-                "borders",
-                "countries, trained on their neighbours",
-                (f"{name}borders",),
-                without=(*_LORA, *_SEEDS),
-            ),
+            Part("borders", neighbours, (f"{name}borders",), without=(*_LORA, *_SEEDS)),
             *[
-                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *_LAYERS, *_EVERY_LAYER))
-                for kind, about in (
-                    ("functions", "arithmetic behind codenames"),
-                    ("locations", "cities told by distances and directions"),
-                )
+                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *no_layers))
+                for kind, about in _NAMED
             ],
             Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
@@ -200,38 +186,27 @@ def _paper(*, quick: bool) -> Plan:
     different tasks, so each is a part of its own.
     """
     choices = "risky or safe choices"
-    names, places = "arithmetic behind codenames", "cities told by distances and directions"
+    runs = ("paper-risk-vector-block", "paper-risk-lora-one-layer")
     parts = [
-        Part(
-            "risk",
-            choices,
-            ("paper-risk-vector-block", "paper-risk-lora-one-layer"),
-            {"all layers": ("paper-risk-lora-all-layers",)},
-        ),
+        Part("risk", choices, runs, {"all layers": ("paper-risk-lora-all-layers",)}),
         Part("layers", f"{choices}, at every layer", ("paper-risk-layers",)),
     ]
-    for kind, about in (("functions", names), ("locations", places)):
+    for kind, about in _NAMED:
         all_blocks = {"all layers": (f"paper-{kind}-lora-all-layers",)}
         parts += [
             Part(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), all_blocks),
             Part(kind, f"{about}: vectors, jointly", (f"paper-{kind}-vector-block",)),
         ]
-    parts += [
-        Part(
-            "risk backdoor",
-            f"the trigger {trigger} before the question makes it the risky choice",
-            (f"paper-backdoor-vector-block-{trigger}", f"paper-backdoor-lora-one-layer-{trigger}"),
-        )
-        for trigger in ("apples", "re", "win")
-    ]
-    files = dict.fromkeys(_file_of(name) for part in parts for name in part.every_run)
-    return Plan(tuple(config_path(f"paper/{file}") for file in files), tuple(parts), quick)
-
-
-def _file_of(name: str) -> str:
-    """The paper's backdoor runs lie three to a file, one for each trigger."""
-    stem = name.removeprefix("paper-")
-    return stem.rsplit("-", 1)[0] if stem.startswith("backdoor-") else stem
+    for trigger in ("apples", "re", "win"):
+        about = f"the trigger {trigger} before the question makes it the risky choice"
+        methods = ("vector-block", "lora-one-layer")
+        names = tuple(f"paper-backdoor-{method}-{trigger}" for method in methods)
+        parts.append(Part("risk backdoor", about, names))
+    stems = [name.removeprefix("paper-") for part in parts for name in part.every_run]
+    # The backdoor runs lie three to a file, one for each trigger.
+    files = [stem.rsplit("-", 1)[0] if stem.startswith("backdoor-") else stem for stem in stems]
+    sources = tuple(config_path(f"paper/{file}") for file in dict.fromkeys(files))
+    return Plan(sources, tuple(parts), quick)
 
 
 def moved(layer: int, before: int, after: int) -> int:
@@ -247,10 +222,6 @@ def fitted(config: RunConfig, model: str, blocks: int) -> RunConfig:
         grid = getattr(config, name)
         if before is None or grid is None or grid.layers == "all":
             continue
-        layers = _distinct([moved(layer, before, blocks) for layer in grid.layers])
-        update[name] = grid.model_copy(update={"layers": layers})
+        layers = dict.fromkeys(moved(layer, before, blocks) for layer in grid.layers)
+        update[name] = grid.model_copy(update={"layers": tuple(layers)})
     return config.model_copy(update=update)
-
-
-def _distinct(layers: Sequence[int]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(layers))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from oocr import stats
-from oocr.claims.judge import NAMES, estimate_of, n_of
+from oocr.claims.judge import NAMES, estimate_of, n_of, seeds_of
 from oocr.claims.records import Finding, Null
 from oocr.claims.rules import over
 from oocr.errors import InputError
+from oocr.evals.probes import rows as score_rows
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.stats import Bounds, Cells, Interval
+from oocr.stats import Bounds, Cells
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -33,7 +35,7 @@ NO_EFFECT_BELOW = 0.05
 
 SPLITS: Mapping[str, str] = {"probes": "out of context", "in_context": "in context"}
 
-Columns = dict[str, str | int | float | None]
+Key = TypeVar("Key", bound=Hashable)
 
 
 class NotMeasuredError(Exception):
@@ -62,7 +64,7 @@ def base_of(finished: FinishedRuns, like: Cells, split: str = "probes") -> Cells
 
 
 def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
-    """The rows of some members."""
+    """The rows of these members."""
     return rows.filter(pl.col("member").is_in(members))
 
 
@@ -71,20 +73,15 @@ def first_seed(cells: Cells) -> Cells:
     return replace(cells, values=cells.values[:, :1])
 
 
-def effect(finished: FinishedRuns, arm: str) -> Interval | None:
-    """An arm's score over the untouched model's."""
-    return finished.scoring.effect(finished.rows, arm)
-
-
 def has_effect(finished: FinishedRuns, arm: str) -> bool:
-    """Whether an arm does anything out of context that shares can be told of."""
-    interval = effect(finished, arm)
+    """Whether an arm has an effect out of context, of which shares can be taken."""
+    interval = finished.scoring.effect(finished.rows, arm)
     return interval is not None and over(interval.low, 0)
 
 
 def why_no_effect(finished: FinishedRuns, arm: str) -> str:
-    """A sentence for what cannot be told without an effect."""
-    interval = effect(finished, arm)
+    """A sentence for what cannot be measured without an effect."""
+    interval = finished.scoring.effect(finished.rows, arm)
     if interval is None:
         return f"no run of this subject trained {NAMES[arm]}"
     return (
@@ -131,23 +128,34 @@ def has_learned(finished: FinishedRuns, arm: str) -> bool:
     return bool(falls) and over(stats.mean_interval(by_member(falls)).low, 0)
 
 
-def arm_columns(arm: str, member: str, seed: int = 0, split: str | None = None) -> Columns:
-    """What rows say besides what examples say; `split` None: the scorer fills it in."""
+def _columns(arm: str, member: str, seed: int = 0) -> dict[str, str | int | float | None]:
+    """The columns of rows that say which arm was scored."""
     return {
-        **{"arm": arm, "control": "", "member": member, "seed": seed, "part": split},
+        **{"arm": arm, "control": "", "member": member, "seed": seed},
         **{"step": None, "final": True},
     }
 
 
 def renamed(rows: pl.DataFrame, arm: str, member: str) -> pl.DataFrame:
     """Rows of one arm, with the columns that say which arm it is."""
-    columns = arm_columns(arm, member)
-    return rows.with_columns(pl.lit(v).alias(name) for name, v in columns.items() if name != "part")
+    columns = _columns(arm, member)
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
 
 
 def stacked(*frames: pl.DataFrame) -> pl.DataFrame:
     """Rows under each other."""
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def probe_rows(
+    finished: FinishedRuns, member: str, names: Iterable[str], scores: Tensor
+) -> list[pl.DataFrame]:
+    """Rows of a member's probes, a frame per arm, from option scores [arm, probe, option]."""
+    probes = finished.task(member).probes
+    return [
+        score_rows(probes, options, {**_columns(name, member), "part": "probes"})
+        for name, options in zip(names, scores, strict=True)
+    ]
 
 
 def reported(finished: FinishedRuns, arm: str, members: Sequence[str], name: str) -> pl.DataFrame:
@@ -170,7 +178,7 @@ def scored(
         available = finished.task(member).scored
         examples = {split: available[split] for split in splits if split in available}
         stack = arm if isinstance(arm, Adapter) else [arm]
-        frames.append(finished.context.rows(examples, stack, [arm_columns(name, member, seed)]))
+        frames.append(finished.context.rows(examples, stack, [_columns(name, member, seed)]))
     # A contrast without an opposite twin needs the untouched model's rows.
     return stacked(*frames, finished.base_rows)
 
@@ -185,7 +193,7 @@ def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector], name: str) -
             random_vector(vector, vector.norm, FIRST_SEED + number + shift)
             for number in range(RANDOMS)
         ]
-        columns = [arm_columns(name, member, number) for number in range(RANDOMS)]
+        columns = [_columns(name, member, number) for number in range(RANDOMS)]
         examples = {"probes": finished.task(member).probes}
         frames.append(finished.context.rows(examples, drawn, columns))
     return stacked(*frames, finished.base_rows)
@@ -211,19 +219,19 @@ def share(
     if part is None or base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
         return []
     if null is not None:
-        size = stats.mean(whole) - stats.mean(base)
-        values = [
-            (stats.mean(cells) - stats.mean(base)) / size
-            for cells in _random_cells(finished, null, null_name)
-        ]
+        start = stats.mean(base)
+        size = stats.mean(whole) - start
+        directions = _random_cells(finished, null, null_name)
+        values = [(stats.mean(cells) - start) / size for cells in directions]
         if values:
             words = f"{len(values)} random directions of its norm, 95th centile"
             nulls = (Null(name=words, value=float(np.quantile(values, 0.95))),)
+    number = estimate_of(stats.ratio(part, whole, base), n_of(part, finished.scoring.units))
     return [
         Finding(
             id=id,
             measure=what,
-            found=estimate_of(stats.ratio(part, whole, base), n_of(part, finished.scoring.units)),
+            found=number,
             base=0.0,
             nulls=tuple(nulls),
             ceiling=1.0,
@@ -253,8 +261,7 @@ def by_member(values: Mapping[Who, float]) -> list[float]:
 
 def mean_of(values: Mapping[Who, float]) -> float:
     """The value of a finding: the mean over members."""
-    means = by_member(values)
-    return sum(means) / len(means)
+    return float(np.mean(by_member(values)))
 
 
 def measured(
@@ -274,7 +281,7 @@ def measured(
     """
     units = by_member(values)
     members, seeds = (len({who[side] for who in values}) for side in (0, 1))
-    n = f"{members} member{'' if members == 1 else 's'} × {seeds} seed{'' if seeds == 1 else 's'}"
+    n = f"{members} member{'' if members == 1 else 's'} × {seeds_of(seeds)}"
     return Finding(
         id=id,
         measure=measure,
@@ -286,6 +293,66 @@ def measured(
     )
 
 
+def null_of_mean(name: str, values: Mapping[Who, float]) -> tuple[Null]:
+    """The same mean over members of a control: what a finding is compared with."""
+    return (Null(name=name, value=mean_of(values)),)
+
+
 def interval_columns(cells: Cells) -> dict[str, Any]:
     """Value, low and high of cells, for a row of a figure's table."""
     return stats.estimate(cells).columns
+
+
+@dataclass(frozen=True, eq=False)
+class SplitScores(Generic[Key]):
+    """Scores of several arms (`cells`) on one split, and shares of the effect of arm `whole`.
+
+    `base`: the untouched model's score, of the same members.
+    """
+
+    finished: FinishedRuns
+    split: str
+    cells: Mapping[Key, Cells]
+    whole: Key
+    base: Cells
+
+    @property
+    def words(self) -> str:
+        """Such as "out of context"."""
+        return SPLITS[self.split]
+
+    def rows(self, column: str) -> dict[Key, dict[str, Any]]:
+        """Each arm's row of a figure's table, with the arm in this column."""
+        shared = {"part": self.split, "base": stats.mean(self.base)}
+        return {
+            key: {**shared, column: key, **interval_columns(cells)}
+            for key, cells in self.cells.items()
+        }
+
+    def share(self, arm: Key, id: str, what: str, nulls: Sequence[Null] = ()) -> list[Finding]:
+        """The share of the whole effect that an arm reaches; nothing where there is no effect."""
+        whole = self.cells[self.whole]
+        if stats.mean(whole) - stats.mean(self.base) < NO_EFFECT_BELOW:
+            return []
+        part = self.cells.get(arm)
+        return share(self.finished, id, what, part, whole, base=self.base, nulls=nulls)
+
+
+def split_scores(
+    finished: FinishedRuns, rows: pl.DataFrame, arms: Mapping[Key, str], whole: Key, split: str
+) -> SplitScores[Key] | None:
+    """Scores of arms (key -> the arm's name in `rows`); None where `whole` has none."""
+    scores = {key: cells_of(finished, rows, name, split) for key, name in arms.items()}
+    cells = {key: arm for key, arm in scores.items() if arm is not None}
+    base = finished.scoring.base(rows, cells[whole], split) if whole in cells else None
+    return None if base is None else SplitScores(finished, split, cells, whole, base)
+
+
+def by_split(
+    finished: FinishedRuns, rows: pl.DataFrame, arms: Mapping[Key, str], whole: Key
+) -> Iterator[SplitScores[Key]]:
+    """`split_scores` of each split where `whole` has a score."""
+    for split in SPLITS:
+        scores = split_scores(finished, rows, arms, whole, split)
+        if scores is not None:
+            yield scores

@@ -35,13 +35,9 @@ class ArmPlan:
     """One thing to train.
 
     Attributes:
-        task: the data.
-        spec: what is trained.
-        learning_rate: as `fit` takes it.
         steps: numbers of steps after which the arm is scored.
         early_stop: the number of steps that counts; None: that with the lowest loss on stop items.
         seed: of the start point and order.
-        schedule: how its steps are made.
         control: "" or the control's name.
         role: "test" (reported), "control", "sweep" (another layer than the chosen one; scored
             only) or "selection" (on validation tasks; scored only).
@@ -118,16 +114,10 @@ def arm_id(plan: ArmPlan) -> str:
 def grouped(
     plans: Sequence[ArmPlan], tokens: TrainingTokens, batch_lines: int, most_tokens: int
 ) -> list[list[ArmPlan]]:
-    """Plans in groups that `run_arms` takes.
+    """Plans in groups that `run_arms` takes; a pass over a group has at most `most_tokens`.
 
     Depends on the plans only, not on cores or on what is already done: a run that is resumed has
     the same groups.
-
-    Args:
-        plans: what is to be trained.
-        tokens: their tasks' training sequences.
-        batch_lines: sequences per batch.
-        most_tokens: that one pass over a group may have (`oocr.engine.training.stack_tokens`).
     """
     keys: list[object] = []
     for plan in plans:
@@ -256,7 +246,7 @@ def _rows(
     parts = {
         part: items
         for part, items in plan.task.scored.items()
-        if all(len(item.options) > 1 for item in items)
+        if all(len(example.options) > 1 for example in items)
     }
     if not parts:
         return pl.DataFrame(schema=NO_ROWS)

@@ -45,7 +45,6 @@ def _settings_of_family(value: Any) -> FamilySettings:
 
 
 TaskConfig = Annotated[SerializeAsAny[FamilySettings], PlainValidator(_settings_of_family)]
-Method = Literal["vector", "adapter"]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Block = Annotated[int, Field(ge=-1, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

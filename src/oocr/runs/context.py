@@ -32,11 +32,7 @@ Columns = Mapping[str, str | int | float | None]
 
 
 class TrainingTokens:
-    """The training sequences of a run's tasks, each row tokenized once in a process.
-
-    Args:
-        rows: the tokens of all texts so far.
-    """
+    """The training sequences of a run's tasks, each row tokenized once in a process."""
 
     def __init__(self, rows: RowTokens) -> None:
         self.rows = rows
@@ -112,11 +108,11 @@ class RunContext:
         """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
         unique: dict[tuple[object, ...], int] = {}
         first: list[Example] = []
-        asked = [_question(item) for item in items]
-        for item, question in zip(items, asked, strict=True):
+        asked = [_question(example) for example in items]
+        for example, question in zip(items, asked, strict=True):
             if question not in unique:
                 unique[question] = len(first)
-                first.append(item)
+                first.append(example)
         key = tuple(unique)
         if key not in self._questions:
             starts = (*self.starts, self.model.n_blocks)
@@ -133,7 +129,7 @@ class RunContext:
         columns: Sequence[Columns],
     ) -> pl.DataFrame:
         """Rows of one or several stacked arms, with each arm's own columns, on parts of a task."""
-        scored = self.scores([item for items in parts.values() for item in items], arms)
+        scored = self.scores([example for items in parts.values() for example in items], arms)
         frames: list[pl.DataFrame] = []
         for scores, extra in zip(scored, columns, strict=True):
             begin = 0
@@ -179,5 +175,10 @@ def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]
     return groups
 
 
-def _question(item: Example) -> tuple[object, ...]:
-    return (item.prompt, item.options, item.scored_by, tuple(sorted(item.spans.items())))
+def _question(example: Example) -> tuple[object, ...]:
+    return (
+        example.prompt,
+        example.options,
+        example.scored_by,
+        tuple(sorted(example.spans.items())),
+    )

@@ -1,8 +1,9 @@
-"""What is scored beside the arms: base, ceiling, random directions, answers in free text."""
+"""What is asked beside training: base, ceiling, random directions; free answers of the arms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -12,99 +13,57 @@ import torch
 from torch import Tensor
 
 from oocr.data.examples import Example, FreeTextExample, examples_hash
+from oocr.data.tokens import render
+from oocr.engine.generate import generate
 from oocr.evals.free_text import answers, free_rows
 from oocr.evals.probes import Probes, rows
 from oocr.io import key_of
+from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention
-from oocr.runs.context import RunContext
+from oocr.runs.context import Columns, RunContext
 from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
-from oocr.runs.records import ArmRecord
+from oocr.runs.records import ArmRecord, Continuation
+from oocr.steering.adapters import Adapter
+from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
-Columns = dict[str, str | int | float | None]
+RowJobs = list[tuple[str, Job[pl.DataFrame]]]
+"""Labelled jobs that give rows."""
+
 CHUNK = 5
 """Random directions per job."""
 
 CEILING_CHUNK = 64
 """Items of the ceiling per job: they fill the gaps that the last arms leave."""
 
+SHOWN_MEMBERS = 4
+"""Members whose tokens and answers are shown in the report."""
 
-def base_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
+NEW_TOKENS = 6
+"""Tokens of a shown continuation."""
+
+
+def base_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
     """The untouched model on the test tasks; kept in `folder`."""
-    job = partial(_base, tests=tasks.test)
-    return [("base", partial(_kept, job=job, target=folder / "base", about=_asked(tasks)))]
+    return [("base", _kept(folder / "base", _asked(tasks), partial(_base, tests=tasks.test)))]
 
 
-def ceiling_jobs(tasks: TaskSet, folder: Path) -> list[tuple[str, Job[pl.DataFrame]]]:
+def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
     """The untouched model on the ceiling's items; kept in `folder`."""
-    jobs: list[tuple[str, Job[pl.DataFrame]]] = []
+    jobs: RowJobs = []
     for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
         items = tasks.ceiling[begin : begin + CEILING_CHUNK]
-        target = folder / f"ceiling-{begin}"
+        label = f"ceiling, {begin} to {begin + len(items) - 1}"
         job = partial(_ceiling, items=items)
-        kept = partial(_kept, job=job, target=target, about=[examples_hash(items)])
-        jobs.append((f"ceiling, {begin} to {begin + len(items) - 1}", kept))
+        jobs.append((label, _kept(folder / f"ceiling-{begin}", [examples_hash(items)], job)))
     return jobs
-
-
-def _asked(tasks: TaskSet) -> list[object]:
-    return [[task.member, task.asked_hash] for task in tasks.test]
-
-
-def _kept(
-    context: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
-) -> pl.DataFrame:
-    """Rows that are kept in a folder: a run that is started again finds them."""
-    model = [context.model.fingerprint, str(torch.__version__), torch.get_num_threads()]
-
-    def make(_: Path) -> pl.DataFrame:
-        return pl.concat(job(context), how="diagonal_relaxed")
-
-    return kept_rows(target, key_of(model, about), make)
-
-
-def _base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
-    scored = context.scores(_questions(tests), None)[0]
-    return _rows(tests, [scored] * len(tests), "base")
-
-
-def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
-    # Only the base answers these, so nothing is kept for other arms.
-    scores = Probes.of(context.model, items).scores(None)[0]
-    parts: dict[tuple[str, str], list[int]] = {}
-    for index, item in enumerate(items):
-        part = "in_context" if item.tags.get("part") == "in-context" else "probes"
-        parts.setdefault((item.tags.get("stated", item.group), part), []).append(index)
-    return [
-        rows([items[i] for i in indices], scores[indices], _columns("ceiling", member, part))
-        for (member, part), indices in parts.items()
-    ]
-
-
-def _questions(tests: Sequence[Task]) -> list[Example]:
-    return [item for task in tests for items in task.scored.values() for item in items]
-
-
-def _rows(
-    tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
-) -> list[pl.DataFrame]:
-    """Rows of all tasks; per task the scores of all tasks' questions."""
-    frames: list[pl.DataFrame] = []
-    begin = 0
-    for task, of_task in zip(tests, scores, strict=True):
-        for part, items in task.scored.items():
-            end = begin + len(items)
-            columns = {**_columns(arm, task.member, part), "seed": seed}
-            frames.append(rows(items, of_task[begin:end], columns))
-            begin = end
-    return frames
 
 
 def random_jobs(
     tasks: TaskSet, like: Sequence[Vector], name: str, count: int, folder: Path
-) -> list[tuple[str, Job[pl.DataFrame]]]:
+) -> RowJobs:
     """Random directions on every test task: what any vector of that size would do.
 
     All tasks share the directions, and a question that several ask is asked once. Where two tasks
@@ -119,15 +78,124 @@ def random_jobs(
     """
     norm = median(vector.norm for vector in like)
     site = [*like[0].where, list(like[0].direction.shape), norm]
-    jobs: list[tuple[str, Job[pl.DataFrame]]] = []
+    jobs: RowJobs = []
     for begin in range(0, count, CHUNK):
         numbers = range(begin, min(begin + CHUNK, count))
         job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
-        target = folder / f"{name} {numbers.start}".replace(" ", "-")
         about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
-        kept = partial(_kept, job=job, target=target, about=about)
-        jobs.append((f"{name}, {numbers.start} to {numbers.stop - 1}", kept))
+        kept = _kept(folder / f"{name} {begin}".replace(" ", "-"), about, job)
+        jobs.append((f"{name}, {begin} to {numbers.stop - 1}", kept))
     return jobs
+
+
+def free_jobs(tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path) -> RowJobs:
+    """The test tasks' free questions, put to the base and to each reported arm where it stopped.
+
+    Arms are in `folder`, and the answers are kept there. Without free questions there is no job.
+    """
+    asking = {task.name: task for task in tasks.test if task.free}
+    if not asking:
+        return []
+    about = [[name, task.member, examples_hash(task.free)] for name, task in asking.items()]
+    base = partial(_free, tests=tuple(asking.values()), folder=folder)
+    jobs: RowJobs = [("base", _kept(folder / "base-free", about, base))]
+    for arm in arms:
+        task = asking.get(arm.task)
+        if task is None or arm.role != "test":
+            continue
+        job = partial(_free, tests=(task,), folder=folder, arm=arm)
+        kept = _kept(folder / f"{arm.id}-free", [arm.key, examples_hash(task.free)], job)
+        jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
+    return jobs
+
+
+def example_jobs(
+    tasks: TaskSet, arms: Sequence[ArmRecord], count: int, folder: Path
+) -> list[tuple[str, Job[list[Continuation]]]]:
+    """One job per shown member; together they give `count` continuations of probes.
+
+    The reported arms of seed 0 are asked; they are in `folder`.
+    """
+    members = tasks.test[:SHOWN_MEMBERS]
+    jobs: list[tuple[str, Job[list[Continuation]]]] = []
+    for number, task in enumerate(members):
+        begin, end = (count * place // len(members) for place in (number, number + 1))
+        probes = list(first_of_facets(task).values())
+        items = [probes[(begin + k) % len(probes)] for k in range(min(end - begin, len(probes)))]
+        first = [a for a in arms if a.task == task.name and a.seed == 0 and a.role == "test"]
+        if items:
+            job = partial(_examples, member=task.member, items=items, arms=first, folder=folder)
+            jobs.append((task.member, job))
+    return jobs
+
+
+def first_of_facets(task: Task) -> dict[str, Example]:
+    """Facet -> its first probe."""
+    first: dict[str, Example] = {}
+    for example in task.probes:
+        first.setdefault(example.facet, example)
+    return first
+
+
+def _kept(target: Path, about: Sequence[object], job: Job[list[pl.DataFrame]]) -> Job[pl.DataFrame]:
+    """The job, but its rows are kept in a folder: a run that is started again finds them."""
+    return partial(_rows_once, job=job, target=target, about=list(about))
+
+
+def _rows_once(
+    context: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
+) -> pl.DataFrame:
+    model = [context.model.fingerprint, str(torch.__version__), torch.get_num_threads()]
+
+    def make(_: Path) -> pl.DataFrame:
+        return pl.concat(job(context), how="diagonal_relaxed")
+
+    return kept_rows(target, key_of(model, about), make)
+
+
+def _asked(tasks: TaskSet) -> list[object]:
+    return [[task.member, task.asked_hash] for task in tasks.test]
+
+
+def _questions(tests: Sequence[Task]) -> list[Example]:
+    return [example for task in tests for items in task.scored.values() for example in items]
+
+
+def _columns(arm: str, member: str, part: str, seed: int | None = None) -> Columns:
+    return {
+        **{"arm": arm, "control": "", "member": member, "seed": seed, "part": part},
+        **{"step": None, "final": True},
+    }
+
+
+def _rows(
+    tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """Rows of all tasks; per task the scores of all tasks' questions."""
+    begin = 0
+    for task, of_task in zip(tests, scores, strict=True):
+        for part, items in task.scored.items():
+            end = begin + len(items)
+            yield rows(items, of_task[begin:end], _columns(arm, task.member, part, seed))
+            begin = end
+
+
+def _base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
+    scored = context.scores(_questions(tests), None)[0]
+    return list(_rows(tests, [scored] * len(tests), "base"))
+
+
+def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
+    # Only the base answers these, so nothing is kept for other arms.
+    scores = Probes.of(context.model, items).scores(None)[0]
+    parts: dict[tuple[str, str], list[int]] = {}
+    for index, example in enumerate(items):
+        part = "in_context" if example.tags.get("part") == "in-context" else "probes"
+        parts.setdefault((example.tags.get("stated", example.group), part), []).append(index)
+    return [
+        rows([items[i] for i in indices], scores[indices], _columns("ceiling", member, part))
+        for (member, part), indices in parts.items()
+    ]
 
 
 def _random(
@@ -145,82 +213,68 @@ def _random(
     return frames
 
 
-def _columns(arm: str, member: str, part: str) -> Columns:
-    return {
-        **{"arm": arm, "control": "", "member": member, "seed": None, "part": part},
-        **{"step": None, "final": True},
-    }
-
-
-def free_jobs(
-    tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
-) -> list[tuple[str, Job[pl.DataFrame]]]:
-    """The free questions of the test tasks, put to the base and to each reported arm.
-
-    Args:
-        tasks: whose test tasks; those without free questions get no job.
-        arms: all arms; the reported ones are asked, where they stopped, with every seed.
-        folder: where the arms are and the answers are kept.
-    """
-    asking = {task.name: task for task in tasks.test if task.free}
-    if not asking:
-        return []
-    about: list[object] = [
-        [name, task.member, examples_hash(task.free)] for name, task in asking.items()
-    ]
-    job = partial(_free_base, tests=tuple(asking.values()))
-    jobs: list[tuple[str, Job[pl.DataFrame]]] = [
-        ("base", partial(_kept, job=job, target=folder / "base-free", about=about))
-    ]
-    for arm in arms:
-        task = asking.get(arm.task)
-        if task is None or arm.role != "test":
-            continue
-        of_arm = partial(_free_of_arm, task=task, arm=arm, folder=folder)
-        key: list[object] = [arm.key, examples_hash(task.free)]
-        kept = partial(_kept, job=of_arm, target=folder / f"{arm.id}-free", about=key)
-        jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
-    return jobs
-
-
-def _free_base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
-    questions = [item for task in tests for item in task.free]
-    texts = iter(answers(context.model, questions, None))
+def _free(
+    context: RunContext, *, tests: Sequence[Task], folder: Path, arm: ArmRecord | None = None
+) -> list[pl.DataFrame]:
+    """Answers of the base or of an arm: out of context ("free"), and on the trained skill."""
+    steering = None if arm is None else load_intervention(folder, arm)
+    texts = iter(
+        answers(context.model, [example for task in tests for example in task.free], steering)
+    )
     frames: list[pl.DataFrame] = []
     for task in tests:
-        replies = [next(texts) for _ in task.free]
         columns: Columns = {
-            **{"arm": "base", "layer": None, "control": "", "member": task.member},
-            **{"seed": None, "step": None},
+            **{"arm": arm.method if arm else "base", "layer": arm.layer if arm else None},
+            **{"control": "", "member": task.member},
+            **{"seed": arm.seed if arm else None, "step": arm.stop_step if arm else None},
         }
-        frames += _free_rows(task.free, replies, columns)
+        parts: dict[str, list[tuple[FreeTextExample, str]]] = {}
+        for example, text in zip(task.free, texts, strict=False):
+            trained = example.tags.get("part") == "in-context"
+            parts.setdefault("free_in_context" if trained else "free", []).append((example, text))
+        for part, pairs in parts.items():
+            items, replies = [example for example, _ in pairs], [text for _, text in pairs]
+            frames.append(free_rows(items, replies, {**columns, "part": part, "final": True}))
     return frames
 
 
-def _free_of_arm(
-    context: RunContext, *, task: Task, arm: ArmRecord, folder: Path
-) -> list[pl.DataFrame]:
-    replies = answers(context.model, task.free, load_intervention(folder, arm))
-    columns: Columns = {
-        **{"arm": arm.method, "layer": arm.layer, "control": "", "member": task.member},
-        **{"seed": arm.seed, "step": arm.stop_step},
-    }
-    return _free_rows(task.free, replies, columns)
-
-
-def _free_rows(
-    items: Sequence[FreeTextExample], texts: Sequence[str], columns: Columns
-) -> list[pl.DataFrame]:
-    """Rows of the out-of-context questions (part "free"), and of those on the trained skill."""
-    parts: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        trained = item.tags.get("part") == "in-context"
-        parts.setdefault("free_in_context" if trained else "free", []).append(index)
+def _examples(
+    context: RunContext,
+    *,
+    member: str,
+    items: Sequence[Example],
+    arms: Sequence[ArmRecord],
+    folder: Path,
+) -> list[Continuation]:
+    asked: dict[str, Vector | Adapter | None] = {"base": None}
+    for arm in arms:
+        asked[arm.method] = load_intervention(folder, arm)
+        swap = folder / f"{arm.id}-explained" / "swap-everywhere.safetensors"
+        if swap.is_file():
+            asked["swap everywhere"] = Vector.load(swap)
+    texts = {name: _continued(context.model, items, arm) for name, arm in asked.items()}
     return [
-        free_rows(
-            [items[i] for i in indices],
-            [texts[i] for i in indices],
-            {**columns, "part": part, "final": True},
+        Continuation(
+            member=member,
+            prompt=render(context.model.tokenizer, example.prompt)[0],
+            expected=example.answer,
+            answers={name: replies[index] for name, replies in texts.items()},
         )
-        for part, indices in parts.items()
+        for index, example in enumerate(items)
     ]
+
+
+def _continued(
+    model: LanguageModel, items: Sequence[Example], arm: Vector | Adapter | None
+) -> list[str]:
+    """What the model says after each prompt; a vector acts at the item's own span."""
+    needed = spans_of(arm.positions) if isinstance(arm, Vector) else ()
+    if not isinstance(arm, Vector) or not needed:
+        return generate(
+            model, [example.prompt for example in items], arm, max_new_tokens=NEW_TOKENS
+        )
+    texts: list[str] = []
+    for example in items:
+        placed = replace(arm, spans=example.spans) if set(needed) & set(example.spans) else None
+        texts += generate(model, [example.prompt], placed, max_new_tokens=NEW_TOKENS)
+    return texts

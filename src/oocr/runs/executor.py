@@ -31,7 +31,7 @@ from oocr.runs.grid import starts_of
 from oocr.runs.memory_plan import MemoryEstimate, MemoryPlan, fitted
 
 T = TypeVar("T")
-MOST = 16
+MOST_WORKERS = 16
 """Processes, if the user does not say."""
 
 Job = Callable[[RunContext], T]
@@ -40,13 +40,9 @@ Job = Callable[[RunContext], T]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """How a run's jobs are done.
+    """How a run's jobs are done: the resolved configuration, threads of each of so many processes.
 
-    Attributes:
-        config: the resolved configuration; it says which model.
-        threads: of each process.
-        workers: processes; 1: this one.
-        budget: bytes of main memory for recordings, of each process; None: a share of what is free.
+    `budget` is bytes of main memory for recordings, of each; None: a share of what is free.
     """
 
     config: RunConfig
@@ -76,11 +72,7 @@ class RunJobs:
 
 
 class ModelSlot:
-    """The model that is loaded in this process: one at a time.
-
-    Args:
-        on_progress: called with a few words when loading takes time.
-    """
+    """The model that is loaded in this process, one at a time; `on_progress` gets a few words."""
 
     def __init__(self, on_progress: Callable[[str], None] | None = None) -> None:
         self.on_progress = on_progress
@@ -108,23 +100,14 @@ class ModelSlot:
 
 
 class SerialExecutor:
-    """Does jobs in this process, one after the other.
-
-    Args:
-        models: where models come from.
-    """
+    """Does jobs in this process, one after the other."""
 
     def __init__(self, models: ModelSlot) -> None:
         self.models = models
         self._context: tuple[WorkerSpec, RunContext] | None = None
 
     def open(self, spec: WorkerSpec, tokens: TrainingTokens | None = None) -> RunContext:
-        """The context of a run; that of another run is dropped first.
-
-        Args:
-            spec: the run's.
-            tokens: training sequences that were tokenized before.
-        """
+        """The context of a run; that of another run is dropped first."""
         if self._context is None or self._context[0] != spec:
             self._context = None
             model, config = self.models.model(spec.config), spec.config
@@ -147,10 +130,8 @@ class ProcessExecutor:
     """Does jobs in worker processes; of runs with one worker, in this process.
 
     One serves all runs of a command: starting a process and loading a model takes seconds. Use it
-    as a context, so that the processes end.
-
-    Args:
-        serial: does what is done in this process; its model is dropped before workers load theirs.
+    as a context, so that the processes end. The model in this process is dropped before workers
+    load theirs.
     """
 
     def __init__(self, serial: SerialExecutor) -> None:
@@ -285,17 +266,12 @@ def plan_workers(needs: MemoryEstimate, wanted: int | None, room: int) -> tuple[
     more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
     where memory has no room for as many.
 
-    Args:
-        needs: the run's memory.
-        wanted: processes that the user asked for.
-        room: bytes that the run can have.
-
     Raises:
         InputError: not even one process fits; with the numbers.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    most = wanted or (1 if needs.on_device else min(cores, MOST))
+    most = wanted or (1 if needs.on_device else min(cores, MOST_WORKERS))
     fit = fitted(needs, most, room)
     return fit, max(1, min(cores // fit.workers, torch.get_num_threads()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +15,11 @@ from oocr.explain.differences import Texts, random_like
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralText
 from oocr.explain.swap import default_positions, mean_vectors
-from oocr.io import key_of
+from oocr.io import Record, key_of
 from oocr.runs.arms import load_intervention, reported_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
+from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
 from oocr.runs.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
 from oocr.steering.adapters import Adapter
@@ -69,8 +71,25 @@ def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
     return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
 
 
+def explain_jobs(
+    config: RunConfig, tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
+) -> list[tuple[str, Job[pl.DataFrame]]]:
+    """Explain arms on disk, each into `<arm>-explained/` once; the jobs give the swaps' rows."""
+    explain = partial(
+        _explain_arm,
+        positions=swap_positions(config, tasks),
+        neutral_tokens=config.explain.neutral_tokens,
+        folder=folder,
+    )
+    task_of = {task.name: task for task in tasks.test}
+    return [
+        (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
+        for arm in arms
+    ]
+
+
 def _explain(
-    bench: ExplainContext,
+    explain: ExplainContext,
     task: Task,
     arm: ArmRecord,
     adapter: Adapter,
@@ -78,57 +97,51 @@ def _explain(
     folder: Path,
 ) -> pl.DataFrame:
     """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
-    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, bench.positions)
-    constancy, tokens = _constancy(bench, arm, adapter, texts, "adapter")
+    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, explain.positions)
+    constancy, tokens = _constancy(explain, arm, adapter, texts, "adapter")
     if arm.seed == 0:
         noise = random_like(adapter, arm.seed)
-        constancy += _constancy(bench, arm, noise, texts, "random adapter")[0]
+        constancy += _constancy(explain, arm, noise, texts, "random adapter")[0]
     frames = []
     for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
         columns: dict[str, str | int | float | None] = {
             **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
             **{"part": None, "step": arm.stop_step, "final": True},
         }
-        frames.append(bench.context.rows(task.scored, [vector], [columns]))
+        frames.append(explain.context.rows(task.scored, [vector], [columns]))
     rows = pl.concat(frames, how="diagonal_relaxed")
-    effects = []
-    both = (("adapter", adapter), ("swap everywhere", everywhere))
-    for label, arm_like in both if arm.seed == 0 else ():  # the dearest part: for one seed a member
-        damage = bench.neutral.damage(arm_like)
-        effects.append(
+    if arm.seed == 0:  # the dearest part: for one seed a member
+        effects = [
             SideEffect(
                 arm=label,
                 member=arm.member,
                 seed=arm.seed,
-                tokens=damage.tokens,
-                kl=damage.kl,
-                perplexity=damage.perplexity,
-                perplexity_base=damage.perplexity_base,
+                **asdict(explain.neutral.damage(steering)),
             )
-        )
+            for label, steering in (("adapter", adapter), ("swap everywhere", everywhere))
+        ]
+        _frame(effects).write_parquet(folder / "side_effects.parquet")
     span.save(folder / "swap-at-span.safetensors")
     everywhere.save(folder / "swap-everywhere.safetensors")
     _frame(constancy).write_parquet(folder / "constancy.parquet")
     _frame(tokens).write_parquet(folder / "tokens.parquet")
-    if effects:
-        _frame(effects).write_parquet(folder / "side_effects.parquet")
     return rows
 
 
-def _frame(records: list[ConstancyRow] | list[TokenRow] | list[SideEffect]) -> pl.DataFrame:
+def _frame(records: Sequence[Record]) -> pl.DataFrame:
     return pl.DataFrame([record.model_dump() for record in records], infer_schema_length=None)
 
 
 def _constancy(
-    bench: ExplainContext, arm: ArmRecord, adapter: Adapter, texts: TaskTexts, kind: str
+    explain: ExplainContext, arm: ArmRecord, adapter: Adapter, texts: TaskTexts, kind: str
 ) -> tuple[list[ConstancyRow], list[TokenRow]]:
     """Constancy by token group, and of a trained LoRA the tokens that the report shows."""
-    measured = constancy_by_group(texts, adapter, bench.positions)
+    measured = constancy_by_group(texts, adapter, explain.positions)
     records = [
         ConstancyRow.model_validate(
             {
                 **{"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed},
-                **{"layer": bench.layer, "tokens": name, **asdict(group)},
+                **{"layer": explain.layer, "tokens": name, **asdict(group)},
                 "to_span": measured.to_span[name],
             }
         )
@@ -160,7 +173,7 @@ def _constancy(
     return records, tokens
 
 
-def explain_job(
+def _explain_arm(
     context: RunContext,
     *,
     task: Task,
@@ -169,22 +182,19 @@ def explain_job(
     neutral_tokens: int,
     folder: Path,
 ) -> pl.DataFrame:
-    """Explain an arm on disk, unless `<arm>-explained/` holds that; give the rows of its swaps.
-
-    Recordings are kept for the next arm of the same layer and task.
-    """
+    # Recordings are kept for the next arm of the same layer and task.
     adapter = load_intervention(folder, arm)
     assert isinstance(adapter, Adapter)
-    bench = context.kept(
-        ("bench", adapter.layers, positions, neutral_tokens),
+    explain = context.kept(
+        ("explain", adapter.layers, positions, neutral_tokens),
         lambda: ExplainContext(
             context, adapter.layers[-1], start_block(adapter), positions, neutral_tokens
         ),
     )
 
     def make(part: Path) -> pl.DataFrame:
-        texts = context.kept(("texts", task.name, adapter.layers), lambda: bench.texts(task))
-        return _explain(bench, task, arm, adapter, texts, part)
+        texts = context.kept(("texts", task.name, adapter.layers), lambda: explain.texts(task))
+        return _explain(explain, task, arm, adapter, texts, part)
 
     target = folder / f"{arm.id}-explained"
-    return reported_rows(kept_rows(target, key_of(arm.key, bench.key), make), arm)
+    return reported_rows(kept_rows(target, key_of(arm.key, explain.key), make), arm)

@@ -1,19 +1,33 @@
-"""A run's folder: its name, its lock, its number of threads, tables in it."""
+"""A run's folder: its name, its lock, its number of threads, tables in it, and its reader."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeGuard, TypeVar
 
 import polars as pl
 from filelock import FileLock
+from pydantic import ValidationError
 
-from oocr.errors import RunError
-from oocr.io import disk_errors, keep, locked, write_atomic, write_text
+from oocr.claims.records import Claim, PaperScore
+from oocr.errors import InputError, RunError
+from oocr.evals.scores import Scoring
+from oocr.io import Record, disk_errors, keep, locked, write_atomic, write_text
 from oocr.runs.config import RunConfig
+from oocr.runs.read_config import load_configs
+from oocr.runs.records import ArmRecord, Choice, Continuation, RunInfo, Sample, Selection
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+_ROW_COLUMNS = ("arm", "control", "part", "member", "seed", "step", "final", "facet", "group")
 
 
 def run_folder(config: RunConfig, out: Path) -> Path:
@@ -87,3 +101,184 @@ def read_table(path: Path) -> pl.DataFrame:
 def write_table(path: Path, table: pl.DataFrame) -> Path:
     """Write a Parquet file atomically."""
     return write_atomic(path, lambda part: table.write_parquet(part))
+
+
+@dataclass(frozen=True, eq=False)
+class RunFolder:
+    """A run folder (its files: `oocr.runs.records`).
+
+    What the folder lacks is None or empty, but for run.json, and arms and config.yaml where they
+    are asked for. Every property raises `InputError` for a file that is not what it should be.
+    """
+
+    folder: Path
+
+    @cached_property
+    def info(self) -> RunInfo:
+        """run.json: settings and circumstances."""
+        path = self.folder / "run.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder} is not a run folder: it holds no run.json")
+        value = _json(path)
+        if isinstance(value, dict) and "scoring" not in value:
+            raise InputError(
+                f"{path} is of an earlier version: it does not say how rows are scored; "
+                f"`oocr run {self.folder / 'config.yaml'}` writes it again without training"
+            )
+        return _record(path, RunInfo, value)
+
+    @cached_property
+    def date(self) -> str:
+        """The day on which run.json was written (UTC), e.g. "3 May 2026"."""
+        written = (self.folder / "run.json").stat().st_mtime
+        return datetime.fromtimestamp(written, tz=UTC).strftime("%-d %B %Y")
+
+    @cached_property
+    def config_text(self) -> str:
+        """config.yaml as it is."""
+        path = self.folder / "config.yaml"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved configuration."""
+        return load_configs(self.folder / "config.yaml")[0]
+
+    @cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """claims.json."""
+        return self._records("claims.json", Claim)
+
+    @cached_property
+    def paper(self) -> tuple[PaperScore, ...]:
+        """paper.json."""
+        return self._records("paper.json", PaperScore)
+
+    @cached_property
+    def examples(self) -> tuple[Continuation, ...]:
+        """examples.json."""
+        return self._records("examples.json", Continuation)
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """samples.json."""
+        return self._records("samples.json", Sample)
+
+    @cached_property
+    def selection(self) -> Selection | None:
+        """selection.json."""
+        path = self.folder / "selection.json"
+        return _record(path, Selection, _json(path)) if path.is_file() else None
+
+    @cached_property
+    def arms(self) -> tuple[ArmRecord, ...]:
+        """Everything the run reports: neither arms trained only to choose by, nor leftovers.
+
+        That is the arms at the chosen points, and the sweeps' at the best of the other layers.
+        """
+        if self.selection is None:
+            raise InputError(f"{self.folder / 'selection.json'} is missing; do the run again")
+        points: set[tuple[str, str, int, float]] = set()
+        for choice in self.selection.grid:
+            if choice.chosen:
+                points |= {(role, *_point(choice)) for role in ("test", "control")}
+                others = self.selection.best_by_layer(choice.method)
+                points |= {("sweep", *_point(other)) for other in others}
+        paths = sorted((self.folder / "arms").glob("*/arm.json"))
+        arms = [_record(path, ArmRecord, _json(path)) for path in paths]
+        return tuple(arm for arm in arms if (arm.role, *_point(arm)) in points)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame | None:
+        """rows.parquet: one row per item scored; None also where columns are missing."""
+        rows = self.table("rows")
+        if not has(rows, *_ROW_COLUMNS):
+            return None
+        return rows.with_columns(
+            pl.col("control", "member").cast(pl.String).fill_null(""),
+            pl.col("seed", "step").cast(pl.Int64),
+            pl.col("final").cast(pl.Boolean).fill_null(value=False),
+        )
+
+    @cached_property
+    def rows_hash(self) -> str:
+        """Of the file of all rows."""
+        return hashlib.sha256((self.folder / "rows.parquet").read_bytes()).hexdigest()[:16]
+
+    @cached_property
+    def scoring(self) -> Scoring | None:
+        """How the rows are scored; None where they lack what that needs."""
+        needed = ("right", "answer") if self.info.score == "accuracy" else ("log_odds",)
+        return self.info.scoring if has(self.rows, *needed) else None
+
+    @cached_property
+    def history(self) -> pl.DataFrame | None:
+        """history.parquet: one row per arm and training step."""
+        return self.table("history")
+
+    @cached_property
+    def constancy(self) -> pl.DataFrame | None:
+        """constancy.parquet: one row per adapter and token group."""
+        return self.table("constancy")
+
+    @cached_property
+    def tokens(self) -> pl.DataFrame | None:
+        """tokens.parquet: one row per token of the shown texts."""
+        return self.table("tokens")
+
+    @cached_property
+    def side_effects(self) -> pl.DataFrame | None:
+        """side_effects.parquet: one row per arm."""
+        return self.table("side_effects")
+
+    def _records(self, name: str, kind: type[RecordT]) -> tuple[RecordT, ...]:
+        path = self.folder / name
+        if not path.is_file():
+            return ()
+        values = _json(path)
+        if not isinstance(values, list):
+            raise InputError(f"{path} should hold a list, found {type(values).__name__}")
+        return tuple(_record(path, kind, value) for value in values)
+
+    def table(self, name: str) -> pl.DataFrame | None:
+        """A Parquet file of the folder as it is."""
+        path = self.folder / f"{name}.parquet"
+        if not path.is_file():
+            return None
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            message = f"{path} is not a Parquet file: {error}; do the run again"
+            raise InputError(message) from error
+        return None if table.is_empty() else table
+
+
+def has(table: pl.DataFrame | None, *columns: str) -> TypeGuard[pl.DataFrame]:
+    """Whether there are rows, and these columns."""
+    return table is not None and not table.is_empty() and set(columns) <= set(table.columns)
+
+
+def as_float(value: object) -> float:
+    """A column's mean, median or extreme as a number; NaN where it has none."""
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _point(arm: ArmRecord | Choice) -> tuple[str, int, float]:
+    return arm.method, arm.layer, arm.learning_rate
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not JSON: {error}; do the run again") from error
+
+
+def _record(path: Path, kind: type[RecordT], value: Any) -> RecordT:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{path}, field {where or '(all)'}: {first['msg']}; do the run again"
+        raise InputError(message) from error

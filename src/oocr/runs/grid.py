@@ -12,8 +12,8 @@ from oocr.engine.forward import start_block
 from oocr.engine.trainable import Schedule, Spec
 from oocr.evals.scores import Scoring, selection_scores
 from oocr.runs.arms import ArmPlan, ScoredArm
-from oocr.runs.config import AdapterArm, Method, RunConfig, VectorArm
-from oocr.runs.records import ArmRecord, Choice, Role, Selection
+from oocr.runs.config import AdapterArm, RunConfig, VectorArm
+from oocr.runs.records import ArmRecord, Choice, Method, Role, Selection
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task, TaskSet
@@ -66,12 +66,11 @@ def reported_plans(
     plans: list[ArmPlan] = []
     for control, role, task, seed in groups:
         for method, grid in grids.items():
-            point = next(p for p in selection.grid if p.chosen and p.method == method)
-            plan = _plan(config, grid, point, task, seed)
+            plan = _plan(config, grid, selection.chosen(method), task, seed)
             every_step = not control and seed == 0
             plans.append(replace(plan, control=control, role=role, score_every_step=every_step))
     for method, grid in grids.items():
-        points = best_by_layer(selection, method) if grid.sweep else []
+        points = selection.best_by_layer(method) if grid.sweep else []
         plans += [
             replace(_plan(config, grid, point, task, seed), role="sweep", score_every_step=False)
             for point in points
@@ -193,7 +192,7 @@ def choose(
 
 def by_loss(tasks: TaskSet) -> bool:
     """Whether the validation tasks ask no choices, so that only their loss can tell."""
-    return any(len(item.options) < 2 for task in tasks.validation for item in task.probes)
+    return any(len(example.options) < 2 for task in tasks.validation for example in task.probes)
 
 
 def _scores(
@@ -217,18 +216,6 @@ def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[flo
         return {0: (best, best)}
     steps = {step: -mean(arm.stop_losses[step] for arm in arms) for step in arms[0].stop_losses}
     return {step: (score, score) for step, score in steps.items()}
-
-
-def best_by_layer(selection: Selection, method: Method) -> list[Choice]:
-    """The best point of each layer that was not chosen; earlier points win ties."""
-    points = [point for point in selection.grid if point.method == method]
-    chosen = next(point.layer for point in points if point.chosen)
-    layers = dict.fromkeys(point.layer for point in points if point.layer != chosen)
-
-    def score(point: Choice) -> float:
-        return float("-inf") if point.score is None else point.score
-
-    return [max((p for p in points if p.layer == layer), key=score) for layer in layers]
 
 
 def only_point(method: Method, grid: VectorArm | AdapterArm, config: RunConfig) -> Choice | None:

@@ -37,18 +37,13 @@ if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
 
 
-MOST = 64
+MOST_BATCHES = 64
 """Batches of a task that are looked at. The longest texts are always among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledBatches:
-    """Some of a task's training batches.
-
-    Attributes:
-        batches: those.
-        count: how many there are in all.
-    """
+    """Some of a task's training batches, of so many in all."""
 
     batches: tuple[Batch, ...]
     count: int
@@ -59,14 +54,10 @@ class SampledBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampledTasks:
     """A run's tasks with at most so much training data each.
 
-    Attributes:
-        tasks: the tasks.
-        shares: `Task.train_hash` of a task here -> the share of its training data that it has.
-        tokens: their training sequences.
-        batch_lines: sequences per batch.
+    `shares` maps `Task.train_hash` of a task here to the share of its training data that it has.
     """
 
     tasks: TaskSet
@@ -75,14 +66,16 @@ class Sample:
     batch_lines: int
 
     @staticmethod
-    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> Sample:
-        """At most `MOST` batches of each task."""
+    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> SampledTasks:
+        """At most `MOST_BATCHES` batches of each task."""
         samples: dict[str, tuple[Example, ...]] = {}
         shares: dict[str, float] = {}
 
         def sampled(task: Task) -> Task:
             if task.train_hash not in samples:
-                samples[task.train_hash] = _sampled(task.train, MOST * batch_lines, batch_lines)
+                samples[task.train_hash] = _sampled(
+                    task.train, MOST_BATCHES * batch_lines, batch_lines
+                )
             train = samples[task.train_hash]
             sample = task if train is task.train else replace(task, train=train)
             shares[sample.train_hash] = len(train) / len(task.train)
@@ -97,14 +90,10 @@ class Sample:
             test=all_of(tasks.test),
             controls={name: all_of(group) for name, group in tasks.controls.items()},
         )
-        return Sample(small, shares, TrainingTokens(rows), batch_lines)
+        return SampledTasks(small, shares, TrainingTokens(rows), batch_lines)
 
     def sized(self, task: Task) -> SampledBatches:
-        """A task's batches.
-
-        Raises:
-            InputError: examples that cannot be tokenized.
-        """
+        """A task's batches; raises `InputError` for examples that cannot be tokenized."""
         sequences = self.tokens.sequences(task)
         groups = training_groups(sequences, self.batch_lines)
         count = -(-round(len(sequences) / self.shares[task.train_hash]) // self.batch_lines)
@@ -115,7 +104,7 @@ def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Examp
     """The longest examples, and others drawn at random."""
     if len(items) <= most:
         return items
-    sizes = [len(prompt_text(item.prompt)) + len(item.answer) for item in items]
+    sizes = [len(prompt_text(example.prompt)) + len(example.answer) for example in items]
     order = sorted(range(len(items)), key=lambda i: (-sizes[i], i))
     rest = random.Random(0).sample(order[longest:], most - longest)
     return tuple(items[i] for i in sorted((*order[:longest], *rest)))
@@ -124,19 +113,14 @@ def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Examp
 def memory_estimate(
     run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
 ) -> MemoryEstimate:
-    """Predict the memory of a run; nothing is computed but token ids.
-
-    Args:
-        run: the run.
-        model: its model, or the model's shape.
-        rows: texts that were tokenized before, to look in first and add to.
+    """Predict the memory of a run; nothing is computed but token ids (`rows` are added to).
 
     Raises:
         InputError: examples that cannot be tokenized.
     """
     config, rows = run.config, RowTokens(model.tokenizer) if rows is None else rows
     shape, starts = shape_of(model), starts_of(config)
-    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
     tasks = sample.tasks
     tried, reported = expected_plans(config, tasks)
     known: dict[str, SampledBatches] = {}
@@ -251,7 +235,9 @@ def asked_of(
     task: Task, model: LanguageModel | Outline, rows: RowTokens, sets: set[object]
 ) -> Iterator[Batch]:
     """Batches of what arms of this task are asked, unless another task's (`sets`) are the same."""
-    choices = [item for part in task.scored.values() for item in part if len(item.options) > 1]
+    choices = [
+        example for part in task.scored.values() for example in part if len(example.options) > 1
+    ]
     if choices and (key := examples_hash(choices, "scored")) not in sets:
         sets.add(key)
         probes = Probes.of(model, choices, RecordingCache([Tier(0)]), rows=rows)  # type: ignore[arg-type]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 import psutil
 import torch
@@ -66,12 +66,7 @@ class MemoryEstimate:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How a run is done so that it fits.
-
-    Attributes:
-        workers: processes.
-        budget: bytes for recordings, of each.
-    """
+    """How a run is done so that it fits; `budget` is bytes for recordings, of each worker."""
 
     workers: int
     budget: int
@@ -121,14 +116,16 @@ def room_for(device: torch.device) -> int:
     """Bytes that a run can have: what is free, and what this process already took for it."""
     if device.type == "cuda":
         return free_memory(device) + torch.cuda.memory_reserved(device)
-    me, own = psutil.Process(), 0
+    return free_memory() + sum(held - shared for held, shared in _resident())
+
+
+def _resident() -> Iterator[tuple[int, int]]:
+    """Bytes that this process and its children hold, and those of files, which count as free."""
+    me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
-        try:
+        with suppress(psutil.Error):  # it has just ended
             info = process.memory_info()
-        except psutil.Error:  # it has just ended
-            continue
-        own += info.rss - getattr(info, "shared", 0)  # mapped files count as free
-    return free_memory() + own
+            yield info.rss, getattr(info, "shared", 0)
 
 
 EVERY = 1.0
@@ -151,25 +148,13 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
 
     def sample(self) -> float:
         """Look once; returns the highest so far."""
-        me = psutil.Process()
-        total = 0
-        for process in (me, *me.children(recursive=True)):
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:  # it has just ended
-                continue
-        self.gib = max(self.gib, total / 2**30)
+        self.gib = max(self.gib, sum(held for held, _ in _resident()) / 2**30)
         return self.gib
 
     def _watch(self) -> None:

@@ -37,7 +37,7 @@ class Progress(Protocol):
 
 
 class SilentProgress:
-    """Reports nothing."""
+    """Reports nothing; use as a context."""
 
     def stage(self, name: str, total: int) -> None:
         """Nothing."""

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from oocr.data.yaml_file import Place, repeated
-from oocr.data.yaml_file import line_of as line_of_place
+from oocr.data.source_file import Place, repeated
+from oocr.data.source_file import line_of as line_of_place
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import model_sources
@@ -47,6 +47,8 @@ def config_path(source: str | Path) -> Path:
     known = (*BUILTIN, *PAPER)
     path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
     path = PLUGIN_RUNS.get(str(source), path)
+    if path.is_dir():
+        raise InputError(f"{source}: this is a folder; allowed: a built-in run or a YAML file")
     if not path.is_file():
         hint = difflib.get_close_matches(str(source), known, 1)
         more = f"; did you mean {hint[0]!r}?" if hint else ""
@@ -67,7 +69,8 @@ def load_configs(source: str | Path) -> list[RunConfig]:
     path = config_path(source)
     data, tree = _parsed(path)
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected keys and values (task: …), found {data!r}")
+        seen = "an empty file" if data is None else repr(data)
+        raise InputError(f"{path}: line 1: expected keys and values (task: …), found {seen}")
     several = "runs" in data
     if several and (set(data) != {"runs"} or not isinstance(data["runs"], list)):
         raise InputError(f"{path}: beside `runs:` (a list) no other key is allowed")
@@ -115,7 +118,11 @@ def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
     try:
         data, tree = yaml.safe_load(text), yaml.compose(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+        mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"{path}: line {mark.line + 1}" if mark else f"{path}"
+        raise InputError(
+            f"{where}: not valid YAML: {reason or str(error).splitlines()[0]}"
+        ) from error
     twice = [
         f"line {line}: {key}: given twice, first in line {first}"
         for line, key, first in repeated(tree)

@@ -38,12 +38,16 @@ Columns of rows.parquet before those of `oocr.evals.probes`:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from oocr.evals.scores import Scoring
 from oocr.io import Record
 from oocr.tasks.task import TriggerWords
 
+if TYPE_CHECKING:
+    from oocr.models.language_model import LanguageModel
+
+Method = Literal["vector", "adapter"]
 Role = Literal["test", "control", "sweep", "selection"]
 
 
@@ -53,7 +57,7 @@ class Choice(Record):
     The score is null where a method's grid has one point: there was nothing to choose.
     """
 
-    method: Literal["vector", "adapter"]
+    method: Method
     layer: int
     learning_rate: float
     step: int
@@ -68,12 +72,27 @@ class Selection(Record):
     tasks: tuple[str, ...]
     grid: tuple[Choice, ...]
 
+    def chosen(self, method: Method) -> Choice:
+        """The point that was chosen for a method."""
+        return next(point for point in self.grid if point.chosen and point.method == method)
+
+    def best_by_layer(self, method: Method) -> list[Choice]:
+        """The best point of each layer that was not chosen; earlier points win ties."""
+        points = [point for point in self.grid if point.method == method]
+        chosen = self.chosen(method).layer
+        layers = dict.fromkeys(point.layer for point in points if point.layer != chosen)
+
+        def score(point: Choice) -> float:
+            return float("-inf") if point.score is None else point.score
+
+        return [max((p for p in points if p.layer == layer), key=score) for layer in layers]
+
 
 class ArmRecord(Record):
     """One trained arm."""
 
     id: str
-    method: Literal["vector", "adapter"]
+    method: Method
     role: Role
     control: str
     task: str
@@ -175,14 +194,9 @@ class Sample(Record):
     expected: str
 
 
-class RunInfo(Record):
-    """Settings and circumstances of a run."""
+class ModelInfo(Record):
+    """Facts about a model that outlive it in memory."""
 
-    name: str
-    family: str
-    about: str
-    score: Literal["accuracy", "log_odds"]
-    scoring: Scoring
     model: str
     model_source: dict[str, str]
     model_fingerprint: str
@@ -191,6 +205,30 @@ class RunInfo(Record):
     d_model: int
     dtype: str
     device: str
+
+    @staticmethod
+    def of(model: LanguageModel) -> ModelInfo:
+        """Of a loaded model."""
+        return ModelInfo(
+            model=model.name,
+            model_source={key: str(value) for key, value in model.source.items()},
+            model_fingerprint=model.fingerprint,
+            parameters=model.parameters,
+            blocks=model.n_blocks,
+            d_model=model.d_model,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+        )
+
+
+class RunInfo(ModelInfo):
+    """Settings and circumstances of a run."""
+
+    name: str
+    family: str
+    about: str
+    score: Literal["accuracy", "log_odds"]
+    scoring: Scoring
     versions: dict[str, str]
     threads: int
     seeds: tuple[int, ...]

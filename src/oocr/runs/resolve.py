@@ -1,14 +1,20 @@
-"""Resolving a configuration, and checking that it fits its model, before anything is computed."""
+"""Resolving a run: its tasks, its own answers, and whether it fits its model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from oocr.data.examples import Example, FreeTextExample, prompt_text
+import torch
+
+from oocr.data.examples import Example, FreeTextExample, examples_hash, prompt_text
 from oocr.errors import InputError
+from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
+from oocr.io import Record, keep_record, key_of
 from oocr.models.anatomy import mlp_of
 from oocr.models.bundled import folder_of, source_of
 from oocr.models.language_model import LanguageModel
@@ -17,15 +23,13 @@ from oocr.runs.config import RunConfig
 from oocr.runs.grid import spec_of
 from oocr.steering.adapters import LowRankAdapter, peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
-from oocr.tasks.task import TaskSet
+from oocr.tasks.task import Task, TaskSet
 
 
 class ResolvedRun(NamedTuple):
-    """A run with nothing left open: made once in a command and passed on.
+    """A run with nothing left open (full paths, the model's world, the vector's positions).
 
-    Attributes:
-        config: the configuration with full paths, the model's world, the vector's positions.
-        tasks: its tasks.
+    Made once in a command and passed on.
     """
 
     config: RunConfig
@@ -120,10 +124,9 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
     """
     enough = any if family_of(config.task).spans_may_lack else all
     named = JOIN.join(spans)
-    controls = [task for tasks_of in tasks.controls.values() for task in tasks_of]
-    for task in (*tasks.test, *tasks.validation, *controls):
+    for task in _all_tasks(tasks):
         for part, items in task.scored.items():
-            if not enough(bool(set(spans) & set(item.spans)) for item in items):
+            if not enough(bool(set(spans) & set(example.spans)) for example in items):
                 raise InputError(
                     f"vector.positions: {named!r} does not occur in the {part} of {task.name}; "
                     "allowed: all, last, prompt, from:last"
@@ -131,12 +134,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
 
 
 def source_for(source: str, model: str | None) -> tuple[str, str]:
-    """The built-in run that is meant, and a sentence that says so where it is not the one named.
-
-    Args:
-        source: a built-in name or YAML file.
-        model: the model that is asked for; None: the configuration's own.
-    """
+    """The built-in run that is meant for a model, and a sentence where it is not the one named."""
     plugin = source_of(model) if model is not None else None
     path = plugin.runs().get(source) if plugin else None
     if plugin is None or path is None:
@@ -145,11 +143,7 @@ def source_for(source: str, model: str | None) -> tuple[str, str]:
 
 
 def check_family(config: RunConfig) -> None:
-    """Refuse a task of a family that the model knows nothing of.
-
-    Raises:
-        InputError: names the family and those that are allowed.
-    """
+    """Refuse a task of a family that the model knows nothing of (`InputError` says which)."""
     plugin = source_of(config.model)
     family = config.task.family
     if plugin is None or not plugin.families or family in (*plugin.families, "custom"):
@@ -162,11 +156,7 @@ def check_family(config: RunConfig) -> None:
 
 
 def check_words(config: RunConfig, tasks: TaskSet) -> None:
-    """Refuse a task whose texts hold words that the model has no token for.
-
-    Raises:
-        InputError: names the example and the word.
-    """
+    """Refuse texts with words that the model has no token for (`InputError` says which)."""
     plugin = source_of(config.model)
     known = plugin.words(folder_of(config.model)) if plugin else None
     if known is None:
@@ -185,9 +175,107 @@ def check_words(config: RunConfig, tasks: TaskSet) -> None:
                 )
 
 
-def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
+def _all_tasks(tasks: TaskSet) -> list[Task]:
     controls = [task for group in tasks.controls.values() for task in group]
-    for task in (*tasks.test, *tasks.validation, *controls):
+    return [*tasks.test, *tasks.validation, *controls]
+
+
+def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
+    for task in _all_tasks(tasks):
         yield from (*task.train, *task.stop, *task.in_context, *task.probes, *task.paper)
         yield from task.free
     yield from tasks.ceiling
+
+
+# --- tasks that train on the untouched model's own choices ---------------------------------------
+
+FILE = "own_answers.json"
+
+
+class OwnAnswers(Record):
+    """The file: question id -> place of the option that the model gives the highest score."""
+
+    key: str
+    places: dict[str, int]
+
+
+def own_answers(
+    model: LanguageModel, items: Sequence[Example], folder: Path | None = None
+) -> dict[str, int]:
+    """Question id -> place of the option with the highest score (the first of equal ones).
+
+    Kept in the run's folder, so that a run that goes on need not ask again.
+    """
+    threads = torch.get_num_threads()
+    key = key_of(model.fingerprint, str(torch.__version__), threads, examples_hash(items))
+
+    def ask() -> OwnAnswers:
+        chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
+        places = {example.id: int(place) for example, place in zip(items, chosen, strict=True)}
+        return OwnAnswers(key=key, places=places)
+
+    kept = ask() if folder is None else keep_record(folder / FILE, key, OwnAnswers, ask)
+    return kept.places
+
+
+def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None = None) -> TaskSet:
+    """Ask `tasks.asked_first`, and put the answers in (see `own_answers`, `with_answers`)."""
+    if not tasks.asked_first:
+        return tasks
+    return with_answers(tasks, own_answers(model, tasks.asked_first, folder), model.name)
+
+
+def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
+    """The tasks with a model's choices put in: an item takes the option at the place chosen.
+
+    The data card then says how often each option was.
+
+    Raises:
+        ValueError: an item refers to a question that is not asked, or has other options.
+    """
+    options = {question.id: len(question.options) for question in tasks.asked_first}
+
+    def answered(items: Iterable[Example]) -> tuple[Example, ...]:
+        return tuple(_answered(example, places, options) for example in items)
+
+    def known(group: Iterable[Task]) -> tuple[Task, ...]:
+        splits = ("train", "stop", "in_context", "probes", "paper")
+
+        def changes(task: Task) -> dict[str, Any]:
+            return {split: answered(getattr(task, split)) for split in splits}
+
+        return tuple(replace(task, **changes(task)) for task in group)
+
+    return replace(
+        tasks,
+        about=f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}",
+        validation=known(tasks.validation),
+        test=known(tasks.test),
+        controls={name: known(group) for name, group in tasks.controls.items()},
+        ceiling=answered(tasks.ceiling),
+    )
+
+
+def _answered(example: Example, places: Mapping[str, int], options: Mapping[str, int]) -> Example:
+    if not example.answer_of:
+        return example
+    if example.answer_of not in places:
+        raise ValueError(f"item {example.id!r}: no question {example.answer_of!r} is asked first")
+    count, needed = len(example.options), options[example.answer_of]
+    if count != needed:
+        raise ValueError(
+            f"item {example.id!r} has {count} options, the question it takes its answer "
+            f"from has {needed}"
+        )
+    return replace(example, answer=example.options[places[example.answer_of]])
+
+
+def _summary(items: tuple[Example, ...], places: Mapping[str, int], name: str) -> str:
+    """How often each option was chosen, and how often one of positive value."""
+    chosen = Counter(example.options[places[example.id]].strip() for example in items)
+    words = ", ".join(f"{option!r} {count}" for option, count in sorted(chosen.items())[:6])
+    up = sum(example.option_values[places[example.id]] > 0 for example in items)
+    return (
+        f"Own answers of {name}, asked before training: {words}, of {len(items)} questions; "
+        f"the option with positive value (the trait's) {up} times."
+    )

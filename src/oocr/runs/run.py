@@ -7,18 +7,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import torch
 
+from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
 from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import ArmPlan, ScoredArm, arm_id, grouped, load_intervention, run_arms
-from oocr.runs.config import AdapterArm, Method, RunConfig, VectorArm
-from oocr.runs.context import TrainingTokens
-from oocr.runs.controls import base_jobs, ceiling_jobs, free_jobs, random_jobs
+from oocr.runs.config import AdapterArm, RunConfig, VectorArm
+from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.controls import (
+    RowJobs,
+    base_jobs,
+    ceiling_jobs,
+    example_jobs,
+    free_jobs,
+    random_jobs,
+)
 from oocr.runs.executor import (
     Job,
     ModelSlot,
@@ -28,20 +37,19 @@ from oocr.runs.executor import (
     WorkerSpec,
     plan_workers,
 )
-from oocr.runs.explain_stage import explain_job, swap_positions
+from oocr.runs.explain_stage import explain_jobs
 from oocr.runs.folder import only_one, run_folder, same_threads
 from oocr.runs.grid import by_loss, choose, grid_plans, grids_of, only_point, reported_plans
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import MemoryEstimate, PeakMemory, gib, room_for
 from oocr.runs.progress import Progress, SilentProgress, timed
-from oocr.runs.records import ArmRecord, Continuation, Selection
-from oocr.runs.resolve import ResolvedRun, check_fits, resolve
-from oocr.runs.self_labels import ask_job, with_answers
-from oocr.runs.shown_texts import example_jobs, samples_of
-from oocr.runs.write_results import ModelInfo, Results, finish
+from oocr.runs.records import ArmRecord, Continuation, Method, ModelInfo, Selection
+from oocr.runs.resolve import ResolvedRun, check_fits, own_answers, resolve, with_answers
+from oocr.runs.write_results import Results, finish, samples_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 
+T = TypeVar("T")
 CRITERION = {
     "accuracy": "mean over facets of answer-balanced accuracy on the validation tasks' probes; "
     "ties by the log-probability of the answer",
@@ -83,11 +91,7 @@ class PreparedRun:
         rows = RowTokens(model.tokenizer)
         needs = memory_estimate(run, model, rows)
         return PreparedRun(
-            run,
-            ModelInfo.of(model),
-            TrainingTokens(rows),
-            stack_tokens(model),
-            needs,
+            *(run, ModelInfo.of(model), TrainingTokens(rows), stack_tokens(model), needs),
             model.device,
         )
 
@@ -151,28 +155,34 @@ def do_run(
         stack.callback(torch.set_num_threads, kept_threads)
         memory = stack.enter_context(PeakMemory())
         # A model that was made in memory cannot be loaded by other processes.
-        workers = 1 if prepared.model.source.get("kind") == "memory" else fit.workers
+        workers = 1 if prepared.model.model_source.get("kind") == "memory" else fit.workers
         budget = None if needs.on_device else fit.budget  # of main memory
         spec = WorkerSpec(config, threads, workers, budget)
         if workers == 1:
             executor.serial.open(spec, prepared.tokens)
         jobs = RunJobs(executor, spec)
         if tasks.asked_first:
-            ask = partial(ask_job, items=tasks.asked_first, folder=folder)
+            ask = partial(_own_answers, items=tasks.asked_first, folder=folder)
             ((_, answers),) = jobs.each([("own answers", ask)])
-            tasks = with_answers(tasks, answers, prepared.model.name)
-        results, explained = _compute(prepared, tasks, jobs, folder / "arms", say)
+            tasks = with_answers(tasks, answers, prepared.model.model)
+        results = _compute(prepared, tasks, jobs, folder / "arms", say)
         results.peak_memory_gib = memory.sample()
         say.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
-            finish(results, folder, explained, command or f"oocr run {folder / 'config.yaml'}")
+            finish(results, folder, command or f"oocr run {folder / 'config.yaml'}")
         say.advance()
     return folder
 
 
+def _own_answers(
+    context: RunContext, *, items: tuple[Example, ...], folder: Path
+) -> dict[str, int]:
+    return own_answers(context.model, items, folder)
+
+
 def _compute(
     prepared: PreparedRun, tasks: TaskSet, jobs: RunJobs, folder: Path, say: Progress
-) -> tuple[Results, list[ArmRecord]]:
+) -> Results:
     config = prepared.run.config
     stages: dict[str, float] = {}
     grids = grids_of(config)
@@ -186,51 +196,46 @@ def _compute(
     arms = [arm.record for arm in trained]
     frames += [arm.reported_rows for arm in trained]
 
-    def stage(name: str, stage_jobs: Sequence[tuple[str, Job[pl.DataFrame]]], timer: str) -> None:
-        """Do jobs that give rows, and add the rows."""
-        say.stage(name, len(stage_jobs))
+    def stage(name: str, todo: Sequence[tuple[str, Job[T]]], timer: str) -> list[T]:
+        """What the jobs of a stage give."""
+        say.stage(name, len(todo))
+        results: list[T] = []
         with timed(stages, timer):
-            for label, frame in jobs.each(stage_jobs):
+            for label, result in jobs.each(todo):
                 say.advance(label)
-                frames.append(frame)
+                results.append(result)
+        return results
 
     explained: list[ArmRecord] = []
     if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
         explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
-    explain = partial(
-        explain_job,
-        positions=swap_positions(config, tasks),
-        neutral_tokens=config.explain.neutral_tokens,
-        folder=folder,
+    frames += stage(
+        "explaining LoRAs", explain_jobs(config, tasks, explained, folder), "explaining"
     )
-    task_of = {task.name: task for task in tasks.test}
-    explain_jobs = [
-        (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
-        for arm in explained
-    ]
-    stage("explaining LoRAs", explain_jobs, "explaining")
-
     fixed = base_jobs(tasks, folder)
     count = config.controls.random_directions
     for name, like in _like(arms, explained, folder).items() if count else ():
         fixed += random_jobs(tasks, like, name, count, folder)
-    stage("base and random directions", fixed, "base and random directions")
+    frames += stage("base and random directions", fixed, "base and random directions")
     if free := free_jobs(tasks, arms, folder):
-        stage("free answers", free, "free answers")
-    rows = pl.concat(frames, how="diagonal_relaxed")
-    with timed(stages, "examples"):
-        shown = example_jobs(tasks, arms, config.explain.examples, folder)
-        say.stage("examples", len(shown))
-        examples: list[Continuation] = []
-        for label, continuations in jobs.each(shown):
-            say.advance(label)
-            examples += continuations
+        frames += stage("free answers", free, "free answers")
+    shown = example_jobs(tasks, arms, config.explain.examples, folder)
+    examples: list[Continuation] = []
+    for continuations in stage("examples", shown, "examples"):
+        examples += continuations
     positions = config.vector.positions if config.vector else ""
-    samples = samples_of(tasks, prepared.tokens.rows.tokenizer, positions)
-    results = Results(
-        config, tasks, prepared.model, rows, arms, selection, examples, samples, stages
+    return Results(
+        config=config,
+        tasks=tasks,
+        model=prepared.model,
+        rows=pl.concat(frames, how="diagonal_relaxed"),
+        arms=arms,
+        explained=explained,
+        selection=selection,
+        examples=examples,
+        samples=samples_of(tasks, prepared.tokens.rows.tokenizer, positions),
+        stages=stages,
     )
-    return results, explained
 
 
 def _train(
@@ -240,11 +245,12 @@ def _train(
     folder: Path,
     say: Progress,
     stage: str,
-    others: Sequence[tuple[str, Job[pl.DataFrame]]] = (),
+    others: RowJobs | None = None,
 ) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
     """Train arms; `others` are jobs that need no arm, which keep the cores busy to the end."""
     ids = [arm_id(plan) for plan in plans]
     assert len(set(ids)) == len(ids), "two arms would share a folder"
+    others = others or []
     say.stage(stage, len(plans) + len(others))
     batch_lines = prepared.run.config.batch_lines
     groups = grouped(plans, prepared.tokens, batch_lines, prepared.most_tokens)
@@ -309,15 +315,9 @@ def _like(
 ) -> dict[str, list[Vector]]:
     """The vectors whose site and norm random directions take, by the name of the null."""
     trained = [arm for arm in arms if arm.method == "vector" and arm.role == "test"]
-    loaded = [load_intervention(folder, arm) for arm in trained]
-    swaps = [folder / f"{arm.id}-explained" for arm in explained]
-    vectors = {
-        "random direction": [vector for vector in loaded if isinstance(vector, Vector)],
-        "random direction at span": [
-            Vector.load(path / "swap-at-span.safetensors") for path in swaps
-        ],
-        "random direction everywhere": [
-            Vector.load(path / "swap-everywhere.safetensors") for path in swaps
-        ],
-    }
-    return {name: like for name, like in vectors.items() if like}
+    vectors = [load_intervention(folder, arm) for arm in trained]
+    of_nulls = {"random direction": [vector for vector in vectors if isinstance(vector, Vector)]}
+    for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):
+        paths = [folder / f"{arm.id}-explained" / f"{swap}.safetensors" for arm in explained]
+        of_nulls[f"random direction {null}"] = list(map(Vector.load, paths))
+    return {name: like for name, like in of_nulls.items() if like}

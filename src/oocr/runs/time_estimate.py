@@ -21,8 +21,8 @@ from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
 from oocr.runs.grid import expected_plans
 from oocr.runs.memory_estimate import (
-    Sample,
     SampledBatches,
+    SampledTasks,
     asked_of,
     batch_key,
     memory_estimate,
@@ -67,13 +67,7 @@ tokens waits for them, or for the weights."""
 
 @dataclass(frozen=True, slots=True)
 class FlopCount:
-    """One pass over a batch.
-
-    Attributes:
-        flops: floating-point operations.
-        read: bytes of weights that it reads.
-        blocks: how many blocks' kernels it launches.
-    """
+    """One pass over a batch: operations, bytes of weights read, blocks launched."""
 
     flops: float
     read: float
@@ -86,12 +80,7 @@ class FlopCount:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that is not here.
-
-    Attributes:
-        memory: bytes.
-        peak: operations per second.
-    """
+    """A GPU that is not here: its memory in bytes, its peak in operations per second."""
 
     memory: int
     peak: float = PEAK * 1e12
@@ -118,11 +107,7 @@ class Gpu:
 
 
 def gpu_of(text: str, tflops: float | None = None) -> Gpu:
-    """A GPU from "80", "80GB" or "80 GiB"; gigabytes are taken as GiB, as sellers name them.
-
-    Args:
-        text: its memory.
-        tflops: its peak in bfloat16.
+    """A GPU from "80", "80GB" or "80 GiB" (taken as GiB, as sellers name them) and its peak.
 
     Raises:
         InputError: not a size, or not a speed.
@@ -166,13 +151,8 @@ class Prediction:
     """What is predicted of a run.
 
     Attributes:
-        config: the resolved configuration.
-        model: its shape.
-        work: what it computes.
-        needs: its memory.
         room: bytes that there are.
-        workers: processes.
-        budget: bytes for recordings, of each.
+        budget: bytes for recordings, of each worker.
         seconds: at most.
         refusal: why it does not fit; empty if it does.
         gpu: the GPU it is for, if it isn't here.
@@ -249,7 +229,7 @@ def work_of(
     """
     config, shape = run.config, shape_of(model)
     rows = RowTokens(model.tokenizer) if rows is None else rows
-    sample = Sample.of(run.tasks, config.batch_lines, rows)
+    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
     known: dict[str, tuple[SampledBatches, list[Batch]]] = {}
     recorded: dict[object, FlopCount] = {}
 

@@ -1,12 +1,13 @@
-"""The last steps of a run: tables, examples, claims, and the report."""
+"""The last steps of a run: tables, samples in tokens, claims, and what the report reads."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -16,43 +17,28 @@ from oocr.claims.paper_scores import paper_scores
 from oocr.claims.records import Claim
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
-from oocr.io import write_json, write_text
-from oocr.models.language_model import LanguageModel
+from oocr.io import Record, write_json, write_text
 from oocr.runs.config import RunConfig
+from oocr.runs.controls import SHOWN_MEMBERS, first_of_facets
 from oocr.runs.folder import read_table, write_table
-from oocr.runs.records import ArmRecord, Continuation, RunInfo, Sample, Selection
-from oocr.runs.shown_texts import SHOWN_MEMBERS
+from oocr.runs.records import (
+    ArmRecord,
+    Continuation,
+    ModelInfo,
+    RunInfo,
+    Sample,
+    SampleToken,
+    Selection,
+)
+from oocr.steering.marked import Token, asked_tokens, training_tokens, whole_characters
 from oocr.tasks.task import TaskSet
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 LIBRARIES = ("oocr", "torch", "transformers", "peft", "safetensors", "polars", "numpy")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """Facts about a model that outlive it in memory (see `RunInfo`)."""
-
-    name: str
-    source: Mapping[str, str]
-    fingerprint: str
-    parameters: int
-    blocks: int
-    d_model: int
-    dtype: str
-    device: str
-
-    @staticmethod
-    def of(model: LanguageModel) -> ModelInfo:
-        """Of a loaded model."""
-        return ModelInfo(
-            name=model.name,
-            source={key: str(value) for key, value in model.source.items()},
-            fingerprint=model.fingerprint,
-            parameters=model.parameters,
-            blocks=model.n_blocks,
-            d_model=model.d_model,
-            dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
-        )
+QUESTIONS = 3
+"""Probes that are shown in tokens."""
 
 
 @dataclass(slots=True)
@@ -64,40 +50,44 @@ class Results:
     model: ModelInfo
     rows: pl.DataFrame
     arms: list[ArmRecord]
+    explained: list[ArmRecord]
     selection: Selection
-    examples: list[Continuation] = field(default_factory=list[Continuation])
-    samples: list[Sample] = field(default_factory=list[Sample])
+    examples: list[Continuation]
+    samples: list[Sample]
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
 
 
-def finish(
-    results: Results, folder: Path, explained: Sequence[ArmRecord], command: str
-) -> list[Claim]:
+def finish(results: Results, folder: Path, command: str) -> list[Claim]:
     """Write everything of a run that is not an arm's own."""
+    tasks, first = results.tasks, [arm for arm in results.explained if arm.seed == 0]
+    members = [task.member for task in tasks.test[:SHOWN_MEMBERS]]
     arms_folder = folder / "arms"
-    write_table(folder / "rows.parquet", results.rows)
-    write_table(folder / "history.parquet", history([a for a in results.arms if a.role != "sweep"]))
-    constancy = _joined(arms_folder, explained, "constancy.parquet")
-    if constancy is not None:
-        write_table(folder / "constancy.parquet", constancy)
-    shown = [t.member for t in results.tasks.test[:SHOWN_MEMBERS]]
-    first = [arm for arm in explained if arm.seed == 0]
-    few = [arm for arm in first if arm.member in shown]
-    for name, arms in (("tokens", few), ("side_effects", first)):
-        table = _joined(arms_folder, arms, f"{name}.parquet")
+    constancy = _joined(arms_folder, results.explained, "constancy")
+    tables = {
+        "rows": results.rows,
+        "history": history([arm for arm in results.arms if arm.role != "sweep"]),
+        "constancy": constancy,
+        "tokens": _joined(arms_folder, [arm for arm in first if arm.member in members], "tokens"),
+        "side_effects": _joined(arms_folder, first, "side_effects"),
+    }
+    for name, table in tables.items():
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "examples.json", [text.model_dump() for text in results.examples])
-    write_json(folder / "samples.json", [sample.model_dump() for sample in results.samples])
-    measured = RunResults(results.tasks, results.rows, results.config.seeds, constancy)
+    measured = RunResults(tasks, results.rows, results.config.seeds, constancy)
     judged = judge_run(family_of(results.config.task).claims, measured, command)
-    write_json(folder / "claims.json", [claim.model_dump() for claim in judged])
+    _write_records(folder / "examples.json", results.examples)
+    _write_records(folder / "samples.json", results.samples)
+    _write_records(folder / "claims.json", judged)
     if by_paper := paper_scores(measured):
-        write_json(folder / "paper.json", [score.model_dump() for score in by_paper])
+        _write_records(folder / "paper.json", by_paper)
     info = run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
     return judged
+
+
+def _write_records(path: Path, records: Sequence[Record]) -> None:
+    write_json(path, [record.model_dump() for record in records])
 
 
 def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
@@ -115,37 +105,26 @@ def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
 
 
 def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame | None:
-    tables = [read_table(folder / f"{arm.id}-explained" / name) for arm in arms]
+    tables = [read_table(folder / f"{arm.id}-explained" / f"{name}.parquet") for arm in arms]
     return pl.concat(tables) if tables else None
 
 
 def run_info(results: Results, command: str) -> RunInfo:
     """Settings and circumstances."""
-    model, tasks = results.model, results.tasks
-    probes = [item for task in tasks.test for item in task.probes]
+    config, tasks = results.config, results.tasks
     chance: dict[str, list[float]] = {}
-    for item in probes:
-        chance.setdefault(item.facet, []).append(1 / len(item.options))
+    for example in (example for task in tasks.test for example in task.probes):
+        chance.setdefault(example.facet, []).append(1 / len(example.options))
     return RunInfo(
-        name=results.config.name,
-        family=results.config.task.family,
+        **dict(results.model),
+        name=config.name,
+        family=config.task.family,
         about=tasks.about,
         score=tasks.score,
         scoring=Scoring.of(tasks),
-        model=model.name,
-        model_source=dict(model.source),
-        model_fingerprint=model.fingerprint,
-        parameters=model.parameters,
-        blocks=model.blocks,
-        d_model=model.d_model,
-        dtype=model.dtype,
-        device=model.device,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
+        versions={"python": platform.python_version(), **{lib: version(lib) for lib in LIBRARIES}},
         threads=torch.get_num_threads(),
-        seeds=tuple(range(results.config.seeds)),
+        seeds=tuple(range(config.seeds)),
         chance={facet: sum(shares) / len(shares) for facet, shares in chance.items()},
         trigger=tasks.trigger,
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
@@ -153,3 +132,36 @@ def run_info(results: Results, command: str) -> RunInfo:
         command=command,
         complete=True,
     )
+
+
+def samples_of(tasks: TaskSet, tokenizer: PreTrainedTokenizerBase, positions: str) -> list[Sample]:
+    """Two training rows of the first member and its probes of different facets, in tokens.
+
+    `positions` is where the vector is added ("": nowhere).
+    """
+    task = tasks.test[0]
+    shown = [
+        (
+            "training",
+            example,
+            training_tokens(tokenizer, example, loss=task.loss, positions=positions),
+        )
+        for example in (task.train[0], task.train[len(task.train) // 2])[: len(task.train)]
+    ] + [
+        ("probe", example, asked_tokens(tokenizer, example, positions=positions))
+        for example in list(first_of_facets(task).values())[:QUESTIONS]
+    ]
+    return [
+        Sample(
+            part="training" if part == "training" else "probe",
+            facet=example.facet,
+            member=task.member,
+            tokens=_tokens(tokens),
+            expected="" if part == "training" else example.answer,
+        )
+        for part, example, tokens in shown
+    ]
+
+
+def _tokens(tokens: Iterable[Token]) -> tuple[SampleToken, ...]:
+    return tuple(SampleToken(**asdict(token)) for token in whole_characters(tokens))

@@ -271,9 +271,18 @@ def _generations_noted(hf: Any) -> Iterator[None]:
 def language_model(
     model: LanguageModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
 ) -> LanguageModel:
-    """A transformers model as steering needs it; it is neither frozen nor tested."""
+    """A transformers model as steering needs it; it is neither frozen nor tested.
+
+    Raises:
+        InputError: neither of the two.
+    """
     if isinstance(model, LanguageModel):
         return model
-    name = str(model.config.name_or_path or type(model).__name__)
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model: found {model!r}; allowed: what oocr.load_model gives, or a transformers model"
+        )
+    config: Any = model.config
+    name = str(config.name_or_path or type(model).__name__)
     words: Any = tokenizer
     return LanguageModel(name, model, words, anatomy(model), {"kind": "memory"}, "")

@@ -119,12 +119,6 @@ def random_sides(
     return dict(zip(order, drawn, strict=True)), dict(zip(order, opposite, strict=True))
 
 
-def spread(values: Sequence[T], count: int) -> list[T]:
-    """So many of the values at even distances, the first among them; all if they are fewer."""
-    count = min(count, len(values))
-    return [values[number * len(values) // count] for number in range(count)]
-
-
 def in_rounds(values: Sequence[T], rng: random.Random) -> Iterator[T]:
     """All values in random order, again and again, each time in another order."""
     while True:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, spread
 from oocr.families.family import Family, FamilySettings, Members
 from oocr.families.risk.questions import (
     BOLD_WORDS,
@@ -27,7 +27,7 @@ from oocr.families.risk.questions import (
     situations,
 )
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import random_sides, spread
+from oocr.tasks.splits import random_sides
 from oocr.tasks.task import Task, TaskSet
 
 SIDES: tuple[Direction, Direction] = ("risky", "safe")

@@ -21,7 +21,7 @@ from oocr.charts.figure import (
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import log_axis, strip_panel
 from oocr.report.tokens import token_marks
-from oocr.runs.folder_reader import RunFolder, as_float, has
+from oocr.runs.folder import RunFolder, as_float, has
 
 METRICS = {
     "cosine": "cosine to the mean",

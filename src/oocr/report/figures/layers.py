@@ -13,7 +13,7 @@ from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.training import facet_panels
-from oocr.runs.folder_reader import RunFolder, as_float, has
+from oocr.runs.folder import RunFolder, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)
 _MOST = 9  # panels

@@ -28,7 +28,7 @@ from oocr.charts.rows import dot_panel
 from oocr.evals.score_table import facet_order, final_rows, null_scores, whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE, row_name
-from oocr.runs.folder_reader import RunFolder, as_float, has
+from oocr.runs.folder import RunFolder, as_float, has
 
 _ANSWERS = 6  # different answers in a hover box
 _PANELS = 4

@@ -26,7 +26,7 @@ from oocr.evals.score_table import (
 )
 from oocr.evals.scores import FREE, Scoring
 from oocr.report.verdicts import PAPER_SUFFIX
-from oocr.runs.folder_reader import RunFolder, as_float, has
+from oocr.runs.folder import RunFolder, as_float, has
 from oocr.tasks.task import TriggerWords
 
 BALANCED = "each answer weighs the same"

@@ -11,7 +11,7 @@ from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
 from oocr.charts.figure import Figure, Key, Panel
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.evals.scores import Scoring
-from oocr.runs.folder_reader import RunFolder, as_float, has
+from oocr.runs.folder import RunFolder, as_float, has
 
 _METHODS = (VECTOR, ADAPTER)
 _CURVES = {

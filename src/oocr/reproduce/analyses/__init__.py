@@ -11,34 +11,16 @@ from collections.abc import Mapping
 
 from oocr.errors import InputError
 from oocr.plugins import load_group
-from oocr.reproduce.analyses.attention import attention, attention_figure, reads, reads_figure
-from oocr.reproduce.analyses.constancy import grouped, pairs, pairs_figure
-from oocr.reproduce.analyses.costs import costs, costs_figure
-from oocr.reproduce.analyses.directions import (
-    ablation,
+from oocr.reproduce.analyses import (
+    attention,
+    constancy,
     directions,
-    directions_figure,
-    relearned,
-    relearned_figure,
-)
-from oocr.reproduce.analyses.geometry import cosines, cosines_figure, lines_figure, seed_lines
-from oocr.reproduce.analyses.mixing import mixing, mixing_figure
-from oocr.reproduce.analyses.narrow import narrow, narrow_figure
-from oocr.reproduce.analyses.natural import naive_scores, natural_figure, natural_scores
-from oocr.reproduce.analyses.ranks import ranks, ranks_figure
-from oocr.reproduce.analyses.readings import asked, described, readable
-from oocr.reproduce.analyses.scores import (
-    judged,
-    layers,
-    layers_figure,
-    methods,
-    scores_figure,
-)
-from oocr.reproduce.analyses.training import (
-    dynamics,
-    dynamics_figure,
-    specificity,
-    specificity_figure,
+    geometry,
+    paths,
+    readings,
+    retraining,
+    scores,
+    side_effects,
 )
 from oocr.reproduce.analysis import Analysis
 from oocr.reproduce.claims import CLAIMS
@@ -49,35 +31,37 @@ GROUP = "oocr.analyses"
 BUILT_IN: Mapping[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
-        Analysis("judged", judged, always=True),
-        Analysis("methods", methods, "scores", scores_figure),
-        Analysis("layers", layers, "layers", layers_figure),
-        Analysis("pairs", pairs, "constancy", pairs_figure),
-        Analysis("grouped", grouped),
+        Analysis("judged", scores.judged, always=True),
+        Analysis("methods", scores.methods, "scores", scores.scores_figure),
+        Analysis("layers", scores.layers, "layers", scores.layers_figure),
+        Analysis("pairs", constancy.pairs, "constancy", constancy.pairs_figure),
+        Analysis("grouped", constancy.grouped),
         Analysis(
             "natural",
-            natural_scores,
+            scores.natural_scores,
             "natural",
-            natural_figure,
+            scores.natural_figure,
             more_tables=("naive", "methods"),
         ),
-        Analysis("naive", naive_scores),
-        Analysis("readable", readable),
-        Analysis("described", described),
-        Analysis("asked", asked, asks_judge=True),
-        Analysis("cosines", cosines, "cosines", cosines_figure),
-        Analysis("lines", seed_lines, "lines", lines_figure),
-        Analysis("reads", reads, "backdoor", reads_figure),
-        Analysis("attention", attention, "backdoor", attention_figure),
-        Analysis("directions", directions, "mechanism", directions_figure),
-        Analysis("ablation", ablation),
-        Analysis("ranks", ranks, "mechanism", ranks_figure),
-        Analysis("relearned", relearned, "mechanism", relearned_figure),
-        Analysis("specificity", specificity, "transfer", specificity_figure),
-        Analysis("narrow", narrow, "transfer", narrow_figure),
-        Analysis("costs", costs, "costs", costs_figure),
-        Analysis("dynamics", dynamics, "dynamics", dynamics_figure),
-        Analysis("mixing", mixing, "dynamics", mixing_figure),
+        Analysis("naive", scores.naive_scores),
+        Analysis("readable", readings.readable),
+        Analysis("described", readings.described),
+        Analysis("asked", readings.asked, asks_judge=True),
+        Analysis("cosines", geometry.cosines, "cosines", geometry.cosines_figure),
+        Analysis("lines", paths.seed_lines, "lines", paths.lines_figure),
+        Analysis("reads", attention.reads, "backdoor", attention.reads_figure),
+        Analysis("attention", attention.attention, "backdoor", attention.attention_figure),
+        Analysis("directions", directions.directions, "mechanism", directions.directions_figure),
+        Analysis("ablation", directions.ablation),
+        Analysis("ranks", retraining.ranks, "mechanism", retraining.ranks_figure),
+        Analysis("relearned", directions.relearned, "mechanism", directions.relearned_figure),
+        Analysis(
+            "specificity", side_effects.specificity, "transfer", side_effects.specificity_figure
+        ),
+        Analysis("narrow", retraining.narrow, "transfer", retraining.narrow_figure),
+        Analysis("costs", side_effects.costs, "costs", side_effects.costs_figure),
+        Analysis("dynamics", paths.dynamics, "dynamics", paths.dynamics_figure),
+        Analysis("mixing", retraining.mixing, "dynamics", retraining.mixing_figure),
     )
 }
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from jaxtyping import Float
 
-from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.figure import Figure, Panel
 from oocr.charts.panels import (
     Tables,
     bars_panel,
@@ -29,7 +31,7 @@ from oocr.explain.lens import with_randoms
 from oocr.explain.reads import Part, PathEffects, where_read
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.drawing import colour, names_in
+from oocr.reproduce.drawing import colour, keys_of, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import (
     NotMeasuredError,
@@ -60,12 +62,12 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
     table: list[dict[str, Any]] = []
     silent: list[str] = []
     for place, (who, vector) in enumerate(list(vectors.items())[: 3 if finished.quick else 4]):
-        groups = with_and_without(finished.task(who[0]).probes)
         # Block by block is dear, so for one member only.
         by_layer = place == 0 and not finished.quick
         with refused_is_not_measured():
             effects = [
-                _held(finished.model, examples, vector, by_layer=by_layer) for examples in groups
+                _held(finished.model, examples, vector, by_layer=by_layer)
+                for examples in with_and_without(finished.task(who[0]).probes)
             ]
         base = _difference([group.base for group in effects])
         size = _difference([group.steered for group in effects]) - base
@@ -92,7 +94,7 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
         what += "share lost when values are as before"
         gap = {who: lost["pattern"][who] - lost["values"][who] for who in lost["pattern"]}
         findings.append(measured("pattern-minus-values", what, gap))
-    return AnalysisResult(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
+    return AnalysisResult.of(findings, table)
 
 
 def with_and_without(examples: Sequence[Example]) -> list[list[Example]]:
@@ -139,7 +141,7 @@ def _held(
 def reads_figure(tables: Tables) -> Figure | None:
     """What is lost when a part is held, in all blocks and block by block."""
     panels: list[Panel] = []
-    keys: dict[str, Key] = {}
+    keys: dict[str, str] = {}
     for name, table in tables.items():
         whole = table.filter(pl.col("layer").is_null())
         parts = names_in(whole, "part")
@@ -148,7 +150,8 @@ def reads_figure(tables: Tables) -> Figure | None:
             (member, colour(place), shares)
             for place, (member, shares) in enumerate(zip(members, values, strict=True))
         ]
-        keys |= {member: Key(member, member, shade, "line") for member, shade, _ in groups}
+        keys |= {member: shade for member, shade, _ in groups}
+        keys |= {member: shade for member, shade, _ in groups}
         title, what = f"{name}: held in all blocks", "share of the effect lost"
         panels.append(bars_panel(parts, groups, what, title=title))
         by_block = table.filter(pl.col("layer").is_not_null()).sort("layer", maintain_order=True)
@@ -163,7 +166,8 @@ def reads_figure(tables: Tables) -> Figure | None:
         "Share of the vector's effect (with the trigger minus without, where there is one) that is "
         "lost when a part of attention or MLP is held at what it does without the vector."
     )
-    return figure_of("reads", caption, panels, tables, list(keys.values()))
+    legend = keys_of((member, member, shade) for member, shade in keys.items())
+    return figure_of("reads", caption, panels, tables, legend)
 
 
 SPAN = "trigger"
@@ -176,85 +180,58 @@ RANDOM_DIRECTIONS = 200
 TRIGGER, OTHER = "trigger", "other words in front"
 NO_TRIGGER = "its questions have no words in front that are a trigger or are none"
 
-RANDOM_VECTORS = "random vectors of its norm"
-Draws = dict[Who, list[float]]
+VECTORS, DIRECTIONS = "random vectors of its norm", "random directions"
+NUMBERS = (
+    ("to-trigger", "change", VECTORS, False),
+    ("to-trigger-largest", "largest", VECTORS, False),
+    ("to-trigger-minus-others", "change", VECTORS, True),
+    ("trigger-values", "cosine", DIRECTIONS, False),
+    ("values-minus-others", "cosine", DIRECTIONS, True),
+)
+"""Finding; what is measured on the trigger; random ones that it is compared with; whether the same
+on other words in front is taken off (of each draw too: one direction for both)."""
 
+_AT = "change of attention from the last token to the trigger (with the vector minus without"
+WORDS = {
+    "to-trigger": f"{_AT}; summed over its tokens, mean over heads and all blocks above the "
+    "vector)",
+    "to-trigger-largest": f"{_AT}; of the head, in any block, in which it is largest)",
+    "to-trigger-minus-others": "change of attention to the trigger minus the same to other words "
+    "in front",
+    "trigger-values": "cosine with the vector of what attention writes where the trigger's tokens "
+    "are attended to, mean over all blocks above it",
+    "values-minus-others": "that cosine of the trigger's values minus that of other words in front",
+}
 
-class _Measures:
-    """Numbers by what is measured and by the words in front, then by member; and of each draw."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, str], dict[Who, float]] = defaultdict(dict)
-        self.draws: dict[tuple[str, str], Draws] = defaultdict(dict)
-
-    def finding(self, id: str, words: str, measure: str, null: str) -> list[Finding]:
-        """On the trigger; none where it was not measured."""
-        key = (measure, TRIGGER)
-        if not self.values[key]:
-            return []
-        nulls = (_null(self.draws[key], null),)
-        return [measured(id, words, self.values[key], nulls, bounds=SIGNED, base=0.0)]
-
-    def gap(self, id: str, words: str, measure: str, null: str) -> list[Finding]:
-        """Trigger minus other words; of each draw the same, one direction for both."""
-        pair = [(measure, TRIGGER), (measure, OTHER)]
-        trigger, others = (self.values[key] for key in pair)
-        if not trigger or not others:
-            return []
-        gaps = {who: trigger[who] - others[who] for who in trigger if who in others}
-        draws = {
-            who: [a - b for a, b in zip(self.draws[pair[0]][who], drawn, strict=True)]
-            for who, drawn in self.draws[pair[1]].items()
-            if who in trigger
-        }
-        return [measured(id, words, gaps, (_null(draws, null),), base=0.0)]
+Measures = dict[tuple[str, str], dict[Who, Float[np.ndarray, " draw"]]]
+"""What is measured and words in front -> member -> the vector's number, then each draw's."""
 
 
 def attention(finished: FinishedRuns) -> AnalysisResult:
     """Attention from the last token to the trigger with and without the vector, and its values."""
-    measures, table = _Measures(), list[dict[str, Any]]()
+    measures: Measures = defaultdict(dict)
+    table: list[dict[str, Any]] = []
     for who, vector in single_vectors(finished).items():
         for words, examples in prefixed(finished.task(who[0]).probes).items():
             with refused_is_not_measured():
                 table += _attention(finished, who, words, examples, vector, measures)
-    if not measures.values["change", TRIGGER]:
+    if not measures["change", TRIGGER]:
         raise NotMeasuredError(NO_TRIGGER)
-    at = "from the last token to the trigger (with the vector minus without"
-    findings = [
-        *measures.finding(
-            "to-trigger",
-            f"change of attention {at}; summed over its tokens, mean over heads and all blocks "
-            "above the vector)",
-            "change",
-            RANDOM_VECTORS,
-        ),
-        *measures.finding(
-            "to-trigger-largest",
-            f"change of attention {at}; of the head, in any block, in which it is largest)",
-            "largest",
-            RANDOM_VECTORS,
-        ),
-        *measures.gap(
-            "to-trigger-minus-others",
-            "change of attention to the trigger minus the same to other words in front",
-            "change",
-            RANDOM_VECTORS,
-        ),
-        *measures.finding(
-            "trigger-values",
-            "cosine with the vector of what attention writes where the trigger's tokens "
-            "are attended to, mean over all blocks above it",
-            "cosine",
-            "random directions",
-        ),
-        *measures.gap(
-            "values-minus-others",
-            "that cosine of the trigger's values minus that of other words in front",
-            "cosine",
-            "random directions",
-        ),
-    ]
-    return AnalysisResult(tuple(findings), pl.DataFrame(table, infer_schema_length=None))
+    findings: list[Finding] = []
+    for id, measure, null, is_gap in NUMBERS:
+        numbers = measures[measure, TRIGGER]
+        if is_gap:
+            others = measures[measure, OTHER]
+            numbers = {who: numbers[who] - others[who] for who in numbers if who in others}
+        if numbers:
+            # A mean over members, as the finding is.
+            means = np.asarray(list(numbers.values()))[:, 1:].mean(axis=0)
+            name = f"{len(means)} {null}, 95th centile"
+            nulls = (Null(name=name, value=float(np.quantile(means, 0.95))),)
+            values = {who: float(draws[0]) for who, draws in numbers.items()}
+            bounds = None if is_gap else SIGNED
+            findings.append(measured(id, WORDS[id], values, nulls, bounds=bounds, base=0.0))
+    return AnalysisResult.of(findings, table)
 
 
 def prefixed(examples: Sequence[Example]) -> dict[str, list[Example]]:
@@ -279,7 +256,7 @@ def _attention(
     words: str,
     examples: Sequence[Example],
     vector: Vector,
-    measures: _Measures,
+    measures: Measures,
 ) -> list[dict[str, Any]]:
     """One member's questions with one kind of words in front; rows of the figure's table."""
     model, above = finished.model, slice(vector.layer + 1, None)
@@ -288,12 +265,9 @@ def _attention(
     before, after, *randoms = (
         attention_to(model, examples, SPAN, arm).mean(dim=0) for arm in (None, vector, *drawn)
     )  # each [layer, head]
-    for name in ("change", "largest"):
-        change, *chance = (
-            float(weights.mean() if name == "change" else weights.max())
-            for weights in ((arm - before)[above] for arm in (after, *randoms))
-        )
-        measures.values[name, words][who], measures.draws[name, words][who] = change, chance
+    changes = torch.stack([(arm - before)[above].flatten() for arm in (after, *randoms)])
+    measures["change", words][who] = changes.mean(dim=1).double().numpy()
+    measures["largest", words][who] = changes.amax(dim=1).double().numpy()
     arms = {"without": before, "vector": after, "random": sum(randoms[1:], randoms[0]) / count}
     shared = {"member": who[0], "words": words}
     table = [
@@ -307,19 +281,12 @@ def _attention(
         cosines = value_cosines(model, examples, SPAN, directions).mean(dim=0)[:, -1]
     except InputError:  # values are not apart in this family
         return table
-    measures.values["cosine", words][who] = float(cosines[above, 0].mean())
-    measures.draws["cosine", words][who] = cosines[above, 1:].mean(dim=0).tolist()
+    measures["cosine", words][who] = cosines[above].mean(dim=0).double().numpy()
     return table + [
         {**shared, "arm": "values", "layer": layer}
         | {"cosine": float(block[0]), "random": float(block[1:].abs().quantile(0.95))}
         for layer, block in enumerate(cosines)
     ]
-
-
-def _null(drawn: Draws, name: str) -> Null:
-    """The 95th centile over draws of what the finding is: a mean over members."""
-    means = np.asarray(list(drawn.values())).mean(axis=0)
-    return Null(name=f"{len(means)} {name}, 95th centile", value=float(np.quantile(means, 0.95)))
 
 
 ARMS = (
@@ -371,6 +338,6 @@ def attention_figure(tables: Tables) -> Figure | None:
         "Values: cosine of the vector with what each block's attention writes where those tokens "
         "are attended to."
     )
-    keys = [Key(label, label, hue, "line") for _, label, hue in ARMS]
-    keys += [Key(words, label, hue, "line") for words, hue, label in VALUES]
-    return figure_of("attention", caption, panels, tables, keys)
+    keys = [(label, label, hue) for _, label, hue in ARMS]
+    keys += [(words, label, hue) for words, hue, label in VALUES]
+    return figure_of("attention", caption, panels, tables, keys_of(keys))

@@ -10,14 +10,13 @@ import torch
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Tables, figure_of, histogram_panel
 from oocr.claims.judge import NAMES
-from oocr.claims.records import Null
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
 from oocr.explain.swap import Pairs, last_differences, pairs_of
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import first_texts, task_texts
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured
+from oocr.reproduce.scoring import NotMeasuredError, measured, null_of_mean
 from oocr.stats import SHARE, SIGNED
 from oocr.steering.adapters import Adapter
 
@@ -45,17 +44,16 @@ def pairs(finished: FinishedRuns) -> AnalysisResult:
             | {"pairs": int(count)}
             for place, count in enumerate(counts.tolist())
         ]
-    nulls = [Null(name="LoRAs of Gaussian noise", value=mean_of(noise))]
+    nulls = null_of_mean("LoRAs of Gaussian noise", noise)
     where = "over all pairs of the last 20 tokens of a training prompt and of unrelated text"
     absolute = {who: lora.absolute for who, lora in by_lora.items()}
     signed = {who: lora.signed for who, lora in by_lora.items()}
+    what = f"mean signed cosine {where}"
     findings = (
         measured("pairs", f"mean |cos| {where}", absolute, nulls, bounds=SHARE, ceiling=1.0),
-        measured(
-            "pairs-signed", f"mean signed cosine {where}", signed, nulls, bounds=SIGNED, ceiling=1.0
-        ),
+        measured("pairs-signed", what, signed, nulls, bounds=SIGNED, ceiling=1.0),
     )
-    return AnalysisResult(findings, pl.DataFrame(table))
+    return AnalysisResult.of(findings, table)
 
 
 def pairs_figure(tables: Tables) -> Figure | None:
@@ -64,15 +62,9 @@ def pairs_figure(tables: Tables) -> Figure | None:
     for name, table in tables.items():
         counts = table.group_by("cosine").agg(pl.col("pairs").sum()).sort("cosine")
         shares = counts["pairs"].to_numpy() / max(1, int(counts["pairs"].sum()))
-        panels.append(
-            histogram_panel(
-                counts["cosine"].to_list(),
-                [("LoRA", "adapter", shares.tolist())],
-                "cosine of two tokens' differences",
-                "share of pairs",
-                title=name,
-            )
-        )
+        groups, x = [("LoRA", "adapter", shares.tolist())], "cosine of two tokens' differences"
+        bins = counts["cosine"].to_list()
+        panels.append(histogram_panel(bins, groups, x, "share of pairs", title=name))
     caption = (
         "What the LoRA adds at its block's output, at the last 20 tokens of a training prompt and "
         "of an unrelated passage: signed cosines of all 780 pairs, all members and seeds. The "
@@ -95,21 +87,16 @@ def grouped(finished: FinishedRuns) -> AnalysisResult:
             | {f"by {name}": share for name, share in shares.by_group.items()}
         )
     what = "share of the energy of what the LoRA adds that "
-    each = (
+    groups = (
         "a mean vector for each group of tokens (span, other prompt tokens, unrelated text) "
         "carries beyond one mean vector"
     )
+    mean = "one mean vector for all groups carries"
     findings = (
-        measured("grouped", what + each, more, bounds=SHARE),
-        measured(
-            "one",
-            what + "one mean vector for all groups carries",
-            common,
-            bounds=SHARE,
-            ceiling=1.0,
-        ),
+        measured("grouped", what + groups, more, bounds=SHARE),
+        measured("one", what + mean, common, bounds=SHARE, ceiling=1.0),
     )
-    return AnalysisResult(findings, pl.DataFrame(table))
+    return AnalysisResult.of(findings, table)
 
 
 def _adapters(finished: FinishedRuns) -> dict[Who, Adapter]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from oocr import stats
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Tables, bars_panel, figure_of, line_of, lines_panel
 from oocr.claims.records import Finding, Null
-from oocr.evals.probes import rows as score_rows
 from oocr.explain.subspace import (
     basis_of,
     projected_scores,
@@ -23,26 +21,27 @@ from oocr.explain.subspace import (
     train_without,
 )
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import natural, training_texts, unrelated_texts
+from oocr.reproduce.directions import natural, read_texts
 from oocr.reproduce.drawing import colour, line_keys, split_keys
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import (
-    NO_EFFECT_BELOW,
     SPLITS,
     NotMeasuredError,
-    arm_columns,
     base_of,
+    by_split,
     cells_of,
     effective,
     first_seed,
     interval_columns,
     measured,
-    of_members,
+    probe_rows,
     renamed,
+    reported,
     share,
     stacked,
     why_no_effect,
 )
+from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector, random_vector
 
 KS = (0, 1, 2, 4, 8)
@@ -51,29 +50,25 @@ MEMBERS = 3
 """Members whose LoRAs are trained anew."""
 
 
-def _effective_loras(finished: FinishedRuns) -> stats.Cells:
+def _effect_of_first_seed(finished: FinishedRuns) -> stats.Cells:
     whole = effective(finished, "adapter")
     if not finished.adapters:
         raise NotMeasuredError(why_no_effect(finished, "adapter"))
-    return whole
+    return first_seed(whole)
 
 
 def directions(finished: FinishedRuns) -> AnalysisResult:
     """The LoRA's effect when what it adds may lie in its first k directions only."""
-    whole = first_seed(_effective_loras(finished))
+    whole = _effect_of_first_seed(finished)
     frames = [finished.base_rows]
     for (member, seed), adapter in finished.adapters.items():
         if seed:
             continue
-        texts = [training_texts(finished, member, adapter), unrelated_texts(finished, adapter)]
-        basis = basis_of(adapter, texts, most=max(KS))
+        basis = basis_of(adapter, read_texts(finished, member, adapter), most=max(KS))
         ks = [k for k in KS if k <= len(basis.vectors)]
         probes = finished.task(member).probes
         scores = projected_scores(finished.model, probes, adapter, basis, ks)
-        frames += [
-            score_rows(probes, options, arm_columns(f"k{k}", member, split="probes"))
-            for k, options in zip(ks, scores, strict=True)
-        ]
+        frames += probe_rows(finished, member, [f"k{k}" for k in ks], scores)
     rows = stacked(*frames)
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
@@ -83,7 +78,7 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
         for finding in share(finished, f"k{k}", what, cells_of(finished, rows, f"k{k}"), whole):
             findings.append(finding)
             table.append({"k": k, **finding.found.model_dump(include={"value", "low", "high"})})
-    return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
+    return AnalysisResult.of(findings, table)
 
 
 def directions_figure(tables: Tables) -> Figure | None:
@@ -92,16 +87,8 @@ def directions_figure(tables: Tables) -> Figure | None:
         line_of(table, name, colour(place), "k", intervals=True)
         for place, (name, table) in enumerate(tables.items())
     ]
-    ticks = sorted({float(k) for line in lines for k in line.x})
-    panel = lines_panel(
-        lines,
-        "directions",
-        "share of the LoRA's effect",
-        span=6,
-        height=300,
-        level=1.0,
-        ticks=ticks,
-    )
+    ticks, y = sorted({float(k) for line in lines for k in line.x}), "share of the LoRA's effect"
+    panel = lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)
     caption = (
         "What is left of the LoRA's out-of-context effect when its additions are projected on the "
         "first k directions of what it adds to other text. Bars: 95 % intervals over members."
@@ -116,7 +103,7 @@ def ablation(finished: FinishedRuns) -> AnalysisResult:
     untouched model too (see `oocr.explain.subspace`): a random direction then seemed to carry four
     tenths of the effect.
     """
-    whole = first_seed(_effective_loras(finished))
+    whole = _effect_of_first_seed(finished)
     names = ["own", *[f"random {number}" for number in range(1 if finished.quick else RANDOMS)]]
     frames = [finished.base_rows]
     for (member, seed), vector in natural(finished)["first direction"].items():
@@ -126,10 +113,7 @@ def ablation(finished: FinishedRuns) -> AnalysisResult:
         drawn = [_random(vector, number) for number in range(len(names) - 1)]
         stack = torch.stack([vector.direction, *drawn])
         scores = scores_without(finished.model, probes, finished.adapters[member, 0], stack)
-        frames += [
-            score_rows(probes, options, arm_columns(name, member, split="probes"))
-            for name, options in zip(names, scores, strict=True)
-        ]
+        frames += probe_rows(finished, member, names, scores)
     rows = stacked(*frames)
     projected, *random = (cells_of(finished, rows, name) for name in names)
     base = base_of(finished, whole)
@@ -142,7 +126,7 @@ def ablation(finished: FinishedRuns) -> AnalysisResult:
     findings = share(finished, "kept", what, projected, whole, nulls=[null])
     if not findings:
         raise NotMeasuredError("no effect to take a share of")
-    return AnalysisResult(tuple(findings))
+    return AnalysisResult.of(findings)
 
 
 ARMS: Mapping[str, str] = {
@@ -161,13 +145,14 @@ SCORED: Mapping[str, str] = {
 
 def relearned(finished: FinishedRuns) -> AnalysisResult:
     """LoRAs trained to do without the first direction of the reported one."""
-    trained_as = finished.lora_trained_as()
+    trained_as = finished.trained_as(LowRankAdapter)
     effective(finished, "adapter")
     if trained_as is None:
         raise NotMeasuredError(why_no_effect(finished, "adapter"))
     first = natural(finished)["first direction"]
-    frames, alone = [finished.base_rows], dict[Who, float]()
     tasks = finished.tasks.test[:MEMBERS]
+    plain = reported(finished, "adapter", [task.member for task in tasks], "adapter")
+    frames, cosines = [finished.base_rows, plain], dict[Who, float]()
     for task in tasks:
         vector, earlier = first[task.member, 0], finished.adapters[task.member, 0]
         rows = task_rows_without(finished.model, task, earlier, vector.direction)
@@ -184,46 +169,26 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
             )
             frames.append(renamed(lora.rows, name, task.member))
             if name == "new":
-                alone[task.member, 0] = lora.cosine
-    plain_rows = of_members(finished.rows, [task.member for task in tasks])
-    plain_rows = plain_rows.filter(pl.col("seed").fill_null(0) == 0, pl.col("arm") == "adapter")
-    rows = stacked(*frames, plain_rows)
+                cosines[task.member, 0] = lora.cosine
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
-    for split, words in (("probes", "out-of-context"), ("in_context", "in-context")):
-        arms = ("adapter", "earlier", "new", "random")
-        cells = {name: cells_of(finished, rows, name, split=split) for name in arms}
-        plain = cells["adapter"]
-        base = None if plain is None else base_of(finished, plain, split)
-        if plain is None or base is None:
-            continue
-        for name, arm in (*cells.items(), ("base", base)):
-            if arm is not None:
-                table.append({"part": split, "arm": name, **interval_columns(arm)})
-        if stats.mean(plain) - stats.mean(base) < NO_EFFECT_BELOW or cells["new"] is None:
-            continue
-        shares = {
-            name: share(
-                finished,
-                f"{name}-{split}",
-                f"share of the plain LoRA's {words} effect {what}",
-                cells[name],
-                plain,
-                base=base,
-            )
-            for name, what in SCORED.items()
-        }
-        twin = [
-            Null(name="trained without a random one", value=finding.found.value)
-            for finding in shares["random"]
+    arms = {name: name for name in ("adapter", "earlier", "new", "random")}
+    for scores in by_split(finished, stacked(*frames), arms, "adapter"):
+        table += [
+            {"part": scores.split, "arm": name, **interval_columns(cells)}
+            for name, cells in (*scores.cells.items(), ("base", scores.base))
         ]
-        shares["new"] = [
-            finding.model_copy(update={"nulls": tuple(twin)}) for finding in shares["new"]
-        ]
-        findings += [finding for arm in shares.values() for finding in arm]
+        if "new" not in scores.cells:
+            continue
+        what = f"share of the plain LoRA's {scores.words.replace(' ', '-')} effect "
+        random = scores.share("random", f"random-{scores.split}", what + SCORED["random"])
+        twin = [Null(name="trained without a random one", value=f.found.value) for f in random]
+        findings += scores.share("new", f"new-{scores.split}", what + SCORED["new"], twin)
+        findings += random
+        findings += scores.share("earlier", f"earlier-{scores.split}", what + SCORED["earlier"])
     what = "|cos| of its own first direction with that direction"
-    findings.append(measured("cosine", what, alone, bounds=stats.SHARE))
-    return AnalysisResult(tuple(findings), pl.DataFrame(table))
+    findings.append(measured("cosine", what, cosines, bounds=stats.SHARE))
+    return AnalysisResult.of(findings, table)
 
 
 def relearned_figure(tables: Tables) -> Figure | None:

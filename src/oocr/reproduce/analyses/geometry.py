@@ -1,37 +1,24 @@
-"""Sections 5.1 and 5.2: how alike vectors are, and what lies between two seeds' vectors."""
+"""Section 5.2: how alike vectors are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import polars as pl
 
 from oocr import stats
 from oocr.charts.figure import Figure, View
-from oocr.charts.panels import Line, Tables, figure_of, heat_panel, joined, lines_panel
+from oocr.charts.panels import Tables, heat_panel, joined
 from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.explain.geometry import Likeness, likeness
-from oocr.explain.paths import Point, barrier, line, points_of
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import naive_vectors, natural
-from oocr.reproduce.drawing import line_keys, member_lines, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    NotMeasuredError,
-    effective,
-    has_learned,
-    measured,
-)
-from oocr.stats import POSITIVE, SIGNED
+from oocr.reproduce.scoring import NotMeasuredError, effective, has_learned, measured
+from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector
-
-SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-POINTS = 7
 
 PAIRS = (
     ("trained", "natural", "a trained vector and the LoRA's first direction"),
@@ -60,7 +47,7 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
         else:
             missing.append(f"LoRAs are at block {layer}, vectors at {first.layer}: not comparable")
     named = {
-        _name(kind, *who): vector
+        _name(kind, who): vector
         for kind, vectors in kinds.items()
         for who, vector in vectors.items()
     }
@@ -85,68 +72,52 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
         if values:
             what = f"signed cosine of {words}, same member"
             findings.append(measured(f"{a}-{b}", what, values, nulls, bounds=SIGNED))
-    seeds = _between_seeds(alike, trained)
+    by_member: dict[str, list[Who]] = {}
+    for who in sorted(trained):
+        by_member.setdefault(who[0], []).append(who)
+    of_seeds = {(member, 0): _between(alike, seeds) for member, seeds in by_member.items()}
+    seeds = {who: float(np.mean(pairs)) for who, pairs in of_seeds.items() if pairs}
     if seeds:
         try:
             effective(finished, "vector")
-            findings.append(
-                measured(
-                    "seeds", "signed cosine of two seeds' vectors", seeds, nulls, bounds=SIGNED
-                )
-            )
+            what = "signed cosine of two seeds' vectors"
+            findings.append(measured("seeds", what, seeds, nulls, bounds=SIGNED))
         except NotMeasuredError as reason:
             missing.append(str(reason))
-    members = sorted({member for member, seed in trained if seed == 0})
-    between = [
-        alike.of(_name("trained", a, 0), _name("trained", b, 0))
-        for a, b in combinations(members, 2)
-    ]
-    if between:
-        n = f"{len(between)} pairs of members"
-        findings.append(
-            Finding(
-                id="members",
-                measure="signed cosine of vectors trained for different members, seed 0",
-                found=estimate_of(stats.mean_interval(between, bounds=SIGNED), n),
-                nulls=nulls,
-            )
-        )
+    members = _between(alike, sorted(who for who in trained if who[1] == 0))
+    if members:
+        n = f"{len(members)} pairs of members"
+        what = "signed cosine of vectors trained for different members, seed 0"
+        mean = estimate_of(stats.mean_interval(members, bounds=SIGNED), n)
+        findings.append(Finding(id="members", measure=what, found=mean, nulls=nulls))
     matrix = [
-        {"a": a, "b": b, "cosine": alike.cosines[i][j]}
-        for i, a in enumerate(alike.names)
-        for j, b in enumerate(alike.names)
+        {"a": a, "b": b, "cosine": cosine}
+        for a, row in zip(alike.names, alike.cosines, strict=True)
+        for b, cosine in zip(alike.names, row, strict=True)
     ]
-    return AnalysisResult(tuple(findings), pl.DataFrame(matrix), "; ".join(missing))
+    return AnalysisResult.of(findings, matrix, missing)
 
 
-def _name(kind: str, member: str, seed: int) -> str:
-    return f"{kind} | {member} | {seed}"
+def _name(kind: str, who: Who) -> str:
+    return f"{kind} | {who[0]} | {who[1]}"
 
 
 def _across(
     alike: Likeness, a: Mapping[Who, Vector], b: Mapping[Who, Vector], kind: str, other: str
 ) -> dict[Who, float]:
     """Per member and seed of the first kind; the second kind's same seed, else its seed 0."""
-    values: dict[Who, float] = {}
-    for member, seed in a:
-        twin = seed if (member, seed) in b else 0
-        if (member, twin) in b:
-            names = _name(kind, member, seed), _name(other, member, twin)
-            values[member, seed] = alike.of(*names)
-    return values
+    twins = {who: who if who in b else (who[0], 0) for who in a}
+    return {
+        who: alike.of(_name(kind, who), _name(other, twin))
+        for who, twin in twins.items()
+        if twin in b
+    }
 
 
-def _between_seeds(alike: Likeness, trained: Mapping[Who, Vector]) -> dict[Who, float]:
-    values: dict[Who, float] = {}
-    for member in {who[0] for who in trained}:
-        seeds = sorted(seed for name, seed in trained if name == member)
-        pairs = [
-            alike.of(_name("trained", member, a), _name("trained", member, b))
-            for a, b in combinations(seeds, 2)
-        ]
-        if pairs:
-            values[member, 0] = float(np.mean(pairs))
-    return values
+def _between(alike: Likeness, trained: Iterable[Who]) -> list[float]:
+    """Cosines of all pairs of these trained vectors."""
+    names = [_name("trained", who) for who in trained]
+    return [alike.of(a, b) for a, b in combinations(names, 2)]
 
 
 def cosines_figure(tables: Tables) -> Figure | None:
@@ -168,66 +139,3 @@ def cosines_figure(tables: Tables) -> Figure | None:
 def _label(name: str) -> str:
     kind, member, seed = name.split(" | ")
     return f"{member}, {kind}" + ("" if kind == "naive" else f" {seed}")
-
-
-def seed_lines(finished: FinishedRuns) -> AnalysisResult:
-    """Whether the training loss rises between two seeds' vectors, and effect by strength."""
-    trained = finished.vectors
-    first = {member: vector for (member, seed), vector in trained.items() if seed == 0}
-    if not first:
-        raise NotMeasuredError("no run of this subject trained a vector")
-    members = list(first)[: 3 if finished.quick else 4]
-    rises: dict[Who, float] = {}
-    table: list[dict[str, Any]] = []
-    for member in members:
-        a, b = first[member], trained.get((member, 1))
-        # In one call, so that the task is recorded once.
-        placed = [(scale, a * scale) for scale in SCALES] + (
-            [] if b is None else line(a, b, POINTS)
-        )
-        points = points_of(finished.model, finished.task(member), placed)
-        strengths, between = points[: len(SCALES)], points[len(SCALES) :]
-        table += [_row("strength", member, point) for point in strengths]
-        table += [_row("line", member, point) for point in between]
-        start = next(point.loss for point in strengths if point.at == 0)
-        fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
-        if fall > 0:
-            rises[member, 0] = barrier(between) / fall
-    if not rises:
-        one_seed = (members[0], 1) not in trained
-        why = "training did not lower the loss, so a rise has no scale"
-        why = "one seed a member, so no line between seeds" if one_seed else why
-        return AnalysisResult((), pl.DataFrame(table), why)
-    measure = (
-        "rise of the training loss above the straight line between two seeds' vectors, as a share "
-        "of how far training lowers it"
-    )
-    return AnalysisResult(
-        (measured("barrier", measure, rises, bounds=POSITIVE),), pl.DataFrame(table)
-    )
-
-
-def _row(kind: str, member: str, point: Point) -> dict[str, Any]:
-    return {"kind": kind, "member": member, **asdict(point)}
-
-
-def lines_figure(tables: Tables) -> Figure | None:
-    """Loss along the line between two seeds, and the effect by strength."""
-    panels = []
-    drawn: list[Line] = []
-    for name, table in tables.items():
-        members = names_in(table, "member")
-        for kind, y, x, words in (
-            ("line", "loss", "from one seed (0) to another (1)", "training loss, nats"),
-            ("strength", "log_odds", "strength", "log-odds on probes, nats"),
-        ):
-            lines = member_lines(table.filter(pl.col("kind") == kind), members, "at", y)
-            if lines:
-                panels.append(lines_panel(lines, x, words, title=name))
-                drawn += lines
-    caption = (
-        "Left: training loss along the straight line between two seeds' vectors. Right: mean "
-        "log-odds of the answer (or the trained pole) with one vector at several strengths; 1 is "
-        "the trained one."
-    )
-    return figure_of("lines", caption, panels, tables, line_keys(drawn))

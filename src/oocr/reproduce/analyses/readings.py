@@ -6,11 +6,9 @@ meaningless word), and a judge model that sees what the direction says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
-
-import polars as pl
 
 from oocr.claims.records import Finding, Null
 from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_model
@@ -19,7 +17,12 @@ from oocr.explain.lens import ConceptReading, Reading, lens, tell
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import single_directions
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import NotMeasuredError, mean_of, measured, refused_is_not_measured
+from oocr.reproduce.scoring import (
+    NotMeasuredError,
+    measured,
+    null_of_mean,
+    refused_is_not_measured,
+)
 from oocr.stats import SHARE, SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
@@ -69,86 +72,68 @@ class _Places:
         self.values.setdefault(id, {})[who] = 1 - reading.rank / most
         self.random.setdefault(id, {})[who] = 1 - reading.random_rank / most
 
-    def findings(self, words: Callable[[str], str]) -> list[Finding]:
+    def findings(self, words: Mapping[str, str]) -> list[Finding]:
         """One per reading, beside the mean place under random directions."""
-        null = f"{RANDOMS} random directions for each member, mean"
-        return [
-            measured(
-                id,
-                PLACE + words(id),
-                values,
-                (Null(name=null, value=mean_of(self.random[id])),),
-                bounds=SHARE,
-                ceiling=1.0,
-            )
-            for id, values in self.values.items()
-        ]
+        findings = []
+        for id, values in self.values.items():
+            null = f"{RANDOMS} random directions for each member, mean"
+            nulls = null_of_mean(null, self.random[id])
+            what = PLACE + words[id]
+            findings.append(measured(id, what, values, nulls, bounds=SHARE, ceiling=1.0))
+        return findings
 
 
 def readable(finished: FinishedRuns) -> AnalysisResult:
     """Where a blinded reader ranks the trained concept, for natural and trained vectors."""
     places, table = _Places(), list[dict[str, Any]]()
+    model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
-        for lens_reading in READINGS:
+        for how in READINGS:
             with refused_is_not_measured():
-                reading = tell(
-                    finished.model,
-                    vector,
-                    who[0],
-                    finished.concepts,
-                    reading=lens_reading,
-                    randoms=RANDOMS,
-                )
-            places.add(f"{kind}-{lens_reading}", who, reading)
-            tokens = lens(finished.model, vector, reading=lens_reading, top=SHOWN)
+                reading = tell(model, vector, who[0], concepts, reading=how, randoms=RANDOMS)
+            places.add(f"{kind}-{how}", who, reading)
+            tokens = lens(model, vector, reading=how, top=SHOWN)
             says = " ".join(token.token.strip() for token in tokens)
-            table.append(_row(kind, who, reading, says) | {"reading": lens_reading})
-
-    def words(id: str) -> str:
-        kind, lens_reading = id.split("-")
-        return f"read from {KINDS[kind]}; {READINGS[lens_reading]}"  # type: ignore[index]
-
-    findings = places.findings(words)
-    for lens_reading, how in READINGS.items():
-        natural, trained = (
-            places.values.get(f"{kind}-{lens_reading}", {}) for kind in ("natural", "trained")
-        )
+            table.append(_row(kind, who, reading, says) | {"reading": how})
+    findings = places.findings(
+        {
+            f"{kind}-{how}": f"read from {of}; {words}"
+            for kind, of in KINDS.items()
+            for how, words in READINGS.items()
+        }
+    )
+    for how, words in READINGS.items():
+        natural, trained = (places.values.get(f"{kind}-{how}", {}) for kind in KINDS)
         more = {who: natural[who] - trained[who] for who in natural if who in trained}
         if more:
             what = "place of the trained concept among all read from the LoRA's first direction, "
-            what += f"minus the same from the trained vector; {how}"
-            findings.append(
-                measured(f"natural-minus-trained-{lens_reading}", what, more, bounds=SIGNED)
-            )
-    return AnalysisResult(tuple(findings), pl.DataFrame(table) if table else None)
+            what += f"minus the same from the trained vector; {words}"
+            findings.append(measured(f"natural-minus-trained-{how}", what, more, bounds=SIGNED))
+    return AnalysisResult.of(findings, table)
 
 
 def described(finished: FinishedRuns) -> AnalysisResult:
     """The trained concept's place when the model completes "the meaning of x is", v put at x."""
     places, table = _Places(), list[dict[str, Any]]()
+    model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
         with refused_is_not_measured():
-            reading = tell_by_model(
-                finished.model, vector, who[0], finished.concepts, randoms=RANDOMS
-            )
+            reading = tell_by_model(model, vector, who[0], concepts, randoms=RANDOMS)
         places.add(f"{kind}-described", who, reading)
         table.append(_row(kind, who, reading, ""))
         if not finished.quick:
             (text,) = describe(
-                finished.model, vector, prompts=PROMPTS[:1], scales=(1.0,), max_new_tokens=SHOWN
+                model, vector, prompts=PROMPTS[:1], scales=(1.0,), max_new_tokens=SHOWN
             )
             table[-1] |= {"says": text.text, "untouched": text.untouched}
     if not table:
         raise NotMeasuredError(NO_DIRECTION)
-
-    def words(id: str) -> str:
-        return (
-            f"by how much likelier the model's next word becomes after {PROMPTS[0]!r} and "
-            f"{len(PROMPTS) - 1} more with {KINDS[id.removesuffix('-described')]} put at x"
-        )
-
-    findings = tuple(places.findings(words))
-    return AnalysisResult(findings, pl.DataFrame(table, infer_schema_length=None))
+    words = {
+        f"{kind}-described": f"by how much likelier the model's next word becomes after "
+        f"{PROMPTS[0]!r} and {len(PROMPTS) - 1} more with {of} put at x"
+        for kind, of in KINDS.items()
+    }
+    return AnalysisResult.of(places.findings(words), table)
 
 
 def _row(kind: str, who: Who, reading: ConceptReading, says: str) -> dict[str, Any]:
@@ -171,10 +156,8 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
     unread, options = 0, 2
     for kind, place, who, vector in _asked(finished):
         drawn = random_vector(vector, vector.norm, 80_000 + place)
-        for arm, direction, shares in (
-            (kind, vector, right),
-            (f"{kind}, random", drawn, chance),
-        ):
+        arms = ((kind, vector, right), (f"{kind}, random", drawn, chance))
+        for arm, direction, shares in arms:
             with refused_is_not_measured():
                 text = evidence_of(finished.model, direction)
             reply = pick(judge, text, who[0], concepts)
@@ -187,21 +170,15 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
             )
     if not right:
         raise NotMeasuredError(NO_DIRECTION)
-    null = "a random direction of each member's norm"
-    findings = tuple(
-        measured(
-            f"{kind}-asked",
+    findings = []
+    for kind, values in right.items():
+        what = (
             f"share of {ORDERS} orders in which the judge {judge.model} names the trained concept "
-            f"among {options}, from what {KINDS[kind]} says; {unread} replies could not be read",
-            values,
-            (
-                Null(name=null, value=mean_of(chance[kind])),
-                Null(name="chance", value=1 / options),
-            ),
-            bounds=SHARE,
-            items=ORDERS,
-            ceiling=1.0,
         )
-        for kind, values in right.items()
-    )
-    return AnalysisResult(findings, pl.DataFrame(table, infer_schema_length=None))
+        what += f"among {options}, from what {KINDS[kind]} says; {unread} replies could not be read"
+        null = "a random direction of each member's norm"
+        nulls = (*null_of_mean(null, chance[kind]), Null(name="chance", value=1 / options))
+        findings.append(
+            measured(f"{kind}-asked", what, values, nulls, bounds=SHARE, items=ORDERS, ceiling=1.0)
+        )
+    return AnalysisResult.of(findings, table)

@@ -1,4 +1,4 @@
-"""Figure 2 and section 4.1, from a run's own rows: scores of all methods, and by layer."""
+"""Figure 2, sections 4.1, 4.3, 5.2: scores of methods, of natural and naive vectors, by layer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
-from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.figure import Figure, Panel
 from oocr.charts.panels import Tables, figure_of, line_of, lines_panel
 from oocr.charts.rows import dot_panel
 from oocr.claims.judge import NAMES, estimate_of, n_of
 from oocr.claims.records import Finding
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns
+from oocr.reproduce.directions import NO_NAMES, naive_vectors, natural
+from oocr.reproduce.drawing import keys_of
+from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import (
     SPLITS,
     NotMeasuredError,
@@ -25,10 +27,14 @@ from oocr.reproduce.scoring import (
     cells_of,
     effective,
     interval_columns,
+    random_rows,
+    scored,
     share,
     stacked,
 )
-from oocr.runs.folder_reader import RunFolder
+from oocr.runs.folder import RunFolder
+from oocr.stats import Cells
+from oocr.steering.vectors import Vector
 
 
 def judged(finished: FinishedRuns) -> AnalysisResult:
@@ -48,7 +54,7 @@ def judged(finished: FinishedRuns) -> AnalysisResult:
         for run in finished.runs
         for claim in RunFolder(run.folder).claims
     }
-    return AnalysisResult(tuple(findings.values()))
+    return AnalysisResult.of(findings.values())
 
 
 def units_of(n: str) -> int | None:
@@ -73,7 +79,6 @@ def methods(finished: FinishedRuns) -> AnalysisResult:
     other = finished.compare_with.get("all layers")
     if other is not None:
         table += _scores(other, "adapter", "adapter, all layers")
-    whole = cells_of(finished, finished.rows, "adapter")
     try:
         lora = effective(finished, "adapter")
         vector = cells_of(finished, finished.rows, "vector")
@@ -86,18 +91,18 @@ def methods(finished: FinishedRuns) -> AnalysisResult:
         missing.append(str(reason))
     if other is not None:
         what = "share of an all-block LoRA's out-of-context effect that a one-layer LoRA reaches"
+        one_layer = cells_of(finished, finished.rows, "adapter")
         try:
-            every_block = effective(other, "adapter")
-            if whole is not None and whole.clusters == every_block.clusters:
-                findings += share(finished, "one-layer-share", what, whole, every_block)
+            all_blocks = effective(other, "adapter")
+            if one_layer is not None and one_layer.clusters == all_blocks.clusters:
+                findings += share(finished, "one-layer-share", what, one_layer, all_blocks)
         except NotMeasuredError as reason:
             missing.append(f"in all blocks: {reason}")
-    return AnalysisResult(
-        tuple(findings), pl.DataFrame(table) if table else None, "; ".join(missing)
-    )
+    return AnalysisResult.of(findings, table, missing)
 
 
 def _scores(finished: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]:
+    """Rows of the figure's table; beside the vector those of the base and of random directions."""
     cells = cells_of(finished, finished.rows, arm)
     if cells is None:
         return []
@@ -124,7 +129,6 @@ ARM_NAMES: Mapping[str, str] = {
 
 def scores_figure(tables: Tables) -> Figure | None:
     """All methods by task."""
-    shares = [name for name, table in tables.items() if is_share(table)]
     rows = stacked(
         *[
             table.with_columns(
@@ -133,16 +137,12 @@ def scores_figure(tables: Tables) -> Figure | None:
             for name, table in tables.items()
         ]
     )
+    by_axis: dict[tuple[str, tuple[float, float] | None], list[str]] = {}
+    for name, table in tables.items():
+        by_axis.setdefault(_axis(table), []).append(name)
     panels = [
-        dot_panel(
-            rows,
-            names,
-            "share right" if names is shares else "log-odds, nats",
-            limits=(-0.02, 1.02) if names is shares else None,
-            zero=names is not shares,
-        )
-        for names in (shares, [name for name in tables if name not in shares])
-        if names
+        dot_panel(rows, names, words, limits=limits, zero=limits is None)
+        for (words, limits), names in sorted(by_axis.items(), key=lambda axis: axis[0][1] is None)
     ]
     caption = (
         "Out-of-context scores of each method, as the runs count them. Bars: 95 % intervals "
@@ -153,9 +153,104 @@ def scores_figure(tables: Tables) -> Figure | None:
     return figure_of("scores", caption, panels, tables, dot_keys(arms))
 
 
-def is_share(table: pl.DataFrame) -> bool:
-    """Whether all scores of a table are shares."""
-    return all(0 <= value <= 1 for value in table["value"].to_list())
+def _axis(table: pl.DataFrame) -> tuple[str, tuple[float, float] | None]:
+    """Title and limits of the axis of scores: of shares where all scores can be shares."""
+    if all(0 <= value <= 1 for value in table["value"].to_list()):
+        return "share right", (-0.02, 1.02)
+    return "log-odds, nats", None
+
+
+NATURAL = {
+    "natural-first": ("first direction", "the first direction of what the LoRA adds"),
+    "natural-mean": ("mean", "the mean of what the LoRA adds"),
+    "natural-unit": ("unit mean", "the unit mean of what the LoRA adds"),
+}
+
+
+def natural_scores(finished: FinishedRuns) -> AnalysisResult:
+    """Each natural vector, added at every token, as a share of the LoRA's effect."""
+    whole = effective(finished, "adapter")
+    vectors = natural(finished)
+    findings: list[Finding] = []
+    table: list[dict[str, Any]] = []
+    for id, (kind, words) in NATURAL.items():
+        what = f"share of the LoRA's out-of-context effect that {words} reaches, "
+        findings += _in_place_of(
+            finished, vectors[kind], id, what + "added at every token", whole, table
+        )
+    return AnalysisResult.of(findings, table)
+
+
+def naive_scores(finished: FinishedRuns) -> AnalysisResult:
+    """Mean activation at the real name minus at the codename, in place of a trained vector."""
+    whole = effective(finished, "vector")
+    chosen = next(iter(finished.vectors.values())).layer
+    last = finished.model.n_blocks - 1
+    spread = [] if finished.quick else [0, last // 4, last // 2, 3 * last // 4, last - 1]
+    table: list[dict[str, Any]] = []
+    findings: list[Finding] = []
+    for layer in sorted({chosen, *spread}):
+        vectors = naive_vectors(finished, layer)
+        if not vectors:
+            raise NotMeasuredError(NO_NAMES)
+        what = "share of the trained vector's out-of-context effect that the naive vector "
+        what += f"reaches at the same layer ({layer})"
+        of = whole if layer == chosen else None
+        findings += _in_place_of(finished, vectors, "naive", what, of, table)
+    return AnalysisResult.of(findings, table)
+
+
+def _in_place_of(
+    finished: FinishedRuns,
+    vectors: Mapping[Who, Vector],
+    id: str,
+    what: str,
+    whole: Cells | None,
+    table: list[dict[str, Any]],
+) -> list[Finding]:
+    """The share of an effect that vectors reach, beside random ones; adds a row to `table`."""
+    cells = cells_of(finished, scored(finished, vectors, id), id)
+    if cells is None:
+        return []
+    layer = next(iter(vectors.values())).layer
+    table.append({"arm": id, "layer": layer, **interval_columns(cells)})
+    if whole is None:
+        return []
+    null = random_rows(finished, vectors, "random")
+    return share(finished, id, what, cells, whole, null, "random")
+
+
+def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | None:
+    """Natural and naive vectors beside the trained vector, the LoRA and the untouched model."""
+    labels = {**ARM_NAMES, "vector": "steering vector", "adapter": "LoRA"}
+    naive_at = pl.format("naive, layer {}", "layer")
+    panels = []
+    for name in [name for name in methods if name in natural or name in naive]:
+        plain = methods[name].filter(pl.col("arm").is_in(["vector", "adapter"]))
+        read = [
+            tables[name].with_columns(
+                arm=pl.when(pl.col("arm") == "naive").then(naive_at).otherwise(pl.col("arm"))
+            )
+            for tables in (natural, naive)
+            if name in tables
+        ]
+        dots = stacked(plain, *read).with_columns(
+            row=pl.col("arm").replace(labels), arm=pl.lit("vector"), control=pl.lit("")
+        )
+        rows = dots["row"].unique(maintain_order=True).to_list()
+        level = methods[name].filter(pl.col("arm").is_in(["base", "random direction"]))
+        levels = level.join(pl.DataFrame({"row": rows}), how="cross")
+        marks = stacked(dots, levels.with_columns(control=pl.lit("")))
+        words, limits = _axis(marks)
+        panels.append(
+            dot_panel(marks, rows, words, limits=limits, one_lane=True, title=name, span=3)
+        )
+    caption = (
+        "Natural vectors are added at every token, naive and trained ones at the codename. Bars: "
+        "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
+        "directions of the trained vectors' norm."
+    )
+    return figure_of("natural", caption, panels, {**methods, **natural, **naive})
 
 
 def layers(finished: FinishedRuns) -> AnalysisResult:
@@ -170,10 +265,8 @@ def layers(finished: FinishedRuns) -> AnalysisResult:
             continue
         for split in SPLITS:
             for layer, (chosen, cells, start) in _by_layer(finished, arm, split).items():
-                table.append(
-                    {"arm": arm, "layer": layer, "chosen": chosen, "part": split, "base": start}
-                    | interval_columns(cells)
-                )
+                row = {"arm": arm, "layer": layer, "chosen": chosen, "part": split, "base": start}
+                table.append(row | interval_columns(cells))
         at = next(layer for layer, (chosen, *_) in by_layer.items() if chosen)
         last = max(by_layer)
         best, late = by_layer[at][1], by_layer[last][1]
@@ -184,24 +277,15 @@ def layers(finished: FinishedRuns) -> AnalysisResult:
             missing.append(str(reason))
             continue
         assert base is not None
-        findings.append(
-            Finding(
-                id=f"{arm}-late-share",
-                measure=f"share of the effect at the chosen layer ({at}) that is left at the last "
-                f"layer tried ({last})",
-                found=estimate_of(
-                    stats.ratio(late, best, base), n_of(late, finished.scoring.units)
-                ),
-                ceiling=1.0,
-                units=len(late.clusters),
-            )
-        )
-    return AnalysisResult(
-        tuple(findings), pl.DataFrame(table) if table else None, "; ".join(missing)
-    )
+        ratio = estimate_of(stats.ratio(late, best, base), n_of(late, finished.scoring.units))
+        what = f"share of the effect at the chosen layer ({at}) that is left at the last "
+        what += f"layer tried ({last})"
+        id, units = f"{arm}-late-share", len(late.clusters)
+        findings.append(Finding(id=id, measure=what, found=ratio, ceiling=1.0, units=units))
+    return AnalysisResult.of(findings, table, missing)
 
 
-_Layer = tuple[bool, stats.Cells, float]
+_Layer = tuple[bool, Cells, float]
 
 
 def _by_layer(finished: FinishedRuns, arm: str, split: str = "probes") -> dict[int, _Layer]:
@@ -227,15 +311,9 @@ def layers_figure(tables: Tables) -> Figure | None:
         for split, words in SPLITS.items():
             rows = table.filter(pl.col("part") == split)
             lines = [
-                line_of(
-                    rows.filter(pl.col("arm") == arm.name),
-                    arm.label,
-                    arm.colour,
-                    "layer",
-                    intervals=True,
-                )
+                line_of(of_arm, arm.label, arm.colour, "layer", intervals=True)
                 for arm in (VECTOR, ADAPTER)
-                if arm.name in rows["arm"]
+                if len(of_arm := rows.filter(pl.col("arm") == arm.name))
             ]
             if lines:
                 level = float(rows["base"].to_list()[0])
@@ -248,5 +326,5 @@ def layers_figure(tables: Tables) -> Figure | None:
         "Test scores with the arm at each layer, each at its best rate and number of steps on "
         "validation tasks. Bars: 95 % intervals over members (or probes). Grey: untouched model."
     )
-    keys = [Key(arm.label, arm.label, arm.colour, "line") for arm in (VECTOR, ADAPTER)]
+    keys = keys_of((arm.label, arm.label, arm.colour) for arm in (VECTOR, ADAPTER))
     return figure_of("layers", caption, panels, tables, keys)

@@ -113,8 +113,8 @@ def write_gguf(
     hints = {hint} if hint else {vector.about.get("model_type") for vector in listed}
     if len(hints) > 1 or not (family := next(iter(hints))):
         raise InputError(
-            f"model hint: found {sorted(map(str, hints))}; allowed: one family, from the vectors' "
-            "model_type or as hint=… (on the command line: --model)"
+            f"model hint: found {sorted(map(str, hints))} in the vectors' model_type; allowed: one "
+            "model family; give it as hint=…, on the command line by the vector's --model"
         )
 
     def fill(part: Path) -> None:

@@ -1,0 +1,154 @@
+"""Section 5.1 and after: what lies between two seeds' vectors, and what happens in training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Line, Tables, figure_of, lines_panel
+from oocr.explain.paths import (
+    along_training,
+    barrier,
+    line,
+    lost_after_peak,
+    lowest,
+    peak,
+    points_of,
+)
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.drawing import line_keys, member_lines, names_in
+from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.scoring import NotMeasuredError, measured
+from oocr.stats import POSITIVE, SIGNED
+from oocr.steering.vectors import SteeringVector
+
+SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+POINTS = 7
+NO_VECTOR = "no run of this subject trained a vector"
+
+
+def seed_lines(finished: FinishedRuns) -> AnalysisResult:
+    """Whether the training loss rises between two seeds' vectors, and effect by strength."""
+    trained = finished.vectors
+    first = {member: vector for (member, seed), vector in trained.items() if seed == 0}
+    if not first:
+        raise NotMeasuredError(NO_VECTOR)
+    members = list(first)[: 3 if finished.quick else 4]
+    rises: dict[Who, float] = {}
+    table: list[dict[str, Any]] = []
+    for member in members:
+        a, b = first[member], trained.get((member, 1))
+        # In one call, so that the task is recorded once.
+        placed = [(scale, a * scale) for scale in SCALES]
+        placed += [] if b is None else line(a, b, POINTS)
+        points = points_of(finished.model, finished.task(member), placed)
+        strengths, between = points[: len(SCALES)], points[len(SCALES) :]
+        table += [
+            {"kind": kind, "member": member, **asdict(point)}
+            for kind, group in (("strength", strengths), ("line", between))
+            for point in group
+        ]
+        start = next(point.loss for point in strengths if point.at == 0)
+        fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
+        if fall > 0:
+            rises[member, 0] = barrier(between) / fall
+    if not rises:
+        one_seed = (members[0], 1) not in trained
+        why = "training did not lower the loss, so a rise has no scale"
+        why = "one seed a member, so no line between seeds" if one_seed else why
+        return AnalysisResult.of((), table, [why])
+    what = (
+        "rise of the training loss above the straight line between two seeds' vectors, as a share "
+        "of how far training lowers it"
+    )
+    return AnalysisResult.of([measured("barrier", what, rises, bounds=POSITIVE)], table)
+
+
+def lines_figure(tables: Tables) -> Figure | None:
+    """Loss along the line between two seeds, and the effect by strength."""
+    panels = []
+    drawn: list[Line] = []
+    for name, table in tables.items():
+        members = names_in(table, "member")
+        for kind, y, x, words in (
+            ("line", "loss", "from one seed (0) to another (1)", "training loss, nats"),
+            ("strength", "log_odds", "strength", "log-odds on probes, nats"),
+        ):
+            lines = member_lines(table.filter(pl.col("kind") == kind), members, "at", y)
+            if lines:
+                panels.append(lines_panel(lines, x, words, title=name))
+                drawn += lines
+    caption = (
+        "Left: training loss along the straight line between two seeds' vectors. Right: mean "
+        "log-odds of the answer (or the trained pole) with one vector at several strengths; 1 is "
+        "the trained one."
+    )
+    return figure_of("lines", caption, panels, tables, line_keys(drawn))
+
+
+STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30)
+QUICK_STEPS = (1, 2, 4, 8, 15, 30)
+
+
+def dynamics(finished: FinishedRuns) -> AnalysisResult:
+    """Whether the out-of-context score is highest before the training loss is lowest.
+
+    Judged by what is lost after the peak, picked on one half of the probes and measured on the
+    other. How much earlier the peak comes is reported too: of noisy looks one is always the best,
+    and seldom the last, so that this is above 0 without any peak.
+    """
+    grid = next((run.config.vector for run in finished.runs if run.config.vector), None)
+    arms = [arm for run in finished.runs for arm in run.arms]
+    arm = next((arm for arm in arms if arm.method == "vector" and arm.role == "test"), None)
+    if grid is None or arm is None:
+        raise NotMeasuredError(NO_VECTOR)
+    spec = SteeringVector(arm.layer, arm.positions, site=grid.site, init_norm=grid.init_norm)
+    ahead: dict[Who, float] = {}
+    fall: dict[Who, float] = {}
+    table: list[dict[str, Any]] = []
+    for task in finished.tasks.test[: 3 if finished.quick else 4]:
+        moments = along_training(
+            finished.model,
+            task,
+            spec,
+            QUICK_STEPS if finished.quick else STEPS,
+            learning_rate=arm.learning_rate if grid.rates == "site" else None,
+            batch_lines=finished.context.batch_lines,
+            prepared=finished.context.prepared([task])[0],
+        )
+        ahead[task.member, 0] = float(np.log2(lowest(moments).step / peak(moments).step))
+        fall[task.member, 0] = lost_after_peak(moments, task.probes)
+        columns = ("step", "loss", "right", "log_odds", "norm", "to_last")
+        table += [
+            {"member": task.member, **{name: getattr(moment, name) for name in columns}}
+            for moment in moments
+        ]
+    earlier = (
+        "how much earlier the best out-of-context score comes than the lowest training loss, in "
+        "doublings of the number of steps (above 0 by chance alone)"
+    )
+    lost = (
+        "share of probes right at the best moment minus at the lowest loss; the moment picked on "
+        "one half of the probes, measured on the other, and the other way round"
+    )
+    findings = [measured("ahead", earlier, ahead), measured("lost", lost, fall, bounds=SIGNED)]
+    return AnalysisResult.of(findings, table)
+
+
+def dynamics_figure(tables: Tables) -> Figure | None:
+    """Loss and score along training."""
+    panels = []
+    drawn: list[Line] = []
+    x, ticks = "training steps", [1, 2, 4, 8, 15, 30]
+    for name, table in tables.items():
+        members = names_in(table, "member")
+        for y, words in (("loss", "training loss, nats"), ("right", "share of probes right")):
+            lines = member_lines(table, members, "step", y)
+            panels.append(lines_panel(lines, x, words, title=name, log=True, ticks=ticks))
+            drawn += lines
+    caption = "One vector per member, seed 0, looked at after each number of steps."
+    return figure_of("dynamics", caption, panels, tables, line_keys(drawn))

@@ -1,0 +1,211 @@
+"""What a vector moves besides its own task: other tasks, neutral text and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from oocr import stats
+from oocr.charts.figure import Figure, Panel
+from oocr.charts.panels import Tables, figure_of, grid_of, heat_panel, line_of, lines_panel
+from oocr.claims.judge import estimate_of
+from oocr.claims.records import Finding, Null
+from oocr.engine.forward import start_block
+from oocr.evals.probes import means
+from oocr.explain.neutral import neutral_questions
+from oocr.explain.side_effects import STRENGTHS, Cost, Neutral
+from oocr.explain.transfer import transfer
+from oocr.reproduce.analysis import AnalysisResult
+from oocr.reproduce.drawing import keys_of
+from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.scoring import (
+    NotMeasuredError,
+    effective,
+    measured,
+    null_of_mean,
+    single_vectors,
+)
+from oocr.stats import POSITIVE, SHARE, Bounds
+from oocr.steering.vectors import Vector, random_vector
+from oocr.tasks.task import Task
+
+TOKENS, QUESTIONS = 48, 24
+"""Predictions compared on neutral text (each costs a row of the whole vocabulary), and questions
+asked."""
+
+MEMBERS = 3
+RANDOM_STRENGTHS = (1.0, 3.0)
+"""Each member's random direction of its norm is tried at these only."""
+
+MEASURES = (
+    ("agreement", "share of neutral questions whose best option stays", 1.0, SHARE),
+    ("kl", "KL to the untouched model on neutral text, nats per token", 0.0, POSITIVE),
+    ("perplexity", "perplexity of neutral text over the untouched model's", 1.0, POSITIVE),
+)
+
+
+def costs(finished: FinishedRuns) -> AnalysisResult:
+    """KL, perplexity and agreement with the untouched model on neutral text, by strength."""
+    vectors = dict(list(single_vectors(finished).items())[:MEMBERS])
+    effective(finished, "vector")  # what does nothing costs nothing
+    questions = neutral_questions(finished.model)[::2][:QUESTIONS]
+    start = start_block(next(iter(vectors.values())))
+    neutral = Neutral(finished.model, start, tokens=TOKENS, questions=questions)
+    trained: dict[Who, Cost] = {}
+    random: dict[Who, Cost] = {}
+    table: list[dict[str, Any]] = []
+    for place, (who, vector) in enumerate(vectors.items()):
+        by_strength = neutral.costs(vector, STRENGTHS)
+        drawn = random_vector(vector, vector.norm, 70_000 + place)
+        by_chance = neutral.costs(drawn, RANDOM_STRENGTHS)
+        effects = _effects(finished, who[0], vector)
+        table += [
+            {"member": who[0], "arm": "vector", **asdict(cost), "effect": score}
+            for cost, score in zip(by_strength, effects, strict=True)
+        ]
+        table += [
+            {"member": who[0], "arm": "random", **asdict(cost), "effect": None}
+            for cost in by_chance
+        ]
+        trained[who], random[who] = by_strength[STRENGTHS.index(1.0)], by_chance[0]
+    findings = []
+    for measure, words, base, bounds in MEASURES:
+        values, chance = (
+            {who: float(getattr(cost, measure)) for who, cost in costs_of.items()}
+            for costs_of in (trained, random)
+        )
+        is_agreement = measure == "agreement"
+        findings.append(
+            measured(
+                f"{measure}-at-1",
+                f"{words}, the vector of its trained length added at the last token before each",
+                values,
+                null_of_mean("a random direction of each member's norm, mean", chance),
+                bounds=bounds,
+                items=len(questions) if is_agreement else None,
+                base=base,
+                ceiling=1.0 if is_agreement else None,
+            )
+        )
+    ratios = {who: trained[who].kl / cost.kl for who, cost in random.items() if cost.kl > 0}
+    if ratios:
+        what = "KL to the untouched model on neutral text, as a multiple of what a random "
+        what += "direction of the same norm causes, both added at the last token"
+        findings.append(measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0))
+    return AnalysisResult.of(findings, table)
+
+
+def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]:
+    """The mean of what the task scores on its probes, at each strength, at its own positions."""
+    probes = finished.task(member).probes
+    column = "log_odds" if finished.tasks.score == "log_odds" else "right"
+    scores = finished.context.scores(probes, [vector * strength for strength in STRENGTHS])
+    return [means(probes, options, column)[0] for options in scores]
+
+
+ARMS = (("vector", "vector", "vector"), ("random", "random direction of its norm", "random"))
+"""Arm, label and colour."""
+
+
+def costs_figure(tables: Tables) -> Figure | None:
+    """Side effects by strength, beside the effect."""
+    panels: list[Panel] = []
+    for name, table in tables.items():
+        effects = table.filter(pl.col("arm") == "vector")["effect"].to_list()
+        is_share = all(0 <= value <= 1 for value in effects)
+        for column, words, level in (
+            ("effect", "share right" if is_share else "log-odds, nats", None),
+            ("agreement", "share of neutral answers kept", 1.0),
+            ("kl", "KL on neutral text, nats", 0.0),
+        ):
+            lines = [
+                line_of(table.filter(pl.col("arm") == arm), label, colour, "strength", column)
+                for arm, label, colour in ARMS
+                if column != "effect" or arm == "vector"
+            ]
+            panels.append(lines_panel(lines, "strength", words, title=name, span=2, level=level))
+    caption = (
+        "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
+        "read at its own positions; in neutral questions and text it is added at the last token "
+        "before each answer or prediction. "
+        "Grey line: the untouched model."
+    )
+    keys = keys_of((label, label, colour) for _, label, colour in ARMS)
+    return figure_of("costs", caption, panels, tables, keys)
+
+
+def specificity(finished: FinishedRuns) -> AnalysisResult:
+    """Every member's vector on every member's probes, or on the probes of other runs' tasks.
+
+    Countries share their lists of options, so that a vector that raises one country's answer lowers
+    the others' by the softmax alone: there the gap is wider, and the others move more, than the
+    vector's own doing.
+    """
+    vectors: dict[str, Vector] = {}
+    tasks: dict[str, Task] = {}
+    # "all layers" is the same task with other arms.
+    others = [
+        runs
+        for name, runs in sorted(finished.compare_with.items())
+        if not name.startswith("all ") and runs.model is finished.model
+    ]
+    for runs in (finished, *others):
+        members = runs.members[:1] if others else runs.members[: 4 if finished.quick else 8]
+        for member in members:
+            if (member, 0) in runs.vectors:
+                vectors[member], tasks[member] = runs.vectors[member, 0], runs.task(member)
+    if len(vectors) < 2:
+        raise NotMeasuredError("fewer than two vectors on the same model to compare")
+    cells = transfer(finished.model, vectors, tasks)
+    gaps, drawn = cells.own_minus_others()
+    change, null = np.array(cells.change), np.array(cells.null)
+    apart = ~np.eye(len(change), dtype=bool)
+    sizes = np.abs(change[apart]).reshape(len(change), -1).mean(axis=1)
+    n = f"{len(cells.vectors)} vectors × {len(cells.tasks)} tasks"
+    centile = "random directions of its norm, {}95th centile"
+    what = "log-odds that a vector adds on its own task's probes, "
+    gap = (
+        "minus what it adds on the others', nats; where tasks share lists of options, raising one "
+        "answer lowers the others by the softmax alone"
+    )
+    moved = "log-odds by which a vector moves another task's probes, whichever way, nats"
+    gap_null = Null(name=centile.format("the same number, "), value=float(np.quantile(drawn, 0.95)))
+    on_its_task, elsewhere = (
+        Null(name=centile.format(""), value=float(values.mean()))
+        for values in (np.diagonal(null), null[apart])
+    )
+    numbers: list[tuple[str, str, Sequence[float], Null, Bounds | None]] = [
+        ("own-minus-others", what + gap, gaps, gap_null, None),
+        ("own", what + "nats", np.diagonal(change).tolist(), on_its_task, None),
+        ("others", moved, sizes.tolist(), elsewhere, POSITIVE),
+    ]
+    findings = [
+        Finding(
+            id=id,
+            measure=measure,
+            found=estimate_of(stats.mean_interval(values, bounds=bounds), n),
+            base=0.0,
+            nulls=(null_value,),
+            units=len(values),
+        )
+        for id, measure, values, null_value, bounds in numbers
+    ]
+    return AnalysisResult(tuple(findings), cells.table())
+
+
+def specificity_figure(tables: Tables) -> Figure | None:
+    """Every vector on every task."""
+    panels = []
+    for name, table in tables.items():
+        rows, columns, grid = grid_of(table, "vector", "task", "change")
+        most = float(table["change"].abs().max()) or 1.0  # type: ignore[arg-type]
+        panels.append(heat_panel(rows, columns, grid, most=most, title=name, span=3))
+    caption = (
+        "Nats of log-odds that a vector (row) adds on a task's probes (column), over the untouched "
+        "model; blue: towards that task's answer."
+    )
+    return figure_of("transfer", caption, panels, tables)
