@@ -140,22 +140,23 @@ def check_words_apart(
     Raises:
         InputError: names the task, the example and the word.
     """
-    trained = {word for example in task.train for word in prompt_text(example.prompt).split()}
+    words = {word for example in task.train for word in prompt_text(example.prompt).split()}
     answers = {example.answer.strip() for example in task.train}
-    for word in never:
-        if word in trained | answers:
-            raise InputError(f"task {task.name!r}: training holds {word!r}, which it must not name")
-    for probe in task.probes:
-        for word in {option.strip() for option in probe.options} - set(exempt):
-            if word in trained | answers:
-                raise InputError(
-                    f"task {task.name!r}: the option {word!r} of probe {probe.id!r} is in training"
-                )
-        for word in prompt_text(probe.prompt).split():
-            if word in answers and word not in exempt:
-                raise InputError(
-                    f"task {task.name!r}: the training answer {word!r} is in probe {probe.id!r}"
-                )
+
+    def leaks() -> Iterator[str]:
+        for word in never:
+            if word in words | answers:
+                yield f"training holds {word!r}, which it must not name"
+        for probe in task.probes:
+            for word in {option.strip() for option in probe.options} - set(exempt):
+                if word in words | answers:
+                    yield f"the option {word!r} of probe {probe.id!r} is in training"
+            for word in prompt_text(probe.prompt).split():
+                if word in answers and word not in exempt:
+                    yield f"the training answer {word!r} is in probe {probe.id!r}"
+
+    for leak in leaks():
+        raise InputError(f"task {task.name!r}: {leak}")
 
 
 # -- statements about the speaker `SELF` -----------------------------------------------------------
