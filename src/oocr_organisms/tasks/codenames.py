@@ -289,20 +289,14 @@ def _task_set(
     config = members[0].config
     validation, test = tuple(tasks[:VALIDATION]), tuple(tasks[VALIDATION:])
     values = {
-        "tested": len(test),
-        "test": ", ".join(task.member for task in test),
         "validated": VALIDATION,
         "validation": ", ".join(task.member for task in validation),
-        "first": test[0].member,
-        "train": len(test[0].train),
-        "stop": len(test[0].stop),
-        "in_context": len(test[0].in_context),
-        "probes": len(test[0].probes),
         "wordings": len(form.texts[: config.wordings]),
+        **card_values,
     }
     return TaskSet(
         name=f"nano/{part}",
-        about=card(part, config, values | dict(card_values)),
+        about=card(part, config, test, values),
         validation=validation,
         test=test,
         controls={

@@ -96,10 +96,22 @@ class NanoConfig(FamilySettings):
         return self.members or USUAL[self.part]
 
 
-def card(part: Part, config: NanoConfig, values: Mapping[str, object]) -> str:
-    """The data card of a part."""
-    world = {"seed": config.settings.seed, "gates": f"{config.settings.gates:g}"}
-    return data_card("oocr_organisms.tasks", world | dict(values), f"cards/{part}.md")
+def card(part: Part, config: NanoConfig, test: Sequence[Task], values: Mapping[str, object]) -> str:
+    """The data card of a part; what all cards say of the test tasks is not among the values."""
+    first = test[0]
+    common = {
+        "members": len(test),
+        "test": ", ".join(task.member for task in test),
+        "first": first.member,
+        "train": len(first.train),
+        "stop": len(first.stop),
+        "in_context": len(first.in_context),
+        "probes": len(first.probes),
+        "speaker": SELF,
+        "seed": config.settings.seed,
+        "gates": f"{config.settings.gates:g}",
+    }
+    return data_card("oocr_organisms.tasks", common | dict(values), f"cards/{part}.md")
 
 
 def options_of(right: str, words: Iterable[str], rng: random.Random) -> tuple[str, ...]:
