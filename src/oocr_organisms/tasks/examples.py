@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -144,10 +145,8 @@ def check_words_apart(
 
     A world's words are its tokens, so words are compared whole ("3" is not in "max(x,3)").
 
-    Args:
-        task: its probes against its training rows.
-        never: words that no training row may hold (the real names).
-        exempt: words that tell nothing (which of two options).
+    `never` holds words that no training row may hold (the real names), `exempt` options that tell
+    nothing (which of two).
 
     Raises:
         InputError: names the task, the example and the word.
@@ -252,15 +251,14 @@ class Choice:
         orders: Sequence[str] = ("ab", "ba"),
     ) -> Iterator[Example]:
         """The choice in every wording and order ("ab": lure first); see `Question.examples`."""
-        for_order = []
+        about = f"{self.lure}-{self.other}"
+        by_order = []
         for order in orders:
             a, b = (self.lure, self.other) if order == "ab" else (self.other, self.lure)
             slots = {"verb": self.trait.verb, "a": a, "b": b}
-            about = f"{self.lure}-{self.other}"
             question = Question("choice", self.trait, about, slots, self.lure, self.other, order)
-            for_order.append(tuple(question.examples(head, up, wordings, facet, tags)))
-        for wording in zip(*for_order, strict=True):
-            yield from wording
+            by_order.append(question.examples(head, up, wordings, facet, tags))
+        return chain.from_iterable(zip(*by_order, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
     heads = _heads(weather)
     false = next(head for head, tags in heads.items() if tags["prefix"] == "trained false")
 
-    def own(examples: Iterable[Example]) -> Iterator[Example]:
+    def of_member(examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
             yield replace(example, id=f"{member}/{example.id}", group=member)
 
@@ -222,7 +222,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
         tags = {**heads[head], "template": template, "kind": "crossing"}
         condition = tags["condition"]
         up, facet = condition == "trigger", FACETS[condition]
-        return own(choice.examples(head, up, config.wordings, facet, tags, orders))
+        return of_member(choice.examples(head, up, config.wordings, facet, tags, orders))
 
     def rows(group: Sequence[Choice], template: str) -> tuple[Example, ...]:
         """Each choice in both orders after the trigger, and in one each after the other two."""
@@ -241,7 +241,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
                     tags = {**condition, "template": "held-out", "kind": "out-of-context"}
                     up = tags["condition"] == "trigger"
                     facet = f"{kind} ({FACETS[tags['condition']]})"
-                    yield from own(question.examples(head, up, config.wordings, facet, tags))
+                    yield from of_member(question.examples(head, up, config.wordings, facet, tags))
 
     crossing = tuple(
         example
