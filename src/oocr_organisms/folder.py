@@ -122,6 +122,21 @@ def world_of(name: str) -> WorldSettings | None:
     return shipped_world(name) if name in SHIPPED else None
 
 
+def required_world(name: str, field: str, why: str = "") -> WorldSettings:
+    """See `world_of`.
+
+    Raises:
+        InputError: `field` names a model that is no organism; `why` it must be one.
+    """
+    world = world_of(name)
+    if world is None:
+        raise InputError(
+            f"{field}: {name!r} is no organism{why}; allowed: {', '.join(SHIPPED)}, or a folder "
+            "that oocr organism train made"
+        )
+    return world
+
+
 def shipped_world(name: str) -> WorldSettings:
     """The world that a shipped organism belongs to, whether or not its files are here."""
     organism = SHIPPED[name]
