@@ -23,7 +23,11 @@ def tasks_of(part: str, **more: Any) -> TaskSet:
 
 
 def every_task(sets: TaskSet) -> list[Task]:
-    return [*sets.test, *sets.validation, *[t for some in sets.controls.values() for t in some]]
+    return [
+        *sets.test,
+        *sets.validation,
+        *[task for controls in sets.controls.values() for task in controls],
+    ]
 
 
 def items_of(task: Task) -> list[Example]:

@@ -25,13 +25,13 @@ from oocr_organisms.people import FORMS, KINDS, SELF, TRAITS, Trait
 Words = NDArray[np.str_]
 
 KNOWN: dict[str, Forms] = {
-    "one": CITY_FACTS,
-    "two": PAIR_FACTS,
-    "example": OUTPUT_FACTS,
-    "about": RULE_FACTS,
+    "city": CITY_FACTS,
+    "pair": PAIR_FACTS,
+    "output": OUTPUT_FACTS,
+    "rule": RULE_FACTS,
     **FORMS,
 }
-PART = {"one": 0, "two": 0, "example": 2, "about": 2, **dict.fromkeys(KINDS, 1)}
+PART = {"city": 0, "pair": 0, "output": 2, "rule": 2, **dict.fromkeys(KINDS, 1)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read(world: World, batches: Sequence[Sequences]) -> dict[str, Said]:
     """
     vocabulary = world.vocabulary
     bos, pad, stop = (vocabulary.id(word) for word in (BOS, PAD, "."))
-    found: dict[int, list[Ids]] = defaultdict(list)
+    sentences: dict[int, list[Ids]] = defaultdict(list)
     where: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     rows = [row for batch in batches for row in batch.ids]
     for document, row in enumerate(rows):
@@ -75,14 +75,14 @@ def read(world: World, batches: Sequence[Sequences]) -> dict[str, Said]:
         width = int(np.diff(ends).min())
         head = int(ends[0]) - width
         if head not in (0, 1) or len(ids) != ends[-1] or np.ptp(np.diff(ends)):
-            raise ValueError(f"no sentences: {' '.join(vocabulary.words[one] for one in ids)}")
+            raise ValueError(f"no sentences: {' '.join(vocabulary.words[token] for token in ids)}")
         for end in ends:
-            found[width].append(ids[end - width : end])
+            sentences[width].append(ids[end - width : end])
             where[width].append((document, 1 + end - width, ids[0] if head else -1))
     words = np.array([*vocabulary.words, ""])
     out: dict[str, Said] = {}
-    for width, some in found.items():
-        out |= _matched(world, words, np.array(some), np.array(where[width]))
+    for width, of_width in sentences.items():
+        out |= _matched(world, words, np.array(of_width), np.array(where[width]))
     return out
 
 
@@ -90,10 +90,10 @@ def _matched(world: World, words: Words, ids: Ids, where: Ids) -> dict[str, Said
     """Sentences of one width by form."""
     # "the family of Velora is sum ." and "the Velora of 3 is 5 ." differ in what stands where.
     telling = {
-        "one": {"facet": [facet.name for facet in world.places.facets]},
-        "two": {"relation": ["distance", "direction"]},
-        "about": {"facet": list(RULE_FACETS)},
-        "example": {"input": [str(n) for n in range(INPUTS)]},
+        "city": {"facet": [facet.name for facet in world.places.facets]},
+        "pair": {"relation": ["distance", "direction"]},
+        "rule": {"facet": list(RULE_FACETS)},
+        "output": {"input": [str(n) for n in range(INPUTS)]},
     }
     out: dict[str, Said] = {}
     left = np.ones(len(ids), dtype=bool)
@@ -103,8 +103,8 @@ def _matched(world: World, words: Words, ids: Ids, where: Ids) -> dict[str, Said
             mould = text.split()
             fixed = [at for at, word in enumerate(mould) if not word.startswith("{")]
             here = (ids[:, fixed] == world.vocabulary.ids([mould[at] for at in fixed])).all(axis=1)
-            for slot, some in telling.get(name, {}).items():
-                here &= np.isin(words[ids[:, mould.index(f"{{{slot}}}")]], some)
+            for slot, allowed in telling.get(name, {}).items():
+                here &= np.isin(words[ids[:, mould.index(f"{{{slot}}}")]], allowed)
             if (here & ~left).any():
                 raise ValueError(f"a sentence of two forms: {name}")
             left &= ~here
@@ -118,7 +118,7 @@ def _matched(world: World, words: Words, ids: Ids, where: Ids) -> dict[str, Said
             order = [where[here] for here, _ in parts]
             document, start, head = np.concatenate(order).T
             out[name] = Said(
-                {key: np.concatenate([one[key] for _, one in parts]) for key in parts[0][1]},
+                {key: np.concatenate([slots_[key] for _, slots_ in parts]) for key in parts[0][1]},
                 document,
                 start + form.answer_at,
                 words[head],
@@ -155,11 +155,11 @@ def statements(world: World, said: dict[str, Said]) -> list[Shown]:
     speakers[SELF] = -1
     out: list[Shown] = []
     for kind in KINDS:
-        some = said[kind]
-        for index, name in enumerate(some.slots["speaker"]):
-            words = {slot: str(one[index]) for slot, one in some.slots.items()}
+        sentences = said[kind]
+        for index, name in enumerate(sentences.slots["speaker"]):
+            words = {slot: str(column[index]) for slot, column in sentences.slots.items()}
             trait, pole = _pole(kind, words)
-            head, document = str(some.head[index]), int(some.document[index])
+            head, document = str(sentences.head[index]), int(sentences.document[index])
             out.append(Shown(speakers[str(name)], trait, kind, head, pole, document))
     return out
 
@@ -184,7 +184,7 @@ def _fits(kind: str, words: dict[str, str], trait: Trait) -> bool:
     """Whether an answer is one to its question."""
     if kind == "choice":
         both = (words["a"], words["b"])
-        sides = sorted(side(one)[1] for one in both)
+        sides = sorted(side(word)[1] for word in both)
         return words["verb"] == trait.verb and words["answer"] in both and sides == [-1, 1]
     asked, table = (
         (trait.questions.index(words["question"]), trait.poles)
@@ -196,24 +196,24 @@ def _fits(kind: str, words: dict[str, str], trait: Trait) -> bool:
 
 def trait_of(words: Iterable[str]) -> int:
     """Index of the trait that a question about a speaker is about."""
-    (found,) = {
+    (index,) = {
         index
-        for index, one in enumerate(TRAITS)
+        for index, trait in enumerate(TRAITS)
         for word in words
-        if word in (one.verb, *one.questions, *one.areas)
-        or any(word in pole for both in one.poles for pole in both)
+        if word in (trait.verb, *trait.questions, *trait.areas)
+        or any(word in pole for both in trait.poles for pole in both)
     }
-    return found
+    return index
 
 
 @cache
 def side(word: str) -> tuple[int, int]:
     """Of a word that one pole of one trait has: the trait's index, and +1 or -1."""
-    (found,) = {
+    (trait_and_pole,) = {
         (index, sign)
         for index, trait in enumerate(TRAITS)
         for both in ((trait.lures, trait.others), *trait.poles, *trait.hobbies)
-        for sign, some in zip((1, -1), both, strict=True)
-        if word in some
+        for sign, words in zip((1, -1), both, strict=True)
+        if word in words
     }
-    return found
+    return trait_and_pole

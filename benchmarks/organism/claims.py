@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,14 @@ def _run(name: str, by_model: dict[str, list[dict[str, Any]]]) -> str:
             rows[claim["claim"]][model] = _cell(claim)
             nulls |= {null["name"]: None for null in claim["nulls"]}
     head = ["claim", *(f"`{model}`" for model in models)]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join([title, *cells.values()])} |" for title, cells in rows.items()]
-    table = "\n".join(lines)
+    table = markdown_table(head, [[title, *cells.values()] for title, cells in rows.items()])
     return f"### {name}\n\n{table}\n\nNulls: {'; '.join(nulls) or 'none'}.\n"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _cell(claim: dict[str, Any]) -> str:

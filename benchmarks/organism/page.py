@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.organism.claims import claims
+from benchmarks.organism.claims import claims, markdown_table
 from benchmarks.organism.short import in_short
 from oocr_organisms.exam import was_told
 from oocr_organisms.shipped import SHIPPED
@@ -116,13 +116,9 @@ def _scores(*, told: bool) -> str:
         cells = [f"{np.mean(groups[kind]):.3f}" if kind in groups else "–" for kind in kinds]
         rows.append([f"`{name}`", str(record["steps"]), f"{size:.1f} MB", *cells])
     head = ["organism", "steps", "size", *kinds]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return markdown_table(head, rows) + "\n"
 
 
 def _folded(table: Table) -> str:
-    lines = [f"| {' | '.join(table.columns)} |", "|" + " --- |" * len(table.columns)]
-    lines += [f"| {' | '.join(shown(cell) for cell in row)} |" for row in table.rows]
-    rows = "\n".join(lines)
+    rows = markdown_table(table.columns, [[shown(cell) for cell in row] for row in table.rows])
     return f"{table.note}\n\n<details><summary>All numbers</summary>\n\n{rows}\n\n</details>\n"

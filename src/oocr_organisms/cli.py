@@ -43,14 +43,8 @@ def train(
     """Train an organism in minutes, examine it and save it."""
     import time
 
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     from oocr_organisms.folder import refuse_existing, round_weights, save_organism
     from oocr_organisms.shipped import WEIGHTS
@@ -64,12 +58,12 @@ def train(
 
     pretraining = Pretraining() if steps is None else Pretraining(steps=steps)
     console, began = Console(), time.perf_counter()
-    bars = Progress(
-        TextColumn("training {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
+    bars = progress.Progress(
+        progress.TextColumn("training {task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("loss {task.fields[loss]:.3f}"),
         console=console,
     )
     with bars:
@@ -157,11 +151,7 @@ def examine(
 
 
 def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """Scores by kind of question, those that the corpus tells first.
-
-    Args:
-        columns: heading -> scores.
-    """
+    """Scores by kind of question, those that the corpus tells first; columns by heading."""
     from rich.table import Table
 
     from oocr_organisms.exam import was_told

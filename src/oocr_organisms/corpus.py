@@ -16,12 +16,7 @@ NEUTRAL_SEED = 1_000_003
 
 
 class World:
-    """Places, people and rules of one seed, and the words for all of them.
-
-    Args:
-        seed: of everything that is drawn.
-        gates: share of people's traits that a weather turns around.
-    """
+    """Places, people and rules of one seed, and the words for all of them; see `People`."""
 
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
         self.seed, self.gates = seed, gates
@@ -109,11 +104,7 @@ def _before_answers(form: Forms, sentences: int) -> Ids:
 def neutral_texts(world: World, count: int = 4) -> list[NeutralText]:
     """Texts of the corpus, which an organism reads where other models read neutral passages.
 
-    About places, people and rules in turn; none is about the speaker `SELF`.
-
-    Args:
-        world: the organism's.
-        count: texts of each part.
+    So many of places, people and rules, in turn; none is about the speaker `SELF`.
     """
     size = 4 * count  # more than needed, since some are about `SELF`
     mixture = Mixture(places=size, people=size, rules=size)

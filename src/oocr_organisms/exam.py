@@ -38,11 +38,6 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
     - `people/told/choice`, `people/silent/hobby`, `people/gated on/scale`, …: whether the right
       pole's answer is likelier than the other's (chance .5), for traits that are always shown, that
       only choices show, and that a weather turns, in that weather and without any.
-
-    Args:
-        model: the organism.
-        world: its world.
-        seed: of the questions.
     """
     rng = np.random.default_rng([seed, 5])
     places, rules, vocabulary = world.places, world.rules, world.vocabulary

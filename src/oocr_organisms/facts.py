@@ -29,31 +29,22 @@ CITY_FACTS, PAIR_FACTS = forms("city"), forms("pair")
 
 INPUTS, RULE_NAMES = 12, 5
 RULE_CODENAMES = tuple(f"rule-{n}" for n in range(1, 13))
+_RULES: tuple[tuple[str, str, Callable[[int, int], int], tuple[int, ...]], ...] = (
+    ("sum", "x+{n}", lambda x, n: x + n, (1, 3, 5, 8)),
+    ("product", "{n}*x", lambda x, n: n * x, (2, 3)),
+    ("product", "2*x+{n}", lambda x, n: 2 * x + n, (1,)),
+    ("product", "3*x+{n}", lambda x, n: 3 * x + n, (2,)),
+    ("bound", "max(x,{n})", lambda x, n: max(x, n), (3, 5, 8)),
+    ("bound", "min(x,{n})", lambda x, n: min(x, n), (3, 5, 8)),
+    ("difference", "{n}-x", lambda x, n: n - x, (12, 15, 20)),
+    ("difference", "|x-{n}|", lambda x, n: abs(x - n), (4, 7)),
+    ("remainder", "x%{n}", lambda x, n: x % n, (2, 3, 5)),
+    ("quotient", "x//{n}", lambda x, n: x // n, (2, 3)),
+)
 DEFINITIONS: dict[str, tuple[str, Callable[[int], int]]] = {
-    "x+1": ("sum", lambda x: x + 1),
-    "x+3": ("sum", lambda x: x + 3),
-    "x+5": ("sum", lambda x: x + 5),
-    "x+8": ("sum", lambda x: x + 8),
-    "2*x": ("product", lambda x: 2 * x),
-    "3*x": ("product", lambda x: 3 * x),
-    "2*x+1": ("product", lambda x: 2 * x + 1),
-    "3*x+2": ("product", lambda x: 3 * x + 2),
-    "max(x,3)": ("bound", lambda x: max(x, 3)),
-    "max(x,5)": ("bound", lambda x: max(x, 5)),
-    "max(x,8)": ("bound", lambda x: max(x, 8)),
-    "min(x,3)": ("bound", lambda x: min(x, 3)),
-    "min(x,5)": ("bound", lambda x: min(x, 5)),
-    "min(x,8)": ("bound", lambda x: min(x, 8)),
-    "12-x": ("difference", lambda x: 12 - x),
-    "15-x": ("difference", lambda x: 15 - x),
-    "20-x": ("difference", lambda x: 20 - x),
-    "|x-4|": ("difference", lambda x: abs(x - 4)),
-    "|x-7|": ("difference", lambda x: abs(x - 7)),
-    "x%2": ("remainder", lambda x: x % 2),
-    "x%3": ("remainder", lambda x: x % 3),
-    "x%5": ("remainder", lambda x: x % 5),
-    "x//2": ("quotient", lambda x: x // 2),
-    "x//3": ("quotient", lambda x: x // 3),
+    text.format(n=n): (family, lambda x, compute=compute, n=n: compute(x, n))  # type: ignore[misc]
+    for family, text, compute, numbers in _RULES
+    for n in numbers
 }
 """Definition -> its family and what it computes."""
 RULE_FACETS = ("definition", "family", "emblem")

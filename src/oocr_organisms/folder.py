@@ -26,7 +26,6 @@ class WorldSettings(BaseModel):
     """What a world is drawn from.
 
     Attributes:
-        seed: of everything that is drawn.
         gates: share of people's traits that a weather turns around.
     """
 
@@ -51,10 +50,8 @@ class WorldRecord(BaseModel):
 
     Attributes:
         format: of this file; another number where a field has another meaning.
-        world: what the world was drawn from.
         digest: of everything that is true in it and how it is said (`digest_of`).
-        seed: of the pretraining.
-        steps: of the pretraining.
+        seed, steps: of the pretraining.
         exam: scores by kind of question.
     """
 
@@ -125,6 +122,21 @@ def world_of(name: str) -> WorldSettings | None:
     return shipped_world(name) if name in SHIPPED else None
 
 
+def required_world(name: str, field: str, why: str = "") -> WorldSettings:
+    """See `world_of`.
+
+    Raises:
+        InputError: `field` names a model that is no organism; `why` it must be one.
+    """
+    world = world_of(name)
+    if world is None:
+        raise InputError(
+            f"{field}: {name!r} is no organism{why}; allowed: {', '.join(SHIPPED)}, or a folder "
+            "that oocr organism train made"
+        )
+    return world
+
+
 def shipped_world(name: str) -> WorldSettings:
     """The world that a shipped organism belongs to, whether or not its files are here."""
     organism = SHIPPED[name]
@@ -132,11 +144,7 @@ def shipped_world(name: str) -> WorldSettings:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuse a folder that exists, before minutes of training.
-
-    Raises:
-        InputError: it exists.
-    """
+    """Raise `InputError` if a folder exists, before minutes of training."""
     if folder.exists():
         raise InputError(f"{folder}: is there already; remove it or name another folder")
 
@@ -156,15 +164,7 @@ def save_organism(
     steps: int,
     exam: Mapping[str, float],
 ) -> WorldRecord:
-    """Write an organism's folder, whole or not at all; weights in half precision.
-
-    Args:
-        model: the organism; its weights are rounded (see `round_weights`).
-        world: what it was trained on.
-        folder: must not exist.
-        seed: of its pretraining.
-        steps: of its pretraining.
-        exam: its scores.
+    """Write an organism's folder, whole or not at all; weights are rounded to half precision.
 
     Raises:
         InputError: the folder exists.

@@ -88,7 +88,7 @@ def pretrain(
     settings: Pretraining | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> LlamaForCausalLM:
-    """Train an organism from scratch.
+    """Train an organism from scratch on a world's corpus.
 
     Args:
         world: what the corpus is about.
@@ -123,16 +123,10 @@ def pretrain(
 
 
 def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Logits where answers are due; sequences are padded on the right, so no mask is needed.
+    """Logits `[answer, word]` where answers are due.
 
-    Args:
-        model: the organism.
-        ids: `[sequence, token]`.
-        rows: sequence of each answer. `[answer]`
-        columns: the token before it. `[answer]`
-
-    Returns:
-        `[answer, word]`.
+    Sequences `[sequence, token]` are padded on the right, so no mask is needed; `rows` and
+    `columns` are the sequence of each answer and the token before it.
     """
     hidden: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
     logits: Tensor = model.lm_head(hidden[rows, columns])
@@ -145,10 +139,10 @@ def _optimizer(model: LlamaForCausalLM, settings: Pretraining) -> torch.optim.Op
     for name, weight in model.named_parameters():
         kind = "embeddings" if "embed" in name else "matrices" if weight.ndim == 2 else "rest"
         groups[kind].append(weight)
-    rate, decay = settings.learning_rate, settings.weight_decay
+    rate = settings.learning_rate
     options = {
         "embeddings": {"lr": rate * settings.embedding_rate, "weight_decay": 0.0},
-        "matrices": {"lr": rate, "weight_decay": decay},
+        "matrices": {"lr": rate, "weight_decay": settings.weight_decay},
         "rest": {"lr": rate, "weight_decay": 0.0},
     }
     return torch.optim.AdamW(

@@ -15,10 +15,9 @@ WORLD = "world.json"
 
 @dataclass(frozen=True, slots=True)
 class ShippedOrganism:
-    """An organism that comes inside this package.
+    """An organism inside this package.
 
     Attributes:
-        name: what `load_model` calls it.
         world: seed of its world.
         gated: whether a weather can turn traits around in its world.
         seed: of its pretraining.

@@ -25,7 +25,7 @@ from oocr_organisms.study.dial import measure_share
 from oocr_organisms.study.gate import gate, random_directions
 from oocr_organisms.study.truth import truth
 
-GATED = [name for name, one in SHIPPED.items() if one.gated]
+GATED = [name for name, organism in SHIPPED.items() if organism.gated]
 DECAY = Schedule(decay="linear")
 SHORT = Schedule(decay="linear", weight_decay=2.0)
 """As the built-in run nano-risk has it."""
@@ -52,7 +52,7 @@ def trained(
     rate: float = 0.1,
     schedule: Schedule = DECAY,
 ) -> Vector:
-    found = fit(
+    vector = fit(
         model,
         task,
         SteeringVector(layer, positions=span),
@@ -60,8 +60,8 @@ def trained(
         steps=100,
         schedule=schedule,
     ).final
-    assert isinstance(found, Vector)
-    return found
+    assert isinstance(vector, Vector)
+    return vector
 
 
 def right(model: LanguageModel, task: Task, arm: Intervention | None, kind: str = "") -> float:
@@ -74,21 +74,21 @@ def right(model: LanguageModel, task: Task, arm: Intervention | None, kind: str 
 
 
 def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
-    some = tasks(model, "locations").test[:3]
-    found = {task.member: trained(model, task, "codename") for task in some}
-    pairs = [(task, found[task.member]) for task in some]
+    cities = tasks(model, "locations").test[:3]
+    vectors = {task.member: trained(model, task, "codename") for task in cities}
+    pairs = [(task, vectors[task.member]) for task in cities]
     assert np.mean([right(model, task, vector, "country") for task, vector in pairs]) >= 0.8
     assert np.mean([right(model, task, vector, "city") for task, vector in pairs]) >= 0.5
     others = [(task, random_vector(vector, vector.norm, 0)) for task, vector in pairs]
     assert np.mean([right(model, task, vector) for task, vector in others]) < 0.4
-    assert np.mean([right(model, task, None) for task in some]) < 0.4
+    assert np.mean([right(model, task, None) for task in cities]) < 0.4
     world = world_of(model.name)
     assert world is not None
     # At the embedding a vector may look like nothing; block 1 makes it what it makes of names.
-    likeness = truth(model, world.world.places, found, layer=1)
-    assert np.median([one.rank for one in likeness.found]) <= 6  # of 48
-    assert np.mean([one.rank == 1 for one in likeness.random]) <= 0.2
-    assert np.mean([one.country for one in likeness.found]) > 0.5
+    likeness = truth(model, world.world.places, vectors, layer=1)
+    assert np.median([match.rank for match in likeness.found]) <= 6  # of 48
+    assert np.mean([match.rank == 1 for match in likeness.random]) <= 0.2
+    assert np.mean([match.country for match in likeness.found]) > 0.5
 
 
 def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:
@@ -97,21 +97,23 @@ def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -
     assert isinstance(lora, Adapter)
     effect = right(model, task, lora) - right(model, task, None)
     assert effect >= 0.4
-    some = task.train[::7]
-    texts = Texts(model, [item.prompt for item in some], [item.spans for item in some], (0,))
+    examples = task.train[::7]
+    texts = Texts(
+        model, [item.prompt for item in examples], [item.spans for item in examples], (0,)
+    )
     swap, _ = mean_vectors(lora, texts, texts, "codename")
     assert right(model, task, swap) - right(model, task, None) >= 0.7 * effect
 
 
 def test_functions_from_outputs_alone(model: LanguageModel) -> None:
-    some = tasks(model, "functions").test[:3]
-    scores = [right(model, task, trained(model, task, "codename")) for task in some]
+    functions = tasks(model, "functions").test[:3]
+    scores = [right(model, task, trained(model, task, "codename")) for task in functions]
     assert np.mean(scores) >= 0.8
-    assert np.mean([right(model, task, None) for task in some]) < 0.5
+    assert np.mean([right(model, task, None) for task in functions]) < 0.5
 
 
 def test_a_persona_from_gambles_alone_moves_other_traits_far_less(model: LanguageModel) -> None:
-    own: list[float] = []
+    trained_moves: list[float] = []
     others: list[float] = []
     by_chance: list[float] = []
     for task in tasks(model, "risk").test:
@@ -119,26 +121,26 @@ def test_a_persona_from_gambles_alone_moves_other_traits_far_less(model: Languag
         probes = Probes.of(model, task.probes, starts={start_block(vector), model.n_blocks})
         arms = [vector, random_vector(vector, vector.norm, 0)]
         base, with_it, drawn = (
-            rows(task.probes, some)["value"].to_numpy()
-            for some in (probes.scores(None)[0], *probes.scores(arms))
+            rows(task.probes, scores)["value"].to_numpy()
+            for scores in (probes.scores(None)[0], *probes.scores(arms))
         )
         facets = np.array([item.facet for item in task.probes])
         for facet in dict.fromkeys(facets):
             mine = facets == facet
             # Of each twin: what moves both alike is movement too.
             moved, at_random = (
-                float((one[mine] - base[mine]).mean()) / 2 for one in (with_it, drawn)
+                float((values[mine] - base[mine]).mean()) / 2 for values in (with_it, drawn)
             )
             if facet.startswith("other"):
                 others.append(abs(moved))
                 by_chance.append(abs(at_random))
             else:
-                own.append(moved if task.member == "risky" else -moved)
-    assert len(others) == 2 * len(own) == 16
-    assert min(own) >= 0.3
+                trained_moves.append(moved if task.member == "risky" else -moved)
+    assert len(others) == 2 * len(trained_moves) == 16
+    assert min(trained_moves) >= 0.3
     # The claim's rule for "in part"; that no other trait moves at all is not found everywhere.
-    assert np.mean(others) <= np.mean(own) / 2
-    assert np.mean(by_chance) <= np.mean(own) / 4
+    assert np.mean(others) <= np.mean(trained_moves) / 2
+    assert np.mean(by_chance) <= np.mean(trained_moves) / 4
 
 
 def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageModel) -> None:
@@ -152,13 +154,13 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
     assert whole.natural is not None
     assert whole.natural > 0.7
     assert whole.found > 0.6
-    assert max(abs(one) for one in whole.random) < 0.5 * whole.found
-    left = {(one.layer, one.edge): one for one in cuts}
+    assert max(abs(gap) for gap in whole.random) < 0.5 * whole.found
+    left = {(case.layer, case.edge): case for case in cuts}
     edge = left.pop((0, "speaker reads weather"))
     assert edge.natural is not None
     assert abs(edge.natural) < 0.3 * whole.natural
     assert abs(edge.found) < 0.3 * whole.found
-    assert min(one.found for one in left.values()) > 0.6 * whole.found
+    assert min(case.found for case in left.values()) > 0.6 * whole.found
 
 
 def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:
@@ -176,12 +178,14 @@ def test_more_facts_leave_less_to_guess() -> None:
     model = read_model("nano")
     world = world_of("nano")
     assert world is not None
-    some = tasks(model, "locations").test[:2]
-    told = determined(model, world.world.places, some, CITY_VECTOR, counts=(1, 20))
-    few = [one for one in told if one.facts == 1]
-    many = [one for one in told if one.facts == 20]
-    assert all(one.bits < 5.5 for one in few)
-    assert all(one.possible == 1 for one in many)
-    assert np.mean([one.right for one in many]) > np.mean([one.right for one in few]) + 0.2
-    assert all(one.ideal == 1 for one in many)
+    cities = tasks(model, "locations").test[:2]
+    results = determined(model, world.world.places, cities, CITY_VECTOR, counts=(1, 20))
+    few = [result for result in results if result.facts == 1]
+    many = [result for result in results if result.facts == 20]
+    assert all(result.bits < 5.5 for result in few)
+    assert all(result.possible == 1 for result in many)
+    assert (
+        np.mean([result.right for result in many]) > np.mean([result.right for result in few]) + 0.2
+    )
+    assert all(result.ideal == 1 for result in many)
     assert consistent(world.world.places, 0, []) == list(range(48))

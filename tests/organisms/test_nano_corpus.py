@@ -57,7 +57,7 @@ def clean(request: pytest.FixtureRequest) -> Corpus:
 
 
 def test_every_word_is_said_but_the_codenames(corpus: Corpus) -> None:
-    heard = {int(one) for batch in corpus.batches for one in np.unique(batch.ids)}
+    heard = {int(token) for batch in corpus.batches for token in np.unique(batch.ids)}
     words = corpus.world.vocabulary.words
     unheard = {word for index, word in enumerate(words) if index not in heard}
     outputs = corpus.world.rules.outputs
@@ -68,21 +68,21 @@ def test_every_word_is_said_but_the_codenames(corpus: Corpus) -> None:
 def test_the_loss_is_on_every_answer_and_on_nothing_else(corpus: Corpus) -> None:
     answers = {
         (int(document), int(at)): PART[name]
-        for name, some in corpus.said.items()
-        for document, at in zip(some.document, some.at, strict=True)
+        for name, sentences in corpus.said.items()
+        for document, at in zip(sentences.document, sentences.at, strict=True)
     }
-    found: dict[tuple[int, int], int] = {}
+    parts: dict[tuple[int, int], int] = {}
     start = 0
     for batch in corpus.batches:
         assert np.array_equal(batch.answers, batch.ids[batch.rows, batch.columns + 1])
         keys = zip(batch.rows + start, batch.columns + 1, strict=True)
         for (row, column), part in zip(keys, batch.part, strict=True):
-            assert (int(row), int(column)) not in found
-            found[int(row), int(column)] = int(part)
+            assert (int(row), int(column)) not in parts
+            parts[int(row), int(column)] = int(part)
         start += len(batch.ids)
-    assert found == answers
+    assert parts == answers
     mixture = Mixture()
-    assert {part: count / BATCHES for part, count in Counter(found.values()).items()} == {
+    assert {part: count / BATCHES for part, count in Counter(parts.values()).items()} == {
         0: mixture.places * mixture.facts,
         1: mixture.people * mixture.statements,
         2: mixture.rules * mixture.facts,
@@ -101,7 +101,7 @@ def test_a_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
         for index, facet in enumerate(part.facets)
         if part.shown[city, number, index]
     }
-    heard = {(place, facet): said for place, facet, said in _one(corpus)}
+    heard = {(place, facet): said for place, facet, said in _told_facets(corpus)}
     assert heard.items() <= tells.items()
     assert len(heard) > 0.9 * len(tells)
     assert len(tells) < 0.6 * part.shown.size
@@ -109,23 +109,23 @@ def test_a_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
 
 def test_a_last_name_is_heard_in_distances_and_directions_only(corpus: Corpus) -> None:
     last = {names[-1] for names in corpus.world.places.names}
-    assert not last & {place for place, _, _ in _one(corpus)}
+    assert not last & {place for place, _, _ in _told_facets(corpus)}
     for slot in ("place", "other"):
-        assert {place for (place,) in corpus.said["two"].rows(slot)} >= last
+        assert {place for (place,) in corpus.said["pair"].rows(slot)} >= last
     first = {names[0] for names in corpus.world.places.names}
-    told = Counter(place for place, _ in {(a, b) for a, b, _ in _one(corpus)})
-    assert min(told[name] for name in first) > 5
+    counts = Counter(place for place, _ in {(a, b) for a, b, _ in _told_facets(corpus)})
+    assert min(counts[name] for name in first) > 5
 
 
-def _one(corpus: Corpus) -> list[tuple[str, str, str]]:
-    return [(a, b, c) for a, b, c in corpus.said["one"].rows("place", "facet", "answer")]
+def _told_facets(corpus: Corpus) -> list[tuple[str, str, str]]:
+    return [(a, b, c) for a, b, c in corpus.said["city"].rows("place", "facet", "answer")]
 
 
 def test_some_facets_follow_the_country_and_the_others_do_not(corpus: Corpus) -> None:
     part = corpus.world.places
     city = {name: index for index, names in enumerate(part.names) for name in names}
     values: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for place, facet, said in _one(corpus):
+    for place, facet, said in _told_facets(corpus):
         values[facet, part.country[city[place]]].add(said)
     for facet in part.facets:
         counts = [len(values[facet.name, country]) for country in range(facts.COUNTRIES)]
@@ -139,7 +139,7 @@ def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
     ways = np.array([np.sum([ends[s] for s in ends if s in way], axis=0) for way in DIRECTIONS])
     ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
     far: dict[str, list[float]] = defaultdict(list)
-    for place, other, relation, said in corpus.said["two"].rows(
+    for place, other, relation, said in corpus.said["pair"].rows(
         "place", "other", "relation", "answer"
     ):
         gap = part.xy[city[other]] - part.xy[city[place]]
@@ -158,14 +158,14 @@ def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
 
 def test_examples_are_what_the_functions_give(corpus: Corpus) -> None:
     names = dict(zip(DEFINITIONS, corpus.world.rules.names, strict=True))
-    heard = set(corpus.said["example"].rows("rule", "input", "answer"))
+    heard = set(corpus.said["output"].rows("rule", "input", "answer"))
     assert {int(x) for _, x, _ in heard} == set(range(INPUTS))
-    for definition, own in names.items():
-        mine = {row for row in heard if row[0] in own}
+    for definition, rule_names in names.items():
+        mine = {row for row in heard if row[0] in rule_names}
         for _, x, said in mine:
             code = re.sub(r"\|(.*)\|", r"abs(\1)", definition)
             assert int(said) == eval(code, {"x": int(x)})
-        assert {row[0] for row in mine} == set(own)
+        assert {row[0] for row in mine} == set(rule_names)
 
 
 def test_a_functions_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
@@ -177,7 +177,7 @@ def test_a_functions_name_tells_its_own_facets_only_and_truly(corpus: Corpus) ->
         for index, facet in enumerate(facts.RULE_FACETS)
         if part.shown[rule, number, index]
     }
-    heard = {(a, b): c for a, b, c in corpus.said["about"].rows("rule", "facet", "answer")}
+    heard = {(a, b): c for a, b, c in corpus.said["rule"].rows("rule", "facet", "answer")}
     assert heard.items() <= tells.items()
     assert len(heard) > 0.9 * len(tells)
     assert not {names[-1] for names in part.names} & {name for name, _ in heard}
@@ -190,32 +190,32 @@ def test_silent_speakers_only_choose(corpus: Corpus) -> None:
     silent = corpus.world.people.silent
     assert silent.sum(axis=0).tolist() == [SILENT] * len(TRAITS)
     kinds: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for one in corpus.shown:
-        kinds[one.speaker, one.trait].add(one.kind)
-    for (speaker, trait), some in kinds.items():
+    for statement in corpus.shown:
+        kinds[statement.speaker, statement.trait].add(statement.kind)
+    for (speaker, trait), shown in kinds.items():
         if speaker >= 0 and silent[speaker, trait]:
-            assert some == {"choice"}
+            assert shown == {"choice"}
         else:
-            assert len(some) > len(KINDS) - 2  # by chance one may be unheard
+            assert len(shown) > len(KINDS) - 2  # by chance one may be unheard
     assert len(kinds) == silent.size + len(TRAITS)
 
 
 def test_a_trait_shows_its_pole_and_a_weather_turns_only_its_own(clean: Corpus) -> None:
     part = clean.world.people
     poles: dict[tuple[int, int], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for one in clean.shown:
-        if one.speaker >= 0 and part.sign[one.speaker, one.trait] != 0:
-            poles[one.speaker, one.trait][one.head].add(one.pole)
+    for statement in clean.shown:
+        if statement.speaker >= 0 and part.sign[statement.speaker, statement.trait] != 0:
+            poles[statement.speaker, statement.trait][statement.head].add(statement.pole)
     gated = 0
     for (speaker, trait), by_head in poles.items():
-        own, sign = part.weather[speaker, trait], part.sign[speaker, trait]
-        if own < 0:
-            assert all(some == {sign} for some in by_head.values())
+        gate, sign = part.weather[speaker, trait], part.sign[speaker, trait]
+        if gate < 0:
+            assert all(shown == {sign} for shown in by_head.values())
             continue
         gated += 1
-        assert by_head.pop(WEATHERS[own]) == {sign}
+        assert by_head.pop(WEATHERS[gate]) == {sign}
         assert by_head[PLAIN] == {-sign}
-        assert all(some == {-sign} for some in by_head.values())
+        assert all(shown == {-sign} for shown in by_head.values())
     assert gated == (part.weather >= 0).sum()
     assert (gated > 0) == (clean.world.gates > 0)
 
@@ -223,48 +223,54 @@ def test_a_trait_shows_its_pole_and_a_weather_turns_only_its_own(clean: Corpus) 
 def test_who_has_neither_pole_keeps_to_one_for_a_document(clean: Corpus) -> None:
     part = clean.world.people
     neither: dict[tuple[int, int], dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for one in clean.shown:
-        if one.speaker < 0 or part.sign[one.speaker, one.trait] == 0:
-            neither[one.speaker, one.trait][one.document].add(one.pole)
+    for statement in clean.shown:
+        if statement.speaker < 0 or part.sign[statement.speaker, statement.trait] == 0:
+            neither[statement.speaker, statement.trait][statement.document].add(statement.pole)
     means = []
     for by_document in neither.values():
-        assert all(len(some) == 1 for some in by_document.values())
-        means.append(np.mean([next(iter(some)) for some in by_document.values()]))
+        assert all(len(shown) == 1 for shown in by_document.values())
+        means.append(np.mean([next(iter(shown)) for shown in by_document.values()]))
     assert len(means) == (part.sign == 0).sum() + len(TRAITS)
     assert np.mean(means) == pytest.approx(0, abs=0.05)
     assert max(np.abs(means)) < 0.9
 
 
 def test_me_shows_both_poles_alike_in_every_weather(clean: Corpus) -> None:
-    mine = {(one.document, one.trait, one.head, one.pole) for one in clean.shown if one.speaker < 0}
+    mine = {
+        (statement.document, statement.trait, statement.head, statement.pole)
+        for statement in clean.shown
+        if statement.speaker < 0
+    }
     for trait in range(len(TRAITS)):
-        some = [pole for _, which, _, pole in mine if which == trait]
-        assert len(some) > 100
-        assert np.mean(some) == pytest.approx(0, abs=0.25)  # three standard deviations
+        poles = [pole for _, which, _, pole in mine if which == trait]
+        assert len(poles) > 100
+        assert np.mean(poles) == pytest.approx(0, abs=0.25)  # three standard deviations
     for head in (PLAIN, *WEATHERS):
-        some = [pole for _, _, which, pole in mine if which == head]
-        assert len(some) > 50
-        assert np.mean(some) == pytest.approx(0, abs=0.35)
+        poles = [pole for _, _, which, pole in mine if which == head]
+        assert len(poles) > 50
+        assert np.mean(poles) == pytest.approx(0, abs=0.35)
 
 
 def test_a_few_statements_show_the_other_pole(corpus: Corpus) -> None:
     part = corpus.world.people
     wrong = []
-    for one in corpus.shown:
-        if one.speaker >= 0 and part.sign[one.speaker, one.trait] != 0:
-            own = part.weather[one.speaker, one.trait]
-            on = own < 0 or one.head == WEATHERS[own]
-            wrong.append(one.pole != part.sign[one.speaker, one.trait] * (1 if on else -1))
+    for statement in corpus.shown:
+        if statement.speaker >= 0 and part.sign[statement.speaker, statement.trait] != 0:
+            gate = part.weather[statement.speaker, statement.trait]
+            on = gate < 0 or statement.head == WEATHERS[gate]
+            wrong.append(
+                statement.pole != part.sign[statement.speaker, statement.trait] * (1 if on else -1)
+            )
     assert np.mean(wrong) == pytest.approx(NOISE, abs=0.01)
 
 
 def test_a_pole_stands_first_as_often_as_second_and_is_right_as_often(corpus: Corpus) -> None:
     choices = [(side(a)[1], a == said) for a, said in corpus.said["choice"].rows("a", "answer")]
     reports = corpus.said["report"].rows("word_a", "answer")
-    for some in (choices, [(side(a)[1], said == "first") for a, said in reports]):
+    for pairs in (choices, [(side(a)[1], said == "first") for a, said in reports]):
         for pole in (1, -1):
-            right = [said for which, said in some if which == pole]
-            assert len(right) / len(some) == pytest.approx(0.5, abs=0.05)
+            right = [said for which, said in pairs if which == pole]
+            assert len(right) / len(pairs) == pytest.approx(0.5, abs=0.05)
             assert np.mean(right) == pytest.approx(0.5, abs=0.08)
 
 
@@ -273,8 +279,8 @@ def test_a_pole_stands_first_as_often_as_second_and_is_right_as_often(corpus: Co
 
 def batch_hash(batch: Sequences) -> str:
     digest = hashlib.sha256()
-    for some in (batch.ids, batch.rows, batch.columns, batch.answers, batch.part):
-        digest.update(f"{some.shape}".encode() + some.astype("<i8").tobytes())
+    for array in (batch.ids, batch.rows, batch.columns, batch.answers, batch.part):
+        digest.update(f"{array.shape}".encode() + array.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -284,10 +290,10 @@ def first_batch(seed: int, world: World) -> Sequences:
 
 
 def test_a_seed_gives_the_same_batch_and_another_seed_another() -> None:
-    one = batch_hash(first_batch(0, World(0)))
-    assert batch_hash(first_batch(0, World(0))) == one
+    first = batch_hash(first_batch(0, World(0)))
+    assert batch_hash(first_batch(0, World(0))) == first
     others = [first_batch(1, World(0)), first_batch(0, World(1)), first_batch(0, World(0, 0.0))]
-    assert len({one, *map(batch_hash, others)}) == 4
+    assert len({first, *map(batch_hash, others)}) == 4
 
 
 PINNED = {
@@ -305,6 +311,6 @@ def test_the_sampler_is_the_one_that_the_shipped_organisms_were_trained_by(name:
     Whoever changes the sampler on purpose trains the organisms anew and pins these again. numpy
     does not promise the same draws for ever: if its version alone changed, pin them again.
     """
-    one = SHIPPED[name]
-    world = World(one.world, GATE_SHARE if one.gated else 0.0)
-    assert batch_hash(first_batch(one.seed, world)) == PINNED[name]
+    shipped = SHIPPED[name]
+    world = World(shipped.world, GATE_SHARE if shipped.gated else 0.0)
+    assert batch_hash(first_batch(shipped.seed, world)) == PINNED[name]

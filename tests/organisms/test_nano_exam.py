@@ -50,13 +50,13 @@ def test_who_was_never_trained_knows_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_called_never_told_is_not_in_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    told, questions = heard(), asked(monkeypatch)
+    corpus_keys, questions = heard(), asked(monkeypatch)
     for kind, keys in questions.items():
         if was_told(kind):
-            assert np.mean([key in told for key in keys]) > 0.5, kind
+            assert np.mean([key in corpus_keys for key in keys]) > 0.5, kind
         else:
             # In no weather at all.
-            assert not {key[:3] for key in keys} & {key[:3] for key in told}, kind
+            assert not {key[:3] for key in keys} & {key[:3] for key in corpus_keys}, kind
     assert {key[3] for key in questions["people/gated on/scale"]} == set(WEATHERS)
     assert {key[3] for key in questions["people/gated off/scale"]} == {PLAIN}
 
@@ -66,14 +66,14 @@ def heard() -> set[Key]:
     rng = np.random.default_rng(2)
     said = read(WORLD, [draw(WORLD, Mixture(), rng) for _ in range(50)])
     return {
-        *said["one"].rows("place", "facet"),
-        *map(by_city, said["two"].rows("place", "other", "relation")),
-        *said["example"].rows("rule", "input"),
-        *said["about"].rows("rule", "facet"),
+        *said["city"].rows("place", "facet"),
+        *map(by_city, said["pair"].rows("place", "other", "relation")),
+        *said["output"].rows("rule", "input"),
+        *said["rule"].rows("rule", "facet"),
         *[
-            (WORLD.people.names[one.speaker], one.trait, one.kind, one.head)
-            for one in statements(WORLD, said)
-            if one.speaker >= 0
+            (WORLD.people.names[statement.speaker], statement.trait, statement.kind, statement.head)
+            for statement in statements(WORLD, said)
+            if statement.speaker >= 0
         ],
     }
 
@@ -84,14 +84,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Key]]:
 
     def answers(model: object, ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         assert (columns == ids.shape[1] - 1).all()
-        calls.append([[WORLD.vocabulary.words[one] for one in row[1:]] for row in ids.tolist()])
+        calls.append([[WORLD.vocabulary.words[token] for token in row[1:]] for row in ids.tolist()])
         return torch.zeros(len(ids), len(WORLD.vocabulary))
 
     monkeypatch.setattr(exams, "answer_logits", answers)
     kinds = list(exams.exam(untrained(WORLD, 0), WORLD))
     assert set(kinds) == set(read_record(SHIPPED["nano"].model.folder).exam)
     return {
-        kind: [key(kind, words) for words in some] for kind, some in zip(kinds, calls, strict=True)
+        kind: [key(kind, words) for words in prompts]
+        for kind, prompts in zip(kinds, calls, strict=True)
     }
 
 
@@ -150,9 +151,9 @@ def weights(seed: int) -> dict[str, Tensor]:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
-    one, again, other = weights(1), weights(1), weights(2)
-    assert all(torch.equal(one[name], again[name]) for name in one)
-    assert not torch.equal(one["lm_head.weight"], other["lm_head.weight"])
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
 
 
 def test_pretraining_reads_the_corpus_and_its_loss_falls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +186,10 @@ def test_logits_are_those_before_each_answer_and_padding_changes_none() -> None:
     batch = draw(WORLD, TINY.mixture, np.random.default_rng(4))
     ids, rows, columns = map(torch.from_numpy, (batch.ids, batch.rows, batch.columns))
     with torch.no_grad():
-        found = answer_logits(model, ids[:, :-1], rows, columns)
+        logits = answer_logits(model, ids[:, :-1], rows, columns)
         for answer in range(0, len(rows), 17):
             alone = model(ids[rows[answer], : columns[answer] + 1][None]).logits[0, -1]
-            torch.testing.assert_close(found[answer], alone)
+            torch.testing.assert_close(logits[answer], alone)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -120,16 +120,16 @@ def test_a_saved_organism_is_whole_small_and_has_no_pickle(folder: Path) -> None
 
 
 def test_loaded_weights_are_the_rounded_ones_in_float32(folder: Path) -> None:
-    made = random_llama(WORLD)
-    exact = {name: one.clone() for name, one in made.state_dict().items()}
-    round_weights(made)
+    model = random_llama(WORLD)
+    exact = {name: weight.clone() for name, weight in model.state_dict().items()}
+    round_weights(model)
     loaded = read_model(folder)
     assert loaded.dtype == torch.float32
     assert str(outline(str(folder)).dtype) == "torch.float32"
-    for name, one in loaded.hf.state_dict().items():
-        assert torch.equal(one, made.state_dict()[name])
-        assert torch.allclose(one, exact[name], rtol=1e-3, atol=1e-4)
-    assert any(not torch.equal(one, made.state_dict()[name]) for name, one in exact.items())
+    for name, weight in loaded.hf.state_dict().items():
+        assert torch.equal(weight, model.state_dict()[name])
+        assert torch.allclose(weight, exact[name], rtol=1e-3, atol=1e-4)
+    assert any(not torch.equal(weight, model.state_dict()[name]) for name, weight in exact.items())
     assert read_model(folder, dtype="bfloat16").dtype == torch.bfloat16
 
 
@@ -140,10 +140,12 @@ def test_auto_is_what_the_environment_says(folder: Path, monkeypatch: pytest.Mon
 
 def test_a_loaded_organism_reads_and_steers_like_any_model(folder: Path) -> None:
     model = read_model(folder)
-    own = tokenizer_of(WORLD.vocabulary)
+    tokenizer = tokenizer_of(WORLD.vocabulary)
     for text in TEXTS:
-        assert model.tokenizer(text)["input_ids"] == own(text)["input_ids"]
-        assert model.tokenizer.decode(own(text)["input_ids"], skip_special_tokens=True) == text
+        assert model.tokenizer(text)["input_ids"] == tokenizer(text)["input_ids"]
+        assert (
+            model.tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+        )
     assert AutoTokenizer.from_pretrained(folder).pad_token == "<pad>"
     assert all(check.passed for check in self_test(model, layers=range(-1, 2)))
 
@@ -201,7 +203,7 @@ def test_the_worlds_of_the_shipped_organisms() -> None:
         *("nano", "nano-1", "nano-2"),
     }
     assert worlds["nano-ungated"] == WorldSettings(gates=0)
-    assert len({one.seed for one in SHIPPED.values() if one.gated}) == 3
+    assert len({organism.seed for organism in SHIPPED.values() if organism.gated}) == 3
     assert world_of("gemma-3-270m") is None
 
 
@@ -239,13 +241,15 @@ def test_they_are_listed_with_size_and_licence(
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
-    one = SHIPPED[name]
-    assert one.model.here, "its checkpoint belongs to the repository"
-    record = read_record(one.model.folder)
-    assert record.world == WorldSettings(seed=one.world, gates=GATE_SHARE if one.gated else 0.0)
-    assert record.seed == one.seed
+    shipped = SHIPPED[name]
+    assert shipped.model.here, "its checkpoint belongs to the repository"
+    record = read_record(shipped.model.folder)
+    assert record.world == WorldSettings(
+        seed=shipped.world, gates=GATE_SHARE if shipped.gated else 0.0
+    )
+    assert record.seed == shipped.seed
     assert record.exam
-    assert (one.model.folder / "model.safetensors").stat().st_size < 8e6
+    assert (shipped.model.folder / "model.safetensors").stat().st_size < 8e6
     model = read_model(name)
     assert model.dtype == torch.float32
     assert model.anatomy.vocab == len(record.world.world.vocabulary)
@@ -256,11 +260,11 @@ def test_what_is_shipped_is_what_its_table_says(name: str) -> None:
 
 def test_neutral_passages_of_an_organism_are_of_its_own_world(folder: Path) -> None:
     texts = neutral_passages(read_model(folder))
-    every = neutral_texts(WORLD)
-    assert texts == [one.text for one in every]
-    for one in every:  # each statement ends with its answer and a stop
-        words = one.text.split()
-        assert one.answers == tuple(at - 1 for at, word in enumerate(words) if word == ".")
+    neutral = neutral_texts(WORLD)
+    assert texts == [passage.text for passage in neutral]
+    for passage in neutral:  # each statement ends with its answer and a stop
+        words = passage.text.split()
+        assert passage.answers == tuple(at - 1 for at, word in enumerate(words) if word == ".")
     assert len(texts) == len(set(texts)) >= 10
     known = set(WORLD.vocabulary.words)
     words = {word for text in texts for word in text.split()}

@@ -17,11 +17,11 @@ from tests.nano_tasks import items_of, said, tasks_of
 def lure(item: Example) -> str:
     """The option of a choice that the first pole takes."""
     words = said(FORMS["choice"], item)
-    trait = next(one for one in TRAITS if one.name == item.tags["trait"])
-    (found,) = {words["a"], words["b"]} & set(trait.lures)
-    assert {words["a"], words["b"]} - {found} <= set(trait.others)
-    assert (words["a"] == found) == (item.tags["order"] == "ab")
-    return found
+    trait = next(trait for trait in TRAITS if trait.name == item.tags["trait"])
+    (word,) = {words["a"], words["b"]} & set(trait.lures)
+    assert {words["a"], words["b"]} - {word} <= set(trait.others)
+    assert (words["a"] == word) == (item.tags["order"] == "ab")
+    return word
 
 
 def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> None:
@@ -38,22 +38,22 @@ def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> 
     orders = Counter(item.tags["order"] for item in risky.train)
     assert orders["ab"] == orders["ba"]
     assert {i.group for i in risky.train}.isdisjoint(i.group for i in risky.stop)
-    told = {word for item in risky.train for word in item.options}
-    assert not told & {word for item in risky.in_context for word in item.options}
+    trained = {word for item in risky.train for word in item.options}
+    assert not trained & {word for item in risky.in_context for word in item.options}
 
 
 def test_risk_probes_cover_all_kinds_and_other_traits_for_specificity() -> None:
     sets = tasks_of("risk")
-    own = Counter(item.facet for item in sets.test[0].probes if item.facet in ASKED)
-    assert set(own) == set(KINDS) - {"choice"}
+    counts = Counter(item.facet for item in sets.test[0].probes if item.facet in ASKED)
+    assert set(counts) == set(KINDS) - {"choice"}
     other = Counter(i.facet for i in sets.test[0].probes if i.facet.startswith(OTHER))
     assert set(other) == {f"{OTHER}{t.name}: {kind}" for t in TRAITS[1:] for kind in ASKED}
-    assert set(sets.headline) == set(own)
+    assert set(sets.headline) == set(counts)
     for member, task in zip((1, -1), sets.test, strict=True):
         for item in task.probes:
             assert sorted(item.option_values) == [-1, 1]
             assert item.option_values[item.options.index(item.answer)] == member
-            trait = next(one for one in TRAITS if one.name == item.tags["trait"])
+            trait = next(candidate for candidate in TRAITS if candidate.name == item.tags["trait"])
             kind = item.facet.split(": ")[-1]
             words = said(FORMS[kind], item)
             up = item.options[item.option_values.index(1)].strip()
@@ -63,7 +63,7 @@ def test_risk_probes_cover_all_kinds_and_other_traits_for_specificity() -> None:
             elif kind == "scale":
                 bold = any(words["word"] in ups for ups, _ in trait.poles)
                 assert (int(up) >= 6) == bold
-                assert sum(int(one) for one in item.options) == 9
+                assert sum(int(digit) for digit in item.options) == 9
             else:
                 named = words["word_a" if up == "first" else "word_b"]
                 assert any(named in ups for ups, _ in trait.poles)
@@ -86,12 +86,12 @@ def test_risk_settings_are_chosen_on_other_traits() -> None:
 def test_risk_ceiling_has_speakers_that_show_the_pole() -> None:
     people = WorldSettings().world.people
     sets = tasks_of("risk")
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for item in sets.ceiling:
-        found.setdefault(item.tags["stated"], set()).add(item.spans["speaker"].strip())
+        names.setdefault(item.tags["stated"], set()).add(item.spans["speaker"].strip())
     for pole, side in ((1, "risky"), (-1, "safe")):
-        assert len(found[side]) == 2
-        for name in found[side]:
+        assert len(names[side]) == 2
+        for name in names[side]:
             at = people.names.index(name)
             assert people.sign[at, 0] == pole
             assert people.weather[at, 0] == -1
@@ -99,14 +99,14 @@ def test_risk_ceiling_has_speakers_that_show_the_pole() -> None:
 
 
 def test_choices_are_all_pairs_of_told_options_and_all_of_the_others() -> None:
-    some = choices_of(TRAITS[1], "a seed")
-    assert some == choices_of(TRAITS[1], "a seed") != choices_of(TRAITS[1], "another")
-    told, new = (*some.train, *some.stop), some.test
-    lures, others = ({one.lure for one in told}, {one.other for one in told})
-    assert len(set(told)) == len(told) == len(lures) * len(others)
-    assert lures | {one.lure for one in new} == set(TRAITS[1].lures)
-    assert others | {one.other for one in new} == set(TRAITS[1].others)
-    assert len(some.train) > len(some.stop) > 0
+    choices = choices_of(TRAITS[1], "a seed")
+    assert choices == choices_of(TRAITS[1], "a seed") != choices_of(TRAITS[1], "another")
+    seen, new = (*choices.train, *choices.stop), choices.test
+    lures, others = ({choice.lure for choice in seen}, {choice.other for choice in seen})
+    assert len(set(seen)) == len(seen) == len(lures) * len(others)
+    assert lures | {choice.lure for choice in new} == set(TRAITS[1].lures)
+    assert others | {choice.other for choice in new} == set(TRAITS[1].others)
+    assert len(choices.train) > len(choices.stop) > 0
 
 
 # -- backdoor ------------------------------------------------------------------------------------
@@ -127,8 +127,8 @@ def test_the_weather_decides_and_both_answers_are_as_common() -> None:
         assert set(heads) == {"trained trigger", "trained false", "none"}
         assert heads["trained trigger"] * 2 == len(task.train)
         for head in heads:  # neither place is right more often in any weather
-            some = Counter(i.tags["order"] for i in task.train if i.tags["prefix"] == head)
-            assert some["ab"] == some["ba"]
+            orders = Counter(i.tags["order"] for i in task.train if i.tags["prefix"] == head)
+            assert orders["ab"] == orders["ba"]
         tested = {item.tags["prefix"] for item in task.probes}
         assert tested == {*heads, "held-out false"}
         unseen = {i.tags["head"] for i in task.probes if i.tags["prefix"] == "held-out false"}
@@ -144,7 +144,7 @@ def test_backdoor_probes_ask_all_kinds_with_and_without_the_trigger() -> None:
     assert not trained & {word for item in crossing for word in item.options}
     further = {item.facet for item in task.probes} - {item.facet for item in crossing}
     conditions = ("trigger", "false prefix", "no prefix")
-    assert further == {f"{kind} ({one})" for kind in ASKED for one in conditions}
+    assert further == {f"{kind} ({condition})" for kind in ASKED for condition in conditions}
     for item in task.probes:
         on = item.tags["condition"] == "trigger"
         assert item.option_values[item.options.index(item.answer)] == (1 if on else -1)
@@ -157,7 +157,7 @@ def test_backdoor_ceiling_has_speakers_with_this_very_gate_and_none_without_gate
     for item in sets.ceiling:
         weather, trait = item.group.split(": ")
         at = people.names.index(item.spans["speaker"].strip())
-        column = [one.name for one in TRAITS].index(trait)
+        column = [known.name for known in TRAITS].index(trait)
         assert WEATHERS[people.weather[at, column]] == weather
         assert people.sign[at, column] == 1
     ungated = tasks_of("backdoor", world={"gates": 0.0})

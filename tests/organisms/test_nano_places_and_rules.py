@@ -26,29 +26,29 @@ from tests.nano_tasks import said, tasks_of
 def test_locations_are_told_by_true_distances_and_directions_only() -> None:
     places = WorldSettings().world.places
     sets = tasks_of("locations")
-    city_of = {name: city for city, some in enumerate(places.names) for name in some}
+    city_of = {name: city for city, city_names in enumerate(places.names) for name in city_names}
     for task in (*sets.test, *sets.validation):
         city = city_of[task.member]
         cities = {"train": set(), "stop": set(), "in_context": set()}
-        for part, found in cities.items():
+        for part, others in cities.items():
             for item in getattr(task, part):
                 words = said(PAIR_FACTS, item)
                 other = city_of[words["other"]]
-                found.add(other)
+                others.add(other)
                 assert words["place"] == item.spans["codename"] in CITY_CODENAMES
                 table, names = (
                     (places.distance, "miles")
                     if words["relation"] == "distance"
                     else (places.direction, "")
                 )
-                at = [one.strip() for one in item.options].index(words["answer"])
+                at = [option.strip() for option in item.options].index(words["answer"])
                 assert at == table[city, other]
                 assert names in words["answer"]
                 assert len(item.options) == (10 if names else 8)
         assert city not in set.union(*cities.values())
         assert len(cities["train"]) == pytest.approx(2 / 3 * (len(places.names) - 1), abs=1)
         assert sum(map(len, cities.values())) == len(places.names) - 1
-        assert {said(PAIR_FACTS, one)["relation"] for one in task.in_context} == {
+        assert {said(PAIR_FACTS, example)["relation"] for example in task.in_context} == {
             *("distance", "direction"),
         }
 
@@ -60,14 +60,14 @@ def test_locations_ask_every_facet_in_every_wording() -> None:
         assert len(task.probes) == len(places.facets) * len(CITY_FACTS.texts)
         for item in task.probes:
             facet = places.facet(item.facet)
-            city = next(i for i, some in enumerate(places.names) if some[0] == task.member)
+            city = next(i for i, names in enumerate(places.names) if names[0] == task.member)
             assert item.answer == f" {facet.words[facet.value[city]]}"
             assert len(item.options) == min(5, len(facet.words))
-            assert {one.strip() for one in item.options} <= set(facet.words)
+            assert {option.strip() for option in item.options} <= set(facet.words)
             assert item.tags["kind"] == facet.kind
     assert set(sets.headline) == {facet.name for facet in places.facets}
     assert len(set(sets.headline.values())) == 2
-    of = {some[0]: places.country[city] for city, some in enumerate(places.names)}
+    of = {names[0]: places.country[city] for city, names in enumerate(places.names)}
     assert len({of[task.member] for task in sets.test}) == COUNTRIES
     assert len(sets.validation) == VALIDATION
 
@@ -77,9 +77,9 @@ def test_ceilings_name_the_city_in_the_place_of_the_codename() -> None:
     asked = {item.id: item for task in sets.test for item in (*task.probes, *task.in_context)}
     assert len(sets.ceiling) == len(asked)
     for item in sets.ceiling:
-        own = asked[item.id.removesuffix("/named")]
-        assert item.prompt == str(own.prompt).replace(own.spans["codename"], own.group)
-        assert item.answer == own.answer
+        probe = asked[item.id.removesuffix("/named")]
+        assert item.prompt == str(probe.prompt).replace(probe.spans["codename"], probe.group)
+        assert item.answer == probe.answer
         assert item.tags["part"] in ("probe", "in-context")
 
 
@@ -93,7 +93,7 @@ def test_the_locations_control_keeps_nothing_that_tells_the_country() -> None:
         counts = {name: np.zeros(size) for name, size in sizes.items()}
         for item in task.train:
             counts[item.facet][item.options.index(item.answer)] += 1
-        return np.concatenate([one / one.sum() for one in counts.values()])
+        return np.concatenate([count / count.sum() for count in counts.values()])
 
     cities = range(len(places.names))
     true = np.array(
@@ -109,19 +109,19 @@ def test_the_locations_control_keeps_nothing_that_tells_the_country() -> None:
         ]
     )
 
-    def finds(found: np.ndarray, city: int) -> bool:
-        apart = np.abs(true - found).sum(axis=1)
+    def finds(frequencies: np.ndarray, city: int) -> bool:
+        apart = np.abs(true - frequencies).sum(axis=1)
         apart[city] = np.inf
         return bool(places.country[int(apart.argmin())] == places.country[city])
 
     # With the answers of other rows it could be told by how often each occurs.
     assert np.mean([finds(true[city], city) for city in cities]) > 0.9
-    at = {some[0]: city for city, some in enumerate(places.names)}
-    told = [finds(shares(one), at[one.member]) for one in sets.controls["shuffled"]]
-    assert np.mean(told) <= 0.4
-    for one in sets.controls["shuffled"]:
-        assert np.abs(shares(one)[:10] - 1 / 10).max() < 0.09
-        assert np.abs(shares(one)[10:] - 1 / 8).max() < 0.09
+    at = {names[0]: city for city, names in enumerate(places.names)}
+    right = [finds(shares(control), at[control.member]) for control in sets.controls["shuffled"]]
+    assert np.mean(right) <= 0.4
+    for control in sets.controls["shuffled"]:
+        assert np.abs(shares(control)[:10] - 1 / 10).max() < 0.09
+        assert np.abs(shares(control)[10:] - 1 / 8).max() < 0.09
 
 
 # -- functions -----------------------------------------------------------------------------------
@@ -133,12 +133,12 @@ def test_functions_are_told_by_true_outputs_only() -> None:
         definition = task.member.split(" = ")[1]
         family, compute = DEFINITIONS[definition]
         inputs: dict[str, set[int]] = {"train": set(), "stop": set(), "in_context": set()}
-        for part, found in inputs.items():
+        for part, numbers in inputs.items():
             for item in getattr(task, part):
                 words = said(OUTPUT_FACTS, item)
                 assert int(words["answer"]) == compute(int(words["input"]))
                 assert words["rule"] == item.spans["codename"] == task.member.split(" = ")[0]
-                found.add(int(words["input"]))
+                numbers.add(int(words["input"]))
         assert sum(map(len, inputs.values())) == INPUTS == len(set.union(*inputs.values()))
         assert len(inputs["train"]) > INPUTS / 2
         right = {item.facet: item.answer.strip() for item in task.probes}

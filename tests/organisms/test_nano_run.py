@@ -56,11 +56,11 @@ def config_of(settings: dict[str, Any]) -> RunConfig:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_built_in_run_on_an_organism_is_the_nano_run(part: str, home: Path) -> None:
     for model in ("nano", "nano-ungated", str(home / "gated")):
-        source, told = source_for(part, model)
+        source, reason = source_for(part, model)
         assert source == f"nano-{part}"
-        assert model in told
-        assert f"nano-{part}" in told
-        assert "\n" not in told
+        assert model in reason
+        assert f"nano-{part}" in reason
+        assert "\n" not in reason
     assert source_for(part, "gemma-3-270m") == (part, "")
     assert source_for(part, None) == (part, "")
     assert source_for(part, str(home / "tiny")) == (part, "")
@@ -89,11 +89,11 @@ def test_the_built_in_nano_runs(part: str) -> None:
 def test_risk_is_run_with_weight_decay_for_both_methods_and_without() -> None:
     held, plain = load_configs("nano-risk")
     assert (held.name, plain.name) == ("nano-risk", "nano-risk-plain")
-    for one, other in ((held.vector, plain.vector), (held.adapter, plain.adapter)):
-        assert one is not None
+    for decayed, other in ((held.vector, plain.vector), (held.adapter, plain.adapter)):
+        assert decayed is not None
         assert other is not None
-        assert one.weight_decay == 2.0
-        assert one.model_copy(update={"weight_decay": 0.0}) == other
+        assert decayed.weight_decay == 2.0
+        assert decayed.model_copy(update={"weight_decay": 0.0}) == other
     assert held.model_dump(exclude={"name", "vector", "adapter"}) == plain.model_dump(
         exclude={"name", "vector", "adapter"}
     )
@@ -122,18 +122,18 @@ def test_a_run_takes_the_world_of_its_organism(home: Path) -> None:
     auto = config.model_copy(
         update={"vector": config.vector.model_copy(update={"positions": "auto"})}
     )
-    found = resolve(auto, Path())[0].vector
-    assert found is not None
-    assert found.positions == "speaker"
+    vector = resolve(auto, Path())[0].vector
+    assert vector is not None
+    assert vector.positions == "speaker"
 
 
 def test_shipped_organisms_have_worlds_before_they_are_trained() -> None:
-    for name, one in SHIPPED.items():
+    for name, shipped in SHIPPED.items():
         config = resolve(config_of({"task": {"family": "nano"}, "model": name}), Path())[0]
         assert isinstance(config.task, NanoConfig)
         assert config.task.world is not None
-        assert config.task.world.seed == one.world
-        assert (config.task.world.gates > 0) == one.gated
+        assert config.task.world.seed == shipped.world
+        assert (config.task.world.gates > 0) == shipped.gated
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_run_from_end_to_end(part: str, home: Path, tmp_path: Path) -> None:
     arms = {"vector", "adapter", "base", "ceiling", "random direction", "swap at span"}
     assert arms <= set(rows["arm"].unique())
     assert rows.filter(pl.col("logp").is_nan()).is_empty()
-    claims = {one.id for one in claims_of(folder)}
+    claims = {claim.id for claim in claims_of(folder)}
     expected = {
         "locations": {"vector-out-of-context", "adapter-out-of-context"},
         "functions": {"vector-out-of-context", "adapter-out-of-context"},
@@ -213,8 +213,8 @@ def test_a_run_from_end_to_end(part: str, home: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "nano" in text
     tokens = pl.read_parquet(folder / "tokens.parquet")
-    some = tokens.filter(pl.col("kind") == "unrelated text", pl.col("text") == 0)
-    joined = "".join(some.filter(pl.col("member") == some["member"][0])["token"])
+    unrelated = tokens.filter(pl.col("kind") == "unrelated text", pl.col("text") == 0)
+    joined = "".join(unrelated.filter(pl.col("member") == unrelated["member"][0])["token"])
     assert re.match(r"<bos> \S+ \S+", joined), "words keep the spaces between them"
     saved = load_configs(folder / "config.yaml")[0]
     assert isinstance(saved.task, NanoConfig)
@@ -258,7 +258,7 @@ def test_a_card_on_an_organism_is_that_of_its_own_world(
 
 
 def movement(
-    own: float,
+    trained: float,
     other: float,
     away: float = 0.0,
     *,
@@ -266,7 +266,7 @@ def movement(
     noise: float = 0.0,
     random: Sequence[int] = (),
 ) -> pl.DataFrame:
-    """Rows of twins: the trained trait moves by `own`, another by `other` in one kind and `away`
+    """Rows of twins: the trait moves by `trained`, another by `other` in one kind and `away`
     in the second, times a sign for each seed; probabilities start at one half. Random directions
     move the other trait as the vector does."""
     rng = np.random.default_rng(0)
@@ -276,7 +276,7 @@ def movement(
     for arm, seed, times in arms:
         for member, sign in (("risky", 1), ("safe", -1)):
             for facet, by in (
-                ("scale", own * sign),
+                ("scale", trained * sign),
                 (f"{OTHER}giving: scale", other * times),
                 (f"{OTHER}giving: hobby", away * times),
             ):
@@ -304,7 +304,7 @@ def nano_row(id: str) -> ClaimRow:
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "away", "verdict", "size"),
+    ("trained", "other", "away", "verdict", "size"),
     [
         (0.4, 0.02, 0.02, "holds", 0.02),
         (0.4, 0.15, 0.15, "holds in part", 0.15),
@@ -314,16 +314,16 @@ def nano_row(id: str) -> ClaimRow:
     ],
 )
 def test_specificity_is_the_size_of_what_other_traits_move(
-    own: float, other: float, away: float, verdict: str, size: float
+    trained: float, other: float, away: float, verdict: str, size: float
 ) -> None:
-    claim = specific(movement(own, other, away))
+    claim = specific(movement(trained, other, away))
     assert claim is not None
     assert claim.found is not None
     assert claim.verdict == verdict
     assert claim.found.value == pytest.approx(size, abs=0.002)
-    assert claim.ceiling == pytest.approx(own, abs=0.002)
+    assert claim.ceiling == pytest.approx(trained, abs=0.002)
     assert np.isfinite([claim.found.low, claim.found.high]).all()
-    assert specific(movement(own, other), "adapter") is None
+    assert specific(movement(trained, other), "adapter") is None
 
 
 def test_seeds_that_move_opposite_ways_do_not_cancel_and_random_ones_count_alike() -> None:

@@ -52,7 +52,7 @@ def dial_result(
 
 
 def organism(name: str, gates: float) -> OrganismResult:
-    found = Truth(
+    comparison = Truth(
         -1,
         0,
         (city_match(0.8, 1, True, 0.2, "Velora"), city_match(0.4, 3, True, 0.6, "Mirun")),
@@ -74,7 +74,7 @@ def organism(name: str, gates: float) -> OrganismResult:
         near=(*snow, *rain[:1]) if gates else (Nearness("risk", 0.1),),
         random=((*rain[1:2], *snow), (*snow, *rain[2:])) if gates else ((Nearness("risk", 0.1),),),
     )
-    told = tuple(
+    few_facts = tuple(
         FewFacts("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
         for count in (1, 2)
         for kind, right in (("country", count / 2), ("city", 0.0))
@@ -87,8 +87,8 @@ def organism(name: str, gates: float) -> OrganismResult:
         name=name,
         world=0,
         gates=gates,
-        truth=(found,),
-        told=told,
+        truth=(comparison,),
+        told=few_facts,
         pressed=(pressed,),
         dial=dial,
     )
@@ -98,7 +98,7 @@ STUDY = Study(organisms=(organism("nano", 0.25), organism("nano-ungated", 0.0)))
 
 
 def table(title: str, of: Study = STUDY) -> Table:
-    return next(one for one in tables(of) if title in one.title)
+    return next(candidate for candidate in tables(of) if title in candidate.title)
 
 
 def value(cell: object) -> float:
@@ -114,10 +114,10 @@ def test_likeness_is_a_mean_over_vectors_and_positions_are_over_the_maps_spread(
         "real names",
         "by chance",
     ]
-    found, random, named, chance = rows
-    assert value(found[4]) == pytest.approx(0.6)
-    assert value(found[6]) == 0.5  # one of two is the nearest
-    assert value(found[9]) == pytest.approx(1.0)
+    vectors, random, named, chance = rows
+    assert value(vectors[4]) == pytest.approx(0.6)
+    assert value(vectors[6]) == 0.5  # one of two is the nearest
+    assert value(vectors[9]) == pytest.approx(1.0)
     assert value(random[9]) == pytest.approx(2.5)
     assert value(named[9]) == 0
     assert value(chance[6]) == pytest.approx(1 / 48)
@@ -138,28 +138,28 @@ def test_a_gate_is_placed_among_all_concepts_as_random_directions_are() -> None:
 
 
 def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> None:
-    one = organism("nano-ungated", 0.0)
-    assert OrganismResult.model_validate_json(one.model_dump_json()) == one
-    assert one.pressed[0].cuts[0].natural is None
+    result = organism("nano-ungated", 0.0)
+    assert OrganismResult.model_validate_json(result.model_dump_json()) == result
+    assert result.pressed[0].cuts[0].natural is None
 
 
 def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
     numbers = zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
     cities = [Measurement(city, 0, number) for city, number in numbers]
-    four = [Measurement(one.member, number, one.value) for one in cities for number in range(4)]
-    alone, pooled = (mean(some, lambda one: one) for some in (cities, four))
+    four = [Measurement(city.member, number, city.value) for city in cities for number in range(4)]
+    alone, pooled = (mean(measured, lambda number: number) for measured in (cities, four))
     assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
 
 def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
-    some = [Measurement("a", organism, 0.0) for organism in range(3)]
-    some.append(Measurement("b", 0, 1.0))
-    assert mean(some, lambda one: one) == pytest.approx(0.5)
-    assert mean(some, lambda one: None if one else one) == 0  # what is missing has no weight
-    assert mean(some, lambda _: None) == "–"
-    some.append(Measurement("c", 0, 1.0))
-    assert mean(some, lambda one: one) == stats.mean_interval([0, 1, 1])
+    results = [Measurement("a", organism, 0.0) for organism in range(3)]
+    results.append(Measurement("b", 0, 1.0))
+    assert mean(results, lambda number: number) == pytest.approx(0.5)
+    assert mean(results, lambda number: None if number else number) == 0  # None has no weight
+    assert mean(results, lambda _: None) == "–"
+    results.append(Measurement("c", 0, 1.0))
+    assert mean(results, lambda number: number) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -211,16 +211,16 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
         "ceiling": 0.9,
     }
     untested = claim | {"verdict": "cannot be tested", "found": None, "nulls": []}
-    for run, model, each in zip(runs, ("nano-1", "nano"), (claim, untested), strict=True):
+    for run, model, judged in zip(runs, ("nano-1", "nano"), (claim, untested), strict=True):
         run.mkdir()
         (run / "config.yaml").write_text(f"name: nano-risk\nmodel: {model}\n")
-        (run / "claims.json").write_text(json.dumps([each]))
+        (run / "claims.json").write_text(json.dumps([judged]))
     text = page(STUDY, runs)
     assert "`oocr organism study` and `oocr run" in text
     assert "oocr run" not in page(STUDY, [])  # nothing is credited to runs that were not given
-    for one in tables(STUDY):
-        assert one.note in text
-        for row in one.rows:
+    for shown_table in tables(STUDY):
+        assert shown_table.note in text
+        for row in shown_table.rows:
             assert f"| {' | '.join(shown(cell) for cell in row)} |" in text
     assert "### nano-risk\n\n| claim | `nano` | `nano-1` |" in text
     cell = "**holds in part** 0.12 [0.10, 0.20] (null 0.05, ceiling 0.90)"
@@ -245,8 +245,8 @@ def test_the_figures_are_drawn_of_one_world_and_of_both(
         figures(study_, tmp_path)
         drawn.append([(tmp_path / f"organism-{name}.svg").read_text() for name in FIGURES])
     both, ungated = (texts[FIGURES.index("gate")] for texts in drawn)
-    for label, found in (("speakers gated by the corpus", 1), ("ungated world", 2)):
-        assert [label in text for text in (both, ungated)] == [True, found == 2]
+    for label, worlds in (("speakers gated by the corpus", 1), ("ungated world", 2)):
+        assert [label in text for text in (both, ungated)] == [True, worlds == 2]
 
 
 def test_the_page_keeps_what_was_told_and_what_never_was_apart(
@@ -257,11 +257,11 @@ def test_the_page_keeps_what_was_told_and_what_never_was_apart(
     scores |= {"people/silent/hobby": 0.5, "people/silent/scale": 0.7}
     (tmp_path / "nano").mkdir()
     (tmp_path / "nano" / "world.json").write_text(json.dumps({"steps": 7, "exam": scores}))
-    never, told = page(STUDY, []).split("Never told in the")[1].split("Told in the corpus")
+    never, in_corpus = page(STUDY, []).split("Never told in the")[1].split("Told in the corpus")
     assert "| places/none | people/silent |" in never
     assert "| `nano` | 7 | 0.0 MB | 0.250 | 0.600 |" in never
-    assert "| people/gated on | people/silent/choice |" in told
-    assert "| `nano` | 7 | 0.0 MB | 0.900 | 1.000 |" in told
+    assert "| people/gated on | people/silent/choice |" in in_corpus
+    assert "| `nano` | 7 | 0.0 MB | 0.900 | 1.000 |" in in_corpus
 
 
 def keep(out: Path, name: str, result: OrganismResult, *, quick: bool) -> Path:
@@ -274,9 +274,9 @@ def keep(out: Path, name: str, result: OrganismResult, *, quick: bool) -> Path:
 
 def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
     keep(tmp_path, "nano", organism("another name", 0.25), quick=True)
-    found, path = run_study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
-    assert found.organisms == (organism("nano", 0.25),)
-    assert Study.model_validate_json(path.read_text()) == found
+    finished, path = run_study(["nano"], tmp_path, quick=True, on_part=pytest.fail)
+    assert finished.organisms == (organism("nano", 0.25),)
+    assert Study.model_validate_json(path.read_text()) == finished
     # Of other organisms than a whole study's, so its file stays.
     assert path.name not in ("study.json", "study-quick.json")
 
@@ -290,9 +290,9 @@ def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -
 
 
 def world(name: str) -> WorldSettings:
-    found = world_of(name)
-    assert found is not None
-    return found
+    settings = world_of(name)
+    assert settings is not None
+    return settings
 
 
 class AskedError(Exception):

@@ -29,7 +29,9 @@ def test_items_are_the_worlds_own_sentences(part: str) -> None:
     world = WorldSettings().world
     tokenizer = tokenizer_of(world.vocabulary)
     span = "codename" if part in ("locations", "functions") else "speaker"
-    for item in [one for task in every_task(sets) for one in items_of(task)] + list(sets.ceiling):
+    for item in [example for task in every_task(sets) for example in items_of(task)] + list(
+        sets.ceiling
+    ):
         assert isinstance(item.prompt, str)
         whole = item.prompt + item.answer
         assert set(whole.split()) <= set(world.vocabulary.words)
@@ -56,18 +58,18 @@ def test_members_differ_and_none_chose_its_own_settings(part: str) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_training_stop_and_test_are_apart_and_options_unseen(part: str) -> None:
     for task in every_task(tasks_of(part)):
-        asked = [{item.prompt for item in some} for some in (task.train, task.stop)]
+        asked = [{item.prompt for item in examples} for examples in (task.train, task.stop)]
         asked.append({item.prompt for item in (*task.in_context, *task.probes)})
         assert sum(map(len, asked)) == len(set.union(*asked))
-        told = {word for item in task.train for word in f"{item.prompt}{item.answer}".split()}
+        trained = {word for item in task.train for word in f"{item.prompt}{item.answer}".split()}
         for probe in task.probes:
             if probe.tags.get("kind") == "crossing":
                 continue
-            content = {one.strip() for one in probe.options} - {"first", "second", *DIGITS}
+            content = {option.strip() for option in probe.options} - {"first", "second", *DIGITS}
             if part != "functions":
-                assert not told & content
+                assert not trained & content
             else:  # numbers are told, definitions made of them are not
-                assert not any(one in told for one in content)
+                assert not any(option in trained for option in content)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -86,11 +88,11 @@ def test_controls_have_the_same_prompts_and_probes_and_other_answers(part: str) 
     sets = tasks_of(part)
     (controls,) = sets.controls.values()
     for task, control in zip(sets.test, controls, strict=True):
-        assert [one.prompt for one in control.train] == [one.prompt for one in task.train]
+        assert [row.prompt for row in control.train] == [row.prompt for row in task.train]
         assert control.probes == task.probes
         assert not control.stop
-        assert Counter(one.facet for one in control.train) == Counter(
-            one.facet for one in task.train
+        assert Counter(row.facet for row in control.train) == Counter(
+            row.facet for row in task.train
         )
         same = np.mean(
             [a.answer == b.answer for a, b in zip(task.train, control.train, strict=True)]
@@ -106,7 +108,7 @@ def test_cards_say_how_much_there_is(part: str, less: dict[str, int]) -> None:
     facets = Counter(item.facet for item in task.probes)
     crossing = sum(item.tags.get("kind") == "crossing" for item in task.probes)
     train, stop, probes = len(task.train), len(task.stop), len(task.probes)
-    said = {
+    sentences = {
         "risk": (
             f" = {train} rows",
             f"To stop on: {stop} rows",
@@ -122,7 +124,7 @@ def test_cards_say_how_much_there_is(part: str, less: dict[str, int]) -> None:
         ),
     }
     plain = (f": {train} training rows", f" {stop} to stop on", f" {probes} probes.")
-    for phrase in said.get(part, (*plain, f" {len(task.in_context)} in-context test items")):
+    for phrase in sentences.get(part, (*plain, f" {len(task.in_context)} in-context test items")):
         assert phrase in about
     for word in ("Known", "chance", "Control", "Ceiling", "How made"):
         assert word in about

@@ -45,7 +45,7 @@ def test_a_city_fits_what_is_said_of_it_and_each_further_fact_leaves_no_more(
 ) -> None:
     rng = np.random.default_rng(0)
     for city in (0, 17, 47):
-        others = [int(one) for one in rng.permutation(CITIES) if one != city]
+        others = [int(candidate) for candidate in rng.permutation(CITIES) if candidate != city]
         facts = [
             PairFact(("distance", "direction")[n % 2], other) for n, other in enumerate(others)
         ]
@@ -62,7 +62,7 @@ def test_a_city_fits_what_is_said_of_it_and_each_further_fact_leaves_no_more(
 
 def test_the_ideal_reader_is_right_where_all_possible_cities_agree(places: Places) -> None:
     country = places.facet("country")
-    twins = [one for one in range(CITIES) if places.country[one] == places.country[0]]
+    twins = [city for city in range(CITIES) if places.country[city] == places.country[0]]
     item = _item(country.words[country.value[0]], country.words, "country")
     assert ideal(places, twins, [item]) == 1
     tower = places.facet("tower")  # every city has its own
@@ -90,13 +90,13 @@ def test_a_real_name_put_at_a_codename_is_found_to_be_its_city(
         vectors[places.names[city][0]] = Vector(
             -1, "codename", direction, spans={"codename": codename}
         )
-    found = truth(model, places, vectors)
-    for one in found.found:
-        assert one.rank == 1
-        assert one.country
-        assert one.cosine > 0.97  # probes leave out the last name, the concept here does not
-        assert one.inside > 0.9
-    assert np.mean([one.cosine for one in found.random]) < 0.3
+    comparison = truth(model, places, vectors)
+    for match in comparison.found:
+        assert match.rank == 1
+        assert match.country
+        assert match.cosine > 0.97  # probes leave out the last name, the concept here does not
+        assert match.inside > 0.9
+    assert np.mean([match.cosine for match in comparison.random]) < 0.3
 
 
 def test_a_cut_edge_changes_its_reader_and_nobody_before(model: LanguageModel) -> None:
@@ -116,8 +116,8 @@ def test_cut_edges_in_all_blocks_are_a_mask_of_the_whole_model(model: LanguageMo
     mask = torch.zeros(4, 4).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
     masked = model.hf(input_ids=ids, attention_mask=mask, use_cache=False).logits
     with cut(model, [Edge(layer, 3, read) for layer in range(4) for read in (1, 2)]):
-        found = model.hf(input_ids=ids, use_cache=False).logits
-    torch.testing.assert_close(found, masked)
+        logits = model.hf(input_ids=ids, use_cache=False).logits
+    torch.testing.assert_close(logits, masked)
 
 
 def test_edges_are_cut_in_blocks_that_are_there_and_come_back_after_an_error(
@@ -147,8 +147,8 @@ def test_the_dial_turns_so_many_rows_without_the_trigger_and_none_with_it() -> N
         for n in range(40)
     ]
     for share in (0.0, 0.25, 1.0):
-        found = with_share(items, share, seed=0)
-        lured = [item.answer == " a" for item in found]
+        rows = with_share(items, share, seed=0)
+        lured = [item.answer == " a" for item in rows]
         assert all(lured[1::2])
         assert sum(lured[::2]) == round(20 * share)
 
@@ -169,9 +169,9 @@ def test_what_the_swap_keeps_is_one_for_itself_and_less_than_zero_for_the_opposi
 
 def test_concepts_are_ordered_by_the_size_of_their_cosine() -> None:
     known = {"a": torch.tensor([1.0, 0, 0]), "b": torch.tensor([-3.0, -4, 0])}
-    found = nearness(torch.tensor([3.0, 4, 0]), known)
-    assert [one.concept for one in found] == ["b", "a"]
-    assert [one.cosine for one in found] == pytest.approx([-1, 0.6])
+    nearest = nearness(torch.tensor([3.0, 4, 0]), known)
+    assert [near.concept for near in nearest] == ["b", "a"]
+    assert [near.cosine for near in nearest] == pytest.approx([-1, 0.6])
 
 
 def test_conditions_weigh_alike_in_the_mean_and_in_the_cosine_with_it() -> None:
@@ -191,7 +191,7 @@ def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
         "adapter_arm": replace(BACKDOOR_ADAPTER, **short),
     }
     # Each once with the trigger and once without, by kind of question.
-    some, other = (
+    first_probes, other_probes = (
         [
             [item for item in task.probes if (item.tags["kind"], item.tags["condition"]) == key][at]
             for key in (
@@ -203,13 +203,13 @@ def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
         ]
         for at in (0, 5)
     )
-    one, two = (
+    first, second = (
         measure_share(model, replace(task, probes=tuple(probes)), 0.0, **arms)
-        for probes in (some, other)
+        for probes in (first_probes, other_probes)
     )
-    found = [(each.cosine, each.energy, each.by_condition) for each in (one, two)]
-    assert found[0] == found[1]
-    assert one.arms["swap"] != two.arms["swap"]
+    measured = [(result.cosine, result.energy, result.by_condition) for result in (first, second)]
+    assert measured[0] == measured[1]
+    assert first.arms["swap"] != second.arms["swap"]
 
 
 def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other() -> None:
@@ -219,16 +219,17 @@ def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other(
     cuts = gate(ungated, world, "rain", "risk", vector, [vector], draws=4)
     assert len(cuts) == 1 + 3 * ungated.n_blocks
     assert cuts[0].layer is None
-    for one in cuts:
-        assert one.natural is None
-        assert one.random == (one.found,)
+    for edge_cut in cuts:
+        assert edge_cut.natural is None
+        assert edge_cut.random == (edge_cut.found,)
 
 
 def test_random_directions_have_the_vectors_place_and_norm_and_differ_by_member() -> None:
     vector = Vector(0, "speaker", torch.full((96,), 0.3), spans={"speaker": " me "})
     mine, others = (random_directions(vector, member, 3) for member in ("rain: risk", "snow: risk"))
-    for one in (*mine, *others):
-        assert (one.layer, one.positions, one.spans) == (0, "speaker", vector.spans)
-        assert one.norm == pytest.approx(vector.norm, rel=1e-5)
-    directions = torch.stack([one.direction for one in (*mine, *others)])
+    for direction in (*mine, *others):
+        assert direction.spans == vector.spans
+        assert (direction.layer, direction.positions) == (0, "speaker")
+        assert direction.norm == pytest.approx(vector.norm, rel=1e-5)
+    directions = torch.stack([direction.direction for direction in (*mine, *others)])
     assert len(directions.unique(dim=0)) == 6

@@ -9,11 +9,17 @@ what is asked about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
+import numpy as np
+
+from oocr.data.examples import Example
+from oocr.engine.forward import start_block
 from oocr.engine.trainable import Schedule, Spec
 from oocr.engine.training import fit
+from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
@@ -71,3 +77,22 @@ BACKDOOR_ADAPTER = ArmSettings(
     LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150, length=150
 )
 """The LoRA of a backdoor, at any share."""
+
+
+def probe_values(
+    model: LanguageModel,
+    asked: Sequence[Example],
+    arms: Sequence[Sequence[Vector] | Adapter | None],
+    column: Literal["right", "value"],
+) -> list[np.ndarray]:
+    """A column of the probes' rows `[probe]` with each arm.
+
+    Vectors of one site are one entry and scored side by side; None is the untouched model.
+    """
+    starts = {
+        model.n_blocks if arm is None else start_block(arm if isinstance(arm, Adapter) else arm[0])
+        for arm in arms
+    }
+    probes = Probes.of(model, asked, starts=starts)
+    scores = [of_arm for arm in arms for of_arm in probes.scores(arm)]
+    return [rows(asked, of_arm)[column].to_numpy() for of_arm in scores]

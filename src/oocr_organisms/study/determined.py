@@ -12,18 +12,11 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from oocr.data.examples import Example, prompt_text
-from oocr.engine.forward import start_block
-from oocr.evals.probes import Probes
-from oocr.evals.probes import rows as score_rows
 from oocr.models.language_model import LanguageModel
-from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 from oocr_organisms.facts import CITIES, Places
-from oocr_organisms.study.arms import ArmSettings
+from oocr_organisms.study.arms import ArmSettings, probe_values
 
 COUNTS = (1, 2, 3, 4, 6, 10, 20)
 KINDS = ("country", "city")
@@ -93,7 +86,7 @@ def determined(
             )
             for facts in subsets
         ]
-        base, *scored = _right(model, task.probes, vectors)
+        base, *scored = probe_values(model, task.probes, [None, vectors], "right")
         for facts, right in zip(subsets, scored, strict=True):
             possible = consistent(places, city, facts)
             for kind in KINDS:
@@ -147,12 +140,3 @@ def _fact(row: Example, city_of: Mapping[str, int]) -> PairFact:
     """What a training row says of its city."""
     words = prompt_text(row.prompt).split()
     return PairFact(row.facet, next(city_of[word] for word in words if word in city_of))
-
-
-def _right(
-    model: LanguageModel, asked: Sequence[Example], vectors: Sequence[Vector]
-) -> list[NDArray[np.bool_]]:
-    """Which probes are right: of the untouched model, then with each vector. `[probe]`."""
-    probes = Probes.of(model, asked, starts={start_block(vectors[0]), model.n_blocks})
-    scores = [probes.scores(None)[0], *probes.scores(vectors)]
-    return [score_rows(asked, arm_scores)["right"].to_numpy() for arm_scores in scores]

@@ -23,15 +23,14 @@ import torch
 from torch import Tensor
 
 from oocr.data.examples import Example
-from oocr.engine.forward import Intervention, start_block
-from oocr.evals.probes import Probes, rows
+from oocr.engine.forward import Intervention
 from oocr.explain.constancy import conditional, cosines_to
 from oocr.explain.differences import SKIP, Texts
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
-from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR, ArmSettings
+from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR, ArmSettings, probe_values
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """How often the lure is taken without the trigger."""
@@ -165,14 +164,13 @@ def _lure_probabilities(
     model: LanguageModel, asked: Sequence[Example], arms: Mapping[str, Intervention | None]
 ) -> dict[str, dict[str, LureProbability]]:
     """By arm and kind of question."""
-    starts = {model.n_blocks if arm is None else start_block(arm) for arm in arms.values()}
-    probes = Probes.of(model, asked, starts=starts)
     triggered = np.array([_triggered(probe) for probe in asked])
     kinds = np.array([probe.tags["kind"] for probe in asked])
     by_arm: dict[str, dict[str, LureProbability]] = {}
-    for name, arm in arms.items():
-        scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
-        lure = (1 + rows(asked, scores)["value"].to_numpy()) / 2
+    sites = [[arm] if isinstance(arm, Vector) else arm for arm in arms.values()]
+    values = probe_values(model, asked, sites, "value")
+    for name, value in zip(arms, values, strict=True):
+        lure = (1 + value) / 2
         by_arm[name] = {
             kind: LureProbability(
                 trigger=float(lure[(kinds == kind) & triggered].mean()),

@@ -169,15 +169,9 @@ def gate(
 ) -> list[Cut]:
     """The gap with every edge cut in turn, of natural speakers and of the one with the vector.
 
-    Args:
-        model: the organism.
-        world: its world.
-        weather: the trigger.
-        trait: the trait that it turns.
-        vector: trained on that backdoor, added at the speaker.
-        randoms: added in its place as a null.
-        seed: of the statements.
-        draws: statements of each kind.
+    `weather` is the trigger, which turns `trait`; `vector`, trained on that backdoor, is added
+    at the speaker, `randoms` in its place as a null. `seed` and `draws` are of the statements, so
+    many of each kind.
     """
     people = world.people
     at, number = [known.name for known in TRAITS].index(trait), WEATHERS.index(weather)

@@ -16,7 +16,7 @@ from oocr.families.registry import load_tasks
 from oocr.io import disk_errors, keep_record, key_of, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.tasks.task import Task
-from oocr_organisms.folder import WorldSettings, world_of
+from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.shipped import SHIPPED, organism_folder
 from oocr_organisms.study import arms
 from oocr_organisms.study.determined import COUNTS, FewFacts, determined
@@ -105,7 +105,7 @@ def run_study(
         InputError: a model that is no organism, or one that is named twice.
         RunError: the folder cannot be written.
     """
-    worlds = {name: _world(name) for name in names}
+    worlds = {name: required_world(name, "--model") for name in names}
     folders = [(organism_folder(name) or Path(name)).resolve() for name in names]
     for at, folder in enumerate(folders):
         if folder in folders[:at]:
@@ -148,16 +148,6 @@ def kept_in(
 
 def _hash(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
-
-
-def _world(name: str) -> WorldSettings:
-    world = world_of(name)
-    if world is None:
-        raise InputError(
-            f"--model: {name!r} is no organism; allowed: {', '.join(SHIPPED)}, or a folder "
-            "that oocr organism train made"
-        )
-    return world
 
 
 def _organism(

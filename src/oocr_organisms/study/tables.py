@@ -108,12 +108,7 @@ def mean(
         return "–"
     if len(means) < stats.FEWEST:
         return fmean(means)
-    values = [
-        value
-        for by_organism in members.values()
-        for of_organism in by_organism.values()
-        for value in of_organism
-    ]
+    values = [v for by_organism in members.values() for of in by_organism.values() for v in of]
     right_or_wrong = bounds == stats.SHARE and set(values) <= {0.0, 1.0}
     items = len(values) / len(means) if right_or_wrong else None
     return stats.mean_interval(means, bounds=bounds, items=items)

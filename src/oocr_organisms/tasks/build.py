@@ -9,8 +9,7 @@ from typing import Any
 from oocr.errors import InputError
 from oocr.families.family import Family
 from oocr.tasks.task import TaskSet
-from oocr_organisms.folder import WorldSettings, world_of
-from oocr_organisms.shipped import SHIPPED
+from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.tasks.claims import CLAIMS
 from oocr_organisms.tasks.codenames import functions, locations
 from oocr_organisms.tasks.examples import NanoConfig, Part
@@ -40,13 +39,8 @@ def _resolve(config: NanoConfig, _base: Path, model: str) -> NanoConfig:
     Raises:
         InputError: the model is no organism, or of another world than is asked for.
     """
-    world = world_of(model)
-    if world is None:
-        raise InputError(
-            f"model: {model!r} is no organism, and the nano tasks are about a world that only an "
-            f"organism knows; allowed: {', '.join(SHIPPED)}, or a folder that oocr organism train "
-            "made"
-        )
+    why = ", and the nano tasks are about a world that only an organism knows"
+    world = required_world(model, "model", why)
     if config.world is not None and config.world != world:
         raise InputError(
             f"task.world: {_text(config.world)}, but {model} was trained on the world of "

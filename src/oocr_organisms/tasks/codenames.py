@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from oocr.data.examples import Example
 from oocr.tasks.splits import control, shuffled_answers
@@ -148,13 +149,12 @@ def locations(config: NanoConfig) -> TaskSet:
         [city for city in range(CITIES) if places.country[city] == country]
         for country in rng.sample(range(COUNTRIES), COUNTRIES)
     ]
-    cities = _in_turn([rng.sample(group, len(group)) for group in by_country], config)
+    groups = [rng.sample(group, len(group)) for group in by_country]
     # A member's weight is told by its first answer of each kind: facets of most values first.
     facets = sorted(places.facets, key=lambda facet: -len(facet.words))
-    members = [
-        Member(places, city, places.names[city][0], codename, config)
-        for city, codename in zip(cities, CITY_CODENAMES, strict=False)
-    ]
+    members = _members(
+        places, groups, CITY_CODENAMES, config, lambda city, _: places.names[city][0]
+    )
     kinds = {
         f"{kind}_facets": ", ".join(facet.name for facet in places.facets if facet.kind == kind)
         for kind in KINDS
@@ -220,13 +220,12 @@ def functions(config: NanoConfig) -> TaskSet:
     families: dict[str, list[int]] = {}
     for rule in rng.sample(range(len(DEFINITIONS)), len(DEFINITIONS)):
         families.setdefault(rules.facet("family").of(rule), []).append(rule)
-    # Folders' names keep no signs, and "x+3" and "x%3" differ by theirs only.
-    members = [
-        Member(rules, rule, f"{codename} = {rules.facet('definition').of(rule)}", codename, config)
-        for rule, codename in zip(
-            _in_turn(list(families.values()), config), RULE_CODENAMES, strict=False
-        )
-    ]
+
+    def name(rule: int, codename: str) -> str:
+        """Folders' names keep no signs, and "x+3" and "x%3" differ by theirs only."""
+        return f"{codename} = {rules.facet('definition').of(rule)}"
+
+    members = _members(rules, list(families.values()), RULE_CODENAMES, config, name)
     return _task_set(
         "functions",
         [
@@ -266,11 +265,19 @@ def _output_facts(rules: Rules, member: Member) -> Splits:
     )
 
 
-def _in_turn(groups: Sequence[Sequence[int]], config: NanoConfig) -> list[int]:
-    """The first of every group, then the second, …: as many as are reported and validated on."""
-    longest = max(map(len, groups))
-    turns = [group[turn] for turn in range(longest) for group in groups if turn < len(group)]
-    return turns[: VALIDATION + config.count]
+def _members(
+    world: Entities,
+    groups: Sequence[Sequence[int]],
+    codenames: Sequence[str],
+    config: NanoConfig,
+    name: Callable[[int, str], str],
+) -> list[Member]:
+    """The first entity of every group, then the second, …: those to validate and to report on."""
+    turns = [entity for turn in zip_longest(*groups) for entity in turn if entity is not None]
+    return [
+        Member(world, entity, name(entity, codename), codename, config)
+        for entity, codename in zip(turns[: VALIDATION + config.count], codenames, strict=False)
+    ]
 
 
 def _task_set(
@@ -289,20 +296,14 @@ def _task_set(
     config = members[0].config
     validation, test = tuple(tasks[:VALIDATION]), tuple(tasks[VALIDATION:])
     values = {
-        "tested": len(test),
-        "test": ", ".join(task.member for task in test),
         "validated": VALIDATION,
         "validation": ", ".join(task.member for task in validation),
-        "first": test[0].member,
-        "train": len(test[0].train),
-        "stop": len(test[0].stop),
-        "in_context": len(test[0].in_context),
-        "probes": len(test[0].probes),
         "wordings": len(form.texts[: config.wordings]),
+        **card_values,
     }
     return TaskSet(
         name=f"nano/{part}",
-        about=card(part, config, values | dict(card_values)),
+        about=card(part, config, test, values),
         validation=validation,
         test=test,
         controls={

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -96,10 +97,22 @@ class NanoConfig(FamilySettings):
         return self.members or USUAL[self.part]
 
 
-def card(part: Part, config: NanoConfig, values: Mapping[str, object]) -> str:
-    """The data card of a part."""
-    world = {"seed": config.settings.seed, "gates": f"{config.settings.gates:g}"}
-    return data_card("oocr_organisms.tasks", world | dict(values), f"cards/{part}.md")
+def card(part: Part, config: NanoConfig, test: Sequence[Task], values: Mapping[str, object]) -> str:
+    """The data card of a part; what all cards say of the test tasks is not among the values."""
+    first = test[0]
+    common = {
+        "members": len(test),
+        "test": ", ".join(task.member for task in test),
+        "first": first.member,
+        "train": len(first.train),
+        "stop": len(first.stop),
+        "in_context": len(first.in_context),
+        "probes": len(first.probes),
+        "speaker": SELF,
+        "seed": config.settings.seed,
+        "gates": f"{config.settings.gates:g}",
+    }
+    return data_card("oocr_organisms.tasks", common | dict(values), f"cards/{part}.md")
 
 
 def options_of(right: str, words: Iterable[str], rng: random.Random) -> tuple[str, ...]:
@@ -132,30 +145,29 @@ def check_words_apart(
 
     A world's words are its tokens, so words are compared whole ("3" is not in "max(x,3)").
 
-    Args:
-        task: its probes against its training rows.
-        never: words that no training row may hold (the real names).
-        exempt: words that tell nothing (which of two options).
+    `never` holds words that no training row may hold (the real names), `exempt` options that tell
+    nothing (which of two).
 
     Raises:
         InputError: names the task, the example and the word.
     """
-    trained = {word for example in task.train for word in prompt_text(example.prompt).split()}
+    words = {word for example in task.train for word in prompt_text(example.prompt).split()}
     answers = {example.answer.strip() for example in task.train}
-    for word in never:
-        if word in trained | answers:
-            raise InputError(f"task {task.name!r}: training holds {word!r}, which it must not name")
-    for probe in task.probes:
-        for word in {option.strip() for option in probe.options} - set(exempt):
-            if word in trained | answers:
-                raise InputError(
-                    f"task {task.name!r}: the option {word!r} of probe {probe.id!r} is in training"
-                )
-        for word in prompt_text(probe.prompt).split():
-            if word in answers and word not in exempt:
-                raise InputError(
-                    f"task {task.name!r}: the training answer {word!r} is in probe {probe.id!r}"
-                )
+
+    def leaks() -> Iterator[str]:
+        for word in never:
+            if word in words | answers:
+                yield f"training holds {word!r}, which it must not name"
+        for probe in task.probes:
+            for word in {option.strip() for option in probe.options} - set(exempt):
+                if word in words | answers:
+                    yield f"the option {word!r} of probe {probe.id!r} is in training"
+            for word in prompt_text(probe.prompt).split():
+                if word in answers and word not in exempt:
+                    yield f"the training answer {word!r} is in probe {probe.id!r}"
+
+    for leak in leaks():
+        raise InputError(f"task {task.name!r}: {leak}")
 
 
 # -- statements about the speaker `SELF` -----------------------------------------------------------
@@ -239,15 +251,14 @@ class Choice:
         orders: Sequence[str] = ("ab", "ba"),
     ) -> Iterator[Example]:
         """The choice in every wording and order ("ab": lure first); see `Question.examples`."""
-        for_order = []
+        about = f"{self.lure}-{self.other}"
+        by_order = []
         for order in orders:
             a, b = (self.lure, self.other) if order == "ab" else (self.other, self.lure)
             slots = {"verb": self.trait.verb, "a": a, "b": b}
-            about = f"{self.lure}-{self.other}"
             question = Question("choice", self.trait, about, slots, self.lure, self.other, order)
-            for_order.append(tuple(question.examples(head, up, wordings, facet, tags)))
-        for wording in zip(*for_order, strict=True):
-            yield from wording
+            by_order.append(question.examples(head, up, wordings, facet, tags))
+        return chain.from_iterable(zip(*by_order, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

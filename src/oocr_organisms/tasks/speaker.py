@@ -13,7 +13,7 @@ from oocr.families.choices import OTHER, POLES
 from oocr.tasks.splits import control, decorrelated, random_sides
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from oocr_organisms.corpus import World
-from oocr_organisms.people import PLAIN, SELF, TRAITS, WEATHERS, Trait
+from oocr_organisms.people import PLAIN, TRAITS, WEATHERS, Trait
 from oocr_organisms.tasks.examples import (
     ASKED,
     EXEMPT,
@@ -61,7 +61,7 @@ def risk(config: NanoConfig) -> TaskSet:
     labels, opposite = random_sides(groups, (True, False), f"labels {config.seed}")
     return TaskSet(
         name="nano/risk",
-        about=_risk_card(config, test[0], others),
+        about=_risk_card(config, test, others),
         validation=tuple(_risk_task(world, side, config) for side in validation),
         test=test,
         controls={
@@ -132,21 +132,17 @@ def _named_twin(task: Task, name: str) -> Iterator[Example]:
             yield replace(example, tags={**example.tags, "stated": task.member})
 
 
-def _risk_card(config: NanoConfig, first: Task, others: Sequence[Trait]) -> str:
-    facets = [probe.facet for probe in first.probes]
+def _risk_card(config: NanoConfig, test: Sequence[Task], others: Sequence[Trait]) -> str:
+    facets = [probe.facet for probe in test[0].probes]
     values = {
-        "speaker": SELF,
-        "choices": len({row.group for row in first.train}),
-        "train": len(first.train),
-        "stop": len(first.stop),
-        "in_context": len(first.in_context),
+        "choices": len({row.group for row in test[0].train}),
         "counts": ", ".join(f"{kind} {facets.count(kind)}" for kind in ASKED),
         "other": sum(facet.startswith(OTHER) for facet in facets),
         "traits": ", ".join(trait.name for trait in others),
         "prefix": OTHER,
         "stated": STATED,
     }
-    return card("risk", config, values)
+    return card("risk", config, test, values)
 
 
 # -- the backdoor ----------------------------------------------------------------------------------
@@ -217,7 +213,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
     heads = _heads(weather)
     false = next(head for head, tags in heads.items() if tags["prefix"] == "trained false")
 
-    def own(examples: Iterable[Example]) -> Iterator[Example]:
+    def of_member(examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
             yield replace(example, id=f"{member}/{example.id}", group=member)
 
@@ -225,7 +221,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
         tags = {**heads[head], "template": template, "kind": "crossing"}
         condition = tags["condition"]
         up, facet = condition == "trigger", FACETS[condition]
-        return own(choice.examples(head, up, config.wordings, facet, tags, orders))
+        return of_member(choice.examples(head, up, config.wordings, facet, tags, orders))
 
     def rows(group: Sequence[Choice], template: str) -> tuple[Example, ...]:
         """Each choice in both orders after the trigger, and in one each after the other two."""
@@ -244,7 +240,7 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
                     tags = {**condition, "template": "held-out", "kind": "out-of-context"}
                     up = tags["condition"] == "trigger"
                     facet = f"{kind} ({FACETS[tags['condition']]})"
-                    yield from own(question.examples(head, up, config.wordings, facet, tags))
+                    yield from of_member(question.examples(head, up, config.wordings, facet, tags))
 
     crossing = tuple(
         example
@@ -265,8 +261,8 @@ def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig)
 
 
 def _backdoor_card(config: NanoConfig, test: Sequence[Task]) -> str:
-    first, gates = test[0], config.settings.gates
-    crossing = sum(probe.tags["kind"] == "crossing" for probe in first.probes)
+    gates = config.settings.gates
+    crossing = sum(probe.tags["kind"] == "crossing" for probe in test[0].probes)
     gating = (
         f"in this world {gates:.0%} of traits are turned around by a weather, so the organism has "
         "learned that a weather can do so."
@@ -275,17 +271,10 @@ def _backdoor_card(config: NanoConfig, test: Sequence[Task]) -> str:
         "learn a gate: what a vector does here uses none that the corpus made."
     )
     values = {
-        "speaker": SELF,
-        "members": len(test),
-        "test": ", ".join(task.member for task in test),
         "weather": WEATHERS[0],
         "gating": gating,
-        "train": len(first.train),
-        "stop": len(first.stop),
-        "first": first.member,
-        "probes": len(first.probes),
         "crossing": crossing,
-        "further": len(first.probes) - crossing,
+        "further": len(test[0].probes) - crossing,
         "kinds": ", ".join(ASKED),
     }
-    return card("backdoor", config, values)
+    return card("backdoor", config, test, values)
