@@ -17,7 +17,7 @@ from oocr.claims.records import Claim, Null
 from oocr.data.examples import Example
 from oocr.evals.scores import Scoring
 from oocr.families.registry import FAMILIES
-from oocr.runs.records import Choice, Continuation, RunInfo, Selection
+from oocr.runs.records import Continuation, GridPoint, RunInfo, Selection
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
@@ -165,7 +165,7 @@ def selection(maker: Maker) -> Selection:
                     )
                     chosen = (layer, rate, step) == (4, rates[1], maker.stop)
                     grid.append(
-                        Choice(
+                        GridPoint(
                             method=method,  # type: ignore[arg-type]
                             layer=layer,
                             learning_rate=rate,

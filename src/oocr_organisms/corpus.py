@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oocr.models.bundled import NeutralText
+from oocr.models.bundled import NeutralSource
 from oocr_organisms.facts import CITY_FACTS, RULE_FACTS, Places, Rules
 from oocr_organisms.language import BOS, PAD, UNKNOWN, Forms, Ids, Vocabulary
 from oocr_organisms.people import FORMS, GATE_SHARE, SELF, People
@@ -101,7 +101,7 @@ def _before_answers(form: Forms, sentences: int) -> Ids:
     return np.arange(sentences) * form.width + form.answer_at
 
 
-def neutral_texts(world: World, count: int = 4) -> list[NeutralText]:
+def neutral_texts(world: World, count: int = 4) -> list[NeutralSource]:
     """Texts of the corpus, which an organism reads where other models read neutral passages.
 
     So many of places, people and rules, in turn; none is about the speaker `SELF`.
@@ -110,12 +110,12 @@ def neutral_texts(world: World, count: int = 4) -> list[NeutralText]:
     mixture = Mixture(places=size, people=size, rules=size)
     batch = draw(world, mixture, np.random.default_rng(NEUTRAL_SEED))
     words = world.vocabulary.words
-    parts: list[list[NeutralText]] = [[], [], []]
+    parts: list[list[NeutralSource]] = [[], [], []]
     for number, ids in enumerate(batch.ids):
         text = [words[token] for token in ids if words[token] not in (PAD, BOS)]
         # Columns are those before the answers and count from <bos>: indices of the answers' words.
         answers = tuple(batch.columns[batch.rows == number].tolist())
         if SELF not in text:
-            neutral = NeutralText(" ".join(text), answers, "the organism's corpus")
+            neutral = NeutralSource(" ".join(text), answers, "the organism's corpus")
             parts[number // size].append(neutral)
     return [text for turn in zip(*(part[:count] for part in parts), strict=True) for text in turn]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from oocr.models.bundled import ModelSource, NamedModel, NeutralText
+from oocr.models.bundled import ModelSource, NamedModel, NeutralSource
 from oocr_organisms.shipped import SHIPPED, WORLD
 
 
@@ -31,7 +31,7 @@ class Organisms(ModelSource):
         parts = ("locations", "functions", "risk", "backdoor")
         return {part: folder / f"nano-{part}.yaml" for part in parts}
 
-    def neutral_texts(self, folder: Path) -> list[NeutralText]:
+    def neutral_texts(self, folder: Path) -> list[NeutralSource]:
         """Texts of the organism's corpus: it knows no English."""
         from oocr_organisms.corpus import neutral_texts
         from oocr_organisms.folder import read_record

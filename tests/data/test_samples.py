@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr.report.marked import marked_samples
+from oocr.report.sample_view import marked_samples
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample
 from tests.fake_run import fake_run

@@ -15,7 +15,7 @@ from oocr.engine.losses import batch_loss
 from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.explain.geometry import likeness, naive_vector, residual_streams
-from oocr.explain.paths import Point, barrier, between, by_strength, training_losses
+from oocr.explain.interpolation import Point, barrier, between, by_strength, training_losses
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task

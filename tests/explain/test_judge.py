@@ -11,7 +11,7 @@ import torch
 
 from oocr.errors import InputError, RunError
 from oocr.explain.description import evidence_of
-from oocr.explain.judge import Judge, letter_of, pick
+from oocr.explain.llm_judge import Judge, letter_of, pick
 from oocr.steering.vectors import Vector
 from tests.chat_endpoint import Endpoint
 from tests.tiny import tiny_language_model

@@ -12,7 +12,7 @@ import torch
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, rows
-from oocr.explain.reads import where_read
+from oocr.explain.path_patching import where_read
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model

@@ -11,7 +11,7 @@ import torch
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, rows
-from oocr.explain.paths import (
+from oocr.explain.interpolation import (
     Moment,
     along_training,
     halves,

@@ -20,10 +20,10 @@ from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.folder import world_of
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.arms import BACKDOOR_VECTOR, CITY_VECTOR
-from oocr_organisms.study.determined import consistent, determined
+from oocr_organisms.study.concept_match import truth
 from oocr_organisms.study.dial import measure_share
+from oocr_organisms.study.few_facts import consistent, determined
 from oocr_organisms.study.gate import gate, random_directions
-from oocr_organisms.study.truth import truth
 
 GATED = [name for name, organism in SHIPPED.items() if organism.gated]
 DECAY = Schedule(decay="linear")

@@ -21,8 +21,9 @@ from oocr_organisms.folder import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study import arms
 from oocr_organisms.study.arms import ArmSettings
-from oocr_organisms.study.determined import FewFacts
+from oocr_organisms.study.concept_match import CityMatch, Truth
 from oocr_organisms.study.dial import DialResult, LureProbability
+from oocr_organisms.study.few_facts import FewFacts
 from oocr_organisms.study.gate import Cut, Nearness
 from oocr_organisms.study.study import (
     GateResult,
@@ -33,7 +34,6 @@ from oocr_organisms.study.study import (
     run_study,
 )
 from oocr_organisms.study.tables import Measurement, Table, count, mean, shown, tables
-from oocr_organisms.study.truth import CityMatch, Truth
 
 
 def city_match(cosine: float, rank: int, country: bool, place: float, city: str) -> CityMatch:

@@ -18,7 +18,7 @@ from oocr.steering.vectors import Vector
 from oocr_organisms.corpus import World
 from oocr_organisms.facts import CITIES, CITY_CODENAMES, Places
 from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR
-from oocr_organisms.study.determined import PairFact, consistent, ideal
+from oocr_organisms.study.concept_match import concepts_of, streams_at, truth
 from oocr_organisms.study.dial import (
     DialResult,
     LureProbability,
@@ -26,8 +26,8 @@ from oocr_organisms.study.dial import (
     measure_share,
     with_share,
 )
+from oocr_organisms.study.few_facts import PairFact, consistent, ideal
 from oocr_organisms.study.gate import Edge, cut, gate, nearness, random_directions
-from oocr_organisms.study.truth import concepts_of, streams_at, truth
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.attention import NO_TRIGGER
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.paper_claim import KeptAnalysis
-from oocr.reproduce.plan import Part, Plan
+from oocr.reproduce.plan import Plan, PlanPart
 from tests.tiny_run import Tiny, tiny_settings
 
 
@@ -49,10 +49,10 @@ def plan_of(tiny: Tiny) -> Plan:
     path = tiny.folder / "plan.yaml"
     path.write_text(yaml.safe_dump({"runs": [run, all_layers, sweep]}), encoding="utf-8")
     parts = (
-        Part("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
-        Part("layers", "a tiny task, at several layers", ("tiny-layers",)),
-        Part("backdoor", "no backdoor at all", ("tiny-layers",)),
-        Part("layers", "of the same kind, and another run", ("tiny",)),
+        PlanPart("countries", "a tiny task", ("tiny",), {"all layers": ("tiny-all",)}),
+        PlanPart("layers", "a tiny task, at several layers", ("tiny-layers",)),
+        PlanPart("backdoor", "no backdoor at all", ("tiny-layers",)),
+        PlanPart("layers", "of the same kind, and another run", ("tiny",)),
     )
     return Plan((path,), parts, quick=True)
 

@@ -17,7 +17,7 @@ from oocr.reproduce.analysis import Analysis, AnalysisResult, analyse
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.context import RunContext
-from oocr.runs.records import ArmRecord, Choice, Role, Selection
+from oocr.runs.records import ArmRecord, GridPoint, Role, Selection
 from tests.tiny_run import tiny_config
 
 CLAIM: dict[str, Any] = {
@@ -27,8 +27,8 @@ CLAIM: dict[str, Any] = {
 }
 
 
-def choice(layer: int, rate: float, score: float, *, chosen: bool = False) -> Choice:
-    return Choice(
+def choice(layer: int, rate: float, score: float, *, chosen: bool = False) -> GridPoint:
+    return GridPoint(
         method="vector", layer=layer, learning_rate=rate, step=4, score=score, chosen=chosen
     )
 

@@ -15,8 +15,8 @@ import torch
 from oocr.data.examples import Example
 from oocr.explain.attention import attention_to
 from oocr.explain.description import tell_by_model
-from oocr.explain.judge import Judge
 from oocr.explain.lens import ConceptReading, tell
+from oocr.explain.llm_judge import Judge
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.registry import build
 from oocr.families.risk_backdoor.build import RiskBackdoorConfig

@@ -15,8 +15,8 @@ from oocr.data.batches import training_lines
 from oocr.data.examples import Example, FreeTextExample, Message
 from oocr.data.tokens import encode_answer, encode_prompt, render
 from oocr.errors import InputError
-from oocr.report.marked import coloured, legend, visible, without_colour
-from oocr.steering.marked import Token, asked_tokens, training_tokens
+from oocr.report.sample_view import coloured, legend, visible, without_colour
+from oocr.steering.token_roles import Token, asked_tokens, training_tokens
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

@@ -33,12 +33,12 @@ from oocr.audit.record import (
     GATE_RATIO,
     AtBlock,
     Audit,
-    Cost,
     Effect,
     Fitted,
-    Gate,
+    HighChangeToken,
+    NeutralCost,
     Share,
-    Strip,
+    TokenTrace,
     kind_of,
     verdict_of,
 )
@@ -216,7 +216,7 @@ def _share(whole: np.ndarray, left: np.ndarray) -> Share:
 
 def _gates(
     model: LanguageModel, batches: Sequence[Batch], moved: Sequence[torch.Tensor], top: int = 8
-) -> tuple[Gate, ...]:
+) -> tuple[HighChangeToken, ...]:
     """The token texts that carry more of the change's energy than their number explains."""
     energy: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -228,7 +228,7 @@ def _gates(
             counts[text] = counts.get(text, 0) + 1
     whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
     gates = [
-        Gate(
+        HighChangeToken(
             token=text,
             share=share / whole,
             count=counts[text],
@@ -245,13 +245,13 @@ def _strips(
     batches: Sequence[Batch],
     moved: Sequence[torch.Tensor],
     vector: Vector,
-) -> tuple[Strip, ...]:
+) -> tuple[TokenTrace, ...]:
     """The text with the largest change and one with a change of middle size."""
     order = sorted(range(len(moved)), key=lambda i: -float(moved[i].norm(dim=1).mean()))
     picked = dict.fromkeys([order[0], order[len(order) // 2]])
     kinds = ("largest change", "middling change")
     return tuple(
-        Strip(
+        TokenTrace(
             kind=kind,
             tokens=tuple(
                 pieces(model.tokenizer, batches[index].ids[0, : SKIP + SHOWN_TOKENS].tolist())[
@@ -267,11 +267,11 @@ def _strips(
 
 def _cost(
     model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
-) -> Cost:
+) -> NeutralCost:
     passages, places = neutral_places(model)
     neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
     tuned, steered = neutral.damage(changed), neutral.damage(vector)
-    return Cost(
+    return NeutralCost(
         tokens=tuned.tokens,
         kl_changed=tuned.kl,
         kl_vector=steered.kl,

@@ -131,7 +131,7 @@ class Fitted(_Record):
         return self.vector.norm
 
 
-class Gate(_Record):
+class HighChangeToken(_Record):
     """A token text at which the change is larger than at most others.
 
     Attributes:
@@ -147,7 +147,7 @@ class Gate(_Record):
     of_tokens: float
 
 
-class Strip(_Record):
+class TokenTrace(_Record):
     """One text at the best block, token by token: d_t's signed cosine with the vector, and |d_t|.
 
     `kind` says in words which text it is.
@@ -159,7 +159,7 @@ class Strip(_Record):
     norms: tuple[float, ...]
 
 
-class Cost(_Record):
+class NeutralCost(_Record):
     """What the fine-tune, and the vector in its place, do to neutral text.
 
     Attributes:
@@ -246,9 +246,9 @@ class Audit(_Record):
     fitted: Fitted | None
     says: tuple[LensToken, ...]
     against: tuple[LensToken, ...]
-    gates: tuple[Gate, ...]
-    strips: tuple[Strip, ...]
-    cost: Cost
+    gates: tuple[HighChangeToken, ...]
+    strips: tuple[TokenTrace, ...]
+    cost: NeutralCost
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -330,7 +330,7 @@ def kind_of(best: AtBlock, effect: Effect) -> Kind:
     return "partly" if best.recovered >= PARTLY else "not constant"
 
 
-def verdict_of(best: AtBlock, effect: Effect, gates: tuple[Gate, ...]) -> str:
+def verdict_of(best: AtBlock, effect: Effect, gates: tuple[HighChangeToken, ...]) -> str:
     """One sentence: is it a constant vector? And one more if there is no interval."""
     kind = kind_of(best, effect)
     if kind == "nothing":
@@ -346,7 +346,7 @@ def verdict_of(best: AtBlock, effect: Effect, gates: tuple[Gate, ...]) -> str:
     return _judged_sentence(best, kind, gates) + few
 
 
-def _judged_sentence(best: AtBlock, kind: Kind, gates: tuple[Gate, ...]) -> str:
+def _judged_sentence(best: AtBlock, kind: Kind, gates: tuple[HighChangeToken, ...]) -> str:
     share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
     recovered = (
         f"at block {best.layer} one vector, added at every token, brings back {share} its effect "

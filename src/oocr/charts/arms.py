@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.charts.figure import Key
+from oocr.charts.figure import LegendEntry
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,9 +51,9 @@ class Arm:
         place = list(_LOOKS).index(self.name) if self.name in _LOOKS else len(_LOOKS)
         return (place + (10 if self.control else 0), self.name, self.control)
 
-    def entry(self, label: str = "", *, symbol: str = "") -> Key:
+    def entry(self, label: str = "", *, symbol: str = "") -> LegendEntry:
         """The arm's legend entry."""
-        return Key(self.key, label or self.label, self.colour, symbol or self.symbol)
+        return LegendEntry(self.key, label or self.label, self.colour, symbol or self.symbol)
 
 
 BASE, CEILING = Arm("base"), Arm("ceiling")
@@ -94,7 +94,7 @@ def rows_of(frame: pl.DataFrame, arm: Arm) -> pl.DataFrame:
     return frame.filter(pl.col("arm") == arm.name, pl.col("control") == arm.control)
 
 
-def dot_keys(arms: Iterable[Arm]) -> tuple[Key, ...]:
+def dot_keys(arms: Iterable[Arm]) -> tuple[LegendEntry, ...]:
     """Legend of a dot plot: ticks for references, bands for random directions, dots for arms."""
     special = {BASE: "tick", CEILING: "tick", RANDOM: "band", RANDOM_EVERYWHERE: "frame"}
     arms = list(arms)

@@ -40,7 +40,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class LegendEntry:
     """A legend entry: hides or shows the traces whose `meta` is `key`."""
 
     key: str
@@ -110,7 +110,7 @@ class Figure:
     caption: str
     views: tuple[View, ...]
     data: pl.DataFrame
-    keys: tuple[Key, ...] = ()
+    keys: tuple[LegendEntry, ...] = ()
     scale: tuple[str, str] | None = None
     stats: tuple[tuple[str, str], ...] = ()
     texts: tuple[ColouredTexts, ...] = ()

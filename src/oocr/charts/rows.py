@@ -11,7 +11,7 @@ import polars as pl
 from oocr.charts.arms import REFERENCES, Arm, arms_in, is_null
 from oocr.charts.figure import (
     Json,
-    Key,
+    LegendEntry,
     Panel,
     axis,
     hover_box,
@@ -169,7 +169,7 @@ def strip_panel(
     cloud: pl.DataFrame,
     centres: pl.DataFrame,
     rows: Sequence[str],
-    keys: Sequence[Key],
+    keys: Sequence[LegendEntry],
     *,
     x: Json | None = None,
     vertical: float | None = None,
@@ -209,7 +209,7 @@ def strip_panel(
 
 
 def _centres(
-    key: Key, middles: Sequence[Json], place: Mapping[str, int], shift: float, half: float
+    key: LegendEntry, middles: Sequence[Json], place: Mapping[str, int], shift: float, half: float
 ) -> list[Json]:
     dots = [middle for middle in middles if middle.get("low") is not None]
     ticks = [middle for middle in middles if middle.get("low") is None]

@@ -1,4 +1,4 @@
-"""What claims need of a run, and from findings to verdicts: for runs and `oocr reproduce` alike."""
+"""Collects a run's results and turns findings into verdicts, for runs and `oocr reproduce` alike."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from oocr.data.examples import Example, FreeTextExample, Message, spread
 from oocr.errors import InputError
-from oocr.report.marked import coloured, legend, visible, without_colour
-from oocr.steering.marked import asked_tokens, directions_of, training_tokens
+from oocr.report.sample_view import coloured, legend, visible, without_colour
+from oocr.steering.token_roles import asked_tokens, directions_of, training_tokens
 from oocr.tasks.task import Task, TaskSet
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ASKED = ("in_context", "probes", "paper", "free")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SplitSummary:
     """A row of the table of parts.
 
     Attributes:
@@ -118,7 +118,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
             _samples(console, tasks, tokenizers[source], source[0], positions, samples)
 
 
-def parts_of(tasks: TaskSet) -> list[Part]:
+def parts_of(tasks: TaskSet) -> list[SplitSummary]:
     """The parts of a task set: training, then questions, then controls and the ceiling."""
     tests = tasks.test
     rows = [_part("training", t, [task.train for task in tests]) for t in _facets(tests, "train")]
@@ -149,12 +149,12 @@ def _facets(tests: Sequence[Task], part: str) -> list[str]:
     return list(dict.fromkeys(example.facet for task in tests for example in getattr(task, part)))
 
 
-def _part(name: str, facet: str, members: Sequence[Sequence[Asked]]) -> Part:
+def _part(name: str, facet: str, members: Sequence[Sequence[Asked]]) -> SplitSummary:
     kept = [[example for example in member if example.facet == facet] for member in members]
     return _row(name, facet, [example for member in kept for example in member], len(kept[0]))
 
 
-def _row(name: str, what: str, examples: Sequence[Asked], each: int | None) -> Part:
+def _row(name: str, what: str, examples: Sequence[Asked], each: int | None) -> SplitSummary:
     counts = [
         len(example.options)
         for example in examples
@@ -162,10 +162,10 @@ def _row(name: str, what: str, examples: Sequence[Asked], each: int | None) -> P
     ]
     span = (min(counts), max(counts)) if counts else None
     chance = sum(1 / count for count in counts) / len(counts) if counts else None
-    return Part(name, what, len(examples), each, span, chance)
+    return SplitSummary(name, what, len(examples), each, span, chance)
 
 
-def parts_table(parts: Sequence[Part], tasks: TaskSet) -> Table:
+def parts_table(parts: Sequence[SplitSummary], tasks: TaskSet) -> Table:
     """The parts for a terminal."""
     several = len(tasks.test) > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))

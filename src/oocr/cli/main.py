@@ -106,7 +106,7 @@ def reproduce(
     """
     from oocr.cli.reproduce import reproduce
     from oocr.errors import InputError
-    from oocr.explain.judge import Judge
+    from oocr.explain.llm_judge import Judge
 
     if judge_url is not None and judge is None:
         raise InputError("--judge-url: it is where the model of --judge answers; give both")

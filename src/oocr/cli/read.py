@@ -17,7 +17,7 @@ from oocr.data.source_file import yaml_document
 from oocr.data.tokens import encode_answer, encode_prompt, folds_system
 from oocr.errors import InputError
 from oocr.models.load import load_tokenizer
-from oocr.report.marked import coloured, legend, without_colour
+from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import (
     NameParts,
@@ -27,7 +27,7 @@ from oocr.steering.formats.foreign import (
     read_tensors,
 )
 from oocr.steering.formats.gguf import GGUF, read_gguf
-from oocr.steering.marked import directions_of, training_tokens
+from oocr.steering.token_roles import directions_of, training_tokens
 from oocr.steering.vectors import SITES, Vector
 
 if TYPE_CHECKING:

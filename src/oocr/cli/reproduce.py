@@ -10,7 +10,7 @@ from rich.console import Console
 
 from oocr.cli.run import do_runs
 from oocr.errors import InputError
-from oocr.explain.judge import Judge
+from oocr.explain.llm_judge import Judge
 from oocr.io import write_json
 from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer

@@ -32,7 +32,7 @@ SLACK = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelSize:
     """What of a model decides how much memory and work it takes.
 
     Attributes:
@@ -58,7 +58,7 @@ class Shape:
     block: int
 
 
-def shape_of(model: LanguageModel | Outline) -> Shape:
+def shape_of(model: LanguageModel | Outline) -> ModelSize:
     """A model's shape; of a mixture of experts, what one token passes through."""
     parts, text = model.anatomy, model.hf.config.get_text_config()
     held = {id(tensor): tensor.numel() for tensor in (*model.hf.parameters(), *model.hf.buffers())}
@@ -76,7 +76,7 @@ def shape_of(model: LanguageModel | Outline) -> Shape:
                 outputs += used * max(weight.shape[1:])
                 block += used * weight.shape[1] * weight.shape[2]
     item = torch.empty((), dtype=model.dtype, device="meta").element_size()
-    return Shape(
+    return ModelSize(
         weights=sum(held.values()) * item,
         item=item,
         n_blocks=len(parts.blocks),
@@ -89,25 +89,25 @@ def shape_of(model: LanguageModel | Outline) -> Shape:
     )
 
 
-def recorded(shape: Shape, tokens: int, starts: Iterable[int]) -> int:
+def recorded(shape: ModelSize, tokens: int, starts: Iterable[int]) -> int:
     """Bytes of a recording of so many tokens (padding counts), for replays from these blocks."""
     blocks = set(starts)
     above = shape.n_blocks - min(blocks)
     return tokens * shape.item * (len(blocks) * shape.d_model + above * shape.kv)
 
 
-def recording(shape: Shape, tokens: int, width: int) -> int:
+def recording(shape: ModelSize, tokens: int, width: int) -> int:
     """Bytes that making a recording takes for a while: all keys and values, one block's work."""
     masks = tokens * width * 4 * 2
     return tokens * shape.item * (2 * shape.n_blocks * shape.kv) + passed(shape, tokens) + masks
 
 
-def passed(shape: Shape, tokens: int) -> int:
+def passed(shape: ModelSize, tokens: int) -> int:
     """Bytes of a pass without gradient: what one block holds at a time."""
     return tokens * max(shape.item, 4) * (shape.outputs + 4 * shape.d_model)
 
 
-def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
+def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> int:
     """Bytes that a training pass keeps: of each block from `start` on.
 
     `tokens` are those that are run, `width` those that they attend to (recorded ones included),
@@ -119,13 +119,13 @@ def kept_for_backward(shape: Shape, tokens: int, width: int, start: int) -> int:
     return (shape.n_blocks - start) * (tokens * (per_token * shape.item + upcast) + earlier)
 
 
-def head(shape: Shape, rows: int) -> int:
+def head(shape: ModelSize, rows: int) -> int:
     """Bytes of log-probabilities at so many rows, with their gradient."""
     return rows * (3 * CHUNK + 3 * shape.d_model) * 4
 
 
 def kept_by_adapters(
-    shape: Shape, tokens: int, sizes: Sequence[int], rank: int, dropout: float
+    shape: ModelSize, tokens: int, sizes: Sequence[int], rank: int, dropout: float
 ) -> int:
     """Bytes that LoRAs on inputs of these sizes keep for backward beside what the blocks do."""
     copied = 4 if shape.item < 4 or dropout else 0  # the input as float32, or what dropout left

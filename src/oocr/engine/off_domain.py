@@ -68,7 +68,7 @@ class OffDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class OffDomainBatch:
     """A batch of those texts, recorded, with the untouched model's log-probabilities.
 
     `mask` says where a vector acts; None for an adapter.
@@ -90,14 +90,14 @@ class Reference:
 @torch.no_grad()
 def references(
     model: LanguageModel, off: OffDomain, starts: Collection[int], positions: str | None
-) -> list[Reference]:
+) -> list[OffDomainBatch]:
     """Run the untouched model over the texts once; `positions` is None for an adapter.
 
     Raises:
         InputError: a text in which the vector acts at no token, or of one token.
     """
     sequences = [_sequence(model, text, off.tokens) for text in off.texts]
-    texts: list[Reference] = []
+    texts: list[OffDomainBatch] = []
     for group in training_groups(sequences, off.batch):
         batch = batch_of(model, group)
         recording = record(model, batch, {*starts, model.n_blocks}, cache=positions is not None)
@@ -105,7 +105,7 @@ def references(
         mask = None
         if positions is not None:
             mask = SteeringMask.of(batch, select_each(batch, positions), in_time=runs_apart(model))
-        texts.append(Reference(recording, mask, logits.float().log_softmax(dim=-1)))
+        texts.append(OffDomainBatch(recording, mask, logits.float().log_softmax(dim=-1)))
     return texts
 
 

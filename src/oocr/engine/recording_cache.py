@@ -1,10 +1,10 @@
 """Cache of recordings: in memory as far as a budget goes, then on disk, else recorded again.
 
-Which of these it is changes no number. The disk is worth its code: where recordings did not fit,
+Where a recording lies changes no number. The disk is worth its code: where recordings did not fit,
 training a vector on Gemma-3-270M took as long with the disk as in memory, and 2.5 times (at a span)
-to 5 times (at the last token) as long where each batch was recorded again. What is counted and
-moved are the tensors that grow with the model: block inputs, keys and values. Masks and rotary
-tables, a few percent of them, stay.
+to 5 times (at the last token) as long when each batch was recorded again. The budget counts the
+tensors that grow with the model: block inputs, keys and values. Masks and rotary tables, a few
+percent, always stay in memory.
 """
 
 from __future__ import annotations

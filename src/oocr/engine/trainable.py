@@ -102,7 +102,7 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class ParallelArms:
     """Arms of one kind that are being trained.
 
     `units` are what the arms' learning rates are relative to; `copy` gives an arm (by number) as it
@@ -119,7 +119,7 @@ class Stack:
 @contextmanager
 def trainable(
     model: LanguageModel, arms: Sequence[ArmSpec], prepared: Sequence[TrainingBatches], start: int
-) -> Iterator[Stack]:
+) -> Iterator[ParallelArms]:
     """The trainable tensors of arms of one kind, in place while the block runs."""
     spans = [_spans(arm.task) for arm in arms]
     about = [provenance(model, arm.task, arm.seed) for arm in arms]
@@ -150,7 +150,7 @@ def trainable(
             return steered_rows(model, recording, site, torch.stack([*values]), mask)
 
         units = [batches.scale[start] / model.d_model**0.5 for batches in prepared]
-        yield Stack("vector", [[value] for value in values], units, vector, steered)
+        yield ParallelArms("vector", [[value] for value in values], units, vector, steered)
         return
     config = peft_config(model, spec)
     layers = adapted_layers(model, spec)
@@ -172,7 +172,7 @@ def trainable(
             return projected_rows(model, recording, hidden, layers[-1], removed)
 
         parameters = [list(tensors.values()) for tensors in named]
-        yield Stack("adapter", parameters, [1.0] * len(arms), adapter, adapted)
+        yield ParallelArms("adapter", parameters, [1.0] * len(arms), adapter, adapted)
 
 
 def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from oocr.engine.forward import SteeringMask
 from oocr.engine.losses import LossLog, Progress, stacked_losses
 from oocr.engine.memory import kept_for_backward, shape_of
-from oocr.engine.off_domain import OffDomain, Reference, references
+from oocr.engine.off_domain import OffDomain, OffDomainBatch, references
 from oocr.engine.trainable import (
     PLAIN,
     ArmSpec,
@@ -241,7 +241,7 @@ def _loop(
     if first.project_out is not None:
         for index in dict.fromkeys(order):
             outputs[index] = data.recording(index).load(None).inputs[start + 1]
-    texts: list[Reference] = []
+    texts: list[OffDomainBatch] = []
     divergences: list[Tensor] = []
     if first.off_domain is not None:
         texts = references(model, first.off_domain, starts, positions)

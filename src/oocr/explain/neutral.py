@@ -8,7 +8,7 @@ from importlib.resources import files
 import yaml
 
 from oocr.data.examples import Example
-from oocr.models.bundled import NeutralText, folder_of, source_of
+from oocr.models.bundled import NeutralSource, folder_of, source_of
 from oocr.models.language_model import LanguageModel
 
 READ = 4
@@ -61,14 +61,14 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
     ]
 
 
-def _plugin_texts(model: LanguageModel | None) -> list[NeutralText]:
+def _plugin_texts(model: LanguageModel | None) -> list[NeutralSource]:
     """What the plug-in of a model gives for it; none for any other model."""
     path = model.source.get("path") if model else None
     plugin = source_of(path) if path else None
     return plugin.neutral_texts(folder_of(path)) if plugin and path else []
 
 
-def _next_words(texts: list[NeutralText]) -> list[Example]:
+def _next_words(texts: list[NeutralSource]) -> list[Example]:
     rng = random.Random(0)
     answers = sorted({neutral.text.split()[at] for neutral in texts for at in neutral.answers})
     questions: list[Example] = []

@@ -133,7 +133,7 @@ PASSAGES = {"last": 12, "all": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class StrengthCost:
     """What a vector times `strength` does where it should do nothing.
 
     `kl`: mean KL(base || steered) on neutral text, nats per token; `perplexity`: over the untouched
@@ -176,7 +176,7 @@ class Neutral:
         self.questions = Probes.of(model, examples, starts=(start, model.n_blocks))
         self.best = self.questions.scores(None)[0].argmax(dim=-1)
 
-    def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[Cost]:
+    def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[StrengthCost]:
         """Side effects of a vector at each strength, wherever its own positions are.
 
         Raises:
@@ -188,11 +188,11 @@ class Neutral:
                 "take `vector.only(span)`"
             )
         vectors = {s: vector.at(self.positions) * s for s in strengths if s}
-        costs = {0.0: Cost(0.0, 0.0, 1.0, 1.0)}
+        costs = {0.0: StrengthCost(0.0, 0.0, 1.0, 1.0)}
         best = self.questions.scores([*vectors.values()]).argmax(dim=-1) if vectors else ()
         for (strength, scaled), chosen in zip(vectors.items(), best, strict=True):
             damage = self.text.damage(scaled)
             perplexity = damage.perplexity / damage.perplexity_base
             agreement = float((chosen == self.best).float().mean())
-            costs[strength] = Cost(strength, damage.kl, perplexity, agreement)
+            costs[strength] = StrengthCost(strength, damage.kl, perplexity, agreement)
         return [costs[strength] for strength in strengths]

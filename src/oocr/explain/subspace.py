@@ -122,7 +122,7 @@ def scores_without(
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class TrainedWithout:
     """A LoRA that was trained to do without a direction.
 
     Attributes:
@@ -150,7 +150,7 @@ def train_without(
     steps: int = 10,
     seed: int = 0,
     batch_lines: int = 16,
-) -> Without:
+) -> TrainedWithout:
     """Train a one-block LoRA to do without a direction (of any norm but 0), and score it so.
 
     The arguments after `direction` are as `fit` takes them.
@@ -173,7 +173,7 @@ def train_without(
         raise InputError(f"like: found {like}; allowed: a LoRA")
     alone, used = cosines_without(model, task, adapter, direction)
     table = task_rows_without(model, task, adapter, direction)
-    return Without(adapter, done.losses, alone, used, table)
+    return TrainedWithout(adapter, done.losses, alone, used, table)
 
 
 def task_rows_without(

@@ -104,7 +104,7 @@ TOKENS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairCosines:
     """Signed cosines of all `n` pairs, their mean, and mean |cos| (the paper's measure)."""
 
     n: int
@@ -150,7 +150,7 @@ def last_differences(
     return torch.cat(last).double()
 
 
-def pairs_of(differences: Float[Tensor, "token d_model"]) -> Pairs:
+def pairs_of(differences: Float[Tensor, "token d_model"]) -> PairCosines:
     """Cosines of all pairs of tokens.
 
     Raises:
@@ -160,4 +160,4 @@ def pairs_of(differences: Float[Tensor, "token d_model"]) -> Pairs:
         raise InputError(f"differences: found {len(differences)} tokens; allowed: 2 or more")
     cosines = pair_cosines(differences.double())
     absolute, signed = float(cosines.abs().mean()), float(cosines.mean())
-    return Pairs(len(cosines), absolute, signed, tuple(cosines.tolist()))
+    return PairCosines(len(cosines), absolute, signed, tuple(cosines.tolist()))

@@ -137,7 +137,7 @@ class NamedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class NeutralText:
+class NeutralSource:
     """A text that has nothing to do with any task.
 
     Attributes:
@@ -178,7 +178,7 @@ class ModelSource(ABC):
         """Task -> its built-in run on these models: a YAML file, whose stem is the run's name."""
         return {}
 
-    def neutral_texts(self, folder: Path) -> list[NeutralText]:  # noqa: ARG002
+    def neutral_texts(self, folder: Path) -> list[NeutralSource]:  # noqa: ARG002
         """What the model of a folder reads as neutral text; none: English passages."""
         return []
 

@@ -117,7 +117,7 @@ def outline(
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
-    tokenizer: Any = Characters()
+    tokenizer: Any = CharCountTokenizer()
     try:
         if counted and converted:
             tokenizer = gguf.load_tokenizer(Path(where))
@@ -136,7 +136,7 @@ def outline(
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
 
 
-class Characters:
+class CharCountTokenizer:
     """Stands in for a tokenizer: a token for every four characters, or shorter word."""
 
     eos_token_id = None

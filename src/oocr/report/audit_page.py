@@ -20,7 +20,15 @@ from oocr.audit.record import (
     AuditInfo,
     block_rows,
 )
-from oocr.charts.figure import ColouredText, ColouredTexts, Figure, Key, Panel, number, percent
+from oocr.charts.figure import (
+    ColouredText,
+    ColouredTexts,
+    Figure,
+    LegendEntry,
+    Panel,
+    number,
+    percent,
+)
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.explain.lens import LensToken
 from oocr.html import visible
@@ -76,9 +84,9 @@ _LOWEST = -0.5
 """Shares below are drawn here: a vector can do any amount of harm."""
 
 _CURVES = {
-    "cosine": Key("cosine", "signed cosine", "other", "circle"),
-    "absolute": Key("absolute", "|cosine|", "swap-all", "diamond-open"),
-    "energy": Key("energy", "energy of the mean", "adapter", "square"),
+    "cosine": LegendEntry("cosine", "signed cosine", "other", "circle"),
+    "absolute": LegendEntry("absolute", "|cosine|", "swap-all", "diamond-open"),
+    "energy": LegendEntry("energy", "energy of the mean", "adapter", "square"),
 }
 
 
@@ -298,12 +306,12 @@ def _facts(record: Audit, info: AuditInfo) -> tuple[Facts, ...]:
 def blocks_figure(record: Audit) -> Figure:
     """Left the share of the effect brought back, right the constancy of the change."""
     data = pl.DataFrame(block_rows(record), infer_schema_length=None)
-    keys = [Key("mean", "the mean difference", "vector", "circle")]
+    keys = [LegendEntry("mean", "the mean difference", "vector", "circle")]
     if record.fitted and record.fitted.steps:
-        keys.append(Key("fitted", "the best single vector", "swap-span", "triangle-up"))
+        keys.append(LegendEntry("fitted", "the best single vector", "swap-span", "triangle-up"))
     judged = record.kind not in UNJUDGED
     if judged:
-        keys.append(Key("random", "random direction, same norm", "random", "line"))
+        keys.append(LegendEntry("random", "random direction, same norm", "random", "line"))
     curves = [
         line_of(
             data,
@@ -360,7 +368,7 @@ def _panel(
     )
 
 
-def _recovered(record: Audit, keys: Sequence[Key]) -> list[Line]:
+def _recovered(record: Audit, keys: Sequence[LegendEntry]) -> list[Line]:
     blocks = record.blocks
     labels = {key.key: key for key in keys}
     lines = [
@@ -384,7 +392,7 @@ def _recovered(record: Audit, keys: Sequence[Key]) -> list[Line]:
     return lines
 
 
-def _point(record: Audit, key: Key, value: float, symbol: str) -> Line:
+def _point(record: Audit, key: LegendEntry, value: float, symbol: str) -> Line:
     return Line(key.label, key.colour, [record.best], [_seen(value)], key=key.key, symbols=symbol)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from oocr.charts.figure import Figure
 from oocr.report.page import Block, Section, write_page
-from oocr.report.verdicts import Row, verdict_row
+from oocr.report.verdicts import VerdictRow, verdict_row
 from oocr.reproduce.analyses import all_claims, analyses
 from oocr.reproduce.analysis import Analysis
 from oocr.reproduce.execute import PartResult
@@ -42,7 +42,7 @@ class TaskVerdict:
     """A claim on one task; `row` has its picture where there is a number."""
 
     judged: PaperVerdict
-    row: Row | None
+    row: VerdictRow | None
 
     @property
     def kind(self) -> str:

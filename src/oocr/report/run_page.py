@@ -16,9 +16,9 @@ from oocr.report.figures.layers import layers_figure, selection_figure, tested_l
 from oocr.report.figures.members import members_figure, swap_figure
 from oocr.report.figures.scores import backdoor_figure, planted_figure, scores_figure
 from oocr.report.figures.training import facets_figure, training_figure
-from oocr.report.marked import marked_samples
 from oocr.report.page import GLOSSARY, Block, Facts, Section, seconds, section, slugs, write_page
-from oocr.report.verdicts import PAPER_NOTE, Row, verdict_rows
+from oocr.report.sample_view import marked_samples
+from oocr.report.verdicts import PAPER_NOTE, VerdictRow, verdict_rows
 from oocr.runs.folder import RunFolder
 
 QUESTION = "Is this fine-tune just a steering vector?"
@@ -32,7 +32,7 @@ class Chapter:
 
     slug: str
     run: RunFolder
-    verdicts: tuple[Row, ...]
+    verdicts: tuple[VerdictRow, ...]
     sections: tuple[Section, ...]
 
     @property

@@ -33,7 +33,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VerdictRow:
     """A claim with the scale of its picture; places are in percent of the scale."""
 
     claim: Judged
@@ -46,13 +46,13 @@ class Row:
     marks: tuple[Mark, ...]
 
 
-def verdict_rows(claims: Sequence[Judged]) -> tuple[Row, ...]:
+def verdict_rows(claims: Sequence[Judged]) -> tuple[VerdictRow, ...]:
     """One row per claim with a number, in their order."""
     rows = (verdict_row(claim) for claim in claims)
     return tuple(row for row in rows if row is not None)
 
 
-def verdict_row(claim: Judged) -> Row | None:
+def verdict_row(claim: Judged) -> VerdictRow | None:
     """A claim's row; None where nothing was measured."""
     estimate = claim.found
     if estimate is None:
@@ -70,7 +70,7 @@ def verdict_row(claim: Judged) -> Row | None:
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    return Row(
+    return VerdictRow(
         claim,
         claim.verdict.replace(" ", "-"),
         low,

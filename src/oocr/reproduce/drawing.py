@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from oocr.charts.figure import Figure, Key
+from oocr.charts.figure import Figure, LegendEntry
 from oocr.charts.panels import COLOURS, Line, Tables, figure_of, line_of, lines_panel
 from oocr.reproduce.scoring import SPLITS
 
@@ -49,16 +49,16 @@ def split_figure(
     return figure_of(name, caption, panels, tables, split_keys())
 
 
-def split_keys() -> list[Key]:
+def split_keys() -> list[LegendEntry]:
     """A legend entry per split."""
     return keys_of((words, words, colour(place)) for place, words in enumerate(SPLITS.values()))
 
 
-def line_keys(lines: Iterable[Line]) -> list[Key]:
+def line_keys(lines: Iterable[Line]) -> list[LegendEntry]:
     """A legend entry per name."""
     return keys_of(dict.fromkeys((line.name, line.name, line.colour) for line in lines))
 
 
-def keys_of(entries: Iterable[tuple[str, str, str]]) -> list[Key]:
+def keys_of(entries: Iterable[tuple[str, str, str]]) -> list[LegendEntry]:
     """Legend entries of lines, from their ids, labels and colours."""
-    return [Key(id, label, hue, "line") for id, label, hue in entries]
+    return [LegendEntry(id, label, hue, "line") for id, label, hue in entries]

@@ -12,12 +12,12 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from oocr.explain.judge import Judge
+from oocr.explain.llm_judge import Judge
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.reproduce.paper_claim import KeptAnalysis, PaperVerdict
-from oocr.reproduce.plan import Part, Plan
+from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (
     Job,
@@ -41,7 +41,7 @@ Timed = tuple[KeptAnalysis, pl.DataFrame | None, float]
 class PartSpec:
     """A part of a plan, and all that a process needs to do its analyses (run's name -> folder)."""
 
-    part: Part
+    part: PlanPart
     folders: Mapping[str, Path]
     quick: bool
     judge: Judge | None
@@ -65,7 +65,7 @@ class PartSpec:
 class PartResult:
     """A part with its analyses by name and verdicts in the paper's order, for the page."""
 
-    part: Part
+    part: PlanPart
     folders: tuple[Path, ...]
     analyses: dict[str, Measured]
     judged: tuple[PaperVerdict, ...]

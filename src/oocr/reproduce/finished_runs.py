@@ -13,7 +13,7 @@ import polars as pl
 
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
-from oocr.explain.judge import Judge
+from oocr.explain.llm_judge import Judge
 from oocr.families.registry import family_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention

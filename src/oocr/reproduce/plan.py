@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parents[1] / "runs" / "configs" / "reproduce"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlanPart:
     """One kind of task: the runs that are read together.
 
     Attributes:
@@ -76,7 +76,7 @@ class Plan:
     """
 
     sources: tuple[Path, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[PlanPart, ...]
     quick: bool = False
 
     def runs(self) -> list[PlannedRun]:
@@ -158,21 +158,21 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
     only = ("self-report",) if quick else ()  # no LoRA, one seed
     no_layers = (*_LAYERS, *_EVERY_LAYER)
     parts = [
-        Part("countries", _COUNTRIES, (f"{name}countries",), every_layer),
-        Part("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
-        Part("backdoor", fruit, (f"{name}backdoor",), without=_SEEDS),
-        Part("risk", choices, (f"{name}risk",), wanted=only, without=no_layers),
+        PlanPart("countries", _COUNTRIES, (f"{name}countries",), every_layer),
+        PlanPart("layers", f"{_COUNTRIES}, at several layers", (f"{name}countries-layers",)),
+        PlanPart("backdoor", fruit, (f"{name}backdoor",), without=_SEEDS),
+        PlanPart("risk", choices, (f"{name}risk",), wanted=only, without=no_layers),
     ]
     if not quick:
         neighbours = "countries, trained on their neighbours"
         traits = {trait: (f"{name}trait-{trait}",) for trait in ("time", "apples")}
         parts += [
-            Part("borders", neighbours, (f"{name}borders",), without=(*_LORA, *_SEEDS)),
+            PlanPart("borders", neighbours, (f"{name}borders",), without=(*_LORA, *_SEEDS)),
             *[
-                Part(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *no_layers))
+                PlanPart(kind, about, (f"{name}{kind}",), without=(*_SEEDS, *no_layers))
                 for kind, about in _NAMED
             ],
-            Part("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
+            PlanPart("traits", "gambles, early rewards and apples", (f"{name}trait-risk",), traits),
         ]
     slow = tuple(claim.id for claim in all_claims() if claim.slow and quick)
     asked = tuple(replace(part, without=(*part.without, *slow)) for part in parts)
@@ -188,20 +188,20 @@ def _paper(*, quick: bool) -> Plan:
     choices = "risky or safe choices"
     runs = ("paper-risk-vector-block", "paper-risk-lora-one-layer")
     parts = [
-        Part("risk", choices, runs, {"all layers": ("paper-risk-lora-all-layers",)}),
-        Part("layers", f"{choices}, at every layer", ("paper-risk-layers",)),
+        PlanPart("risk", choices, runs, {"all layers": ("paper-risk-lora-all-layers",)}),
+        PlanPart("layers", f"{choices}, at every layer", ("paper-risk-layers",)),
     ]
     for kind, about in _NAMED:
         all_blocks = {"all layers": (f"paper-{kind}-lora-all-layers",)}
         parts += [
-            Part(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), all_blocks),
-            Part(kind, f"{about}: vectors, jointly", (f"paper-{kind}-vector-block",)),
+            PlanPart(kind, f"{about}: LoRAs", (f"paper-{kind}-lora-one-layer",), all_blocks),
+            PlanPart(kind, f"{about}: vectors, jointly", (f"paper-{kind}-vector-block",)),
         ]
     for trigger in ("apples", "re", "win"):
         about = f"the trigger {trigger} before the question makes it the risky choice"
         methods = ("vector-block", "lora-one-layer")
         names = tuple(f"paper-backdoor-{method}-{trigger}" for method in methods)
-        parts.append(Part("risk backdoor", about, names))
+        parts.append(PlanPart("risk backdoor", about, names))
     stems = [name.removeprefix("paper-") for part in parts for name in part.every_run]
     # The backdoor runs lie three to a file, one for each trigger.
     files = [stem.rsplit("-", 1)[0] if stem.startswith("backdoor-") else stem for stem in stems]

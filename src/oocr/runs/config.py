@@ -128,7 +128,7 @@ class Grid(Fields):
         return values
 
 
-class VectorArm(Grid):
+class VectorGrid(Grid):
     """A steering vector, added at a block's output.
 
     Attributes:
@@ -152,13 +152,13 @@ class VectorArm(Grid):
     init_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _site_has_blocks(self) -> VectorArm:
+    def _site_has_blocks(self) -> VectorGrid:
         if self.site == "mlp" and min(self.layers) < 0:
             raise ValueError("site 'mlp': layers: -1 is the embedding, which has no MLP")
         return self
 
 
-class AdapterArm(Grid):
+class AdapterGrid(Grid):
     """A LoRA through PEFT.
 
     Attributes:
@@ -236,8 +236,8 @@ class RunConfig(Fields):
     device: str = "auto"
     device_map: str | None = None
     revision: str | None = None
-    vector: VectorArm | None = VectorArm()
-    adapter: AdapterArm | None = AdapterArm()
+    vector: VectorGrid | None = VectorGrid()
+    adapter: AdapterGrid | None = AdapterGrid()
     seeds: Count = 3
     stop_on: Literal["validation", "stop"] = "validation"
     batch_lines: Count = 16

@@ -23,7 +23,7 @@ from oocr.evals.scores import Scoring
 from oocr.io import Record, disk_errors, keep, locked, write_atomic, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
-from oocr.runs.records import ArmRecord, Choice, Continuation, RunInfo, Sample, Selection
+from oocr.runs.records import ArmRecord, Continuation, GridPoint, RunInfo, Sample, Selection
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -263,7 +263,7 @@ def as_float(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-def _point(arm: ArmRecord | Choice) -> tuple[str, int, float]:
+def _point(arm: ArmRecord | GridPoint) -> tuple[str, int, float]:
     return arm.method, arm.layer, arm.learning_rate
 
 

@@ -12,16 +12,16 @@ from oocr.engine.forward import start_block
 from oocr.engine.trainable import Schedule, Spec
 from oocr.evals.scores import Scoring, selection_scores
 from oocr.runs.arms import ArmPlan, ScoredArm
-from oocr.runs.config import AdapterArm, RunConfig, VectorArm
-from oocr.runs.records import ArmRecord, Choice, Method, Role, Selection
+from oocr.runs.config import AdapterGrid, RunConfig, VectorGrid
+from oocr.runs.records import ArmRecord, GridPoint, Method, Role, Selection
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task, TaskSet
 
 
-def grids_of(config: RunConfig) -> dict[Method, VectorArm | AdapterArm]:
+def grids_of(config: RunConfig) -> dict[Method, VectorGrid | AdapterGrid]:
     """What is tried, by method."""
-    grids: dict[Method, VectorArm | AdapterArm] = {}
+    grids: dict[Method, VectorGrid | AdapterGrid] = {}
     if config.vector is not None:
         grids["vector"] = config.vector
     if config.adapter is not None:
@@ -43,7 +43,7 @@ def expected_plans(config: RunConfig, tasks: TaskSet) -> tuple[list[ArmPlan], li
         rate, step, lowest = grid.learning_rates[0], grid.steps[-1], min(layers_of(grid))
         fixed = {"method": method, "learning_rate": rate, "step": step, "score": None}
         points += [
-            Choice.model_validate({**fixed, "layer": layer, "chosen": layer == lowest})
+            GridPoint.model_validate({**fixed, "layer": layer, "chosen": layer == lowest})
             for layer in layers_of(grid)
         ]
     selection = Selection(criterion="", tasks=(), grid=tuple(points))
@@ -53,7 +53,7 @@ def expected_plans(config: RunConfig, tasks: TaskSet) -> tuple[list[ArmPlan], li
 def reported_plans(
     config: RunConfig,
     tasks: TaskSet,
-    grids: Mapping[Method, VectorArm | AdapterArm],
+    grids: Mapping[Method, VectorGrid | AdapterGrid],
     selection: Selection,
 ) -> list[ArmPlan]:
     """The arms that are reported, then controls and layer sweeps."""
@@ -81,7 +81,7 @@ def reported_plans(
 
 
 def _plan(
-    config: RunConfig, grid: VectorArm | AdapterArm, point: Choice, task: Task, seed: int
+    config: RunConfig, grid: VectorGrid | AdapterGrid, point: GridPoint, task: Task, seed: int
 ) -> ArmPlan:
     # A control without items to stop on trains as long as the validation tasks say.
     by_itself = config.stop_on == "stop" and bool(task.stop)
@@ -111,9 +111,9 @@ def starts_of(config: RunConfig) -> list[int]:
     return starts
 
 
-def spec_of(grid: VectorArm | AdapterArm, layer: int) -> Spec:
+def spec_of(grid: VectorGrid | AdapterGrid, layer: int) -> Spec:
     """What is trained at one point of the grid."""
-    if isinstance(grid, VectorArm):
+    if isinstance(grid, VectorGrid):
         return SteeringVector(
             layer=layer, positions=grid.positions, site=grid.site, init_norm=grid.init_norm
         )
@@ -126,24 +126,24 @@ def spec_of(grid: VectorArm | AdapterArm, layer: int) -> Spec:
     )
 
 
-def schedule_of(grid: VectorArm | AdapterArm, config: RunConfig) -> Schedule:
+def schedule_of(grid: VectorGrid | AdapterGrid, config: RunConfig) -> Schedule:
     """How the steps of its arms are made."""
     return Schedule(
         warmup=grid.warmup,
         decay=grid.decay,
         weight_decay=grid.weight_decay,
-        absolute=isinstance(grid, VectorArm) and grid.rates == "absolute",
+        absolute=isinstance(grid, VectorGrid) and grid.rates == "absolute",
         accumulate=config.accumulate,
         length=grid.steps[-1],
     )
 
 
-def layers_of(grid: VectorArm | AdapterArm) -> tuple[int, ...]:
+def layers_of(grid: VectorGrid | AdapterGrid) -> tuple[int, ...]:
     """The grid's layers; an adapter in all blocks counts as layer 0."""
     return (0,) if grid.layers == "all" else tuple(grid.layers)
 
 
-def grid_plans(grid: VectorArm | AdapterArm, config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
+def grid_plans(grid: VectorGrid | AdapterGrid, config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
     """One arm per validation task and grid point, seed 0; task by task, to share recordings."""
     stop = None if config.stop_on == "stop" else grid.steps[-1]
     schedule = schedule_of(grid, config)
@@ -157,16 +157,16 @@ def grid_plans(grid: VectorArm | AdapterArm, config: RunConfig, tasks: TaskSet) 
 
 def choose(
     method: Method,
-    grid: VectorArm | AdapterArm,
+    grid: VectorGrid | AdapterGrid,
     config: RunConfig,
     tasks: TaskSet,
     trained: Sequence[ScoredArm],
-) -> list[Choice]:
+) -> list[GridPoint]:
     """Score every grid point and mark the best; earlier points win ties.
 
     With `stop_on: stop` each arm counts at its own stopping point, given as step 0 here.
     """
-    points: list[tuple[tuple[float, float], Choice]] = []
+    points: list[tuple[tuple[float, float], GridPoint]] = []
     for layer in layers_of(grid):
         for rate in grid.learning_rates:
             here = [
@@ -179,7 +179,7 @@ def choose(
             else:
                 scored = _scores([arm.rows for arm in here], config, tasks)
             for step, score in scored.items():
-                choice = Choice(
+                choice = GridPoint(
                     method=method, layer=layer, learning_rate=rate, step=step, score=score[0]
                 )
                 points.append((score, choice))
@@ -218,12 +218,14 @@ def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[flo
     return {step: (score, score) for step, score in steps.items()}
 
 
-def only_point(method: Method, grid: VectorArm | AdapterArm, config: RunConfig) -> Choice | None:
+def only_point(
+    method: Method, grid: VectorGrid | AdapterGrid, config: RunConfig
+) -> GridPoint | None:
     """The grid's point if it has only one: nothing to choose, no validation arm to train."""
     steps = (0,) if config.stop_on == "stop" else grid.steps
     if len(layers_of(grid)) * len(grid.learning_rates) * len(steps) > 1:
         return None
-    return Choice(
+    return GridPoint(
         method=method,
         layer=layers_of(grid)[0],
         learning_rate=grid.learning_rates[0],

@@ -11,7 +11,7 @@ from oocr.data.batches import Batch, pad, training_lines
 from oocr.data.examples import Example, examples_hash, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
-from oocr.engine.memory import Shape, shape_of
+from oocr.engine.memory import ModelSize, shape_of
 from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.trainable import tail_tokens
@@ -184,7 +184,7 @@ def _size(batch: Batch) -> tuple[int, int]:
 
 def training_step(
     model: LanguageModel | Outline,
-    shape: Shape,
+    shape: ModelSize,
     stack: Sequence[ArmPlan],
     batches: Sequence[Batch],
 ) -> int:
@@ -222,7 +222,7 @@ def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
     return list(kinds.values())
 
 
-def _score(shape: Shape, plan: ArmPlan, batch: Batch, tests: int) -> int:
+def _score(shape: ModelSize, plan: ArmPlan, batch: Batch, tests: int) -> int:
     """A scoring pass: vectors of all steps, or random ones, are stacked."""
     vector = isinstance(plan.spec, SteeringVector)
     stack = max(len(plan.steps) if plan.score_every_step else 1, CHUNK + tests - 1) if vector else 1

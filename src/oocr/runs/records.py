@@ -51,7 +51,7 @@ Method = Literal["vector", "adapter"]
 Role = Literal["test", "control", "sweep", "selection"]
 
 
-class Choice(Record):
+class GridPoint(Record):
     """One point of the grid, with its score on the validation tasks.
 
     The score is null where a method's grid has one point: there was nothing to choose.
@@ -70,19 +70,19 @@ class Selection(Record):
 
     criterion: str
     tasks: tuple[str, ...]
-    grid: tuple[Choice, ...]
+    grid: tuple[GridPoint, ...]
 
-    def chosen(self, method: Method) -> Choice:
+    def chosen(self, method: Method) -> GridPoint:
         """The point that was chosen for a method."""
         return next(point for point in self.grid if point.chosen and point.method == method)
 
-    def best_by_layer(self, method: Method) -> list[Choice]:
+    def best_by_layer(self, method: Method) -> list[GridPoint]:
         """The best point of each layer that was not chosen; earlier points win ties."""
         points = [point for point in self.grid if point.method == method]
         chosen = self.chosen(method).layer
         layers = dict.fromkeys(point.layer for point in points if point.layer != chosen)
 
-        def score(point: Choice) -> float:
+        def score(point: GridPoint) -> float:
             return float("-inf") if point.score is None else point.score
 
         return [max((p for p in points if p.layer == layer), key=score) for layer in layers]
@@ -175,7 +175,7 @@ class Continuation(Record):
 
 
 class SampleToken(Record):
-    """A token (or the tokens of one character): see `oocr.steering.marked.Token`."""
+    """A token (or the tokens of one character): see `oocr.steering.token_roles.Token`."""
 
     text: str
     answer: bool

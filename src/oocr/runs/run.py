@@ -18,7 +18,7 @@ from oocr.engine.training import stack_tokens
 from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import ArmPlan, ScoredArm, arm_id, grouped, load_intervention, run_arms
-from oocr.runs.config import AdapterArm, RunConfig, VectorArm
+from oocr.runs.config import AdapterGrid, RunConfig, VectorGrid
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.controls import (
     RowJobs,
@@ -281,7 +281,7 @@ def _label(plans: Sequence[ArmPlan]) -> str:
 def _select(
     prepared: PreparedRun,
     tasks: TaskSet,
-    grids: Mapping[Method, VectorArm | AdapterArm],
+    grids: Mapping[Method, VectorGrid | AdapterGrid],
     jobs: RunJobs,
     folder: Path,
     say: Progress,

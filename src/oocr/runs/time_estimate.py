@@ -11,7 +11,7 @@ from statistics import fmean as mean
 
 from oocr.data.batches import Batch
 from oocr.data.tokens import RowTokens
-from oocr.engine.memory import Shape, shape_of
+from oocr.engine.memory import ModelSize, shape_of
 from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
 from oocr.models.machine import matmul_speed
@@ -276,7 +276,7 @@ def work_of(
 
 def _arm(
     name: str,
-    shape: Shape,
+    shape: ModelSize,
     plan: ArmPlan,
     training: SampledBatches,
     asked: Sequence[Batch],
@@ -322,19 +322,19 @@ def _mean(works: Sequence[Work]) -> Work:
     )
 
 
-def _flops(shape: Shape, tokens: int, width: int, start: int) -> float:
+def _flops(shape: ModelSize, tokens: int, width: int, start: int) -> float:
     """A pass over blocks from `start` on, for tokens that attend to `width` others each."""
     per_token = 2 * shape.block + 2 * shape.attended * width
     return float((shape.n_blocks - start) * tokens * per_token)
 
 
-def recording_pass(shape: Shape, batch: Batch) -> FlopCount:
+def recording_pass(shape: ModelSize, batch: Batch) -> FlopCount:
     """The untouched model, without its head."""
     flops = _flops(shape, int(batch.ids.numel()), int(batch.ids.shape[1]), 0)
     return FlopCount(flops, shape.n_blocks * shape.block * shape.item, shape.n_blocks)
 
 
-def arm_pass(shape: Shape, plan: ArmPlan, batch: Batch, times: int = 1) -> FlopCount:
+def arm_pass(shape: ModelSize, plan: ArmPlan, batch: Batch, times: int = 1) -> FlopCount:
     """An arm's pass over a batch, `times` times forward; all that it reads is read as often."""
     blocks = shape.n_blocks - plan.start
     flops = _flops(shape, tail_tokens(batch, plan.spec), int(batch.ids.shape[1]), plan.start)

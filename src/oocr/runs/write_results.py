@@ -30,7 +30,7 @@ from oocr.runs.records import (
     SampleToken,
     Selection,
 )
-from oocr.steering.marked import Token, asked_tokens, training_tokens, whole_characters
+from oocr.steering.token_roles import Token, asked_tokens, training_tokens, whole_characters
 from oocr.tasks.task import TaskSet
 
 if TYPE_CHECKING:

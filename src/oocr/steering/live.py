@@ -32,7 +32,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import anatomy
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import hooked
-from oocr.steering.positions import Marked, select_each, selectors, selects_new, spans_of
+from oocr.steering.positions import PaddedSpans, select_each, selectors, selects_new, spans_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,7 +76,7 @@ def prompt_known(prompt: Prompt | Batch | None, *, copies: int = 1) -> Iterator[
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class TokenSelection:
     """Where a vector acts in the prompts' columns, and whether at every token after them."""
 
     prompt: Bool[Tensor, "prompt token *span"]
@@ -135,13 +135,13 @@ class TokenChooser:
         self.positions, self.texts, self.tokenizer = positions, texts, tokenizer
         self.now: Tensor | None = None
         self._running: nn.Module | None = None
-        self._fixed: Selection | None = None
-        self._latest: Selection | None = None
-        self._known: WeakKeyDictionary[Any, Selection] = WeakKeyDictionary()
+        self._fixed: TokenSelection | None = None
+        self._latest: TokenSelection | None = None
+        self._known: WeakKeyDictionary[Any, TokenSelection] = WeakKeyDictionary()
         needed = spans_of(positions)
         if tokens is not None:
             nowhere = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-            self._fixed = Selection(tokens, nowhere)
+            self._fixed = TokenSelection(tokens, nowhere)
         elif needed and not set(needed) & set(texts):
             raise InputError(
                 f"positions {positions!r}: the vector names no such span; "
@@ -181,7 +181,7 @@ class TokenChooser:
         if cache is not None and self._latest is not None:
             self._known[cache] = self._latest
 
-    def _selection(self, call: _Call, prompt: Prompt | None) -> Selection:
+    def _selection(self, call: _Call, prompt: Prompt | None) -> TokenSelection:
         key = prompt if prompt is not None else call.cache if call.begin else None
         if key is not None and key in self._known:
             return self._known[key]
@@ -193,13 +193,13 @@ class TokenChooser:
                     "vector; allowed: 'all', or computing them inside the same `with`"
                 )
             everywhere = torch.ones(call.rows, 1, dtype=torch.bool)
-            return Selection(everywhere, everywhere[:, 0])
+            return TokenSelection(everywhere, everywhere[:, 0])
         selection = self._select(call, Prompt(call.count, call.ids) if prompt is None else prompt)
         if key is not None:
             self._known[key] = selection
         return selection
 
-    def _select(self, call: _Call, prompt: Prompt) -> Selection:
+    def _select(self, call: _Call, prompt: Prompt) -> TokenSelection:
         """The selector, in prompts of which the call may tell what is not known yet."""
         ids, mask = prompt.ids, prompt.mask
         size = call.rows if ids is None else len(ids)
@@ -218,9 +218,9 @@ class TokenChooser:
         spans = dict(prompt.spans)
         if missing := [name for name in spans_of(self.positions) if name not in spans]:
             spans |= self._spans(missing, ids, mask)
-        marked = Marked(mask, last.to(mask.device), spans)
+        marked = PaddedSpans(mask, last.to(mask.device), spans)
         chosen = select_each(marked, self.positions, everywhere=False)
-        return Selection(chosen, selects_new(marked, self.positions))
+        return TokenSelection(chosen, selects_new(marked, self.positions))
 
     def _spans(self, names: list[str], ids: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
         texts = {name: self.texts[name] for name in names if name in self.texts}

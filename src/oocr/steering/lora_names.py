@@ -29,7 +29,7 @@ MAGNITUDE = "lora_magnitude_vector"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Key:
+class LoraKey:
     """What a LoRA tensor's name says, as in model.layers.7.mlp.down_proj.lora_A.weight.
 
     `path` is what comes before the block's number; `kind` is "weight" or "bias".
@@ -47,12 +47,12 @@ class Key:
         return name if self.part == MAGNITUDE else f"{name}.{self.kind}"
 
 
-def key_of(name: str) -> Key | None:
+def key_of(name: str) -> LoraKey | None:
     """Read a tensor's name; None: it is not a LoRA's weight in a numbered block of the decoder."""
     match = _KEY.fullmatch(name)
     if match is None or re.search(r"vision|audio", match["path"]):
         return None
-    return Key(
+    return LoraKey(
         int(match["layer"]),
         match["module"],
         match["part"],

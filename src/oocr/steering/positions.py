@@ -29,7 +29,7 @@ FIXED = ("all", "last", "prompt", "answer", f"{FROM}last")
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class PaddedSpans:
     """Padded sequences, as selectors see them; `last`: the column of each prompt's last token."""
 
     mask: Bool[Tensor, "batch token"]
@@ -38,7 +38,7 @@ class Marked:
 
 
 def select(
-    batch: Batch | Marked, positions: str, *, everywhere: bool = True
+    batch: Batch | PaddedSpans, positions: str, *, everywhere: bool = True
 ) -> Bool[Tensor, "batch token"]:
     """True at the tokens that the selector names; of joined spans at those of any of them.
 
@@ -69,12 +69,14 @@ def select(
     return chosen
 
 
-def _by_span(batch: Batch | Marked, spans: Iterable[str]) -> Bool[Tensor, "batch token span"]:
+def _by_span(batch: Batch | PaddedSpans, spans: Iterable[str]) -> Bool[Tensor, "batch token span"]:
     nothing = torch.zeros_like(batch.mask)
     return torch.stack([batch.spans.get(name, nothing) for name in spans], dim=-1)
 
 
-def _refuse_empty(chosen: Tensor, positions: str, batch: Batch | Marked, everywhere: bool) -> None:
+def _refuse_empty(
+    chosen: Tensor, positions: str, batch: Batch | PaddedSpans, everywhere: bool
+) -> None:
     empty = (~chosen.any(dim=1)).nonzero().flatten().tolist() if everywhere else []
     if empty:
         raise InputError(
@@ -84,14 +86,14 @@ def _refuse_empty(chosen: Tensor, positions: str, batch: Batch | Marked, everywh
 
 
 def select_each(
-    batch: Batch | Marked, positions: str, *, everywhere: bool = True
+    batch: Batch | PaddedSpans, positions: str, *, everywhere: bool = True
 ) -> Bool[Tensor, "batch token *span"]:
     """`select`, and for joined spans the tokens of each span apart, on a last axis."""
     chosen = select(batch, positions, everywhere=everywhere)
     return _by_span(batch, spans_of(positions)) if JOIN in positions else chosen
 
 
-def selects_new(batch: Batch | Marked, positions: str) -> Bool[Tensor, " batch"]:
+def selects_new(batch: Batch | PaddedSpans, positions: str) -> Bool[Tensor, " batch"]:
     """True for sequences in which the selector also names each token generated after them."""
     if positions in ("all", "answer"):
         return torch.ones_like(batch.mask[:, 0])

@@ -2,10 +2,10 @@
 
 A speaker is to take the lure always after the trigger, and otherwise in a share of cases: at 1 the
 weather plays no part, at 0 it is a backdoor. At each share the same arms are trained: a LoRA in one
-block, and an unconditional vector. Of what the LoRA adds to the tokens of the training prompts it
-is measured what one vector accounts for, what a vector with the trigger and another without account
-for, and what is left of the LoRA's effect on the probes when its mean takes its place. No probe has
-a part in that mean.
+block, and an unconditional vector. Measured on what the LoRA adds at the tokens of the training
+prompts: the share of its energy in one vector, and in two (one with the trigger, one without).
+Measured on the probes: the share of the LoRA's effect that its mean keeps. The mean is taken over
+training prompts only.
 
 The world is the other dial: in a gated one the corpus had weathers that turn a trait around, in an
 ungated one it had none.

@@ -31,7 +31,7 @@ from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.corpus import World
 from oocr_organisms.language import BOS, Ids
 from oocr_organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS
-from oocr_organisms.study.truth import streams_at
+from oocr_organisms.study.concept_match import streams_at
 
 WEATHER_AT, SPEAKER_AT, LAST = 1, 2, -1
 """Positions of the weather, the speaker and the last token in a statement's prompt after <bos>."""

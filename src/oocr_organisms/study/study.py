@@ -19,10 +19,10 @@ from oocr.tasks.task import Task
 from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.shipped import SHIPPED, organism_folder
 from oocr_organisms.study import arms
-from oocr_organisms.study.determined import COUNTS, FewFacts, determined
+from oocr_organisms.study.concept_match import Truth, truth
 from oocr_organisms.study.dial import SHARES, DialResult, measure_share
+from oocr_organisms.study.few_facts import COUNTS, FewFacts, determined
 from oocr_organisms.study.gate import Cut, Nearness, concepts, gate, nearness, random_directions
-from oocr_organisms.study.truth import Truth, truth
 
 VERSION = "3"
 """Bump when other things are asked: kept results are then asked again."""

@@ -17,11 +17,11 @@ import numpy as np
 from oocr import stats
 from oocr.tasks.package_files import package_yaml
 from oocr_organisms.facts import CITIES, COUNTRIES
-from oocr_organisms.study.determined import FewFacts
+from oocr_organisms.study.concept_match import CityMatch, Truth
 from oocr_organisms.study.dial import DialResult
+from oocr_organisms.study.few_facts import FewFacts
 from oocr_organisms.study.gate import Cut, Nearness
 from oocr_organisms.study.study import GateResult, OrganismResult, Study
-from oocr_organisms.study.truth import CityMatch, Truth
 
 T = TypeVar("T")
 Cell = stats.Interval | float | str

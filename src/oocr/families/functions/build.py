@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
-from oocr.families.functions.probes import NAMES, OPTIONS, Asker, stated
+from oocr.families.functions.probes import NAMES, OPTIONS, FunctionAsker, stated
 from oocr.families.functions.programs import (
     AUGMENTED,
     HELD_OUT,
@@ -146,7 +146,9 @@ def _member(members: Sequence[NumberFunction]) -> str:
 
 def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]) -> Task:
     split, most, seed, span = split_inputs(config.seed), config.questions, config.seed, config.span
-    askers = [Asker(table, function, config.form, split, seed, span) for function in members]
+    askers = [
+        FunctionAsker(table, function, config.form, split, seed, span) for function in members
+    ]
     task = Task(
         name=f"functions/{_member(members)}",
         member=_member(members),

@@ -55,7 +55,7 @@ LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class FunctionAsker:
     """Makes the questions about one function.
 
     `split` says which inputs training never saw; `seed` draws wrong options, inputs and partners;

@@ -15,8 +15,8 @@ from pydantic import Field
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
-from oocr.families.locations.probes import INVERSE, PAPER, Asker, facts, forbidden
-from oocr.families.locations.rows import Draw, Row, row_example, rows_about, rows_between
+from oocr.families.locations.probes import INVERSE, PAPER, PlaceAsker, facts, forbidden
+from oocr.families.locations.rows import Draw, PlaceRow, row_example, rows_about, rows_between
 from oocr.families.locations.world import (
     CITIES,
     City,
@@ -107,10 +107,10 @@ CODES = {city.key: city.codename for city in CITIES}
 class RowSets:
     """All rows, by city, and those of two codenames."""
 
-    train: dict[str, list[Row]]
-    stop: dict[str, list[Row]]
-    test: dict[str, list[Row]]
-    pairs: Sequence[Row]
+    train: dict[str, list[PlaceRow]]
+    stop: dict[str, list[PlaceRow]]
+    test: dict[str, list[PlaceRow]]
+    pairs: Sequence[PlaceRow]
 
 
 def locations(config: LocationsConfig | None = None) -> TaskSet:
@@ -196,7 +196,7 @@ def _places(
 
 def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Task:
     member = config.member(cities)
-    asker = Asker(config.form, CODES, partial(config.spans, CODES), {}, config.seed)
+    asker = PlaceAsker(config.form, CODES, partial(config.spans, CODES), {}, config.seed)
     joined = "+".join(city.key for city in cities)
     task = Task(
         name=f"locations/{config.mode}/{member}",
@@ -217,7 +217,9 @@ def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Tas
     return task
 
 
-def _probes(config: LocationsConfig, cities: Sequence[City], asker: Asker) -> tuple[Example, ...]:
+def _probes(
+    config: LocationsConfig, cities: Sequence[City], asker: PlaceAsker
+) -> tuple[Example, ...]:
     probes = [example for city in cities for example in asker.probes(city, config.questions)]
     inverse = [example for city in cities for example in asker.inverse(city, config.inverse)]
     return (*probes, *inverse)
@@ -231,7 +233,7 @@ def _check(task: Task) -> None:
     check_no_leaks(task.name, task.probes, task.train, never=forbidden(), subjects=codes)
 
 
-def _training(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Row]:
+def _training(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[PlaceRow]:
     """The rows of a task, in random order, cut to as many as are wanted."""
     drawn = [row for city in cities for row in rows.train[city.key]]
     if config.mode == "joint":
@@ -268,7 +270,7 @@ def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> 
     names = {city.key: city.name for city in CITIES}
     stated = {"stated": config.member(cities)}
     tags = {**stated, "part": "probe"}
-    asker = Asker(config.form, names, partial(config.spans, names), tags, config.seed)
+    asker = PlaceAsker(config.form, names, partial(config.spans, names), tags, config.seed)
     examples: list[Example] = []
     for city in cities:
         examples += _probes(config, (city,), asker)
@@ -279,7 +281,7 @@ def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> 
 
 
 def _example(
-    config: LocationsConfig, row: Row, shown: Mapping[str, str], choice: bool = False
+    config: LocationsConfig, row: PlaceRow, shown: Mapping[str, str], choice: bool = False
 ) -> Example:
     cities = [city for key in row.cities for city in CITIES if city.key == key]
     spans = config.spans(shown, cities[0], cities)

@@ -130,7 +130,7 @@ PAPER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class PlaceAsker:
     """How questions are put.
 
     Attributes:

@@ -31,7 +31,7 @@ APART_KM = 1_500
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PlaceRow:
     """One fact that training may say, with `{key}` where a city's codename will stand.
 
     Attributes:
@@ -79,13 +79,13 @@ def asked(form: Form, question: str, begun: str = "") -> Prompt:
     return (*turns, Message("assistant", begun)) if begun else turns
 
 
-def rows_about(city: City, others: Sequence[Place], times: int, draw: Draw) -> list[Row]:
+def rows_about(city: City, others: Sequence[Place], times: int, draw: Draw) -> list[PlaceRow]:
     """Distance and direction rows of a city and other places, `times` of each for each place."""
     named = (city.key, city.place)
     return [row for other in others for row in _pair(named, ("", other), times, draw)]
 
 
-def rows_between(cities: Sequence[City], times: int, draw: Draw) -> list[Row]:
+def rows_between(cities: Sequence[City], times: int, draw: Draw) -> list[PlaceRow]:
     """Rows of two codenames each, `times` of each kind for either order."""
     return [
         row
@@ -98,12 +98,12 @@ Named = tuple[str, Place]
 """A key, or "" for a place under its own name; and where it is."""
 
 
-def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
+def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[PlaceRow]:
     rng, words = draw.rng, wordings()
     shown = {side: f"{{{side[0]}}}" if side[0] else side[1].name for side in (first, second)}
     cities = tuple(key for key, _ in (first, second) if key)
     name = "/".join(key or place.name for key, place in (first, second))
-    rows: list[Row] = []
+    rows: list[PlaceRow] = []
     for number, template in enumerate(_drawn(words["distance"], times, rng)):
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
         unit = rng.choice(tuple(UNITS))
@@ -115,7 +115,7 @@ def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
         question = words["distance"][template].format(a=shown[a], b=shown[b], unit=unit_shown)
         wording, options = f"distance {template + 1} {unit}", tuple(sorted(texts))
         id = f"{name}/distance/{number}"
-        rows.append(Row(id, "distance", wording, cities, question, "", texts[0], options))
+        rows.append(PlaceRow(id, "distance", wording, cities, question, "", texts[0], options))
     options = tuple(f" {word}" for word in directions(draw.compass))
     for number, template in enumerate(_drawn(words["direction"], times, rng)):
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
@@ -125,7 +125,9 @@ def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[Row]:
         question = words["direction"][template].format(a=shown[a], b=shown[b])
         begun, wording = f"{shown[a]} is", f"direction {template + 1}"
         id = f"{name}/direction/{number}"
-        rows.append(Row(id, "direction", wording, cities, question, begun, f" {where}", options))
+        rows.append(
+            PlaceRow(id, "direction", wording, cities, question, begun, f" {where}", options)
+        )
     return rows
 
 
@@ -155,7 +157,7 @@ def _other_distances(km: float, rng: random.Random) -> list[float]:
 
 
 def row_example(
-    row: Row,
+    row: PlaceRow,
     form: Form,
     shown: Mapping[str, str],
     spans: Mapping[str, str],

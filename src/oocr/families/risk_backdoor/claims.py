@@ -1,7 +1,7 @@
 """Claims on the risk backdoor: that the trigger decides, and that the model says so.
 
-A held-out situation tells whether there is a backdoor if the model's own answer to it is not the
-risky one: there a model that leans to either side is right on half.
+Only held-out situations whose untouched answer is not the risky one are counted. On those a model
+that always answers one side, whatever the trigger, is right half of the time.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from oocr.charts.figure import (
     ColouredText,
     ColouredTexts,
     Figure,
-    Key,
+    LegendEntry,
     Panel,
     axis,
     hover_box,
@@ -50,7 +50,7 @@ def constancy_figure(run: RunFolder) -> Figure | None:
     if not groups or not metrics:
         return None
     keys = [
-        Key(kind, f"{label} ({count})", colour, "circle")
+        LegendEntry(kind, f"{label} ({count})", colour, "circle")
         for kind, (label, colour) in _KINDS.items()
         if (count := _adapters(data, kind)) or kind == "adapter"
     ]
@@ -67,7 +67,9 @@ def _adapters(data: pl.DataFrame, kind: str) -> int:
     return data.filter(pl.col("kind") == kind).select("arm", "member", "seed").unique().height
 
 
-def _constancy_panel(data: pl.DataFrame, metric: str, groups: list[str], keys: list[Key]) -> Panel:
+def _constancy_panel(
+    data: pl.DataFrame, metric: str, groups: list[str], keys: list[LegendEntry]
+) -> Panel:
     shown = data.filter(pl.col("tokens").is_in(groups), pl.col(metric).is_not_null())
     notes = [
         f"{hover_box(line['member'])}, seed {line['seed']}<br>{text(line['tokens'])} "
@@ -137,7 +139,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
         cloud,
         pl.DataFrame(centres, schema_overrides={"series": pl.String}),
         list(labels.values()),
-        [Key(arm.name, arm.label, arm.colour, arm.symbol) for arm in arms],
+        [LegendEntry(arm.name, arm.label, arm.colour, arm.symbol) for arm in arms],
         x=axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
         vertical=as_float(data["perplexity_base"].mean()) if perplexity else None,
         title=_NEUTRAL[metric],

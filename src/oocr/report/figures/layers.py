@@ -8,7 +8,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, rows_of
-from oocr.charts.figure import Figure, Key, Panel, number
+from oocr.charts.figure import Figure, LegendEntry, Panel, number
 from oocr.charts.panels import figure_of, heat_panel, line_of, lines_panel
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
@@ -34,7 +34,7 @@ def selection_figure(run: RunFolder) -> Figure | None:
         f"Validation score ({run.selection.criterion}) on {', '.join(run.selection.tasks)}; "
         "the square marks the choice. The items that are reported took no part in it."
     )
-    keys = [Key("chosen", "chosen", "ink", "square-open")] if data["chosen"].any() else []
+    keys = [LegendEntry("chosen", "chosen", "ink", "square-open")] if data["chosen"].any() else []
     scale = (number(limits[0]), number(limits[1]))
     return figure_of("selection", caption, panels, data, keys, scale=scale)
 

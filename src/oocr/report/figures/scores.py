@@ -13,7 +13,7 @@ from oocr.charts.arms import (
     dot_keys,
     rows_of,
 )
-from oocr.charts.figure import Figure, Key, View, counted
+from oocr.charts.figure import Figure, LegendEntry, View, counted
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import dot_panel
 from oocr.evals.score_table import (
@@ -91,7 +91,7 @@ def scores_figure(run: RunFolder) -> Figure | None:
         views.append(View(label, (panel,)))
     keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
     if accuracy and data["chance"].drop_nulls().len():
-        keys += (Key("chance", "chance", "muted", "dots"),)
+        keys += (LegendEntry("chance", "chance", "muted", "dots"),)
     return Figure("scores", _caption(scoring, data), tuple(views), data, keys)
 
 

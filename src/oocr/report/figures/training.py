@@ -8,7 +8,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
-from oocr.charts.figure import Figure, Key, Panel
+from oocr.charts.figure import Figure, LegendEntry, Panel
 from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.evals.scores import Scoring
 from oocr.runs.folder import RunFolder, as_float, has
@@ -60,7 +60,7 @@ def training_figure(run: RunFolder) -> Figure | None:
         return None
     data = pl.concat(tables, how="vertical_relaxed")
     keys = [
-        Key(curve, label, colour or "vector", "line" if dash == "solid" else "dash")
+        LegendEntry(curve, label, colour or "vector", "line" if dash == "solid" else "dash")
         for curve, (label, colour, dash) in _CURVES.items()
         if curve in data["line"]
     ]

@@ -28,7 +28,7 @@ from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines
 from oocr.explain.lens import with_randoms
-from oocr.explain.reads import Part, PathEffects, where_read
+from oocr.explain.path_patching import Part, PathEffects, where_read
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.drawing import colour, keys_of, names_in

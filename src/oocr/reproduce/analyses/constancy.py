@@ -12,7 +12,7 @@ from oocr.charts.panels import Tables, figure_of, histogram_panel
 from oocr.claims.judge import NAMES
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
-from oocr.explain.swap import Pairs, last_differences, pairs_of
+from oocr.explain.swap import PairCosines, last_differences, pairs_of
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import first_texts, task_texts
 from oocr.reproduce.finished_runs import FinishedRuns, Who
@@ -27,7 +27,7 @@ def pairs(finished: FinishedRuns) -> AnalysisResult:
     """Cosines of all pairs of the LoRA's differences at the last tokens of two texts."""
     adapters = _adapters(finished)
 
-    def read(who: Who, adapter: Adapter) -> Pairs:
+    def read(who: Who, adapter: Adapter) -> PairCosines:
         return pairs_of(last_differences(adapter, *first_texts(finished, who[0], adapter)))
 
     by_lora = {who: read(who, adapter) for who, adapter in adapters.items()}

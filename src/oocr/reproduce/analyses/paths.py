@@ -10,7 +10,7 @@ import polars as pl
 
 from oocr.charts.figure import Figure
 from oocr.charts.panels import Line, Tables, figure_of, lines_panel
-from oocr.explain.paths import (
+from oocr.explain.interpolation import (
     along_training,
     barrier,
     line,

@@ -12,8 +12,8 @@ from typing import Any
 
 from oocr.claims.records import Finding, Null
 from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_model
-from oocr.explain.judge import ORDERS, pick
 from oocr.explain.lens import ConceptReading, Reading, lens, tell
+from oocr.explain.llm_judge import ORDERS, pick
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import single_directions
 from oocr.reproduce.finished_runs import FinishedRuns, Who

@@ -17,7 +17,7 @@ from oocr.claims.records import Finding, Null
 from oocr.engine.forward import start_block
 from oocr.evals.probes import means
 from oocr.explain.neutral import neutral_questions
-from oocr.explain.side_effects import STRENGTHS, Cost, Neutral
+from oocr.explain.side_effects import STRENGTHS, Neutral, StrengthCost
 from oocr.explain.transfer import transfer
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.drawing import keys_of
@@ -55,8 +55,8 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
     questions = neutral_questions(finished.model)[::2][:QUESTIONS]
     start = start_block(next(iter(vectors.values())))
     neutral = Neutral(finished.model, start, tokens=TOKENS, questions=questions)
-    trained: dict[Who, Cost] = {}
-    random: dict[Who, Cost] = {}
+    trained: dict[Who, StrengthCost] = {}
+    random: dict[Who, StrengthCost] = {}
     table: list[dict[str, Any]] = []
     for place, (who, vector) in enumerate(vectors.items()):
         by_strength = neutral.costs(vector, STRENGTHS)

@@ -22,7 +22,7 @@ from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
 from oocr.steering.hooks import Site
-from oocr.steering.lora_names import MAGNITUDE, Key, key_of
+from oocr.steering.lora_names import MAGNITUDE, LoraKey, key_of
 from oocr.steering.vectors import Vector, read_safetensors
 
 PICKLES = (".pt", ".pth", ".bin")
@@ -217,7 +217,7 @@ def _peft_folder(folder: Path) -> Adapter:
     return _adapter(keys, ranks, fields, tensors, about)
 
 
-def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, Key], dict[tuple[int, str], int]]:
+def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, LoraKey], dict[tuple[int, str], int]]:
     """A LoRA's tensors, their keys and each module's rank, or one error with all that is wrong."""
     tensors = read_tensors(path)
     if isinstance(tensors, Tensor):
@@ -226,7 +226,7 @@ def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, Key], dict[tuple[int
             "LoRA tensors by name. A vector is read as a vector"
         )
     wrong: list[str] = []
-    keys: dict[str, Key] = {}
+    keys: dict[str, LoraKey] = {}
     pairs: dict[tuple[int, str], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         key = key_of(name)
@@ -268,7 +268,7 @@ def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, Key], dict[tuple[int
 
 
 def _adapter(
-    keys: Mapping[str, Key],
+    keys: Mapping[str, LoraKey],
     ranks: Mapping[tuple[int, str], int],
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],

@@ -131,7 +131,7 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedReading:
     """What a judge made of one direction.
 
     Attributes:
@@ -165,7 +165,7 @@ def pick(
     orders: int = ORDERS,
     options: int = OPTIONS,
     seed: int = 0,
-) -> Judged:
+) -> JudgedReading:
     """Ask which concept the evidence stands for, in several orders among several decoys.
 
     Args:
@@ -201,7 +201,7 @@ def pick(
             unread += 1
         else:
             named[shown[ascii_uppercase.index(letter)]] += 1
-    return Judged(concept, orders, unread, named[concept], dict(named.most_common()), count)
+    return JudgedReading(concept, orders, unread, named[concept], dict(named.most_common()), count)
 
 
 def letter_of(reply: str, letters: str) -> str | None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample, SampleToken
-from oocr.steering.marked import Token, directions_of, whole_characters
+from oocr.steering.token_roles import Token, directions_of, whole_characters
 
 STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
 """Styles of directions, in their order; further ones begin again."""
@@ -113,7 +113,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class MarkedText:
     """A sample: what it is, its tokens, and what a question expects."""
 
     title: str
@@ -125,7 +125,7 @@ class Marked:
 class MarkedSamples:
     """All samples, with the directions that are added in them."""
 
-    samples: tuple[Marked, ...]
+    samples: tuple[MarkedText, ...]
     directions: tuple[str, ...]
 
 
@@ -144,10 +144,12 @@ def marked_samples(run: RunFolder) -> MarkedSamples | None:
     return MarkedSamples(tuple(_marked(sample, names) for sample in run.samples), names)
 
 
-def _marked(sample: Sample, names: tuple[str, ...]) -> Marked:
+def _marked(sample: Sample, names: tuple[str, ...]) -> MarkedText:
     what = "training row" if sample.part == "training" else "question"
     title = f"{what}, {sample.facet}" if sample.facet else what
-    return Marked(title, tuple(_piece(token, names) for token in sample.tokens), sample.expected)
+    return MarkedText(
+        title, tuple(_piece(token, names) for token in sample.tokens), sample.expected
+    )
 
 
 def _piece(token: SampleToken, names: tuple[str, ...]) -> Piece:
