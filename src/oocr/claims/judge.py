@@ -1,4 +1,4 @@
-"""Collects a run's results and turns findings into verdicts, for runs and `oocr reproduce` alike."""
+"""From a run's results and findings to verdicts, for runs and `oocr reproduce` alike."""
 
 from __future__ import annotations
 

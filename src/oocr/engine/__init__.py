@@ -1,8 +1,8 @@
 """The engine trains and scores interventions and computes only what they can change.
 
 A vector or LoRA that first acts in block L, at token p, changes nothing below block L and nothing
-before token p: causal attention lets a token see earlier ones only. So these parts of each batch are
-computed once and kept, as a `Recording`:
+before token p: causal attention lets a token see earlier ones only. So these parts of each batch
+are computed once and kept, as a `Recording`:
 
 - **the frozen prefix in depth**: the input of block L for every token. A vector at the output of
   block L - 1 is added to it, a LoRA in block L reads it.
