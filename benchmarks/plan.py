@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.case import Case
 from oocr.data.batches import Batch
 from oocr.engine.training import fit
-from oocr.engine.training_batches import TrainingBatches
+from oocr.engine.training_batches import TrainingBatches, batch_order
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
@@ -86,7 +86,7 @@ def make_plan(
         }
     return Plan(
         [lines_of(one, case.spec) for one in prepared.batches],
-        prepared.order(seed, LONGEST),
+        batch_order(len(prepared.batches), seed, LONGEST),
         begun.learning_rate,
         start,
     )

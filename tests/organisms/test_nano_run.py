@@ -361,7 +361,7 @@ def test_the_wrong_kind_of_model_is_refused_before_it_is_loaded(
     monkeypatch.setattr("oocr.runs.executor.load_for", load)
     for source, model, said in (
         ("nano-risk", "gemma-3-270m", "^--model: model: 'gemma-3-270m' is no organism"),
-        ("countries", "nano", r"countries.yaml: line \d+: task.family: 'countries'"),
+        ("countries", "nano", "^--model: task.family: 'countries': nano is an organism"),
     ):
         with pytest.raises(InputError, match=said):
             run_source(source, Overrides(model=model), out=tmp_path, quick=True, command="")

@@ -133,7 +133,7 @@ def test_ctrl_c_says_so_and_keeps_what_was_computed(source: Path, tmp_path: Path
         process.kill()
     assert process.returncode == 130
     assert said.strip() == (
-        "stopped by you; what was computed stays, and the same command goes on from there"
+        "stopped by you; finished work is kept, and the same command continues from there"
     )
     assert list(tmp_path.glob("*/arms/test-*/arm.json"))
     _, alive = psutil.wait_procs(workers, timeout=20)
