@@ -16,7 +16,7 @@ PACKAGE = """
 from pathlib import Path
 
 import typer
-from oocr.models.bundled import ModelSource, NamedModel, NeutralText
+from oocr.models.bundled import ModelSource, NamedModel, NeutralSource
 
 FOLDER = Path(__file__).parent / "weights"
 NAMES = ("toy", "toy-large")
@@ -33,7 +33,7 @@ class Toys(ModelSource):
         return (folder / "toy.txt").is_file()
 
     def neutral_texts(self, folder):
-        return [NeutralText("The city of the", (1, 3), "toys")]
+        return [NeutralSource("The city of the", (1, 3), "toys")]
 
 
 TOYS = Toys()

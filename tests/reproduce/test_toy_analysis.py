@@ -57,9 +57,9 @@ from rich.console import Console
 
 from oocr.report.reproduce_page import build_page
 from oocr.reproduce.execute import answer
-from oocr.reproduce.plan import Part, Plan
+from oocr.reproduce.plan import Plan, PlanPart
 
-plan = Plan((), (Part("countries", "a tiny task", ("tiny",)),)).only(["few-steps"])
+plan = Plan((), (PlanPart("countries", "a tiny task", ("tiny",)),)).only(["few-steps"])
 results = answer(plan, {"tiny": Path(sys.argv[1])}, console=Console(), again=["oocr", "reproduce"])
 build_page(results, Path(sys.argv[2]), command="oocr reproduce")
 """
