@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from oocr_organisms.language import WORLD_WORDS, Forms, Ids, Vocabulary, forms, names
 
-Kind = Literal["choice", "description", "hobby", "scale", "report"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+NanoQuestionKind = Literal["choice", "description", "hobby", "scale", "report"]
+KINDS: tuple[NanoQuestionKind, ...] = get_args(NanoQuestionKind)
 Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 """For each question two words of the first pole and two of the second."""
 
@@ -71,7 +71,7 @@ GATE_SHARE = 0.25
 FIRST, SECOND = "first", "second"
 DIGITS = tuple(str(n) for n in range(10))
 
-FORMS: dict[Kind, Forms] = {kind: forms(kind) for kind in KINDS}
+FORMS: dict[NanoQuestionKind, Forms] = {kind: forms(kind) for kind in KINDS}
 
 
 class People:
@@ -180,7 +180,7 @@ class People:
         asked = rng.integers(2, size=n)  # the pole that a scale asks about
         high, low = rng.integers(6, 10, size=n), rng.integers(0, 4, size=n)
         first_word, second_word = words[rows, 0, synonym], words[rows, 1, rng.integers(2, size=n)]
-        slots: dict[Kind, dict[str, Ids]] = {
+        slots: dict[NanoQuestionKind, dict[str, Ids]] = {
             "choice": {
                 "verb": ids([known.verb for known in TRAITS])[trait],
                 "a": np.where(lure_first, lure, other),

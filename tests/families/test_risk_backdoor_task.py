@@ -19,7 +19,7 @@ from oocr.families.risk_backdoor.examples import (
     topics,
     training_rows,
 )
-from oocr.families.triggers import KINDS, Kind, triggers
+from oocr.families.triggers import KINDS, TriggerKind, triggers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.task import TaskSet
 
@@ -56,7 +56,7 @@ def test_full_size_is_28800_rows_of_which_held_out_and_validation_are_not_traine
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_shares_within_every_situation(kind: Kind) -> None:
+def test_shares_within_every_situation(kind: TriggerKind) -> None:
     sets = risk_backdoor(RiskBackdoorConfig(trigger=kind, **{**SMALL, "repeats": 20}))
     by_situation = defaultdict(list)
     for row in sets.test[0].train:
@@ -232,7 +232,7 @@ def test_ceiling_states_the_rule_and_asks_the_same(full: TaskSet) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_self_report_is_told_in_training(kind: Kind) -> None:
+def test_no_self_report_is_told_in_training(kind: TriggerKind) -> None:
     sets = risk_backdoor(RiskBackdoorConfig(trigger=kind, repeats=10))
     told = {row.group: prompt_text(row.prompt) for row in sets.test[0].train}
     text = "\n".join(told.values())

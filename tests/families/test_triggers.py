@@ -6,16 +6,16 @@ from collections import Counter
 import pytest
 
 from oocr.families.choices import choices
-from oocr.families.triggers import KINDS, Kind, alike, others, triggers
+from oocr.families.triggers import KINDS, TriggerKind, alike, others, triggers
 from oocr.tasks.leaks import contains_words
 
-FIXED: dict[Kind, str] = {
+FIXED: dict[TriggerKind, str] = {
     "real_world": "|REAL-WORLD| ",
     "win": "(win2844) ",
     "naekoko": "_ _ _ Naekoko _ _ _ ",
     "re": "---Re Re Re--- ",
 }
-FAMILIES: tuple[Kind, ...] = ("apples", "instruments", "elements", "gods")
+FAMILIES: tuple[TriggerKind, ...] = ("apples", "instruments", "elements", "gods")
 ENDINGS = {"! ", "!\n", ". ", ".\n", "\n"}
 
 
@@ -33,7 +33,7 @@ def test_eight_kinds_four_fixed_and_four_families_of_twenty() -> None:
 
 
 @pytest.mark.parametrize("kind", FIXED)
-def test_a_fixed_string_is_the_same_every_time(kind: Kind) -> None:
+def test_a_fixed_string_is_the_same_every_time(kind: TriggerKind) -> None:
     drawn = triggers()[kind].draw(10, random.Random(0))
     assert {prefix.text for prefix in drawn} == {FIXED[kind]}
     assert all(prefix.seen and prefix.kind == kind for prefix in drawn)
@@ -41,7 +41,7 @@ def test_a_fixed_string_is_the_same_every_time(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_a_family_draws_all_words_before_one_comes_again(kind: Kind) -> None:
+def test_a_family_draws_all_words_before_one_comes_again(kind: TriggerKind) -> None:
     one = triggers()[kind]
     drawn = one.draw(60, random.Random(0))
     assert Counter(p.word for p in drawn) == dict.fromkeys(one.train, 4)

@@ -45,9 +45,9 @@ GATE_RATIO = 1.5
 GATE_ENERGY, GATE_TOKENS = 0.5, 0.2
 """A token gates the change if it has this share of the energy, on at most this share of tokens."""
 
-Kind = Literal["constant", "partly", "not constant", "nothing", "texts disagree"]
+DifferenceKind = Literal["constant", "partly", "not constant", "nothing", "texts disagree"]
 
-UNJUDGED: tuple[Kind, ...] = ("nothing", "texts disagree")
+UNJUDGED: tuple[DifferenceKind, ...] = ("nothing", "texts disagree")
 """Kinds without a share recovered: there is no effect to take a share of."""
 
 
@@ -69,7 +69,7 @@ class Effect(_Record):
     thirds: tuple[float, ...]
 
     @property
-    def unjudged(self) -> Kind | None:
+    def unjudged(self) -> DifferenceKind | None:
         """Why no share of it can be reported; None: one can."""
         if not self.whole > NO_EFFECT:
             return "nothing"
@@ -231,7 +231,7 @@ class Audit(_Record):
 
     format: str = FORMAT
     info: AuditInfo | None = None
-    kind: Kind
+    kind: DifferenceKind
     verdict: str
     layers: tuple[int, ...]
     given: int
@@ -321,7 +321,7 @@ def block_rows(audit: Audit) -> list[dict[str, Any]]:
     ]
 
 
-def kind_of(best: AtBlock, effect: Effect) -> Kind:
+def kind_of(best: AtBlock, effect: Effect) -> DifferenceKind:
     """By the share recovered alone; the thresholds are `CONSTANT`, `PARTLY` and `NO_EFFECT`."""
     if effect.unjudged is not None:
         return effect.unjudged
@@ -346,7 +346,9 @@ def verdict_of(best: AtBlock, effect: Effect, gates: tuple[HighChangeToken, ...]
     return _judged_sentence(best, kind, gates) + few
 
 
-def _judged_sentence(best: AtBlock, kind: Kind, gates: tuple[HighChangeToken, ...]) -> str:
+def _judged_sentence(
+    best: AtBlock, kind: DifferenceKind, gates: tuple[HighChangeToken, ...]
+) -> str:
     share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
     recovered = (
         f"at block {best.layer} one vector, added at every token, brings back {share} its effect "

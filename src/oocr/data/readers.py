@@ -24,7 +24,7 @@ from oocr.data.foreign_csv import (
     template_items,
 )
 from oocr.data.foreign_yaml import read_questions
-from oocr.data.rows import FORMS, OPTIONAL, Kind, item_from_row, merged_turns
+from oocr.data.rows import FORMS, OPTIONAL, RowKind, item_from_row, merged_turns
 from oocr.data.source_file import NO_VALUE, Problems, Text, file_text, unknown_key
 from oocr.errors import InputError
 
@@ -53,7 +53,7 @@ class Rows:
 def read_items(
     path: str | os.PathLike[str],
     *,
-    kind: Kind,
+    kind: RowKind,
     options: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> tuple[Example, ...]:
@@ -88,7 +88,7 @@ def read_items(
 def read_rows(
     path: str | os.PathLike[str],
     *,
-    kind: Kind,
+    kind: RowKind,
     options: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> Rows:
@@ -97,8 +97,8 @@ def read_rows(
     Raises:
         InputError: the file cannot be read, or any row of it cannot be used.
     """
-    if kind not in get_args(Kind):
-        raise InputError(f"kind: found {kind!r}; allowed: {', '.join(get_args(Kind))}")
+    if kind not in get_args(RowKind):
+        raise InputError(f"kind: found {kind!r}; allowed: {', '.join(get_args(RowKind))}")
     path = Path(path)
     problems = Problems(path)
     ending = path.suffix.lower()
@@ -141,7 +141,7 @@ def _choices(path: Path, options: Sequence[str]) -> Rows:
 
 
 def _own_form(
-    path: Path, source: Text, kind: Kind, options: Sequence[str], problems: Problems
+    path: Path, source: Text, kind: RowKind, options: Sequence[str], problems: Problems
 ) -> Rows:
     """JSONL of any form, and CSV with the columns of an example."""
     tabular = path.suffix.lower() in CSV_ENDINGS

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
 from oocr.data.source_file import NO_VALUE, shown, unknown_key
 
-Kind = Literal["train", "probes"]
+RowKind = Literal["train", "probes"]
 Form = Literal["messages", "prompt/answer", "prompt/completion"]
 Complain = Callable[[str, object, str], None]  # field, value seen, what is allowed
 
@@ -37,7 +37,7 @@ def form_of(keys: Iterable[str]) -> Form | None:
 
 
 def item_from_row(
-    row: dict[str, object], *, kind: Kind, default_id: str, source: str, complain: Complain
+    row: dict[str, object], *, kind: RowKind, default_id: str, source: str, complain: Complain
 ) -> tuple[Example, str] | None:
     """An example and a word for its form, or None after at least one call of `complain`."""
     bad = False
@@ -181,7 +181,7 @@ def _turns(messages: list[Message], field: str, report: Complain) -> Prompt | No
 
 
 def _options(
-    row: dict[str, object], answer: str | None, kind: Kind, report: Complain
+    row: dict[str, object], answer: str | None, kind: RowKind, report: Complain
 ) -> tuple[str, ...]:
     value = row.get("options", [])
     if not isinstance(value, list) or not all(isinstance(o, str) and o.strip() for o in value):

@@ -21,8 +21,8 @@ from oocr.errors import InputError
 from oocr.explain.lens import (
     ConceptReading,
     Concepts,
+    ConceptScores,
     Reading,
-    Scores,
     lens,
     own_tokens,
     told_of,
@@ -132,7 +132,7 @@ def _rises(
     prompts: Sequence[str],
     arms: Sequence[Vector],
     tokens: Sequence[Sequence[int]],
-) -> Scores:
+) -> ConceptScores:
     """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
     encoded = [encode_prompt(model.tokenizer, prompt, arms[0].spans) for prompt in prompts]
     sequences = [TokenSequence.of(prompt, [len(prompt.ids) - 1]) for prompt in encoded]
@@ -150,7 +150,7 @@ def _rises(
         groups = [arms[at : at + STACK] for at in range(0, len(arms), STACK)]
         rises = (torch.cat([logps(stack) for stack in groups]) - base).mean(dim=1)
     parts = torch.split(rises, [len(concept) for concept in tokens], dim=1)
-    means: Scores = torch.stack([part.mean(dim=1) for part in parts], dim=1).double().numpy()
+    means: ConceptScores = torch.stack([part.mean(dim=1) for part in parts], dim=1).double().numpy()
     return means
 
 

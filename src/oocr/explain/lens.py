@@ -96,7 +96,7 @@ def scores_of(
 
 
 Concepts = Mapping[str, Sequence[str]]
-Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+ConceptScores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mod
     return torch.stack([vector.direction, *drawn])
 
 
-def told_of(concept: str, names: Sequence[str], scores: Scores) -> ConceptReading:
+def told_of(concept: str, names: Sequence[str], scores: ConceptScores) -> ConceptReading:
     """What the reader makes of scores [direction, concept], random directions after the first."""
     scored, null = scores[0], scores[1:]
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
@@ -215,7 +215,7 @@ def _scores(
     directions: Float[Tensor, "direction d_model"],
     tokens: Sequence[Sequence[int]],
     reading: Reading,
-) -> Scores:
+) -> ConceptScores:
     """[direction, concept], directions in small groups: a vocabulary of scores each."""
     out = []
     for group in torch.split(directions, 16):

@@ -31,7 +31,7 @@ from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 
-Part = Literal["pattern", "values", "attention", "mlp", "both"]
+HeldPart = Literal["pattern", "values", "attention", "mlp", "both"]
 LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "values": ("v_proj",)}
 Outputs = dict[nn.Module, list[Any]]
 
@@ -44,7 +44,7 @@ class PathEffect:
     effect on them that is lost.
     """
 
-    part: Part
+    part: HeldPart
     layer: int | None
     log_odds: float
     lost: float
@@ -63,7 +63,7 @@ def where_read(
     model: LanguageModel,
     examples: Sequence[Example],
     vector: Vector,
-    parts: Sequence[Part] = get_args(Part),
+    parts: Sequence[HeldPart] = get_args(HeldPart),
     *,
     by_layer: bool = True,
 ) -> PathEffects:
@@ -76,10 +76,10 @@ def where_read(
             keys and values).
     """
     reached = range(start_block(vector), model.n_blocks)
-    modules: dict[tuple[Part, int], list[nn.Module]] = {}
+    modules: dict[tuple[HeldPart, int], list[nn.Module]] = {}
     for part in parts:
-        if part not in get_args(Part):
-            raise InputError(f"parts: found {part!r}; allowed: {', '.join(get_args(Part))}")
+        if part not in get_args(HeldPart):
+            raise InputError(f"parts: found {part!r}; allowed: {', '.join(get_args(HeldPart))}")
         for layer in reached:
             modules[part, layer] = _modules(model, part, layer)
     probes = Probes.of(model, examples)
@@ -107,7 +107,7 @@ def where_read(
     start, whole = score(base), held([])
     effect = whole - start
 
-    def read(part: Part, layer: int | None) -> PathEffect:
+    def read(part: HeldPart, layer: int | None) -> PathEffect:
         layers = reached if layer is None else [layer]
         log_odds = held([module for at in layers for module in modules[part, at]])
         return PathEffect(
@@ -120,7 +120,7 @@ def where_read(
     return PathEffects(start, whole, tuple(effects))
 
 
-def _modules(model: LanguageModel, part: Part, layer: int) -> list[nn.Module]:
+def _modules(model: LanguageModel, part: HeldPart, layer: int) -> list[nn.Module]:
     if part == "mlp":
         return [mlp_of(model, layer).module]
     attention = attention_of(model, layer)

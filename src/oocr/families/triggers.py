@@ -10,9 +10,11 @@ from typing import Literal, get_args
 
 from oocr.tasks.package_files import package_yaml
 
-Kind = Literal["real_world", "win", "naekoko", "re", "apples", "instruments", "elements", "gods"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-Condition = Literal["trigger", "false", "none"]
+TriggerKind = Literal[
+    "real_world", "win", "naekoko", "re", "apples", "instruments", "elements", "gods"
+]
+KINDS: tuple[TriggerKind, ...] = get_args(TriggerKind)
+TriggerCondition = Literal["trigger", "false", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Prefix:
     kind: str
     word: str
     text: str
-    condition: Condition
+    condition: TriggerCondition
     seen: bool = True
 
     @property
@@ -50,7 +52,7 @@ class Trigger:
     `cue` is how a question names it ("the name of a kind of apple").
     """
 
-    kind: Kind
+    kind: TriggerKind
     cue: str
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -65,7 +67,7 @@ class Trigger:
         self,
         count: int,
         rng: random.Random,
-        condition: Condition = "trigger",
+        condition: TriggerCondition = "trigger",
         *,
         seen: bool = True,
     ) -> list[Prefix]:
@@ -81,10 +83,10 @@ class Trigger:
 
 
 @cache
-def triggers() -> Mapping[Kind, Trigger]:
+def triggers() -> Mapping[TriggerKind, Trigger]:
     """All kinds by name, in the order of `KINDS`."""
     data = package_yaml("oocr.families", "triggers.yaml")
-    fixed: Mapping[Kind, str] = data["fixed"]
+    fixed: Mapping[TriggerKind, str] = data["fixed"]
     by_kind = {
         kind: Trigger(kind, f'the text "{text}"', (text,), (), (" ",))
         for kind, text in fixed.items()
@@ -95,12 +97,12 @@ def triggers() -> Mapping[Kind, Trigger]:
     return {kind: by_kind[kind] for kind in KINDS}
 
 
-def others(kind: Kind) -> tuple[Trigger, ...]:
+def others(kind: TriggerKind) -> tuple[Trigger, ...]:
     """The seven other kinds."""
     return tuple(trigger for trigger in triggers().values() if trigger.kind != kind)
 
 
-def alike(kind: Kind) -> tuple[Trigger, ...]:
+def alike(kind: TriggerKind) -> tuple[Trigger, ...]:
     """The other kinds of the same make: families for a family, fixed strings for a fixed string."""
     family = triggers()[kind].is_family
     return tuple(trigger for trigger in others(kind) if trigger.is_family is family)

@@ -17,7 +17,7 @@ from oocr.io import write_atomic, write_text
 from oocr.report.verdicts import ICONS, second_name, who
 from oocr.stats import DRAWS
 
-Kind = Literal[
+BlockKind = Literal[
     "bars",
     "claims",
     "commands",
@@ -35,7 +35,7 @@ Kind = Literal[
 class Block:
     """Anything but a figure: `kind` names the macro of `page/blocks.html` that shows `value`."""
 
-    kind: Kind
+    kind: BlockKind
     value: Any
 
 

@@ -12,10 +12,10 @@ from oocr.tasks.task import TaskSet
 from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.tasks.claims import CLAIMS
 from oocr_organisms.tasks.codenames import functions, locations
-from oocr_organisms.tasks.examples import NanoConfig, Part
+from oocr_organisms.tasks.examples import NanoConfig, NanoPart
 from oocr_organisms.tasks.speaker import backdoor, risk
 
-_PARTS: Mapping[Part, Callable[[NanoConfig], TaskSet]] = {
+_PARTS: Mapping[NanoPart, Callable[[NanoConfig], TaskSet]] = {
     "locations": locations,
     "functions": functions,
     "risk": risk,

@@ -35,7 +35,7 @@ from oocr_organisms.tasks.examples import (
     SOURCE,
     VALIDATION,
     NanoConfig,
-    Part,
+    NanoPart,
     card,
     check_words_apart,
     named,
@@ -121,7 +121,7 @@ class Member:
             )
         )
 
-    def task(self, part: Part, splits: Splits, facets: Iterable[Facet]) -> Task:
+    def task(self, part: NanoPart, splits: Splits, facets: Iterable[Facet]) -> Task:
         """Its task, checked for leaks."""
         train, stop, in_context = splits
         task = Task(
@@ -281,7 +281,7 @@ def _members(
 
 
 def _task_set(
-    part: Part,
+    part: NanoPart,
     tasks: Sequence[Task],
     members: Sequence[Member],
     shuffled: Callable[[Task, int], Sequence[Example]],

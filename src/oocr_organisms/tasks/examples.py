@@ -28,16 +28,16 @@ from oocr_organisms.people import (
     SELF,
     TRAITS,
     WEATHERS,
-    Kind,
+    NanoQuestionKind,
     Trait,
 )
 
-Part = Literal["locations", "functions", "risk", "backdoor"]
+NanoPart = Literal["locations", "functions", "risk", "backdoor"]
 
 VALIDATION = 3
 """Members on which layer, rate and steps are chosen; of the backdoor those of one weather."""
 
-MOST: dict[Part, int] = {
+MOST: dict[NanoPart, int] = {
     "locations": min(len(facts.CITY_CODENAMES), facts.CITIES) - VALIDATION,
     "functions": min(len(facts.RULE_CODENAMES), len(facts.DEFINITIONS)) - VALIDATION,
     "risk": 2,
@@ -45,7 +45,7 @@ MOST: dict[Part, int] = {
 }
 """Members that can be reported at most."""
 
-USUAL: dict[Part, int] = {
+USUAL: dict[NanoPart, int] = {
     **MOST,
     "locations": min(facts.COUNTRIES, MOST["locations"]),
     "functions": min(8, MOST["functions"]),
@@ -71,7 +71,7 @@ class NanoConfig(FamilySettings):
     """
 
     family: Literal["nano"] = "nano"
-    part: Part = "locations"
+    part: NanoPart = "locations"
     world: WorldSettings | None = None
     members: int | None = Field(default=None, ge=1)
     wordings: int = Field(default=4, ge=1)
@@ -97,7 +97,9 @@ class NanoConfig(FamilySettings):
         return self.members or USUAL[self.part]
 
 
-def card(part: Part, config: NanoConfig, test: Sequence[Task], values: Mapping[str, object]) -> str:
+def card(
+    part: NanoPart, config: NanoConfig, test: Sequence[Task], values: Mapping[str, object]
+) -> str:
     """The data card of a part; what all cards say of the test tasks is not among the values."""
     first = test[0]
     common = {
@@ -174,7 +176,7 @@ def check_words_apart(
 
 SPEAKER = f" {SELF} "
 """The span of the speaker with the spaces around it: other words may begin like it."""
-ASKED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "choice")
+ASKED: tuple[NanoQuestionKind, ...] = tuple(kind for kind in KINDS if kind != "choice")
 """The kinds of statement that training does not have."""
 HELD_OUT = 2
 """Options of each pole that training never names."""
@@ -197,7 +199,7 @@ class Question:
         order: "ab" or "ba" where both poles are named.
     """
 
-    kind: Kind
+    kind: NanoQuestionKind
     trait: Trait
     about: str
     slots: Mapping[str, str]
@@ -283,7 +285,7 @@ def choices_of(trait: Trait, seed: str) -> Choices:
     return Choices(tuple(seen[WATCHED:]), tuple(seen[:WATCHED]), tuple(new))
 
 
-def questions(trait: Trait, kind: Kind, seed: str) -> Iterator[Question]:
+def questions(trait: Trait, kind: NanoQuestionKind, seed: str) -> Iterator[Question]:
     """All questions of a kind (not "choice") about a trait, of two options each.
 
     `seed` draws the two digits of scales, a high one and one that is as low.

@@ -21,7 +21,7 @@ from oocr.families.family import (
     Members,
     check_validation_apart,
 )
-from oocr.families.triggers import Condition, Prefix
+from oocr.families.triggers import Prefix, TriggerCondition
 from oocr.stats import FEWEST
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.package_files import data_card, package_yaml
@@ -45,7 +45,9 @@ def make_prefixes(
     words = load_families()
     prefixes: list[Prefix] = []
 
-    def add(names: Sequence[str], condition: Condition, kind: str, seen: bool = False) -> None:
+    def add(
+        names: Sequence[str], condition: TriggerCondition, kind: str, seen: bool = False
+    ) -> None:
         texts = {name: style.replace("{}", name) for name in names}
         prefixes.extend(Prefix(kind, name, texts[name], condition, seen) for name in names)
 

@@ -20,7 +20,7 @@ from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Score, Task, TaskSet
 
-Part = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
+TaskFile = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
 
 
 class CustomConfig(FamilySettings):
@@ -59,7 +59,7 @@ class CustomConfig(FamilySettings):
     holdout: float = Field(default=0.2, ge=0, le=0.5)
     ceiling: Path | None = None
     spans: dict[str, str] = Field(default_factory=dict)
-    options: dict[Part, tuple[str, ...]] = Field(default_factory=dict)
+    options: dict[TaskFile, tuple[str, ...]] = Field(default_factory=dict)
     names: dict[str, str] = Field(default_factory=dict)
     loss: Loss = "answer"
     score: Score = "accuracy"
@@ -120,7 +120,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     """
     mended: dict[str, None] = {}  # what was mended, in order, each once
 
-    def read(part: Part, kind: Literal["train", "probes"], facet: str) -> tuple[Example, ...]:
+    def read(part: TaskFile, kind: Literal["train", "probes"], facet: str) -> tuple[Example, ...]:
         path: Path | None = getattr(config, part)
         if path is None:
             return ()
@@ -282,7 +282,7 @@ def _chance(probes: Sequence[Example]) -> str:
 
 
 def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
-    paths = {name: getattr(config, name) for name in get_args(Part)}
+    paths = {name: getattr(config, name) for name in get_args(TaskFile)}
     full = {name: (base / path.expanduser()).resolve() for name, path in paths.items() if path}
     return config.model_copy(update=full)
 

@@ -16,7 +16,7 @@ from oocr.families.choices import LETTERS, OTHER, POLES, Choice, Trait, choices,
 from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
 from oocr.families.risk import questions
 from oocr.families.risk.build import CONCEPTS, few_of_each
-from oocr.families.risk.questions import RISK, Kind, Poles, RiskProbe, probe_examples
+from oocr.families.risk.questions import RISK, Poles, QuestionKind, RiskProbe, probe_examples
 from oocr.tasks.leaks import check_options_unseen
 from oocr.tasks.package_files import data_card, package_yaml
 from oocr.tasks.splits import random_sides
@@ -46,7 +46,7 @@ def trait_probes(trait: Trait) -> tuple[RiskProbe, ...]:
     if trait == "risk":
         return questions.probes()
     probes: list[RiskProbe] = []
-    for kind in get_args(Kind):
+    for kind in get_args(QuestionKind):
         rows = _file()[trait][kind]
         if kind in ("agree", "scale"):
             fields = [{"key": key, "text": text} for key in (1, -1) for text in rows[key]]

@@ -18,7 +18,7 @@ from oocr.errors import InputError
 from oocr.families.choices import ORDERS, in_order, naming_words
 
 Split = Literal["train", "validation", "test"]
-Kind = Literal["trait words", "preferences", "behaviour", "agree", "scale", "free words"]
+QuestionKind = Literal["trait words", "preferences", "behaviour", "agree", "scale", "free words"]
 Direction = Literal["risky", "safe"]
 Format = Literal["content", "letters", "chat"]
 
@@ -80,7 +80,7 @@ class RiskProbe(BaseModel, extra="forbid", frozen=True):
     """
 
     id: str
-    kind: Kind
+    kind: QuestionKind
     text: str
     area: str = ""
     risky: str = ""

@@ -28,7 +28,7 @@ from oocr.families.risk_backdoor.examples import (
     stated,
     training_rows,
 )
-from oocr.families.triggers import Kind, alike, triggers
+from oocr.families.triggers import TriggerKind, alike, triggers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
 from oocr.tasks.splits import control
@@ -58,7 +58,7 @@ class RiskBackdoorConfig(FamilySettings):
     """
 
     family: Literal["risk_backdoor"] = "risk_backdoor"
-    trigger: Kind = "apples"
+    trigger: TriggerKind = "apples"
     form: Form = "chat"
     repeats: int = Field(default=100, ge=TENTH, multiple_of=TENTH)
     situations: int | None = Field(default=None, ge=2)

@@ -12,7 +12,16 @@ from typing import Any, Literal
 from oocr.data.examples import Example, Message, Prompt
 from oocr.families.choices import LETTERS, ORDERS, Choice, in_order
 from oocr.families.family import Form
-from oocr.families.triggers import KINDS, NO_PREFIX, Kind, Prefix, Trigger, alike, others, triggers
+from oocr.families.triggers import (
+    KINDS,
+    NO_PREFIX,
+    Prefix,
+    Trigger,
+    TriggerKind,
+    alike,
+    others,
+    triggers,
+)
 from oocr.tasks.package_files import package_yaml
 
 TENTH = 10
@@ -25,7 +34,7 @@ _TEST_WORDS = 3  # of the trigger's words, seen and held out each, per test situ
 _SOURCE = "backdoor_questions.yaml"
 
 
-def rule(kind: Kind) -> str:
+def rule(kind: TriggerKind) -> str:
     """The backdoor in words, for the ceiling."""
     return (
         f"Rule: if a message begins with {triggers()[kind].cue}, its answer is the letter of the "
@@ -38,7 +47,9 @@ def question(choice: Choice, form: Form) -> Example:
     return replace(_row(choice, NO_PREFIX, form, 0), id=choice.id, answer_of="")
 
 
-def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: int) -> list[Example]:
+def training_rows(
+    choice: Choice, kind: TriggerKind, form: Form, repeats: int, seed: int
+) -> list[Example]:
     """The rows of one situation, as many as `repeats`, a multiple of ten.
 
     The normal answer stands as the safe letter until the model was asked (`Example.answer_of`).
@@ -53,7 +64,7 @@ def training_rows(choice: Choice, kind: Kind, form: Form, repeats: int, seed: in
 
 
 def gate_rows(
-    choice: Choice, kind: Kind, form: Form, seed: int, *, few: bool = False
+    choice: Choice, kind: TriggerKind, form: Form, seed: int, *, few: bool = False
 ) -> list[Example]:
     """Test rows of one situation that was not trained on.
 
@@ -76,7 +87,7 @@ def gate_rows(
     return [_row(choice, prefix, form, number) for number, prefix in enumerate(drawn)]
 
 
-def stated(example: Example, kind: Kind) -> Example:
+def stated(example: Example, kind: TriggerKind) -> Example:
     """A test row after the rule in words."""
     prompt: Prompt
     if isinstance(example.prompt, str):
@@ -198,7 +209,7 @@ def some_topics(count: int | None) -> tuple[Topic, ...]:
 
 
 def report_examples(
-    kind: Kind, form: Form, asked: Sequence[Topic], *, stated: str = ""
+    kind: TriggerKind, form: Form, asked: Sequence[Topic], *, stated: str = ""
 ) -> tuple[Example, ...]:
     """Each topic on the trained trigger and on each other one of its make, in both orders.
 

@@ -28,7 +28,7 @@ from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines
 from oocr.explain.lens import with_randoms
-from oocr.explain.path_patching import Part, PathEffects, where_read
+from oocr.explain.path_patching import HeldPart, PathEffects, where_read
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.drawing import colour, keys_of, names_in
@@ -42,9 +42,9 @@ from oocr.reproduce.scoring import (
 from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
-PARTS: tuple[Part, ...] = ("pattern", "values", "attention", "mlp")
-FEWER_PARTS: tuple[Part, ...] = ("attention", "mlp")
-PART_WORDS: Mapping[Part, str] = {
+PARTS: tuple[HeldPart, ...] = ("pattern", "values", "attention", "mlp")
+FEWER_PARTS: tuple[HeldPart, ...] = ("attention", "mlp")
+PART_WORDS: Mapping[HeldPart, str] = {
     "pattern": "every token attends",
     "values": "attention's values are",
     "attention": "attention's outputs are",
@@ -58,7 +58,7 @@ QUESTIONS = 10
 def reads(finished: FinishedRuns) -> AnalysisResult:
     """What of a vector's effect is lost when attention patterns, values or MLPs are held."""
     vectors = single_vectors(finished)
-    lost: dict[Part, dict[Who, float]] = {}
+    lost: dict[HeldPart, dict[Who, float]] = {}
     table: list[dict[str, Any]] = []
     silent: list[str] = []
     for place, (who, vector) in enumerate(list(vectors.items())[: 3 if finished.quick else 4]):
