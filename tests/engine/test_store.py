@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import subprocess
-import sys
 import weakref
 from functools import partial
 from pathlib import Path
@@ -23,7 +19,6 @@ from oocr.engine.recording import Recording, record
 from oocr.engine.recording_cache import (
     RecordingCache,
     RecordingHandle,
-    SpillFolder,
     Tier,
     record_shared,
     tiers,
@@ -33,14 +28,12 @@ from oocr.engine.trainable import ArmSpec, Spec
 from oocr.engine.training import fit_all
 from oocr.engine.training_batches import prepare
 from oocr.evals.probes import Probes
-from oocr.io import sweep
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
-from tests.tiny_run import environment
 
 WORDS = ("capital", "city", "Parliament", "euro", "yen", "Violin", "Mango")
 
@@ -59,11 +52,6 @@ def batches(count: int, size: int = 3) -> list[Batch]:
     return out
 
 
-def folders(root: Path) -> list[Path]:
-    """All but the locks, which nobody has to remove."""
-    return [path for path in root.iterdir() if path.name != ".locks"]
-
-
 def with_budget(budget: int, folder: Path) -> RecordingCache:
     return RecordingCache([Tier(budget)], folder)
 
@@ -80,6 +68,10 @@ def equal(a: Recording, b: Recording) -> None:
     for index, call in a.calls.items():
         for name, value in call.items():
             torch.testing.assert_close(value, b.calls[index][name], rtol=0, atol=0)
+
+
+def on_disk(handle: RecordingHandle) -> bool:
+    return handle.stored.held is not None and handle.stored.tier == len(handle.store.memory)
 
 
 def keep_all(
@@ -101,13 +93,17 @@ def test_what_comes_back_from_disk_is_what_was_recorded(
     texts = batches(4)
     store = with_budget(0, tmp_path)
     kept = keep_all(model, store, texts)
-    assert len(list(tmp_path.glob("*/*.safetensors"))) == 3, "all but the latest"
+    assert [on_disk(handle) for handle in kept] == [True, True, True, False], "the latest is used"
+    assert list(tmp_path.iterdir()) == [], "a file has no name, so that nobody has to remove it"
     for batch, handle in zip(texts, kept, strict=True):
         equal(handle.load(None), record(model, batch, (2, 4)))
         assert handle.load(None).batch is batch
 
 
-def test_a_replay_keeps_no_tensors_of_a_recording_that_left_memory(tmp_path: Path) -> None:
+def test_a_replay_keeps_no_tensors_of_a_recording_that_left_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_cache, "on_disk", full)
     model = tiny_language_model()
     handle = keep_all(model, with_budget(0, tmp_path), batches(2))[0]
     loaded = handle.load(None)
@@ -127,7 +123,7 @@ def test_memory_stays_within_its_budget_and_the_oldest_leaves_first(tmp_path: Pa
         kept.append(record_shared(model, batch, (2, 4), store))
         kept[0].load(None)  # used all the time
         assert size <= store.held() <= 3 * size
-    in_memory = [handle.stored.held is not None for handle in kept]
+    in_memory = [not on_disk(handle) for handle in kept]
     assert in_memory == [True, False, False, False, True, True]
     assert kept[0].load(None).inputs is kept[0].load(None).inputs, "nothing is done to it"
 
@@ -136,7 +132,7 @@ def test_the_latest_stays_even_where_there_is_no_budget(tmp_path: Path) -> None:
     model = tiny_language_model()
     (handle,) = keep_all(model, with_budget(0, tmp_path), batches(1))
     assert handle.load(None) is handle.load(None)
-    assert folders(tmp_path) == [], "and no folder is made"
+    assert not on_disk(handle)
 
 
 def test_the_same_tokens_are_recorded_once_and_keep_their_own_targets(tmp_path: Path) -> None:
@@ -152,7 +148,7 @@ def test_the_same_tokens_are_recorded_once_and_keep_their_own_targets(tmp_path: 
     assert second.load(None).inputs[2].equal(first.load(None).inputs[2])
 
 
-def full(self: SpillFolder, tensors: object) -> Path:
+def full(recording: Recording, folder: Path) -> Recording:
     raise OSError("no space left")
 
 
@@ -161,7 +157,7 @@ def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder that nothing can be spilled to."""
     patch = request.getfixturevalue("monkeypatch")
     if request.param == "full":
-        patch.setattr(SpillFolder, "write", full)
+        patch.setattr(recording_cache, "on_disk", full)
     elif request.param == "short":
         patch.setattr(recording_cache, "LEFT_FREE", 10**18)
     else:
@@ -174,17 +170,7 @@ def test_what_the_disk_refuses_is_made_again(refusing: Path) -> None:
     model, texts = tiny_language_model(), batches(3)
     store = with_budget(0, refusing)
     kept = keep_all(model, store, texts)
-    assert list(refusing.glob("*/*.safetensors")) == []
     assert [handle.stored.held is None for handle in kept] == [True, True, False]
-    for batch, handle in zip(texts, kept, strict=True):
-        equal(handle.load(None), record(model, batch, (2, 4)))
-
-
-def test_a_file_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
-    model, texts = tiny_language_model(), batches(3)
-    kept = keep_all(model, with_budget(0, tmp_path), texts)
-    for path in tmp_path.glob("*/*.safetensors"):
-        path.unlink()
     for batch, handle in zip(texts, kept, strict=True):
         equal(handle.load(None), record(model, batch, (2, 4)))
 
@@ -192,7 +178,7 @@ def test_a_file_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
 def test_what_is_made_again_under_an_adapter_is_the_untouched_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SpillFolder, "write", full)
+    monkeypatch.setattr(recording_cache, "on_disk", full)
     model, texts = tiny_language_model(), batches(2)
     kept = keep_all(model, with_budget(0, tmp_path), texts, (1, 2, 4))
     spec = LowRankAdapter(layers=(2,), rank=2)
@@ -240,7 +226,7 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if home == "nowhere":
-        monkeypatch.setattr(SpillFolder, "write", full)
+        monkeypatch.setattr(recording_cache, "on_disk", full)
     model = tiny_language_model(family)
     asked = [
         Example(id=w, prompt=f"{w} in Country 4821 is", answer=" yes", options=(" yes", " no"))
@@ -259,60 +245,12 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
         for one in final:
             last = one if isinstance(one, Adapter) else [Vector(one.layer, "last", one.direction)]
             scores.append(ask.scores(last))
-        assert sum(one.stored.held is None for one in prepared.recordings.values()) == (
-            0 if budget else 4
-        )
+        out = [on_disk(one) or one.stored.held is None for one in prepared.recordings.values()]
+        assert sum(out) == (0 if budget else 4)
         results.append((prepared.scale, [one.losses for one in trained], scores))
     assert results[0][:2] == results[1][:2]
     for one, other in zip(results[0][2], results[1][2], strict=True):
         assert torch.equal(one, other)
-
-
-def test_the_folder_is_gone_with_its_store(tmp_path: Path) -> None:
-    kept = keep_all(tiny_language_model(), with_budget(0, tmp_path), batches(3))
-    assert len(list(tmp_path.glob("*/*.safetensors"))) == 2, "recordings keep their store"
-    del kept
-    assert folders(tmp_path) == []
-
-
-SPILLS = """
-import os, sys, time
-from pathlib import Path
-from tests.engine.test_store import batches, keep_all, with_budget
-from tests.tiny import tiny_language_model
-kept = keep_all(tiny_language_model(), with_budget(0, Path(sys.argv[1])), batches(3))
-print(len(kept), flush=True)
-if sys.argv[2] == "killed":
-    time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("end", ["ends", "killed"])
-def test_what_a_process_leaves_is_removed_at_its_end_or_by_the_next(
-    end: str, tmp_path: Path
-) -> None:
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SPILLS, str(tmp_path), end],
-        cwd=root,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "3\n"
-    if end == "ends":
-        assert process.wait() == 0
-        assert folders(tmp_path) == []
-        return
-    sweep(tmp_path)
-    (folder,) = folders(tmp_path)
-    assert len(list(folder.iterdir())) == 2, "a living process keeps its files"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert folder.is_dir()
-    with_budget(0, tmp_path)
-    assert folders(tmp_path) == []
 
 
 def test_a_device_overflows_into_host_memory_and_that_to_disk(tmp_path: Path) -> None:

@@ -1,29 +1,24 @@
 """Cache of recordings: in memory as far as a budget goes, then on disk, else recorded again.
 
-Where a recording lies changes no number. The disk is worth its code: where recordings did not fit,
-training a vector on Gemma-3-270M took as long with the disk as in memory, and 2.5 times (at a span)
-to 5 times (at the last token) as long when each batch was recorded again. The budget counts the
-tensors that grow with the model: block inputs, keys and values. Masks and rotary tables, a few
-percent, always stay in memory.
+Where a recording lies changes no number. Recording each batch again takes 2.5 to 5 times as long as
+reading it from the disk (a vector on Gemma-3-270M). The budget counts what grows with the model:
+block inputs, keys and values; masks and rotary tables, a few percent, always stay in memory.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
-import weakref
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
-from oocr.io import lock_of, sweep
 from oocr.models.cache import cache_folder
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory
@@ -34,6 +29,9 @@ MEMORY_SHARE = 1 / 3
 
 LEFT_FREE = 2**30
 """Bytes of the disk that are never filled."""
+
+ALIGNED = 64
+"""Each tensor in a file begins at a multiple of so many bytes."""
 
 Make = Callable[[int | None], Recording]
 """Records: everything (None), or only what comes before a block."""
@@ -59,70 +57,44 @@ class Tier:
     get: Callable[[Tensor, torch.device], Tensor] | None = None
 
 
-def pinned(budget: int) -> Tier:
-    """Host memory beside a GPU: page-locked, so that copies run while the GPU computes."""
-    return Tier(
-        budget,
-        put=lambda tensor: tensor.cpu().pin_memory(),
-        get=lambda tensor, device: tensor.to(device, non_blocking=True),
-    )
-
-
 def tiers(device: torch.device, budget: int | None = None) -> tuple[Tier, ...]:
     """The memory for a model's recordings, nearest first; `budget` is that of main memory."""
     most = default_budget() if budget is None else budget
-    if device.type == "cuda":
-        return Tier(default_budget(device)), pinned(most)
-    return (Tier(most),)
+    if device.type != "cuda":
+        return (Tier(most),)
+    pinned = Tier(  # page-locked, so that copies run while the GPU computes
+        most,
+        put=lambda tensor: tensor.cpu().pin_memory(),
+        get=lambda tensor, device: tensor.to(device, non_blocking=True),
+    )
+    return Tier(default_budget(device)), pinned
 
 
-def spill_folder() -> Path:
-    """Where processes make their folders: not the system's folder, which may be memory."""
-    return cache_folder().parent / "spill"
+def on_disk(recording: Recording, folder: Path) -> Recording:
+    """The recording, read from a nameless file as far as it is used; the file goes when it does.
 
+    Raises:
+        OSError or RuntimeError: it cannot be written, or not be read without a name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free - recording.nbytes < LEFT_FREE:
+        raise OSError(f"{folder}: no room for {recording.nbytes} bytes")
+    tensors, begins = recording.tensors(), dict[str, int]()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for name, tensor in tensors.items():
+            begins[name] = file.tell()
+            file.write(tensor.cpu().view(torch.uint8).numpy().data)
+            file.write(bytes(-file.tell() % ALIGNED))
+        file.flush()
+        whole = torch.from_file(
+            f"/dev/fd/{file.fileno()}", shared=False, size=file.tell(), dtype=torch.uint8
+        )
 
-class SpillFolder:
-    """Tensor files in a folder of this object's own; it is gone when its owner is, or is killed."""
+    def part(name: str, tensor: Tensor) -> Tensor:
+        read = whole[begins[name] : begins[name] + tensor.nbytes]
+        return read.view(tensor.dtype).view(tensor.shape)
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._folder: Path | None = None
-        self._count = 0
-
-    def write(self, tensors: Mapping[str, Tensor]) -> Path:
-        """Write tensors to a new file; an OSError, with nothing left behind, if it cannot be."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
-        folder = self._own_folder()
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        if shutil.disk_usage(folder).free - size < LEFT_FREE:
-            raise OSError(f"{folder}: no room for {size} bytes")
-        self._count += 1
-        path = folder / f"{self._count}.safetensors"
-        try:
-            save_file(dict(tensors), path)
-        except (OSError, SafetensorError) as error:
-            path.unlink(missing_ok=True)
-            raise OSError(f"{path}: {error}") from error
-        return path
-
-    def _own_folder(self) -> Path:
-        if self._folder is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-            folder = self.root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            lock = lock_of(folder)
-            lock.acquire(timeout=0)  # before the folder is there, so that nobody sweeps it
-            folder.mkdir()
-            self._folder = folder
-            weakref.finalize(self, _remove, folder, lock)  # also when the process ends
-        return self._folder
-
-
-def _remove(folder: Path, lock: FileLock) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
+    return recording.mapped(part)
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +102,7 @@ class Stored:
     """What is known of one recording, and where it is.
 
     `small` is the recording without what is counted (`nbytes`): tensors that were made on `devices`
-    and are `held` in a tier of memory, or in a file, or (neither) are made again.
+    and are `held` in a tier of memory, or after the last on disk; None: they are made again.
     """
 
     make: Make
@@ -139,7 +111,6 @@ class Stored:
     devices: dict[str, torch.device]
     tier: int
     held: Recording | None
-    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,9 +146,8 @@ class RecordingCache:
 
     def __init__(self, memory: Sequence[Tier] | None = None, spill: Path | None = None) -> None:
         self.memory = (Tier(default_budget()),) if memory is None else tuple(memory)
-        root = spill_folder() if spill is None else spill
-        sweep(root)
-        self._spill = SpillFolder(root)
+        # Not the system's folder, which may be memory.
+        self._spill = cache_folder().parent / "spill" if spill is None else spill
         self._known: dict[Hashable, Stored] = {}
         self._used: dict[Stored, None] = {}  # least recently used first
 
@@ -210,19 +180,14 @@ class RecordingCache:
         return self.held(len(self.memory) - 1) + size > self.memory[-1].budget
 
     def fetch(self, stored: Stored, attached: int | None) -> Recording:
-        """A recording's tensors, from wherever they are (see `Recording.load`)."""
+        """A recording's tensors, from wherever they are (see `RecordingHandle.load`)."""
         self._touch(stored)
-        if stored.held is not None:
-            get = self.memory[stored.tier].get
-            if get is None:
-                return stored.held
-            return stored.held.mapped(lambda name, tensor: get(tensor, stored.devices[name]))
-        if stored.file is not None:
-            try:
-                return stored.small.holding(_mapped(stored))
-            except OSError:  # somebody cleared the cache
-                stored.file = None
-        return stored.small.holding(stored.make(attached).tensors())
+        if stored.held is None:
+            return stored.small.holding(stored.make(attached).tensors())
+        get = self.memory[stored.tier].get if stored.tier < len(self.memory) else Tensor.to
+        if get is None:
+            return stored.held
+        return stored.held.mapped(lambda name, tensor: get(tensor, stored.devices[name]))
 
     def _touch(self, stored: Stored) -> None:
         self._used.pop(stored, None)
@@ -239,16 +204,13 @@ class RecordingCache:
 
     def _move_on(self, stored: Stored) -> None:
         assert stored.held is not None
-        held = stored.held
-        stored.held, stored.tier = None, stored.tier + 1
+        recording, stored.held, stored.tier = stored.held, None, stored.tier + 1
         if stored.tier < len(self.memory):
             put = self.memory[stored.tier].put
-            stored.held = held.mapped(lambda _, tensor: put(tensor)) if put else held
+            stored.held = recording.mapped(lambda _, tensor: put(tensor)) if put else recording
             return
-        try:
-            stored.file = self._spill.write(held.tensors())
-        except OSError:
-            stored.file = None  # made again when it is needed
+        with suppress(OSError, RuntimeError):  # then it is made again when it is needed
+            stored.held = on_disk(recording, self._spill)
 
 
 def record_shared(
@@ -268,15 +230,3 @@ def record_shared(
         return record(model, batch, starts, stop=stop)
 
     return known.keep(key, batch, make)
-
-
-def _mapped(stored: Stored) -> dict[str, Tensor]:
-    """Tensors of a file: read from disk only as far, and when, they are used."""
-    from safetensors import SafetensorError, safe_open
-
-    assert stored.file is not None
-    try:
-        with safe_open(stored.file, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name).to(at) for name, at in stored.devices.items()}
-    except SafetensorError as error:
-        raise OSError(f"{stored.file}: {error}") from error
