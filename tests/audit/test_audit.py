@@ -25,7 +25,7 @@ from oocr.audit.record import NO_EFFECT, UNJUDGED, Audit, AuditInfo, Effect
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model, tiny_model
 
@@ -212,7 +212,7 @@ def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
     with pytest.raises(InputError, match="does not fit"):
         audit(model, Adapter((1,), good.config, tensors), TEXTS)
     before = model.hf(input_ids=torch.tensor([[4, 5]])).logits
-    with attach_adapter(model, good):
+    with good.on(model):
         pass
     assert torch.equal(model.hf(input_ids=torch.tensor([[4, 5]])).logits, before)
 

@@ -343,9 +343,8 @@ def test_an_adapter_trained_by_peft_and_trl(
     # What is compared is what PEFT itself computes.
     theirs = PeftModel.from_pretrained(tiny_model("llama"), tmp_path / "theirs").eval()
     import oocr
-    from oocr.steering.adapters import attach_adapter
 
     ids = torch.tensor([[5, 6, 7, 8, 9, 30, 31]])
     model = model_of()
-    with attach_adapter(model, oocr.read_adapter(tmp_path / "theirs")):
+    with oocr.read_adapter(tmp_path / "theirs").on(model):
         assert torch.equal(model.hf(input_ids=ids).logits, theirs(input_ids=ids).logits)

@@ -24,7 +24,6 @@ from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapter_tensors,
-    attach_adapter,
     new_adapter,
     peft_config,
 )
@@ -182,7 +181,7 @@ def test_attached_adapter_is_taken_off_even_after_an_error() -> None:
     with new_adapter(model, config, seed=0) as named:
         tensors = {name: tensor + 1 for name, tensor in adapter_tensors(named).items()}
     adapter = Adapter((1,), config, tensors)
-    with pytest.raises(RuntimeError, match="stop"), attach_adapter(model, adapter):
+    with pytest.raises(RuntimeError, match="stop"), adapter.on(model):
         raise RuntimeError("stop")
     assert {name: id(module) for name, module in model.hf.named_modules()} == modules
     assert not any(parameter.requires_grad for parameter in model.hf.parameters())

@@ -13,7 +13,6 @@ from oocr.engine.generate import generate
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
-from oocr.steering.adapters import attach_adapter
 from oocr.steering.vectors import Vector
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
 from tests.tiny import tiny_config, tiny_language_model
@@ -110,7 +109,7 @@ def test_generation_under_an_adapter_is_the_adapted_model(family: str) -> None:
     texts = generate(model, PROMPTS, lora, max_new_tokens=NEW)
     assert texts != generate(model, PROMPTS, max_new_tokens=NEW)
     assert texts == [generate(model, p, lora, max_new_tokens=NEW)[0] for p in PROMPTS]
-    with attach_adapter(model, lora):
+    with lora.on(model):
         assert texts == [recomputed(model, prompt, None) for prompt in PROMPTS]
 
 

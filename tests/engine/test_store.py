@@ -30,7 +30,7 @@ from oocr.engine.training_batches import prepare
 from oocr.evals.probes import Probes
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
@@ -185,7 +185,7 @@ def test_what_is_made_again_under_an_adapter_is_the_untouched_models(
     done = fit_all(model, [ArmSpec(task(), spec, 0.1, 3)], [prepare(model, task(), [2])])[0].final
     assert isinstance(done, Adapter)
     plain = record(model, texts[0], (1, 2, 4))
-    with attach_adapter(model, done):
+    with done.on(model):
         assert not torch.equal(record(model, texts[0], (4,)).inputs[4], plain.inputs[4])
         under = kept[0].load(2)
     assert torch.equal(under.inputs[2], plain.inputs[2])

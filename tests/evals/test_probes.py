@@ -23,7 +23,6 @@ from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapter_tensors,
-    attach_adapter,
     new_adapter,
     peft_config,
 )
@@ -156,7 +155,7 @@ def test_adapted_scores_are_the_adapted_models(family: str) -> None:
     probes = Probes.of(model, questions())
     lora = adapter(model)
     base, scores = probes.scores(None), probes.scores(lora)
-    with attach_adapter(model, lora):
+    with lora.on(model):
         agrees(model, scores[0], None)
     assert not torch.allclose(scores, base)
     agrees(model, probes.scores(None)[0], None)

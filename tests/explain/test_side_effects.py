@@ -16,7 +16,6 @@ from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapter_tensors,
-    attach_adapter,
     new_adapter,
     peft_config,
 )
@@ -65,7 +64,7 @@ def by_hand(
         ids = torch.tensor([model.tokenizer(passage)["input_ids"][:most]])
         base = logp(model, ids)
         if isinstance(arm, Adapter):
-            with attach_adapter(model, arm):
+            with arm.on(model):
                 steered = logp(model, ids)
         else:
             with arm.on(model, torch.ones_like(ids).bool()):

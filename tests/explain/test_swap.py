@@ -21,7 +21,6 @@ from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
     adapter_tensors,
-    attach_adapter,
     new_adapter,
     peft_config,
 )
@@ -138,7 +137,7 @@ def test_differences_are_adapted_minus_base_at_the_blocks_output(
             ids = encode_prompt(model.tokenizer, TRAINING[index]).ids
             batch = pad([TokenSequence(ids, len(ids), {})], 0)
             base = record(model, batch, [layer + 1], cache=False).inputs[layer + 1][0]
-            with attach_adapter(model, adapter):
+            with adapter.on(model):
                 adapted = record(model, batch, [layer + 1], cache=False).inputs[layer + 1][0]
             torch.testing.assert_close(difference, adapted - base, rtol=1e-3, atol=1e-4)
             assert difference.shape == (len(ids), model.d_model)

@@ -18,7 +18,6 @@ from oocr.steering.adapters import (
     LowRankAdapter,
     adapted_layers,
     adapter_tensors,
-    attach_adapter,
     new_adapter,
     peft_config,
 )
@@ -74,7 +73,7 @@ def test_the_update_is_alpha_over_rank_times_b_a(rank: int, alpha: float | None)
     assert a.shape == (rank, 64)
     assert b.shape == (32, rank)
     assert spec.scale == (rank if alpha is None else alpha) / rank
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         with_adapter = logits(model)
     twin = tiny_model("llama")
     twin.model.layers[2].mlp.down_proj.weight.data += spec.scale * b @ a
@@ -100,7 +99,7 @@ def test_a_saved_adapter_is_a_peft_folder(
     model = model_of(family)
     adapter = made(model, LowRankAdapter(layers=(1, 3), rank=2, alpha=3.0, modules=modules))
     folder = adapter.save(tmp_path / "adapter")
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         expected = logits(model)
     loaded = PeftModel.from_pretrained(tiny_model(family), folder)
     assert torch.equal(loaded(input_ids=IDS).logits, expected)
@@ -110,7 +109,7 @@ def test_a_saved_adapter_is_a_peft_folder(
     assert same(dict(back.tensors), dict(adapter.tensors))
     assert {t.dtype for t in back.tensors.values()} == {torch.float32}
     assert (dict(back.spans), dict(back.about)) == (dict(adapter.spans), dict(adapter.about))
-    with attach_adapter(model, back):
+    with back.on(model):
         assert torch.equal(logits(model), expected)
 
 
@@ -143,10 +142,10 @@ def test_the_model_comes_back_bit_for_bit(family: str) -> None:
     modes = {name: (id(module), module.training) for name, module in model.hf.named_modules()}
     attributes = set(vars(model.hf))
     adapter = made(model, LowRankAdapter(layers="all", rank=2, modules=modules))
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         assert not torch.equal(logits(model), before)
         assert not any(module.requires_grad for module in model.hf.parameters())
-    with pytest.raises(RuntimeError, match="stop"), attach_adapter(model, adapter):
+    with pytest.raises(RuntimeError, match="stop"), adapter.on(model):
         raise RuntimeError("stop")
     assert same(state(model), weights)
     assert torch.equal(logits(model), before)
@@ -164,7 +163,7 @@ def test_global_randomness_goes_on_as_if_nothing_was_attached() -> None:
     with new_adapter(model, adapter.config, 0):
         pass
     drawn = [float(torch.rand(()))]
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         drawn.append(float(torch.rand(())))  # else every sample drawn here would be the same
     drawn.append(float(torch.rand(())))
     assert drawn == expected.tolist()
@@ -174,9 +173,9 @@ def test_dropout_acts_in_training_only() -> None:
     model = model_of()
     adapter = made(model, LowRankAdapter(layers=(1,), dropout=0.5))
     plain = Adapter(adapter.layers, {**adapter.config, "lora_dropout": 0.0}, adapter.tensors)
-    with attach_adapter(model, plain):
+    with plain.on(model):
         expected = logits(model)
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         assert torch.equal(logits(model), expected)
     runs = []
     for seed in (0, 0, 1):
@@ -197,7 +196,7 @@ def test_dropout_acts_in_training_only() -> None:
 def refused(adapter: Adapter, message: str, model: LanguageModel | None = None) -> None:
     model = model or model_of()
     before = logits(model)
-    with pytest.raises(InputError, match=message), attach_adapter(model, adapter):
+    with pytest.raises(InputError, match=message), adapter.on(model):
         raise AssertionError("attached")
     assert torch.equal(logits(model), before)
     assert not any("lora" in name for name, _ in model.hf.named_modules())

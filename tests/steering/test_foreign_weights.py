@@ -15,7 +15,7 @@ from torch import Tensor
 
 import oocr
 from oocr.errors import InputError
-from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.foreign import name_parts, read_tensors
 from oocr.steering.lora_names import key_of
 from oocr.steering.vectors import Vector
@@ -168,32 +168,32 @@ def test_a_lora_does_the_same_under_every_spelling(
     model = model_of(family)
     spec = LowRankAdapter(layers=(1, 3), rank=2, alpha=32.0, modules=("down_proj", "gate_proj"))
     adapter = made(model, spec)
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         expected = logits(model)
     tensors = {SPELLINGS[spelling](key): tensor for key, tensor in adapter.tensors.items()}
     read = oocr.read_adapter(saved(tmp_path, "lora.pt", tensors))
     assert read.layers == (1, 3)
     assert read.config["r"] == 2
     assert read.about["alpha"] == "32 (assumed: the file does not say)"
-    with attach_adapter(model, read):
+    with read.on(model):
         assert torch.equal(logits(model), expected)
     assert not torch.equal(logits(model), expected)
     # Saved by us and read again, it is still the same.
-    with attach_adapter(model, oocr.read_adapter(read.save(tmp_path / "folder"))):
+    with oocr.read_adapter(read.save(tmp_path / "folder")).on(model):
         assert torch.equal(logits(model), expected)
 
 
 def test_alpha_counts(tmp_path: Path) -> None:
     model = model_of("llama")
     adapter = made(model, LowRankAdapter(layers=(2,), rank=4, alpha=6.0))
-    with attach_adapter(model, adapter):
+    with adapter.on(model):
         expected = logits(model)
     path = saved(tmp_path, "lora.pt", dict(adapter.tensors))
     read = oocr.read_adapter(path, alpha=6.0)
     assert read.about["alpha"] == "6 (given)"
-    with attach_adapter(model, read):
+    with read.on(model):
         assert torch.equal(logits(model), expected)
-    with attach_adapter(model, oocr.read_adapter(path)):
+    with oocr.read_adapter(path).on(model):
         assert not torch.equal(logits(model), expected)
     assert "alpha: found -1" in refused(oocr.read_adapter, path, alpha=-1.0)
 
@@ -234,7 +234,7 @@ def test_a_peft_folder_of_someone_else(tmp_path: Path, weights: str, rslora: boo
     assert (read.layers, read.about["model"]) == ((0, 2), "someone/model")
     reference = PeftModel.from_pretrained(tiny_model("llama"), folder)
     ids = torch.tensor([[5, 6, 7, 8, 9, 30, 31, 32]])
-    with attach_adapter(model, read):
+    with read.on(model):
         assert torch.equal(logits(model), reference(input_ids=ids).logits)
 
 
@@ -269,7 +269,7 @@ def test_dora_and_lora_bias_do_what_peft_does(
     model = model_of(family)
     before = logits(model)
     expected = PeftModel.from_pretrained(tiny_model(family), path).eval()(input_ids=IDS).logits
-    with attach_adapter(model, read):
+    with read.on(model):
         assert torch.equal(logits(model), expected)
     assert torch.equal(logits(model), before)
     assert not torch.equal(before, expected)
@@ -281,12 +281,12 @@ def test_a_flag_without_its_tensors_and_tensors_without_their_flag(tmp_path: Pat
     for number, flag in enumerate(("use_dora", "lora_bias")):
         (tmp_path / str(number)).mkdir()
         read = oocr.read_adapter(folder_of(tmp_path / str(number), plain, **{flag: True}))
-        message = refused(lambda one: attach_adapter(model, one).__enter__(), read)
+        message = refused(lambda one: one.on(model).__enter__(), read)
         assert "1 weights get no tensor (first: base_model.model.model.layers.2.mlp" in message
     bias = {name(2, "lora_B").replace("weight", "bias"): torch.ones(32)}
     more = Adapter(plain.layers, plain.config, {**plain.tensors, **bias})
     read = oocr.read_adapter(folder_of(tmp_path, more))
-    message = refused(lambda one: attach_adapter(model, one).__enter__(), read)
+    message = refused(lambda one: one.on(model).__enter__(), read)
     assert "1 tensors match no weight (first: base_model.model.model.layers.2" in message
 
 
@@ -352,7 +352,7 @@ def test_a_vector_is_no_lora_and_a_block_must_exist(tmp_path: Path) -> None:
     adapter = oocr.read_adapter(saved(tmp_path, "l.pt", tensors))
     with (
         pytest.raises(InputError, match="block 40, the model has blocks 0 to 3"),
-        attach_adapter(model_of("llama"), adapter),
+        adapter.on(model_of("llama")),
     ):
         pass
 
@@ -364,5 +364,5 @@ def test_modules_may_differ_in_rank(tmp_path: Path) -> None:
     read = oocr.read_adapter(saved(tmp_path, "l.pt", {**small.tensors, **large.tensors}))
     assert read.config["r"] == 4
     assert list(read.config["rank_pattern"].values()) == [2]
-    with attach_adapter(model, read):
+    with read.on(model):
         assert logits(model).isfinite().all()

@@ -20,7 +20,7 @@ from oocr.engine.forward import SteeringMask, final_rows, steered_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector
 
@@ -64,7 +64,7 @@ def attached(model: LanguageModel, changed: Adapter | LanguageModel) -> Iterator
     if isinstance(changed, LanguageModel):
         yield changed
         return
-    with attach_adapter(model, changed):
+    with changed.on(model):
         yield model
 
 

@@ -17,7 +17,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.ablation import unit_direction
-from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.adapters import Adapter
 from oocr.steering.hooks import hidden_of, hooked, runs_apart
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector, added, check_fits
@@ -181,7 +181,7 @@ def final_rows(
         return rows_of(recording.inputs[model.n_blocks], batch, 0)
     if isinstance(interventions, Adapter):
         start = start_block(interventions)
-        with attach_adapter(model, interventions):
+        with interventions.on(model):
             return replayed_rows(model, recording, recording.inputs[start], start)
     site = interventions[0]
     for vector in interventions:
@@ -204,7 +204,7 @@ def plain_rows(
     """The same rows by one plain hooked forward pass: slow, and the reference for the rest."""
     context: AbstractContextManager[None]
     if isinstance(intervention, Adapter):
-        context = attach_adapter(model, intervention)
+        context = intervention.on(model)
     elif isinstance(intervention, Vector):
         chosen = select_each(batch, intervention.positions, everywhere=everywhere)
         context = intervention.on(model, chosen)

@@ -20,7 +20,7 @@ from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 
 TOKENS_PER_BATCH = 1024
@@ -145,7 +145,7 @@ class Probes:
         if isinstance(interventions, Adapter):
             start = start_block(interventions)
             recordings = self.frozen(start)
-            with attach_adapter(self.model, interventions):
+            with interventions.on(self.model):
                 return self.scores_of([self._adapted(recording, start) for recording in recordings])
         start = self.model.n_blocks if interventions is None else start_block(interventions[0])
         rows = [

@@ -21,7 +21,7 @@ from oocr.engine.recording import Recording, record
 from oocr.engine.replay import replay
 from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, attach_adapter
+from oocr.steering.adapters import Adapter
 from oocr.steering.positions import FROM, spans_of
 
 TOKENS_PER_BATCH = 512
@@ -97,7 +97,7 @@ class Texts:
     def differences(self, adapter: Adapter) -> list[Float[Tensor, "token d_model"]]:
         """d_t at the last adapted block's output, per text, BOS included, in fp32."""
         if self._latest is None or self._latest[0] is not adapter:
-            with attach_adapter(self.model, adapter):
+            with adapter.on(self.model):
                 adapted = self._states()
             pairs = zip(adapted, self.base, strict=True)
             self._latest = (adapter, [after - before for after, before in pairs])

@@ -37,7 +37,7 @@ from oocr.evals.probes import Probes, rows
 from oocr.explain.constancy import cosines_to
 from oocr.explain.differences import Texts, joined
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter, LowRankAdapter, attach_adapter
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
 
 
@@ -83,7 +83,7 @@ def projected_scores(
     rows: list[Tensor] = []
     for handle in probes.frozen(start):
         recording = handle.load(None)
-        with attach_adapter(model, adapter):
+        with adapter.on(model):
             adapted = replay(model, recording, recording.inputs[start], start, stop=start + 1)
         base = recording.inputs[start + 1]
         along = (adapted - base).float() @ vectors.T  # [batch, token, k]
@@ -111,7 +111,7 @@ def scores_without(
     rows: list[Tensor] = []
     for handle in probes.frozen(start):
         recording = handle.load(None)
-        with attach_adapter(model, adapter):
+        with adapter.on(model):
             hidden = recording.inputs[start]
             projected = [
                 projected_rows(model, recording, hidden, start, direction)

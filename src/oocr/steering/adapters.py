@@ -80,10 +80,33 @@ class Adapter:
     def on(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
         """Adapt whatever is done with the model inside; on leaving, it is what it was.
 
+        Weights find their modules by block and name inside the block, whatever the model that they
+        were trained in calls the path to its blocks.
+
         Raises:
             InputError: tensors that match no weight of the model, or weights without a tensor.
         """
-        with attach_adapter(language_model(model, None), self):
+        from peft import set_peft_model_state_dict
+
+        host = language_model(model, None)
+        config, tensors = fitted(self.config, self.tensors, host.anatomy.block_names)
+        with _peft(host, config, 0) as (peft_model, name):
+            peft_model.eval()  # new dropout modules start in training mode
+            fault = f"the adapter does not fit {host.name}"
+            try:
+                result = set_peft_model_state_dict(peft_model, dict(tensors), name)
+            except RuntimeError as error:  # shapes; a line for each tensor follows the first line
+                reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
+                raise InputError(f"{fault}: {reason or error}") from error
+            missing = [key for key in result.missing_keys if "lora_" in key and f".{name}." in key]
+            if missing or result.unexpected_keys:
+                raise InputError(
+                    f"{fault}: {len(missing)} weights get no tensor ({_first(missing)}), "
+                    f"{len(result.unexpected_keys)} tensors match no weight "
+                    f"({_first(result.unexpected_keys)})"
+                )
+            for parameter in peft_model.parameters():
+                parameter.requires_grad_(False)
             yield
 
     def __mul__(self, factor: float) -> Adapter:
@@ -209,38 +232,6 @@ def new_adapter(
         for parameter in named.values():
             parameter.requires_grad_(True)
         yield named
-
-
-@contextmanager
-def attach_adapter(model: LanguageModel, adapter: Adapter) -> Iterator[None]:
-    """Attach an adapter; on leaving, also by an error, the model is what it was.
-
-    Its weights find their modules by block and name inside the block, whatever the model that they
-    were trained in calls the path to its blocks.
-
-    Raises:
-        InputError: tensors that match no weight of the model, or weights without a tensor.
-    """
-    from peft import set_peft_model_state_dict
-
-    config, tensors = fitted(adapter.config, adapter.tensors, model.anatomy.block_names)
-    with _peft(model, config, 0) as (peft_model, name):
-        peft_model.eval()  # new dropout modules start in training mode
-        try:
-            result = set_peft_model_state_dict(peft_model, dict(tensors), name)
-        except RuntimeError as error:  # shapes; a line for each tensor follows the first line
-            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
-            raise InputError(f"the adapter does not fit {model.name}: {reason or error}") from error
-        missing = [key for key in result.missing_keys if "lora_" in key and f".{name}." in key]
-        if missing or result.unexpected_keys:
-            raise InputError(
-                f"the adapter does not fit {model.name}: {len(missing)} weights get no tensor "
-                f"({_first(missing)}), {len(result.unexpected_keys)} tensors match no weight "
-                f"({_first(result.unexpected_keys)})"
-            )
-        for parameter in peft_model.parameters():
-            parameter.requires_grad_(False)
-        yield
 
 
 def _first(names: Iterable[str], most: int = 3) -> str:
