@@ -15,7 +15,7 @@ CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AuditSource:
     """What is to be audited.
 
     Attributes:
@@ -33,7 +33,7 @@ class Source:
     base: str | None = None
 
 
-def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
+def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSource:
     """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
     Args:
@@ -61,10 +61,10 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> Source:
         )
     if is_here(given) or checkpoint or not _is_id(given):
         # What is neither file nor folder is refused by the loader, with the way to get it.
-        return Source(name, "checkpoint", given)
+        return AuditSource(name, "checkpoint", given)
     folder = _from_hub(given)
     if folder is None:
-        return Source(name, "checkpoint", given)
+        return AuditSource(name, "checkpoint", given)
     return _adapter(name, given, folder, f"LoRA on Hugging Face, commit {folder.name}", alpha)
 
 
@@ -73,14 +73,14 @@ def is_here(given: str) -> bool:
     return Path(given).expanduser().exists() or given in BUNDLED or given in named_models()
 
 
-def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> Source:
+def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> AuditSource:
     adapter = read_adapter(path, alpha=alpha)
     about = adapter.about
     base = about.get("model")
     known = base is None or is_here(base)
     if not known:
         base = about.get("model_id", base)
-    return Source(name, what, given, adapter, base)
+    return AuditSource(name, what, given, adapter, base)
 
 
 def _is_id(given: str) -> bool:

@@ -18,7 +18,7 @@ from rich.text import Text
 from oocr.audit.audit import STEPS, audit
 from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
-from oocr.audit.source import Source, facts_of, is_here, source_of
+from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
 from oocr.data.examples import Prompt
 from oocr.data.texts import read_texts
@@ -119,7 +119,7 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
     return folder
 
 
-def _base(source: Source, options: AuditOptions, console: Console) -> LanguageModel:
+def _base(source: AuditSource, options: AuditOptions, console: Console) -> LanguageModel:
     def loaded(name: str) -> LanguageModel:
         return load_model(
             name, dtype=options.dtype, device=options.device, on_progress=console.print
@@ -141,7 +141,7 @@ def _base(source: Source, options: AuditOptions, console: Console) -> LanguageMo
         ) from error
 
 
-def _notes(source: Source, model: LanguageModel) -> list[str]:
+def _notes(source: AuditSource, model: LanguageModel) -> list[str]:
     """What does not keep an audit from being made, but should be known."""
     notes: list[str] = []
     if source.adapter is None:
@@ -159,7 +159,7 @@ def _notes(source: Source, model: LanguageModel) -> list[str]:
 
 
 def _digest(
-    source: Source,
+    source: AuditSource,
     model: LanguageModel,
     changed: object,
     prompts: tuple[Prompt, ...] | None,

@@ -33,7 +33,7 @@ from oocr.charts.panels import Line, figure_of, line_of, lines_panel
 from oocr.explain.lens import LensToken
 from oocr.html import visible
 from oocr.io import write_atomic
-from oocr.report.page import GLOSSARY, Bar, Block, Facts, Section, seconds, write_page
+from oocr.report.page import GLOSSARY, Bar, Facts, PageBlock, Section, seconds, write_page
 from oocr.report.tokens import token_marks
 from oocr.stats import DRAWS, FEW
 
@@ -185,7 +185,7 @@ def _vector_sections(record: Audit) -> tuple[Section, ...]:
             "likelier and less likely, read through the final norm and the LM head, in standard "
             "deviations over the vocabulary. Far from the last block such a reading can miss what "
             "later blocks make of it.",
-            (Block("bars", _lens_bars(record)),),
+            (PageBlock("bars", _lens_bars(record)),),
         ),
         Section(
             "gates",
@@ -194,7 +194,7 @@ def _vector_sections(record: Audit) -> tuple[Section, ...]:
             f"number explains. {'' if gates else 'Here no token carries much more than the rest. '}"
             "The norm of the change varies by "
             f"{number(record.at_best.constancy.norm_cv)} of its mean.",
-            (Block("bars", (("", gates),)),) if gates else (),
+            (PageBlock("bars", (("", gates),)),) if gates else (),
         ),
     )
 
@@ -257,7 +257,7 @@ def _cost_section(record: Audit) -> Section:
         f"On the built-in neutral passages, {cost.tokens} predictions: how far the fine-tune, and "
         "the vector in its place, are from the base."
     )
-    return Section("cost", "What it costs to swap", lead, (Block("table", (head, rows)),))
+    return Section("cost", "What it costs to swap", lead, (PageBlock("table", (head, rows)),))
 
 
 def _method_section(record: Audit) -> Section:
@@ -279,7 +279,7 @@ def _method_section(record: Audit) -> Section:
     lead += " All of it holds for these texts; on others the fine-tune may do something else."
     assert record.info is not None, "a page is made of an audit with its circumstances"
     again = (("The same audit again:", record.info.command),)
-    blocks = (Block("commands", again), Block("facts", _facts(record, record.info)))
+    blocks = (PageBlock("commands", again), PageBlock("facts", _facts(record, record.info)))
     return Section("how", "How it was measured", lead, blocks)
 
 

@@ -32,7 +32,7 @@ BlockKind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class PageBlock:
     """Anything but a figure: `kind` names the macro of `page/blocks.html` that shows `value`."""
 
     kind: BlockKind
@@ -65,7 +65,7 @@ class Section:
     id: str
     title: str
     lead: str = ""
-    parts: tuple[Figure | Block, ...] = ()
+    parts: tuple[Figure | PageBlock, ...] = ()
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -84,7 +84,7 @@ class Section:
 
 
 def section(
-    id: str, title: str, lead: str, parts: Sequence[Figure | Block | None]
+    id: str, title: str, lead: str, parts: Sequence[Figure | PageBlock | None]
 ) -> Section | None:
     """A section of the parts that there are; None where there is none."""
     present = tuple(part for part in parts if part is not None)

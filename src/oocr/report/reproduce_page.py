@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from oocr.charts.figure import Figure
-from oocr.report.page import Block, Section, write_page
+from oocr.report.page import PageBlock, Section, write_page
 from oocr.report.verdicts import VerdictRow, verdict_row
 from oocr.reproduce.analyses import all_claims, analyses
 from oocr.reproduce.analysis import Analysis
@@ -109,11 +109,11 @@ def _verdicts(claim: PaperClaim, judged: Sequence[PaperVerdict]) -> ClaimVerdict
 
 def _parts(
     id: str, claims: Sequence[ClaimVerdicts], results: Sequence[PartResult]
-) -> tuple[Figure | Block, ...]:
+) -> tuple[Figure | PageBlock, ...]:
     of_section = tuple(verdicts for verdicts in claims if verdicts.claim.section == id)
-    parts: list[Figure | Block | None] = [Block("claims", of_section)]
+    parts: list[Figure | PageBlock | None] = [PageBlock("claims", of_section)]
     if id == "readable" and (readings := _readings(results)):
-        parts.append(Block("readings", readings))
+        parts.append(PageBlock("readings", readings))
     parts += [
         _figure(analysis, results) for analysis in analyses().values() if analysis.section == id
     ]
@@ -159,4 +159,4 @@ def _again(results: Sequence[PartResult], command: str) -> Section:
         ("Each run by itself; its folder has its own report:", *runs),
     )
     title = "The runs, and how to run them again"
-    return Section("again", title, parts=(Block("commands", commands),))
+    return Section("again", title, parts=(PageBlock("commands", commands),))

@@ -16,7 +16,16 @@ from oocr.report.figures.layers import layers_figure, selection_figure, tested_l
 from oocr.report.figures.members import members_figure, swap_figure
 from oocr.report.figures.scores import backdoor_figure, planted_figure, scores_figure
 from oocr.report.figures.training import facets_figure, training_figure
-from oocr.report.page import GLOSSARY, Block, Facts, Section, seconds, section, slugs, write_page
+from oocr.report.page import (
+    GLOSSARY,
+    Facts,
+    PageBlock,
+    Section,
+    seconds,
+    section,
+    slugs,
+    write_page,
+)
 from oocr.report.sample_view import marked_samples
 from oocr.report.verdicts import PAPER_NOTE, VerdictRow, verdict_rows
 from oocr.runs.folder import RunFolder
@@ -72,13 +81,13 @@ def sections_of(run: RunFolder, slug: str, *, several: bool) -> tuple[Section, .
             "Before and after",
             "The model's own continuations, word by word the most probable one. The expected "
             "answer is marked where it occurs.",
-            [Block("examples", examples) if examples else None],
+            [PageBlock("examples", examples) if examples else None],
         ),
         section(
             "data",
             "What is trained, and where the vector acts",
             "A few training rows and questions in the model's own tokens.",
-            [Block("samples", samples) if samples else None],
+            [PageBlock("samples", samples) if samples else None],
         ),
         section(
             "backdoor",
@@ -97,7 +106,7 @@ def sections_of(run: RunFolder, slug: str, *, several: bool) -> tuple[Section, .
             "paper",
             "By the paper's own scoring",
             PAPER_NOTE,
-            [Block("paper", run.paper) if run.paper else None],
+            [PageBlock("paper", run.paper) if run.paper else None],
         ),
         section(
             "members",
@@ -231,7 +240,7 @@ def settings_section(run: RunFolder) -> Section:
     )
     how = "The same run again, from its folder, or as it was typed:"
     again = ((how, "oocr run config.yaml", info.command),)
-    blocks = [Block("commands", again), Block("facts", tuple(g for g in groups if g.rows))]
+    blocks = [PageBlock("commands", again), PageBlock("facts", tuple(g for g in groups if g.rows))]
     if run.config_text:
-        blocks.append(Block("fold", ("config.yaml", run.config_text)))
+        blocks.append(PageBlock("fold", ("config.yaml", run.config_text)))
     return Section("settings", "Settings, and how to run it again", "", tuple(blocks))

@@ -46,10 +46,10 @@ def _settings_of_family(value: Any) -> FamilySettings:
 
 TaskConfig = Annotated[SerializeAsAny[FamilySettings], PlainValidator(_settings_of_family)]
 Count = Annotated[int, Field(ge=1, strict=True)]
-Block = Annotated[int, Field(ge=-1, strict=True)]
+BlockIndex = Annotated[int, Field(ge=-1, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Steps = tuple[Count, ...]
-Layers = tuple[Block, ...]
+Layers = tuple[BlockIndex, ...]
 Rates = tuple[Rate, ...]
 
 TAGS = ("<list>", "<word>", "<flag>")
