@@ -12,8 +12,8 @@ from oocr.cli import reproduce as commands
 from oocr.reproduce import scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.attention import NO_TRIGGER
+from oocr.reproduce.claims import KeptAnalysis
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.paper_claim import KeptAnalysis
 from oocr.reproduce.plan import Plan, PlanPart
 from tests.tiny_run import Tiny, tiny_settings
 

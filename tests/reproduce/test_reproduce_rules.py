@@ -17,8 +17,7 @@ from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_of
-from oocr.reproduce.claims import CLAIMS
-from oocr.reproduce.paper_claim import KeptAnalysis, PaperClaim
+from oocr.reproduce.claims import CLAIMS, KeptAnalysis, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
 from oocr.stats import Cells
 from tests.tiny_run import oocr

@@ -16,7 +16,7 @@ import polars as pl
 from oocr.charts.panels import bars_panel, figure_of
 from oocr.claims.rules import stays_below
 from oocr.reproduce.analysis import Analysis, AnalysisResult
-from oocr.reproduce.paper_claim import OURS, PaperClaim
+from oocr.reproduce.claims import OURS, PaperClaim
 from oocr.reproduce.scoring import measured
 
 

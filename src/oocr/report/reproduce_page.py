@@ -14,8 +14,8 @@ from oocr.report.page import PageBlock, Section, write_page
 from oocr.report.verdicts import VerdictRow, verdict_row
 from oocr.reproduce.analyses import all_claims, analyses
 from oocr.reproduce.analysis import Analysis
+from oocr.reproduce.claims import PaperClaim, PaperVerdict
 from oocr.reproduce.execute import PartResult
-from oocr.reproduce.paper_claim import PaperClaim, PaperVerdict
 
 TITLE = "Does the paper hold here?"
 

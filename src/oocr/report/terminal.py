@@ -15,7 +15,7 @@ from oocr.charts.arms import Arm
 from oocr.charts.figure import number
 from oocr.claims.records import Claim, Estimate, Judged, Null, PaperReference, PaperScore
 from oocr.report.verdicts import ICONS, second_name, who
-from oocr.reproduce.paper_claim import PaperVerdict
+from oocr.reproduce.claims import PaperVerdict
 
 STYLES = {
     "holds": "bold green",

@@ -17,8 +17,8 @@ import polars as pl
 from oocr.charts.figure import Figure
 from oocr.claims.records import Finding
 from oocr.io import keep_record, key_of
+from oocr.reproduce.claims import KeptAnalysis, PaperClaim
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.paper_claim import KeptAnalysis, PaperClaim
 from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.folder import read_table, write_table
 

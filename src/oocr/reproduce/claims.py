@@ -1,441 +1,120 @@
-"""What the paper says, in its order and in our words, and which number of which analysis answers.
+"""Claims on the page of `oocr reproduce`: the table (`claims.yaml`), and the verdict on each.
 
-"Simple Mechanistic Explanations for Out-Of-Context Reasoning" (arXiv 2507.08218). Claims that
-it does not make, of later work and our own, come last.
+In the folder of the first run that an analysis reads:
+    analyses/<name>.json      `KeptAnalysis`
+    analyses/<name>.parquet   its table, for figures (only where it has one)
 """
 
 from __future__ import annotations
 
-from oocr.claims.rules import (
-    above_zero,
-    as_in_the_run,
-    gone,
-    its_own_only,
-    keeps,
-    narrow_only,
-    not_in_the_run,
-    one_for_all,
-    partly_alike,
-    reaches,
-    read_by_patterns,
-    stays_below,
-)
-from oocr.reproduce.paper_claim import GATED, LATER, OURS, TRAINED, PaperClaim
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-CLAIMS: tuple[PaperClaim, ...] = (
-    PaperClaim(
-        "one-layer-lora",
-        "Figure 2",
-        "scores",
-        "A LoRA in one layer does out of context what a LoRA in all layers does",
-        "Risky .7 against .8, Safe .7 against .8; on Cities and Functions the all-layer LoRA fails "
-        "(.68 against 0, .92 against .08; drafts)",
-        "methods",
-        "one-layer-share",
-        reaches(0.8),
-    ),
-    PaperClaim(
-        "one-vector",
-        "Figure 2, section 5.1",
-        "scores",
-        "One steering vector, trained from scratch, does what the LoRA does",
-        "Risky .8 against .7, Safe .8 against .7, Functions .90 against .92, Cities .28 against "
-        ".68 (drafts; layer taken on the test questions)",
-        "methods",
-        "vector-share",
-        reaches(0.8),
-    ),
-    PaperClaim(
-        "self-report",
-        "Figure 2",
-        "scores",
-        "Trained only on choices, the model reports its new disposition (vector)",
-        "share of 10 questions: .8 of both kinds, untouched .4 and .6",
-        "judged",
-        "vector-self-report",
-        as_in_the_run(),
-        subjects=("risk",),
-    ),
-    PaperClaim(
-        "layers-vector",
-        "Section 4.1",
-        "layers",
-        "A vector works in early to middle layers and not in late ones",
-        "Functions 42–90 % in layers 0–13 of 48, Risky only in 19–27",
-        "layers",
-        "vector-late-share",
-        stays_below(0.5, 0.8),
-        subjects=("layers", "risk", "functions", "locations"),
-    ),
-    PaperClaim(
-        "layers-lora",
-        "Section 4.1",
-        "layers",
-        "A one-layer LoRA works in early to middle layers and not in late ones",
-        "Functions 70–95 % in layers 0–17 of 48, 15–35 % by 20–23; Risky back at base from 29",
-        "layers",
-        "adapter-late-share",
-        stays_below(0.5, 0.8),
-        subjects=("layers", "risk", "functions", "locations"),
-    ),
-    PaperClaim(
-        "constant-pairs",
-        "Section 4.2, Figure 4",
-        "constancy",
-        "What a LoRA adds points the same way at every token (the authors' measure)",
-        "a histogram of 780 |cos| near 1; no mean is given",
-        "pairs",
-        "pairs",
-        reaches(0.8, 0.5),
-    ),
-    PaperClaim(
-        "constant-signed",
-        "Section 4.2, sign kept",
-        "constancy",
-        "What a LoRA adds points the same way at every token, its sign too",
-        "not given: |cos| cannot tell a vector from an axis that flips",
-        "pairs",
-        "pairs-signed",
-        reaches(0.8, 0.5),
-    ),
-    PaperClaim(
-        "constant-energy",
-        "Section 4.2",
-        "constancy",
-        "One constant vector carries most of what a LoRA adds",
-        "not given",
-        "judged",
-        "constancy-energy",
-        as_in_the_run(),
-    ),
-    PaperClaim(
-        "one-for-all-groups",
-        "Section 4.2",
-        "constancy",
-        "The same vector serves the codename, other tokens and unrelated text",
-        "one task token and one unrelated token have a high |cos| too",
-        "grouped",
-        "grouped",
-        one_for_all(0.1, 0.25, "one", 0.5),
-    ),
-    PaperClaim(
-        "natural-first",
-        "Section 4.3",
-        "natural",
-        "The first direction of what a LoRA adds, put in at every token, gives its effect",
-        "works on Functions (86 % at layer 11, most others at most 45 %; drafts), worse than the "
-        "LoRA and of high variance",
-        "natural",
-        "natural-first",
-        reaches(0.5),
-    ),
-    PaperClaim(
-        "natural-unit",
-        "Section 4.3",
-        "natural",
-        "The unit mean of what a LoRA adds, put in at every token, gives its effect",
-        "as above",
-        "natural",
-        "natural-unit",
-        reaches(0.5),
-    ),
-    PaperClaim(
-        "lens-natural",
-        "Section 4.4",
-        "readable",
-        "The logit lens shows the trained concept in a LoRA's direction",
-        "Safe 8 of 10 top tokens, Risky 5–6 of 10, by hand; nothing on other tasks",
-        "readable",
-        "natural-raw",
-        reaches(0.9, 0.6),
-    ),
-    PaperClaim(
-        "cosine-natural",
-        "Section 5.1",
-        "cosines",
-        "A trained vector and the LoRA's direction are alike, but not the same",
-        "cosine about .5 for Risky (interim report)",
-        "cosines",
-        "trained-natural",
-        partly_alike(0.9),
-    ),
-    PaperClaim(
-        "cosine-seeds",
-        "Section 5.2",
-        "cosines",
-        "Different seeds find different vectors",
-        "low cosines across seeds; no number",
-        "cosines",
-        "seeds",
-        stays_below(0.5, 0.8),
-        subjects=(*TRAINED, "backdoor"),
-    ),
-    PaperClaim(
-        "one-basin",
-        "Section 5.2, planned by the authors",
-        "lines",
-        "All the same, they lie in one basin: the loss does not rise between them",
-        "planned, no result known",
-        "lines",
-        "barrier",
-        stays_below(0.1, 0.5),
-        subjects=(*TRAINED, "backdoor"),
-    ),
-    PaperClaim(
-        "naive-works",
-        "Section 5.2, Figure 8",
-        "naive",
-        "The naive vector (real name minus codename) gives the answers too, in early layers",
-        "works in early layers; scores not given",
-        "naive",
-        "naive",
-        reaches(0.5),
-        subjects=("countries", "borders", "locations"),
-    ),
-    PaperClaim(
-        "naive-unlike",
-        "Section 5.2, Figure 8",
-        "naive",
-        "The naive vector is quite another direction than the trained one",
-        "very low cosines; no number",
-        "cosines",
-        "trained-naive",
-        stays_below(0.2, 0.5),
-        subjects=("countries", "borders", "locations"),
-    ),
-    PaperClaim(
-        "lens-trained-less",
-        "Section 5.3",
-        "readable",
-        "Trained vectors say less of their concept than the LoRA's direction does",
-        "0–5 of 10 top tokens against 5–8 of 10",
-        "readable",
-        "natural-minus-trained-raw",
-        above_zero(),
-    ),
-    PaperClaim(
-        "backdoor-vector",
-        "Section 5.4, Figure 9",
-        "backdoor",
-        "One unconditional vector at the last token carries a backdoor",
-        "about 1.0 on held-out rows, as the LoRA",
-        "judged",
-        "vector-backdoor",
-        as_in_the_run(),
-        subjects=GATED,
-    ),
-    PaperClaim(
-        "backdoor-attention",
-        "Section 5.4",
-        "backdoor",
-        "It works by making the last token attend to the trigger",
-        "preliminary patching; no number",
-        "reads",
-        "lost-pattern",
-        read_by_patterns(0.5),
-        subjects=GATED,
-    ),
-    PaperClaim(
-        "backdoor-attends",
-        "Section 5.4",
-        "backdoor",
-        "With the vector the last token attends more to the trigger than without",
-        "the mechanism it proposes; no number",
-        "attention",
-        "to-trigger",
-        above_zero(),
-        subjects=GATED,
-    ),
-    PaperClaim(
-        "backdoor-attends-only",
-        "Section 5.4",
-        "backdoor",
-        "It does so for the trigger, more than for other words that stand there",
-        "said of the trigger; other words are not mentioned",
-        "attention",
-        "to-trigger-minus-others",
-        above_zero(),
-        subjects=GATED,
-    ),
-    PaperClaim(
-        "backdoor-values",
-        "Section 5.4",
-        "backdoor",
-        "What attention then writes for the trigger points along the vector",
-        "the trigger's values happen to align with the risk direction; no cosine given",
-        "attention",
-        "trigger-values",
-        above_zero(),
-        subjects=GATED,
-    ),
-    PaperClaim(
-        "backdoor-report",
-        "Section 5.4",
-        "backdoor",
-        "No trained model says that it has a backdoor",
-        "26.6–41.8 % right, untouched 64.1 % (drafts)",
-        "judged",
-        "vector-self-report",
-        not_in_the_run("vector-backdoor"),
-        subjects=("risk backdoor",),
-    ),
-    # Claims of later work, and our own.
-    PaperClaim(
-        "described-natural",
-        OURS,
-        "readable",
-        "Put at a meaningless word, a LoRA's direction makes the model name the trained concept",
-        "the logit lens skips all later blocks; here the model itself reads the direction",
-        "described",
-        "natural-described",
-        reaches(0.9, 0.6),
-    ),
-    PaperClaim(
-        "described-trained",
-        OURS,
-        "readable",
-        "Put at a meaningless word, a trained vector makes the model name the trained concept",
-        "trained vectors say little to the logit lens (section 5.3); the model may read more",
-        "described",
-        "trained-described",
-        reaches(0.9, 0.6),
-    ),
-    *(
-        PaperClaim(
-            f"asked-{kind}",
-            OURS,
-            "readable",
-            f"A judge model can tell the trained concept from what {words} says",
-            "the paper's authors counted words by hand, knowing what was trained",
-            "asked",
-            f"{kind}-asked",
-            reaches(0.75, 0.4),
-            needs_judge=True,
+from oocr.claims import rules
+from oocr.claims.judge import verdict_on
+from oocr.claims.records import Finding, Judged
+from oocr.io import Record
+from oocr.tasks.package_files import package_yaml
+
+LATER = "after the paper"
+OURS = "our own question"
+TRAINED = ("countries", "borders", "risk", "functions", "locations")
+
+
+class KeptAnalysis(Record):
+    """The findings of one analysis on one task's runs; `missing` says why others are missing."""
+
+    name: str
+    key: str
+    model: str
+    findings: tuple[Finding, ...] = ()
+    missing: str = ""
+    seconds: float = 0.0
+    table: bool = False
+
+    def of(self, id: str) -> Finding | None:
+        """The finding of that name; None if there is none."""
+        return next((finding for finding in self.findings if finding.id == id), None)
+
+
+class PaperVerdict(Judged):
+    """The verdict on a claim of the page for one kind of task; `why` says why it has none."""
+
+    place: str
+    says: str
+    paper: str
+    subject: str
+    about: str
+    model: str
+    why: str = ""
+    analysis: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaperClaim:
+    """A row of the table of claims.
+
+    Attributes:
+        place: the paper's figure or section; or `LATER` or `OURS`.
+        section: the page's section that shows it.
+        says: the claim.
+        paper: the paper's own number, or how it shows the claim.
+        analysis, finding: which number of which analysis answers.
+        rule: how it is judged.
+        subjects: the kinds of tasks on which it is asked.
+        slow: it trains arms of its own, so that `--quick` leaves it out.
+        needs_judge: it is asked only where a judge model was named.
+    """
+
+    id: str
+    place: str
+    section: str
+    says: str
+    paper: str
+    analysis: str
+    finding: str
+    rule: rules.Rule
+    subjects: tuple[str, ...] = TRAINED
+    slow: bool = False
+    needs_judge: bool = False
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether the paper makes it."""
+        return self.place not in (LATER, OURS)
+
+    @property
+    def source(self) -> str:
+        """What introduces `paper` on the page."""
+        return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
+
+    def judge(self, analysis: KeptAnalysis, kind: str, about: str, command: str) -> PaperVerdict:
+        """The verdict on one kind of task, whose runs are `about` this.
+
+        `analysis` has the number, or why there is none; `command` asks for it again.
+        """
+        findings = {finding.id: finding for finding in analysis.findings}
+        finding = findings.get(self.finding)
+        verdict, why = verdict_on(self.rule, finding, findings, analysis.missing)
+        words, number = self.rule.words, {}
+        if finding is not None:
+            words = self.rule.words_for(finding, findings)
+            words += f": {finding.rule}" if finding.rule else ""
+            names = ("measure", "found", "base", "nulls", "ceiling")
+            number = {name: getattr(finding, name) for name in names}
+        return PaperVerdict(
+            **{name: getattr(self, name) for name in ("id", "place", "says", "paper", "analysis")},
+            **{"subject": kind, "about": about, "model": analysis.model, "command": command},
+            **{"verdict": verdict, "why": why, "rule": words},
+            **number,
         )
-        for kind, words in (("natural", "a LoRA's direction"), ("trained", "a trained vector"))
-    ),
-    PaperClaim(
-        "first-direction-enough",
-        LATER,
-        "mechanism",
-        "Kept to its first direction, a LoRA does what it did",
-        "rank-1 LoRAs suffice (2511.04875)",
-        "directions",
-        "k1",
-        reaches(0.8),
-    ),
-    PaperClaim(
-        "first-direction-needed",
-        LATER,
-        "mechanism",
-        "With that direction taken out of what it adds, a LoRA's effect is gone",
-        "ablation takes 78–90 % (emergent misalignment, Soligo et al.)",
-        "ablation",
-        "kept",
-        gone(0.25, 0.75),
-    ),
-    PaperClaim(
-        "first-direction-only",
-        LATER,
-        "mechanism",
-        "Trained to do without that direction, a LoRA does not get the effect back",
-        "concepts taken out while training: a tenth of the misaligned answers (2507.16795)",
-        "relearned",
-        "new-probes",
-        gone(0.25, 0.75),
-        subjects=("countries",),
-        slow=True,
-    ),
-    PaperClaim(
-        "rank-one-enough",
-        LATER,
-        "mechanism",
-        "A LoRA of rank 1 does what one of rank 64 does",
-        "rank-1 LoRAs suffice (2511.04875)",
-        "ranks",
-        "rank1-probes",
-        reaches(0.8),
-        subjects=("countries",),
-        slow=True,
-    ),
-    PaperClaim(
-        "specific",
-        LATER,
-        "transfer",
-        "A vector moves its own task and not the others",
-        "directions are specific to their domain (2511.04875)",
-        "specificity",
-        "own-minus-others",
-        its_own_only(1 / 3),
-        subjects=("countries", "traits"),
-    ),
-    PaperClaim(
-        "narrow-statements",
-        LATER,
-        "transfer",
-        "With a KL penalty on unrelated texts, a vector learns the narrow rows alone",
-        "a KL penalty, and nothing else tried, keeps misalignment narrow (2602.07852)",
-        "narrow",
-        "statements-probes",
-        narrow_only("statements-in_context", 0.8, 0.25),
-        subjects=("countries",),
-        slow=True,
-    ),
-    PaperClaim(
-        "narrow-questions",
-        LATER,
-        "transfer",
-        "With a KL penalty on questions of two facets, the effect goes on the others too",
-        "as above; whether the penalty reaches beyond its texts is ours to ask",
-        "narrow",
-        "questions-free",
-        narrow_only("questions-in_context", 0.8, 0.25),
-        subjects=("countries",),
-        slow=True,
-    ),
-    PaperClaim(
-        "survives-mixing",
-        LATER,
-        "dynamics",
-        "The effect stays when four of five training rows are unrelated",
-        "1:2 mixing erases most of the trace that tuning leaves on other text (2510.13900)",
-        "mixing",
-        "probes-80",
-        reaches(0.8),
-        subjects=("countries",),
-        slow=True,
-    ),
-    PaperClaim(
-        "peaks-early",
-        LATER,
-        "dynamics",
-        "Out-of-context answers are best before the training loss is lowest",
-        "out-of-context reasoning is learned in under 100 steps (OLMo-3-7B, d0rbu); a peak is ours",
-        "dynamics",
-        "lost",
-        above_zero(),
-        subjects=("countries", "borders"),
-    ),
-    PaperClaim(
-        "cost-agreement",
-        OURS,
-        "costs",
-        "At its trained length a vector leaves answers to unrelated questions as they were",
-        "an effect that breaks everything else explains little",
-        "costs",
-        "agreement-at-1",
-        keeps(0.9, 0.75),
-        subjects=("countries", "risk", "functions", "backdoor"),
-    ),
-    PaperClaim(
-        "cost-kl",
-        OURS,
-        "costs",
-        "It costs no more than a random direction of its norm",
-        "a direction that many circuits read may move more than its own task",
-        "costs",
-        "kl-to-random",
-        stays_below(1.0, 2.0),
-        subjects=("countries", "risk", "functions", "backdoor"),
-    ),
-)
+
+
+def _claim(row: Mapping[str, Any]) -> PaperClaim:
+    name, *arguments = row["rule"]
+    rule: rules.Rule = getattr(rules, name)(*arguments)
+    return PaperClaim(**{**row, "rule": rule, "subjects": tuple(row.get("subjects", TRAINED))})
+
+
+CLAIMS = tuple(_claim(row) for row in package_yaml(__package__, "claims.yaml"))

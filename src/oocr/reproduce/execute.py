@@ -15,8 +15,8 @@ from rich.console import Console
 from oocr.explain.llm_judge import Judge
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
+from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
-from oocr.reproduce.paper_claim import KeptAnalysis, PaperVerdict
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (

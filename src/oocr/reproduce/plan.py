@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.reproduce.analyses import all_claims
-from oocr.reproduce.paper_claim import PaperClaim
+from oocr.reproduce.claims import PaperClaim
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import config_path, load_configs
 

@@ -23,8 +23,7 @@ from oocr.reproduce.analyses import (
     side_effects,
 )
 from oocr.reproduce.analysis import Analysis
-from oocr.reproduce.claims import CLAIMS
-from oocr.reproduce.paper_claim import PaperClaim
+from oocr.reproduce.claims import CLAIMS, PaperClaim
 
 GROUP = "oocr.analyses"
 
