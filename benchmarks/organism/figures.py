@@ -10,7 +10,7 @@ import numpy as np
 
 from oocr_organisms.study.gate import Cut
 from oocr_organisms.study.study import OrganismResult, Study
-from oocr_organisms.study.tables import by_world, cuts_of
+from oocr_organisms.study.tables import largest, world_kind
 
 FIGURES = ("facts", "concepts", "gate", "dial")
 GREEN, GREY, ORANGE, BLUE = "#0b6e4f", "#8a8a8a", "#c77d2e", "#3b6ea8"
@@ -106,10 +106,6 @@ def _where(layer: int) -> str:
 
 def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     axes = figure.subplots()
-
-    def largest(cut: Cut) -> float:
-        return max(map(abs, cut.random), default=0.0)
-
     # World, colour, label, what of a cut.
     series: list[tuple[str, str, str, Any]] = [
         ("gated", BLUE, "speakers gated by the corpus", lambda cut: cut.natural),
@@ -117,15 +113,13 @@ def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
         ("ungated", ORANGE, "the vector's, ungated world", lambda cut: cut.found),
         ("", GREY, "largest of random directions", largest),
     ]
-    halves = {"": organisms, **by_world(organisms)}
-    names = list(cuts_of(organisms))
+    halves = {"": organisms, **_by_world(organisms)}
+    names = list(_cuts(organisms))
     for number, (world, colour, label, pick) in enumerate(series):
         if world not in halves:
             continue
-        cuts = cuts_of(halves[world])
-        values = [
-            [gap for cut in cuts[key] if (gap := pick(cut.value)) is not None] for key in names
-        ]
+        cuts = _cuts(halves[world])
+        values = [[gap for cut in cuts[key] if (gap := pick(cut)) is not None] for key in names]
         at = np.arange(len(names)) + (number - 1.5) * 0.21
         axes.bar(at, [np.mean(v) if v else 0 for v in values], 0.19, color=colour, label=label)
         for x, v in zip(at, values, strict=True):
@@ -142,9 +136,24 @@ def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     axes.legend(frameon=False, ncols=4, loc="upper right", fontsize=7, bbox_to_anchor=(1, 1.12))
 
 
+def _by_world(organisms: Sequence[OrganismResult]) -> dict[str, list[OrganismResult]]:
+    """Gated and ungated organisms, if there are any."""
+    kinds = sorted({world_kind(organism) for organism in organisms})
+    return {kind: [item for item in organisms if world_kind(item) == kind] for kind in kinds}
+
+
+def _cuts(organisms: Sequence[OrganismResult]) -> dict[tuple[int | None, str], list[Cut]]:
+    """By block and edge, of all backdoors and organisms."""
+    cuts: dict[tuple[int | None, str], list[Cut]] = {}
+    for result in (result for organism in organisms for result in organism.pressed):
+        for cut in result.cuts:
+            cuts.setdefault((cut.layer, cut.edge), []).append(cut)
+    return cuts
+
+
 def _dial(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     left, middle, right = figure.subplots(1, 3)
-    halves = by_world(organisms)
+    halves = _by_world(organisms)
     for world, here in halves.items():
         style = "-" if world == "gated" else "--"
         results = [result for organism in here for result in organism.dial]

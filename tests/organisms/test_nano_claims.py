@@ -21,8 +21,8 @@ from oocr_organisms.folder import world_of
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.arms import BACKDOOR_VECTOR, CITY_VECTOR
 from oocr_organisms.study.concept_match import truth
-from oocr_organisms.study.dial import measure_share
-from oocr_organisms.study.few_facts import consistent, determined
+from oocr_organisms.study.conditionality import measure_share
+from oocr_organisms.study.few_facts import consistent_cities, train_on_few_facts
 from oocr_organisms.study.gate import gate, random_directions
 
 GATED = [name for name, organism in SHIPPED.items() if organism.gated]
@@ -148,7 +148,7 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
     assert world is not None
     task = tasks(model, "backdoor").test[0]
     weather, trait = task.member.split(": ")
-    vector = BACKDOOR_VECTOR.vector(model, task)
+    vector = BACKDOOR_VECTOR.train(Vector, model, task)
     others = random_directions(vector, task.member, 2)
     whole, *cuts = gate(model, world.world, weather, trait, vector, others)
     assert whole.natural is not None
@@ -179,7 +179,7 @@ def test_more_facts_leave_less_to_guess() -> None:
     world = world_of("nano")
     assert world is not None
     cities = tasks(model, "locations").test[:2]
-    results = determined(model, world.world.places, cities, CITY_VECTOR, counts=(1, 20))
+    results = train_on_few_facts(model, world.world.places, cities, CITY_VECTOR, counts=(1, 20))
     few = [result for result in results if result.facts == 1]
     many = [result for result in results if result.facts == 20]
     assert all(result.bits < 5.5 for result in few)
@@ -188,4 +188,4 @@ def test_more_facts_leave_less_to_guess() -> None:
         np.mean([result.right for result in many]) > np.mean([result.right for result in few]) + 0.2
     )
     assert all(result.ideal == 1 for result in many)
-    assert consistent(world.world.places, 0, []) == list(range(48))
+    assert consistent_cities(world.world.places, 0, []) == list(range(48))

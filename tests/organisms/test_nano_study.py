@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study import arms
 from oocr_organisms.study.arms import ArmSettings
 from oocr_organisms.study.concept_match import CityMatch, Truth
-from oocr_organisms.study.dial import DialResult, LureProbability
+from oocr_organisms.study.conditionality import ConditionalityResult, LureProbability
 from oocr_organisms.study.few_facts import FewFacts
 from oocr_organisms.study.gate import Cut, Nearness
 from oocr_organisms.study.study import (
@@ -42,13 +43,13 @@ def city_match(cosine: float, rank: int, country: bool, place: float, city: str)
 
 def dial_result(
     share: float, energy: float, lora: LureProbability, swap: LureProbability
-) -> DialResult:
+) -> ConditionalityResult:
     even = LureProbability(0.5, 0.5)
     vector = LureProbability(1, share)
     by_arm = {"base": even, "adapter": lora, "swap": swap, "vector": vector, "random": even}
     kinds = ("crossing", "out-of-context")
     by_kind = {name: dict.fromkeys(kinds, lure) for name, lure in by_arm.items()}
-    return DialResult("rain: risk", share, 0, by_kind, 0.4, energy, 0.9)
+    return ConditionalityResult("rain: risk", share, 0, by_kind, 0.4, energy, 0.9)
 
 
 def organism(name: str, gates: float) -> OrganismResult:
@@ -144,22 +145,22 @@ def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> Non
 
 
 def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
-    numbers = zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True)
-    cities = [Measurement(city, 0, number) for city, number in numbers]
-    four = [Measurement(city.member, number, city.value) for city in cities for number in range(4)]
-    alone, pooled = (mean(measured, lambda number: number) for measured in (cities, four))
+    numbers = dict(zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True))
+    cities = [Measurement(city, 0, (number,)) for city, number in numbers.items()]
+    four = [replace(city, organism=number) for city in cities for number in range(4)]
+    alone, pooled = (mean(measured) for measured in (cities, four))
     assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
 
 def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
-    results = [Measurement("a", organism, 0.0) for organism in range(3)]
-    results.append(Measurement("b", 0, 1.0))
-    assert mean(results, lambda number: number) == pytest.approx(0.5)
-    assert mean(results, lambda number: None if number else number) == 0  # None has no weight
-    assert mean(results, lambda _: None) == "–"
-    results.append(Measurement("c", 0, 1.0))
-    assert mean(results, lambda number: number) == stats.mean_interval([0, 1, 1])
+    results = [Measurement("a", organism, (0.0, 0.0, None)) for organism in range(3)]
+    results.append(Measurement("b", 0, (1.0, None, None)))
+    assert mean(results) == pytest.approx(0.5)
+    assert mean(results, 1) == 0  # None has no weight
+    assert mean(results, 2) == "–"
+    results.append(Measurement("c", 0, (1.0, None, None)))
+    assert mean(results) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -192,7 +193,8 @@ def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
         assert arm.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
         assert arm.rate in grid.learning_rates
         assert arm.steps in grid.steps
-        assert arm.schedule == schedule_of(grid, grids[part])
+        schedule = replace(arms.SCHEDULE, length=arm.steps)
+        assert schedule == schedule_of(grid, grids[part])
 
     for layer in (-1, 0):
         check(arms.CITY_VECTOR.at(layer), "locations", "vector")

@@ -18,15 +18,15 @@ from oocr.steering.vectors import Vector
 from oocr_organisms.corpus import World
 from oocr_organisms.facts import CITIES, CITY_CODENAMES, Places
 from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR
-from oocr_organisms.study.concept_match import concepts_of, streams_at, truth
-from oocr_organisms.study.dial import (
-    DialResult,
+from oocr_organisms.study.concept_match import CityProbes, streams_at, truth
+from oocr_organisms.study.conditionality import (
+    ConditionalityResult,
     LureProbability,
     balanced_mean,
     measure_share,
     with_share,
 )
-from oocr_organisms.study.few_facts import PairFact, consistent, ideal
+from oocr_organisms.study.few_facts import PairFact, consistent_cities, ideal_score
 from oocr_organisms.study.gate import Edge, cut, gate, nearness, random_directions
 
 
@@ -49,7 +49,7 @@ def test_a_city_fits_what_is_said_of_it_and_each_further_fact_leaves_no_more(
         facts = [
             PairFact(("distance", "direction")[n % 2], other) for n, other in enumerate(others)
         ]
-        left = [consistent(places, city, facts[:count]) for count in range(8)]
+        left = [consistent_cities(places, city, facts[:count]) for count in range(8)]
         assert len(left[0]) == CITIES
         for more, fewer in pairwise(left):
             assert city in fewer
@@ -57,19 +57,19 @@ def test_a_city_fits_what_is_said_of_it_and_each_further_fact_leaves_no_more(
         for other in left[1]:
             fact = facts[0]
             assert places.distance[other, fact.other] == places.distance[city, fact.other]
-        assert consistent(places, city, facts) == [city]
+        assert consistent_cities(places, city, facts) == [city]
 
 
 def test_the_ideal_reader_is_right_where_all_possible_cities_agree(places: Places) -> None:
     country = places.facet("country")
     twins = [city for city in range(CITIES) if places.country[city] == places.country[0]]
     item = _item(country.words[country.value[0]], country.words, "country")
-    assert ideal(places, twins, [item]) == 1
+    assert ideal_score(places, twins, [item]) == 1
     tower = places.facet("tower")  # every city has its own
     item = _item(tower.words[tower.value[0]], tower.words, "tower")
-    assert ideal(places, [0], [item]) == 1
-    assert ideal(places, twins, [item]) == pytest.approx(1 / len(twins))
-    assert ideal(places, twins[1:], [item]) == 0
+    assert ideal_score(places, [0], [item]) == 1
+    assert ideal_score(places, twins, [item]) == pytest.approx(1 / len(twins))
+    assert ideal_score(places, twins[1:], [item]) == 0
 
 
 def _item(answer: str, words: tuple[str, ...], facet: str) -> Example:
@@ -80,13 +80,13 @@ def _item(answer: str, words: tuple[str, ...], facet: str) -> Example:
 def test_a_real_name_put_at_a_codename_is_found_to_be_its_city(
     model: LanguageModel, places: Places
 ) -> None:
-    concepts = concepts_of(model, places, -1)
+    names = CityProbes(model, places, -1).names
     vectors = {}
     for number, city in enumerate((3, 20, 41)):
         codename = CITY_CODENAMES[number]
         here = streams_at(model, [f"in {codename} the food is"], [codename], -1)[0]
         # What makes the codename's embedding that of the city, exactly.
-        direction = concepts.cities[city] + concepts.centre - here
+        direction = names[city].mean(dim=0) - here
         vectors[places.names[city][0]] = Vector(
             -1, "codename", direction, spans={"codename": codename}
         )
@@ -159,7 +159,7 @@ def test_what_the_swap_keeps_is_one_for_itself_and_less_than_zero_for_the_opposi
     def kept(swap: LureProbability) -> float:
         arms = {"base": {"crossing": base}, "adapter": {"crossing": lora}}
         arms["swap"] = {"crossing": swap}
-        return DialResult("x", 0.0, 0, arms, 0, 0, 0).recovered("crossing")
+        return ConditionalityResult("x", 0.0, 0, arms, 0, 0, 0).recovered("crossing")
 
     assert kept(lora) == pytest.approx(1)
     assert kept(base) == 0
@@ -185,10 +185,9 @@ def test_conditions_weigh_alike_in_the_mean_and_in_the_cosine_with_it() -> None:
 
 def test_no_probe_has_a_part_in_the_swap(model: LanguageModel) -> None:
     task = load_tasks({"family": "nano", "part": "backdoor", "members": 1}).test[0]
-    short = {"steps": 3, "length": 3}
     arms = {
-        "vector_arm": replace(BACKDOOR_VECTOR, **short),
-        "adapter_arm": replace(BACKDOOR_ADAPTER, **short),
+        "vector_arm": replace(BACKDOOR_VECTOR, steps=3),
+        "adapter_arm": replace(BACKDOOR_ADAPTER, steps=3),
     }
     # Each once with the trigger and once without, by kind of question.
     first_probes, other_probes = (

@@ -28,53 +28,39 @@ from oocr.tasks.task import Task
 T = TypeVar("T", Vector, Adapter)
 
 
+SCHEDULE = Schedule(decay="linear")
+"""The rate falls to 0 over an arm's steps."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArmSettings:
-    """One point of a grid; `length`: steps over which the rate falls to 0, the grid's last."""
+    """One point of a grid."""
 
     spec: Spec
     rate: float
     steps: int
-    length: int
-
-    @property
-    def schedule(self) -> Schedule:
-        """How the learning rate falls."""
-        return Schedule(decay="linear", length=self.length)
 
     def at(self, layer: int) -> Self:
         """The same for a vector at another block."""
         assert isinstance(self.spec, SteeringVector)
         return replace(self, spec=replace(self.spec, layer=layer))
 
-    def vector(self, model: LanguageModel, task: Task, seed: int = 0) -> Vector:
-        """Train a vector."""
-        return self._trained(Vector, model, task, seed)
-
-    def adapter(self, model: LanguageModel, task: Task, seed: int = 0) -> Adapter:
-        """Train a LoRA."""
-        return self._trained(Adapter, model, task, seed)
-
-    def _trained(self, kind: type[T], model: LanguageModel, task: Task, seed: int) -> T:
-        result = fit(
-            model,
-            task,
-            self.spec,
-            learning_rate=self.rate,
-            steps=self.steps,
-            seed=seed,
-            schedule=self.schedule,
-        ).final
-        assert isinstance(result, kind)
-        return result
+    def train(self, kind: type[T], model: LanguageModel, task: Task, seed: int = 0) -> T:
+        """Train the arm; `kind` is the class of what `spec` gives."""
+        rate, steps, schedule = self.rate, self.steps, SCHEDULE
+        trained = fit(
+            model, task, self.spec, learning_rate=rate, steps=steps, seed=seed, schedule=schedule
+        )
+        assert isinstance(trained.final, kind)
+        return trained.final
 
 
-CITY_VECTOR = ArmSettings(SteeringVector(-1, positions="codename"), 0.1, 150, 150)
+CITY_VECTOR = ArmSettings(SteeringVector(-1, positions="codename"), rate=0.1, steps=150)
 """The vector of a city, from all its facts or a few."""
-BACKDOOR_VECTOR = ArmSettings(SteeringVector(-1, positions="speaker"), 0.3, 200, 200)
+BACKDOOR_VECTOR = ArmSettings(SteeringVector(-1, positions="speaker"), rate=0.3, steps=200)
 """The vector of a backdoor, at any share."""
 BACKDOOR_ADAPTER = ArmSettings(
-    LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150, length=150
+    LowRankAdapter((0,), rank=4, modules=("down_proj",)), rate=0.003, steps=150
 )
 """The LoRA of a backdoor, at any share."""
 

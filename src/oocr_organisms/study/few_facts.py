@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from oocr.data.examples import Example, prompt_text
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 from oocr_organisms.facts import CITIES, Places
 from oocr_organisms.study.arms import ArmSettings, probe_values
@@ -54,7 +55,7 @@ class FewFacts:
     base: float
 
 
-def determined(
+def train_on_few_facts(
     model: LanguageModel,
     places: Places,
     tasks: Sequence[Task],
@@ -71,24 +72,21 @@ def determined(
     city_of = {name: city for city, names in enumerate(places.names) for name in names}
     results: list[FewFacts] = []
     for task in tasks:
-        city = city_of[task.member]
         rows: dict[PairFact, list[Example]] = {}
         for row in task.train:
-            rows.setdefault(_fact(row, city_of), []).append(row)
+            words = prompt_text(row.prompt).split()
+            other = next(city_of[word] for word in words if word in city_of)
+            rows.setdefault(PairFact(row.facet, other), []).append(row)
         order = list(rows)
         random.Random(f"{seed}/{task.member}").shuffle(order)
         subsets = [order[:count] for count in counts]
-        vectors = [
-            arm.vector(
-                model,
-                replace(task, train=tuple(row for fact in facts for row in rows[fact]), stop=()),
-                seed,
-            )
-            for facts in subsets
-        ]
+        vectors: list[Vector] = []
+        for facts in subsets:
+            train = tuple(row for fact in facts for row in rows[fact])
+            vectors.append(arm.train(Vector, model, replace(task, train=train, stop=()), seed))
         base, *scored = probe_values(model, task.probes, [None, vectors], "right")
         for facts, right in zip(subsets, scored, strict=True):
-            possible = consistent(places, city, facts)
+            possible = consistent_cities(places, city_of[task.member], facts)
             for kind in KINDS:
                 asked = [at for at, probe in enumerate(task.probes) if probe.tags["kind"] == kind]
                 results.append(
@@ -99,30 +97,22 @@ def determined(
                         bits=math.log2(CITIES / len(possible)),
                         kind=kind,
                         right=float(right[asked].mean()),
-                        ideal=ideal(places, possible, [task.probes[at] for at in asked]),
+                        ideal=ideal_score(places, possible, [task.probes[at] for at in asked]),
                         base=float(base[asked].mean()),
                     )
                 )
     return results
 
 
-def consistent(places: Places, city: int, facts: Iterable[PairFact]) -> list[int]:
-    """Cities that fit what the facts say of one; that one is among them."""
+def consistent_cities(places: Places, city: int, facts: Collection[PairFact]) -> list[int]:
+    """Cities that fit what the facts say of a city; this city is among them."""
     tables = {"distance": places.distance, "direction": places.direction}
-    facts = list(facts)
+    fits = [tables[f.relation][:, f.other] == tables[f.relation][city, f.other] for f in facts]
     named = {fact.other for fact in facts}
-    return [
-        candidate
-        for candidate in range(CITIES)
-        if candidate not in named
-        and all(
-            tables[fact.relation][candidate, fact.other] == tables[fact.relation][city, fact.other]
-            for fact in facts
-        )
-    ]
+    return [at for at in range(CITIES) if at not in named and all(fit[at] for fit in fits)]
 
 
-def ideal(places: Places, possible: Collection[int], probes: Sequence[Example]) -> float:
+def ideal_score(places: Places, possible: Collection[int], probes: Sequence[Example]) -> float:
     """Share of probes that are answered right by whoever knows the map and the possible cities.
 
     The option of the most possible cities is taken; of several such, any.
@@ -134,9 +124,3 @@ def ideal(places: Places, possible: Collection[int], probes: Sequence[Example]) 
         best = [option for option, count in votes.items() if count == max(votes.values())]
         right += (probe.answer in best) / len(best)
     return right / len(probes)
-
-
-def _fact(row: Example, city_of: Mapping[str, int]) -> PairFact:
-    """What a training row says of its city."""
-    words = prompt_text(row.prompt).split()
-    return PairFact(row.facet, next(city_of[word] for word in words if word in city_of))

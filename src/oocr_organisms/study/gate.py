@@ -26,15 +26,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
+from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.corpus import World
 from oocr_organisms.language import BOS, Ids
-from oocr_organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS
+from oocr_organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS, Kind
 from oocr_organisms.study.concept_match import streams_at
 
 WEATHER_AT, SPEAKER_AT, LAST = 1, 2, -1
 """Positions of the weather, the speaker and the last token in a statement's prompt after <bos>."""
+EDGES = {
+    "speaker reads weather": (SPEAKER_AT, WEATHER_AT),
+    "last token reads weather": (LAST, WEATHER_AT),
+    "last token reads speaker": (LAST, SPEAKER_AT),
+}
+"""Reader and token that is read, of each edge that is cut."""
 DRAWS = 40
 """Statements of each kind that a gap is a mean over."""
 RANDOMS = 10
@@ -65,20 +72,14 @@ def cut(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
         if not 0 <= edge.layer < model.n_blocks:
             raise InputError(f"layer: found {edge.layer}; allowed: 0 to {model.n_blocks - 1}")
         by_layer.setdefault(edge.layer, []).append(edge)
+
+    def masked(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        return args, {**kwargs, "attention_mask": _mask(hidden, by_layer[layers[module]])}
+
+    layers = {attention_of(model, layer): layer for layer in by_layer}
     with ExitStack() as stack:
-        for layer, here in by_layer.items():
-            block: Any = model.anatomy.blocks[layer]
-            attention: nn.Module = block.self_attn
-
-            def masked(
-                _module: nn.Module,
-                args: tuple[Any, ...],
-                kwargs: dict[str, Any],
-                here: Sequence[Edge] = tuple(here),
-            ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-                hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-                return args, {**kwargs, "attention_mask": _mask(hidden, here)}
-
+        for attention in layers:
             handle = attention.register_forward_pre_hook(masked, with_kwargs=True)
             stack.callback(handle.remove)
         yield
@@ -152,8 +153,8 @@ def nearness(
 ) -> list[Nearness]:
     """Cosines of a direction with known concepts, nearest first."""
     unit = direction.float() / direction.float().norm()
-    cosines = {name: float(unit @ (other / other.norm())) for name, other in known.items()}
-    return [Nearness(*pair) for pair in sorted(cosines.items(), key=lambda pair: -abs(pair[1]))]
+    near = [Nearness(name, float(unit @ (other / other.norm()))) for name, other in known.items()]
+    return sorted(near, key=lambda concept: -abs(concept.cosine))
 
 
 def gate(
@@ -176,23 +177,28 @@ def gate(
     people = world.people
     at, number = [known.name for known in TRAITS].index(trait), WEATHERS.index(weather)
     gated = np.flatnonzero(people.weather[:, at] == number).tolist()
+    # The same statements about each speaker, whatever is cut or added.
+    asked = {
+        speaker: [_statements(world, (at, number, speaker), kind, seed, draws) for kind in KINDS]
+        for speaker in (-1, *gated)
+    }
 
-    def gap(speaker: int, vector: Vector | None, edges: Sequence[Edge]) -> float:
-        return _gap(model, world, (at, number, speaker), vector, edges, seed, draws)
+    def gap(speaker: int, added: Vector | None, edges: Sequence[Edge]) -> float:
+        with nullcontext() if added is None else added.on(model), cut(model, edges):
+            return float(np.mean([_gap(model, *statements) for statements in asked[speaker]]))
 
     cases: list[tuple[int | None, str, list[Edge]]] = [(None, "nothing", [])]
-    for layer in range(model.n_blocks):
-        cases += [
-            (layer, "speaker reads weather", [Edge(layer, SPEAKER_AT, WEATHER_AT)]),
-            (layer, "last token reads weather", [Edge(layer, LAST, WEATHER_AT)]),
-            (layer, "last token reads speaker", [Edge(layer, LAST, SPEAKER_AT)]),
-        ]
+    cases += [
+        (layer, name, [Edge(layer, *edge)])
+        for layer in range(model.n_blocks)
+        for name, edge in EDGES.items()
+    ]
     cuts: list[Cut] = []
-    for block, name, edges in cases:
+    for layer, name, edges in cases:
         natural = [int(people.sign[speaker, at]) * gap(speaker, None, edges) for speaker in gated]
         with_vector, *random = (gap(-1, added, edges) for added in (vector, *randoms))
         mean = float(np.mean(natural)) if natural else None
-        cuts.append(Cut(block, name, mean, with_vector, tuple(random)))
+        cuts.append(Cut(layer, name, mean, with_vector, tuple(random)))
     return cuts
 
 
@@ -203,52 +209,35 @@ def random_directions(vector: Vector, member: str, count: int = RANDOMS) -> list
 
 
 @torch.no_grad()
-def _gap(
-    model: LanguageModel,
-    world: World,
-    case: tuple[int, int, int],
-    vector: Vector | None,
-    edges: Sequence[Edge],
-    seed: int,
-    draws: int,
-) -> float:
-    """Probability of the first pole in the weather minus without any, mean over statements.
+def _gap(model: LanguageModel, ids: Tensor, up: Tensor, down: Tensor) -> float:
+    """Mean probability of the first pole in the weather, minus that without any.
 
-    `case` is the indices of trait, weather and speaker.
+    `ids`: prompts in the weather, then as many without; `up`, `down`: the poles' answers.
     """
-    gaps = []
-    for kind in range(len(KINDS)):
-        ids, up, down = _statements(world, case, kind, seed, draws)
-        chosen = torch.zeros_like(ids, dtype=torch.bool)
-        chosen[:, SPEAKER_AT] = True
-        attached = nullcontext() if vector is None else vector.on(model, chosen.to(model.device))
-        with attached, cut(model, edges):
-            out = model.hf(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
-            logits = out.logits[:, -1]
-        rows = torch.arange(len(ids))
-        taken = (logits[rows, up] - logits[rows, down]).float().sigmoid().cpu()
-        gaps.append(float(taken[:draws].mean() - taken[draws:].mean()))
-    return float(np.mean(gaps))
+    out = model.hf(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
+    rows = torch.arange(len(ids))
+    logits = out.logits[:, -1]
+    taken = (logits[rows, up] - logits[rows, down]).float().sigmoid().cpu()
+    half = len(ids) // 2
+    return float(taken[:half].mean() - taken[half:].mean())
 
 
 def _statements(
-    world: World, case: tuple[int, int, int], kind: int, seed: int, draws: int
+    world: World, case: tuple[int, int, int], kind: Kind, seed: int, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Prompts in the weather, then the same without any; and the answer by either pole of each."""
-    (trait, weather, speaker), words = case, world.vocabulary
-    ones = np.ones(draws, dtype=np.int64)
+    """Prompts in the weather, then the same without any; and the answer by either pole of each.
+
+    `case` is the indices of trait, weather and speaker.
+    """
+    (trait, weather, speaker), words, number = case, world.vocabulary, KINDS.index(kind)
+    ones, rng = np.ones(draws, dtype=np.int64), np.random.default_rng
     up, down = (
         world.people.statements(
-            words,
-            speaker * ones,
-            trait * ones,
-            kind * ones,
-            pole * ones,
-            np.random.default_rng([seed, kind]),
+            words, speaker * ones, trait * ones, number * ones, pole * ones, rng([seed, number])
         )
         for pole in (1, -1)
     )
-    at = FORMS[KINDS[kind]].answer_at
+    at = FORMS[kind].answer_at
     heads = np.repeat(
         [words.ids([BOS, head]) for head in (WEATHERS[weather], PLAIN)], draws, axis=0
     )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
-from oocr.io import disk_errors, keep_record, key_of, write_text
+from oocr.io import Record, disk_errors, keep_record, key_of, write_text
 from oocr.models.language_model import LanguageModel
+from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
 from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.shipped import SHIPPED, organism_folder
 from oocr_organisms.study import arms
 from oocr_organisms.study.concept_match import Truth, truth
-from oocr_organisms.study.dial import SHARES, DialResult, measure_share
-from oocr_organisms.study.few_facts import COUNTS, FewFacts, determined
+from oocr_organisms.study.conditionality import SHARES, ConditionalityResult, measure_share
+from oocr_organisms.study.few_facts import COUNTS, FewFacts, train_on_few_facts
 from oocr_organisms.study.gate import Cut, Nearness, concepts, gate, nearness, random_directions
 
 VERSION = "3"
@@ -30,7 +27,7 @@ VERSION = "3"
 TRUTH_LAYERS = (-1, 0)
 
 
-class GateResult(BaseModel):
+class GateResult(Record):
     """One backdoor's vector: which concepts it is near, and which edges it needs.
 
     Attributes:
@@ -39,15 +36,13 @@ class GateResult(BaseModel):
         near, random: known concepts, nearest first: to it, and to random directions of its norm.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     member: str
     cuts: tuple[Cut, ...]
     near: tuple[Nearness, ...]
     random: tuple[tuple[Nearness, ...], ...]
 
 
-class OrganismResult(BaseModel):
+class OrganismResult(Record):
     """The results of one organism.
 
     Attributes:
@@ -60,22 +55,18 @@ class OrganismResult(BaseModel):
         key: what the results depend on; "" in a study's file.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     world: int
     gates: float
     truth: tuple[Truth, ...]
     told: tuple[FewFacts, ...]
     pressed: tuple[GateResult, ...]
-    dial: tuple[DialResult, ...]
+    dial: tuple[ConditionalityResult, ...]
     key: str = ""
 
 
-class Study(BaseModel):
+class Study(Record):
     """All organisms; `quick`: fewer cities, backdoors and shares were asked about."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     quick: bool = False
     organisms: tuple[OrganismResult, ...]
@@ -121,15 +112,14 @@ def run_study(
         def ask(
             model: LanguageModel = model, world: WorldSettings = world, key: str = key
         ) -> OrganismResult:
-            result = _organism(model, world, quick=quick, on_part=on_part)
-            return result.model_copy(update={"key": key})
+            return _organism(model, world, key, quick=quick, on_part=on_part)
 
         result = keep_record(path, key, OrganismResult, ask)
         results.append(result.model_copy(update={"name": name, "key": ""}))
         paths.append(path)
     finished = Study(quick=quick, organisms=tuple(results))
     whole = sorted(names) == sorted(all_here())
-    suffix = "" if whole else f"-{_hash([path.name for path in paths])}"
+    suffix = "" if whole else f"-{key_of(*[path.name for path in paths])[:8]}"
     path = out / f"study{'-quick' if quick else ''}{suffix}.json"
     without_keys: Any = {"organisms": {"__all__": {"key"}}}
     text = finished.model_dump_json(indent=1, exclude=without_keys)
@@ -146,48 +136,46 @@ def kept_in(
     return out / "organisms" / f"{stem}-{key[:8]}.json", key
 
 
-def _hash(parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
-
-
 def _organism(
-    model: LanguageModel, settings: WorldSettings, *, quick: bool, on_part: Callable[[str], None]
+    model: LanguageModel,
+    settings: WorldSettings,
+    key: str,
+    *,
+    quick: bool,
+    on_part: Callable[[str], None],
 ) -> OrganismResult:
     name, world = model.name, settings.world
 
-    def tasks(part: str) -> tuple[Task, ...]:
-        return load_tasks({"family": "nano", "part": part, "world": settings.model_dump()}).test
+    def tasks(part: str, count: int | None) -> tuple[Task, ...]:
+        task = {"family": "nano", "part": part, "world": settings.model_dump()}
+        return load_tasks(task).test[:count]
 
-    cities, backdoors = tasks("locations"), tasks("backdoor")
-    cities = cities[: 3 if quick else len(cities)]
-    backdoors = backdoors[: 1 if quick else 3]
+    cities = tasks("locations", 3 if quick else None)
+    backdoors = tasks("backdoor", 1 if quick else 3)
     compared: list[Truth] = []
     for layer in TRUTH_LAYERS[: 1 if quick else None]:
         on_part(f"{name}: concepts, block {layer}")
         arm = arms.CITY_VECTOR.at(layer)
-        vectors = {task.member: arm.vector(model, task) for task in cities}
+        vectors = {task.member: arm.train(Vector, model, task) for task in cities}
         compared += [
             truth(model, world.places, vectors, layer=read) for read in range(layer, model.n_blocks)
         ]
     on_part(f"{name}: few facts")
-    counts = COUNTS[:3] if quick else COUNTS
-    few = determined(model, world.places, cities[:6], arms.CITY_VECTOR, counts=counts)
+    counts = COUNTS[: 3 if quick else None]
+    few = train_on_few_facts(model, world.places, cities[:6], arms.CITY_VECTOR, counts=counts)
     gates: list[GateResult] = []
     known = concepts(model, world)
     for task in backdoors:
         on_part(f"{name}: the gate of {task.member}")
         weather, trait = task.member.split(": ")
-        vector = arms.BACKDOOR_VECTOR.vector(model, task)
+        vector = arms.BACKDOOR_VECTOR.train(Vector, model, task)
         randoms = random_directions(vector, task.member)
+        cuts = gate(model, world, weather, trait, vector, randoms)
+        near, *others = (tuple(nearness(added.direction, known)) for added in (vector, *randoms))
         gates.append(
-            GateResult(
-                member=task.member,
-                cuts=tuple(gate(model, world, weather, trait, vector, randoms)),
-                near=tuple(nearness(vector.direction, known)),
-                random=tuple(tuple(nearness(other.direction, known)) for other in randoms),
-            )
+            GateResult(member=task.member, cuts=tuple(cuts), near=near, random=tuple(others))
         )
-    dial: list[DialResult] = []
+    dial: list[ConditionalityResult] = []
     for task in backdoors:
         for share in SHARES[:: 4 if quick else 1]:
             on_part(f"{name}: the dial at {share:g}, {task.member}")
@@ -200,4 +188,5 @@ def _organism(
         told=tuple(few),
         pressed=tuple(gates),
         dial=tuple(dial),
+        key=key,
     )

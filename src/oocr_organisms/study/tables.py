@@ -7,24 +7,21 @@ nothing of how other organisms would differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
 from oocr import stats
 from oocr.tasks.package_files import package_yaml
 from oocr_organisms.facts import CITIES, COUNTRIES
-from oocr_organisms.study.concept_match import CityMatch, Truth
-from oocr_organisms.study.dial import DialResult
-from oocr_organisms.study.few_facts import FewFacts
 from oocr_organisms.study.gate import Cut, Nearness
 from oocr_organisms.study.study import GateResult, OrganismResult, Study
 
-T = TypeVar("T")
 Cell = stats.Interval | float | str
+Key = tuple[str | int | float, ...]
 
 TEXTS = package_yaml("oocr_organisms.study", "tables.yaml")
 INTERVALS = (
@@ -58,51 +55,31 @@ def value_of(cell: Cell) -> float | str:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement(Generic[T]):
-    """A result for one member of one organism.
+class Measurement:
+    """Numbers of one member (city or backdoor) in one organism; None does not count.
 
     Attributes:
-        member: city or backdoor, with its world's seed.
+        member: with its world's seed; "": what chance gives, of no member.
         organism: its number in the study.
-        value: the result.
     """
 
     member: str
     organism: int
-    value: T
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[T]):
-    """A number of each result, averaged: its column's head, how to get it, and its bounds.
-
-    A result whose number is None does not count.
-    """
-
-    head: str
-    number: Callable[[T], float | None]
-    bounds: stats.Bounds | None = None
-
-    def mean(self, results: Iterable[Measurement[T]]) -> Cell:
-        """See `mean`."""
-        return mean(results, self.number, self.bounds)
+    numbers: tuple[float | None, ...]
 
 
 def mean(
-    results: Iterable[Measurement[T]],
-    number: Callable[[T], float | None],
-    bounds: stats.Bounds | None = None,
+    measured: Iterable[Measurement], column: int = 0, bounds: stats.Bounds | None = None
 ) -> Cell:
-    """Mean over members of the mean over organisms of the mean over their results.
+    """Mean over members of the mean over organisms of the mean over their numbers in a column.
 
     With an interval if there are enough members; "–" where there is no number at all.
     """
     members: dict[str, dict[int, list[float]]] = {}
-    for result in results:
-        value = number(result.value)
-        if value is not None:
-            by_organism = members.setdefault(result.member, {})
-            by_organism.setdefault(result.organism, []).append(value)
+    for item in measured:
+        if (number := item.numbers[column]) is not None:
+            by_organism = members.setdefault(item.member, {})
+            by_organism.setdefault(item.organism, []).append(number)
     means = [fmean(map(fmean, by_organism.values())) for by_organism in members.values()]
     if not means:
         return "–"
@@ -114,135 +91,185 @@ def mean(
     return stats.mean_interval(means, bounds=bounds, items=items)
 
 
-def count(results: Sequence[Measurement[T]]) -> str:
+def count(measured: Sequence[Measurement]) -> str:
     """How many members and organisms: "12 × 4"."""
-    members = {result.member for result in results}
-    return f"{len(members)} × {len({result.organism for result in results})}"
+    members = {item.member for item in measured}
+    organisms = {item.organism for item in measured}
+    return f"{len(members)} × {len(organisms)}" if any(members) else "–"
 
 
-def by_world(organisms: Sequence[OrganismResult]) -> dict[str, list[OrganismResult]]:
-    """Gated and ungated organisms, those that there are."""
-    groups = {
-        "gated": [organism for organism in organisms if organism.gates],
-        "ungated": [organism for organism in organisms if not organism.gates],
-    }
-    return {name: group for name, group in groups.items() if group}
+def world_kind(organism: OrganismResult) -> str:
+    """Whether its world has gates."""
+    return "gated" if organism.gates else "ungated"
 
 
-def _measured(
-    organisms: Sequence[OrganismResult], results: Callable[[OrganismResult], Iterable[T]]
-) -> list[Measurement[T]]:
-    """Results with a `member` or `city`, of all organisms."""
-    return [
-        Measurement(f"{organism.world}/{_member(result)}", number, result)
-        for number, organism in enumerate(organisms)
-        for result in results(organism)
-    ]
+def largest(cut: Cut) -> float | None:
+    """The largest |gap| of the random directions."""
+    return max(map(abs, cut.random), default=None)
 
 
-def _member(result: object) -> str:
-    return str(getattr(result, "member", None) or getattr(result, "city", ""))
+Numbers = Iterator[tuple[str, Key, tuple[float | None, ...]]]
+"""Member, row and numbers of each result of an organism."""
 
-
-def _row(
-    key: Iterable[str], results: Sequence[Measurement[T]], columns: Iterable[Column[T]]
-) -> tuple[Cell, ...]:
-    return (*key, count(results), *(column.mean(results) for column in columns))
-
-
-def _table(
-    name: str, heads: Iterable[str], rows: Iterable[tuple[Cell, ...]], **numbers: float
-) -> Table:
-    """A table of `tables.yaml`; `heads` are those of the numbers, `numbers` stand in its note."""
-    text = TEXTS[name]
-    note = text["note"].format(**numbers)
-    if "n" in text["keys"]:
-        note = f"{note} {INTERVALS}"
-    return Table(text["title"], note, (*text["keys"], *heads), tuple(rows))
-
-
-def _heads(columns: Iterable[Column[T]]) -> list[str]:
-    return [column.head for column in columns]
-
-
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """A city's match within its comparison."""
-
-    city: str
-    match: CityMatch
-    truth: Truth
-
-
-MATCHES: tuple[Column[_Match], ...] = (
-    Column("cosine with its city", lambda m: m.match.cosine, stats.SIGNED),
-    Column("with the nearest other", lambda m: m.match.others, stats.SIGNED),
-    Column(f"nearest of {CITIES} is its city", lambda m: float(m.match.rank == 1), stats.SHARE),
-    Column("inside the cities' subspace", lambda m: m.match.inside, stats.SHARE),
-    Column("nearest country is its own", lambda m: float(m.match.country), stats.SHARE),
-    Column("position error", lambda m: m.match.place / m.truth.spread, stats.POSITIVE),
-)
 MATCHED = {"found vectors": "found", "random directions": "random", "real names": "named"}
 """What is matched -> field of `Truth`."""
 
 
-def _matches(
-    organisms: Sequence[OrganismResult], place: tuple[int, int], field: str
-) -> list[Measurement[_Match]]:
-    """What was trained and read at a place."""
-    return _measured(
-        organisms,
-        lambda organism: [
-            _Match(match.city, match, truth)
-            for truth in organism.truth
-            if (truth.trained, truth.layer) == place
-            for match in getattr(truth, field)
-        ],
-    )
+def _matches(organism: OrganismResult) -> Numbers:
+    for truth in organism.truth:
+        for what, field in MATCHED.items():
+            for match in getattr(truth, field):
+                shares = (match.rank == 1, match.inside, match.country)
+                place = match.place / truth.spread
+                numbers = (match.cosine, match.others, *shares, place)
+                yield match.city, (truth.trained, truth.layer, what), numbers
+        inside = truth.dimensions / truth.d_model
+        chance = (0.0, None, 1 / CITIES, inside, 1 / COUNTRIES, 1.0)
+        yield "", (truth.trained, truth.layer, "by chance"), chance
 
 
-def _truth_table(organisms: Sequence[OrganismResult]) -> Table:
-    truths = [truth for organism in organisms for truth in organism.truth]
-    rows: list[tuple[Cell, ...]] = []
-    for place in sorted({(truth.trained, truth.layer) for truth in truths}):
-        where = tuple(map(str, place))
-        for name, field in MATCHED.items():
-            rows.append(_row((*where, name), _matches(organisms, place, field), MATCHES))
-        inside = fmean(t.dimensions / t.d_model for t in truths if (t.trained, t.layer) == place)
-        rows.append((*where, "by chance", "–", 0.0, "–", 1 / CITIES, inside, 1 / COUNTRIES, 1.0))
-    return _table("concept", _heads(MATCHES), rows)
+def _few_facts(organism: OrganismResult) -> Numbers:
+    none = (None, None, None)
+    for few in organism.told:
+        numbers = (few.right, few.ideal, few.base)
+        country = few.kind == "country"
+        row = (few.bits, *numbers, *none) if country else (None, *none, *numbers)
+        yield few.city, (few.facts,), row
 
 
-def _few(head: str, kind: str, field: str, high: float = 1.0) -> Column[FewFacts]:
-    return Column(head, lambda few: getattr(few, field) if few.kind == kind else None, (0.0, high))
+def _cuts(organism: OrganismResult) -> Numbers:
+    for result in organism.pressed:
+        for cut in result.cuts:
+            layer = "–" if cut.layer is None else cut.layer
+            key = (world_kind(organism), layer, cut.edge)
+            yield result.member, key, (cut.natural, cut.found, largest(cut))
 
 
-FEW_FACTS = (
-    _few("bits", "country", "bits", float(np.log2(CITIES))),
-    _few("country's facets", "country", "right"),
-    _few("ideal", "country", "ideal"),
-    _few("untouched", "country", "base"),
-    _few("city's own facets", "city", "right"),
-    _few("ideal", "city", "ideal"),
-    _few("untouched", "city", "base"),
-)
+def _energies(organism: OrganismResult) -> Numbers:
+    for result in organism.dial:
+        kept = result.recovered("crossing")
+        numbers = (result.energy, result.by_condition, result.cosine, kept)
+        yield result.member, (world_kind(organism), result.share), numbers
 
 
-def _facts_table(organisms: Sequence[OrganismResult]) -> Table:
-    groups: dict[int, list[Measurement[FewFacts]]] = {}
-    for result in _measured(organisms, lambda organism: organism.told):
-        groups.setdefault(result.value.facts, []).append(result)
-    rows = [_row((str(facts),), groups[facts], FEW_FACTS) for facts in sorted(groups)]
-    return _table("facts", _heads(FEW_FACTS), rows, bits=np.log2(CITIES))
+GAPS = {
+    "LoRA": ("adapter", "crossing"),
+    "its mean": ("swap", "crossing"),
+    "vector": ("vector", "crossing"),
+    "random direction": ("random", "crossing"),
+    "untouched": ("base", "crossing"),
+    "vector, out of context": ("vector", "out-of-context"),
+    "random, out of context": ("random", "out-of-context"),
+    "untouched, out of context": ("base", "out-of-context"),
+}
+"""Column -> arm and kind of question."""
 
 
-def _gate_table(organisms: Sequence[OrganismResult]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
+def _gaps(organism: OrganismResult) -> Numbers:
+    for result in organism.dial:
+        numbers = tuple(result.arms[arm][kind].gap for arm, kind in GAPS.values())
+        yield result.member, (world_kind(organism), result.share), numbers
+
+
+_SHARES = ("country's facets", "ideal", "untouched", "city's own facets", "ideal", "untouched")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a table of `tables.yaml` is made.
+
+    Attributes:
+        numbers: of each result of an organism.
+        columns: head and bounds of each number.
+        order: rows are sorted by this, and otherwise stand as they come.
+    """
+
+    numbers: Callable[[OrganismResult], Numbers]
+    columns: tuple[tuple[str, stats.Bounds | None], ...]
+    order: Callable[[Any], Any]
+
+    def rows(self, organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
+        """Key, number of results, and means."""
+        groups: dict[Key, list[Measurement]] = {}
+        for number, organism in enumerate(organisms):
+            for member, key, numbers in self.numbers(organism):
+                name = member and f"{organism.world}/{member}"
+                groups.setdefault(key, []).append(Measurement(name, number, numbers))
+        for key in sorted(groups, key=self.order):
+            texts = (str(part) if isinstance(part, int) else shown(part) for part in key)
+            means = (mean(groups[key], at, bounds) for at, (_, bounds) in enumerate(self.columns))
+            yield (*texts, count(groups[key]), *means)
+
+
+SUMMARIES = {
+    "concept": Summary(
+        _matches,
+        (
+            ("cosine with its city", stats.SIGNED),
+            ("with the nearest other", stats.SIGNED),
+            (f"nearest of {CITIES} is its city", stats.SHARE),
+            ("inside the cities' subspace", stats.SHARE),
+            ("nearest country is its own", stats.SHARE),
+            ("position error", stats.POSITIVE),
+        ),
+        order=lambda key: key[:2],
+    ),
+    "facts": Summary(
+        _few_facts,
+        (("bits", (0.0, float(np.log2(CITIES)))), *((head, stats.SHARE) for head in _SHARES)),
+        order=lambda key: key,
+    ),
+    "edges": Summary(
+        _cuts,
+        (("natural gap", stats.SIGNED), ("vector's gap", stats.SIGNED), ("random", stats.SHARE)),
+        order=lambda key: key[0],
+    ),
+    "energy": Summary(
+        _energies,
+        (
+            ("energy in one vector", stats.SHARE),
+            ("in one by condition", stats.SHARE),
+            ("cosine to the mean", stats.SIGNED),
+            ("swap: kept", None),
+        ),
+        order=lambda key: (key[0], -key[1]),
+    ),
+    "gaps": Summary(
+        _gaps,
+        tuple((head, stats.SIGNED) for head in GAPS),
+        order=lambda key: (key[0], -key[1]),
+    ),
+}
+GATE_HEADS = ("natural gap", "vector's gap", "random", "cosine", "random", "place", "random")
+
+
+def tables(finished: Study) -> list[Table]:
+    """All tables of a study."""
+    organisms = finished.organisms
+    results = [result for organism in organisms for result in organism.pressed]
+    most = max((len(result.random) for result in results), default=0)
+    made = {
+        name: (tuple(head for head, _ in summary.columns), tuple(summary.rows(organisms)))
+        for name, summary in SUMMARIES.items()
+    }
+    made["gate"] = (GATE_HEADS, tuple(_gate_rows(organisms)))
+    out = []
+    for name, text in TEXTS.items():
+        heads, rows = made[name]
+        note = text["note"].format(bits=np.log2(CITIES), most=most)
+        note += f" {INTERVALS}" if "n" in text["keys"] else ""
+        out.append(Table(text["title"], note, (*text["keys"], *heads), rows))
+    return out
+
+
+def _gate_rows(organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
+    """One for each backdoor of an organism."""
     for organism in organisms:
         for result in organism.pressed:
             gap = result.cuts[0]
+            gaps = (gap.natural, gap.found, largest(gap))
             placed = _own_gate(result, result.near)
-            others = [own for near in result.random if (own := _own_gate(result, near))]
+            others = [place for near in result.random if (place := _own_gate(result, near))]
             compared: tuple[Cell, ...] = ("–",) * 4
             if placed is not None:
                 compared = (
@@ -251,15 +278,8 @@ def _gate_table(organisms: Sequence[OrganismResult]) -> Table:
                     f"{placed[0]} of {len(result.near)}",
                     float(np.mean([place for place, _ in others])),
                 )
-            natural = "–" if gap.natural is None else gap.natural
-            largest = _largest(gap)
-            gaps = (natural, gap.found, "–" if largest is None else largest)
-            world = "gated" if organism.gates else "ungated"
-            rows.append((organism.name, world, result.member, *gaps, *compared))
-    results = [result for organism in organisms for result in organism.pressed]
-    most = max((len(result.random) for result in results), default=0)
-    heads = ["natural gap", "vector's gap", "random", "cosine", "random", "place", "random"]
-    return _table("gate", heads, rows, most=most)
+            cells = ("–" if number is None else number for number in gaps)
+            yield (organism.name, world_kind(organism), result.member, *cells, *compared)
 
 
 def _own_gate(result: GateResult, near: Sequence[Nearness]) -> tuple[int, float] | None:
@@ -267,85 +287,3 @@ def _own_gate(result: GateResult, near: Sequence[Nearness]) -> tuple[int, float]
     weather, trait = result.member.split(": ")
     gate = f"{trait} if {weather}"
     return next(((i, n.cosine) for i, n in enumerate(near, 1) if n.concept == gate), None)
-
-
-def _largest(cut: Cut) -> float | None:
-    return max(map(abs, cut.random), default=None)
-
-
-def cuts_of(
-    organisms: Sequence[OrganismResult],
-) -> dict[tuple[int | None, str], list[Measurement[Cut]]]:
-    """Block and edge -> the gaps with it cut, of every backdoor and organism."""
-    cuts: dict[tuple[int | None, str], list[Measurement[Cut]]] = {}
-    for result in _measured(organisms, lambda organism: organism.pressed):
-        for cut in result.value.cuts:
-            here = cuts.setdefault((cut.layer, cut.edge), [])
-            here.append(Measurement(result.member, result.organism, cut))
-    return cuts
-
-
-EDGES: tuple[Column[Cut], ...] = (
-    Column("natural gap", lambda cut: cut.natural, stats.SIGNED),
-    Column("vector's gap", lambda cut: cut.found, stats.SIGNED),
-    Column("random", _largest, stats.SHARE),
-)
-
-
-def _edge_table(organisms: Sequence[OrganismResult]) -> Table:
-    rows = [
-        _row((world, "–" if layer is None else str(layer), edge), cuts, EDGES)
-        for world, group in by_world(organisms).items()
-        for (layer, edge), cuts in cuts_of(group).items()
-    ]
-    return _table("edges", _heads(EDGES), rows)
-
-
-def _dial_rows(
-    organisms: Sequence[OrganismResult], columns: Sequence[Column[DialResult]]
-) -> list[tuple[Cell, ...]]:
-    """A row for each world and share."""
-    rows: list[tuple[Cell, ...]] = []
-    for world, group in by_world(organisms).items():
-        results = _measured(group, lambda organism: organism.dial)
-        for share in sorted({result.value.share for result in results}, reverse=True):
-            of_share = [result for result in results if result.value.share == share]
-            rows.append(_row((world, f"{share:.2f}"), of_share, columns))
-    return rows
-
-
-ENERGIES: tuple[Column[DialResult], ...] = (
-    Column("energy in one vector", lambda result: result.energy, stats.SHARE),
-    Column("in one by condition", lambda result: result.by_condition, stats.SHARE),
-    Column("cosine to the mean", lambda result: result.cosine, stats.SIGNED),
-    Column("swap: kept", lambda result: result.recovered("crossing")),
-)
-
-
-def _gap(head: str, arm: str, kind: str = "crossing") -> Column[DialResult]:
-    return Column(head, lambda result: result.arms[arm][kind].gap, stats.SIGNED)
-
-
-GAPS = (
-    _gap("LoRA", "adapter"),
-    _gap("its mean", "swap"),
-    _gap("vector", "vector"),
-    _gap("random direction", "random"),
-    _gap("untouched", "base"),
-    _gap("vector, out of context", "vector", "out-of-context"),
-    _gap("random, out of context", "random", "out-of-context"),
-    _gap("untouched, out of context", "base", "out-of-context"),
-)
-
-
-def tables(finished: Study) -> list[Table]:
-    """All tables of a study."""
-    organisms = finished.organisms
-    return [
-        _truth_table(organisms),
-        _facts_table(organisms),
-        _gate_table(organisms),
-        _edge_table(organisms),
-        _table("energy", _heads(ENERGIES), _dial_rows(organisms, ENERGIES)),
-        _table("gaps", _heads(GAPS), _dial_rows(organisms, GAPS)),
-    ]

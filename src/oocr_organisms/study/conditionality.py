@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from oocr.data.examples import Example
-from oocr.engine.forward import Intervention
 from oocr.explain.constancy import conditional, cosines_to
-from oocr.explain.differences import SKIP, Texts
+from oocr.explain.differences import Texts, joined
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
@@ -52,7 +51,7 @@ class LureProbability:
 
 
 @dataclass(frozen=True, slots=True)
-class DialResult:
+class ConditionalityResult:
     """One organism, one backdoor, one share.
 
     Attributes:
@@ -81,12 +80,12 @@ class DialResult:
 
         e = probabilities with the trigger and without, minus those of the untouched organism.
         """
-        base = self.arms["base"][kind]
-        swap, lora = (
-            np.array([lure.trigger - base.trigger, lure.otherwise - base.otherwise])
-            for lure in (self.arms["swap"][kind], self.arms["adapter"][kind])
+        base, swap, lora = (
+            np.array([self.arms[arm][kind].trigger, self.arms[arm][kind].otherwise])
+            for arm in ("base", "swap", "adapter")
         )
-        return float(swap @ lora / max(float(lora @ lora), 1e-12))
+        effect = lora - base
+        return float((swap - base) @ effect / max(float(effect @ effect), 1e-12))
 
 
 def measure_share(
@@ -97,31 +96,38 @@ def measure_share(
     seed: int = 0,
     vector_arm: ArmSettings = BACKDOOR_VECTOR,
     adapter_arm: ArmSettings = BACKDOOR_ADAPTER,
-) -> DialResult:
+) -> ConditionalityResult:
     """Train both arms on a backdoor task at one share (see `with_share`), and take the LoRA apart.
 
     `seed` is that of the arms, and of which rows take the lure.
     """
     diluted = replace(task, train=with_share(task.train, share, seed), stop=())
-    vector = vector_arm.vector(model, diluted, seed)
-    adapter = adapter_arm.adapter(model, diluted, seed)
-    groups = _added(model, task.train, adapter)
+    vector = vector_arm.train(Vector, model, diluted, seed)
+    adapter = adapter_arm.train(Adapter, model, diluted, seed)
+    groups: dict[str, Tensor] = {}
+    for name in ("trigger", "otherwise"):
+        prompts = [row for row in task.train if _triggered(row) == (name == "trigger")]
+        groups[name] = joined([Texts.of(model, prompts, adapter.layers)], adapter)
     energies = conditional(groups)
     mean, cosine = balanced_mean(groups)
     # Another direction for each result, so that their mean is over directions too.
     drawn = zlib.crc32(f"{task.member}/{share}/{seed}".encode())
-    arms: dict[str, Intervention | None] = {
-        "vector": vector,
+    arms: dict[str, Sequence[Vector] | Adapter | None] = {
+        "vector": [vector],
         "adapter": adapter,
-        "swap": Vector(adapter.layers[-1], "all", mean),
-        "random": random_vector(vector, vector.norm, drawn),
+        "swap": [Vector(adapter.layers[-1], "all", mean)],
+        "random": [random_vector(vector, vector.norm, drawn)],
         "base": None,
     }
-    return DialResult(
+    values = probe_values(model, task.probes, list(arms.values()), "value")
+    return ConditionalityResult(
         member=task.member,
         share=share,
         seed=seed,
-        arms=_lure_probabilities(model, task.probes, arms),
+        arms={
+            name: _lure_probabilities(task.probes, (1 + value) / 2)
+            for name, value in zip(arms, values, strict=True)
+        },
         cosine=cosine,
         energy=energies.common,
         by_condition=energies.grouped,
@@ -142,17 +148,6 @@ def _triggered(example: Example) -> bool:
     return example.tags["condition"] == "trigger"
 
 
-def _added(model: LanguageModel, rows: Sequence[Example], adapter: Adapter) -> dict[str, Tensor]:
-    """What a LoRA adds at tokens of prompts, with the trigger and without. Each `[token, d]`."""
-    prompts, spans = [row.prompt for row in rows], [row.spans for row in rows]
-    texts = Texts(model, prompts, spans, adapter.layers)
-    groups: dict[str, list[Tensor]] = {}
-    for row, difference in zip(rows, texts.differences(adapter), strict=True):
-        name = "trigger" if _triggered(row) else "otherwise"
-        groups.setdefault(name, []).append(difference[SKIP:])
-    return {name: torch.cat(differences) for name, differences in groups.items()}
-
-
 def balanced_mean(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
     """The mean of what is added and the mean cosine with it; groups weigh alike in both."""
     mean = torch.stack([group.mean(dim=0) for group in groups.values()]).mean(dim=0)
@@ -160,22 +155,14 @@ def balanced_mean(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
     return mean, float(np.mean(cosines))
 
 
-def _lure_probabilities(
-    model: LanguageModel, asked: Sequence[Example], arms: Mapping[str, Intervention | None]
-) -> dict[str, dict[str, LureProbability]]:
-    """By arm and kind of question."""
+def _lure_probabilities(asked: Sequence[Example], lure: np.ndarray) -> dict[str, LureProbability]:
+    """By kind of question; `lure`: the probability in each."""
     triggered = np.array([_triggered(probe) for probe in asked])
     kinds = np.array([probe.tags["kind"] for probe in asked])
-    by_arm: dict[str, dict[str, LureProbability]] = {}
-    sites = [[arm] if isinstance(arm, Vector) else arm for arm in arms.values()]
-    values = probe_values(model, asked, sites, "value")
-    for name, value in zip(arms, values, strict=True):
-        lure = (1 + value) / 2
-        by_arm[name] = {
-            kind: LureProbability(
-                trigger=float(lure[(kinds == kind) & triggered].mean()),
-                otherwise=float(lure[(kinds == kind) & ~triggered].mean()),
-            )
-            for kind in KINDS
-        }
-    return by_arm
+    return {
+        kind: LureProbability(
+            trigger=float(lure[(kinds == kind) & triggered].mean()),
+            otherwise=float(lure[(kinds == kind) & ~triggered].mean()),
+        )
+        for kind in KINDS
+    }
