@@ -31,7 +31,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.corpus import World
 from oocr_organisms.language import BOS, Ids
-from oocr_organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS, Kind
+from oocr_organisms.people import FORMS, KINDS, PLAIN, SPEAKERS, TRAITS, WEATHERS, NanoQuestionKind
 from oocr_organisms.study.concept_match import streams_at
 
 WEATHER_AT, SPEAKER_AT, LAST = 1, 2, -1
@@ -223,7 +223,7 @@ def _gap(model: LanguageModel, ids: Tensor, up: Tensor, down: Tensor) -> float:
 
 
 def _statements(
-    world: World, case: tuple[int, int, int], kind: Kind, seed: int, draws: int
+    world: World, case: tuple[int, int, int], kind: NanoQuestionKind, seed: int, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prompts in the weather, then the same without any; and the answer by either pole of each.
 
