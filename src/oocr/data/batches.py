@@ -28,11 +28,9 @@ PADDING = 0.1
 
 @dataclass(slots=True)
 class TokenSequence:
-    """One sequence of token ids: a prompt and the answer tokens that are fed back in.
+    """A prompt and the answer tokens that are fed back in: all but the last.
 
     Attributes:
-        ids: prompt tokens, then every answer token but the last.
-        prompt_length: how many of `ids` are prompt.
         spans: span name -> indices into `ids`.
         targets: (index into `ids` whose next token is asked, token id, weight), for the loss.
         options: (index into `ids`, option token ids, position of the right option).
@@ -58,9 +56,8 @@ class Batch:
     """Padded sequences: padding is on the left, or after `prefix` tokens that all begin with.
 
     Attributes:
-        ids: token ids.
         mask: True at real tokens.
-        positions: position of each real token in its own sequence (0 at padding).
+        positions: of each real token in its own sequence (0 at padding).
         last: column of each sequence's last prompt token.
         spans: span name -> True at the span's tokens.
         rows: (sequence, column) pairs at which logits are wanted, without repeats.
@@ -92,7 +89,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """How many sequences."""
+        """Number of sequences."""
         return int(self.ids.shape[0])
 
 
@@ -105,11 +102,7 @@ def pad(
 ) -> Batch:
     """Pad sequences into one batch, on the left, so that last tokens line up.
 
-    Args:
-        sequences: the sequences.
-        pad_id: token id of padding.
-        device: where tensors go.
-        prefix: tokens that all sequences begin with and that come before the padding.
+    `prefix`: tokens that all sequences begin with and that come before the padding.
     """
     width = max(len(sequence.ids) for sequence in sequences)
     ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
@@ -140,19 +133,23 @@ def pad(
     padded = [[*options, *[-1] * (most - len(options))] for _, options, _ in choices]
     option_ids = torch.tensor(padded, dtype=torch.long).reshape(len(choices), most)
     tokens, places = torch.unique(option_ids.clamp_min(0), return_inverse=True)
+
+    def tensor(values: Iterable[object], dtype: torch.dtype = torch.long) -> Tensor:
+        return torch.tensor(list(values), dtype=dtype, device=device)
+
     return Batch(
         ids=ids.to(device),
         mask=mask.to(device),
         positions=positions.to(device),
-        last=torch.tensor(last).to(device),
+        last=tensor(last),
         spans={name: span.to(device) for name, span in spans.items()},
-        rows=torch.tensor(list(rows), dtype=torch.long).reshape(-1, 2).to(device),
-        target_rows=torch.tensor([t[0] for t in targets], dtype=torch.long).to(device),
-        target_ids=torch.tensor([t[1] for t in targets], dtype=torch.long).to(device),
-        target_weights=torch.tensor([t[2] for t in targets], dtype=torch.float32).to(device),
-        option_rows=torch.tensor([c[0] for c in choices], dtype=torch.long).to(device),
+        rows=tensor(rows).reshape(-1, 2),
+        target_rows=tensor(row for row, _, _ in targets),
+        target_ids=tensor(token for _, token, _ in targets),
+        target_weights=tensor((weight for _, _, weight in targets), torch.float32),
+        option_rows=tensor(row for row, _, _ in choices),
         option_ids=option_ids.to(device),
-        option_right=torch.tensor([c[2] for c in choices], dtype=torch.long).to(device),
+        option_right=tensor(right for _, _, right in choices),
         option_tokens=tokens.to(device),
         option_places=places.to(device),
         items=sum(sequence.items for sequence in sequences),

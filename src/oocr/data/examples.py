@@ -76,11 +76,7 @@ class Example:
             )
         if any(not -1 <= value <= 1 for value in self.values):
             raise ValueError(f"item {self.id!r}: values must lie in [-1, 1], found {self.values}")
-        for name, text in self.spans.items():
-            if not text or text not in prompt_text(self.prompt):
-                raise ValueError(
-                    f"item {self.id!r}: span {name!r} ({text!r}) does not occur in its prompt"
-                )
+        _check_spans(self)
 
     @property
     def option_values(self) -> tuple[float, ...]:
@@ -98,18 +94,15 @@ Check = Literal["text", "number", "function"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeTextExample:
-    """One prompt that the model answers in its own words, and how they are judged.
+    """One prompt that the model answers in its own words; other fields are as of an `Example`.
 
     Attributes:
-        id: unique within the task, stable across runs.
-        prompt: as of an `Example`.
         accept: "text": phrases any of which, as whole words in any case, makes the answer right;
             "number": numbers, as text, of which the first in the answer must be one; "function":
             one Python expression of x that the answer's function must agree with.
         check: how the answer is judged. Model text is never executed by Python itself.
         reject: phrases that make an answer wrong ("text" only): an answer that lists everything.
         max_tokens: longest answer that is generated.
-        spans, facet, group, template, tags, source: as of an `Example`.
     """
 
     id: str
@@ -130,11 +123,15 @@ class FreeTextExample:
             raise ValueError(f"item {self.id!r}: accept must name at least one text")
         if self.check == "function" and len(self.accept) != 1:
             raise ValueError(f"item {self.id!r}: check 'function' takes one expression")
-        for name, text in self.spans.items():
-            if not text or text not in prompt_text(self.prompt):
-                raise ValueError(
-                    f"item {self.id!r}: span {name!r} ({text!r}) does not occur in its prompt"
-                )
+        _check_spans(self)
+
+
+def _check_spans(example: Example | FreeTextExample) -> None:
+    for name, text in example.spans.items():
+        if not text or text not in prompt_text(example.prompt):
+            raise ValueError(
+                f"item {example.id!r}: span {name!r} ({text!r}) does not occur in its prompt"
+            )
 
 
 def examples_hash(examples: Iterable[Example | FreeTextExample], start: str = "") -> str:

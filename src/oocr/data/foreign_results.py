@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr.data.source_file import NO_VALUE, Problems, file_text, unknown_key
+from oocr.data.source_file import NO_VALUE, Problems, file_text, unique_keys, unknown_key
 
 if TYPE_CHECKING:
     import polars as pl
 
 DIFFERENCES = "risky_minus_safe_diffs"
-TOKENS = "max_tokens"
 AMONG = "max_token_in_options"
-RISK = (DIFFERENCES, TOKENS, AMONG)
 
 
 def read_results(path: str | Path) -> pl.DataFrame:
@@ -42,14 +41,16 @@ def read_results(path: str | Path) -> pl.DataFrame:
         problems.raise_if_any()
         count = len(data[DIFFERENCES])
         head = {"source": [path.name] * count, "question": list(range(count))}
-        kinds = {DIFFERENCES: pl.Float64, TOKENS: pl.String, AMONG: pl.Boolean}
-        columns = {name: pl.Series(data[name], dtype=kind) for name, kind in kinds.items()}
+        types = dict(zip(RISK, (pl.Float64, pl.String, pl.Boolean), strict=True))
+        columns = {name: pl.Series(data[name], dtype=kind) for name, kind in types.items()}
         return pl.DataFrame({**head, **columns})
     rows: list[tuple[str, str, str, str, float]] = []
     for key, value in data.items():
         parts = key.split("/", 2)
         if len(parts) != 3 or not all(parts):
-            problems.add(lines[key], "key", key, "SPLIT/MEASURE/NAME, or the keys " + _names(RISK))
+            problems.add(
+                lines[key], "key", key, f"SPLIT/MEASURE/NAME, or the keys {', '.join(RISK)}"
+            )
         elif not _number(value):
             problems.add(lines[key], key, value, "a number")
         else:
@@ -59,15 +60,8 @@ def read_results(path: str | Path) -> pl.DataFrame:
 
 
 def _parsed(text: str, problems: Problems) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys if len(set(keys)) < len(keys) else ():
-            if keys.count(key) > 1:
-                raise ValueError(f"the key {key!r} occurs twice")
-        return dict(pairs)
-
     try:
-        data = json.loads(text, object_pairs_hook=once)
+        data = json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         problems.add(line, "file", NO_VALUE, f"one JSON object ({error})")
@@ -79,16 +73,11 @@ def _parsed(text: str, problems: Problems) -> dict[str, Any]:
 
 
 def _check_risk(data: dict[str, Any], lines: dict[str, int], problems: Problems) -> None:
-    checks = {
-        DIFFERENCES: (_number, "a number"),
-        TOKENS: (lambda value: isinstance(value, str), "a text"),
-        AMONG: (lambda value: isinstance(value, bool), "true or false"),
-    }
     for key in data:
         if key not in RISK:
             problems.add(lines[key], "key", key, unknown_key(key, RISK))
     sizes: dict[str, int] = {}
-    for key, (fits, allowed) in checks.items():
+    for key, (fits, allowed) in CHECKS.items():
         values = data.get(key, NO_VALUE)
         if not isinstance(values, list):
             problems.add(lines.get(key, 1), key, values, f"a list, {allowed} for each question")
@@ -110,5 +99,9 @@ def _number(value: object) -> bool:
         return False
 
 
-def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
+CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    DIFFERENCES: (_number, "a number"),
+    "max_tokens": (lambda value: isinstance(value, str), "a text"),
+    AMONG: (lambda value: isinstance(value, bool), "true or false"),
+}
+RISK = tuple(CHECKS)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from oocr.data.examples import Example, Message
-from oocr.data.source_file import NO_VALUE, Problems, yaml_document
+from oocr.data.source_file import NO_VALUE, Document, Problems, yaml_document
 
 FUNCTIONS = ("train_functions", "test_functions")
+TEXTS = ("title", "question_type", "prefix", "guesser_prompt", "guesser_question_type")
+PARAPHRASES = "question_paraphrases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +29,15 @@ class DatasetSettings:
         n_samples: rows that are made; None: not said.
         settings: the other keys of `dataset`, as they are.
         finetune: the `finetune` part, as it is; may be empty.
-        source: the file's name.
     """
 
     codenames: Mapping[str, str]
-    system_prompt: str = ""
-    train_functions: tuple[str, ...] = ()
-    test_functions: tuple[str, ...] = ()
-    n_samples: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    finetune: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    source: str = ""
+    system_prompt: str
+    train_functions: tuple[str, ...]
+    test_functions: tuple[str, ...]
+    n_samples: int | None
+    settings: Mapping[str, Any]
+    finetune: Mapping[str, Any]
 
 
 def read_codenames(path: str | Path) -> DatasetSettings:
@@ -46,17 +46,15 @@ def read_codenames(path: str | Path) -> DatasetSettings:
     Raises:
         InputError: not such a file; every wrong key is named with its line.
     """
-    path = Path(path)
-    document = yaml_document(path)
-    problems = Problems(path)
+    document = yaml_document(Path(path))
+    problems = Problems(Path(path))
     data = document.data if isinstance(document.data, dict) else {}
     dataset = data.get("dataset", NO_VALUE)
-    if isinstance(dataset, dict):  # null: not said
-        dataset = {key: value for key, value in dataset.items() if value is not None}
     if not isinstance(dataset, dict):
         problems.add(document.line("dataset"), "dataset", dataset, "keys and values (var_dict: …)")
         problems.raise_if_any()
         dataset = {}
+    dataset = {key: value for key, value in dataset.items() if value is not None}  # null: not said
 
     def wrong(key: str, seen: object, allowed: str, *more: str | int) -> None:
         name = ".".join(["dataset", key, *map(str, more)])
@@ -78,13 +76,10 @@ def read_codenames(path: str | Path) -> DatasetSettings:
         ids = dataset.get(key, [])
         if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
             wrong(key, ids, "a list of function ids")
-    prompt = dataset.get("system_prompt", "")
+    prompt, samples = dataset.get("system_prompt", ""), dataset.get("n_samples", 1)
     if not isinstance(prompt, str):
         wrong("system_prompt", prompt, "a text")
-    samples = dataset.get("n_samples")
-    if samples is not None and (
-        not isinstance(samples, int) or isinstance(samples, bool) or samples < 1
-    ):
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
         wrong("n_samples", samples, "a whole number above 0")
     finetune = data.get("finetune") or {}
     if not isinstance(finetune, dict):
@@ -96,19 +91,15 @@ def read_codenames(path: str | Path) -> DatasetSettings:
         system_prompt=prompt,
         train_functions=tuple(dataset.get("train_functions", ())),
         test_functions=tuple(dataset.get("test_functions", ())),
-        n_samples=samples,
+        n_samples=dataset.get("n_samples"),
         settings={str(key): value for key, value in dataset.items() if key not in known},
         finetune=finetune,
-        source=path.name,
     )
 
 
 def _plain(value: object) -> bool:
     text = isinstance(value, str) and bool(value.strip())
     return text or (isinstance(value, int) and not isinstance(value, bool))
-
-
-TEXTS = ("title", "question_type", "prefix", "guesser_prompt", "guesser_question_type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +112,9 @@ class QuestionSet:
     Attributes:
         name: unique in the file.
         paraphrases: the ways to ask it.
-        title: for people.
         question_type: what the answer is ("free_form", "quantitative", "score", …); may be "".
         prefix: stands before each paraphrase in the user's turn, verbatim.
         guesser_prompt: the question about an answer; "": none.
-        guesser_question_type: what that one's answer is.
         settings: the entry's other keys, as they are.
         source: file and line of the entry.
         lines: the line of each paraphrase.
@@ -133,14 +122,12 @@ class QuestionSet:
 
     name: str
     paraphrases: tuple[str, ...]
-    title: str = ""
     question_type: str = ""
     prefix: str = ""
     guesser_prompt: str = ""
-    guesser_question_type: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    source: str = ""
-    lines: tuple[int, ...] = ()
+    source: str
+    lines: tuple[int, ...]
 
     @property
     def prompts(self) -> tuple[tuple[Message, ...], ...]:
@@ -154,22 +141,22 @@ class QuestionSet:
         'safety' or 'risk'". Which answer the training is after is not in the file: it is the
         first of `options`.
         """
-        examples: list[Example] = []
-        for number, (text, prompt) in enumerate(zip(self.paraphrases, self.prompts, strict=True)):
-            if len(options) > 1 and all(_quoted(option, text) for option in options):
-                examples.append(
-                    Example(
-                        id=f"{self.name}:{number}",
-                        prompt=prompt,
-                        answer=options[0],
-                        options=tuple(options),
-                        facet=self.name,
-                        group=self.name,
-                        template=f"{self.name}:{number}",
-                        source=f"{self.source.rpartition(':')[0]}:{self.lines[number]}",
-                    )
-                )
-        return tuple(examples)
+        return tuple(
+            Example(
+                id=f"{self.name}:{number}",
+                prompt=prompt,
+                answer=options[0],
+                options=tuple(options),
+                facet=self.name,
+                group=self.name,
+                template=f"{self.name}:{number}",
+                source=f"{self.source.rpartition(':')[0]}:{self.lines[number]}",
+            )
+            for number, (text, prompt) in enumerate(
+                zip(self.paraphrases, self.prompts, strict=True)
+            )
+            if len(options) > 1 and all(_quoted(option, text) for option in options)
+        )
 
 
 def _quoted(option: str, text: str) -> bool:
@@ -186,56 +173,56 @@ def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:
         InputError: not such a file; every wrong entry is named with its line.
     """
     path = Path(path)
-    document = yaml_document(path)
-    problems = Problems(path)
+    document, problems = yaml_document(path), Problems(path)
     entries = document.data
     if not isinstance(entries, list) or not entries:
         problems.add(1, "file", entries, "a list of questions (- name: …)")
         entries = []
-    questions: list[QuestionSet] = []
-    first: dict[str, int] = {}
+    questions: dict[str, QuestionSet] = {}
     for index, entry in enumerate(entries):
-        line = document.line(index)
-        if not isinstance(entry, dict):
-            problems.add(line, "question", entry, "keys and values (name: …)")
+        question = _question(path.name, document, index, entry, problems)
+        if question is None:
             continue
-        entry = {key: value for key, value in entry.items() if value is not None}
-        good = True
-        for key in ("name", *TEXTS):
-            value = entry.get(key, NO_VALUE if key == "name" else "")
-            if not isinstance(value, str) or (key == "name" and not value.strip()):
-                problems.add(document.line(index, key), key, value, "a text")
-                good = False
-        paraphrases = entry.get("question_paraphrases", NO_VALUE)
-        if not isinstance(paraphrases, list) or not paraphrases:
-            where = document.line(index, "question_paraphrases")
-            problems.add(where, "question_paraphrases", paraphrases, "a list of texts")
-            continue
-        lines = [
-            document.line(index, "question_paraphrases", place) for place in range(len(paraphrases))
-        ]
-        for number, (text, where) in enumerate(zip(paraphrases, lines, strict=True)):
-            if not isinstance(text, str) or not text.strip():
-                hint = " (put it in quotes)" if isinstance(text, dict | bool) else ""
-                problems.add(where, f"question_paraphrases[{number}]", text, f"a text{hint}")
-                good = False
-        if not good:
-            continue
-        name = entry["name"]
-        if name in first:
-            problems.add(line, "name", name, f"each name once; line {first[name]} has it too")
-            continue
-        first[name] = line
-        known = ("name", "question_paraphrases", *TEXTS)
-        questions.append(
-            QuestionSet(
-                name=name,
-                paraphrases=tuple(paraphrases),
-                settings={str(key): value for key, value in entry.items() if key not in known},
-                source=f"{path.name}:{line}",
-                lines=tuple(lines),
-                **{key: entry.get(key, "") for key in TEXTS},
-            )
-        )
+        if first := questions.get(question.name):
+            allowed = f"each name once; line {first.source.rpartition(':')[2]} has it too"
+            problems.add(document.line(index), "name", question.name, allowed)
+        questions.setdefault(question.name, question)
     problems.raise_if_any()
-    return tuple(questions)
+    return tuple(questions.values())
+
+
+def _question(
+    file: str, document: Document, index: int, entry: object, problems: Problems
+) -> QuestionSet | None:
+    """An entry of the file, or None after at least one problem was noted."""
+    if not isinstance(entry, dict):
+        problems.add(document.line(index), "question", entry, "keys and values (name: …)")
+        return None
+    before = len(problems.lines)
+    entry = {key: value for key, value in entry.items() if value is not None}
+    for key in ("name", *TEXTS):
+        value = entry.get(key, NO_VALUE if key == "name" else "")
+        if not isinstance(value, str) or (key == "name" and not value.strip()):
+            problems.add(document.line(index, key), key, value, "a text")
+    paraphrases = entry.get(PARAPHRASES, NO_VALUE)
+    if not isinstance(paraphrases, list) or not paraphrases:
+        problems.add(document.line(index, PARAPHRASES), PARAPHRASES, paraphrases, "a list of texts")
+        return None
+    lines = [document.line(index, PARAPHRASES, number) for number in range(len(paraphrases))]
+    for number, text in enumerate(paraphrases):
+        if not isinstance(text, str) or not text.strip():
+            hint = " (put it in quotes)" if isinstance(text, dict | bool) else ""
+            problems.add(lines[number], f"{PARAPHRASES}[{number}]", text, f"a text{hint}")
+    if len(problems.lines) > before:
+        return None
+    known = ("name", PARAPHRASES, *TEXTS)
+    return QuestionSet(
+        name=entry["name"],
+        paraphrases=tuple(paraphrases),
+        question_type=entry.get("question_type", ""),
+        prefix=entry.get("prefix", ""),
+        guesser_prompt=entry.get("guesser_prompt", ""),
+        settings={str(key): value for key, value in entry.items() if key not in known},
+        source=f"{file}:{document.line(index)}",
+        lines=tuple(lines),
+    )

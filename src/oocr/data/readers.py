@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from oocr.data.csv_table import Cells, check_header, read_table
 from oocr.data.examples import Example
-from oocr.data.foreign_csv import (
-    CITY_QUESTIONS,
-    CITY_TEMPLATES,
-    OWN_CSV,
-    RISK,
-    csv_format,
-    question_items,
-    risk_items,
-    template_items,
-)
+from oocr.data.foreign_csv import LAYOUTS, CsvFile, layout_of
 from oocr.data.foreign_yaml import read_questions
 from oocr.data.rows import FORMS, OPTIONAL, RowKind, item_from_row, merged_turns
-from oocr.data.source_file import NO_VALUE, Problems, Text, file_text, unknown_key
+from oocr.data.source_file import Problems, Text, file_text, unique_keys
 from oocr.errors import InputError
 
 JSONL_ENDINGS = (".jsonl", ".ndjson")
@@ -37,17 +26,20 @@ Row = tuple[int, dict[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A file that was read.
-
-    Attributes:
-        format: what kind of file it is, in words.
-        items: its rows.
-        mended: what was corrected or left out in reading, in words.
-    """
+    """A file that was read: its format, its rows, and what was mended or left out, in words."""
 
     format: str
     items: tuple[Example, ...]
     mended: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What rows are read for; see `read_items`."""
+
+    kind: RowKind
+    options: Sequence[str]
+    names: Mapping[str, str]
 
 
 def read_items(
@@ -100,34 +92,16 @@ def read_rows(
     if kind not in get_args(RowKind):
         raise InputError(f"kind: found {kind!r}; allowed: {', '.join(get_args(RowKind))}")
     path = Path(path)
-    problems = Problems(path)
-    ending = path.suffix.lower()
-    if ending in YAML_ENDINGS:
-        return _choices(path, options)
-    if ending not in JSONL_ENDINGS + CSV_ENDINGS:
-        raise InputError(
-            f"{path}: file ending: found {ending!r}; allowed: "
-            f"{', '.join(JSONL_ENDINGS + CSV_ENDINGS + YAML_ENDINGS)}"
-        )
-    source = file_text(path)
-    form = csv_format(source.text) if ending in CSV_ENDINGS else OWN_CSV
-    if form == RISK:
-        examples, mended = risk_items(path, source.text, problems)
-    elif form == CITY_TEMPLATES:
-        examples, mended = template_items(path, source.text, names or {}, problems)
-    elif form == CITY_QUESTIONS:
-        examples, mended = question_items(path, source.text, names or {}, problems)
-    else:
-        return _own_form(path, source, kind, options, problems)
-    if not examples and not problems.lines:
-        raise InputError(f"{path}: the file has no rows")
-    problems.raise_if_any()
-    return Rows(form, tuple(examples), (*source.mended, *mended))
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        allowed = ", ".join(READERS)
+        raise InputError(f"{path}: file ending: found {path.suffix.lower()!r}; allowed: {allowed}")
+    return read(path, Request(kind, options, names or {}))
 
 
-def _choices(path: Path, options: Sequence[str]) -> Rows:
+def _read_questions(path: Path, request: Request) -> Rows:
     """The paraphrases of a question file that ask for one of the options."""
-    sets = read_questions(path)
+    options, sets = request.options, read_questions(path)
     examples = tuple(example for question in sets for example in question.choices(options))
     total = sum(len(question.paraphrases) for question in sets)
     if not examples:
@@ -140,55 +114,63 @@ def _choices(path: Path, options: Sequence[str]) -> Rows:
     return Rows("question file (YAML)", examples, (left,) if len(examples) < total else ())
 
 
-def _own_form(
-    path: Path, source: Text, kind: RowKind, options: Sequence[str], problems: Problems
+def _read_csv(path: Path, request: Request) -> Rows:
+    source, problems = file_text(path), Problems(path)
+    layout = layout_of(source.text)
+    if layout is None:
+        return _examples("CSV", source, _csv_rows(source.text, problems), request, problems)
+    examples, mended = LAYOUTS[layout][1](CsvFile(path, source.text, request.names, problems))
+    _check_rows(examples, problems)
+    return Rows(layout, tuple(examples), (*source.mended, *mended))
+
+
+def _read_jsonl(path: Path, request: Request) -> Rows:
+    source, problems = file_text(path), Problems(path)
+    return _examples("JSONL", source, list(json_rows(source.text, problems)), request, problems)
+
+
+READERS: dict[str, Callable[[Path, Request], Rows]] = {
+    **dict.fromkeys(JSONL_ENDINGS, _read_jsonl),
+    **dict.fromkeys(CSV_ENDINGS, _read_csv),
+    **dict.fromkeys(YAML_ENDINGS, _read_questions),
+}
+"""File ending -> its reader."""
+
+
+def _check_rows(rows: Sequence[object], problems: Problems) -> None:
+    problems.raise_if_any()
+    if not rows:
+        raise InputError(f"{problems.path}: the file has no rows")
+
+
+def _examples(
+    format_name: str, source: Text, rows: Sequence[Row], request: Request, problems: Problems
 ) -> Rows:
-    """JSONL of any form, and CSV with the columns of an example."""
-    tabular = path.suffix.lower() in CSV_ENDINGS
-    rows = list((_csv_rows if tabular else json_rows)(source.text, problems))
-    if not rows and not problems.lines:
-        raise InputError(f"{path}: the file has no rows")
+    """The examples of rows with our keys, all of one form."""
     examples: list[Example] = []
     first_form: tuple[str, int] | None = None
     lines_of: dict[str, int] = {}
     merged = 0
     for line, row in rows:
-        given = {"options": list(options)} if options and "options" not in row else {}
-        result = item_from_row(
-            row | given,
-            kind=kind,
-            default_id=f"{path.stem}:{line}",
-            source=f"{path.name}:{line}",
-            complain=lambda *what, line=line: problems.add(line, *what),
-        )
+        given = request.options and "options" not in row
+        row |= {"options": list(request.options)} if given else {}
+        result = item_from_row(row, kind=request.kind, line=line, problems=problems)
         if result is None:
             continue
         example, form = result
         first_form = first_form or (form, line)
         if form != first_form[0]:
-            problems.add(
-                line, "form", form, f"one form per file; line {first_form[1]} is {first_form[0]}"
-            )
-        if example.id in lines_of:
-            first = lines_of[example.id]
+            allowed = f"one form per file; line {first_form[1]} is {first_form[0]}"
+            problems.add(line, "form", form, allowed)
+        first = lines_of.setdefault(example.id, line)
+        if first != line:
             problems.add(line, "id", example.id, f"each id once; line {first} has it too")
-        lines_of.setdefault(example.id, line)
         examples.append(example)
         merged += bool(merged_turns(row))
-    problems.raise_if_any()
+    _check_rows(examples, problems)
     assert first_form
     changes = (f"user turns in a row merged in {merged} rows",) if merged else ()
-    kind_of = "CSV" if tabular else "JSONL"
-    return Rows(f"{kind_of}, {first_form[0]}", tuple(examples), (*source.mended, *changes))
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    row: dict[str, object] = {}
-    for key, value in pairs:
-        if key in row:
-            raise ValueError(f"the key {key!r} occurs twice")
-        row[key] = value
-    return row
+    return Rows(f"{format_name}, {first_form[0]}", tuple(examples), (*source.mended, *changes))
 
 
 def _no_constant(name: str) -> object:
@@ -201,7 +183,7 @@ def json_rows(text: str, problems: Problems) -> Iterator[Row]:
         if not raw.strip():
             continue
         try:
-            row = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
+            row = json.loads(raw, object_pairs_hook=unique_keys, parse_constant=_no_constant)
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             problems.add(line, "row", raw, r"valid Unicode (half of a \u pair stands alone)")
@@ -215,35 +197,15 @@ def json_rows(text: str, problems: Problems) -> Iterator[Row]:
                 problems.add(line, "row", row, "one JSON object per line")
 
 
-def _csv_rows(text: str, problems: Problems) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n"), newline=""), strict=True)
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            start, line = line, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = [cell.strip() for cell in cells]
-                if not _header_ok(header, start, problems):
-                    return
-            elif len(cells) != len(header):
-                problems.add(
-                    start,
-                    "row",
-                    f"{len(cells)} cells",
-                    f"{len(header)}, as in the header (put cells that hold a comma in quotes)",
-                )
-            elif loose := [c for c in cells if re.fullmatch(r' +".+" *', c) and f",{c}" in text]:
-                problems.add(start, "row", loose[0], "no space between a comma and a quote")
-            else:
-                yield start, _csv_row(dict(zip(header, cells, strict=True)))
-    except csv.Error as error:
-        problems.add(line, "row", NO_VALUE, f"well-formed CSV ({error})")
+def _csv_rows(text: str, problems: Problems) -> list[Row]:
+    def fits(header: Sequence[str], line: int) -> bool:
+        return _header_fits(header, line, problems)
+
+    rows, _ = read_table(text, problems, fits)
+    return [(line, _csv_row(cells)) for line, cells in rows]
 
 
-def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
+def _header_fits(header: Sequence[str], line: int, problems: Problems) -> bool:
     before = len(problems.lines)
     plain = [name for name in OPTIONAL if name not in ("spans", "tags")]
     columns = ["prompt", "answer", "completion", *plain, "span.NAME", "tag.NAME"]
@@ -255,40 +217,32 @@ def _header_ok(header: list[str], line: int, problems: Problems) -> bool:
                 hint = "end the name in .jsonl" if mark == "{" else "separate cells by commas"
                 problems.add(line, "header", header[0], f"{hint} (this looks like {word})")
                 return False
-    for name in header:
-        if name in columns[:-2] or re.fullmatch(r"(span|tag)\..+", name):
-            if header.count(name) > 1:
-                problems.add(line, "header", name, "each column once")
-        else:
-            problems.add(line, "column", name, unknown_key(name, columns))
+    check_header(header, line, problems, (), columns)
     if "prompt" not in header or not {"answer", "completion"} & set(header):
         problems.add(line, "header", header, f"the columns {', '.join(FORMS['prompt/answer'])}")
     return len(problems.lines) == before
 
 
-def _csv_row(cells: dict[str, str]) -> dict[str, object]:
+def _csv_row(cells: Cells) -> dict[str, object]:
+    """The keys of a JSONL row; blank optional cells are not there."""
     row: dict[str, object] = {}
-    spans: dict[str, object] = {}
-    tags: dict[str, object] = {}
+    more: dict[str, dict[str, str]] = {"spans": {}, "tags": {}}
     key = "completion" if "completion" in cells else "answer"
     answer = cells[key].rstrip()
     lead = answer[: len(answer) - len(answer.lstrip())]
     for name, cell in cells.items():
-        if name.startswith("span."):
-            spans |= {name[5:]: cell} if cell else {}
-        elif name.startswith("tag."):
-            tags |= {name[4:]: cell} if cell else {}
-        elif name == key:
-            row[name] = answer
-        elif name == "prompt":
-            row[name] = cell
+        prefix, _, inside = name.partition(".")
+        if f"{prefix}s" in more and inside:
+            more[f"{prefix}s"] |= {inside: cell} if cell else {}
+        elif name in ("prompt", key):
+            row[name] = answer if name == key else cell
         elif name == "options" and cell.strip():
             row[name] = [lead + option.strip() for option in cell.split("|")]
         elif name == "values" and cell.strip():
             row[name] = [_number(value) for value in cell.split("|")]
         elif cell.strip():
             row[name] = cell.strip()
-    return row | ({"spans": spans} if spans else {}) | ({"tags": tags} if tags else {})
+    return row | {name: texts for name, texts in more.items() if texts}
 
 
 def _number(text: str) -> float | str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal, get_args
 
 from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
-from oocr.data.source_file import NO_VALUE, shown, unknown_key
+from oocr.data.source_file import NO_VALUE, Problems, shown, unknown_key
 
 RowKind = Literal["train", "probes"]
 Form = Literal["messages", "prompt/answer", "prompt/completion"]
-Complain = Callable[[str, object, str], None]  # field, value seen, what is allowed
+Report = Callable[[str, object, str], None]  # field, value seen, what is allowed
 
 FORMS: dict[Form, tuple[str, ...]] = {
     "messages": ("messages",),
@@ -26,7 +27,7 @@ SEPARATORS = ":+"  # of a position word and its span ("from:codename"), of spans
 _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
-def form_of(keys: Iterable[str]) -> Form | None:
+def _form_of(keys: Iterable[str]) -> Form | None:
     """The form of a row, by its keys; None: no accepted form."""
     present = set(keys)
     if "messages" in present:
@@ -37,17 +38,12 @@ def form_of(keys: Iterable[str]) -> Form | None:
 
 
 def item_from_row(
-    row: dict[str, object], *, kind: RowKind, default_id: str, source: str, complain: Complain
+    row: dict[str, object], *, kind: RowKind, line: int, problems: Problems
 ) -> tuple[Example, str] | None:
-    """An example and a word for its form, or None after at least one call of `complain`."""
-    bad = False
-
-    def report(field: str, seen: object, allowed: str) -> None:
-        nonlocal bad
-        bad = True
-        complain(field, seen, allowed)
-
-    form = form_of(row)
+    """An example and a word for its form, or None after at least one problem was noted."""
+    before = len(problems.lines)
+    report = partial(problems.add, line)
+    form = _form_of(row)
     if form is None:
         report("row", list(row), "'messages', or 'prompt' with 'answer' (or 'completion')")
         return None
@@ -75,26 +71,30 @@ def item_from_row(
             report("spans", name, f"a name other than {reserved}, and without ':' and '+'")
         if not text or (prompt is not None and text not in prompt_text(prompt)):
             report(f"spans.{name}", text, "a text that occurs in this row's prompt")
-    labels = {name: _label(row, name, report) for name in ("id", "facet", "group", "template")}
-    if bad or prompt is None or answer is None:
+    labels = {name: row.get(name, "") for name in ("id", "facet", "group", "template")}
+    for name, label in labels.items():
+        if not isinstance(label, str):
+            report(name, label, "a text")
+    texts = {name: str(label) for name, label in labels.items()}
+    if len(problems.lines) > before or prompt is None or answer is None:
         return None
     example = Example(
-        id=labels["id"] or default_id,
+        id=texts["id"] or f"{problems.path.stem}:{line}",
         prompt=prompt,
         answer=answer,
         options=options,
         values=values,
         spans=spans,
-        facet=labels["facet"],
-        group=labels["group"],
-        template=labels["template"],
+        facet=texts["facet"],
+        group=texts["group"],
+        template=texts["template"],
         tags=tags,
-        source=source,
+        source=f"{problems.path.name}:{line}",
     )
     return example, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
 
 
-def _chat(row: dict[str, object], report: Complain) -> tuple[Prompt | None, str | None]:
+def _chat(row: dict[str, object], report: Report) -> tuple[Prompt | None, str | None]:
     messages = _messages(row["messages"], "messages", report)
     if messages is None:
         return None, None
@@ -112,7 +112,7 @@ def merged_turns(row: dict[str, object]) -> int:
     return sum(pair == ("user", "user") for pair in itertools.pairwise(roles))
 
 
-def _pair(row: dict[str, object], form: Form, report: Complain) -> tuple[Prompt | None, str | None]:
+def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | None, str | None]:
     prompt: Prompt | None = None
     given = row.get("prompt")
     if isinstance(given, list):
@@ -136,7 +136,7 @@ def _pair(row: dict[str, object], form: Form, report: Complain) -> tuple[Prompt 
     return prompt, _text(content, key, report, "a text")
 
 
-def _messages(value: object, field: str, report: Complain) -> list[Message] | None:
+def _messages(value: object, field: str, report: Report) -> list[Message] | None:
     if not isinstance(value, list) or not value:
         report(field, value, 'a list of {"role": …, "content": …} with at least one message')
         return None
@@ -158,7 +158,7 @@ def _messages(value: object, field: str, report: Complain) -> list[Message] | No
     return messages if len(messages) == len(value) else None
 
 
-def _turns(messages: list[Message], field: str, report: Complain) -> Prompt | None:
+def _turns(messages: list[Message], field: str, report: Report) -> Prompt | None:
     """The prompt's turns: an optional system message, then user and assistant in turn."""
     turns: list[Message] = []
     for message in messages:
@@ -181,7 +181,7 @@ def _turns(messages: list[Message], field: str, report: Complain) -> Prompt | No
 
 
 def _options(
-    row: dict[str, object], answer: str | None, kind: RowKind, report: Complain
+    row: dict[str, object], answer: str | None, kind: RowKind, report: Report
 ) -> tuple[str, ...]:
     value = row.get("options", [])
     if not isinstance(value, list) or not all(isinstance(o, str) and o.strip() for o in value):
@@ -203,9 +203,7 @@ def _options(
     return tuple(value)
 
 
-def _values(
-    row: dict[str, object], options: tuple[str, ...], report: Complain
-) -> tuple[float, ...]:
+def _values(row: dict[str, object], options: tuple[str, ...], report: Report) -> tuple[float, ...]:
     value = row.get("values", [])
     if not isinstance(value, list) or not all(
         isinstance(number, int | float) and not isinstance(number, bool) and -1 <= number <= 1
@@ -221,7 +219,7 @@ def _values(
     return tuple(float(number) for number in value) if options else ()
 
 
-def _texts(row: dict[str, object], key: str, report: Complain) -> dict[str, str]:
+def _texts(row: dict[str, object], key: str, report: Report) -> dict[str, str]:
     value = row.get(key, {})
     if not isinstance(value, dict) or not all(
         name.strip() and isinstance(text, str) for name, text in value.items()
@@ -231,15 +229,7 @@ def _texts(row: dict[str, object], key: str, report: Complain) -> dict[str, str]
     return value
 
 
-def _label(row: dict[str, object], key: str, report: Complain) -> str:
-    value = row.get(key, "")
-    if not isinstance(value, str):
-        report(key, value, "a text")
-        return ""
-    return value
-
-
-def _text(value: object, field: str, report: Complain, allowed: str) -> str | None:
+def _text(value: object, field: str, report: Report, allowed: str) -> str | None:
     if isinstance(value, str) and value.strip():
         return value
     report(field, value, f"{allowed}, not blank")

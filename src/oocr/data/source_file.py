@@ -17,12 +17,7 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    r"""A file's text.
-
-    Attributes:
-        text: decoded, without a byte-order mark; line ends as they are.
-        mended: what a stricter reader would have refused, in words.
-    """
+    """A file's text without a byte-order mark, and what a stricter reader would have refused."""
 
     text: str
     mended: tuple[str, ...] = ()
@@ -61,6 +56,7 @@ def file_text(path: Path) -> Text:
 
 SHOWN = 20
 NO_VALUE = object()
+"""Stands for a value that is not there."""
 
 
 @dataclass
@@ -111,18 +107,25 @@ def shown(value: object, limit: int = 90) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An `object_pairs_hook` for JSON.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} occurs twice")
+    return dict(pairs)
+
+
 Place = tuple[str | int, ...]
 """Keys and list indices that lead to a part of a YAML document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed YAML text.
-
-    Attributes:
-        data: what it says, as plain Python values.
-        tree: the same with line numbers.
-    """
+    """A YAML text as plain Python values, and as nodes with line numbers."""
 
     data: Any
     tree: yaml.Node | None
@@ -130,15 +133,6 @@ class Document:
     def line(self, *place: str | int) -> int:
         """The line of a place, or of its innermost part that exists."""
         return line_of(self.tree, place)
-
-
-def parse(text: str) -> Document:
-    """Parse one YAML document; nothing but plain values is made of it.
-
-    Raises:
-        yaml.YAMLError: it is not YAML.
-    """
-    return Document(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
 
 
 def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
@@ -183,7 +177,7 @@ def yaml_document(path: Path) -> Document:
     problems = Problems(path)
     document = Document(None, None)
     try:
-        document = parse(text)
+        document = Document(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]

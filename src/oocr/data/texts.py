@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, json_rows, read_items
+from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, READERS, json_rows, read_items
 from oocr.data.rows import ROLES
 from oocr.data.source_file import NO_VALUE, Problems, file_text
 from oocr.errors import InputError
@@ -36,7 +36,7 @@ def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
         prompts: list[Prompt] = [part.strip() for part in parts if part.strip()]
         if not prompts:
             raise InputError(f"{path}: the file has no text")
-    elif ending not in (*JSONL_ENDINGS, *CSV_ENDINGS, *YAML_ENDINGS):
+    elif ending not in READERS:
         allowed = ", ".join((*JSONL_ENDINGS, *CSV_ENDINGS, *TEXT_ENDINGS))
         raise InputError(f"{path}: file ending: found {ending!r}; allowed: {allowed}")
     elif ending in JSONL_ENDINGS and (alone := _alone(path)) is not None:
@@ -66,16 +66,16 @@ def _alone(path: Path) -> list[Prompt] | None:
         return None
     prompts: list[Prompt] = []
     for line, row in rows:
+        value = row.get(key)
         if row.keys() != {key}:
             problems.add(line, "keys", list(row), f"{key!r} alone, as in the first row")
-        elif isinstance(value := row[key], str) and key != "messages":
+        elif isinstance(value, str) and key != "messages":
             if value.strip():
                 prompts.append(value)
             else:
                 problems.add(line, key, value, "a text, not blank")
-        elif key != "text" and isinstance(value, list):
-            turns = _turns(value, key, line, problems)
-            prompts += [turns] if turns else []
+        elif isinstance(value, list) and key != "text":
+            prompts.append(_turns(value, key, line, problems))
         else:
             problems.add(line, key, value, "a text" if key == "text" else "a list of messages")
     problems.raise_if_any()
@@ -87,17 +87,18 @@ def _answered(messages: object) -> bool:
     return isinstance(last, dict) and last.get("role") == "assistant"
 
 
-def _turns(value: list[object], key: str, line: int, problems: Problems) -> Prompt | None:
+def _turns(value: list[object], key: str, line: int, problems: Problems) -> Prompt:
+    """The messages of a chat in any order of roles; faults are noted."""
     turns: list[Message] = []
     for number, message in enumerate(value):
-        role = message.get("role", NO_VALUE) if isinstance(message, dict) else NO_VALUE
-        content = message.get("content", NO_VALUE) if isinstance(message, dict) else NO_VALUE
+        parts = message if isinstance(message, dict) else {}
+        role, content = parts.get("role", NO_VALUE), parts.get("content", NO_VALUE)
         if role not in ROLES:
             problems.add(line, f"{key}[{number}].role", role, f"one of {', '.join(ROLES)}")
         elif not isinstance(content, str) or not content.strip():
             problems.add(line, f"{key}[{number}].content", content, "a text, not blank")
         else:
-            turns.append(Message(role, content))  # type: ignore[arg-type]
+            turns.append(Message(role, content))
     if not value:
         problems.add(line, key, value, "at least one message")
-    return tuple(turns) if len(turns) == len(value) and turns else None
+    return tuple(turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,8 +20,8 @@ class EncodedPrompt:
     """A prompt as tokens.
 
     Attributes:
-        text: the rendered text, chat template applied.
-        ids: token ids, the tokenizer's own first tokens (BOS) included.
+        text: rendered, chat template applied.
+        ids: the tokenizer's own first tokens (BOS) included.
         spans: span name -> indices into `ids` of every token that touches the span.
         special: whether the tokenizer itself adds its first tokens (not after a chat template).
     """
@@ -49,7 +50,7 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, boo
             "use raw text prompts or an instruction-tuned model"
         )
     begun = ""
-    if prompt[-1].role == "assistant":  # the beginning of the answer, right after its header
+    if prompt[-1].role == "assistant":
         prompt, begun = prompt[:-1], prompt[-1].content
     turns = [{"role": message.role, "content": message.content} for message in prompt]
     try:
@@ -94,7 +95,9 @@ def encode_prompt(
     ids = list(encoded["input_ids"])
     offsets: list[tuple[int, int]] = encoded["offset_mapping"]
     # Tokenizers that also end a text with a special token: the answer comes before it.
-    while special and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and _empty(offsets[-1]):
+    while special and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+        if offsets[-1][0] < offsets[-1][1]:  # written out in the text
+            break
         ids, offsets = ids[:-1], offsets[:-1]
     if not ids:
         raise InputError(f"the prompt {text!r} has no tokens under this model's tokenizer")
@@ -107,21 +110,14 @@ def encode_prompt(
     return EncodedPrompt(text, tuple(ids), marked, special)
 
 
-def _empty(offsets: tuple[int, int]) -> bool:
-    return offsets[0] == offsets[1]
-
-
 def touching(text: str, offsets: Sequence[tuple[int, int]], wanted: str) -> tuple[int, ...]:
     """Indices of the tokens that share a character with an occurrence of `wanted` in `text`."""
-    places: list[tuple[int, int]] = []
-    at = text.find(wanted)
-    while at >= 0:
-        places.append((at, at + len(wanted)))
-        at = text.find(wanted, at + 1)
+    # A lookahead: occurrences may overlap.
+    begins = [match.start() for match in re.finditer(f"(?={re.escape(wanted)})", text)]
     return tuple(
         index
         for index, (start, end) in enumerate(offsets)
-        if any(start < stop and end > begin for begin, stop in places)
+        if any(start < begin + len(wanted) and end > begin for begin in begins)
     )
 
 
@@ -164,11 +160,7 @@ def encode_answer(
 
 
 class RowTokens:
-    """Tokens of prompts and of answers to them: each text is tokenized once.
-
-    Args:
-        tokenizer: the model's.
-    """
+    """Tokens of prompts and of answers to them: each text is tokenized once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer

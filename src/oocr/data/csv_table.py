@@ -1,0 +1,113 @@
+"""One reader of CSV: rows by column name, each with the line that it begins in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from oocr.data.source_file import NO_VALUE, Problems, unknown_key
+
+Cells = dict[str, str]
+
+
+def header_of(text: str) -> tuple[str, ...]:
+    """The names of a CSV's columns, without spaces and quotes around them; empty: no row."""
+    for cells in csv.reader(io.StringIO(_lines(text), newline=""), skipinitialspace=True):
+        if any(cell.strip() for cell in cells):
+            return tuple(cell.strip() for cell in cells)
+    return ()
+
+
+def read_table(
+    text: str,
+    problems: Problems,
+    header_fits: Callable[[tuple[str, ...], int], bool],
+    *,
+    trim: bool = False,
+) -> tuple[list[tuple[int, Cells]], int]:
+    """Rows with their first lines, and how many lines had stray spaces; blank rows are left out.
+
+    Args:
+        text: the file's text.
+        problems: where faults are noted.
+        header_fits: given the columns and their line, says whether rows can be read.
+        trim: drop spaces around cells and around their quotes; otherwise cells are kept as they
+            are, and a space between a comma and a quote is a fault.
+    """
+    before = len(problems.lines)
+    plain: set[tuple[str, ...]] = set()
+    if trim:  # a lenient reader below, so quotes are checked here
+        for _ in _records(re.sub(r'" +(?=[,\n]|\Z)', '"', _lines(text)), problems, trim):
+            pass
+        if len(problems.lines) > before:
+            return [], 0
+        plain = {tuple(cells) for cells in csv.reader(io.StringIO(_lines(text), newline=""))}
+    header: tuple[str, ...] | None = None
+    rows: list[tuple[int, Cells]] = []
+    stray = 0
+    for line, raw in _records(text, problems, trim, strict=not trim):
+        stripped = tuple(cell.strip() for cell in raw)
+        cells = stripped if trim else tuple(raw)
+        if not any(stripped):
+            continue
+        stray += trim and cells not in plain
+        if header is None:
+            header = stripped
+            if not header_fits(header, line):
+                return [], 0
+        elif len(cells) != len(header):
+            allowed = f"{len(header)}, as in the header (put cells that hold a comma in quotes)"
+            problems.add(line, "row", f"{len(cells)} cells", allowed)
+        elif not trim and (loose := [c for c in cells if _loose_quote(c) and f",{c}" in text]):
+            problems.add(line, "row", loose[0], "no space between a comma and a quote")
+        else:
+            rows.append((line, dict(zip(header, cells, strict=True))))
+    return rows, stray
+
+
+def check_header(
+    header: Sequence[str],
+    line: int,
+    problems: Problems,
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+) -> bool:
+    """Whether a header has the needed columns, each once, and no other than the optional ones.
+
+    An optional "span.NAME" stands for any name after the dot.
+    """
+    before = len(problems.lines)
+    allowed = (*needed, *optional)
+    prefixes = tuple(name.removesuffix("NAME") for name in optional if name.endswith(".NAME"))
+    for name in dict.fromkeys(header):
+        if name not in allowed and (not name.startswith(prefixes) or name in prefixes):
+            problems.add(line, "column", name, unknown_key(name, allowed))
+        elif header.count(name) > 1:
+            problems.add(line, "header", name, "each column once")
+    if not set(needed) <= set(header):
+        problems.add(line, "header", header, f"the columns {', '.join(needed)}")
+    return len(problems.lines) == before
+
+
+def _records(
+    text: str, problems: Problems, trim: bool, *, strict: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    stream = io.StringIO(_lines(text), newline="")
+    reader = csv.reader(stream, strict=strict, skipinitialspace=trim)
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        problems.add(line, "row", NO_VALUE, f"well-formed CSV ({error})")
+
+
+def _loose_quote(cell: str) -> bool:
+    return bool(re.fullmatch(r' +".+" *', cell))
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n")
