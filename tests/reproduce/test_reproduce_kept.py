@@ -46,6 +46,12 @@ def add_arm(folder: Path, role: Role, layer: int, rate: float, control: str = ""
     path.write_text(arm.model_dump_json())
 
 
+def write_rows(folder: Path, arm: str) -> None:
+    names = {"arm": arm, "control": "", "part": "probes", "member": "t", "facet": "f", "group": "g"}
+    row = {**names, "seed": 0, "step": None, "final": True}
+    pl.DataFrame([row]).write_parquet(folder / "rows.parquet")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     grid = (
@@ -59,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
     config = tiny_config(Path("model"), {"family": "countries"}, workers=2)
     (tmp_path / "config.yaml").write_text(config.yaml())
     (tmp_path / "claims.json").write_text(json.dumps([CLAIM]))
-    pl.DataFrame({"arm": ["vector"]}).write_parquet(tmp_path / "rows.parquet")
+    write_rows(tmp_path, "vector")
     add_arm(tmp_path, "selection", 1, 0.1)
     add_arm(tmp_path, "test", 1, 0.1)
     add_arm(tmp_path, "control", 1, 0.1, "shuffled")
@@ -112,7 +118,7 @@ def test_an_analysis_is_made_anew_when_rows_change_and_not_for_other_workers(
     (folder / "config.yaml").write_text(text.replace("workers: 2", "workers: 1"))
     assert read_finished(folder).config.workers == 1
     assert count() == 1
-    pl.DataFrame({"arm": ["adapter"]}).write_parquet(folder / "rows.parquet")
+    write_rows(folder, "adapter")
     assert [count(), count()] == [2, 2]
     (folder / "config.yaml").write_text(text.replace("seeds: 2", "seeds: 3"))
     assert count() == 3

@@ -19,7 +19,7 @@ from oocr.reproduce import scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.retraining import WEIGHTS
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.scoring import cells_of, first_seed, of_members
 from oocr.runs.context import RunContext
 from oocr.runs.grid import starts_of
@@ -60,6 +60,13 @@ def results(subject: FinishedRuns) -> dict[str, AnalysisResult]:
 
 def measure(name: str, finished: FinishedRuns) -> AnalysisResult:
     return analyses()[name](finished)
+
+
+def changed(run: FinishedRun, **values: object) -> FinishedRun:
+    """The run, as if its folder held other things."""
+    other = FinishedRun(run.folder)
+    vars(other).update(vars(run), **values)
+    return other
 
 
 @cache
@@ -152,7 +159,7 @@ def test_a_penalty_on_questions_tells_named_facets_from_the_others(
         assert probes == pytest.approx((2 * held + 3 * free) / 5), "facets count alike"
     drawn("narrow", narrow)
     run = subject.runs[0]
-    bare = replace(run, config=run.config.model_copy(update={"vector": None}))
+    bare = changed(run, config=run.config.model_copy(update={"vector": None}))
     assert "vectors on countries only" in measure("narrow", replace(subject, runs=(bare,))).missing
 
 
@@ -243,7 +250,7 @@ def test_vectors_that_learned_nothing_are_not_said_to_be_unlike_or_cheap(
     assert "no out-of-context effect" in measure("costs", subject).missing
     (run,) = subject.runs
     flat = tuple(arm.model_copy(update={"losses": (1.0,) * len(arm.losses)}) for arm in run.arms)
-    nothing = measure("cosines", replace(subject, runs=(replace(run, arms=flat),)))
+    nothing = measure("cosines", replace(subject, runs=(changed(run, arms=flat),)))
     assert set(by_id(nothing)) == {"members"}
     assert "a steering vector did not learn its own rows" in nothing.missing
 

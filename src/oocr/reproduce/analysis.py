@@ -25,12 +25,9 @@ from oocr.runs.folder import read_table, write_table
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisResult:
-    """What an analysis hands back.
+    """What an analysis hands back: findings by id, which claims name, and the figure's table.
 
-    Attributes:
-        findings: numbers with intervals; claims name them by their ids.
-        table: one row per mark of the figure; None: no figure.
-        missing: why findings are missing; "" if none are.
+    `table` has one row per mark of the figure; `missing` says why findings are missing.
     """
 
     findings: tuple[Finding, ...] = ()

@@ -16,49 +16,46 @@ from oocr.explain.llm_judge import Judge
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
 from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
-from oocr.reproduce.finished_runs import FinishedRuns, read_finished
+from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.plan import Plan, PlanPart
+from oocr.runs import executor
 from oocr.runs.context import RunContext
-from oocr.runs.executor import (
-    Job,
-    ModelSlot,
-    ProcessExecutor,
-    SerialExecutor,
-    WorkerSpec,
-    plan_workers,
-)
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import room_for
-from oocr.runs.resolve import resolve
 
 Measured = tuple[KeptAnalysis, pl.DataFrame | None]
 """An analysis, and the table behind its figure."""
 
-Timed = tuple[KeptAnalysis, pl.DataFrame | None, float]
-
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:
-    """A part of a plan, and all that a process needs to do its analyses (run's name -> folder)."""
+    """A part of a plan, and all that a process needs to do its analyses (run's name -> run)."""
 
     part: PlanPart
-    folders: Mapping[str, Path]
+    runs: Mapping[str, FinishedRun]
     quick: bool
     judge: Judge | None
 
-    def finished(self, context: RunContext) -> FinishedRuns:
-        """The part's finished runs, read once per context."""
-        key = ("finished runs", self.part.kind, self.quick, *self.folders.items())
-        return context.kept(key, lambda: self._read(context))
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of the runs."""
+        return tuple(run.folder for run in self.runs.values())
 
-    def _read(self, context: RunContext) -> FinishedRuns:
-        runs = {name: read_finished(folder) for name, folder in self.folders.items()}
-        compare_with = {
-            name: FinishedRuns(name, tuple(runs[run] for run in names), context, {}, self.quick)
-            for name, names in self.part.compare_with.items()
+    def finished(self, context: RunContext) -> FinishedRuns:
+        """The part's finished runs, the same in all its analyses with this context."""
+        key = ("finished runs", self.part.kind, self.quick, *self.folders)
+        return context.kept(key, lambda: self._finished(context))
+
+    def _finished(self, context: RunContext) -> FinishedRuns:
+        def runs_of(names: Sequence[str]) -> tuple[FinishedRun, ...]:
+            return tuple(self.runs[name] for name in names)
+
+        part, quick = self.part, self.quick
+        others = {
+            name: FinishedRuns(name, runs_of(names), context, quick=quick)
+            for name, names in part.compare_with.items()
         }
-        reported = tuple(runs[run] for run in self.part.runs)
-        return FinishedRuns(self.part.kind, reported, context, compare_with, self.quick, self.judge)
+        return FinishedRuns(part.kind, runs_of(part.runs), context, others, quick, self.judge)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,20 +85,21 @@ def answer(
         again: the words of the command that redoes it.
         judge: a model that reads what directions say.
     """
+    runs = {name: read_finished(folders[name]) for part in plan.parts for name in part.every_run}
     specs = [
-        PartSpec(part, {name: folders[name] for name in part.every_run}, plan.quick, judge)
+        PartSpec(part, {name: runs[name] for name in part.every_run}, plan.quick, judge)
         for part in plan.parts
     ]
-    models = ModelSlot()
+    models = executor.ModelSlot()
     # Labels are places: several parts may be of one kind.
-    jobs: list[tuple[str, WorkerSpec, Job[Timed]]] = [
+    jobs: list[tuple[str, executor.WorkerSpec, executor.Job[tuple[Measured, float]]]] = [
         (str(place), worker, partial(_measure, spec, name))
         for place, (spec, worker) in enumerate(zip(specs, _workers(specs, models), strict=True))
         for name in spec.part.analyses
     ]
     measured: list[dict[str, Measured]] = [{} for _ in specs]
-    with ProcessExecutor(SerialExecutor(models)) as executor:
-        for label, (analysis, table, seconds) in executor.do(jobs):
+    with executor.ProcessExecutor(executor.SerialExecutor(models)) as processes:
+        for label, ((analysis, table), seconds) in processes.do(jobs):
             results, part = measured[int(label)], plan.parts[int(label)]
             if not results:
                 console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
@@ -109,41 +107,33 @@ def answer(
             console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
     answers: list[PartResult] = []
     for spec, results in zip(specs, measured, strict=True):
-        part = spec.part
-        judged = [
-            claim.judge(
-                results[claim.analysis][0], part.kind, part.about, _command(again, claim.id)
-            )
-            for claim in part.claims
-        ]
-        answers.append(PartResult(part, tuple(spec.folders.values()), results, tuple(judged)))
+        judged: list[PaperVerdict] = []
+        for claim in spec.part.claims:
+            command = shlex.join([*again, "--only", claim.id])
+            analysis = results[claim.analysis][0]
+            judged.append(claim.judge(analysis, spec.part.kind, spec.part.about, command))
+        answers.append(PartResult(spec.part, spec.folders, results, tuple(judged)))
     return answers
 
 
-def _command(again: Sequence[str], claim: str) -> str:
-    return shlex.join([*again, "--only", claim])
-
-
-def _workers(specs: Sequence[PartSpec], models: ModelSlot) -> list[WorkerSpec]:
+def _workers(specs: Sequence[PartSpec], models: executor.ModelSlot) -> list[executor.WorkerSpec]:
     """Where each part's analyses are done, all in as many processes as memory allows for each."""
-    workers: list[WorkerSpec] = []
+    workers: list[executor.WorkerSpec] = []
     for spec in specs:
-        folder = spec.folders[spec.part.runs[0]]
-        config = read_finished(folder).config
-        model = models.model(config)
-        needs = memory_estimate(resolve(config, folder), model)
-        fit, threads = plan_workers(needs, config.workers, room_for(model.device))
+        run = spec.runs[spec.part.runs[0]]
+        model = models.model(run.config)
+        needs = memory_estimate(run.resolved, model)
+        fit, threads = executor.plan_workers(needs, run.config.workers, room_for(model.device))
         budget = None if needs.on_device else fit.budget
-        workers.append(WorkerSpec(config, threads, fit.workers, budget))
+        workers.append(executor.WorkerSpec(run.config, threads, fit.workers, budget))
     # A judge keeps its replies in one file, so that only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)
     count = 1 if asks else min((worker.workers for worker in workers), default=1)
     return [replace(worker, workers=count) for worker in workers]
 
 
-def _measure(spec: PartSpec, name: str, context: RunContext) -> Timed:
+def _measure(spec: PartSpec, name: str, context: RunContext) -> tuple[Measured, float]:
     """One analysis, in this process."""
     finished = spec.finished(context)
     began = time.perf_counter()
-    analysis, table = analyse(finished, analyses()[name])
-    return analysis, table, time.perf_counter() - began
+    return analyse(finished, analyses()[name]), time.perf_counter() - began

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import polars as pl
 
@@ -17,21 +16,18 @@ from oocr.explain.llm_judge import Judge
 from oocr.families.registry import family_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention
-from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
 from oocr.runs.folder import RunFolder
 from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
-from oocr.runs.resolve import resolve, with_own_answers
+from oocr.runs.resolve import ResolvedRun, resolve, with_own_answers
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet
 
 Who = tuple[str, int]
 """Member and seed."""
-
-ROWS = "rows.parquet"
 
 Spec = TypeVar("Spec", LowRankAdapter, SteeringVector)
 
@@ -50,22 +46,30 @@ class TrainedAs(Generic[Spec]):
     batch_lines: int
 
 
-@dataclass(frozen=True, eq=False)
-class FinishedRun:
-    """A finished run's folder: its resolved configuration, what it reports and what it scored.
+class FinishedRun(RunFolder):
+    """The folder of a finished run, read once in a process; its path alone is sent to others."""
 
-    `arms`: not those that were only trained to choose, nor those of an earlier choice.
-    """
-
-    folder: Path
-    config: RunConfig
-    arms: tuple[ArmRecord, ...]
-    rows: pl.DataFrame
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FinishedRun, (self.folder,)
 
     @cached_property
-    def rows_hash(self) -> str:
-        """Of the file of all rows."""
-        return hashlib.sha256((self.folder / ROWS).read_bytes()).hexdigest()[:16]
+    def rows(self) -> pl.DataFrame:
+        """rows.parquet: one row per item scored."""
+        rows = super().rows
+        if rows is None:
+            raise InputError(
+                f"{self.folder / 'rows.parquet'} is missing or empty; do the run again"
+            )
+        return rows
+
+    @cached_property
+    def resolved(self) -> ResolvedRun:
+        """The run as it was trained, but for answers of its model."""
+        return resolve(self.config, self.folder)
+
+    def reported(self, method: str) -> list[ArmRecord]:
+        """The arms of a method that are reported, but for controls and sweeps."""
+        return [arm for arm in self.arms if arm.method == method and arm.role == "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +96,7 @@ class FinishedRuns:
     def tasks(self) -> TaskSet:
         """The tasks as they were trained."""
         first = self.runs[0]
-        tasks = resolve(first.config, first.folder).tasks
-        return with_own_answers(tasks, self.model, first.folder)
+        return with_own_answers(first.resolved.tasks, self.model, first.folder)
 
     @cached_property
     def scoring(self) -> Scoring:
@@ -124,12 +127,8 @@ class FinishedRuns:
     @cached_property
     def adapters(self) -> dict[Who, Adapter]:
         """The reported one-layer LoRAs."""
-        arms = self._loaded("adapter")
-        return {
-            who: arm
-            for who, arm in arms.items()
-            if isinstance(arm, Adapter) and len(arm.layers) == 1
-        }
+        arms = self._loaded("adapter").items()
+        return {who: arm for who, arm in arms if isinstance(arm, Adapter) and len(arm.layers) == 1}
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -165,11 +164,10 @@ class FinishedRuns:
         """
         method = "adapter" if kind is LowRankAdapter else "vector"
         for run in self.runs:
-            grid = getattr(run.config, method)
-            arms = [arm for arm in run.arms if arm.method == method and arm.role == "test"]
-            if grid is None or not arms:
+            grid, arms = getattr(run.config, method), run.reported(method)
+            if grid is None or not arms or grid.layers == "all":
                 continue
-            if grid.layers == "all" or (method == "vector" and grid.rates != "site"):
+            if method == "vector" and grid.rates != "site":
                 continue
             arm = min(arms, key=lambda arm: arm.seed)
             spec = spec_of(grid, arm.layer)
@@ -181,8 +179,7 @@ class FinishedRuns:
         return {
             (arm.member, arm.seed): load_intervention(run.folder / "arms", arm)
             for run in self.runs
-            for arm in run.arms
-            if arm.method == method and arm.role == "test"
+            for arm in run.reported(method)
         }
 
 
@@ -192,8 +189,6 @@ def read_finished(folder: Path) -> FinishedRun:
     Raises:
         InputError: a file that is missing or cannot be read.
     """
-    run = RunFolder(folder)
-    rows = run.table("rows")
-    if rows is None:
-        raise InputError(f"{folder / ROWS} is missing or empty; do the run again")
-    return FinishedRun(folder, run.config, run.arms, rows)
+    run = FinishedRun(folder)
+    _ = run.rows, run.config, run.arms  # so that what is missing is said before anything is done
+    return run
