@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
+from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import PICKLES, SAFE, WEIGHTS, read_adapter
@@ -89,44 +90,26 @@ def _is_id(given: str) -> bool:
 
 def _from_hub(given: str) -> Path | None:
     """The adapter's files in the local cache, downloaded if need be; None: no adapter is there."""
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    files = [CONFIG, *WEIGHTS]
-    try:
-        folder = Path(snapshot_download(given, allow_patterns=files, local_files_only=True))
+    folder = hub.cached(given, files=[CONFIG, *WEIGHTS])
+    if folder is not None:
         if (folder / CONFIG).is_file() and any((folder / file).is_file() for file in WEIGHTS):
             return folder
         if (folder / "config.json").is_file():
             return None
-    except (OSError, ValueError):
-        pass
-    if constants.HF_HUB_OFFLINE:
-        raise InputError(
-            f"{given!r} is no file or folder and not in the local Hugging Face cache, and "
-            f"HF_HUB_OFFLINE is set. Get it with: hf download {given}"
-        )
-    return _download(given)
-
-
-def _download(given: str) -> Path | None:
-    from huggingface_hub import HfApi, snapshot_download
-
+    commit, names = hub.ask(given, here="is no file or folder and not")
+    if CONFIG not in names:
+        return None
+    weights = next((file for file in WEIGHTS if file in names), None)
+    if weights is None:
+        raise InputError(f"{given} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
     try:
-        info = HfApi().model_info(given, timeout=10)
-        names = {file.rfilename for file in info.siblings or ()}
-        if CONFIG not in names:
-            return None
-        weights = next((file for file in WEIGHTS if file in names), None)
-        if weights is None:
-            raise InputError(f"{given} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
-        return Path(snapshot_download(given, revision=info.sha, allow_patterns=[CONFIG, weights]))
-    except InputError:
-        raise
-    except Exception as error:  # the HTTP library's errors: no network, no such name, gated, …
+        return Path(snapshot_download(given, revision=commit, allow_patterns=[CONFIG, weights]))
+    except Exception as error:  # the HTTP library's errors: no network, a full disk, …
         raise InputError(
-            f"{given!r} is no file or folder, and cannot be had from Hugging Face "
-            f"({type(error).__name__}: {error}). Get it with: hf download {given} (or give the "
-            "folder of a copy)"
+            f"{given!r} cannot be had from Hugging Face ({type(error).__name__}: {error}). "
+            f"Get it with: hf download {given} (or give the folder of a copy)"
         ) from error
 
 

@@ -5,11 +5,13 @@ Also how long a sequence may grow before its positions run out (`position_limits
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
@@ -35,12 +37,10 @@ class Anatomy:
     """The parts of a causal LM that steering needs.
 
     Attributes:
-        blocks: the decoder blocks, in order.
-        block_names: their dotted names in the causal LM ("model.layers.0").
+        block_names: of the blocks, their dotted names in the causal LM ("model.layers.0").
         final_norm: what the last block's output goes through before the LM head.
         embed: the token embedding, including any scaling the family applies in it.
         lm_head: d_model -> vocab.
-        d_model: width of the residual stream.
         vocab: number of logits; may exceed the tokenizer's length.
         logit_scale: what the family multiplies its logits by (Cohere, Granite).
         logit_softcap: c in c * tanh(logits / c) (Gemma-2), or None.
@@ -64,14 +64,10 @@ class Anatomy:
         return weight
 
     def readout(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Logits of residual streams taken at the last block's output.
+        """Logits [n, vocab] of residual streams [n, d_model] at the last block's output.
 
-        Args:
-            hidden: [n, d_model] (2-D: a 3-D LM-head backward is slow on a CPU).
-            tokens: [k] token ids; only their logits are computed.
-
-        Returns:
-            [n, vocab] or [n, k], as the model itself would give them.
+        With token ids `tokens` [k] only their logits, [n, k], are computed. 2-D, since a 3-D
+        LM-head backward is slow on a CPU.
         """
         weight = self.lm_head.weight
         assert isinstance(weight, Tensor)
@@ -123,7 +119,7 @@ def anatomy(hf_model: nn.Module) -> Anatomy:
     if head is None:
         raise InputError(f"{kind} has no LM head; load it as a causal LM")
     name, blocks, decoder = _find_blocks(hf_model)
-    norm = next((getattr(decoder, name) for name in FINAL_NORMS if hasattr(decoder, name)), None)
+    norm = first_of(decoder, FINAL_NORMS)
     text = config.get_text_config()
     return Anatomy(
         blocks=blocks,
@@ -142,51 +138,32 @@ class HasAnatomy(Protocol):
     """A loaded model, or the outline of one."""
 
     @property
-    def name(self) -> str:
-        """What the user called it."""
+    def name(self) -> str: ...  # noqa: D102
 
     @property
-    def hf(self) -> Any:
-        """The Hugging Face model."""
+    def hf(self) -> Any: ...  # noqa: D102
 
     @property
-    def anatomy(self) -> Anatomy:
-        """Its parts."""
+    def anatomy(self) -> Anatomy: ...  # noqa: D102
 
 
-def readout(model: HasAnatomy | nn.Module, hidden: Tensor) -> Tensor:
-    """`Anatomy.readout` of a LanguageModel or of a bare Hugging Face model.
-
-    Args:
-        model: whose norm, LM head and logit post-processing to use.
-        hidden: [n, d_model], residual streams at the last block's output.
-
-    Returns:
-        [n, vocab].
-    """
-    parts = getattr(model, "anatomy", None)
-    if not isinstance(parts, Anatomy):
-        assert isinstance(model, nn.Module)
-        parts = anatomy(model)
-    return parts.readout(hidden)
+def first_of(module: object, names: Sequence[str], default: Any = None) -> Any:
+    """The first of these attributes that a module has."""
+    return next((getattr(module, name) for name in names if hasattr(module, name)), default)
 
 
 @torch.no_grad()
-def check_anatomy(model: HasAnatomy | nn.Module, seed: int = 0) -> None:
+def check_anatomy(hf_model: nn.Module) -> None:
     """Run a few random tokens and verify that the parts found are what the model really uses.
 
     Every block must run once, in order, on the output of the block before it, and the last
-    block's output through `readout` must be the model's own logits.
+    block's output through `Anatomy.readout` must be the model's own logits.
 
     Raises:
         InputError: they are not; steering this model would be wrong without a warning.
     """
-    inner = getattr(model, "hf", model)
-    assert isinstance(inner, nn.Module)
-    parts = getattr(model, "anatomy", None)
-    if not isinstance(parts, Anatomy):
-        parts = anatomy(inner)
-    kind = type(inner).__name__
+    parts = anatomy(hf_model)
+    kind = type(hf_model).__name__
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
 
@@ -194,17 +171,18 @@ def check_anatomy(model: HasAnatomy | nn.Module, seed: int = 0) -> None:
         inputs.append(args[0] if args else kwargs["hidden_states"])
         outputs.append(output[0] if isinstance(output, tuple) else output)
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     weight = parts.embed_weight
     rows = min(parts.vocab, int(weight.shape[0]))
     ids = torch.randint(0, rows, (1, 8), generator=generator).to(weight.device)
     handles = [block.register_forward_hook(record, with_kwargs=True) for block in parts.blocks]
     try:
-        logits = inner(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        logits = hf_model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+        ).logits
     finally:
         for handle in handles:
             handle.remove()
-
     if len(outputs) != len(parts.blocks):
         raise InputError(
             f"{kind}: {len(parts.blocks)} blocks found, {len(outputs)} block calls in one forward"
@@ -238,7 +216,9 @@ def check_anatomy(model: HasAnatomy | nn.Module, seed: int = 0) -> None:
 
 def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
     for decoder_name in DECODERS:
-        decoder = _resolve(hf_model, decoder_name)
+        decoder: Any = hf_model
+        for part in decoder_name.split("."):
+            decoder = getattr(decoder, part, None)
         for blocks_name in BLOCKS:
             blocks = getattr(decoder, blocks_name, None)
             if isinstance(decoder, nn.Module) and isinstance(blocks, nn.ModuleList) and len(blocks):
@@ -247,14 +227,6 @@ def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
         f"{type(hf_model).__name__}: no decoder blocks found. Tried the attributes "
         f"{', '.join(BLOCKS)} of {', '.join(DECODERS)}"
     )
-
-
-def _resolve(root: object, dotted: str) -> object | None:
-    for part in dotted.split("."):
-        root = getattr(root, part, None)
-        if root is None:
-            return None
-    return root
 
 
 def _logit_scale(text: Any) -> float:
@@ -271,27 +243,31 @@ def _logit_scale(text: Any) -> float:
 
 MLP_MODULES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "fc2")
 MLP_NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
-RESIDUAL_FACTORS = ("residual_multiplier",)
 
 
-@dataclass(frozen=True, eq=False)
-class Mlp:
-    """A block's MLP: h_out = h_mid + factor * norm(output).
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Branch:
+    """What a block adds to its residual stream: h_out = h_mid + factor * norm(output).
 
     Attributes:
-        module: the MLP itself; its output is the site.
-        norm: what its output goes through (Gemma, OLMo-2), or None.
+        norm: what the output goes through (Gemma, OLMo-2), or None.
         factor: what it is multiplied by (Granite).
     """
 
-    module: nn.Module
     norm: nn.Module | None
     factor: float
 
-    def joins(self, output: Tensor) -> Tensor:
-        """What an output of the MLP adds to the residual stream."""
+    def joins(self, output: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+        """What an output adds to the residual stream."""
         normed: Tensor = output if self.norm is None else self.norm(output)
         return normed * self.factor if self.factor != 1.0 else normed
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mlp(Branch):
+    """A block's MLP; its output is the site."""
+
+    module: nn.Module
 
 
 def mlp_of(model: HasAnatomy, layer: int) -> Mlp:
@@ -300,18 +276,19 @@ def mlp_of(model: HasAnatomy, layer: int) -> Mlp:
     Raises:
         InputError: the block has none under a known name.
     """
-    block: Any = model.anatomy.blocks[layer]
-    module = next((getattr(block, name) for name in MLP_MODULES if hasattr(block, name)), None)
+    block = model.anatomy.blocks[layer]
+    module = first_of(block, MLP_MODULES)
     if not isinstance(module, nn.Module):
         raise InputError(
             f"site 'mlp': block {layer} of {model.name} has no {', '.join(MLP_MODULES)}; "
             "allowed: site 'block'"
         )
-    norm = next((getattr(block, name) for name in MLP_NORMS if hasattr(block, name)), None)
-    factor = next(
-        (float(getattr(block, name)) for name in RESIDUAL_FACTORS if hasattr(block, name)), 1.0
-    )
-    return Mlp(module, norm, factor)
+    return Mlp(module=module, norm=first_of(block, MLP_NORMS), factor=residual_factor(block))
+
+
+def residual_factor(block: nn.Module) -> float:
+    """What a block multiplies its attention's and its MLP's outputs by."""
+    return float(first_of(block, ("residual_multiplier",), 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
-from oocr.models.anatomy import RESIDUAL_FACTORS
+from oocr.models.anatomy import Branch, first_of, residual_factor
 from oocr.models.gguf import quiet
 
 if TYPE_CHECKING:
@@ -22,23 +22,19 @@ ATTENTION_MODULES = ("self_attn", "attn", "attention", "self_attention")
 OUTPUT_LINEARS = ("o_proj", "out_proj", "dense")
 
 
-@dataclass(frozen=True, eq=False)
-class Values:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Values(Branch):
     """What a block's attention reads from a token and writes where the token is attended to.
 
     Attributes:
         read: the Linear that gives a token's values, [..., value heads * width].
         write: the Linear from all heads' values to the stream.
         heads: query heads; several may share a value head.
-        norm: what attention's output goes through (Gemma, OLMo-2), or None.
-        factor: what it is multiplied by (Granite).
     """
 
     read: nn.Linear
     write: nn.Linear
     heads: int
-    norm: nn.Module | None
-    factor: float
 
     def written(self, values: Float[Tensor, "*token values"]) -> Float[Tensor, "*token head d"]:
         """What each head writes at full attention to a token, the others silent.
@@ -52,11 +48,6 @@ class Values:
         weight = self.write.weight.reshape(-1, self.heads, width).to(values.dtype)
         return torch.einsum("...hw,dhw->...hd", apart, weight)
 
-    def joins(self, output: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """What an output of attention adds to the residual stream."""
-        normed: Tensor = output if self.norm is None else self.norm(output)
-        return normed * self.factor if self.factor != 1.0 else normed
-
 
 def attention_of(model: LanguageModel, layer: int) -> nn.Module:
     """The attention of a block.
@@ -64,10 +55,7 @@ def attention_of(model: LanguageModel, layer: int) -> nn.Module:
     Raises:
         InputError: the block has none under a known name.
     """
-    block: Any = model.anatomy.blocks[layer]
-    module = next(
-        (getattr(block, name) for name in ATTENTION_MODULES if hasattr(block, name)), None
-    )
+    module = first_of(model.anatomy.blocks[layer], ATTENTION_MODULES)
     if not isinstance(module, nn.Module):
         raise InputError(
             f"block {layer} of {model.name} has no attention ({', '.join(ATTENTION_MODULES)})"
@@ -81,13 +69,10 @@ def values_of(model: LanguageModel, layer: int) -> Values:
     Raises:
         InputError: a family without a Linear of its own for values, or one that norms them.
     """
-    block: Any = model.anatomy.blocks[layer]
-    attention: Any = attention_of(model, layer)
+    block = model.anatomy.blocks[layer]
+    attention = attention_of(model, layer)
     names = [name for name, _ in attention.named_children()]
-    read = getattr(attention, "v_proj", None)
-    write = next(
-        (getattr(attention, name) for name in OUTPUT_LINEARS if hasattr(attention, name)), None
-    )
+    read, write = getattr(attention, "v_proj", None), first_of(attention, OUTPUT_LINEARS)
     if not isinstance(read, nn.Linear) or not isinstance(write, nn.Linear) or "v_norm" in names:
         raise InputError(
             f"values: block {layer} of {model.name} has {', '.join(names)}; allowed: attention "
@@ -95,25 +80,19 @@ def values_of(model: LanguageModel, layer: int) -> Values:
         )
     config: Any = model.hf.config
     # Elsewhere a norm of that name comes before the MLP.
-    after = any(
-        hasattr(block, name) for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm")
-    )
+    after = first_of(block, ("pre_feedforward_layernorm", "post_feedforward_layernorm"))
     return Values(
         read=read,
         write=write,
         heads=int(config.get_text_config().num_attention_heads),
-        norm=getattr(block, "post_attention_layernorm", None) if after else None,
-        factor=next(
-            (float(getattr(block, name)) for name in RESIDUAL_FACTORS if hasattr(block, name)), 1.0
-        ),
+        norm=getattr(block, "post_attention_layernorm", None) if after is not None else None,
+        factor=residual_factor(block),
     )
 
 
 @contextmanager
 def eager(model: LanguageModel) -> Iterator[None]:
-    """Let the model's family compute attention so that its weights can be had; restored after.
-
-    Numbers inside differ from those outside by rounding only.
+    """Compute attention so that its weights can be had; same numbers up to rounding.
 
     Raises:
         InputError: a family that cannot switch.

@@ -6,12 +6,13 @@ import difflib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oocr.errors import InputError
-from oocr.models import gguf
-from oocr.models.bundled import BUNDLED, BundledModel, NamedModel, named_models, source_of
+from oocr.models import gguf, hub
+from oocr.models.bundled import BUNDLED, named_models, source_of
 from oocr.models.cache import RECORD
 
 if TYPE_CHECKING:
@@ -23,15 +24,10 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """Files of which a tokenizer has at least one."""
 
-DTYPES = {
-    "auto": "auto",
-    "float32": "float32",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "bf16": "bfloat16",
-    "float16": "float16",
-    "fp16": "float16",
-}
+DTYPES = {name: name for name in ("auto", "float32", "bfloat16", "float16")}
+DTYPES |= {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+Say = Callable[[str], None]
 
 
 def read_model(
@@ -41,7 +37,7 @@ def read_model(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Say | None = None,
 ) -> LanguageModel:
     """Read a causal LM, frozen and in eval mode; `oocr.load_model` also tests it by steering it.
 
@@ -63,30 +59,62 @@ def read_model(
     if revision is not None and kind != "hub":
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
     options = placement(own_dtype(name, dtype), device, device_map)
-    if kind == "named":
-        named, plugin = named_models()[name], source_of(name)
-        folder = _folder_of(named)
-        source = {"path": str(folder), "license": named.license}
-        source = {"kind": plugin.kind if plugin else kind, **source}
-        return _build(name, str(folder), source, options, local_files_only=True)
-    if kind == "bundled":
-        model = BUNDLED[name]
-        folder = _convert_bundled(model, on_progress)
-        source = {"kind": kind, "origin": model.origin, "license": model.license}
-        return _from_gguf(folder, name, source, options)
-    path = Path(name).expanduser()
-    if kind == "gguf":
-        folder = gguf.convert(path, name=path.stem, on_progress=on_progress)
-        return _from_gguf(folder, name, {"kind": kind, "path": str(path.resolve())}, options)
-    if kind == "folder":
-        _check_folder(path)
-        source = {"kind": kind, "path": str(path.resolve())}
-        return _build(name, str(path), source, options, local_files_only=True)
-    commit, cached = find_on_hub(name, revision)
-    if not cached and on_progress:
+    if kind != "hub":
+        return _load(name, find_files(name, on_progress), options, local_files_only=True)
+    commit, is_cached = _find_on_hub(name, revision)
+    if not is_cached and on_progress:
         on_progress(f"downloading {name}")
-    source = {"kind": kind, "id": name, "revision": commit}
-    return _build(name, name, source, options, revision=commit, local_files_only=cached)
+    files = ModelFiles(name, {"kind": "hub", "id": name, "revision": commit})
+    return _load(name, files, options, revision=commit, local_files_only=is_cached)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's folder or Hugging Face id, where it is from, and whether it is a converted GGUF."""
+
+    where: str
+    source: dict[str, str]
+    converted: bool = False
+
+
+def find_files(name: str, say: Say | None = None) -> ModelFiles:
+    """Where a model's files are; a GGUF is converted, the hub is not asked.
+
+    Args:
+        name: see `read_model`.
+        say: called with a few words before each slow step.
+
+    Raises:
+        InputError: no such model.
+    """
+    kind, path = _kind(name), Path(name).expanduser()
+    if kind == "named":
+        model, plugin = named_models()[name], source_of(name)
+        if not model.here:
+            raise InputError(
+                f"{name}: its files are not in this installation. Get it with: {model.install}"
+            )
+        source = {"path": str(model.folder), "license": model.license}
+        return ModelFiles(str(model.folder), {"kind": plugin.kind if plugin else kind} | source)
+    if kind == "bundled":
+        bundled = BUNDLED[name]
+        source = {"kind": kind, "origin": bundled.origin, "license": bundled.license}
+        folder = gguf.converted_folder(name, bundled.sha256)
+        if folder is None:
+            parts = bundled.locate()
+            if not parts:
+                raise InputError(f"{name} is not installed. Get it with: {bundled.install}")
+            folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
+    elif kind == "gguf":
+        source = {"kind": kind, "path": str(path.resolve())}
+        folder = gguf.convert(path, name=path.stem, on_progress=say)
+    elif kind == "folder":
+        _check_folder(path)
+        return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
+    else:
+        return ModelFiles(name, {"kind": kind, "id": name})
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return ModelFiles(str(folder), source | {"sha256": record["sha256"]}, converted=True)
 
 
 def _kind(name: str) -> str:
@@ -100,14 +128,15 @@ def _kind(name: str) -> str:
         raise InputError(f"{name!r}: no such file or folder")
     if path.is_dir():
         return "folder"
+    is_gguf = path.suffix.lower() == ".gguf"
     if path.is_file():
-        if path.suffix.lower() == ".gguf":
+        if is_gguf:
             return "gguf"
         raise InputError(
             f"{name}: not a model. Give a .gguf file or the folder that has config.json"
         )
     pathlike = name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
-    if pathlike or path.suffix.lower() == ".gguf":
+    if pathlike or is_gguf:
         raise InputError(f"{name!r}: no such file or folder")
     return "hub"
 
@@ -118,14 +147,6 @@ def own_dtype(name: str, dtype: Any) -> Any:
         return dtype
     plugin = source_of(name)
     return plugin.dtype if plugin and plugin.dtype else dtype
-
-
-def _folder_of(model: NamedModel) -> Path:
-    if not model.here:
-        raise InputError(
-            f"{model.name}: its files are not in this installation. Get it with: {model.install}"
-        )
-    return model.folder
 
 
 def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
@@ -161,54 +182,12 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     return {"dtype": chosen, "device_map": device_map or str(place)}
 
 
-def find_folder(name: str, say: Callable[[str], None] | None = None) -> tuple[str, bool]:
-    """A model's folder or Hugging Face id, and whether it is a converted GGUF.
-
-    Args:
-        name: see `read_model`.
-        say: called with a few words before each slow step.
-
-    Raises:
-        InputError: no such model.
-    """
-    kind, path = _kind(name), Path(name).expanduser()
-    if kind == "bundled":
-        return str(_convert_bundled(BUNDLED[name], say)), True
-    if kind == "named":
-        return str(_folder_of(named_models()[name])), False
-    if kind == "gguf":
-        return str(gguf.convert(path, name=path.stem, on_progress=say)), True
-    if kind == "folder":
-        _check_folder(path)
-        return str(path), False
-    return name, False
-
-
-def _convert_bundled(model: BundledModel, say: Callable[[str], None] | None) -> Path:
-    if done := gguf.converted_folder(model.name, model.sha256):
-        return done
-    parts = model.locate()
-    if not parts:
-        raise InputError(f"{model.name} is not installed. Get it with: {model.install}")
-    return gguf.convert(parts, name=model.name, expected_sha256=model.sha256, on_progress=say)
-
-
-def _from_gguf(
-    folder: Path, name: str, source: dict[str, str], options: dict[str, Any]
-) -> LanguageModel:
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    source |= {"sha256": record["sha256"]}
-    tokenizer = gguf.load_tokenizer(folder)
-    return _build(name, str(folder), source, options, tokenizer=tokenizer, local_files_only=True)
-
-
 def _check_folder(path: Path) -> None:
     """Refuse a folder that is no model's, with the reason."""
-    if (path / "adapter_config.json").is_file():
+    file = path / "adapter_config.json"
+    if file.is_file():
         try:
-            base = json.loads((path / "adapter_config.json").read_text()).get(
-                "base_model_name_or_path"
-            )
+            base = json.loads(file.read_text()).get("base_model_name_or_path")
         except (OSError, ValueError):
             base = None
         raise InputError(f"{path}: this is a PEFT adapter, not a model; its base model is {base!r}")
@@ -218,41 +197,32 @@ def _check_folder(path: Path) -> None:
         raise InputError(f"{path}: no config.json in this folder{hint}")
 
 
-def _build(
-    name: str,
-    where: str,
-    source: dict[str, str],
-    options: dict[str, Any],
-    *,
-    tokenizer: Any = None,
-    **hub: Any,
-) -> LanguageModel:
+def auto_class(config: Any) -> Any:
+    """The transformers class that loads models of this configuration."""
+    import transformers
+
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForCausalLM
+    return transformers.AutoModelForImageTextToText
+
+
+def _load(name: str, files: ModelFiles, options: dict[str, Any], **of_hub: Any) -> LanguageModel:
     """`from_pretrained`, with its errors turned into InputError."""
-    from transformers import (
-        MODEL_FOR_CAUSAL_LM_MAPPING,
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForImageTextToText,
-        AutoTokenizer,
-    )
+    from transformers import AutoConfig, AutoTokenizer
 
     from oocr.models.language_model import LanguageModel
 
     try:
         with gguf.quiet():
-            config = AutoConfig.from_pretrained(where, **hub)
-            text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-            auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
+            config = AutoConfig.from_pretrained(files.where, **of_hub)
             # Safetensors only: a pickle can run code.
-            hf, info = auto.from_pretrained(
-                where,
-                config=config,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-                **hub,
+            safe = {"use_safetensors": True, "output_loading_info": True, **options, **of_hub}
+            hf, info = auto_class(config).from_pretrained(files.where, config=config, **safe)
+            tokenizer = (
+                gguf.load_tokenizer(Path(files.where))
+                if files.converted
+                else AutoTokenizer.from_pretrained(files.where, **of_hub)
             )
-            tokenizer = tokenizer or AutoTokenizer.from_pretrained(where, **hub)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise InputError(f"{name}: cannot be loaded: {error}") from error
     except Exception as error:  # safetensors and the HTTP library have their own
@@ -263,18 +233,13 @@ def _build(
                 f"{name}: {len(keys)} weights of {type(hf).__name__} have {what.split('_')[0]} "
                 f"values in its files (first: {keys[0]}); they would be random"
             )
-    return LanguageModel.of(hf, tokenizer, name=name, source=source)
+    return LanguageModel.of(hf, tokenizer, name=name, source=files.source)
 
 
 def load_tokenizer(
-    name: str, *, revision: str | None = None, say: Callable[[str], None] | None = None
+    name: str, *, revision: str | None = None, say: Say | None = None
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of what `load_model` would load: from here, else from Hugging Face.
-
-    Args:
-        name: see `read_model`.
-        revision: see `read_model`.
-        say: called with a few words before each slow step.
 
     Raises:
         InputError: no such model, or its tokenizer cannot be had here.
@@ -287,17 +252,17 @@ def load_tokenizer(
         if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
             with gguf.quiet():
                 return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
-        where, converted = find_folder(name, say)
-        if converted:
-            tokenizer: Any = gguf.load_tokenizer(Path(where))
-            return tokenizer
-        here = has_tokenizer(where, revision)
-        if not here and (Path(where).is_dir() or constants.HF_HUB_OFFLINE):
+        files = find_files(name, say)
+        here = has_tokenizer(files, revision)
+        if not here and (Path(files.where).is_dir() or constants.HF_HUB_OFFLINE):
             # Without its files transformers may make an empty one.
             raise InputError(f"{name}: its tokenizer is not here")
+        if files.converted:
+            tokenizer: PreTrainedTokenizerBase = gguf.load_tokenizer(Path(files.where))
+            return tokenizer
         with gguf.quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                where, revision=revision, local_files_only=here
+                files.where, revision=revision, local_files_only=here
             )
     except InputError:
         raise
@@ -307,93 +272,42 @@ def load_tokenizer(
     return tokenizer
 
 
-def has_tokenizer(where: str, revision: str | None) -> bool:
+def has_tokenizer(files: ModelFiles, revision: str | None) -> bool:
     """Whether a tokenizer's files are here; without them transformers may make an empty one."""
     from huggingface_hub import try_to_load_from_cache
 
-    if Path(where).is_dir():
-        return any((Path(where) / name).is_file() for name in TOKENIZER_FILES)
-    paths = [try_to_load_from_cache(where, name, revision=revision) for name in TOKENIZER_FILES]
+    folder = Path(files.where)
+    if folder.is_dir():
+        return any((folder / name).is_file() for name in TOKENIZER_FILES)
+    names = TOKENIZER_FILES
+    paths = [try_to_load_from_cache(files.where, name, revision=revision) for name in names]
     return any(isinstance(path, str) for path in paths)
 
 
-def find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
+def _find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
     """The commit of a model, and whether the local cache has all of it.
 
     A cached commit is taken as it is; `hf download` fetches a newer one.
-
-    Raises:
-        InputError: no such model, or it is not cached and cannot be reached.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    at = f" --revision {revision}" if revision else ""
-    get = f"Get it with: hf download {name}{at} (or give the folder of a copy)"
-    try:
-        cached = snapshot_download(name, revision=revision, local_files_only=True)
-    except HFValidationError as error:
-        raise InputError(f"{name!r}: not a model name.{_suggest(name)} ({error})") from error
-    except (OSError, ValueError):
-        cached = None
-    if cached is not None and _has_weights(Path(cached)):
-        return Path(cached).name, True  # a snapshot's folder is named after its commit
-    if constants.HF_HUB_OFFLINE:
-        raise InputError(
-            f"{name!r} is not in the local Hugging Face cache, and HF_HUB_OFFLINE is set."
-            f"{_suggest(name)} {get}"
-        )
-    return _ask_hub(name, revision, get), False
+    names = (*BUNDLED, *named_models())
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f"{meant} Bundled models: {', '.join(names)}."
+    folder = hub.cached(name, revision=revision, hint=hint)
+    if folder is not None and _has_weights(folder):
+        return folder.name, True
+    commit, files = hub.ask(name, revision=revision, hint=hint)
+    if "config.json" not in files:
+        what = "a PEFT adapter" if "adapter_config.json" in files else "without config.json"
+        raise InputError(f"{name!r} on Hugging Face is {what}, not a model that can be loaded")
+    return commit, False
 
 
 def _has_weights(folder: Path) -> bool:
     """Whether a cached snapshot has its config and every safetensors file."""
-    if not (folder / "config.json").is_file():
-        return False
+    names = {"config.json", "model.safetensors"}
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return all((folder / file).is_file() for file in names)
-    return (folder / "model.safetensors").is_file()
-
-
-def _ask_hub(name: str, revision: str | None, get: str) -> str:
-    """One short request before anything is downloaded; returns the commit."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        info = HfApi().model_info(name, revision=revision, timeout=10)
-    except GatedRepoError as error:
-        raise InputError(
-            f"{name!r} is gated: accept its licence at https://huggingface.co/{name} "
-            "and log in with: hf auth login"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"{name!r}: no such model on Hugging Face (or it is private: hf auth login)."
-            f"{_suggest(name)}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"{name!r} has no revision {revision!r}") from error
-    except Exception as error:  # the HTTP library's errors: no network, timeout, proxy, …
-        raise InputError(
-            f"{name!r} is not in the local Hugging Face cache, and Hugging Face cannot be reached "
-            f"({type(error).__name__}: {error}).{_suggest(name)} {get}"
-        ) from error
-    files = {file.rfilename for file in info.siblings or ()}
-    if "config.json" not in files:
-        what = "a PEFT adapter" if "adapter_config.json" in files else "without config.json"
-        raise InputError(f"{name!r} on Hugging Face is {what}, not a model that can be loaded")
-    return str(info.sha)
-
-
-def _suggest(name: str) -> str:
-    here = (*BUNDLED, *named_models())
-    close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
-    known = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{known} Bundled models: {', '.join(here)}."
+        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = {"config.json", *parts.values()}
+    return all((folder / name).is_file() for name in names)

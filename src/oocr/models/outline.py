@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.models import gguf
 from oocr.models.anatomy import Anatomy, anatomy
 from oocr.models.bundled import BUNDLED
-from oocr.models.load import find_folder, has_tokenizer, own_dtype, placement
+from oocr.models.load import auto_class, find_files, has_tokenizer, own_dtype, placement
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +29,9 @@ class Outline:
     """A model's shape before it is loaded.
 
     Attributes:
-        name: what the user called it.
         hf: the model without its weights.
         tokenizer: its tokenizer, or a stand-in.
-        anatomy: its parts, without weights.
-        device: where it would be loaded.
-        dtype: in which type.
+        device, dtype: where and in which type it would be loaded.
         counted: whether the tokenizer has the model's vocabulary.
         notes: what replaces something that is not here.
     """
@@ -71,27 +68,14 @@ def outline(
 ) -> Outline:
     """The shape of what `load_model` would load with the same arguments.
 
-    Args:
-        name: as of `load_model`.
-        dtype: as of `load_model`.
-        device: as of `load_model`.
-        device_map: as of `load_model`.
-        revision: as of `load_model`.
-        counted: use the model's tokenizer if it is here; else a stand-in.
-        on_gpu: as on one GPU that is not here; the configuration then comes from the cache, from
-            oocr, or from the hub.
+    `counted`: use the model's tokenizer if it is here, else a stand-in. `on_gpu`: as on one GPU
+    that is not here; the configuration then comes from the cache, from oocr, or from the hub.
 
     Raises:
         InputError: no such model here, or a configuration that is no causal LM's.
     """
     import torch
-    from transformers import (
-        MODEL_FOR_CAUSAL_LM_MAPPING,
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForImageTextToText,
-        AutoTokenizer,
-    )
+    from transformers import AutoConfig, AutoTokenizer
 
     dtype = own_dtype(name, dtype)
     if on_gpu:
@@ -99,35 +83,32 @@ def outline(
         options = {**half, "device_map": "cuda"}
     else:
         options = placement(dtype, device, device_map)
-    where, converted = find_folder(name)
+    files = find_files(name)
+    of_hub = {"revision": revision, "local_files_only": True}
     notes: list[str] = []
     try:
         with gguf.quiet():
             try:
-                config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=True)
+                config = AutoConfig.from_pretrained(files.where, **of_hub)
             except OSError:
-                if not on_gpu or where != name or Path(where).is_dir():
+                if not on_gpu or files.source["kind"] != "hub":
                     raise
                 config, note = fetched_config(name, revision)
                 notes.append(note)
-            text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-            auto = AutoModelForCausalLM if text else AutoModelForImageTextToText
             with torch.device("meta"):
-                hf = auto.from_config(config, dtype=options["dtype"])
+                hf = auto_class(config).from_config(config, dtype=options["dtype"])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = CharCountTokenizer()
     try:
-        if counted and converted:
-            tokenizer = gguf.load_tokenizer(Path(where))
-        elif counted and (counted := has_tokenizer(where, revision)):
-            tokenizer = AutoTokenizer.from_pretrained(
-                where, revision=revision, local_files_only=True
-            )
+        if counted and files.converted:
+            tokenizer = gguf.load_tokenizer(Path(files.where))
+        elif counted and (counted := has_tokenizer(files, revision)):
+            tokenizer = AutoTokenizer.from_pretrained(files.where, **of_hub)
     except (OSError, ValueError, KeyError, ImportError):
         counted = False
-    alike = None if counted or not on_gpu else like_tokenizer(config.get_text_config())
+    alike = None if counted or not on_gpu else _like_tokenizer(config.get_text_config())
     if alike is not None:
         (tokenizer, note), counted = alike, True
         notes.append(note)
@@ -146,8 +127,9 @@ class CharCountTokenizer:
     def __call__(self, text: str, **_options: object) -> dict[str, list[Any]]:
         """Token ids of a text, with their places in it."""
         matches = list(re.finditer(rf"\s?\S{{1,{CHARACTERS_PER_TOKEN}}}|\s", text))
+        digests = [hashlib.sha256(match.group().encode()).digest() for match in matches]
         return {
-            "input_ids": [_number(match.group()) for match in matches],
+            "input_ids": [int.from_bytes(digest[:4]) for digest in digests],
             "offset_mapping": [match.span() for match in matches],
         }
 
@@ -157,10 +139,6 @@ class CharCountTokenizer:
     def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **_options: object) -> str:
         """The turns below each other."""
         return "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns) + "assistant: "
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
 SHIPPED_CONFIGS = {"google/gemma-3-12b-it": "gemma-3-12b-it.yaml"}
@@ -183,14 +161,7 @@ _FOLDER = Path(__file__).parent / "outlines"
 
 
 def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
-    """A configuration that is not in the cache: the sizes that we ship, or the hub's.
-
-    Args:
-        name: a Hugging Face id.
-        revision: of it.
-
-    Returns:
-        The configuration, and where it is from.
+    """A configuration that is not in the cache, and where it is from: shipped sizes, or the hub.
 
     Raises:
         InputError: it is at neither place.
@@ -211,11 +182,11 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
 
 
-def like_tokenizer(config: Any) -> tuple[Any, str] | None:
+def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     """A bundled model's tokenizer with the same vocabulary, and what to say of it."""
     name = "gemma-3-270m"
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None
-    tokenizer = gguf.load_tokenizer(Path(find_folder(name)[0]))
+    tokenizer = gguf.load_tokenizer(Path(find_files(name).where))
     tokenizer.chat_template = tokenizer.chat_template or GEMMA_TURNS
     return tokenizer, f"lengths by the tokenizer of {name}, the same vocabulary"

@@ -1,0 +1,72 @@
+"""Repositories on Hugging Face: what the local cache has, and one short request for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oocr.errors import InputError
+
+
+def cached(
+    name: str, *, revision: str | None = None, files: Sequence[str] | None = None, hint: str = ""
+) -> Path | None:
+    """The cache's folder of a repository, named after its commit; None: it has none.
+
+    With `files` only these are wanted; `hint` says in the error what the user may have meant.
+
+    Raises:
+        InputError: no repository can have this name.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    wanted = None if files is None else list(files)
+    try:
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=wanted, local_files_only=True
+        )
+    except HFValidationError as error:
+        raise InputError(f"{name!r}: not a model name.{hint} ({error})") from error
+    except (OSError, ValueError):
+        return None
+    return Path(folder)
+
+
+def ask(
+    name: str, *, revision: str | None = None, hint: str = "", here: str = "is not"
+) -> tuple[str, set[str]]:
+    """The commit and the file names of a repository, before anything of it is downloaded.
+
+    Errors say with `hint` what the user may have meant, and with `here` what was looked for before
+    ("is no file or folder and not").
+
+    Raises:
+        InputError: offline, no network, no such repository or revision, or no access to it.
+    """
+    from huggingface_hub import HfApi, constants, errors
+
+    at = f" --revision {revision}" if revision else ""
+    get = f"Get it with: hf download {name}{at} (or give the folder of a copy)"
+    missing = f"{name!r} {here} in the local Hugging Face cache, and"
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(f"{missing} HF_HUB_OFFLINE is set.{hint} {get}")
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=10)
+    except errors.GatedRepoError as error:
+        raise InputError(
+            f"{name!r} is gated: accept its licence at https://huggingface.co/{name} "
+            "and log in with: hf auth login"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(
+            f"{name!r}: no such model on Hugging Face (or it is private: hf auth login).{hint}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{name!r} has no revision {revision!r}") from error
+    except Exception as error:  # the HTTP library's errors: no network, timeout, proxy, …
+        raise InputError(
+            f"{missing} Hugging Face cannot be reached "
+            f"({type(error).__name__}: {error}).{hint} {get}"
+        ) from error
+    return str(info.sha), {file.rfilename for file in info.siblings or ()}
