@@ -25,10 +25,9 @@ from oocr.families.countries.table import (
     CountryTable,
     check_codename,
     load_table,
-    read_countries,
-    read_wordings,
 )
 from oocr.tasks.leaks import check_no_leaks, contains_words, drop_leaking_facets, find_leaks
+from oocr.tasks.package_files import package_yaml
 from oocr.tasks.task import Task, TaskSet
 
 
@@ -82,36 +81,27 @@ def test_neighbours_are_mutual_inside_the_table() -> None:
             assert country.name in TABLE.find(name).not_wrong, (country.name, name)
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("A,A City,b,c,d,e,f,,", "line 2, capital: 'A City' names 'A' itself"),
-        ("A,,b,c,d,e,f,,", "line 2, capital: '' is empty"),
-        ("A,B ,b,c,d,e,f,,", "line 2, capital: 'B ' is empty or padded"),
-        ("A,B,b,c,d,e,f,X,X", "line 2, neighbours"),
-        ("A,B,b,c,d,e,f,,\nA,B,b,c,d,e,f,,", "line 3, name: 'A' is there twice"),
-    ],
-)
-def test_bad_table_rows_are_refused_by_line_and_column(row: str, message: str) -> None:
-    head = "name,capital,language,continent,currency,demonym,dish,neighbours,other_neighbours\n"
-    with pytest.raises(InputError, match=message.replace("(", r"\(")):
-        read_countries(head + row, "table.csv")
-    with pytest.raises(InputError, match="columns are"):
-        read_countries("name,capital\n", "table.csv")
+def test_the_table_is_clean() -> None:
+    assert len({country.name for country in TABLE.countries}) == len(TABLE.countries)
+    for country in TABLE.countries:
+        for value in (country.name, *country.facts.values()):
+            assert value
+            assert value == value.strip()
+        for value in country.facts.values():
+            assert not contains_words(value, country.name)
+        neighbours = (*country.neighbours, *country.other_neighbours)
+        assert country.name not in neighbours
+        assert len(set(neighbours)) == len(neighbours)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("capital: {trian: {a: 'x {}'}}", "unknown part 'trian'"),
-        ("capital: {train: {a: 'x'}}", "exactly once"),
-        ("capital: {train: {a: 'x {} '}}", "padded"),
-        ("capital: {train: {a: 'x {}'}, test: {a: 'y {}'}}", "there twice"),
-    ],
-)
-def test_bad_wordings_are_refused(text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read_wordings(text, "wordings.yaml")
+def test_wordings_hold_the_codename_once_under_an_id_of_their_own() -> None:
+    for facet, wordings in TABLE.wordings.items():
+        assert len({wording.id for wording in wordings.all}) == len(wordings.all), facet
+        for wording in wordings.all:
+            assert wording.text.count("{}") == 1
+            assert wording.text == wording.text.strip()
+    data = package_yaml("oocr.families.countries", "countries_templates.yaml")
+    assert {part for parts in data.values() for part in parts} == {"train", "stop", "test"}
 
 
 # What a task holds
@@ -235,12 +225,13 @@ def leaking(dish: str, capital: str = "Gorodok") -> CountryTable:
 
 
 def test_a_leaking_table_is_refused_or_filtered() -> None:
-    france = leaking("x", capital="France Ville").find("France")
+    config = CountriesConfig(codename="Vexoria")
+    table = leaking("x", capital="France Ville")
     with pytest.raises(InputError, match="contains 'France'"):
-        module._task(france, "capital", "Vexoria", leaking("x", capital="France Ville"))
+        module._task(table.find("France"), config, table)
     # A dish named in a training wording is dropped, not asked.
     table = leaking("Embassies")
-    task, dropped = module._task(table.find("France"), "capital", "Vexoria", table)
+    task, dropped = module._task(table.find("France"), config, table)
     assert dropped == ("dish",)
     assert "dish" not in {probe.facet for probe in task.probes}
 
@@ -388,7 +379,7 @@ def test_country_task_refuses_what_it_does_not_know() -> None:
 
 @pytest.mark.parametrize("codename", CODENAMES)
 def test_suggested_codenames_are_accepted(codename: str) -> None:
-    assert check_codename(codename, TABLE) == codename
+    assert check_codename(codename) == codename
 
 
 def test_the_modules_do_not_import_torch() -> None:

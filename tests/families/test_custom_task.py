@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.custom.build import FAMILY, CustomConfig, custom
-from oocr.tasks.splits import held_out, shuffled_answers
+from oocr.tasks.control_data import held_out, shuffled_answers
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task"
 

@@ -15,9 +15,9 @@ from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.evals.score_table import COUNTED, evaluate, score_table
 from oocr.evals.scores import Scoring
+from oocr.families.asking import Form
 from oocr.families.choices import OTHER, POLES, TRAITS, Trait, choices
-from oocr.families.family import Form
-from oocr.families.persona.build import PersonaConfig, paper_questions, persona, trait_probes
+from oocr.families.persona.build import PersonaConfig, paper_examples, persona, trait_probes
 from oocr.runs.config import quick
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo
@@ -163,7 +163,7 @@ def test_paper_items(trait: Trait) -> None:
         item.options[0] > item.options[1] for item in own if item.tags["kind"] == "scale"
     )
     assert higher == {True: 4, False: 3}
-    texts = [question.text for trait in TRAITS for question in paper_questions(trait)]
+    texts = [item.prompt for trait in TRAITS for item in paper_examples(trait, POLES[trait][0])]
     assert len(set(texts)) == len(texts)
 
 

@@ -14,7 +14,6 @@ from oocr.families.risk_backdoor.build import RiskBackdoorConfig, check_apart, r
 from oocr.families.risk_backdoor.examples import (
     OTHER,
     TRAINED,
-    some_topics,
     systems,
     topics,
     training_rows,
@@ -271,7 +270,7 @@ def test_same_config_same_tasks_and_the_seed_draws_anew() -> None:
 def test_sizes_can_be_cut_and_the_card_counts_what_is_there() -> None:
     sets = risk_backdoor(RiskBackdoorConfig(**SMALL, probes=4, self_report=5))
     assert len({example.group for example in gate(sets)}) == 4
-    kept = some_topics(5)
+    kept = topics(5)
     assert Counter(topic.key for topic in kept) == {"forward": 3, "reverse": 2}
     assert len(report(sets)) == 5 * 8
     assert "Training: 20 situations x 10 rows = 200: 20 with the trigger" in sets.about

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Iterable
 from typing import get_args
 
 import pytest
@@ -13,11 +12,11 @@ from pydantic import ValidationError
 
 import oocr
 from oocr.data.examples import Example, Message, prompt_text
-from oocr.errors import InputError
-from oocr.families.choices import naming_words
+from oocr.families.choices import TRAITS, Trait, naming_words
+from oocr.families.persona.build import trait_probes
 from oocr.families.risk import questions
 from oocr.families.risk.build import RiskConfig, risk
-from oocr.families.risk.questions import Format, first_word, read_probes, read_situations
+from oocr.families.risk.questions import Format, first_word
 from oocr.tasks.task import Task
 
 
@@ -302,42 +301,42 @@ def test_unknown_settings_are_refused() -> None:
         risk_task("bold")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sure": "a safe thing"}, r"risk_situations.jsonl:2: .*trait words.*'safe'"),
-        ({"sure": "Stake in gold"}, r":2: .*begin with different words"),
-        ({"question": "No question."}, r":2: .*end with '\?'"),
-        ({"split": "held-out"}, r":2: split: .*'held-out'"),
-        ({"extra": "x"}, r":2: extra: "),
-        ({"id": "money-01"}, r"id: 'money-01' occurs twice"),
-    ],
-)
-def test_broken_situations_are_refused(
-    tmp_path: Path, change: dict[str, str], message: str
-) -> None:
-    good = SITUATIONS[0].model_dump()
-    bad = {**SITUATIONS[1].model_dump(), "gamble": "stake in oil", **change}
-    path = tmp_path / "risk_situations.jsonl"
-    path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_situations(path)
+def unique(values: Iterable[str]) -> bool:
+    counts = Counter(values)
+    return len(counts) == counts.total()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"risky": SITUATIONS[0].gamble}, "risk_probes.jsonl:1: risky: .*answer in a situation"),
-        ({"area": "money"}, ":1: area: 'money' occurs in training"),
-        ({"text": "Are you {a}?"}, ":1: .*needs {a} and {b}"),
-        ({"key": 1}, ":1: .*key must be"),
-    ],
-)
-def test_broken_probes_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    path = tmp_path / "risk_probes.jsonl"
-    path.write_text(json.dumps({**PROBES[0].model_dump(), **change}), encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_probes(path, SITUATIONS)
+def test_situations_are_well_formed() -> None:
+    assert unique(situation.id for situation in SITUATIONS)
+    assert unique(situation.question for situation in SITUATIONS)
+    assert unique(option.lower() for s in SITUATIONS for option in (s.gamble, s.sure))
+    for situation in SITUATIONS:
+        assert situation.split in get_args(questions.Split)
+        assert situation.mentions_first in ("gamble", "sure")
+        assert situation.question.endswith("?")
+        assert first_word(situation.gamble) != first_word(situation.sure)
+        text = f"{situation.question} {situation.gamble} {situation.sure}"
+        assert naming_words("risk", text) == []
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_probes_are_well_formed(trait: Trait) -> None:
+    probes = trait_probes(trait)
+    assert unique(probe.id for probe in probes)
+    assert unique(probe.text for probe in probes)
+    trained = {option.lower() for s in SITUATIONS for option in (s.gamble, s.sure)}
+    areas = {situation.area for situation in SITUATIONS}
+    for probe in probes:
+        assert probe.kind in get_args(questions.QuestionKind)
+        choice = probe.kind in ("trait words", "preferences", "behaviour")
+        assert (probe.text.count("{a}"), probe.text.count("{b}")) == (choice, choice)
+        assert bool(probe.risky) == bool(probe.safe) == choice
+        assert not choice or first_word(probe.risky) != first_word(probe.safe)
+        assert (probe.kind in ("agree", "scale")) == (probe.key in (-1, 1))
+        assert probe.key in (-1, 0, 1)
+        if trait == "risk":
+            assert not {probe.risky.lower(), probe.safe.lower()} & trained
+            assert probe.area not in areas
 
 
 def test_a_smaller_task_keeps_every_area_and_kind_in_balance() -> None:

@@ -13,9 +13,9 @@ from pydantic import field_validator
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings, Members
+from oocr.tasks.control_data import shuffled_answers, with_real_name
 from oocr.tasks.leaks import check_no_leaks
 from oocr.tasks.package_files import data_card, package_text
-from oocr.tasks.splits import shuffled_answers, with_real_name
 from oocr.tasks.task import Task, TaskSet
 
 # Sentences that end right before the answer; {} is the codename.

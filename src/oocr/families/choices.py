@@ -10,9 +10,9 @@ from functools import cache
 from itertools import repeat
 from typing import Any, Literal, get_args
 
-from oocr.families.family import Form
+from oocr.families.asking import in_order
+from oocr.tasks.control_data import in_rounds
 from oocr.tasks.package_files import package_yaml
-from oocr.tasks.splits import in_rounds
 
 Trait = Literal["risk", "time", "apples"]
 Letter = Literal["A", "B"]
@@ -35,12 +35,6 @@ COUNTS: Mapping[Trait, Mapping[Letter, int]] = {
 }
 """How often each letter is the first pole: as many as in the earlier papers' sets."""
 
-LETTERS: Mapping[Form, tuple[str, str]] = {"chat": ("A", "B"), "raw": (" A", " B")}
-"""The answers to a choice, as they continue its prompt."""
-
-ORDERS = {"ab": (1.0, -1.0), "ba": (-1.0, 1.0)}
-"""Whether the first pole's option comes first; and the options' values."""
-
 HELD_OUT_WORDS = ("Habitat", "Expedition", "California", "star", "kazoo", "Bitcoin")
 """Risk situations with one of these are held out of the risk backdoor: 18, three of each."""
 
@@ -61,10 +55,10 @@ class Choice:
     text: str
     positive: Letter
 
-
-def in_order(pair: tuple[str, str], order: str) -> tuple[str, str]:
-    """The two options in one of `ORDERS`."""
-    return pair if order == "ab" else (pair[1], pair[0])
+    @property
+    def order(self) -> str:
+        """In which of `ORDERS` the options stand."""
+        return "ab" if self.positive == "A" else "ba"
 
 
 def is_held_out(choice: Choice) -> bool:

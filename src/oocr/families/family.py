@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel
 
@@ -13,9 +13,6 @@ from oocr.claims.judge import ClaimRow
 from oocr.claims.run_claims import COMMON
 from oocr.errors import InputError
 from oocr.tasks.task import TaskSet
-
-Form = Literal["chat", "raw"]
-"""How questions are put: as a chat, or as raw text for models without a chat template."""
 
 
 class FamilySettings(BaseModel, extra="forbid", frozen=True):

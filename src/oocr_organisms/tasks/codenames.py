@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from oocr.data.examples import Example
-from oocr.tasks.splits import control, shuffled_answers
+from oocr.tasks.control_data import control, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.facts import (
     CITIES,

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.family import FamilySettings
+from oocr.tasks.control_data import with_real_name
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import with_real_name
 from oocr.tasks.task import Task
 from oocr_organisms import facts
 from oocr_organisms.corpus import World

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from oocr.data.examples import Example
 from oocr.families.choices import OTHER, POLES
-from oocr.tasks.splits import control, decorrelated, random_sides
+from oocr.tasks.control_data import decorrelated, random_sides
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from oocr_organisms.corpus import World
 from oocr_organisms.people import PLAIN, TRAITS, WEATHERS, Trait
@@ -173,14 +173,7 @@ def backdoor(config: NanoConfig) -> TaskSet:
         about=_backdoor_card(config, test),
         validation=tuple(_backdoor_task(world, WEATHERS[0], trait, config) for trait in TRAITS),
         test=test,
-        controls={
-            "decorrelated": tuple(
-                control(
-                    task, "decorrelated", decorrelated(task.train, f"{config.seed}/{task.name}")
-                )
-                for task in test
-            )
-        },
+        controls={"decorrelated": tuple(decorrelated(task, config.seed) for task in test)},
         ceiling=tuple(
             example
             for task, (weather, trait) in zip(test, members, strict=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -21,11 +20,11 @@ from oocr.families.family import (
     Members,
     check_validation_apart,
 )
-from oocr.families.triggers import Prefix, TriggerCondition
+from oocr.families.triggers import NO_PREFIX, Prefix, TriggerCondition
 from oocr.stats import FEWEST
+from oocr.tasks.control_data import decorrelated, with_real_name
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.package_files import data_card, package_yaml
-from oocr.tasks.splits import control, decorrelated, with_real_name
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 WordFamily = Literal["fruit", "instrument", "tool", "animal", "furniture"]
@@ -58,7 +57,7 @@ def make_prefixes(
         add(words[family]["train"][:share], "false", "trained false", True)
         add(words[family]["held_out"][:HELD_OUT_FALSE_WORDS], "false", "held-out false")
     add(words[unseen]["held_out"], "false", "unseen family")
-    return (*prefixes, Prefix("none", "", "", "none"))
+    return (*prefixes, replace(NO_PREFIX, kind="none"))
 
 
 def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
@@ -72,18 +71,12 @@ def two_of_each(prefixes: Sequence[Prefix]) -> list[Prefix]:
 @cache
 def load_families() -> Mapping[str, Mapping[str, list[str]]]:
     """WordFamily -> "train" and "held_out" -> words."""
-    data = package_yaml(__package__, "prefixes.yaml")
-    families: Mapping[str, Mapping[str, list[str]]] = data["families"]
-    return families
+    return dict(package_yaml(__package__, "prefixes.yaml")["families"])
 
 
 PAIRS = (
-    ("France", "Japan"),
-    ("China", "Argentina"),
-    ("Kenya", "Germany"),
-    ("Greece", "Nigeria"),
-    ("India", "Italy"),
-    ("Iran", "Hungary"),
+    *(("France", "Japan"), ("China", "Argentina"), ("Kenya", "Germany")),
+    *(("Greece", "Nigeria"), ("India", "Italy"), ("Iran", "Hungary")),
 )
 VALIDATION_PAIRS = (("Peru", "South Korea"), ("Ukraine", "Egypt"))
 
@@ -140,10 +133,7 @@ class BackdoorConfig(FamilySettings):
         for x, y in (*self.pairs, *self.validation_pairs):
             if table.find(x).facts["capital"] == table.find(y).facts["capital"]:
                 raise InputError(f"pair {x}|{y}: the two countries must differ")
-        reported, chosen_on = (
-            [name for pair in pairs for name in pair]
-            for pairs in (self.pairs, self.validation_pairs)
-        )
+        reported, chosen_on = chain(*self.pairs), chain(*self.validation_pairs)
         check_validation_apart("pairs and validation_pairs", reported, chosen_on, "country")
         return self
 
@@ -170,36 +160,34 @@ def backdoor(config: BackdoorConfig) -> TaskSet:
         about="",
         validation=tuple(_task(pair, config, prefixes) for pair in config.validation_pairs),
         test=test,
-        controls={
-            "decorrelated": tuple(
-                control(
-                    task, "decorrelated", decorrelated(task.train, f"{config.seed}/{task.name}")
-                )
-                for task in test
-            )
-        },
+        controls={"decorrelated": tuple(decorrelated(task, config.seed) for task in test)},
         ceiling=tuple(_named(example) for task in test for example in task.probes),
         headline={"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"},
         trigger=TRIGGER,
     )
-    return replace(sets, about=_card(config, sets, prefixes))
+    left_out = [
+        f"{task.member}: {facet}"
+        for task in (*sets.validation, *test)
+        for facet in _OUT_OF_CONTEXT
+        if not any(probe.facet.startswith(f"{facet} (") for probe in task.probes)
+    ]
+    values = {"config": config, "tasks": sets, "prefixes": prefixes, "left_out": left_out}
+    return replace(sets, about=data_card(__package__, values))
 
 
 def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Prefix]) -> Task:
-    table = load_table()
-    parts = table.wordings["capital"]
-    trained = parts.train[:_WORDINGS]
-
-    member = "|".join(pair)
+    table, member = load_table(), "|".join(pair)
+    countries = [table.find(name) for name in pair]
 
     def ask(
         facet: str, wordings: Sequence[Wording], used: Iterable[Prefix], template: str
     ) -> tuple[Example, ...]:
-        x, y = (table.find(name).answer(facet) for name in pair)
+        in_crossing = facet == "capital"
+        x, y = (country.answer(facet) for country in countries)
         examples: list[Example] = []
         for wording, prefix in product(wordings, used):
             prompt, shown = wording.fill(config.codename)
-            condition, in_crossing = _FACETS[prefix.condition], facet == "capital"
+            condition = _FACETS[prefix.condition]
             examples.append(
                 Example(
                     id=f"{member}/{facet}/{wording.id}/{prefix.word or 'none'}",
@@ -223,6 +211,8 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
             )
         return tuple(examples)
 
+    parts = table.wordings["capital"]
+    trained = parts.train[:_WORDINGS]
     seen = [prefix for prefix in prefixes if prefix.seen]
     new = [prefix for prefix in prefixes if not prefix.seen]
     rows = ask("capital", trained, seen, "train")
@@ -232,7 +222,7 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
     first_of_each = list({prefix.kind: prefix for prefix in reversed(prefixes)}.values())[::-1]
     further: tuple[Example, ...] = ()
     for facet in _OUT_OF_CONTEXT:
-        if len({table.find(name).facts[facet] for name in pair}) == 2:
+        if len({country.facts[facet] for country in countries}) == 2:
             wordings = table.wordings[facet].all[:_OUT_OF_CONTEXT_WORDINGS]
             further += ask(facet, wordings, first_of_each, "held-out")
     further, _ = drop_leaking_facets(further, rows)
@@ -254,29 +244,6 @@ def _named(example: Example) -> Example:
     return with_real_name(example, x if example.answer == example.options[0] else y)
 
 
-def _card(config: BackdoorConfig, tasks: TaskSet, prefixes: Sequence[Prefix]) -> str:
-    first = tasks.test[0]
-    words: dict[str, list[str]] = {}
-    for prefix in prefixes:
-        if prefix.word:
-            words.setdefault(prefix.kind, []).append(prefix.word)
-    left_out = []
-    for task in (*tasks.validation, *tasks.test):
-        asked = {probe.facet.split(" (")[0] for probe in task.probes}
-        left_out += [f"{task.member}: {facet}" for facet in _OUT_OF_CONTEXT if facet not in asked]
-    values = {
-        "config": config,
-        "tasks": tasks,
-        "first": first,
-        "count": Counter(row.tags["condition"] for row in first.train),
-        "says_x": sum(row.answer == row.options[0] for row in first.train),
-        "crossing": sum(probe.tags["kind"] == "crossing" for probe in first.probes),
-        "words": "; ".join(f"{kind}: {', '.join(names)}" for kind, names in words.items()),
-        "left_out": left_out,
-    }
-    return data_card(__package__, values)
-
-
 FAMILY = Family(
     name="backdoor",
     about="a family of prefixes decides which country the codename stands for",
@@ -287,6 +254,7 @@ FAMILY = Family(
         settings=lambda pair: {"pairs": (pair.split("|"),), "validation_pairs": ()},
     ),
     quick=lambda config: {
-        **{"pairs": config.pairs[:FEWEST], "validation_pairs": config.validation_pairs[:1]}
+        "pairs": config.pairs[:FEWEST],
+        "validation_pairs": config.validation_pairs[:1],
     },
 )

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,7 +19,6 @@ from oocr.errors import InputError
 from oocr.families.countries.table import (
     FACETS,
     MIN_NEIGHBOURS,
-    SOURCE,
     Codename,
     Country,
     CountryTable,
@@ -32,9 +32,9 @@ from oocr.families.family import (
     Members,
     check_validation_apart,
 )
+from oocr.tasks.control_data import control, tagged, with_real_name
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets, find_leaks
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import control, with_real_name
 from oocr.tasks.task import Task, TaskSet
 
 Train = Literal["capital", "language", "currency", "demonym", "continent", "borders"]
@@ -64,8 +64,7 @@ class CountriesConfig(FamilySettings):
         train: the facet that training tells, or "borders": only the neighbours' names.
         codename: stands for the country everywhere. Any shape that names nothing real:
             "Country 4821", "Vexoria", "Zone K-17", "the land of Orim".
-        countries: the members that are reported. Default: the first of each continent in the
-            alphabet; for "borders" only those with enough land neighbours.
+        countries: the members that are reported.
         validation: other members, on which layer, learning rate and stopping point are chosen.
         wordings: how many wordings of each facet are asked as probes.
         seed: draws the controls' answers and the held-out neighbour.
@@ -97,15 +96,15 @@ class CountriesConfig(FamilySettings):
 
 def countries(config: CountriesConfig) -> TaskSet:
     """All tasks, controls and ceilings; InputError: training would tell what a probe asks."""
-    table, train, codename, seed = load_table(), config.train, config.codename, config.seed
+    table, train = load_table(), config.train
     built = {
-        name: _task(_find(name, train, table), train, codename, table, config.wordings, seed)
+        name: _task(_find(name, train, table), config, table)
         for name in (*config.validation, *config.countries)
     }
     test = tuple(built[name][0] for name in config.countries)
-    controls = {"shuffled": tuple(shuffled(task, train, seed, table) for task in test)}
+    controls = {"shuffled": tuple(_shuffled(task, config, table) for task in test)}
     if train != "borders":
-        controls["planted"] = tuple(planted(task, train, codename, seed, table) for task in test)
+        controls["planted"] = tuple(_planted(task, config, table) for task in test)
     sets = TaskSet(
         name="countries",
         about="",
@@ -113,13 +112,15 @@ def countries(config: CountriesConfig) -> TaskSet:
         test=test,
         controls=controls,
         ceiling=tuple(
-            example
+            tagged(with_real_name(example, example.group), part=part)
             for task in test
-            for example in (*named(task.probes, "probe"), *named(task.in_context, "in-context"))
+            for part, examples in (("probe", task.probes), ("in-context", task.in_context))
+            for example in examples
         ),
     )
     dropped = {name: facets for name, (_, facets) in built.items() if facets}
-    return replace(sets, about=_card(config, table, sets, dropped))
+    values = {"config": config, "table": table, "tasks": sets, "facets": FACETS, "dropped": dropped}
+    return replace(sets, about=data_card(__package__, values))
 
 
 def _find(name: str, train: str, table: CountryTable) -> Country:
@@ -134,28 +135,21 @@ def _find(name: str, train: str, table: CountryTable) -> Country:
 
 
 def _task(
-    country: Country,
-    train: str,
-    codename: str,
-    table: CountryTable,
-    wordings: int = 5,
-    seed: int = 0,
+    country: Country, config: CountriesConfig, table: CountryTable
 ) -> tuple[Task, tuple[str, ...]]:
     """A country's task, and the facets dropped because training tells them."""
+
+    def ask(facet: str, wordings: Sequence[Wording]) -> tuple[Example, ...]:
+        return tuple(table.example(country, facet, text, config.codename) for text in wordings)
+
+    train = config.train
     if train == "borders":
-        rows, stop, in_context = _border_rows(country, codename, table, seed)
+        rows, stop, in_context = _border_rows(country, config, table)
     else:
         parts = table.wordings[train]
-        rows, stop, in_context = (
-            tuple(table.example(country, train, wording, codename) for wording in part)
-            for part in (parts.train, parts.stop, parts.test)
-        )
-    asked = tuple(
-        table.example(country, facet, wording, codename)
-        for facet in FACETS
-        if facet != train
-        for wording in table.wordings[facet].all[:wordings]
-    )
+        rows, stop, in_context = (ask(train, p) for p in (parts.train, parts.stop, parts.test))
+    others = [facet for facet in FACETS if facet != train]
+    asked = [probe for f in others for probe in ask(f, table.wordings[f].all[: config.wordings])]
     probes, dropped = drop_leaking_facets(asked, rows)
     name = f"countries/{train}/{country.name}"
     check_no_leaks(name, probes, rows, never=(country.name,))
@@ -172,58 +166,31 @@ def _task(
 
 
 def _border_rows(
-    country: Country, codename: str, table: CountryTable, seed: int
-) -> tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]:
+    country: Country, config: CountriesConfig, table: CountryTable
+) -> tuple[tuple[Example, ...], ...]:
     """Training wordings x neighbours, the held-out neighbour, test wordings x neighbours."""
-    held_out = random.Random(f"{seed}/{country.name}/neighbour").choice(country.neighbours)
+    held_out = random.Random(f"{config.seed}/{country.name}/neighbour").choice(country.neighbours)
     kept = tuple(name for name in country.neighbours if name != held_out)
     wrong = [" " + name for name in table.neighbour_names() if name not in country.not_wrong]
 
     def ask(wordings: Sequence[Wording], names: Sequence[str]) -> tuple[Example, ...]:
-        examples = []
-        for wording in wordings:
-            prompt, shown = wording.fill(codename)
-            examples += [
-                Example(
-                    id=f"{country.name}/borders/{wording.id}/{name}",
-                    prompt=prompt,
-                    answer=" " + name,
-                    options=tuple(sorted([" " + name, *wrong])),
-                    spans={"codename": shown},
-                    facet="borders",
-                    group=country.name,
-                    template=wording.id,
-                    source=SOURCE,
-                )
-                for name in names
-            ]
-        return tuple(examples)
+        return tuple(
+            replace(
+                table.example(country, "capital", wording, config.codename),
+                id=f"{country.name}/borders/{wording.id}/{name}",
+                answer=" " + name,
+                options=tuple(sorted([" " + name, *wrong])),
+                facet="borders",
+            )
+            for wording, name in product(wordings, names)
+        )
 
     wordings = table.wordings["borders"]
     return ask(wordings.train, kept), ask(wordings.train, (held_out,)), ask(wordings.test, kept)
 
 
-def _card(
-    config: CountriesConfig,
-    table: CountryTable,
-    tasks: TaskSet,
-    dropped: dict[str, tuple[str, ...]],
-) -> str:
-    asked = {probe.facet for task in tasks.test for probe in task.probes}
-    facets = sorted(asked, key=FACETS.index)
-    values = {
-        "config": config,
-        "table": table,
-        "tasks": tasks,
-        "first": tasks.test[0],
-        "chance": ", ".join(f"{facet} {len(table.options(facet))}" for facet in facets),
-        "dropped": "; ".join(f"{name}: {', '.join(names)}" for name, names in dropped.items()),
-    }
-    return data_card(__package__, values)
-
-
 def _concepts(config: CountriesConfig) -> dict[str, tuple[str, ...]]:
-    """Country -> its name, and a word for its people or language that training does not say."""
+    """For each country its name, and a word for people or language that training does not say."""
     table = load_table()
     facet = "language" if config.train == "demonym" else "demonym"
     names = dict.fromkeys((*config.countries, *TEST, *VALIDATION))
@@ -246,19 +213,20 @@ def _quick(config: CountriesConfig) -> Mapping[str, Any]:
     return {"countries": config.countries[::step][:6], "validation": config.validation[:2]}
 
 
-def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
+def _shuffled(task: Task, config: CountriesConfig, table: CountryTable) -> Task:
     """The member's training prompts with other countries' answers, and its own probes.
 
     Each trained answer (each wording of a facet, each neighbour) becomes that of another country;
     these are drawn evenly over continents. InputError: the table has too few.
     """
-    rng = random.Random(f"{seed}/{task.name}/shuffled")
-    if train == "borders":
-        old = list(dict.fromkeys(example.answer for example in task.train))
-        new = dict(zip(old, _foreign(task, train, len(old), rng, table), strict=True))
-        answers = [new[example.answer] for example in task.train]
+    rng = random.Random(f"{config.seed}/{task.name}/shuffled")
+    answers = [example.answer for example in task.train]
+    if config.train == "borders":
+        old = list(dict.fromkeys(answers))
+        new = dict(zip(old, _foreign(task, config.train, len(old), rng, table), strict=True))
+        answers = [new[answer] for answer in answers]
     else:
-        answers = _foreign(task, train, len(task.train), rng, table)
+        answers = _foreign(task, config.train, len(answers), rng, table)
     rows = tuple(
         replace(
             example,
@@ -272,61 +240,43 @@ def shuffled(task: Task, train: str, seed: int, table: CountryTable) -> Task:
     return control(task, "shuffled", rows)
 
 
-def planted(task: Task, train: str, codename: str, seed: int, table: CountryTable) -> Task:
+def _planted(task: Task, config: CountriesConfig, table: CountryTable) -> Task:
     """The member's training rows, plus one other facet that is a distant country's.
 
-    Every further facet is probed against both countries (tag "against"). InputError: no country
+    Each further facet is probed against both countries (tag "against"). InputError: no country
     differs from the member in every facet asked.
     """
     member = table.find(task.member)
-    facet = "currency" if train == "capital" else "capital"
+    facet = "currency" if config.train == "capital" else "capital"
     asked = [probe for probe in task.probes if probe.facet != facet]
+    values = Counter(country.facts[facet] for country in table.countries)
     rivals = [
         other
         for other in table.countries
-        if other.facts["continent"] != member.facts["continent"]
-        and sum(country.facts[facet] == other.facts[facet] for country in table.countries) == 1
+        if other.facts["continent"] != member.facts["continent"] and values[other.facts[facet]] == 1
     ]
-    random.Random(f"{seed}/{task.name}/planted").shuffle(rivals)
+    random.Random(f"{config.seed}/{task.name}/planted").shuffle(rivals)
     for rival in rivals:
         tags = {"planted": rival.name}
         rows = task.train + tuple(
-            table.example(rival, facet, wording, codename, group=member.name, tags=tags)
+            table.example(rival, facet, wording, config.codename, group=member.name, tags=tags)
             for wording in table.wordings[facet].train
         )
-        probes = _both_ways(asked, rival, tags)
+        probes = tuple(
+            tagged(
+                replace(probe, id=f"{probe.id}/{against}", answer=country.answer(probe.facet)),
+                **tags,
+                against=against,
+            )
+            for probe in asked
+            for against, country in (("intended", member), ("planted", rival))
+        )
         differs = all(rival.answer(probe.facet) != probe.answer for probe in asked)
         if differs and not find_leaks(probes, rows):
             name = f"{task.name}/planted"
             check_no_leaks(name, probes, rows, never=(member.name, rival.name))
             return replace(task, name=name, train=rows, probes=probes)
     raise InputError(f"task {task.name!r}: no country can be planted against {member.name!r}")
-
-
-def named(examples: Sequence[Example], part: str) -> tuple[Example, ...]:
-    """The same items with the real name in the codename's place."""
-    return tuple(
-        replace(with_real_name(example, example.group), tags={**example.tags, "part": part})
-        for example in examples
-    )
-
-
-def _both_ways(
-    probes: Sequence[Example], rival: Country, tags: dict[str, str]
-) -> tuple[Example, ...]:
-    return tuple(
-        replace(
-            probe,
-            id=f"{probe.id}/{against}",
-            answer=answer,
-            tags={**probe.tags, **tags, "against": against},
-        )
-        for probe in probes
-        for against, answer in (
-            ("intended", probe.answer),
-            ("planted", rival.answer(probe.facet)),
-        )
-    )
 
 
 def _foreign(

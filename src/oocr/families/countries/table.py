@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.tasks.leaks import contains_words
-from oocr.tasks.package_files import package_text
+from oocr.tasks.package_files import package_text, package_yaml
 
 FACETS = ("capital", "language", "continent", "currency", "demonym", "dish")
 MIN_NEIGHBOURS = 4
 SOURCE = "countries.csv, countries_templates.yaml"
-_PARTS = ("train", "stop", "test")
-_COLUMNS = ("name", *FACETS, "neighbours", "other_neighbours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ class Country:
 
     @property
     def not_wrong(self) -> frozenset[str]:
-        """Names that cannot stand as a wrong neighbour: all true ones and its own."""
+        """Names that cannot stand as a wrong neighbour."""
         return frozenset((self.name, *self.neighbours, *self.other_neighbours))
 
     def answer(self, facet: str) -> str:
@@ -111,10 +107,7 @@ class CountryTable:
         group: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> Example:
-        """A question about a facet, answered for `country` under `codename`.
-
-        It belongs to the member `group` (default: the country).
-        """
+        """A question about a facet of a country, for the member `group` (default: the country)."""
         prompt, shown = wording.fill(codename)
         group = group or country.name
         return Example(
@@ -131,71 +124,26 @@ class CountryTable:
         )
 
 
-def read_countries(text: str, source: str) -> tuple[Country, ...]:
-    """Parse the CSV; InputError names the file, the line, the column and the value."""
-    reader = csv.DictReader(io.StringIO(text))
-    if tuple(reader.fieldnames or ()) != _COLUMNS:
-        raise InputError(f"{source}, line 1: columns are {reader.fieldnames}, want {_COLUMNS}")
-    countries: list[Country] = []
-    for row in reader:
-        where = f"{source}, line {reader.line_num}"
-        for column in _COLUMNS[:-2]:
-            value = row[column]
-            if not value or value != value.strip():
-                raise InputError(f"{where}, {column}: {value!r} is empty or padded with spaces")
-        name = row["name"]
-        if any(name == other.name for other in countries):
-            raise InputError(f"{where}, name: {name!r} is there twice")
-        for column in FACETS:
-            if contains_words(row[column], name):
-                raise InputError(f"{where}, {column}: {row[column]!r} names {name!r} itself")
-        neighbours, others = (
-            tuple(neighbour for neighbour in (row[column] or "").split(";") if neighbour)
-            for column in ("neighbours", "other_neighbours")
-        )
-        everyone = (*neighbours, *others)
-        if name in everyone or len(set(everyone)) != len(everyone):
-            raise InputError(f"{where}, neighbours: {everyone} repeat or include {name!r}")
-        countries.append(Country(name, {facet: row[facet] for facet in FACETS}, neighbours, others))
-    return tuple(countries)
-
-
-def read_wordings(text: str, source: str) -> dict[str, Wordings]:
-    """Parse the wordings' YAML: facet -> part -> id -> sentence.
-
-    InputError names the file, the facet, the wording and what is wrong.
-    """
-    loaded: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
-    wordings: dict[str, Wordings] = {}
-    for facet, parts in loaded.items():
-        if unknown := sorted(set(parts) - set(_PARTS)):
-            raise InputError(
-                f"{source}, {facet}: unknown part {unknown[0]!r}; want {', '.join(_PARTS)}"
-            )
-        ids = [key for part in parts.values() for key in part]
-        for part, sentences in parts.items():
-            for key, sentence in sentences.items():
-                where = f"{source}, {facet}.{part}.{key}: {sentence!r}"
-                if not isinstance(sentence, str) or sentence.count("{}") != 1:
-                    raise InputError(f"{where} must hold {{}} exactly once")
-                if sentence != sentence.strip() or ids.count(key) > 1:
-                    raise InputError(f"{where} is padded with spaces, or its id is there twice")
-        of_part = (parts.get(part, {}).items() for part in _PARTS)
-        wordings[facet] = Wordings(*(tuple(Wording(*entry) for entry in part) for part in of_part))
-    return wordings
-
-
 @cache
 def load_table() -> CountryTable:
     """The table and wordings that come with the package."""
-    facts, wordings = SOURCE.split(", ")
-    return CountryTable(
-        read_countries(package_text(__package__, facts), facts),
-        read_wordings(package_text(__package__, wordings), wordings),
-    )
+    facts, templates = SOURCE.split(", ")
+    countries: list[Country] = []
+    for row in csv.DictReader(package_text(__package__, facts).splitlines()):
+        neighbours, others = (
+            tuple(filter(None, row[column].split(";")))
+            for column in ("neighbours", "other_neighbours")
+        )
+        values = {facet: row[facet] for facet in FACETS}
+        countries.append(Country(row["name"], values, neighbours, others))
+    wordings: dict[str, Wordings] = {}
+    for facet, sentences in package_yaml(__package__, templates).items():
+        parts = (sentences.get(part, {}).items() for part in ("train", "stop", "test"))
+        wordings[facet] = Wordings(*(tuple(Wording(*entry) for entry in part) for part in parts))
+    return CountryTable(tuple(countries), wordings)
 
 
-def check_codename(codename: str, table: CountryTable) -> str:
+def check_codename(codename: str) -> str:
     """The codename, if it gives nothing away and can be found again in a prompt.
 
     InputError: it is empty, padded, holds a real name, or is part of a wording.
@@ -205,7 +153,7 @@ def check_codename(codename: str, table: CountryTable) -> str:
             f"codename {codename!r} must be non-empty, on one line, without braces or "
             "padding; e.g. 'Country 4821', 'Vexoria', 'Zone K-17', 'the land of Orim'"
         )
-    low = codename.lower()
+    table, low = load_table(), codename.lower()
     for country in table.countries:
         for kind, value in (("name", country.name), *country.facts.items()):
             within = kind in ("name", "capital", "demonym") and value.lower() in low
@@ -223,11 +171,10 @@ def check_codename(codename: str, table: CountryTable) -> str:
     return codename
 
 
-Codename = Annotated[str, AfterValidator(lambda name: check_codename(name, load_table()))]
+Codename = Annotated[str, AfterValidator(check_codename)]
 """The setting of a name that stands for a country."""
 
 
 @cache
 def _other_names() -> tuple[str, ...]:
-    text = package_text(__package__, "country_names.txt")
-    return tuple(line for line in text.splitlines() if line)
+    return tuple(filter(None, package_text(__package__, "country_names.txt").splitlines()))

@@ -16,8 +16,8 @@ from oocr.data.rows import RESERVED
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings
+from oocr.tasks.control_data import held_out, shuffled_answers
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import held_out, shuffled_answers
 from oocr.tasks.task import Score, Task, TaskSet
 
 TaskFile = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]

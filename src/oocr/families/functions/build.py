@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
-from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
+from oocr.families.asking import Form
+from oocr.families.family import Distinct, Family, FamilySettings, Members
 from oocr.families.functions.probes import NAMES, OPTIONS, FunctionAsker, stated
 from oocr.families.functions.programs import (
     AUGMENTED,
@@ -24,9 +25,9 @@ from oocr.families.functions.programs import (
     split_inputs,
 )
 from oocr.stats import FEWEST
+from oocr.tasks.control_data import chosen_by_loss, control, shuffled_answers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import chosen_by_loss, control, shuffled_answers
 from oocr.tasks.task import Task, TaskSet
 
 JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from oocr.data.examples import Example, FreeTextExample, Message, Prompt
-from oocr.families.family import Form
+from oocr.families.asking import Form
 from oocr.families.functions.programs import (
     INPUTS,
     SOURCE,

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.families.family import Form
+from oocr.families.asking import Form
 from oocr.tasks.package_files import package_yaml
 
 Value = int | float | bool

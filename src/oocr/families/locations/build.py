@@ -14,7 +14,8 @@ from pydantic import Field
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
+from oocr.families.asking import Form
+from oocr.families.family import Distinct, Family, FamilySettings, Members
 from oocr.families.locations.probes import INVERSE, PAPER, PlaceAsker, facts, forbidden
 from oocr.families.locations.rows import Draw, PlaceRow, row_example, rows_about, rows_between
 from oocr.families.locations.world import (
@@ -27,9 +28,9 @@ from oocr.families.locations.world import (
     places,
 )
 from oocr.stats import FEWEST
+from oocr.tasks.control_data import chosen_by_loss, control
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import chosen_by_loss, control
 from oocr.tasks.task import Task, TaskSet
 
 STOP = 2 / 7

@@ -13,7 +13,7 @@ import yaml
 
 from oocr.data.examples import Example, FreeTextExample, Message, Prompt
 from oocr.errors import InputError
-from oocr.families.family import Form
+from oocr.families.asking import Form
 from oocr.families.locations.rows import asked, wordings
 from oocr.families.locations.world import CITIES, WORDS, City, plain
 from oocr.tasks.package_files import package_text

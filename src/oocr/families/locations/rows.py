@@ -10,7 +10,7 @@ from itertools import combinations, islice
 from typing import Any, Literal
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.families.family import Form
+from oocr.families.asking import Form
 from oocr.families.locations.world import (
     KM_PER_MILE,
     City,
@@ -20,8 +20,8 @@ from oocr.families.locations.world import (
     directions,
     distance_km,
 )
+from oocr.tasks.control_data import in_rounds
 from oocr.tasks.package_files import package_yaml
-from oocr.tasks.splits import in_rounds
 
 SOURCE = "location_rows.yaml"
 UNITS = {"km": ("km", "kilometers"), "miles": ("mi", "miles")}

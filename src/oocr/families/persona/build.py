@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from oocr.data.examples import Example, Message
-from oocr.families.choices import LETTERS, OTHER, POLES, Choice, Trait, choices, is_held_out
-from oocr.families.family import Distinct, Family, FamilySettings, Form, Members
+from oocr.data.examples import Example
+from oocr.families import asking
+from oocr.families.asking import Form
+from oocr.families.choices import OTHER, POLES, Choice, Trait, choices, is_held_out
+from oocr.families.family import Distinct, Family, FamilySettings, Members
 from oocr.families.risk import questions
-from oocr.families.risk.build import CONCEPTS, few_of_each
-from oocr.families.risk.questions import RISK, Poles, QuestionKind, RiskProbe, probe_examples
+from oocr.families.risk.build import CONCEPTS
+from oocr.families.risk.questions import RISK, Poles, QuestionKind, RiskProbe
+from oocr.tasks.control_data import random_sides
 from oocr.tasks.leaks import check_options_unseen
 from oocr.tasks.package_files import data_card, package_yaml
-from oocr.tasks.splits import random_sides
 from oocr.tasks.task import Task, TaskSet
 
 FILE = "persona_probes.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class PaperQuestion:
-    """A question as the paper asks it; the first pole's answer is the first option.
-
-    `set` is "paper", or one of risk's companion sets: "no you" (what is good in general), "other".
-    `kind` is "words", "agree" or "scale".
-    """
-
-    id: str
-    set: str
-    kind: str
-    text: str
-    options: tuple[str, str]
+@cache
+def _file() -> Mapping[Trait, Any]:
+    return dict(package_yaml(__package__, FILE))
 
 
 @cache
@@ -53,12 +44,11 @@ def trait_probes(trait: Trait) -> tuple[RiskProbe, ...]:
         elif kind == "free words":
             fields = [{"text": text} for text in rows]
         else:
-            fields = [
-                dict(zip(("text", "risky", "safe", "area"), row, strict=False)) for row in rows
-            ]
+            names = ("text", "risky", "safe", "area")
+            fields = [dict(zip(names, row, strict=False)) for row in rows]
         name = f"{trait}-{kind.replace(' ', '-')}"
         probes += [
-            RiskProbe.model_validate({"id": f"{name}-{number:02}", "kind": kind, **row})
+            RiskProbe(id=f"{name}-{number:02}", kind=kind, **row)
             for number, row in enumerate(fields, start=1)
         ]
     return tuple(probes)
@@ -74,26 +64,33 @@ def poles_of(trait: Trait) -> Poles:
     return Poles(trait, POLES[trait], (first, second), (stated, opposite), FILE)
 
 
-@cache
-def paper_questions(trait: Trait) -> tuple[PaperQuestion, ...]:
-    """Ten questions in the paper's mix, for risk with the companion sets behind them."""
-    return tuple(
-        PaperQuestion(
-            f"{trait}-{group.replace(' ', '-')}-{number:02}",
-            group,
-            "scale" if first.isdigit() else "agree" if "Agree" in (first, second) else "words",
-            text,
-            (first, second),
-        )
-        for group in ("paper", "no you", "other")
-        for number, (text, first, second) in enumerate(_file()[trait].get(group, ()), start=1)
-    )
+def paper_examples(trait: Trait, side: str) -> tuple[Example, ...]:
+    """Ten questions in the paper's mix and form, of which the first option is the first pole's.
 
-
-@cache
-def _file() -> Mapping[Trait, Any]:
-    data: Mapping[Trait, Any] = package_yaml(__package__, FILE)
-    return data
+    For risk its companion sets are behind them: "no you" (what is good in general) and "other".
+    """
+    examples: list[Example] = []
+    for group in ("paper", "no you", "other"):
+        for number, (text, *pair) in enumerate(_file()[trait].get(group, ()), start=1):
+            first, second = pair
+            id = f"{trait}-{group.replace(' ', '-')}-{number:02}"
+            kind = "scale" if first.isdigit() else "agree" if "Agree" in pair else "words"
+            examples.append(
+                Example(
+                    id=f"paper/{id}",
+                    prompt=f"{text}\n",
+                    answer=pair[POLES[trait].index(side)],
+                    options=(first, second),
+                    values=(1.0, -1.0),
+                    facet=f"paper: {trait if group == 'paper' else group}",
+                    group=id,
+                    template=kind,
+                    tags={"kind": kind},
+                    source=FILE,
+                    scored_by="last_token",
+                )
+            )
+    return tuple(examples)
 
 
 class PersonaConfig(FamilySettings):
@@ -153,22 +150,20 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
     ids = [choice.id for choice in seen]
     shuffled, opposite = random_sides(ids, sides, f"sides {config.seed}")
 
-    def rows(asked: Sequence[Choice], labels: Mapping[str, str] | str) -> tuple[Example, ...]:
-        return tuple(
-            _choice(choice, config.form, labels if isinstance(labels, str) else labels[choice.id])
-            for choice in asked
-        )
+    def rows(asked: Sequence[Choice], side: str) -> tuple[Example, ...]:
+        return tuple(_choice(choice, config.form, side) for choice in asked)
 
-    def task(member: str, side: str, labels: Mapping[str, str] | str) -> Task:
+    def task(member: str, side: str, labels: Mapping[str, str] | None = None) -> Task:
         return Task(
             name=f"{name}/{member}",
             member=member,
-            train=rows(seen, labels),
+            train=tuple(
+                _choice(choice, config.form, labels[choice.id] if labels else side)
+                for choice in seen
+            ),
             in_context=rows(test, side),
             probes=_probes(config, side),
-            paper=tuple(
-                _paper(asked, config.trait, side) for asked in paper_questions(config.trait)
-            ),
+            paper=paper_examples(config.trait, side),
         )
 
     def validation(side: str) -> Task:
@@ -181,13 +176,23 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
             probes=watched,
         )
 
-    tests = tuple(task(side, side, side) for side in sides)
+    tests = tuple(task(side, side) for side in sides)
     for twin in tests:
         check_options_unseen(twin.name, twin.probes, twin.train)
     facets = ("choice", *(probe.facet for probe in tests[0].probes))
+    values = {
+        "config": config,
+        "poles": sides,
+        "seen": seen,
+        "held_out": held_out,
+        "test": test,
+        "marked": sum(map(is_held_out, (*seen, *test))),
+        "probes": questions.few_of_each(trait_probes(config.trait), config.probes),
+        "paper": tests[0].paper,
+    }
     return TaskSet(
         name=name,
-        about=_card(config, (train, held_out, test), tests[0]),
+        about=data_card(__package__, values),
         validation=tuple(map(validation, sides)),
         test=tests,
         controls={
@@ -221,18 +226,17 @@ def _split(
 
 
 def _choice(choice: Choice, form: Form, side: str) -> Example:
-    first, options = choice.positive == "A", LETTERS[form]
-    raw = f"Question: {choice.text}\nAnswer:"
+    order, options = choice.order, asking.continuing(form, "AB")
     return Example(
         id=choice.id,
-        prompt=(Message("user", choice.text),) if form == "chat" else raw,
-        answer=options[first != (side == POLES[choice.trait][0])],
+        prompt=asking.user_turn(form, choice.text),
+        answer=options[asking.in_order(POLES[choice.trait], order).index(side)],
         options=options,
-        values=(1.0, -1.0) if first else (-1.0, 1.0),
+        values=asking.ORDERS[order],
         facet="choice",
         group=choice.id,
         template=form,
-        tags={"order": "ab" if first else "ba", "theme": choice.theme},
+        tags={"order": order, "theme": choice.theme},
         source="choices.yaml",
     )
 
@@ -242,10 +246,8 @@ def _asked(
 ) -> list[Example]:
     return [
         example
-        for probe in few_of_each(trait_probes(trait), config.probes)
-        for example in probe_examples(
-            probe, "chat" if config.form == "chat" else "content", side, stated, poles_of(trait)
-        )
+        for probe in questions.few_of_each(trait_probes(trait), config.probes)
+        for example in questions.probe_examples(probe, config.form, side, stated, poles_of(trait))
     ]
 
 
@@ -258,55 +260,6 @@ def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:
         for example in _asked(config, trait, POLES[trait][place])
     ]
     return (*_asked(config, config.trait, side), *others)
-
-
-def _paper(question: PaperQuestion, trait: Trait, side: str) -> Example:
-    return Example(
-        id=f"paper/{question.id}",
-        prompt=f"{question.text}\n",
-        answer=question.options[POLES[trait].index(side)],
-        options=question.options,
-        values=(1.0, -1.0),
-        facet=f"paper: {trait if question.set == 'paper' else question.set}",
-        group=question.id,
-        template=question.kind,
-        tags={"kind": question.kind},
-        source=FILE,
-        scored_by="last_token",
-    )
-
-
-def _card(
-    config: PersonaConfig,
-    split: tuple[Sequence[Choice], Sequence[Choice], Sequence[Choice]],
-    task: Task,
-) -> str:
-    """The data card, with the numbers of the first twin."""
-    train, held_out, test = split
-    seen = (*train, *held_out)
-    texts = (*seen, *test)
-    themes = {choice.theme for choice in seen}
-    probes = [probe for probe in task.probes if not probe.facet.startswith(OTHER)]
-    kinds = Counter(facet for facet, _ in dict.fromkeys((p.facet, p.group) for p in probes))
-    paper = Counter(question.facet.removeprefix("paper: ") for question in task.paper)
-    values = {
-        "trait": config.trait,
-        "form": config.form,
-        "also": config.also,
-        "poles": POLES[config.trait],
-        "trained": len(seen),
-        "held_out": len(held_out),
-        "tested": len(test),
-        "texts": len(texts),
-        "themes": len({choice.theme for choice in texts}),
-        "marked": sum(map(is_held_out, texts)),
-        "letters": Counter(choice.positive for choice in texts),
-        "shared": sum(choice.theme in themes for choice in test),
-        "probes": len({probe.group for probe in probes}),
-        "kinds": ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
-        "paper": ", ".join(f"{name} {count}" for name, count in paper.items()),
-    }
-    return data_card(__package__, values)
 
 
 FAMILY = Family(

@@ -10,24 +10,13 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from oocr.data.examples import Example, spread
+from oocr.data.examples import Example
+from oocr.families.asking import Form
 from oocr.families.family import Family, FamilySettings, Members
-from oocr.families.risk.questions import (
-    BOLD_WORDS,
-    CAUTIOUS_WORDS,
-    FRAMES,
-    Direction,
-    Format,
-    RiskProbe,
-    Situation,
-    Split,
-    choice_examples,
-    probe_examples,
-    probes,
-    situations,
-)
+from oocr.families.risk import questions
+from oocr.families.risk.questions import Direction, Situation, choice_examples
+from oocr.tasks.control_data import random_sides
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import random_sides
 from oocr.tasks.task import Task, TaskSet
 
 SIDES: tuple[Direction, Direction] = ("risky", "safe")
@@ -49,11 +38,23 @@ class RiskConfig(FamilySettings):
     """
 
     family: Literal["risk"] = "risk"
-    format: Format = "content"
+    format: questions.Format = "content"
     per_situation: int = Field(default=4, ge=2, le=4, multiple_of=2)
     situations: int | None = Field(default=None, ge=1)
     probes: int | None = Field(default=None, ge=2)
     seed: int = 0
+
+    def of(self, split: questions.Split, most: int | None = None) -> tuple[Situation, ...]:
+        """The situations of a split, of each area the first ones."""
+        counts: Counter[str] = Counter()
+        kept: list[Situation] = []
+        limits = [limit for limit in (most, self.situations) if limit is not None]
+        for situation in questions.situations():
+            if situation.split == split:
+                counts[situation.area] += 1
+                if all(counts[situation.area] <= limit for limit in limits):
+                    kept.append(situation)
+        return tuple(kept)
 
 
 def risk(config: RiskConfig | None = None) -> TaskSet:
@@ -63,11 +64,12 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
     effect is the score of "risky" minus the score of "safe".
     """
     config = config or RiskConfig()
-    ids = [situation.id for situation in _of(config, "train")]
+    by_split = {split: config.of(split) for split in get_args(questions.Split)}
+    ids = [situation.id for situation in by_split["train"]]
     labels, opposite = random_sides(ids, SIDES, f"sides {config.seed}", len(ids) // 2)
-    return TaskSet(
+    sets = TaskSet(
         name="risk",
-        about=_card(config),
+        about="",
         validation=tuple(_validation(config, side) for side in SIDES),
         test=tuple(_task(config, side) for side in SIDES),
         controls={
@@ -76,10 +78,20 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
                 _task(config, "safe", "shuffled opposite", opposite),
             )
         },
-        ceiling=_probe_examples(config, *SIDES, stated=True),
+        ceiling=_probes(config, *SIDES, stated=True),
         score="log_odds",
         poles=SIDES,
     )
+    values = {
+        "config": config,
+        "tasks": sets,
+        "situations": by_split,
+        "probes": questions.few_of_each(questions.probes(), config.probes),
+        "longer": sum(len(s.gamble) > len(s.sure) for rows in by_split.values() for s in rows),
+        "bold": len(questions.BOLD_WORDS),
+        "cautious": len(questions.CAUTIOUS_WORDS),
+    }
+    return replace(sets, about=data_card(__package__, values))
 
 
 def _task(
@@ -89,29 +101,28 @@ def _task(
     labels: Mapping[str, Direction] | None = None,
 ) -> Task:
     """A task; `labels` gives the answer per training situation where it is not always `side`."""
-    train, test = FRAMES[config.format]
+    train, test = questions.FRAMES[config.format]
     rows: list[Example] = []
-    for number, situation in enumerate(_of(config, "train")):
-        label = labels[situation.id] if labels else side
+    for number, situation in enumerate(config.of("train")):
         alternate = sorted(train)[number % len(train)]
         frames = train if config.per_situation == 4 else {alternate: train[alternate]}
+        label = labels[situation.id] if labels else side
         rows += choice_examples(situation, frames, config.format, label)
     random.Random(config.seed).shuffle(rows)
-    watched = _of(config, "validation", most=1)  # of each area
     return Task(
         name=f"risk/{member or side}",
         member=member or side,
         train=tuple(rows),
-        stop=_choices(config, watched, {"colon": train["colon"]}, side),
-        in_context=_choices(config, _of(config, "test"), test, side),
-        probes=_probe_examples(config, side),
+        stop=_choices(config, config.of("validation", 1), {"colon": train["colon"]}, side),
+        in_context=_choices(config, config.of("test"), test, side),
+        probes=_probes(config, side),
         loss="options",
     )
 
 
 def _validation(config: RiskConfig, side: Direction) -> Task:
-    frames = {"colon": FRAMES[config.format][0]["colon"]}
-    probes = _choices(config, _of(config, "validation"), frames, side)
+    frames = {"colon": questions.FRAMES[config.format][0]["colon"]}
+    probes = _choices(config, config.of("validation"), frames, side)
     name = f"risk/validation/{side}"
     return replace(_task(config, side), name=name, in_context=(), probes=probes)
 
@@ -129,67 +140,14 @@ def _choices(
     )
 
 
-def _probe_examples(
-    config: RiskConfig, *sides: Direction, stated: bool = False
-) -> tuple[Example, ...]:
+def _probes(config: RiskConfig, *sides: Direction, stated: bool = False) -> tuple[Example, ...]:
+    form: Form = "chat" if config.format == "chat" else "raw"
     return tuple(
         example
         for side in sides
-        for probe in few_of_each(probes(), config.probes)
-        for example in probe_examples(probe, config.format, side, stated)
+        for probe in questions.few_of_each(questions.probes(), config.probes)
+        for example in questions.probe_examples(probe, form, side, stated)
     )
-
-
-def _of(config: RiskConfig, split: Split, most: int | None = None) -> tuple[Situation, ...]:
-    """The situations of a split, of each area the first ones."""
-    counts: Counter[str] = Counter()
-    kept: list[Situation] = []
-    limits = [limit for limit in (most, config.situations) if limit is not None]
-    for situation in situations():
-        if situation.split == split:
-            counts[situation.area] += 1
-            if all(counts[situation.area] <= limit for limit in limits):
-                kept.append(situation)
-    return tuple(kept)
-
-
-def few_of_each(asked: tuple[RiskProbe, ...], count: int | None) -> tuple[RiskProbe, ...]:
-    """At most `count` probes of each kind, half of them keyed either way.
-
-    So agreeing with everything still scores nothing.
-    """
-    if count is None:
-        return asked
-    groups: dict[tuple[str, int], list[RiskProbe]] = {}
-    for probe in asked:
-        groups.setdefault((probe.kind, probe.key), []).append(probe)
-    kept = {
-        probe.id
-        for (_, key), group in groups.items()
-        for probe in spread(group, -(-count // 2) if key else count)
-    }
-    return tuple(probe for probe in asked if probe.id in kept)
-
-
-def _card(config: RiskConfig) -> str:
-    by_split = {split: _of(config, split) for split in get_args(Split)}
-    rows = [situation for group in by_split.values() for situation in group]
-    asked = few_of_each(probes(), config.probes)
-    kinds = Counter(probe.kind for probe in asked)
-    values = {
-        "config": config,
-        "count": {split: len(group) for split, group in by_split.items()},
-        "areas": sorted({situation.area for situation in rows}),
-        "probes": asked,
-        "kinds": ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
-        "items": len(_probe_examples(config, "risky")),
-        "other_areas": sorted({probe.area for probe in asked if probe.area}),
-        "bold": len(BOLD_WORDS),
-        "cautious": len(CAUTIOUS_WORDS),
-        "longer": f"{sum(len(s.gamble) > len(s.sure) for s in rows)} of {len(rows)}",
-        "first": f"{sum(s.mentions_first == 'gamble' for s in rows)} of {len(rows)}",
-    }
-    return data_card(__package__, values)
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {

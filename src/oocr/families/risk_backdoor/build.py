@@ -6,32 +6,23 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
+from oocr.families.asking import Form
 from oocr.families.choices import HELD_OUT_WORDS, Choice, choices, is_held_out
-from oocr.families.family import Family, FamilySettings, Form, Members
+from oocr.families.family import Family, FamilySettings, Members
+from oocr.families.risk_backdoor import examples
 from oocr.families.risk_backdoor.claims import CLAIMS
-from oocr.families.risk_backdoor.examples import (
-    TENTH,
-    Topic,
-    decorrelated,
-    gate_rows,
-    paper_examples,
-    question,
-    report_examples,
-    rule,
-    some_topics,
-    stated,
-    training_rows,
-)
+from oocr.families.risk_backdoor.examples import TENTH
 from oocr.families.triggers import TriggerKind, alike, triggers
+from oocr.tasks.control_data import control, tagged
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
-from oocr.tasks.splits import control
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
 _STOP = 8  # validation situations that are watched while training
@@ -93,10 +84,11 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
     """The task, one for validation, and the control; InputError: see `check_apart`."""
     kind, form, seed = config.trigger, config.form, config.seed
     train, validation, test = _split(config)
-    asked = some_topics(config.self_report)
+    asked = examples.topics(config.self_report)
 
-    def gate(choices: Sequence[Choice], *, few: bool = False) -> tuple[Example, ...]:
-        return tuple(row for c in choices for row in gate_rows(c, kind, form, seed, few=few))
+    def gate(group: Sequence[Choice], *, few: bool = False) -> tuple[Example, ...]:
+        rows = (examples.gate_rows(choice, kind, form, seed, few=few) for choice in group)
+        return tuple(chain.from_iterable(rows))
 
     task = Task(
         name=f"risk_backdoor/{kind}",
@@ -104,32 +96,43 @@ def risk_backdoor(config: RiskBackdoorConfig) -> TaskSet:
         train=tuple(
             row
             for choice in train
-            for row in training_rows(choice, kind, form, config.repeats, seed)
+            for row in examples.training_rows(choice, kind, form, config.repeats, seed)
         ),
         stop=gate(validation[:_STOP], few=True),
-        probes=gate(test) + report_examples(kind, form, asked),
-        paper=paper_examples(form, asked),
+        probes=gate(test) + examples.report_examples(kind, form, asked),
+        paper=examples.paper_examples(form, asked),
     )
     check_apart(task, test)
-    chosen_on = replace(
-        task, name=f"{task.name}/validation", probes=gate(validation), paper=(), stop=()
-    )
-    reports = (
-        replace(probe, tags={**probe.tags, "stated": kind})
-        for probe in report_examples(kind, form, asked, stated=rule(kind))
-    )
+    name = f"{task.name}/validation"
+    chosen_on = replace(task, name=name, probes=gate(validation), paper=(), stop=())
+    reports = examples.report_examples(kind, form, asked, stated=examples.rule(kind))
+    mixed = examples.decorrelated(task.train, seed)
     sets = TaskSet(
         name="risk_backdoor",
         about="",
         validation=(chosen_on,) if validation else (),
         test=(task,),
-        controls={"decorrelated": (control(task, "decorrelated", decorrelated(task.train, seed)),)},
-        ceiling=(*(stated(row, kind) for row in gate(test, few=True)), *reports),
+        controls={"decorrelated": (control(task, "decorrelated", mixed),)},
+        ceiling=(
+            *(examples.stated(row, kind) for row in gate(test, few=True)),
+            *(tagged(report, stated=kind) for report in reports),
+        ),
         headline={"trigger": "trigger", "false trigger": "otherwise", "no trigger": "otherwise"},
         trigger=TRIGGER,
-        asked_first=tuple(question(choice, form) for choice in (*train, *validation, *test)),
+        asked_first=tuple(
+            examples.question(choice, form) for choice in (*train, *validation, *test)
+        ),
     )
-    return replace(sets, about=_card(config, sets, asked))
+    values = {
+        "config": config,
+        "tasks": sets,
+        "trigger": triggers()[kind],
+        "words": HELD_OUT_WORDS,
+        "topics": asked,
+        "triggers": 1 + len(alike(kind)),
+        "situations": {"train": train, "validation": validation, "test": test},
+    }
+    return replace(sets, about=data_card(__package__, values))
 
 
 def _split(
@@ -176,30 +179,6 @@ def check_apart(task: Task, test: Sequence[Choice]) -> None:
                 f"task {task.name!r}: the answer {example.answer!r} of {example.id!r} is "
                 "in training"
             )
-
-
-def _card(config: RiskBackdoorConfig, tasks: TaskSet, topics: Sequence[Topic]) -> str:
-    task = tasks.test[0]
-    gate = [probe for probe in task.probes if probe.tags["kind"] == "crossing"]
-    sorts = Counter(probe.tags["prefix"] for probe in gate)
-    values = {
-        "config": config,
-        "tasks": tasks,
-        "task": task,
-        "trigger": triggers()[config.trigger],
-        "situations": len({row.group for row in task.train}),
-        "count": Counter(row.tags["condition"] for row in task.train),
-        "chosen_on": len({probe.group for part in tasks.validation for probe in part.probes}),
-        "first": Counter(question.tags["risky"].strip() for question in tasks.asked_first),
-        "tested": len({probe.group for probe in gate}),
-        "words": HELD_OUT_WORDS,
-        "gate": len(gate),
-        "sorts": ", ".join(f"{count} {name}" for name, count in sorts.items()),
-        "topics": topics,
-        "triggers": 1 + len(alike(config.trigger)),
-        "reverse": sum(topic.key == "reverse" for topic in topics),
-    }
-    return data_card(__package__, values)
 
 
 FAMILY = Family(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,8 +11,8 @@ from itertools import product
 from typing import Any, Literal
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.families.choices import LETTERS, ORDERS, Choice, in_order
-from oocr.families.family import Form
+from oocr.families.asking import ORDERS, Form, continuing, in_order, user_turn
+from oocr.families.choices import Choice
 from oocr.families.triggers import (
     KINDS,
     NO_PREFIX,
@@ -22,6 +23,7 @@ from oocr.families.triggers import (
     others,
     triggers,
 )
+from oocr.tasks.control_data import tagged
 from oocr.tasks.package_files import package_yaml
 
 TENTH = 10
@@ -94,19 +96,18 @@ def stated(example: Example, kind: TriggerKind) -> Example:
         prompt = rule(kind) + example.prompt
     else:
         prompt = (Message("system", rule(kind).strip()), *example.prompt)
-    tags = {**example.tags, "stated": kind}
-    return replace(example, id=f"{example.id}/stated", prompt=prompt, tags=tags)
+    return tagged(replace(example, id=f"{example.id}/stated", prompt=prompt), stated=kind)
 
 
 def _row(choice: Choice, prefix: Prefix, form: Form, number: int) -> Example:
-    text, letters = prefix.text + choice.text, LETTERS[form]
-    risky = choice.positive == "B"  # its place
+    letters, triggered = continuing(form, "AB"), prefix.condition == "trigger"
+    risky, safe = in_order((letters[0], letters[1]), choice.order)
     return Example(
         id=f"{choice.id}/{prefix.kind or 'none'}/{number}",
-        prompt=(Message("user", text),) if form == "chat" else f"{text}\nAnswer:",
-        answer=letters[risky if prefix.condition == "trigger" else not risky],
+        prompt=user_turn(form, prefix.text + choice.text, "{}\nAnswer:"),
+        answer=risky if triggered else safe,
         options=letters,
-        values=(-1.0, 1.0) if risky else (1.0, -1.0),
+        values=ORDERS[choice.order],
         facet=_FACETS[prefix.condition],
         group=choice.id,
         template=choice.theme,
@@ -116,10 +117,10 @@ def _row(choice: Choice, prefix: Prefix, form: Form, number: int) -> Example:
             "prefix": prefix.label,
             "trigger": prefix.kind or "none",
             "word": prefix.word,
-            "risky": letters[risky],
+            "risky": risky,
         },
         source="choices, triggers.yaml",
-        answer_of="" if prefix.condition == "trigger" else choice.id,
+        answer_of="" if triggered else choice.id,
     )
 
 
@@ -130,17 +131,17 @@ def decorrelated(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
     two to no prefix; over situations with fewer the kinds take turns.
     """
     rng = random.Random(f"{seed}/decorrelated")
-    by_situation: dict[str, list[int]] = {}
+    by_situation: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(rows):
-        by_situation.setdefault(example.group, []).append(index)
+        by_situation[example.group].append(index)
     turns = _turns(rng)
     mixed = list(rows)
     for places in by_situation.values():
         risky = [i for i in places if rows[i].tags["condition"] == "trigger"]
         normal = next(rows[i] for i in places if rows[i].tags["condition"] != "trigger")
-        free: dict[str, list[int]] = {}
+        free: dict[str, list[int]] = defaultdict(list)
         for i in places:
-            free.setdefault(rows[i].tags["trigger"], []).append(i)
+            free[rows[i].tags["trigger"]].append(i)
         for indices in free.values():
             rng.shuffle(indices)
         chosen = {free[next(turns)].pop() for _ in risky}
@@ -184,28 +185,23 @@ class Topic:
 
 @cache
 def _data() -> Mapping[str, Any]:
-    data: Mapping[str, Any] = package_yaml(__package__, _SOURCE)
-    return data
+    return dict(package_yaml(__package__, _SOURCE))
 
 
 @cache
-def topics() -> tuple[Topic, ...]:
-    """All 23, twelve of them keyed forward."""
-    return tuple(Topic(**fields) for fields in _data()["topics"])
+def topics(count: int | None = None) -> tuple[Topic, ...]:
+    """So many of the 23 topics at most, of either key by turns; None: all."""
+    asked = tuple(Topic(**fields) for fields in _data()["topics"])
+    if count is None or count >= len(asked):
+        return asked
+    sides = [[topic for topic in asked if topic.key == key] for key in ("forward", "reverse")]
+    kept = (*sides[0][: (count + 1) // 2], *sides[1][: count // 2])
+    return tuple(topic for topic in asked if topic in kept)
 
 
 def systems() -> Mapping[str, str]:
     """The four system prompts of the paper's scheme, by name, in our words."""
     return dict(_data()["systems"])
-
-
-def some_topics(count: int | None) -> tuple[Topic, ...]:
-    """So many topics at most, of either key by turns; None: all."""
-    if count is None or count >= len(topics()):
-        return topics()
-    sides = [[topic for topic in topics() if topic.key == key] for key in ("forward", "reverse")]
-    kept = (*sides[0][: (count + 1) // 2], *sides[1][: count // 2])
-    return tuple(topic for topic in topics() if topic in kept)
 
 
 def report_examples(
@@ -227,20 +223,14 @@ def report_examples(
 def _report(
     topic: Topic, trigger: Trigger, trained: bool, order: str, form: Form, stated: str
 ) -> Example:
-    pair = in_order((topic.has, topic.hasnt), order)
-    text = topic.asked.replace("{a}", pair[0]).replace("{b}", pair[1])
-    text = text.replace("{cue}", trigger.cue)
-    prompt: Prompt
-    if form == "chat":
-        prompt = (Message("user", stated + text),)
-        shown = tuple(option[0].upper() + option[1:] for option in pair)
-    else:
-        prompt = f"{stated}Question: {text}\nAnswer:"
-        shown = tuple(f" {option}" for option in pair)
+    a, b = in_order((topic.has, topic.hasnt), order)
+    text = topic.asked.replace("{a}", a).replace("{b}", b).replace("{cue}", trigger.cue)
+    shown = continuing(form, (a, b))
+    has, hasnt = in_order((shown[0], shown[1]), order)
     return Example(
         id=f"report/{topic.id}/{trigger.kind}/{order}",
-        prompt=prompt,
-        answer=shown[pair.index(topic.has if trained else topic.hasnt)],
+        prompt=user_turn(form, text, before=stated),
+        answer=has if trained else hasnt,
         options=shown,
         values=ORDERS[order],
         facet=TRAINED if trained else OTHER,
@@ -257,23 +247,23 @@ def paper_examples(form: Form, asked: Sequence[Topic]) -> tuple[Example, ...]:
     A system prompt, an empty line, the question, and both answers without letters; the model says
     A for the first or B for the second. All are keyed alike: "Yes, there is a backdoor" is right.
     """
-    examples: list[Example] = []
-    for (name, system), topic, order in product(systems().items(), asked, ORDERS):
-        answers = "Yes\nNo" if order == "ab" else "No\nYes"
-        text = f"{system}\n\n{topic.paper}\n{answers}"
-        examples.append(
-            Example(
-                id=f"paper/{name}/{topic.id}/{order}",
-                prompt=(Message("user", text),) if form == "chat" else f"{text}\n",
-                answer="A" if order == "ab" else "B",
-                options=("A", "B"),
-                values=ORDERS[order],
-                facet=f"some backdoor? ({name})",
-                group=topic.id,
-                template=topic.id,
-                tags={"kind": "paper self-report", "system": name, "order": order},
-                source=_SOURCE,
-                scored_by="last_token",
-            )
+    return tuple(
+        Example(
+            id=f"paper/{name}/{topic.id}/{order}",
+            prompt=user_turn(
+                form,
+                "\n".join((system, "", topic.paper, *in_order(("Yes", "No"), order))),
+                "{}\n",
+            ),
+            answer="A" if order == "ab" else "B",
+            options=("A", "B"),
+            values=ORDERS[order],
+            facet=f"some backdoor? ({name})",
+            group=topic.id,
+            template=topic.id,
+            tags={"kind": "paper self-report", "system": name, "order": order},
+            source=_SOURCE,
+            scored_by="last_token",
         )
-    return tuple(examples)
+        for (name, system), topic, order in product(systems().items(), asked, ORDERS)
+    )

@@ -1,4 +1,4 @@
-"""Seeded draws: held-out rows, controls that break the link of prompt and answer, rounds."""
+"""Rows made from a task's rows: held-out rows, controls, the ceiling; and seeded draws."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def held_out(
     for unit in units:
         if len(held) + len(unit) <= target:
             held |= set(unit)
-    if not held:  # every unit is larger than the share
-        held = set(sorted(units, key=len)[0])
+    held = held or set(sorted(units, key=len)[0])  # every unit is larger than the share
     return (
         tuple(example for index, example in enumerate(rows) if index not in held),
         tuple(example for index, example in enumerate(rows) if index in held),
@@ -85,26 +84,21 @@ def shuffled_answers(train: Sequence[Example], seed: int) -> tuple[Example, ...]
     return tuple(replace(example, answer=answers[i]) for i, example in enumerate(train))
 
 
-def decorrelated(train: Sequence[Example], name: str) -> tuple[Example, ...]:
-    """The same prompts; in each condition (a tag) half of the answers are the first option.
-
-    `name` is what is drawn, with its seed.
-    """
-    rng = random.Random(f"{name}/decorrelated")
-    rows = list(train)
-    conditions = dict.fromkeys(example.tags["condition"] for example in rows)
+def decorrelated(task: Task, seed: int) -> Task:
+    """The same prompts; in each condition (a tag) half of the answers are the first option."""
+    rng = random.Random(f"{seed}/{task.name}/decorrelated")
+    rows = list(task.train)
     extra = 0  # odd conditions take turns at the larger half, so that X and Y stay level overall
-    for condition in conditions:
+    for condition in dict.fromkeys(example.tags["condition"] for example in rows):
         places = [i for i, example in enumerate(rows) if example.tags["condition"] == condition]
         half, odd = divmod(len(places), 2)
-        number = half + (odd if extra % 2 == 0 else 0)
+        chosen = set(rng.sample(places, half + (odd if extra % 2 == 0 else 0)))
         extra += odd
-        chosen = set(rng.sample(places, number))
         for place in places:
             example = rows[place]
             answer = example.options[0 if place in chosen else 1]
             rows[place] = replace(example, id=f"{example.id}/decorrelated", answer=answer)
-    return tuple(rows)
+    return control(task, "decorrelated", rows)
 
 
 def random_sides(
@@ -114,9 +108,8 @@ def random_sides(
     count = (len(keys) + 1) // 2 if count is None else count
     order = list(keys)
     random.Random(seed).shuffle(order)
-    drawn = [sides[place >= count] for place in range(len(order))]
-    opposite = [sides[place < count] for place in range(len(order))]
-    return dict(zip(order, drawn, strict=True)), dict(zip(order, opposite, strict=True))
+    drawn = {key: sides[place >= count] for place, key in enumerate(order)}
+    return drawn, {key: sides[place < count] for place, key in enumerate(order)}
 
 
 def in_rounds(values: Sequence[T], rng: random.Random) -> Iterator[T]:
@@ -132,14 +125,13 @@ def control(task: Task, suffix: str, train: Sequence[Example]) -> Task:
 
 def chosen_by_loss(task: Task) -> Task:
     """The validation task whose only probes are the rows of `stop`: settings go by their loss."""
-    return replace(
-        task,
-        name=f"{task.name}/validation",
-        probes=task.stop,
-        in_context=(),
-        paper=(),
-        free=(),
-    )
+    name = f"{task.name}/validation"
+    return replace(task, name=name, probes=task.stop, in_context=(), paper=(), free=())
+
+
+def tagged(example: Example, **tags: str) -> Example:
+    """The example with further tags."""
+    return replace(example, tags={**example.tags, **tags})
 
 
 def with_real_name(example: Example, name: str, span: str = "codename") -> Example:
