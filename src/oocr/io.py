@@ -14,16 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from oocr.errors import RunError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from torch import Tensor
 
-    RecordT = TypeVar("RecordT", bound=BaseModel)
+RecordT = TypeVar("RecordT", bound=BaseModel)
 
 RESULTS_VERSION = "7"
 """Bump when a change of the code alters any number that is kept: all kept results are redone."""
@@ -36,6 +36,11 @@ class Record(BaseModel):
     """Base of what is written as JSON: unknown keys are refused, values don't change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def cache_folder() -> Path:
+    """$OOCR_CACHE, or oocr's folder in the user's cache."""
+    return Path(os.environ.get("OOCR_CACHE") or platformdirs.user_cache_dir("oocr")).expanduser()
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
@@ -98,14 +103,9 @@ def key_of(*parts: object) -> str:
 
 
 def keep(folder: Path, key: str, make: Callable[[Path], object]) -> Path:
-    """Have `make` fill a folder, unless it is there with this key.
+    """Have `make` fill a folder, unless it is there with this key (see `key_of`).
 
     The folder appears whole or not at all. One with another key is removed first.
-
-    Args:
-        folder: the folder.
-        key: what its content depends on (see `key_of`).
-        make: writes the content into the (temporary) folder that it gets.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
@@ -130,13 +130,8 @@ def is_kept(folder: Path, key: str) -> bool:
 def keep_record(path: Path, key: str, kind: type[RecordT], make: Callable[[], RecordT]) -> RecordT:
     """A record from its JSON file, made and written if it is not there with this key.
 
-    A file that cannot be read, or is of another kind, counts as not there.
-
-    Args:
-        path: the JSON file.
-        key: what the record depends on (see `key_of`).
-        kind: the record's class; it has a field `key`.
-        make: gives the record, with this key in it.
+    A file that cannot be read, or is of another kind, counts as not there. `kind` has a field
+    `key`, in which `make` puts the key.
 
     Raises:
         RunError: the disk is full or the file cannot be written.
@@ -163,12 +158,7 @@ def lock_of(folder: Path) -> FileLock:
 
 @contextmanager
 def locked(lock: FileLock, *, when_busy: Callable[[], object]) -> Iterator[None]:
-    """Hold a lock.
-
-    Args:
-        lock: the lock.
-        when_busy: called if another process holds it; then it is waited for, unless this raises.
-    """
+    """Hold a lock; if another process does, `when_busy` may raise, and else it is waited for."""
     try:
         lock.acquire(timeout=0)
     except Timeout:

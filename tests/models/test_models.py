@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,7 +14,6 @@ import pytest
 import torch
 
 from oocr.errors import InputError, RunError
-from oocr.models import cache as cache_module
 from oocr.models import gguf
 from oocr.models.bundled import BUNDLED
 from oocr.models.load import read_model
@@ -49,6 +49,10 @@ def save_tiny(folder: Path, family: str = "llama") -> Path:
     return folder
 
 
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def left_in(cache: Path) -> list[str]:
     """Everything in a cache but the folder of lock files."""
     return sorted(path.name for path in cache.glob("*") if path.name != ".locks")
@@ -64,7 +68,7 @@ def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, ca
     assert model.tokenizer(TEXT)["input_ids"] == tiny_tokenizer()(TEXT)["input_ids"]
     assert model.tokenizer.chat_template == CHAT
     assert model.tokenizer.bos_token == "<bos>"
-    assert model.source["sha256"] == gguf.file_sha256(tiny_gguf)
+    assert model.source["sha256"] == sha256_of(tiny_gguf)
     assert [name.split("-")[0] for name in left_in(cache)] == ["tiny"]
     record = json.loads(next(cache.glob("tiny-*/oocr.json")).read_text())
     assert record["sha256"] == model.source["sha256"]
@@ -78,7 +82,7 @@ def test_gguf_is_converted_once(tiny_gguf: Path, cache: Path) -> None:
     messages.clear()
     assert gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=messages.append) == first
     assert not any("GGUF" in line for line in messages)
-    sha256 = gguf.file_sha256(tiny_gguf)
+    sha256 = sha256_of(tiny_gguf)
     # With the checksum known, the source is not even needed.
     gone = Path("gone.gguf")
     assert gguf.convert(gone, name="tiny", expected_sha256=sha256, cache=cache) == first
@@ -97,7 +101,7 @@ def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_checksum_is_refused_with_both_sums(tiny_gguf: Path, cache: Path) -> None:
-    with pytest.raises(InputError, match=rf"{gguf.file_sha256(tiny_gguf)}.*{'0' * 64}"):
+    with pytest.raises(InputError, match=rf"{sha256_of(tiny_gguf)}.*{'0' * 64}"):
         gguf.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64, cache=cache)
     assert left_in(cache) == []
 
@@ -198,7 +202,7 @@ def test_full_disk_is_said_before_anything_is_written(
     class Usage:
         free = 1_000_000
 
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr(gguf.shutil, "disk_usage", lambda path: Usage)
     with pytest.raises(RunError, match=r"0\.11 GB needed, 0\.00 GB free.*OOCR_CACHE"):
         read_model(tiny_gguf)
     assert left_in(cache) == []
@@ -214,7 +218,7 @@ def test_damaged_conversion_is_done_again(tiny_gguf: Path, cache: Path) -> None:
     folder = gguf.convert(tiny_gguf, name="tiny", cache=cache)
     with (folder / "model.safetensors").open("rb+") as file:
         file.truncate(1000)
-    assert gguf.converted_folder("tiny", gguf.file_sha256(tiny_gguf), cache) is None
+    assert gguf.converted_folder("tiny", sha256_of(tiny_gguf), cache) is None
     assert read_model(tiny_gguf).n_blocks == 4
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
-from oocr.models.cache import cache_folder
+from oocr.io import cache_folder
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory
 from oocr.steering.hooks import attached
@@ -147,7 +147,7 @@ class RecordingCache:
     def __init__(self, memory: Sequence[Tier] | None = None, spill: Path | None = None) -> None:
         self.memory = (Tier(default_budget()),) if memory is None else tuple(memory)
         # Not the system's folder, which may be memory.
-        self._spill = cache_folder().parent / "spill" if spill is None else spill
+        self._spill = cache_folder() / "spill" if spill is None else spill
         self._known: dict[Hashable, Stored] = {}
         self._used: dict[Stored, None] = {}  # least recently used first
 

@@ -8,38 +8,34 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from oocr.errors import InputError
-from oocr.models.cache import RECORD, build_once, cache_folder, is_complete, need_space
+from oocr.errors import InputError, RunError
+from oocr.io import cache_folder, lock_of, locked, sweep
 
 FORMAT = 1  # raise it when what is written changes; older folders are then left unused
-TOKENIZER = "tokenizer.json"
-BLOCK = 1 << 20
+RECORD = "oocr.json"
+"""File of a converted folder: what it was made from, its files' sizes, the tokenizer's settings."""
+
+_BLOCK = 1 << 20
+_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
+)
 
 Progress = Callable[[str], None]
 
 
 def converted_folder(name: str, sha256: str, cache: Path | None = None) -> Path | None:
     """The finished conversion of this GGUF, or None."""
-    folder = _folder(name, sha256, cache or cache_folder())
+    folder = _folder(name, sha256, cache or cache_folder() / "models")
     return folder if is_complete(folder) else None
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def convert(
@@ -52,13 +48,14 @@ def convert(
 ) -> Path:
     """Convert a GGUF to a folder of safetensors (fp32), config and tokenizer, unless it is there.
 
-    A conversion that was stopped leaves nothing behind; see `build_once`.
+    Processes that want the same one wait for the first. What an exception or Ctrl-C leaves is
+    removed at once, what a kill leaves at the next conversion.
 
     Args:
         source: one GGUF, or the parts that, joined in order, are one.
         name: prefix of the folder's name.
         expected_sha256: of the whole GGUF; checked before anything is converted.
-        cache: where to put it; default `cache_folder()`.
+        cache: where to put it; default: "models" in `cache_folder()`.
         on_progress: called with a few words at each stage.
 
     Raises:
@@ -66,19 +63,20 @@ def convert(
         RunError: the disk is full or not writable.
     """
     say = on_progress or (lambda _: None)
-    cache = cache or cache_folder()
+    cache = cache or cache_folder() / "models"
     parts = [source] if isinstance(source, Path) else list(source)
     if expected_sha256 and (done := converted_folder(name, expected_sha256, cache)):
         return done
     for part in parts:
         if not part.is_file():
             raise InputError(f"{part}: no such file")
-    _check_magic(parts[0])
+    start = next(_blocks(parts[0]), b"")[:4]
+    if start != b"GGUF":
+        raise InputError(f"{parts[0]}: not a GGUF file (starts with {start!r}, expected b'GGUF')")
     say("verifying the checksum")
     digest = hashlib.sha256()
-    for part in parts:
-        for block in _blocks(part):
-            digest.update(block)
+    for block in (block for part in parts for block in _blocks(part)):
+        digest.update(block)
     sha256 = digest.hexdigest()
     if expected_sha256 and sha256 != expected_sha256:
         raise InputError(
@@ -86,13 +84,70 @@ def convert(
             "The file is damaged or another version; install or download it again"
         )
     final = _folder(name, sha256, cache)
-    if is_complete(final):
-        return final
+    if not is_complete(final):
+        with _disk_errors(cache):
+            _build_once(final, lambda folder: _write(parts, sha256, name, folder, say), say)
+    return final
 
-    def fill(folder: Path) -> dict[str, Any]:
-        return _write(parts, sha256, name, folder, say)
 
-    return build_once(final, fill, say)
+def is_complete(folder: Path) -> bool:
+    """Whether every file that was built is still there, with its size."""
+    try:
+        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
+        return all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _build_once(final: Path, fill: Callable[[Path], dict[str, Any]], say: Progress) -> None:
+    """Have `fill` write a folder and say what to record of it, unless another process did."""
+    temporary = final.with_name(final.name + ".tmp")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    sweep(final.parent, "*.tmp")
+    waits = partial(say, "waiting for another process that is converting this model")
+    with locked(lock_of(final), when_busy=waits):
+        if is_complete(final):
+            return
+        for leftover in (temporary, final):  # we hold the lock: nobody is using them
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            record = fill(temporary)
+            paths = sorted(temporary.iterdir())
+            record["files"] = {path.name: path.stat().st_size for path in paths}
+            text = json.dumps(record, indent=1, ensure_ascii=False)
+            (temporary / RECORD).write_text(text, encoding="utf-8")
+            for path in temporary.iterdir():  # a power cut must not leave empty files
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _need_space(size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"{size / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
+
+
+@contextlib.contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    """Turn a full or unwritable disk into a RunError that says what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # safetensors reports a full disk as its own error, with the system's words in it.
+        disk = isinstance(error, OSError) and error.errno in _DISK
+        if not disk and "No space left" not in str(error):
+            raise
+        raise RunError(
+            f"{cache}: the converted model cannot be written: {error}. "
+            "Free some space, or set OOCR_CACHE to a folder on another disk"
+        ) from error
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -101,7 +156,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / TOKENIZER),
+        tokenizer_file=str(folder / "tokenizer.json"),
         chat_template=record["chat_template"],
         **record["special_tokens"],
     )
@@ -131,19 +186,18 @@ def _write(
     path = parts[0]
     if len(parts) > 1:
         say(f"joining {len(parts)} parts")
-        need_space(sum(part.stat().st_size for part in parts), folder)
+        _need_space(sum(part.stat().st_size for part in parts), folder)
         path = folder / "joined.gguf"
         with path.open("wb") as out:
-            for part in parts:
-                for block in _blocks(part):
-                    out.write(block)
+            for block in (block for part in parts for block in _blocks(part)):
+                out.write(block)
     say("reading the GGUF (once, up to a minute)")
     model, tokenizer = _read(path, name)
     if len(parts) > 1:
         path.unlink()
     say("writing safetensors")
     weights = {p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}
-    need_space(sum(weights.values()) + (100 << 20), folder)
+    _need_space(sum(weights.values()) + (100 << 20), folder)
     with quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -179,12 +233,15 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
                 output_loading_info=True,
                 **at,
             )
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise
-            raise InputError(_unreadable(path, error)) from error
         except Exception as error:  # gguf and transformers raise whatever a broken file leads to
-            raise InputError(_unreadable(path, error)) from error
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
+            size = path.stat().st_size
+            raise InputError(
+                f"{path}: this GGUF ({size:,} bytes) cannot be converted. It is cut short, damaged,"
+                " or of an architecture that transformers does not read "
+                f"({type(error).__name__}: {error})"
+            ) from error
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"{path}: {len(missing)} weights are missing (first: {missing[0]})")
     for key, parameter in model.named_parameters():
@@ -199,24 +256,10 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    size = path.stat().st_size
-    return (
-        f"{path}: this GGUF ({size:,} bytes) cannot be converted. It is cut short, damaged, or of "
-        f"an architecture that transformers does not read ({type(error).__name__}: {error})"
-    )
-
-
-def _check_magic(path: Path) -> None:
-    start = next(_blocks(path), b"")[:4]
-    if start != b"GGUF":
-        raise InputError(f"{path}: not a GGUF file (starts with {start!r}, expected b'GGUF')")
-
-
 def _blocks(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            while block := file.read(BLOCK):
+            while block := file.read(_BLOCK):
                 yield block
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error

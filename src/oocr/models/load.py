@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
-from oocr.models.cache import RECORD
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +112,7 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
         return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
     else:
         return ModelFiles(name, {"kind": kind, "id": name})
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = json.loads((folder / gguf.RECORD).read_text(encoding="utf-8"))
     return ModelFiles(str(folder), source | {"sha256": record["sha256"]}, converted=True)
 
 

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from oocr.errors import InputError
-from oocr.models.cache import cache_folder
+from oocr.io import cache_folder, write_json
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container's memory limit."""
@@ -85,7 +85,7 @@ def auto_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type != "cpu":
         return torch.float32
-    path = cache_folder().parent / "precision.json"
+    path = cache_folder() / "precision.json"
     key = f"{_processor()}, torch {torch.__version__}"
     known = _read(path)
     if key not in known:
@@ -116,7 +116,6 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def _write(path: Path, known: dict[str, float]) -> None:
-    from oocr.io import write_json
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
