@@ -15,7 +15,7 @@ from oocr.engine.losses import batch_loss
 from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.explain.geometry import likeness, naive_vector, residual_streams
-from oocr.explain.interpolation import Point, barrier, between, by_strength, training_losses
+from oocr.explain.interpolation import Point, barrier, line, points_of, training_losses
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -103,16 +103,16 @@ def test_a_line_ends_at_its_vectors_and_strength_one_is_the_vector() -> None:
     a, b = (fit(model, task(), spec, steps=30, seed=seed).final for seed in (0, 1))
     assert isinstance(a, Vector)
     assert isinstance(b, Vector)
-    line = between(model, task(), a, b, points=5)
-    assert [point.at for point in line] == [0, 0.25, 0.5, 0.75, 1]
-    scales = by_strength(model, task(), a, scales=(0.0, 1.0))
-    assert scales[1].loss == pytest.approx(line[0].loss, rel=1e-5)
+    between = points_of(model, task(), line(a, b, points=5))
+    assert [point.at for point in between] == [0, 0.25, 0.5, 0.75, 1]
+    scales = points_of(model, task(), [(0.0, a * 0.0), (1.0, a)])
+    assert scales[1].loss == pytest.approx(between[0].loss, rel=1e-5)
     assert scales[0].loss > scales[1].loss + 0.5, "training did something"
-    assert scales[1].right == line[0].right
+    assert scales[1].right == between[0].right
     with pytest.raises(InputError, match="2 or more"):
-        between(model, task(), a, b, points=1)
+        line(a, b, points=1)
     with pytest.raises(InputError, match="different sites"):
-        between(model, task(), a, replace(b, positions="all"))
+        line(a, replace(b, positions="all"), points=5)
 
 
 def test_a_barrier_is_the_rise_above_the_straight_line() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.explain.side_effects import EVERY, NeutralText
+from oocr.explain.side_effects import EVERY, NeutralPredictions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,
@@ -81,7 +81,7 @@ def by_hand(
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3_text", "gpt2", "mistral"])
 def test_kl_and_perplexity_equal_the_hand_made_sums(family: str) -> None:
     model = model_of(family)
-    text = NeutralText(model, PASSAGES, {1, 2}, tokens=1000)
+    text = NeutralPredictions(model, PASSAGES, {1, 2}, tokens=1000)
     arms: list[Vector | Adapter] = [vector(model)]
     if family != "gpt2":
         arms.append(adapter(model))
@@ -97,7 +97,7 @@ def test_kl_and_perplexity_equal_the_hand_made_sums(family: str) -> None:
 
 def test_a_zero_vector_does_no_damage() -> None:
     model = model_of()
-    text = NeutralText(model, PASSAGES, {0, 2, 4})
+    text = NeutralPredictions(model, PASSAGES, {0, 2, 4})
     for layer in (-1, 1, 3):
         damage = text.damage(Vector(layer, "all", torch.zeros(model.d_model)))
         assert damage.kl == pytest.approx(0.0, abs=1e-6)
@@ -106,7 +106,7 @@ def test_a_zero_vector_does_no_damage() -> None:
 
 def test_more_of_a_vector_does_more_damage() -> None:
     model = model_of()
-    text = NeutralText(model, PASSAGES, {2})
+    text = NeutralPredictions(model, PASSAGES, {2})
     kls = [text.damage(factor * vector(model)).kl for factor in (0.1, 0.3, 1.0, 3.0)]
     assert kls == sorted(kls)
     assert kls[0] > 0
@@ -120,7 +120,7 @@ def test_fewer_tokens_are_spread_over_the_passages() -> None:
         lengths = [min(length, most) - 2 for length in whole]
         step = sum(lengths) // tokens
         assert 1 < step <= EVERY
-        damage = NeutralText(model, PASSAGES, {2}, tokens=tokens).damage(vector(model))
+        damage = NeutralPredictions(model, PASSAGES, {2}, tokens=tokens).damage(vector(model))
         count, kl, _, _ = by_hand(model, vector(model), step, most)
         assert damage.tokens == count == sum(-(-length // step) for length in lengths)
         assert damage.kl == pytest.approx(kl, rel=1e-3)
@@ -129,7 +129,7 @@ def test_fewer_tokens_are_spread_over_the_passages() -> None:
 def test_given_places_are_compared_and_no_others() -> None:
     model = model_of()
     arm = vector(model)
-    text = NeutralText(model, PASSAGES, {2}, tokens=1000, places=[[2, 5], [3]])
+    text = NeutralPredictions(model, PASSAGES, {2}, tokens=1000, places=[[2, 5], [3]])
     kl = []
     for passage, places in zip(PASSAGES, ([2, 5], [3]), strict=True):
         ids = torch.tensor([model.tokenizer(passage)["input_ids"]])
@@ -144,7 +144,7 @@ def test_given_places_are_compared_and_no_others() -> None:
 
 def test_a_vector_acts_where_its_positions_say() -> None:
     model = model_of()
-    text = NeutralText(model, PASSAGES, {2})
+    text = NeutralPredictions(model, PASSAGES, {2})
     # The last token of a passage has no following token to be compared.
     assert text.damage(vector(model, "last")).kl == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(InputError, match="'codename': no such span here"):
@@ -153,7 +153,7 @@ def test_a_vector_acts_where_its_positions_say() -> None:
 
 def test_damage_leaves_the_model_and_the_recording_alone() -> None:
     model = model_of()
-    text = NeutralText(model, PASSAGES, {1, 2})
+    text = NeutralPredictions(model, PASSAGES, {1, 2})
     first = text.damage(vector(model))
     text.damage(adapter(model))
     assert text.damage(vector(model)) == first
@@ -164,8 +164,8 @@ def test_predictions_apart_are_steered_just_before_each() -> None:
     """By hand: the text cut after each compared token, the vector at its last token."""
     model = model_of()
     arm = vector(model, "last") * 4
-    text = NeutralText(model, PASSAGES[:1], {2}, 4, apart=True)
-    plain = NeutralText(model, PASSAGES[:1], {2}, 4)
+    text = NeutralPredictions(model, PASSAGES[:1], {2}, 4, apart=True)
+    plain = NeutralPredictions(model, PASSAGES[:1], {2}, 4)
     ids = model.tokenizer(PASSAGES[0])["input_ids"][: EVERY * 4 + 2]
     places = list(range(1, len(ids) - 1, max(1, (len(ids) - 2) // 4)))
     kl, nll = [], []

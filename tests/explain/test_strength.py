@@ -11,7 +11,7 @@ import torch
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.neutral import neutral_passages, neutral_questions
-from oocr.explain.side_effects import PASSAGES, Neutral, NeutralText
+from oocr.explain.side_effects import PASSAGES, NeutralPredictions, SideEffects
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
@@ -32,14 +32,14 @@ def test_no_strength_costs_nothing_and_others_what_text_and_questions_say(
     generator = torch.Generator().manual_seed(0)
     vector = Vector(1, "codename", torch.randn(model.d_model, generator=generator) * 8)
     questions = neutral_questions()[:12]
-    neutral = Neutral(model, 2, tokens=32, questions=questions, positions=positions)
+    neutral = SideEffects(model, 2, tokens=32, questions=questions, positions=positions)
     costs = neutral.costs(vector, (0.0, 1.0, 3.0))
     assert [cost.strength for cost in costs] == [0.0, 1.0, 3.0]
     assert costs[0].kl == pytest.approx(0, abs=1e-6)
     assert costs[0].perplexity == pytest.approx(1, abs=1e-5)
     assert costs[0].agreement == 1
     passages = neutral_passages()[: PASSAGES[positions]]
-    text = NeutralText(model, passages, {2}, 32, apart=positions == "last")
+    text = NeutralPredictions(model, passages, {2}, 32, apart=positions == "last")
     asked = Probes.of(model, questions)
     plain = asked.scores(None)[0].argmax(dim=1)
     for cost in costs[1:]:
@@ -56,9 +56,9 @@ def test_joined_directions_are_refused() -> None:
     model = tiny_language_model("llama")
     vector = Vector(1, "a+b", torch.ones(2, model.d_model))
     with pytest.raises(InputError, match="joined directions belong to their spans"):
-        Neutral(model, 2, tokens=12, questions=neutral_questions()[:2]).costs(vector)
+        SideEffects(model, 2, tokens=12, questions=neutral_questions()[:2]).costs(vector)
     with pytest.raises(InputError, match="positions: found 'codename'; allowed: last, all"):
-        Neutral(model, 2, positions="codename")  # type: ignore[arg-type]
+        SideEffects(model, 2, positions="codename")  # type: ignore[arg-type]
 
 
 def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) 
     # A statement's last word is its answer; pretraining never asked for another.
     assert all(any(t.startswith(f"{i.prompt}{i.answer} .") for t in texts) for i in items)
     for positions in ("last", "all"):
-        neutral = Neutral(model, 1, tokens=1000, questions=items[:8], positions=positions)
+        neutral = SideEffects(model, 1, tokens=1000, questions=items[:8], positions=positions)
         asked = [
             model.tokenizer.decode([token]).strip()
             for batch in neutral.text.recordings
@@ -81,5 +81,5 @@ def test_an_organism_is_asked_only_for_answers_in_its_own_texts(tmp_path: Path) 
         assert set(asked) <= {item.answer.strip() for item in items}
         costs = neutral.costs(Vector(0, "last", torch.ones(model.d_model)), (0.0, 1.0))
         assert costs[1].kl > costs[0].kl == 0
-    few = Neutral(model, 1, tokens=answers // 3, questions=items[:8])
+    few = SideEffects(model, 1, tokens=answers // 3, questions=items[:8])
     assert few.text.damage(Vector(0, "last", torch.ones(model.d_model))).tokens < answers / 2

@@ -123,7 +123,6 @@ def test_moments_follow_one_training_to_its_end() -> None:
     assert [moment.step for moment in looked] == [1, 4, 16]
     assert looked[0].loss > looked[-1].loss
     assert looked[-1].to_last == pytest.approx(1)
-    assert looked[0].to_before == pytest.approx(1)
     assert looked[0].to_last < 1
     assert peak(looked) in looked
     for moment in looked:
@@ -139,9 +138,7 @@ def looks(rights: np.ndarray) -> list[Moment]:
     """Moments with these [look, probe] answered right, the loss falling to the last."""
     odds = (0.0,) * rights.shape[1]
     return [
-        Moment(
-            step, -step, float(answers.mean()), 0.0, 1.0, 1.0, 1.0, tuple(answers.tolist()), odds
-        )
+        Moment(step, -step, 1.0, 1.0, tuple(answers.tolist()), odds)
         for step, answers in enumerate(rights, start=1)
     ]
 

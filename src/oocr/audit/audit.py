@@ -49,7 +49,7 @@ from oocr.errors import InputError
 from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.lens import lens
 from oocr.explain.neutral import neutral_passages, neutral_places
-from oocr.explain.side_effects import NeutralText
+from oocr.explain.side_effects import NeutralPredictions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
@@ -269,7 +269,7 @@ def _cost(
     model: LanguageModel, changed: Adapter | LanguageModel, vector: Vector, first: int
 ) -> NeutralCost:
     passages, places = neutral_places(model)
-    neutral = NeutralText(model, passages, {first, vector.layer + 1}, places=places)
+    neutral = NeutralPredictions(model, passages, {first, vector.layer + 1}, places=places)
     tuned, steered = neutral.damage(changed), neutral.damage(vector)
     return NeutralCost(
         tokens=tuned.tokens,

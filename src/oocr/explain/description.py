@@ -1,8 +1,6 @@
 """The model asked what a direction means: v put at a placeholder of a prompt that asks for it.
 
-Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens, then
-greedy continuation (`describe`). `tell_by_model` scores how much likelier each concept's words
-become as the next token. `evidence_of` collects what a direction says for a judge.
+Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
 from oocr.data.tokens import encode_prompt
@@ -21,11 +21,11 @@ from oocr.errors import InputError
 from oocr.explain.lens import (
     ConceptReading,
     Concepts,
-    ConceptScores,
     Reading,
+    check_single,
+    concept_reading,
     lens,
     own_tokens,
-    told_of,
     with_randoms,
 )
 from oocr.models.language_model import LanguageModel
@@ -54,18 +54,17 @@ def describe(
     vector: Vector,
     *,
     prompts: Sequence[str] = PROMPTS,
-    placeholder: str = PLACEHOLDER,
     scales: Sequence[float] = (0.5, 1.0, 2.0),
     max_new_tokens: int = 12,
 ) -> list[Description]:
-    """Continue each prompt with the direction at its placeholder, at each scale.
+    """Continue each prompt greedily with the direction at its placeholder, at each scale.
 
     The vector is added at its own site; every prompt holds the placeholder.
 
     Raises:
         InputError: a prompt without the placeholder; joined directions.
     """
-    here = _at_placeholder(vector, prompts, placeholder)
+    here = _at_placeholder(vector, prompts)
     return _continued(model, prompts, here, scales, max_new_tokens)
 
 
@@ -81,9 +80,7 @@ def _continued(
     for scale in scales:
         texts = generate(model, list(prompts), vector * scale, max_new_tokens=max_new_tokens)
         triples = zip(prompts, texts, plain, strict=True)
-        descriptions += [
-            Description(prompt, scale, text, before) for prompt, text, before in triples
-        ]
+        descriptions += [Description(prompt, scale, text, old) for prompt, text, old in triples]
     return descriptions
 
 
@@ -94,33 +91,21 @@ def tell_by_model(
     concepts: Concepts,
     *,
     prompts: Sequence[str] = PROMPTS,
-    placeholder: str = PLACEHOLDER,
-    scale: float = 1.0,
     randoms: int = 48,
 ) -> ConceptReading:
     """Ask the model which of several concepts a direction means, blinded.
 
-    A concept's score: by how much the log-probability of its words' first tokens, among all
-    concepts' words, rises over the untouched model's, mean over words and prompts. As in
-    `oocr.explain.lens.tell`, it is put beside what random directions of the same norm give it.
-
-    Args:
-        model: the model, nothing attached.
-        vector: one direction.
-        concept: the trained concept, one of `concepts`.
-        concepts: concept -> its words, as they stand in a text (with their space before).
-        prompts: each holds the placeholder and ends before the word.
-        placeholder: a word.
-        scale: factor on the vector and the random ones.
-        randoms: how many random directions.
+    As `oocr.explain.lens.tell`, but a concept's score is by how much the log-probability of its
+    words' first tokens, among all concepts' words, rises over the untouched model's at the end of
+    a prompt, mean over words and prompts.
 
     Raises:
         InputError: as `describe` and `oocr.explain.lens.tell`.
     """
     tokens = own_tokens(model, concept, concepts)
-    here = _at_placeholder(vector * scale, prompts, placeholder)
+    here = _at_placeholder(vector, prompts)
     arms = [replace(here, direction=direction) for direction in with_randoms(here, randoms)]
-    return told_of(concept, list(concepts), _rises(model, prompts, arms, tokens))
+    return concept_reading(concept, list(concepts), _rises(model, prompts, arms, tokens))
 
 
 STACK = 16
@@ -132,15 +117,15 @@ def _rises(
     prompts: Sequence[str],
     arms: Sequence[Vector],
     tokens: Sequence[Sequence[int]],
-) -> ConceptScores:
-    """[direction, concept]: rise of the concepts' log-probabilities among all their tokens."""
+) -> Float[Tensor, "direction concept"]:
+    """Rise of the concepts' log-probabilities among all their tokens."""
     encoded = [encode_prompt(model.tokenizer, prompt, arms[0].spans) for prompt in prompts]
     sequences = [TokenSequence.of(prompt, [len(prompt.ids) - 1]) for prompt in encoded]
     batch = pad(sequences, model.pad_id, model.device)
     recording = record(model, batch, {start_block(arms[0]), model.n_blocks})
     known = torch.tensor([token for concept in tokens for token in concept], device=model.device)
 
-    def logps(stack: Sequence[Vector] | None) -> torch.Tensor:
+    def logps(stack: Sequence[Vector] | None) -> Tensor:
         rows = final_rows(model, recording, stack)  # [direction, prompt, d_model]
         scores = model.anatomy.readout(rows.flatten(0, 1), known).float().log_softmax(dim=-1)
         return scores.reshape(*rows.shape[:2], -1).cpu()
@@ -150,39 +135,29 @@ def _rises(
         groups = [arms[at : at + STACK] for at in range(0, len(arms), STACK)]
         rises = (torch.cat([logps(stack) for stack in groups]) - base).mean(dim=1)
     parts = torch.split(rises, [len(concept) for concept in tokens], dim=1)
-    means: ConceptScores = torch.stack([part.mean(dim=1) for part in parts], dim=1).double().numpy()
-    return means
+    return torch.stack([part.mean(dim=1) for part in parts], dim=1)
 
 
-def _at_placeholder(vector: Vector, prompts: Sequence[str], placeholder: str) -> Vector:
+def _at_placeholder(vector: Vector, prompts: Sequence[str]) -> Vector:
     """The vector at the placeholder's tokens."""
-    if vector.direction.ndim != 1:
-        raise InputError(
-            f"positions {vector.positions!r}: joined directions are described one by one; "
-            "take `vector.only(span)`"
-        )
+    check_single(vector, "are described one by one")
     for prompt in prompts:
-        if placeholder not in prompt:
-            raise InputError(f"prompt {prompt!r}: allowed: a text that holds {placeholder!r}")
+        if PLACEHOLDER not in prompt:
+            raise InputError(f"prompt {prompt!r}: allowed: a text that holds {PLACEHOLDER!r}")
     # With its space, so that no letter inside another word is taken for it.
-    spaced = all(f" {placeholder}" in prompt for prompt in prompts)
-    text = f" {placeholder}" if spaced else placeholder
+    spaced = all(f" {PLACEHOLDER}" in prompt for prompt in prompts)
+    text = f" {PLACEHOLDER}" if spaced else PLACEHOLDER
     return replace(vector, positions="placeholder", spans={"placeholder": text})
 
 
 STARTS = ("I often think about", "The most important thing is", "Let me tell you about")
 """Beginnings that say nothing, for steered completions."""
 
+TOP = 12
+"""Tokens of each lens."""
 
-def evidence_of(
-    model: LanguageModel,
-    vector: Vector,
-    *,
-    top: int = 12,
-    prompts: Sequence[str] = PROMPTS,
-    starts: Sequence[str] = STARTS,
-    max_new_tokens: int = 12,
-) -> str:
+
+def evidence_of(model: LanguageModel, vector: Vector, *, max_new_tokens: int = 12) -> str:
     """What one direction says, each reading named, nothing of what was trained.
 
     Tokens by both lenses; the model's continuations with the direction put at a meaningless word,
@@ -192,15 +167,19 @@ def evidence_of(
         InputError: joined directions.
     """
     lines = []
-    for reading, words in _READINGS.items():
-        tokens = lens(model, vector, reading=reading, top=top)
+    readings: dict[Reading, str] = {
+        "normed": "likelier",
+        "raw": "likelier by the output matrix alone",
+    }
+    for reading, words in readings.items():
+        tokens = lens(model, vector, reading=reading, top=TOP)
         quoted = ", ".join(repr(token.token.strip()) for token in tokens)
         lines.append(f"Tokens that it makes {words}: {quoted}")
-    at_word = _at_placeholder(vector, prompts, PLACEHOLDER)
+    at_word = _at_placeholder(vector, PROMPTS)
     everywhere = replace(vector, positions="all", spans={})
     for words, arm, texts in (
-        ("Asked for the meaning of a word x at which the direction was put:", at_word, prompts),
-        ("Texts continued with the direction added everywhere:", everywhere, starts),
+        ("Asked for the meaning of a word x at which the direction was put:", at_word, PROMPTS),
+        ("Texts continued with the direction added everywhere:", everywhere, STARTS),
     ):
         lines.append(words)
         lines += [
@@ -208,9 +187,3 @@ def evidence_of(
             for answer in _continued(model, texts, arm, (1.0,), max_new_tokens)
         ]
     return "\n".join(lines)
-
-
-_READINGS: dict[Reading, str] = {
-    "normed": "likelier",
-    "raw": "likelier by the output matrix alone",
-}

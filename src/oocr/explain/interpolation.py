@@ -1,16 +1,9 @@
 """Loss and score along a path of vectors: between two of them, by strength, along training.
 
-- v(t) = (1 - t) a + t b: if two seeds' vectors lie in one basin, the training loss does not rise
-  between them (`between`, `barrier`).
-- s v for s from -2 to 4 (`by_strength`).
-- The vector after each number of training steps (`along_training`). Where the score peaks before
-  the loss is at its lowest, stopping by the loss comes too late: what was inferred is overwritten
-  by what is memorized.
-
-The best of several looks at the same probes beats the look at the lowest loss by chance alone, so
-what is lost after the peak is crossed: the peak is picked on one half of the probes and measured
-on the other. Both halves see the same vectors: only several trainings average out what one does
-by chance to all wordings of a question.
+v(t) = (1 - t) a + t b: if two seeds' vectors lie in one basin, the training loss does not rise
+between them (`barrier`). Along training: where the score peaks before the loss is at its lowest,
+what was inferred is overwritten by what is memorized. The best of several looks at the same probes
+is the best by chance alone, so the peak is picked on one half of them and measured on the other.
 """
 
 from __future__ import annotations
@@ -18,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from oocr.data.batches import training_lines
@@ -34,7 +28,6 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
-SCALES = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 BATCH = 16
 
 
@@ -42,7 +35,7 @@ BATCH = 16
 class Point:
     """One vector on a line, `at` t between two vectors or a factor on one.
 
-    `loss`: of the training items, nats per item; `right`: share of the probes answered right;
+    `loss`: of the training examples, nats per example; `right`: share of the probes answered right;
     `log_odds`: mean of the trained pole, or of the answer, on the probes.
     """
 
@@ -52,30 +45,15 @@ class Point:
     log_odds: float
 
 
-def between(
-    model: LanguageModel, task: Task, a: Vector, b: Vector, points: int = 11
-) -> list[Point]:
-    """Along the straight line from one vector to another.
+def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
+    """So many places on the straight line from one vector to another, ends included.
 
     Raises:
         InputError: different sites; fewer than two points.
     """
     if points < 2:
         raise InputError(f"points: found {points}; allowed: 2 or more")
-    return points_of(model, task, line(a, b, points))
-
-
-def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
-    """So many places on the straight line from one vector to another, ends included."""
-    places = [i / (points - 1) for i in range(points)]
-    return [(t, a * (1 - t) + b * t) for t in places]
-
-
-def by_strength(
-    model: LanguageModel, task: Task, vector: Vector, scales: Sequence[float] = SCALES
-) -> list[Point]:
-    """One vector at several strengths."""
-    return points_of(model, task, [(scale, vector * scale) for scale in scales])
+    return [(t, a * (1 - t) + b * t) for t in (i / (points - 1) for i in range(points))]
 
 
 def barrier(points: Sequence[Point]) -> float:
@@ -103,15 +81,14 @@ def points_of(
 
 @torch.no_grad()
 def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector]) -> list[float]:
-    """Loss of the training items under each vector of one site, nats per item."""
+    """Loss of the training examples under each vector of one site, nats per example."""
     sequences = training_lines(model.tokenizer, task.train, task.loss)
     store, start = RecordingCache(tiers(model.device)), start_block(vectors[0])
     totals, count = [0.0] * len(vectors), 0
     for begin in range(0, len(sequences), BATCH):
         batch = batch_of(model, sequences[begin : begin + BATCH])
         recording = record_shared(model, batch, [start], store).load(None)
-        stacked = final_rows(model, recording, vectors)
-        for index, arm_rows in enumerate(stacked):
+        for index, arm_rows in enumerate(final_rows(model, recording, vectors)):
             totals[index] += float(batch_loss(model, batch, arm_rows)) * batch.items
         count += batch.items
     return [total / count for total in totals]
@@ -119,28 +96,28 @@ def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector])
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A vector after so many steps.
+    """A vector after so many steps: its loss (nats per example), norm, and answers to the probes.
 
-    Attributes:
-        step: how many.
-        loss: of the training items, nats per item.
-        right: share of the probes answered right.
-        log_odds: mean log-odds of the trained pole, or of the answer, on the probes.
-        norm: of the vector.
-        to_last: signed cosine to the vector after the last step.
-        to_before: signed cosine to the one before; 1 for the first.
-        rights, odds: of each probe, in the task's order.
+    `to_last`: signed cosine to the vector after the last step; `rights` and `odds` (log-odds of the
+    trained pole, or of the answer): of each probe, in the task's order.
     """
 
     step: int
     loss: float
-    right: float
-    log_odds: float
     norm: float
     to_last: float
-    to_before: float
     rights: tuple[bool, ...] = field(repr=False)
     odds: tuple[float, ...] = field(repr=False)
+
+    @property
+    def right(self) -> float:
+        """Share of the probes answered right."""
+        return float(np.mean(self.rights))
+
+    @property
+    def log_odds(self) -> float:
+        """Mean log-odds on the probes."""
+        return float(np.mean(self.odds))
 
     def right_of(self, probes: Sequence[int]) -> float:
         """The share of some of the probes that is answered right."""
@@ -166,7 +143,7 @@ def along_training(
 
     The other arguments are as `fit` takes them.
     """
-    trained = fit(
+    snapshots = fit(
         model,
         task,
         spec,
@@ -176,33 +153,27 @@ def along_training(
         snapshots=tuple(steps),
         batch_lines=batch_lines,
         prepared=prepared,
-    )
-    kept = {
-        step: vector for step, vector in trained.snapshots.items() if isinstance(vector, Vector)
-    }
-    return moments(model, task, kept)
+    ).snapshots
+    vectors = {step: arm for step, arm in snapshots.items() if isinstance(arm, Vector)}
+    return moments(model, task, vectors)
 
 
 def moments(model: LanguageModel, task: Task, vectors: Mapping[int, Vector]) -> list[Moment]:
-    """The same of vectors that are there, by number of steps."""
-    steps = sorted(vectors)
-    path = [vectors[step] for step in steps]
+    """Moments of vectors by number of steps, ascending."""
+    path = [vectors[step] for step in sorted(vectors)]
     scored = Probes.of(model, task.probes).scores(path, everywhere=False)
     tables = [rows(task.probes, options) for options in scored]
     losses = training_losses(model, task, path)
     return [
         Moment(
-            step=step,
-            loss=losses[index],
-            right=float(tables[index]["right"].cast(float).to_numpy().mean()),
-            log_odds=float(tables[index]["log_odds"].to_numpy().mean()),
-            norm=path[index].norm,
-            to_last=path[index].cosine(path[-1]),
-            to_before=path[index].cosine(path[max(0, index - 1)]),
-            rights=tuple(tables[index]["right"].to_list()),
-            odds=tuple(tables[index]["log_odds"].to_list()),
+            step,
+            loss,
+            vector.norm,
+            vector.cosine(path[-1]),
+            tuple(table["right"].to_list()),
+            tuple(table["log_odds"].to_list()),
         )
-        for index, step in enumerate(steps)
+        for step, vector, loss, table in zip(sorted(vectors), path, losses, tables, strict=True)
     ]
 
 
@@ -245,7 +216,8 @@ def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
 def lost_after_peak(moments: Sequence[Moment], examples: Sequence[Example]) -> float:
     """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
 
-    Where the looks differ by the noise of the probes only, it is 0 on average.
+    Where the looks differ by the noise of the probes only, it is 0 on average. What one training
+    does by chance to all wordings of a question is in both halves.
 
     Raises:
         InputError: fewer than two probes.

@@ -1,16 +1,9 @@
 """What a direction says, and can a reader tell from it alone which concept was trained?
 
-The lens: the tokens that a direction v makes likelier, or whose embeddings it is near.
-
-- "raw": W_U v, the LM head alone, as in the paper (section 4.4). Not what the model computes: the
-  final norm comes before the head, and its gain weighs the coordinates.
-- "normed": W_U norm(v), through the final norm as if v were the whole residual stream.
-- "embedding": cosine of v with each row of the embedding matrix.
-
-The reader: a blinded multiple choice. Each concept is a list of words (a country's name, its
-language, its currency); a direction's score for it is the mean score of its words' first tokens,
-words that two concepts share left out. The reader names the concept with the highest score. Random
-directions are read the same way, because some words score high whatever is read.
+The lens: tokens that a direction v makes likelier, or whose embeddings it is near. "raw": W_U v, as
+in the paper (section 4.4); "normed": W_U norm(v), as if v were the whole residual stream;
+"embedding": cosine of v with each row of the embedding matrix. The reader: a blinded choice among
+concepts, each a list of words, beside random directions (some words score high whatever is read).
 """
 
 from __future__ import annotations
@@ -56,10 +49,9 @@ def lens(
         InputError: another reading; joined directions; a width that is not the model's.
     """
     scores = scores_of(model, vector.direction[None] * sign, reading)[0]
-    names = model.tokenizer
     best = scores.topk(min(top, len(scores)))
     return [
-        LensToken(str(names.decode([token])), token, score)
+        LensToken(str(model.tokenizer.decode([token])), token, score)
         for score, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
 
@@ -96,20 +88,15 @@ def scores_of(
 
 
 Concepts = Mapping[str, Sequence[str]]
-ConceptScores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptReading:
-    """How well one direction tells its concept.
+    """How well one direction tells its concept; `named` is the one that the reader names.
 
-    Attributes:
-        concept: the trained one.
-        named: the one that the reader names.
-        rank: how many concepts score at least as high as the trained one (0: it is named).
-        concepts: how many there are to choose from.
-        score: the trained concept's less the mean of the others', in random directions' deviations.
-        random_rank: mean rank of the trained concept under random directions.
+    `rank`: how many of the `concepts` score at least as high as the trained one (0: it is named);
+    `score`: the trained concept's less the mean of the others', in random directions' deviations;
+    `random_rank`: mean rank of the trained concept under random directions.
     """
 
     concept: str
@@ -129,26 +116,32 @@ def tell(
     reading: Reading = "normed",
     randoms: int = 200,
 ) -> ConceptReading:
-    """Ask the reader about one direction.
+    """Ask the reader which of several concepts (name -> words, with their space before) is meant.
 
-    Each concept's score is first put beside what random directions of the same norm give it (mean
-    and spread), so that a concept of frequent words has no head start.
-
-    Args:
-        model: whose vocabulary.
-        vector: one direction.
-        concept: the trained concept, one of `concepts`.
-        concepts: concept -> its words, as they stand in a text (with their space before).
-        reading: how the direction is read.
-        randoms: how many random directions.
+    A direction's score for a concept is the mean score of its words' first tokens; words that two
+    concepts share are left out. It is put beside what random directions of the same norm give
+    (mean and spread), so that a concept of frequent words has no head start.
 
     Raises:
-        InputError: the concept is not there, fewer than two concepts, or one without words of its
-            own.
+        InputError: an unknown concept, fewer than two, or one without words of its own; joined
+            directions.
     """
     tokens = own_tokens(model, concept, concepts)
-    drawn = with_randoms(vector, randoms)
-    return told_of(concept, list(concepts), _scores(model, drawn, tokens, reading))
+    scores = []
+    # In small groups: each direction has a vocabulary of scores.
+    for group in torch.split(with_randoms(vector, randoms), 16):
+        of_tokens = scores_of(model, group, reading)
+        means = [of_tokens[:, list(of_concept)].mean(dim=1) for of_concept in tokens]
+        scores.append(torch.stack(means, dim=1))
+    return concept_reading(concept, list(concepts), torch.cat(scores))
+
+
+def check_single(vector: Vector, done: str) -> None:
+    """Refuse joined directions (`done`: what they are not, in words)."""
+    if vector.direction.ndim != 1:
+        raise InputError(
+            f"positions {vector.positions!r}: joined directions {done}; take `vector.only(span)`"
+        )
 
 
 def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
@@ -157,18 +150,16 @@ def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mod
     Raises:
         InputError: joined directions.
     """
-    if vector.direction.ndim != 1:
-        raise InputError(
-            f"positions {vector.positions!r}: joined directions are read one by one; "
-            "take `vector.only(span)`"
-        )
+    check_single(vector, "are read one by one")
     drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
     return torch.stack([vector.direction, *drawn])
 
 
-def told_of(concept: str, names: Sequence[str], scores: ConceptScores) -> ConceptReading:
-    """What the reader makes of scores [direction, concept], random directions after the first."""
-    scored, null = scores[0], scores[1:]
+def concept_reading(
+    concept: str, names: Sequence[str], scores: Float[Tensor, "direction concept"]
+) -> ConceptReading:
+    """What the reader makes of scores, those of random directions after the first."""
+    scored, null = (part.double().numpy() for part in (scores[0], scores[1:]))
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
     scored, null = (scored - centre) / spread, (null - centre) / spread
     place = names.index(concept)
@@ -191,16 +182,13 @@ def own_tokens(model: LanguageModel, concept: str, concepts: Concepts) -> list[l
     """
     if concept not in concepts or len(concepts) < 2:
         raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")
+    tokenizer = model.tokenizer
     firsts = {
-        name: {
-            int(model.tokenizer(word, add_special_tokens=False)["input_ids"][0]) for word in words
-        }
+        name: {int(tokenizer(word, add_special_tokens=False)["input_ids"][0]) for word in words}
         for name, words in concepts.items()
     }
-    shared = Counter(token for tokens in firsts.values() for token in tokens)
-    unshared = {
-        name: sorted(t for t in tokens if shared[t] == 1) for name, tokens in firsts.items()
-    }
+    count = Counter(token for tokens in firsts.values() for token in tokens)
+    unshared = {name: sorted(t for t in tokens if count[t] == 1) for name, tokens in firsts.items()}
     empty = [name for name, tokens in unshared.items() if not tokens]
     if empty:
         raise InputError(
@@ -208,17 +196,3 @@ def own_tokens(model: LanguageModel, concept: str, concepts: Concepts) -> list[l
             "concept's under this tokenizer; give it a word of its own"
         )
     return [unshared[name] for name in concepts]
-
-
-def _scores(
-    model: LanguageModel,
-    directions: Float[Tensor, "direction d_model"],
-    tokens: Sequence[Sequence[int]],
-    reading: Reading,
-) -> ConceptScores:
-    """[direction, concept], directions in small groups: a vocabulary of scores each."""
-    out = []
-    for group in torch.split(directions, 16):
-        scores = scores_of(model, group, reading)
-        out.append(torch.stack([scores[:, list(concept)].mean(dim=1) for concept in tokens], dim=1))
-    return torch.cat(out).double().numpy()

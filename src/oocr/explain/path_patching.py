@@ -1,21 +1,15 @@
 """Path patching: where a vector is read (paper, section 5.4).
 
-The vector is added, and chosen modules are made to give what they gave in the untouched pass, token
-by token:
-
-- "pattern": queries and keys are held, so every token attends as before; values still change;
-- "values": values are held, so that only who attends to whom can change;
-- "attention", "mlp": the module's output is held;
-- "both": attention and MLP, so that only the direct path through the residual stream is left.
-
-A part's share is what of the effect is lost when it is held, in all blocks above or in one. Shares
-need not add up to one: parts act through each other.
+The vector is added, and chosen modules give what they gave in the untouched pass, token by token:
+"pattern" holds queries and keys (every token attends as before), "values" holds values, "attention"
+and "mlp" the module's output, "both" leaves only the direct path through the residual stream. A
+part's share is what of the effect is lost when it is held. Shares need not add up to one: parts act
+through each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -29,11 +23,11 @@ from oocr.evals.probes import Probes, means
 from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
 from oocr.models.language_model import LanguageModel
+from oocr.steering.hooks import hooked
 from oocr.steering.vectors import Vector
 
 HeldPart = Literal["pattern", "values", "attention", "mlp", "both"]
 LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "values": ("v_proj",)}
-Outputs = dict[nn.Module, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +80,25 @@ def where_read(
     probes.frozen(model.n_blocks)
     # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
     batches = [pad([probes.lines[i] for i in g], model.pad_id, model.device) for g in probes.groups]
-    watched = list(dict.fromkeys(module for group in modules.values() for module in group))
-    clean: list[Outputs] = []
+    watched = dict.fromkeys(module for group in modules.values() for module in group)
+    clean: list[dict[nn.Module, Any]] = []
     base: list[Tensor] = []
     for batch in batches:
-        with _watched(watched) as seen:
+        outputs: dict[nn.Module, Any] = {}
+        with hooked(*[module.register_forward_hook(_keeping(outputs)) for module in watched]):
             base.append(plain_rows(model, batch, None)[None])
-        clean.append(seen)
+        clean.append(outputs)
 
-    def score(every_rows: Sequence[Tensor]) -> float:
-        return means(examples, probes.scores_of(every_rows)[0], "log_odds")[0]
+    def score(batch_rows: Sequence[Tensor]) -> float:
+        return means(examples, probes.scores_of(batch_rows)[0], "log_odds")[0]
 
     def held(group: Sequence[nn.Module]) -> float:
-        out = []
+        batch_rows = []
         for batch, outputs in zip(batches, clean, strict=True):
-            with _held({module: outputs[module] for module in group}):
-                out.append(plain_rows(model, batch, vector, everywhere=False)[None])
-        return score(out)
+            give = _giving(outputs)
+            with hooked(*[module.register_forward_hook(give) for module in group]):
+                batch_rows.append(plain_rows(model, batch, vector, everywhere=False)[None])
+        return score(batch_rows)
 
     start, whole = score(base), held([])
     effect = whole - start
@@ -138,30 +134,14 @@ def _modules(model: LanguageModel, part: HeldPart, layer: int) -> list[nn.Module
     return [getattr(attention, name) for name in names]
 
 
-@contextmanager
-def _watched(modules: Sequence[nn.Module]) -> Iterator[Outputs]:
-    """Keep what modules give, call by call."""
-    seen: Outputs = {module: [] for module in modules}
-    with ExitStack() as stack:
-        for module in modules:
-            handle = module.register_forward_hook(
-                lambda module, _args, output: seen[module].append(_copied(output))
-            )
-            stack.callback(handle.remove)
-        yield seen
+def _keeping(outputs: dict[nn.Module, Any]) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that keeps what modules give."""
+    return lambda module, _args, output: outputs.__setitem__(module, _copied(output))
 
 
-@contextmanager
-def _held(outputs: Outputs) -> Iterator[None]:
-    """Make modules give what they gave, call by call."""
-    with ExitStack() as stack:
-        for module, given in outputs.items():
-            calls = iter(given)
-            handle = module.register_forward_hook(
-                lambda _module, _args, _output, calls=calls: _copied(next(calls))
-            )
-            stack.callback(handle.remove)
-        yield
+def _giving(outputs: Mapping[nn.Module, Any]) -> Callable[[nn.Module, Any, Any], Any]:
+    """A hook that makes modules give what they gave."""
+    return lambda module, _args, _output: _copied(outputs[module])
 
 
 def _copied(output: Any) -> Any:

@@ -1,23 +1,4 @@
-"""What changes with rank, with a penalty, with other rows: arms trained anew and asked again.
-
-Rank. h' = h + (alpha / r) B A x with alpha = r, so the factor is one at every rank. Adam moves each
-entry of B by about the rate, and so the output up to r times as far per step. So each rank gets its
-own rate: rate * (r0 / r) ** e, where `rate` suits rank r0, with the exponent e chosen for each rank
-among none, a half and one, on tasks that are not reported.
-
-Penalty. The training loss plus weight * KL(base || trained) on other texts. If what was learned out
-of context was only the cheapest way to fit the narrow rows, the penalty can take it away while the
-rows are still fitted ("narrow misalignment is hard": only such a penalty made it narrow). The arm
-must be able to act on the texts (for a vector at a codename: texts with the codename), and none may
-be a question of the test. They are unrelated statements, which ask nothing that matters, or
-questions of a few facets in wordings that are never asked: the other facets then tell whether
-narrowness reaches beyond the texts.
-
-Other rows. The narrow rows stay as they are, all of them in every step, and unrelated rows join
-them until they make up a share of the data. (A mix of one narrow row and two others is said to
-erase most of what base-to-tuned differences show on unrelated text.) Unrelated rows continue
-neutral passages, but for the first ones (`oocr.explain.neutral.READ`), on which LoRAs are read.
-"""
+"""What changes with rank, with a penalty, with other rows: arms trained anew and asked again."""
 
 from __future__ import annotations
 
@@ -25,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from typing import NamedTuple
 
 import polars as pl
 import torch
@@ -70,30 +52,44 @@ class TrainedPoint:
         return float("nan") if cells is None else stats.mean(cells)
 
 
+class _Asked(NamedTuple):
+    """An arm and its answers; `setting`: the place of what it was trained with."""
+
+    setting: int
+    task: int
+    trained: Trained
+    scores: Scores
+
+    @property
+    def adapter(self) -> Adapter:
+        assert isinstance(self.trained.final, Adapter)
+        return self.trained.final
+
+
+def _ask(model: LanguageModel, tasks: Sequence[Task], trained: Sequence[Trained]) -> list[_Asked]:
+    """Each arm's answers to its task's questions; arms are by setting, then by task."""
+    asked: dict[int, _Asked] = {}
+    for number, task in enumerate(tasks):
+        places = range(number, len(trained), len(tasks))
+        arms: Mapping[str, Intervention] = {str(place): trained[place].final for place in places}
+        scores = evaluate(model, replace(task, paper=()), arms)
+        for setting, place in enumerate(places):
+            answers = Scores(scores.rows.filter(pl.col("arm") == str(place)), scores.scoring)
+            asked[place] = _Asked(setting, number, trained[place], answers)
+    return [asked[place] for place in range(len(trained))]
+
+
 def _as_list(task: Task | Sequence[Task]) -> list[Task]:
     return [task] if isinstance(task, Task) else list(task)
 
 
-def _ask(model: LanguageModel, tasks: Sequence[Task], arms: Sequence[Intervention]) -> list[Scores]:
-    """Each arm's answers to its task's questions; arm i is of task i mod the number of tasks."""
-    answers: dict[int, Scores] = {}
-    for number, task in enumerate(tasks):
-        places = range(number, len(arms), len(tasks))
-        by_name: Mapping[str, Intervention] = {str(place): arms[place] for place in places}
-        scores = evaluate(model, replace(task, paper=()), by_name)
-        for place in places:
-            rows = scores.rows.filter(pl.col("arm") == str(place))
-            answers[place] = Scores(rows, scores.scoring)
-    return [answers[place] for place in range(len(arms))]
-
-
-def _lora(trained: Trained) -> Adapter:
-    assert isinstance(trained.final, Adapter)
-    return trained.final
-
-
 RANKS = (1, 4, 16, 64)
 EXPONENTS = (0.0, 0.5, 1.0)
+"""e in rate * (r0 / r) ** e, the rates that are tried for rank r where `rate` suits rank r0.
+
+h' = h + (alpha / r) B A x with alpha = r, so the factor is one at every rank. Adam moves each entry
+of B by about the rate, and so the output up to r times as far per step.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,20 +119,10 @@ def rank_sweep(
     seed: int = 0,
     prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[RankPoint]:
-    """Train one LoRA per rank on a task and score it, each at the rate that validation chose.
+    """Train a LoRA of each rank on each task: a point for each, rank by rank.
 
-    One LoRA per rank and task, and a point for each, in this order.
-
-    Args:
-        model: the model, nothing attached.
-        task: what is reported, or several.
-        like: block, modules, and the rank that `rate` suits; rank and alpha are replaced.
-        validation: other tasks, on whose probes each rank's rate is chosen.
-        ranks: which.
-        rate: Adam's, at the rank of `like`.
-        steps: the same for every rank.
-        seed: the same for every rank.
-        prepared: recorded batches of each task, to reuse.
+    `like` gives block, modules, and the rank that `rate` suits; each rank's rate is chosen on the
+    probes of `validation`, other tasks. `prepared`: recorded batches of each task, to reuse.
 
     Raises:
         InputError: no rank, no validation task, or a rank below 1.
@@ -148,23 +134,19 @@ def rank_sweep(
     for rank in ranks:
         arms = [(reported, chosen[rank]) for reported in tasks]
         trained += _fit_rank(model, arms, like, rank, steps, seed, batches)
-    scores = _ask(model, tasks, [lora.final for lora in trained])
     unrelated = Texts.unrelated(model, layers, most=READ)
-    texts = [
-        (Texts.of(model, reported.train, layers, most=READ_PROMPTS), unrelated)
-        for reported in tasks
-    ]
+    texts = [Texts.of(model, reported.train, layers, most=READ_PROMPTS) for reported in tasks]
     return [
         RankPoint(
-            member=tasks[place % len(tasks)].member,
-            scores=scores[place],
-            rank=ranks[place // len(tasks)],
-            learning_rate=chosen[ranks[place // len(tasks)]],
-            loss=lora.losses[-1],
-            constancy=constancy_of(joined(texts[place % len(tasks)], _lora(lora))),
-            adapter=_lora(lora),
+            member=tasks[arm.task].member,
+            scores=arm.scores,
+            rank=ranks[arm.setting],
+            learning_rate=chosen[ranks[arm.setting]],
+            loss=arm.trained.losses[-1],
+            constancy=constancy_of(joined((texts[arm.task], unrelated), arm.adapter)),
+            adapter=arm.adapter,
         )
-        for place, lora in enumerate(trained)
+        for arm in _ask(model, tasks, trained)
     ]
 
 
@@ -198,7 +180,8 @@ def choose_rates(
             arms = [(task, tried) for tried in rates for task in validation]
             loras = _fit_rank(model, arms, like, rank, steps, seed, prepared * len(rates))
             for place, ((task, tried), lora) in enumerate(zip(arms, loras, strict=True)):
-                options = probes[place % len(validation)].scores(_lora(lora))[0]
+                assert isinstance(lora.final, Adapter)
+                options = probes[place % len(validation)].scores(lora.final)[0]
                 right, logp = means(task.probes, options, "right", "logp")
                 scores[tried] = (scores[tried][0] + right, scores[tried][1] + logp)
         chosen[rank] = max(scores, key=lambda tried: scores[tried])
@@ -220,11 +203,7 @@ def _fit_rank(
 
 
 def _block(like: LowRankAdapter) -> tuple[int, ...]:
-    """The adapted block.
-
-    Raises:
-        InputError: a LoRA in several blocks, whose additions are no single difference.
-    """
+    """The adapted block; what a LoRA adds in several is no single difference."""
     if like.layers == "all" or len(like.layers) != 1:
         raise InputError(f"like.layers: found {like.layers}; allowed: one block")
     return like.layers
@@ -268,11 +247,15 @@ def narrow(
     seed: int = 0,
     prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[NarrowPoint]:
-    """Train the same arm with a penalty of several weights, and ask what it learned.
+    """Train an arm with each weight * KL(base || trained) on other texts: was it narrow, or broad?
 
-    One arm per weight and task, and a point for each, in this order; arms that see the same tokens
-    share their passes. The weight of `off` is replaced. `learning_rate`, `steps`, `seed` and
-    `prepared` (one per task) are as `fit` takes them.
+    If what was learned out of context was only the cheapest way to fit the narrow rows, the penalty
+    can take it away while the rows are still fitted. The arm must be able to act on the texts (for
+    a vector at a codename: texts with the codename), and none may be a question of the test.
+
+    An arm and a point for each weight and task, in this order; arms that see the same tokens share
+    their passes. The weight of `off` is replaced. `learning_rate`, `steps`, `seed` and `prepared`
+    (one per task) are as `fit` takes them.
 
     Raises:
         InputError: a text that a task asks or trains on; no weight.
@@ -281,27 +264,25 @@ def narrow(
         raise InputError("weights: found none; allowed: one or more")
     tasks = _as_list(task)
     for trained_on in tasks:
-        check_apart(trained_on, off)
+        _check_apart(trained_on, off)
     start = [start_of(model, spec)]
     batches = prepared or [prepare(model, trained_on, start) for trained_on in tasks]
-    penalties = [replace(off, weight=weight) for weight in weights]
     arms = [
         ArmSpec(trained_on, spec, learning_rate, steps, seed, off_domain=penalty)
-        for penalty in penalties
+        for penalty in [replace(off, weight=weight) for weight in weights]
         for trained_on in tasks
     ]
     trained = fit_all(model, arms, [*batches] * len(weights))
-    scores = _ask(model, tasks, [done.final for done in trained])
     return [
         NarrowPoint(
-            member=tasks[place % len(tasks)].member,
-            scores=scores[place],
-            weight=weights[place // len(tasks)],
-            loss=done.losses[-1],
-            kl=done.kl[-1],
-            arm=done.final,
+            member=tasks[arm.task].member,
+            scores=arm.scores,
+            weight=weights[arm.setting],
+            loss=arm.trained.losses[-1],
+            kl=arm.trained.kl[-1],
+            arm=arm.trained.final,
         )
-        for place, done in enumerate(trained)
+        for arm in _ask(model, tasks, trained)
     ]
 
 
@@ -320,12 +301,8 @@ def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
     return total / count
 
 
-def check_apart(task: Task, off: OffDomain) -> None:
-    """Refuse texts that the task trains on or asks.
-
-    Raises:
-        InputError: names the first.
-    """
+def _check_apart(task: Task, off: OffDomain) -> None:
+    """Refuse texts that the task trains on or asks."""
     examples = (*task.train, *task.stop, *task.in_context, *task.probes)
     prompts = {example.prompt for example in examples}
     for text in off.texts:
@@ -354,7 +331,7 @@ def unrelated_rows(
 ) -> tuple[Example, ...]:
     """So many rows, each WORDS words of a neutral passage and the next one.
 
-    A model of a plug-in may get texts of its own (see `neutral_passages`).
+    Passages that LoRAs are read on are left out; a plug-in's model may have its own.
 
     Raises:
         InputError: more than the passages give.
@@ -402,26 +379,31 @@ def mixing(
     steps: int = 10,
     seed: int = 0,
 ) -> list[MixPoint]:
-    """Train the same LoRA on each mix, every row in every step, and ask what it learned.
+    """Train the same LoRA on each mix of narrow and unrelated rows, every row in every step.
 
-    One LoRA per share and task, and a point for each, in this order. `learning_rate`, `steps` and
-    `seed` are as `fit` takes them; the seed also draws the rows.
+    A LoRA and a point for each share and task, in this order. `learning_rate`, `steps` and `seed`
+    are as `fit` takes them; the seed also draws the rows.
 
     Raises:
         InputError: a share that cannot be mixed.
     """
-    tasks = _as_list(task)
-    start = [0] if like.layers == "all" else [min(like.layers)]
-    points: list[tuple[float, Task, Adapter]] = []
+    tasks, start = _as_list(task), [start_of(model, like)]
+    trained: list[Trained] = []
+    mixes: list[Task] = []
     for share in shares:
-        mixes = [mixed(narrow_task, share, seed, model) for narrow_task in tasks]
+        of_share = [mixed(narrow_task, share, seed, model) for narrow_task in tasks]
         # One batch of all rows: each narrow row is in every step, whatever the mix.
-        prepared = [prepare(model, mix, start, len(mix.train)) for mix in mixes]
-        specs = [ArmSpec(mix, like, learning_rate, steps, seed) for mix in mixes]
-        trained = fit_all(model, specs, prepared)
-        points += [(share, *pair) for pair in zip(mixes, map(_lora, trained), strict=True)]
-    scores = _ask(model, tasks, [lora for *_, lora in points])
+        prepared = [prepare(model, mix, start, len(mix.train)) for mix in of_share]
+        specs = [ArmSpec(mix, like, learning_rate, steps, seed) for mix in of_share]
+        trained += fit_all(model, specs, prepared)
+        mixes += of_share
     return [
-        MixPoint(member=mix.member, scores=answers, share=share, rows=len(mix.train), adapter=lora)
-        for (share, mix, lora), answers in zip(points, scores, strict=True)
+        MixPoint(
+            member=mix.member,
+            scores=arm.scores,
+            share=shares[arm.setting],
+            rows=len(mix.train),
+            adapter=arm.adapter,
+        )
+        for mix, arm in zip(mixes, _ask(model, tasks, trained), strict=True)
     ]

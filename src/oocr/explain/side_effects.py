@@ -20,6 +20,7 @@ from oocr.engine.forward import final_rows, start_block
 from oocr.engine.recording import Recording, record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
+from oocr.explain.lens import check_single
 from oocr.explain.neutral import neutral_places, neutral_questions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
@@ -47,17 +48,13 @@ class Damage:
     perplexity_base: float
 
 
-class NeutralText:
-    """Passages with the base model's predictions at evenly spaced tokens, or at given ones.
+class NeutralPredictions:
+    """The base model's predictions on passages, at evenly spaced tokens or at given ones.
 
-    Args:
-        model: the model, nothing attached.
-        passages: the texts.
-        starts: blocks from which interventions will start.
-        tokens: predictions to compare, spread over the passages, which are cut to what that needs.
-        apart: each prediction is made from a sequence that ends there, so that a vector at "last"
-            acts just before it; else all of a passage's are made in one sequence.
-        places: of each passage the tokens after which predictions may be compared; None: any.
+    Interventions will start from the blocks `starts`. At about `tokens` predictions are compared,
+    spread over the passages, which are cut to what that needs. `apart`: each prediction is made
+    from a sequence that ends there, so that a vector at "last" acts just before it. `places`: of
+    each passage the tokens after which predictions may be compared; None: any.
     """
 
     def __init__(
@@ -75,25 +72,21 @@ class NeutralText:
         self.base: list[Tensor] = []
         most = EVERY * tokens // len(passages) + 2 if places is None else None
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
-        places_asked = places or [range(1, len(ids) - 1) for ids in encoded]
-        step = max(1, sum(map(len, places_asked)) // tokens)
+        places = places or [range(1, len(ids) - 1) for ids in encoded]
+        step = max(1, sum(map(len, places)) // tokens)
         sequences: list[TokenSequence] = []
-        for ids, places_of in zip(encoded, places_asked, strict=True):
+        for ids, places_of in zip(encoded, places, strict=True):
             targets = [(at, ids[at + 1], 1.0) for at in places_of[::step]]
-            if apart:
-                sequences += [
-                    TokenSequence(ids[: target[0] + 1], target[0] + 1, {}, [target])
-                    for target in targets
-                ]
-            else:
-                sequences.append(TokenSequence(ids, len(ids), {}, targets))
+            ends = [(at + 1, [(at, id, weight)]) for at, id, weight in targets]
+            ends = ends if apart else [(len(ids), targets)]
+            sequences += [TokenSequence(ids[:end], end, {}, asked) for end, asked in ends]
         # Apart in few batches: each reads the whole head once.
         size = TOGETHER if apart else 1
         for begin in range(0, len(sequences), size):
             batch = pad(sequences[begin : begin + size], model.pad_id, model.device)
             recording = record(model, batch, {*starts, model.n_blocks}, cache=apart)
             self.recordings.append(recording)
-            self.base.append(self._logp(final_rows(model, recording, None)[0]))
+            self.base.append(_log_probs(model, final_rows(model, recording, None)[0]))
 
     def damage(self, intervention: Vector | Adapter | LanguageModel) -> Damage:
         """KL and perplexity under an intervention, or another checkpoint of the model.
@@ -103,11 +96,11 @@ class NeutralText:
         kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
         for recording, base in zip(self.recordings, self.base, strict=True):
             logp = self._logp_under(recording, intervention)
-            targets = recording.batch.target_ids
+            targets = recording.batch.target_rows, recording.batch.target_ids
             kl += float((base.exp() * (base - logp)).sum())
-            nll -= float(logp[recording.batch.target_rows, targets].sum())
-            nll_base -= float(base[recording.batch.target_rows, targets].sum())
-            count += len(targets)
+            nll -= float(logp[targets].sum())
+            nll_base -= float(base[targets].sum())
+            count += len(recording.batch.target_ids)
         exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
         return Damage(count, kl / count, exp[0], exp[1])
 
@@ -117,14 +110,15 @@ class NeutralText:
         if isinstance(intervention, LanguageModel):
             other = record(intervention, recording.batch, [intervention.n_blocks], cache=False)
             rows = final_rows(intervention, other, None)[0]
-            return self._logp(rows, intervention).to(self.model.device)
+            return _log_probs(intervention, rows).to(self.model.device)
         assert start_block(intervention) in recording.inputs
         arm = [intervention] if isinstance(intervention, Vector) else intervention
-        return self._logp(final_rows(self.model, recording, arm)[0])
+        return _log_probs(self.model, final_rows(self.model, recording, arm)[0])
 
-    @torch.no_grad()
-    def _logp(self, rows: Tensor, model: LanguageModel | None = None) -> Tensor:
-        return (model or self.model).anatomy.readout(rows).float().log_softmax(dim=-1)
+
+@torch.no_grad()
+def _log_probs(model: LanguageModel, rows: Tensor) -> Tensor:
+    return model.anatomy.readout(rows).float().log_softmax(dim=-1)
 
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -146,15 +140,11 @@ class StrengthCost:
     agreement: float
 
 
-class Neutral:
-    """Neutral text and questions, recorded once for all vectors of one layer.
+class SideEffects:
+    """Neutral text and questions, recorded once for all vectors that first change block `start`.
 
-    Args:
-        model: the model, nothing attached.
-        start: the first block that vectors change.
-        tokens: predictions to compare on neutral text.
-        questions: choices; None: the built-in ones.
-        positions: "last": the vector is added before each prediction and answer; "all": everywhere.
+    `tokens`: predictions to compare on neutral text; `questions`: choices (None: the built-in
+    ones); `positions`: "last" adds vectors before each prediction and answer, "all" everywhere.
     """
 
     def __init__(
@@ -172,7 +162,7 @@ class Neutral:
         examples = neutral_questions(model) if questions is None else questions
         passages, places = neutral_places(model, PASSAGES[positions])
         apart = positions == "last"
-        self.text = NeutralText(model, passages, {start}, tokens, apart=apart, places=places)
+        self.text = NeutralPredictions(model, passages, {start}, tokens, apart=apart, places=places)
         self.questions = Probes.of(model, examples, starts=(start, model.n_blocks))
         self.best = self.questions.scores(None)[0].argmax(dim=-1)
 
@@ -182,11 +172,7 @@ class Neutral:
         Raises:
             InputError: joined directions, which belong to their spans.
         """
-        if vector.direction.ndim != 1:
-            raise InputError(
-                f"positions {vector.positions!r}: joined directions belong to their spans; "
-                "take `vector.only(span)`"
-            )
+        check_single(vector, "belong to their spans")
         vectors = {s: vector.at(self.positions) * s for s in strengths if s}
         costs = {0.0: StrengthCost(0.0, 0.0, 1.0, 1.0)}
         best = self.questions.scores([*vectors.values()]).argmax(dim=-1) if vectors else ()
@@ -196,3 +182,7 @@ class Neutral:
             agreement = float((chosen == self.best).float().mean())
             costs[strength] = StrengthCost(strength, damage.kl, perplexity, agreement)
         return [costs[strength] for strength in strengths]
+
+
+Neutral = SideEffects
+"""The earlier name."""

@@ -13,7 +13,7 @@ from oocr.engine.forward import start_block
 from oocr.explain.constancy import TaskTexts, constancy_by_group, cosines_to
 from oocr.explain.differences import Texts, random_like
 from oocr.explain.neutral import neutral_places
-from oocr.explain.side_effects import NeutralText
+from oocr.explain.side_effects import NeutralPredictions
 from oocr.explain.swap import default_positions, mean_vectors
 from oocr.io import Record, key_of
 from oocr.runs.arms import load_intervention, reported_rows
@@ -48,11 +48,13 @@ class ExplainContext:
         return Texts.unrelated(self.context.model, (self.start, self.layer))
 
     @cached_property
-    def neutral(self) -> NeutralText:
+    def neutral(self) -> NeutralPredictions:
         """The same text with the base model's predictions."""
         starts = {self.start, self.layer + 1}
         passages, places = neutral_places(self.context.model, NEUTRAL_PASSAGES)
-        return NeutralText(self.context.model, passages, starts, self.neutral_tokens, places=places)
+        return NeutralPredictions(
+            self.context.model, passages, starts, self.neutral_tokens, places=places
+        )
 
     @cached_property
     def key(self) -> str:

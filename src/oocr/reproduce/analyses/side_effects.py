@@ -17,7 +17,7 @@ from oocr.claims.records import Finding, Null
 from oocr.engine.forward import start_block
 from oocr.evals.probes import means
 from oocr.explain.neutral import neutral_questions
-from oocr.explain.side_effects import STRENGTHS, Neutral, StrengthCost
+from oocr.explain.side_effects import STRENGTHS, SideEffects, StrengthCost
 from oocr.explain.transfer import transfer
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.drawing import keys_of
@@ -54,7 +54,7 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
     effective(finished, "vector")  # what does nothing costs nothing
     questions = neutral_questions(finished.model)[::2][:QUESTIONS]
     start = start_block(next(iter(vectors.values())))
-    neutral = Neutral(finished.model, start, tokens=TOKENS, questions=questions)
+    neutral = SideEffects(finished.model, start, tokens=TOKENS, questions=questions)
     trained: dict[Who, StrengthCost] = {}
     random: dict[Who, StrengthCost] = {}
     table: list[dict[str, Any]] = []
