@@ -57,10 +57,7 @@ class SteeringMask:
     def of(
         batch: Batch, chosen: Bool[Tensor, "batch token *span"], *, in_time: bool
     ) -> SteeringMask:
-        """The mask of a selection (see `oocr.steering.positions.select_each`).
-
-        `in_time`: keys and values of earlier tokens are recorded, so these need not be run.
-        """
+        """The mask of a selection; `in_time`: earlier tokens' keys and values are recorded."""
         anywhere = chosen.any(dim=2) if chosen.ndim > 2 else chosen
         first = first_column(batch, anywhere) if in_time else 0
         begin = chosen[:, : batch.prefix]
@@ -91,10 +88,10 @@ def steered_rows(
 def _through_mlp(
     model: LanguageModel, recording: Recording, layer: int, tail: Tensor, push: Tensor, first: int
 ) -> Float[Tensor, "stack batch tail d_model"]:
-    """A block's output with something added to its MLP's output.
+    """A block's output with something added to its MLP's output: h_out + (norm(m + push) -
+    norm(m)).
 
-    Nothing below the MLP's end changes, so the block runs once for all arms and without gradient:
-    h_out + (norm(m + push) - norm(m)), m the MLP's untouched output.
+    m is the MLP's untouched output; below it nothing changes, so the block runs once for all arms.
     """
     mlp, seen = mlp_of(model, layer), list[Tensor]()
 
@@ -132,10 +129,8 @@ def projected_rows(
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the wanted rows, a direction taken out of what a LoRA adds.
 
-    With d[t] = h_adapted[t] - h_base[t] at the output of the one adapted block, the blocks above
-    get h_base[t] + d[t] - (d[t] . u) u. Unlike taking u out of the stream
-    (`oocr.steering.ablation`) this leaves the model itself alone: where d = 0 nothing changes.
-    `hidden` is the adapted block's input; the recording has that and the next block's.
+    With d = h_adapted - h_base at the output of the one adapted block, the blocks above get h_base
+    + d - (d . u) u. `hidden` is that block's input; the recording has it and the next one's.
     """
     u = direction.float().to(hidden.device)
     u = u / u.norm()
@@ -170,11 +165,9 @@ def final_rows(
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the batch's wanted rows.
 
-    Args:
-        model: the model.
-        recording: recorded with the start blocks that are needed (n_blocks for None).
-        interventions: vectors of one site, stacked; or one adapter; or None for the base.
-        everywhere: refuse sequences in which a vector's positions select nothing.
+    `interventions`: vectors of one site, stacked; one adapter; or None (the base). The recording
+    has their start blocks (n_blocks for None). `everywhere` refuses sequences in which a vector's
+    positions select nothing.
     """
     batch = recording.batch
     if interventions is None:

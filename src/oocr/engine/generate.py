@@ -45,12 +45,9 @@ def generate(
     """Continue prompts under an intervention; greedy unless a temperature is given.
 
     A vector acts at the same absolute positions as in training: at a span, "last" or "prompt" in
-    the prompt only; at "all", "answer" or "from:…" also on each new token.
-
-    Every prompt gets what it would get alone, up to rounding: a batched matrix product may round
-    otherwise, which tells where two tokens are as good as equal (in bfloat16 they often are).
-    Sampled, a prompt's draws depend on the seed and its own tokens only; a prompt that is given
-    several times gets several samples. Generation also stops at an end token.
+    the prompt only; at "all", "answer" or "from:…" also on each new token. Every prompt gets what
+    it would get alone, up to rounding. A sampled prompt's draws depend on the seed and its own
+    tokens only; its copies get different samples. Generation also stops at an end token.
 
     Raises:
         InputError: positions that are no selector or select no token of any prompt; no new token
@@ -106,11 +103,10 @@ def sample(
 ) -> Int[Tensor, "batch 1"]:
     """One token per row from softmax(logits / temperature), on the device of the logits.
 
-    By the Gumbel-max rule: with independent E ~ Exp(1) for each token of the vocabulary, the token
-    at which logit / temperature - log E is largest has exactly the softmax's distribution. Rounding
-    of the logits (they differ in the last bits between batch sizes) then changes a draw only as
-    often as it changes the distribution. Draws are made on the CPU, `vocab` a row, and so are the
-    same for every device.
+    By the Gumbel-max rule: the token at which logit / temperature - log E is largest, E ~ Exp(1)
+    for each token of the vocabulary. Rounding of the logits (it differs between batch sizes) then
+    changes a draw only as often as it changes the distribution. Draws are made on the CPU, the same
+    for every device.
     """
     waits = torch.empty(logits.shape, pin_memory=logits.device.type == "cuda")
     for row, generator in zip(waits.numpy(), generators, strict=True):
@@ -124,10 +120,7 @@ def sample(
 def _continued(
     model: LanguageModel, batch: Batch, pick: Pick, count: int, ends: Sequence[int], cached: bool
 ) -> Int[Tensor, "batch new"]:
-    """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary.
-
-    Cached, each step runs the newest token only; otherwise the whole sequence again.
-    """
+    """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary."""
     ids, mask, at = batch.ids, batch.mask.long(), batch.positions
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
     ended = torch.zeros_like(batch.mask[:, :1])
@@ -184,8 +177,8 @@ def _groups(
 ) -> list[tuple[list[int], bool]]:
     """Rows that run together, and whether they may use a cache; refuses rows that get too long.
 
-    Padding and neighbours change nothing for a row, but for rotary embeddings that turn to other
-    frequencies by the longest sequence of the batch: rows that long run alone and without a cache.
+    Rotary embeddings that turn to other frequencies by the longest sequence of the batch make
+    neighbours matter: rows that long run alone and without a cache.
     """
     limits = position_limits(model)
     together: list[int] = []

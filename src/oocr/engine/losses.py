@@ -29,9 +29,8 @@ def batch_loss(
 def stacked_losses(
     model: LanguageModel, batches: Sequence[Batch], rows: Float[Tensor, "arm row d_model"]
 ) -> Float[Tensor, " arm"]:
-    """`batch_loss` of each arm; the LM head, dear in a small model, is read once for all.
-
-    The wanted rows of the arms' batches are the same; `rows` is the last block's output there.
+    """`batch_loss` of each arm, with one read of the LM head; their batches' wanted rows are the
+    same.
     """
     totals = [rows.new_zeros((), dtype=torch.float32) for _ in batches]
     if any(len(batch.target_ids) for batch in batches):
@@ -60,8 +59,8 @@ def option_scores(
 class LossLog:
     """Losses of arms that are trained side by side, read off the device now and then.
 
-    `order` is the arms' batches at each step; `steps` are each step's losses, by arm; `on_step` is
-    called with the first arm's.
+    `order` is the batches of each step, `steps` each step's losses by arm; `on_step` gets the first
+    arm's.
     """
 
     names: Sequence[str]

@@ -1,7 +1,7 @@
 """How much memory the engine needs, from a model's shape and the sizes of batches alone.
 
-The constants were fitted to what PyTorch really keeps for backward (tests/test_memory.py measures
-it for every family) and to the peaks of whole runs.
+The constants were fitted to what PyTorch really keeps for backward, in every family
+(tests/engine/test_memory.py), and to the peaks of whole runs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ class ModelSize:
     Attributes:
         weights: bytes of all weights.
         item: bytes of one number.
-        n_blocks: blocks.
-        d_model: width of the residual stream.
         vocab: rows of the LM head.
         kv: numbers in the keys and values of one token in one block.
         attended: the same, once every query head has its own.
@@ -110,8 +108,7 @@ def passed(shape: ModelSize, tokens: int) -> int:
 def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> int:
     """Bytes that a training pass keeps: of each block from `start` on.
 
-    `tokens` are those that are run, `width` those that they attend to (recorded ones included),
-    both of all stacked arms.
+    `tokens` are those that are run, `width` those that they attend to, both of all stacked arms.
     """
     per_token = 2 * shape.outputs + 4 * shape.d_model
     upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32

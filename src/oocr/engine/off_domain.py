@@ -1,7 +1,6 @@
 """Training that leaves other texts alone: loss + weight * KL(base || trained) on those texts.
 
-Narrow fine-tuning usually moves more than it is asked to; with this penalty what remains is what
-the narrow data needs. (Turner, Soligo et al., "narrow misalignment is hard", train so.)
+Turner, Soligo et al. ("narrow misalignment is hard") train so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Training in its plainest form: the readable reference for `oocr.engine.training`.
 
-Each step is one pass of the whole model over one batch with the vector or LoRA attached, and one
-step of AdamW. `oocr.engine.training.fit` takes the same steps many times faster, since it runs only
-what training can change and several arms side by side; tests hold its losses and tensors to these.
+Each step is one pass of the whole model over one batch and one step of AdamW. Tests hold the losses
+and tensors of `oocr.engine.training.fit` to these.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Recordings: what one pass of a model leaves for any number of replays (`oocr.engine.replay`).
 
-Texts that begin alike (a chat template's system message, few-shot examples) have their common
-beginning run once: causal attention makes it the same in each. Such a batch is padded after the
-common beginning instead of before it, which changes no token's position or context.
+Texts that begin alike (a chat template's system message) have their common beginning run once. Such
+a batch is padded after it instead of before, which changes no token's position or context.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Recording:
         inputs: block index -> its input; index n_blocks is the last block's output.
         calls: block index -> the keyword arguments it was called with.
         keys_values: block index -> (keys, values), each [batch, head, token, d_head].
-        views: what replays made of `calls`, by which tokens and how many arms; kept for the next.
+        views: what replays made of `calls` (see `oocr.engine.replay`).
     """
 
     batch: Batch
@@ -127,7 +126,7 @@ def record(
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
     Args:
-        model: the model; whatever is attached to it now is part of what is recorded.
+        model: whatever is attached to it now is part of what is recorded.
         batch: the tokens.
         starts: blocks from which will be replayed (n_blocks: only final norm and head).
         cache: also keep keys and values, for replays that begin at a later token.

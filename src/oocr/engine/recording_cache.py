@@ -44,12 +44,9 @@ def default_budget(device: torch.device | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A kind of memory.
+    """A kind of memory for so many bytes of recordings, and how tensors get into it and out of it.
 
-    Attributes:
-        budget: bytes of recordings that it may hold.
-        put: brings a tensor into it; None: tensors are made there.
-        get: brings a tensor out of it to a device; None: it is used where it is.
+    `put` None: they are made there; `get` None: they are used where they are.
     """
 
     budget: int
@@ -129,9 +126,8 @@ class RecordingHandle:
     def load(self, attached: int | None) -> Recording:
         """The recording, ready to be replayed.
 
-        `attached` is the lowest block that an adapter is attached to now (None: none is). Such
-        replays run all tokens: they need no more than this block's input, and that alone could
-        be recorded again with the adapter in place.
+        `attached` is the lowest block that an adapter is attached to now, or None. Such replays run
+        all tokens: they need no more than this block's input, which the adapter does not change.
         """
         recording = self.store.fetch(self.stored, attached)
         return recording if recording.batch is self.batch else replace(recording, batch=self.batch)

@@ -1,11 +1,11 @@
 """Replaying blocks from a recording, for several arms at once, doing no work twice.
 
-Three savings, none of which needs to know the family, since all act through a block's arguments:
+All through a block's arguments, so that families need no code of their own:
 
-- Arms that begin at a later token share the recorded keys and values before it. They ride on the
-  token axis: the queries of every arm attend to the one prefix and to their own arm's tokens.
-- A block whose output is wanted at some last tokens only makes keys and values of all tokens
-  first (its cache argument takes them and ends the call), then runs for those last tokens.
+- Arms that begin at a later token share the recorded keys and values before it, and ride on the
+  token axis: queries attend to the one prefix and to their own arm's tokens.
+- A block whose output is wanted at some last tokens only makes keys and values of all tokens first
+  (its cache argument takes them and ends the call), then runs for those last tokens.
 - Texts that begin alike, and alike in every arm, run their beginning once per arm.
 """
 
@@ -31,8 +31,9 @@ Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""
 
 WIDE = 4
-"""Arms ride on the token axis while their tokens are at most so many times a sequence's: their
-attention to one another is computed and masked away, which is cheap only for few."""
+"""Arms ride on the token axis while their tokens are at most so many times a sequence's: attention
+to one another is computed and masked away, which is cheap only for few.
+"""
 
 VIEWS = 4
 """Views of a recording's call arguments that are kept."""
@@ -55,15 +56,13 @@ def replay(
 
     Args:
         model: the model that was recorded (an adapter may now be attached from `start` on).
-        recording: the recording.
-        hidden: input of block `start` for the tokens from `first` on. Several arms may be stacked
-            along the first axis: [arm * batch, …], arms outermost.
+        recording: the recording; tokens before `first` come from it.
+        hidden: input of block `start`, [arm * batch, …] for several arms.
         start: first block to run.
-        first: first token column to run; earlier ones come from the recording.
+        first: first token column to run.
         stop: block to stop before; None: run them all.
         keep: first token column whose output is wanted; None: `first`.
-        alike: the first `recording.batch.prefix` tokens of `hidden` are the same in all sequences
-            of an arm (no adapter attached per arm on the row axis may tell them apart).
+        alike: an arm's sequences have the same first `recording.batch.prefix` tokens of `hidden`.
     """
     end = model.n_blocks if stop is None else stop
     keep = first if keep is None else keep
@@ -93,8 +92,7 @@ def through_the_model(
 ) -> Float[Tensor, "stack_batch token d_model"]:
     """The same by a pass of the whole model that gives `hidden` to block `start`, up to `end`.
 
-    For families whose blocks cannot be run apart from the model, and under `Vector.on`. `hidden`
-    holds one or several copies of the batch.
+    For families whose blocks cannot be run apart from the model, and under `Vector.on`.
     """
     if start == end:
         return hidden
@@ -205,8 +203,8 @@ def _call(
 class _Keys:
     """A block's cache argument: joins earlier tokens' keys and values to the new ones.
 
-    `whole` (those of all tokens) is given back whatever the new ones are; with `only` the call
-    ends there, and `seen` has them.
+    `whole` (those of all tokens) is given back whatever the new ones are; with `only` the call ends
+    there, and `seen` has them.
     """
 
     is_compileable = False

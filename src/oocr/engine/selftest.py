@@ -1,11 +1,8 @@
 """Loading a model for use: read, frozen, and tested on a few random tokens by steering it.
 
 With h the residual stream at block L's output, v the vector and S the chosen tokens of a padded
-batch: h'[t] = h[t] + v for t in S and h'[t] = h[t] elsewhere, bit for bit, with and without a
-key-value cache; taken off, the last block's output is bit for bit what it was; and replaying the
-blocks above L from a recording gives what the whole model gives, up to rounding. The LM head, dear
-in a small model, is left out: it reads the last block's output and nothing else
-(`oocr.models.anatomy.check_anatomy`).
+batch: h'[t] = h[t] + v for t in S and h'[t] = h[t] elsewhere, bit for bit; taken off, the model is
+bit for bit what it was; and replays give what the whole model gives, up to rounding.
 """
 
 from __future__ import annotations

@@ -44,12 +44,10 @@ READ_EVERY = 10
 """On a GPU losses are read every so many steps, and `until` is judged then."""
 
 STACK_TOKENS = {"cpu": 1024, "cuda": 16384}
-"""Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows. (On two
-cores a pass over 880 tokens runs at 85 % of their peak, and four of them at once at 80 %.)"""
+"""Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows."""
 
 STACK_BYTES = 2**34
-"""What such a pass may keep for backward on a GPU: few tokens of a large model are enough to keep
-it busy, and memory is wanted for recordings."""
+"""What such a pass may keep for backward on a GPU; memory is wanted for recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,7 @@ class Trained:
         losses: training loss before each step, in nats per example.
         seconds: time in the loop, shared out among arms that were trained side by side.
         learning_rate: the absolute rate that Adam got.
-        kl: before each step, KL(base || arm) on the off-domain texts of that step, in nats per
-            token; empty where there are none.
+        kl: KL(base || arm) on the off-domain texts before each step, in nats per token; or empty.
     """
 
     final: Vector | Adapter
@@ -100,10 +97,10 @@ def fit(
         model: the model.
         task: its training examples and loss.
         spec: what to train.
-        learning_rate: for a vector relative to the site: each step moves a coordinate by about
-            this share of the residual stream's root mean square there (median over training
-            tokens; for a vector at an MLP of the stream that its block reads). For an adapter,
-            and where the schedule says so, Adam's own rate. None: 0.05 and 0.003.
+        learning_rate: for a vector relative to the site: each step moves a coordinate by about this
+            share of the residual stream's root mean square there (median over training tokens; for
+            a vector at an MLP of the stream that its block reads). For an adapter, and where the
+            schedule says so, Adam's own rate. None: 0.05 and 0.003.
         steps: how many.
         seed: start point and order of batches.
         until: stop once every batch was seen and the mean of their latest losses is below this.
@@ -112,8 +109,8 @@ def fit(
         batch_lines: sequences per batch, if they are recorded here.
         schedule: warm-up, decay, weight decay, batches per step.
         off_domain: texts on which the model's predictions should stay as they are.
-        project_out: a direction that is projected out of what a one-block LoRA adds to the
-            stream; the model's own use of it stays.
+        project_out: a direction that is projected out of what a one-block LoRA adds to the stream;
+            the model's own use of it stays.
         without: the old name of `project_out`.
         on_step: called after each step (on a GPU after every tenth, for each of them).
 
@@ -162,8 +159,8 @@ def fit_all(
 def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
     """Equal for arms that can share each pass of their training.
 
-    `content` is that of the arm's training sequences (`training_batches.content_of`); of several
-    `batches`, each seed has its own order.
+    `content` is the training sequences' `content_of`; of several `batches`, each seed has its own
+    order.
     """
     spec, off = arm.spec, arm.off_domain
     if isinstance(spec, SteeringVector):
@@ -214,8 +211,8 @@ def _loop(
 ) -> list[Trained]:
     """AdamW on all arms: one pass per batch over the arms' copies of it.
 
-    `oocr.engine.plain_loop` takes the same steps for one arm, readably. The arms share their site
-    or shape, schedule and tokens; their answers, rates and seeds may differ.
+    The arms share their site or shape, schedule and tokens; their answers, rates and seeds may
+    differ.
     """
     first, data, steps = arms[0], prepared[0], arms[0].steps
     start, spec, schedule = start_of(model, first.spec), first.spec, first.schedule

@@ -30,7 +30,7 @@ class TrainingBatches:
     """Training batches, recorded when they are first used; their order is the arm's.
 
     Attributes:
-        model: the model; what is attached when a batch is recorded is part of the recording.
+        model: what is attached to it when a batch is recorded is part of the recording.
         batches: the batches.
         starts: blocks from which arms will start.
         scale: block index -> median norm of the residual stream at that block's input.
@@ -68,9 +68,9 @@ class TrainingBatches:
     def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
         """A batch, ready to be replayed from a block on.
 
-        With an adapter attached all tokens are run, so that only the block's input is needed, which
-        the adapter does not change. `once`: the batch is asked for once; where memory is full it is
-        then recorded for this once, which costs less than a way over the disk.
+        With an adapter attached only the block's input is needed. `once`: the batch is asked for
+        once; where memory is full it is then recorded for this once, which costs less than a way
+        over the disk.
         """
         if once and index not in self.recordings and (attached or self.shared.full):
             return record(self.model, self.batches[index], [start], cache=not attached)
@@ -138,8 +138,8 @@ def training_groups(
 ) -> list[list[TokenSequence]]:
     """Sequences drawn into batches of at most so many, equal in size and of like length.
 
-    As many sequences as make WINDOW batches are drawn, sorted by length and cut: little padding,
-    and a batch is still a draw from a good part of the data.
+    As many as make WINDOW batches are drawn, sorted by length and cut: little padding, and a batch
+    is still a draw from a good part of the data.
     """
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(sequences), generator=generator).tolist()
