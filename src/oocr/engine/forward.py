@@ -41,17 +41,11 @@ def first_column(batch: Batch, chosen: Bool[Tensor, "batch token"]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SteeringMask:
-    """Where vectors act in a recorded batch, found once, so that no step waits for a device.
+    """Where vectors act in a recorded batch, found once, so that no step waits for a device."""
 
-    Attributes:
-        first: the first token column that has to be run.
-        chosen: True at the steered tokens, from that column on.
-        alike: the batch's common beginning is steered alike in all its sequences.
-    """
-
-    first: int
-    chosen: Bool[Tensor, "batch tail *span"]
-    alike: bool
+    first: int  # the first token column that has to be run
+    chosen: Bool[Tensor, "batch tail *span"]  # True at steered tokens, from that column on
+    alike: bool  # the batch's common beginning is steered alike in all its sequences
 
     @staticmethod
     def of(
@@ -88,8 +82,7 @@ def steered_rows(
 def _through_mlp(
     model: LanguageModel, recording: Recording, layer: int, tail: Tensor, push: Tensor, first: int
 ) -> Float[Tensor, "stack batch tail d_model"]:
-    """A block's output with something added to its MLP's output: h_out + (norm(m + push) -
-    norm(m)).
+    """A block's output h + norm(m + push) - norm(m), where something is added to its MLP's output.
 
     m is the MLP's untouched output; below it nothing changes, so the block runs once for all arms.
     """
@@ -195,14 +188,12 @@ def plain_rows(
     everywhere: bool = True,
 ) -> Float[Tensor, "row d_model"]:
     """The same rows by one plain hooked forward pass: slow, and the reference for the rest."""
-    context: AbstractContextManager[None]
-    if isinstance(intervention, Adapter):
-        context = intervention.on(model)
-    elif isinstance(intervention, Vector):
+    context: AbstractContextManager[None] = nullcontext()
+    if isinstance(intervention, Vector):
         chosen = select_each(batch, intervention.positions, everywhere=everywhere)
         context = intervention.on(model, chosen)
-    else:
-        context = nullcontext()
+    elif intervention is not None:
+        context = intervention.on(model)
     with context:
         recording = record(model, batch, [model.n_blocks], cache=False)
     return recording.inputs[model.n_blocks][batch.rows[:, 0], batch.rows[:, 1]]

@@ -29,9 +29,7 @@ def batch_loss(
 def stacked_losses(
     model: LanguageModel, batches: Sequence[Batch], rows: Float[Tensor, "arm row d_model"]
 ) -> Float[Tensor, " arm"]:
-    """`batch_loss` of each arm, with one read of the LM head; their batches' wanted rows are the
-    same.
-    """
+    """`batch_loss` of each arm, with one read of the LM head; batches have the same wanted rows."""
     totals = [rows.new_zeros((), dtype=torch.float32) for _ in batches]
     if any(len(batch.target_ids) for batch in batches):
         at = [batch.target_rows + arm * rows.shape[1] for arm, batch in enumerate(batches)]
@@ -57,18 +55,14 @@ def option_scores(
 
 @dataclass(slots=True)
 class LossLog:
-    """Losses of arms that are trained side by side, read off the device now and then.
-
-    `order` is the batches of each step, `steps` each step's losses by arm; `on_step` gets the first
-    arm's.
-    """
+    """Losses of arms that are trained side by side, read off the device now and then."""
 
     names: Sequence[str]
     batches: int
-    order: Sequence[Sequence[int]]
-    on_step: Progress | None
+    order: Sequence[Sequence[int]]  # the batches of each step
+    on_step: Progress | None  # called with the first arm's loss
     waiting: list[Tensor] = field(default_factory=list[Tensor])
-    steps: list[list[float]] = field(default_factory=list[list[float]])
+    steps: list[list[float]] = field(default_factory=list[list[float]])  # by arm
     latest: dict[int, float] = field(default_factory=dict[int, float])
 
     def add(self, loss: Tensor) -> None:

@@ -33,27 +33,17 @@ SLACK = 1.2
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What of a model decides how much memory and work it takes.
+    """What of a model decides how much memory and work it takes."""
 
-    Attributes:
-        weights: bytes of all weights.
-        item: bytes of one number.
-        vocab: rows of the LM head.
-        kv: numbers in the keys and values of one token in one block.
-        attended: the same, once every query head has its own.
-        outputs: numbers that one block's linear maps give per token.
-        block: weights that work on one token in one block.
-    """
-
-    weights: int
-    item: int
+    weights: int  # bytes
+    item: int  # bytes of one number
     n_blocks: int
     d_model: int
-    vocab: int
-    kv: int
-    attended: int
-    outputs: int
-    block: int
+    vocab: int  # rows of the LM head
+    kv: int  # numbers in the keys and values of one token in one block
+    attended: int  # the same, once every query head has its own
+    outputs: int  # numbers that one block's linear maps give per token
+    block: int  # weights that work on one token in one block
 
 
 def shape_of(model: LanguageModel | Outline) -> ModelSize:
@@ -106,10 +96,7 @@ def passed(shape: ModelSize, tokens: int) -> int:
 
 
 def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> int:
-    """Bytes that a training pass keeps: of each block from `start` on.
-
-    `tokens` are those that are run, `width` those that they attend to, both of all stacked arms.
-    """
+    """Bytes that a training pass keeps; `tokens` are run and attend to `width`, of all arms."""
     per_token = 2 * shape.outputs + 4 * shape.d_model
     upcast = 0 if shape.item >= 4 else 8 * shape.d_model * 4  # norms work in fp32
     earlier = int(COPIED * max(0, width - tokens) * shape.attended * shape.item)

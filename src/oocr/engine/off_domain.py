@@ -68,13 +68,10 @@ class OffDomain:
 
 @dataclass(frozen=True, slots=True)
 class OffDomainBatch:
-    """A batch of those texts, recorded, with the untouched model's log-probabilities.
-
-    `mask` says where a vector acts; None for an adapter.
-    """
+    """A batch of those texts, recorded, with the untouched model's log-probabilities."""
 
     recording: Recording
-    mask: SteeringMask | None
+    mask: SteeringMask | None  # where a vector acts; None for an adapter
     logp: Float[Tensor, "row vocab"]
 
     def kl(

@@ -34,21 +34,14 @@ WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recorded batch.
-
-    Attributes:
-        batch: the tokens it was recorded on.
-        inputs: block index -> its input; index n_blocks is the last block's output.
-        calls: block index -> the keyword arguments it was called with.
-        keys_values: block index -> (keys, values), each [batch, head, token, d_head].
-        views: what replays made of `calls` (see `oocr.engine.replay`).
-    """
+    """One recorded batch."""
 
     batch: Batch
-    inputs: dict[int, Float[Tensor, "batch token d_model"]]
-    calls: dict[int, dict[str, Any]]
-    keys_values: dict[int, tuple[Tensor, Tensor]]
+    inputs: dict[int, Float[Tensor, "batch token d_model"]]  # of blocks; n_blocks: the last output
+    calls: dict[int, dict[str, Any]]  # the other arguments of each block
+    keys_values: dict[int, tuple[Tensor, Tensor]]  # each [batch, head, token, d_head]
     views: dict[object, Any] = field(default_factory=dict[object, Any], compare=False, repr=False)
+    """What replays made of `calls`, kept for the next one."""
 
     @property
     def nbytes(self) -> int:

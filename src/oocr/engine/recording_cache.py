@@ -44,14 +44,13 @@ def default_budget(device: torch.device | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A kind of memory for so many bytes of recordings, and how tensors get into it and out of it.
+    """A kind of memory."""
 
-    `put` None: they are made there; `get` None: they are used where they are.
-    """
-
-    budget: int
-    put: Callable[[Tensor], Tensor] | None = None
-    get: Callable[[Tensor, torch.device], Tensor] | None = None
+    budget: int  # bytes of recordings that it may hold
+    put: Callable[[Tensor], Tensor] | None = None  # brings tensors in; None: they are made there
+    get: Callable[[Tensor, torch.device], Tensor] | None = (
+        None  # and out; None: used where they are
+    )
 
 
 def tiers(device: torch.device, budget: int | None = None) -> tuple[Tier, ...]:
@@ -96,18 +95,14 @@ def on_disk(recording: Recording, folder: Path) -> Recording:
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """What is known of one recording, and where it is.
-
-    `small` is the recording without what is counted (`nbytes`): tensors that were made on `devices`
-    and are `held` in a tier of memory, or after the last on disk; None: they are made again.
-    """
+    """What is known of one recording, and where it is."""
 
     make: Make
-    small: Recording
+    small: Recording  # without what is counted
     nbytes: int
-    devices: dict[str, torch.device]
-    tier: int
-    held: Recording | None
+    devices: dict[str, torch.device]  # where its tensors were made
+    tier: int  # of memory; after the last comes the disk
+    held: Recording | None  # None: it is made again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,11 +129,7 @@ class RecordingHandle:
 
 
 class RecordingCache:
-    """Recordings by key, the least recently used leaving memory first.
-
-    `memory` lists kinds of memory, nearest first (None: a share of the free main memory); `spill`
-    is a folder on disk (None: in the user's cache).
-    """
+    """Recordings by key, the least recently used leaving memory (nearest first) for a folder."""
 
     def __init__(self, memory: Sequence[Tier] | None = None, spill: Path | None = None) -> None:
         self.memory = (Tier(default_budget()),) if memory is None else tuple(memory)

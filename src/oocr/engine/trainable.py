@@ -46,23 +46,14 @@ PACKAGES = ("oocr", "torch", "transformers")
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How an arm's steps are made.
+    """How an arm's steps are made."""
 
-    Attributes:
-        warmup: steps over which the rate rises to its value.
-        decay: "linear": from then on it falls to 0 at the end; "constant": it stays.
-        weight_decay: AdamW's, decoupled.
-        absolute: the rate is Adam's own, for a vector too.
-        accumulate: batches per step; their gradients are added up, weighted by examples.
-        length: the steps that warm-up and decay are laid out for; None: the arm's own.
-    """
-
-    warmup: int = 0
-    decay: Literal["constant", "linear"] = "constant"
-    weight_decay: float = 0.0
-    absolute: bool = False
-    accumulate: int = 1
-    length: int | None = None
+    warmup: int = 0  # steps over which the rate rises to its value
+    decay: Literal["constant", "linear"] = "constant"  # linear: it falls to 0 at the end
+    weight_decay: float = 0.0  # AdamW's, decoupled
+    absolute: bool = False  # the rate is Adam's own, for a vector too
+    accumulate: int = 1  # batches per step, weighted by examples
+    length: int | None = None  # the steps that this is laid out for; None: the arm's own
 
     def rate(self, step: int, steps: int) -> float:
         """The factor on the learning rate at a step (the first is 1)."""
@@ -103,17 +94,13 @@ def start_of(model: LanguageModel, spec: Spec) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ParallelArms:
-    """Arms of one kind that are being trained.
+    """Arms of one kind that are being trained."""
 
-    `units` are what the arms' learning rates are relative to; `copy` gives an arm (by number) as it
-    is after so many steps; `rows` the last block's output at a batch's wanted rows, per arm.
-    """
-
-    kind: str
+    kind: Literal["vector", "adapter"]
     parameters: list[list[nn.Parameter]]
-    units: list[float]
-    copy: Callable[[int, int], Vector | Adapter]
-    rows: Callable[[Recording, SteeringMask | None], Tensor]
+    units: list[float]  # what the arms' learning rates are relative to
+    copy: Callable[[int, int], Vector | Adapter]  # an arm (by number) after so many steps
+    rows: Callable[[Recording, SteeringMask | None], Tensor]  # the last block's output, per arm
 
 
 @contextmanager

@@ -52,23 +52,14 @@ STACK_BYTES = 2**34
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training one arm gave.
-
-    Attributes:
-        final: the intervention after the last step.
-        snapshots: step -> the intervention after that step.
-        losses: training loss before each step, in nats per example.
-        seconds: time in the loop, shared out among arms that were trained side by side.
-        learning_rate: the absolute rate that Adam got.
-        kl: KL(base || arm) on the off-domain texts before each step, in nats per token; or empty.
-    """
+    """What training one arm gave."""
 
     final: Vector | Adapter
-    snapshots: Mapping[int, Vector | Adapter]
-    losses: tuple[float, ...]
-    seconds: float
-    learning_rate: float
-    kl: tuple[float, ...] = ()
+    snapshots: Mapping[int, Vector | Adapter]  # by step
+    losses: tuple[float, ...]  # before each step, in nats per example
+    seconds: float  # in the loop, shared out among arms that were trained side by side
+    learning_rate: float  # the absolute rate that Adam got
+    kl: tuple[float, ...] = ()  # before each step, in nats per off-domain token; or empty
 
 
 def fit(

@@ -27,26 +27,15 @@ MEASURED = 64
 
 @dataclass(slots=True)
 class TrainingBatches:
-    """Training batches, recorded when they are first used; their order is the arm's.
-
-    Attributes:
-        model: what is attached to it when a batch is recorded is part of the recording.
-        batches: the batches.
-        starts: blocks from which arms will start.
-        scale: block index -> median norm of the residual stream at that block's input.
-        shared: recordings, those of other tasks with the same prompts too.
-        content: hash of what a pass depends on (see `content_of`).
-        attached: what changed the residual stream then (see `oocr.steering.hooks.attached`).
-        recordings: the recordings so far, by batch.
-    """
+    """Training batches, recorded when they are first used; their order is the arm's."""
 
     model: LanguageModel
     batches: tuple[Batch, ...]
-    starts: tuple[int, ...]
-    scale: Mapping[int, float]
-    shared: RecordingCache
-    content: str
-    attached: tuple[tuple[int, str], ...] = ()
+    starts: tuple[int, ...]  # blocks from which arms will start
+    scale: Mapping[int, float]  # block -> median norm of the residual stream at its input
+    shared: RecordingCache  # other tasks' recordings too
+    content: str  # see `content_of`
+    attached: tuple[tuple[int, str], ...] = ()  # what changed the residual stream then
     recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
 
     def check_attached(self) -> None:
@@ -68,9 +57,8 @@ class TrainingBatches:
     def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
         """A batch, ready to be replayed from a block on.
 
-        With an adapter attached only the block's input is needed. `once`: the batch is asked for
-        once; where memory is full it is then recorded for this once, which costs less than a way
-        over the disk.
+        With an adapter attached that takes the block's input only. What is asked for `once` is not
+        kept where memory is full: recording costs less than a way over the disk.
         """
         if once and index not in self.recordings and (attached or self.shared.full):
             return record(self.model, self.batches[index], [start], cache=not attached)
@@ -138,8 +126,7 @@ def training_groups(
 ) -> list[list[TokenSequence]]:
     """Sequences drawn into batches of at most so many, equal in size and of like length.
 
-    As many as make WINDOW batches are drawn, sorted by length and cut: little padding, and a batch
-    is still a draw from a good part of the data.
+    WINDOW batches' worth are drawn, sorted by length and cut: little padding, yet random batches.
     """
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(sequences), generator=generator).tolist()
