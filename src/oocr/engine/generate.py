@@ -69,7 +69,7 @@ def generate(
             batch = pad([sequences[row] for row in rows], model.pad_id, model.device)
             draws = [generators[row] for row in rows]
             sampled = partial(sample, temperature=temperature, generators=draws)
-            pick = sampled if temperature else best
+            pick: Pick = sampled if temperature else partial(torch.argmax, dim=-1, keepdim=True)
             with prompt_known(batch):
                 tokens = _continued(model, batch, pick, max_new_tokens, ends, cached)
             for row, ids in zip(rows, tokens.tolist(), strict=True):
@@ -77,11 +77,6 @@ def generate(
                 text = model.tokenizer.decode(ids[:end], skip_special_tokens=True)
                 texts[row] = str(text)
     return texts
-
-
-def best(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, "batch 1"]:
-    """The most probable token of each row."""
-    return logits.argmax(dim=-1, keepdim=True)
 
 
 def row_generators(prompts: Sequence[tuple[int, ...]], seed: int) -> list[np.random.Generator]:
@@ -160,8 +155,7 @@ def _encoded(
         if not (isinstance(prompt, str) or _is_chat(prompt)):
             raise InputError(f"prompt {prompt!r}: allowed: a text, or a tuple of messages")
         present = {name: text for name, text in known.items() if text in prompt_text(prompt)}
-        encoded = encode_prompt(model.tokenizer, prompt, present)
-        sequences.append(TokenSequence(encoded.ids, len(encoded.ids), dict(encoded.spans)))
+        sequences.append(TokenSequence.of(encode_prompt(model.tokenizer, prompt, present)))
     occurring = {name for sequence in sequences for name in sequence.spans}
     if vector and needed and sequences and not occurring & set(needed):
         texts = " or ".join(repr(known[name]) for name in needed if name in known)

@@ -92,22 +92,15 @@ class Check:
 
 def tested(model: LanguageModel) -> LanguageModel:
     """The model, with `replays` set by the test; an InputError if steering it would be wrong."""
-    checks = self_test(model)
-    failed = [check for check in checks if not check.passed]
-    for check in failed:
-        if check.name in ("moves", "cached", "detaches"):
-            raise InputError(f"{model.name} cannot be steered: not true that {_words(check)}")
-        if check.name == "padding":
-            warnings.warn(f"{model.name}: not true that {_words(check)}", stacklevel=2)
-    broken = [check for check in failed if check.name == "replays"]
-    if broken:
-        warnings.warn(
-            f"{model.name}: not true that {_words(broken[0])}; every pass will run the whole model "
-            "(slower, and exact)",
-            stacklevel=2,
-        )
-        return replace(model, replays=False)
-    return model
+    failed = {check.name: check for check in self_test(model) if not check.passed}
+    for name, check in failed.items():
+        fault = f"not true that {_words(check)}"
+        if name in ("moves", "cached", "detaches"):
+            raise InputError(f"{model.name} cannot be steered: {fault}")
+        if name == "replays":
+            fault += "; every pass will run the whole model (slower, and exact)"
+        warnings.warn(f"{model.name}: {fault}", stacklevel=2)
+    return replace(model, replays=False) if "replays" in failed else model
 
 
 def _words(check: Check) -> str:
@@ -130,17 +123,20 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
     checks: list[Check] = []
     for layer in layers or (model.n_blocks // 2,):
         test = _SteeringTest(model, batch, sequences, layer, generator)
-        checks += [
-            test.check("moves", "the stream moves by the vector, there only", test.moves),
-            test.check("cached", "it does so with a key-value cache", test.cached),
-            test.check("detaches", "the model is what it was once the vector is off", test.off),
-            test.check("replays", "blocks run apart give what the model gives", test.replays),
-            test.check("padding", "padding leaves a sequence as it is alone", test.padding),
-        ]
-        if layers and layer >= 0:
-            words = "a vector at the block's MLP acts through what follows it"
-            checks.append(test.check("mlp", words, test.mlp))
+        names = [name for name in _SAYS if name != "mlp" or (layers and layer >= 0)]
+        checks += [test.check(name) for name in names]
     return checks
+
+
+_SAYS = {
+    "moves": "the stream moves by the vector, there only",
+    "cached": "it does so with a key-value cache",
+    "detaches": "the model is what it was once the vector is off",
+    "replays": "blocks run apart give what the model gives",
+    "padding": "padding leaves a sequence as it is alone",
+    "mlp": "a vector at the block's MLP acts through what follows it",
+}
+"""What each test of `_SteeringTest` says."""
 
 
 class _SteeringTest:
@@ -161,10 +157,11 @@ class _SteeringTest:
         direction = torch.randn(model.d_model, generator=generator)
         self.direction = direction / direction.norm() * size
 
-    def check(self, name: str, says: str, test: Callable[[], tuple[float, float]]) -> Check:
+    def check(self, name: str) -> Check:
         """Run one test; an exception is a failure that is reported."""
+        says = _SAYS[name]
         try:
-            error, allowed = test()
+            error, allowed = getattr(self, name)()
         except Exception as trouble:  # of whatever kind the family's code raises
             line = str(trouble).splitlines()[0] if str(trouble) else ""
             words = f"{type(trouble).__name__}: {line}"
@@ -198,7 +195,7 @@ class _SteeringTest:
             return float("inf"), 0.0
         return self._off(final[:, -1], whole[:, -1]), self.rounding
 
-    def off(self) -> tuple[float, float]:
+    def detaches(self) -> tuple[float, float]:
         """The last block's output, bit for bit."""
         with self._vector("all").on(self.model):
             self._run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,28 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from oocr.data.batches import Batch
-from oocr.engine.forward import (
-    SteeringMask,
-    check_projection,
-    first_column,
-    projected_rows,
-    replayed_rows,
-    start_block,
-    steered_rows,
-)
+from oocr.engine import forward
+from oocr.engine.forward import SteeringMask
 from oocr.engine.off_domain import OffDomain
 from oocr.engine.recording import Recording
 from oocr.engine.training_batches import TrainingBatches
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapted_layers,
-    adapter_tensors,
-    new_adapters,
-    peft_config,
-)
+from oocr.steering import adapters
+from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.hooks import check_site
 from oocr.steering.positions import select, spans_of
 from oocr.steering.vectors import SteeringVector, Vector
@@ -87,9 +74,9 @@ class ArmSpec:
 def start_of(model: LanguageModel, spec: Spec) -> int:
     """The first block that an arm's forward pass must run; refuses a layer that isn't there."""
     if isinstance(spec, LowRankAdapter):
-        return adapted_layers(model, spec)[0]
+        return adapters.adapted_layers(model, spec)[0]
     check_site(model, spec.layer, spec.site, model.d_model)
-    return start_block(spec)
+    return forward.start_block(spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,53 +97,43 @@ def trainable(
     """The trainable tensors of arms of one kind, in place while the block runs."""
     spans = [_spans(arm.task) for arm in arms]
     about = [provenance(model, arm.task, arm.seed) for arm in arms]
-    spec = arms[0].spec
+    spec, removed = arms[0].spec, arms[0].project_out
     if isinstance(spec, SteeringVector):
-        if arms[0].project_out is not None:
+        if removed is not None:
             raise InputError(
                 "project_out: a vector is one direction; allowed: for a one-block LoRA"
             )
-        site = spec
-        values = [
-            _start_point(model, arm, batches.scale[start])
-            for arm, batches in zip(arms, prepared, strict=True)
-        ]
+        site, scales = spec, [batches.scale[start] for batches in prepared]
+        values = [_start_point(model, site, *at) for at in zip(arms, scales, strict=True)]
 
         def vector(number: int, step: int) -> Vector:
-            return Vector(
-                site.layer,
-                site.positions,
-                values[number].detach().float().cpu().clone(),
-                spans=spans[number],
-                about={**about[number], "step": str(step)},
-                site=site.site,
-            )
+            direction = values[number].detach().float().cpu().clone()
+            more = {**about[number], "step": str(step)}
+            return Vector(site.layer, site.positions, direction, spans[number], more, site.site)
 
         def steered(recording: Recording, mask: SteeringMask | None) -> Tensor:
             assert mask is not None
-            return steered_rows(model, recording, site, torch.stack([*values]), mask)
+            return forward.steered_rows(model, recording, site, torch.stack([*values]), mask)
 
-        units = [batches.scale[start] / model.d_model**0.5 for batches in prepared]
+        units = [scale / model.d_model**0.5 for scale in scales]
         yield ParallelArms("vector", [[value] for value in values], units, vector, steered)
         return
-    config = peft_config(model, spec)
-    layers = adapted_layers(model, spec)
-    removed = arms[0].project_out
+    config, layers = adapters.peft_config(model, spec), adapters.adapted_layers(model, spec)
     if removed is not None:
-        check_projection(model, layers, removed)
-    with new_adapters(model, config, [arm.seed for arm in arms]) as named:
+        forward.check_projection(model, layers, removed)
+    with adapters.new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
         def adapter(number: int, step: int) -> Adapter:
             more = {**about[number], "step": str(step)}
-            tensors = adapter_tensors(named[number])
-            return Adapter(layers, config, tensors, spans=spans[number], about=more)
+            tensors = adapters.adapter_tensors(named[number])
+            return Adapter(layers, config, tensors, spans[number], more)
 
         def adapted(recording: Recording, _: SteeringMask | None) -> Tensor:
             hidden = recording.inputs[start]
             hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
             if removed is None:
-                return replayed_rows(model, recording, hidden, start)
-            return projected_rows(model, recording, hidden, layers[-1], removed)
+                return forward.replayed_rows(model, recording, hidden, start)
+            return forward.projected_rows(model, recording, hidden, layers[-1], removed)
 
         parameters = [list(tensors.values()) for tensors in named]
         yield ParallelArms("adapter", parameters, [1.0] * len(arms), adapter, adapted)
@@ -170,14 +147,11 @@ def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Of the libraries that the numbers depend on."""
-    return {package: _version(package) for package in PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a source folder
-        return "unknown"
+    known = dict.fromkeys(PACKAGES, "unknown")  # oocr: run from a source folder
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            known[package] = importlib.metadata.version(package)
+    return known
 
 
 def _spans(task: Task) -> dict[str, str]:
@@ -189,9 +163,9 @@ def _spans(task: Task) -> dict[str, str]:
     return texts
 
 
-def _start_point(model: LanguageModel, arm: ArmSpec, scale: float) -> nn.Parameter:
-    spec = arm.spec
-    assert isinstance(spec, SteeringVector)
+def _start_point(
+    model: LanguageModel, spec: SteeringVector, arm: ArmSpec, scale: float
+) -> nn.Parameter:
     count = len(spans_of(spec.positions))
     shape = (count, model.d_model) if count > 1 else (model.d_model,)
     init = torch.randn(shape, generator=torch.Generator().manual_seed(arm.seed))
@@ -206,4 +180,4 @@ def tail_tokens(batch: Batch, spec: Spec) -> int:
     if not isinstance(spec, SteeringVector):
         return int(size * width)
     chosen = select(batch, spec.positions, everywhere=False)
-    return int(size * (width - first_column(batch, chosen)))
+    return int(size * (width - forward.first_column(batch, chosen)))

@@ -1,9 +1,8 @@
 """Directional ablation: h' = h - (h . u) u at every chosen block's output, u = v / |v|.
 
-It removes whatever an intervention does through u, and whatever the model itself does through u,
-which may be much: look at the untouched model under the same ablation first, or project only what
-a LoRA adds (`fit(project_out=…)`). An arm that is trained inside (`fit` within `ablate`) must
-do without u from the start.
+It removes what an intervention does through u and what the model itself does through u; to project
+only what a LoRA adds, use `fit(project_out=…)`. An arm trained inside does without u from the
+start.
 """
 
 from __future__ import annotations
@@ -28,10 +27,7 @@ def ablate(
 ) -> Iterator[None]:
     """Take a direction out of the residual stream inside the block; removed on leaving.
 
-    Args:
-        model: the model; adapters may be attached, before or inside.
-        direction: of any norm but 0.
-        layers: blocks at whose output; -1 is what block 0 reads; None: all of them.
+    `layers` are blocks at whose output (-1 is what block 0 reads; None: all of them).
 
     Raises:
         InputError: a direction of another width or of norm 0; a block that isn't there.

@@ -36,21 +36,13 @@ _PARAMETER = "base_model.model.{}.lora_{}.default.weight"
 
 @dataclass(frozen=True, slots=True)
 class LowRankAdapter:
-    """A LoRA to be trained.
-
-    Attributes:
-        layers: blocks to adapt, or "all".
-        rank: r.
-        alpha: the update is scaled by alpha / rank; None: alpha = rank, a scale of one.
-        modules: names of the Linears in a block ("down_proj"; "gate_proj", "up_proj", "q_proj" …).
-        dropout: on the adapter's input, in training only.
-    """
+    """A LoRA to be trained."""
 
     layers: tuple[int, ...] | Literal["all"]
     rank: int = 8
-    alpha: float | None = None
-    modules: tuple[str, ...] = ("down_proj",)
-    dropout: float = 0.0
+    alpha: float | None = None  # the update is scaled by alpha / rank; None: by one
+    modules: tuple[str, ...] = ("down_proj",)  # names of Linears in a block
+    dropout: float = 0.0  # on the adapter's input, in training only
 
     @property
     def scale(self) -> float:
@@ -60,21 +52,13 @@ class LowRankAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A fixed LoRA: trained, or read from a file.
+    """A fixed LoRA: trained, or read from a file."""
 
-    Attributes:
-        layers: adapted blocks, ascending.
-        config: what PEFT needs to build it (`LoraConfig` fields).
-        tensors: PEFT's own key -> tensor, as in `adapter_model.safetensors`.
-        spans: the texts of the training examples' spans.
-        about: provenance, strings only.
-    """
-
-    layers: tuple[int, ...]
-    config: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-    spans: Mapping[str, str] = field(default_factory=dict[str, str])
-    about: Mapping[str, str] = field(default_factory=dict[str, str])
+    layers: tuple[int, ...]  # adapted blocks, ascending
+    config: Mapping[str, Any]  # fields of PEFT's `LoraConfig`
+    tensors: Mapping[str, Tensor]  # by PEFT's own key, as in `adapter_model.safetensors`
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])  # texts of training spans
+    about: Mapping[str, str] = field(default_factory=dict[str, str])  # provenance
 
     @contextmanager
     def on(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
@@ -218,10 +202,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
 def new_adapter(
     model: LanguageModel, config: Mapping[str, Any], seed: int
 ) -> Iterator[dict[str, nn.Parameter]]:
-    """Attach a fresh adapter (A random from the seed, B zero) and yield its parameters (fp32).
-
-    Their names are PEFT's, the adapter called "default".
-    """
+    """Attach a fresh adapter (A random, B zero); yields its parameters, fp32, by PEFT's names."""
     with _peft(model, config, seed) as (peft_model, name), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         named = {
@@ -320,8 +301,8 @@ def new_adapters(
 ) -> Iterator[list[dict[str, nn.Parameter]]]:
     """Fresh adapters, one per seed, each as `new_adapter` makes it; yields their parameters.
 
-    While the block runs, a batch of size arms x b is read as the arms' copies, arms outermost:
-    y[arm] = W x[arm] + scale B[arm] A[arm] x[arm].
+    A batch of size arms x b is then read as the arms' copies, arms outermost: y[arm] = W x[arm] +
+    scale B[arm] A[arm] x[arm].
     """
     if len(seeds) == 1:  # then PEFT's own modules do it
         with new_adapter(model, config, seeds[0]) as named:

@@ -110,19 +110,12 @@ def stream_hooks(model: LanguageModel) -> list[StreamHook]:
 
 
 def attached(model: LanguageModel) -> tuple[tuple[int, str], ...]:
-    """What changes the residual stream now: (layer, name) of each vector and ablation, by block.
-
-    Recordings that were made under equal changes can be used for one another.
-    """
+    """(layer, name) of each vector and ablation; recordings under equal ones are alike."""
     return tuple((hook.layer, hook.name) for hook in stream_hooks(model))
 
 
 def runs_apart(model: LanguageModel) -> bool:
-    """Whether blocks can be run apart from the model now.
-
-    Not where its family forbids it, nor under `Vector.on`, which needs calls of the whole model to
-    know which tokens they are about.
-    """
+    """Whether blocks can be run apart from the model: not in each family, nor under `Vector.on`."""
     return model.replays and not any(hook.at_tokens for hook in stream_hooks(model))
 
 

@@ -1,14 +1,10 @@
 """At which tokens of a forward call a vector acts: the same ones however the model is called.
 
-A call may be a plain pass, the prefill or a later step of a generation with a cache, or one pass of
-a generation without one; its rows may be padded on either side, repeated (beams, several samples)
+A call may be a plain pass, the prefill or a later step of a cached generation, or one pass of a
+generation without a cache; its rows may be padded on either side, repeated (beams, several samples)
 or reordered within one prompt's rows. Selectors mean the prompt and what is generated after it:
-
-- inside `generate` of Hugging Face or of this library the prompt is what was given to it;
-- else the prompt is all tokens of a call without a cache, and tokens that continue its cache are
-  generated ones.
-
-Spans are found in the prompt's token ids, by the texts that the vector knows them by.
+inside `generate` the prompt is what was given to it; else it is all tokens of a call without a
+cache, and tokens that continue its cache are generated ones.
 """
 
 from __future__ import annotations
@@ -40,23 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """The tokens that coming forward calls are about, as far as their caller knows them.
+    """The tokens that coming forward calls are about, as far as their caller knows them."""
 
-    Attributes:
-        width: columns of the prompts, padding included; later columns are generated tokens.
-        ids: their token ids.
-        mask: True at real tokens; None: what the first call says.
-        last: column of each prompt's last token; None: its last real token.
-        spans: span name -> True at its tokens; other spans are looked for in `ids`.
-        copies: how often the rows are repeated in each call, the copies outermost.
-    """
-
-    width: int
+    width: int  # columns of the prompts, padding included; later ones are generated tokens
     ids: Int[Tensor, "prompt token"] | None = None
-    mask: Bool[Tensor, "prompt token"] | None = None
-    last: Int[Tensor, " prompt"] | None = None
+    mask: Bool[Tensor, "prompt token"] | None = None  # of real tokens; None: as the first call says
+    last: Int[Tensor, " prompt"] | None = None  # each prompt's last column; None: its last token
     spans: Mapping[str, Bool[Tensor, "prompt token"]] = field(default_factory=dict[str, Tensor])
-    copies: int = 1
+    """Span name -> True at its tokens; other spans are looked for in `ids`."""
+    copies: int = 1  # of the rows in each call, the copies outermost
 
 
 _PROMPT: ContextVar[Prompt | None] = ContextVar("prompt", default=None)
@@ -271,11 +259,7 @@ def _generations_noted(hf: Any) -> Iterator[None]:
 def language_model(
     model: LanguageModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
 ) -> LanguageModel:
-    """A transformers model as steering needs it; it is neither frozen nor tested.
-
-    Raises:
-        InputError: neither of the two.
-    """
+    """A transformers model as steering needs it, neither frozen nor tested; or an InputError."""
     if isinstance(model, LanguageModel):
         return model
     if not isinstance(model, nn.Module):

@@ -1,8 +1,7 @@
 """What a LoRA's tensors are called: by this library, by PEFT now and earlier, by other projects.
 
-The same weight has had several names: with or without the adapter's name (`lora_A.default.weight`),
-and with a path that moved inside the model (`model.layers`, `model.language_model.layers`,
-`language_model.model.layers`). What stays is the block's number and the module inside it.
+Names come with or without the adapter's name, and with a path to the blocks that moved inside the
+model. What stays is the block's number and the module inside it.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ MAGNITUDE = "lora_magnitude_vector"
 
 @dataclass(frozen=True, slots=True, order=True)
 class LoraKey:
-    """What a LoRA tensor's name says, as in model.layers.7.mlp.down_proj.lora_A.weight.
-
-    `path` is what comes before the block's number; `kind` is "weight" or "bias".
-    """
+    """What a LoRA tensor's name says, as in model.layers.7.mlp.down_proj.lora_A.weight."""
 
     layer: int
     module: str
@@ -64,11 +60,7 @@ def key_of(name: str) -> LoraKey | None:
 def fitted(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], blocks: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
-    """An adapter's config and tensors under a model's own names.
-
-    `blocks` is what the model calls its blocks ("model.layers.0", …); a block that it doesn't have
-    is refused.
-    """
+    """An adapter's config and tensors under a model's names of its blocks; refuses other blocks."""
     keys = {name: key_of(name) for name in tensors}
     if not all(keys.values()):
         return config, tensors  # not understood; PEFT decides whether they fit

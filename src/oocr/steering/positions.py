@@ -1,13 +1,9 @@
 """Position selectors: at which tokens of a sequence a vector is added.
 
-A selector is a word: "all" (every token), "last" (the last prompt token, the one before the
-answer), "prompt", "answer" (the answer's tokens), the name of a span ("codename": each token of
-each occurrence), or one that goes on from there: "from:last" (the last prompt token and all after
-it), "from:codename" (all from the first token of the span's first occurrence on). Selection is by
-absolute position in the sequence, so it means the same under padding, batching and cached
-generation: generated tokens are answer tokens.
-
-Spans joined by "+" ("paris+tokyo") name several directions, one for each span, that act together.
+A selector is "all", "last" (the last prompt token), "prompt", "answer", the name of a span
+("codename": each token of each occurrence), or goes on from there: "from:last", "from:codename"
+(from the span's first token on). Generated tokens are answer tokens. Spans joined by "+"
+("paris+tokyo") name several directions, one for each span, that act together.
 """
 
 from __future__ import annotations

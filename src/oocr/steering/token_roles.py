@@ -20,22 +20,13 @@ Offsets = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token.
+    """One token."""
 
-    Attributes:
-        text: what it adds to the text; "" where the token before already spells its character
-            (bytes of one character). Of a special token that is not in the text: its name.
-        answer: it belongs to the answer.
-        steered: the selector or span whose direction is added at it; "" where none is.
-        loss: training asks for it: it bears loss.
-        special: it is not in the text (a first token that the tokenizer adds).
-    """
-
-    text: str
-    answer: bool = False
-    steered: str = ""
-    loss: bool = False
-    special: bool = False
+    text: str  # what it adds to the text; "": the token before spells its character; or its name
+    answer: bool = False  # it belongs to the answer
+    steered: str = ""  # the selector or span whose direction is added at it
+    loss: bool = False  # training asks for it
+    special: bool = False  # it is not in the text (a first token that the tokenizer adds)
 
 
 def directions_of(positions: str) -> tuple[str, ...]:
@@ -48,13 +39,11 @@ def training_tokens(
 ) -> list[Token]:
     """The tokens of a training row, marked as the training loop sees them.
 
-    The last token of an answer is asked for but never read, so nothing is added at it. With loss
-    "options" only the answer's first token is asked for. `positions` says where a vector is added
-    ("": nowhere).
+    The last token of an answer is never read, so nothing is added at it. With loss "options" only
+    the answer's first token is asked for. `positions` says where a vector is added ("": nowhere).
 
     Raises:
-        InputError: the row cannot be trained on with this tokenizer and loss, or `positions` is
-            not a selector.
+        InputError: a row that this tokenizer and loss cannot train on; no selector.
     """
     (sequence,) = training_lines(tokenizer, [example], loss)
     asked = {at + 1 for at, _, _ in (*sequence.targets, *sequence.options)}
@@ -67,8 +56,7 @@ def asked_tokens(
 ) -> list[Token]:
     """The tokens of a question's prompt; none of them bears loss."""
     prompt = encode_prompt(tokenizer, example.prompt, example.spans)
-    sequence = TokenSequence(prompt.ids, len(prompt.ids), dict(prompt.spans))
-    return _marked(tokenizer, prompt, "", sequence, set(), positions)
+    return _marked(tokenizer, prompt, "", TokenSequence.of(prompt), set(), positions)
 
 
 def whole_characters(tokens: Iterable[Token]) -> list[Token]:

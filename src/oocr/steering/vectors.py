@@ -58,22 +58,13 @@ _ORIGIN = ("model", "task", "control", "seed", "step", "file")
 
 @dataclass(frozen=True, slots=True)
 class SteeringVector:
-    """A vector to be trained.
+    """A vector to be trained, at a block's output or (site "mlp") at its MLP's output."""
 
-    Attributes:
-        layer: block at whose output it is added; -1 is the embedding's output.
-        positions: a position selector ("all", "last", a span's name, or spans joined by "+", each
-            of which then gets a direction of its own).
-        init_scale: norm of the random start, as a share of the site's median token norm.
-        site: "block" (the block's output) or "mlp" (its MLP's output).
-        init_norm: norm of the random start itself, in place of `init_scale`.
-    """
-
-    layer: int
-    positions: str = "all"
-    init_scale: float = 0.02
+    layer: int  # block at whose output it is added; -1: the embedding's output
+    positions: str = "all"  # a selector; spans joined by "+" each get a direction of their own
+    init_scale: float = 0.02  # norm of the random start, as a share of the median token norm
     site: Site = "block"
-    init_norm: float | None = None
+    init_norm: float | None = None  # norm of the random start itself, in place of `init_scale`
 
     def __post_init__(self) -> None:
         _check_site(self.layer, self.site)
@@ -95,8 +86,7 @@ class Vector:
     Attributes:
         layer: block at whose output it is added; -1 is the embedding's output.
         positions: where it is added.
-        direction: the vector itself, scale folded in; where `positions` joins spans, a row for
-            each of them, in that order.
+        direction: the vector itself; where `positions` joins spans, a row for each, in that order.
         spans: the texts of the spans that `positions` names, for prompts without marked spans.
         about: provenance (model, task, seed, …), strings only. Of a sum what its terms share.
         site: "block" (the block's output) or "mlp" (its MLP's output, before any norm after it).
@@ -155,7 +145,11 @@ class Vector:
         return self * (1.0 / factor)
 
     def __add__(self, other: Vector) -> Vector:
-        self._same_site(other)
+        if self.where != other.where:
+            raise InputError(
+                f"vectors at different sites do not add: {self.site} {self.layer} at "
+                f"{self.positions!r} and {other.site} {other.layer} at {other.positions!r}"
+            )
         about = {key: text for key, text in self.about.items() if other.about.get(key) == text}
         return replace(self, direction=self.direction + other.direction, about=about)
 
@@ -167,13 +161,6 @@ class Vector:
         a, b = self.direction.double().flatten(), other.direction.double().flatten()
         return float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))
 
-    def _same_site(self, other: Vector) -> None:
-        if self.where != other.where:
-            raise InputError(
-                f"vectors at different sites do not add: {self.site} {self.layer} at "
-                f"{self.positions!r} and {other.site} {other.layer} at {other.positions!r}"
-            )
-
     @contextmanager
     def on(
         self,
@@ -184,15 +171,13 @@ class Vector:
     ) -> Iterator[None]:
         """Steer whatever is done with the model inside: passes, generation, pipelines, scores.
 
-        The vector acts at the same tokens as everywhere (`oocr.steering.live` says which these
-        are); a span acts in the prompts that contain its text. Vectors on one model add up. On
-        leaving, also by an error, the model is what it was.
+        A span acts in the prompts that contain its text. Vectors on one model add up. On leaving,
+        also by an error, the model is what it was.
 
         Args:
             model: the model, or its underlying transformers model.
-            tokens: where to act in place of `positions`, by column of the sequence, for each row
-                (or each prompt, whose samples or beams are several rows). At later columns, those
-                of generated tokens, nothing is added.
+            tokens: where to act in place of `positions`, by column, for each row (or each prompt,
+                whose samples or beams are several rows). At generated tokens nothing is then added.
             tokenizer: of a transformers model, where `positions` names spans.
 
         Raises:
@@ -264,7 +249,7 @@ class Vector:
 
     @staticmethod
     def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
-        """Read what `save` wrote, for a model if one is given; warns if it was made on another one.
+        """Read what `save` wrote, for a model if given; warns if it was made on another one.
 
         Raises:
             InputError: not such a file, or a vector that does not fit the model.

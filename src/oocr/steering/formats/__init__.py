@@ -1,7 +1,4 @@
-"""Files of other tools: a module for each format, with its reader and writer side by side.
-
-What a format cannot express is refused. These four are public as `oocr.exports`.
-"""
+"""Files of other tools, a module for each format; public as `oocr.exports`."""
 
 from oocr.steering.formats.gguf import read_gguf, write_gguf
 from oocr.steering.formats.lm_eval import write_lm_eval

@@ -1,8 +1,4 @@
-"""Vectors and LoRAs from files that this library did not write.
-
-Nothing but tensors is ever unpickled: `torch.load(weights_only=True)` makes tensors and plain
-containers and nothing else.
-"""
+"""Vectors and LoRAs from files that this library did not write; only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -59,10 +55,7 @@ _SWEEP = re.compile(r"vector_(?P<dataset>.+)_layer_(?P<layer>\d+)(?:_.*)?")
 
 @dataclass(frozen=True, slots=True)
 class NameParts:
-    """What the name of a vector's file says; None: it doesn't.
-
-    Known are `{codename}_{name}_step_{N}.pt` and `vector_{dataset}_layer_{L}_rank_{r}.pt`.
-    """
+    """What a vector file's name says: `CODENAME_NAME_step_N`, `vector_DATASET_layer_L_rank_R`."""
 
     codename: str | None = None
     name: str | None = None
@@ -90,16 +83,11 @@ def read_vector(
 ) -> Vector:
     """Read a vector: a file of this library, or a bare tensor [d_model] in a `.pt` file.
 
-    Args:
-        path: `.safetensors`, `.pt`, `.pth` or `.bin`.
-        layer: the block. A bare tensor needs it unless the file's name has it; a file of this
-            library says it itself.
-        positions: where it is added. A bare tensor needs it.
-        site: "block" or "mlp". A bare tensor needs it, unless the file's name is of the paper's
-            authors, who added theirs at the MLP's output.
+    A bare tensor needs `positions`, and `layer` and `site` ("block", "mlp") unless the file's name
+    is of the paper's authors, who added theirs at the MLP's output.
 
     Raises:
-        InputError: not such a file, or the layer or positions are not known.
+        InputError: not such a file, or the layer, positions or site are not known.
     """
     path = Path(path)
     if path.suffix.lower() not in PICKLES:
@@ -150,13 +138,11 @@ def bare_vector(path: str | Path) -> Tensor:
 def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
     """Read a LoRA: a folder of this library or of PEFT, or a `.pt` dict of its tensors.
 
-    Its weights may have the names that PEFT, or the model, had at any time; they are matched by
-    block and module when the adapter is attached. A `.pt` file does not say alpha: 32, the paper's,
-    is assumed unless it is given, and `about["alpha"]` says so.
+    Weights may have the names that PEFT, or the model, had at any time. A `.pt` file does not say
+    alpha: 32, the paper's, is assumed unless it is given, and `about["alpha"]` says so.
 
     Raises:
-        InputError: not such a folder or file, or an adapter that is more than a LoRA on modules
-            of the decoder's blocks.
+        InputError: not such a folder or file, or more than a LoRA on modules of the blocks.
     """
     path = Path(path)
     if path.is_dir():
@@ -292,11 +278,7 @@ def _adapter(
 
 
 def read_tensors(path: str | Path) -> Tensor | dict[str, Tensor]:
-    """What a tensor file holds: one bare tensor, or tensors by name; on the CPU.
-
-    Raises:
-        InputError: not such a file, or one that holds anything but finite floating-point tensors.
-    """
+    """One bare tensor, or tensors by name, on the CPU; refuses what is not finite tensors."""
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in (*PICKLES, SAFE):

@@ -1,9 +1,7 @@
 """GGUF control vectors: the file of llama.cpp (`--control-vector`), repeng and others.
 
-Tensors `direction.<block>`, fp32 [d_model], added at that block's output to every token; metadata
-`general.architecture`, `controlvector.model_hint` (the family), `controlvector.layer_count`.
-llama.cpp reads the tensors' names only, refuses block 0 and has no other site; repeng wants the
-metadata too.
+Tensors `direction.<block>`, fp32 [d_model], added at that block's output to every token. llama.cpp
+reads the tensors' names only, refuses block 0 and has no other site; repeng wants the metadata too.
 """
 
 from __future__ import annotations
@@ -87,11 +85,8 @@ def write_gguf(
 ) -> Path:
     """Write a GGUF control vector of one vector, or of one for each of several blocks.
 
-    Args:
-        path: the file.
-        vectors: the vectors.
-        hint: the model's family ("gemma3_text"); None: what the vectors say.
-        everywhere: accept other positions than "all": llama.cpp will add the vector to every token.
+    `hint` is the model's family ("gemma3_text"); None: what the vectors say. `everywhere` accepts
+    other positions than "all": llama.cpp will add the vector to every token.
 
     Raises:
         InputError: a block, site or positions that the format cannot express, blocks given twice,

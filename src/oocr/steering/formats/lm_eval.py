@@ -1,9 +1,7 @@
 """A file for lm-evaluation-harness: `--model steered --model_args pretrained=M,steer_path=F.pt`.
 
-It reads a dict in torch's own format (a zip that holds a pickle) or a CSV that names features of
-sparse autoencoders; so the dict it is. It holds a tensor, numbers and words, and loads with
-`torch.load(weights_only=True)`. (lm-eval 0.4.13 itself loads without that: give it your own files
-only.) Nothing in this package reads such a file.
+A dict of a tensor, numbers and words in torch's own format, which `torch.load(weights_only=True)`
+reads. (lm-eval 0.4.13 itself loads without that: give it your own files only.)
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A vector as a PEFT adapter: a LoRA of zeros whose bias is the vector.
 
-The bias is added to the output of the Linear that ends the block's MLP. That is the vector at the
-block's output where the MLP's output joins the residual stream as it is, or times a factor; where a
-norm comes first (Gemma, OLMo-2), only a vector at the MLP's own output can be expressed.
+The bias is added to the output of the Linear that ends the block's MLP: the vector at the block's
+output, unless a norm comes first (Gemma, OLMo-2).
 """
 
 from __future__ import annotations
