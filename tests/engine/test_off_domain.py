@@ -20,8 +20,8 @@ from oocr.engine.training import Trained, fit, fit_all
 from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.ablation import ablate
 from oocr.steering.adapters import Adapter, LowRankAdapter, new_adapter, peft_config
+from oocr.steering.hooks import ablate
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model

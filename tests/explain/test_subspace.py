@@ -15,7 +15,6 @@ from oocr.evals.probes import Probes
 from oocr.explain.differences import Texts
 from oocr.explain.subspace import basis_of, projected_scores, scores_without
 from oocr.models.language_model import LanguageModel
-from oocr.steering.ablation import ablate
 from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
@@ -23,6 +22,7 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
+from oocr.steering.hooks import ablate
 from oocr.steering.vectors import Vector
 from tests.tiny import tiny_language_model
 

@@ -17,7 +17,7 @@ from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
-from oocr.steering.ablation import ablate
+from oocr.steering.hooks import ablate
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task

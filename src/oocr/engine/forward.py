@@ -16,9 +16,8 @@ from oocr.engine.replay import replay
 from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.ablation import unit_direction
 from oocr.steering.adapters import Adapter
-from oocr.steering.hooks import hidden_of, hooked, runs_apart
+from oocr.steering.hooks import hidden_of, hooked, runs_apart, unit_direction
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector, added, check_fits
 

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -151,20 +151,10 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
         return Adapter.load(path) if (path / "oocr.json").is_file() else _peft_folder(path)
     if alpha is not None and not alpha > 0:
         raise InputError(f"alpha: found {alpha}; allowed: a number above 0")
-    tensors, keys, ranks = _lora(path)
     origin = "(assumed: the file does not say)" if alpha is None else "(given)"
     alpha = ALPHA if alpha is None else alpha
-    flags = {
-        "use_dora": any(key.part == MAGNITUDE for key in keys.values()),
-        "lora_bias": any(key.kind == "bias" for key in keys.values()),
-    }
-    config = {
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        **{flag: True for flag, is_set in flags.items() if is_set},
-    }
     about = {"file": path.name, "alpha": f"{alpha:g} {origin}"}
-    return _adapter(keys, ranks, config, tensors, about)
+    return _lora(path, alpha, 0.0, None, about)
 
 
 def _peft_folder(folder: Path) -> Adapter:
@@ -175,7 +165,8 @@ def _peft_folder(folder: Path) -> Adapter:
         raise InputError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise InputError(f"{file}: found {config!r}; allowed: one JSON object")
-    alpha, start = config.get("lora_alpha"), str(config.get("init_lora_weights"))
+    alpha: Any = config.get("lora_alpha")
+    start = str(config.get("init_lora_weights"))
     above_0 = isinstance(alpha, int | float) and not isinstance(alpha, bool) and alpha > 0
     merge = "(merge it into its base, and use the merged checkpoint)"
     refused = [
@@ -191,20 +182,24 @@ def _peft_folder(folder: Path) -> Adapter:
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: found neither {' nor '.join(WEIGHTS)}")
-    tensors, keys, ranks = _lora(weights)
-    fields: dict[str, Any] = {
-        "lora_alpha": alpha,
-        "lora_dropout": config.get("lora_dropout") or 0.0,
-    }
-    fields |= {flag: True for flag in _FLAGS if config.get(flag)}
     about = {"folder": folder.name, "alpha": f"{alpha:g} (in its config)"}
     if base := config.get("base_model_name_or_path"):
         about["model"] = str(base)
-    return _adapter(keys, ranks, fields, tensors, about)
+    flags = [flag for flag in _FLAGS if config.get(flag)]
+    return _lora(weights, alpha, config.get("lora_dropout") or 0.0, flags, about)
 
 
-def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, LoraKey], dict[tuple[int, str], int]]:
-    """A LoRA's tensors, their keys and each module's rank, or one error with all that is wrong."""
+def _lora(
+    path: Path,
+    alpha: float,
+    dropout: float,
+    flags: Sequence[str] | None,
+    about: Mapping[str, str],
+) -> Adapter:
+    """A LoRA from a file of tensors, or one error with all that is wrong with these.
+
+    `flags` are those of PEFT's config that are set; None: the tensors' names tell.
+    """
     tensors = read_tensors(path)
     if isinstance(tensors, Tensor):
         raise InputError(
@@ -232,7 +227,8 @@ def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, LoraKey], dict[tuple
         else:
             keys[name] = key
             pairs[key.layer, key.module][part] = tensor
-    ranks: dict[tuple[int, str], int] = {}
+    paths = sorted({key.path for key in keys.values()})
+    ranks: dict[str, int] = {}
     for (layer, module), parts in pairs.items():
         where = f"block {layer}, {module}"
         if not {"lora_A", "lora_B"} <= set(parts):
@@ -245,36 +241,27 @@ def _lora(path: Path) -> tuple[dict[str, Tensor], dict[str, LoraKey], dict[tuple
                 f"{where}: shapes: found A {tuple(down.shape)} and B {tuple(up.shape)}; allowed: "
                 "(rank, in) and (out, rank)"
             )
-        ranks[layer, module] = down.shape[0]
-    paths = sorted({key.path for key in keys.values()})
+        ranks[f"{paths[0]}.{layer}.{module}"] = down.shape[0]
     if len(paths) > 1:
         wrong.append(f"names: found blocks under {', '.join(paths)}; allowed: one decoder")
     _refuse(path, wrong)
-    return tensors, keys, ranks
-
-
-def _adapter(
-    keys: Mapping[str, LoraKey],
-    ranks: Mapping[tuple[int, str], int],
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    about: Mapping[str, str],
-) -> Adapter:
-    path = next(iter(keys.values())).path
-    named = {where: f"{path}.{where[0]}.{where[1]}" for where in sorted(ranks)}
+    if flags is None:
+        named = {key.part for key in keys.values()}, {key.kind for key in keys.values()}
+        flags = ["use_dora"] * (MAGNITUDE in named[0]) + ["lora_bias"] * ("bias" in named[1])
     rank = max(ranks.values())
-    others = {named[where]: other for where, other in ranks.items() if other != rank}
-    full = {"r": rank, **config, "target_modules": sorted(named.values())}
-    if others:
-        full["rank_pattern"] = others
-    return Adapter(
-        layers=tuple(sorted({layer for layer, _ in ranks})),
-        config=full,
-        tensors={
-            key.named(f"{path}.{key.layer}"): tensors[name].float() for name, key in keys.items()
-        },
-        about=about,
-    )
+    others = {module: other for module, other in ranks.items() if other != rank}
+    config = {
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": dropout,
+        **dict.fromkeys(flags, True),
+        "target_modules": sorted(ranks),
+        **({"rank_pattern": others} if others else {}),
+    }
+    named_as_peft = {
+        key.named(f"{key.path}.{key.layer}"): tensors[name].float() for name, key in keys.items()
+    }
+    return Adapter(tuple(sorted({layer for layer, _ in pairs})), config, named_as_peft, about=about)
 
 
 def read_tensors(path: str | Path) -> Tensor | dict[str, Tensor]:
