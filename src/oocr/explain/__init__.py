@@ -1,19 +1,19 @@
 """Questions asked of trained arms, one file each; functions return tidy rows or a small record.
 
-    differences   what does an adapter add to the residual stream?
-    constancy     is it one constant vector?
-    swap          which vectors can take its place?
-    subspace      how many directions does it need, and can it do without the first?
-    geometry      how alike are vectors, beside chance?
-    paths         what lies between two vectors, beyond one, and along training?
-    transfer      what does a vector move besides its own task?
-    side_effects  what does it do to unrelated text and questions?
-    attention     does a vector make the last token attend to a trigger?
-    reads         which parts of the blocks above read it?
-    lens          which tokens does a direction say, and which concept?
-    description   what does the model itself say that it means?
-    judge         what does another model make of it?
-    retraining    what changes with rank, with a penalty, with other rows?
+    differences    what does an adapter add to the residual stream?
+    constancy      is it one constant vector?
+    swap           which vectors can take its place?
+    subspace       how many directions does it need, and can it do without the first?
+    geometry       how alike are vectors, beside chance?
+    interpolation  what lies between two vectors, beyond one, and along training?
+    transfer       what does a vector move besides its own task?
+    side_effects   what does it do to unrelated text and questions?
+    attention      does a vector make the last token attend to a trigger?
+    path_patching  which parts of the blocks above read it?
+    lens           which tokens does a direction say, and which concept?
+    description    what does the model itself say that it means?
+    llm_judge      what does another model make of it?
+    retraining     what changes with rank, with a penalty, with other rows?
 
 `neutral` has text that has nothing to do with any task.
 """

@@ -2,10 +2,6 @@
 
 |cos| alone cannot tell a constant vector from an axis whose sign flips, so all cosines here are
 signed, and the share of energy that the mean carries is given beside them.
-
-By token group (`constancy`), d_t is read on all distinct prompts of the training rows and of the
-probes, and on all neutral passages: a handful of prompts can look constant by having the same
-words. Notebook, run and `reproduce` call this one function.
 """
 
 from __future__ import annotations
@@ -28,16 +24,13 @@ from oocr.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Constancy:
-    """Constancy of differences d_t over a set of tokens, with m = mean_t d_t.
+    """Constancy of differences d_t over a set of `n` tokens, with m = mean_t d_t.
 
     Attributes:
-        n: tokens.
-        cosine: mean_t cos(d_t, m), signed.
-        cosine_low: 5th centile of cos(d_t, m).
+        cosine, cosine_low: mean and 5th centile of cos(d_t, m), signed.
         energy: |m|^2 / mean_t |d_t|^2, the share of energy that one constant vector carries.
         rank1: share of sum_t |d_t|^2 along the first singular direction, uncentred.
-        norm: mean_t |d_t|.
-        norm_cv: standard deviation of |d_t| over its mean.
+        norm, norm_cv: mean_t |d_t|, and the standard deviation of |d_t| over it.
         held_out: mean cosine of the tokens of the first and of the second half with the other
             half's mean: tokens of the same text mostly fall into the same half.
     """
@@ -84,10 +77,8 @@ def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
 class Conditional:
     """How much better a vector per group of tokens is than one vector for all.
 
-    Attributes:
-        common: share of the energy of all differences that their common mean carries.
-        grouped: the same with each group's own mean.
-        by_group: share of each group's energy that the common mean accounts for.
+    `common`: share of the energy of all differences that their common mean carries; `grouped`: the
+    same with each group's own mean; `by_group`: share of each group's that the common mean carries.
     """
 
     common: float
@@ -110,28 +101,21 @@ def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditi
     means = {name: d.mean(dim=0) for name, d in scaled.items()}
     common = torch.stack(list(means.values())).mean(dim=0)
     total = torch.stack(list(energy.values())).sum().clamp_min(1e-300)
-
-    def left(name: str, mean: Tensor) -> Tensor:
-        residual: Tensor = ((scaled[name] - mean) ** 2).sum(dim=1).mean()
-        return residual
-
-    return Conditional(
-        common=float(1 - sum(left(name, common) for name in scaled) / total),
-        grouped=float(1 - sum(left(name, means[name]) for name in scaled) / total),
-        by_group={
-            name: float(1 - left(name, common) / energy[name].clamp_min(1e-300)) for name in scaled
-        },
+    lost, lost_grouped = (
+        {name: ((d - of_group[name]) ** 2).sum(dim=1).mean() for name, d in scaled.items()}
+        for of_group in (dict.fromkeys(scaled, common), means)
     )
+    by_group = {name: float(1 - lost[name] / energy[name].clamp_min(1e-300)) for name in scaled}
+    common_share, grouped = (float(1 - sum(p.values()) / total) for p in (lost, lost_grouped))
+    return Conditional(common_share, grouped, by_group)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskTexts:
     """The texts on which the LoRAs of one task and block are read, recorded once.
 
-    Attributes:
-        training: distinct prompts of the training rows.
-        probes: distinct prompts of the probes that no training row has.
-        unrelated: all neutral passages.
+    Distinct prompts of the training rows; those of the probes that no training row has; and all
+    neutral passages (a handful of prompts can look constant by having the same words).
     """
 
     training: Texts
@@ -147,11 +131,9 @@ class TaskTexts:
         unrelated: Texts | None = None,
     ) -> TaskTexts:
         """Record a task's texts at a LoRA's blocks, but for `unrelated` ones that are recorded."""
-        return cls(
-            Texts.of(model, task.train, layers),
-            Texts.of(model, task.probes, layers, other_than=task.train),
-            unrelated or Texts.unrelated(model, layers),
-        )
+        training = Texts.of(model, task.train, layers)
+        probes = Texts.of(model, task.probes, layers, other_than=task.train)
+        return cls(training, probes, unrelated or Texts.unrelated(model, layers))
 
     def groups(self, adapter: Adapter, positions: str) -> dict[str, Float[Tensor, "token d_model"]]:
         """d_t by token group: "span" (the tokens at the positions) and two others.
@@ -181,13 +163,8 @@ class GroupConstancy(Mapping[str, Constancy]):
     """Constancy of one LoRA by token group.
 
     A mapping from "span" (the tokens at the positions), "other prompt tokens" and "unrelated text"
-    to their `Constancy`; a group of fewer than two tokens has none.
-
-    Attributes:
-        groups: by token group.
-        to_span: signed cosine of each group's mean with the mean at the span.
-        shares: what one vector for all groups carries, and one for each.
-        span_mean: the mean at the span.
+    to their `Constancy`; a group of fewer than two tokens has none. `to_span`: signed cosine of
+    each group's mean with the mean at the span (`span_mean`).
     """
 
     groups: Mapping[str, Constancy]
@@ -214,9 +191,9 @@ class GroupConstancy(Mapping[str, Constancy]):
 
     def __str__(self) -> str:
         columns, rows = self._rows()
-        lines = [columns, *rows]
         return "\n".join(
-            line[0].ljust(20) + "".join(cell.rjust(11) for cell in line[1:]) for line in lines
+            first.ljust(20) + "".join(cell.rjust(11) for cell in rest)
+            for first, *rest in (columns, *rows)
         )
 
     def _repr_html_(self) -> str:
@@ -228,8 +205,7 @@ def constancy(
 ) -> GroupConstancy:
     """How constant is what a one-layer LoRA adds, at its block's output, by token group?
 
-    On the task's training prompts and probes; the first group is the tokens at `positions`
-    (default: `default_positions`).
+    The first group is the tokens of the task's prompts at `positions` (`default_positions`).
 
     Raises:
         InputError: positions that no prompt has.
@@ -243,12 +219,10 @@ def constancy_by_group(texts: TaskTexts, adapter: Adapter, positions: str) -> Gr
     groups = texts.groups(adapter, positions)
     span = groups["span"].double().mean(dim=0)
     measured = {name: d for name, d in groups.items() if len(d) > 1}
+    means = {name: d.double().mean(dim=0)[None] for name, d in measured.items()}
     return GroupConstancy(
         groups={name: constancy_of(d) for name, d in measured.items()},
-        to_span={
-            name: float(cosines_to(d.double().mean(dim=0)[None], span))
-            for name, d in measured.items()
-        },
+        to_span={name: float(cosines_to(mean, span)) for name, mean in means.items()},
         shares=conditional({name: d for name, d in groups.items() if len(d)}),
         span_mean=span,
     )

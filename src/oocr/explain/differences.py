@@ -36,11 +36,7 @@ READ_PROMPTS = 16
 class Texts:
     """Texts recorded once at the input of a block, for differences under many adapters.
 
-    Args:
-        model: the model, nothing attached.
-        prompts: the texts.
-        spans: per prompt, span name -> text.
-        layers: the adapted blocks; differences are taken at the last one's output.
+    `spans`: per prompt, span name -> text. Differences are taken at the last layer's output.
     """
 
     def __init__(
@@ -55,9 +51,8 @@ class Texts:
             TokenSequence.of(encode_prompt(model.tokenizer, prompt, marked))
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
-        self.groups = by_length(
-            [len(sequence.ids) for sequence in self.sequences], TOKENS_PER_BATCH
-        )
+        lengths = [len(sequence.ids) for sequence in self.sequences]
+        self.groups = by_length(lengths, TOKENS_PER_BATCH)
         self.recordings: list[Recording] = []
         for group in self.groups:
             batch = pad([self.sequences[i] for i in group], model.pad_id, model.device)
@@ -78,13 +73,9 @@ class Texts:
     ) -> Self:
         """The distinct prompts of examples, `most` at most, none of `other_than`."""
         known = {example.prompt for example in other_than}
-        distinct = {
-            example.prompt: dict(example.spans)
-            for example in examples
-            if example.prompt not in known
-        }
-        prompts = list(islice(distinct, most))
-        return cls(model, prompts, [distinct[prompt] for prompt in prompts], layers)
+        spans = {e.prompt: dict(e.spans) for e in examples if e.prompt not in known}
+        prompts = list(islice(spans, most))
+        return cls(model, prompts, [spans[prompt] for prompt in prompts], layers)
 
     @classmethod
     def unrelated(
@@ -125,12 +116,10 @@ class Texts:
 
     def at(self, index: int, positions: str) -> Bool[Tensor, " token"]:
         """True at the tokens of a text at which a vector with these positions acts."""
-        size = len(self.sequences[index].ids)
         spans = spans_of(positions)
         if positions in ("last", f"{FROM}last"):
-            chosen = torch.zeros(size, dtype=torch.bool)
-            chosen[-1] = True
-            return chosen
+            size = len(self.sequences[index].ids)
+            return torch.arange(size) == size - 1
         if positions in ("all", "prompt"):
             return self.after_start(index)
         if positions.startswith(FROM):
@@ -139,9 +128,7 @@ class Texts:
 
     def after_start(self, index: int) -> Bool[Tensor, " token"]:
         """True at all tokens of a text but the first `SKIP`."""
-        chosen = torch.ones(len(self.sequences[index].ids), dtype=torch.bool)
-        chosen[:SKIP] = False
-        return chosen
+        return torch.arange(len(self.sequences[index].ids)) >= SKIP
 
     def tokens(self, index: int) -> list[str]:
         """A text's tokens as strings."""

@@ -1,8 +1,7 @@
 """How alike vectors are: signed cosines, beside what chance gives in this space (paper, 5.1, 5.2).
 
-Two nulls, for |cos| of a pair: directions drawn uniformly from the sphere, and directions drawn
-with the residual stream's own covariance at that layer. The second is the fair one: residual
-streams lie near a few directions, so that unrelated vectors made of activations have large cosines.
+The fair null is directions drawn with the residual stream's own covariance at that layer: streams
+lie near a few directions, so that unrelated vectors made of activations have large cosines.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from oocr.data.examples import Prompt
 from oocr.data.tokens import EncodedPrompt, encode_prompt
 from oocr.engine.recording import record
 from oocr.errors import InputError
+from oocr.explain.differences import SKIP
 from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
@@ -30,10 +30,10 @@ DRAWS = 400
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Signed cosines [a, b] of the named vectors of one layer.
+    """Signed cosines [a, b] of the named vectors of one layer, with two nulls.
 
-    `uniform`: 95th centile of |cos| between directions drawn uniformly; `covariance`: the same of
-    directions with the residual stream's covariance.
+    95th centiles of |cos| between directions drawn uniformly (`uniform`), and between those drawn
+    with the residual stream's covariance (`covariance`).
     """
 
     names: tuple[str, ...]
@@ -54,8 +54,7 @@ def likeness(
 ) -> Likeness:
     """Signed cosines of vectors at one layer's block output, with both nulls.
 
-    The streams of `prompts` (default: the neutral passages) give the covariance; `seed` is that of
-    the directions that are drawn.
+    The streams of `prompts` (default: the neutral passages) give the covariance.
 
     Raises:
         InputError: fewer than two vectors, different layers or sites, joined directions.
@@ -78,22 +77,18 @@ def likeness(
     centred = streams - streams.mean(dim=0)
     # A Gaussian with that covariance: random mixtures of the centred streams.
     mixed = torch.randn(DRAWS, len(centred), generator=generator, dtype=torch.float64) @ centred
-    return Likeness(
-        names=tuple(vectors),
-        cosines=tuple(tuple(row) for row in (units @ units.T).tolist()),
-        uniform=_centile(uniform),
-        covariance=_centile(mixed),
+    uniform_null, covariance_null = (
+        float(np.quantile(pair_cosines(drawn).abs().numpy(), 0.95)) for drawn in (uniform, mixed)
     )
+    cosines = tuple(tuple(row) for row in (units @ units.T).tolist())
+    return Likeness(tuple(vectors), cosines, uniform_null, covariance_null)
 
 
 def residual_streams(
-    model: LanguageModel, layer: int, prompts: Sequence[Prompt], skip: int = 1
+    model: LanguageModel, layer: int, prompts: Sequence[Prompt]
 ) -> Float[Tensor, "token d_model"]:
-    """Residual streams at a block's output (-1: the embedding's), in fp64.
-
-    The first `skip` tokens of each text are left out: in many models the first one's norm is huge.
-    """
-    streams = [_stream(model, layer, encode_prompt(model.tokenizer, p))[skip:] for p in prompts]
+    """Residual streams at a block's output (-1: the embedding's), in fp64, but for first tokens."""
+    streams = [_stream(model, layer, encode_prompt(model.tokenizer, p))[SKIP:] for p in prompts]
     return torch.cat(streams).double()
 
 
@@ -114,14 +109,9 @@ def naive_vector(
 ) -> Vector:
     """The mean activation at a real name minus that at the codename (paper, section 5.2).
 
-    Each text's last token of the name counts: it has read the whole of it.
-
-    Args:
-        model: the model, nothing attached.
-        layer: at this block's output; -1 is the embedding's output.
-        pairs: the same sentence with the name and with the codename.
-        spans: the name and the codename, as they stand in the texts.
-        positions: where the vector will be added: the codename's span.
+    At a block's output (-1: the embedding's). `pairs` are the same sentences with the name and with
+    the codename, `spans` both as they stand there. Each text's last token of the name counts: it
+    has read the whole of it. The vector acts at `positions`, the codename's span.
 
     Raises:
         InputError: no pairs, or a text without its name.
@@ -148,7 +138,3 @@ def pair_cosines(directions: Float[Tensor, "direction d_model"]) -> Float[Tensor
     units = units_of(directions)
     rows, columns = torch.triu_indices(len(units), len(units), offset=1)
     return (units @ units.T)[rows, columns]
-
-
-def _centile(directions: Float[Tensor, "draw d_model"]) -> float:
-    return float(np.quantile(pair_cosines(directions).abs().numpy(), 0.95))

@@ -1,12 +1,9 @@
 """A reader that is another model: it picks the trained concept among decoys, blinded.
 
-The judge answers through any endpoint that speaks OpenAI's chat completions (OpenAI's own, vLLM,
-llama.cpp's server, Ollama, …). It sees what a direction says (`oocr.explain.description`) and
-lettered concepts in several drawn orders, so that no letter is favoured; it never sees which was
-trained. A reply in which no one letter can be found is counted as unread, never guessed. Replies
-are kept in a JSON file, so that the same questions asked again need neither endpoint nor key.
-
-    {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
+The judge answers through any endpoint that speaks OpenAI's chat completions. It sees what a
+direction says (`oocr.explain.description`) and lettered concepts in several drawn orders, so that
+no letter is favoured. Replies are kept in a JSON file, so that asking again needs neither endpoint
+nor key: {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
 """
 
 from __future__ import annotations
@@ -51,7 +48,6 @@ class Judge:
     """A judge model and the replies that it gave.
 
     Attributes:
-        model: its name at the endpoint.
         url: the endpoint; None: OPENAI_BASE_URL, or OpenAI's own.
         kept: a JSON file of replies; None: they are not kept.
         key: None: OPENAI_API_KEY; an endpoint that is named needs none.
@@ -132,15 +128,10 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class JudgedReading:
-    """What a judge made of one direction.
+    """What a judge made of one direction, asked so often.
 
-    Attributes:
-        concept: the trained one.
-        asked: how often it was asked.
-        unread: replies without one clear letter.
-        right: replies that name the trained concept.
-        named: concept -> how often it was named.
-        options: concepts in each question; chance is one over it.
+    `unread`: replies without one clear letter; `right`: those that name the trained concept;
+    `named`: concept -> how often; `options`: concepts in each question, chance is one over it.
     """
 
     concept: str
@@ -168,14 +159,9 @@ def pick(
 ) -> JudgedReading:
     """Ask which concept the evidence stands for, in several orders among several decoys.
 
-    Args:
-        judge: who is asked; not told the trained concept.
-        evidence: what the direction says; it must not tell what was trained.
-        concept: the trained concept, one of `concepts`.
-        concepts: names.
-        orders: how often, each with decoys and order drawn anew.
-        options: concepts in each question, at most.
-        seed: of the draws.
+    The judge is not told the trained concept, one of `concepts`; nor may the evidence tell it. Of
+    at most `options` concepts in a question the decoys and their order are drawn anew each time. A
+    reply without one clear letter counts as unread, never guessed.
 
     Raises:
         InputError: the concept is not there, or fewer than two; as `Judge.ask`.
@@ -194,9 +180,8 @@ def pick(
         shown = rng.sample(decoys, count - 1)
         shown.insert((start + turn * max(1, count // orders)) % count, concept)
         listed = "\n".join(f"{a}. {name}" for a, name in zip(ascii_uppercase, shown, strict=False))
-        letter = letter_of(
-            judge.ask(_QUESTION.format(evidence=evidence, options=listed)), ascii_uppercase[:count]
-        )
+        reply = judge.ask(_QUESTION.format(evidence=evidence, options=listed))
+        letter = letter_of(reply, ascii_uppercase[:count])
         if letter is None:
             unread += 1
         else:

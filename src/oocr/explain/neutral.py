@@ -22,8 +22,11 @@ def neutral_passages(model: LanguageModel | None = None) -> list[str]:
     texts = _plugin_texts(model)
     if texts:
         return [neutral.text for neutral in texts]
-    text = files("oocr.explain").joinpath("data/neutral.txt").read_text(encoding="utf-8")
-    return [part.strip() for part in text.split("\n\n") if part.strip()]
+    return [part.strip() for part in _built_in("neutral.txt").split("\n\n") if part.strip()]
+
+
+def _built_in(name: str) -> str:
+    return files("oocr.explain").joinpath(f"data/{name}").read_text(encoding="utf-8")
 
 
 def neutral_places(
@@ -48,7 +51,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
     texts = _plugin_texts(model)
     if texts:
         return _next_words(texts)
-    text = files("oocr.explain").joinpath("data/neutral_questions.yaml").read_text(encoding="utf-8")
+    questions = yaml.safe_load(_built_in("neutral_questions.yaml"))
     return [
         Example(
             id=f"neutral/{number}",
@@ -57,7 +60,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
             options=tuple(f" {option}" for option in options),
             source="neutral_questions.yaml",
         )
-        for number, (prompt, *options) in enumerate(yaml.safe_load(text))
+        for number, (prompt, *options) in enumerate(questions)
     ]
 
 

@@ -1,26 +1,13 @@
 """How many directions a LoRA needs, and whether it can do without its first one.
 
-For a one-layer LoRA d_t = h_adapted[t] - h_base[t] at its block's output.
-
-- `projected_scores`: each d_t is replaced by its projection on the first k right singular vectors
-  of the (uncentred) d_t of other text, and the blocks above run as ever. k = 1 still lets the
-  length and the sign differ from token to token, which a constant vector does not.
-- `scores_without`: what the LoRA adds is projected off a direction u; the model's own
-  use of u stays.
-- `train_without`: a new LoRA is trained and tested under that projection. If the effect comes back,
-  u was one way among several. Compare with the earlier LoRA under the same projection, and with a
-  LoRA trained without a random direction, for which nothing should be lost.
-
-Why u is not taken out of the whole stream: the model itself uses what is there. In Gemma-3-270M, at
-block 4, the mean over tokens is 95 % of the stream's length and the first token is twelve times as
-long as others: taking out a random direction from there on moved the untouched model's predictions
-on ten probes by 1.6 to 4.2 nats (KL), a LoRA's first direction by 40. A score under that says what
-a broken model answers.
+For a one-layer LoRA d_t = h_adapted[t] - h_base[t] at its block's output. Only what the LoRA adds
+is projected: the model itself uses what is there. Taking a random direction out of Gemma-3-270M's
+whole stream from block 4 on moved the untouched model's predictions by 1.6 to 4.2 nats (KL).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,6 +17,7 @@ from torch import Tensor
 
 from oocr.data.examples import Example
 from oocr.engine.forward import check_projection, projected_rows, replayed_rows, start_block
+from oocr.engine.recording import Recording
 from oocr.engine.replay import replay
 from oocr.engine.training import fit
 from oocr.errors import InputError
@@ -64,10 +52,11 @@ def projected_scores(
     adapter: Adapter,
     basis: SubspaceBasis,
     k: Sequence[int],
-) -> Float[Tensor, "k item option"]:
-    """Option scores with the LoRA's differences projected on the first k directions, for each k.
+) -> Float[Tensor, "k example option"]:
+    """Option scores with each d_t projected on the first k directions of other text's, for each k.
 
-    k = 0 is the base model.
+    k = 0 is the base model. k = 1 still lets the length and the sign differ from token to token,
+    which a constant vector does not.
 
     Raises:
         InputError: a LoRA in several blocks; a k that the basis does not have.
@@ -77,19 +66,17 @@ def projected_scores(
     for count in k:
         if not 0 <= count <= len(basis.vectors):
             raise InputError(f"k: found {count}; allowed: 0 to {len(basis.vectors)}")
-    start = start_block(adapter)
-    probes = Probes.of(model, examples, starts=(start, start + 1))
-    vectors = basis.vectors.to(model.device)
-    rows: list[Tensor] = []
-    for handle in probes.frozen(start):
-        recording = handle.load(None)
+    vectors, start = basis.vectors.to(model.device), start_block(adapter)
+
+    def rows_of(recording: Recording) -> Tensor:
         with adapter.on(model):
             adapted = replay(model, recording, recording.inputs[start], start, stop=start + 1)
         base = recording.inputs[start + 1]
         along = (adapted - base).float() @ vectors.T  # [batch, token, k]
         hidden = torch.cat([base + (along[..., :count] @ vectors[:count]).to(base) for count in k])
-        rows.append(replayed_rows(model, recording, hidden, start + 1, alike=False))
-    return probes.scores_of(rows)
+        return replayed_rows(model, recording, hidden, start + 1, alike=False)
+
+    return _scores(model, examples, start, rows_of)
 
 
 @torch.no_grad()
@@ -98,7 +85,7 @@ def scores_without(
     examples: Sequence[Example],
     adapter: Adapter,
     directions: Float[Tensor, "k d_model"],
-) -> Float[Tensor, "k item option"]:
+) -> Float[Tensor, "k example option"]:
     """Option scores with what the LoRA adds projected off a direction, for each of several.
 
     Raises:
@@ -107,30 +94,34 @@ def scores_without(
     for direction in directions:
         check_projection(model, adapter.layers, direction)
     start = start_block(adapter)
-    probes = Probes.of(model, examples, starts=(start, start + 1))
-    rows: list[Tensor] = []
-    for handle in probes.frozen(start):
-        recording = handle.load(None)
+
+    def rows_of(recording: Recording) -> Tensor:
+        hidden = recording.inputs[start]
         with adapter.on(model):
-            hidden = recording.inputs[start]
-            projected = [
-                projected_rows(model, recording, hidden, start, direction)
-                for direction in directions
-            ]
-        rows.append(torch.cat(projected))
-    return probes.scores_of(rows)
+            projected = [projected_rows(model, recording, hidden, start, u) for u in directions]
+        return torch.cat(projected)
+
+    return _scores(model, examples, start, rows_of)
+
+
+def _scores(
+    model: LanguageModel,
+    examples: Sequence[Example],
+    start: int,
+    rows_of: Callable[[Recording], Tensor],
+) -> Float[Tensor, "k example option"]:
+    """Option scores from `rows_of` recordings of a block's input and output."""
+    probes = Probes.of(model, examples, starts=(start, start + 1))
+    return probes.scores_of([rows_of(handle.load(None)) for handle in probes.frozen(start)])
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedWithout:
-    """A LoRA that was trained to do without a direction.
+    """A LoRA that was trained to do without a direction; alone it may still add something along it.
 
-    Attributes:
-        adapter: the LoRA; alone it may add something along the direction that it never used.
-        losses: of training, nats per item.
-        cosine: |cos| of its first direction, as it is alone, with the one it did without.
-        cosine_used: the same of its first direction with the projection: how far u is gone.
-        rows: one row per probe and in-context test item (`part`), with the projection.
+    `losses`: of training, nats per example; `cosine`: |cos| of its first direction, as it is alone,
+    with the one it did without; `cosine_used`: the same with the projection; `rows`: one row per
+    probe and in-context test example (`part`), with the projection.
     """
 
     adapter: Adapter
@@ -153,7 +144,9 @@ def train_without(
 ) -> TrainedWithout:
     """Train a one-block LoRA to do without a direction (of any norm but 0), and score it so.
 
-    The arguments after `direction` are as `fit` takes them.
+    If the effect comes back, the direction was one way among several. Compare with the earlier LoRA
+    under the same projection, and with a LoRA trained without a random direction, for which nothing
+    should be lost. The arguments after `direction` are as `fit` takes them.
 
     Raises:
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
@@ -171,15 +164,15 @@ def train_without(
     adapter = done.final
     if not isinstance(adapter, Adapter):
         raise InputError(f"like: found {like}; allowed: a LoRA")
-    alone, used = cosines_without(model, task, adapter, direction)
+    cosines = cosines_without(model, task, adapter, direction)
     table = task_rows_without(model, task, adapter, direction)
-    return TrainedWithout(adapter, done.losses, alone, used, table)
+    return TrainedWithout(adapter, done.losses, *cosines, table)
 
 
 def task_rows_without(
     model: LanguageModel, task: Task, adapter: Adapter, direction: Float[Tensor, " d_model"]
 ) -> pl.DataFrame:
-    """One row per item scored, with what the LoRA adds projected off the direction."""
+    """One row per example scored, with what the LoRA adds projected off the direction."""
     parts = {name: examples for name, examples in task.scored.items() if name != "paper"}
     questions = [example for examples in parts.values() for example in examples]
     scored = scores_without(model, questions, adapter, direction[None])[0]

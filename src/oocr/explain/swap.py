@@ -1,22 +1,7 @@
 """Vectors that may take a LoRA's place (paper, sections 4.2 and 4.3).
 
-d_t is what a one-layer LoRA adds at its block's output.
-
-The swap, its mean difference: m_span = mean of d_t over the span's tokens of the training prompts,
-added at the span; m_all = half the mean of d_t over the training prompts' tokens plus half its mean
-over unrelated text, added at every token (in and out of distribution weigh the same, as in the
-paper). Both means are signed and uncentred; no probe has a part in them.
-
-The natural vectors, read at the last tokens of one training prompt and of one unrelated passage,
-each scaled by s = mean_t d_t . u and then added at every token:
-
-- "mean": m = mean_t d_t itself.
-- "first direction": u = the first right singular vector of the uncentred d, signed so that s > 0.
-  (Centring first, as in a principal component analysis, takes away the very mean that is sought.)
-- "unit mean": u = mean_t d_t / |d_t|, made a unit: each token counts alike.
-
-The paper's picture of constancy is the |cos| of all pairs of those d_t (780 for 40 tokens); the
-signed cosine stands beside it here, since |cos| cannot tell a vector from a sign-flipping axis.
+d_t is what a one-layer LoRA adds at its block's output; all means of it are signed and uncentred
+(centring takes away the very mean that is sought), and no probe has a part in them.
 """
 
 from __future__ import annotations
@@ -61,8 +46,9 @@ def default_positions(task: Task) -> str:
 def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None) -> Swap:
     """The vectors that may take a one-layer LoRA's place: its mean difference.
 
-    The task's training prompts are read; `positions` is where the first vector is measured and
-    added (default: `default_positions`).
+    At the span: the mean of d_t over its tokens of the task's training prompts (`positions`;
+    default: `default_positions`). Everywhere: half the mean over all tokens of these, plus half of
+    that over unrelated text (in and out of distribution weigh the same, as in the paper).
 
     Raises:
         InputError: positions that no training prompt has.
@@ -76,9 +62,6 @@ def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions:
     """`swap` on training prompts and unrelated text that are recorded already.
 
     `positions`: a selector, but not "answer"; of joined spans each is read at its own tokens.
-
-    Raises:
-        InputError: positions that no training prompt has.
     """
     layer = adapter.layers[-1]
     differences = training.differences(adapter)
@@ -116,7 +99,12 @@ class PairCosines:
 def natural_vectors(
     adapter: Adapter, trained: Texts, unrelated: Texts, tokens: int = TOKENS
 ) -> dict[str, Vector]:
-    """The three directions of a one-layer LoRA, to be added at every token."""
+    """Three directions of a one-layer LoRA, to be added at every token.
+
+    Of d_t at the last tokens of a training prompt and of an unrelated passage: their "mean", their
+    "first direction" (right singular vector, uncentred), and the "unit mean" (of d_t / |d_t|); the
+    latter two are units u, scaled by mean_t d_t . u.
+    """
     d = last_differences(adapter, trained, unrelated, tokens)
     mean = d.mean(dim=0)
     first = torch.linalg.svd(d, full_matrices=False).Vh[0]

@@ -1,9 +1,8 @@
 """Transfer and specificity: every vector on every task's probes.
 
-A cell is the change of the mean log-odds of the task's trained pole (or answer), vector minus base:
-on the diagonal what the vector was trained for, off it what it moves besides. A vector acts where
-its own positions say; a span that a probe lacks is left alone, so vectors at a span are read at the
-last token (or wherever `positions` says) to be comparable.
+A cell is the change of the mean log-odds of the task's trained pole (or answer), vector minus base.
+A span that a probe lacks is left alone, so vectors at a span are read at the last token (or
+wherever `positions` says) to be comparable.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from oocr.engine.forward import start_block
 from oocr.errors import InputError
@@ -27,13 +27,11 @@ FIRST_SEED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Vectors (rows) by tasks (columns), by name.
+    """Vectors (rows) by tasks (columns), by name, in nats of log-odds.
 
-    Attributes:
-        change: [vector, task], nats of log-odds over the base.
-        null: [vector, task], 95th centile of |change| of random directions of the vector's norm.
-        drawn: [vector, task, draw], the change by each of these. A draw is one direction on all
-            tasks; every vector has its own ones.
+    `change`: over the base; `drawn`: the same of random directions of the vector's norm (each
+    vector has its own draws, a draw is one direction on all tasks); `null`: 95th centile of their
+    |change|.
     """
 
     vectors: tuple[str, ...]
@@ -45,8 +43,7 @@ class Transfer:
     def own_minus_others(self) -> tuple[list[float], list[float]]:
         """What each vector adds on the task of its place minus its mean over the other tasks.
 
-        Returns one number per vector, and per draw the mean over vectors of the same number; both
-        empty for a single vector.
+        Per vector, and per draw the mean over vectors of the same; both empty for one vector.
 
         Raises:
             InputError: not as many tasks as vectors.
@@ -102,29 +99,25 @@ def transfer(
     starts = {model.n_blocks, *map(start_block, vectors.values())}
     probes = Probes.of(model, examples, starts=starts)
     ends = np.cumsum([len(task.probes) for task in tasks.values()])[:-1]
-    base = _log_odds(probes, None)[0]
+
+    def log_odds(arms: list[Vector] | None) -> Float[np.ndarray, "arm probe"]:
+        scored = probes.scores(arms, everywhere=False)
+        return np.array([rows(examples, options)["log_odds"].to_numpy() for options in scored])
+
+    base = log_odds(None)
     moved: list[list[list[float]]] = []
     for index, vector in enumerate(vectors.values()):
         arm = vector if positions is None else vector.at(positions)
         # Other draws for every vector: of equal ones the mean of own minus others is 0 by itself.
         first = FIRST_SEED + index * randoms
         drawn = [random_vector(arm, arm.norm, first + seed) for seed in range(randoms)]
-        scores = np.array(_log_odds(probes, [arm, *drawn])) - base
-        moved.append([columns.mean(axis=1).tolist() for columns in np.split(scores, ends, axis=1)])
+        change = log_odds([arm, *drawn]) - base
+        moved.append([columns.mean(axis=1).tolist() for columns in np.split(change, ends, axis=1)])
+    centiles = [[float(np.quantile(np.abs(cell[1:]), 0.95)) for cell in row] for row in moved]
     return Transfer(
         vectors=tuple(vectors),
         tasks=tuple(tasks),
         change=tuple(tuple(cell[0] for cell in row) for row in moved),
-        null=tuple(
-            tuple(float(np.quantile(np.abs(cell[1:]), 0.95)) for cell in row) for row in moved
-        ),
+        null=tuple(map(tuple, centiles)),
         drawn=tuple(tuple(tuple(cell[1:]) for cell in row) for row in moved),
     )
-
-
-def _log_odds(
-    probes: Probes, arms: list[Vector] | None
-) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Log-odds of every probe, per arm."""
-    scored = probes.scores(arms, everywhere=False)
-    return [rows(probes.items, options)["log_odds"].to_numpy() for options in scored]
