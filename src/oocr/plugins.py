@@ -21,11 +21,7 @@ T = TypeVar("T")
 
 
 def load_group(group: str, kind: type[T]) -> dict[str, T]:
-    """The objects of a group by name, sorted.
-
-    Args:
-        group: "oocr.families", "oocr.models" or "oocr.commands".
-        kind: the class that they must be of.
+    """The objects of a group ("oocr.models") by name, sorted; they must be of a class.
 
     Raises:
         InputError: a plug-in that cannot be imported, is of another class, or has another's name.

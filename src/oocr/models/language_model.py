@@ -37,8 +37,7 @@ class LanguageModel:
     Attributes:
         name: what the user called it.
         hf: the Hugging Face model; no parameter requires a gradient.
-        tokenizer: its tokenizer; always has a pad token.
-        anatomy: blocks, final norm, embedding, LM head.
+        tokenizer: always has a pad token.
         source: kind ("bundled", "gguf", "folder", "hub", "memory") and what is known of path or id,
             revision, sha256, licence.
         fingerprint: the same for the same weights, config, dtype and tokenizer, wherever they lie.
@@ -106,7 +105,7 @@ class LanguageModel:
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights are."""
+        """Number of parameters."""
         return sum(parameter.numel() for parameter in self.hf.parameters())
 
     @property

@@ -1,14 +1,8 @@
-"""Products with frozen float32 weights on a CPU, by oneDNN.
+"""Products with frozen float32 weights on a CPU, by oneDNN, and log-probabilities of few tokens.
 
-PyTorch multiplies float32 by the BLAS it was built with, which is slow for few rows: on a two-core
-AMD machine 16 rows ran at 57 to 71 GFLOP/s by MKL and at 103 to 109 by oneDNN, 656 rows at 170 to
-187 and 181 to 207 (`benchmarks/products.py`). oneDNN comes with every x86 build of PyTorch. Sums
-are in float32 in both; rounding differs.
-
-`token_logps` reads the LM head once. In a small model the head is most of the weights, and a step
-that reads it twice (logits, then their gradient) waits for memory. log Z and its gradient
-d log Z / d h = sum_v p_v w_v need it once: both sums over chunks of the vocabulary are kept
-relative to exp(running maximum) (online softmax). Exact up to rounding.
+PyTorch multiplies float32 by the BLAS it was built with, which is slow for few rows (by
+`benchmarks/products.py` on two AMD cores, 16 rows: 57 to 71 GFLOP/s by MKL, 103 to 109 by oneDNN).
+Sums are in float32 in both; rounding differs.
 """
 
 from __future__ import annotations
@@ -22,14 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-
-def _available() -> bool:
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return x86 and there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-AVAILABLE = _available()
+AVAILABLE = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
 
 
 def product(
@@ -59,9 +50,7 @@ class FrozenProducts(TorchFunctionMode):
 
 
 def _arguments(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     return input, weight, bias
 
@@ -101,14 +90,13 @@ def token_logps(
 ) -> Float[Tensor, " target"]:
     """Log-probability of token `ids[i]` at row `at[i]`; no logit is kept.
 
-    Args:
-        hidden: after the final norm.
-        weight: of the LM head, frozen.
-        bias: of the LM head, frozen.
-        at: rows of `hidden`.
-        ids: token ids.
-        scale: what logits are multiplied by.
-        softcap: c in c * tanh(logits / c).
+    The LM head is read once: in a small model it is most of the weights, and a step that reads it
+    twice (logits, then their gradient) waits for memory. log Z and its gradient
+    d log Z / d h = sum_v p_v w_v are sums over chunks of the vocabulary, kept relative to
+    exp(running maximum) (online softmax). Exact up to rounding.
+
+    `hidden` is after the final norm; weight and bias are frozen; logits are multiplied by `scale`,
+    then become softcap * tanh(logits / softcap).
     """
     log_z: Tensor = _LogZ.apply(hidden, weight, bias, scale, softcap)  # type: ignore[no-untyped-call]
     logits = (hidden[at] * weight[ids]).sum(dim=-1).float()

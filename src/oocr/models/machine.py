@@ -6,12 +6,13 @@ import json
 import os
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import torch
 
-from oocr.errors import InputError
+from oocr.errors import InputError, RunError
 from oocr.io import cache_folder, write_json
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -40,10 +41,7 @@ def _container_room(folder: Path) -> int | None:
 
 
 def matmul_speed(dtype: torch.dtype, device: torch.device, seconds: float = 0.2) -> float:
-    """Floating-point operations per second in square matrix products, by a short try.
-
-    With the threads that torch has now.
-    """
+    """Floating-point operations per second in square matrix products, with torch's threads now."""
     size = 1024
     matrix = torch.randn(size, size, device=device).to(dtype)
     best, until = 0.0, time.perf_counter() + seconds
@@ -62,7 +60,7 @@ At a factor of 2 a whole training step gains little, and what a LoRA adds, a sma
 large numbers, would be rounded."""
 
 ALLOWED = ("float32", "bfloat16", "float16")
-"""Values of the environment variable OOCR_DTYPE."""
+"""Values of $OOCR_DTYPE."""
 
 
 def auto_dtype(device: torch.device) -> torch.dtype:
@@ -91,7 +89,8 @@ def auto_dtype(device: torch.device) -> torch.dtype:
     if key not in known:
         speeds = [matmul_speed(dtype, device) for dtype in (torch.bfloat16, torch.float32)]
         known[key] = speeds[0] / speeds[1]
-        _write(path, known)
+        with suppress(OSError, RunError):  # a cache that cannot be written: tried again next time
+            write_json(path, known)
     return torch.bfloat16 if known[key] >= MIN_SPEEDUP else torch.float32
 
 
@@ -113,12 +112,3 @@ def _read(path: Path) -> dict[str, float]:
         return {str(name): float(value) for name, value in speeds.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _write(path: Path, known: dict[str, float]) -> None:
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, known)
-    except OSError:  # a cache that cannot be written: tried again next time
-        return
