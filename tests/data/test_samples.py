@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr.report.sample_view import marked_samples
+from oocr.report.sample_view import directions_in, page_token
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample
 from tests.fake_run import fake_run
@@ -49,7 +49,7 @@ def test_the_page_marks_them(folder: Path) -> None:
 
 def test_runs_without_samples_have_no_such_section(tmp_path: Path) -> None:
     plain = fake_run(tmp_path, "countries", **SMALL)
-    assert marked_samples(RunFolder(plain)) is None
+    assert not RunFolder(plain).samples
     assert "data" not in page_of(plain, out=plain / "report.html").sections()
 
 
@@ -72,10 +72,11 @@ def test_joined_directions_have_colours_of_their_own_and_texts_stay_texts(tmp_pa
     ]
     sample = {"part": "training", "facet": "f", "member": "m", "tokens": tokens, "expected": ""}
     (run / "samples.json").write_text(json.dumps([sample]), encoding="utf-8")
-    samples = marked_samples(RunFolder(run))
-    assert samples is not None
-    assert samples.directions == ("paris", "tokyo")
-    assert [piece.kind for piece in samples.samples[0].pieces] == [
+    samples = RunFolder(run).samples
+    directions = directions_in(samples)
+    assert directions == ["paris", "tokyo"]
+    shown = [page_token(token, directions) for token in samples[0].tokens]
+    assert [kind for _, kind, _ in shown] == [
         "faint",
         "steered steered-0",
         "steered steered-1",
@@ -83,7 +84,7 @@ def test_joined_directions_have_colours_of_their_own_and_texts_stay_texts(tmp_pa
         "loss",
         "faint",
     ]
-    assert samples.samples[0].pieces[1].lines == ("<script>alert(1)</script>⏎", "\\x1b")
+    assert shown[1][0] == ["<script>alert(1)</script>⏎", "\\x1b"]
     page = page_of(run, out=run / "report.html")
     assert "alert(1)" not in "".join(page.scripts)
     assert "<script>alert(1)" in page.text

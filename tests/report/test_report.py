@@ -19,7 +19,7 @@ from oocr.errors import InputError
 from oocr.report import build_report
 from oocr.report.page import slugs
 from oocr.report.terminal import verdict_table
-from oocr.report.verdicts import verdict_rows
+from oocr.report.verdicts import scale_of
 from oocr.runs.folder import RunFolder
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of, strings
@@ -326,11 +326,15 @@ def test_verdict_scales_hold_every_mark(countries: Path) -> None:
             "base": 0.0,
         }
     )
-    for row in verdict_rows([*claims, wide]):
-        places = [row.at, row.low, row.high, *(mark.at for mark in row.marks)]
+    for claim in [*claims, wide]:
+        scale = scale_of(claim)
+        assert scale is not None
+        places = [scale.at, scale.low, scale.high, *(mark.at for mark in scale.marks)]
         assert all(0 <= place <= 100 for place in places)
-        assert row.low <= row.at <= row.high
-    assert (verdict_rows(claims)[0].low_end, verdict_rows(claims)[0].high_end) == (0.0, 1.0)
+        assert scale.low <= scale.at <= scale.high
+    first = scale_of(claims[0])
+    assert first is not None
+    assert (first.low_end, first.high_end) == (0.0, 1.0)
 
 
 def test_names_become_different_addresses() -> None:

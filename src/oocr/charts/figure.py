@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -32,14 +32,6 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Panels that are shown together; a figure with several views has a switch."""
-
-    label: str
-    panels: tuple[Panel, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class LegendEntry:
     """A legend entry: hides or shows the traces whose `meta` is `key`."""
 
@@ -50,53 +42,26 @@ class LegendEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenMark:
-    """A token as a page shows it.
+class ColouredTexts:
+    """Texts whose tokens are coloured by a number; `label` is shown where several can be chosen.
 
-    Attributes:
-        shown: its text, with a visible sign where it is only white space.
-        sign: "plus" or "minus", of the cosine.
-        depth: size of the cosine in percent.
-        underline: thickness in pixels, by the norm.
-        note: shown when the token is pointed at.
-        in_span: it belongs to the steered span, which begins or ends here with `begins`, `ends`.
+    `typical_norm` has the middle thickness of underline; `texts` are (kind, rows), a row per token
+    with token, in_span, cosine and norm.
     """
 
-    shown: str
-    sign: str
-    depth: int
-    underline: int
-    note: str
-    in_span: bool
-    begins: bool
-    ends: bool
-    newline: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ColouredText:
-    """A text: what kind it is, and its tokens."""
-
-    kind: str
-    tokens: tuple[TokenMark, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ColouredTexts:
-    """All texts of one arm; `label` is shown where several arms can be chosen."""
-
     label: str
-    texts: tuple[ColouredText, ...]
+    typical_norm: float
+    texts: tuple[tuple[str, list[Json]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Views, legend, caption and the data behind them.
+    """Panels, legend, caption and the data behind them.
 
     Attributes:
         name: of the Parquet file.
         caption: what is shown, what bars are, n.
-        views: shown one at a time.
+        views: label -> panels that are shown together; of several, a switch shows one.
         data: one row per mark.
         keys: the legend.
         scale: what the palest and the deepest colour of a heat map stand for.
@@ -108,24 +73,24 @@ class Figure:
 
     name: str
     caption: str
-    views: tuple[View, ...]
+    views: Mapping[str, Sequence[Panel]]
     data: pl.DataFrame
-    keys: tuple[LegendEntry, ...] = ()
+    keys: Sequence[LegendEntry] = ()
     scale: tuple[str, str] | None = None
-    stats: tuple[tuple[str, str], ...] = ()
-    texts: tuple[ColouredTexts, ...] = ()
+    stats: Sequence[tuple[str, str]] = ()
+    texts: Sequence[ColouredTexts] = ()
     compared_with: str = ""
-    file: str = field(default="")
+    file: str = ""
 
     @property
     def spec(self) -> Markup:
         """The views as JSON that is safe inside a script element."""
         views = [
             {
-                "label": view.label,
-                "panels": [{"traces": p.traces, "layout": p.layout} for p in view.panels],
+                "label": label,
+                "panels": [{"traces": panel.traces, "layout": panel.layout} for panel in panels],
             }
-            for view in self.views
+            for label, panels in self.views.items()
         ]
         return script_json(views)
 

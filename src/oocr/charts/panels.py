@@ -14,7 +14,6 @@ from oocr.charts.figure import (
     Json,
     LegendEntry,
     Panel,
-    View,
     axis,
     hover_box,
     interval_bars,
@@ -345,16 +344,16 @@ def joined(tables: Tables) -> pl.DataFrame:
 def figure_of(
     name: str,
     caption: str,
-    panels: Sequence[Panel],
+    panels: Sequence[Panel] | Mapping[str, Sequence[Panel]],
     tables: Tables | pl.DataFrame,
     keys: Sequence[LegendEntry] = (),
     *,
     scale: tuple[str, str] | None = None,
     stats: Sequence[tuple[str, str]] = (),
 ) -> Figure | None:
-    """A figure of one view; None without panels."""
+    """A figure of one view, or of several with their labels; None without panels."""
     if not panels:
         return None
     data = tables if isinstance(tables, pl.DataFrame) else joined(tables)
-    views = (View("", tuple(panels)),)
-    return Figure(name, caption, views, data, tuple(keys), scale, tuple(stats))
+    views = panels if isinstance(panels, Mapping) else {"": panels}
+    return Figure(name, caption, views, data, keys, scale, stats)

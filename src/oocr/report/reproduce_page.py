@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from oocr.charts.figure import Figure
-from oocr.report.page import PageBlock, Section, write_page
-from oocr.report.verdicts import VerdictRow, verdict_row
+from oocr.report.page import sections_with_files, write_page
 from oocr.reproduce.analyses import all_claims, analyses
 from oocr.reproduce.analysis import Analysis
-from oocr.reproduce.claims import PaperClaim, PaperVerdict
 from oocr.reproduce.execute import PartResult
 
 TITLE = "Does the paper hold here?"
@@ -37,39 +35,6 @@ SECTIONS = {
 """Section -> its title, in the paper's order. Others that claims name come last."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskVerdict:
-    """A claim on one task; `row` has its picture where there is a number."""
-
-    judged: PaperVerdict
-    row: VerdictRow | None
-
-    @property
-    def kind(self) -> str:
-        """The verdict as part of a class name."""
-        return self.judged.verdict.replace(" ", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimVerdicts:
-    """A claim with its verdict on each task."""
-
-    claim: PaperClaim
-    verdicts: tuple[TaskVerdict, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DirectionReading:
-    """What one direction says, by the logit lens or in the model's own words."""
-
-    task: str
-    by: str
-    kind: str
-    member: str
-    place: str
-    says: str
-
-
 def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Path:
     """Write the page, and each figure's data as Parquet in `figures/` beside it.
 
@@ -81,43 +46,32 @@ def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Pat
     Raises:
         RunError: the page cannot be written.
     """
-    judged = [claim for part in results for claim in part.judged]
-    by_claim = {claim.id: _verdicts(claim, judged) for claim in all_claims()}
-    claims = [verdicts for verdicts in by_claim.values() if verdicts.verdicts]
-    named = {verdicts.claim.section for verdicts in claims}
+    judged = [verdict for result in results for verdict in result.judged]
+    verdicts = [(claim, [v for v in judged if v.id == claim.id]) for claim in all_claims()]
+    claims = [(claim, on_tasks) for claim, on_tasks in verdicts if on_tasks]
+    named = {claim.section for claim, _ in claims}
     order = [*SECTIONS, *sorted(named - set(SECTIONS))]
-    sections = [
-        Section(id, SECTIONS.get(id, id), parts=_parts(id, claims, results)).in_folder("figures/")
+    figures = {
+        id: [
+            _figure(analysis, results) for analysis in analyses().values() if analysis.section == id
+        ]
         for id in order
         if id in named
-    ]
+    }
+    sections = sections_with_files(figures)
     values = {
         "title": TITLE,
+        "titles": {id: SECTIONS.get(id, id) for id in figures},
         "claims": claims,
-        "counts": Counter(claim.verdict for claim in judged),
-        "models": list(dict.fromkeys(claim.model for claim in judged)),
+        "sections": sections,
+        "readings": _readings(results),
+        "counts": Counter(verdict.verdict for verdict in judged),
+        "models": list(dict.fromkeys(verdict.model for verdict in judged)),
+        "command": command,
+        "folders": list(dict.fromkeys(folder for result in results for folder in result.folders)),
     }
-    return write_page(out, "reproduce.html", [*sections, _again(results, command)], values)
-
-
-def _verdicts(claim: PaperClaim, judged: Sequence[PaperVerdict]) -> ClaimVerdicts:
-    asked = [verdict for verdict in judged if verdict.id == claim.id]
-    return ClaimVerdicts(
-        claim, tuple(TaskVerdict(verdict, verdict_row(verdict)) for verdict in asked)
-    )
-
-
-def _parts(
-    id: str, claims: Sequence[ClaimVerdicts], results: Sequence[PartResult]
-) -> tuple[Figure | PageBlock, ...]:
-    of_section = tuple(verdicts for verdicts in claims if verdicts.claim.section == id)
-    parts: list[Figure | PageBlock | None] = [PageBlock("claims", of_section)]
-    if id == "readable" and (readings := _readings(results)):
-        parts.append(PageBlock("readings", readings))
-    parts += [
-        _figure(analysis, results) for analysis in analyses().values() if analysis.section == id
-    ]
-    return tuple(part for part in parts if part is not None)
+    parts = [figure for figures in sections.values() for figure in figures]
+    return write_page(out, "reproduce.html", parts, values)
 
 
 def tables_of(results: Sequence[PartResult], name: str) -> dict[str, pl.DataFrame]:
@@ -136,27 +90,12 @@ def _figure(analysis: Analysis, results: Sequence[PartResult]) -> Figure | None:
     return analysis.figure(*tables) if analysis.figure is not None and any(tables) else None
 
 
-def _readings(results: Sequence[PartResult]) -> tuple[DirectionReading, ...]:
-    readings = []
-    for name, by in (("readable", "LM head"), ("described", "the model")):
-        for task, table in tables_of(results, name).items():
-            first = table.filter(pl.col("seed") == 0)
-            if name == "readable":
-                first = first.filter(pl.col("reading") == "raw")
-            for row in first.iter_rows(named=True):
-                place = f"{row['rank'] + 1} of {row['concepts']}"
-                readings.append(
-                    DirectionReading(task, by, row["kind"], row["member"], place, row["says"])
-                )
-    return tuple(readings)
-
-
-def _again(results: Sequence[PartResult], command: str) -> Section:
-    folders = dict.fromkeys(folder for result in results for folder in result.folders)
-    runs = [f"oocr run {folder / 'config.yaml'} --out {folder.parent}" for folder in folders]
-    commands = (
-        ("Everything, or what is missing of it:", command),
-        ("Each run by itself; its folder has its own report:", *runs),
-    )
-    title = "The runs, and how to run them again"
-    return Section("again", title, parts=(PageBlock("commands", commands),))
+def _readings(results: Sequence[PartResult]) -> list[tuple[str, str, dict[str, Any]]]:
+    """What each direction of seed 0 says: the task, who reads it, and the table's row."""
+    return [
+        (task, by, row)
+        for name, by in (("readable", "LM head"), ("described", "the model"))
+        for task, table in tables_of(results, name).items()
+        for row in table.filter(pl.col("seed") == 0).iter_rows(named=True)
+        if name == "described" or row["reading"] == "raw"
+    ]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
 
-from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample, SampleToken
 from oocr.steering.token_roles import Token, directions_of, whole_characters
 
@@ -103,60 +101,17 @@ def _style(steered: str, loss: bool, names: Sequence[str]) -> str:
     return f"{LOSS} {colour}" if loss else colour
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A token as the page shows it; `lines` are its text cut at line ends."""
-
-    lines: tuple[str, ...]
-    kind: str
-    note: str
+def directions_in(samples: Sequence[Sample]) -> list[str]:
+    """The directions that are added in them, each once."""
+    positions = (token.steered for sample in samples for token in sample.tokens)
+    return list(dict.fromkeys(name for each in positions for name in directions_of(each)))
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedText:
-    """A sample: what it is, its tokens, and what a question expects."""
-
-    title: str
-    pieces: tuple[Piece, ...]
-    expected: str
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedSamples:
-    """All samples, with the directions that are added in them."""
-
-    samples: tuple[MarkedText, ...]
-    directions: tuple[str, ...]
-
-
-def marked_samples(run: RunFolder) -> MarkedSamples | None:
-    """The samples of a run, or None where it kept none."""
-    if not run.samples:
-        return None
-    names = tuple(
-        dict.fromkeys(
-            name
-            for sample in run.samples
-            for token in sample.tokens
-            for name in directions_of(token.steered)
-        )
-    )
-    return MarkedSamples(tuple(_marked(sample, names) for sample in run.samples), names)
-
-
-def _marked(sample: Sample, names: tuple[str, ...]) -> MarkedText:
-    what = "training row" if sample.part == "training" else "question"
-    title = f"{what}, {sample.facet}" if sample.facet else what
-    return MarkedText(
-        title, tuple(_piece(token, names) for token in sample.tokens), sample.expected
-    )
-
-
-def _piece(token: SampleToken, names: tuple[str, ...]) -> Piece:
-    lines = tuple(visible(token.text).split("\n"))
+def page_token(token: SampleToken, directions: Sequence[str]) -> tuple[list[str], str, str]:
+    """A token on a page: its text cut at line ends, its CSS classes, and its title."""
     kinds, notes = [], []
     if token.steered:
-        place = names.index(directions_of(token.steered)[0]) % len(STEERED)
+        place = directions.index(directions_of(token.steered)[0]) % len(STEERED)
         kinds.append(f"steered steered-{place}")
         notes.append(f"steered ({token.steered})")
     if token.loss:
@@ -164,4 +119,4 @@ def _piece(token: SampleToken, names: tuple[str, ...]) -> Piece:
         notes.append("bears loss")
     if token.special or (token.answer and not token.loss):
         kinds.append("faint")
-    return Piece(lines, " ".join(kinds), ", ".join(notes))
+    return visible(token.text).split("\n"), " ".join(kinds), ", ".join(notes)

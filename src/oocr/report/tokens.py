@@ -1,19 +1,13 @@
-"""Text whose tokens are coloured by a number each, on pages and in notebooks.
-
-The colour is the sign (plus: blue, minus: orange), its depth the size in [0, 1]; on pages an
-underline grows with a second number, for example the norm of an effect against a typical one.
-"""
+"""Text whose tokens are coloured by their projection on a vector, in a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from oocr import html
-from oocr.charts.figure import TokenMark, number
+from oocr.charts.figure import number
 from oocr.errors import InputError
-from oocr.html import visible
 
 if TYPE_CHECKING:
     from oocr.data.examples import Prompt
@@ -102,27 +96,3 @@ def tokens(model: LanguageModel, text: Prompt, vector: Vector) -> ProjectedToken
     return ProjectedTokens(
         tuple(read.tokens(0)), tuple(projections.tolist()), tuple(cosines.tolist()), vector.layer
     )
-
-
-def token_marks(rows: Sequence[Mapping[str, Any]], typical_norm: float) -> tuple[TokenMark, ...]:
-    """Marks of a text's tokens, from rows with token, in_span, cosine and norm."""
-    inside = [bool(row["in_span"]) for row in rows] + [False]
-    marks = []
-    for place, row in enumerate(rows):
-        cosine, token = float(row["cosine"]), str(row["token"])
-        size = float(row["norm"]) / typical_norm
-        marks.append(
-            TokenMark(
-                shown=visible(token),
-                sign="plus" if cosine >= 0 else "minus",
-                depth=round(100 * min(1.0, abs(cosine))),
-                underline=max(0, min(6, round(2 * size))),
-                note=f"“{token}”: cosine {number(cosine)}, norm {number(row['norm'])} "
-                f"({number(size)} of the median)" + (", in the span" if inside[place] else ""),
-                in_span=inside[place],
-                begins=inside[place] and not (place and inside[place - 1]),
-                ends=inside[place] and not inside[place + 1],
-                newline="\n" in token,
-            )
-        )
-    return tuple(marks)

@@ -1,4 +1,4 @@
-"""Rows of the verdict table, each with a small picture of its numbers; names of paper scores."""
+"""A claim's small picture: its number, interval and references on one scale; names of scores."""
 
 from __future__ import annotations
 
@@ -7,24 +7,12 @@ from dataclasses import dataclass
 
 from oocr.claims.records import Judged, PaperScore
 
-ICONS = {
-    "holds": "✓",
-    "holds in part": "◐",
-    "does not hold": "✕",
-    "cannot be tested": "?",
-}
-
-PAPER_SUFFIX = " (paper's scoring)"
-PAPER_NOTE = (
-    "The paper's own questions, scored as it does: an item counts if the right option's last "
-    "token has the higher logit. No verdict: the items are few, and the untouched model's leaning "
-    "decides many of them. They count in no other number."
-)
+ICONS = {"holds": "✓", "holds in part": "◐", "does not hold": "✕", "cannot be tested": "?"}
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A reference value: where it stands (0 to 100), what it is, and its value."""
+    """A reference value: its kind (base, null, ceiling), its name, and its place on the scale."""
 
     kind: str
     name: str
@@ -33,11 +21,9 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class VerdictRow:
-    """A claim with the scale of its picture; places are in percent of the scale."""
+class Scale:
+    """The picture of a claim: its scale's ends, and places on it in percent."""
 
-    claim: Judged
-    kind: str
     low_end: float
     high_end: float
     at: float
@@ -46,49 +32,33 @@ class VerdictRow:
     marks: tuple[Mark, ...]
 
 
-def verdict_rows(claims: Sequence[Judged]) -> tuple[VerdictRow, ...]:
-    """One row per claim with a number, in their order."""
-    rows = (verdict_row(claim) for claim in claims)
-    return tuple(row for row in rows if row is not None)
+def scale_of(claim: Judged) -> Scale | None:
+    """A claim's picture; None where nothing was measured.
 
-
-def verdict_row(claim: Judged) -> VerdictRow | None:
-    """A claim's row; None where nothing was measured."""
+    The scale is 0 to 1 for shares; otherwise what the values need, with zero in it.
+    """
     estimate = claim.found
     if estimate is None:
         return None
-    marks: list[tuple[str, str, float]] = []
-    if claim.base is not None:
-        marks.append(("base", "untouched model", claim.base))
-    marks += [("null", null.name, null.value) for null in claim.nulls]
-    if claim.ceiling is not None:
-        marks.append(("ceiling", "ceiling", claim.ceiling))
-    low, high = _scale(
-        [estimate.low, estimate.value, estimate.high, *(value for _, _, value in marks)]
-    )
+    references = [
+        ("base", "untouched model", claim.base),
+        *(("null", null.name, null.value) for null in claim.nulls),
+        ("ceiling", "ceiling", claim.ceiling),
+    ]
+    marks = [(kind, name, value) for kind, name, value in references if value is not None]
+    values = [estimate.low, estimate.value, estimate.high, *(value for *_, value in marks)]
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    else:
+        room = 0.05 * (high - low)
+        low, high = (low - room if low < 0 else 0.0), high + room
 
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    return VerdictRow(
-        claim,
-        claim.verdict.replace(" ", "-"),
-        low,
-        high,
-        at(estimate.value),
-        at(estimate.low),
-        at(estimate.high),
-        tuple(Mark(kind, name, value, at(value)) for kind, name, value in marks),
-    )
-
-
-def _scale(values: Sequence[float]) -> tuple[float, float]:
-    """0 to 1 for shares; otherwise what the values need, with zero in it."""
-    low, high = min(*values, 0.0), max(*values, 0.0)
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    room = 0.05 * (high - low)
-    return (low - room if low < 0 else 0.0), high + room
+    placed = tuple(Mark(kind, name, value, at(value)) for kind, name, value in marks)
+    return Scale(low, high, at(estimate.value), at(estimate.low), at(estimate.high), placed)
 
 
 def second_name(scores: Sequence[PaperScore]) -> str:

@@ -7,7 +7,6 @@ import polars as pl
 from oocr import stats
 from oocr.charts.arms import Arm
 from oocr.charts.figure import (
-    ColouredText,
     ColouredTexts,
     Figure,
     LegendEntry,
@@ -20,7 +19,6 @@ from oocr.charts.figure import (
 )
 from oocr.charts.panels import figure_of
 from oocr.charts.rows import log_axis, strip_panel
-from oocr.report.tokens import token_marks
 from oocr.runs.folder import RunFolder, as_float, has
 
 METRICS = {
@@ -146,36 +144,34 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
     )
 
 
-def coloured_texts(run: RunFolder) -> tuple[ColouredTexts, ...]:
-    """Each arm's texts with their marks."""
-    if not has(run.tokens, *_TOKEN_COLUMNS):
-        return ()
-    arms = list(run.tokens.group_by("arm", "member", maintain_order=True))
-    labels = [
-        str(member) if str(member) in str(arm) else f"{member} ({arm})" for (arm, member), _ in arms
-    ]
-    coloured = []
-    for label, ((arm, _), rows) in zip(labels, arms, strict=True):
-        middle = as_float(rows["norm"].drop_nans().median())
-        if not middle > 0:  # no effect at all, or no number
-            middle = 1.0
-        texts = tuple(
-            ColouredText(str(kind), token_marks(tokens.sort("position").to_dicts(), middle))
-            for (kind, _), tokens in rows.group_by("kind", "text", maintain_order=True)
-        )
-        coloured.append(ColouredTexts(label if labels.count(label) == 1 else str(arm), texts))
-    return tuple(coloured)
+def coloured_texts(label: str, rows: pl.DataFrame) -> ColouredTexts:
+    """Texts from rows with text, kind, position, token, in_span, cosine and norm."""
+    middle = as_float(rows["norm"].drop_nans().median())
+    texts = tuple(
+        (str(kind), tokens.sort("position").to_dicts())
+        for (kind, _), tokens in rows.group_by("kind", "text", maintain_order=True)
+    )
+    return ColouredTexts(label, middle if middle > 0 else 1.0, texts)  # no effect, or no number
 
 
 def tokens_figure(run: RunFolder) -> Figure | None:
     """Real text, each token coloured by the LoRA's effect there; arms in the table's order."""
-    texts = coloured_texts(run)
-    if run.tokens is None or not texts:
+    if not has(run.tokens, *_TOKEN_COLUMNS):
         return None
+    arms = list(run.tokens.group_by("arm", "member", maintain_order=True))
+    if not arms:
+        return None
+    labels = [
+        str(member) if str(member) in str(arm) else f"{member} ({arm})" for (arm, member), _ in arms
+    ]
+    texts = [
+        coloured_texts(label if labels.count(label) == 1 else str(arm), rows)
+        for label, ((arm, _), rows) in zip(labels, arms, strict=True)
+    ]
     caption = (
         "Each token's colour is the signed cosine of the LoRA's effect there with the mean effect "
         "at the span; the underline grows with the size of the effect, relative to the median of "
         "the arm's tokens; the span is outlined. Point at a token for its numbers."
     )
-    compared_with = "the mean at the span"
-    return Figure("tokens", caption, (), run.tokens, texts=texts, compared_with=compared_with)
+    to = "the mean at the span"
+    return Figure("tokens", caption, {}, run.tokens, texts=texts, compared_with=to)

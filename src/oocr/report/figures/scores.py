@@ -1,31 +1,38 @@
-"""Scores as dots with intervals: by facet, with a planted fact, and by trigger."""
+"""Scores by facet, with a planted fact, by trigger, by member, and of swaps."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import polars as pl
 
-from oocr.charts.arms import (
-    CEILING,
-    NULLS,
-    RANDOM,
-    RANDOM_SPAN,
-    arms_in,
-    dot_keys,
-    rows_of,
+from oocr import stats
+from oocr.charts import arms as known
+from oocr.charts.arms import ADAPTER, BASE, CEILING, NULLS, VECTOR, Arm, arms_in, dot_keys, rows_of
+from oocr.charts.figure import (
+    Figure,
+    Json,
+    LegendEntry,
+    Panel,
+    counted,
+    hover_box,
+    number,
+    percent,
+    text,
 )
-from oocr.charts.figure import Figure, LegendEntry, View, counted
-from oocr.charts.panels import figure_of
+from oocr.charts.panels import figure_of, heat_panel
 from oocr.charts.rows import dot_panel
 from oocr.evals.score_table import (
     ALL,
     PAPER,
     facet_order,
     final_rows,
+    null_scores,
     score_table,
     whole_name,
 )
 from oocr.evals.scores import FREE, Scoring
-from oocr.report.verdicts import PAPER_SUFFIX
 from oocr.runs.folder import RunFolder, as_float, has
 from oocr.tasks.task import TriggerWords
 
@@ -40,7 +47,7 @@ _MARKS = {
     "in_context": " (trained)",
     "free_in_context": " (trained, own words)",
     "free": " (own words)",
-    PAPER: PAPER_SUFFIX,
+    PAPER: " (paper's scoring)",
 }
 PREFIXES = (
     *("trained trigger", "held-out trigger", "trained false", "held-out false"),
@@ -66,12 +73,14 @@ def scores_figure(run: RunFolder) -> Figure | None:
     if not tables:
         return None
     data = pl.concat(list(tables.values()))
-    if RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
-        tables = {mode: t.filter(pl.col("arm") != RANDOM_SPAN.name) for mode, t in tables.items()}
+    if known.RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
+        tables = {
+            mode: t.filter(pl.col("arm") != known.RANDOM_SPAN.name) for mode, t in tables.items()
+        }
     order = facet_order(final_rows(run.rows))
     whole = whole_name(scoring)
     accuracy = scoring.measure == "accuracy"
-    views = []
+    views = {}
     for balanced, table in tables.items():
         label = (BALANCED if balanced else RAW) if len(tables) > 1 else ""
         marks = table.with_columns(
@@ -88,11 +97,11 @@ def scores_figure(run: RunFolder) -> Figure | None:
             limits=SHARE if accuracy else None,
             zero=not accuracy,
         )
-        views.append(View(label, (panel,)))
+        views[label] = [panel]
     keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
     if accuracy and data["chance"].drop_nulls().len():
         keys += (LegendEntry("chance", "chance", "muted", "dots"),)
-    return Figure("scores", _caption(scoring, data), tuple(views), data, keys)
+    return figure_of("scores", _caption(scoring, data), views, data, keys)
 
 
 def row_name(part: str, facet: str) -> str:
@@ -137,7 +146,7 @@ def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
         )
     if not data.filter(pl.col("part") == PAPER).is_empty():
         parts.append(
-            f"“{PAPER_SUFFIX.strip(' ()')}”: the paper's own questions, scored by the logit of "
+            f"“{_MARKS[PAPER].strip(' ()')}”: the paper's own questions, scored by the logit of "
             "each option's last token; each item weighs the same, and none counts elsewhere."
         )
     if scoring.measure == "accuracy" and scoring.balance:
@@ -220,7 +229,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
     )
     scoring = Scoring(measure="accuracy", cluster=run.info.scoring.cluster, balance=None)
     order = [_PREFIX_NAMES.get(prefix, prefix) for prefix in PREFIXES]
-    views: list[View] = []
+    views: dict[str, list[Panel]] = {}
     tables: list[pl.DataFrame] = []
     for label, asked in _questions(rows):
         table = _prefix_table(asked, scoring)
@@ -230,7 +239,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
         present = set(table["prefix"])
         names = [name for name in order if name in present] + sorted(present - set(order))
         marks = table.rename({"prefix": "row", "answers_x": "value"})
-        views.append(View(label, (dot_panel(marks, names, "share answered with X", limits=SHARE),)))
+        views[label] = [dot_panel(marks, names, "share answered with X", limits=SHARE)]
         tables.append(table)
     if not views:
         return None
@@ -245,7 +254,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
         f"nothing. The ceiling {words.ceiling}. n = {rows[scoring.cluster].n_unique()} "
         f"{words.units}."
     ).strip()
-    return Figure("backdoor", caption, tuple(views), data, dot_keys(arms_in(data)))
+    return figure_of("backdoor", caption, views, data, dot_keys(arms_in(data)))
 
 
 def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
@@ -275,3 +284,182 @@ def _prefix_table(rows: pl.DataFrame, scoring: Scoring) -> pl.DataFrame:
     columns = {"facet": "prefix", "arm": "arm", "control": "control", "value": "answers_x"}
     table = table.filter(pl.col("facet") != ALL).rename(columns)
     return table.select(*columns.values(), "low", "high")
+
+
+_ANSWERS = 6  # different answers in a hover box
+_PANELS = 4
+_SWAP_ARMS = (
+    BASE,
+    known.RANDOM_SPAN,
+    known.RANDOM_EVERYWHERE,
+    known.SWAP_SPAN,
+    known.SWAP_EVERYWHERE,
+    ADAPTER,
+)
+
+
+def members_figure(run: RunFolder) -> Figure | None:
+    """Heat maps of the share right for trained arms, their controls and the untouched model."""
+    if run.info.score != "accuracy" or not has(run.rows, "chosen", "right"):
+        return None
+    final = final_rows(run.rows)
+    trained = final.filter(pl.col("arm").is_in([VECTOR.name, ADAPTER.name]))
+    members = trained["member"].unique(maintain_order=True).to_list()
+    if len(members) < 2:
+        return None
+    wanted = (VECTOR, ADAPTER, Arm("vector", "shuffled"), Arm("vector", "decorrelated"), BASE)
+    present = arms_in(final)
+    tables = {
+        arm: _member_table(rows_of(final, arm), members)
+        for arm in (*wanted, CEILING)
+        if arm in present
+    }
+    tables = {arm: table for arm, table in tables.items() if not table.is_empty()}
+    order = [row_name(*pair) for pair in facet_order(trained)]
+    panels = [
+        _member_heat(arm, table, members, order) for arm, table in list(tables.items())[:_PANELS]
+    ]
+    if not panels:
+        return None
+    data = pl.concat(
+        table.with_columns(arm=pl.lit(arm.name), control=pl.lit(arm.control))
+        for arm, table in tables.items()
+    )
+    caption = (
+        "Share right per member and facet, mean over seeds and wordings. Point at a cell for the "
+        f"answers given and how often. n = {len(members)} members."
+    )
+    return figure_of("members", caption, panels, data, scale=("0", "1"))
+
+
+def _member_table(rows: pl.DataFrame, members: list[str]) -> pl.DataFrame:
+    lines = []
+    rows = rows.filter(pl.col("member").is_in(members))
+    keys = ("member", "part", "facet")
+    for names, cell in rows.group_by(keys, maintain_order=True):
+        counts = Counter(cell["chosen"].to_list()).most_common(_ANSWERS)
+        lines.append(
+            dict(zip(keys, map(str, names), strict=True))
+            | {
+                "right": as_float(cell["right"].cast(pl.Float64).mean()),
+                "items": cell.height,
+                "answer": str(cell["answer"][0]).strip(),
+                "answers": "; ".join(f"{str(name).strip()} {n}×" for name, n in counts),
+            }
+        )
+    return pl.DataFrame(lines)
+
+
+def _member_heat(arm: Arm, table: pl.DataFrame, members: list[str], order: list[str]) -> Panel:
+    cells = {
+        (line["member"], row_name(line["part"], line["facet"])): line
+        for line in table.iter_rows(named=True)
+    }
+    names = [name for name in order if any((member, name) in cells for member in members)]
+    grid = [[cells.get((member, name)) for name in names] for member in members]
+    return heat_panel(
+        members,
+        names,
+        [[cell["right"] if cell else None for cell in line] for line in grid],
+        hover=[[_member_hover(cell) if cell else "" for cell in line] for line in grid],
+        title=arm.label,
+        span=3 if len(order) <= 6 else 6,
+    )
+
+
+def _member_hover(cell: Json) -> str:
+    return hover_box(
+        f"{cell['member']}, {cell['facet']}",
+        f"right {number(cell['right'])} of {cell['items']} items; "
+        f"right answer: {text(cell['answer'])}",
+        "answered: " + "<br>".join(text(answer) for answer in cell["answers"].split("; ")),
+    )
+
+
+def swap_figure(run: RunFolder) -> Figure | None:
+    """Scores per member (or facet, for log-odds) of LoRA and swaps, and the effect kept."""
+    scoring = run.scoring
+    if scoring is None or run.rows is None:
+        return None
+    final = final_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
+    whole = whole_name(scoring)
+    final = scoring.kept(final)
+    swaps = [
+        arm
+        for arm in (known.SWAP_SPAN, known.SWAP_EVERYWHERE)
+        if not rows_of(final, arm).is_empty()
+    ]
+    if not swaps or rows_of(final, ADAPTER).is_empty():
+        return None
+    unit = "member" if scoring.cluster == "member" else "facet"
+    table = _swap_table(scoring, final, unit, whole)
+    shares = {arm: scoring.share_kept(final, arm.name) for arm in swaps}
+    kept = {arm: share for arm, share in shares.items() if share is not None}
+    lora = dict(table.filter(pl.col("arm") == ADAPTER.name).select("row", "score").iter_rows())
+    accuracy = scoring.measure == "accuracy"
+    panel = dot_panel(
+        table.with_columns(value="score", control=pl.lit("")),
+        [whole, *sorted((name for name in lora if name != whole), key=lambda name: -lora[name])],
+        scoring.axis,
+        strong=(whole,),
+        limits=SHARE if accuracy else None,
+        one_lane=True,
+        link=(BASE, ADAPTER),
+    )
+    caption = (
+        f"Out-of-context score ({scoring.axis}) per {unit}, mean over seeds: the LoRA, and its "
+        "mean difference as a constant vector in its place"
+        + (
+            " (x and +: median over random directions of the same norm)"
+            if any(arm.name in table["arm"] for arm in NULLS)
+            else ""
+        )
+        + ". The line runs from the untouched model to the LoRA."
+        + (
+            f" For “{whole}”, each distinct answer weighs the same."
+            if accuracy and scoring.balance
+            else ""
+        )
+        + (f" Shares of effect: Fieller's 95 % intervals over {scoring.units}." if kept else "")
+    )
+    recovery = pl.DataFrame(
+        {"row": "recovery", "arm": arm.name, "score": i.value, "low": i.low, "high": i.high}
+        for arm, i in kept.items()
+    )
+    data = pl.concat([table, recovery], how="diagonal") if kept else table
+    keys = [
+        arm.entry(symbol="tick" if arm == BASE else "")
+        for arm in _SWAP_ARMS
+        if arm.name in table["arm"]
+    ]
+    stats_shown = [
+        (
+            f"of the LoRA’s effect kept, {arm.label}",
+            f"{percent(i.value)} % [{percent(i.low)}, {percent(i.high)}]",
+        )
+        for arm, i in kept.items()
+    ]
+    return figure_of("swap", caption, [panel], data, keys, stats=stats_shown)
+
+
+def _swap_table(scoring: Scoring, final: pl.DataFrame, unit: str, whole: str) -> pl.DataFrame:
+    names = rows_of(final, ADAPTER)[unit].unique(maintain_order=True).to_list()
+    lines = []
+    for arm in _SWAP_ARMS:
+        of_arm = rows_of(final, arm)
+        for name in (whole, *names):
+            rows = of_arm if name == whole else of_arm.filter(pl.col(unit) == name)
+            value = _score(scoring, rows, rows_of(final, BASE), null=arm in NULLS)
+            if value is not None and math.isfinite(value):
+                lines.append({"row": name, "arm": arm.name, "score": value})
+    return pl.DataFrame(lines)
+
+
+def _score(scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, *, null: bool) -> float | None:
+    if rows.is_empty():
+        return None
+    if null:
+        scores = null_scores(scoring, rows, base).filter("whole")
+        return None if scores.is_empty() else as_float(scores["score"].median())
+    cells = scoring.score(rows, base)
+    return None if cells is None else stats.mean(cells)

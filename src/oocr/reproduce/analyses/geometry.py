@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from oocr import stats
-from oocr.charts.figure import Figure, View
-from oocr.charts.panels import Tables, heat_panel, joined
+from oocr.charts.figure import Figure
+from oocr.charts.panels import Tables, figure_of, heat_panel
 from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.explain.geometry import Likeness, likeness
@@ -122,18 +122,16 @@ def _between(alike: Likeness, trained: Iterable[Who]) -> list[float]:
 
 def cosines_figure(tables: Tables) -> Figure | None:
     """The matrix of signed cosines, a view for each task."""
-    views = []
+    views = {}
     for name, table in tables.items():
         names = list(dict.fromkeys(table["a"].to_list()))
         names.sort(key=lambda vector: (vector.split(" | ")[1], vector))
         values = {(a, b): cosine for a, b, cosine in table.select("a", "b", "cosine").iter_rows()}
         grid = [[values[a, b] for b in names] for a in names]
         labels = [_label(vector) for vector in names]
-        views.append(View(name, (heat_panel(labels, labels, grid, most=1.0),)))
-    if not views:
-        return None
+        views[name] = [heat_panel(labels, labels, grid, most=1.0)]
     caption = "Signed cosines between trained, natural (first direction) and naive vectors."
-    return Figure("cosines", caption, tuple(views), joined(tables), scale=None)
+    return figure_of("cosines", caption, views, tables)
 
 
 def _label(name: str) -> str:
