@@ -18,13 +18,8 @@ from oocr.engine.recording import batch_of, record
 from oocr.engine.trainable import Spec
 from oocr.engine.training_batches import token_norms, training_groups
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import (
-    Adapter,
-    adapted_layers,
-    adapter_tensors,
-    new_adapter,
-    peft_config,
-)
+from oocr.steering import adapters
+from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select_each, spans_of
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -52,11 +47,12 @@ def plain_fit(
             with vector.on(model, select_each(batch, spec.positions)):
                 losses.append(_step(model, batch, optimizer))
         return replace(vector, direction=direction.detach()), losses
-    config = peft_config(model, spec)
-    with new_adapter(model, config, seed) as named:
+    config = adapters.peft_config(model, spec)
+    with adapters.new_adapter(model, config, seed) as named:
         optimizer = torch.optim.AdamW(named.values(), rate, weight_decay=0)
         losses = [_step(model, batch, optimizer) for batch in order]
-        return Adapter(adapted_layers(model, spec), config, adapter_tensors(named)), losses
+        layers, tensors = adapters.adapted_layers(model, spec), adapters.adapter_tensors(named)
+        return Adapter(layers, config, tensors), losses
 
 
 def _step(model: LanguageModel, batch: Batch, optimizer: torch.optim.Optimizer) -> float:

@@ -157,14 +157,6 @@ def record(
     return Recording(batch, passed.inputs, calls, keys_values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """What blocks were given in one pass: their inputs, and their other arguments."""
-
-    inputs: dict[int, Tensor]
-    calls: dict[int, dict[str, Any]]
-
-
 def _pass(
     model: LanguageModel,
     batch: Batch,
@@ -173,9 +165,9 @@ def _pass(
     past: Any,
     rows: slice,
     columns: slice,
-) -> _Passed:
+) -> Recording:
     """Run some sequences' tokens, after those that `past` holds."""
-    blocks, passed = model.anatomy.blocks, _Passed({}, {})
+    blocks, passed = model.anatomy.blocks, Recording(batch, {}, {}, {})
 
     def before(index: int) -> Any:
         def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -215,7 +207,7 @@ def _pass(
     return passed
 
 
-def _joined(beginning: _Passed, rest: _Passed, batch: Batch) -> _Passed:
+def _joined(beginning: Recording, rest: Recording, batch: Batch) -> Recording:
     """Two passes, over the common beginning and the rest, as if they had been one."""
     inputs = {
         index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
@@ -228,7 +220,7 @@ def _joined(beginning: _Passed, rest: _Passed, batch: Batch) -> _Passed:
         }
         for index, first in beginning.calls.items()
     }
-    return _Passed(inputs, calls)
+    return Recording(batch, inputs, calls, {})
 
 
 def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:

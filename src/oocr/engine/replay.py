@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -149,21 +148,12 @@ def _run(
 ) -> Tensor:
     """The blocks in turn; the last one for the tokens from `keep` on only."""
     view = _view(recording, first, stack, layout)
-    earlier = partial(_earlier, recording, first, stack if layout == "rows" else 1)
-    for index in blocks[:-1]:
-        old = earlier(index)
-        hidden = _call(model, index, hidden, view.of(index), old and _Keys(old))
-    last = blocks[-1]
-    old = earlier(last)
-    if keep == first:
-        return _call(model, last, hidden, view.of(last), old and _Keys(old))
-    taken = _Keys(old, only=True)
-    with suppress(PassEnded):
-        _call(model, last, hidden, view.of(last), taken)
-    arms = stack if layout == "tokens" else 1
-    wanted = hidden.reshape(hidden.shape[0], arms, -1, hidden.shape[2])[:, :, keep - first :]
-    kept = view.cut(last, keep - first)
-    return _call(model, last, wanted.flatten(1, 2), kept, _Keys(whole=taken.seen))
+    copies, arms = (stack, 1) if layout == "rows" else (1, stack)
+    for index in blocks:
+        skip = keep - first if index == blocks[-1] else 0
+        old = _earlier(recording, first, copies, index)
+        hidden = _block(model, index, hidden, view, old, skip, arms)
+    return hidden
 
 
 def _run_shared_prefix_once(
@@ -181,13 +171,28 @@ def _run_shared_prefix_once(
         with suppress(PassEnded):
             begin = _call(model, index, begin, head.of(index), prefix)
         old = tuple(part.repeat_interleave(batch, dim=0) for part in prefix.seen)
-        both = _Keys((old[0], old[1]), only=last and keep > at)
-        with suppress(PassEnded):
-            rest = _call(model, index, rest, tail.of(index), both)
-        if last and keep > at:
-            kept = tail.cut(index, keep - at)
-            rest = _call(model, index, rest[:, keep - at :], kept, _Keys(whole=both.seen))
+        skip = keep - at if last else 0
+        rest = _block(model, index, rest, tail, (old[0], old[1]), skip)
     return rest
+
+
+def _block(
+    model: LanguageModel,
+    index: int,
+    hidden: Tensor,
+    view: _View,
+    old: Pair | None,
+    skip: int,
+    arms: int = 1,
+) -> Tensor:
+    """A block's output after `old` tokens, without the first `skip` tokens of each of the arms."""
+    if skip == 0:
+        return _call(model, index, hidden, view.of(index), old and _Keys(old))
+    taken = _Keys(old, only=True)
+    with suppress(PassEnded):
+        _call(model, index, hidden, view.of(index), taken)
+    wanted = hidden.reshape(len(hidden), arms, -1, hidden.shape[2])[:, :, skip:].flatten(1, 2)
+    return _call(model, index, wanted, view.of(index, skip), _Keys(whole=taken.seen))
 
 
 def _call(
@@ -262,12 +267,8 @@ class _View:
     end: int | None
     parts: dict[tuple[Any, int], Any] = field(default_factory=dict[tuple[Any, int], Any])
 
-    def of(self, index: int) -> dict[str, Any]:
-        """The arguments of one block."""
-        return self.cut(index, 0)
-
-    def cut(self, index: int, skip: int) -> dict[str, Any]:
-        """Likewise, without the first `skip` of each arm's tokens as queries."""
+    def of(self, index: int, skip: int = 0) -> dict[str, Any]:
+        """The arguments of one block, without the first `skip` of each arm's tokens as queries."""
         calls = self.recording.calls[index]
         return {name: self._memo(value, name, skip) for name, value in calls.items()}
 
@@ -286,9 +287,8 @@ class _View:
             return value
         if name == "attention_mask":
             return self._rows(self._mask(value, skip))
-        if (
-            value.ndim >= 2 and value.shape[1] == self.recording.batch.ids.shape[1]
-        ):  # rotary tables, position ids
+        width = self.recording.batch.ids.shape[1]
+        if value.ndim >= 2 and value.shape[1] == width:  # rotary tables, position ids
             value = value[:, self.first + skip : self.end]
             if self.layout == "tokens":
                 value = value.repeat(1, self.stack, *[1] * (value.ndim - 2))

@@ -19,15 +19,7 @@ from oocr.engine.forward import SteeringMask
 from oocr.engine.losses import LossLog, Progress, stacked_losses
 from oocr.engine.memory import kept_for_backward, shape_of
 from oocr.engine.off_domain import OffDomain, OffDomainBatch, references
-from oocr.engine.trainable import (
-    PLAIN,
-    ArmSpec,
-    Schedule,
-    Spec,
-    start_of,
-    tail_tokens,
-    trainable,
-)
+from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, start_of, tail_tokens, trainable
 from oocr.engine.training_batches import TrainingBatches, batch_order, prepare, shared_out
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel

@@ -234,13 +234,13 @@ def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterato
     name = f"{_NAME}{len(outer)}" if outer else _NAME
     lora = LoraConfig(task_type="CAUSAL_LM", **config)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT asks transformers something that transformers is about to rename.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        # It only says that this cannot be merged, and nothing here merges.
-        warnings.filterwarnings("ignore", "`lora_bias=True` was passed")
-        # A second adapter is meant here.
-        warnings.filterwarnings("ignore", "You are trying to modify a model with PEFT")
-        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+        for message in (
+            "`is_gradient_checkpointing`",  # PEFT asks transformers what is about to be renamed
+            "`lora_bias=True` was passed",  # this cannot be merged; nothing here merges
+            "You are trying to modify a model with PEFT",  # a second adapter is meant here
+            "Already found a `peft_config` attribute",
+        ):
+            warnings.filterwarnings("ignore", message)
         torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
             peft_model = get_peft_model(hf, lora, name)
