@@ -22,6 +22,7 @@ from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
 from oocr.runs.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
+from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model
@@ -177,16 +178,18 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
     estimate = MemoryEstimate(parts, 500 * 2**20, 100 * 2**20)
     least = estimate.total(1, 0)
     assert least == estimate.model() + 10 * 2**20 + int(memory.SLACK * 300 * 2**20)
-    fit = fitted(estimate, 4, least)
-    assert (fit.workers, estimate.total(1, fit.budget)) == (1, least)
+    workers, budget = fitted(estimate, 4, least)
+    assert (workers, estimate.total(1, budget)) == (1, least)
     with pytest.raises(InputError) as refused:
         fitted(estimate, 4, least - 1)
     text = str(refused.value)
     for words in ("1.83 GiB", "weights 0.98 GiB", "training 0.35 GiB", "batch_lines", "dtype"):
         assert words in text
-    plenty = fitted(estimate, 4, 10**12)
-    assert plenty.workers == 4
-    assert estimate.total(4, plenty.budget) == estimate.parent() + 4 * estimate.process(4, 10**12)
+    workers, budget = fitted(estimate, 4, 10**12)
+    assert workers == 4
+    parent = estimate.model() - estimate.parts["weights"]
+    process = estimate.model() + estimate.work() + estimate.recordings(4, 10**12)
+    assert estimate.total(4, budget) == parent + 4 * process
 
 
 def test_a_run_without_room_is_refused_before_it_begins(
@@ -215,12 +218,10 @@ def test_weights_without_room_are_not_even_loaded(
 def test_fewer_workers_than_asked_for_are_told_of(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Noted:
+    class Noted(ProgressReport):
         def __init__(self) -> None:
             self.notes: list[str] = []
 
-        def stage(self, name: str, total: int) -> None: ...
-        def advance(self, what: str = "") -> None: ...
         def note(self, text: str) -> None:
             self.notes.append(text)
 

@@ -406,7 +406,7 @@ def test_free_answers_are_kept_and_the_report_shows_them(
     def never(*_: Any, **__: Any) -> list[str]:
         raise AssertionError("asked again")
 
-    monkeypatch.setattr("oocr.runs.controls.answers", never)
+    monkeypatch.setattr("oocr.runs.controls._free", never)
     assert run(config, model, folder.parent) == folder
     assert rows_of(folder).equals(before)
     page = build_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from benchmarks.organism.page import page
 from oocr import stats
 from oocr.errors import InputError
 from oocr.models.load import read_model
-from oocr.runs.grid import layers_of, schedule_of, spec_of
 from oocr.runs.read_config import load_configs
 from oocr_organisms import cli as verbs
 from oocr_organisms import shipped
@@ -190,11 +189,11 @@ def test_the_studys_settings_are_points_of_the_grids_of_the_runs() -> None:
 
     def check(arm: ArmSettings, part: str, method: str) -> None:
         grid = getattr(grids[part], method)
-        assert arm.spec in [spec_of(grid, layer) for layer in layers_of(grid)]
+        assert arm.spec in [grid.spec(layer) for layer in grid.blocks]
         assert arm.rate in grid.learning_rates
         assert arm.steps in grid.steps
         schedule = replace(arms.SCHEDULE, length=arm.steps)
-        assert schedule == schedule_of(grid, grids[part])
+        assert schedule == grid.schedule(grids[part].accumulate)
 
     for layer in (-1, 0):
         check(arms.CITY_VECTOR.at(layer), "locations", "vector")

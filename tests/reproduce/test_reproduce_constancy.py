@@ -13,7 +13,6 @@ from oocr.data.tokens import encode_prompt
 from oocr.reproduce.analyses.constancy import grouped
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.runs.context import RunContext
-from oocr.runs.grid import starts_of
 from oocr.tasks.task import Task
 from tests.tiny_run import Tiny
 
@@ -24,7 +23,7 @@ def test_notebook_run_and_analysis_give_the_same_numbers(
     config = tiny.config(controls={"random_directions": 0, "trained": False})
     folder = tiny.run(tmp_path_factory.mktemp("constancy"), config)
     run = read_finished(folder)
-    context = RunContext(tiny.model, starts_of(run.config), run.config.batch_lines)
+    context = RunContext(tiny.model, run.config.starts, run.config.batch_lines)
     finished = FinishedRuns("tiny", (run,), context, {})
     written = pl.read_parquet(folder / "constancy.parquet").filter(pl.col("kind") == "adapter")
     shown = grouped(finished).table

@@ -22,7 +22,6 @@ from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.scoring import cells_of, first_seed, of_members
 from oocr.runs.context import RunContext
-from oocr.runs.grid import starts_of
 from tests.tiny_run import Tiny
 
 MEMBERS = ["Algeria", "China", "India"]
@@ -45,7 +44,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> FinishedRuns:
     )
     folder = tiny.run(tmp_path_factory.mktemp("runs"), config)
     config = read_finished(folder).config
-    context = RunContext(tiny.model, starts_of(config), config.batch_lines)
+    context = RunContext(tiny.model, config.starts, config.batch_lines)
     return FinishedRuns("countries", (read_finished(folder),), context)
 
 

@@ -10,13 +10,12 @@ import torch
 
 from oocr.data.batches import TokenSequence
 from oocr.data.examples import Example
-from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
 from oocr.errors import InputError
 from oocr.models import outline as outline_module
 from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
-from oocr.runs.memory_estimate import MOST_BATCHES, SampledTasks, memory_estimate, outline_for
+from oocr.runs.memory_estimate import MOST_BATCHES, RunSample, memory_estimate, outline_for
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.runs.time_estimate import (
     LAUNCH,
@@ -109,7 +108,8 @@ def test_recordings_without_room_are_made_again(tiny: Tiny) -> None:
     model = outline_for(run.config, on_gpu=True)
     gpu = Gpu(2**36)
     plenty, tight, less = (
-        {work.what: work for work in work_of(run, model, gpu, kept)} for kept in (1.0, 0.5, 0.0)
+        {work.what: work for work in work_of(RunSample(run, model), gpu, kept)}
+        for kept in (1.0, 0.5, 0.0)
     )
     what = "recordings made again"
     assert set(tight) - set(plenty) == {what}
@@ -123,17 +123,16 @@ def test_large_training_data_are_sampled_with_their_longest_texts(tiny: Tiny) ->
     )
     long = replace(rows[0], id="long", prompt="b " * 60 + "is")
     task = Task(name="many", member="x", train=(*rows, long))
-    tokens = RowTokens(tiny.model.tokenizer)
-    few = SampledTasks.of(
-        TaskSet(name="many", about="", validation=(task,), test=(task,)), 2, tokens
-    )
+    config = tiny.config(batch_lines=2)
+    many = TaskSet(name="many", about="", validation=(task,), test=(task,))
+    few = RunSample(ResolvedRun(config, many), tiny.model)
     assert few.tasks.test[0] == few.tasks.validation[0]
     assert len(few.tasks.test[0].train) == 2 * MOST_BATCHES
     assert long in few.tasks.test[0].train
-    assert few.sized(few.tasks.test[0]).count == pytest.approx(901 / 2, abs=2)
+    assert few.training(few.tasks.test[0]).count == pytest.approx(901 / 2, abs=2)
     small = Task(name="few", member="x", train=rows[:5])
     whole = TaskSet(name="few", about="", validation=(small,), test=(small,))
-    assert SampledTasks.of(whole, 2, tokens).tasks == whole
+    assert RunSample(ResolvedRun(config, whole), tiny.model).tasks == whole
 
 
 def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:

@@ -12,7 +12,7 @@ import torch
 from oocr.cli import main as cli
 from oocr.engine.trainable import tail_tokens
 from oocr.runs import time_estimate as plan_module
-from oocr.runs.memory_estimate import outline_for
+from oocr.runs.memory_estimate import RunSample, outline_for
 from oocr.runs.resolve import resolve
 from oocr.runs.time_estimate import Work, seconds, work_of
 from oocr.steering.vectors import SteeringVector
@@ -97,7 +97,7 @@ def test_a_wrong_layer_is_refused_as_for_a_run(
 def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
     def of(**fields: Any) -> dict[str, Work]:
         run = resolve(tiny.config(**fields), Path())
-        return {work.what: work for work in work_of(run, outline_for(run.config))}
+        return {work.what: work for work in work_of(RunSample(run, outline_for(run.config)))}
 
     grid = {"layers": [0, 1], "learning_rates": [0.1], "steps": [2, 4]}
     found = of(vector=grid)

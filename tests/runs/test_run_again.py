@@ -14,6 +14,7 @@ import pytest
 
 from oocr.errors import InputError, RunError
 from oocr.runs.folder import RunFolder, only_one
+from oocr.runs.progress import ProgressReport
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
 
 
@@ -133,22 +134,16 @@ def test_a_full_disk_is_told_and_what_was_computed_stays(
     assert not set(redo(tiny, folder)) & before
 
 
-class Interrupting:
+class Interrupting(ProgressReport):
     """Ctrl-C after so many steps."""
 
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def stage(self, name: str, total: int) -> None:
-        pass
-
     def advance(self, what: str = "") -> None:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
-
-    def note(self, text: str) -> None:
-        pass
 
 
 @pytest.mark.parametrize("after", [1, 13, 17])

@@ -29,8 +29,7 @@ def test_a_grid_of_one_point_is_chosen_without_a_score(
     config = RunConfig.model_validate(
         {"name": "x", "task": {"family": "countries"}, "vector": vector, "stop_on": stop_on}
     )
-    assert config.vector is not None
-    point = only_point("vector", config.vector, config)
+    point = only_point("vector", config)
     assert (point is not None) is single
     if point is not None:
         assert (point.layer, point.learning_rate, point.chosen, point.score) == (

@@ -33,7 +33,7 @@ def task(answer: str = " Paris", count: int = 3, length: int = 10) -> Task:
 
 
 def plan(**fields: Any) -> ArmPlan:
-    base = ArmPlan(task(), SPEC, 0.1, (2, 4), 4, 0)
+    base = ArmPlan(task(), SPEC, 0.1, steps=4, snapshots=(2, 4), early_stop=4)
     return replace(base, **fields)
 
 
@@ -67,7 +67,11 @@ def test_other_sites_lengths_and_prompts_do_not() -> None:
     others = [
         *(plan(spec=replace(SPEC, layer=2)), plan(spec=replace(SPEC, positions="last"))),
         *(plan(spec=lora), plan(spec=replace(lora, rank=1))),
-        *(plan(steps=(3,)), plan(early_stop=2, score_every_step=False), plan(task=task(count=4))),
+        *(
+            plan(steps=3),
+            plan(steps=2, early_stop=2, score_every_step=False),
+            plan(task=task(count=4)),
+        ),
         plan(task=task(" Paris, France.")),  # its first tokens are fed back in
     ]
     assert sizes([plan(), *others]) == [1] * 9
@@ -75,7 +79,7 @@ def test_other_sites_lengths_and_prompts_do_not() -> None:
 
 def test_with_several_batches_each_seed_has_its_own() -> None:
     plans = [plan(seed=seed, task=task(answer)) for answer in CITIES[:2] for seed in (0, 1)]
-    plans.append(plan(steps=(3,)))
+    plans.append(plan(steps=3))
     assert sizes(plans) == [4, 1]
     found = groups_of(plans, 2)
     assert [[one.seed for one in some] for some in found] == [[0, 0], [1, 1], [0]]

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 
 from oocr.errors import InputError, RunError
+from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
-from oocr.runs.executor import (
-    ModelSlot,
-    ProcessExecutor,
-    RunJobs,
-    SerialExecutor,
-    WorkerSpec,
-    plan_workers,
-)
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate
 from tests.tiny_run import save_tiny_model, tiny_config, write_task
+
+T = TypeVar("T")
 
 
 def name_of(context: RunContext, *, number: int) -> tuple[int, str, int]:
@@ -42,16 +40,25 @@ def state_of_interrupts(context: RunContext) -> bool:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+def spec_of(config: RunConfig, workers: int = 1) -> WorkerSpec:
+    return WorkerSpec(config, workers, threads=1, budget=2**28)
+
+
+def each(
+    executor: Executor, spec: WorkerSpec, jobs: Iterable[tuple[str, Job[T]]]
+) -> Iterator[tuple[str, T]]:
+    return executor.do((label, spec, job) for label, job in jobs)
+
+
 def test_alone_does_jobs_one_after_the_other(tmp_path: Path) -> None:
-    spec = WorkerSpec(tiny_config(save_tiny_model(tmp_path / "m"), write_task(tmp_path / "t")))
-    jobs_of_run = RunJobs(SerialExecutor(ModelSlot()), spec)
+    spec = spec_of(tiny_config(save_tiny_model(tmp_path / "m"), write_task(tmp_path / "t")))
     begun: list[int] = []
 
     def job(context: RunContext, number: int) -> int:
         begun.append(number)
         return number * 10
 
-    results = jobs_of_run.each((str(n), partial(job, number=n)) for n in range(3))
+    results = each(Executor(Worker()), spec, ((str(n), partial(job, number=n)) for n in range(3)))
     assert next(results) == ("0", 0)
     assert begun == [0], "what was done is told before the next begins"
     assert list(results) == [("1", 10), ("2", 20)]
@@ -60,20 +67,20 @@ def test_alone_does_jobs_one_after_the_other(tmp_path: Path) -> None:
 def test_processes_give_results_in_order_and_say_what_went_wrong(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model")
     config = tiny_config(model, write_task(tmp_path / "task"))
-    models = ModelSlot()
-    fingerprint = models.model(config).fingerprint
-    with ProcessExecutor(SerialExecutor(models)) as executor:
-        run = RunJobs(executor, WorkerSpec(config, 1, 2))
+    worker = Worker()
+    fingerprint = worker.model(config).fingerprint
+    with Executor(worker) as executor:
+        spec = spec_of(config, 2)
         jobs = [(f"job {n}", partial(name_of, number=n)) for n in range(7)]
-        results = list(run.each(jobs))
+        results = list(each(executor, spec, jobs))
         assert results == [(f"job {n}", (n, fingerprint, 1)) for n in range(7)]
-        assert not models.holds(config), "no model stays loaded beside those of the workers"
-        assert list(run.each([("signal", state_of_interrupts)])) == [("signal", True)]
+        assert not worker.holds(config), "no model stays loaded beside those of the workers"
+        assert list(each(executor, spec, [("signal", state_of_interrupts)])) == [("signal", True)]
         with pytest.raises(InputError, match="this job will not do"):
-            list(run.each([("bad", refuse), *jobs]))
-        assert len(list(run.each(jobs))) == 7, "one bad job does not end the workers"
+            list(each(executor, spec, [("bad", refuse), *jobs]))
+        assert len(list(each(executor, spec, jobs))) == 7, "one bad job does not end the workers"
         with pytest.raises(RunError, match=r"a worker process was killed .*try --workers 1"):
-            list(run.each([("dies", die)]))
+            list(each(executor, spec, [("dies", die)]))
 
 
 def process_of(context: RunContext) -> int:
@@ -86,18 +93,18 @@ def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -
         tiny_config(save_tiny_model(tmp_path / name, seed), task)
         for name, seed in (("a", 0), ("b", 1))
     )
-    serial = SerialExecutor(ModelSlot())
-    first = serial.open(WorkerSpec(a))
-    assert serial.open(WorkerSpec(a)) is first, "the same run keeps its recordings"
-    second = serial.open(WorkerSpec(a.model_copy(update={"batch_lines": 3})))
+    worker = Worker()
+    first = worker.open(spec_of(a))
+    assert worker.open(spec_of(a)) is first, "the same run keeps its recordings"
+    second = worker.open(spec_of(a.model_copy(update={"batch_lines": 3})))
     assert (second.model, second.batch_lines) == (first.model, 3)
-    assert serial.open(WorkerSpec(b)).model.name == str(tmp_path / "b")
-    with ProcessExecutor(serial) as executor:
+    assert worker.open(spec_of(b)).model.name == str(tmp_path / "b")
+    with Executor(worker) as executor:
         jobs = [("", process_of) for _ in range(6)]
         processes = {
             process
             for config in (a, b, a)
-            for _, process in RunJobs(executor, WorkerSpec(config, 1, 2)).each(jobs)
+            for _, process in each(executor, spec_of(config, 2), jobs)
         }
         assert len(processes) <= 2
         assert os.getpid() not in processes
@@ -110,6 +117,10 @@ def needs(gigabytes: float, *, on_device: bool = False) -> MemoryEstimate:
     return MemoryEstimate(
         {**parts, "weights": int(gigabytes * 1e9)}, int(gigabytes * 1e9), 0, on_device
     )
+
+
+def workers_wanted(count: int | None) -> RunConfig:
+    return RunConfig.model_validate({"task": {"family": "countries"}, "workers": count})
 
 
 @pytest.mark.parametrize(
@@ -137,11 +148,11 @@ def test_as_many_processes_as_cores_and_memory_allow(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: torch_threads)
-    fit, threads = plan_workers(needs(weights), wanted, int(room))
-    assert (fit.workers, threads) == plan
-    assert needs(weights).total(fit.workers, fit.budget) <= room
+    spec = plan_workers(workers_wanted(wanted), needs(weights), int(room))
+    assert (spec.workers, spec.threads) == plan
+    assert needs(weights).total(spec.workers, spec.budget) <= room
 
 
 def test_on_a_gpu_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert plan_workers(needs(1, on_device=True), None, 10**11)[0].workers == 1
+    assert plan_workers(workers_wanted(None), needs(1, on_device=True), 10**11).workers == 1

@@ -69,26 +69,26 @@ def do_runs(
     Raises:
         InputError: a run that cannot be done; none was begun.
     """
-    from oocr.runs.executor import ModelSlot, ProcessExecutor, SerialExecutor, plan_workers
+    from oocr.runs.executor import Executor, Worker
     from oocr.runs.memory_estimate import check_weights
-    from oocr.runs.memory_plan import room_for
+    from oocr.runs.memory_plan import fitted, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import PreparedRun, do_run
 
-    models = ModelSlot(lambda text: console.print(f"  {text}"))
+    worker = Worker(lambda text: console.print(f"  {text}"))
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
     prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
             run = resolve(config, base)
-            if not models.holds(run.config):
+            if not worker.holds(run.config):
                 check_weights(run.config)
-            prepared[index] = PreparedRun.of(run, models.model(run.config))
-            plan_workers(prepared[index].needs, 1, room_for(prepared[index].device))
+            prepared[index] = PreparedRun.of(run, worker.model(run.config))
+            fitted(prepared[index].needs, 1, room_for(prepared[index].device))
         except InputError as error:
             raise located(error, index) from error
     folders: list[Path] = []
-    with ProcessExecutor(SerialExecutor(models)) as executor:
+    with Executor(worker) as executor:
         for index in range(len(jobs)):
             began = time.perf_counter()
             run_now = prepared.pop(index)  # its tasks are not needed afterwards

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from oocr.runs.records import Sample, SampleToken
+from oocr.runs.records import Sample
 from oocr.steering.token_roles import Token, directions_of, whole_characters
 
 STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
@@ -107,7 +107,7 @@ def directions_in(samples: Sequence[Sample]) -> list[str]:
     return list(dict.fromkeys(name for each in positions for name in directions_of(each)))
 
 
-def page_token(token: SampleToken, directions: Sequence[str]) -> tuple[list[str], str, str]:
+def page_token(token: Token, directions: Sequence[str]) -> tuple[list[str], str, str]:
     """A token on a page: its text cut at line ends, its CSS classes, and its title."""
     kinds, notes = [], []
     if token.steered:

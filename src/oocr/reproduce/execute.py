@@ -18,8 +18,8 @@ from oocr.reproduce.analysis import analyse
 from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.plan import Plan, PlanPart
-from oocr.runs import executor
 from oocr.runs.context import RunContext
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import room_for
 
@@ -90,16 +90,16 @@ def answer(
         PartSpec(part, {name: runs[name] for name in part.every_run}, plan.quick, judge)
         for part in plan.parts
     ]
-    models = executor.ModelSlot()
+    worker = Worker()
     # Labels are places: several parts may be of one kind.
-    jobs: list[tuple[str, executor.WorkerSpec, executor.Job[tuple[Measured, float]]]] = [
-        (str(place), worker, partial(_measure, spec, name))
-        for place, (spec, worker) in enumerate(zip(specs, _workers(specs, models), strict=True))
+    jobs: list[tuple[str, WorkerSpec, Job[tuple[Measured, float]]]] = [
+        (str(place), workers, partial(_measure, spec, name))
+        for place, (spec, workers) in enumerate(zip(specs, _workers(specs, worker), strict=True))
         for name in spec.part.analyses
     ]
     measured: list[dict[str, Measured]] = [{} for _ in specs]
-    with executor.ProcessExecutor(executor.SerialExecutor(models)) as processes:
-        for label, ((analysis, table), seconds) in processes.do(jobs):
+    with Executor(worker) as executor:
+        for label, ((analysis, table), seconds) in executor.do(jobs):
             results, part = measured[int(label)], plan.parts[int(label)]
             if not results:
                 console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
@@ -116,20 +116,18 @@ def answer(
     return answers
 
 
-def _workers(specs: Sequence[PartSpec], models: executor.ModelSlot) -> list[executor.WorkerSpec]:
+def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
     """Where each part's analyses are done, all in as many processes as memory allows for each."""
-    workers: list[executor.WorkerSpec] = []
+    planned: list[WorkerSpec] = []
     for spec in specs:
         run = spec.runs[spec.part.runs[0]]
-        model = models.model(run.config)
+        model = worker.model(run.config)
         needs = memory_estimate(run.resolved, model)
-        fit, threads = executor.plan_workers(needs, run.config.workers, room_for(model.device))
-        budget = None if needs.on_device else fit.budget
-        workers.append(executor.WorkerSpec(run.config, threads, fit.workers, budget))
+        planned.append(plan_workers(run.config, needs, room_for(model.device)))
     # A judge keeps its replies in one file, so that only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)
-    count = 1 if asks else min((worker.workers for worker in workers), default=1)
-    return [replace(worker, workers=count) for worker in workers]
+    count = 1 if asks else min((spec.workers for spec in planned), default=1)
+    return [replace(spec, workers=count) for spec in planned]
 
 
 def _measure(spec: PartSpec, name: str, context: RunContext) -> tuple[Measured, float]:

@@ -19,7 +19,6 @@ from oocr.runs.arms import load_intervention
 from oocr.runs.context import RunContext
 from oocr.runs.explain_stage import swap_positions
 from oocr.runs.folder import RunFolder
-from oocr.runs.grid import spec_of
 from oocr.runs.records import ArmRecord
 from oocr.runs.resolve import ResolvedRun, resolve, with_own_answers
 from oocr.steering.adapters import Adapter, LowRankAdapter
@@ -170,7 +169,7 @@ class FinishedRuns:
             if method == "vector" and grid.rates != "site":
                 continue
             arm = min(arms, key=lambda arm: arm.seed)
-            spec = spec_of(grid, arm.layer)
+            spec = grid.spec(arm.layer)
             assert isinstance(spec, kind)
             return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
         return None

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import polars as pl
-import torch
 
 from oocr.engine.forward import start_block
-from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec
+from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, arm_groups, arm_key, fit_all
 from oocr.errors import InputError, RunError
 from oocr.io import is_kept, keep, key_of, write_text
-from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.folder import read_table
-from oocr.runs.records import ArmRecord, Role
+from oocr.runs.context import RunContext, TrainingTokens, computed_with
+from oocr.runs.folder import read_table, redo_if_broken
+from oocr.runs.records import ArmRecord, Method, Role
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import SteeringVector, Vector
-from oocr.tasks.task import Task
 
 MOST_TOGETHER = 4
 """Arms that are trained side by side at most. More gain little, are lost together when a run is
@@ -29,34 +27,38 @@ killed, and leave cores idle where there are few arms."""
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
 """Columns of the table of an arm whose items are no choices."""
 
+Snapshots = Mapping[int, Vector | Adapter]
+"""Training step -> the arm after it."""
+
 
 @dataclass(frozen=True, slots=True)
-class ArmPlan:
-    """One thing to train.
+class ArmPlan(ArmSpec):
+    """An arm of a run: what to train, and what it is for. Scored after each step of `snapshots`.
 
     Attributes:
-        steps: numbers of steps after which the arm is scored.
         early_stop: the number of steps that counts; None: that with the lowest loss on stop items.
-        seed: of the start point and order.
         control: "" or the control's name.
         role: "test" (reported), "control", "sweep" (another layer than the chosen one; scored
             only) or "selection" (on validation tasks; scored only).
-        score_every_step: score at each of `steps`, not only where it counts.
+        score_every_step: score at each of `snapshots`, not only where it counts.
     """
 
-    task: Task
-    spec: Spec
     learning_rate: float
-    steps: tuple[int, ...]
-    early_stop: int | None
-    seed: int
-    schedule: Schedule = PLAIN
+    early_stop: int | None = None
     control: str = ""
     role: Role = "test"
     score_every_step: bool = True
 
     @property
-    def method(self) -> Literal["vector", "adapter"]:
+    def id(self) -> str:
+        """A folder name that says what is inside; unique within a run."""
+        words = [self.role, self.control, self.method, f"L{self.layer}"]
+        name = "-".join(word for word in words if word)
+        member = "".join(c if c.isalnum() else "_" for c in self.task.member)
+        return f"{name}-lr{self.learning_rate:g}-{member}-s{self.seed}"
+
+    @property
+    def method(self) -> Method:
         """What kind of thing is trained."""
         return "vector" if isinstance(self.spec, SteeringVector) else "adapter"
 
@@ -68,15 +70,6 @@ class ArmPlan:
         return 0 if self.spec.layers == "all" else min(self.spec.layers)
 
     @property
-    def fit(self) -> ArmSpec:
-        """What is to be trained."""
-        stop = self.early_stop
-        last = self.steps[-1] if self.score_every_step or stop is None else stop
-        return ArmSpec(
-            self.task, self.spec, self.learning_rate, last, self.seed, self.steps, self.schedule
-        )
-
-    @property
     def start(self) -> int:
         """The first block that its passes run."""
         return start_block(self.spec) if isinstance(self.spec, SteeringVector) else self.layer
@@ -84,31 +77,27 @@ class ArmPlan:
     @property
     def batches_trained(self) -> int:
         """How many batches its training takes, one after the other."""
-        return self.fit.steps * self.schedule.accumulate
+        return self.steps * self.schedule.accumulate
+
+    @property
+    def scored_steps(self) -> int:
+        """After how many of its steps it is scored."""
+        return len(self.snapshots) if self.score_every_step else 1
 
     def key(self, context: RunContext) -> str:
         """Hash of everything the arm's numbers depend on."""
+        counts = [self.learning_rate, self.snapshots, self.early_stop, self.seed, self.role]
         parts = {
-            "model": context.model.fingerprint,
-            "torch": str(torch.__version__),
-            "threads": torch.get_num_threads(),
+            **computed_with(context.model),
             "batch_lines": context.batch_lines,
             "train": self.task.train_hash,
             "asked": self.task.asked_hash,
             "spec": asdict(self.spec),
             "schedule": asdict(self.schedule),
-            "plan": [self.learning_rate, self.steps, self.early_stop, self.seed, self.role],
+            "plan": counts,
             "every step": self.score_every_step,
         }
         return key_of(parts)
-
-
-def arm_id(plan: ArmPlan) -> str:
-    """A folder name that says what is inside; unique within a run."""
-    words = [plan.role, plan.control, plan.method, f"L{plan.layer}", f"lr{plan.learning_rate:g}"]
-    name = "-".join(word for word in words if word)
-    member = "".join(c if c.isalnum() else "_" for c in plan.task.member)
-    return f"{name}-{member}-s{plan.seed}"
 
 
 def grouped(
@@ -121,31 +110,25 @@ def grouped(
     """
     keys: list[object] = []
     for plan in plans:
-        batches = -(-len(tokens.sequences(plan.task)) // batch_lines)
-        keys.append(arm_key(plan.fit, tokens.content(plan.task), batches))
+        sequences, content = tokens.of(plan.task)
+        keys.append(arm_key(plan, content, -(-len(sequences) // batch_lines)))
 
     def room(index: int) -> int:
-        spec, sequences = plans[index].spec, tokens.sequences(plans[index].task)
+        spec, (sequences, _) = plans[index].spec, tokens.of(plans[index].task)
         if isinstance(spec, SteeringVector) and spec.positions == "last":
             return MOST_TOGETHER  # each arm's pass runs one token per sequence
         longest = max(len(sequence.ids) for sequence in sequences)
-        tokens_of_one = longest * min(len(sequences), batch_lines)
-        return max(1, min(MOST_TOGETHER, most_tokens // tokens_of_one))
+        tokens_of_arm = longest * min(len(sequences), batch_lines)
+        return max(1, min(MOST_TOGETHER, most_tokens // tokens_of_arm))
 
     return [[plans[i] for i in group] for group in arm_groups(keys, room, least=2)]
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredArm:
+class ScoredArm(NamedTuple):
     """A trained arm and its rows."""
 
     record: ArmRecord
     rows: pl.DataFrame
-
-    @property
-    def reported_rows(self) -> pl.DataFrame:
-        """The rows with the arm's layer; of a sweep under another name than the reported arm."""
-        return reported_rows(self.rows, self.record)
 
 
 def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
@@ -153,14 +136,15 @@ def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> lis
 
     Each folder appears whole or not at all.
     """
-    keys = _keys(context, plans)
-    targets = [folder / arm_id(plan) for plan in plans]
+    keys = [plan.key(context) for plan in plans]
+    keys = [key_of(key, keys) for key in keys]  # trained side by side they share a rounding
+    targets = [folder / plan.id for plan in plans]
     arms = [_finished(target, key) for target, key in zip(targets, keys, strict=True)]
     if None in arms:
         batches = context.prepared([plan.task for plan in plans])
-        trained = fit_all(context.model, [plan.fit for plan in plans], batches)
+        trained = fit_all(context.model, plans, batches)
         arms = [
-            _keep(context, plan, result, key, target) if arm is None else arm
+            arm or _keep(context, plan, result, key, target)
             for arm, plan, result, key, target in zip(
                 arms, plans, trained, keys, targets, strict=True
             )
@@ -168,24 +152,19 @@ def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> lis
     return [arm for arm in arms if arm is not None]
 
 
-def _keys(context: RunContext, plans: Sequence[ArmPlan]) -> list[str]:
-    """Each arm's key; arms trained side by side share a rounding, so it names them all."""
-    keys = [plan.key(context) for plan in plans]
-    return [key_of(key, keys) for key in keys]
-
-
 def _keep(
     context: RunContext, plan: ArmPlan, trained: Trained, key: str, target: Path
 ) -> ScoredArm:
     """Score a trained arm and write its folder."""
     task, snapshots = plan.task, trained.snapshots
-    stop_losses = _stop_losses(context, task, snapshots)
+    stop_losses: dict[int, float] = {}
+    for steps, arms in _stacked(snapshots) if task.stop else ():
+        stop_losses.update(zip(steps, context.stop_losses(task, arms), strict=True))
     stop = plan.early_stop
     if stop is None:
         stop = min(stop_losses, key=stop_losses.__getitem__) if stop_losses else max(snapshots)
-    shown = {step: arm for step, arm in snapshots.items() if plan.score_every_step or step == stop}
-    rows = _rows(context, plan, shown, stop)
     chosen = snapshots[stop]
+    rows = _rows(context, plan, snapshots if plan.score_every_step else {stop: chosen}, stop)
     record = ArmRecord(
         id=target.name,
         method=plan.method,
@@ -217,9 +196,7 @@ def _keep(
     return ScoredArm(record, rows)
 
 
-def _stacked(
-    arms: Mapping[int, Vector | Adapter],
-) -> list[tuple[list[int], list[Vector] | Adapter]]:
+def _stacked(arms: Snapshots) -> list[tuple[list[int], list[Vector] | Adapter]]:
     """Snapshots by step, as they are scored: vectors in one pass, each adapter in its own."""
     vectors = {step: arm for step, arm in arms.items() if isinstance(arm, Vector)}
     stacks: list[tuple[list[int], list[Vector] | Adapter]] = []
@@ -228,19 +205,7 @@ def _stacked(
     return stacks + [([step], arm) for step, arm in arms.items() if isinstance(arm, Adapter)]
 
 
-def _stop_losses(
-    context: RunContext, task: Task, snapshots: Mapping[int, Vector | Adapter]
-) -> dict[int, float]:
-    """Step -> loss on the task's stop items; empty if there are none."""
-    losses: dict[int, float] = {}
-    for steps, arms in _stacked(snapshots) if task.stop else ():
-        losses.update(zip(steps, context.stop_losses(task, arms), strict=True))
-    return losses
-
-
-def _rows(
-    context: RunContext, plan: ArmPlan, snapshots: Mapping[int, Vector | Adapter], stop: int
-) -> pl.DataFrame:
+def _rows(context: RunContext, plan: ArmPlan, snapshots: Snapshots, stop: int) -> pl.DataFrame:
     """One row per snapshot and scored item."""
     # Held-out training rows that are no choice are left out: their loss says how well it goes.
     parts = {
@@ -284,19 +249,12 @@ def reported_rows(rows: pl.DataFrame, arm: ArmRecord) -> pl.DataFrame:
 
 
 def _finished(target: Path, key: str) -> ScoredArm | None:
-    """The arm, if its folder is there with this key.
-
-    Raises:
-        RunError: the folder is there, but a file cannot be read.
-    """
+    """The arm, if its folder is there with this key; a file that cannot be read is refused."""
     if not is_kept(target, key):
         return None
     path = target / "arm.json"
-    try:
+    with redo_if_broken(path):
         record = ArmRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise RunError(f"{path} cannot be read ({first}); delete {target} and run again") from error
     return ScoredArm(record, read_table(target / "rows.parquet"))
 
 

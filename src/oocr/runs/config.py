@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Discriminator,
     Field,
@@ -17,22 +18,25 @@ from pydantic import (
     model_validator,
 )
 
+from oocr.engine.forward import start_block
+from oocr.engine.trainable import Schedule
 from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
-from oocr.steering.vectors import Site
+from oocr.runs.records import Method
+from oocr.steering.adapters import LowRankAdapter
+from oocr.steering.vectors import Site, SteeringVector
+
+
+def _known(name: str) -> str:
+    if name not in FAMILIES:
+        raise ValueError(f"allowed: {', '.join(map(repr, FAMILIES))}")
+    return name
 
 
 class _FamilyName(BaseModel):
     """The key that says which family's settings the others are."""
 
-    family: str
-
-    @field_validator("family")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in FAMILIES:
-            raise ValueError(f"allowed: {', '.join(map(repr, FAMILIES))}")
-        return name
+    family: Annotated[str, AfterValidator(_known)]
 
 
 def _settings_of_family(value: Any) -> FamilySettings:
@@ -64,22 +68,18 @@ def _form(value: Any) -> str | None:
     return "<word>" if value == "all" else None
 
 
-_LAYERS_OR_ALL = Discriminator(
-    _form,
-    custom_error_type="layers",
-    custom_error_message="Input should be a list of blocks, or all",
-)
-_FLAG_OR_NAMES = Discriminator(
-    _form,
-    custom_error_type="names",
-    custom_error_message="Input should be true, false, or a list of names",
-)
+def _either(name: str, allowed: str) -> Discriminator:
+    message = f"Input should be {allowed}"
+    return Discriminator(_form, custom_error_type=name, custom_error_message=message)
+
+
 LayersOrAll = Annotated[
     Annotated[Layers, Tag("<list>")] | Annotated[Literal["all"], Tag("<word>")],
-    _LAYERS_OR_ALL,
+    _either("layers", "a list of blocks, or all"),
 ]
 FlagOrNames = Annotated[
-    Annotated[bool, Tag("<flag>")] | Annotated[tuple[str, ...], Tag("<list>")], _FLAG_OR_NAMES
+    Annotated[bool, Tag("<flag>")] | Annotated[tuple[str, ...], Tag("<list>")],
+    _either("names", "true, false, or a list of names"),
 ]
 
 
@@ -110,6 +110,22 @@ class Grid(Fields):
     warmup: int = Field(default=0, ge=0, strict=True)
     decay: Literal["constant", "linear"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The layers; one adapter in every block counts as layer 0."""
+        return self.layers
+
+    def schedule(self, accumulate: int) -> Schedule:
+        """How an arm's steps are made, of so many batches each."""
+        return Schedule(
+            warmup=self.warmup,
+            decay=self.decay,
+            weight_decay=self.weight_decay,
+            absolute=isinstance(self, VectorGrid) and self.rates == "absolute",
+            accumulate=accumulate,
+            length=self.steps[-1],
+        )
 
     @field_validator("steps")
     @classmethod
@@ -157,6 +173,10 @@ class VectorGrid(Grid):
             raise ValueError("site 'mlp': layers: -1 is the embedding, which has no MLP")
         return self
 
+    def spec(self, layer: int) -> SteeringVector:
+        """What is trained at a layer."""
+        return SteeringVector(layer, self.positions, site=self.site, init_norm=self.init_norm)
+
 
 class AdapterGrid(Grid):
     """A LoRA through PEFT.
@@ -177,6 +197,18 @@ class AdapterGrid(Grid):
     alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     modules: tuple[str, ...] = Field(default=("down_proj",), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The layers; one adapter in every block counts as layer 0."""
+        return (0,) if self.layers == "all" else self.layers
+
+    def spec(self, layer: int) -> LowRankAdapter:
+        """What is trained at a layer."""
+        layers: tuple[int, ...] | Literal["all"] = "all" if self.layers == "all" else (layer,)
+        return LowRankAdapter(
+            layers, self.rank, alpha=self.alpha, modules=self.modules, dropout=self.dropout
+        )
 
 
 class Controls(Fields):
@@ -263,6 +295,28 @@ class RunConfig(Fields):
             raise ValueError("vector and adapter are both null: nothing would be trained")
         return self
 
+    @property
+    def grids(self) -> dict[Method, VectorGrid | AdapterGrid]:
+        """What is tried, by method."""
+        grids: dict[Method, VectorGrid | AdapterGrid] = {}
+        if self.vector is not None:
+            grids["vector"] = self.vector
+        if self.adapter is not None:
+            grids["adapter"] = self.adapter
+        return grids
+
+    @property
+    def starts(self) -> list[int]:
+        """Blocks from which arms will start."""
+        vector, adapter = self.vector, self.adapter
+        starts = [start_block(vector.spec(layer)) for layer in vector.layers] if vector else []
+        return starts + list(adapter.blocks) if adapter else starts
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """How the model is loaded: arguments of `load_model` and `outline`."""
+        return {name: getattr(self, name) for name in ("dtype", "device", "device_map", "revision")}
+
     def yaml(self) -> str:
         """The resolved configuration, as a file that `oocr run` takes."""
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
@@ -270,23 +324,13 @@ class RunConfig(Fields):
 
 def quick(config: RunConfig) -> RunConfig:
     """The same run, cut down to a first look: one seed, one grid point, the fewest members."""
-
-    def middle(grid: Any) -> dict[str, Any]:
+    updates: dict[str, Any] = {"name": f"{config.name}-quick", "seeds": 1}
+    for method, grid in config.grids.items():
         cut: dict[str, Any] = {}
         for field in ("layers", "learning_rates"):
             values = getattr(grid, field)
             if not isinstance(values, str):
                 cut[field] = (values[(len(values) - 1) // 2],)
-        return cut
-
-    task = config.task
-    few = family_of(task).quick(task)
-    return config.model_copy(
-        update={
-            "name": f"{config.name}-quick",
-            "seeds": 1,
-            "task": task.model_copy(update=few),
-            "vector": config.vector and config.vector.model_copy(update=middle(config.vector)),
-            "adapter": config.adapter and config.adapter.model_copy(update=middle(config.adapter)),
-        }
-    )
+        updates[method] = grid.model_copy(update=cut)
+    few = family_of(config.task).quick(config.task)
+    return config.model_copy(update={**updates, "task": config.task.model_copy(update=few)})

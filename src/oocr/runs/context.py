@@ -12,12 +12,12 @@ from torch import Tensor
 from oocr.data.batches import TokenSequence, training_lines
 from oocr.data.examples import Example, examples_hash
 from oocr.data.tokens import RowTokens
-from oocr.engine.forward import final_rows, start_block
+from oocr.engine.forward import final_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.engine.training_batches import TrainingBatches, content_of, prepare
-from oocr.evals.probes import Probes, rows
+from oocr.evals.probes import Columns, Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -27,8 +27,14 @@ T = TypeVar("T")
 STOP_TOKENS = 4096
 """Tokens in one pass over a task's `stop` items."""
 
-Columns = Mapping[str, str | int | float | None]
-"""What rows say besides what the items say."""
+
+def computed_with(model: LanguageModel) -> dict[str, str | int]:
+    """What every number of a run depends on beside its settings, for keys of kept results."""
+    return {
+        "model": model.fingerprint,
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+    }
 
 
 class TrainingTokens:
@@ -38,15 +44,8 @@ class TrainingTokens:
         self.rows = rows
         self._known: dict[str, tuple[list[TokenSequence], str]] = {}
 
-    def sequences(self, task: Task) -> list[TokenSequence]:
-        """The task's training sequences."""
-        return self._of(task)[0]
-
-    def content(self, task: Task) -> str:
-        """What a pass over them depends on (see `oocr.engine.training_batches.content_of`)."""
-        return self._of(task)[1]
-
-    def _of(self, task: Task) -> tuple[list[TokenSequence], str]:
+    def of(self, task: Task) -> tuple[list[TokenSequence], str]:
+        """The task's training sequences, and the hash of their content (see `content_of`)."""
         if task.train_hash not in self._known:
             sequences = training_lines(self.rows, task.train, task.loss)
             self._known[task.train_hash] = (sequences, content_of(sequences))
@@ -81,16 +80,12 @@ class RunContext:
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def prepared(self, tasks: Sequence[Task]) -> list[TrainingBatches]:
-        """Each task's training batches, recorded for every start block in play.
-
-        Equal prompts are recorded once.
-        """
+        """Each task's training batches, recorded for all start blocks; equal prompts once."""
         for task in tasks:
             if task.train_hash not in self._prepared:
-                sequences = self.tokens.sequences(task)
+                sequences, _ = self.tokens.of(task)
                 self._prepared[task.train_hash] = prepare(
-                    *(self.model, task, self.starts, self.batch_lines, self._recordings),
-                    sequences=sequences,
+                    self.model, task, self.starts, self.batch_lines, self._recordings, sequences
                 )
         return [self._prepared[task.train_hash] for task in tasks]
 
@@ -106,20 +101,18 @@ class RunContext:
         self, items: Sequence[Example], arms: Sequence[Vector] | Adapter | None
     ) -> list[Tensor]:
         """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
-        unique: dict[tuple[object, ...], int] = {}
-        first: list[Example] = []
+        unique: dict[tuple[object, ...], tuple[int, Example]] = {}
         asked = [_question(example) for example in items]
         for example, question in zip(items, asked, strict=True):
-            if question not in unique:
-                unique[question] = len(first)
-                first.append(example)
+            unique.setdefault(question, (len(unique), example))
         key = tuple(unique)
         if key not in self._questions:
+            first = [example for _, example in unique.values()]
             starts = (*self.starts, self.model.n_blocks)
             self._questions[key] = Probes.of(
                 self.model, first, self._recordings, starts, self.tokens.rows
             )
-        places = [unique[question] for question in asked]
+        places = [unique[question][0] for question in asked]
         return [scores[places] for scores in self._questions[key].scores(arms, everywhere=False)]
 
     def rows(
@@ -132,35 +125,43 @@ class RunContext:
         scored = self.scores([example for items in parts.values() for example in items], arms)
         frames: list[pl.DataFrame] = []
         for scores, extra in zip(scored, columns, strict=True):
-            begin = 0
-            for part, items in parts.items():
-                end = begin + len(items)
-                frames.append(rows(items, scores[begin:end], {**extra, "part": part}))
-                begin = end
+            frames += part_rows(parts, scores, extra)
         return pl.concat(frames, how="diagonal_relaxed")
 
     def stop_losses(self, task: Task, arms: Sequence[Vector] | Adapter) -> list[float]:
         """Loss on the task's `stop` items, in nats per item, per stacked arm."""
-        if not task.stop:
-            return []
         key = examples_hash(task.stop, task.loss)
         if key not in self._stops:
             groups = stop_groups(training_lines(self.tokens.rows, task.stop, task.loss))
-            batches = [batch_of(self.model, group) for group in groups]
             self._stops[key] = [
-                record_shared(self.model, batch, self.starts, self._recordings) for batch in batches
+                record_shared(
+                    self.model, batch_of(self.model, group), self.starts, self._recordings
+                )
+                for group in groups
             ]
         stack = 1 if isinstance(arms, Adapter) else len(arms)
         totals, items = [0.0] * stack, 0
         for handle in self._stops[key]:
             recording = handle.load(None)
-            assert start_block(arms if isinstance(arms, Adapter) else arms[0]) in recording.inputs
             with torch.no_grad():
                 stacked = final_rows(self.model, recording, arms, everywhere=False)
                 losses = [float(batch_loss(self.model, recording.batch, rows)) for rows in stacked]
             items += recording.batch.items
             totals = [a + b * recording.batch.items for a, b in zip(totals, losses, strict=True)]
         return [total / items for total in totals]
+
+
+def part_rows(
+    parts: Mapping[str, Sequence[Example]], scores: Tensor, columns: Columns
+) -> list[pl.DataFrame]:
+    """Rows of each part of a task, from the scores of all its items in turn."""
+    frames: list[pl.DataFrame] = []
+    begin = 0
+    for part, items in parts.items():
+        end = begin + len(items)
+        frames.append(rows(items, scores[begin:end], {**columns, "part": part}))
+        begin = end
+    return frames
 
 
 def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
@@ -176,9 +177,5 @@ def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]
 
 
 def _question(example: Example) -> tuple[object, ...]:
-    return (
-        example.prompt,
-        example.options,
-        example.scored_by,
-        tuple(sorted(example.spans.items())),
-    )
+    spans = tuple(sorted(example.spans.items()))
+    return (example.prompt, example.options, example.scored_by, spans)

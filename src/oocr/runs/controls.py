@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from oocr.data.examples import Example, FreeTextExample, examples_hash
 from oocr.data.tokens import render
-from oocr.engine.generate import generate
 from oocr.evals.free_text import answers, free_rows
-from oocr.evals.probes import Probes, rows
+from oocr.evals.probes import Columns, Probes, rows
 from oocr.io import key_of
-from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention
-from oocr.runs.context import Columns, RunContext
+from oocr.runs.context import RunContext, computed_with, part_rows
 from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
 from oocr.runs.records import ArmRecord, Continuation
 from oocr.steering.adapters import Adapter
-from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
@@ -55,9 +50,9 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
     jobs: RowJobs = []
     for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
         items = tasks.ceiling[begin : begin + CEILING_CHUNK]
-        label = f"ceiling, {begin} to {begin + len(items) - 1}"
         job = partial(_ceiling, items=items)
-        jobs.append((label, _kept(folder / f"ceiling-{begin}", [examples_hash(items)], job)))
+        kept = _kept(folder / f"ceiling-{begin}", [examples_hash(items)], job)
+        jobs.append((f"ceiling, {begin} to {begin + len(items) - 1}", kept))
     return jobs
 
 
@@ -100,12 +95,10 @@ def free_jobs(tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path) -> RowJob
     base = partial(_free, tests=tuple(asking.values()), folder=folder)
     jobs: RowJobs = [("base", _kept(folder / "base-free", about, base))]
     for arm in arms:
-        task = asking.get(arm.task)
-        if task is None or arm.role != "test":
-            continue
-        job = partial(_free, tests=(task,), folder=folder, arm=arm)
-        kept = _kept(folder / f"{arm.id}-free", [arm.key, examples_hash(task.free)], job)
-        jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
+        if arm.role == "test" and (task := asking.get(arm.task)):
+            job = partial(_free, tests=(task,), folder=folder, arm=arm)
+            kept = _kept(folder / f"{arm.id}-free", [arm.key, examples_hash(task.free)], job)
+            jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
     return jobs
 
 
@@ -145,12 +138,8 @@ def _kept(target: Path, about: Sequence[object], job: Job[list[pl.DataFrame]]) -
 def _rows_once(
     context: RunContext, *, job: Job[list[pl.DataFrame]], target: Path, about: list[object]
 ) -> pl.DataFrame:
-    model = [context.model.fingerprint, str(torch.__version__), torch.get_num_threads()]
-
-    def make(_: Path) -> pl.DataFrame:
-        return pl.concat(job(context), how="diagonal_relaxed")
-
-    return kept_rows(target, key_of(model, about), make)
+    key = key_of(list(computed_with(context.model).values()), about)
+    return kept_rows(target, key, lambda _: pl.concat(job(context), how="diagonal_relaxed"))
 
 
 def _asked(tasks: TaskSet) -> list[object]:
@@ -161,7 +150,7 @@ def _questions(tests: Sequence[Task]) -> list[Example]:
     return [example for task in tests for items in task.scored.values() for example in items]
 
 
-def _columns(arm: str, member: str, part: str, seed: int | None = None) -> Columns:
+def _columns(arm: str, member: str, part: str | None, seed: int | None = None) -> Columns:
     return {
         **{"arm": arm, "control": "", "member": member, "seed": seed, "part": part},
         **{"step": None, "final": True},
@@ -170,19 +159,19 @@ def _columns(arm: str, member: str, part: str, seed: int | None = None) -> Colum
 
 def _rows(
     tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
-) -> Iterator[pl.DataFrame]:
+) -> list[pl.DataFrame]:
     """Rows of all tasks; per task the scores of all tasks' questions."""
+    frames: list[pl.DataFrame] = []
     begin = 0
     for task, of_task in zip(tests, scores, strict=True):
-        for part, items in task.scored.items():
-            end = begin + len(items)
-            yield rows(items, of_task[begin:end], _columns(arm, task.member, part, seed))
-            begin = end
+        frames += part_rows(task.scored, of_task[begin:], _columns(arm, task.member, None, seed))
+        begin += sum(map(len, task.scored.values()))
+    return frames
 
 
 def _base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
     scored = context.scores(_questions(tests), None)[0]
-    return list(_rows(tests, [scored] * len(tests), "base"))
+    return _rows(tests, [scored] * len(tests), "base")
 
 
 def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
@@ -252,7 +241,17 @@ def _examples(
         swap = folder / f"{arm.id}-explained" / "swap-everywhere.safetensors"
         if swap.is_file():
             asked["swap everywhere"] = Vector.load(swap)
-    texts = {name: _continued(context.model, items, arm) for name, arm in asked.items()}
+    questions = [
+        FreeTextExample(
+            id=example.id,
+            prompt=example.prompt,
+            accept=(example.answer,),
+            max_tokens=NEW_TOKENS,
+            spans=example.spans,
+        )
+        for example in items
+    ]
+    texts = {name: answers(context.model, questions, arm) for name, arm in asked.items()}
     return [
         Continuation(
             member=member,
@@ -262,19 +261,3 @@ def _examples(
         )
         for index, example in enumerate(items)
     ]
-
-
-def _continued(
-    model: LanguageModel, items: Sequence[Example], arm: Vector | Adapter | None
-) -> list[str]:
-    """What the model says after each prompt; a vector acts at the item's own span."""
-    needed = spans_of(arm.positions) if isinstance(arm, Vector) else ()
-    if not isinstance(arm, Vector) or not needed:
-        return generate(
-            model, [example.prompt for example in items], arm, max_new_tokens=NEW_TOKENS
-        )
-    texts: list[str] = []
-    for example in items:
-        placed = replace(arm, spans=example.spans) if set(needed) & set(example.spans) else None
-        texts += generate(model, [example.prompt], placed, max_new_tokens=NEW_TOKENS)
-    return texts

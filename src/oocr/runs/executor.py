@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,8 +27,7 @@ from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.grid import starts_of
-from oocr.runs.memory_plan import MemoryEstimate, MemoryPlan, fitted
+from oocr.runs.memory_plan import MemoryEstimate, fitted
 
 T = TypeVar("T")
 MOST_WORKERS = 16
@@ -40,93 +39,78 @@ Job = Callable[[RunContext], T]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """How a run's jobs are done: the resolved configuration, threads of each of so many processes.
+    """How a run's jobs are done: in so many processes, each with so many threads.
 
-    `budget` is bytes of main memory for recordings, of each; None: a share of what is free.
+    `budget` is each one's bytes for recordings; on a GPU the memory that is free there decides.
     """
 
     config: RunConfig
-    threads: int = 1
-    workers: int = 1
-    budget: int | None = None
+    workers: int
+    threads: int
+    budget: int
 
 
-class Executor(Protocol):
-    """Does jobs."""
+def plan_workers(config: RunConfig, needs: MemoryEstimate, room: int) -> WorkerSpec:
+    """How many processes a run gets, each one's threads, and its bytes for recordings.
 
-    def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do labelled jobs and give each label and result, in the order of the jobs."""
-        ...
+    On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
+    more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
+    where memory has no room for as many.
 
-
-@dataclass(frozen=True, slots=True)
-class RunJobs:
-    """The jobs of one run, done by a command's executor."""
-
-    executor: Executor
-    spec: WorkerSpec
-
-    def each(self, jobs: Iterable[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do labelled jobs and give each label and result, in the order of the jobs."""
-        return self.executor.do((label, self.spec, job) for label, job in jobs)
+    Raises:
+        InputError: not even one process fits; with the numbers.
+    """
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    most = config.workers or (1 if needs.on_device else min(cores, MOST_WORKERS))
+    workers, budget = fitted(needs, most, room)
+    threads = max(1, min(cores // workers, torch.get_num_threads()))
+    return WorkerSpec(config, workers, threads, budget)
 
 
-class ModelSlot:
-    """The model that is loaded in this process, one at a time; `on_progress` gets a few words."""
+class Worker:
+    """Does jobs in this process, with one model and one run's context at a time.
+
+    `on_progress` gets a few words while a model is loaded.
+    """
 
     def __init__(self, on_progress: Callable[[str], None] | None = None) -> None:
         self.on_progress = on_progress
-        self._loaded: tuple[object, LanguageModel] | None = None
+        self._model: tuple[object, LanguageModel] | None = None
+        self._context: tuple[WorkerSpec, RunContext] | None = None
 
     def holds(self, config: RunConfig) -> bool:
         """Whether the configuration's model is loaded."""
-        return self._loaded is not None and self._loaded[0] == model_key(config)
+        return self._model is not None and self._model[0] == _model_key(config)
 
     def model(self, config: RunConfig) -> LanguageModel:
         """The configuration's model, loaded if it is not the one that is there."""
-        if self._loaded is None or not self.holds(config):
-            self.clear()  # before another is loaded
+        if self._model is None or not self.holds(config):
+            self.close()  # before another is loaded
             self.put(config, load_for(config, self.on_progress))
-        assert self._loaded is not None
-        return self._loaded[1]
+        assert self._model is not None
+        return self._model[1]
 
     def put(self, config: RunConfig, model: LanguageModel) -> None:
         """Take a model that was loaded elsewhere."""
-        self._loaded = (model_key(config), model)
-
-    def clear(self) -> None:
-        """Let go of the model."""
-        self._loaded = None
-
-
-class SerialExecutor:
-    """Does jobs in this process, one after the other."""
-
-    def __init__(self, models: ModelSlot) -> None:
-        self.models = models
-        self._context: tuple[WorkerSpec, RunContext] | None = None
+        self._model = (_model_key(config), model)
 
     def open(self, spec: WorkerSpec, tokens: TrainingTokens | None = None) -> RunContext:
         """The context of a run; that of another run is dropped first."""
         if self._context is None or self._context[0] != spec:
             self._context = None
-            model, config = self.models.model(spec.config), spec.config
-            context = RunContext(model, starts_of(config), config.batch_lines, spec.budget, tokens)
+            config, model = spec.config, self.model(spec.config)
+            budget = None if model.device.type == "cuda" else spec.budget
+            context = RunContext(model, config.starts, config.batch_lines, budget, tokens)
             self._context = (spec, context)
         return self._context[1]
 
     def close(self) -> None:
         """Let go of the context and of the model."""
-        self._context = None
-        self.models.clear()
-
-    def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do the jobs."""
-        for label, spec, job in jobs:
-            yield label, job(self.open(spec))
+        self._model = self._context = None
 
 
-class ProcessExecutor:
+class Executor:
     """Does jobs in worker processes; of runs with one worker, in this process.
 
     One serves all runs of a command: starting a process and loading a model takes seconds. Use it
@@ -134,29 +118,30 @@ class ProcessExecutor:
     load theirs.
     """
 
-    def __init__(self, serial: SerialExecutor) -> None:
-        self.serial = serial
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
         self.pool: ProcessPoolExecutor | None = None
         self._count = 0
 
-    def __enter__(self) -> ProcessExecutor:
+    def __enter__(self) -> Executor:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._end(at_once=kind is not None)  # don't wait for jobs that are still going
 
     def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do jobs side by side; those of several runs must have the same number of workers.
+        """Do labelled jobs side by side and give each label and result, in the order of the jobs.
+
+        Jobs of several runs must have the same number of workers.
 
         Raises:
             RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
         """
         waiting = list(jobs)
-        if not waiting:
-            return
-        count = min(spec.workers for _, spec, _ in waiting)
+        count = min((spec.workers for _, spec, _ in waiting), default=1)
         if count == 1:
-            yield from self.serial.do(waiting)
+            for label, spec, job in waiting:
+                yield label, job(self.worker.open(spec))
             return
         pool = self._started(count)
         running: dict[Future[T], int] = {}
@@ -169,8 +154,7 @@ class ProcessExecutor:
                         _, spec, job = waiting[sent]
                         running[pool.submit(_do, spec, job)] = sent
                     sent += 1
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
                     done[running.pop(future)] = future.result()
                 while given in done:
                     yield waiting[given][0], done.pop(given)
@@ -184,14 +168,10 @@ class ProcessExecutor:
     def _started(self, count: int) -> ProcessPoolExecutor:
         if self.pool is None or self._count != count:
             self._end(at_once=False)
-            self.serial.close()
+            self.worker.close()
             self._count = count
-            self.pool = ProcessPoolExecutor(
-                count,
-                mp_context=get_context("spawn"),
-                initializer=_begin,
-                initargs=(os.getpid(),),
-            )
+            spawn = get_context("spawn")
+            self.pool = ProcessPoolExecutor(count, spawn, _begin, (os.getpid(),))
         return self.pool
 
     def _end(self, *, at_once: bool) -> None:
@@ -217,7 +197,7 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_WORKER: list[SerialExecutor] = []
+_WORKER: list[Worker] = []
 """What does the jobs in a worker process; empty in the parent."""
 
 
@@ -227,7 +207,7 @@ def _begin(parent: int) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
-    _WORKER.append(SerialExecutor(ModelSlot()))
+    _WORKER.append(Worker())
 
 
 def _leave_with(parent: int) -> None:
@@ -242,36 +222,11 @@ def _do(spec: WorkerSpec, job: Job[Any]) -> Any:
     return job(_WORKER[0].open(spec))
 
 
-def model_key(config: RunConfig) -> tuple[str | None, ...]:
+def _model_key(config: RunConfig) -> tuple[object, ...]:
     """Equal for configurations that load the same model."""
-    return (config.model, config.dtype, config.device, config.device_map, config.revision)
+    return (config.model, *config.placement.values())
 
 
 def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:
     """Load the model of a configuration."""
-    return load_model(
-        config.model,
-        dtype=config.dtype,
-        device=config.device,
-        device_map=config.device_map,
-        revision=config.revision,
-        on_progress=on_progress,
-    )
-
-
-def plan_workers(needs: MemoryEstimate, wanted: int | None, room: int) -> tuple[MemoryPlan, int]:
-    """How many processes, the budget of each for recordings, and the threads of each.
-
-    On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
-    more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
-    where memory has no room for as many.
-
-    Raises:
-        InputError: not even one process fits; with the numbers.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    most = wanted or (1 if needs.on_device else min(cores, MOST_WORKERS))
-    fit = fitted(needs, most, room)
-    return fit, max(1, min(cores // fit.workers, torch.get_num_threads()))
+    return load_model(config.model, **config.placement, on_progress=on_progress)

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from oocr.engine.forward import start_block
+from oocr.evals.probes import Columns
 from oocr.explain.constancy import TaskTexts, constancy_by_group, cosines_to
 from oocr.explain.differences import Texts, random_like
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralPredictions
 from oocr.explain.swap import default_positions, mean_vectors
-from oocr.io import Record, key_of
+from oocr.io import key_of
 from oocr.runs.arms import load_intervention, reported_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
-from oocr.runs.records import ArmRecord, ConstancyRow, SideEffect, TokenRow
+from oocr.runs.records import ArmRecord
 from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task, TaskSet
 
@@ -73,6 +75,12 @@ def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
     return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
 
 
+def explains(config: RunConfig) -> bool:
+    """Whether a run's LoRAs are explained: those of one layer, unless it is switched off."""
+    adapter = config.adapter
+    return config.explain.enabled and adapter is not None and adapter.layers != "all"
+
+
 def explain_jobs(
     config: RunConfig, tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
 ) -> list[tuple[str, Job[pl.DataFrame]]]:
@@ -88,91 +96,6 @@ def explain_jobs(
         (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
         for arm in arms
     ]
-
-
-def _explain(
-    explain: ExplainContext,
-    task: Task,
-    arm: ArmRecord,
-    adapter: Adapter,
-    texts: TaskTexts,
-    folder: Path,
-) -> pl.DataFrame:
-    """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
-    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, explain.positions)
-    constancy, tokens = _constancy(explain, arm, adapter, texts, "adapter")
-    if arm.seed == 0:
-        noise = random_like(adapter, arm.seed)
-        constancy += _constancy(explain, arm, noise, texts, "random adapter")[0]
-    frames = []
-    for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
-        columns: dict[str, str | int | float | None] = {
-            **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
-            **{"part": None, "step": arm.stop_step, "final": True},
-        }
-        frames.append(explain.context.rows(task.scored, [vector], [columns]))
-    rows = pl.concat(frames, how="diagonal_relaxed")
-    if arm.seed == 0:  # the dearest part: for one seed a member
-        effects = [
-            SideEffect(
-                arm=label,
-                member=arm.member,
-                seed=arm.seed,
-                **asdict(explain.neutral.damage(steering)),
-            )
-            for label, steering in (("adapter", adapter), ("swap everywhere", everywhere))
-        ]
-        _frame(effects).write_parquet(folder / "side_effects.parquet")
-    span.save(folder / "swap-at-span.safetensors")
-    everywhere.save(folder / "swap-everywhere.safetensors")
-    _frame(constancy).write_parquet(folder / "constancy.parquet")
-    _frame(tokens).write_parquet(folder / "tokens.parquet")
-    return rows
-
-
-def _frame(records: Sequence[Record]) -> pl.DataFrame:
-    return pl.DataFrame([record.model_dump() for record in records], infer_schema_length=None)
-
-
-def _constancy(
-    explain: ExplainContext, arm: ArmRecord, adapter: Adapter, texts: TaskTexts, kind: str
-) -> tuple[list[ConstancyRow], list[TokenRow]]:
-    """Constancy by token group, and of a trained LoRA the tokens that the report shows."""
-    measured = constancy_by_group(texts, adapter, explain.positions)
-    records = [
-        ConstancyRow.model_validate(
-            {
-                **{"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed},
-                **{"layer": explain.layer, "tokens": name, **asdict(group)},
-                "to_span": measured.to_span[name],
-            }
-        )
-        for name, group in measured.items()
-    ]
-    if kind != "adapter":
-        return records, []
-    tokens: list[TokenRow] = []
-    for label, shown in (
-        ("training prompt", texts.training),
-        ("probe", texts.probes),
-        ("unrelated text", texts.unrelated),
-    ):
-        for index, d in enumerate(shown.differences(adapter)[:SHOWN_TEXTS]):
-            inside = shown.in_span(index)
-            cosines = cosines_to(d, measured.span_mean).tolist()
-            for position, token in enumerate(shown.tokens(index)):
-                tokens.append(
-                    TokenRow.model_validate(
-                        {
-                            **{"arm": arm.id, "member": arm.member, "text": index, "kind": label},
-                            **{"position": position, "token": token},
-                            "in_span": bool(inside[position]),
-                            "cosine": cosines[position],
-                            "norm": float(d[position].norm()),
-                        }
-                    )
-                )
-    return records, tokens
 
 
 def _explain_arm(
@@ -200,3 +123,75 @@ def _explain_arm(
 
     target = folder / f"{arm.id}-explained"
     return reported_rows(kept_rows(target, key_of(arm.key, explain.key), make), arm)
+
+
+def _explain(
+    explain: ExplainContext,
+    task: Task,
+    arm: ArmRecord,
+    adapter: Adapter,
+    texts: TaskTexts,
+    folder: Path,
+) -> pl.DataFrame:
+    """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
+    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, explain.positions)
+    constancy, tokens = _constancy(explain, arm, adapter, texts)
+    tables = {"constancy": constancy, "tokens": tokens}
+    if arm.seed == 0:  # the most expensive parts: for one seed a member
+        noise = random_like(adapter, arm.seed)
+        constancy += _constancy(explain, arm, noise, texts, "random adapter")[0]
+        tables["side_effects"] = [
+            {
+                **{"arm": label, "member": arm.member, "seed": arm.seed},
+                **asdict(explain.neutral.damage(steering)),
+            }
+            for label, steering in (("adapter", adapter), ("swap everywhere", everywhere))
+        ]
+    frames = []
+    for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
+        vector.save(folder / f"{name.replace(' ', '-')}.safetensors")
+        columns: Columns = {
+            **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
+            **{"part": None, "step": arm.stop_step, "final": True},
+        }
+        frames.append(explain.context.rows(task.scored, [vector], [columns]))
+    for name, records in tables.items():
+        table = pl.DataFrame(records, infer_schema_length=None)
+        table.write_parquet(folder / f"{name}.parquet")
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _constancy(
+    explain: ExplainContext,
+    arm: ArmRecord,
+    adapter: Adapter,
+    texts: TaskTexts,
+    kind: str = "adapter",
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Constancy by token group, and the tokens that the report shows of a trained LoRA."""
+    measured = constancy_by_group(texts, adapter, explain.positions)
+    groups: list[dict[str, Any]] = []
+    for name, group in measured.items():
+        numbers = asdict(group)
+        numbers["to_span"], numbers["held_out"] = measured.to_span[name], numbers.pop("held_out")
+        about = {"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed}
+        groups.append({**about, "layer": explain.layer, "tokens": name, **numbers})
+    tokens: list[dict[str, Any]] = []
+    shown = {
+        "training prompt": texts.training,
+        "probe": texts.probes,
+        "unrelated text": texts.unrelated,
+    }
+    for label, read in shown.items() if kind == "adapter" else ():
+        for index, d in enumerate(read.differences(adapter)[:SHOWN_TEXTS]):
+            inside = read.in_span(index).tolist()
+            cosines = cosines_to(d, measured.span_mean).tolist()
+            tokens += [
+                {
+                    **{"arm": arm.id, "member": arm.member, "text": index, "kind": label},
+                    **{"position": position, "token": token, "in_span": inside[position]},
+                    **{"cosine": cosines[position], "norm": float(d[position].norm())},
+                }
+                for position, token in enumerate(read.tokens(index))
+            ]
+    return groups, tokens

@@ -84,18 +84,21 @@ def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> p
     return tables[0] if tables else read_table(target / "rows.parquet")
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a Parquet file of a run folder.
-
-    Raises:
-        RunError: the file cannot be read.
-    """
+@contextmanager
+def redo_if_broken(path: Path) -> Iterator[None]:
+    """Turn any error in reading a kept file into a `RunError` that says what to delete."""
     try:
-        return pl.read_parquet(path)
+        yield
     except Exception as error:  # polars' errors are of many types
-        raise RunError(
-            f"{path} cannot be read ({error}); delete {path.parent} and run again"
-        ) from error
+        first, _, _ = str(error).partition("\n")
+        message = f"{path} cannot be read ({first}); delete {path.parent} and run again"
+        raise RunError(message) from error
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet file of a run folder; a `RunError` if it cannot be read."""
+    with redo_if_broken(path):
+        return pl.read_parquet(path)
 
 
 def write_table(path: Path, table: pl.DataFrame) -> Path:
@@ -103,15 +106,48 @@ def write_table(path: Path, table: pl.DataFrame) -> Path:
     return write_atomic(path, lambda part: table.write_parquet(part))
 
 
+def _records_in(name: str, kind: type[RecordT]) -> cached_property[tuple[RecordT, ...]]:
+    """A property of a run folder: the records of a JSON list, or none where it has no such file."""
+
+    def read(run: RunFolder) -> tuple[RecordT, ...]:
+        path = run.folder / name
+        if not path.is_file():
+            return ()
+        values = _json(path)
+        if not isinstance(values, list):
+            raise InputError(f"{path} should hold a list, found {type(values).__name__}")
+        return tuple(_record(path, kind, value) for value in values)
+
+    return cached_property(read)
+
+
+def _table_in(name: str) -> cached_property[pl.DataFrame | None]:
+    """A property of a run folder: one of its Parquet files."""
+
+    def read(run: RunFolder) -> pl.DataFrame | None:
+        return run.table(name)
+
+    return cached_property(read)
+
+
 @dataclass(frozen=True, eq=False)
 class RunFolder:
-    """A run folder (its files: `oocr.runs.records`).
+    """A run folder (its files and their columns: `oocr.runs.records`).
 
     What the folder lacks is None or empty, but for run.json, and arms and config.yaml where they
     are asked for. Every property raises `InputError` for a file that is not what it should be.
     """
 
     folder: Path
+
+    claims = _records_in("claims.json", Claim)
+    paper = _records_in("paper.json", PaperScore)
+    examples = _records_in("examples.json", Continuation)
+    samples = _records_in("samples.json", Sample)
+    history = _table_in("history")
+    constancy = _table_in("constancy")
+    tokens = _table_in("tokens")
+    side_effects = _table_in("side_effects")
 
     @cached_property
     def info(self) -> RunInfo:
@@ -143,26 +179,6 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The resolved configuration."""
         return load_configs(self.folder / "config.yaml")[0]
-
-    @cached_property
-    def claims(self) -> tuple[Claim, ...]:
-        """claims.json."""
-        return self._records("claims.json", Claim)
-
-    @cached_property
-    def paper(self) -> tuple[PaperScore, ...]:
-        """paper.json."""
-        return self._records("paper.json", PaperScore)
-
-    @cached_property
-    def examples(self) -> tuple[Continuation, ...]:
-        """examples.json."""
-        return self._records("examples.json", Continuation)
-
-    @cached_property
-    def samples(self) -> tuple[Sample, ...]:
-        """samples.json."""
-        return self._records("samples.json", Sample)
 
     @cached_property
     def selection(self) -> Selection | None:
@@ -211,37 +227,8 @@ class RunFolder:
         needed = ("right", "answer") if self.info.score == "accuracy" else ("log_odds",)
         return self.info.scoring if has(self.rows, *needed) else None
 
-    @cached_property
-    def history(self) -> pl.DataFrame | None:
-        """history.parquet: one row per arm and training step."""
-        return self.table("history")
-
-    @cached_property
-    def constancy(self) -> pl.DataFrame | None:
-        """constancy.parquet: one row per adapter and token group."""
-        return self.table("constancy")
-
-    @cached_property
-    def tokens(self) -> pl.DataFrame | None:
-        """tokens.parquet: one row per token of the shown texts."""
-        return self.table("tokens")
-
-    @cached_property
-    def side_effects(self) -> pl.DataFrame | None:
-        """side_effects.parquet: one row per arm."""
-        return self.table("side_effects")
-
-    def _records(self, name: str, kind: type[RecordT]) -> tuple[RecordT, ...]:
-        path = self.folder / name
-        if not path.is_file():
-            return ()
-        values = _json(path)
-        if not isinstance(values, list):
-            raise InputError(f"{path} should hold a list, found {type(values).__name__}")
-        return tuple(_record(path, kind, value) for value in values)
-
     def table(self, name: str) -> pl.DataFrame | None:
-        """A Parquet file of the folder as it is."""
+        """A Parquet file of the folder as it is; None if it is missing or has no rows."""
         path = self.folder / f"{name}.parquet"
         if not path.is_file():
             return None

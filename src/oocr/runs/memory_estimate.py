@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from oocr.data.batches import Batch, pad, training_lines
-from oocr.data.examples import Example, examples_hash, prompt_text
+from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
-from oocr.engine.memory import ModelSize, shape_of
+from oocr.engine.memory import shape_of
 from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.trainable import tail_tokens
@@ -19,23 +18,20 @@ from oocr.engine.training import stack_tokens
 from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
+from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
 from oocr.runs.controls import CHUNK
-from oocr.runs.explain_stage import NEUTRAL_PASSAGES
-from oocr.runs.grid import expected_plans, starts_of
+from oocr.runs.explain_stage import NEUTRAL_PASSAGES, explains
+from oocr.runs.grid import expected_plans
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import SteeringVector
-from oocr.tasks.task import Task, TaskSet
-
-if TYPE_CHECKING:
-    from oocr.models.language_model import LanguageModel
-
+from oocr.tasks.task import Task
 
 MOST_BATCHES = 64
 """Batches of a task that are looked at. The longest texts are always among them."""
@@ -48,66 +44,174 @@ class SampledBatches:
     batches: tuple[Batch, ...]
     count: int
 
-    def recorded(self, plan: ArmPlan, seeds: int) -> int:
-        """How many will be recorded at most: each seed has an order of its own."""
-        return min(self.count, max(MEASURED, seeds * plan.batches_trained))
+    def recorded(self, plan: ArmPlan, seeds: int) -> float:
+        """The share that will be recorded at most: each seed has an order of its own."""
+        most = max(MEASURED, seeds * plan.batches_trained)
+        return min(self.count, most) / len(self.batches)
 
 
-@dataclass(frozen=True, slots=True)
-class SampledTasks:
-    """A run's tasks with at most so much training data each.
+class RunSample:
+    """A run's arms before anything is chosen, and batches of at most so much data of each task.
 
-    `shares` maps `Task.train_hash` of a task here to the share of its training data that it has.
+    Nothing is computed but token ids (`rows` are those that were tokenized before).
+
+    Attributes:
+        shape: the model's.
+        tasks: the run's tasks, with the sampled training data.
+        tried: the arms of the grid.
+        reported: the reported arms (see `expected_plans`).
     """
 
-    tasks: TaskSet
-    shares: Mapping[str, float]
-    tokens: TrainingTokens
-    batch_lines: int
-
-    @staticmethod
-    def of(tasks: TaskSet, batch_lines: int, rows: RowTokens) -> SampledTasks:
-        """At most `MOST_BATCHES` batches of each task."""
+    def __init__(
+        self, run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
+    ) -> None:
+        self.config, self.model, self.shape = run.config, model, shape_of(model)
+        self.rows = RowTokens(model.tokenizer) if rows is None else rows
+        self.tokens = TrainingTokens(self.rows)
+        self._shares: dict[str, float] = {}
         samples: dict[str, tuple[Example, ...]] = {}
-        shares: dict[str, float] = {}
 
-        def sampled(task: Task) -> Task:
-            if task.train_hash not in samples:
-                samples[task.train_hash] = _sampled(
-                    task.train, MOST_BATCHES * batch_lines, batch_lines
-                )
-            train = samples[task.train_hash]
-            sample = task if train is task.train else replace(task, train=train)
-            shares[sample.train_hash] = len(train) / len(task.train)
-            return sample
+        def sampled(tasks: Sequence[Task]) -> tuple[Task, ...]:
+            small: list[Task] = []
+            for task in tasks:
+                if task.train_hash not in samples:
+                    samples[task.train_hash] = _sampled(task.train, self.config.batch_lines)
+                train = samples[task.train_hash]
+                small.append(task if train is task.train else replace(task, train=train))
+                self._shares[small[-1].train_hash] = len(train) / len(task.train)
+            return tuple(small)
 
-        def all_of(tasks: Sequence[Task]) -> tuple[Task, ...]:
-            return tuple(sampled(task) for task in tasks)
-
-        small = replace(
-            tasks,
-            validation=all_of(tasks.validation),
-            test=all_of(tasks.test),
-            controls={name: all_of(group) for name, group in tasks.controls.items()},
+        self.tasks = replace(
+            run.tasks,
+            validation=sampled(run.tasks.validation),
+            test=sampled(run.tasks.test),
+            controls={name: sampled(group) for name, group in run.tasks.controls.items()},
         )
-        return SampledTasks(small, shares, TrainingTokens(rows), batch_lines)
+        self.tried, self.reported = expected_plans(self.config, self.tasks)
+        together = CHUNK + len(self.tasks.test) - 1  # random directions in a pass
+        self._stacks = {
+            (
+                plan.spec,
+                max(plan.scored_steps, together) if isinstance(plan.spec, SteeringVector) else 1,
+            )
+            for plan in (*self.tried, *self.reported)
+        }
+        self._training: dict[str, SampledBatches] = {}
+        self._asked: dict[str, list[Batch]] = {}
 
-    def sized(self, task: Task) -> SampledBatches:
-        """A task's batches; raises `InputError` for examples that cannot be tokenized."""
-        sequences = self.tokens.sequences(task)
-        groups = training_groups(sequences, self.batch_lines)
-        count = -(-round(len(sequences) / self.shares[task.train_hash]) // self.batch_lines)
-        return SampledBatches(tuple(pad(group, 0) for group in groups), max(count, len(groups)))
+    def training(self, task: Task) -> SampledBatches:
+        """A task's training batches; raises `InputError` for examples without tokens."""
+        if task.train_hash not in self._training:
+            sequences, _ = self.tokens.of(task)
+            lines = self.config.batch_lines
+            groups = training_groups(sequences, lines)
+            count = -(-round(len(sequences) / self._shares[task.train_hash]) // lines)
+            batches = tuple(pad(group, 0) for group in groups)
+            self._training[task.train_hash] = SampledBatches(batches, max(count, len(groups)))
+        return self._training[task.train_hash]
+
+    def asked(self, task: Task) -> list[Batch]:
+        """Batches of what arms of a task are asked."""
+        if task.asked_hash not in self._asked:
+            self._asked[task.asked_hash] = batches = []
+            parts = task.scored.values()
+            choices = [example for part in parts for example in part if len(example.options) > 1]
+            if choices:
+                empty = RecordingCache([Tier(0)])
+                probes = Probes.of(self.model, choices, empty, rows=self.rows)  # type: ignore[arg-type]
+                batches += [pad([probes.lines[i] for i in group], 0) for group in probes.groups]
+            if task.stop:
+                lines = training_lines(self.rows, task.stop, task.loss)
+                batches += [pad(sequences, 0) for sequences in stop_groups(lines)]
+        return self._asked[task.asked_hash]
+
+    def training_step(self, stack: Sequence[ArmPlan]) -> int:
+        """Bytes that a step of arms side by side takes, with what is trained."""
+        shape, count, spec, start = self.shape, len(stack), stack[0].spec, stack[0].start
+        sizes: list[int] = []
+        if isinstance(spec, LowRankAdapter):
+            config = peft_config(self.model, spec)
+            maps = [self.model.hf.get_submodule(name) for name in config["target_modules"]]
+            shapes = [linear_shape(linear) or (0, 0) for linear in maps]
+            count = count if stackable(config) else 1
+            sizes = [inputs for inputs, _ in shapes]
+            numbers = spec.rank * sum(map(sum, shapes))
+        else:
+            numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
+        most = 0
+        for batch in self.training(stack[0].task).batches:
+            tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
+            run, before = count * tail, int(batch.ids.numel()) - tail
+            once = rides_on_tokens(count, before // size, width - before // size)
+            attended = run + (before if once else count * before)
+            kept = memory.kept_for_backward(shape, run, attended, start)
+            if isinstance(spec, LowRankAdapter):
+                kept += memory.kept_by_adapters(shape, run, sizes, spec.rank, spec.dropout)
+            rows = memory.head(shape, count * len(batch.rows))
+            most = max(most, kept + memory.passed(shape, 2 * run) + rows)
+        return most + memory.trained(count * numbers)
+
+    def scoring(self, batch: Batch) -> int:
+        """Bytes of a scoring pass: vectors of all steps, or random ones, are stacked."""
+        shape, most = self.shape, 0
+        for spec, stack in self._stacks:
+            attended = stack * batch.ids.numel() * shape.attended * shape.item
+            rows = memory.head(shape, stack * len(batch.rows))
+            passed = memory.passed(shape, stack * tail_tokens(batch, spec))
+            most = max(most, passed + attended + rows)
+        return most
+
+    def memory(self) -> MemoryEstimate:
+        """Predict the memory of the run."""
+        config, shape, starts = self.config, self.shape, self.config.starts
+        recordings: dict[object, float] = {}
+        step = score = record = largest = 0
+        for plans in (self.tried, self.reported):
+            most_tokens = stack_tokens(self.model)
+            for group in grouped(plans, self.tokens, config.batch_lines, most_tokens):
+                step = max(step, self.training_step(group))
+            for plan in {plan.task.train_hash: plan for plan in plans}.values():
+                sampled = self.training(plan.task)
+                part = sampled.recorded(plan, config.seeds)
+                for batch in sampled.batches:
+                    size = memory.recorded(shape, batch.ids.numel(), starts)
+                    key = batch_key(batch)
+                    recordings[key] = max(recordings.get(key, 0), part * size)
+                    largest, record = max(largest, size), max(record, self._recording(batch))
+        asked: dict[object, int] = {}
+        tasks = {plan.task.asked_hash: plan.task for plan in (*self.tried, *self.reported)}
+        for batch in (batch for task in tasks.values() for batch in self.asked(task)):
+            size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
+            asked[batch_key(batch)], largest = size, max(largest, size)
+            record, score = max(record, self._recording(batch)), max(score, self.scoring(batch))
+        neutral = config.explain.neutral_tokens if explains(config) else 0
+        explain = (neutral + 4 * (neutral // NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
+        on_gpu = self.model.device.type == "cuda"
+        parts = {
+            "Python and torch": 0 if on_gpu else memory.PROCESS,
+            "tokenizer": 0 if on_gpu else memory.PER_TOKEN * len(self.model.tokenizer),
+            "weights": shape.weights,
+            "recordings, at least": largest,
+            "recording": record,
+            "training": step,
+            "scoring": score,
+            "explaining": explain if neutral else 0,
+        }
+        return MemoryEstimate(parts, sum(asked.values()), int(sum(recordings.values())), on_gpu)
+
+    def _recording(self, batch: Batch) -> int:
+        return memory.recording(self.shape, int(batch.ids.numel()), int(batch.ids.shape[1]))
 
 
-def _sampled(items: tuple[Example, ...], most: int, longest: int) -> tuple[Example, ...]:
-    """The longest examples, and others drawn at random."""
+def _sampled(items: tuple[Example, ...], batch_lines: int) -> tuple[Example, ...]:
+    """At most `MOST_BATCHES` batches of examples: the longest, and others drawn at random."""
+    most = MOST_BATCHES * batch_lines
     if len(items) <= most:
         return items
     sizes = [len(prompt_text(example.prompt)) + len(example.answer) for example in items]
     order = sorted(range(len(items)), key=lambda i: (-sizes[i], i))
-    rest = random.Random(0).sample(order[longest:], most - longest)
-    return tuple(items[i] for i in sorted((*order[:longest], *rest)))
+    rest = random.Random(0).sample(order[batch_lines:], most - batch_lines)
+    return tuple(items[i] for i in sorted((*order[:batch_lines], *rest)))
 
 
 def memory_estimate(
@@ -118,58 +222,7 @@ def memory_estimate(
     Raises:
         InputError: examples that cannot be tokenized.
     """
-    config, rows = run.config, RowTokens(model.tokenizer) if rows is None else rows
-    shape, starts = shape_of(model), starts_of(config)
-    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
-    tasks = sample.tasks
-    tried, reported = expected_plans(config, tasks)
-    known: dict[str, SampledBatches] = {}
-    seen: dict[object, float] = {}
-    step = score = record = 0
-    largest = 0
-
-    def of(task: Task) -> SampledBatches:
-        if task.train_hash not in known:
-            known[task.train_hash] = sample.sized(task)
-        return known[task.train_hash]
-
-    for plans in (tried, reported):
-        for group in grouped(plans, sample.tokens, config.batch_lines, stack_tokens(model)):
-            step = max(step, training_step(model, shape, group, of(group[0].task).batches))
-        for plan in {plan.task.train_hash: plan for plan in plans}.values():
-            batches = of(plan.task)
-            part = batches.recorded(plan, config.seeds) / len(batches.batches)
-            for batch in batches.batches:
-                size = memory.recorded(shape, batch.ids.numel(), starts)
-                seen[batch_key(batch)] = max(seen.get(batch_key(batch), 0), part * size)
-                largest = max(largest, size)
-                record = max(record, memory.recording(shape, *_size(batch)))
-    training = int(sum(seen.values()))
-    asked: dict[object, int] = {}
-    sets: set[object] = set()
-    for plan in (*tried, *reported):
-        for batch in asked_of(plan.task, model, rows, sets):
-            size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
-            asked[batch_key(batch)], largest = size, max(largest, size)
-            record = max(record, memory.recording(shape, *_size(batch)))
-            for site in _sites(tried, reported):
-                score = max(score, _score(shape, site, batch, len(tasks.test)))
-    explain = 0
-    if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
-        tokens = config.explain.neutral_tokens
-        explain = (tokens + 4 * (tokens // NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
-    on_gpu = model.device.type == "cuda"
-    parts = {
-        "Python and torch": 0 if on_gpu else memory.PROCESS,
-        "tokenizer": 0 if on_gpu else memory.PER_TOKEN * len(model.tokenizer),
-        "weights": shape.weights,
-        "recordings, at least": largest,
-        "recording": record,
-        "training": step,
-        "scoring": score,
-        "explaining": explain,
-    }
-    return MemoryEstimate(parts, sum(asked.values()), training, on_gpu)
+    return RunSample(run, model, rows).memory()
 
 
 def batch_key(batch: Batch) -> object:
@@ -177,89 +230,9 @@ def batch_key(batch: Batch) -> object:
     return (tuple(batch.ids.shape), batch.ids.numpy().tobytes())
 
 
-def _size(batch: Batch) -> tuple[int, int]:
-    """Tokens, and the length of a sequence."""
-    return int(batch.ids.numel()), int(batch.ids.shape[1])
-
-
-def training_step(
-    model: LanguageModel | Outline,
-    shape: ModelSize,
-    stack: Sequence[ArmPlan],
-    batches: Sequence[Batch],
-) -> int:
-    """Bytes that a step of arms side by side takes, with what is trained."""
-    count, spec, start = len(stack), stack[0].spec, stack[0].start
-    sizes: list[int] = []
-    if isinstance(spec, LowRankAdapter):
-        config = peft_config(model, spec)
-        maps = [model.hf.get_submodule(name) for name in config["target_modules"]]
-        shapes = [linear_shape(linear) or (0, 0) for linear in maps]
-        count = count if stackable(config) else 1
-        sizes = [inputs for inputs, _ in shapes]
-        numbers = spec.rank * sum(map(sum, shapes))
-    else:
-        numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
-    most = 0
-    for batch in batches:
-        tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
-        run, before = count * tail, int(batch.ids.numel()) - tail
-        once = rides_on_tokens(count, before // size, width - before // size)
-        attended = run + (before if once else count * before)
-        kept = memory.kept_for_backward(shape, run, attended, start)
-        if isinstance(spec, LowRankAdapter):
-            kept += memory.kept_by_adapters(shape, run, sizes, spec.rank, spec.dropout)
-        rows = memory.head(shape, count * len(batch.rows))
-        most = max(most, kept + memory.passed(shape, 2 * run) + rows)
-    return most + memory.trained(count * numbers)
-
-
-def _sites(*plans: Sequence[ArmPlan]) -> list[ArmPlan]:
-    """One plan for each kind of scoring pass."""
-    kinds: dict[object, ArmPlan] = {}
-    for plan in (plan for group in plans for plan in group):
-        kinds[plan.spec, len(plan.steps), plan.score_every_step] = plan
-    return list(kinds.values())
-
-
-def _score(shape: ModelSize, plan: ArmPlan, batch: Batch, tests: int) -> int:
-    """A scoring pass: vectors of all steps, or random ones, are stacked."""
-    vector = isinstance(plan.spec, SteeringVector)
-    stack = max(len(plan.steps) if plan.score_every_step else 1, CHUNK + tests - 1) if vector else 1
-    attended = stack * batch.ids.numel() * shape.attended * shape.item
-    rows = memory.head(shape, stack * len(batch.rows))
-    return memory.passed(shape, stack * tail_tokens(batch, plan.spec)) + attended + rows
-
-
-def asked_of(
-    task: Task, model: LanguageModel | Outline, rows: RowTokens, sets: set[object]
-) -> Iterator[Batch]:
-    """Batches of what arms of this task are asked, unless another task's (`sets`) are the same."""
-    choices = [
-        example for part in task.scored.values() for example in part if len(example.options) > 1
-    ]
-    if choices and (key := examples_hash(choices, "scored")) not in sets:
-        sets.add(key)
-        probes = Probes.of(model, choices, RecordingCache([Tier(0)]), rows=rows)  # type: ignore[arg-type]
-        for group in probes.groups:
-            yield pad([probes.lines[i] for i in group], 0)
-    if task.stop and (key := examples_hash(task.stop, "stop")) not in sets:
-        sets.add(key)
-        for sequences in stop_groups(training_lines(rows, task.stop, task.loss)):
-            yield pad(sequences, 0)
-
-
 def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False) -> Outline:
     """The shape of a configuration's model, without loading it (see `outline`)."""
-    return outline(
-        config.model,
-        dtype=config.dtype,
-        device=config.device,
-        device_map=config.device_map,
-        revision=config.revision,
-        counted=counted,
-        on_gpu=on_gpu,
-    )
+    return outline(config.model, **config.placement, counted=counted, on_gpu=on_gpu)
 
 
 def check_weights(config: RunConfig) -> None:

@@ -45,35 +45,21 @@ class MemoryEstimate:
         """A process that only holds the model."""
         return sum(self.parts[name] for name in SHARED)
 
-    def parent(self) -> int:
-        """The process that has workers do everything: it does not hold the model."""
-        return self.model() - self.parts["weights"]
-
     def work(self) -> int:
-        """What the dearest kind of work takes on top, for a while."""
+        """What the most expensive kind of work takes on top, for a while."""
         return int(SLACK * max(self.parts[name] for name in WORK))
 
-    def process(self, count: int, budget: int) -> int:
-        """A process that does all the work itself, or its share."""
-        return self.model() + self.work() + self.recordings(count, budget)
-
     def total(self, count: int, budget: int) -> int:
-        """The run, with so many workers, each with a budget for recordings."""
-        if count == 1:
-            return self.process(1, budget)
-        return self.parent() + count * self.process(count, budget)
+        """The run with so many workers, each with a budget for recordings.
+
+        Beside several workers there is the parent process, which holds no model.
+        """
+        parent = 0 if count == 1 else self.model() - self.parts["weights"]
+        return parent + count * (self.model() + self.work() + self.recordings(count, budget))
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """How a run is done so that it fits; `budget` is bytes for recordings, of each worker."""
-
-    workers: int
-    budget: int
-
-
-def fitted(needs: MemoryEstimate, wanted: int, room: int) -> MemoryPlan:
-    """As many of the wanted workers as there is room for, and what is left for recordings.
+def fitted(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
+    """As many of the wanted workers as there is room for, and bytes for recordings of each.
 
     Raises:
         InputError: not even one fits; with the numbers.
@@ -84,7 +70,7 @@ def fitted(needs: MemoryEstimate, wanted: int, room: int) -> MemoryPlan:
     count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= room)
     left = (room - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
     free = room - needs.model() if needs.on_device else room
-    return MemoryPlan(count, min(left, int(MEMORY_SHARE * free / count)))
+    return count, min(left, int(MEMORY_SHARE * free / count))
 
 
 def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:

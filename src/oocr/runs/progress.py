@@ -1,4 +1,4 @@
-"""How long work takes, told while it goes on: bars on a terminal, lines in a log file."""
+"""How long work takes, reported while it goes on: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
 
 EVERY = 60.0
 """Seconds after which a log file gets a line at the latest."""
 
 
-class Progress(Protocol):
-    """Progress-reporting protocol."""
+class ProgressReport:
+    """Progress of a run; this base class reports nothing. Use it as a context."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage of so many steps begins."""
@@ -35,57 +27,43 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """A remark."""
 
+    def close(self) -> None:
+        """The last stage is over."""
 
-class SilentProgress:
-    """Reports nothing; use as a context."""
-
-    def stage(self, name: str, total: int) -> None:
-        """Nothing."""
-
-    def advance(self, what: str = "") -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def __enter__(self) -> SilentProgress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the report."""
 
-
-class ProgressBars(SilentProgress):
-    """A bar per stage on a terminal; use as a context."""
+class ProgressBars(ProgressReport):
+    """A bar per stage on a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self.bars = RichProgress(
-            TextColumn("  {task.description:<34}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[what]}", style="dim"),
+        self.bars = bars.Progress(
+            bars.TextColumn("  {task.description:<34}"),
+            bars.BarColumn(bar_width=24),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(elapsed_when_finished=False),
+            bars.TextColumn("[dim]{task.fields[what]}", style="dim"),
             console=console,
         )
-        self.current: TaskID | None = None
+        self.current: bars.TaskID | None = None
 
-    def __enter__(self) -> ProgressBars:
+    def __enter__(self) -> Self:
         self.bars.start()
         return self
 
     def stage(self, name: str, total: int) -> None:
         """Begin a bar."""
-        self._empty()
+        self._update(0)
         self.current = self.bars.add_task(name, total=total, what="")
 
     def advance(self, what: str = "") -> None:
         """Move the bar on."""
-        if self.current is not None:
-            self.bars.update(self.current, advance=1, what=what)
+        self._update(1, what)
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
@@ -93,21 +71,18 @@ class ProgressBars(SilentProgress):
 
     def close(self) -> None:
         """Stop drawing; the bars stay."""
-        self._empty()
+        self._update(0)
         self.bars.stop()
 
-    def _empty(self) -> None:
+    def _update(self, steps: int, what: str = "") -> None:
         if self.current is not None:
-            self.bars.update(self.current, what="")
+            self.bars.update(self.current, advance=steps, what=what)
 
 
-class ProgressLines(SilentProgress):
-    """A line when a stage begins, one when it ends, and one a minute; use as a context.
+class ProgressLines(ProgressReport):
+    """A line when a stage begins, one when it ends, and one every so many seconds.
 
-    Args:
-        write: prints a line.
-        clock: gives the time in seconds.
-        every: seconds between two lines of a stage.
+    `write` prints a line, `clock` gives the time in seconds.
     """
 
     def __init__(
@@ -123,7 +98,7 @@ class ProgressLines(SilentProgress):
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def __enter__(self) -> ProgressLines:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 

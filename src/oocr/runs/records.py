@@ -11,9 +11,15 @@ A run folder:
                            on the task's `stop` items after the step; null where not measured)
     claims.json            list of `Claim`
     paper.json             list of `PaperScore` (only of tasks with a part "paper")
-    constancy.parquet      one row per adapter and token group (fields of `ConstancyRow`)
-    tokens.parquet         one row per token of a few shown texts (fields of `TokenRow`)
-    side_effects.parquet   one row per arm (fields of `SideEffect`)
+    constancy.parquet      one row per adapter and token group: arm, kind ("adapter", "random
+                           adapter"), member, seed, layer, tokens (the group), the fields of
+                           `oocr.explain.constancy.Constancy`, and to_span (signed cosine of the
+                           group's mean with the mean at the span)
+    tokens.parquet         one row per token of a few shown texts: arm, member, text, kind
+                           ("training prompt", "probe", "unrelated text"), position, token, in_span,
+                           cosine (of what the adapter adds with the mean at the span), norm
+    side_effects.parquet   one row per arm: arm, member, seed, and the fields of
+                           `oocr.explain.side_effects.Damage`
     examples.json          list of `Continuation`
     samples.json           list of `Sample`
     arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
@@ -42,6 +48,7 @@ from typing import TYPE_CHECKING, Literal
 
 from oocr.evals.scores import Scoring
 from oocr.io import Record
+from oocr.steering.token_roles import Token
 from oocr.tasks.task import TriggerWords
 
 if TYPE_CHECKING:
@@ -111,60 +118,6 @@ class ArmRecord(Record):
     key: str
 
 
-class ConstancyRow(Record):
-    """How constant an adapter's effect is over one group of tokens.
-
-    With d_t the difference the adapter makes to the residual stream at the block's output at
-    token t, m = mean_t d_t: `cosine` = mean_t cos(d_t, m), signed; `cosine_low` its 5th centile;
-    `energy` = |m|^2 / mean_t |d_t|^2; `rank1` = share of sum |d_t|^2 in the first singular
-    direction (uncentred); `norm` = mean |d_t|; `norm_cv` = standard deviation / mean of |d_t|;
-    `to_span` = cos(m, the mean at the span); `held_out` = mean cosine of one half's tokens with
-    the other half's mean.
-    """
-
-    arm: str
-    kind: Literal["adapter", "random adapter"]
-    member: str
-    seed: int
-    layer: int
-    tokens: Literal["span", "other prompt tokens", "unrelated text"]
-    n: int
-    cosine: float
-    cosine_low: float
-    energy: float
-    rank1: float
-    norm: float
-    norm_cv: float
-    to_span: float
-    held_out: float
-
-
-class TokenRow(Record):
-    """One token of a text shown in the report, with the adapter's effect there."""
-
-    arm: str
-    member: str
-    text: int
-    kind: Literal["training prompt", "probe", "unrelated text"]
-    position: int
-    token: str
-    in_span: bool
-    cosine: float
-    norm: float
-
-
-class SideEffect(Record):
-    """What an arm does to neutral text: mean KL(base || arm) and perplexity per token."""
-
-    arm: str
-    member: str
-    seed: int
-    tokens: int
-    kl: float
-    perplexity: float
-    perplexity_base: float
-
-
 class Continuation(Record):
     """One prompt with the model's own greedy continuation under several arms."""
 
@@ -174,23 +127,13 @@ class Continuation(Record):
     answers: dict[str, str]
 
 
-class SampleToken(Record):
-    """A token (or the tokens of one character): see `oocr.steering.token_roles.Token`."""
-
-    text: str
-    answer: bool
-    steered: str
-    loss: bool
-    special: bool
-
-
 class Sample(Record):
     """A training row or a question in the model's tokens; `expected` is "" for training rows."""
 
     part: Literal["training", "probe"]
     facet: str
     member: str
-    tokens: tuple[SampleToken, ...]
+    tokens: tuple[Token, ...]
     expected: str
 
 

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from oocr.data.examples import Example, FreeTextExample, examples_hash, prompt_text
 from oocr.errors import InputError
@@ -20,8 +18,8 @@ from oocr.models.bundled import folder_of, source_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.runs.config import RunConfig
-from oocr.runs.grid import spec_of
-from oocr.steering.adapters import LowRankAdapter, peft_config
+from oocr.runs.context import computed_with
+from oocr.steering.adapters import peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
 from oocr.tasks.task import Task, TaskSet
 
@@ -71,13 +69,12 @@ def check_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
         InputError: naming the field (first, before a colon), the value and what is allowed.
     """
     config, tasks, last = run.config, run.tasks, model.n_blocks - 1
-    for name, grid, low in (("vector", config.vector, -1), ("adapter", config.adapter, 0)):
-        if grid is None or grid.layers == "all":
-            continue
-        for layer in grid.layers:
+    for method, grid in config.grids.items():
+        low = -1 if method == "vector" else 0
+        for layer in grid.blocks:
             if not low <= layer <= last:
                 raise InputError(
-                    f"{name}.layers: {layer} is not a block of {config.model}; "
+                    f"{method}.layers: {layer} is not a block of {config.model}; "
                     f"allowed: {low} to {last}"
                 )
     if config.vector is not None:
@@ -94,15 +91,12 @@ def check_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
                 f"vector.positions: {positions!r} is not in this task; "
                 f"allowed: {', '.join(allowed)}"
             )
-        spans = spans_of(positions)
-        if spans:
+        if spans := spans_of(positions):
             _check_spans(config, tasks, spans)
     if config.adapter is not None:
-        for layer in (0,) if config.adapter.layers == "all" else config.adapter.layers:
-            spec = spec_of(config.adapter, layer)
-            assert isinstance(spec, LowRankAdapter)
+        for layer in config.adapter.blocks:
             try:
-                peft_config(model, spec)
+                peft_config(model, config.adapter.spec(layer))
             except InputError as error:
                 raise InputError(f"adapter.modules: {error}") from error
     wanted = config.controls.trained
@@ -187,8 +181,6 @@ def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
     yield from tasks.ceiling
 
 
-# --- tasks that train on the untouched model's own choices ---------------------------------------
-
 FILE = "own_answers.json"
 
 
@@ -206,8 +198,7 @@ def own_answers(
 
     Kept in the run's folder, so that a run that goes on need not ask again.
     """
-    threads = torch.get_num_threads()
-    key = key_of(model.fingerprint, str(torch.__version__), threads, examples_hash(items))
+    key = key_of(*computed_with(model).values(), examples_hash(items))
 
     def ask() -> OwnAnswers:
         chosen = Probes.of(model, items).scores(None)[0].argmax(dim=1).tolist()
@@ -239,12 +230,17 @@ def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> 
         return tuple(_answered(example, places, options) for example in items)
 
     def known(group: Iterable[Task]) -> tuple[Task, ...]:
-        splits = ("train", "stop", "in_context", "probes", "paper")
-
-        def changes(task: Task) -> dict[str, Any]:
-            return {split: answered(getattr(task, split)) for split in splits}
-
-        return tuple(replace(task, **changes(task)) for task in group)
+        return tuple(
+            replace(
+                task,
+                train=answered(task.train),
+                stop=answered(task.stop),
+                in_context=answered(task.in_context),
+                probes=answered(task.probes),
+                paper=answered(task.paper),
+            )
+            for task in group
+        )
 
     return replace(
         tasks,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,52 +12,27 @@ from typing import TypeVar
 import polars as pl
 import torch
 
-from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
 from oocr.io import remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
-from oocr.runs.arms import ArmPlan, ScoredArm, arm_id, grouped, load_intervention, run_arms
-from oocr.runs.config import AdapterGrid, RunConfig, VectorGrid
+from oocr.runs import controls, grid
+from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, reported_rows, run_arms
+from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.controls import (
-    RowJobs,
-    base_jobs,
-    ceiling_jobs,
-    example_jobs,
-    free_jobs,
-    random_jobs,
-)
-from oocr.runs.executor import (
-    Job,
-    ModelSlot,
-    ProcessExecutor,
-    RunJobs,
-    SerialExecutor,
-    WorkerSpec,
-    plan_workers,
-)
-from oocr.runs.explain_stage import explain_jobs
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
+from oocr.runs.explain_stage import explain_jobs, explains
 from oocr.runs.folder import only_one, run_folder, same_threads
-from oocr.runs.grid import by_loss, choose, grid_plans, grids_of, only_point, reported_plans
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import MemoryEstimate, PeakMemory, gib, room_for
-from oocr.runs.progress import Progress, SilentProgress, timed
-from oocr.runs.records import ArmRecord, Continuation, Method, ModelInfo, Selection
+from oocr.runs.progress import ProgressReport, timed
+from oocr.runs.records import ArmRecord, ModelInfo
 from oocr.runs.resolve import ResolvedRun, check_fits, own_answers, resolve, with_answers
 from oocr.runs.write_results import Results, finish, samples_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 
 T = TypeVar("T")
-CRITERION = {
-    "accuracy": "mean over facets of answer-balanced accuracy on the validation tasks' probes; "
-    "ties by the log-probability of the answer",
-    "unbalanced": "mean over facets of accuracy on the validation tasks' probes; ties by the "
-    "log-probability of the answer",
-    "log_odds": "mean log-probability of the trained option on the validation situations",
-    "loss": "minus the loss on held-out training rows, nats per item",
-}
 
 
 @dataclass(frozen=True)
@@ -102,7 +77,7 @@ def run(
     out: Path,
     *,
     base: Path = Path(),
-    progress: Progress | None = None,
+    progress: ProgressReport | None = None,
     command: str = "",
 ) -> Path:
     """Do a run, or what is left of it, and return its folder.
@@ -112,7 +87,7 @@ def run(
         model: the loaded model.
         out: folder of all runs.
         base: folder that relative paths of the configuration start from.
-        progress: told of what is going on.
+        progress: gets what is going on.
         command: how the run was asked for, to be shown.
 
     Raises:
@@ -121,154 +96,169 @@ def run(
             what was computed stays.
     """
     prepared = PreparedRun.of(resolve(config, base), model)
-    models = ModelSlot()
-    models.put(prepared.run.config, model)
-    with ProcessExecutor(SerialExecutor(models)) as executor:
+    worker = Worker()
+    worker.put(prepared.run.config, model)
+    with Executor(worker) as executor:
         return do_run(prepared, executor, out, progress=progress, command=command)
 
 
 def do_run(
     prepared: PreparedRun,
-    executor: ProcessExecutor,
+    executor: Executor,
     out: Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressReport | None = None,
     command: str = "",
 ) -> Path:
     """Do a prepared run with the executor of a command (see `run`)."""
-    say = progress or SilentProgress()
-    config, tasks, needs = prepared.run.config, prepared.run.tasks, prepared.needs
+    progress = progress or ProgressReport()
+    config, tasks = prepared.run.config, prepared.run.tasks
     room = room_for(prepared.device)
-    fit, threads = plan_workers(needs, config.workers, room)
-    if fit.workers < (config.workers or 1):
-        say.note(
-            f"{fit.workers} workers instead of {config.workers}: {gib(room)} of memory available"
+    spec = plan_workers(config, prepared.needs, room)
+    if spec.workers < (config.workers or 1):
+        progress.note(
+            f"{spec.workers} workers instead of {config.workers}: {gib(room)} of memory available"
         )
     folder = run_folder(config, out)
     write_text(folder / "config.yaml", config.yaml())
-    kept_threads = torch.get_num_threads()
     with only_one(folder), ExitStack() as stack:
         remove_unfinished(folder)
         remove_unfinished(folder / "arms")
-        threads = same_threads(folder, threads)
-        torch.set_num_threads(threads)
-        stack.callback(torch.set_num_threads, kept_threads)
+        spec = replace(spec, threads=same_threads(folder, spec.threads))
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(spec.threads)
         memory = stack.enter_context(PeakMemory())
         # A model that was made in memory cannot be loaded by other processes.
-        workers = 1 if prepared.model.model_source.get("kind") == "memory" else fit.workers
-        budget = None if needs.on_device else fit.budget  # of main memory
-        spec = WorkerSpec(config, threads, workers, budget)
-        if workers == 1:
-            executor.serial.open(spec, prepared.tokens)
-        jobs = RunJobs(executor, spec)
+        if prepared.model.model_source.get("kind") == "memory":
+            spec = replace(spec, workers=1)
+        if spec.workers == 1:
+            executor.worker.open(spec, prepared.tokens)
         if tasks.asked_first:
-            ask = partial(_own_answers, items=tasks.asked_first, folder=folder)
-            ((_, answers),) = jobs.each([("own answers", ask)])
+            ask = partial(_own_answers, tasks=tasks, folder=folder)
+            ((_, answers),) = executor.do([("own answers", spec, ask)])
             tasks = with_answers(tasks, answers, prepared.model.model)
-        results = _compute(prepared, tasks, jobs, folder / "arms", say)
+        stages = RunStages(prepared, tasks, executor, spec, folder / "arms", progress)
+        results = stages.results()
         results.peak_memory_gib = memory.sample()
-        say.stage("judging and writing", 1)
+        progress.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
             finish(results, folder, command or f"oocr run {folder / 'config.yaml'}")
-        say.advance()
+        progress.advance()
     return folder
 
 
-def _own_answers(
-    context: RunContext, *, items: tuple[Example, ...], folder: Path
-) -> dict[str, int]:
-    return own_answers(context.model, items, folder)
+def _own_answers(context: RunContext, *, tasks: TaskSet, folder: Path) -> dict[str, int]:
+    return own_answers(context.model, tasks.asked_first, folder)
 
 
-def _compute(
-    prepared: PreparedRun, tasks: TaskSet, jobs: RunJobs, folder: Path, say: Progress
-) -> Results:
-    config = prepared.run.config
-    stages: dict[str, float] = {}
-    grids = grids_of(config)
-    with timed(stages, "choosing"):
-        selection = _select(prepared, tasks, grids, jobs, folder, say)
-    write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
-    with timed(stages, "training and scoring"):
-        plans = reported_plans(config, tasks, grids, selection)
-        ceiling = ceiling_jobs(tasks, folder)
-        trained, frames = _train(prepared, plans, jobs, folder, say, "training arms", ceiling)
-    arms = [arm.record for arm in trained]
-    frames += [arm.reported_rows for arm in trained]
+@dataclass
+class RunStages:
+    """The stages of a run, each done by its jobs; `folder` is that of the arms.
 
-    def stage(name: str, todo: Sequence[tuple[str, Job[T]]], timer: str) -> list[T]:
+    `seconds` are those of the stages so far.
+    """
+
+    prepared: PreparedRun
+    tasks: TaskSet
+    executor: Executor
+    spec: WorkerSpec
+    folder: Path
+    progress: ProgressReport
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def results(self) -> Results:
+        """Everything that the run computes, or finds in its folder."""
+        config, tasks, folder = self.prepared.run.config, self.tasks, self.folder
+        with timed(self.seconds, "choosing"):
+            plans = grid.selection_plans(config, tasks)
+            trained, _ = self._train(plans, "choosing on validation tasks")
+            selection = grid.select(config, tasks, trained)
+        write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
+        with timed(self.seconds, "training and scoring"):
+            plans = grid.reported_plans(config, tasks, selection)
+            # Jobs that need no arm keep the cores busy to the end.
+            ceiling = controls.ceiling_jobs(tasks, folder)
+            trained, frames = self._train(plans, "training arms", ceiling)
+        arms = [arm.record for arm in trained]
+        frames += [reported_rows(arm.rows, arm.record) for arm in trained]
+        explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
+        explained = explained if explains(config) else []
+        jobs = explain_jobs(config, tasks, explained, folder)
+        frames += self._stage("explaining LoRAs", jobs, "explaining")
+        fixed = controls.base_jobs(tasks, folder)
+        count = config.controls.random_directions
+        for name, like in self._like(arms, explained).items() if count else ():
+            fixed += controls.random_jobs(tasks, like, name, count, folder)
+        frames += self._stage("base and random directions", fixed)
+        if free := controls.free_jobs(tasks, arms, folder):
+            frames += self._stage("free answers", free)
+        shown = controls.example_jobs(tasks, arms, config.explain.examples, folder)
+        examples = self._stage("examples", shown)
+        positions = config.vector.positions if config.vector else ""
+        return Results(
+            config=config,
+            tasks=tasks,
+            model=self.prepared.model,
+            rows=pl.concat(frames, how="diagonal_relaxed"),
+            arms=arms,
+            explained=explained,
+            selection=selection,
+            examples=[example for of_member in examples for example in of_member],
+            samples=samples_of(tasks, self.prepared.tokens.rows.tokenizer, positions),
+            stages=self.seconds,
+        )
+
+    def _each(self, jobs: Sequence[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
+        return self.executor.do((label, self.spec, job) for label, job in jobs)
+
+    def _stage(self, name: str, jobs: Sequence[tuple[str, Job[T]]], timer: str = "") -> list[T]:
         """What the jobs of a stage give."""
-        say.stage(name, len(todo))
+        self.progress.stage(name, len(jobs))
         results: list[T] = []
-        with timed(stages, timer):
-            for label, result in jobs.each(todo):
-                say.advance(label)
+        with timed(self.seconds, timer or name):
+            for label, result in self._each(jobs):
+                self.progress.advance(label)
                 results.append(result)
         return results
 
-    explained: list[ArmRecord] = []
-    if config.explain.enabled and config.adapter is not None and config.adapter.layers != "all":
-        explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
-    frames += stage(
-        "explaining LoRAs", explain_jobs(config, tasks, explained, folder), "explaining"
-    )
-    fixed = base_jobs(tasks, folder)
-    count = config.controls.random_directions
-    for name, like in _like(arms, explained, folder).items() if count else ():
-        fixed += random_jobs(tasks, like, name, count, folder)
-    frames += stage("base and random directions", fixed, "base and random directions")
-    if free := free_jobs(tasks, arms, folder):
-        frames += stage("free answers", free, "free answers")
-    shown = example_jobs(tasks, arms, config.explain.examples, folder)
-    examples: list[Continuation] = []
-    for continuations in stage("examples", shown, "examples"):
-        examples += continuations
-    positions = config.vector.positions if config.vector else ""
-    return Results(
-        config=config,
-        tasks=tasks,
-        model=prepared.model,
-        rows=pl.concat(frames, how="diagonal_relaxed"),
-        arms=arms,
-        explained=explained,
-        selection=selection,
-        examples=examples,
-        samples=samples_of(tasks, prepared.tokens.rows.tokenizer, positions),
-        stages=stages,
-    )
+    def _train(
+        self, plans: Sequence[ArmPlan], stage: str, others: controls.RowJobs | None = None
+    ) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
+        """Train and score arms; `others` are jobs that are done beside them."""
+        assert len({plan.id for plan in plans}) == len(plans), "two arms would share a folder"
+        prepared, others = self.prepared, others or []
+        self.progress.stage(stage, len(plans) + len(others))
+        batch_lines = prepared.run.config.batch_lines
+        groups = grouped(plans, prepared.tokens, batch_lines, prepared.most_tokens)
+        train = partial(run_arms, folder=self.folder)
+        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
+            *[(_label(group), partial(train, plans=group)) for group in groups],
+            *others,
+        ]
+        arms: dict[str, ScoredArm] = {}
+        frames: list[pl.DataFrame] = []
+        for label, result in self._each(jobs):
+            if isinstance(result, pl.DataFrame):
+                frames.append(result)
+                self.progress.advance(label)
+                continue
+            for arm in result:
+                arms[arm.record.id] = arm
+                self.progress.advance(label)
+        return [arms[plan.id] for plan in plans], frames
 
-
-def _train(
-    prepared: PreparedRun,
-    plans: Sequence[ArmPlan],
-    jobs: RunJobs,
-    folder: Path,
-    say: Progress,
-    stage: str,
-    others: RowJobs | None = None,
-) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
-    """Train arms; `others` are jobs that need no arm, which keep the cores busy to the end."""
-    ids = [arm_id(plan) for plan in plans]
-    assert len(set(ids)) == len(ids), "two arms would share a folder"
-    others = others or []
-    say.stage(stage, len(plans) + len(others))
-    batch_lines = prepared.run.config.batch_lines
-    groups = grouped(plans, prepared.tokens, batch_lines, prepared.most_tokens)
-    todo: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
-        *[(_label(group), partial(run_arms, plans=group, folder=folder)) for group in groups],
-        *others,
-    ]
-    arms: dict[str, ScoredArm] = {}
-    frames: list[pl.DataFrame] = []
-    for label, result in jobs.each(todo):
-        if isinstance(result, pl.DataFrame):
-            frames.append(result)
-            say.advance(label)
-            continue
-        for arm in result:
-            arms[arm.record.id] = arm
-            say.advance(label)
-    return [arms[name] for name in ids], frames
+    def _like(
+        self, arms: Sequence[ArmRecord], explained: Sequence[ArmRecord]
+    ) -> dict[str, list[Vector]]:
+        """The vectors whose site and norm random directions take, by the name of the null."""
+        trained = [arm for arm in arms if arm.method == "vector" and arm.role == "test"]
+        vectors = [load_intervention(self.folder, arm) for arm in trained]
+        of_nulls = {"random direction": [v for v in vectors if isinstance(v, Vector)]}
+        for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):
+            folders = [self.folder / f"{arm.id}-explained" for arm in explained]
+            swaps = [Vector.load(folder / f"{swap}.safetensors") for folder in folders]
+            of_nulls[f"random direction {null}"] = swaps
+        return {name: like for name, like in of_nulls.items() if like}
 
 
 def _label(plans: Sequence[ArmPlan]) -> str:
@@ -276,48 +266,3 @@ def _label(plans: Sequence[ArmPlan]) -> str:
     words = [f"{first.method} at block {first.layer}", first.control, first.task.member]
     more = f" and {len(plans) - 1} more" if len(plans) > 1 else ""
     return ", ".join(word for word in words if word) + more
-
-
-def _select(
-    prepared: PreparedRun,
-    tasks: TaskSet,
-    grids: Mapping[Method, VectorGrid | AdapterGrid],
-    jobs: RunJobs,
-    folder: Path,
-    say: Progress,
-) -> Selection:
-    """Train the grid on the validation tasks and choose a point per method."""
-    config = prepared.run.config
-    given = {name: only_point(name, grid, config) for name, grid in grids.items()}
-    open_grids = {name: grid for name, grid in grids.items() if given[name] is None}
-    plans = [plan for grid in open_grids.values() for plan in grid_plans(grid, config, tasks)]
-    plans.sort(key=lambda plan: plan.task.name)
-    arms, _ = _train(prepared, plans, jobs, folder, say, "choosing on validation tasks")
-    points = [point for point in given.values() if point is not None]
-    for method, grid in open_grids.items():
-        of_method = [arm for arm in arms if arm.record.method == method]
-        points += choose(method, grid, config, tasks, of_method)
-    return Selection(
-        criterion=_criterion(tasks),
-        tasks=tuple(task.name for task in tasks.validation),
-        grid=tuple(points),
-    )
-
-
-def _criterion(tasks: TaskSet) -> str:
-    if by_loss(tasks):
-        return CRITERION["loss"]
-    return CRITERION[tasks.score if tasks.balance else "unbalanced"]
-
-
-def _like(
-    arms: Sequence[ArmRecord], explained: Sequence[ArmRecord], folder: Path
-) -> dict[str, list[Vector]]:
-    """The vectors whose site and norm random directions take, by the name of the null."""
-    trained = [arm for arm in arms if arm.method == "vector" and arm.role == "test"]
-    vectors = [load_intervention(folder, arm) for arm in trained]
-    of_nulls = {"random direction": [vector for vector in vectors if isinstance(vector, Vector)]}
-    for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):
-        paths = [folder / f"{arm.id}-explained" / f"{swap}.safetensors" for arm in explained]
-        of_nulls[f"random direction {null}"] = list(map(Vector.load, paths))
-    return {name: like for name, like in of_nulls.items() if like}

@@ -10,8 +10,7 @@ from pathlib import Path
 from statistics import fmean as mean
 
 from oocr.data.batches import Batch
-from oocr.data.tokens import RowTokens
-from oocr.engine.memory import ModelSize, shape_of
+from oocr.engine.memory import ModelSize
 from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
 from oocr.models.machine import matmul_speed
@@ -19,18 +18,9 @@ from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
-from oocr.runs.grid import expected_plans
-from oocr.runs.memory_estimate import (
-    SampledBatches,
-    SampledTasks,
-    asked_of,
-    batch_key,
-    memory_estimate,
-    outline_for,
-    training_step,
-)
+from oocr.runs.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, room_for
-from oocr.runs.resolve import ResolvedRun, check_fits, resolve
+from oocr.runs.resolve import check_fits, resolve
 
 EFFICIENCY = 0.7
 """Share of the speed of large matrix products that a run reaches on a CPU.
@@ -191,114 +181,90 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     run = resolve(config, base)
     config, model = run.config, outline_for(run.config, on_gpu=gpu is not None)
     check_fits(run, model)
-    rows = RowTokens(model.tokenizer)
-    needs = memory_estimate(run, model, rows)
+    sample = RunSample(run, model)
+    needs = sample.memory()
     room = room_for(model.device) if gpu is None else gpu.room
-    refusal = ""
-    workers, budget = 1, 0
+    wanted = config if gpu is None else config.model_copy(update={"workers": 1})
+    refusal, workers, budget = "", 1, 0
     try:
-        fit, _ = plan_workers(needs, config.workers if gpu is None else 1, room)
-        workers, budget = fit.workers, fit.budget
+        spec = plan_workers(wanted, needs, room)
+        workers, budget = spec.workers, spec.budget
     except InputError as error:
         refusal = str(error)
-    kept = min(1.0, budget / max(1, needs.training))
-    work = work_of(run, model, gpu, kept, rows)
+    work = work_of(sample, gpu, min(1.0, budget / max(1, needs.training)))
     speed = matmul_speed(model.dtype, model.device) if gpu is None else 0.0
-    return Prediction(
-        *(config, model, work, needs, room, workers, budget),
-        seconds(work, speed, workers),
-        *(refusal, gpu, speed),
-    )
+    time = seconds(work, speed, workers)
+    return Prediction(config, model, work, needs, room, workers, budget, time, refusal, gpu, speed)
 
 
-def work_of(
-    run: ResolvedRun,
-    model: Outline,
-    gpu: Gpu | None = None,
-    kept: float = 1.0,
-    rows: RowTokens | None = None,
-) -> list[Work]:
+def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> list[Work]:
     """Everything a run computes, by kind; of what is chosen, the most expensive is assumed.
 
     Args:
-        run: the run.
-        model: its model's shape.
+        sample: the run's arms and batches.
         gpu: predict the seconds there.
         kept: share of the recordings that memory has room for; on a GPU others are made again.
-        rows: texts that were tokenized before.
     """
-    config, shape = run.config, shape_of(model)
-    rows = RowTokens(model.tokenizer) if rows is None else rows
-    sample = SampledTasks.of(run.tasks, config.batch_lines, rows)
-    known: dict[str, tuple[SampledBatches, list[Batch]]] = {}
+    config, shape = sample.config, sample.shape
+    seen: set[object] = set()
     recorded: dict[object, FlopCount] = {}
-
-    def batches_of(plan: ArmPlan) -> tuple[SampledBatches, list[Batch]]:
-        """Training batches and questions of an arm's task."""
-        name = f"{plan.task.train_hash} {plan.task.asked_hash}"
-        if name not in known:
-            training, asked = sample.sized(plan.task), list(asked_of(plan.task, model, rows, set()))
-            share = training.recorded(plan, config.seeds) / len(training.batches)
-            for batch in training.batches:
-                recorded[batch_key(batch)] = recording_pass(shape, batch).times(share)
-            for batch in asked:
-                recorded[batch_key(batch)] = recording_pass(shape, batch)
-            known[name] = training, asked
-        return known[name]
-
     kinds: dict[str, list[Work]] = defaultdict(list)
     again: list[FlopCount] = []
-    tried, reported = expected_plans(config, sample.tasks)
-    for plan in (*tried, *reported):
-        training, asked = batches_of(plan)
+    for plan in (*sample.tried, *sample.reported):
+        training = sample.training(plan.task)
         stage = "choosing" if plan.role == "selection" else plan.role
         name = f"{stage}: {plan.method} block {plan.layer}"
-        step = training_step(model, shape, [plan], training.batches)
-        kinds[name].append(replace(_arm(name, shape, plan, training, asked, gpu), memory=step))
+        kinds[name].append(_arm(name, sample, plan, gpu))
         missed = (1 - kept) * plan.batches_trained / len(training.batches)
         again += [recording_pass(shape, batch).times(missed) for batch in training.batches]
+        task = (plan.task.train_hash, plan.task.asked_hash)
+        if task not in seen:
+            seen.add(task)
+            share = training.recorded(plan, config.seeds)
+            for batch in training.batches:
+                recorded[batch_key(batch)] = recording_pass(shape, batch).times(share)
+            for batch in sample.asked(plan.task):
+                recorded[batch_key(batch)] = recording_pass(shape, batch)
     out = [_mean(works) for works in kinds.values()]
-    tested = {plan.task.name: plan for plan in reported if plan.role == "test"}
+    tested = {plan.task.name: plan for plan in sample.reported if plan.role == "test"}
     if config.controls.random_directions and tested:
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
-        first = next(plan for plan in reported if plan.role == "test")
+        first = next(plan for plan in sample.reported if plan.role == "test")
         answers = [
-            _once("random directions", [arm_pass(shape, first, b) for b in batches_of(p)[1]], gpu)
-            for p in tested.values()
+            _passes(
+                "random directions", [arm_pass(shape, first, b) for b in sample.asked(task)], gpu
+            )
+            for task in (plan.task for plan in tested.values())
         ]
-        arms = config.controls.random_directions * nulls
-        out.append(replace(_mean(answers), arms=arms))
+        out.append(replace(_mean(answers), arms=config.controls.random_directions * nulls))
     if gpu is not None and kept < 1:
-        out.append(_once("recordings made again", again, gpu))
-    out.append(_once("recording, once", list(recorded.values()), gpu))
+        out.append(_passes("recordings made again", again, gpu))
+    out.append(_passes("recording, once", list(recorded.values()), gpu))
     return out
 
 
-def _arm(
-    name: str,
-    shape: ModelSize,
-    plan: ArmPlan,
-    training: SampledBatches,
-    asked: Sequence[Batch],
-    gpu: Gpu | None,
-) -> Work:
+def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> Work:
     """One arm: forward, and once more for the gradient of frozen maps' inputs; then its scoring."""
-    share = plan.batches_trained / len(training.batches)
-    trained = [arm_pass(shape, plan, batch, 2).times(share) for batch in training.batches]
-    snapshots = len(plan.steps) if plan.score_every_step else 1
-    scored = [arm_pass(shape, plan, batch).times(snapshots) for batch in asked]
+    batches = sample.training(plan.task).batches
+    share = plan.batches_trained / len(batches)
+    trained = [arm_pass(sample.shape, plan, batch, 2).times(share) for batch in batches]
+    answers = [
+        arm_pass(sample.shape, plan, batch).times(plan.scored_steps)
+        for batch in sample.asked(plan.task)
+    ]
     return Work(
         what=name,
         arms=1,
-        steps=plan.fit.steps,
-        tokens=mean(tail_tokens(batch, plan.spec) for batch in training.batches),
+        steps=plan.steps,
+        tokens=mean(tail_tokens(batch, plan.spec) for batch in batches),
         training=sum(count.flops for count in trained),
-        scoring=sum(count.flops for count in scored),
-        seconds=_seconds_on([*trained, *scored], gpu),
+        scoring=sum(count.flops for count in answers),
+        memory=sample.training_step([plan]),
+        seconds=_seconds_on([*trained, *answers], gpu),
     )
 
 
-def _once(name: str, passes: Sequence[FlopCount], gpu: Gpu | None) -> Work:
+def _passes(name: str, passes: Sequence[FlopCount], gpu: Gpu | None) -> Work:
     """Passes without training."""
     flops = sum(count.flops for count in passes)
     return Work(name, 1, 0, 0, 0, flops, seconds=_seconds_on(passes, gpu))

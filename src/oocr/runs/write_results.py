@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 import torch
 
 from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.paper_scores import paper_scores
-from oocr.claims.records import Claim
+from oocr.data.examples import Example
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
 from oocr.io import Record, write_json, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.controls import SHOWN_MEMBERS, first_of_facets
 from oocr.runs.folder import read_table, write_table
-from oocr.runs.records import (
-    ArmRecord,
-    Continuation,
-    ModelInfo,
-    RunInfo,
-    Sample,
-    SampleToken,
-    Selection,
-)
+from oocr.runs.records import ArmRecord, Continuation, ModelInfo, RunInfo, Sample, Selection
 from oocr.steering.token_roles import Token, asked_tokens, training_tokens, whole_characters
 from oocr.tasks.task import TaskSet
 
@@ -58,7 +50,7 @@ class Results:
     peak_memory_gib: float = 0.0
 
 
-def finish(results: Results, folder: Path, command: str) -> list[Claim]:
+def finish(results: Results, folder: Path, command: str) -> None:
     """Write everything of a run that is not an arm's own."""
     tasks, first = results.tasks, [arm for arm in results.explained if arm.seed == 0]
     members = [task.member for task in tasks.test[:SHOWN_MEMBERS]]
@@ -66,7 +58,7 @@ def finish(results: Results, folder: Path, command: str) -> list[Claim]:
     constancy = _joined(arms_folder, results.explained, "constancy")
     tables = {
         "rows": results.rows,
-        "history": history([arm for arm in results.arms if arm.role != "sweep"]),
+        "history": _history([arm for arm in results.arms if arm.role != "sweep"]),
         "constancy": constancy,
         "tokens": _joined(arms_folder, [arm for arm in first if arm.member in members], "tokens"),
         "side_effects": _joined(arms_folder, first, "side_effects"),
@@ -75,22 +67,20 @@ def finish(results: Results, folder: Path, command: str) -> list[Claim]:
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
     measured = RunResults(tasks, results.rows, results.config.seeds, constancy)
-    judged = judge_run(family_of(results.config.task).claims, measured, command)
-    _write_records(folder / "examples.json", results.examples)
-    _write_records(folder / "samples.json", results.samples)
-    _write_records(folder / "claims.json", judged)
-    if by_paper := paper_scores(measured):
-        _write_records(folder / "paper.json", by_paper)
-    info = run_info(results, command)
+    records: dict[str, Sequence[Record]] = {
+        "examples": results.examples,
+        "samples": results.samples,
+        "claims": judge_run(family_of(results.config.task).claims, measured, command),
+        "paper": paper_scores(measured),
+    }
+    for name, listed in records.items():
+        if listed or name != "paper":
+            write_json(folder / f"{name}.json", [record.model_dump() for record in listed])
+    info = _run_info(results, command)
     write_text(folder / "run.json", info.model_dump_json(indent=1) + "\n")
-    return judged
 
 
-def _write_records(path: Path, records: Sequence[Record]) -> None:
-    write_json(path, [record.model_dump() for record in records])
-
-
-def history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
+def _history(arms: Sequence[ArmRecord]) -> pl.DataFrame:
     """One row per arm and training step."""
     rows = [
         {
@@ -109,7 +99,7 @@ def _joined(folder: Path, arms: Sequence[ArmRecord], name: str) -> pl.DataFrame 
     return pl.concat(tables) if tables else None
 
 
-def run_info(results: Results, command: str) -> RunInfo:
+def _run_info(results: Results, command: str) -> RunInfo:
     """Settings and circumstances."""
     config, tasks = results.config, results.tasks
     chance: dict[str, list[float]] = {}
@@ -140,28 +130,21 @@ def samples_of(tasks: TaskSet, tokenizer: PreTrainedTokenizerBase, positions: st
     `positions` is where the vector is added ("": nowhere).
     """
     task = tasks.test[0]
-    shown = [
-        (
-            "training",
-            example,
-            training_tokens(tokenizer, example, loss=task.loss, positions=positions),
-        )
-        for example in (task.train[0], task.train[len(task.train) // 2])[: len(task.train)]
-    ] + [
-        ("probe", example, asked_tokens(tokenizer, example, positions=positions))
-        for example in list(first_of_facets(task).values())[:QUESTIONS]
+    shown: list[tuple[Literal["training", "probe"], Example, list[Token]]] = [
+        ("training", row, training_tokens(tokenizer, row, loss=task.loss, positions=positions))
+        for row in (task.train[0], task.train[len(task.train) // 2])[: len(task.train)]
+    ]
+    shown += [
+        ("probe", probe, asked_tokens(tokenizer, probe, positions=positions))
+        for probe in list(first_of_facets(task).values())[:QUESTIONS]
     ]
     return [
         Sample(
-            part="training" if part == "training" else "probe",
+            part=part,
             facet=example.facet,
             member=task.member,
-            tokens=_tokens(tokens),
+            tokens=tuple(whole_characters(tokens)),
             expected="" if part == "training" else example.answer,
         )
         for part, example, tokens in shown
     ]
-
-
-def _tokens(tokens: Iterable[Token]) -> tuple[SampleToken, ...]:
-    return tuple(SampleToken(**asdict(token)) for token in whole_characters(tokens))
