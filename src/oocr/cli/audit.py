@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from oocr.audit.audit import STEPS, audit
+from oocr.audit.audit import audit
 from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
-from oocr.data.examples import Prompt
 from oocr.data.texts import read_texts
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
@@ -37,58 +36,44 @@ _STYLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AuditOptions:
-    """The options of `oocr audit`.
-
-    Attributes:
-        model: the base; None: the one that the adapter names.
-        texts: a file; None: the built-in neutral passages.
-        checkpoint: what is audited is a whole model.
-        alpha: of a `.pt` adapter.
-        fit_steps: of the best single vector; 0: none.
-        dtype, device: as `load_model` takes them.
-    """
-
-    model: str | None = None
-    texts: Path | None = None
-    checkpoint: bool = False
-    alpha: float | None = None
-    fit_steps: int = STEPS
-    dtype: str = "auto"
-    device: str = "auto"
-
-
-def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) -> Path:
-    """Audit a fine-tune, print what was found, and write it into a folder of `out`.
-
-    Raises:
-        InputError: the fine-tune, its base or the texts cannot be used, or do not belong together.
-        RunError: the folder cannot be written.
-    """
+def audit_source(
+    given: str,
+    *,
+    base: str | None,
+    texts: Path | None,
+    checkpoint: bool,
+    alpha: float | None,
+    fit_steps: int,
+    load: dict[str, str],
+    out: Path,
+    command: str,
+) -> Path:
+    """Audit a fine-tune, print what was found, and write it into a folder of `out`."""
     console = Console(highlight=False, soft_wrap=True)
-    prompts = None if options.texts is None else read_texts(options.texts)
+
+    def loaded(name: str) -> LanguageModel:
+        return load_model(name, **load, on_progress=console.print)
+
+    prompts = None if texts is None else read_texts(texts)
     if prompts is not None and len(prompts) < 3:
-        raise InputError(f"{options.texts}: texts: found {len(prompts)}; allowed: 3 or more")
-    source = source_of(given, checkpoint=options.checkpoint, alpha=options.alpha)
-    model = _base(source, options, console)
+        raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
+    source = source_of(given, checkpoint=checkpoint, alpha=alpha)
+    model = _base(source, base, loaded)
     notes = _notes(source, model)
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
-    changed = source.adapter or load_model(
-        given, dtype=options.dtype, device=options.device, on_progress=console.print
-    )
-    texts = "built-in neutral passages" if options.texts is None else options.texts.name
+    changed = source.adapter or loaded(given)
+    texts_name = "built-in neutral passages" if texts is None else texts.name
     console.print(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
-        f"texts: {escape(texts)}"
+        f"texts: {escape(texts_name)}"
     )
     began = time.perf_counter()
     findings = audit(
         model,
         changed,
         prompts,
-        fit_steps=options.fit_steps,
+        fit_steps=fit_steps,
         on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
     )
     if isinstance(changed, LanguageModel):
@@ -101,7 +86,7 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
         what=source.what,
         facts=facts,
         model=model.about,
-        texts=texts,
+        texts=texts_name,
         notes=tuple(notes),
         command=command,
         versions=versions(),
@@ -109,7 +94,7 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
         seconds=round(time.perf_counter() - began, 1),
     )
     record = findings.model_copy(update={"info": info})
-    digest = _digest(source, model, changed, prompts, options)
+    digest = _digest(source, model, changed, (prompts, fit_steps))
     folder = out / f"{_slug(source.name)}-{digest}"
     build_audit_page(record, folder)
     record.save(folder)  # audit.json last: where it is, the folder is whole
@@ -119,14 +104,11 @@ def audit_source(given: str, options: AuditOptions, *, out: Path, command: str) 
     return folder
 
 
-def _base(source: AuditSource, options: AuditOptions, console: Console) -> LanguageModel:
-    def loaded(name: str) -> LanguageModel:
-        return load_model(
-            name, dtype=options.dtype, device=options.device, on_progress=console.print
-        )
-
-    if options.model is not None:
-        return loaded(options.model)
+def _base(
+    source: AuditSource, name: str | None, loaded: Callable[[str], LanguageModel]
+) -> LanguageModel:
+    if name is not None:
+        return loaded(name)
     if source.base is None:
         why = "a checkpoint" if source.adapter is None else "this adapter"
         if source.adapter is None and not is_here(source.given):
@@ -158,13 +140,7 @@ def _notes(source: AuditSource, model: LanguageModel) -> list[str]:
     return notes
 
 
-def _digest(
-    source: AuditSource,
-    model: LanguageModel,
-    changed: object,
-    prompts: tuple[Prompt, ...] | None,
-    options: AuditOptions,
-) -> str:
+def _digest(source: AuditSource, model: LanguageModel, changed: object, asked: object) -> str:
     """Of what the numbers depend on; eight hex digits."""
     digest = hashlib.sha256(model.fingerprint.encode())
     if isinstance(changed, LanguageModel):
@@ -173,7 +149,7 @@ def _digest(
         digest.update(repr(sorted(source.adapter.config.items(), key=str)).encode())
         for name, tensor in sorted(source.adapter.tensors.items()):
             digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    digest.update(repr((prompts, options.fit_steps)).encode())
+    digest.update(repr(asked).encode())
     return digest.hexdigest()[:8]
 
 

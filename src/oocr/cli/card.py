@@ -36,8 +36,7 @@ class SplitSummary:
     Attributes:
         name: of the part; "" where it goes on.
         what: the facet, or who is asked.
-        items: how many, over all members.
-        each: how many of the first member; None where that says nothing.
+        items: how many, over all members; `each`: of the first, None where that says nothing.
         options: how many an item has, from fewest to most; None: not a choice.
         chance: mean over items of one over the number of options.
     """
@@ -51,16 +50,7 @@ class SplitSummary:
 
 
 def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
-    """The data cards of a built-in run, a family, or the runs of a YAML file.
-
-    Args:
-        name: which.
-        model: whose tokens the samples are shown in; None: each run's own model's.
-        samples: how many of the training rows, and of each facet.
-
-    Raises:
-        InputError: no such run, family or file, or one that cannot be used.
-    """
+    """The data cards of a built-in run, a family, or the runs of a YAML file."""
     from oocr.families.registry import FAMILIES
     from oocr.models.bundled import source_of
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
@@ -83,17 +73,7 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
 
 
 def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samples: int) -> None:
-    """Print the data card of every run; of runs of the same task the samples only.
-
-    Args:
-        runs: their settings.
-        base: folder that relative paths start from.
-        model: whose tokens are shown, in place of each run's own model's.
-        samples: how many of the training rows, and of each facet.
-
-    Raises:
-        InputError: a task that cannot be built.
-    """
+    """Print the data card of every run; of runs of the same task the samples only."""
     from oocr.runs.resolve import resolve
 
     console = Console()
@@ -121,45 +101,38 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
 def parts_of(tasks: TaskSet) -> list[SplitSummary]:
     """The parts of a task set: training, then questions, then controls and the ceiling."""
     tests = tasks.test
-    rows = [_part("training", t, [task.train for task in tests]) for t in _facets(tests, "train")]
-    rows += [_part("stop", t, [task.stop for task in tests]) for t in _facets(tests, "stop")]
+    rows = _facets("training", tests, "train") + _facets("stop", tests, "stop")
     if chosen_on := [example for task in tasks.validation for example in task.probes]:
         what = f"{len(tasks.validation)} tasks to choose on"
         rows.append(_row("validation", what, chosen_on, len(tasks.validation[0].probes)))
     for name in ASKED:
-        rows += [
-            _part(name.replace("_", " "), facet, [getattr(task, name) for task in tests])
-            for facet in _facets(tests, name)
-        ]
+        rows += _facets(name.replace("_", " "), tests, name)
     for name, members in tasks.controls.items():
         trained = [example for task in members for example in task.train]
         what = f"{len(members)} tasks' training"
-        rows.append(
-            _row(f"control {name}", what, trained, len(members[0].train) if members else None)
-        )
-    if tasks.ceiling:
-        rows.append(_row("ceiling", "cause stated", tasks.ceiling, None))
-    if tasks.asked_first:
-        what = "by the untouched model"
-        rows.append(_row("asked first", what, tasks.asked_first, None))
+        each = len(members[0].train) if members else None
+        rows.append(_row(f"control {name}", what, trained, each))
+    for name, what, asked in (
+        ("ceiling", "cause stated", tasks.ceiling),
+        ("asked first", "by the untouched model", tasks.asked_first),
+    ):
+        rows += [_row(name, what, asked, None)] if asked else []
     return rows
 
 
-def _facets(tests: Sequence[Task], part: str) -> list[str]:
-    return list(dict.fromkeys(example.facet for task in tests for example in getattr(task, part)))
-
-
-def _part(name: str, facet: str, members: Sequence[Sequence[Asked]]) -> SplitSummary:
-    kept = [[example for example in member if example.facet == facet] for member in members]
-    return _row(name, facet, [example for member in kept for example in member], len(kept[0]))
+def _facets(name: str, tests: Sequence[Task], part: str) -> list[SplitSummary]:
+    """A row for each facet of a part."""
+    members: list[Sequence[Asked]] = [getattr(task, part) for task in tests]
+    rows: list[SplitSummary] = []
+    for facet in dict.fromkeys(example.facet for member in members for example in member):
+        kept = [[example for example in member if example.facet == facet] for member in members]
+        rows.append(_row(name, facet, [example for m in kept for example in m], len(kept[0])))
+    return rows
 
 
 def _row(name: str, what: str, examples: Sequence[Asked], each: int | None) -> SplitSummary:
-    counts = [
-        len(example.options)
-        for example in examples
-        if isinstance(example, Example) and example.options
-    ]
+    sizes = [len(example.options) for example in examples if isinstance(example, Example)]
+    counts = [size for size in sizes if size]
     span = (min(counts), max(counts)) if counts else None
     chance = sum(1 / count for count in counts) / len(counts) if counts else None
     return SplitSummary(name, what, len(examples), each, span, chance)
@@ -172,28 +145,19 @@ def parts_table(parts: Sequence[SplitSummary], tasks: TaskSet) -> Table:
     if several:
         table.caption = Text(f"each: of {tasks.test[0].member}, one of {len(tasks.test)} members")
         table.caption_justify = "left"
-    table.add_column("part")
-    table.add_column("facet")
-    table.add_column("items", justify="right")
-    if several:
-        table.add_column("each", justify="right")
-    table.add_column("options", justify="right")
-    table.add_column("chance", justify="right")
+    for title in ("part", "facet", "items", *(["each"] * several), "options", "chance"):
+        table.add_column(title, justify="left" if title in ("part", "facet") else "right")
     before = ""
     for part in parts:
         name, before = ("" if part.name == before else part.name), part.name
         low, high = part.options or (0, 0)
-        options = f"{low}–{high}" if low != high else str(low) if high else _answered(part.name)
+        without = "own words" if part.name.startswith("free") else "none"
+        options = f"{low}–{high}" if low != high else str(low) if high else without
         cells = [name, part.what, f"{part.items:,}"]
         cells += ["" if part.each is None else f"{part.each:,}"] if several else []
         cells += [options, "" if part.chance is None else f"{part.chance:.3f}"]
         table.add_row(*(Text(cell) for cell in cells))
     return table
-
-
-def _answered(part: str) -> str:
-    """How items without options are answered."""
-    return "own words" if part.startswith("free") else "none"
 
 
 def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | str:
@@ -244,11 +208,8 @@ def _samples(
         console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
     _heading(console, "training", task.member, len(task.train))
-    answered_first = sum(bool(example.answer_of) for example in task.train)
-    if answered_first:
-        _say(
-            console, f"  (the answers of {answered_first:,} rows are put in by the untouched model)"
-        )
+    if count_first := sum(bool(example.answer_of) for example in task.train):
+        _say(console, f"  (the answers of {count_first:,} rows are put in by the untouched model)")
     for row in spread(task.train, count):
         show(row, trained=True)
     for part in ASKED:

@@ -24,11 +24,7 @@ FORMATS = ("gguf", "peft", "lm-eval")
 
 
 def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: bool) -> None:
-    """Write a vector in another tool's format, and print how that tool loads it.
-
-    Raises:
-        InputError: an unknown format, or a vector that it cannot express.
-    """
+    """Write a vector in another tool's format, and print how that tool loads it."""
     console = Console(highlight=False, soft_wrap=True)
     if to not in FORMATS:
         raise InputError(f"--to {to}: allowed: {', '.join(FORMATS)}")
@@ -85,11 +81,7 @@ def _only(file: Path, vectors: list[Vector], to: str) -> Vector:
 
 
 def read_any(file: Path) -> list[Vector]:
-    """The vectors of a file of this library, of a GGUF control vector, or of a bare tensor.
-
-    Raises:
-        InputError: none of them, or a bare tensor, which does not say where it acts.
-    """
+    """The vectors of a file of this library, of a GGUF control vector, or of a bare tensor."""
     _check_file(file)
     return read_gguf(file) if file.suffix.lower() == GGUF else [read_vector(file)]
 
@@ -102,11 +94,7 @@ def _check_file(file: Path) -> None:
 
 
 def describe(file: Path, *, model: str | None = None) -> None:
-    """Print what a vector's file holds; with a model, whether it belongs on it.
-
-    Raises:
-        InputError: not such a file, or a vector that does not fit the model.
-    """
+    """Print what a vector's file holds; with a model, whether it belongs on it."""
     console = Console(highlight=False, soft_wrap=True)
     _check_file(file)
     if file.suffix.lower() in PICKLES:

@@ -22,40 +22,29 @@ if TYPE_CHECKING:
 def print_models() -> None:
     """The models with a name, whether they are installed, and their licences."""
     table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
-    missing = []
+    missing: list[str] = []
     for bundled in BUNDLED.values():
         here = bool(bundled.locate())
-        if not here:
-            missing.append(f"  {bundled.name}: {bundled.install}")
-        table.add_row(
-            bundled.name,
-            bundled.kind,
-            millions(bundled.parameters),
-            str(bundled.blocks),
-            str(bundled.d_model),
-            bundled.license,
-            "yes" if here else "no",
-        )
-    named = [
-        (source.kind, model) for source in model_sources() for model in source.models().values()
-    ]
-    for kind, model in named:
-        sizes = ["", "", ""]
-        if model.here:
-            parameters, blocks, d_model = size_of(model.folder)
-            megabytes = (model.folder / "model.safetensors").stat().st_size / 1e6
-            sizes = [f"{millions(parameters)} ({megabytes:.1f} MB)", str(blocks), str(d_model)]
-        else:
-            missing.append(f"  {model.name}: {model.install}")
-        there = "yes" if model.here else "no"
-        table.add_row(model.name, kind, *sizes, model.license, there)
-    console = Console()
+        missing += [] if here else [f"  {bundled.name}: {bundled.install}"]
+        sizes = millions(bundled.parameters), str(bundled.blocks), str(bundled.d_model)
+        table.add_row(bundled.name, bundled.kind, *sizes, bundled.license, "yes" if here else "no")
+    for source in model_sources():
+        for model in source.models().values():
+            sizes = ("", "", "")
+            if model.here:
+                parameters, blocks, d_model = size_of(model.folder)
+                megabytes = (model.folder / "model.safetensors").stat().st_size / 1e6
+                size = f"{millions(parameters)} ({megabytes:.1f} MB)"
+                sizes = size, str(blocks), str(d_model)
+            missing += [] if model.here else [f"  {model.name}: {model.install}"]
+            there = "yes" if model.here else "no"
+            table.add_row(model.name, source.kind, *sizes, model.license, there)
+    console = Console(highlight=False)
     console.print(table)
     if missing:
-        console.print("\nto install:\n" + "\n".join(missing), highlight=False)
+        console.print("\nto install:\n" + "\n".join(missing))
     console.print(
         "\nAlso: any Hugging Face id (google/gemma-3-12b-it), a local folder, or a GGUF file.",
-        highlight=False,
     )
 
 
@@ -66,20 +55,19 @@ def print_tasks() -> None:
     table = Table("family", "what it asks", box=None)
     for family in FAMILIES.values():
         table.add_row(family.name, family.about)
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
     console.print(
         f"\nbuilt-in runs: {', '.join(BUILTIN)}   data card: oocr tasks countries\n"
         "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml\n"
         "the paper's runs, on gemma-3-12b-it (oocr plan paper/… --gpu 80GB):",
-        highlight=False,
     )
     groups: dict[str, list[str]] = {}
     for name in PAPER:
         task, _, rest = name.partition("-")
         groups.setdefault(task, []).append(rest)
     for task, names in groups.items():
-        console.print(f"  {task}-  {', '.join(names)}", highlight=False)
+        console.print(f"  {task}-  {', '.join(names)}")
 
 
 def print_template() -> None:
@@ -90,21 +78,11 @@ def print_template() -> None:
 
 
 def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:
-    """Load a model, steer it at the output of every block, and print the checks.
-
-    Args:
-        name: as `read_model` takes it.
-        dtype: as `read_model` takes it.
-        device: as `read_model` takes it.
-
-    Raises:
-        InputError: no such model, or one whose parts are not understood.
-        RunError: a check failed; all are printed first.
-    """
+    """Load a model, steer it at the output of every block, and print the checks."""
     from oocr.engine.selftest import self_test
     from oocr.models.load import read_model
 
-    console = Console()
+    console = Console(highlight=False)
     began = time.perf_counter()
     model = read_model(name, dtype=dtype, device=device, on_progress=console.print)
     parts = model.anatomy
@@ -119,7 +97,6 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
         f"soft cap {parts.logit_softcap or 'none'}\n"
         f"  chat        {'has a template' if model.has_chat_template else 'no template'}\n"
         f"  loaded in   {time.perf_counter() - began:.1f} s; fingerprint {model.fingerprint}",
-        highlight=False,
     )
     checks = self_test(model, layers=range(-1, model.n_blocks))
     table = Table("holds at each block's output (-1: the embedding's)", "blocks", "worst", box=None)

@@ -10,23 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-from oocr.cli.options import (
-    Base,
-    FineTune,
-    JudgeModel,
-    JudgeUrl,
-    LoadDevice,
-    LoadDtype,
-    Out,
-    Overrides,
-    Processes,
-    Quick,
-    Source,
-    Texts,
-    VectorFile,
-    with_overrides,
-)
+from oocr.cli import options
+from oocr.cli.options import Overrides, Text, with_overrides
+from oocr.errors import InputError, RunError
 from oocr.plugins import load_group
 
 app = typer.Typer(
@@ -44,7 +32,10 @@ _INTERRUPTED = 130
 @app.command()
 @with_overrides
 def run(
-    source: Source, overrides: Overrides, out: Out = Path("runs"), quick: Quick = False
+    source: options.Source,
+    overrides: Overrides,
+    out: options.Out = Path("runs"),
+    quick: options.Quick = False,
 ) -> None:
     """Train, test and explain the arms of a run, and write a report.
 
@@ -58,14 +49,12 @@ def run(
 @app.command()
 @with_overrides
 def plan(
-    source: Source,
+    source: options.Source,
     overrides: Overrides,
-    quick: Quick = False,
-    gpu: Annotated[
-        str | None, typer.Option(help="plan for one GPU with this much memory: 80GB")
-    ] = None,
+    quick: options.Quick = False,
+    gpu: Annotated[Text, Option(help="plan for one GPU with this much memory: 80GB")] = None,
     tflops: Annotated[
-        float | None, typer.Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
+        float | None, Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
     ] = None,
 ) -> None:
     """Estimate the work, time and memory of a run.
@@ -73,7 +62,6 @@ def plan(
     Nothing is trained; with --gpu for a GPU that this machine does not have.
     """
     from oocr.cli.plan import plan_source
-    from oocr.errors import InputError
     from oocr.runs.time_estimate import gpu_of
 
     if tflops is not None and gpu is None:
@@ -85,19 +73,17 @@ def plan(
 @app.command()
 def reproduce(
     model: Annotated[
-        str | None,
-        typer.Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs"),
+        Text, Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs")
     ] = None,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="a claim's id, as on the page; can be given more than once"),
+        list[str] | None, Option(help="a claim's id, as on the page; can be given more than once")
     ] = None,
-    judge: JudgeModel = None,
-    judge_url: JudgeUrl = None,
-    workers: Processes = None,
-    out: Out = Path("runs"),
+    judge: options.JudgeModel = None,
+    judge_url: options.JudgeUrl = None,
+    workers: options.Processes = None,
+    out: options.Out = Path("runs"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
+        bool, Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
     ] = False,
 ) -> None:
     """Test the paper's claims and write one page with the verdicts.
@@ -105,7 +91,6 @@ def reproduce(
     A call that was stopped continues.
     """
     from oocr.cli.reproduce import reproduce
-    from oocr.errors import InputError
     from oocr.explain.llm_judge import Judge
 
     if judge_url is not None and judge is None:
@@ -123,7 +108,7 @@ def reproduce(
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
+    folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
 ) -> None:
     """Show the verdicts of a finished run and write its report again."""
     from oocr.cli.run import show_run
@@ -142,18 +127,16 @@ def models() -> None:
 @app.command()
 def tasks(
     name: Annotated[
-        str | None,
-        typer.Argument(help="a built-in run, a family or a YAML file: show its data card"),
+        Text, Argument(help="a built-in run, a family or a YAML file: show its data card")
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(help="show samples in the tokens of this model; default: the run's"),
+        Text, Option(help="show samples in the tokens of this model; default: the run's")
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=0, help="number of samples of the training rows and of each facet")
+        int, Option(min=0, help="number of samples of the training rows and of each facet")
     ] = 2,
     template: Annotated[
-        bool, typer.Option("--template", help="print a YAML file with comments, for your own task")
+        bool, Option("--template", help="print a YAML file with comments, for your own task")
     ] = False,
 ) -> None:
     """List the tasks, or show the data card of one."""
@@ -171,13 +154,9 @@ def tasks(
 
 @app.command()
 def read(
-    files: Annotated[
-        list[Path], typer.Argument(help="data files, vectors or LoRAs of any project")
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="show samples in the tokens of this model")
-    ] = None,
-    rows: Annotated[int, typer.Option(min=0, help="number of samples of each file")] = 2,
+    files: Annotated[list[Path], Argument(help="data files, vectors or LoRAs of any project")],
+    model: Annotated[Text, Option(help="show samples in the tokens of this model")] = None,
+    rows: Annotated[int, Option(min=0, help="number of samples of each file")] = 2,
 ) -> None:
     """Show what data files, vectors and LoRAs contain.
 
@@ -190,9 +169,9 @@ def read(
 
 @app.command()
 def doctor(
-    model: Annotated[str, typer.Argument(help="bundled name, Hugging Face id, folder or GGUF")],
-    dtype: LoadDtype = "auto",
-    device: LoadDevice = "auto",
+    model: Annotated[str, Argument(help="bundled name, Hugging Face id, folder or GGUF")],
+    dtype: options.LoadDtype = "auto",
+    device: options.LoadDevice = "auto",
 ) -> None:
     """Steer a model at every block and check that it is exact."""
     from oocr.cli.listing import examine
@@ -202,8 +181,8 @@ def doctor(
 
 @app.command()
 def vector(
-    file: VectorFile,
-    model: Annotated[str | None, typer.Option(help="check that the vector fits this model")] = None,
+    file: options.VectorFile,
+    model: Annotated[Text, Option(help="check that the vector fits this model")] = None,
 ) -> None:
     """Show what the file of a vector contains."""
     from oocr.cli.export import describe
@@ -213,15 +192,12 @@ def vector(
 
 @app.command()
 def export(
-    file: VectorFile,
-    to: Annotated[str, typer.Option(help="gguf (llama.cpp, repeng), peft or lm-eval")],
-    out: Annotated[Path, typer.Option(help="the file to write; for peft a folder")],
-    model: Annotated[
-        str | None, typer.Option(help="the vector's model; gguf does not need it")
-    ] = None,
+    file: options.VectorFile,
+    to: Annotated[str, Option(help="gguf (llama.cpp, repeng), peft or lm-eval")],
+    out: Annotated[Path, Option(help="the file to write; for peft a folder")],
+    model: Annotated[Text, Option(help="the vector's model; gguf does not need it")] = None,
     everywhere: Annotated[
-        bool,
-        typer.Option("--everywhere", help="write it although the other tool adds it at all tokens"),
+        bool, Option("--everywhere", help="write it although the other tool adds it at all tokens")
     ] = False,
 ) -> None:
     """Write a vector in the format of another tool.
@@ -235,41 +211,37 @@ def export(
 
 @app.command()
 def audit(
-    adapter: FineTune,
-    model: Base = None,
-    texts: Texts = None,
-    out: Annotated[Path, typer.Option(file_okay=False, help="folder of all audits")] = Path(
-        "audits"
-    ),
+    adapter: options.FineTune,
+    model: options.Base = None,
+    texts: options.Texts = None,
+    out: Annotated[Path, Option(file_okay=False, help="folder of all audits")] = Path("audits"),
     checkpoint: Annotated[
-        bool, typer.Option("--checkpoint", help="the fine-tune is a whole model, not an adapter")
+        bool, Option("--checkpoint", help="the fine-tune is a whole model, not an adapter")
     ] = False,
     alpha: Annotated[
         float | None,
-        typer.Option(help="LoRA alpha of a .pt adapter, which does not store it; default: 32"),
+        Option(help="LoRA alpha of a .pt adapter, which does not store it; default: 32"),
     ] = None,
     fit_steps: Annotated[
-        int, typer.Option(min=0, help="training steps of the best single vector; 0: none")
+        int, Option(min=0, help="training steps of the best single vector; 0: none")
     ] = 20,
-    dtype: LoadDtype = "auto",
-    device: LoadDevice = "auto",
+    dtype: options.LoadDtype = "auto",
+    device: options.LoadDevice = "auto",
 ) -> None:
     """Test whether a fine-tune is a constant vector; write it."""
-    from oocr.cli.audit import AuditOptions, audit_source
+    from oocr.cli.audit import audit_source
 
     audit_source(
         adapter,
-        AuditOptions(model, texts, checkpoint, alpha, fit_steps, dtype, device),
+        base=model,
+        texts=texts,
+        checkpoint=checkpoint,
+        alpha=alpha,
+        fit_steps=fit_steps,
+        load={"dtype": dtype, "device": device},
         out=out,
         command=_command(),
     )
-
-
-def _add_plugins() -> None:
-    known = {group.name for group in app.registered_groups}
-    for name, verbs in load_group("oocr.commands", typer.Typer).items():
-        if name not in known:
-            app.add_typer(verbs, name=name)
 
 
 def _command() -> str:
@@ -281,10 +253,11 @@ def main() -> None:
     """Run the command line; an error that the user can correct is one clear message."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
-    from oocr.errors import InputError, RunError
 
     try:
-        _add_plugins()
+        for name, verbs in load_group("oocr.commands", typer.Typer).items():
+            if name not in {group.name for group in app.registered_groups}:
+                app.add_typer(verbs, name=name)
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

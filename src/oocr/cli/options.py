@@ -9,39 +9,33 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-import typer
+from typer import Argument, Option
 
-Source = Annotated[
-    str, typer.Argument(help="a built-in run (`oocr tasks` lists them) or a YAML file")
-]
-Processes = Annotated[int | None, typer.Option(min=1, help="processes that train at the same time")]
+Text = str | None
+
+Source = Annotated[str, Argument(help="a built-in run (`oocr tasks` lists them) or a YAML file")]
+Processes = Annotated[int | None, Option(min=1, help="processes that train at the same time")]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="a first look: one seed, one grid point, few members")
+    bool, Option("--quick", help="a first look: one seed, one grid point, few members")
 ]
 VectorFile = Annotated[
-    Path, typer.Argument(help="vector.safetensors, a GGUF control vector, or a bare .pt tensor")
+    Path, Argument(help="vector.safetensors, a GGUF control vector, or a bare .pt tensor")
 ]
-Out = Annotated[Path, typer.Option(file_okay=False, help="folder of all runs")]
+Out = Annotated[Path, Option(file_okay=False, help="folder of all runs")]
 FineTune = Annotated[
-    str,
-    typer.Argument(help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint"),
+    str, Argument(help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint")
 ]
-Base = Annotated[
-    str | None, typer.Option(help="the base model; default: the one that the adapter names")
-]
+Base = Annotated[Text, Option(help="the base model; default: the one that the adapter names")]
 Texts = Annotated[
-    Path | None,
-    typer.Option(help="texts to compare on: JSONL, CSV, .txt; default: built-in passages"),
+    Path | None, Option(help="texts to compare on: JSONL, CSV, .txt; default: built-in passages")
 ]
-LoadDtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")]
-LoadDevice = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
+LoadDtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16")]
+LoadDevice = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps")]
 JudgeModel = Annotated[
-    str | None,
-    typer.Option(help="a chat model that guesses what a vector means (needs the extra: judge)"),
+    Text, Option(help="a chat model that guesses what a vector means (needs the extra: judge)")
 ]
 JudgeUrl = Annotated[
-    str | None,
-    typer.Option(help="the judge's OpenAI-compatible endpoint; default: OPENAI_BASE_URL"),
+    Text, Option(help="the judge's OpenAI-compatible endpoint; default: OPENAI_BASE_URL")
 ]
 
 
@@ -49,47 +43,33 @@ JudgeUrl = Annotated[
 class Overrides:
     """Options that replace fields of a run's configuration; None keeps the field."""
 
-    model: Annotated[
-        str | None, typer.Option(help="bundled name, Hugging Face id, folder or GGUF file")
-    ] = None
-    layers: Annotated[
-        str | None, typer.Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (without 30)")
-    ] = None
+    model: Annotated[Text, Option(help="bundled name, Hugging Face id, folder or GGUF file")] = None
+    layers: Annotated[Text, Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (without 30)")] = None
     positions: Annotated[
-        str | None,
-        typer.Option(help="tokens that the vector is added at: all, last, a span, from:last, …"),
+        Text, Option(help="tokens that the vector is added at: all, last, a span, from:last, …")
     ] = None
-    site: Annotated[
-        str | None, typer.Option(help="output that the vector is added to: block or mlp")
-    ] = None
-    arms: Annotated[
-        str | None, typer.Option(help="what to train: vector, adapter, or vector,adapter")
-    ] = None
-    seeds: Annotated[int | None, typer.Option(min=1, help="seeds of each arm")] = None
+    site: Annotated[Text, Option(help="output that the vector is added to: block or mlp")] = None
+    arms: Annotated[Text, Option(help="what to train: vector, adapter, or vector,adapter")] = None
+    seeds: Annotated[int | None, Option(min=1, help="seeds of each arm")] = None
     vector_learning_rates: Annotated[
-        str | None, typer.Option(help="rates to try, relative to the site's norm: 0.02,0.05")
+        Text, Option(help="rates to try, relative to the site's norm: 0.02,0.05")
     ] = None
-    adapter_learning_rates: Annotated[
-        str | None, typer.Option(help="rates to try: 0.001,0.003")
-    ] = None
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16")] = None
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = None
+    adapter_learning_rates: Annotated[Text, Option(help="rates to try: 0.001,0.003")] = None
+    dtype: Annotated[Text, Option(help="auto, float32, bfloat16 or float16")] = None
+    device: Annotated[Text, Option(help="auto, cpu, cuda, cuda:1, mps")] = None
     workers: Processes = None
 
 
 def with_overrides(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb that gets its parameter `overrides` from one option for each field of `Overrides`."""
     fields = get_type_hints(Overrides, include_extras=True)
-    parameters: list[Parameter] = []
-    for parameter in signature(verb, eval_str=True).parameters.values():
-        if parameter.name == "overrides":
-            kind = Parameter.POSITIONAL_OR_KEYWORD
-            parameters += [
-                Parameter(name, kind, default=None, annotation=annotation)
-                for name, annotation in fields.items()
-            ]
-        else:
-            parameters.append(parameter)
+    options = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation)
+        for name, annotation in fields.items()
+    ]
+    parameters = list(signature(verb, eval_str=True).parameters.values())
+    place = [parameter.name for parameter in parameters].index("overrides")
+    parameters[place : place + 1] = options
 
     @wraps(verb)
     def called(**values: Any) -> None:

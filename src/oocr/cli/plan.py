@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oocr.cli.options import Overrides
-from oocr.cli.run import configs_of
+from oocr.cli.run import configs_of, print_plain
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.read_config import PAPER, config_path, load_configs
 from oocr.runs.resolve import source_for
@@ -20,15 +20,11 @@ from oocr.runs.time_estimate import Gpu, Prediction, gpu_of, prediction, seconds
 
 
 def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:
-    """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
-
-    Raises:
-        InputError: a configuration or model that cannot be used.
-    """
-    console = Console()
+    """Print the plan of each run of a built-in name or YAML file, here or on a GPU."""
+    console = Console(highlight=False)
     source, note = source_for(source, overrides.model)
     if note:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, note)
     for config in configs_of(source, overrides, quick=quick):
         _print(console, prediction(config, config_path(source).parent, gpu))
 
@@ -38,11 +34,10 @@ def _print(console: Console, plan: Prediction) -> None:
     console.print(
         f"\n[bold]{plan.config.name}[/]  {model.name}: {model.n_blocks} blocks, "
         f"{str(model.dtype).removeprefix('torch.')}"
-        + ("" if model.counted else "  (no tokenizer here: four characters count as a token)"),
-        highlight=False,
+        + ("" if model.counted else "  (no tokenizer here: four characters count as a token)")
     )
     for note in model.notes:
-        console.print(f"  {note}", highlight=False)
+        console.print(f"  {note}")
     unit, size = ("GFLOP", 1e9) if gpu is None else ("TFLOP", 1e12)
     table = Table(
         *("", "arms", "steps", "tokens", f"{unit} each", "seconds each", "memory each"), box=None
@@ -54,7 +49,7 @@ def _print(console: Console, plan: Prediction) -> None:
             *(f"{flops:.1f}", f"{seconds_each(work, plan.speed):.1f}"),
             gib(work.memory) if work.memory else "",
         )
-    console.print(table, highlight=False)
+    console.print(table)
     if gpu is None:
         many = "s" if plan.workers > 1 else ""
         where = (
@@ -63,17 +58,16 @@ def _print(console: Console, plan: Prediction) -> None:
         )
     else:
         where = f"({plan.seconds / 3600:.1f} GPU hours)"
-    console.print(f"at most about {plan.seconds:.0f} s {where}", highlight=False)
+    console.print(f"at most about {plan.seconds:.0f} s {where}")
     if gpu is not None:
-        console.print(gpu.said, highlight=False)
-    console.print(_memory(plan.needs, plan.workers, plan.budget), highlight=False)
+        console.print(gpu.said)
+    console.print(_memory(plan.needs, plan.workers, plan.budget))
     if plan.refusal:
-        console.print(f"does not fit: {plan.refusal}", highlight=False, markup=False)
+        console.print(f"does not fit: {plan.refusal}", markup=False)
     else:
         console.print(
             f"fits: {gib(plan.total)} of {gib(plan.room)} available ({gib(plan.least)} with the "
-            "fewest recordings in memory)",
-            highlight=False,
+            "fewest recordings in memory)"
         )
 
 

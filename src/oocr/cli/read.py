@@ -42,16 +42,7 @@ Say = Callable[[str], None]
 
 
 def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 2) -> None:
-    """Describe each file; files that cannot be used are refused at the end.
-
-    Args:
-        paths: files, or adapter folders.
-        model: whose tokens the samples are shown in; None: texts only.
-        rows: number of samples of each file.
-
-    Raises:
-        InputError: some files cannot be used; each of them is named.
-    """
+    """Describe each file; files that cannot be used are refused at the end."""
     console = Console(soft_wrap=True)
     try:
         tokenizer = None if model is None else load_tokenizer(model)
@@ -222,11 +213,7 @@ def _results(path: Path, say: Say, rows: int) -> None:
 
 
 def describe_weights(path: Path, say: Say) -> None:
-    """Describe what a tensor file or an adapter folder holds.
-
-    Raises:
-        InputError: it cannot be used.
-    """
+    """Describe what a tensor file or an adapter folder holds."""
     if path.is_dir():
         if not (path / "adapter_config.json").is_file():
             raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
@@ -247,11 +234,7 @@ def describe_weights(path: Path, say: Say) -> None:
 
 
 def describe_bare_tensor(path: Path, say: Say) -> None:
-    """Describe a file that holds a bare tensor, and name what it does not say.
-
-    Raises:
-        InputError: not such a file.
-    """
+    """Describe a file that holds a bare tensor, and name what it does not say."""
     direction, parts = bare_vector(path), name_parts(path)
     say(f"{path}: vector, a bare tensor")
     say(f"  width      {len(direction)} ({str(direction.dtype).removeprefix('torch.')})")

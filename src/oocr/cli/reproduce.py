@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from oocr.cli.run import do_runs
+from oocr.cli.run import do_runs, key_of, print_plain
 from oocr.errors import InputError
 from oocr.explain.llm_judge import Judge
 from oocr.io import write_json
@@ -31,20 +30,7 @@ def reproduce(
     command: str,
     judge: Judge | None = None,
 ) -> Path:
-    """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
-
-    Args:
-        model: in place of the bundled ones; the paper's own model gets the paper's own runs.
-        quick: fewer runs, members and seeds.
-        only: ids of claims; empty: all.
-        out: folder of all runs.
-        workers: processes that train side by side.
-        command: how it was asked for.
-        judge: a model that reads what directions say.
-
-    Raises:
-        InputError: an unknown claim, or runs that cannot be done; nothing was computed.
-    """
+    """Do what is missing of the paper's claims on a model; print verdicts and the page's path."""
     plan = plan_for(model, quick=quick)
     plan = plan if judge is None else plan.judged()
     plan = plan.only(only) if only else plan
@@ -80,16 +66,7 @@ def carry_out(
     again: Sequence[str],
     judge: Judge | None = None,
 ) -> Path:
-    """Do a plan's runs and analyses, judge its claims, write the page, and return its path.
-
-    Args:
-        plan: what is asked.
-        configs: settings of its runs, in their order.
-        out: folder of all runs.
-        command: how it was asked for.
-        again: the words of the command that redoes it; a claim's id follows.
-        judge: a model that reads what directions say.
-    """
+    """Do a plan's runs and analyses, judge its claims, write the page, and return its path."""
     from oocr.report.reproduce_page import build_page
     from oocr.report.terminal import claims_table
 
@@ -110,12 +87,11 @@ def carry_out(
     order = [claim.id for claim in all_claims()]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
-    key = hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
-    page = out / f"reproduce-{key}" / "report.html"
+    page = out / f"reproduce-{key_of(folders)}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
     build_page(results, page, command=command)
     console.print(claims_table(verdicts))
-    console.print(f"\nreport: {page}", highlight=False, markup=False, soft_wrap=True)
+    print_plain(console, f"\nreport: {page}")
     return page
 
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -37,15 +37,15 @@ def run_source(
     base = config_path(source).parent
     console = Console()
     if note:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, note)
 
     def located(error: InputError, index: int) -> InputError:
         return _located(error, source, index, overrides)
 
     jobs = [(config, base) for config in configs]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
-    where = report_path(source, folders, out)
-    _verdicts(console, folders, where)
+    several = out / f"{Path(source).stem}-{key_of(folders)}" / "report.html"
+    _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
     return folders
 
 
@@ -59,15 +59,7 @@ def do_runs(
 ) -> list[Path]:
     """Check all runs, then do them one after the other, with progress on the console.
 
-    Args:
-        jobs: configurations, each with the folder that its relative paths start from.
-        out: folder of all runs.
-        command: how they were asked for.
-        console: where progress is shown.
-        located: puts the place that an error comes from into it, given the number of the run.
-
-    Raises:
-        InputError: a run that cannot be done; none was begun.
+    `located` puts the place that an error comes from into it, given the number of the run.
     """
     from oocr.runs.executor import Executor, Worker
     from oocr.runs.memory_estimate import check_weights
@@ -121,22 +113,20 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
 
 
 def show_run(folder: Path) -> None:
-    """Print a run's verdicts and write its report again.
-
-    Raises:
-        InputError: not the folder of a finished run.
-    """
+    """Print a run's verdicts and write its report again."""
     if not (folder / "claims.json").is_file():
         raise InputError(f"{folder}: not the folder of a finished run (no claims.json)")
     _verdicts(Console(), [folder], folder / "report.html")
 
 
-def report_path(source: str, folders: Sequence[Path], out: Path) -> Path:
-    """One run's report lies in its folder, that of several in a folder of its own."""
-    if len(folders) == 1:
-        return folders[0] / "report.html"
-    key = hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
-    return out / f"{Path(source).stem}-{key}" / "report.html"
+def key_of(folders: Sequence[Path]) -> str:
+    """Of the folder of what several runs have in common."""
+    return hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
+
+
+def print_plain(console: Console, text: str) -> None:
+    """Print a line as it is: a path in it can be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
@@ -151,64 +141,48 @@ def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
         console.print(verdict_table(run.claims))
         if run.paper:
             console.print(paper_table(run.paper))
-    console.print(f"\nreport: {where}", highlight=False, markup=False, soft_wrap=True)
+    print_plain(console, f"\nreport: {where}")
     for folder in folders:
         words = ["oocr", "run", str(folder / "config.yaml")]
         words += [] if folder.parent == Path("runs") else ["--out", str(folder.parent)]
-        console.print(f"again:  {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, f"again:  {shlex.join(words)}")
 
 
 def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
-    """The configuration with command-line options in place of its fields.
-
-    Raises:
-        InputError: an option that cannot be read or does not validate.
-    """
+    """The configuration with command-line options in place of its fields."""
+    given = {name: text for name, text in asdict(overrides).items() if text is not None}
     data = config.model_dump()
     for name in ("model", "seeds", "dtype", "device", "workers"):
-        value = getattr(overrides, name)
-        if value is not None:
-            data[name] = value
+        data[name] = given.get(name, data[name])
     if overrides.arms is not None:
         wanted = [arm.strip() for arm in overrides.arms.split(",") if arm.strip()]
         for arm in wanted:
-            if arm not in ("vector", "adapter"):
-                raise InputError(f"--arms: {arm!r} is not allowed; allowed: vector, adapter")
-        for name in ("vector", "adapter"):
-            if name not in wanted:
-                data[name] = None
-            elif data[name] is None:
-                data[name] = {}
+            if arm not in ARMS:
+                raise InputError(f"--arms: {arm!r} is not allowed; allowed: {', '.join(ARMS)}")
+        for arm in ARMS:
+            data[arm] = (data[arm] or {}) if arm in wanted else None
     if overrides.layers is not None:
         layers = parse_layers(overrides.layers)
-        for name in ("vector", "adapter"):
-            if data[name] is not None:
-                data[name]["layers"] = layers
-    for option, name, field, text in (
-        ("--positions", "vector", "positions", overrides.positions),
-        ("--site", "vector", "site", overrides.site),
-        ("--vector-learning-rates", "vector", "learning_rates", overrides.vector_learning_rates),
-        ("--adapter-learning-rates", "adapter", "learning_rates", overrides.adapter_learning_rates),
-    ):
-        if text is None:
+        for arm in ARMS:
+            if data[arm] is not None:
+                data[arm]["layers"] = layers
+    for name, (arm, field) in ARM_OPTIONS.items():
+        if name not in given:
             continue
-        if data[name] is None:
-            raise InputError(f"{option}: this run has no {name} arm")
-        data[name][field] = text if field in ("positions", "site") else _numbers(option, text)
-    given = [
-        f"--{option.name.replace('_', '-')} {getattr(overrides, option.name)}"
-        for option in fields(overrides)
-        if getattr(overrides, option.name) is not None
-    ]
-    return revalidate(data, f"{config.name} with {' '.join(given)}" if given else config.name)
+        if data[arm] is None:
+            raise InputError(f"{_option(name)}: this run has no {arm} arm")
+        numeric = field == "learning_rates"
+        data[arm][field] = _numbers(_option(name), given[name]) if numeric else given[name]
+    words = " ".join(f"{_option(name)} {text}" for name, text in given.items())
+    return revalidate(data, f"{config.name} with {words}" if given else config.name)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """Blocks from "4", "2,4,6" or "10:30:2" (as in Python, the end is left out).
-
-    Raises:
-        InputError: anything else.
-    """
+    """Blocks from "4", "2,4,6" or "10:30:2" (as in Python, the end is left out)."""
     layers: list[int] = []
     for part in text.split(","):
         try:
@@ -235,3 +209,13 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         raise InputError(
             f"{option}: {text!r} is not a list of numbers such as 0.01,0.03"
         ) from error
+
+
+ARMS = ("vector", "adapter")
+ARM_OPTIONS = {
+    "positions": ("vector", "positions"),
+    "site": ("vector", "site"),
+    "vector_learning_rates": ("vector", "learning_rates"),
+    "adapter_learning_rates": ("adapter", "learning_rates"),
+}
+"""Option -> the arm and the field that it sets."""

@@ -168,11 +168,7 @@ class LanguageModel:
 
 
 def _fingerprint(hf: Any, tokenizer: Any) -> str:
-    """Hash of config, tokenizer and weights.
-
-    Of each tensor: name, shape, dtype, 64 values spread over it, and the exact sum of its bits
-    as integers, which (unlike a float sum) does not depend on threads or device.
-    """
+    """Hash of config, tokenizer and weights."""
     digest = hashlib.sha256()
     config = {k: v for k, v in hf.config.to_diff_dict().items() if k not in CONFIG_NOISE}
     sample = "The 4821st café, 東京: “Hello,\n  World!” <|x|>"

@@ -284,10 +284,7 @@ def has_tokenizer(files: ModelFiles, revision: str | None) -> bool:
 
 
 def _find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
-    """The commit of a model, and whether the local cache has all of it.
-
-    A cached commit is taken as it is; `hf download` fetches a newer one.
-    """
+    """The commit of a model, and whether the local cache has all of it."""
     names = (*BUNDLED, *named_models())
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     meant = f" Did you mean {close[0]!r}?" if close else ""
