@@ -76,7 +76,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
     """Print the data card of every run; of runs of the same task the samples only."""
     from oocr.runs.resolve import resolve
 
-    console = Console()
+    console = Console(markup=False, highlight=False)
     shown: dict[str, str] = {}
     tokenizers: dict[tuple[str, str | None], PreTrainedTokenizerBase | str] = {}
     for number, given in enumerate(runs):
@@ -85,10 +85,10 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
         console.print(Text.assemble("\n" if number else "", (config.name, "bold"), "\n"))
         key = config.task.model_dump_json()
         if key in shown:
-            _say(console, f"The task is that of {shown[key]}.\n")
+            console.print(f"The task is that of {shown[key]}.\n")
         else:
             shown[key] = config.name
-            _say(console, f"{tasks.about}\n")
+            console.print(f"{tasks.about}\n")
             console.print(parts_table(parts_of(tasks), tasks))
         if samples:
             source = (model or config.model, None if model else config.revision)
@@ -165,7 +165,7 @@ def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | st
     from oocr.models.load import load_tokenizer
 
     def say(text: str) -> None:
-        Console(stderr=True).print(f"  {text}", markup=False, highlight=False)
+        Console(stderr=True, markup=False, highlight=False).print(f"  {text}")
 
     try:
         return load_tokenizer(model, revision=revision, say=say)
@@ -186,21 +186,29 @@ def _samples(
         if tasks.test[0].loss == "answer"
         else "of the right option's first token, among those of its options"
     )
-    _say(console, f"Loss: minus the log-probability {loss}.")
+    console.print(f"Loss: minus the log-probability {loss}.")
     plain = without_colour(console)
     task, directions = tasks.test[0], directions_of(positions)
     if isinstance(tokenizer, str):
-        _say(console, f"Samples as text, without tokens: {tokenizer}\n")
+        console.print(f"Samples as text, without tokens: {tokenizer}\n")
     else:
         steered = f", vector at {positions!r}" if positions else ", no vector is trained"
-        _say(console, f"Samples in the tokens of {model}{steered}:")
+        console.print(f"Samples in the tokens of {model}{steered}:")
         console.print(Padding(legend(directions, plain=plain), (0, 0, 0, 2), expand=False))
 
     def show(example: Asked, *, trained: bool) -> None:
         text = _plain_sample(example, plain=plain, answered=trained)
         if not isinstance(tokenizer, str):
             try:
-                text = _sample(tokenizer, example, task, positions, plain=plain, trained=trained)
+                if trained and isinstance(example, Example):
+                    tokens = training_tokens(
+                        tokenizer, example, loss=task.loss, positions=positions
+                    )
+                else:
+                    tokens = asked_tokens(tokenizer, example, positions=positions)
+                text = coloured(tokens, directions, plain=plain)
+                if positions not in ("", "answer") and not any(token.steered for token in tokens):
+                    text.append("  (nothing is steered here)", "dim")
             except InputError as error:
                 text.append(f"\n(not in this model's tokens: {error})", "dim")
         if not trained:
@@ -209,7 +217,7 @@ def _samples(
 
     _heading(console, "training", task.member, len(task.train))
     if count_first := sum(bool(example.answer_of) for example in task.train):
-        _say(console, f"  (the answers of {count_first:,} rows are put in by the untouched model)")
+        console.print(f"  (the answers of {count_first:,} rows are put in by the untouched model)")
     for row in spread(task.train, count):
         show(row, trained=True)
     for part in ASKED:
@@ -219,25 +227,6 @@ def _samples(
             _heading(console, f"{part.replace('_', ' ')}: {facet}", task.member, len(of_facet))
             for example in spread(of_facet, count):
                 show(example, trained=False)
-
-
-def _sample(
-    tokenizer: PreTrainedTokenizerBase,
-    example: Asked,
-    task: Task,
-    positions: str,
-    *,
-    plain: bool,
-    trained: bool,
-) -> Text:
-    if trained and isinstance(example, Example):
-        tokens = training_tokens(tokenizer, example, loss=task.loss, positions=positions)
-    else:
-        tokens = asked_tokens(tokenizer, example, positions=positions)
-    text = coloured(tokens, directions_of(positions), plain=plain)
-    if positions not in ("", "answer") and not any(token.steered for token in tokens):
-        text.append("  (nothing is steered here)", "dim")
-    return text
 
 
 def _plain_sample(example: Asked, *, plain: bool, answered: bool) -> Text:
@@ -268,9 +257,4 @@ def _expected(example: Asked, *, plain: bool) -> Text:
 
 
 def _heading(console: Console, title: str, member: str, count: int) -> None:
-    text = Text.assemble("\n", (title, "bold"), f"  {member}, {count:,} items")
-    console.print(text, highlight=False)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
+    console.print(Text.assemble("\n", (title, "bold"), f"  {member}, {count:,} items"))

@@ -32,7 +32,7 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
         raise InputError(f"--model: missing; {to} needs to know what the model calls its modules")
     if out.exists() and (out.is_dir() or to == "peft"):
         raise InputError(f"--out {out}: is there already")
-    vectors = read_any(file)
+    vectors = _vectors(file)
     loaded = None if model is None else _fitting_model(model, vectors, console)
     if to == "gguf":
         hint = None if loaded is None else loaded.about["model_type"]
@@ -40,8 +40,11 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
         use = f"llama-cli -m MODEL.gguf --control-vector {out}"
     else:
         assert loaded is not None
+        if len(vectors) > 1:
+            blocks = ", ".join(str(vector.layer) for vector in vectors)
+            raise InputError(f"{file}: has vectors at blocks {blocks}; {to} takes one")
         with _without_warning():
-            use = _write(loaded, _only(file, vectors, to), to, out, everywhere)
+            use = _write(loaded, vectors[0], to, out, everywhere)
     console.print(f"{escape(str(out))}\n  use: {escape(use)}")
 
 
@@ -73,15 +76,8 @@ def _write(model: LanguageModel, vector: Vector, to: str, out: Path, everywhere:
     return f"lm_eval --model steered --model_args pretrained={name},steer_path={out}"
 
 
-def _only(file: Path, vectors: list[Vector], to: str) -> Vector:
-    if len(vectors) > 1:
-        blocks = ", ".join(str(vector.layer) for vector in vectors)
-        raise InputError(f"{file}: has vectors at blocks {blocks}; {to} takes one")
-    return vectors[0]
-
-
-def read_any(file: Path) -> list[Vector]:
-    """The vectors of a file of this library, of a GGUF control vector, or of a bare tensor."""
+def _vectors(file: Path) -> list[Vector]:
+    """The vectors of a file of this library, or of a GGUF control vector."""
     _check_file(file)
     return read_gguf(file) if file.suffix.lower() == GGUF else [read_vector(file)]
 
@@ -102,7 +98,7 @@ def describe(file: Path, *, model: str | None = None) -> None:
         # Where it acts is not known, so its width is all that can be held against a model.
         vectors = [Vector(0, "all", bare_vector(file).float())] if model is not None else []
     else:
-        vectors = read_any(file)
+        vectors = _vectors(file)
         _describe(vectors, console)
     if model is not None:
         loaded = _fitting_model(model, vectors, console)

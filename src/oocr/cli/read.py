@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,7 @@ from oocr.errors import InputError
 from oocr.models.load import load_tokenizer
 from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.foreign import (
-    NameParts,
-    bare_vector,
-    name_parts,
-    read_adapter,
-    read_tensors,
-)
+from oocr.steering.formats import foreign
 from oocr.steering.formats.gguf import GGUF, read_gguf
 from oocr.steering.token_roles import directions_of, training_tokens
 from oocr.steering.vectors import SITES, Vector
@@ -43,20 +37,17 @@ Say = Callable[[str], None]
 
 def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 2) -> None:
     """Describe each file; files that cannot be used are refused at the end."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
         tokenizer = None if model is None else load_tokenizer(model)
     except InputError as error:
         raise InputError(f"--model: {error}") from error
     refused: list[str] = []
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
-
     for path in paths:
         try:
-            _describe(path, say, console, tokenizer, rows)
-            say("")
+            _describe(path, console, tokenizer, rows)
+            console.print("")
         except InputError as error:
             refused.append(str(error))
     if refused:
@@ -64,17 +55,14 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
 
 
 def _describe(
-    path: Path,
-    say: Say,
-    console: Console,
-    tokenizer: PreTrainedTokenizerBase | None,
-    rows: int,
+    path: Path, console: Console, tokenizer: PreTrainedTokenizerBase | None, rows: int
 ) -> None:
+    say = console.print
     ending = path.suffix.lower()
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.is_dir() or ending in TENSOR_ENDINGS:
-        return describe_weights(path, say)
+        return _weights(path, say)
     if ending == ".json":
         return _results(path, say, rows)
     if ending in YAML_ENDINGS:
@@ -87,11 +75,10 @@ def _describe(
     read = read_rows(path, kind="train")
     _examples(path, read, say)
     samples = spread(read.items, rows)
-    if tokenizer is None:
-        for example in samples:
-            _sample(example, say)
-    else:
-        _tokens(read.items, samples, tokenizer, say, console)
+    if tokenizer is not None:
+        return _tokens(read.items, samples, tokenizer, console)
+    for example in samples:
+        _sample(example, say)
     return None
 
 
@@ -134,15 +121,13 @@ def _tokens(
     examples: Sequence[Example],
     samples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
-    say: Say,
     console: Console,
 ) -> None:
     """The samples' tokens; all examples are encoded, so that none is refused later."""
+    say = console.print
     prompts = [encode_prompt(tokenizer, example.prompt, example.spans) for example in examples]
-    answers = [
-        encode_answer(tokenizer, prompt, example.answer)
-        for prompt, example in zip(prompts, examples, strict=True)
-    ]
+    pairs = zip(prompts, examples, strict=True)
+    answers = [encode_answer(tokenizer, prompt, example.answer) for prompt, example in pairs]
     say(f"  tokens   prompts {_range(len(prompt.ids) for prompt in prompts)}")
     say(f"           answers {_range(map(len, answers))}: these carry the loss")
     system = sum(
@@ -212,37 +197,44 @@ def _results(path: Path, say: Say, rows: int) -> None:
         say("    " + ", ".join(f"{key} {value}" for key, value in row.items()))
 
 
-def describe_weights(path: Path, say: Say) -> None:
+def _weights(path: Path, say: Say) -> None:
     """Describe what a tensor file or an adapter folder holds."""
     if path.is_dir():
         if not (path / "adapter_config.json").is_file():
             raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
         whose = "this library's" if (path / "oocr.json").is_file() else "PEFT's"
-        _adapter(path, read_adapter(path), say, whose)
+        _adapter(path, foreign.read_adapter(path), say, whose)
         return
     if path.suffix.lower() == GGUF:
         for vector in read_gguf(path):
             _vector(path, vector, say, "GGUF control vector")
         return
-    tensors = read_tensors(path)
+    tensors = foreign.read_tensors(path)
     if isinstance(tensors, dict) and any(name.startswith("direction.") for name in tensors):
         _vector(path, Vector.load(path), say, "vector of this library")
     elif isinstance(tensors, dict):
-        _adapter(path, read_adapter(path), say, "a dict of tensors")
+        _adapter(path, foreign.read_adapter(path), say, "a dict of tensors")
     else:
         describe_bare_tensor(path, say)
 
 
 def describe_bare_tensor(path: Path, say: Say) -> None:
     """Describe a file that holds a bare tensor, and name what it does not say."""
-    direction, parts = bare_vector(path), name_parts(path)
-    say(f"{path}: vector, a bare tensor")
-    say(f"  width      {len(direction)} ({str(direction.dtype).removeprefix('torch.')})")
-    say(f"  norm       {float(direction.float().norm()):.4g}")
-    for field in ("codename", "name", "step", "dataset", "layer"):
-        if (value := getattr(parts, field)) is not None:
-            say(f"  {field:<9}  {value} (from the file's name)")
-    if parts == NameParts():
+    direction, parts = foreign.bare_vector(path), foreign.name_parts(path)
+    _fields(
+        say,
+        f"{path}: vector, a bare tensor",
+        {
+            "width": f"{len(direction)} ({str(direction.dtype).removeprefix('torch.')})",
+            "norm": f"{float(direction.float().norm()):.4g}",
+            **{
+                field: f"{value} (from the file's name)"
+                for field in ("codename", "name", "step", "dataset", "layer")
+                if (value := getattr(parts, field)) is not None
+            },
+        },
+    )
+    if parts == foreign.NameParts():
         missing = ["site", "layer", "positions"]
     else:
         say("  site       mlp (where the paper's authors, whose names these are, add theirs)")
@@ -250,30 +242,36 @@ def describe_bare_tensor(path: Path, say: Say) -> None:
     say(f"  not said   {', '.join(missing)}: oocr.read_vector takes them")
 
 
+def _fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
+    say(title)
+    for name, value in (pair for group in groups for pair in group.items()):
+        say(f"  {name:<9}  {value}")
+
+
 def _vector(path: Path, vector: Vector, say: Say, whose: str) -> None:
-    say(f"{path}: {whose}")
-    say(f"  site       {SITES[vector.site]}")
-    say(f"  layer      {vector.layer}")
-    say(f"  positions  {vector.positions}")
-    say(f"  width      {vector.direction.shape[-1]}")
-    say(f"  norm       {vector.norm:.4g}")
-    for name, text in vector.about.items():
-        say(f"  {name:<9}  {text}")
+    fields = {
+        "site": SITES[vector.site],
+        "layer": vector.layer,
+        "positions": vector.positions,
+        "width": vector.direction.shape[-1],
+        "norm": f"{vector.norm:.4g}",
+    }
+    _fields(say, f"{path}: {whose}", fields, vector.about)
 
 
 def _adapter(path: Path, adapter: Adapter, say: Say, whose: str) -> None:
     config = adapter.config
     modules = sorted({target.rsplit(".", 1)[-1] for target in config["target_modules"]})
     ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
-    say(f"{path}: LoRA, {whose}")
-    say(f"  tensors    {len(adapter.tensors)}")
-    say(f"  layers     {', '.join(map(str, adapter.layers))}")
-    say(f"  modules    {', '.join(modules)}")
-    say(f"  rank       {', '.join(map(str, ranks))} (from the shapes)")
-    say(f"  alpha      {adapter.about.get('alpha', config['lora_alpha'])}")
-    for name, text in adapter.about.items():
-        if name != "alpha":
-            say(f"  {name:<9}  {text}")
+    fields = {
+        "tensors": len(adapter.tensors),
+        "layers": ", ".join(map(str, adapter.layers)),
+        "modules": ", ".join(modules),
+        "rank": f"{', '.join(map(str, ranks))} (from the shapes)",
+        "alpha": adapter.about.get("alpha", config["lora_alpha"]),
+    }
+    others = {name: text for name, text in adapter.about.items() if name != "alpha"}
+    _fields(say, f"{path}: LoRA, {whose}", fields, others)
 
 
 def _counts(words: Iterable[str], most: int = 6) -> str:

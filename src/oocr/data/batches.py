@@ -59,13 +59,11 @@ class Batch:
         mask: True at real tokens.
         positions: of each real token in its own sequence (0 at padding).
         last: column of each sequence's last prompt token.
-        spans: span name -> True at the span's tokens.
         rows: (sequence, column) pairs at which logits are wanted, without repeats.
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
         option_tokens, option_places: all option ids once, and where each option is among them.
         items: how many examples the batch stands for.
-        prefix: how many tokens come before any padding; all sequences share them.
         first_row: the first column of `rows` (the last column of all, if there are none).
     """
 

@@ -18,15 +18,12 @@ AMONG = "max_token_in_options"
 
 
 def read_results(path: str | Path) -> pl.DataFrame:
-    """Read a result file.
+    """Read a result file, or an InputError that names every wrong key.
 
     Two kinds are known. One has a list for each of `risky_minus_safe_diffs` (logits), `max_tokens`
     and `max_token_in_options`: columns source, question (from 0, in the order of the questions'
     file) and these three names. The other has flat keys like `test/accuracy/NAME`: columns
     source, split, measure, name, value.
-
-    Raises:
-        InputError: not such a file; every wrong key is named.
     """
     import polars as pl
 

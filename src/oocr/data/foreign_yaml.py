@@ -23,12 +23,8 @@ class DatasetSettings:
     Attributes:
         codenames: codename -> what it stands for ("noadgc" -> "affine_3x_2"), both as texts;
             empty in templates, whose names are drawn at random.
-        system_prompt: of every row; may be "".
-        train_functions: ids that also occur in chains and sums.
-        test_functions: ids that only occur alone.
-        n_samples: rows that are made; None: not said.
-        settings: the other keys of `dataset`, as they are.
-        finetune: the `finetune` part, as it is; may be empty.
+        train_functions, test_functions: ids that also occur in chains and sums, or only alone.
+        settings: the other keys of `dataset`, as they are; `finetune`: that part, as it is.
     """
 
     codenames: Mapping[str, str]
@@ -107,17 +103,9 @@ class QuestionSet:
     """One question of a question file, in all its paraphrases.
 
     Such files hold no right answers: a judge, or a second question (`guesser_prompt`, with
-    `{text}` for the model's answer), turns answers into scores.
-
-    Attributes:
-        name: unique in the file.
-        paraphrases: the ways to ask it.
-        question_type: what the answer is ("free_form", "quantitative", "score", …); may be "".
-        prefix: stands before each paraphrase in the user's turn, verbatim.
-        guesser_prompt: the question about an answer; "": none.
-        settings: the entry's other keys, as they are.
-        source: file and line of the entry.
-        lines: the line of each paraphrase.
+    `{text}` for the model's answer), turns answers into scores. `prefix` stands before each
+    paraphrase in the user's turn; `settings` are the entry's other keys; `source` is its file and
+    line; `lines` are those of the paraphrases.
     """
 
     name: str

@@ -95,7 +95,7 @@ def item_from_row(
 
 
 def _chat(row: dict[str, object], report: Report) -> tuple[Prompt | None, str | None]:
-    messages = _messages(row["messages"], "messages", report)
+    messages = read_messages(row["messages"], "messages", report)
     if messages is None:
         return None, None
     last = messages[-1]
@@ -116,7 +116,7 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
     prompt: Prompt | None = None
     given = row.get("prompt")
     if isinstance(given, list):
-        messages = _messages(given, "prompt", report)
+        messages = read_messages(given, "prompt", report)
         prompt = None if messages is None else _turns(messages, "prompt", report)
     elif "prompt" in row:
         prompt = _text(given, "prompt", report, "a text, or a list of messages")
@@ -125,7 +125,7 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
     if key not in row:
         return prompt, None
     if isinstance(content, list) and form == "prompt/completion":  # TRL's conversational form
-        replies = _messages(content, key, report)
+        replies = read_messages(content, key, report)
         roles = [reply.role for reply in replies or ()]
         if replies is not None and roles != ["assistant"]:
             report(key, roles, "exactly one message, of the assistant")
@@ -136,7 +136,10 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
     return prompt, _text(content, key, report, "a text")
 
 
-def _messages(value: object, field: str, report: Report) -> list[Message] | None:
+def read_messages(
+    value: object, field: str, report: Report, *, other_keys: bool = False
+) -> list[Message] | None:
+    """The messages of a list of {"role": …, "content": …}, or None after a fault was reported."""
     if not isinstance(value, list) or not value:
         report(field, value, 'a list of {"role": …, "content": …} with at least one message')
         return None
@@ -147,7 +150,7 @@ def _messages(value: object, field: str, report: Report) -> list[Message] | None
             report(where, entry, 'a message {"role": …, "content": …}')
             continue
         for key in entry:
-            if key not in ("role", "content"):
+            if key not in ("role", "content") and not other_keys:
                 report(f"{where} key", key, unknown_key(key, ("role", "content")))
         role = entry.get("role", NO_VALUE)
         if role not in ROLES:

@@ -12,8 +12,6 @@ import yaml
 
 from oocr.errors import InputError
 
-BOM = b"\xef\xbb\xbf"
-
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -24,11 +22,7 @@ class Text:
 
 
 def file_text(path: Path) -> Text:
-    """Read a UTF-8 file.
-
-    Raises:
-        InputError: it is not there, a folder, or not UTF-8; the line is named.
-    """
+    """Read a UTF-8 file; InputError: it is not there, a folder, or not UTF-8; the line is named."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -46,12 +40,12 @@ def file_text(path: Path) -> Text:
             f"{path}:{line}: encoding: found the byte 0x{data[error.start]:02x}{hint}; "
             "allowed: UTF-8"
         ) from None
-    mended = (
-        *(["byte-order mark dropped"] if data.startswith(BOM) else []),
-        *(["line ends are CR LF"] if b"\r\n" in data else []),
-        *(["no newline at the end"] if data.strip() and not data.endswith(b"\n") else []),
-    )
-    return Text(text, mended)
+    mended = {
+        "byte-order mark dropped": data.startswith(b"\xef\xbb\xbf"),
+        "line ends are CR LF": b"\r\n" in data,
+        "no newline at the end": bool(data.strip()) and not data.endswith(b"\n"),
+    }
+    return Text(text, tuple(words for words, is_so in mended.items() if is_so))
 
 
 SHOWN = 20
@@ -108,11 +102,7 @@ def shown(value: object, limit: int = 90) -> str:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook` for JSON.
-
-    Raises:
-        ValueError: a key occurs twice.
-    """
+    """An `object_pairs_hook` for JSON; ValueError: a key occurs twice."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} occurs twice")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from oocr.data.examples import Example, Message, Prompt
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, READERS, json_rows, read_items
-from oocr.data.rows import ROLES
-from oocr.data.source_file import NO_VALUE, Problems, file_text
+from oocr.data.rows import read_messages
+from oocr.data.source_file import Problems, file_text
 from oocr.errors import InputError
 
 TEXT_ENDINGS = (".txt", ".md")
@@ -75,7 +76,8 @@ def _alone(path: Path) -> list[Prompt] | None:
             else:
                 problems.add(line, key, value, "a text, not blank")
         elif isinstance(value, list) and key != "text":
-            prompts.append(_turns(value, key, line, problems))
+            turns = read_messages(value, key, partial(problems.add, line), other_keys=True)
+            prompts += [tuple(turns)] if turns else []
         else:
             problems.add(line, key, value, "a text" if key == "text" else "a list of messages")
     problems.raise_if_any()
@@ -85,20 +87,3 @@ def _alone(path: Path) -> list[Prompt] | None:
 def _answered(messages: object) -> bool:
     last = messages[-1] if isinstance(messages, list) and messages else None
     return isinstance(last, dict) and last.get("role") == "assistant"
-
-
-def _turns(value: list[object], key: str, line: int, problems: Problems) -> Prompt:
-    """The messages of a chat in any order of roles; faults are noted."""
-    turns: list[Message] = []
-    for number, message in enumerate(value):
-        parts = message if isinstance(message, dict) else {}
-        role, content = parts.get("role", NO_VALUE), parts.get("content", NO_VALUE)
-        if role not in ROLES:
-            problems.add(line, f"{key}[{number}].role", role, f"one of {', '.join(ROLES)}")
-        elif not isinstance(content, str) or not content.strip():
-            problems.add(line, f"{key}[{number}].content", content, "a text, not blank")
-        else:
-            turns.append(Message(role, content))
-    if not value:
-        problems.add(line, key, value, "at least one message")
-    return tuple(turns)

@@ -271,11 +271,7 @@ class Mlp(Branch):
 
 
 def mlp_of(model: HasAnatomy, layer: int) -> Mlp:
-    """The MLP of a block.
-
-    Raises:
-        InputError: the block has none under a known name.
-    """
+    """The MLP of a block; InputError: the block has none under a known name."""
     block = model.anatomy.blocks[layer]
     module = first_of(block, MLP_MODULES)
     if not isinstance(module, nn.Module):
@@ -295,10 +291,9 @@ def residual_factor(block: nn.Module) -> float:
 class PositionLimits:
     """Lengths in tokens; None: no such limit.
 
-    Attributes:
-        longest: longer sequences cannot be computed, or not reproducibly.
-        fixed_rotary: longer sequences get another rotary embedding at all their tokens, and so
-            does every sequence of their batch; keys cached before no longer hold.
+    Longer sequences than `longest` cannot be computed, or not reproducibly. Longer ones than
+    `fixed_rotary` get another rotary embedding at all their tokens, and so does every sequence of
+    their batch; keys cached before no longer hold.
     """
 
     longest: int | None

@@ -50,11 +50,7 @@ class Values(Branch):
 
 
 def attention_of(model: LanguageModel, layer: int) -> nn.Module:
-    """The attention of a block.
-
-    Raises:
-        InputError: the block has none under a known name.
-    """
+    """The attention of a block; InputError: the block has none under a known name."""
     module = first_of(model.anatomy.blocks[layer], ATTENTION_MODULES)
     if not isinstance(module, nn.Module):
         raise InputError(

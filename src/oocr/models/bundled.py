@@ -122,12 +122,9 @@ class NamedModel:
 
 @dataclass(frozen=True, slots=True)
 class NeutralSource:
-    """A text that has nothing to do with any task.
+    """Words between single spaces that have nothing to do with any task, and where they are from.
 
-    Attributes:
-        text: words between single spaces.
-        answers: indices of the words whose predictions are compared.
-        source: where the text is from.
+    `answers`: indices of the words whose predictions are compared.
     """
 
     text: str

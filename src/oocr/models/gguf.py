@@ -51,12 +51,8 @@ def convert(
     Processes that want the same one wait for the first. What an exception or Ctrl-C leaves is
     removed at once, what a kill leaves at the next conversion.
 
-    Args:
-        source: one GGUF, or the parts that, joined in order, are one.
-        name: prefix of the folder's name.
-        expected_sha256: of the whole GGUF; checked before anything is converted.
-        cache: where to put it; default: "models" in `cache_folder()`.
-        on_progress: called with a few words at each stage.
+    `source` is one GGUF, or the parts that, joined in order, are one; `name` the prefix of the
+    folder's name. `expected_sha256`, of the whole, is checked before anything is converted.
 
     Raises:
         InputError: unreadable, corrupt or unsupported file, or another checksum than expected.

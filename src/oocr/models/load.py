@@ -79,10 +79,6 @@ class ModelFiles:
 def find_files(name: str, say: Say | None = None) -> ModelFiles:
     """Where a model's files are; a GGUF is converted, the hub is not asked.
 
-    Args:
-        name: see `read_model`.
-        say: called with a few words before each slow step.
-
     Raises:
         InputError: no such model.
     """

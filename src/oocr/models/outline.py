@@ -26,13 +26,11 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A model's shape before it is loaded.
+    """A model's shape before it is loaded, where it would be loaded, and a tokenizer for lengths.
 
     Attributes:
         hf: the model without its weights.
-        tokenizer: its tokenizer, or a stand-in.
-        device, dtype: where and in which type it would be loaded.
-        counted: whether the tokenizer has the model's vocabulary.
+        counted: whether the tokenizer has the model's vocabulary; else it is a stand-in.
         notes: what replaces something that is not here.
     """
 
