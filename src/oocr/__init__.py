@@ -7,22 +7,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oocr import explain
-    from oocr.data.examples import Example, Message
-    from oocr.data.readers import read_items
-    from oocr.engine.generate import generate
-    from oocr.engine.off_domain import OffDomain, OffText
-    from oocr.engine.selftest import load_model
-    from oocr.engine.training import fit, train
-    from oocr.errors import InputError, RunError
-    from oocr.evals.score_table import Scores, evaluate
-    from oocr.families.registry import load_task, load_tasks
-    from oocr.report.tokens import tokens
-    from oocr.steering import formats as exports
-    from oocr.steering.adapters import Adapter, LowRankAdapter
-    from oocr.steering.formats.foreign import read_adapter, read_vector
-    from oocr.steering.vectors import SteeringVector, Vector
-    from oocr.tasks.task import Task, TaskSet
+    from oocr import explain as explain
+    from oocr.data.examples import Example as Example
+    from oocr.data.examples import Message as Message
+    from oocr.data.readers import read_items as read_items
+    from oocr.engine.generate import generate as generate
+    from oocr.engine.off_domain import OffDomain as OffDomain
+    from oocr.engine.off_domain import OffText as OffText
+    from oocr.engine.selftest import load_model as load_model
+    from oocr.engine.training import fit as fit
+    from oocr.engine.training import train as train
+    from oocr.errors import InputError as InputError
+    from oocr.errors import RunError as RunError
+    from oocr.evals.score_table import Scores as Scores
+    from oocr.evals.score_table import evaluate as evaluate
+    from oocr.families.registry import load_task as load_task
+    from oocr.families.registry import load_tasks as load_tasks
+    from oocr.report.tokens import tokens as tokens
+    from oocr.steering import formats
+    from oocr.steering.adapters import Adapter as Adapter
+    from oocr.steering.adapters import LowRankAdapter as LowRankAdapter
+    from oocr.steering.formats.foreign import read_adapter as read_adapter
+    from oocr.steering.formats.foreign import read_vector as read_vector
+    from oocr.steering.vectors import SteeringVector as SteeringVector
+    from oocr.steering.vectors import Vector as Vector
+    from oocr.tasks.task import Task as Task
+    from oocr.tasks.task import TaskSet as TaskSet
+
+    exports = formats
 
 # Names are looked up at first use, so that `import oocr` (and `oocr --help`) is quick.
 _WHERE = {
@@ -54,35 +66,7 @@ _WHERE = {
     "train": "oocr.engine.training",
 }
 
-__all__ = [
-    "Adapter",
-    "Example",
-    "InputError",
-    "LowRankAdapter",
-    "Message",
-    "OffDomain",
-    "OffText",
-    "RunError",
-    "Scores",
-    "SteeringVector",
-    "Task",
-    "TaskSet",
-    "Vector",
-    "evaluate",
-    "explain",
-    "exports",
-    "fit",
-    "generate",
-    "load_model",
-    "load_task",
-    "load_tasks",
-    "read_adapter",
-    "read_items",
-    "read_vector",
-    "tokens",
-    "train",
-]
-
+__all__ = list(_WHERE)
 
 _RENAMED = {"Item": "Example"}
 """Old public name -> its new one; the old one still works, with a warning."""

@@ -259,12 +259,10 @@ def main() -> None:
             if name not in {group.name for group in app.registered_groups}:
                 app.add_typer(verbs, name=name)
         app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        sys.exit(1)
+    except (InputError, RunError) as error:
+        by_input = isinstance(error, InputError)
+        print(f"{'error' if by_input else 'stopped'}: {error}", file=sys.stderr)
+        sys.exit(2 if by_input else 1)
     except OSError as error:  # a disk that is full, a folder that cannot be written
         print(f"stopped: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

@@ -84,11 +84,7 @@ def read_rows(
     options: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> Rows:
-    """What `read_items` reads, with the file's format and what was mended in it.
-
-    Raises:
-        InputError: the file cannot be read, or any row of it cannot be used.
-    """
+    """What `read_items` reads, with the file's format and what was mended in it."""
     if kind not in get_args(RowKind):
         raise InputError(f"kind: found {kind!r}; allowed: {', '.join(get_args(RowKind))}")
     path = Path(path)

@@ -121,9 +121,9 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
     elif "prompt" in row:
         prompt = _text(given, "prompt", report, "a text, or a list of messages")
     key = FORMS[form][1]
-    content = row.get(key)
     if key not in row:
         return prompt, None
+    content = row[key]
     if isinstance(content, list) and form == "prompt/completion":  # TRL's conversational form
         replies = read_messages(content, key, report)
         roles = [reply.role for reply in replies or ()]
@@ -189,21 +189,18 @@ def _options(
     value = row.get("options", [])
     if not isinstance(value, list) or not all(isinstance(o, str) and o.strip() for o in value):
         report("options", value, "a list of texts, none of them blank")
-        return ()
-    if kind == "probes" and len(value) < 2:
+    elif kind == "probes" and len(value) < 2:
         seen = value if "options" in row else NO_VALUE
         report("options", seen, "at least two: a probe is scored by its answer among its options")
-        return ()
-    if len(set(value)) != len(value):
-        twice = sorted({option for option in value if value.count(option) > 1})
+    elif twice := sorted({option for option in value if value.count(option) > 1}):
         report("options", twice, "each option once")
-        return ()
-    if value and answer is not None and answer not in value:
+    elif value and answer is not None and answer not in value:
         near = [option for option in value if option.strip() == answer.strip()]
         hint = f" ({near[0]!r} differs in its spaces only)" if near else ""
         report("answer", answer, f"one of its options {shown(value)}{hint}")
-        return ()
-    return tuple(value)
+    else:
+        return tuple(value)
+    return ()
 
 
 def _values(row: dict[str, object], options: tuple[str, ...], report: Report) -> tuple[float, ...]:

@@ -66,11 +66,7 @@ class Problems:
         self.lines.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
 
     def raise_if_any(self) -> None:
-        """Refuse the file if anything is wrong with it.
-
-        Raises:
-            InputError: with the first problems, and how many more there are.
-        """
+        """Refuse the file if anything is wrong: an InputError with the first problems."""
         if self.lines:
             raise InputError(listing(f"{self.path} cannot be used", self.lines))
 
@@ -158,11 +154,7 @@ def line_of(node: yaml.Node | None, place: Place) -> int:
 
 
 def yaml_document(path: Path) -> Document:
-    """Read one YAML document of plain values.
-
-    Raises:
-        InputError: it cannot be read, is not YAML, or gives a key twice.
-    """
+    """One YAML document of plain values; InputError: unreadable, no YAML, or a key given twice."""
     text = file_text(path).text
     problems = Problems(path)
     document = Document(None, None)

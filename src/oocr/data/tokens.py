@@ -37,10 +37,8 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, boo
 
     Chat messages go through the model's chat template. A system turn is folded into the first
     user turn when the template refuses it (Gemma's does). An assistant's turn at the end is the
-    beginning of the answer: it stands verbatim after the template's header of that turn.
-
-    Raises:
-        InputError: chat messages for a model without a chat template, or a template's refusal.
+    beginning of the answer: it stands verbatim after the template's header of that turn. A model
+    without a chat template, or a template's refusal, is an InputError.
     """
     if isinstance(prompt, str):
         return prompt, True
@@ -85,10 +83,8 @@ def encode_prompt(
     """Tokenize a prompt and find its spans by character offsets.
 
     A token belongs to a span if it shares a character with one of the span text's occurrences;
-    a token that begins with the space before it does.
-
-    Raises:
-        InputError: a span whose text does not occur, or touches no token; a prompt of no tokens.
+    a token that begins with the space before it does. A span whose text does not occur, or a
+    prompt of no tokens, is an InputError.
     """
     text, special = render(tokenizer, prompt)
     encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)

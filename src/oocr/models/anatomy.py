@@ -57,6 +57,13 @@ class Anatomy:
     logit_softcap: float | None = None
 
     @property
+    def head_weight(self) -> Tensor:
+        """The matrix of the LM head, [vocab, d_model]."""
+        weight = self.lm_head.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
     def embed_weight(self) -> Tensor:
         """The embedding matrix, [rows, d_model]; where it lies is where token ids go."""
         weight = self.embed.weight
@@ -69,8 +76,7 @@ class Anatomy:
         With token ids `tokens` [k] only their logits, [n, k], are computed. 2-D, since a 3-D
         LM-head backward is slow on a CPU.
         """
-        weight = self.lm_head.weight
-        assert isinstance(weight, Tensor)
+        weight = self.head_weight
         normed = self.final_norm(hidden.to(weight.dtype))
         logits: Tensor
         if tokens is None:
@@ -89,8 +95,7 @@ class Anatomy:
 
         The same as `readout(hidden).log_softmax(-1)[at, ids]`; on a CPU in one pass over the head.
         """
-        weight = self.lm_head.weight
-        assert isinstance(weight, Tensor)
+        weight = self.head_weight
         if weight.device.type != "cpu":
             logps: Tensor = self.readout(hidden).float().log_softmax(dim=-1)[at, ids]
             return logps
@@ -183,35 +188,32 @@ def check_anatomy(hf_model: nn.Module) -> None:
     finally:
         for handle in handles:
             handle.remove()
-    if len(outputs) != len(parts.blocks):
-        raise InputError(
-            f"{kind}: {len(parts.blocks)} blocks found, {len(outputs)} block calls in one forward"
-        )
+
+    def must(holds: bool, fault: str) -> None:
+        if not holds:
+            raise InputError(f"{kind}: {fault}")
+
+    called = f"{len(parts.blocks)} blocks found, {len(outputs)} block calls in one forward"
+    must(len(outputs) == len(parts.blocks), called)
     for i, (before, after) in enumerate(zip(outputs, inputs[1:], strict=False)):
-        if before.shape != after.shape or not torch.equal(before.cpu(), after.cpu()):
-            raise InputError(
-                f"{kind}: the output of block {i} is not the input of block {i + 1}; "
-                "this family has no single residual stream to steer"
-            )
-    if outputs[-1].shape != (1, 8, parts.d_model):
-        raise InputError(
-            f"{kind}: block outputs have shape {tuple(outputs[-1].shape)}, "
-            f"expected {(1, 8, parts.d_model)}"
+        must(
+            before.shape == after.shape and torch.equal(before.cpu(), after.cpu()),
+            f"the output of block {i} is not the input of block {i + 1}; "
+            "this family has no single residual stream to steer",
         )
+    shape, expected_shape = tuple(outputs[-1].shape), (1, 8, parts.d_model)
+    must(shape == expected_shape, f"block outputs have shape {shape}, expected {expected_shape}")
     computed = parts.readout(outputs[-1][0]).float().cpu()
     expected = logits[0].float().cpu()
-    if computed.shape != expected.shape:
-        raise InputError(
-            f"{kind}: logits have shape {tuple(expected.shape)}, "
-            f"the readout's {tuple(computed.shape)}"
-        )
+    shapes = tuple(expected.shape), tuple(computed.shape)
+    must(shapes[0] == shapes[1], f"logits have shape {shapes[0]}, the readout's {shapes[1]}")
     allowed = 1e-4 if logits.dtype == torch.float32 else 3e-2
     error = ((computed - expected).abs().max() / expected.abs().max().clamp_min(1e-9)).item()
-    if not error <= allowed:  # also true for NaN
-        raise InputError(
-            f"{kind}: final norm, LM head and logit scaling as found do not give the model's "
-            f"logits (relative error {error:.1e}, allowed {allowed:.0e})"
-        )
+    must(
+        error <= allowed,  # not true for NaN
+        "final norm, LM head and logit scaling as found do not give the model's "
+        f"logits (relative error {error:.1e}, allowed {allowed:.0e})",
+    )
 
 
 def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
