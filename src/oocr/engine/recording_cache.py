@@ -113,11 +113,6 @@ class RecordingHandle:
     stored: Stored
     store: RecordingCache
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what was recorded (masks and tables left out)."""
-        return self.stored.nbytes
-
     def load(self, attached: int | None) -> Recording:
         """The recording, ready to be replayed.
 

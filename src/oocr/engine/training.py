@@ -104,13 +104,16 @@ def fit(
     if without is not None:
         warnings.warn("fit: `without` is now `project_out`", DeprecationWarning, stacklevel=2)
         project_out = without
-    start = start_of(model, spec)
-    starts = [start] if project_out is None else [start, start + 1]
-    prepared = prepared or prepare(model, task, starts, batch_lines)
     arm = ArmSpec(
         task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, project_out
     )
+    prepared = prepared or prepare(model, task, _starts(model, arm), batch_lines)
     return _loop(model, [arm], [prepared], until, on_step)[0]
+
+
+def _starts(model: LanguageModel, arm: ArmSpec) -> tuple[int, ...]:
+    start = start_of(model, arm.spec)
+    return (start,) if arm.project_out is None else (start, start + 1)
 
 
 def fit_all(
@@ -120,10 +123,8 @@ def fit_all(
 
     Sharing changes the numbers by rounding only. Raises what `fit` raises.
     """
-    keys = [
-        arm_key(arm, data.content, len(data.batches))
-        for arm, data in zip(arms, prepared, strict=True)
-    ]
+    pairs = zip(arms, prepared, strict=True)
+    keys = [arm_key(arm, data.content, len(data.batches)) for arm, data in pairs]
 
     def room(index: int) -> int:
         spec = arms[index].spec
@@ -198,10 +199,9 @@ def _loop(
     differ.
     """
     first, data, steps = arms[0], prepared[0], arms[0].steps
-    start, spec, schedule = start_of(model, first.spec), first.spec, first.schedule
-    per_step = schedule.accumulate
-    starts = {start} if first.project_out is None else {start, start + 1}
-    if missing := starts - data.scale.keys():
+    spec, schedule, starts = first.spec, first.schedule, _starts(model, first)
+    start, per_step = starts[0], schedule.accumulate
+    if missing := set(starts) - data.scale.keys():
         raise InputError(f"the batches were not recorded for start block {min(missing)}")
     for batches in prepared:
         batches.check_attached()
@@ -233,13 +233,9 @@ def _loop(
             * (DEFAULT_RATE[stack.kind] if arm.learning_rate is None else arm.learning_rate)
             for unit, arm in zip(stack.units, arms, strict=True)
         ]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": parameters, "lr": rate}
-                for parameters, rate in zip(stack.parameters, rates, strict=True)
-            ],
-            weight_decay=schedule.weight_decay,
-        )
+        pairs = zip(stack.parameters, rates, strict=True)
+        groups = [{"params": parameters, "lr": rate} for parameters, rate in pairs]
+        optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
         step = 0
         for step, indices in enumerate(in_steps, start=1):
             examples = [sum(data.batches[i].items for i in indices) for data in prepared]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Prompt:
+class KnownPrompt:
     """The tokens that coming forward calls are about, as far as their caller knows them."""
 
     width: int  # columns of the prompts, padding included; later ones are generated tokens
@@ -47,15 +47,15 @@ class Prompt:
     copies: int = 1  # of the rows in each call, the copies outermost
 
 
-_PROMPT: ContextVar[Prompt | None] = ContextVar("prompt", default=None)
+_PROMPT: ContextVar[KnownPrompt | None] = ContextVar("prompt", default=None)
 
 
 @contextmanager
-def prompt_known(prompt: Prompt | Batch | None, *, copies: int = 1) -> Iterator[None]:
+def prompt_known(prompt: KnownPrompt | Batch | None, *, copies: int = 1) -> Iterator[None]:
     """Say which tokens the forward calls inside are about; None: it is not known."""
     if isinstance(prompt, Batch):
         width = int(prompt.ids.shape[1])
-        prompt = Prompt(width, prompt.ids, prompt.mask, prompt.last, prompt.spans, copies)
+        prompt = KnownPrompt(width, prompt.ids, prompt.mask, prompt.last, prompt.spans, copies)
     token = _PROMPT.set(prompt)
     try:
         yield
@@ -169,7 +169,7 @@ class TokenChooser:
         if cache is not None and self._latest is not None:
             self._known[cache] = self._latest
 
-    def _selection(self, call: _Call, prompt: Prompt | None) -> TokenSelection:
+    def _selection(self, call: _Call, prompt: KnownPrompt | None) -> TokenSelection:
         key = prompt if prompt is not None else call.cache if call.begin else None
         if key is not None and key in self._known:
             return self._known[key]
@@ -182,12 +182,14 @@ class TokenChooser:
                 )
             everywhere = torch.ones(call.rows, 1, dtype=torch.bool)
             return TokenSelection(everywhere, everywhere[:, 0])
-        selection = self._select(call, Prompt(call.count, call.ids) if prompt is None else prompt)
+        selection = self._select(
+            call, KnownPrompt(call.count, call.ids) if prompt is None else prompt
+        )
         if key is not None:
             self._known[key] = selection
         return selection
 
-    def _select(self, call: _Call, prompt: Prompt) -> TokenSelection:
+    def _select(self, call: _Call, prompt: KnownPrompt) -> TokenSelection:
         """The selector, in prompts of which the call may tell what is not known yet."""
         ids, mask = prompt.ids, prompt.mask
         size = call.rows if ids is None else len(ids)
@@ -243,7 +245,9 @@ def _generations_noted(hf: Any) -> Iterator[None]:
         tokens = kwargs.get("inputs_embeds") if ids is None else ids
         if tokens is None:
             return generate(inputs, *args, **kwargs)
-        with prompt_known(Prompt(int(tokens.shape[1]), ids, _plain(kwargs.get("attention_mask")))):
+        with prompt_known(
+            KnownPrompt(int(tokens.shape[1]), ids, _plain(kwargs.get("attention_mask")))
+        ):
             return generate(inputs, *args, **kwargs)
 
     hf.generate = noted

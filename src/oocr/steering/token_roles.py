@@ -66,12 +66,8 @@ def whole_characters(tokens: Iterable[Token]) -> list[Token]:
         last = merged[-1] if merged else None
         shared = last is not None and "" in (token.text, last.text) and not last.special
         if last is not None and shared and last.answer == token.answer and not token.special:
-            merged[-1] = replace(
-                last,
-                text=last.text + token.text,
-                steered=last.steered or token.steered,
-                loss=last.loss or token.loss,
-            )
+            steered, loss = last.steered or token.steered, last.loss or token.loss
+            merged[-1] = replace(last, text=last.text + token.text, steered=steered, loss=loss)
         else:
             merged.append(token)
     return merged
@@ -88,14 +84,10 @@ def _marked(
     continued = encode_answer(tokenizer, prompt, answer) if answer else ()
     pieces = _pieces(tokenizer, prompt, answer, continued)
     steered = _steered(sequence, positions)
+    steered += [""] * (len(pieces) - len(steered))
+    size = len(prompt.ids)
     return [
-        Token(
-            text=text,
-            answer=place >= len(prompt.ids),
-            steered=steered[place] if place < len(steered) else "",
-            loss=place in asked,
-            special=special,
-        )
+        Token(text, place >= size, steered[place], place in asked, special)
         for place, (text, special) in enumerate(pieces)
     ]
 
@@ -118,19 +110,17 @@ def _pieces(
     continued: tuple[int, ...],
 ) -> list[tuple[str, bool]]:
     """Each token's share of the text, and whether it is a special token outside of it."""
-    plain = tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-    special = len(prompt.ids) > len(plain)
 
     def encode(text: str, *, special: bool) -> tuple[tuple[int, ...], Offsets]:
         encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
         return tuple(encoded["input_ids"]), encoded["offset_mapping"]
 
     ids = (*prompt.ids, *continued)
-    joint, offsets = encode(prompt.text + answer, special=special)
+    joint, offsets = encode(prompt.text + answer, special=prompt.special)
     if joint[: len(ids)] == ids:
         return _cut(tokenizer, prompt.text + answer, ids, offsets)
     # The answer was tokenized alone, because it would have changed the prompt's last token.
-    _, before = encode(prompt.text, special=special)
+    _, before = encode(prompt.text, special=prompt.special)
     _, after = encode(answer, special=False)
     return [
         *_cut(tokenizer, prompt.text, prompt.ids, before),
