@@ -6,8 +6,8 @@ Turner, Soligo et al. ("narrow misalignment is hard") train so.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -23,9 +23,6 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import runs_apart
 from oocr.steering.positions import select_each
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +40,13 @@ class OffDomain:
     With p the untouched model's and q the trained one's prediction after a token, each step adds
     weight * mean KL(p || q), over the chosen tokens of one batch of texts; batches take turns.
 
-    Attributes:
-        texts: none of which the training or the test asks.
-        weight: nats of training loss (per example) that one nat of KL (per token) counts.
-        tokens: of each text's last tokens, how many; None: all but its first.
-        batch: texts per step.
+    The texts are none of which the training or the test asks.
     """
 
     texts: tuple[OffText, ...]
-    weight: float = 1.0
-    tokens: int | None = None
-    batch: int = 8
+    weight: float = 1.0  # nats of loss (per example) that one nat of KL (per token) counts
+    tokens: int | None = None  # of each text's last tokens, how many; None: all but its first
+    batch: int = 8  # texts per step
 
     def __post_init__(self) -> None:
         if not self.texts:

@@ -118,12 +118,9 @@ def record(
 ) -> Recording:
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
-    Args:
-        model: whatever is attached to it now is part of what is recorded.
-        batch: the tokens.
-        starts: blocks from which will be replayed (n_blocks: only final norm and head).
-        cache: also keep keys and values, for replays that begin at a later token.
-        stop: nothing from this block on will be replayed, so the pass ends with its input.
+    What is attached to the model now is part of what is recorded. Of `starts`, n_blocks means only
+    final norm and head. `cache` also keeps keys and values, for replays that begin at a later
+    token; with `stop` nothing from this block on will be replayed.
     """
     from transformers import DynamicCache
 
@@ -183,18 +180,15 @@ def _pass(
         return hook
 
     def after(_module: object, _args: object, output: Any) -> None:
-        passed.inputs[len(blocks)] = hidden_of(output).detach()
-
-    def enough(_module: object, _args: object) -> None:
+        if len(blocks) in starts:
+            passed.inputs[len(blocks)] = hidden_of(output).detach()
         raise PassEnded  # the LM head, dear in a small model, is not wanted here
 
     handles = [
         blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
         for index in range(min(starts), len(blocks))
     ]
-    if len(blocks) in starts:
-        handles.append(blocks[-1].register_forward_hook(after))
-    handles.append(model.anatomy.final_norm.register_forward_pre_hook(enough))
+    handles.append(blocks[-1].register_forward_hook(after))
     with hooked(*handles, ends=True), FrozenProducts(), prompt_known(batch):
         model.hf(
             input_ids=batch.ids[rows, columns],

@@ -53,15 +53,9 @@ def replay(
 ) -> Float[Tensor, "stack_batch kept d_model"]:
     """Run blocks `start` to `stop` - 1 for the tokens from `first` on; return the last output.
 
-    Args:
-        model: the model that was recorded (an adapter may now be attached from `start` on).
-        recording: the recording; tokens before `first` come from it.
-        hidden: input of block `start`, [arm * batch, …] for several arms.
-        start: first block to run.
-        first: first token column to run.
-        stop: block to stop before; None: run them all.
-        keep: first token column whose output is wanted; None: `first`.
-        alike: an arm's sequences have the same first `recording.batch.prefix` tokens of `hidden`.
+    `hidden` is the input of block `start`, [arm * batch, …] for several arms; tokens before `first`
+    come from the recording; output is wanted from column `keep` on (None: `first`). `alike`: an
+    arm's sequences have the same first `recording.batch.prefix` tokens of `hidden`.
     """
     end = model.n_blocks if stop is None else stop
     keep = first if keep is None else keep

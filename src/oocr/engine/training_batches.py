@@ -91,13 +91,9 @@ def prepare(
 ) -> TrainingBatches:
     """Tokenize the training examples and draw batches of at most `batch_lines` sequences.
 
-    Args:
-        model: the model, with nothing attached but what training is to go on under.
-        task: whose training examples.
-        starts: blocks from which arms will start (a vector at layer L: L + 1; a LoRA: its lowest).
-        batch_lines: sequences per batch; up to so many make one full batch.
-        shared: recordings to look in first and add to, for tasks with the same prompts.
-        sequences: the tokenized training examples, if they were tokenized before.
+    Nothing is attached to the model but what training is to go on under. Arms will begin at blocks
+    `starts` (a vector at layer L: L + 1; a LoRA: its lowest). `shared` has recordings to look in
+    first and add to, for tasks with the same prompts; `sequences` are the examples' tokens.
     """
     if sequences is None:
         sequences = training_lines(model.tokenizer, task.train, task.loss)

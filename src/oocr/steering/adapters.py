@@ -146,9 +146,7 @@ class Adapter:
             tensors = load_file(source / "adapter_model.safetensors")
             for key in ("peft_type", "task_type", "inference_mode", "base_model_name_or_path"):
                 config.pop(key, None)
-            return Adapter(
-                tuple(about["layers"]), config, tensors, spans=about["spans"], about=about["about"]
-            )
+            return Adapter(tuple(about["layers"]), config, tensors, about["spans"], about["about"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{source}: not an adapter folder of this library: {error}") from error
 
@@ -311,16 +309,14 @@ def new_adapters(
     arms: list[dict[str, nn.Parameter]] = []
     for seed in seeds:
         with new_adapter(model, config, seed) as named:
-            fresh = {name: nn.Parameter(value.detach().clone()) for name, value in named.items()}
-            arms.append(fresh)
+            arms.append({n: nn.Parameter(value.detach().clone()) for n, value in named.items()})
     scale = config["lora_alpha"] / config["r"]
     with ExitStack() as stack:
         for target in config["target_modules"]:
             downs = [arm[_PARAMETER.format(target, "A")] for arm in arms]
             ups = [arm[_PARAMETER.format(target, "B")] for arm in arms]
             module = model.hf.get_submodule(target)
-            handle = module.register_forward_hook(_adding(downs, ups, scale))
-            stack.callback(handle.remove)
+            stack.callback(module.register_forward_hook(_adding(downs, ups, scale)).remove)
         yield arms
 
 

@@ -61,24 +61,18 @@ def select(
         chosen = _by_span(batch, spans).any(dim=-1)
         if positions.startswith(FROM):
             chosen = mask & (chosen.cumsum(dim=1) > 0)
-    _refuse_empty(chosen, positions, batch, everywhere and positions != "answer")
+    needed = everywhere and positions != "answer"
+    if needed and (empty := (~chosen.any(dim=1)).nonzero().flatten().tolist()):
+        raise InputError(
+            f"positions {positions!r} select no token in {len(empty)} of {len(batch.mask)} "
+            f"sequences (first: sequence {empty[0]})"
+        )
     return chosen
 
 
 def _by_span(batch: Batch | PaddedSpans, spans: Iterable[str]) -> Bool[Tensor, "batch token span"]:
     nothing = torch.zeros_like(batch.mask)
     return torch.stack([batch.spans.get(name, nothing) for name in spans], dim=-1)
-
-
-def _refuse_empty(
-    chosen: Tensor, positions: str, batch: Batch | PaddedSpans, everywhere: bool
-) -> None:
-    empty = (~chosen.any(dim=1)).nonzero().flatten().tolist() if everywhere else []
-    if empty:
-        raise InputError(
-            f"positions {positions!r} select no token in {len(empty)} of {len(batch.mask)} "
-            f"sequences (first: sequence {empty[0]})"
-        )
 
 
 def select_each(

@@ -82,22 +82,14 @@ class Vector:
     """A fixed steering vector: trained, taken from an adapter, or drawn at random.
 
     Vectors of the same site and positions add and subtract; all scale.
-
-    Attributes:
-        layer: block at whose output it is added; -1 is the embedding's output.
-        positions: where it is added.
-        direction: the vector itself; where `positions` joins spans, a row for each, in that order.
-        spans: the texts of the spans that `positions` names, for prompts without marked spans.
-        about: provenance (model, task, seed, …), strings only. Of a sum what its terms share.
-        site: "block" (the block's output) or "mlp" (its MLP's output, before any norm after it).
     """
 
-    layer: int
-    positions: str
-    direction: Float[Tensor, "*span d_model"]
-    spans: Mapping[str, str] = field(default_factory=dict[str, str])
-    about: Mapping[str, str] = field(default_factory=dict[str, str])
-    site: Site = "block"
+    layer: int  # block at whose output it is added; -1: the embedding's output
+    positions: str  # where it is added
+    direction: Float[Tensor, "*span d_model"]  # where positions joins spans, a row for each
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])  # texts of the spans
+    about: Mapping[str, str] = field(default_factory=dict[str, str])  # provenance
+    site: Site = "block"  # the block's output, or its MLP's ("mlp") before any norm after it
 
     def __post_init__(self) -> None:
         _check_site(self.layer, self.site)

@@ -97,7 +97,17 @@ def write_gguf(
     path = Path(path)
     listed = [vectors] if isinstance(vectors, Vector) else list(vectors)
     for vector in listed:
-        _check(vector, everywhere)
+        if vector.site != "block":
+            raise InputError(
+                "site: found 'mlp'; a GGUF control vector is added at block outputs; "
+                "allowed: 'block'"
+            )
+        if vector.layer < 1:
+            raise InputError(
+                f"layer: found {vector.layer}; llama.cpp refuses control vectors below block 1; "
+                "allowed: blocks from 1 on"
+            )
+        check_everywhere(vector, "llama.cpp", everywhere=everywhere)
     blocks = [vector.layer for vector in listed]
     widths = {len(vector.direction) for vector in listed}
     if not listed or len(set(blocks)) < len(blocks) or len(widths) > 1:
@@ -125,19 +135,6 @@ def write_gguf(
         writer.close()
 
     return write_atomic(path, fill)
-
-
-def _check(vector: Vector, everywhere: bool) -> None:
-    if vector.site != "block":
-        raise InputError(
-            "site: found 'mlp'; a GGUF control vector is added at block outputs; allowed: 'block'"
-        )
-    if vector.layer < 1:
-        raise InputError(
-            f"layer: found {vector.layer}; llama.cpp refuses control vectors below block 1; "
-            "allowed: blocks from 1 on"
-        )
-    check_everywhere(vector, "llama.cpp", everywhere=everywhere)
 
 
 def _text(reader: Any, key: str) -> str | None:
