@@ -148,6 +148,31 @@ def tiny_config(family: str, layers: int = 4, d_model: int = 32) -> Any:
                 bos_token_id=1,
                 eos_token_id=2,
             )
+        case "opt_350m":
+            return tf.OPTConfig(
+                **{k: v for k, v in plain.items() if k != "intermediate_size"},
+                ffn_dim=2 * d_model,
+                word_embed_proj_dim=d_model // 2,
+                do_layer_norm_before=False,
+            )
+        case "qwen3_5":
+            linear = {
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+            }
+            kinds = (["linear_attention", "full_attention"] * layers)[:layers]
+            return tf.Qwen3_5TextConfig(**base, **head, **linear, layer_types=kinds)
+        case "mamba":
+            return tf.MambaConfig(**plain, state_size=8, time_step_rank=4)
+        case "gemma4":
+            return tf.Gemma4TextConfig(
+                **gemma3,
+                num_kv_shared_layers=2,
+                hidden_size_per_layer_input=8,
+                vocab_size_per_layer_input=VOCAB,
+            )
     raise ValueError(f"unknown family {family!r}; one of {FAMILIES}")
 
 
@@ -172,8 +197,12 @@ FAMILIES = (
     "falcon",
 )
 
-WHOLE_FAMILIES = ("bloom", "mpt")
-"""Families whose attention bias goes with the whole sequence: their blocks can't be replayed."""
+DEPTH_FAMILIES = ("bloom", "mpt", "qwen3_5", "mamba")
+"""Families whose blocks can be run apart only for whole sequences: their attention bias goes with
+these, or blocks keep a state instead of keys and values."""
+
+WHOLE_FAMILIES = ("gemma4",)
+"""Families whose blocks can't be run apart: later ones use the keys and values of earlier ones."""
 
 
 def tiny_model(family: str, seed: int = 0, layers: int = 4, d_model: int = 32) -> Any:

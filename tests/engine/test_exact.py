@@ -20,6 +20,7 @@ from oocr.engine.recording import record
 from oocr.engine.replay import rides_on_tokens
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import LowRankAdapter, new_adapters, peft_config
+from oocr.steering.hooks import reuses_keys
 from oocr.steering.positions import select
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_engine import model_of, plain_loss, ragged
@@ -70,7 +71,7 @@ def found(
     """All arms at once, from a recording."""
     directions = values.clone().requires_grad_()
     frozen = record(model, batch, [layer + 1])
-    places = SteeringMask.of(batch, select(batch, positions), in_time=model.replays)
+    places = SteeringMask.of(batch, select(batch, positions), in_time=reuses_keys(model))
     rows = steered_rows(model, frozen, SteeringVector(layer, positions), directions, places)
     losses = stacked_losses(model, [batch] * len(values), rows)
     return losses.detach(), torch.autograd.grad(losses.sum(), directions)[0]

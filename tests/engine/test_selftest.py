@@ -20,13 +20,13 @@ from oocr.errors import InputError, RunError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_training import capital_task
-from tests.tiny import FAMILIES, WHOLE_FAMILIES, tiny_language_model
+from tests.tiny import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
 from tests.tiny_run import save_tiny_model
 
 NAMES = ["moves", "cached", "detaches", "replays", "padding"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "opt_350m"])
 def test_every_family_passes_at_every_block(family: str) -> None:
     model = tiny_language_model(family)
     checks = self_test(model, layers=range(-1, model.n_blocks))
@@ -36,6 +36,18 @@ def test_every_family_passes_at_every_block(family: str) -> None:
     exact = [check for check in checks if check.name in ("moves", "detaches")]
     assert all(check.error == 0 and check.allowed == 0 for check in exact), "bit for bit"
     assert selftest.tested(model) is model
+
+
+@pytest.mark.parametrize("family", DEPTH_FAMILIES)
+def test_a_family_without_reusable_keys_is_replayed_in_depth(
+    family: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = selftest.tested(tiny_language_model(family))
+    assert model.replays
+    assert not model.reuses_keys
+    assert not [warning for warning in recwarn if "the whole model" in str(warning.message)]
+    checks = self_test(model, layers=range(-1, model.n_blocks))
+    assert not [check for check in checks if not check.passed]
 
 
 @pytest.mark.parametrize("family", WHOLE_FAMILIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +18,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
-from oocr.steering.hooks import hidden_of, hooked, runs_apart, unit_direction
+from oocr.steering.hooks import hidden_of, hooked, reuses_keys, unit_direction
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector, added, check_fits
 
@@ -79,22 +80,24 @@ def steered_rows(
 
 
 def _through_mlp(
-    model: LanguageModel, recording: Recording, layer: int, tail: Tensor, push: Tensor, first: int
+    model: LanguageModel,
+    recording: Recording,
+    layer: int,
+    tail: Tensor,
+    pushes: Float[Tensor, "stack batch tail d_model"],
+    first: int,
 ) -> Float[Tensor, "stack batch tail d_model"]:
-    """A block's output h + norm(m + push) - norm(m), where something is added to its MLP's output.
+    """A block's output with something added to its MLP's output, whatever follows the MLP in it."""
 
-    m is the MLP's untouched output; below it nothing changes, so the block runs once for all arms.
-    """
-    mlp, seen = mlp_of(model, layer), list[Tensor]()
+    def with_push(push: Tensor) -> Tensor:
+        def add(_module: object, _args: object, output: Any) -> Any:
+            moved = hidden_of(output) + push.reshape(hidden_of(output).shape)
+            return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
-    def look(_module: object, _args: object, output: object) -> None:
-        seen.append(hidden_of(output).detach().clone())  # some families add to it in place
+        with hooked(mlp_of(model, layer).module.register_forward_hook(add)):
+            return replay(model, recording, tail, layer, first, stop=layer + 1)
 
-    with hooked(mlp.module.register_forward_hook(look)), torch.no_grad():
-        out = replay(model, recording, tail, layer, first, stop=layer + 1)
-        plain = seen[-1].reshape(out.shape)
-        joined = mlp.joins(plain)
-    return out + (mlp.joins(plain + push) - joined)
+    return torch.stack([with_push(push) for push in pushes])
 
 
 def replayed_rows(
@@ -175,7 +178,9 @@ def final_rows(
             raise InputError("stacked vectors must share their layer, site and positions")
     chosen = select_each(batch, site.positions, everywhere=everywhere)
     directions = torch.stack([vector.direction for vector in interventions]).to(model.device)
-    mask = SteeringMask.of(batch, chosen, in_time=bool(recording.keys_values) and runs_apart(model))
+    mask = SteeringMask.of(
+        batch, chosen, in_time=bool(recording.keys_values) and reuses_keys(model)
+    )
     return steered_rows(model, recording, site, directions, mask)
 
 

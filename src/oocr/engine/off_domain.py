@@ -21,7 +21,7 @@ from oocr.engine.recording import Recording, batch_of, record
 from oocr.engine.training_batches import training_groups
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.steering.hooks import runs_apart
+from oocr.steering.hooks import reuses_keys
 from oocr.steering.positions import select_each
 
 
@@ -93,7 +93,7 @@ def references(
         logits = model.anatomy.readout(final_rows(model, recording, None)[0])
         mask = None
         if positions is not None:
-            mask = SteeringMask.of(batch, select_each(batch, positions), in_time=runs_apart(model))
+            mask = SteeringMask.of(batch, select_each(batch, positions), in_time=reuses_keys(model))
         texts.append(OffDomainBatch(recording, mask, logits.float().log_softmax(dim=-1)))
     return texts
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.models.language_model import LanguageModel
 from oocr.models.linear import FrozenProducts
-from oocr.steering.hooks import PassEnded, hidden_of, hooked, runs_apart
+from oocr.steering.hooks import PassEnded, hidden_of, hooked, reuses_keys
 from oocr.steering.live import prompt_known
 
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
@@ -85,7 +85,7 @@ def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
     prefix = common_prefix(sequences)
     width = max(len(sequence.ids) for sequence in sequences)
     # Windows count columns, padding too.
-    if prefix < LEAST_PREFIX or width > _window(model) or not model.replays:
+    if prefix < LEAST_PREFIX or width > _window(model) or not (model.replays and model.reuses_keys):
         prefix = 0
     return pad(sequences, model.pad_id, model.device, prefix=prefix)
 
@@ -124,9 +124,9 @@ def record(
     """
     from transformers import DynamicCache
 
-    cache = cache and model.replays
+    cache = cache and model.replays and model.reuses_keys
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
-    shared = at > 0 and batch.size > 1 and runs_apart(model)
+    shared = at > 0 and batch.size > 1 and reuses_keys(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
     run = partial(_pass, model, batch, starts, stop, past)
     if shared:
@@ -145,7 +145,9 @@ def record(
             keys_values[index] = (keys, values)
     calls = {
         index: {
-            name: _written_out(value, batch, 0) if name == "attention_mask" else value
+            name: _written_out(value, batch, 0)
+            if name == "attention_mask" and model.reuses_keys
+            else value
             for name, value in call.items()
             if name not in (*CACHE_NAMES, "use_cache", "cache_position")
         }
@@ -168,9 +170,9 @@ def _pass(
 
     def before(index: int) -> Any:
         def hook(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            named = zip(parameters_of(model, index), args, strict=False)
-            rest = {**dict(named), **kwargs}
-            hidden = rest.pop("hidden_states")
+            names = parameters_of(model, index)
+            rest = {**dict(zip(names, args, strict=False)), **kwargs}
+            hidden = rest.pop(names[0])
             if index in starts:
                 passed.inputs[index] = hidden.detach()
             passed.calls[index] = rest
@@ -196,7 +198,6 @@ def _pass(
             position_ids=batch.positions[rows, columns],
             use_cache=past is not None,
             past_key_values=past,
-            logits_to_keep=1,
         )
     return passed
 

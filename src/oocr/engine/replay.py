@@ -64,6 +64,12 @@ def replay(
     if start == end:
         return hidden[:, keep - first :]
     batch, tail = recording.batch.size, hidden.shape[1]
+    if not model.reuses_keys:
+        arms = [
+            _run_whole(model, recording, arm, range(start, end))
+            for arm in torch.split(hidden, batch)
+        ]
+        return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
     at = recording.batch.prefix
     if alike and first == 0 and 0 < at <= keep and batch > 1:
@@ -147,6 +153,13 @@ def _run(
         skip = keep - first if index == blocks[-1] else 0
         old = _earlier(recording, first, copies, index)
         hidden = _block(model, index, hidden, view, old, skip, arms)
+    return hidden
+
+
+def _run_whole(model: LanguageModel, recording: Recording, hidden: Tensor, blocks: range) -> Tensor:
+    """The blocks in turn for one arm and all tokens, with the arguments as they were recorded."""
+    for index in blocks:
+        hidden = _call(model, index, hidden, recording.calls[index], None)
     return hidden
 
 

@@ -25,7 +25,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.steering.adapters import Adapter, LowRankAdapter, peft_config, stackable
-from oocr.steering.hooks import runs_apart
+from oocr.steering.hooks import reuses_keys
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
@@ -246,7 +246,7 @@ def _loop(
                 if positions is not None and index not in masks:
                     batch = data.batches[index]
                     chosen = select_each(batch, positions)
-                    masks[index] = SteeringMask.of(batch, chosen, in_time=runs_apart(model))
+                    masks[index] = SteeringMask.of(batch, chosen, in_time=reuses_keys(model))
                 recording = data.load(index, start, attached=positions is None, once=once)
                 if index in outputs:
                     inputs = {**recording.inputs, start + 1: outputs[index]}

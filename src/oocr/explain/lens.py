@@ -73,7 +73,7 @@ def scores_of(
             "one direction of this model's width"
         )
     parts = model.anatomy
-    weight = parts.embed_weight if reading == "embedding" else parts.lm_head.weight
+    weight = parts.embedded_tokens if reading == "embedding" else parts.lm_head.weight
     assert isinstance(weight, Tensor)
     v = directions.to(weight.device, weight.dtype)
     if reading == "normed":

@@ -22,14 +22,30 @@ from oocr.models.linear import token_logps
 DECODERS = (
     "model.language_model",  # Gemma-3 with vision, Llava, Mistral-3, Qwen-VL
     "language_model.model",  # Llama-4
-    "model.decoder",  # OPT
+    "model.decoder",  # OPT, the decoders of BART's kin
     "model",  # Llama, Mistral, Qwen, Gemma, Phi, OLMo, Cohere, Granite, Mixtral, …
     "backbone",  # Mamba, Falcon-Mamba
     "transformer",  # GPT-2, GPT-J, Falcon, BLOOM, MPT
     "gpt_neox",
+    "gpt_neox_japanese",
+    "biogpt",
+    "rwkv",
 )
 BLOCKS = ("layers", "h", "blocks")
-FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f")
+FINAL_NORMS = (
+    "norm",
+    "final_layernorm",
+    "final_layer_norm",
+    "final_norm",
+    "ln_f",
+    "norm_f",
+    "embedding_norm",  # LFM2
+    "layer_norm",  # XGLM, BioGPT
+    "layernorm",  # CTRL
+    "out_norm",  # xLSTM
+    "ln_out",  # RWKV
+)
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +54,14 @@ class Anatomy:
 
     Attributes:
         block_names: of the blocks, their dotted names in the causal LM ("model.layers.0").
-        final_norm: what the last block's output goes through before the LM head.
+        final_norm: what the last block's output goes through before the LM head: a norm, and
+            OPT-350M's projection to the embedding's width.
         embed: the token embedding, including any scaling the family applies in it.
         lm_head: d_model -> vocab.
         vocab: number of logits; may exceed the tokenizer's length.
         logit_scale: what the family multiplies its logits by (Cohere, Granite).
         logit_softcap: c in c * tanh(logits / c) (Gemma-2), or None.
+        project_in: takes embeddings to the blocks' width where these differ (OPT-350M), or None.
     """
 
     blocks: nn.ModuleList
@@ -55,6 +73,7 @@ class Anatomy:
     vocab: int
     logit_scale: float = 1.0
     logit_softcap: float | None = None
+    project_in: nn.Module | None = None
 
     @property
     def head_weight(self) -> Tensor:
@@ -69,6 +88,14 @@ class Anatomy:
         weight = self.embed.weight
         assert isinstance(weight, Tensor)
         return weight
+
+    @property
+    def embedded_tokens(self) -> Tensor:
+        """What each token adds to the residual stream before any scaling, [rows, d_model]."""
+        if self.project_in is None:
+            return self.embed_weight
+        rows: Tensor = self.project_in(self.embed_weight)
+        return rows
 
     def readout(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Logits [n, vocab] of residual streams [n, d_model] at the last block's output.
@@ -124,19 +151,26 @@ def anatomy(hf_model: nn.Module) -> Anatomy:
     if head is None:
         raise InputError(f"{kind} has no LM head; load it as a causal LM")
     name, blocks, decoder = _find_blocks(hf_model)
-    norm = first_of(decoder, FINAL_NORMS)
     text = config.get_text_config()
     return Anatomy(
         blocks=blocks,
         block_names=tuple(f"{name}.{i}" for i in range(len(blocks))),
-        final_norm=nn.Identity() if norm is None else norm,
+        final_norm=_final_norm(decoder),
         embed=hf_model.get_input_embeddings(),  # type: ignore[operator]
         lm_head=head,
         d_model=int(text.hidden_size),
         vocab=int(head.weight.shape[0]),
         logit_scale=_logit_scale(text),
-        logit_softcap=getattr(text, "final_logit_softcapping", None),
+        logit_softcap=next((cap for key in SOFT_CAPS if (cap := getattr(text, key, None))), None),
+        project_in=getattr(decoder, "project_in", None),
     )
+
+
+def _final_norm(decoder: nn.Module) -> nn.Module:
+    names = next(((name,) for name in FINAL_NORMS if getattr(decoder, name, None)), ())
+    parts = [getattr(decoder, name, None) for name in (*names, "project_out")]
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
 class HasAnatomy(Protocol):
@@ -174,7 +208,7 @@ def check_anatomy(hf_model: nn.Module) -> None:
 
     def record(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         inputs.append(args[0] if args else kwargs["hidden_states"])
-        outputs.append(output[0] if isinstance(output, tuple) else output)
+        outputs.append(output[0] if isinstance(output, tuple | list) else output)
 
     generator = torch.Generator().manual_seed(0)
     weight = parts.embed_weight
@@ -185,6 +219,11 @@ def check_anatomy(hf_model: nn.Module) -> None:
         logits = hf_model(
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         ).logits
+    except Exception as trouble:  # of whatever kind the family's code raises
+        line = (str(trouble).splitlines() or [""])[0]
+        raise InputError(
+            f"{kind}: a forward pass over 8 tokens fails: {type(trouble).__name__}: {line}"
+        ) from trouble
     finally:
         for handle in handles:
             handle.remove()
@@ -270,6 +309,11 @@ class Mlp(Branch):
     """A block's MLP; its output is the site."""
 
     module: nn.Module
+
+
+def has_mlp(model: HasAnatomy, layer: int) -> bool:
+    """Whether a block has an MLP under a known name (Mamba's blocks have none)."""
+    return first_of(model.anatomy.blocks[layer], MLP_MODULES) is not None
 
 
 def mlp_of(model: HasAnatomy, layer: int) -> Mlp:

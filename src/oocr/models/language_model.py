@@ -43,6 +43,8 @@ class LanguageModel:
         fingerprint: the same for the same weights, config, dtype and tokenizer, wherever they lie.
         replays: its blocks can be run apart from it, from recorded inputs (`oocr.engine.selftest`
             finds out); if not, the engine always runs the whole model.
+        reuses_keys: replays can also begin at a later token, from the keys and values of those
+            before it; not where blocks keep a state instead (linear attention, state spaces).
     """
 
     name: str
@@ -52,6 +54,7 @@ class LanguageModel:
     source: Mapping[str, str]
     fingerprint: str
     replays: bool = True
+    reuses_keys: bool = True
 
     @classmethod
     def of(

@@ -41,8 +41,8 @@ def hooked(*handles: RemovableHandle, ends: bool = False) -> Iterator[None]:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The residual stream out of what a block returns (a tensor, or a tuple that begins so)."""
-    hidden = output[0] if isinstance(output, tuple) else output
+    """The residual stream out of what a block returns (a tensor, or a sequence that begins so)."""
+    hidden = output[0] if isinstance(output, tuple | list) else output
     assert isinstance(hidden, Tensor)
     return hidden
 
@@ -68,8 +68,8 @@ class StreamHook:
 
     def after(self, _module: object, _args: object, output: Any) -> Any:
         """A forward hook: change what a block or an MLP returns."""
-        if isinstance(output, tuple):
-            return (self.change(output[0]), *output[1:])
+        if isinstance(output, tuple | list):
+            return type(output)((self.change(output[0]), *output[1:]))
         return self.change(output)
 
     def before(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -119,6 +119,11 @@ def attached(model: LanguageModel) -> tuple[tuple[int, str], ...]:
 def runs_apart(model: LanguageModel) -> bool:
     """Whether blocks can be run apart from the model: not in each family, nor under `Vector.on`."""
     return model.replays and not any(hook.at_tokens for hook in stream_hooks(model))
+
+
+def reuses_keys(model: LanguageModel) -> bool:
+    """Whether blocks can be run now for later tokens only, from the keys and values before them."""
+    return model.reuses_keys and runs_apart(model)
 
 
 def check_site(model: LanguageModel, layer: int, site: Site, width: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -78,6 +78,10 @@ class TokenSelection:
         return torch.cat([known, more], dim=1)
 
 
+CACHES = ("past_key_values", "cache_params")
+"""What families call the model's cache argument."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """What one forward call of the model says of its tokens."""
@@ -91,14 +95,31 @@ class _Call:
     cache: Any
 
     @staticmethod
-    def of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    def of(
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        cached: Mapping[Any, int],
+    ) -> _Call:
         given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
         given = {**given, **given.pop("kwargs", {})}
         ids = given.get("input_ids")
         shape = given["inputs_embeds"].shape if ids is None else ids.shape
-        cache, mask = given.get("past_key_values"), given.get("attention_mask")
-        begin = 0 if cache is None else int(cache.get_seq_length())
+        cache, mask = _cache_in(given.get), given.get("attention_mask")
+        begin = 0 if cache is None else _cached_tokens(cache, cached)
         return _Call(shape[0], begin, shape[1], ids, _plain(mask), mask is not None, cache)
+
+
+def _cache_in(get: Callable[[str], Any]) -> Any:
+    return next((cache for name in CACHES if (cache := get(name)) is not None), None)
+
+
+def _cached_tokens(cache: Any, cached: Mapping[Any, int]) -> int:
+    """How many tokens a cache holds. One of states alone does not say: then as counted before."""
+    try:
+        return int(cache.get_seq_length())
+    except ValueError:
+        return cached.get(cache, 1 if cache.has_previous_state() else 0)
 
 
 def _plain(mask: Any) -> Tensor | None:
@@ -126,6 +147,8 @@ class TokenChooser:
         self._fixed: TokenSelection | None = None
         self._latest: TokenSelection | None = None
         self._known: WeakKeyDictionary[Any, TokenSelection] = WeakKeyDictionary()
+        self._cached: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._end = 0
         needed = spans_of(positions)
         if tokens is not None:
             nowhere = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -149,7 +172,8 @@ class TokenChooser:
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._running is not None:
             return  # the model calls its base model, which was decided with it
-        call, prompt = _Call.of(module, args, kwargs), _PROMPT.get()
+        call, prompt = _Call.of(module, args, kwargs, self._cached), _PROMPT.get()
+        self._end = call.begin + call.count
         selection = self._latest = self._fixed or self._selection(call, prompt)
         size, copies = len(selection.generated), 1 if prompt is None else prompt.copies
         if call.rows % (size * copies):
@@ -165,9 +189,9 @@ class TokenChooser:
         if module is not self._running:
             return
         self._running = self.now = None
-        cache = getattr(output, "past_key_values", None)
+        cache = _cache_in(lambda name: getattr(output, name, None))
         if cache is not None and self._latest is not None:
-            self._known[cache] = self._latest
+            self._known[cache], self._cached[cache] = self._latest, self._end
 
     def _selection(self, call: _Call, prompt: KnownPrompt | None) -> TokenSelection:
         key = prompt if prompt is not None else call.cache if call.begin else None

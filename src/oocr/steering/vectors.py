@@ -190,7 +190,9 @@ class Vector:
                     f"a vector is on {host.name}, which runs a block apart from it: it is not "
                     "known which tokens these are; allowed: calls of the whole model"
                 )
-            step = added(chooser.now.to(direction.device), direction[None])[0]
+            # Gemma-4's last blocks may run only the last tokens, whose logits are wanted.
+            chosen = chooser.now[:, -hidden.shape[1] :] if hidden.ndim == 3 else chooser.now
+            step = added(chosen.to(direction.device), direction[None])[0]
             return hidden + step.reshape(hidden.shape).to(hidden)  # its dtype and device
 
         place = f"{self.site} {self.positions} {sorted(self.spans.items())}"
