@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_of
-from oocr.reproduce.claims import CLAIMS, KeptAnalysis, PaperClaim
+from oocr.reproduce.claims import CLAIMS, KeptAnalysis, Need, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
 from oocr.stats import Cells
 from tests.tiny_run import oocr
@@ -243,7 +244,7 @@ def test_every_planned_run_is_written_down_and_every_part_has_claims(
 def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor() -> None:
     plan = plan_for(None, quick=False)
     asked = {row.id for part in plan.parts for row in part.claims}
-    judged = {row.id for row in CLAIMS if row.needs_judge}
+    judged = {row.id for row in CLAIMS if "a judge" in row.needs}
     assert {row.id for row in CLAIMS} - asked == {"backdoor-report"} | judged
     with_judge = plan.judged()
     assert judged <= {row.id for part in with_judge.parts for row in part.claims}
@@ -253,7 +254,7 @@ def test_the_default_plan_speaks_to_every_claim_but_those_of_the_risk_backdoor()
 
 
 def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
-    slow = {row.id for row in CLAIMS if row.slow}
+    slow = {row.id for row in CLAIMS if "training" in row.needs}
     assert {"rank-one-enough", "narrow-statements", "survives-mixing"} <= slow
     for quick in (True, False):
         asked = {row.id for part in plan_for(None, quick=quick).parts for row in part.claims}
@@ -264,7 +265,8 @@ def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
 def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: bool) -> None:
     plan = plan_for(None, quick=quick)
     configs = {row.name: row.config for row in plan.runs()}
-    assert {row for part in plan.parts for row in part.without} <= {row.id for row in CLAIMS}
+    needs = {need for row in CLAIMS for need in row.needs}
+    assert {need for part in plan.parts for need in part.lacks} <= needs <= set(get_args(Need))
     for part in plan.parts:
         part_configs = [configs[name] for name in part.runs]
         lora = any(config.adapter is not None for config in part_configs)

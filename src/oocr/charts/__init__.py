@@ -3,7 +3,7 @@
     rows.dot_panel         named rows down the page, scores with intervals per arm beside each other
     rows.strip_panel       named rows, a cloud of points per series, with its centre
     panels.lines_panel     lines over numbers, with intervals as bars or ribbons (`line_of`: a line
-                           from a table)
+                           from a table, `lines_by`: one per value of a column)
     panels.bars_panel      horizontal bars per name, in groups
     panels.histogram_panel upright bars over numbers
     panels.heat_panel      a heat map (`grid_of`: its cells from a table)

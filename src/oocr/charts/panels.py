@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -89,6 +89,38 @@ def line_of(
     notes = table["note"].to_list() if "note" in table.columns else ()
     xs, ys = table[x].to_list(), table[y].to_list()
     return Line(name, colour, xs, ys, low, high, dash, key, symbols, ribbon, notes)
+
+
+Look = tuple[str, str, str]
+"""A value of a column, the words for it, and its colour."""
+
+
+def in_turn(names: Iterable[str]) -> list[Look]:
+    """Names that have no colour of their own: each gets the next."""
+    return [(name, name, COLOURS[place % len(COLOURS)]) for place, name in enumerate(names)]
+
+
+def lines_by(
+    table: pl.DataFrame,
+    column: str,
+    looks: Iterable[Look],
+    x: str,
+    y: str = "value",
+    *,
+    intervals: bool = False,
+) -> list[Line]:
+    """A line (see `line_of`) for each of these values of a column that has rows."""
+    return [
+        line_of(rows, words, colour, x, y, intervals=intervals)
+        for value, words, colour in looks
+        if len(rows := table.filter(pl.col(column) == value))
+    ]
+
+
+def line_keys(looks: Iterable[Look]) -> list[LegendEntry]:
+    """Legend entries of lines, each once."""
+    entries = dict.fromkeys((words, colour) for _, words, colour in looks)
+    return [LegendEntry(words, words, colour, "line") for words, colour in entries]
 
 
 def lines_panel(
@@ -325,12 +357,17 @@ def _labels(names: Sequence[str], size: int = 13) -> Json:
     }
 
 
+def names_in(table: pl.DataFrame, column: str) -> list[str]:
+    """A column's values, each once, in the table's order."""
+    return table[column].unique(maintain_order=True).to_list()
+
+
 def grid_of(
     table: pl.DataFrame, row: str, column: str, value: str
 ) -> tuple[list[str], list[str], list[list[float | None]]]:
     """Rows, columns and cells for `heat_panel`, in the order in which the table names them."""
     cells = {(a, b): number for a, b, number in table.select(row, column, value).iter_rows()}
-    rows, columns = (list(dict.fromkeys(table[name].to_list())) for name in (row, column))
+    rows, columns = names_in(table, row), names_in(table, column)
     values = [[cells.get((a, b)) for b in columns] for a in rows]
     return [str(name) for name in rows], [str(name) for name in columns], values
 

@@ -7,9 +7,10 @@ In the folder of the first run that an analysis reads:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from oocr.claims import rules
 from oocr.claims.judge import verdict_on
@@ -19,6 +20,11 @@ from oocr.tasks.package_files import package_yaml
 
 LATER = "after the paper"
 OURS = "our own question"
+
+Need = Literal["seeds", "layers", "a LoRA", "all layers", "training", "a judge"]
+"""Several seeds of a member; several layers; a LoRA in one layer, in all; arms trained by the
+analysis itself, which `--quick` leaves out; a judge model."""
+
 TRAINED = ("countries", "borders", "risk", "functions", "locations")
 
 
@@ -63,8 +69,7 @@ class PaperClaim:
         analysis, finding: which number of which analysis answers.
         rule: how it is judged.
         subjects: the kinds of tasks on which it is asked.
-        slow: it trains arms of its own, so that `--quick` leaves it out.
-        needs_judge: it is asked only where a judge model was named.
+        needs: what it cannot be answered without.
     """
 
     id: str
@@ -76,8 +81,7 @@ class PaperClaim:
     finding: str
     rule: rules.Rule
     subjects: tuple[str, ...] = TRAINED
-    slow: bool = False
-    needs_judge: bool = False
+    needs: tuple[Need, ...] = ()
 
     @property
     def of_paper(self) -> bool:
@@ -111,10 +115,11 @@ class PaperClaim:
         )
 
 
-def _claim(row: Mapping[str, Any]) -> PaperClaim:
-    name, *arguments = row["rule"]
-    rule: rules.Rule = getattr(rules, name)(*arguments)
-    return PaperClaim(**{**row, "rule": rule, "subjects": tuple(row.get("subjects", TRAINED))})
+def _rule(name: str, *arguments: Any) -> rules.Rule:
+    made: rules.Rule = getattr(rules, name)(*arguments)
+    return made
 
 
-CLAIMS = tuple(_claim(row) for row in package_yaml(__package__, "claims.yaml"))
+CLAIMS = TypeAdapter(tuple[PaperClaim, ...]).validate_python(
+    [{**row, "rule": _rule(*row["rule"])} for row in package_yaml(__package__, "claims.yaml")]
+)

@@ -20,7 +20,7 @@ SENTENCES = 8
 NO_NAMES = "its codenames stand for nothing that has a name in text, so there is no naive vector"
 
 
-def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None = READ) -> Texts:
+def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None) -> Texts:
     """Unrelated passages, recorded at the LoRA's block; None: all of them."""
     return finished.context.kept(
         (f"unrelated {most}", adapter.layers),
@@ -28,25 +28,25 @@ def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None =
     )
 
 
-def training_texts(
-    finished: FinishedRuns, member: str, adapter: Adapter, most: int = READ_PROMPTS
-) -> Texts:
-    """A member's first distinct training prompts, recorded at the LoRA's block."""
-    task = finished.task(member)
-    return finished.context.kept(
-        (f"training {most}", member, adapter.layers),
-        lambda: Texts.of(finished.model, task.train, adapter.layers, most=most),
+def read_texts(
+    finished: FinishedRuns,
+    member: str,
+    adapter: Adapter,
+    prompts: int = READ_PROMPTS,
+    passages: int = READ,
+) -> tuple[Texts, Texts]:
+    """A member's first distinct training prompts and unrelated passages, at the LoRA's block."""
+    examples = finished.task(member).train
+    training = finished.context.kept(
+        (f"training {prompts}", member, adapter.layers),
+        lambda: Texts.of(finished.model, examples, adapter.layers, most=prompts),
     )
-
-
-def read_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
-    """Training prompts and unrelated text, on which a LoRA is read where a few will do."""
-    return training_texts(finished, member, adapter), unrelated_texts(finished, adapter)
+    return training, unrelated_texts(finished, adapter, passages)
 
 
 def first_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
     """One training prompt and one passage, as the paper reads them."""
-    return training_texts(finished, member, adapter, 1), unrelated_texts(finished, adapter, 1)
+    return read_texts(finished, member, adapter, 1, 1)
 
 
 def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
@@ -65,16 +65,6 @@ def natural(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
         vectors = natural_vectors(adapter, *first_texts(finished, member, adapter))
         for kind, vector in vectors.items():
             kinds.setdefault(kind, {})[member, seed] = vector
-    return kinds
-
-
-def single_directions(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
-    """The directions that a reader is asked about: "natural" and "trained", where there are any."""
-    kinds: dict[str, dict[Who, Vector]] = {}
-    if finished.adapters:
-        kinds["natural"] = natural(finished)["first direction"]
-    if finished.vectors and next(iter(finished.vectors.values())).direction.ndim == 1:
-        kinds["trained"] = finished.vectors
     return kinds
 
 

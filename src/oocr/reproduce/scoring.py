@@ -22,6 +22,7 @@ from oocr.stats import Bounds, Cells
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
+RANDOM = "random direction"
 RANDOMS = 10
 """Random directions that a vector of an analysis is held against."""
 
@@ -33,7 +34,10 @@ SMALLEST = 1e-9
 NO_EFFECT_BELOW = 0.05
 """Accuracy over the untouched model's below which arms of an analysis have no effect to share."""
 
-SPLITS: Mapping[str, str] = {"probes": "out of context", "in_context": "in context"}
+SPLIT_LOOKS = (("probes", "out of context", "vector"), ("in_context", "in context", "adapter"))
+"""Splits that are scored, in words, with their colours in figures."""
+
+SPLITS = {split: words for split, words, _ in SPLIT_LOOKS}
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -43,7 +47,7 @@ class NotMeasuredError(Exception):
 
 
 @contextmanager
-def refused_is_not_measured() -> Iterator[None]:
+def refusal_as_reason() -> Iterator[None]:
     """What `explain` refuses on these runs is a reason why nothing was measured, not an error."""
     try:
         yield
@@ -122,8 +126,8 @@ def has_learned(finished: FinishedRuns, arm: str) -> bool:
         (record.member, record.seed): record.losses[0]
         - record.losses[min(record.stop_step, len(record.losses) - 1)]
         for run in finished.runs
-        for record in run.arms
-        if record.method == arm and record.role == "test" and record.losses
+        for record in run.reported(arm)
+        if record.losses
     }
     return bool(falls) and over(stats.mean_interval(by_member(falls)).low, 0)
 
@@ -183,7 +187,7 @@ def scored(
     return stacked(*frames, finished.base_rows)
 
 
-def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector], name: str) -> pl.DataFrame:
+def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector]) -> pl.DataFrame:
     """Rows of random directions of the norm and site of each member's first vector."""
     frames = []
     first = {member: vector for (member, _), vector in sorted(like.items(), reverse=True)}
@@ -193,7 +197,7 @@ def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector], name: str) -
             random_vector(vector, vector.norm, FIRST_SEED + number + shift)
             for number in range(RANDOMS)
         ]
-        columns = [_columns(name, member, number) for number in range(RANDOMS)]
+        columns = [_columns(RANDOM, member, number) for number in range(RANDOMS)]
         examples = {"probes": finished.task(member).probes}
         frames.append(finished.context.rows(examples, drawn, columns))
     return stacked(*frames, finished.base_rows)
@@ -205,24 +209,25 @@ def share(
     what: str,
     part: Cells | None,
     whole: Cells,
-    null: pl.DataFrame | None = None,
-    null_name: str = "",
+    random: pl.DataFrame | None = None,
     *,
     base: Cells | None = None,
     nulls: Sequence[Null] = (),
 ) -> list[Finding]:
     """The share of one effect (over the untouched model, or `base`) that another arm reaches.
 
-    No finding without `part`, or where there is no effect to take a share of.
+    `random` are rows of random directions, `nulls` other controls. No finding without `part`, or
+    where there is no effect to take a share of.
     """
     base = base_of(finished, whole) if base is None else base
     if part is None or base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
         return []
-    if null is not None:
+    if random is not None:
+        seeds = random.filter(pl.col("arm") == RANDOM)["seed"].unique().to_list()
+        cells = [finished.scoring.cells(random, RANDOM, seed=seed) for seed in seeds]
         start = stats.mean(base)
         size = stats.mean(whole) - start
-        directions = _random_cells(finished, null, null_name)
-        values = [(stats.mean(cells) - start) / size for cells in directions]
+        values = [(stats.mean(direction) - start) / size for direction in cells if direction]
         if values:
             words = f"{len(values)} random directions of its norm, 95th centile"
             nulls = (Null(name=words, value=float(np.quantile(values, 0.95))),)
@@ -240,14 +245,6 @@ def share(
     ]
 
 
-def _random_cells(finished: FinishedRuns, rows: pl.DataFrame, name: str) -> list[Cells]:
-    """The cells of each random direction."""
-    base = rows.filter(pl.col("arm") == "base")
-    by_seed = rows.filter(pl.col("arm") == name).group_by("seed", maintain_order=True)
-    cells = [cells_of(finished, stacked(seed_rows, base), name) for _, seed_rows in by_seed]
-    return [direction for direction in cells if direction is not None]
-
-
 def by_member(values: Mapping[Who, float]) -> list[float]:
     """Mean over seeds, per member; of a single member each seed's own value."""
     members = sorted({member for member, _ in values})
@@ -257,11 +254,6 @@ def by_member(values: Mapping[Who, float]) -> list[float]:
         float(np.mean([value for (member, _), value in values.items() if member == name]))
         for name in members
     ]
-
-
-def mean_of(values: Mapping[Who, float]) -> float:
-    """The value of a finding: the mean over members."""
-    return float(np.mean(by_member(values)))
 
 
 def measured(
@@ -295,12 +287,7 @@ def measured(
 
 def null_of_mean(name: str, values: Mapping[Who, float]) -> tuple[Null]:
     """The same mean over members of a control: what a finding is compared with."""
-    return (Null(name=name, value=mean_of(values)),)
-
-
-def interval_columns(cells: Cells) -> dict[str, Any]:
-    """Value, low and high of cells, for a row of a figure's table."""
-    return stats.estimate(cells).columns
+    return (Null(name=name, value=float(np.mean(by_member(values)))),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +312,7 @@ class SplitScores(Generic[Key]):
         """Each arm's row of a figure's table, with the arm in this column."""
         shared = {"part": self.split, "base": stats.mean(self.base)}
         return {
-            key: {**shared, column: key, **interval_columns(cells)}
+            key: {**shared, column: key, **stats.estimate(cells).columns}
             for key, cells in self.cells.items()
         }
 
@@ -338,21 +325,17 @@ class SplitScores(Generic[Key]):
         return share(self.finished, id, what, part, whole, base=self.base, nulls=nulls)
 
 
-def split_scores(
-    finished: FinishedRuns, rows: pl.DataFrame, arms: Mapping[Key, str], whole: Key, split: str
-) -> SplitScores[Key] | None:
-    """Scores of arms (key -> the arm's name in `rows`); None where `whole` has none."""
-    scores = {key: cells_of(finished, rows, name, split) for key, name in arms.items()}
-    cells = {key: arm for key, arm in scores.items() if arm is not None}
-    base = finished.scoring.base(rows, cells[whole], split) if whole in cells else None
-    return None if base is None else SplitScores(finished, split, cells, whole, base)
-
-
 def by_split(
-    finished: FinishedRuns, rows: pl.DataFrame, arms: Mapping[Key, str], whole: Key
+    finished: FinishedRuns,
+    rows: pl.DataFrame,
+    arms: Mapping[Key, str],
+    whole: Key,
+    splits: Iterable[str] = tuple(SPLITS),
 ) -> Iterator[SplitScores[Key]]:
-    """`split_scores` of each split where `whole` has a score."""
-    for split in SPLITS:
-        scores = split_scores(finished, rows, arms, whole, split)
-        if scores is not None:
-            yield scores
+    """Scores of arms (key -> the arm's name in `rows`) on each split where `whole` has one."""
+    for split in splits:
+        scores = {key: cells_of(finished, rows, name, split) for key, name in arms.items()}
+        cells = {key: arm for key, arm in scores.items() if arm is not None}
+        base = finished.scoring.base(rows, cells[whole], split) if whole in cells else None
+        if base is not None:
+            yield SplitScores(finished, split, cells, whole, base)

@@ -36,10 +36,7 @@ BUILT_IN: Mapping[str, Analysis] = {
         Analysis("pairs", constancy.pairs, "constancy", constancy.pairs_figure),
         Analysis("grouped", constancy.grouped),
         Analysis(
-            "natural",
-            scores.natural_scores,
-            "natural",
-            scores.natural_figure,
+            *("natural", scores.natural_scores, "natural", scores.natural_figure),
             more_tables=("naive", "methods"),
         ),
         Analysis("naive", scores.naive_scores),

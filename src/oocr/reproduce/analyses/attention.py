@@ -13,16 +13,8 @@ import polars as pl
 import torch
 from jaxtyping import Float
 
-from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import (
-    Tables,
-    bars_panel,
-    figure_of,
-    grid_of,
-    heat_panel,
-    line_of,
-    lines_panel,
-)
+from oocr.charts import panels
+from oocr.charts.figure import Figure, LegendEntry, Panel
 from oocr.claims.records import Finding, Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
@@ -31,14 +23,8 @@ from oocr.explain.lens import with_randoms
 from oocr.explain.path_patching import HeldPart, PathEffects, where_read
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.drawing import colour, keys_of, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    NotMeasuredError,
-    measured,
-    refused_is_not_measured,
-    single_vectors,
-)
+from oocr.reproduce.scoring import NotMeasuredError, measured, refusal_as_reason, single_vectors
 from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
@@ -64,7 +50,7 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
     for place, (who, vector) in enumerate(list(vectors.items())[: 3 if finished.quick else 4]):
         # Block by block is dear, so for one member only.
         by_layer = place == 0 and not finished.quick
-        with refused_is_not_measured():
+        with refusal_as_reason():
             effects = [
                 _held(finished.model, examples, vector, by_layer=by_layer)
                 for examples in with_and_without(finished.task(who[0]).probes)
@@ -138,36 +124,29 @@ def _held(
     return replace(effects, found=(*effects.found, *in_blocks))
 
 
-def reads_figure(tables: Tables) -> Figure | None:
+def reads_figure(tables: panels.Tables) -> Figure | None:
     """What is lost when a part is held, in all blocks and block by block."""
-    panels: list[Panel] = []
-    keys: dict[str, str] = {}
+    drawn: list[Panel] = []
+    looks: list[panels.Look] = []
     for name, table in tables.items():
         whole = table.filter(pl.col("layer").is_null())
-        parts = names_in(whole, "part")
-        members, _, values = grid_of(whole, "member", "part", "lost")
-        groups = [
-            (member, colour(place), shares)
-            for place, (member, shares) in enumerate(zip(members, values, strict=True))
-        ]
-        keys |= {member: shade for member, shade, _ in groups}
-        keys |= {member: shade for member, shade, _ in groups}
+        members, parts, values = panels.grid_of(whole, "member", "part", "lost")
+        turn = panels.in_turn(members)
+        groups = [(who, colour, lost) for (who, _, colour), lost in zip(turn, values, strict=True)]
+        looks += turn
         title, what = f"{name}: held in all blocks", "share of the effect lost"
-        panels.append(bars_panel(parts, groups, what, title=title))
+        drawn.append(panels.bars_panel(parts, groups, what, title=title))
         by_block = table.filter(pl.col("layer").is_not_null()).sort("layer", maintain_order=True)
         if len(by_block):
             mean = by_block.group_by("part", "layer", maintain_order=True).agg(pl.mean("lost"))
-            rows, columns, grid = grid_of(mean, "part", "layer", "lost")
+            grid = panels.grid_of(mean, "part", "layer", "lost")
             title = f"{name}: held in one block"
-            panels.append(
-                heat_panel(rows, columns, grid, most=1.0, title=title, span=3, printed=False)
-            )
+            drawn.append(panels.heat_panel(*grid, most=1.0, title=title, span=3, printed=False))
     caption = (
         "Share of the vector's effect (with the trigger minus without, where there is one) that is "
         "lost when a part of attention or MLP is held at what it does without the vector."
     )
-    legend = keys_of((member, member, shade) for member, shade in keys.items())
-    return figure_of("reads", caption, panels, tables, legend)
+    return panels.figure_of("reads", caption, drawn, tables, panels.line_keys(looks))
 
 
 SPAN = "trigger"
@@ -213,7 +192,7 @@ def attention(finished: FinishedRuns) -> AnalysisResult:
     table: list[dict[str, Any]] = []
     for who, vector in single_vectors(finished).items():
         for words, examples in prefixed(finished.task(who[0]).probes).items():
-            with refused_is_not_measured():
+            with refusal_as_reason():
                 table += _attention(finished, who, words, examples, vector, measures)
     if not measures["change", TRIGGER]:
         raise NotMeasuredError(NO_TRIGGER)
@@ -289,55 +268,50 @@ def _attention(
     ]
 
 
-ARMS = (
+ARMS: tuple[panels.Look, ...] = (
     ("without", "without the vector", "base"),
     ("vector", "with the vector", "vector"),
     ("random", "with a random vector", "random"),
 )
-VALUES = (
-    ("trigger", "adapter", "values of the trigger"),
-    ("other words in front", "other", "values of other words"),
-)
+VALUES: tuple[panels.Look, ...] = ((TRIGGER, TRIGGER, "adapter"), (OTHER, OTHER, "other"))
 
 
-def attention_figure(tables: Tables) -> Figure | None:
+def attention_figure(tables: panels.Tables) -> Figure | None:
     """Attention from the last token to words in front, and their values' cosine, by block."""
-    panels: list[Panel] = []
+    drawn: list[Panel] = []
     for name, table in tables.items():
         layers = sorted(table["layer"].unique().to_list())
         ticks = layers[:: max(1, len(layers) // 6)]
-        for words in names_in(table, "words"):
+        named: list[tuple[str, str, list[panels.Line]]] = []
+        for words in panels.names_in(table, "words"):
             rows = table.filter(pl.col("words") == words)
-            lines = [
-                line_of(rows.filter(pl.col("arm") == arm), label, hue, "layer", "attention")
-                for arm, label, hue in ARMS
-            ]
-            steered = rows.filter(pl.col("arm") == "vector")
-            largest = "with the vector, largest head"
-            lines.append(line_of(steered, largest, "vector", "layer", "largest", dash="dot"))
-            title = f"{name}: attention to {'the trigger' if words == TRIGGER else words}"
-            panels.append(
-                lines_panel(lines, "block", "attention weight", title=title, ticks=ticks, level=0.0)
+            lines = panels.lines_by(rows, "arm", ARMS, "layer", "attention")
+            steered, largest = (
+                rows.filter(pl.col("arm") == "vector"),
+                "with the vector, largest head",
             )
+            lines.append(panels.line_of(steered, largest, "vector", "layer", "largest", dash="dot"))
+            title = f"{name}: attention to {'the trigger' if words == TRIGGER else words}"
+            named.append((title, "attention weight", lines))
         values = table.filter(pl.col("arm") == "values")
         if len(values):
-            lines = [
-                line_of(values.filter(pl.col("words") == words), words, hue, "layer", "cosine")
-                for words, hue, _ in VALUES
-                if words in values["words"]
-            ]
+            lines = panels.lines_by(values, "words", VALUES, "layer", "cosine")
             chance = "random directions, 95th centile"
-            lines.append(line_of(values, chance, "random", "layer", "random", dash="dash"))
-            title = f"{name}: values and the vector"
-            panels.append(
-                lines_panel(lines, "block", "cosine", title=title, ticks=ticks, level=0.0)
-            )
+            lines.append(panels.line_of(values, chance, "random", "layer", "random", dash="dash"))
+            named.append((f"{name}: values and the vector", "cosine", lines))
+        drawn += [
+            panels.lines_panel(lines, "block", y, title=title, ticks=ticks, level=0.0)
+            for title, y, lines in named
+        ]
     caption = (
         "Attention weight from the last prompt token to the words in front, summed over their "
         "tokens: mean over heads, questions and members, and (dotted) the head with most of it. "
         "Values: cosine of the vector with what each block's attention writes where those tokens "
         "are attended to."
     )
-    keys = [(label, label, hue) for _, label, hue in ARMS]
-    keys += [(words, label, hue) for words, hue, label in VALUES]
-    return figure_of("attention", caption, panels, tables, keys_of(keys))
+    keys = [
+        *panels.line_keys(ARMS),
+        LegendEntry(TRIGGER, "values of the trigger", "adapter", "line"),
+        LegendEntry(OTHER, "values of other words", "other", "line"),
+    ]
+    return panels.figure_of("attention", caption, drawn, tables, keys)

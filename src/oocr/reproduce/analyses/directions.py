@@ -10,37 +10,14 @@ import torch
 from torch import Tensor
 
 from oocr import stats
+from oocr.charts import panels
 from oocr.charts.figure import Figure
-from oocr.charts.panels import Tables, bars_panel, figure_of, line_of, lines_panel
 from oocr.claims.records import Finding, Null
-from oocr.explain.subspace import (
-    basis_of,
-    projected_scores,
-    scores_without,
-    task_rows_without,
-    train_without,
-)
+from oocr.explain import subspace
+from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import natural, read_texts
-from oocr.reproduce.drawing import colour, line_keys, split_keys
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    SPLITS,
-    NotMeasuredError,
-    base_of,
-    by_split,
-    cells_of,
-    effective,
-    first_seed,
-    interval_columns,
-    measured,
-    probe_rows,
-    renamed,
-    reported,
-    share,
-    stacked,
-    why_no_effect,
-)
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -51,10 +28,10 @@ MEMBERS = 3
 
 
 def _effect_of_first_seed(finished: FinishedRuns) -> stats.Cells:
-    whole = effective(finished, "adapter")
+    whole = scoring.effective(finished, "adapter")
     if not finished.adapters:
-        raise NotMeasuredError(why_no_effect(finished, "adapter"))
-    return first_seed(whole)
+        raise scoring.NotMeasuredError(scoring.why_no_effect(finished, "adapter"))
+    return scoring.first_seed(whole)
 
 
 def directions(finished: FinishedRuns) -> AnalysisResult:
@@ -64,36 +41,37 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
     for (member, seed), adapter in finished.adapters.items():
         if seed:
             continue
-        basis = basis_of(adapter, read_texts(finished, member, adapter), most=max(KS))
+        basis = subspace.basis_of(adapter, read_texts(finished, member, adapter), most=max(KS))
         ks = [k for k in KS if k <= len(basis.vectors)]
         probes = finished.task(member).probes
-        scores = projected_scores(finished.model, probes, adapter, basis, ks)
-        frames += probe_rows(finished, member, [f"k{k}" for k in ks], scores)
-    rows = stacked(*frames)
+        scores = subspace.projected_scores(finished.model, probes, adapter, basis, ks)
+        frames += scoring.probe_rows(finished, member, [f"k{k}" for k in ks], scores)
+    rows = scoring.stacked(*frames)
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
     for k in KS:
         what = f"share of the LoRA's out-of-context effect with its additions kept to {k} "
         what += "direction" + ("" if k == 1 else "s") + " (length and sign free)"
-        for finding in share(finished, f"k{k}", what, cells_of(finished, rows, f"k{k}"), whole):
+        for finding in scoring.share(
+            finished, f"k{k}", what, scoring.cells_of(finished, rows, f"k{k}"), whole
+        ):
             findings.append(finding)
             table.append({"k": k, **finding.found.model_dump(include={"value", "low", "high"})})
     return AnalysisResult.of(findings, table)
 
 
-def directions_figure(tables: Tables) -> Figure | None:
+def directions_figure(tables: panels.Tables) -> Figure | None:
     """The effect that k directions keep."""
-    lines = [
-        line_of(table, name, colour(place), "k", intervals=True)
-        for place, (name, table) in enumerate(tables.items())
-    ]
+    data, looks = panels.joined(tables), panels.in_turn(tables)
+    lines = panels.lines_by(data, "about", looks, "k", intervals=True)
     ticks, y = sorted({float(k) for line in lines for k in line.x}), "share of the LoRA's effect"
-    panel = lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)
+    panel = panels.lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)
     caption = (
         "What is left of the LoRA's out-of-context effect when its additions are projected on the "
         "first k directions of what it adds to other text. Bars: 95 % intervals over members."
     )
-    return figure_of("directions", caption, [panel] if lines else [], tables, line_keys(lines))
+    keys = panels.line_keys(looks)
+    return panels.figure_of("directions", caption, [panel] if lines else [], data, keys)
 
 
 def ablation(finished: FinishedRuns) -> AnalysisResult:
@@ -112,20 +90,22 @@ def ablation(finished: FinishedRuns) -> AnalysisResult:
         probes = finished.task(member).probes
         drawn = [_random(vector, number) for number in range(len(names) - 1)]
         stack = torch.stack([vector.direction, *drawn])
-        scores = scores_without(finished.model, probes, finished.adapters[member, 0], stack)
-        frames += probe_rows(finished, member, names, scores)
-    rows = stacked(*frames)
-    projected, *random = (cells_of(finished, rows, name) for name in names)
-    base = base_of(finished, whole)
+        scores = subspace.scores_without(
+            finished.model, probes, finished.adapters[member, 0], stack
+        )
+        frames += scoring.probe_rows(finished, member, names, scores)
+    rows = scoring.stacked(*frames)
+    projected, *random = (scoring.cells_of(finished, rows, name) for name in names)
+    base = scoring.base_of(finished, whole)
     if projected is None or base is None:
-        raise NotMeasuredError("the answers without the direction cannot be scored")
+        raise scoring.NotMeasuredError("the answers without the direction cannot be scored")
     left = [stats.ratio(cells, whole, base).value for cells in random if cells]
     null = Null(name="projected off a random direction", value=float(np.mean(left)))
     what = "share of the LoRA's out-of-context effect that is left when what it adds is projected "
     what += "off its first direction"
-    findings = share(finished, "kept", what, projected, whole, nulls=[null])
+    findings = scoring.share(finished, "kept", what, projected, whole, nulls=[null])
     if not findings:
-        raise NotMeasuredError("no effect to take a share of")
+        raise scoring.NotMeasuredError("no effect to take a share of")
     return AnalysisResult.of(findings)
 
 
@@ -146,19 +126,19 @@ SCORED: Mapping[str, str] = {
 def relearned(finished: FinishedRuns) -> AnalysisResult:
     """LoRAs trained to do without the first direction of the reported one."""
     trained_as = finished.trained_as(LowRankAdapter)
-    effective(finished, "adapter")
+    scoring.effective(finished, "adapter")
     if trained_as is None:
-        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+        raise scoring.NotMeasuredError(scoring.why_no_effect(finished, "adapter"))
     first = natural(finished)["first direction"]
     tasks = finished.tasks.test[:MEMBERS]
-    plain = reported(finished, "adapter", [task.member for task in tasks], "adapter")
+    plain = scoring.reported(finished, "adapter", [task.member for task in tasks], "adapter")
     frames, cosines = [finished.base_rows, plain], dict[Who, float]()
     for task in tasks:
         vector, earlier = first[task.member, 0], finished.adapters[task.member, 0]
-        rows = task_rows_without(finished.model, task, earlier, vector.direction)
-        frames.append(renamed(rows, "earlier", task.member))
+        rows = subspace.task_rows_without(finished.model, task, earlier, vector.direction)
+        frames.append(scoring.renamed(rows, "earlier", task.member))
         for name, direction in (("new", vector.direction), ("random", _random(vector, 0))):
-            lora = train_without(
+            lora = subspace.train_without(
                 finished.model,
                 task,
                 trained_as.spec,
@@ -167,15 +147,15 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
                 steps=trained_as.steps,
                 batch_lines=trained_as.batch_lines,
             )
-            frames.append(renamed(lora.rows, name, task.member))
+            frames.append(scoring.renamed(lora.rows, name, task.member))
             if name == "new":
                 cosines[task.member, 0] = lora.cosine
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
     arms = {name: name for name in ("adapter", "earlier", "new", "random")}
-    for scores in by_split(finished, stacked(*frames), arms, "adapter"):
+    for scores in scoring.by_split(finished, scoring.stacked(*frames), arms, "adapter"):
         table += [
-            {"part": scores.split, "arm": name, **interval_columns(cells)}
+            {"part": scores.split, "arm": name, **stats.estimate(cells).columns}
             for name, cells in (*scores.cells.items(), ("base", scores.base))
         ]
         if "new" not in scores.cells:
@@ -187,27 +167,28 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
         findings += random
         findings += scores.share("earlier", f"earlier-{scores.split}", what + SCORED["earlier"])
     what = "|cos| of its own first direction with that direction"
-    findings.append(measured("cosine", what, cosines, bounds=stats.SHARE))
+    findings.append(scoring.measured("cosine", what, cosines, bounds=stats.SHARE))
     return AnalysisResult.of(findings, table)
 
 
-def relearned_figure(tables: Tables) -> Figure | None:
+def relearned_figure(tables: panels.Tables) -> Figure | None:
     """Scores of LoRAs with and without the first direction."""
-    panels = []
+    drawn = []
     for name, table in tables.items():
         arms = [arm for arm in ARMS if arm in table["arm"]]
         scores = {(split, arm): v for split, arm, v in table.select("part", "arm", "value").rows()}
         groups = [
-            (words, colour(place), [scores.get((split, arm)) for arm in arms])
-            for place, (split, words) in enumerate(SPLITS.items())
+            (words, colour, [scores.get((split, arm)) for arm in arms])
+            for split, words, colour in scoring.SPLIT_LOOKS
         ]
         labels = [ARMS[arm] for arm in arms]
-        panels.append(bars_panel(labels, groups, "score", title=name, span=6))
+        drawn.append(panels.bars_panel(labels, groups, "score", title=name, span=6))
     caption = (
         "What a LoRA adds is projected off the first direction of the plain one at its block's "
         "output, in training and in the test; the model's own use of that direction stays."
     )
-    return figure_of("relearned", caption, panels, tables, split_keys())
+    keys = panels.line_keys(scoring.SPLIT_LOOKS)
+    return panels.figure_of("relearned", caption, drawn, tables, keys)
 
 
 def _random(like: Vector, number: int) -> Tensor:

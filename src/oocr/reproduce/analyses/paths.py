@@ -8,19 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from oocr.charts import panels
 from oocr.charts.figure import Figure
-from oocr.charts.panels import Line, Tables, figure_of, lines_panel
-from oocr.explain.interpolation import (
-    along_training,
-    barrier,
-    line,
-    lost_after_peak,
-    lowest,
-    peak,
-    points_of,
-)
+from oocr.explain import interpolation
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.drawing import line_keys, member_lines, names_in
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, measured
 from oocr.stats import POSITIVE, SIGNED
@@ -44,8 +35,8 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
         a, b = first[member], trained.get((member, 1))
         # In one call, so that the task is recorded once.
         placed = [(scale, a * scale) for scale in SCALES]
-        placed += [] if b is None else line(a, b, POINTS)
-        points = points_of(finished.model, finished.task(member), placed)
+        placed += [] if b is None else interpolation.line(a, b, POINTS)
+        points = interpolation.points_of(finished.model, finished.task(member), placed)
         strengths, between = points[: len(SCALES)], points[len(SCALES) :]
         table += [
             {"kind": kind, "member": member, **asdict(point)}
@@ -55,7 +46,7 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
         start = next(point.loss for point in strengths if point.at == 0)
         fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
         if fall > 0:
-            rises[member, 0] = barrier(between) / fall
+            rises[member, 0] = interpolation.barrier(between) / fall
     if not rises:
         one_seed = (members[0], 1) not in trained
         why = "training did not lower the loss, so a rise has no scale"
@@ -68,26 +59,26 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
     return AnalysisResult.of([measured("barrier", what, rises, bounds=POSITIVE)], table)
 
 
-def lines_figure(tables: Tables) -> Figure | None:
+def lines_figure(tables: panels.Tables) -> Figure | None:
     """Loss along the line between two seeds, and the effect by strength."""
-    panels = []
-    drawn: list[Line] = []
+    drawn = []
+    looks: list[panels.Look] = []
     for name, table in tables.items():
-        members = names_in(table, "member")
+        members = panels.in_turn(panels.names_in(table, "member"))
+        looks += members
         for kind, y, x, words in (
             ("line", "loss", "from one seed (0) to another (1)", "training loss, nats"),
             ("strength", "log_odds", "strength", "log-odds on probes, nats"),
         ):
-            lines = member_lines(table.filter(pl.col("kind") == kind), members, "at", y)
-            if lines:
-                panels.append(lines_panel(lines, x, words, title=name))
-                drawn += lines
+            rows = table.filter(pl.col("kind") == kind)
+            if lines := panels.lines_by(rows, "member", members, "at", y):
+                drawn.append(panels.lines_panel(lines, x, words, title=name))
     caption = (
         "Left: training loss along the straight line between two seeds' vectors. Right: mean "
         "log-odds of the answer (or the trained pole) with one vector at several strengths; 1 is "
         "the trained one."
     )
-    return figure_of("lines", caption, panels, tables, line_keys(drawn))
+    return panels.figure_of("lines", caption, drawn, tables, panels.line_keys(looks))
 
 
 STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -102,8 +93,7 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
     and seldom the last, so that this is above 0 without any peak.
     """
     grid = next((run.config.vector for run in finished.runs if run.config.vector), None)
-    arms = [arm for run in finished.runs for arm in run.arms]
-    arm = next((arm for arm in arms if arm.method == "vector" and arm.role == "test"), None)
+    arm = next((arm for run in finished.runs for arm in run.reported("vector")), None)
     if grid is None or arm is None:
         raise NotMeasuredError(NO_VECTOR)
     spec = SteeringVector(arm.layer, arm.positions, site=grid.site, init_norm=grid.init_norm)
@@ -111,7 +101,7 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
     fall: dict[Who, float] = {}
     table: list[dict[str, Any]] = []
     for task in finished.tasks.test[: 3 if finished.quick else 4]:
-        moments = along_training(
+        moments = interpolation.along_training(
             finished.model,
             task,
             spec,
@@ -120,8 +110,9 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
             batch_lines=finished.context.batch_lines,
             prepared=finished.context.prepared([task])[0],
         )
-        ahead[task.member, 0] = float(np.log2(lowest(moments).step / peak(moments).step))
-        fall[task.member, 0] = lost_after_peak(moments, task.probes)
+        best, lowest = interpolation.peak(moments), interpolation.lowest(moments)
+        ahead[task.member, 0] = float(np.log2(lowest.step / best.step))
+        fall[task.member, 0] = interpolation.lost_after_peak(moments, task.probes)
         columns = ("step", "loss", "right", "log_odds", "norm", "to_last")
         table += [
             {"member": task.member, **{name: getattr(moment, name) for name in columns}}
@@ -139,16 +130,16 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
     return AnalysisResult.of(findings, table)
 
 
-def dynamics_figure(tables: Tables) -> Figure | None:
+def dynamics_figure(tables: panels.Tables) -> Figure | None:
     """Loss and score along training."""
-    panels = []
-    drawn: list[Line] = []
-    x, ticks = "training steps", [1, 2, 4, 8, 15, 30]
+    drawn = []
+    looks: list[panels.Look] = []
+    x, ticks = "training steps", QUICK_STEPS
     for name, table in tables.items():
-        members = names_in(table, "member")
+        members = panels.in_turn(panels.names_in(table, "member"))
+        looks += members
         for y, words in (("loss", "training loss, nats"), ("right", "share of probes right")):
-            lines = member_lines(table, members, "step", y)
-            panels.append(lines_panel(lines, x, words, title=name, log=True, ticks=ticks))
-            drawn += lines
+            lines = panels.lines_by(table, "member", members, "step", y)
+            drawn.append(panels.lines_panel(lines, x, words, title=name, log=True, ticks=ticks))
     caption = "One vector per member, seed 0, looked at after each number of steps."
-    return figure_of("dynamics", caption, panels, tables, line_keys(drawn))
+    return panels.figure_of("dynamics", caption, drawn, tables, panels.line_keys(looks))

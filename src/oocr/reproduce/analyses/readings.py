@@ -15,14 +15,9 @@ from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_mod
 from oocr.explain.lens import ConceptReading, Reading, lens, tell
 from oocr.explain.llm_judge import ORDERS, pick
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import single_directions
+from oocr.reproduce.directions import natural
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    NotMeasuredError,
-    measured,
-    null_of_mean,
-    refused_is_not_measured,
-)
+from oocr.reproduce.scoring import NotMeasuredError, measured, null_of_mean, refusal_as_reason
 from oocr.stats import SHARE, SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
@@ -53,58 +48,61 @@ def _asked(finished: FinishedRuns) -> Iterator[tuple[str, int, Who, Vector]]:
     """
     if not set(finished.members) & set(finished.concepts):
         raise NotMeasuredError(NO_WORDS)
-    for kind, vectors in single_directions(finished).items():
+    kinds: dict[str, Mapping[Who, Vector]] = {}
+    if finished.adapters:
+        kinds["natural"] = natural(finished)["first direction"]
+    if finished.vectors and next(iter(finished.vectors.values())).direction.ndim == 1:
+        kinds["trained"] = finished.vectors
+    for kind, vectors in kinds.items():
         for place, (who, vector) in enumerate(vectors.items()):
             if who[0] in finished.concepts and not who[1]:
                 yield kind, place, who, vector
 
 
-class _Places:
-    """Places of the trained concept by reading, with those under random directions."""
+Readings = dict[str, dict[Who, ConceptReading]]
+"""Id of a finding -> what was read for each member."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, dict[Who, float]] = {}
-        self.random: dict[str, dict[Who, float]] = {}
 
-    def add(self, id: str, who: Who, reading: ConceptReading) -> None:
-        """1: the trained concept scores highest of all; 0: lowest."""
-        most = reading.concepts - 1
-        self.values.setdefault(id, {})[who] = 1 - reading.rank / most
-        self.random.setdefault(id, {})[who] = 1 - reading.random_rank / most
+def _places(readings: Readings, words: Mapping[str, str]) -> list[Finding]:
+    """Mean place of the trained concept by reading, beside random directions'."""
+    null = f"{RANDOMS} random directions for each member, mean"
+    findings = []
+    for id, by_who in readings.items():
+        nulls = null_of_mean(null, _place(by_who, "random_rank"))
+        what, place = PLACE + words[id], _place(by_who)
+        findings.append(measured(id, what, place, nulls, bounds=SHARE, ceiling=1.0))
+    return findings
 
-    def findings(self, words: Mapping[str, str]) -> list[Finding]:
-        """One per reading, beside the mean place under random directions."""
-        findings = []
-        for id, values in self.values.items():
-            null = f"{RANDOMS} random directions for each member, mean"
-            nulls = null_of_mean(null, self.random[id])
-            what = PLACE + words[id]
-            findings.append(measured(id, what, values, nulls, bounds=SHARE, ceiling=1.0))
-        return findings
+
+def _place(readings: Mapping[Who, ConceptReading], rank: str = "rank") -> dict[Who, float]:
+    """1: the trained concept scores highest of all; 0: lowest."""
+    return {
+        who: 1 - getattr(reading, rank) / (reading.concepts - 1)
+        for who, reading in readings.items()
+    }
 
 
 def readable(finished: FinishedRuns) -> AnalysisResult:
     """Where a blinded reader ranks the trained concept, for natural and trained vectors."""
-    places, table = _Places(), list[dict[str, Any]]()
+    readings, table = Readings(), list[dict[str, Any]]()
     model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
         for how in READINGS:
-            with refused_is_not_measured():
+            with refusal_as_reason():
                 reading = tell(model, vector, who[0], concepts, reading=how, randoms=RANDOMS)
-            places.add(f"{kind}-{how}", who, reading)
+            readings.setdefault(f"{kind}-{how}", {})[who] = reading
             tokens = lens(model, vector, reading=how, top=SHOWN)
             says = " ".join(token.token.strip() for token in tokens)
             table.append(_row(kind, who, reading, says) | {"reading": how})
-    findings = places.findings(
-        {
-            f"{kind}-{how}": f"read from {of}; {words}"
-            for kind, of in KINDS.items()
-            for how, words in READINGS.items()
-        }
-    )
+    words_of = {
+        f"{kind}-{how}": f"read from {of}; {words}"
+        for kind, of in KINDS.items()
+        for how, words in READINGS.items()
+    }
+    findings = _places(readings, words_of)
     for how, words in READINGS.items():
-        natural, trained = (places.values.get(f"{kind}-{how}", {}) for kind in KINDS)
-        more = {who: natural[who] - trained[who] for who in natural if who in trained}
+        lora, trained = (_place(readings.get(f"{kind}-{how}", {})) for kind in KINDS)
+        more = {who: lora[who] - trained[who] for who in lora if who in trained}
         if more:
             what = "place of the trained concept among all read from the LoRA's first direction, "
             what += f"minus the same from the trained vector; {words}"
@@ -114,12 +112,12 @@ def readable(finished: FinishedRuns) -> AnalysisResult:
 
 def described(finished: FinishedRuns) -> AnalysisResult:
     """The trained concept's place when the model completes "the meaning of x is", v put at x."""
-    places, table = _Places(), list[dict[str, Any]]()
+    readings, table = Readings(), list[dict[str, Any]]()
     model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
-        with refused_is_not_measured():
+        with refusal_as_reason():
             reading = tell_by_model(model, vector, who[0], concepts, randoms=RANDOMS)
-        places.add(f"{kind}-described", who, reading)
+        readings.setdefault(f"{kind}-described", {})[who] = reading
         table.append(_row(kind, who, reading, ""))
         if not finished.quick:
             (text,) = describe(
@@ -133,7 +131,7 @@ def described(finished: FinishedRuns) -> AnalysisResult:
         f"{PROMPTS[0]!r} and {len(PROMPTS) - 1} more with {of} put at x"
         for kind, of in KINDS.items()
     }
-    return AnalysisResult.of(places.findings(words), table)
+    return AnalysisResult.of(_places(readings, words), table)
 
 
 def _row(kind: str, who: Who, reading: ConceptReading, says: str) -> dict[str, Any]:
@@ -158,7 +156,7 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
         drawn = random_vector(vector, vector.norm, 80_000 + place)
         arms = ((kind, vector, right), (f"{kind}, random", drawn, chance))
         for arm, direction, shares in arms:
-            with refused_is_not_measured():
+            with refusal_as_reason():
                 text = evidence_of(finished.model, direction)
             reply = pick(judge, text, who[0], concepts)
             shares.setdefault(kind, {})[who] = reply.share

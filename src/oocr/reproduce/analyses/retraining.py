@@ -5,14 +5,15 @@ The reported arms of seed 0 are the plain ones: same rows, start, rate and steps
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.charts import panels
 from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import Line, Tables, figure_of, line_of, lines_panel
 from oocr.claims.records import Finding, Null
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.explain import mixing as mixed_loras
@@ -22,23 +23,10 @@ from oocr.explain.constancy import constancy_of
 from oocr.explain.differences import joined, random_like
 from oocr.explain.retraining import kl_on
 from oocr.families.registry import family_of
+from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import read_texts
-from oocr.reproduce.drawing import colour, line_keys, names_in, split_figure
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    NotMeasuredError,
-    by_split,
-    cells_of,
-    measured,
-    of_members,
-    renamed,
-    reported,
-    scored,
-    split_scores,
-    stacked,
-    why_no_effect,
-)
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 
@@ -53,7 +41,7 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     """Effect in and out of context, and constancy, by rank; each at the rate chosen for it."""
     trained_as = finished.trained_as(LowRankAdapter)
     if trained_as is None or not finished.tasks.validation:
-        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+        raise scoring.NotMeasuredError(scoring.why_no_effect(finished, "adapter"))
     tasks = finished.tasks.test[:MEMBERS]
     members = [task.member for task in tasks]
     reported_rank = trained_as.spec.rank
@@ -80,19 +68,24 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     if least == reported_rank:
         smallest = {(member, 0): finished.adapters[member, 0] for member in members}
     noise = {who: random_like(lora, 0) for who, lora in smallest.items()}
-    rows = stacked(
+    rows = scoring.stacked(
         finished.base_rows,
-        reported(finished, "adapter", members, f"rank {reported_rank}"),
-        scored(finished, noise, "noise", ("probes", "in_context")).filter(pl.col("arm") == "noise"),
-        *[renamed(point.scores.rows, f"rank {point.rank}", point.member) for point in points],
+        scoring.reported(finished, "adapter", members, f"rank {reported_rank}"),
+        scoring.scored(finished, noise, "noise", ("probes", "in_context")).filter(
+            pl.col("arm") == "noise"
+        ),
+        *[
+            scoring.renamed(point.scores.rows, f"rank {point.rank}", point.member)
+            for point in points
+        ],
     )
-    rows = of_members(rows, members)
+    rows = scoring.of_members(rows, members)
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
-    for scores in by_split(finished, rows, {rank: f"rank {rank}" for rank in tried}, most):
+    for scores in scoring.by_split(finished, rows, {rank: f"rank {rank}" for rank in tried}, most):
         table += [row | {"rate": rates[rank]} for rank, row in scores.rows("rank").items()]
         words = scores.words.replace(" ", "-")
-        random = cells_of(finished, rows, "noise", scores.split)
+        random = scoring.cells_of(finished, rows, "noise", scores.split)
         for rank in tried[:-1]:
             nulls = []
             if rank == least and random is not None:
@@ -104,18 +97,32 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     for rank, values in energy.items():
         what = f"share of the energy of what a rank-{rank} LoRA adds that one vector carries"
         id = f"rank{rank}-constant"
-        findings.append(measured(id, what, values, bounds=stats.SHARE, ceiling=1.0))
+        findings.append(scoring.measured(id, what, values, bounds=stats.SHARE, ceiling=1.0))
     return AnalysisResult.of(findings, table, [] if has_shares else [NO_EFFECT])
 
 
-def ranks_figure(tables: Tables) -> Figure | None:
+def ranks_figure(tables: panels.Tables) -> Figure | None:
     """Scores by rank of the LoRA."""
     caption = (
         "Scores of LoRAs of each rank in one block, alpha = rank, on the same rows and steps; each "
         "rank at the rate that a validation task chose for it. Bars: 95 % intervals over members. "
         "Grey: untouched model, out of context."
     )
-    return split_figure("ranks", caption, tables, "rank", "rank", log=True)
+    return _split_figure("ranks", caption, tables, "rank", "rank", log=True)
+
+
+def _split_figure(
+    name: str, caption: str, tables: panels.Tables, x: str, across: str, *, log: bool = False
+) -> Figure | None:
+    """Scores in and out of context over a column `x`; grey: the untouched model, out of context."""
+    drawn = []
+    for task, table in tables.items():
+        lines = panels.lines_by(table, "part", scoring.SPLIT_LOOKS, x, intervals=True)
+        level = float(table.filter(pl.col("part") == "probes")["base"][0])
+        ticks = sorted(table[x].unique().to_list())
+        axes = panels.lines_panel(lines, across, "score", log=log, level=level, ticks=ticks)
+        drawn.append(replace(axes, title=task, height=300, span=6))
+    return panels.figure_of(name, caption, drawn, tables, panels.line_keys(scoring.SPLIT_LOOKS))
 
 
 SHARES = (0.0, 0.8)
@@ -125,7 +132,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
     """Effect in and out of context, and what a LoRA adds to unrelated text, by share mixed in."""
     trained_as = finished.trained_as(LowRankAdapter)
     if trained_as is None or finished.tasks.test[0].loss != "answer":
-        raise NotMeasuredError(why_no_effect(finished, "adapter"))
+        raise scoring.NotMeasuredError(scoring.why_no_effect(finished, "adapter"))
     tasks = finished.tasks.test[:MEMBERS]
     members = [task.member for task in tasks]
     frames = [finished.base_rows]
@@ -134,7 +141,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
     # The reported LoRAs are those without a mix where all rows fit into each of their steps too.
     if all(len(task.train) <= trained_as.batch_lines for task in tasks):
         shares.remove(0.0)
-        frames.append(reported(finished, "adapter", members, "mix 0"))
+        frames.append(scoring.reported(finished, "adapter", members, "mix 0"))
         loras[0.0] = {(member, 0): finished.adapters[member, 0] for member in members}
     for point in mixed_loras(
         finished.model,
@@ -144,24 +151,24 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
         learning_rate=trained_as.rate,
         steps=trained_as.steps,
     ):
-        frames.append(renamed(point.scores.rows, f"mix {point.share:g}", point.member))
+        frames.append(scoring.renamed(point.scores.rows, f"mix {point.share:g}", point.member))
         loras[point.share][point.member, 0] = point.adapter
-    rows = of_members(stacked(*frames), members)
+    rows = scoring.of_members(scoring.stacked(*frames), members)
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
-    for scores in by_split(finished, rows, {mix: f"mix {mix:g}" for mix in SHARES}, 0.0):
+    for scores in scoring.by_split(finished, rows, {mix: f"mix {mix:g}" for mix in SHARES}, 0.0):
         table += scores.rows("mix").values()
         for mix in SHARES[1:]:
-            what = (
-                f"share of the effect {scores.words} that is left when {mix:.0%} of the training "
-            )
-            what += "rows are unrelated"
+            what = f"share of the effect {scores.words} that is left when {mix:.0%} of the "
+            what += "training rows are unrelated"
             findings += scores.share(mix, f"{scores.split}-{100 * mix:.0f}", what)
     for mix, by_who in loras.items():
         what = "length of what the LoRA adds to unrelated text, as a share of what it adds to "
         what += f"training prompts; {mix:.0%} of the rows unrelated"
         spill = {who: _spill(finished, who[0], lora) for who, lora in by_who.items()}
-        findings.append(measured(f"spill-{100 * mix:.0f}", what, spill, bounds=stats.POSITIVE))
+        findings.append(
+            scoring.measured(f"spill-{100 * mix:.0f}", what, spill, bounds=stats.POSITIVE)
+        )
     return AnalysisResult.of(findings, table)
 
 
@@ -173,14 +180,14 @@ def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
     return float(unrelated / training)
 
 
-def mixing_figure(tables: Tables) -> Figure | None:
+def mixing_figure(tables: panels.Tables) -> Figure | None:
     """Scores by share of unrelated rows."""
     caption = (
         "Scores of LoRAs whose narrow rows, all of them in every step, were joined by unrelated "
         "ones. Bars: 95 % intervals over members. Grey: untouched model, out of context."
     )
     across = "share of the training rows that are unrelated"
-    return split_figure("mixing", caption, tables, "mix", across)
+    return _split_figure("mixing", caption, tables, "mix", across)
 
 
 WEIGHTS = (1.0, 10.0)
@@ -190,19 +197,21 @@ HELD = 2
 TOKENS, BATCH = 2, 4
 """Last tokens of each statement that are held, and texts per step: each token reads the LM head."""
 
-GROUPS = {
-    "in_context": ("in context", "in context"),
-    "probes": ("out of context", "out of context"),
-    "held": (
-        "out of context, facets that the penalty names",
-        "out of context on the facets that the penalty names (in other wordings)",
-    ),
-    "free": (
-        "out of context, other facets",
-        "out of context on the facets that the penalty does not name",
-    ),
+GROUPS: tuple[panels.Look, ...] = (
+    ("in_context", "in context", "vector"),
+    ("probes", "out of context", "adapter"),
+    ("held", "out of context, facets that the penalty names", "swap-span"),
+    ("free", "out of context, other facets", "swap-all"),
+)
+"""Questions that are scored, in the figure's legend."""
+
+GROUP_WORDS = {
+    "in_context": "in context",
+    "probes": "out of context",
+    "held": "out of context on the facets that the penalty names (in other wordings)",
+    "free": "out of context on the facets that the penalty does not name",
 }
-"""Questions that are scored: in the figure's legend, and in findings."""
+"""The same in findings."""
 
 
 def narrow(finished: FinishedRuns) -> AnalysisResult:
@@ -221,9 +230,9 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
     facets = list(dict.fromkeys(example.facet for example in finished.tasks.test[0].probes))
     questions = family_of(config).spare_questions(config, facets[:HELD])
     if trained_as is None or trained_as.spec.positions != "codename" or not questions:
-        raise NotMeasuredError("off-domain texts are there for vectors on countries only")
+        raise scoring.NotMeasuredError("off-domain texts are there for vectors on countries only")
     if not finished.tasks.validation:
-        raise NotMeasuredError("no validation task on which a weight could be chosen")
+        raise scoring.NotMeasuredError("no validation task on which a weight could be chosen")
     tasks = [*finished.tasks.test[:MEMBERS], finished.tasks.validation[0]]
     members = [task.member for task in tasks[:-1]]
     # As it is written within a sentence, where it need not begin with a capital.
@@ -261,28 +270,29 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         chosen = max(WEIGHTS, key=lambda weight: gaps[weight])
         what = f"KL that the plain vector causes on {kind}, nats per token: what the penalty can "
         what += "take"
-        findings.append(measured(f"{kind}-kl", what, kl[0.0], bounds=stats.POSITIVE))
+        findings.append(scoring.measured(f"{kind}-kl", what, kl[0.0], bounds=stats.POSITIVE))
         what = f"KL on {kind} that is left with the penalty, nats per token"
-        findings.append(measured(f"{kind}-kl-left", what, kl[chosen], bounds=stats.POSITIVE))
-        rows = stacked(
-            of_members(finished.base_rows, members),
-            reported(finished, "vector", members, names[0.0]),
-            *[renamed(p.scores.rows, names[p.weight], p.member) for p in points],
+        findings.append(
+            scoring.measured(f"{kind}-kl-left", what, kl[chosen], bounds=stats.POSITIVE)
         )
-        rows = of_members(rows, members)
+        rows = scoring.stacked(
+            scoring.of_members(finished.base_rows, members),
+            scoring.reported(finished, "vector", members, names[0.0]),
+            *[scoring.renamed(p.scores.rows, names[p.weight], p.member) for p in points],
+        )
+        rows = scoring.of_members(rows, members)
         groups = {"in_context": facets, "probes": facets}
         if kind == "questions":
             groups |= {"held": facets[:HELD], "free": facets[HELD:]}
         for group, asked in groups.items():
             split = "in_context" if group == "in_context" else "probes"
-            in_group = (pl.col("part") == "in_context") | pl.col("facet").is_in(asked)
-            scores = split_scores(finished, rows.filter(in_group), names, 0.0, split)
-            assert scores is not None
+            in_group = rows.filter((pl.col("part") == "in_context") | pl.col("facet").is_in(asked))
+            (scores,) = scoring.by_split(finished, in_group, names, 0.0, [split])
             for weight, row in scores.rows("weight").items():
                 row |= {"kind": kind, "chosen": weight == chosen, "part": group}
                 table.append(row | {"kl": float(np.mean(list(kl[weight].values())))})
-            what = f"share of the plain vector's effect {GROUPS[group][1]} that is left with the "
-            what += f"KL penalty on {kind}"
+            what = f"share of the plain vector's effect {GROUP_WORDS[group]} that is left with "
+            what += f"the KL penalty on {kind}"
             findings += scores.share(chosen, f"{kind}-{group}", what)
     return AnalysisResult.of(findings, table)
 
@@ -293,28 +303,23 @@ def _gap(rows: pl.DataFrame) -> float:
     return float(means["in_context"] - means["probes"])
 
 
-def narrow_figure(tables: Tables) -> Figure | None:
+def narrow_figure(tables: panels.Tables) -> Figure | None:
     """Scores by the weight of the penalty, for each kind of other texts."""
-    panels: list[Panel] = []
-    drawn: list[Line] = []
+    drawn: list[Panel] = []
     for name, table in tables.items():
-        for kind in names_in(table, "kind"):
+        for kind in panels.names_in(table, "kind"):
             rows = table.filter(pl.col("kind") == kind)
             weights = sorted(rows["weight"].unique().to_list())
             rows = rows.with_columns(place=pl.col("weight").rank("dense") - 1)
-            hidden = "probes" if "free" in rows["part"] else None
-            lines = [
-                line_of(of_group, label, colour(place), "place", intervals=True)
-                for place, (group, (label, _)) in enumerate(GROUPS.items())
-                if len(of_group := rows.filter(pl.col("part") == group)) and group != hidden
-            ]
+            if "free" in rows["part"]:
+                rows = rows.filter(pl.col("part") != "probes")
+            lines = panels.lines_by(rows, "part", GROUPS, "place", intervals=True)
             words = "penalty: " + ", ".join(f"{i} is {w:g}" for i, w in enumerate(weights))
             title, ticks = f"{name}: KL on {kind}", list(range(len(weights)))
-            panels.append(lines_panel(lines, words, "score", title=title, ticks=ticks))
-            drawn += lines
+            drawn.append(panels.lines_panel(lines, words, "score", title=title, ticks=ticks))
     caption = (
         "Scores of vectors at the codename that were trained with a penalty on the change of the "
         "model's predictions on other texts with the codename: unrelated statements, or questions "
         "of two facets in wordings that are not asked. Bars: 95 % intervals over members."
     )
-    return figure_of("narrow", caption, panels, tables, line_keys(drawn))
+    return panels.figure_of("narrow", caption, drawn, tables, panels.line_keys(GROUPS))

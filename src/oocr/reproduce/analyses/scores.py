@@ -4,56 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.charts import panels
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import Tables, figure_of, line_of, lines_panel
 from oocr.charts.rows import dot_panel
-from oocr.claims.judge import NAMES, estimate_of, n_of
+from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
+from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.directions import NO_NAMES, naive_vectors, natural
-from oocr.reproduce.drawing import keys_of
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    SPLITS,
-    NotMeasuredError,
-    base_of,
-    cells_of,
-    effective,
-    interval_columns,
-    random_rows,
-    scored,
-    share,
-    stacked,
-)
-from oocr.runs.folder import RunFolder
 from oocr.stats import Cells
 from oocr.steering.vectors import Vector
 
 
 def judged(finished: FinishedRuns) -> AnalysisResult:
     """The claims of the runs themselves as findings, verdicts and rules included."""
-    findings = {
-        claim.id: Finding(
-            id=claim.id,
-            measure=claim.measure,
-            found=claim.found,
-            base=claim.base,
-            nulls=claim.nulls,
-            ceiling=claim.ceiling,
-            units=units_of(claim.found.n),
-            verdict=claim.verdict,
-            rule=claim.rule,
-        )
-        for run in finished.runs
-        for claim in RunFolder(run.folder).claims
-    }
+    findings = {}
+    for claim in (claim for run in finished.runs for claim in run.claims):
+        shared = claim.model_dump(include=set(Finding.model_fields))
+        findings[claim.id] = Finding(**shared, units=units_of(claim.found.n))
     return AnalysisResult.of(findings.values())
 
 
@@ -80,34 +57,33 @@ def methods(finished: FinishedRuns) -> AnalysisResult:
     if other is not None:
         table += _scores(other, "adapter", "adapter, all layers")
     try:
-        lora = effective(finished, "adapter")
-        vector = cells_of(finished, finished.rows, "vector")
+        lora = scoring.effective(finished, "adapter")
+        vector = scoring.cells_of(finished, finished.rows, "vector")
         if vector is None or vector.clusters != lora.clusters:
-            raise NotMeasuredError("no vector was trained on the same data as the LoRA")
-        null = finished.rows.filter(pl.col("arm").is_in(["random direction", "base"]))
+            raise scoring.NotMeasuredError("no vector was trained on the same data as the LoRA")
         what = "share of the one-layer LoRA's out-of-context effect that a trained vector has"
-        findings += share(finished, "vector-share", what, vector, lora, null, "random direction")
-    except NotMeasuredError as reason:
+        findings += scoring.share(finished, "vector-share", what, vector, lora, finished.rows)
+    except scoring.NotMeasuredError as reason:
         missing.append(str(reason))
     if other is not None:
         what = "share of an all-block LoRA's out-of-context effect that a one-layer LoRA reaches"
-        one_layer = cells_of(finished, finished.rows, "adapter")
+        one_layer = scoring.cells_of(finished, finished.rows, "adapter")
         try:
-            all_blocks = effective(other, "adapter")
+            all_blocks = scoring.effective(other, "adapter")
             if one_layer is not None and one_layer.clusters == all_blocks.clusters:
-                findings += share(finished, "one-layer-share", what, one_layer, all_blocks)
-        except NotMeasuredError as reason:
+                findings += scoring.share(finished, "one-layer-share", what, one_layer, all_blocks)
+        except scoring.NotMeasuredError as reason:
             missing.append(f"in all blocks: {reason}")
     return AnalysisResult.of(findings, table, missing)
 
 
 def _scores(finished: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]:
     """Rows of the figure's table; beside the vector those of the base and of random directions."""
-    cells = cells_of(finished, finished.rows, arm)
+    cells = scoring.cells_of(finished, finished.rows, arm)
     if cells is None:
         return []
-    rows: list[dict[str, Any]] = [{"arm": name, **interval_columns(cells)}]
-    base = base_of(finished, cells)
+    rows: list[dict[str, Any]] = [{"arm": name, **stats.estimate(cells).columns}]
+    base = scoring.base_of(finished, cells)
     if name == "vector" and base is not None:
         start = stats.mean(base)
         rows.append({"arm": "base", "value": start, "low": start, "high": start})
@@ -127,9 +103,9 @@ ARM_NAMES: Mapping[str, str] = {
 }
 
 
-def scores_figure(tables: Tables) -> Figure | None:
+def scores_figure(tables: panels.Tables) -> Figure | None:
     """All methods by task."""
-    rows = stacked(
+    rows = scoring.stacked(
         *[
             table.with_columns(
                 pl.col("arm").replace(dict(ARM_NAMES)), row=pl.lit(name), control=pl.lit("")
@@ -140,7 +116,7 @@ def scores_figure(tables: Tables) -> Figure | None:
     by_axis: dict[tuple[str, tuple[float, float] | None], list[str]] = {}
     for name, table in tables.items():
         by_axis.setdefault(_axis(table), []).append(name)
-    panels = [
+    drawn = [
         dot_panel(rows, names, words, limits=limits, zero=limits is None)
         for (words, limits), names in sorted(by_axis.items(), key=lambda axis: axis[0][1] is None)
     ]
@@ -150,7 +126,7 @@ def scores_figure(tables: Tables) -> Figure | None:
         "vectors' norm."
     )
     arms = sorted((Arm(name) for name in rows["arm"].unique()), key=lambda arm: arm.order)
-    return figure_of("scores", caption, panels, tables, dot_keys(arms))
+    return panels.figure_of("scores", caption, drawn, tables, dot_keys(arms))
 
 
 def _axis(table: pl.DataFrame) -> tuple[str, tuple[float, float] | None]:
@@ -169,7 +145,7 @@ NATURAL = {
 
 def natural_scores(finished: FinishedRuns) -> AnalysisResult:
     """Each natural vector, added at every token, as a share of the LoRA's effect."""
-    whole = effective(finished, "adapter")
+    whole = scoring.effective(finished, "adapter")
     vectors = natural(finished)
     findings: list[Finding] = []
     table: list[dict[str, Any]] = []
@@ -183,7 +159,7 @@ def natural_scores(finished: FinishedRuns) -> AnalysisResult:
 
 def naive_scores(finished: FinishedRuns) -> AnalysisResult:
     """Mean activation at the real name minus at the codename, in place of a trained vector."""
-    whole = effective(finished, "vector")
+    whole = scoring.effective(finished, "vector")
     chosen = next(iter(finished.vectors.values())).layer
     last = finished.model.n_blocks - 1
     spread = [] if finished.quick else [0, last // 4, last // 2, 3 * last // 4, last - 1]
@@ -192,7 +168,7 @@ def naive_scores(finished: FinishedRuns) -> AnalysisResult:
     for layer in sorted({chosen, *spread}):
         vectors = naive_vectors(finished, layer)
         if not vectors:
-            raise NotMeasuredError(NO_NAMES)
+            raise scoring.NotMeasuredError(NO_NAMES)
         what = "share of the trained vector's out-of-context effect that the naive vector "
         what += f"reaches at the same layer ({layer})"
         of = whole if layer == chosen else None
@@ -209,22 +185,23 @@ def _in_place_of(
     table: list[dict[str, Any]],
 ) -> list[Finding]:
     """The share of an effect that vectors reach, beside random ones; adds a row to `table`."""
-    cells = cells_of(finished, scored(finished, vectors, id), id)
+    cells = scoring.cells_of(finished, scoring.scored(finished, vectors, id), id)
     if cells is None:
         return []
     layer = next(iter(vectors.values())).layer
-    table.append({"arm": id, "layer": layer, **interval_columns(cells)})
+    table.append({"arm": id, "layer": layer, **stats.estimate(cells).columns})
     if whole is None:
         return []
-    null = random_rows(finished, vectors, "random")
-    return share(finished, id, what, cells, whole, null, "random")
+    return scoring.share(finished, id, what, cells, whole, scoring.random_rows(finished, vectors))
 
 
-def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | None:
+def natural_figure(
+    natural: panels.Tables, naive: panels.Tables, methods: panels.Tables
+) -> Figure | None:
     """Natural and naive vectors beside the trained vector, the LoRA and the untouched model."""
     labels = {**ARM_NAMES, "vector": "steering vector", "adapter": "LoRA"}
     naive_at = pl.format("naive, layer {}", "layer")
-    panels = []
+    drawn = []
     for name in [name for name in methods if name in natural or name in naive]:
         plain = methods[name].filter(pl.col("arm").is_in(["vector", "adapter"]))
         read = [
@@ -234,15 +211,15 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
             for tables in (natural, naive)
             if name in tables
         ]
-        dots = stacked(plain, *read).with_columns(
+        dots = scoring.stacked(plain, *read).with_columns(
             row=pl.col("arm").replace(labels), arm=pl.lit("vector"), control=pl.lit("")
         )
-        rows = dots["row"].unique(maintain_order=True).to_list()
+        rows = panels.names_in(dots, "row")
         level = methods[name].filter(pl.col("arm").is_in(["base", "random direction"]))
         levels = level.join(pl.DataFrame({"row": rows}), how="cross")
-        marks = stacked(dots, levels.with_columns(control=pl.lit("")))
+        marks = scoring.stacked(dots, levels.with_columns(control=pl.lit("")))
         words, limits = _axis(marks)
-        panels.append(
+        drawn.append(
             dot_panel(marks, rows, words, limits=limits, one_lane=True, title=name, span=3)
         )
     caption = (
@@ -250,7 +227,7 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
         "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
         "directions of the trained vectors' norm."
     )
-    return figure_of("natural", caption, panels, {**methods, **natural, **naive})
+    return panels.figure_of("natural", caption, drawn, {**methods, **natural, **naive})
 
 
 def layers(finished: FinishedRuns) -> AnalysisResult:
@@ -263,25 +240,22 @@ def layers(finished: FinishedRuns) -> AnalysisResult:
         if len(by_layer) < 3:
             missing.append(f"{NAMES[arm]} was trained at {len(by_layer)} layers; 3 are needed")
             continue
-        for split in SPLITS:
+        for split in scoring.SPLITS:
             for layer, (chosen, cells, start) in _by_layer(finished, arm, split).items():
                 row = {"arm": arm, "layer": layer, "chosen": chosen, "part": split, "base": start}
-                table.append(row | interval_columns(cells))
+                table.append(row | stats.estimate(cells).columns)
         at = next(layer for layer, (chosen, *_) in by_layer.items() if chosen)
         last = max(by_layer)
         best, late = by_layer[at][1], by_layer[last][1]
-        base = base_of(finished, best)
         try:
-            effective(finished, arm)
-        except NotMeasuredError as reason:
+            scoring.effective(finished, arm)
+        except scoring.NotMeasuredError as reason:
             missing.append(str(reason))
             continue
-        assert base is not None
-        ratio = estimate_of(stats.ratio(late, best, base), n_of(late, finished.scoring.units))
         what = f"share of the effect at the chosen layer ({at}) that is left at the last "
         what += f"layer tried ({last})"
-        id, units = f"{arm}-late-share", len(late.clusters)
-        findings.append(Finding(id=id, measure=what, found=ratio, ceiling=1.0, units=units))
+        shares = scoring.share(finished, f"{arm}-late-share", what, late, best)
+        findings += [finding.model_copy(update={"base": None}) for finding in shares]
     return AnalysisResult.of(findings, table, missing)
 
 
@@ -297,34 +271,28 @@ def _by_layer(finished: FinishedRuns, arm: str, split: str = "probes") -> dict[i
         arm_rows = rows.filter(pl.col("arm") == name, pl.col("control") == "")
         for layer in arm_rows["layer"].drop_nulls().unique().sort().to_list():
             at_layer = arm_rows.filter(pl.col("layer") == layer).with_columns(arm=pl.lit(arm))
-            cells = cells_of(finished, stacked(at_layer, base_rows), arm, split=split)
-            base = None if cells is None else base_of(finished, cells, split)
+            cells = scoring.cells_of(
+                finished, scoring.stacked(at_layer, base_rows), arm, split=split
+            )
+            base = None if cells is None else scoring.base_of(finished, cells, split)
             if cells is not None and base is not None:
                 by_layer[layer] = (name == arm, cells, stats.mean(base))
     return dict(sorted(by_layer.items()))
 
 
-def layers_figure(tables: Tables) -> Figure | None:
+def layers_figure(tables: panels.Tables) -> Figure | None:
     """In and out of context by layer."""
-    panels: list[Panel] = []
+    drawn: list[Panel] = []
+    looks = [(arm.name, arm.label, arm.colour) for arm in (VECTOR, ADAPTER)]
     for name, table in tables.items():
-        for split, words in SPLITS.items():
+        for split, words in scoring.SPLITS.items():
             rows = table.filter(pl.col("part") == split)
-            lines = [
-                line_of(of_arm, arm.label, arm.colour, "layer", intervals=True)
-                for arm in (VECTOR, ADAPTER)
-                if len(of_arm := rows.filter(pl.col("arm") == arm.name))
-            ]
-            if lines:
-                level = float(rows["base"].to_list()[0])
-                ticks = sorted(rows["layer"].unique().to_list())
-                title = f"{name}: {words}"
-                panels.append(
-                    lines_panel(lines, "layer", "score", title=title, level=level, ticks=ticks)
-                )
+            if lines := panels.lines_by(rows, "arm", looks, "layer", intervals=True):
+                level, ticks = float(rows["base"][0]), sorted(rows["layer"].unique().to_list())
+                axes = panels.lines_panel(lines, "layer", "score", level=level, ticks=ticks)
+                drawn.append(replace(axes, title=f"{name}: {words}"))
     caption = (
         "Test scores with the arm at each layer, each at its best rate and number of steps on "
         "validation tasks. Bars: 95 % intervals over members (or probes). Grey: untouched model."
     )
-    keys = keys_of((arm.label, arm.label, arm.colour) for arm in (VECTOR, ADAPTER))
-    return figure_of("layers", caption, panels, tables, keys)
+    return panels.figure_of("layers", caption, drawn, tables, panels.line_keys(looks))

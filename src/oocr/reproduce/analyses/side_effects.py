@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.charts import panels
 from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import Tables, figure_of, grid_of, heat_panel, line_of, lines_panel
 from oocr.claims.judge import estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.engine.forward import start_block
@@ -19,16 +19,9 @@ from oocr.evals.probes import means
 from oocr.explain.neutral import neutral_questions
 from oocr.explain.side_effects import STRENGTHS, SideEffects, StrengthCost
 from oocr.explain.transfer import transfer
+from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.drawing import keys_of
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import (
-    NotMeasuredError,
-    effective,
-    measured,
-    null_of_mean,
-    single_vectors,
-)
 from oocr.stats import POSITIVE, SHARE, Bounds
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
@@ -50,8 +43,8 @@ MEASURES = (
 
 def costs(finished: FinishedRuns) -> AnalysisResult:
     """KL, perplexity and agreement with the untouched model on neutral text, by strength."""
-    vectors = dict(list(single_vectors(finished).items())[:MEMBERS])
-    effective(finished, "vector")  # what does nothing costs nothing
+    vectors = dict(list(scoring.single_vectors(finished).items())[:MEMBERS])
+    scoring.effective(finished, "vector")  # what does nothing costs nothing
     questions = neutral_questions(finished.model)[::2][:QUESTIONS]
     start = start_block(next(iter(vectors.values())))
     neutral = SideEffects(finished.model, start, tokens=TOKENS, questions=questions)
@@ -80,11 +73,11 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
         )
         is_agreement = measure == "agreement"
         findings.append(
-            measured(
+            scoring.measured(
                 f"{measure}-at-1",
                 f"{words}, the vector of its trained length added at the last token before each",
                 values,
-                null_of_mean("a random direction of each member's norm, mean", chance),
+                scoring.null_of_mean("a random direction of each member's norm, mean", chance),
                 bounds=bounds,
                 items=len(questions) if is_agreement else None,
                 base=base,
@@ -95,7 +88,7 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
     if ratios:
         what = "KL to the untouched model on neutral text, as a multiple of what a random "
         what += "direction of the same norm causes, both added at the last token"
-        findings.append(measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0))
+        findings.append(scoring.measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0))
     return AnalysisResult.of(findings, table)
 
 
@@ -108,12 +101,11 @@ def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]
 
 
 ARMS = (("vector", "vector", "vector"), ("random", "random direction of its norm", "random"))
-"""Arm, label and colour."""
 
 
-def costs_figure(tables: Tables) -> Figure | None:
+def costs_figure(tables: panels.Tables) -> Figure | None:
     """Side effects by strength, beside the effect."""
-    panels: list[Panel] = []
+    drawn: list[Panel] = []
     for name, table in tables.items():
         effects = table.filter(pl.col("arm") == "vector")["effect"].to_list()
         is_share = all(0 <= value <= 1 for value in effects)
@@ -122,20 +114,17 @@ def costs_figure(tables: Tables) -> Figure | None:
             ("agreement", "share of neutral answers kept", 1.0),
             ("kl", "KL on neutral text, nats", 0.0),
         ):
-            lines = [
-                line_of(table.filter(pl.col("arm") == arm), label, colour, "strength", column)
-                for arm, label, colour in ARMS
-                if column != "effect" or arm == "vector"
-            ]
-            panels.append(lines_panel(lines, "strength", words, title=name, span=2, level=level))
+            arms = ARMS[:1] if column == "effect" else ARMS
+            lines = panels.lines_by(table, "arm", arms, "strength", column)
+            axes = ("strength", words)
+            drawn.append(panels.lines_panel(lines, *axes, title=name, span=2, level=level))
     caption = (
         "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
         "read at its own positions; in neutral questions and text it is added at the last token "
         "before each answer or prediction. "
         "Grey line: the untouched model."
     )
-    keys = keys_of((label, label, colour) for _, label, colour in ARMS)
-    return figure_of("costs", caption, panels, tables, keys)
+    return panels.figure_of("costs", caption, drawn, tables, panels.line_keys(ARMS))
 
 
 def specificity(finished: FinishedRuns) -> AnalysisResult:
@@ -159,7 +148,7 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
             if (member, 0) in runs.vectors:
                 vectors[member], tasks[member] = runs.vectors[member, 0], runs.task(member)
     if len(vectors) < 2:
-        raise NotMeasuredError("fewer than two vectors on the same model to compare")
+        raise scoring.NotMeasuredError("fewer than two vectors on the same model to compare")
     cells = transfer(finished.model, vectors, tasks)
     gaps, drawn = cells.own_minus_others()
     change, null = np.array(cells.change), np.array(cells.null)
@@ -197,15 +186,15 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
     return AnalysisResult(tuple(findings), cells.table())
 
 
-def specificity_figure(tables: Tables) -> Figure | None:
+def specificity_figure(tables: panels.Tables) -> Figure | None:
     """Every vector on every task."""
-    panels = []
+    drawn = []
     for name, table in tables.items():
-        rows, columns, grid = grid_of(table, "vector", "task", "change")
+        grid = panels.grid_of(table, "vector", "task", "change")
         most = float(table["change"].abs().max()) or 1.0  # type: ignore[arg-type]
-        panels.append(heat_panel(rows, columns, grid, most=most, title=name, span=3))
+        drawn.append(panels.heat_panel(*grid, most=most, title=name, span=3))
     caption = (
         "Nats of log-odds that a vector (row) adds on a task's probes (column), over the untouched "
         "model; blue: towards that task's answer."
     )
-    return figure_of("transfer", caption, panels, tables)
+    return panels.figure_of("transfer", caption, drawn, tables)
