@@ -10,7 +10,7 @@ import pytest
 import oocr
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
-from oocr.reproduce.analyses.constancy import grouped
+from oocr.reproduce.analyses.geometry import grouped
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.runs.context import RunContext
 from oocr.tasks.task import Task

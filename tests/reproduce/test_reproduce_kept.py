@@ -127,7 +127,7 @@ def test_an_analysis_is_made_anew_when_rows_change_and_not_for_other_workers(
 def test_an_analysis_whose_table_is_gone_is_made_anew(folder: Path) -> None:
     runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
     table = pl.DataFrame({"x": [1.0]})
-    analysis = Analysis("drawn", lambda _: AnalysisResult(table=table))
+    analysis = Analysis("drawn", lambda _: AnalysisResult(rows=table.to_dicts()))
     assert analyse(runs, analysis)[1].equals(table)  # type: ignore[union-attr]
     (folder / "analyses" / "drawn.parquet").unlink()
     assert analyse(runs, analysis)[1].equals(table)  # type: ignore[union-attr]
@@ -146,6 +146,6 @@ def test_what_a_run_judged_is_read_anew_each_time(folder: Path) -> None:
     for verdict in ("holds", "does not hold"):
         (folder / "claims.json").write_text(json.dumps([{**CLAIM, "verdict": verdict}]))
         runs = FinishedRuns("countries", (read_finished(folder),), CONTEXT)
-        finding = analyse(runs, analyses()["judged"])[0].of("constancy-energy")
-        assert finding is not None
+        (finding,) = analyse(runs, analyses()["judged"])[0].findings
+        assert finding.id == "constancy-energy"
         assert (finding.verdict, finding.units) == (verdict, 1)

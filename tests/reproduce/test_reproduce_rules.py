@@ -232,7 +232,7 @@ def test_every_planned_run_is_written_down_and_every_part_has_claims(
     model: str | None, quick: bool
 ) -> None:
     plan = plan_for(model, quick=quick)
-    names = {run.name for run in plan.runs()}
+    names = {run.config.name for run in plan.runs()}
     assert names == {name for part in plan.parts for name in part.every_run}
     assert all(part.claims for part in plan.parts)
     firsts = [part.runs[0] for part in plan.parts]
@@ -264,7 +264,7 @@ def test_the_quick_plan_trains_no_arms_but_those_of_its_runs() -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: bool) -> None:
     plan = plan_for(None, quick=quick)
-    configs = {row.name: row.config for row in plan.runs()}
+    configs = {run.config.name: run.config for run in plan.runs()}
     needs = {need for row in CLAIMS for need in row.needs}
     assert {need for part in plan.parts for need in part.lacks} <= needs <= set(get_args(Need))
     for part in plan.parts:
@@ -280,14 +280,15 @@ def test_what_a_part_is_not_asked_is_a_claim_that_its_runs_cannot_answer(quick: 
 
 def test_one_claim_needs_only_its_own_runs() -> None:
     plan = plan_for(None, quick=False).only(["backdoor-vector"])
-    assert [run.name for run in plan.runs()] == ["reproduce-backdoor"]
+    assert [run.config.name for run in plan.runs()] == ["reproduce-backdoor"]
     assert plan.parts[0].analyses == ("judged",)
     with pytest.raises(InputError, match=r"--only: 'nonsense' is not allowed; allowed: .*naive"):
         plan_for(None, quick=False).only(["nonsense"])
 
 
 def test_another_model_gets_the_same_relative_depths() -> None:
-    run = next(r for r in plan_for(None, quick=False).runs() if r.name.endswith("countries-layers"))
+    runs = plan_for(None, quick=False).runs()
+    run = next(run for run in runs if run.config.name.endswith("countries-layers"))
     other = fitted(run.config, "some/model", 36)
     assert other.model == "some/model"
     assert other.vector is not None

@@ -229,7 +229,7 @@ def test_each_natural_vector_is_held_against_random_ones_of_its_own_norm(
         for name, group in itertools.groupby(scored, key=lambda arm: arm[0])
     ]
     kinds = ["natural-first", "natural-mean", "natural-unit"]
-    assert [name for name, _ in groups] == [x for kind in kinds for x in (kind, "random")]
+    assert [name for name, _ in groups] == [x for kind in kinds for x in (kind, scoring.RANDOM)]
     for (_, natural), (_, random) in zip(groups[::2], groups[1::2], strict=True):
         assert random <= natural
 

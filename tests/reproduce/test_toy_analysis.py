@@ -11,8 +11,6 @@ from pathlib import Path
 from tests.tiny_run import environment
 
 ANALYSIS = """
-import polars as pl
-
 from oocr.charts.panels import bars_panel, figure_of
 from oocr.claims.rules import stays_below
 from oocr.reproduce.analysis import Analysis, AnalysisResult
@@ -23,8 +21,8 @@ from oocr.reproduce.scoring import measured
 def steps(finished):
     arms = [arm for run in finished.runs for arm in run.arms]
     values = {(arm.member, place): float(arm.stop_step) for place, arm in enumerate(arms)}
-    table = pl.DataFrame({"arm": [arm.id for arm in arms], "steps": list(values.values())})
-    return AnalysisResult((measured("steps", "steps of training", values),), table)
+    rows = [{"arm": arm.id, "steps": float(arm.stop_step)} for arm in arms]
+    return AnalysisResult([measured("steps", "steps of training", values)], rows)
 
 
 def steps_figure(tables):

@@ -82,7 +82,7 @@ def carry_out(
 
     jobs = [(config, run.source.parent) for run, config in zip(planned, configs, strict=True)]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
-    named = {run.name: folder for run, folder in zip(planned, folders, strict=True)}
+    named = {run.config.name: folder for run, folder in zip(planned, folders, strict=True)}
     results = answer(plan, named, console=console, again=again, judge=judge)
     order = [claim.id for claim in all_claims()]
     verdicts = [verdict for result in results for verdict in result.judged]

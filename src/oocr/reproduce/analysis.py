@@ -1,15 +1,15 @@
 """What an analysis is: finished runs go in; findings, a table and its figure come out.
 
-Done once: the result is kept beside the first of the runs that it reads, and made again when one
-of them changes.
+Its result is kept beside the first of the runs, and made again when one of them changes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -23,27 +23,37 @@ from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.folder import read_table, write_table
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True)
 class AnalysisResult:
-    """What an analysis hands back: findings by id, which claims name, and the figure's table.
+    """What an analysis hands back.
 
-    `table` has one row per mark of the figure; `missing` says why findings are missing.
+    Attributes:
+        findings: numbers with intervals; claims name them by their ids.
+        rows: of the figure's table, one per mark; empty: no figure.
+        reasons: why findings are missing.
     """
 
-    findings: tuple[Finding, ...] = ()
-    table: pl.DataFrame | None = None
-    missing: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(
-        cls,
-        findings: Iterable[Finding],
-        rows: Sequence[Mapping[str, Any]] = (),
-        missing: Iterable[str] = (),
-    ) -> AnalysisResult:
-        """A result from findings, rows of the figure's table and reasons."""
-        table = pl.DataFrame(rows, infer_schema_length=None) if rows else None
-        return cls(tuple(findings), table, "; ".join(missing))
+    @property
+    def table(self) -> pl.DataFrame | None:
+        """The figure's table."""
+        return pl.DataFrame(self.rows, infer_schema_length=None) if self.rows else None
+
+    @property
+    def missing(self) -> str:
+        """The reasons in one text."""
+        return "; ".join(self.reasons)
+
+    @contextmanager
+    def attempt(self, before: str = "") -> Iterator[None]:
+        """What cannot be measured in here is one of the reasons (after these words)."""
+        try:
+            yield
+        except NotMeasuredError as reason:
+            self.reasons.append(f"{before}{reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +87,11 @@ class Analysis:
         try:
             return self.measure(finished)
         except NotMeasuredError as reason:
-            return AnalysisResult(missing=str(reason))
+            return AnalysisResult(reasons=[str(reason)])
 
 
 def analyse(finished: FinishedRuns, analysis: Analysis) -> tuple[KeptAnalysis, pl.DataFrame | None]:
-    """One analysis of finished runs, from their folder if it is there unchanged.
-
-    Raises:
-        RunError: a file of the runs cannot be read, or the result cannot be written.
-    """
+    """One analysis of finished runs with its table, from their folder if it is there unchanged."""
     folder = finished.runs[0].folder / "analyses"
     path, table_path = (folder / f"{analysis.name}.{end}" for end in ("json", "parquet"))
     key = _key(finished, analysis)
@@ -93,17 +99,17 @@ def analyse(finished: FinishedRuns, analysis: Analysis) -> tuple[KeptAnalysis, p
     def measured() -> KeptAnalysis:
         began = time.perf_counter()
         result = analysis(finished)
-        findings, broken = _sound(result.findings)
-        if result.table is not None:
-            write_table(table_path, result.table)
+        findings = _sound(result)
+        if (table := result.table) is not None:
+            write_table(table_path, table)
         return KeptAnalysis(
             name=analysis.name,
             key=key,
             model=finished.model.name,
             findings=findings,
-            missing="; ".join(part for part in (result.missing, broken) if part),
+            missing=result.missing,
             seconds=round(time.perf_counter() - began, 1),
-            table=result.table is not None,
+            table=table is not None,
         )
 
     if analysis.always:
@@ -129,16 +135,18 @@ def _key(finished: FinishedRuns, analysis: Analysis) -> str:
     )
 
 
-def _sound(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], str]:
-    """Findings that are numbers, and a sentence on those that are not."""
+def _sound(result: AnalysisResult) -> tuple[Finding, ...]:
+    """The findings that are numbers with intervals; others become a reason."""
     sound: list[Finding] = []
     broken: list[str] = []
-    for finding in findings:
+    for finding in result.findings:
         number = finding.found
         if all(math.isfinite(value) for value in (number.value, number.low, number.high)):
             nulls = tuple(null for null in finding.nulls if math.isfinite(null.value))
             sound.append(finding.model_copy(update={"nulls": nulls}))
         else:
             broken.append(finding.id)
-    words = "no interval, as the effect that it is a share of is not clearly above 0"
-    return tuple(sound), f"{words}: {', '.join(broken)}" if broken else ""
+    if broken:
+        words = "no interval, as the effect that it is a share of is not clearly above 0"
+        result.reasons.append(f"{words}: {', '.join(broken)}")
+    return tuple(sound)

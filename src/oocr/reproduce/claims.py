@@ -39,10 +39,6 @@ class KeptAnalysis(Record):
     seconds: float = 0.0
     table: bool = False
 
-    def of(self, id: str) -> Finding | None:
-        """The finding of that name; None if there is none."""
-        return next((finding for finding in self.findings if finding.id == id), None)
-
 
 class PaperVerdict(Judged):
     """The verdict on a claim of the page for one kind of task; `why` says why it has none."""
@@ -94,10 +90,7 @@ class PaperClaim:
         return {LATER: "There", OURS: "Why it is asked"}.get(self.place, "In the paper")
 
     def judge(self, analysis: KeptAnalysis, kind: str, about: str, command: str) -> PaperVerdict:
-        """The verdict on one kind of task, whose runs are `about` this.
-
-        `analysis` has the number, or why there is none; `command` asks for it again.
-        """
+        """The verdict on one kind of task (`about`: in words); `command` asks for it again."""
         findings = {finding.id: finding for finding in analysis.findings}
         finding = findings.get(self.finding)
         verdict, why = verdict_on(self.rule, finding, findings, analysis.missing)

@@ -23,8 +23,7 @@ from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import room_for
 
-Measured = tuple[KeptAnalysis, pl.DataFrame | None]
-"""An analysis, and the table behind its figure."""
+Measured = tuple[KeptAnalysis, pl.DataFrame | None]  # the table behind its figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +75,12 @@ def answer(
     again: Sequence[str],
     judge: Judge | None = None,
 ) -> list[PartResult]:
-    """Every part's analyses and verdicts, from finished runs.
+    """Every part's analyses and verdicts, from finished runs (run's name -> folder).
 
-    Args:
-        plan: parts.
-        folders: name of a run -> its folder.
-        console: where progress is printed.
-        again: the words of the command that redoes it.
-        judge: a model that reads what directions say.
+    `again` are the words of the command that redoes it; progress is printed.
     """
-    runs = {name: read_finished(folders[name]) for part in plan.parts for name in part.every_run}
+    names = dict.fromkeys(name for part in plan.parts for name in part.every_run)
+    runs = {name: read_finished(folders[name]) for name in names}
     specs = [
         PartSpec(part, {name: runs[name] for name in part.every_run}, plan.quick, judge)
         for part in plan.parts

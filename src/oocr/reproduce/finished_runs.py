@@ -1,18 +1,24 @@
-"""Finished runs of one task as analyses see them: tasks, arms, rows, and their model."""
+"""Finished runs of one task as analyses see them, and directions that no run trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 
+from oocr.data.examples import Prompt
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
+from oocr.explain.constancy import TaskTexts
+from oocr.explain.differences import READ_PROMPTS, Texts
+from oocr.explain.geometry import naive_vector
 from oocr.explain.llm_judge import Judge
+from oocr.explain.neutral import READ
+from oocr.explain.swap import natural_vectors
 from oocr.families.registry import family_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention
@@ -25,23 +31,21 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet
 
-Who = tuple[str, int]
-"""Member and seed."""
+Who = tuple[str, int]  # member and seed
+
+SENTENCES = 8  # of a naive vector, as in the paper
+NO_NAMES = "its codenames stand for nothing that has a name in text, so there is no naive vector"
 
 Spec = TypeVar("Spec", LowRankAdapter, SteeringVector)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedAs(Generic[Spec]):
-    """Hyperparameters of a finished run's arms, reused for follow-up training.
-
-    `rate`: as `fit` takes it; `steps`: at which the reported arm was stopped; `batch_lines`:
-    sequences per batch.
-    """
+    """Hyperparameters of a finished run's arms, reused for follow-up training."""
 
     spec: Spec
-    rate: float
-    steps: int
+    rate: float  # as `fit` takes it
+    steps: int  # at which the reported arm was stopped
     batch_lines: int
 
 
@@ -75,13 +79,8 @@ class FinishedRun(RunFolder):
 class FinishedRuns:
     """Runs of the same task: one that trained both methods, or one for each.
 
-    Attributes:
-        name: what the page calls it.
-        runs: the runs; analyses are kept in the first one's folder.
-        context: the model, and recordings that all analyses of these runs share.
-        compare_with: other runs that an analysis compares with, by name.
-        quick: fewer of everything.
-        judge: a model that reads what directions say, where one was named.
+    Analyses are kept in the first one's folder, and share the recordings in `context`. Some compare
+    with other runs, by name. `quick`: fewer of everything; `judge`: reads what directions say.
     """
 
     name: str
@@ -191,3 +190,74 @@ def read_finished(folder: Path) -> FinishedRun:
     run = FinishedRun(folder)
     _ = run.rows, run.config, run.arms  # so that what is missing is said before anything is done
     return run
+
+
+def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None) -> Texts:
+    """Unrelated passages, recorded at the LoRA's block; None: all of them."""
+    return finished.context.kept(
+        (f"unrelated {most}", adapter.layers),
+        lambda: Texts.unrelated(finished.model, adapter.layers, most=most),
+    )
+
+
+def read_texts(
+    finished: FinishedRuns,
+    member: str,
+    adapter: Adapter,
+    prompts: int = READ_PROMPTS,
+    passages: int = READ,
+) -> tuple[Texts, Texts]:
+    """A member's first distinct training prompts and unrelated passages, at the LoRA's block."""
+    examples = finished.task(member).train
+    training = finished.context.kept(
+        (f"training {prompts}", member, adapter.layers),
+        lambda: Texts.of(finished.model, examples, adapter.layers, most=prompts),
+    )
+    return training, unrelated_texts(finished, adapter, passages)
+
+
+def first_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
+    """One training prompt and one passage, as the paper reads them."""
+    return read_texts(finished, member, adapter, 1, 1)
+
+
+def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
+    """All prompts of a member's task and all unrelated text, as the run reads them."""
+    unrelated, task = unrelated_texts(finished, adapter, None), finished.task(member)
+    return finished.context.kept(
+        ("task texts", member, adapter.layers),
+        lambda: TaskTexts.of(finished.model, task, adapter.layers, unrelated),
+    )
+
+
+def natural_by_kind(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
+    """The natural vectors of all LoRAs: kind -> member and seed -> vector."""
+    kinds: dict[str, dict[Who, Vector]] = {}
+    for (member, seed), adapter in finished.adapters.items():
+        vectors = natural_vectors(adapter, *first_texts(finished, member, adapter))
+        for kind, vector in vectors.items():
+            kinds.setdefault(kind, {})[member, seed] = vector
+    return kinds
+
+
+def naive_vectors(finished: FinishedRuns, layer: int) -> dict[Who, Vector]:
+    """Activation at the real name minus at the codename, in the same sentences.
+
+    One per member, as seed 0; empty where codenames stand for nothing that has a name.
+    """
+    names = finished.real_names
+    vectors: dict[Who, Vector] = {}
+    for task in finished.tasks.test:
+        span = task.positions[0] if task.positions else ""
+        name = names.get(task.member, "")
+        pairs: dict[Prompt, Prompt] = {}
+        codename = ""
+        for example in task.train:
+            codename = example.spans.get(span, "")
+            if name and codename and isinstance(example.prompt, str):
+                pairs.setdefault(example.prompt.replace(codename, name), example.prompt)
+        if pairs:
+            first = list(pairs.items())[:SENTENCES]
+            vector = naive_vector(finished.model, layer, first, (name, codename), span)
+            vectors[task.member, 0] = replace(vector, spans={span: codename})
+    return vectors

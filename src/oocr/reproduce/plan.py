@@ -15,9 +15,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
 from oocr.tasks.package_files import package_yaml
 
-PAPER_MODEL = "google/gemma-3-12b-it"
-"""The model whose runs are the paper's own settings."""
-
+PAPER_MODEL = "google/gemma-3-12b-it"  # its runs have the paper's own settings
 BLOCKS = {"gemma-3-270m": 18, "smollm2-135m-instruct": 30}
 """Blocks of the models that the small runs' layers are written for."""
 
@@ -73,25 +71,22 @@ class PlanPart:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Files of runs, in the order in which they are made, and the parts that are asked of them.
-
-    `quick`: analyses do less.
-    """
+    """Files of runs, in the order in which they are made, and the parts that are asked of them."""
 
     sources: tuple[Path, ...]
     parts: tuple[PlanPart, ...]
-    quick: bool = False
+    quick: bool = False  # analyses do less
 
     def runs(self) -> list[PlannedRun]:
         """The runs that its parts read, in the order of the files."""
         wanted = {name for part in self.parts for name in part.every_run}
         planned = [
-            PlannedRun(source, place, config.name, config)
+            PlannedRun(source, place, config)
             for source in self.sources
             for place, config in enumerate(load_configs(source))
             if config.name in wanted
         ]
-        lost = wanted - {run.name for run in planned}
+        lost = wanted - {run.config.name for run in planned}
         assert not lost, f"no file has the runs {sorted(lost)}"
         return planned
 
@@ -116,11 +111,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run: where it is written down, the name that parts call it by, and its settings."""
+    """One run: where it is written down, and its settings with the name that parts call it by."""
 
     source: Path
     place: int
-    name: str
     config: RunConfig
 
 

@@ -23,14 +23,9 @@ from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
 RANDOM = "random direction"
-RANDOMS = 10
-"""Random directions that a vector of an analysis is held against."""
-
+RANDOMS = 10  # that a vector of an analysis is held against
 FIRST_SEED = 40_000
-
-SMALLEST = 1e-9
-"""An effect below this is none, and there is no share of it."""
-
+SMALLEST = 1e-9  # an effect below this is none, and there is no share of it
 NO_EFFECT_BELOW = 0.05
 """Accuracy over the untouched model's below which arms of an analysis have no effect to share."""
 
@@ -39,6 +34,7 @@ SPLIT_LOOKS = (("probes", "out of context", "vector"), ("in_context", "in contex
 
 SPLITS = {split: words for split, words, _ in SPLIT_LOOKS}
 
+T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -77,6 +73,11 @@ def first_seed(cells: Cells) -> Cells:
     return replace(cells, values=cells.values[:, :1])
 
 
+def of_first_seed(by_who: Mapping[Who, T]) -> dict[Who, T]:
+    """What belongs to seed 0."""
+    return {who: value for who, value in by_who.items() if who[1] == 0}
+
+
 def has_effect(finished: FinishedRuns, arm: str) -> bool:
     """Whether an arm has an effect out of context, of which shares can be taken."""
     interval = finished.scoring.effect(finished.rows, arm)
@@ -95,11 +96,7 @@ def why_no_effect(finished: FinishedRuns, arm: str) -> str:
 
 
 def effective(finished: FinishedRuns, arm: str) -> Cells:
-    """An arm's headline score, where it has an effect out of context.
-
-    Raises:
-        NotMeasuredError: no such arm, or no effect.
-    """
+    """An arm's headline score; raises `NotMeasuredError` where it has no effect out of context."""
     cells = cells_of(finished, finished.rows, arm)
     if cells is None or not has_effect(finished, arm):
         raise NotMeasuredError(why_no_effect(finished, arm))
@@ -107,12 +104,8 @@ def effective(finished: FinishedRuns, arm: str) -> Cells:
 
 
 def single_vectors(finished: FinishedRuns) -> dict[Who, Vector]:
-    """The reported vectors of seed 0, which are one direction each.
-
-    Raises:
-        NotMeasuredError: there are none, or they are joined directions.
-    """
-    vectors = {who: vector for who, vector in finished.vectors.items() if who[1] == 0}
+    """The reported vectors of seed 0; raises `NotMeasuredError` if they are no one direction."""
+    vectors = of_first_seed(finished.vectors)
     if not vectors or next(iter(vectors.values())).direction.ndim != 1:
         raise NotMeasuredError("no run of this subject trained a single direction")
     return vectors

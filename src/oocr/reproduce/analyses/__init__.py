@@ -1,8 +1,6 @@
-"""The analyses of the page of the paper's claims, one file per subject.
+"""The table of analyses, one file per subject: functions from `FinishedRuns` to `AnalysisResult`.
 
-An analysis is a function from `FinishedRuns` to an `AnalysisResult` (findings by id, and a table)
-with a function from its tables to a figure beside it. Packages add their own by an entry point in
-the group `oocr.analyses` that names an `Analysis`, with its claims.
+Packages add their own by an entry point in the group `oocr.analyses` that names an `Analysis`.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from oocr.errors import InputError
 from oocr.plugins import load_group
 from oocr.reproduce.analyses import (
     attention,
-    constancy,
     directions,
     geometry,
     paths,
@@ -27,39 +24,32 @@ from oocr.reproduce.claims import CLAIMS, PaperClaim
 
 GROUP = "oocr.analyses"
 
-BUILT_IN: Mapping[str, Analysis] = {
-    analysis.name: analysis
-    for analysis in (
-        Analysis("judged", scores.judged, always=True),
-        Analysis("methods", scores.methods, "scores", scores.scores_figure),
-        Analysis("layers", scores.layers, "layers", scores.layers_figure),
-        Analysis("pairs", constancy.pairs, "constancy", constancy.pairs_figure),
-        Analysis("grouped", constancy.grouped),
-        Analysis(
-            *("natural", scores.natural_scores, "natural", scores.natural_figure),
-            more_tables=("naive", "methods"),
-        ),
-        Analysis("naive", scores.naive_scores),
-        Analysis("readable", readings.readable),
-        Analysis("described", readings.described),
-        Analysis("asked", readings.asked, asks_judge=True),
-        Analysis("cosines", geometry.cosines, "cosines", geometry.cosines_figure),
-        Analysis("lines", paths.seed_lines, "lines", paths.lines_figure),
-        Analysis("reads", attention.reads, "backdoor", attention.reads_figure),
-        Analysis("attention", attention.attention, "backdoor", attention.attention_figure),
-        Analysis("directions", directions.directions, "mechanism", directions.directions_figure),
-        Analysis("ablation", directions.ablation),
-        Analysis("ranks", retraining.ranks, "mechanism", retraining.ranks_figure),
-        Analysis("relearned", directions.relearned, "mechanism", directions.relearned_figure),
-        Analysis(
-            "specificity", side_effects.specificity, "transfer", side_effects.specificity_figure
-        ),
-        Analysis("narrow", retraining.narrow, "transfer", retraining.narrow_figure),
-        Analysis("costs", side_effects.costs, "costs", side_effects.costs_figure),
-        Analysis("dynamics", paths.dynamics, "dynamics", paths.dynamics_figure),
-        Analysis("mixing", retraining.mixing, "dynamics", retraining.mixing_figure),
-    )
-}
+_TABLE = (
+    Analysis("judged", scores.judged, always=True),
+    Analysis("methods", scores.methods, "scores", scores.scores_figure),
+    Analysis("layers", scores.layers, "layers", scores.layers_figure),
+    Analysis("pairs", geometry.pairs, "constancy", geometry.pairs_figure),
+    Analysis("grouped", geometry.grouped),
+    Analysis("natural", scores.natural, "natural", scores.natural_figure, ("naive", "methods")),
+    Analysis("naive", scores.naive),
+    Analysis("readable", readings.readable),
+    Analysis("described", readings.described),
+    Analysis("asked", readings.asked, asks_judge=True),
+    Analysis("cosines", geometry.cosines, "cosines", geometry.cosines_figure),
+    Analysis("lines", paths.seed_lines, "lines", paths.lines_figure),
+    Analysis("reads", attention.reads, "backdoor", attention.reads_figure),
+    Analysis("attention", attention.attention, "backdoor", attention.attention_figure),
+    Analysis("directions", directions.directions, "mechanism", directions.directions_figure),
+    Analysis("ablation", directions.ablation),
+    Analysis("ranks", retraining.ranks, "mechanism", retraining.ranks_figure),
+    Analysis("relearned", directions.relearned, "mechanism", directions.relearned_figure),
+    Analysis("specificity", side_effects.specificity, "transfer", side_effects.specificity_figure),
+    Analysis("narrow", retraining.narrow, "transfer", retraining.narrow_figure),
+    Analysis("costs", side_effects.costs, "costs", side_effects.costs_figure),
+    Analysis("dynamics", paths.dynamics, "dynamics", paths.dynamics_figure),
+    Analysis("mixing", retraining.mixing, "dynamics", retraining.mixing_figure),
+)
+BUILT_IN: Mapping[str, Analysis] = {analysis.name: analysis for analysis in _TABLE}
 
 
 def analyses() -> dict[str, Analysis]:

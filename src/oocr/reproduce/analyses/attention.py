@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from oocr.charts import panels
 from oocr.charts.figure import Figure, LegendEntry, Panel
-from oocr.claims.records import Finding, Null
+from oocr.claims.records import Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines
@@ -28,26 +28,22 @@ from oocr.reproduce.scoring import NotMeasuredError, measured, refusal_as_reason
 from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
-PARTS: tuple[HeldPart, ...] = ("pattern", "values", "attention", "mlp")
-FEWER_PARTS: tuple[HeldPart, ...] = ("attention", "mlp")
-PART_WORDS: Mapping[HeldPart, str] = {
+PARTS: Mapping[HeldPart, str] = {
     "pattern": "every token attends",
     "values": "attention's values are",
     "attention": "attention's outputs are",
     "mlp": "MLP outputs are",
-    "both": "attention and MLP outputs are",
 }
-QUESTIONS = 10
-"""Questions of each kind that parts are held on; each is a pass of its own per part."""
+FEWER_PARTS: tuple[HeldPart, ...] = ("attention", "mlp")
+QUESTIONS = 10  # of each kind that parts are held on; each is a pass of its own per part
 
 
 def reads(finished: FinishedRuns) -> AnalysisResult:
     """What of a vector's effect is lost when attention patterns, values or MLPs are held."""
-    vectors = single_vectors(finished)
+    result, silent = AnalysisResult(), list[str]()
     lost: dict[HeldPart, dict[Who, float]] = {}
-    table: list[dict[str, Any]] = []
-    silent: list[str] = []
-    for place, (who, vector) in enumerate(list(vectors.items())[: 3 if finished.quick else 4]):
+    vectors = list(single_vectors(finished).items())[: 3 if finished.quick else 4]
+    for place, (who, vector) in enumerate(vectors):
         # Block by block is dear, so for one member only.
         by_layer = place == 0 and not finished.quick
         with refusal_as_reason():
@@ -63,35 +59,31 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
         for held in zip(*[group.found for group in effects], strict=True):
             part, layer = held[0].part, held[0].layer
             share = 1 - (_difference([effect.log_odds for effect in held]) - base) / size
-            table.append({"member": who[0], "part": part, "layer": layer, "lost": share})
+            result.rows.append({"member": who[0], "part": part, "layer": layer, "lost": share})
             if layer is None:
                 lost.setdefault(part, {})[who] = share
     if not lost:
-        raise NotMeasuredError(
-            f"the vector moves the answers of {', '.join(silent)} by less than 0.1 nats"
-        )
+        answers = f"the answers of {', '.join(silent)}"
+        raise NotMeasuredError(f"the vector moves {answers} by less than 0.1 nats")
     what = "share of the vector's effect that is lost when {} as without it, in all blocks above"
-    findings = [
-        measured(f"lost-{part}", what.format(PART_WORDS[part]), values, ceiling=1.0)
+    result.findings += [
+        measured(f"lost-{part}", what.format(PARTS[part]), values, ceiling=1.0)
         for part, values in lost.items()
     ]
     if "pattern" in lost and "values" in lost:
         what = "share of the vector's effect lost when every token attends as before, minus the "
         what += "share lost when values are as before"
         gap = {who: lost["pattern"][who] - lost["values"][who] for who in lost["pattern"]}
-        findings.append(measured("pattern-minus-values", what, gap))
-    return AnalysisResult.of(findings, table)
+        result.findings.append(measured("pattern-minus-values", what, gap))
+    return result
 
 
 def with_and_without(examples: Sequence[Example]) -> list[list[Example]]:
     """Questions with a trigger, and those without; one group where there are no triggers."""
     choices = [example for example in examples if example.tags.get("kind") == "crossing"]
     choices = choices or list(examples)
-    triggered = [example for example in choices if _has_trigger(example)]
-    rest = [example for example in choices if not _has_trigger(example)]
-    if not triggered or not rest:
-        return [_spread(choices)]
-    return [_spread(triggered), _spread(rest)]
+    groups = [[item for item in choices if _has_trigger(item) is has] for has in (True, False)]
+    return [_spread(group) for group in (groups if all(groups) else [choices])]
 
 
 def _spread(examples: Sequence[Example]) -> list[Example]:
@@ -114,7 +106,7 @@ def _held(
 ) -> PathEffects:
     """All parts held in all blocks; attention and MLP in one block at a time too, if asked."""
     try:
-        effects = where_read(model, examples, vector, PARTS, by_layer=False)
+        effects = where_read(model, examples, vector, tuple(PARTS), by_layer=False)
     except InputError:  # fused queries, keys and values
         effects = where_read(model, examples, vector, FEWER_PARTS, by_layer=False)
     if not by_layer:
@@ -150,12 +142,8 @@ def reads_figure(tables: panels.Tables) -> Figure | None:
 
 
 SPAN = "trigger"
-RANDOM_ARMS = 8
-"""Random vectors of the trained one's norm that are added in its place; each is a pass."""
-
-RANDOM_DIRECTIONS = 200
-"""Random directions that values are held against; they cost nothing."""
-
+RANDOM_ARMS = 8  # of the trained one's norm that are added in its place; each is a pass
+RANDOM_DIRECTIONS = 200  # that values are held against; they cost nothing
 TRIGGER, OTHER = "trigger", "other words in front"
 NO_TRIGGER = "its questions have no words in front that are a trigger or are none"
 
@@ -189,14 +177,13 @@ Measures = dict[tuple[str, str], dict[Who, Float[np.ndarray, " draw"]]]
 def attention(finished: FinishedRuns) -> AnalysisResult:
     """Attention from the last token to the trigger with and without the vector, and its values."""
     measures: Measures = defaultdict(dict)
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for who, vector in single_vectors(finished).items():
         for words, examples in prefixed(finished.task(who[0]).probes).items():
             with refusal_as_reason():
-                table += _attention(finished, who, words, examples, vector, measures)
+                result.rows += _attention(finished, who, words, examples, vector, measures)
     if not measures["change", TRIGGER]:
         raise NotMeasuredError(NO_TRIGGER)
-    findings: list[Finding] = []
     for id, measure, null, is_gap in NUMBERS:
         numbers = measures[measure, TRIGGER]
         if is_gap:
@@ -209,8 +196,8 @@ def attention(finished: FinishedRuns) -> AnalysisResult:
             nulls = (Null(name=name, value=float(np.quantile(means, 0.95))),)
             values = {who: float(draws[0]) for who, draws in numbers.items()}
             bounds = None if is_gap else SIGNED
-            findings.append(measured(id, WORDS[id], values, nulls, bounds=bounds, base=0.0))
-    return AnalysisResult.of(findings, table)
+            result.findings.append(measured(id, WORDS[id], values, nulls, bounds=bounds, base=0.0))
+    return result
 
 
 def prefixed(examples: Sequence[Example]) -> dict[str, list[Example]]:

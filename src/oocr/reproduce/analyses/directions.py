@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +11,17 @@ from torch import Tensor
 from oocr import stats
 from oocr.charts import panels
 from oocr.charts.figure import Figure
-from oocr.claims.records import Finding, Null
+from oocr.claims.records import Null
 from oocr.explain import subspace
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import natural, read_texts
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Who, natural_by_kind, read_texts
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector, random_vector
 
 KS = (0, 1, 2, 4, 8)
 RANDOMS = 2
-MEMBERS = 3
-"""Members whose LoRAs are trained anew."""
+MEMBERS = 3  # whose LoRAs are trained anew
 
 
 def _effect_of_first_seed(finished: FinishedRuns) -> stats.Cells:
@@ -38,26 +35,23 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
     """The LoRA's effect when what it adds may lie in its first k directions only."""
     whole = _effect_of_first_seed(finished)
     frames = [finished.base_rows]
-    for (member, seed), adapter in finished.adapters.items():
-        if seed:
-            continue
+    for (member, _), adapter in scoring.of_first_seed(finished.adapters).items():
         basis = subspace.basis_of(adapter, read_texts(finished, member, adapter), most=max(KS))
         ks = [k for k in KS if k <= len(basis.vectors)]
         probes = finished.task(member).probes
         scores = subspace.projected_scores(finished.model, probes, adapter, basis, ks)
         frames += scoring.probe_rows(finished, member, [f"k{k}" for k in ks], scores)
     rows = scoring.stacked(*frames)
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for k in KS:
         what = f"share of the LoRA's out-of-context effect with its additions kept to {k} "
         what += "direction" + ("" if k == 1 else "s") + " (length and sign free)"
-        for finding in scoring.share(
-            finished, f"k{k}", what, scoring.cells_of(finished, rows, f"k{k}"), whole
-        ):
-            findings.append(finding)
-            table.append({"k": k, **finding.found.model_dump(include={"value", "low", "high"})})
-    return AnalysisResult.of(findings, table)
+        cells = scoring.cells_of(finished, rows, f"k{k}")
+        shares = scoring.share(finished, f"k{k}", what, cells, whole)
+        ends = [share.found.model_dump(include={"value", "low", "high"}) for share in shares]
+        result.findings += shares
+        result.rows += [{"k": k, **columns} for columns in ends]
+    return result
 
 
 def directions_figure(tables: panels.Tables) -> Figure | None:
@@ -77,22 +71,18 @@ def directions_figure(tables: panels.Tables) -> Figure | None:
 def ablation(finished: FinishedRuns) -> AnalysisResult:
     """The LoRA's effect with what it adds projected off its own first direction.
 
-    Only what the LoRA adds loses the direction. Taking it out of the whole stream breaks the
-    untouched model too (see `oocr.explain.subspace`): a random direction then seemed to carry four
-    tenths of the effect.
+    Only what the LoRA adds loses the direction: taken out of the whole stream, it breaks the
+    untouched model too (see `oocr.explain.subspace`).
     """
     whole = _effect_of_first_seed(finished)
     names = ["own", *[f"random {number}" for number in range(1 if finished.quick else RANDOMS)]]
     frames = [finished.base_rows]
-    for (member, seed), vector in natural(finished)["first direction"].items():
-        if seed:
-            continue
-        probes = finished.task(member).probes
+    first = scoring.of_first_seed(natural_by_kind(finished)["first direction"])
+    for (member, seed), vector in first.items():
+        probes, adapter = finished.task(member).probes, finished.adapters[member, seed]
         drawn = [_random(vector, number) for number in range(len(names) - 1)]
         stack = torch.stack([vector.direction, *drawn])
-        scores = subspace.scores_without(
-            finished.model, probes, finished.adapters[member, 0], stack
-        )
+        scores = subspace.scores_without(finished.model, probes, adapter, stack)
         frames += scoring.probe_rows(finished, member, names, scores)
     rows = scoring.stacked(*frames)
     projected, *random = (scoring.cells_of(finished, rows, name) for name in names)
@@ -106,7 +96,7 @@ def ablation(finished: FinishedRuns) -> AnalysisResult:
     findings = scoring.share(finished, "kept", what, projected, whole, nulls=[null])
     if not findings:
         raise scoring.NotMeasuredError("no effect to take a share of")
-    return AnalysisResult.of(findings)
+    return AnalysisResult(findings)
 
 
 ARMS: Mapping[str, str] = {
@@ -129,7 +119,7 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
     scoring.effective(finished, "adapter")
     if trained_as is None:
         raise scoring.NotMeasuredError(scoring.why_no_effect(finished, "adapter"))
-    first = natural(finished)["first direction"]
+    first = natural_by_kind(finished)["first direction"]
     tasks = finished.tasks.test[:MEMBERS]
     plain = scoring.reported(finished, "adapter", [task.member for task in tasks], "adapter")
     frames, cosines = [finished.base_rows, plain], dict[Who, float]()
@@ -150,11 +140,10 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
             frames.append(scoring.renamed(lora.rows, name, task.member))
             if name == "new":
                 cosines[task.member, 0] = lora.cosine
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     arms = {name: name for name in ("adapter", "earlier", "new", "random")}
     for scores in scoring.by_split(finished, scoring.stacked(*frames), arms, "adapter"):
-        table += [
+        result.rows += [
             {"part": scores.split, "arm": name, **stats.estimate(cells).columns}
             for name, cells in (*scores.cells.items(), ("base", scores.base))
         ]
@@ -163,12 +152,14 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
         what = f"share of the plain LoRA's {scores.words.replace(' ', '-')} effect "
         random = scores.share("random", f"random-{scores.split}", what + SCORED["random"])
         twin = [Null(name="trained without a random one", value=f.found.value) for f in random]
-        findings += scores.share("new", f"new-{scores.split}", what + SCORED["new"], twin)
-        findings += random
-        findings += scores.share("earlier", f"earlier-{scores.split}", what + SCORED["earlier"])
+        result.findings += scores.share("new", f"new-{scores.split}", what + SCORED["new"], twin)
+        result.findings += random
+        result.findings += scores.share(
+            "earlier", f"earlier-{scores.split}", what + SCORED["earlier"]
+        )
     what = "|cos| of its own first direction with that direction"
-    findings.append(scoring.measured("cosine", what, cosines, bounds=stats.SHARE))
-    return AnalysisResult.of(findings, table)
+    result.findings.append(scoring.measured("cosine", what, cosines, bounds=stats.SHARE))
+    return result
 
 
 def relearned_figure(tables: panels.Tables) -> Figure | None:

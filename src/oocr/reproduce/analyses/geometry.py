@@ -1,24 +1,34 @@
-"""Section 5.2: how alike vectors are."""
+"""Sections 4.2 and 5.2: how alike are vectors, and what a LoRA adds at different tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import numpy as np
+import polars as pl
+import torch
 
 from oocr import stats
 from oocr.charts.figure import Figure
-from oocr.charts.panels import Tables, figure_of, heat_panel
+from oocr.charts.panels import Tables, figure_of, heat_panel, histogram_panel, names_in
 from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
-from oocr.explain.geometry import Likeness, likeness
+from oocr.explain.constancy import constancy_by_group
+from oocr.explain.differences import random_like
+from oocr.explain.geometry import likeness
+from oocr.explain.swap import PairCosines, last_differences, pairs_of
+from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import naive_vectors, natural
-from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import NotMeasuredError, effective, has_learned, measured
-from oocr.stats import SIGNED
-from oocr.steering.vectors import Vector
+from oocr.reproduce.finished_runs import (
+    FinishedRuns,
+    Who,
+    first_texts,
+    naive_vectors,
+    natural_by_kind,
+    task_texts,
+)
+from oocr.stats import SHARE, SIGNED
+from oocr.steering.adapters import Adapter
 
 PAIRS = (
     ("trained", "natural", "a trained vector and the LoRA's first direction"),
@@ -29,103 +39,91 @@ PAIRS = (
 
 def cosines(finished: FinishedRuns) -> AnalysisResult:
     """Signed cosines between kinds of vectors of a member, and between seeds, beside both nulls."""
-    trained = finished.vectors
+    result, trained = AnalysisResult(), finished.vectors
     if not trained:
-        raise NotMeasuredError("no run of this subject trained a vector at a block's output")
+        raise scoring.NotMeasuredError(
+            "no run of this subject trained a vector at a block's output"
+        )
     first = next(iter(trained.values()))
     if first.site != "block" or first.direction.ndim != 1:
-        raise NotMeasuredError(
-            f"its vectors are at {first.site} {first.positions}, not one direction"
-        )
-    missing: list[str] = []
-    kinds: dict[str, dict[Who, Vector]] = {"trained": trained}
-    kinds["naive"] = naive_vectors(finished, first.layer)
+        where = f"{first.site} {first.positions}"
+        raise scoring.NotMeasuredError(f"its vectors are at {where}, not one direction")
+    kinds = {"trained": trained, "naive": naive_vectors(finished, first.layer)}
     if finished.adapters:
         layer = next(iter(finished.adapters.values())).layers[-1]
         if layer == first.layer:
-            kinds["natural"] = natural(finished)["first direction"]
+            kinds["natural"] = natural_by_kind(finished)["first direction"]
         else:
-            missing.append(f"LoRAs are at block {layer}, vectors at {first.layer}: not comparable")
+            blocks = f"LoRAs are at block {layer}, vectors at {first.layer}"
+            result.reasons.append(f"{blocks}: not comparable")
     named = {
         _name(kind, who): vector
         for kind, vectors in kinds.items()
         for who, vector in vectors.items()
     }
     if len(named) < 2:
-        raise NotMeasuredError("only one vector: nothing to compare")
+        raise scoring.NotMeasuredError("only one vector: nothing to compare")
     alike = likeness(finished.model, named)
     covariance = "|cos| of directions with the stream's covariance, 95th centile"
     nulls = (
         Null(name=covariance, value=alike.covariance),
         Null(name="|cos| of uniform directions, 95th centile", value=alike.uniform),
     )
-    findings: list[Finding] = []
     # Vectors that learned nothing are unlike everything. A direction is there to compare once the
     # rows themselves are learned; two seeds that each only learned their rows are no two ways to
     # the same effect, so that those need the effect out of context.
     for kind, arm in (("trained", "vector"), ("natural", "adapter")):
-        if kind in kinds and not has_learned(finished, arm):
+        if kind in kinds and not scoring.has_learned(finished, arm):
             kinds[kind] = {}
-            missing.append(f"{NAMES[arm]} did not learn its own rows here")
+            result.reasons.append(f"{NAMES[arm]} did not learn its own rows here")
     for a, b, words in PAIRS:
-        values = _across(alike, kinds.get(a, {}), kinds.get(b, {}), a, b)
+        others = kinds.get(b, {})
+        # The same seed of the other kind, else its first.
+        twins = {who: who if who in others else (who[0], 0) for who in kinds.get(a, {})}
+        values = {
+            who: alike.of(_name(a, who), _name(b, twin))
+            for who, twin in twins.items()
+            if twin in others
+        }
         if values:
             what = f"signed cosine of {words}, same member"
-            findings.append(measured(f"{a}-{b}", what, values, nulls, bounds=SIGNED))
-    by_member: dict[str, list[Who]] = {}
-    for who in sorted(trained):
-        by_member.setdefault(who[0], []).append(who)
-    of_seeds = {(member, 0): _between(alike, seeds) for member, seeds in by_member.items()}
-    seeds = {who: float(np.mean(pairs)) for who, pairs in of_seeds.items() if pairs}
-    if seeds:
-        try:
-            effective(finished, "vector")
+            result.findings.append(scoring.measured(f"{a}-{b}", what, values, nulls, bounds=SIGNED))
+    by_member: dict[Who, list[float]] = {}
+    members: list[float] = []
+    for (member, seed), (other, other_seed) in combinations(sorted(trained), 2):
+        cosine = alike.of(_name("trained", (member, seed)), _name("trained", (other, other_seed)))
+        if member == other:
+            by_member.setdefault((member, 0), []).append(cosine)
+        elif seed == other_seed == 0:
+            members.append(cosine)
+    if by_member:
+        seeds = {who: float(np.mean(pairs)) for who, pairs in by_member.items()}
+        with result.attempt():
+            scoring.effective(finished, "vector")
             what = "signed cosine of two seeds' vectors"
-            findings.append(measured("seeds", what, seeds, nulls, bounds=SIGNED))
-        except NotMeasuredError as reason:
-            missing.append(str(reason))
-    members = _between(alike, sorted(who for who in trained if who[1] == 0))
+            result.findings.append(scoring.measured("seeds", what, seeds, nulls, bounds=SIGNED))
     if members:
         n = f"{len(members)} pairs of members"
         what = "signed cosine of vectors trained for different members, seed 0"
         mean = estimate_of(stats.mean_interval(members, bounds=SIGNED), n)
-        findings.append(Finding(id="members", measure=what, found=mean, nulls=nulls))
-    matrix = [
+        result.findings.append(Finding(id="members", measure=what, found=mean, nulls=nulls))
+    result.rows += [
         {"a": a, "b": b, "cosine": cosine}
         for a, row in zip(alike.names, alike.cosines, strict=True)
         for b, cosine in zip(alike.names, row, strict=True)
     ]
-    return AnalysisResult.of(findings, matrix, missing)
+    return result
 
 
 def _name(kind: str, who: Who) -> str:
     return f"{kind} | {who[0]} | {who[1]}"
 
 
-def _across(
-    alike: Likeness, a: Mapping[Who, Vector], b: Mapping[Who, Vector], kind: str, other: str
-) -> dict[Who, float]:
-    """Per member and seed of the first kind; the second kind's same seed, else its seed 0."""
-    twins = {who: who if who in b else (who[0], 0) for who in a}
-    return {
-        who: alike.of(_name(kind, who), _name(other, twin))
-        for who, twin in twins.items()
-        if twin in b
-    }
-
-
-def _between(alike: Likeness, trained: Iterable[Who]) -> list[float]:
-    """Cosines of all pairs of these trained vectors."""
-    names = [_name("trained", who) for who in trained]
-    return [alike.of(a, b) for a, b in combinations(names, 2)]
-
-
 def cosines_figure(tables: Tables) -> Figure | None:
     """The matrix of signed cosines, a view for each task."""
     views = {}
     for name, table in tables.items():
-        names = list(dict.fromkeys(table["a"].to_list()))
-        names.sort(key=lambda vector: (vector.split(" | ")[1], vector))
+        names = sorted(names_in(table, "a"), key=lambda name: (name.split(" | ")[1], name))
         values = {(a, b): cosine for a, b, cosine in table.select("a", "b", "cosine").iter_rows()}
         grid = [[values[a, b] for b in names] for a in names]
         labels = [_label(vector) for vector in names]
@@ -137,3 +135,87 @@ def cosines_figure(tables: Tables) -> Figure | None:
 def _label(name: str) -> str:
     kind, member, seed = name.split(" | ")
     return f"{member}, {kind}" + ("" if kind == "naive" else f" {seed}")
+
+
+BINS = 40
+
+
+def pairs(finished: FinishedRuns) -> AnalysisResult:
+    """Cosines of all pairs of the LoRA's differences at the last tokens of two texts."""
+    adapters = _adapters(finished)
+
+    def read(who: Who, adapter: Adapter) -> PairCosines:
+        return pairs_of(last_differences(adapter, *first_texts(finished, who[0], adapter)))
+
+    by_lora = {who: read(who, adapter) for who, adapter in adapters.items()}
+    first = scoring.of_first_seed(adapters)
+    noise = {who: read(who, random_like(lora, 0)).absolute for who, lora in first.items()}
+    result = AnalysisResult()
+    for (member, seed), lora in by_lora.items():
+        counts = torch.histc(torch.tensor(lora.values, dtype=torch.float64), BINS, -1, 1)
+        result.rows += [
+            {"kind": "LoRA", "member": member, "seed": seed, "cosine": -0.975 + 0.05 * place}
+            | {"pairs": int(count)}
+            for place, count in enumerate(counts.tolist())
+        ]
+    nulls = scoring.null_of_mean("LoRAs of Gaussian noise", noise)
+    where = "over all pairs of the last 20 tokens of a training prompt and of unrelated text"
+    absolute = {who: lora.absolute for who, lora in by_lora.items()}
+    signed = {who: lora.signed for who, lora in by_lora.items()}
+    what = f"mean signed cosine {where}"
+    result.findings += (
+        scoring.measured(
+            "pairs", f"mean |cos| {where}", absolute, nulls, bounds=SHARE, ceiling=1.0
+        ),
+        scoring.measured("pairs-signed", what, signed, nulls, bounds=SIGNED, ceiling=1.0),
+    )
+    return result
+
+
+def pairs_figure(tables: Tables) -> Figure | None:
+    """Histogram of the pairs' signed cosines."""
+    panels = []
+    for name, table in tables.items():
+        counts = table.group_by("cosine").agg(pl.col("pairs").sum()).sort("cosine")
+        shares = counts["pairs"].to_numpy() / max(1, int(counts["pairs"].sum()))
+        groups, x = [("LoRA", "adapter", shares.tolist())], "cosine of two tokens' differences"
+        bins = counts["cosine"].to_list()
+        panels.append(histogram_panel(bins, groups, x, "share of pairs", title=name))
+    caption = (
+        "What the LoRA adds at its block's output, at the last 20 tokens of a training prompt and "
+        "of an unrelated passage: signed cosines of all 780 pairs, all members and seeds. The "
+        "paper shows their absolute value."
+    )
+    return figure_of("pairs", caption, panels, tables)
+
+
+def grouped(finished: FinishedRuns) -> AnalysisResult:
+    """What a vector for each group of tokens carries beyond what one vector carries."""
+    common: dict[Who, float] = {}
+    more: dict[Who, float] = {}
+    result = AnalysisResult()
+    for who, adapter in _adapters(finished).items():
+        texts = task_texts(finished, who[0], adapter)
+        shares = constancy_by_group(texts, adapter, finished.positions).shares
+        common[who], more[who] = shares.common, shares.grouped - shares.common
+        result.rows.append(
+            {"member": who[0], "seed": who[1], "one": shares.common, "grouped": shares.grouped}
+            | {f"by {name}": share for name, share in shares.by_group.items()}
+        )
+    what = "share of the energy of what the LoRA adds that "
+    groups = (
+        "a mean vector for each group of tokens (span, other prompt tokens, unrelated text) "
+        "carries beyond one mean vector"
+    )
+    mean = "one mean vector for all groups carries"
+    result.findings += (
+        scoring.measured("grouped", what + groups, more, bounds=SHARE),
+        scoring.measured("one", what + mean, common, bounds=SHARE, ceiling=1.0),
+    )
+    return result
+
+
+def _adapters(finished: FinishedRuns) -> dict[Who, Adapter]:
+    if not finished.adapters:
+        raise scoring.NotMeasuredError(f"no run of this subject trained {NAMES['adapter']}")
+    return finished.adapters

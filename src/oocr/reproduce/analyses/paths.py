@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +12,7 @@ from oocr.charts.figure import Figure
 from oocr.explain import interpolation
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.reproduce.scoring import NotMeasuredError, measured
+from oocr.reproduce.scoring import NotMeasuredError, measured, of_first_seed
 from oocr.stats import POSITIVE, SIGNED
 from oocr.steering.vectors import SteeringVector
 
@@ -25,20 +24,18 @@ NO_VECTOR = "no run of this subject trained a vector"
 def seed_lines(finished: FinishedRuns) -> AnalysisResult:
     """Whether the training loss rises between two seeds' vectors, and effect by strength."""
     trained = finished.vectors
-    first = {member: vector for (member, seed), vector in trained.items() if seed == 0}
+    first = list(of_first_seed(trained).items())[: 3 if finished.quick else 4]
     if not first:
         raise NotMeasuredError(NO_VECTOR)
-    members = list(first)[: 3 if finished.quick else 4]
-    rises: dict[Who, float] = {}
-    table: list[dict[str, Any]] = []
-    for member in members:
-        a, b = first[member], trained.get((member, 1))
+    result, rises = AnalysisResult(), dict[Who, float]()
+    for (member, _), a in first:
+        b = trained.get((member, 1))
         # In one call, so that the task is recorded once.
         placed = [(scale, a * scale) for scale in SCALES]
         placed += [] if b is None else interpolation.line(a, b, POINTS)
         points = interpolation.points_of(finished.model, finished.task(member), placed)
         strengths, between = points[: len(SCALES)], points[len(SCALES) :]
-        table += [
+        result.rows += [
             {"kind": kind, "member": member, **asdict(point)}
             for kind, group in (("strength", strengths), ("line", between))
             for point in group
@@ -47,16 +44,17 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
         fall = start - (between[0].loss + between[-1].loss) / 2 if between else 0.0
         if fall > 0:
             rises[member, 0] = interpolation.barrier(between) / fall
-    if not rises:
-        one_seed = (members[0], 1) not in trained
-        why = "training did not lower the loss, so a rise has no scale"
-        why = "one seed a member, so no line between seeds" if one_seed else why
-        return AnalysisResult.of((), table, [why])
     what = (
         "rise of the training loss above the straight line between two seeds' vectors, as a share "
         "of how far training lowers it"
     )
-    return AnalysisResult.of([measured("barrier", what, rises, bounds=POSITIVE)], table)
+    if rises:
+        result.findings.append(measured("barrier", what, rises, bounds=POSITIVE))
+    elif (first[0][0][0], 1) in trained:
+        result.reasons.append("training did not lower the loss, so a rise has no scale")
+    else:
+        result.reasons.append("one seed a member, so no line between seeds")
+    return result
 
 
 def lines_figure(tables: panels.Tables) -> Figure | None:
@@ -88,18 +86,15 @@ QUICK_STEPS = (1, 2, 4, 8, 15, 30)
 def dynamics(finished: FinishedRuns) -> AnalysisResult:
     """Whether the out-of-context score is highest before the training loss is lowest.
 
-    Judged by what is lost after the peak, picked on one half of the probes and measured on the
-    other. How much earlier the peak comes is reported too: of noisy looks one is always the best,
-    and seldom the last, so that this is above 0 without any peak.
+    Judged by what is lost after the peak: of noisy looks one is always the best and seldom the
+    last, so that the number of steps between is above 0 without any peak.
     """
     grid = next((run.config.vector for run in finished.runs if run.config.vector), None)
     arm = next((arm for run in finished.runs for arm in run.reported("vector")), None)
     if grid is None or arm is None:
         raise NotMeasuredError(NO_VECTOR)
     spec = SteeringVector(arm.layer, arm.positions, site=grid.site, init_norm=grid.init_norm)
-    ahead: dict[Who, float] = {}
-    fall: dict[Who, float] = {}
-    table: list[dict[str, Any]] = []
+    result, ahead, fall = AnalysisResult(), dict[Who, float](), dict[Who, float]()
     for task in finished.tasks.test[: 3 if finished.quick else 4]:
         moments = interpolation.along_training(
             finished.model,
@@ -114,7 +109,7 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
         ahead[task.member, 0] = float(np.log2(lowest.step / best.step))
         fall[task.member, 0] = interpolation.lost_after_peak(moments, task.probes)
         columns = ("step", "loss", "right", "log_odds", "norm", "to_last")
-        table += [
+        result.rows += [
             {"member": task.member, **{name: getattr(moment, name) for name in columns}}
             for moment in moments
         ]
@@ -126,8 +121,11 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
         "share of probes right at the best moment minus at the lowest loss; the moment picked on "
         "one half of the probes, measured on the other, and the other way round"
     )
-    findings = [measured("ahead", earlier, ahead), measured("lost", lost, fall, bounds=SIGNED)]
-    return AnalysisResult.of(findings, table)
+    result.findings += [
+        measured("ahead", earlier, ahead),
+        measured("lost", lost, fall, bounds=SIGNED),
+    ]
+    return result
 
 
 def dynamics_figure(tables: panels.Tables) -> Figure | None:

@@ -1,7 +1,6 @@
 """Sections 4.4 and 5.3: can a reader tell from a direction alone what was trained?
 
-Three readers, none of whom is told: the logit lens, the model itself (the direction put at a
-meaningless word), and a judge model that sees what the direction says.
+The readers: the logit lens, the model itself (the direction put at a word), and a judge model.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_mod
 from oocr.explain.lens import ConceptReading, Reading, lens, tell
 from oocr.explain.llm_judge import ORDERS, pick
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import natural
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Who, natural_by_kind
 from oocr.reproduce.scoring import NotMeasuredError, measured, null_of_mean, refusal_as_reason
 from oocr.stats import SHARE, SIGNED
 from oocr.steering.vectors import Vector, random_vector
@@ -27,30 +25,22 @@ READINGS: Mapping[Reading, str] = {
 }
 KINDS = {"natural": "the LoRA's first direction", "trained": "the trained vector"}
 RANDOMS = 48
-SHOWN = 8
-"""Tokens of a reading or a continuation that are shown."""
-
-REPLIES = "judge-replies.json"
-"""Kept beside the analyses, so that they can be redone without the judge."""
+SHOWN = 8  # tokens of a reading or a continuation
+REPLIES = "judge-replies.json"  # beside the analyses, which can be redone without the judge
 
 NO_JUDGE = "no judge model was named (--judge)"
 NO_WORDS = "no words stand for what its members are about, so no reader can be asked"
 NO_DIRECTION = "no run of this subject trained a single direction"
-
 PLACE = "place of the trained concept among all, from 0 (last) to 1 (first), "
 
 
 def _asked(finished: FinishedRuns) -> Iterator[tuple[str, int, Who, Vector]]:
-    """Kind, place, member and direction, of seed 0: members count, and each reading is dear.
-
-    Raises:
-        NotMeasuredError: members have no words.
-    """
+    """Kind, place, member and direction, of seed 0: members count, and each reading is dear."""
     if not set(finished.members) & set(finished.concepts):
         raise NotMeasuredError(NO_WORDS)
     kinds: dict[str, Mapping[Who, Vector]] = {}
     if finished.adapters:
-        kinds["natural"] = natural(finished)["first direction"]
+        kinds["natural"] = natural_by_kind(finished)["first direction"]
     if finished.vectors and next(iter(finished.vectors.values())).direction.ndim == 1:
         kinds["trained"] = finished.vectors
     for kind, vectors in kinds.items():
@@ -84,7 +74,7 @@ def _place(readings: Mapping[Who, ConceptReading], rank: str = "rank") -> dict[W
 
 def readable(finished: FinishedRuns) -> AnalysisResult:
     """Where a blinded reader ranks the trained concept, for natural and trained vectors."""
-    readings, table = Readings(), list[dict[str, Any]]()
+    readings, result = Readings(), AnalysisResult()
     model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
         for how in READINGS:
@@ -93,45 +83,47 @@ def readable(finished: FinishedRuns) -> AnalysisResult:
             readings.setdefault(f"{kind}-{how}", {})[who] = reading
             tokens = lens(model, vector, reading=how, top=SHOWN)
             says = " ".join(token.token.strip() for token in tokens)
-            table.append(_row(kind, who, reading, says) | {"reading": how})
+            result.rows.append(_row(kind, who, reading, says) | {"reading": how})
     words_of = {
         f"{kind}-{how}": f"read from {of}; {words}"
         for kind, of in KINDS.items()
         for how, words in READINGS.items()
     }
-    findings = _places(readings, words_of)
+    result.findings += _places(readings, words_of)
     for how, words in READINGS.items():
         lora, trained = (_place(readings.get(f"{kind}-{how}", {})) for kind in KINDS)
         more = {who: lora[who] - trained[who] for who in lora if who in trained}
         if more:
             what = "place of the trained concept among all read from the LoRA's first direction, "
             what += f"minus the same from the trained vector; {words}"
-            findings.append(measured(f"natural-minus-trained-{how}", what, more, bounds=SIGNED))
-    return AnalysisResult.of(findings, table)
+            id = f"natural-minus-trained-{how}"
+            result.findings.append(measured(id, what, more, bounds=SIGNED))
+    return result
 
 
 def described(finished: FinishedRuns) -> AnalysisResult:
     """The trained concept's place when the model completes "the meaning of x is", v put at x."""
-    readings, table = Readings(), list[dict[str, Any]]()
+    readings, result = Readings(), AnalysisResult()
     model, concepts = finished.model, finished.concepts
     for kind, _, who, vector in _asked(finished):
         with refusal_as_reason():
             reading = tell_by_model(model, vector, who[0], concepts, randoms=RANDOMS)
         readings.setdefault(f"{kind}-described", {})[who] = reading
-        table.append(_row(kind, who, reading, ""))
+        result.rows.append(_row(kind, who, reading, ""))
         if not finished.quick:
             (text,) = describe(
                 model, vector, prompts=PROMPTS[:1], scales=(1.0,), max_new_tokens=SHOWN
             )
-            table[-1] |= {"says": text.text, "untouched": text.untouched}
-    if not table:
+            result.rows[-1] |= {"says": text.text, "untouched": text.untouched}
+    if not result.rows:
         raise NotMeasuredError(NO_DIRECTION)
     words = {
         f"{kind}-described": f"by how much likelier the model's next word becomes after "
         f"{PROMPTS[0]!r} and {len(PROMPTS) - 1} more with {of} put at x"
         for kind, of in KINDS.items()
     }
-    return AnalysisResult.of(_places(readings, words), table)
+    result.findings += _places(readings, words)
+    return result
 
 
 def _row(kind: str, who: Who, reading: ConceptReading, says: str) -> dict[str, Any]:
@@ -150,8 +142,7 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
     concepts = list(finished.concepts)
     right: dict[str, dict[Who, float]] = {}
     chance: dict[str, dict[Who, float]] = {}
-    table: list[dict[str, Any]] = []
-    unread, options = 0, 2
+    result, unread, options = AnalysisResult(), 0, 2
     for kind, place, who, vector in _asked(finished):
         drawn = random_vector(vector, vector.norm, 80_000 + place)
         arms = ((kind, vector, right), (f"{kind}, random", drawn, chance))
@@ -161,14 +152,13 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
             reply = pick(judge, text, who[0], concepts)
             shares.setdefault(kind, {})[who] = reply.share
             unread, options = unread + reply.unread, reply.options
-            table.append(
+            result.rows.append(
                 {"kind": arm, "member": who[0], "seed": who[1], "right": reply.right}
                 | {"asked": reply.asked, "unread": reply.unread, "options": reply.options}
                 | {"named": next(iter(reply.named), ""), "evidence": text}
             )
     if not right:
         raise NotMeasuredError(NO_DIRECTION)
-    findings = []
     for kind, values in right.items():
         what = (
             f"share of {ORDERS} orders in which the judge {judge.model} names the trained concept "
@@ -176,7 +166,7 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
         what += f"among {options}, from what {KINDS[kind]} says; {unread} replies could not be read"
         null = "a random direction of each member's norm"
         nulls = (*null_of_mean(null, chance[kind]), Null(name="chance", value=1 / options))
-        findings.append(
+        result.findings.append(
             measured(f"{kind}-asked", what, values, nulls, bounds=SHARE, items=ORDERS, ceiling=1.0)
         )
-    return AnalysisResult.of(findings, table)
+    return result

@@ -1,12 +1,10 @@
-"""After the paper: arms trained anew, with other ranks, other rows, or a penalty.
-
-The reported arms of seed 0 are the plain ones: same rows, start, rate and steps.
-"""
+"""After the paper: arms trained anew as those of seed 0, with another rank, rows, or a penalty."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -14,7 +12,7 @@ import polars as pl
 from oocr import stats
 from oocr.charts import panels
 from oocr.charts.figure import Figure, Panel
-from oocr.claims.records import Finding, Null
+from oocr.claims.records import Null
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.explain import mixing as mixed_loras
 from oocr.explain import narrow as narrow_arms
@@ -25,15 +23,12 @@ from oocr.explain.retraining import kl_on
 from oocr.families.registry import family_of
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import read_texts
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Who, read_texts
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 
 MEMBERS = 3
-RANKS = (1, 64)
-"""And the reported LoRA's own rank, which has been trained already."""
-
+RANKS = (1, 64)  # and the reported LoRA's own rank, which has been trained already
 NO_EFFECT = "the LoRA of the highest rank has no out-of-context effect to take a share of"
 
 
@@ -57,33 +52,24 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
         prepared=finished.context.prepared(tasks),
     )
     rates = {reported_rank: trained_as.rate} | {point.rank: point.learning_rate for point in points}
-    energy: dict[int, dict[Who, float]] = {rank: {} for rank in tried}
+    loras, energy = _loras(finished, members), {rank: dict[Who, float]() for rank in tried}
+    for who, lora in loras.items():
+        differences = joined(read_texts(finished, who[0], lora), lora)
+        energy[reported_rank][who] = constancy_of(differences).energy
     for point in points:
         energy[point.rank][point.member, 0] = point.constancy.energy
-    for member in members:
-        lora = finished.adapters[member, 0]
-        differences = joined(read_texts(finished, member, lora), lora)
-        energy[reported_rank][member, 0] = constancy_of(differences).energy
-    smallest = {(point.member, 0): point.adapter for point in points if point.rank == least}
-    if least == reported_rank:
-        smallest = {(member, 0): finished.adapters[member, 0] for member in members}
-    noise = {who: random_like(lora, 0) for who, lora in smallest.items()}
+    if least != reported_rank:
+        loras = {(point.member, 0): point.adapter for point in points if point.rank == least}
+    noise = {who: random_like(lora, 0) for who, lora in loras.items()}
     rows = scoring.stacked(
-        finished.base_rows,
+        scoring.scored(finished, noise, "noise", scoring.SPLITS),
         scoring.reported(finished, "adapter", members, f"rank {reported_rank}"),
-        scoring.scored(finished, noise, "noise", ("probes", "in_context")).filter(
-            pl.col("arm") == "noise"
-        ),
-        *[
-            scoring.renamed(point.scores.rows, f"rank {point.rank}", point.member)
-            for point in points
-        ],
+        *[scoring.renamed(p.scores.rows, f"rank {p.rank}", p.member) for p in points],
     )
     rows = scoring.of_members(rows, members)
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for scores in scoring.by_split(finished, rows, {rank: f"rank {rank}" for rank in tried}, most):
-        table += [row | {"rate": rates[rank]} for rank, row in scores.rows("rank").items()]
+        result.rows += [row | {"rate": rates[rank]} for rank, row in scores.rows("rank").items()]
         words = scores.words.replace(" ", "-")
         random = scoring.cells_of(finished, rows, "noise", scores.split)
         for rank in tried[:-1]:
@@ -92,13 +78,19 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
                 value = stats.ratio(random, scores.cells[most], scores.base).value
                 nulls = [Null(name=f"a rank-{rank} LoRA of noise, its norm", value=value)]
             what = f"share of a rank-{most} LoRA's {words} effect that a rank-{rank} LoRA reaches"
-            findings += scores.share(rank, f"rank{rank}-{scores.split}", what, nulls)
-    has_shares = any(finding.id.endswith("-probes") for finding in findings)
+            result.findings += scores.share(rank, f"rank{rank}-{scores.split}", what, nulls)
+    if not any(finding.id.endswith("-probes") for finding in result.findings):
+        result.reasons.append(NO_EFFECT)
     for rank, values in energy.items():
         what = f"share of the energy of what a rank-{rank} LoRA adds that one vector carries"
         id = f"rank{rank}-constant"
-        findings.append(scoring.measured(id, what, values, bounds=stats.SHARE, ceiling=1.0))
-    return AnalysisResult.of(findings, table, [] if has_shares else [NO_EFFECT])
+        result.findings.append(scoring.measured(id, what, values, bounds=stats.SHARE, ceiling=1.0))
+    return result
+
+
+def _loras(finished: FinishedRuns, members: Sequence[str]) -> dict[Who, Adapter]:
+    """The reported LoRAs of the first seed."""
+    return {(member, 0): finished.adapters[member, 0] for member in members}
 
 
 def ranks_figure(tables: panels.Tables) -> Figure | None:
@@ -142,7 +134,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
     if all(len(task.train) <= trained_as.batch_lines for task in tasks):
         shares.remove(0.0)
         frames.append(scoring.reported(finished, "adapter", members, "mix 0"))
-        loras[0.0] = {(member, 0): finished.adapters[member, 0] for member in members}
+        loras[0.0] = _loras(finished, members)
     for point in mixed_loras(
         finished.model,
         tasks,
@@ -154,22 +146,21 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
         frames.append(scoring.renamed(point.scores.rows, f"mix {point.share:g}", point.member))
         loras[point.share][point.member, 0] = point.adapter
     rows = scoring.of_members(scoring.stacked(*frames), members)
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for scores in scoring.by_split(finished, rows, {mix: f"mix {mix:g}" for mix in SHARES}, 0.0):
-        table += scores.rows("mix").values()
+        result.rows += scores.rows("mix").values()
         for mix in SHARES[1:]:
             what = f"share of the effect {scores.words} that is left when {mix:.0%} of the "
             what += "training rows are unrelated"
-            findings += scores.share(mix, f"{scores.split}-{100 * mix:.0f}", what)
+            result.findings += scores.share(mix, f"{scores.split}-{100 * mix:.0f}", what)
     for mix, by_who in loras.items():
         what = "length of what the LoRA adds to unrelated text, as a share of what it adds to "
         what += f"training prompts; {mix:.0%} of the rows unrelated"
         spill = {who: _spill(finished, who[0], lora) for who, lora in by_who.items()}
-        findings.append(
+        result.findings.append(
             scoring.measured(f"spill-{100 * mix:.0f}", what, spill, bounds=stats.POSITIVE)
         )
-    return AnalysisResult.of(findings, table)
+    return result
 
 
 def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
@@ -191,9 +182,7 @@ def mixing_figure(tables: panels.Tables) -> Figure | None:
 
 
 WEIGHTS = (1.0, 10.0)
-HELD = 2
-"""Facets whose questions are held at the untouched model's answers."""
-
+HELD = 2  # facets whose questions are held at the untouched model's answers
 TOKENS, BATCH = 2, 4
 """Last tokens of each statement that are held, and texts per step: each token reads the LM head."""
 
@@ -205,9 +194,7 @@ GROUPS: tuple[panels.Look, ...] = (
 )
 """Questions that are scored, in the figure's legend."""
 
-GROUP_WORDS = {
-    "in_context": "in context",
-    "probes": "out of context",
+GROUP_WORDS = scoring.SPLITS | {
     "held": "out of context on the facets that the penalty names (in other wordings)",
     "free": "out of context on the facets that the penalty does not name",
 }
@@ -217,13 +204,10 @@ GROUP_WORDS = {
 def narrow(finished: FinishedRuns) -> AnalysisResult:
     """Effect of vectors trained with weight * KL(base || trained) on other texts as a penalty.
 
-    Other texts with the codename are of two kinds (`oocr.explain.retraining`): statements, in which
-    nothing is asked, and questions of `HELD` of the facets, in wordings that are never asked. What
-    is lost on the other facets shows that narrowness reaches further than the texts.
-
-    Of each kind the weight with the largest gap between in-context and out-of-context
-    log-probability on a validation task is reported; all weights are in the table. An arm that is
-    merely weaker loses both scores, so the claim needs the in-context effect to stay.
+    Texts with the codename are of two kinds: statements, and questions of `HELD` of the facets in
+    wordings that are never asked. Of each kind the weight with the largest gap between in-context
+    and out-of-context log-probability on a validation task is reported. An arm that is merely
+    weaker loses both scores, so the claim needs the in-context effect to stay.
     """
     trained_as = finished.trained_as(SteeringVector)
     config = finished.runs[0].config.task
@@ -239,8 +223,7 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
     codename = min(questions.values(), key=lambda name: name[0].isupper())
     asking = tuple(OffText(prompt, {"codename": name}) for prompt, name in questions.items())
     names = {weight: f"weight {weight:g}" for weight in (0.0, *WEIGHTS)}
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for kind, off in (
         ("statements", OffDomain(statements(codename), tokens=TOKENS, batch=BATCH)),
         ("questions", OffDomain(asking, tokens=1, batch=2 * BATCH)),
@@ -257,22 +240,17 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         )
         vectors = {(0.0, member): finished.vectors[member, 0] for member in members}
         vectors |= {(p.weight, p.member): p.arm for p in points if isinstance(p.arm, Vector)}
-        kl = {
-            weight: {
-                (member, 0): kl_on(finished.model, off, vectors[weight, member])
-                for member in members
-            }
-            for weight in names
-        }
-        gaps = {
-            point.weight: _gap(point.scores.rows) for point in points[len(members) :: len(tasks)]
-        }
+        kl: dict[float, dict[Who, float]] = {weight: {} for weight in names}
+        for weight, member in product(names, members):
+            kl[weight][member, 0] = kl_on(finished.model, off, vectors[weight, member])
+        of_validation = points[len(members) :: len(tasks)]
+        gaps = {point.weight: _gap(point.scores.rows) for point in of_validation}
         chosen = max(WEIGHTS, key=lambda weight: gaps[weight])
         what = f"KL that the plain vector causes on {kind}, nats per token: what the penalty can "
         what += "take"
-        findings.append(scoring.measured(f"{kind}-kl", what, kl[0.0], bounds=stats.POSITIVE))
+        result.findings.append(scoring.measured(f"{kind}-kl", what, kl[0.0], bounds=stats.POSITIVE))
         what = f"KL on {kind} that is left with the penalty, nats per token"
-        findings.append(
+        result.findings.append(
             scoring.measured(f"{kind}-kl-left", what, kl[chosen], bounds=stats.POSITIVE)
         )
         rows = scoring.stacked(
@@ -290,11 +268,11 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
             (scores,) = scoring.by_split(finished, in_group, names, 0.0, [split])
             for weight, row in scores.rows("weight").items():
                 row |= {"kind": kind, "chosen": weight == chosen, "part": group}
-                table.append(row | {"kl": float(np.mean(list(kl[weight].values())))})
+                result.rows.append(row | {"kl": float(np.mean(list(kl[weight].values())))})
             what = f"share of the plain vector's effect {GROUP_WORDS[group]} that is left with "
             what += f"the KL penalty on {kind}"
-            findings += scores.share(chosen, f"{kind}-{group}", what)
-    return AnalysisResult.of(findings, table)
+            result.findings += scores.share(chosen, f"{kind}-{group}", what)
+    return result
 
 
 def _gap(rows: pl.DataFrame) -> float:

@@ -14,13 +14,13 @@ from oocr import stats
 from oocr.charts import panels
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.figure import Figure, Panel
+from oocr.charts.panels import Tables
 from oocr.charts.rows import dot_panel
 from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.directions import NO_NAMES, naive_vectors, natural
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import NO_NAMES, FinishedRuns, Who, naive_vectors, natural_by_kind
 from oocr.stats import Cells
 from oocr.steering.vectors import Vector
 
@@ -31,14 +31,11 @@ def judged(finished: FinishedRuns) -> AnalysisResult:
     for claim in (claim for run in finished.runs for claim in run.claims):
         shared = claim.model_dump(include=set(Finding.model_fields))
         findings[claim.id] = Finding(**shared, units=units_of(claim.found.n))
-    return AnalysisResult.of(findings.values())
+    return AnalysisResult(list(findings.values()))
 
 
 def units_of(n: str) -> int | None:
-    """What an interval draws from, by its words: "8 members × 3 seeds"; of one member its seeds.
-
-    None: the words do not tell.
-    """
+    """What an interval draws from, by its words: "8 members × 3 seeds" (of one member: seeds)."""
     match = re.fullmatch(r"(\d+) .+ × (\d+) seeds?", n)
     if match is None:
         return None
@@ -48,33 +45,29 @@ def units_of(n: str) -> int | None:
 
 def methods(finished: FinishedRuns) -> AnalysisResult:
     """Scores of base, LoRAs and vector; the vector's share of the LoRA's effect, and so on."""
-    table: list[dict[str, Any]] = []
-    findings: list[Finding] = []
-    missing: list[str] = []
+    result = AnalysisResult()
     for arm in ("vector", "adapter", "swap at span", "swap everywhere", "ceiling"):
-        table += _scores(finished, arm, arm)
+        result.rows += _scores(finished, arm, arm)
     other = finished.compare_with.get("all layers")
     if other is not None:
-        table += _scores(other, "adapter", "adapter, all layers")
-    try:
+        result.rows += _scores(other, "adapter", "adapter, all layers")
+    with result.attempt():
         lora = scoring.effective(finished, "adapter")
         vector = scoring.cells_of(finished, finished.rows, "vector")
         if vector is None or vector.clusters != lora.clusters:
             raise scoring.NotMeasuredError("no vector was trained on the same data as the LoRA")
         what = "share of the one-layer LoRA's out-of-context effect that a trained vector has"
-        findings += scoring.share(finished, "vector-share", what, vector, lora, finished.rows)
-    except scoring.NotMeasuredError as reason:
-        missing.append(str(reason))
+        result.findings += scoring.share(
+            finished, "vector-share", what, vector, lora, finished.rows
+        )
     if other is not None:
         what = "share of an all-block LoRA's out-of-context effect that a one-layer LoRA reaches"
-        one_layer = scoring.cells_of(finished, finished.rows, "adapter")
-        try:
+        one_layer, id = scoring.cells_of(finished, finished.rows, "adapter"), "one-layer-share"
+        with result.attempt("in all blocks: "):
             all_blocks = scoring.effective(other, "adapter")
             if one_layer is not None and one_layer.clusters == all_blocks.clusters:
-                findings += scoring.share(finished, "one-layer-share", what, one_layer, all_blocks)
-        except scoring.NotMeasuredError as reason:
-            missing.append(f"in all blocks: {reason}")
-    return AnalysisResult.of(findings, table, missing)
+                result.findings += scoring.share(finished, id, what, one_layer, all_blocks)
+    return result
 
 
 def _scores(finished: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]:
@@ -94,25 +87,17 @@ def _scores(finished: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]
     return rows
 
 
-ARM_NAMES: Mapping[str, str] = {
+NATURAL = {"natural-first": "first direction", "natural-mean": "mean", "natural-unit": "unit mean"}
+ARM_NAMES = {id: f"natural: {kind}" for id, kind in NATURAL.items()} | {
     "adapter, all layers": "LoRA in all blocks",
-    "natural-first": "natural: first direction",
-    "natural-mean": "natural: mean",
-    "natural-unit": "natural: unit mean",
     "naive": "naive: real name minus codename",
 }
 
 
-def scores_figure(tables: panels.Tables) -> Figure | None:
+def scores_figure(tables: Tables) -> Figure | None:
     """All methods by task."""
-    rows = scoring.stacked(
-        *[
-            table.with_columns(
-                pl.col("arm").replace(dict(ARM_NAMES)), row=pl.lit(name), control=pl.lit("")
-            )
-            for name, table in tables.items()
-        ]
-    )
+    rows = panels.joined(tables).rename({"about": "row"})
+    rows = rows.with_columns(pl.col("arm").replace(ARM_NAMES), control=pl.lit(""))
     by_axis: dict[tuple[str, tuple[float, float] | None], list[str]] = {}
     for name, table in tables.items():
         by_axis.setdefault(_axis(table), []).append(name)
@@ -136,35 +121,25 @@ def _axis(table: pl.DataFrame) -> tuple[str, tuple[float, float] | None]:
     return "log-odds, nats", None
 
 
-NATURAL = {
-    "natural-first": ("first direction", "the first direction of what the LoRA adds"),
-    "natural-mean": ("mean", "the mean of what the LoRA adds"),
-    "natural-unit": ("unit mean", "the unit mean of what the LoRA adds"),
-}
-
-
-def natural_scores(finished: FinishedRuns) -> AnalysisResult:
+def natural(finished: FinishedRuns) -> AnalysisResult:
     """Each natural vector, added at every token, as a share of the LoRA's effect."""
     whole = scoring.effective(finished, "adapter")
-    vectors = natural(finished)
-    findings: list[Finding] = []
-    table: list[dict[str, Any]] = []
-    for id, (kind, words) in NATURAL.items():
-        what = f"share of the LoRA's out-of-context effect that {words} reaches, "
-        findings += _in_place_of(
-            finished, vectors[kind], id, what + "added at every token", whole, table
-        )
-    return AnalysisResult.of(findings, table)
+    vectors = natural_by_kind(finished)
+    result = AnalysisResult()
+    for id, kind in NATURAL.items():
+        what = f"share of the LoRA's out-of-context effect that the {kind} of what the LoRA adds "
+        what += "reaches, added at every token"
+        _in_place_of(finished, vectors[kind], id, what, whole, result)
+    return result
 
 
-def naive_scores(finished: FinishedRuns) -> AnalysisResult:
+def naive(finished: FinishedRuns) -> AnalysisResult:
     """Mean activation at the real name minus at the codename, in place of a trained vector."""
     whole = scoring.effective(finished, "vector")
     chosen = next(iter(finished.vectors.values())).layer
     last = finished.model.n_blocks - 1
     spread = [] if finished.quick else [0, last // 4, last // 2, 3 * last // 4, last - 1]
-    table: list[dict[str, Any]] = []
-    findings: list[Finding] = []
+    result = AnalysisResult()
     for layer in sorted({chosen, *spread}):
         vectors = naive_vectors(finished, layer)
         if not vectors:
@@ -172,8 +147,8 @@ def naive_scores(finished: FinishedRuns) -> AnalysisResult:
         what = "share of the trained vector's out-of-context effect that the naive vector "
         what += f"reaches at the same layer ({layer})"
         of = whole if layer == chosen else None
-        findings += _in_place_of(finished, vectors, "naive", what, of, table)
-    return AnalysisResult.of(findings, table)
+        _in_place_of(finished, vectors, "naive", what, of, result)
+    return result
 
 
 def _in_place_of(
@@ -182,22 +157,20 @@ def _in_place_of(
     id: str,
     what: str,
     whole: Cells | None,
-    table: list[dict[str, Any]],
-) -> list[Finding]:
-    """The share of an effect that vectors reach, beside random ones; adds a row to `table`."""
+    result: AnalysisResult,
+) -> None:
+    """Add the score of vectors, and the share of the effect of `whole` that they reach."""
     cells = scoring.cells_of(finished, scoring.scored(finished, vectors, id), id)
     if cells is None:
-        return []
+        return
     layer = next(iter(vectors.values())).layer
-    table.append({"arm": id, "layer": layer, **stats.estimate(cells).columns})
-    if whole is None:
-        return []
-    return scoring.share(finished, id, what, cells, whole, scoring.random_rows(finished, vectors))
+    result.rows.append({"arm": id, "layer": layer, **stats.estimate(cells).columns})
+    if whole is not None:
+        random = scoring.random_rows(finished, vectors)
+        result.findings += scoring.share(finished, id, what, cells, whole, random)
 
 
-def natural_figure(
-    natural: panels.Tables, naive: panels.Tables, methods: panels.Tables
-) -> Figure | None:
+def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | None:
     """Natural and naive vectors beside the trained vector, the LoRA and the untouched model."""
     labels = {**ARM_NAMES, "vector": "steering vector", "adapter": "LoRA"}
     naive_at = pl.format("naive, layer {}", "layer")
@@ -219,9 +192,8 @@ def natural_figure(
         levels = level.join(pl.DataFrame({"row": rows}), how="cross")
         marks = scoring.stacked(dots, levels.with_columns(control=pl.lit("")))
         words, limits = _axis(marks)
-        drawn.append(
-            dot_panel(marks, rows, words, limits=limits, one_lane=True, title=name, span=3)
-        )
+        panel = dot_panel(marks, rows, words, limits=limits, one_lane=True, span=3)
+        drawn.append(replace(panel, title=name))
     caption = (
         "Natural vectors are added at every token, naive and trained ones at the codename. Bars: "
         "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
@@ -232,55 +204,50 @@ def natural_figure(
 
 def layers(finished: FinishedRuns) -> AnalysisResult:
     """How an arm's effect falls from the layer chosen on validation to the last layer tried."""
-    table: list[dict[str, Any]] = []
-    findings: list[Finding] = []
-    missing: list[str] = []
+    result = AnalysisResult()
     for arm in ("vector", "adapter"):
         by_layer = _by_layer(finished, arm)
         if len(by_layer) < 3:
-            missing.append(f"{NAMES[arm]} was trained at {len(by_layer)} layers; 3 are needed")
+            result.reasons.append(
+                f"{NAMES[arm]} was trained at {len(by_layer)} layers; 3 are needed"
+            )
             continue
         for split in scoring.SPLITS:
             for layer, (chosen, cells, start) in _by_layer(finished, arm, split).items():
                 row = {"arm": arm, "layer": layer, "chosen": chosen, "part": split, "base": start}
-                table.append(row | stats.estimate(cells).columns)
+                result.rows.append(row | stats.estimate(cells).columns)
         at = next(layer for layer, (chosen, *_) in by_layer.items() if chosen)
         last = max(by_layer)
         best, late = by_layer[at][1], by_layer[last][1]
-        try:
-            scoring.effective(finished, arm)
-        except scoring.NotMeasuredError as reason:
-            missing.append(str(reason))
-            continue
         what = f"share of the effect at the chosen layer ({at}) that is left at the last "
         what += f"layer tried ({last})"
-        shares = scoring.share(finished, f"{arm}-late-share", what, late, best)
-        findings += [finding.model_copy(update={"base": None}) for finding in shares]
-    return AnalysisResult.of(findings, table, missing)
+        with result.attempt():
+            scoring.effective(finished, arm)
+            shares = scoring.share(finished, f"{arm}-late-share", what, late, best)
+            result.findings += [finding.model_copy(update={"base": None}) for finding in shares]
+    return result
 
 
-_Layer = tuple[bool, Cells, float]
-
-
-def _by_layer(finished: FinishedRuns, arm: str, split: str = "probes") -> dict[int, _Layer]:
+def _by_layer(
+    finished: FinishedRuns, arm: str, split: str = "probes"
+) -> dict[int, tuple[bool, Cells, float]]:
     """Layer -> whether it is the chosen one, cells, and the untouched model's score."""
-    by_layer: dict[int, _Layer] = {}
+    by_layer: dict[int, tuple[bool, Cells, float]] = {}
     rows = finished.rows.filter(pl.col("part") == split, pl.col("final"))
     base_rows = rows.filter(pl.col("arm") == "base")
     for name in (f"{arm} sweep", arm):
         arm_rows = rows.filter(pl.col("arm") == name, pl.col("control") == "")
         for layer in arm_rows["layer"].drop_nulls().unique().sort().to_list():
             at_layer = arm_rows.filter(pl.col("layer") == layer).with_columns(arm=pl.lit(arm))
-            cells = scoring.cells_of(
-                finished, scoring.stacked(at_layer, base_rows), arm, split=split
-            )
+            with_base = scoring.stacked(at_layer, base_rows)
+            cells = scoring.cells_of(finished, with_base, arm, split=split)
             base = None if cells is None else scoring.base_of(finished, cells, split)
             if cells is not None and base is not None:
                 by_layer[layer] = (name == arm, cells, stats.mean(base))
     return dict(sorted(by_layer.items()))
 
 
-def layers_figure(tables: panels.Tables) -> Figure | None:
+def layers_figure(tables: Tables) -> Figure | None:
     """In and out of context by layer."""
     drawn: list[Panel] = []
     looks = [(arm.name, arm.label, arm.colour) for arm in (VECTOR, ADAPTER)]

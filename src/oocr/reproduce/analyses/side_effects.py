@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
@@ -26,13 +25,10 @@ from oocr.stats import POSITIVE, SHARE, Bounds
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
 
-TOKENS, QUESTIONS = 48, 24
-"""Predictions compared on neutral text (each costs a row of the whole vocabulary), and questions
-asked."""
-
+TOKENS = 48  # predictions compared on neutral text; each costs a row of the whole vocabulary
+QUESTIONS = 24
 MEMBERS = 3
-RANDOM_STRENGTHS = (1.0, 3.0)
-"""Each member's random direction of its norm is tried at these only."""
+RANDOM_STRENGTHS = (1.0, 3.0)  # at which each member's random direction of its norm is tried
 
 MEASURES = (
     ("agreement", "share of neutral questions whose best option stays", 1.0, SHARE),
@@ -50,29 +46,25 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
     neutral = SideEffects(finished.model, start, tokens=TOKENS, questions=questions)
     trained: dict[Who, StrengthCost] = {}
     random: dict[Who, StrengthCost] = {}
-    table: list[dict[str, Any]] = []
+    result = AnalysisResult()
     for place, (who, vector) in enumerate(vectors.items()):
         by_strength = neutral.costs(vector, STRENGTHS)
         drawn = random_vector(vector, vector.norm, 70_000 + place)
         by_chance = neutral.costs(drawn, RANDOM_STRENGTHS)
         effects = _effects(finished, who[0], vector)
-        table += [
-            {"member": who[0], "arm": "vector", **asdict(cost), "effect": score}
-            for cost, score in zip(by_strength, effects, strict=True)
-        ]
-        table += [
-            {"member": who[0], "arm": "random", **asdict(cost), "effect": None}
-            for cost in by_chance
+        rows = [("vector", *row) for row in zip(by_strength, effects, strict=True)]
+        result.rows += [
+            {"member": who[0], "arm": arm, **asdict(cost), "effect": effect}
+            for arm, cost, effect in (*rows, *[("random", cost, None) for cost in by_chance])
         ]
         trained[who], random[who] = by_strength[STRENGTHS.index(1.0)], by_chance[0]
-    findings = []
     for measure, words, base, bounds in MEASURES:
         values, chance = (
             {who: float(getattr(cost, measure)) for who, cost in costs_of.items()}
             for costs_of in (trained, random)
         )
         is_agreement = measure == "agreement"
-        findings.append(
+        result.findings.append(
             scoring.measured(
                 f"{measure}-at-1",
                 f"{words}, the vector of its trained length added at the last token before each",
@@ -88,8 +80,9 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
     if ratios:
         what = "KL to the untouched model on neutral text, as a multiple of what a random "
         what += "direction of the same norm causes, both added at the last token"
-        findings.append(scoring.measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0))
-    return AnalysisResult.of(findings, table)
+        finding = scoring.measured("kl-to-random", what, ratios, bounds=POSITIVE, base=1.0)
+        result.findings.append(finding)
+    return result
 
 
 def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]:
@@ -116,13 +109,12 @@ def costs_figure(tables: panels.Tables) -> Figure | None:
         ):
             arms = ARMS[:1] if column == "effect" else ARMS
             lines = panels.lines_by(table, "arm", arms, "strength", column)
-            axes = ("strength", words)
-            drawn.append(panels.lines_panel(lines, *axes, title=name, span=2, level=level))
+            axes = panels.lines_panel(lines, "strength", words, level=level)
+            drawn.append(replace(axes, title=name, span=2))
     caption = (
         "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
         "read at its own positions; in neutral questions and text it is added at the last token "
-        "before each answer or prediction. "
-        "Grey line: the untouched model."
+        "before each answer or prediction. Grey line: the untouched model."
     )
     return panels.figure_of("costs", caption, drawn, tables, panels.line_keys(ARMS))
 
@@ -130,9 +122,7 @@ def costs_figure(tables: panels.Tables) -> Figure | None:
 def specificity(finished: FinishedRuns) -> AnalysisResult:
     """Every member's vector on every member's probes, or on the probes of other runs' tasks.
 
-    Countries share their lists of options, so that a vector that raises one country's answer lowers
-    the others' by the softmax alone: there the gap is wider, and the others move more, than the
-    vector's own doing.
+    Countries share their lists of options: raising one answer lowers the others by softmax alone.
     """
     vectors: dict[str, Vector] = {}
     tasks: dict[str, Task] = {}
@@ -183,7 +173,7 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
         )
         for id, measure, values, null_value, bounds in numbers
     ]
-    return AnalysisResult(tuple(findings), cells.table())
+    return AnalysisResult(findings, cells.table().to_dicts())
 
 
 def specificity_figure(tables: panels.Tables) -> Figure | None:
