@@ -114,7 +114,8 @@ def test_change_of_attention_is_that_of_the_vector_beside_random_ones() -> None:
     assert set(result.table["arm"]) == {"without", "vector", "random", "values"}
     figure = attention_figure({"backdoor": result.table})
     assert figure is not None
-    assert len(figure.views[0].panels) == 3
+    (shown,) = figure.views.values()
+    assert len(shown) == 3
 
 
 def random_change(
