@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from oocr.cli import reproduce as commands
-from oocr.reproduce import scoring
+from oocr.reproduce import finished_runs, scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.attention import NO_TRIGGER
 from oocr.reproduce.claims import KeptAnalysis
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.plan import Plan, PlanPart
+from oocr.runs.config import RunConfig
+from oocr.runs.resolve import ResolvedRun, resolve
 from tests.tiny_run import Tiny, tiny_settings
 
 
@@ -113,10 +115,17 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
     words = {member: (" Paris",), "Japan": (" Tokyo",), "Spain": (" Madrid",)}
     monkeypatch.setattr(FinishedRuns, "real_names", {member: "France"})
     monkeypatch.setattr(FinishedRuns, "concepts", words)
-    plan = plan_of(tiny)
+    plan, resolved = plan_of(tiny), list[Path]()
+
+    def counted(config: RunConfig, folder: Path) -> ResolvedRun:
+        resolved.append(folder)
+        return resolve(config, folder)
+
+    monkeypatch.setattr(finished_runs, "resolve", counted)
     where = commands.carry_out(
         plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
+    assert len(set(resolved)) == len(resolved) == 3, "a run's tasks are built once"
     findings, unclear = {}, set()
     for path in (tmp_path / "runs").glob("*/analyses/*.json"):
         kept = KeptAnalysis.model_validate_json(path.read_text())
