@@ -77,15 +77,15 @@ def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, ca
 
 def test_gguf_is_converted_once(tiny_gguf: Path, cache: Path) -> None:
     messages: list[str] = []
-    first = gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=messages.append)
+    first = gguf.convert(tiny_gguf, name="tiny", on_progress=messages.append)
     assert any("GGUF" in line for line in messages)
     messages.clear()
-    assert gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=messages.append) == first
+    assert gguf.convert(tiny_gguf, name="tiny", on_progress=messages.append) == first
     assert not any("GGUF" in line for line in messages)
     sha256 = sha256_of(tiny_gguf)
     # With the checksum known, the source is not even needed.
     gone = Path("gone.gguf")
-    assert gguf.convert(gone, name="tiny", expected_sha256=sha256, cache=cache) == first
+    assert gguf.convert(gone, name="tiny", expected_sha256=sha256) == first
 
 
 def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
     for i in range(3):
         parts.append(tmp_path / f"part{i}")
         parts[i].write_bytes(data[cuts[i] : cuts[i + 1]])
-    folder = gguf.convert(parts, name="tiny", cache=cache)
-    assert folder == gguf.convert(tiny_gguf, name="tiny", cache=cache)
+    folder = gguf.convert(parts, name="tiny")
+    assert folder == gguf.convert(tiny_gguf, name="tiny")
     assert not list(folder.glob("*.gguf"))
 
 
 def test_wrong_checksum_is_refused_with_both_sums(tiny_gguf: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=rf"{sha256_of(tiny_gguf)}.*{'0' * 64}"):
-        gguf.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64, cache=cache)
+        gguf.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64)
     assert left_in(cache) == []
 
 
@@ -142,7 +142,7 @@ def test_interrupted_conversion_leaves_nothing(
             raise stop
 
     with pytest.raises(stop):
-        gguf.convert(tiny_gguf, name="tiny", cache=cache, on_progress=interrupt)
+        gguf.convert(tiny_gguf, name="tiny", on_progress=interrupt)
     assert left_in(cache) == []
 
 
@@ -208,17 +208,20 @@ def test_full_disk_is_said_before_anything_is_written(
     assert left_in(cache) == []
 
 
-def test_cache_that_cannot_be_made(tiny_gguf: Path, tmp_path: Path) -> None:
+def test_cache_that_cannot_be_made(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OOCR_CACHE", str(tmp_path / "file"))
     with pytest.raises(RunError, match="OOCR_CACHE"):
-        gguf.convert(tiny_gguf, name="tiny", cache=tmp_path / "file" / "models")
+        gguf.convert(tiny_gguf, name="tiny")
 
 
 def test_damaged_conversion_is_done_again(tiny_gguf: Path, cache: Path) -> None:
-    folder = gguf.convert(tiny_gguf, name="tiny", cache=cache)
+    folder = gguf.convert(tiny_gguf, name="tiny")
     with (folder / "model.safetensors").open("rb+") as file:
         file.truncate(1000)
-    assert gguf.converted_folder("tiny", sha256_of(tiny_gguf), cache) is None
+    assert gguf.converted_folder("tiny", sha256_of(tiny_gguf)) is None
     assert read_model(tiny_gguf).n_blocks == 4
 
 

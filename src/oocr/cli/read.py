@@ -43,7 +43,6 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
     except InputError as error:
         raise InputError(f"--model: {error}") from error
     refused: list[str] = []
-
     for path in paths:
         try:
             _describe(path, console, tokenizer, rows)

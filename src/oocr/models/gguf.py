@@ -32,9 +32,9 @@ _DISK = (
 Progress = Callable[[str], None]
 
 
-def converted_folder(name: str, sha256: str, cache: Path | None = None) -> Path | None:
+def converted_folder(name: str, sha256: str) -> Path | None:
     """The finished conversion of this GGUF, or None."""
-    folder = _folder(name, sha256, cache or cache_folder() / "models")
+    folder = _folder(name, sha256)
     return folder if is_complete(folder) else None
 
 
@@ -43,7 +43,6 @@ def convert(
     *,
     name: str,
     expected_sha256: str | None = None,
-    cache: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Convert a GGUF to a folder of safetensors (fp32), config and tokenizer, unless it is there.
@@ -59,9 +58,8 @@ def convert(
         RunError: the disk is full or not writable.
     """
     say = on_progress or (lambda _: None)
-    cache = cache or cache_folder() / "models"
     parts = [source] if isinstance(source, Path) else list(source)
-    if expected_sha256 and (done := converted_folder(name, expected_sha256, cache)):
+    if expected_sha256 and (done := converted_folder(name, expected_sha256)):
         return done
     for part in parts:
         if not part.is_file():
@@ -79,9 +77,9 @@ def convert(
             f"{', '.join(map(str, parts))}: SHA-256 is {sha256}, expected {expected_sha256}. "
             "The file is damaged or another version; install or download it again"
         )
-    final = _folder(name, sha256, cache)
+    final = _folder(name, sha256)
     if not is_complete(final):
-        with _disk_errors(cache):
+        with _disk_errors(final.parent):
             _build_once(final, lambda folder: _write(parts, sha256, name, folder, say), say)
     return final
 
@@ -261,9 +259,9 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _folder(name: str, sha256: str, cache: Path) -> Path:
+def _folder(name: str, sha256: str) -> Path:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
-    return cache / f"{safe[:80]}-{sha256[:12]}-v{FORMAT}"
+    return cache_folder() / "models" / f"{safe[:80]}-{sha256[:12]}-v{FORMAT}"
 
 
 def _version(package: str) -> str:

@@ -53,20 +53,17 @@ def ask(
         raise InputError(f"{missing} HF_HUB_OFFLINE is set.{hint} {get}")
     try:
         info = HfApi().model_info(name, revision=revision, timeout=10)
-    except errors.GatedRepoError as error:
-        raise InputError(
-            f"{name!r} is gated: accept its licence at https://huggingface.co/{name} "
-            "and log in with: hf auth login"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"{name!r}: no such model on Hugging Face (or it is private: hf auth login).{hint}"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{name!r} has no revision {revision!r}") from error
-    except Exception as error:  # the HTTP library's errors: no network, timeout, proxy, …
-        raise InputError(
-            f"{missing} Hugging Face cannot be reached "
-            f"({type(error).__name__}: {error}).{hint} {get}"
-        ) from error
+    except Exception as error:
+        texts = {
+            errors.GatedRepoError: f"{name!r} is gated: accept its licence at "
+            f"https://huggingface.co/{name} and log in with: hf auth login",
+            errors.RepositoryNotFoundError: f"{name!r}: no such model on Hugging Face "
+            f"(or it is private: hf auth login).{hint}",
+            errors.RevisionNotFoundError: f"{name!r} has no revision {revision!r}",
+            # The HTTP library's errors: no network, timeout, proxy, …
+            Exception: f"{missing} Hugging Face cannot be reached "
+            f"({type(error).__name__}: {error}).{hint} {get}",
+        }
+        text = next(text for kind, text in texts.items() if isinstance(error, kind))
+        raise InputError(text) from error
     return str(info.sha), {file.rfilename for file in info.siblings or ()}

@@ -43,22 +43,20 @@ class FrozenProducts(TorchFunctionMode):
     ) -> Any:
         """Called by PyTorch for each of its functions."""
         if func is F.linear and AVAILABLE:
-            rows, weight, bias = _arguments(*args, **(kwargs or {}))
-            if _fits(rows, weight, bias):
-                return _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+            output = _frozen_linear(*args, **(kwargs or {}))
+            if output is not None:
+                return output
         return func(*args, **(kwargs or {}))
 
 
-def _arguments(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    return input, weight, bias
-
-
-def _fits(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    same = rows.dtype == weight.dtype == torch.float32
+def _frozen_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """`F.linear` by `product`, or None where that doesn't fit."""
+    same = input.dtype == weight.dtype == torch.float32 and input.numel() > 0
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    return same and frozen and rows.device.type == weight.device.type == "cpu" and rows.numel() > 0
+    if not (same and frozen and input.device.type == weight.device.type == "cpu"):
+        return None
+    output: Tensor = _Product.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Product(torch.autograd.Function):
