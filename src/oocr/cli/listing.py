@@ -43,9 +43,8 @@ def print_models() -> None:
     console.print(table)
     if missing:
         console.print("\nto install:\n" + "\n".join(missing))
-    console.print(
-        "\nAlso: any Hugging Face id (google/gemma-3-12b-it), a local folder, or a GGUF file.",
-    )
+    also = "any Hugging Face id (google/gemma-3-12b-it), a local folder, or a GGUF file."
+    console.print(f"\nAlso: {also}")
 
 
 def print_tasks() -> None:

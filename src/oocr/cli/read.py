@@ -220,19 +220,14 @@ def _weights(path: Path, say: Say) -> None:
 def describe_bare_tensor(path: Path, say: Say) -> None:
     """Describe a file that holds a bare tensor, and name what it does not say."""
     direction, parts = foreign.bare_vector(path), foreign.name_parts(path)
-    _fields(
-        say,
-        f"{path}: vector, a bare tensor",
-        {
-            "width": f"{len(direction)} ({str(direction.dtype).removeprefix('torch.')})",
-            "norm": f"{float(direction.float().norm()):.4g}",
-            **{
-                field: f"{value} (from the file's name)"
-                for field in ("codename", "name", "step", "dataset", "layer")
-                if (value := getattr(parts, field)) is not None
-            },
-        },
-    )
+    fields = {
+        "width": f"{len(direction)} ({str(direction.dtype).removeprefix('torch.')})",
+        "norm": f"{float(direction.float().norm()):.4g}",
+    }
+    for field in ("codename", "name", "step", "dataset", "layer"):
+        if (value := getattr(parts, field)) is not None:
+            fields[field] = f"{value} (from the file's name)"
+    _fields(say, f"{path}: vector, a bare tensor", fields)
     if parts == foreign.NameParts():
         missing = ["site", "layer", "positions"]
     else:

@@ -1,4 +1,8 @@
-"""Read a file of training rows or probes: all of it, or one error with all problems."""
+"""Read a file of training rows or probes: all of it, or one error with all problems.
+
+A new format is a function from a path to `Rows` and a row of `READERS`; where its rows can be given
+the keys of our JSONL, `_examples` does the rest.
+"""
 
 from __future__ import annotations
 
