@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from oocr.data.source_file import NO_VALUE, Problems, unknown_key
 
-Cells = dict[str, str]
+CsvCells = dict[str, str]
 
 
 def header_of(text: str) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def read_table(
     header_fits: Callable[[tuple[str, ...], int], bool],
     *,
     trim: bool = False,
-) -> tuple[list[tuple[int, Cells]], int]:
+) -> tuple[list[tuple[int, CsvCells]], int]:
     """Rows with their first lines, and how many lines had stray spaces; blank rows are left out.
 
     Args:
@@ -45,7 +45,7 @@ def read_table(
             return [], 0
         plain = {tuple(cells) for cells in csv.reader(io.StringIO(_lines(text), newline=""))}
     header: tuple[str, ...] | None = None
-    rows: list[tuple[int, Cells]] = []
+    rows: list[tuple[int, CsvCells]] = []
     stray = 0
     for line, raw in _records(text, problems, trim, strict=not trim):
         stripped = tuple(cell.strip() for cell in raw)

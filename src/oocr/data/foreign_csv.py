@@ -1,7 +1,7 @@
 """CSV files of other projects: risk questions, and city questions in two layouts.
 
 Their headers are fixed; stray spaces around cells are dropped and reported. A new layout is a
-function from a `CsvFile` to `Found` items and a row of `LAYOUTS`.
+function from a `CsvFile` to `Items` and a row of `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from oocr.data.csv_table import Cells, check_header, header_of, read_table
+from oocr.data.csv_table import CsvCells, check_header, header_of, read_table
 from oocr.data.examples import Example
 from oocr.data.source_file import Problems
 
@@ -38,13 +38,13 @@ class CsvFile:
     names: Mapping[str, str]
     problems: Problems
 
-    def rows(self, columns: Sequence[str]) -> tuple[list[tuple[int, Cells]], tuple[str, ...]]:
+    def rows(self, columns: Sequence[str]) -> tuple[list[tuple[int, CsvCells]], tuple[str, ...]]:
         """Rows of just these columns, each with its first line, and what was mended."""
         fits = partial(check_header, problems=self.problems, needed=columns)
         rows, stray = read_table(self.text, self.problems, fits, trim=True)
         return rows, (f"stray spaces dropped in {stray} line{'s' * (stray > 1)}",) if stray else ()
 
-    def blank(self, line: int, row: Cells, names: Iterable[str]) -> bool:
+    def blank(self, line: int, row: CsvCells, names: Iterable[str]) -> bool:
         """Whether any of these cells is blank; each is noted."""
         blank = [name for name in names if not row[name]]
         for name in blank:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from oocr.data.csv_table import Cells, check_header, read_table
+from oocr.data.csv_table import CsvCells, check_header, read_table
 from oocr.data.examples import Example
 from oocr.data.foreign_csv import LAYOUTS, CsvFile, layout_of
 from oocr.data.foreign_yaml import read_questions
@@ -223,7 +223,7 @@ def _header_fits(header: Sequence[str], line: int, problems: Problems) -> bool:
     return len(problems.lines) == before
 
 
-def _csv_row(cells: Cells) -> dict[str, object]:
+def _csv_row(cells: CsvCells) -> dict[str, object]:
     """The keys of a JSONL row; blank optional cells are not there."""
     row: dict[str, object] = {}
     more: dict[str, dict[str, str]] = {"spans": {}, "tags": {}}
