@@ -225,7 +225,7 @@ def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:
         rest = _written_out(rest, batch, at)
         first = _written_out(first, batch, 0, at)
         if first.dtype != rest.dtype:  # one says which, the other how much to add
-            first, rest = _added(first), _added(rest)
+            first, rest = _additive(first), _additive(rest)
         nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
         whole = rest.new_full((*rest.shape[:2], width, width), nothing)
         whole[:, :, :at, :at] = first
@@ -238,7 +238,7 @@ def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:
     return rest
 
 
-def _added(mask: Tensor) -> Tensor:
+def _additive(mask: Tensor) -> Tensor:
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo().min)
@@ -251,9 +251,7 @@ def _written_out(mask: Any, batch: Batch, begin: int, end: int | None = None) ->
     """
     if mask is not None:
         return mask
-    size = batch.ids.shape[1]
-    stop = size if end is None else end
-    causal = torch.ones(size, size, dtype=torch.bool, device=batch.ids.device).tril()
-    causal = causal[begin:stop, :stop]
+    stop = batch.ids.shape[1] if end is None else end
+    causal = torch.ones(stop, stop, dtype=torch.bool, device=batch.ids.device).tril()[begin:]
     seen = batch.mask[:, None, None, :stop]
     return causal[None, None] if bool(seen.all()) else causal & seen

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from oocr.errors import InputError
@@ -77,6 +77,11 @@ class StreamHook:
         return changed_input(args, kwargs, self.change)
 
 
+def site_module(model: LanguageModel, layer: int, site: Site) -> nn.Module:
+    """The module whose output the site is, in a block from 0 on."""
+    return mlp_of(model, layer).module if site == "mlp" else model.anatomy.blocks[layer]
+
+
 @contextmanager
 def stream_hook(
     model: LanguageModel,
@@ -89,13 +94,11 @@ def stream_hook(
 ) -> Iterator[None]:
     """Change the hidden states of a site in every forward call inside (see `StreamHook`)."""
     hook = StreamHook(layer, name, at_tokens, change)
-    blocks = model.anatomy.blocks
-    if site == "mlp":
-        handle = mlp_of(model, layer).module.register_forward_hook(hook.after)
-    elif layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
-        handle = blocks[0].register_forward_pre_hook(hook.before, with_kwargs=True)
+    if layer < 0:  # what block 0 reads: embedding, its scaling, learned positions
+        block = model.anatomy.blocks[0]
+        handle = block.register_forward_pre_hook(hook.before, with_kwargs=True)
     else:
-        handle = blocks[layer].register_forward_hook(hook.after)
+        handle = site_module(model, layer, site).register_forward_hook(hook.after)
     with hooked(handle):
         yield
 

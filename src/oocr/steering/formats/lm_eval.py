@@ -12,8 +12,8 @@ import torch
 
 from oocr.errors import InputError
 from oocr.io import write_atomic
-from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
+from oocr.steering.hooks import site_module
 from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
 ENDINGS = (".pt", ".pth")
@@ -52,10 +52,7 @@ def _hookpoint(model: LanguageModel, vector: Vector) -> str:
             "layer: found -1; lm-eval adds to the outputs of modules, and no module's output is "
             "what block 0 reads in every family; allowed: blocks from 0 on"
         )
-    if vector.site == "mlp":
-        site = mlp_of(model, vector.layer).module
-    else:
-        site = model.anatomy.blocks[vector.layer]
+    site = site_module(model, vector.layer, vector.site)
     for name, module in model.hf.base_model.named_modules():
         if module is site:
             return str(name)

@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, linear_shape
-from oocr.steering.hooks import hidden_of, hooked
+from oocr.steering.hooks import hidden_of, hooked, site_module
 from oocr.steering.vectors import Vector, check_everywhere, check_fits
 
 TOLERANCE = {torch.float32: 1e-3}
@@ -92,9 +92,7 @@ def _adapter(
 @torch.no_grad()
 def _moves_alone(model: LanguageModel, vector: Vector, linear: nn.Module, factor: float) -> bool:
     """Whether a bias at the Linear moves the site by itself times the factor, at every token."""
-    site = model.anatomy.blocks[vector.layer]
-    if vector.site == "mlp":
-        site = mlp_of(model, vector.layer).module
+    site = site_module(model, vector.layer, vector.site)
     generator = torch.Generator().manual_seed(0)
     rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
     ids = torch.randint(0, rows, (1, TOKENS), generator=generator).to(model.device)
