@@ -28,10 +28,7 @@ from oocr.tasks.task import Task
 def plain_fit(
     model: LanguageModel, task: Task, spec: Spec, *, rate: float, steps: int, seed: int, size: int
 ) -> tuple[Vector | Adapter, list[float]]:
-    """Train a vector or a LoRA on batches of `size` sequences; returns it and the loss per step.
-
-    `rate` is relative to the site for a vector, as in `fit`.
-    """
+    """Train on batches of `size` sequences; the loss per step. `rate` is relative as in `fit`."""
     sequences = training_lines(model.tokenizer, task.train, task.loss)
     batches = [batch_of(model, group) for group in training_groups(sequences, size)]
     generator = torch.Generator().manual_seed(seed)

@@ -134,10 +134,7 @@ class RecordingCache:
         self._used: dict[Stored, None] = {}  # least recently used first
 
     def keep(self, key: Hashable, batch: Batch, make: Make) -> RecordingHandle:
-        """The recording of this key (its tokens and start blocks), made at the first call.
-
-        `make` records it, now and whenever it had to be dropped; `batch` has what is asked now.
-        """
+        """The recording of this key, by `make` now and whenever it had to be dropped."""
         if key not in self._known:
             # As files give them back: kernels may round otherwise for other strides.
             full = make(None).mapped(lambda _, tensor: tensor.contiguous())

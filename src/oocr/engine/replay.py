@@ -89,10 +89,7 @@ def through_the_model(
     start: int,
     end: int,
 ) -> Float[Tensor, "stack_batch token d_model"]:
-    """The same by a pass of the whole model that gives `hidden` to block `start`, up to `end`.
-
-    For families whose blocks cannot be run apart from the model, and under `Vector.on`.
-    """
+    """The same by a pass of the whole model, where blocks cannot be run apart from it."""
     if start == end:
         return hidden
     assert hidden.shape[1] == batch.ids.shape[1], "nothing was recorded in time"

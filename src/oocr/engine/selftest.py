@@ -75,17 +75,14 @@ def load_model(
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing tested at one block: passed if `error`, a share of the largest value, is `allowed`.
-
-    Where bits must agree, 0 is allowed; `trouble` is the exception, if there was one.
-    """
+    """One thing tested at one block."""
 
     name: str
     says: str
     layer: int
-    error: float
-    allowed: float
-    trouble: str = ""
+    error: float  # a share of the largest value
+    allowed: float  # 0 where bits must agree
+    trouble: str = ""  # the exception, if there was one
 
     @property
     def passed(self) -> bool:

@@ -193,11 +193,7 @@ def _loop(
     until: float | None = None,
     on_step: Progress | None = None,
 ) -> list[Trained]:
-    """AdamW on all arms: one pass per batch over the arms' copies of it.
-
-    The arms share their site or shape, schedule and tokens; their answers, rates and seeds may
-    differ.
-    """
+    """AdamW on arms of one site or shape, schedule and tokens: a pass per batch over all copies."""
     first, data, steps = arms[0], prepared[0], arms[0].steps
     spec, schedule, starts = first.spec, first.schedule, _starts(model, first)
     start, per_step = starts[0], schedule.accumulate
