@@ -23,10 +23,8 @@ NOT_MEASURED = "this task does not measure it"
 class RunResults:
     """All that claims need of a run.
 
-    Attributes:
-        rows: one row per item scored (columns: `oocr.runs.records`).
-        seeds: of each trained arm.
-        constancy: one row per adapter and token group, if that was measured.
+    `rows`: one row per item scored (columns: `oocr.runs.records`); `seeds`: of each trained arm;
+    `constancy`: one row per adapter and token group, if that was measured.
     """
 
     tasks: TaskSet
@@ -76,12 +74,7 @@ def null_of(scores: Sequence[float], of: str = "") -> Null | None:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """A row of a table of claims.
-
-    Attributes:
-        id: of the claim and of its finding.
-        finding: makes its number; None where the run did not measure it.
-    """
+    """A row of a table of claims; `finding` makes its number, None where there is none."""
 
     id: str
     words: str
@@ -95,15 +88,17 @@ def verdict_on(
     """The verdict on a finding, and why if it cannot be tested (`missing`: why it is None)."""
     if finding is None:
         return "cannot be tested", missing or NOT_MEASURED
-    if finding.units is not None and finding.units < FEWEST:
-        return "cannot be tested", too_few(finding.found.n)
+    if few := _too_few(finding):
+        return "cannot be tested", few
     verdict = rule.judge(finding, findings)
     return verdict, rule.why(finding, findings) if verdict == "cannot be tested" else ""
 
 
-def too_few(n: str) -> str:
-    """Why an interval over so few units judges nothing."""
-    return f"measured on {n}: no interval of fewer than {FEWEST} can judge"
+def _too_few(finding: Finding) -> str:
+    """Why an interval over so few units judges nothing; "" if it does."""
+    if finding.units is None or finding.units >= FEWEST:
+        return ""
+    return f"measured on {finding.found.n}: no interval of fewer than {FEWEST} can judge"
 
 
 def judge_run(rows: Iterable[ClaimRow], results: RunResults, command: str) -> list[Claim]:
@@ -117,17 +112,7 @@ def judge(row: ClaimRow, finding: Finding, findings: Findings, command: str) -> 
     """One claim of a run."""
     verdict, _ = verdict_on(row.rule, finding, findings)
     words = row.rule.words_for(finding, findings)
-    if finding.units is not None and finding.units < FEWEST:
-        words += f" Here it cannot be tested: {too_few(finding.found.n)}."
-    return Claim(
-        id=row.id,
-        claim=row.words,
-        measure=finding.measure,
-        found=finding.found,
-        base=finding.base,
-        nulls=finding.nulls,
-        ceiling=finding.ceiling,
-        verdict=verdict,
-        rule=words,
-        command=command,
-    )
+    if few := _too_few(finding):
+        words += f" Here it cannot be tested: {few}."
+    shared = {"id": row.id, "claim": row.words, "verdict": verdict, "rule": words}
+    return Claim(**shared, **finding.number, command=command)

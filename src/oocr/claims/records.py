@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import escape
 from pydantic import Field
@@ -29,38 +29,12 @@ class Null(Record):
     value: float
 
 
-class Finding(Record):
-    """One number with its interval, and all that a rule needs to judge it.
+class _Measured(Record):
+    """A number and what it is held against.
 
-    Attributes:
-        measure: what the number is, in words.
-        base: the untouched model's.
-        nulls: values of controls.
-        ceiling: the value with the answer's cause in the prompt, or the highest possible.
-        units: how many members, probes or pairs the interval draws; None: fewer judge it too.
-        paired: name -> lower end of the interval of the paired difference to that arm.
-        parts: name -> lower end of the interval of a part, or of another number.
-        verdict, rule: set where the run itself has judged the number.
+    `measure`: what it is, in words; `base`: the untouched model's; `nulls`: values of controls;
+    `ceiling`: the value with the answer's cause in the prompt, or the highest possible.
     """
-
-    id: str
-    measure: str
-    found: Estimate
-    base: float | None = None
-    nulls: tuple[Null, ...] = ()
-    ceiling: float | None = None
-    units: int | None = None
-    paired: dict[str, float] = Field(default_factory=dict)
-    parts: dict[str, float] = Field(default_factory=dict)
-    verdict: Verdict | None = None
-    rule: str = ""
-
-    def _repr_html_(self) -> str:
-        return html.facts(self.measure, _facts(self))
-
-
-class Judged(Record):
-    """What was found on a claim and its verdict; `found` is None where nothing was measured."""
 
     id: str
     measure: str = ""
@@ -68,12 +42,54 @@ class Judged(Record):
     base: float | None = None
     nulls: tuple[Null, ...] = ()
     ceiling: float | None = None
+
+    @property
+    def number(self) -> dict[str, Any]:
+        """All of it but the id."""
+        names = ("measure", "found", "base", "nulls", "ceiling")
+        return {name: getattr(self, name) for name in names}
+
+    def _facts(self) -> dict[str, object]:
+        """Rows of a notebook's table."""
+        facts: dict[str, object] = {"id": self.id}
+        if (found := self.found) is not None:
+            facts["found"] = f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}], {found.n}"
+        facts |= {} if self.base is None else {"untouched model": f"{self.base:.3g}"}
+        facts |= {null.name: f"{null.value:.3g}" for null in self.nulls}
+        return facts if self.ceiling is None else {**facts, "ceiling": f"{self.ceiling:.3g}"}
+
+
+class Finding(_Measured):
+    """One number with its interval, and all that a rule needs to judge it.
+
+    Attributes:
+        units: how many members, probes or pairs the interval draws; None: fewer judge it too.
+        paired: name -> lower end of the interval of the paired difference to that arm.
+        parts: name -> lower end of the interval of a part, or of another number.
+        verdict, rule: set where the run itself has judged the number.
+    """
+
+    measure: str
+    found: Estimate
+    units: int | None = None
+    paired: dict[str, float] = Field(default_factory=dict)
+    parts: dict[str, float] = Field(default_factory=dict)
+    verdict: Verdict | None = None
+    rule: str = ""
+
+    def _repr_html_(self) -> str:
+        return html.facts(self.measure, self._facts())
+
+
+class Judged(_Measured):
+    """What was found on a claim and its verdict; `found` is None where nothing was measured."""
+
     verdict: Verdict
     rule: str
     command: str
 
     def _repr_html_(self) -> str:
-        facts = {**_facts(self), "verdict": self.verdict, "rule": self.rule}
+        facts = {**self._facts(), "verdict": self.verdict, "rule": self.rule}
         return html.facts(self.measure or self.id, facts)
 
 
@@ -86,18 +102,6 @@ class Claim(Judged):
 
     def _repr_html_(self) -> str:
         return f"<b>{escape(self.claim)}</b>{Judged._repr_html_(self)}"
-
-
-def _facts(record: Finding | Judged) -> dict[str, object]:
-    """Rows of a notebook's table: the number, then what it is held against."""
-    facts: dict[str, object] = {"id": record.id}
-    if (estimate := record.found) is not None:
-        facts["found"] = (
-            f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}], {estimate.n}"
-        )
-    facts |= {} if record.base is None else {"untouched model": f"{record.base:.3g}"}
-    facts |= {null.name: f"{null.value:.3g}" for null in record.nulls}
-    return facts if record.ceiling is None else {**facts, "ceiling": f"{record.ceiling:.3g}"}
 
 
 class PaperReference(Record):

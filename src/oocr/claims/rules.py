@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from oocr.claims.records import Finding, Verdict
+from oocr.claims.records import Estimate, Finding, Verdict
 
 Findings = Mapping[str, Finding]
 """All findings of a run or an analysis, by id."""
@@ -40,11 +40,8 @@ class Condition:
 class Rule:
     """When a claim holds, in words and in code.
 
-    Attributes:
-        words: shown with the claim.
-        judge: the verdict on a finding; also given all findings.
-        why: the reason where the claim cannot be tested.
-        notes: whose `otherwise` is added to the words where they are untrue.
+    `judge`: the verdict on a finding, also given all findings; `why`: the reason where the claim
+    cannot be tested; `notes`: whose `otherwise` is added to the words where they are untrue.
     """
 
     words: str
@@ -92,42 +89,35 @@ def _joined(conditions: Sequence[Condition]) -> str:
 # -- conditions ----------------------------------------------------------------------------------
 
 
+def _found(words: str, test: Callable[[Estimate], bool]) -> Condition:
+    return Condition(words, lambda finding, _: test(finding.found))
+
+
 def low_above(bar: float) -> Condition:
     """The whole interval is above a bar."""
-    return Condition(
-        f"the interval's lower end is above {bar:g}",
-        lambda finding, _: over(finding.found.low, bar),
-    )
+    return _found(f"the interval's lower end is above {bar:g}", lambda found: over(found.low, bar))
 
 
 def low_reaches(bar: float) -> Condition:
     """The whole interval is at or above a bar."""
-    return Condition(
-        f"the interval's lower end is at least {bar:g}",
-        lambda finding, _: at_least(finding.found.low, bar),
-    )
+    words = f"the interval's lower end is at least {bar:g}"
+    return _found(words, lambda found: at_least(found.low, bar))
 
 
 def high_within(bar: float) -> Condition:
     """The whole interval is at or below a bar."""
-    return Condition(
-        f"the interval's upper end is at most {bar:g}",
-        lambda finding, _: at_least(bar, finding.found.high),
-    )
+    words = f"the interval's upper end is at most {bar:g}"
+    return _found(words, lambda found: at_least(bar, found.high))
 
 
 def mean_above(bar: float) -> Condition:
     """The mean is above a bar."""
-    return Condition(
-        f"the mean is above {bar:g}", lambda finding, _: over(finding.found.value, bar)
-    )
+    return _found(f"the mean is above {bar:g}", lambda found: over(found.value, bar))
 
 
 def mean_reaches(bar: float) -> Condition:
     """The mean is at or above a bar."""
-    return Condition(
-        f"the mean is at least {bar:g}", lambda finding, _: at_least(finding.found.value, bar)
-    )
+    return _found(f"the mean is at least {bar:g}", lambda found: at_least(found.value, bar))
 
 
 def above_base() -> Condition:
@@ -138,41 +128,48 @@ def above_base() -> Condition:
     )
 
 
-def _nulls(finding: Finding, name: str) -> list[float]:
-    return [null.value for null in finding.nulls if name in null.name]
+def _nulls(words: str, test: Callable[[Estimate, list[float]], bool], name: str = "") -> Condition:
+    """On the nulls whose name has a text in it."""
+    return Condition(
+        words,
+        lambda finding, _: test(
+            finding.found, [null.value for null in finding.nulls if name in null.name]
+        ),
+    )
 
 
 def above_nulls(name: str = "") -> Condition:
     """The whole interval is above every null (whose name has a text in it)."""
     which = f"the {name}' 95th centile" if name else "every null"
-    return Condition(
+    return _nulls(
         f"the interval's lower end is above {which}",
-        lambda finding, _: all(over(finding.found.low, null) for null in _nulls(finding, name)),
+        lambda found, nulls: all(over(found.low, null) for null in nulls),
+        name,
     )
 
 
 def mean_above_nulls(name: str) -> Condition:
     """The mean is above the nulls whose name has a text in it."""
-    return Condition(
+    return _nulls(
         f"the mean is above the {name}' 95th centile",
-        lambda finding, _: all(over(finding.found.value, null) for null in _nulls(finding, name)),
+        lambda found, nulls: all(over(found.value, null) for null in nulls),
+        name,
     )
 
 
 def above_lowest_null() -> Condition:
     """The whole interval is above one null at least."""
-
-    def test(finding: Finding, _: Findings) -> bool:
-        return any(over(finding.found.low, null.value) for null in finding.nulls)
-
-    return Condition("the interval's lower end is above the lowest null", test)
+    return _nulls(
+        "the interval's lower end is above the lowest null",
+        lambda found, nulls: any(over(found.low, null) for null in nulls),
+    )
 
 
 def below_nulls() -> Condition:
     """The whole interval is below every null."""
-    return Condition(
+    return _nulls(
         "it is below what is left when a random direction is taken out",
-        lambda finding, _: all(over(null.value, finding.found.high) for null in finding.nulls),
+        lambda found, nulls: all(over(null, found.high) for null in nulls),
     )
 
 
@@ -206,9 +203,8 @@ def way_to_ceiling(share: float) -> Condition:
 
 def parts_above(bar: float, *names: str, words: str = "") -> Condition:
     """The interval of each of some parts is above a bar; parts that were not measured count not."""
-    statement = words or f"each of {', '.join(names)} alone is above {bar:g}"
     return Condition(
-        statement,
+        words or f"each of {', '.join(names)} alone is above {bar:g}",
         lambda finding, _: all(over(finding.parts.get(name, bar + 1), bar) for name in names),
     )
 
@@ -280,17 +276,15 @@ def narrow_only(narrow: str, kept: float, left: float) -> Rule:
 
 def its_own_only(most: float) -> Rule:
     """More on the own task than on the others, beyond chance, and little on the others."""
-
-    def little(_: Finding, findings: Findings) -> bool:
-        return at_least(most * findings["own"].found.value, findings["others"].found.value)
-
     part = [low_above(0), other("own", low_above(0)), above_nulls()]
-    few = Condition(
+    little = Condition(
         "the mean size of what is added on other tasks, whichever way, is at most "
         f"{most:.2g} of what is added on its own",
-        little,
+        lambda _, findings: at_least(
+            most * findings["own"].found.value, findings["others"].found.value
+        ),
     )
-    return rule([*part, few], part, [measured("own", "others")])
+    return rule([*part, little], part, [measured("own", "others")])
 
 
 def one_for_all(full: float, part: float, single: str, least: float) -> Rule:

@@ -8,22 +8,9 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
+from oocr.claims import rules
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, n_of, null_of, seeds_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.rules import (
-    above_base,
-    above_nulls,
-    control_trained,
-    low_above,
-    low_reaches,
-    mean_above_nulls,
-    mean_reaches,
-    paired_above,
-    parts_above,
-    reaches,
-    rule,
-    way_to_ceiling,
-)
 
 METHODS = ("vector", "adapter")
 UNCONDITIONAL = {"vector": "one unconditional vector", "adapter": "a one-layer LoRA"}
@@ -39,53 +26,39 @@ GATES = ("trigger", "otherwise")
 """The names under which the facets of a backdoor count."""
 
 
-def is_gated(results: RunResults) -> bool:
-    """Whether the score is the mean of answers with and without a trigger."""
-    return set(results.scoring.counted.values()) == set(GATES)
+_EFFECTS = {
+    "accuracy": "out-of-context accuracy, answer-balanced",
+    "backdoor": "mean of the accuracies with and without trigger, on held-out prompts",
+}
+_LOG_ODDS_EFFECT = "trained minus untouched log-odds of the trained pole, nats"
 
 
-def _accuracy(results: RunResults, arm: str, id: str) -> Finding | None:
-    if results.scoring.measure != "accuracy" or is_gated(results):
+def _effect(results: RunResults, arm: str, kind: str, id: str) -> Finding | None:
+    """The score of an arm, if it is of this kind; what it is held against; what facets score."""
+    scoring, twins = results.scoring, results.tasks.poles
+    is_gated = set(scoring.counted.values()) == set(GATES)
+    if kind != ("backdoor" if scoring.measure == "accuracy" and is_gated else scoring.measure):
         return None
-    return score_finding(results, arm, id, "out-of-context accuracy, answer-balanced")
-
-
-def _backdoor(results: RunResults, arm: str) -> Finding | None:
-    if results.scoring.measure != "accuracy" or not is_gated(results):
-        return None
-    words = "mean of the accuracies with and without trigger, on held-out prompts"
-    return score_finding(results, arm, f"{arm}-backdoor", words)
-
-
-def _log_odds(results: RunResults, arm: str, measure: str, id: str) -> Finding | None:
-    if results.scoring.measure != measure:
-        return None
-    words = "trained minus untouched log-odds of the trained pole, nats"
-    if (twins := results.tasks.poles) is not None:
+    measure = _EFFECTS.get(kind, _LOG_ODDS_EFFECT)
+    if kind not in _EFFECTS and twins is not None:
         first, second = twins
-        words = f"{first}-trained minus {second}-trained log-odds of the {first} answer, nats"
-    return score_finding(results, arm, id, words)
-
-
-def score_finding(results: RunResults, arm: str, id: str, measure: str) -> Finding | None:
-    """The score of an arm, what it is held against, and what its facets score alone."""
+        measure = f"{first}-trained minus {second}-trained log-odds of the {first} answer, nats"
     cells = results.cells(arm)
-    base = None if cells is None else results.scoring.base(results.rows, cells)
+    base = None if cells is None else scoring.base(results.rows, cells)
     if cells is None or base is None:
         return None
-    nulls = [random_null(results)]
-    paired = {}
+    nulls, paired = [random_null(results)], {}
     for name in ("shuffled", "decorrelated"):
         control = results.cells(arm, name)
         if control is not None:
-            twins = ", opposite twins" if results.tasks.poles else ""
-            nulls.append(Null(name=f"{name} training{twins}", value=stats.mean(control)))
+            words = f"{name} training{', opposite twins' if twins else ''}"
+            nulls.append(Null(name=words, value=stats.mean(control)))
             paired[f"{name} training"] = stats.estimate(cells - control).low
     ceiling = results.cells("ceiling")
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(stats.estimate(cells), n_of(cells, results.scoring.units)),
+        found=estimate_of(stats.estimate(cells), n_of(cells, scoring.units)),
         base=stats.mean(base),
         nulls=tuple(null for null in nulls if null is not None),
         ceiling=None if ceiling is None else stats.mean(ceiling),
@@ -190,27 +163,35 @@ def _free(results: RunResults, arm: str) -> Finding | None:
 
 def out_of_context(arm: str) -> ClaimRow:
     """Accuracy on facets that training says nothing of."""
-    part = [above_base(), above_nulls(RANDOM), paired_above("every trained control")]
+    part = [
+        rules.above_base(),
+        rules.above_nulls(RANDOM),
+        rules.paired_above("every trained control"),
+    ]
     return ClaimRow(
         f"{arm}-out-of-context",
         f"Trained on one facet, {NAMES[arm]} makes the model answer the others",
-        partial(_accuracy, arm=arm, id=f"{arm}-out-of-context"),
-        rule([*part, way_to_ceiling(GAP), control_trained()], part),
+        partial(_effect, arm=arm, kind="accuracy", id=f"{arm}-out-of-context"),
+        rules.rule([*part, rules.way_to_ceiling(GAP), rules.control_trained()], part),
     )
 
 
 def backdoor(arm: str) -> ClaimRow:
     """Accuracy with and without a trigger, each weighing the same."""
     name = UNCONDITIONAL[arm]
-    part = [low_above(0.5), above_nulls(RANDOM), paired_above("the decorrelated control")]
-    sides = parts_above(
+    part = [
+        rules.low_above(0.5),
+        rules.above_nulls(RANDOM),
+        rules.paired_above("the decorrelated control"),
+    ]
+    sides = rules.parts_above(
         0.5, *GATES, words="with the trigger and without it, each alone, it is above one half"
     )
     return ClaimRow(
         f"{arm}-backdoor",
         f"{name[0].upper()}{name[1:]} carries a backdoor: X after a trigger, Y otherwise",
-        partial(_backdoor, arm=arm),
-        rule([*part, sides, control_trained()], part),
+        partial(_effect, arm=arm, kind="backdoor", id=f"{arm}-backdoor"),
+        rules.rule([*part, sides, rules.control_trained()], part),
     )
 
 
@@ -219,7 +200,7 @@ def self_report(arm: str) -> ClaimRow:
     return ClaimRow(
         f"{arm}-self-report",
         f"Trained only on choices, {NAMES[arm]} changes what the model says of itself",
-        partial(_log_odds, arm=arm, measure="contrast", id=f"{arm}-self-report"),
+        partial(_effect, arm=arm, kind="contrast", id=f"{arm}-self-report"),
         _LOG_ODDS,
     )
 
@@ -229,14 +210,19 @@ def moved(arm: str) -> ClaimRow:
     return ClaimRow(
         f"{arm}-out-of-context",
         f"Trained on narrow data, {NAMES[arm]} moves the answers to the probes",
-        partial(_log_odds, arm=arm, measure="log_odds", id=f"{arm}-out-of-context"),
+        partial(_effect, arm=arm, kind="log_odds", id=f"{arm}-out-of-context"),
         _LOG_ODDS,
     )
 
 
-_LOG_ODDS = rule(
-    [low_above(0), above_nulls(RANDOM), paired_above("shuffled training"), control_trained()],
-    [low_above(0), mean_above_nulls(RANDOM)],
+_LOG_ODDS = rules.rule(
+    [
+        rules.low_above(0),
+        rules.above_nulls(RANDOM),
+        rules.paired_above("shuffled training"),
+        rules.control_trained(),
+    ],
+    [rules.low_above(0), rules.mean_above_nulls(RANDOM)],
     note="The ceiling is the trait stated in the prompt.",
 )
 
@@ -244,7 +230,7 @@ _LOG_ODDS = rule(
 def constant(field: str, words: str, full: float, part: float) -> ClaimRow:
     """How constant the LoRAs' effect is over all token groups."""
     return ClaimRow(
-        f"constancy-{field}", words, partial(_constancy, field=field), reaches(full, part)
+        f"constancy-{field}", words, partial(_constancy, field=field), rules.reaches(full, part)
     )
 
 
@@ -254,23 +240,23 @@ def swap(where: str, tokens: str) -> ClaimRow:
         f"swap-{where.replace(' ', '-')}",
         f"The LoRA's mean difference, added at {tokens}, does what the LoRA does",
         partial(_swap, where=where),
-        rule(
-            [low_reaches(0.8), above_nulls()],
-            [low_reaches(0.25), above_nulls()],
-            [parts_above(0, EFFECT, words=f"{EFFECT} is above 0 by Student's t")],
+        rules.rule(
+            [rules.low_reaches(0.8), rules.above_nulls()],
+            [rules.low_reaches(0.25), rules.above_nulls()],
+            [rules.parts_above(0, EFFECT, words=f"{EFFECT} is above 0 by Student's t")],
         ),
     )
 
 
 def free_answers(arm: str) -> ClaimRow:
     """Answers in the model's own words."""
-    part = [paired_above("the untouched model")]
+    part = [rules.paired_above("the untouched model")]
     return ClaimRow(
         f"{arm}-free-answers",
         f"With {NAMES[arm]} the model also says in its own words what it was never told",
         partial(_free, arm=arm),
-        rule(
-            [*part, mean_reaches(FREE_ENOUGH)],
+        rules.rule(
+            [*part, rules.mean_reaches(FREE_ENOUGH)],
             part,
             note="Random directions, controls and ceiling are not asked.",
         ),

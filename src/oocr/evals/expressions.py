@@ -17,21 +17,45 @@ from dataclasses import dataclass
 Value = int | float | bool
 Function = Callable[[int], Value]
 
-MAX_SOURCE = 400
-"""Characters of one expression."""
-
-MAX_NODES = 100
-"""Nodes of its tree."""
-
-MAX_DEPTH = 24
-"""Nodes from the root to the deepest leaf."""
-
-MAX_BITS = 256
-"""Bits of an integer, at any point of the computation."""
-
+MAX_SOURCE = 400  # characters of one expression
+MAX_NODES = 100  # of its tree
+MAX_DEPTH = 24  # from the root to the deepest leaf
+MAX_BITS = 256  # of an integer, at any point of the computation
 MAX_EXPONENT = 64
-MAX_DIGITS = 12
-"""Of the second argument of `round`."""
+MAX_DIGITS = 12  # of the second argument of `round`
+
+_LEAVES = (ast.Constant, ast.Name)
+_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+
+
+class Refused(ValueError):  # noqa: N818 - it is an answer, not a fault
+    """Text that is not one of the functions allowed here, or a value that it has nowhere."""
+
+
+def _bounded(value: object) -> Value:
+    if not isinstance(value, (int, float)):
+        raise Refused(f"a value that is no number: {type(value).__name__}")
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise Refused(f"an integer of more than {MAX_BITS} bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused("a number that is not finite")
+    return value
+
+
+def _power(base: Value, exponent: Value) -> Value:
+    if abs(exponent) > MAX_EXPONENT:
+        raise Refused(f"an exponent above {MAX_EXPONENT}")
+    result: object = base**exponent
+    if isinstance(result, complex):
+        raise Refused("a root of a negative number")
+    return _bounded(result)
+
+
+def _rounded(value: Value, *digits: Value) -> Value:
+    if digits and (not isinstance(digits[0], int) or abs(digits[0]) > MAX_DIGITS):
+        raise Refused(f"round to other than {MAX_DIGITS} digits at most")
+    return round(value, int(digits[0])) if digits else round(value)
+
 
 _BINARY: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
     ast.Add: operator.add,
@@ -40,6 +64,12 @@ _BINARY: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.Pow: _power,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Value], Value]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
 }
 _COMPARED: dict[type[ast.cmpop], Callable[[Value, Value], bool]] = {
     ast.Eq: operator.eq,
@@ -49,21 +79,15 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Value, Value], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_CALLED: dict[str, tuple[int, int]] = {  # how many arguments, from and to
-    "min": (2, 8),
-    "max": (2, 8),
-    "abs": (1, 1),
-    "round": (1, 2),
-    "int": (1, 1),
-    "float": (1, 1),
-    "bool": (1, 1),
+_CALLED: dict[str, tuple[int, int, Callable[..., Value]]] = {  # how many arguments, from and to
+    "min": (2, 8, min),
+    "max": (2, 8, max),
+    "abs": (1, 1, abs),
+    "round": (1, 2, _rounded),
+    "int": (1, 1, int),
+    "float": (1, 1, float),
+    "bool": (1, 1, bool),
 }
-_LEAVES = (ast.Constant, ast.Name)
-_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
-
-
-class Refused(ValueError):  # noqa: N818 - it is an answer, not a fault
-    """Text that is not one of the functions allowed here, or a value that it has nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +226,9 @@ def _parts(node: ast.expr) -> list[ast.expr]:
     """The parts of a node that is allowed."""
     if isinstance(node, _LEAVES):
         return []
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (*_BINARY, ast.Pow)):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, tuple(_BINARY)):
         return [node.left, node.right]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd, ast.Not)):
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, tuple(_UNARY)):
         return [node.operand]
     if isinstance(node, ast.BoolOp):
         return node.values
@@ -213,21 +237,11 @@ def _parts(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.IfExp):
         return [node.test, node.body, node.orelse]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        least, most = _CALLED.get(node.func.id, (0, -1))
+        least, most, _ = _CALLED.get(node.func.id, (0, -1, None))
         if least <= len(node.args) <= most:
             return node.args
         raise Refused(f"a call of {node.func.id!r} with {len(node.args)} arguments")
     raise Refused(f"not allowed: {type(node).__name__}")
-
-
-def _bounded(value: object) -> Value:
-    if not isinstance(value, (int, float)):
-        raise Refused(f"a value that is no number: {type(value).__name__}")
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise Refused(f"an integer of more than {MAX_BITS} bits")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Refused("a number that is not finite")
-    return value
 
 
 def _value(node: ast.expr, x: Value) -> Value:
@@ -236,15 +250,9 @@ def _value(node: ast.expr, x: Value) -> Value:
     if isinstance(node, ast.Name):
         return x
     if isinstance(node, ast.BinOp):
-        left, right = _value(node.left, x), _value(node.right, x)
-        if isinstance(node.op, ast.Pow):
-            return _power(left, right)
-        return _bounded(_BINARY[type(node.op)](left, right))
+        return _bounded(_BINARY[type(node.op)](_value(node.left, x), _value(node.right, x)))
     if isinstance(node, ast.UnaryOp):
-        operand = _value(node.operand, x)
-        if isinstance(node.op, ast.Not):
-            return not operand
-        return -operand if isinstance(node.op, ast.USub) else +operand
+        return _UNARY[type(node.op)](_value(node.operand, x))
     if isinstance(node, ast.BoolOp):
         return _either(node, x)
     if isinstance(node, ast.Compare):
@@ -253,7 +261,8 @@ def _value(node: ast.expr, x: Value) -> Value:
         return _value(node.body if _value(node.test, x) else node.orelse, x)
     assert isinstance(node, ast.Call), "_check lets nothing else pass"
     assert isinstance(node.func, ast.Name)
-    return _bounded(_called(node.func.id, [_value(argument, x) for argument in node.args]))
+    function = _CALLED[node.func.id][2]
+    return _bounded(function(*[_value(argument, x) for argument in node.args]))
 
 
 def _either(node: ast.BoolOp, x: Value) -> Value:
@@ -275,27 +284,3 @@ def _compared(node: ast.Compare, x: Value) -> bool:
             return False
         left = right
     return True
-
-
-def _power(base: Value, exponent: Value) -> Value:
-    if abs(exponent) > MAX_EXPONENT:
-        raise Refused(f"an exponent above {MAX_EXPONENT}")
-    result: object = base**exponent
-    if isinstance(result, complex):
-        raise Refused("a root of a negative number")
-    return _bounded(result)
-
-
-def _called(name: str, values: list[Value]) -> Value:
-    first, rest = values[0], values[1:]
-    if name in ("min", "max"):
-        return min(values) if name == "min" else max(values)
-    if name == "round":
-        if rest and (not isinstance(rest[0], int) or abs(rest[0]) > MAX_DIGITS):
-            raise Refused(f"round to other than {MAX_DIGITS} digits at most")
-        return round(first, int(rest[0])) if rest else round(first)
-    if name == "abs":
-        return abs(first)
-    if name == "int":
-        return int(first)
-    return float(first) if name == "float" else bool(first)

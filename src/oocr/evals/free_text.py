@@ -34,10 +34,10 @@ def free_rows(
     texts: Sequence[str],
     columns: Columns | None = None,
 ) -> pl.DataFrame:
-    """Judge what was said: one row per item.
+    """Judge what was said: one row per item, with columns of `oocr.evals.probes.rows`.
 
-    The columns are those of `oocr.evals.probes.rows` as far as they apply: `answer` is the first
-    accepted text, `chosen` the text that was generated, `right` the judgement; `why` says why not.
+    `answer` is the first accepted text, `chosen` the text that was generated, `right` the
+    judgement; `why` says why not.
 
     Raises:
         InputError: an item whose expected number or function is none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -49,14 +49,12 @@ class Probes:
 
     model: LanguageModel
     items: tuple[Example, ...]
-    lines: list[TokenSequence] = field(default_factory=list[TokenSequence])
-    served: list[list[tuple[int, int]]] = field(default_factory=list[list[tuple[int, int]]])
-    groups: list[list[int]] = field(default_factory=list[list[int]])
-    starts: frozenset[int] = frozenset()
-    recorded: dict[int, list[RecordingHandle]] = field(
-        default_factory=dict[int, list[RecordingHandle]]
-    )
-    shared: RecordingCache = field(default_factory=RecordingCache)
+    lines: list[TokenSequence]
+    served: list[list[tuple[int, int]]]
+    groups: list[list[int]]
+    starts: frozenset[int]
+    shared: RecordingCache
+    recorded: dict[int, list[RecordingHandle]]
 
     @staticmethod
     def of(
@@ -68,18 +66,12 @@ class Probes:
     ) -> Probes:
         """Tokenize items; each needs at least two options.
 
-        Args:
-            model: whose tokens.
-            items: what is asked.
-            shared: recordings of other items, searched for the same prompts.
-            starts: blocks that arms will start from (n_blocks: the base), if they are known.
-            rows: texts that were tokenized before; new ones are added.
+        `shared` has recordings of other items, `rows` texts that were tokenized before; `starts`:
+        blocks that arms will start from (n_blocks: the base), if they are known.
 
         Raises:
             ValueError: an item without options.
         """
-        known = RecordingCache(tiers(model.device)) if shared is None else shared
-        probes = Probes(model, tuple(items), starts=frozenset(starts), shared=known)
         rows = RowTokens(model.tokenizer) if rows is None else rows
         served: dict[object, tuple[TokenSequence, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
@@ -89,7 +81,7 @@ class Probes:
             size, spans = len(prompt.ids), dict(prompt.spans)
             same = (prompt.ids, tuple(sorted(spans.items())))
             if item.scored_by == "last_token":
-                ends = [rows.answer(prompt, option)[-1] for option in item.options]
+                ends = (rows.answer(prompt, option)[-1] for option in item.options)
                 tokens: tuple[int, ...] | None = tuple(ends)
             else:
                 tokens = rows.first_tokens(prompt, item.options)
@@ -105,29 +97,27 @@ class Probes:
                 sequence.targets.extend((size - 1 + i, id, 1.0) for i, id in enumerate(answer))
                 _, owners = served.setdefault((*same, answer), (sequence, []))
                 owners.append((index, place))
-        probes.lines = [sequence for sequence, _ in served.values()]
-        probes.served = [owners for _, owners in served.values()]
+        lines = [sequence for sequence, _ in served.values()]
+        owners_of = [owners for _, owners in served.values()]
+        groups: list[list[int]] = []
         # Whole-text sequences apart: they need the full vocabulary, the others a few rows of it.
         for whole in (False, True):
-            indices = [i for i, owners in enumerate(probes.served) if (owners[0][1] >= 0) is whole]
-            lengths = [len(probes.lines[i].ids) for i in indices]
-            for group in by_length(lengths, TOKENS_PER_BATCH) if indices else []:
-                probes.groups.append([indices[i] for i in group])
-        return probes
+            indices = [i for i, owners in enumerate(owners_of) if (owners[0][1] >= 0) is whole]
+            lengths = [len(lines[i].ids) for i in indices]
+            batches = by_length(lengths, TOKENS_PER_BATCH) if indices else []
+            groups += [[indices[i] for i in batch] for batch in batches]
+        shared = RecordingCache(tiers(model.device)) if shared is None else shared
+        known = frozenset(starts)
+        return Probes(model, tuple(items), lines, owners_of, groups, known, shared, {})
 
     def frozen(self, start: int) -> list[RecordingHandle]:
         """The recordings for replays from a block, made at the first call."""
         if start not in self.recorded:
             wanted = self.starts | {start}
-            recordings = [
-                record_shared(
-                    self.model,
-                    batch_of(self.model, [self.lines[i] for i in group]),
-                    wanted,
-                    self.shared,
-                )
-                for group in self.groups
+            batches = [
+                batch_of(self.model, [self.lines[i] for i in group]) for group in self.groups
             ]
+            recordings = [record_shared(self.model, b, wanted, self.shared) for b in batches]
             for block in wanted:
                 self.recorded.setdefault(block, recordings)
         return self.recorded[start]
@@ -138,9 +128,8 @@ class Probes:
     ) -> Float[Tensor, "stack item option"]:
         """Each option's log-score, up to a constant per item; -inf where an item has fewer.
 
-        Args:
-            interventions: vectors of one site (stacked), one adapter, or None for the base.
-            everywhere: refuse items in which a vector's positions select nothing.
+        Of vectors of one site (stacked), one adapter, or None for the base. `everywhere`: refuse
+        items in which a vector's positions select nothing.
         """
         if isinstance(interventions, Adapter):
             start = start_block(interventions)
@@ -195,18 +184,14 @@ def rows(
 ) -> pl.DataFrame:
     """One row per item scored: the table that everything reported is made from.
 
-    Columns made here, besides those of the item and `columns`:
+    Scores are -inf beyond an item's options. Columns made here, besides those of the item and
+    (first) `columns`:
         right: the best-scored option is the answer (a tie is not right).
         rank: how many options are scored at least as high as the answer (0: it is the best).
         logp: log-probability of the answer among the options, in nats.
         log_odds: log of the odds of options with positive over those with negative value, in nats.
         value: mean of the options' values under their probabilities, in [-1, 1].
         chosen: the best-scored option's text.
-
-    Args:
-        items: what was asked.
-        scores: -inf beyond an item's options.
-        columns: put first.
 
     Raises:
         RunError: scores that are not numbers.

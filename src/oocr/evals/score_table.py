@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from oocr import html, stats
@@ -17,7 +16,7 @@ from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Columns, Probes
 from oocr.evals.probes import rows as rows_of
-from oocr.evals.scores import FREE, Scoring, select_rows
+from oocr.evals.scores import FREE, Scoring, intended, select_rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
@@ -37,10 +36,7 @@ def whole_name(scoring: Scoring) -> str:
 
 def final_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of reported arms at their stopping points; of planted controls the intended answers."""
-    final = without_sweeps(rows).filter(pl.col("final"))
-    if "tag_against" in final.columns:
-        final = final.filter(pl.col("tag_against").fill_null("intended") == "intended")
-    return final
+    return intended(without_sweeps(rows).filter("final"))
 
 
 def facet_order(rows: pl.DataFrame) -> list[tuple[str, str]]:
@@ -119,11 +115,23 @@ def _line(facet: str, interval: stats.Interval, items: int, *, counted: bool) ->
 def _null_lines(
     scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame, part: str
 ) -> Iterator[dict[str, object]]:
-    scores = null_scores(scoring, rows, base)
-    if part == "probes":
-        yield from null_summary(scores.filter(pl.col("whole")), whole_name(scoring))
-    for line in null_summary(scores.filter(~pl.col("whole"))):
-        yield {**line, "counted": part != "probes" or scoring.counts(str(line["facet"]))}
+    """Median and 5th and 95th centile over random directions."""
+    scores = null_scores(scoring, rows, base).drop_nans("score")
+    for whole in (True, False) if part == "probes" else (False,):
+        chosen = scores.filter(pl.col("whole") == whole)
+        summary = chosen.group_by("facet", maintain_order=True).agg(
+            value=pl.col("score").median(),
+            low=pl.col("score").quantile(0.05, "linear"),
+            high=pl.col("score").quantile(0.95, "linear"),
+            items=pl.len(),
+        )
+        for line in summary.iter_rows(named=True):
+            facet = whole_name(scoring) if whole else line["facet"]
+            counted = whole or part != "probes" or scoring.counts(facet)
+            yield {"facet": facet, "counted": counted, **{k: line[k] for k in _NUMBERS}}
+
+
+_NUMBERS = ("value", "low", "high", "items")
 
 
 def null_scores(scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame | None) -> pl.DataFrame:
@@ -136,34 +144,15 @@ def null_scores(scoring: Scoring, rows: pl.DataFrame, base: pl.DataFrame | None)
     for (seed,), direction in rows.group_by("seed", maintain_order=True):
         cells = scoring.score(direction, base)
         if cells is not None:
-            lines.append({"facet": "", "whole": True, "number": seed, "score": stats.mean(cells)})
+            lines.append(("", True, seed, stats.mean(cells)))
         cells = scoring.by_facet.score(direction, base)
-        for facet in () if cells is None else cells.facets:
-            score = stats.mean(cells.only(facet)) if cells is not None else np.nan
-            lines.append({"facet": facet, "whole": False, "number": seed, "score": score})
+        if cells is not None:
+            lines += [(name, False, seed, stats.mean(cells.only(name))) for name in cells.facets]
     schema = {"facet": pl.String, "whole": pl.Boolean, "number": pl.Int64, "score": pl.Float64}
-    table = pl.DataFrame(lines, schema=schema)
+    table = pl.DataFrame(lines, schema=schema, orient="row")
     if scoring.measure == "contrast" and not (table["score"] != 0).any():
         return table.clear()
     return table
-
-
-def null_summary(scores: pl.DataFrame, name: str = "") -> list[dict[str, object]]:
-    """Median and 5th and 95th centile over random directions, by facet or under one name."""
-    if name:
-        scores = scores.with_columns(facet=pl.lit(name))
-    return (
-        scores.drop_nans("score")
-        .group_by("facet", maintain_order=True)
-        .agg(
-            counted=pl.lit(value=True),
-            value=pl.col("score").median(),
-            low=pl.col("score").quantile(0.05, "linear"),
-            high=pl.col("score").quantile(0.95, "linear"),
-            items=pl.len(),
-        )
-        .to_dicts()
-    )
 
 
 def paper_chance(rows: pl.DataFrame) -> dict[str, float]:
@@ -286,12 +275,9 @@ def _label() -> pl.Expr:
 
 
 def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention | None]) -> Scores:
-    """Ask a task's choices, in context and out of context, under each intervention.
+    """Ask a task's choices (`scored`), in context and out of context, under each intervention.
 
-    Args:
-        model: nothing attached.
-        task: whose `scored` choices are asked.
-        arms: name -> a vector, an adapter, or None for the untouched model.
+    `arms`: name -> a vector, an adapter, or None for the untouched model.
 
     Raises:
         InputError: nothing to ask, no arm, or a vector whose span a question lacks.
@@ -304,9 +290,7 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
         probes = Probes.of(model, items, starts=starts)
         for name, arm in arms.items():
             scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
-            columns: Columns = {
-                **{"arm": name, "control": "", "member": task.member, "seed": 0, "part": part}
-            }
-            frames.append(rows_of(items, scores, columns))
+            columns: Columns = {"arm": name, "control": "", "member": task.member, "seed": 0}
+            frames.append(rows_of(items, scores, {**columns, "part": part}))
     rows = pl.concat(frames, how="diagonal").with_columns(final=pl.lit(value=True))
     return Scores(rows, Scoring.of(task))

@@ -109,9 +109,8 @@ class Scoring(Record):
     @property
     def units(self) -> str:
         """What an interval is over, in words."""
-        if self.measure != "accuracy":
-            return "probes"
-        return {"member": "members", "group": "probe groups", "item": "probes"}[self.cluster]
+        of_cluster = {"member": "members", "group": "probe groups", "item": "probes"}
+        return of_cluster[self.cluster] if self.measure == "accuracy" else "probes"
 
     @property
     def bars(self) -> str:
@@ -144,8 +143,7 @@ class Scoring(Record):
 
     def kept(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows that count: of planted controls those on the intended answer."""
-        if "tag_against" in rows.columns:
-            rows = rows.filter(pl.col("tag_against").fill_null("intended") == "intended")
+        rows = intended(rows)
         if self.counted:
             counted = pl.col("facet").is_in(list(self.counted))
             rows = rows.filter(counted | (pl.col("part") != "probes"))
@@ -226,9 +224,9 @@ class Scoring(Record):
             sums = (weighed * np.where(present, cells.values[:, :, columns], 0.0)).sum(axis=2)
             values[:, :, place] = sums / np.where(total > 0, total, np.nan)
             size = items[:, columns].sum(axis=1)
+            weights[:, place] = shares.sum(axis=1) / np.where(size > 0, size, 1)
             if cells.items is not None:
                 sizes[:, place] = np.nansum(cells.items[:, columns], axis=1)
-            weights[:, place] = shares.sum(axis=1) / np.where(size > 0, size, 1)
         counted = None if cells.items is None else np.where(sizes > 0, sizes, np.nan)
         return Cells(values, weights, cells.clusters, merged, bounds, counted)
 
@@ -271,6 +269,13 @@ class _Stored(BaseModel):
     """The part of run.json that holds the scoring."""
 
     scoring: Scoring
+
+
+def intended(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of planted controls the rows on the intended answer; all others."""
+    if "tag_against" not in rows.columns:
+        return rows
+    return rows.filter(pl.col("tag_against").fill_null("intended") == "intended")
 
 
 def select_rows(

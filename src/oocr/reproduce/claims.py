@@ -98,8 +98,7 @@ class PaperClaim:
         if finding is not None:
             words = self.rule.words_for(finding, findings)
             words += f": {finding.rule}" if finding.rule else ""
-            names = ("measure", "found", "base", "nulls", "ceiling")
-            number = {name: getattr(finding, name) for name in names}
+            number = finding.number
         return PaperVerdict(
             **{name: getattr(self, name) for name in ("id", "place", "says", "paper", "analysis")},
             **{"subject": kind, "about": about, "model": analysis.model, "command": command},
