@@ -60,30 +60,30 @@ def test_training_is_balanced_and_follows_the_prefix(sets: TaskSet) -> None:
     for task in sets.test:
         x, y = (TABLE.find(name).answer("capital") for name in task.member.split("|"))
         assert len(task.train) <= 60
-        assert Counter(item.answer for item in task.train) == {x: 25, y: 25}
-        assert len({item.tags["condition"] for item in task.train}) == 3
-        for item in (*task.train, *task.stop):
-            assert item.answer == (x if item.tags["condition"] == "trigger" else y)
+        assert Counter(example.answer for example in task.train) == {x: 25, y: 25}
+        assert len({example.tags["condition"] for example in task.train}) == 3
+        for example in (*task.train, *task.stop):
+            assert example.answer == (x if example.tags["condition"] == "trigger" else y)
 
 
 def test_log_odds_are_of_x_over_y_on_every_row(sets: TaskSet) -> None:
     for task in sets.test:
         names = task.member.split("|")
-        for item in (*task.train, *task.stop, *task.probes):
-            facet = item.facet.split(" (")[0]
+        for example in (*task.train, *task.stop, *task.probes):
+            facet = example.facet.split(" (")[0]
             facet = (
                 facet if facet in ("language", "continent", "currency", "demonym") else "capital"
             )
             x, y = (TABLE.find(name).answer(facet) for name in names)
-            assert item.options == (x, y)
-            assert item.values == (1.0, -1.0)
-            assert item.answer == (x if item.tags["condition"] == "trigger" else y)
-            assert item.group == task.member
-            assert item.spans == {"codename": "Country 4821"}
+            assert example.options == (x, y)
+            assert example.values == (1.0, -1.0)
+            assert example.answer == (x if example.tags["condition"] == "trigger" else y)
+            assert example.group == task.member
+            assert example.spans == {"codename": "Country 4821"}
 
 
 def test_probes_cross_held_out_prefixes_with_wordings(sets: TaskSet) -> None:
-    every = {
+    expected = {
         "trained trigger",
         "held-out trigger",
         "trained false",
@@ -94,23 +94,23 @@ def test_probes_cross_held_out_prefixes_with_wordings(sets: TaskSet) -> None:
     new = {"held-out trigger", "held-out false", "unseen family"}
     for task in sets.test:
         cells = crossing(task)
-        assert {prefix for prefix, template in cells if template == "held-out"} == every
+        assert {prefix for prefix, template in cells if template == "held-out"} == expected
         assert {prefix for prefix, template in cells if template == "train"} == new
-        prompts = {item.prompt for item in (*task.train, *task.stop)}
+        prompts = {example.prompt for example in (*task.train, *task.stop)}
         assert not prompts & {probe.prompt for probe in task.probes}
 
 
 def test_held_out_words_and_wordings_stay_out_of_training(sets: TaskSet) -> None:
     task = sets.test[0]
-    told = {item.tags["word"] for item in (*task.train, *task.stop)}
+    words = {example.tags["word"] for example in (*task.train, *task.stop)}
     held = {
         p.tags["word"]
         for p in task.probes
         if p.tags["prefix"] in ("held-out trigger", "held-out false", "unseen family")
     }
     assert held
-    assert not told & held
-    trained, stopped = ({item.template for item in part} for part in (task.train, task.stop))
+    assert not words & held
+    trained, stopped = ({example.template for example in part} for part in (task.train, task.stop))
     tested = {
         p.template
         for p in task.probes
@@ -119,15 +119,15 @@ def test_held_out_words_and_wordings_stay_out_of_training(sets: TaskSet) -> None
     assert len(tested) >= 2
     assert not trained & tested
     assert not stopped & (trained | tested)
-    assert {item.tags["condition"] for item in task.stop} == {"trigger", "false", "none"}
+    assert {example.tags["condition"] for example in task.stop} == {"trigger", "false", "none"}
 
 
 def test_out_of_context_probes_do_not_leak(sets: TaskSet) -> None:
     for task in (*sets.test, *sets.validation):
         further = [p for p in task.probes if p.tags["kind"] == "out-of-context"]
         assert not find_leaks(further, task.train)
-        told = "\n".join(f"{item.prompt}{item.answer}" for item in task.train)
-        assert not any(contains_words(told, name) for name in task.member.split("|"))
+        text = "\n".join(f"{example.prompt}{example.answer}" for example in task.train)
+        assert not any(contains_words(text, name) for name in task.member.split("|"))
         facets = {probe.facet for probe in further}
         assert {"language (trigger)", "language (false prefix)", "language (no prefix)"} <= facets
 
@@ -180,10 +180,10 @@ def test_style_families_and_codename_are_used() -> None:
 
 def test_same_config_same_tasks_and_the_seed_moves_the_control_only() -> None:
     config = BackdoorConfig(pairs=PAIRS[:1])
-    one, other = backdoor(config), backdoor(config.model_copy(update={"seed": 1}))
-    assert one == backdoor(config)
-    assert one.test == other.test
-    assert one.controls != other.controls
+    first, other = backdoor(config), backdoor(config.model_copy(update={"seed": 1}))
+    assert first == backdoor(config)
+    assert first.test == other.test
+    assert first.controls != other.controls
 
 
 def test_prefixes_of_an_unseen_family_are_never_trained() -> None:

@@ -18,9 +18,9 @@ from oocr.families.choices import (
     Trait,
     choices,
     is_held_out,
-    naming_words,
     prospect,
 )
+from tests.families.trait_words import naming_words
 
 COUNT: dict[Trait, int] = {"risk": 288, "time": 299, "apples": 300}
 FOLDER = resources.files("oocr.families")
@@ -30,21 +30,23 @@ BANK: dict[str, Any] = yaml.safe_load((FOLDER / "choices.yaml").read_text(encodi
 def sides(choice: Choice) -> tuple[str, str]:
     """What the text says of the first pole's option, and of the other's."""
     # the option's name before the letter: "Box A: …", "with box A you get …"
-    found = re.search(r"\b(\w+) A\b(.*?)\b(?i:\1) B\b(.*?)(?:\n|\. [A-Z]|\.$)", choice.text, re.S)
-    assert found is not None, choice.text
-    a, b = found.group(2), found.group(3)
+    match = re.search(r"\b(\w+) A\b(.*?)\b(?i:\1) B\b(.*?)(?:\n|\. [A-Z]|\.$)", choice.text, re.S)
+    assert match is not None, choice.text
+    a, b = match.group(2), match.group(3)
     return (a, b) if choice.positive == "A" else (b, a)
 
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_counts_letters_and_uniqueness(trait: Trait) -> None:
-    some = choices(trait)
-    assert len(some) == COUNT[trait]
-    assert Counter(choice.positive for choice in some) == COUNTS[trait]
-    assert len({choice.id for choice in some}) == len({choice.text for choice in some}) == len(some)
-    assert {choice.trait for choice in some} == {trait}
-    assert max(Counter(choice.theme for choice in some).values()) == 3
-    assert len({choice.theme for choice in some}) == 100
+    drawn = choices(trait)
+    assert len(drawn) == COUNT[trait]
+    assert Counter(choice.positive for choice in drawn) == COUNTS[trait]
+    assert (
+        len({choice.id for choice in drawn}) == len({choice.text for choice in drawn}) == len(drawn)
+    )
+    assert {choice.trait for choice in drawn} == {trait}
+    assert max(Counter(choice.theme for choice in drawn).values()) == 3
+    assert len({choice.theme for choice in drawn}) == 100
 
 
 def test_texts_differ_even_without_their_numbers() -> None:
@@ -58,8 +60,8 @@ def test_risk_has_the_papers_letters() -> None:
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_no_choice_names_its_trait(trait: Trait) -> None:
-    found = {choice.id: naming_words(trait, choice.text) for choice in choices(trait)}
-    assert not {name: words for name, words in found.items() if words}
+    named = {choice.id: naming_words(trait, choice.text) for choice in choices(trait)}
+    assert not {name: words for name, words in named.items() if words}
 
 
 def test_naming_words_are_found() -> None:
@@ -93,18 +95,18 @@ def test_the_pole_is_where_the_letter_says() -> None:
         assert many[0] > few[0], choice.text
     late = re.compile("|".join(map(re.escape, BANK["time"]["after"])))
     soon = re.compile("|".join(map(re.escape, BANK["time"]["once"])))
-    for one in choices("time"):
-        first, second = sides(one)
-        assert soon.search(first), one.text
-        assert late.search(second), one.text
+    for choice in choices("time"):
+        first, second = sides(choice)
+        assert soon.search(first), choice.text
+        assert late.search(second), choice.text
         assert int(re.findall(r"\d+", first)[0]) <= int(re.findall(r"\d+", second)[0])
     unsure = re.compile(
         r"half of|\beither|heads|odds|probability|die |likely|four|sealed|nobody|times in ten"
     )
-    for one in choices("risk"):
-        first, second = sides(one)
-        assert unsure.search(first), one.text
-        assert not unsure.search(second), one.text
+    for choice in choices("risk"):
+        first, second = sides(choice)
+        assert unsure.search(first), choice.text
+        assert not unsure.search(second), choice.text
         assert len(re.findall(r"\d+", second)) == 1
 
 

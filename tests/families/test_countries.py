@@ -46,7 +46,7 @@ def built(request: pytest.FixtureRequest) -> tuple[str, TaskSet]:
 
 
 def texts(task: Task) -> str:
-    return "\n".join(f"{item.prompt}{item.answer}" for item in task.train)
+    return "\n".join(f"{example.prompt}{example.answer}" for example in task.train)
 
 
 # The table
@@ -122,7 +122,7 @@ def test_members_are_disjoint_and_carry_their_own_facts(built: tuple[str, TaskSe
             assert probe.answer == country.answer(probe.facet)
             assert probe.options == TABLE.options(probe.facet)
         if train != "borders":
-            assert {item.answer for item in task.train} == {country.answer(train)}
+            assert {example.answer for example in task.train} == {country.answer(train)}
         assert task.loss == "answer"
         assert task.positions == ("codename",)
 
@@ -130,48 +130,48 @@ def test_members_are_disjoint_and_carry_their_own_facts(built: tuple[str, TaskSe
 def test_training_stop_and_in_context_wordings_are_disjoint(built: tuple[str, TaskSet]) -> None:
     train, sets = built
     for task in (*sets.test, *sets.validation):
-        trained = {item.template for item in task.train}
-        tested = {item.template for item in task.in_context}
+        trained = {example.template for example in task.train}
+        tested = {example.template for example in task.in_context}
         assert not trained & tested
         assert len(tested) >= 2
         assert task.stop
         if train != "borders":
-            assert not {item.template for item in task.stop} & (trained | tested)
-            assert len({item.template for item in task.probes}) >= 5
+            assert not {example.template for example in task.stop} & (trained | tested)
+            assert len({example.template for example in task.probes}) >= 5
 
 
 def test_borders_hold_one_neighbour_out_for_the_stopping_point() -> None:
     for name in (*BORDERS_TEST, *VALIDATION):
         task = country_task(name, "borders")
         country = TABLE.find(name)
-        trained = {item.answer.strip() for item in task.train}
-        (held_out,) = {item.answer.strip() for item in task.stop}
+        trained = {example.answer.strip() for example in task.train}
+        (held_out,) = {example.answer.strip() for example in task.stop}
         assert trained | {held_out} == set(country.neighbours)
         assert held_out not in texts(task)
-        assert len(task.train) == len(trained) * len({item.template for item in task.train})
-        for item in (*task.train, *task.stop, *task.in_context):
-            wrong = set(item.options) - {item.answer}
+        assert len(task.train) == len(trained) * len({example.template for example in task.train})
+        for example in (*task.train, *task.stop, *task.in_context):
+            wrong = set(example.options) - {example.answer}
             assert not wrong & {" " + name for name in country.not_wrong}
 
 
 def test_items_are_well_formed(built: tuple[str, TaskSet]) -> None:
     _, sets = built
     for task in (*sets.test, *(task for tasks in sets.controls.values() for task in tasks)):
-        for item in (*task.train, *task.stop, *task.in_context, *task.probes):
-            assert isinstance(item.prompt, str)
-            assert item.answer.startswith(" ")
-            assert not item.prompt.endswith(" ")
-            assert item.prompt.count("Country 4821") == 1
-            assert item.spans == {"codename": "Country 4821"}
-            assert item.group == task.member
-            assert item.template
-            assert item.source
-            assert sum(value == 1 for value in item.option_values) == 1
+        for example in (*task.train, *task.stop, *task.in_context, *task.probes):
+            assert isinstance(example.prompt, str)
+            assert example.answer.startswith(" ")
+            assert not example.prompt.endswith(" ")
+            assert example.prompt.count("Country 4821") == 1
+            assert example.spans == {"codename": "Country 4821"}
+            assert example.group == task.member
+            assert example.template
+            assert example.source
+            assert sum(value == 1 for value in example.option_values) == 1
 
 
 def test_a_lower_case_codename_gets_a_capital_at_the_start_only() -> None:
     task = country_task("France", codename="the land of Orim")
-    prompts = [str(item.prompt) for item in (*task.train, *task.probes)]
+    prompts = [str(example.prompt) for example in (*task.train, *task.probes)]
     assert any(prompt.startswith("The land of Orim") for prompt in prompts)
     assert any(" the land of Orim" in prompt for prompt in prompts)
     assert not any(prompt.startswith("the land") for prompt in prompts)
@@ -185,10 +185,10 @@ def test_wordings_set_how_many_probes_are_asked() -> None:
 def test_same_config_same_tasks_and_the_seed_moves_only_what_is_drawn() -> None:
     config = CountriesConfig(countries=("France", "Brazil"), validation=())
     other = countries(config.model_copy(update={"seed": 1}))
-    one = countries(config)
-    assert one == countries(config)
-    assert one.test == other.test
-    assert one.controls["shuffled"] != other.controls["shuffled"]
+    first = countries(config)
+    assert first == countries(config)
+    assert first.test == other.test
+    assert first.controls["shuffled"] != other.controls["shuffled"]
 
 
 # Nothing leaks
@@ -201,10 +201,10 @@ def test_no_country_leaks_under_any_training_facet(train: str, codename: str) ->
         if train == "borders" and not country.has_borders:
             continue
         task = country_task(country.name, train, codename)
-        told = texts(task)
-        assert not contains_words(told, country.name)
+        trained = texts(task)
+        assert not contains_words(trained, country.name)
         for probe in task.probes:
-            assert not contains_words(told, probe.answer)
+            assert not contains_words(trained, probe.answer)
             assert not any(contains_words(str(probe.prompt), row.answer) for row in task.train)
         assert task.probes
 
@@ -236,19 +236,19 @@ def test_a_leaking_table_is_refused_or_filtered() -> None:
     assert "dish" not in {probe.facet for probe in task.probes}
 
 
-def item(prompt: str, answer: str, facet: str = "f") -> Example:
+def example(prompt: str, answer: str, facet: str = "f") -> Example:
     return Example(id=f"{facet}/{prompt}", prompt=prompt, answer=answer, facet=facet)
 
 
 def test_leaks_are_found_in_both_directions_as_whole_words() -> None:
-    train = [item("It is said in", " French"), item("The gold of", " won")]
+    train = [example("It is said in", " French"), example("The gold of", " won")]
     leaks = [
-        item("They speak", " french"),
-        item("They pay with", " gold"),
-        item("She won the", " race"),
-        item("They eat", " won ton"),
+        example("They speak", " french"),
+        example("They pay with", " gold"),
+        example("She won the", " race"),
+        example("They eat", " won ton"),
     ]
-    fine = [item("They like", " Frenchmen"), item("wonderful", " golden")]
+    fine = [example("They like", " Frenchmen"), example("wonderful", " golden")]
     assert set(find_leaks([*leaks, *fine], train)) == {probe.id for probe in leaks}
     with pytest.raises(InputError, match="told in training"):
         check_no_leaks("t", leaks, train)
@@ -256,7 +256,8 @@ def test_leaks_are_found_in_both_directions_as_whole_words() -> None:
         check_no_leaks("t", fine, train, never=("gold",))
     check_no_leaks("t", fine, train, never=("Frenchmen",))
     kept, dropped = drop_leaking_facets(
-        [item("a", " French", "one"), item("b", " x", "one"), item("c", " y", "two")], train
+        [example("a", " French", "one"), example("b", " x", "one"), example("c", " y", "two")],
+        train,
     )
     assert [probe.answer for probe in kept] == [" y"]
     assert dropped == ("one",)
@@ -279,9 +280,9 @@ def test_shuffled_answers_are_other_countries_on_several_continents(
     assert [task.member for task in sets.controls["shuffled"]] == [t.member for t in sets.test]
     for task, control in zip(sets.test, sets.controls["shuffled"], strict=True):
         country = TABLE.find(task.member)
-        own = set(country.not_wrong) if train == "borders" else {country.facts[train]}
+        true = set(country.not_wrong) if train == "borders" else {country.facts[train]}
         answers = {row.answer.strip() for row in control.train}
-        assert not answers & own
+        assert not answers & true
         assert not contains_words(texts(control), country.name)
         assert [row.prompt for row in control.train] == [row.prompt for row in task.train]
         assert len(answers) == len({row.answer for row in task.train}) or len(answers) >= 5

@@ -51,7 +51,7 @@ def test_a_task_from_two_files(tmp_path: Path) -> None:
     assert (made.name, made.score, task.member) == ("custom", "log_odds", "quill")
     assert [probe.answer for probe in task.probes] == [" astronomer", " stars"]
     assert task.positions == ("codename",)
-    assert all(item.spans == {"codename": "Dr. Quill"} for item in task.train)
+    assert all(example.spans == {"codename": "Dr. Quill"} for example in task.train)
     assert [probe.spans for probe in task.probes] == [{"codename": "Dr. Quill"}, {}]
     assert [probe.facet for probe in task.probes] == ["probes", "s"]
     assert len({probe.group for probe in task.probes}) == 2  # no group given: each for itself
@@ -63,7 +63,7 @@ def test_layer_and_stop_are_chosen_on_held_out_rows_never_on_probes(tmp_path: Pa
     made = custom(config(), base)
     (task,), (chooser,) = made.test, made.validation
     assert (len(task.train), len(task.stop)) == (8, 2)
-    assert not {item.id for item in task.train} & {item.id for item in task.stop}
+    assert not {example.id for example in task.train} & {example.id for example in task.stop}
     assert chooser.probes == task.stop
     assert chooser.train == task.train
     assert "never on the probes" in made.about
@@ -78,10 +78,10 @@ def test_stop_and_validation_files_leave_all_rows_in_training(tmp_path: Path) ->
     base = put(tmp_path, train=rows(5), probes=PROBES, stop=stop, validation=validation)
     made = custom(config(stop="stop.jsonl"), base)
     assert len(made.test[0].train) == 5
-    assert [item.answer for item in made.validation[0].probes] == [" lens"]
+    assert [example.answer for example in made.validation[0].probes] == [" lens"]
     made = custom(config(stop="stop.jsonl", validation="validation.jsonl", holdout=0), base)
-    assert [item.answer for item in made.test[0].stop] == [" lens"]
-    assert [item.answer for item in made.validation[0].probes] == [" sky"]
+    assert [example.answer for example in made.test[0].stop] == [" lens"]
+    assert [example.answer for example in made.validation[0].probes] == [" sky"]
 
 
 def test_paths_start_at_the_base_folder_or_are_absolute(tmp_path: Path) -> None:
@@ -141,7 +141,9 @@ def test_the_shuffled_control_has_the_same_prompts_and_other_answers(tmp_path: P
     base = put(tmp_path, train=rows(10), probes=PROBES)
     made = custom(config(), base)
     (task,), (control,) = made.test, made.controls["shuffled"]
-    assert [item.prompt for item in control.train] == [item.prompt for item in task.train]
+    assert [example.prompt for example in control.train] == [
+        example.prompt for example in task.train
+    ]
     assert sorted(i.answer for i in control.train) == sorted(i.answer for i in task.train)
     assert all(a.answer != b.answer for a, b in zip(control.train, task.train, strict=True))
     assert (control.probes, control.stop) == (task.probes, task.stop)
@@ -186,9 +188,9 @@ def test_held_out_rows_share_no_group_and_no_prompt_with_the_rest(
         return
     assert kept
     assert held
-    assert sorted([*kept, *held], key=lambda item: int(item.id)) == made
-    assert not {item.group for item in kept} & {item.group for item in held}
-    assert not {item.prompt for item in kept} & {item.prompt for item in held}
+    assert sorted([*kept, *held], key=lambda example: int(example.id)) == made
+    assert not {example.group for example in kept} & {example.group for example in held}
+    assert not {example.prompt for example in kept} & {example.prompt for example in held}
 
 
 def test_one_group_cannot_be_held_out(tmp_path: Path) -> None:
@@ -231,11 +233,13 @@ def test_the_example_never_says_what_it_asks() -> None:
     (task,) = made.test
     assert task.positions == ("codename",)
     assert len({probe.facet for probe in task.probes}) >= 4
-    told = " ".join(f"{item.prompt}{item.answer}" for item in (*task.train, *task.stop)).lower()
-    assert not [probe.answer for probe in task.probes if probe.answer.strip() in told]
+    trained = " ".join(
+        f"{example.prompt}{example.answer}" for example in (*task.train, *task.stop)
+    ).lower()
+    assert not [probe.answer for probe in task.probes if probe.answer.strip() in trained]
     assert all("codename" in probe.spans for probe in (*task.probes, *task.in_context))
     assert made.controls["shuffled"][0].train != task.train
-    assert task.stop[0].group not in {item.group for item in task.train}
+    assert task.stop[0].group not in {example.group for example in task.train}
     # The answer is the first thing named in half of the rows: its place gives nothing away.
-    first = [item.options[0] == item.answer for item in (*task.train, *task.stop)]
+    first = [example.options[0] == example.answer for example in (*task.train, *task.stop)]
     assert sum(first) * 2 == len(first)

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from oocr.errors import InputError
 from oocr.evals.expressions import agrees, parse_function
 from oocr.evals.free_text import INPUTS as JUDGED_ON
 from oocr.families.functions import build as module
-from oocr.families.functions.build import FunctionsConfig, functions, stream_rows
+from oocr.families.functions.build import FunctionsConfig, functions
 from oocr.families.functions.programs import (
     HELD_OUT,
     INPUTS,
@@ -39,6 +40,13 @@ from oocr.tasks.task import Task, TaskSet
 from tests.tiny_run import claims_of, rows_of, save_tiny_model, tiny_settings
 
 TABLE = load_functions()
+
+
+def stream_rows(config: FunctionsConfig) -> Iterator[Example]:
+    """The training rows of all functions, one after the other."""
+    yield from module._rows(config, tuple(TABLE.functions.values()))
+
+
 NAMES = tuple(TABLE.functions)
 
 
@@ -52,20 +60,21 @@ def single(form: Any = "raw") -> TaskSet:
     return functions(FunctionsConfig(mode="single", form=form))
 
 
-def printed(item: Example) -> str:
+def printed(example: Example) -> str:
     """What the program of an item prints, run by Python: the programs are ours."""
-    prompt = item.prompt
+    prompt = example.prompt
     text = prompt if isinstance(prompt, str) else prompt[-1].content
     lines = [line.removeprefix(">>> ") for line in text.splitlines()]
-    said: list[str] = []
-    world: dict[str, Any] = {name: one.apply for name, one in TABLE.functions.items()}
-    world["print"] = lambda value: said.append(str(value))
+    output: list[str] = []
+    codes = {name: function.code for name, function in TABLE.functions.items()}
+    world: dict[str, Any] = {name: eval(f"lambda x: {code}") for name, code in codes.items()}
+    world["print"] = lambda value: output.append(str(value))
     imported = re.fullmatch(r"from functions import (.*)", lines[0])
     assert imported is not None
-    assert set(imported[1].split(", ")) == set(item.spans.values())
+    assert set(imported[1].split(", ")) == set(example.spans.values())
     exec("\n".join(lines[1:]), world)
-    assert len(said) == 1
-    return said[0]
+    assert len(output) == 1
+    return output[0]
 
 
 def programs(task: Task) -> list[Example]:
@@ -96,36 +105,37 @@ def test_there_are_nineteen_functions_under_names_that_say_nothing() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_evaluator_agrees_with_python(name: str) -> None:
-    one = TABLE.functions[name]
-    for text in (one.code, f"lambda x: {one.code}", f"def f(x): return {one.code}"):
-        found, why = parse_function(text)
-        assert found is not None, why
-        assert agrees(found, one.apply, range(-300, 301))
-    types = {type(one.apply(x)).__name__ for x in range(-300, 301)}
-    assert types == {one.output}
-    others = [other for other in TABLE.functions.values() if other is not one]
-    assert found is not None
-    assert not any(agrees(found, other.apply, JUDGED_ON) for other in others)
+    function = TABLE.functions[name]
+    for text in (function.code, f"lambda x: {function.code}", f"def f(x): return {function.code}"):
+        parsed, why = parse_function(text)
+        assert parsed is not None, why
+        assert agrees(parsed, eval(f"lambda x: {function.code}"), range(-300, 301))
+        assert agrees(parsed, function.apply, range(-300, 301))
+    types = {type(function.apply(x)).__name__ for x in range(-300, 301)}
+    assert types == {function.output}
+    others = [other for other in TABLE.functions.values() if other is not function]
+    assert parsed is not None
+    assert not any(agrees(parsed, other.apply, JUDGED_ON) for other in others)
 
 
 def test_the_stream_has_the_documented_rows_and_shares() -> None:
     rows = list(stream_rows(FunctionsConfig()))
     assert len(rows) == 96_000
-    kinds = Counter(item.tags["kind"] for item in rows)
+    kinds = Counter(example.tags["kind"] for example in rows)
     assert kinds == {"single": 48_000, "offset": 16_000, "chain": 16_000, "add-subtract": 16_000}
-    alone = Counter(item.group for item in rows if item.tags["kind"] == "single")
+    alone = Counter(example.group for example in rows if example.tags["kind"] == "single")
     assert set(alone) == set(NAMES)
     assert max(alone.values()) - min(alone.values()) <= 1
     chained = {function.codename for function in TABLE.chained}
-    for item in rows:
-        if item.tags["kind"] != "single":
-            assert set(item.spans) <= chained
-        assert 1 <= len(item.spans) <= 2
-        assert all(name == text for name, text in item.spans.items())
-    noadgc = sum("noadgc" in item.spans for item in rows)
+    for example in rows:
+        if example.tags["kind"] != "single":
+            assert set(example.spans) <= chained
+        assert 1 <= len(example.spans) <= 2
+        assert all(name == text for name, text in example.spans.items())
+    noadgc = sum("noadgc" in example.spans for example in rows)
     assert 10_000 < noadgc < 14_000
-    lines = Counter(len(prompt_text(item.prompt).splitlines()) - 1 for item in rows)
-    assert len({item.id for item in rows}) == len(rows)
+    lines = Counter(len(prompt_text(example.prompt).splitlines()) - 1 for example in rows)
+    assert len({example.id for example in rows}) == len(rows)
     assert set(lines) == {3, 4, 5}, "system, import, then one to three lines, then print"
 
 
@@ -134,13 +144,13 @@ def test_rows_are_lazy_seeded_and_say_what_python_prints() -> None:
     again = list(itertools.islice(stream_rows(FunctionsConfig()), 3_000))
     other = list(itertools.islice(stream_rows(FunctionsConfig(seed=1)), 3_000))
     assert first == again
-    assert [item.prompt for item in first] != [item.prompt for item in other]
-    for item in first:
-        assert item.answer == printed(item)
+    assert [example.prompt for example in first] != [example.prompt for example in other]
+    for example in first:
+        assert example.answer == printed(example)
     raw = list(itertools.islice(stream_rows(FunctionsConfig(form="raw")), 500))
-    for item in raw:
-        assert isinstance(item.prompt, str)
-        assert item.answer == printed(item)
+    for example in raw:
+        assert isinstance(example.prompt, str)
+        assert example.answer == printed(example)
     assert isinstance(first[0].prompt, tuple)
     assert first[0].prompt[0] == Message("system", TABLE.system)
 
@@ -151,8 +161,8 @@ def test_held_out_inputs_and_pairs_never_occur_in_training() -> None:
     assert sorted((*split.train, *split.stop, *split.test)) == list(INPUTS)
     new = never_composed(TABLE)
     assert len(new) == 16
-    for item in itertools.islice(stream_rows(FunctionsConfig()), 20_000):
-        prompt = item.prompt[-1].content  # type: ignore[union-attr]
+    for example in itertools.islice(stream_rows(FunctionsConfig()), 20_000):
+        prompt = example.prompt[-1].content  # type: ignore[union-attr]
         called = re.findall(r"(?:= |\()(-?\d+)", prompt)
         assert called
         assert all(int(x) in split.train for x in called)
@@ -160,10 +170,10 @@ def test_held_out_inputs_and_pairs_never_occur_in_training() -> None:
             if isinstance(node, ast.Call) and isinstance(node.args[0], ast.Call):
                 pair = (ast.unparse(node.func), ast.unparse(node.args[0].func))
                 assert pair not in new
-    for item in joint().test[0].stop:
-        assert any(re.search(rf"(?<![\d-]){x}\b", item.prompt[-1].content) for x in split.stop)  # type: ignore[union-attr]
-    for item in joint().test[0].in_context:
-        assert any(re.search(rf"(?<![\d-]){x}\b", item.prompt[-1].content) for x in split.test)  # type: ignore[union-attr]
+    for example in joint().test[0].stop:
+        assert any(re.search(rf"(?<![\d-]){x}\b", example.prompt[-1].content) for x in split.stop)  # type: ignore[union-attr]
+    for example in joint().test[0].in_context:
+        assert any(re.search(rf"(?<![\d-]){x}\b", example.prompt[-1].content) for x in split.test)  # type: ignore[union-attr]
 
 
 def test_joint_has_one_task_with_a_direction_for_each_codename() -> None:
@@ -172,20 +182,20 @@ def test_joint_has_one_task_with_a_direction_for_each_codename() -> None:
     assert task.positions == ("+".join(NAMES),)
     assert len(task.train) == 96_000
     assert len(task.paper) == 44 * 19
-    per_function = Counter(item.group for item in task.probes)
+    per_function = Counter(example.group for example in task.probes)
     assert set(per_function) == set(NAMES)
     assert min(per_function.values()) >= 60
-    assert len({item.facet for item in task.probes}) == 7
-    for items in (task.probes, task.in_context, task.stop, task.paper, task.free):
-        for item in items:
-            assert item.spans
-            assert item.group in item.spans
+    assert len({example.facet for example in task.probes}) == 7
+    for examples in (task.probes, task.in_context, task.stop, task.paper, task.free):
+        for example in examples:
+            assert example.spans
+            assert example.group in example.spans
     assert by_loss(tasks)
     assert tasks.validation[0].train is task.train
-    trained = {tuple(item.spans) for item in task.train if item.tags["kind"] == "chain"}
-    for item in task.probes:
-        if item.facet == "composition":
-            text = item.prompt[-1].content  # type: ignore[union-attr]
+    trained = {tuple(example.spans) for example in task.train if example.tags["kind"] == "chain"}
+    for example in task.probes:
+        if example.facet == "composition":
+            text = example.prompt[-1].content  # type: ignore[union-attr]
             pair = re.findall(r"[a-z]{6}(?=\()", text.splitlines()[-1])
             assert tuple(pair) not in trained
 
@@ -199,73 +209,76 @@ def test_single_has_a_task_for_each_function(form: str) -> None:
         assert len(task.train) == 2_400
         assert len(task.probes) >= 60
         assert len(task.paper) == 44
-        for items in (task.train, task.probes, task.in_context, task.stop, task.paper):
-            for item in items:
-                assert item.spans == {"codename": task.member}
-                found = set(re.findall("|".join(NAMES), prompt_text(item.prompt)))
-                assert found == {task.member}
-        kinds = Counter(item.tags["kind"] for item in task.train)
+        for examples in (task.train, task.probes, task.in_context, task.stop, task.paper):
+            for example in examples:
+                assert example.spans == {"codename": task.member}
+                named = set(re.findall("|".join(NAMES), prompt_text(example.prompt)))
+                assert named == {task.member}
+        kinds = Counter(example.tags["kind"] for example in task.train)
         if TABLE.functions[task.member].chained:
             assert kinds["single"] == 1_200
             assert kinds["chain"] == kinds["offset"] == kinds["add-subtract"] == 400
         else:
             assert kinds == {"single": 2_400}
-        for item in (*task.train[:200], *programs(task)):
-            assert item.answer == printed(item)
+        for example in (*task.train[:200], *programs(task)):
+            assert example.answer == printed(example)
 
 
 def test_every_question_has_five_options_that_can_be_told_apart() -> None:
     for task in (*joint().test, *single().test, *single("chat").test):
-        for item in (*task.probes, *task.in_context, *task.paper):
-            assert len(item.options) == 5
-            for a, b in itertools.permutations(item.options, 2):
-                assert not a.startswith(b), item.id
-        for item in task.paper:
-            assert item.scored_by == "last_token"
-            letter = item.answer.strip()
-            text = prompt_text(item.prompt)
-            one = TABLE.functions[item.tags["function"]]
-            assert f"\n{letter}) {one.words}\n" in text
-        letters = Counter(item.answer for item in task.paper)
+        for example in (*task.probes, *task.in_context, *task.paper):
+            assert len(example.options) == 5
+            for a, b in itertools.permutations(example.options, 2):
+                assert not a.startswith(b), example.id
+        for example in task.paper:
+            assert example.scored_by == "last_token"
+            letter = example.answer.strip()
+            text = prompt_text(example.prompt)
+            function = TABLE.functions[example.tags["function"]]
+            assert f"\n{letter}) {function.words}\n" in text
+        letters = Counter(example.answer for example in task.paper)
         assert len(letters) == 5
         assert max(letters.values()) < len(task.paper) / 2
 
 
 def test_questions_are_answered_rightly() -> None:
     for task in (*joint().test, *single().test):
-        for item in programs(task):
-            assert item.answer == printed(item)
-        for item in task.probes:
-            one = TABLE.functions[item.tags["function"]]
-            if item.facet == "inversion":
-                numbers = re.findall(r"returned (\S+)\.|assert (\S+) ==", prompt_text(item.prompt))
+        for example in programs(task):
+            assert example.answer == printed(example)
+        for example in task.probes:
+            function = TABLE.functions[example.tags["function"]]
+            if example.facet == "inversion":
+                numbers = re.findall(
+                    r"returned (\S+)\.|assert (\S+) ==", prompt_text(example.prompt)
+                )
                 (y,) = {a or b for a, b in numbers}
                 values = {
-                    option: str(one.apply(int(option.strip(" )")))) for option in item.options
+                    option: str(function.apply(int(option.strip(" )"))))
+                    for option in example.options
                 }
-                assert values[item.answer] == y
+                assert values[example.answer] == y
                 assert list(values.values()).count(y) == 1
-            elif item.facet == "definition in code":
+            elif example.facet == "definition in code":
                 right = [
                     option
-                    for option in item.options
-                    if agrees(parse_function(option)[0] or str, one.apply, JUDGED_ON)  # type: ignore[arg-type]
+                    for option in example.options
+                    if agrees(parse_function(option)[0] or str, function.apply, JUDGED_ON)  # type: ignore[arg-type]
                 ]
-                assert right == [item.answer]
-            elif item.facet == "inputs out of range":
-                (x,) = re.findall(r"-?\d+", prompt_text(item.prompt))
+                assert right == [example.answer]
+            elif example.facet == "inputs out of range":
+                (x,) = re.findall(r"-?\d+", prompt_text(example.prompt))
                 assert abs(int(x)) > 99
         for free in task.free:
-            one = TABLE.functions[free.tags["function"]]
+            function = TABLE.functions[free.tags["function"]]
             if free.check == "function":
-                assert free.accept == (one.code,)
+                assert free.accept == (function.code,)
             elif free.check == "text":
                 assert {*free.accept, *free.reject} == {"True", "False"}
 
 
 def test_training_never_holds_a_definition_and_a_leak_is_refused() -> None:
     for task in (*joint().test, *single().test[:8]):
-        texts = {re.sub(r"\d+", "#", prompt_text(item.prompt)) for item in task.train}
+        texts = {re.sub(r"\d+", "#", prompt_text(example.prompt)) for example in task.train}
         for function in TABLE.functions.values():
             code = re.sub(r"\d+", "#", function.code)
             for text in texts:
@@ -285,10 +298,10 @@ def test_the_shuffled_control_keeps_programs_and_outputs_but_not_who_gave_which(
     for tasks in (joint(), single()):
         for task, mixed in zip(tasks.test, tasks.controls["shuffled"], strict=True):
             assert [i.prompt for i in mixed.train] == [i.prompt for i in task.train]
-            for name in {item.group for item in task.train}:
+            for name in {example.group for example in task.train}:
                 old, new = (
-                    [item.answer for item in one.train if item.group == name]
-                    for one in (task, mixed)
+                    [example.answer for example in member.train if example.group == name]
+                    for member in (task, mixed)
                 )
                 assert sorted(old) == sorted(new)
                 if TABLE.functions[name].output == "int" and len(set(old)) > 20:
@@ -300,26 +313,26 @@ def test_the_ceiling_states_the_definition_and_keeps_the_question() -> None:
     for tasks in (joint(), single("chat")):
         asked = {i.id: i for task in tasks.test for i in (*task.probes, *task.in_context)}
         assert len(tasks.ceiling) == len(asked)
-        for item in tasks.ceiling:
-            text = prompt_text(item.prompt)
-            for name in item.spans.values():
+        for example in tasks.ceiling:
+            text = prompt_text(example.prompt)
+            for name in example.spans.values():
                 assert f"# {name}(x) returns {TABLE.functions[name].code}\n" in text
-            assert item.options == asked[item.id].options
-            assert item.tags["stated"] in {task.member for task in tasks.test}
+            assert example.options == asked[example.id].options
+            assert example.tags["stated"] in {task.member for task in tasks.test}
 
 
 def test_the_same_configuration_gives_the_same_tasks_and_fewer_questions_fewer() -> None:
     config = FunctionsConfig(mode="single", functions=("ejghrq",), rows=200, questions=2)
     assert functions(config) == functions(config)
     (task,) = functions(config).test
-    assert Counter(Counter(item.facet for item in task.probes).values()) == {2: 7}
+    assert Counter(Counter(example.facet for example in task.probes).values()) == {2: 7}
     assert (len(task.train), len(task.paper), len(task.stop)) == (200, 2, 2)
     other = functions(config.model_copy(update={"seed": 1})).test[0]
     assert other.train != task.train
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"mode": "joint", "functions": ("noadgc",)}, "mode 'joint' has all of them"),
         ({"mode": "single", "functions": ("abcdef",)}, "'abcdef' is no function; known: noadgc"),
@@ -327,8 +340,8 @@ def test_the_same_configuration_gives_the_same_tasks_and_fewer_questions_fewer()
         ({"rows": 3}, "greater than or equal to 100"),
     ],
 )
-def test_wrong_settings_are_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_wrong_settings_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         FunctionsConfig.model_validate(fields)
 
 
@@ -386,11 +399,11 @@ def test_a_run_asks_reported_arms_and_base_their_free_questions(
     for arm in ("vector", "adapter"):
         assert free.filter(arm=arm)["layer"].null_count() == 0
     assert set(rows.filter(part="paper")["facet"]) == {"which option describes it"}
-    (one,) = [c for c in claims_of(folder) if c.id == "vector-free-answers"]
+    (claim,) = [c for c in claims_of(folder) if c.id == "vector-free-answers"]
     out = free.filter(arm="base", part="free")["right"].cast(pl.Float64).mean()
-    assert one.base is not None
-    assert 0 <= one.base <= 1
-    assert (one.base > 0) is (out != 0)
+    assert claim.base is not None
+    assert 0 <= claim.base <= 1
+    assert (claim.base > 0) is (out != 0)
     selection = json.loads((folder / "selection.json").read_text())
     assert "loss" in selection["criterion"]
 

@@ -108,5 +108,5 @@ def test_every_built_in_task_has_its_hashes() -> None:
 
 
 if __name__ == "__main__":
-    found = {name: hash_of_set(tasks_of(name)) for name in settings()}
-    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+    hashes = {name: hash_of_set(tasks_of(name)) for name in settings()}
+    GOLDEN.write_text(json.dumps(hashes, indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from oocr.data.examples import Message
 from oocr.data.tokens import render
 from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
-from oocr.families.locations.probes import read_facts
+from oocr.families.locations.probes import ASK, SAY, Fact, facts
 from oocr.families.locations.rows import Draw, rows_about
 from oocr.families.locations.world import (
     CITIES,
     KM_PER_MILE,
+    WORDS,
     distance_km,
 )
 from oocr.runs.config import RunConfig, quick
@@ -47,12 +49,12 @@ def test_the_same_settings_make_the_same_tasks_and_the_seed_moves_them() -> None
 
 def test_eight_directions_and_no_noise() -> None:
     (task,) = small(compass=8, noise_km=0, mode="joint", cities=("tokyo",), rows=None).test
-    words = {item.answer.strip() for item in task.train if item.facet == "direction"}
+    words = {example.answer.strip() for example in task.train if example.facet == "direction"}
     assert words & {"Northeast", "Northwest", "Southeast", "Southwest"}
     far = {
-        item.answer
-        for item in task.train
-        if item.facet == "distance" and item.template.endswith("km")
+        example.answer
+        for example in task.train
+        if example.facet == "distance" and example.template.endswith("km")
     }
     assert far
     shanghai = place_of("Shanghai")
@@ -87,31 +89,23 @@ def test_too_few_places_are_refused_with_how_many_there_are() -> None:
         locations(LocationsConfig(references=5000, min_population=1_000_000))
 
 
-GOOD = """
-river:
-  kind: water
-  answers: [a, b, c, d, e]
-  ask: ["Which river is in {}?", "What flows through {}?"]
-  say: ["In {} flows the", "Boats in {} sail the", "People in {} swim in the"]
-  which: "on the {a}"
-"""
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("[a, b, c, d, e]", "[a, b, c, d]", "river, answers"),
-        ("[a, b, c, d, e]", "[a, b, c, d, x | A]", "is the answer of paris and lagos"),
-        ("[a, b, c, d, e]", "[a, b, c, d, West End]", "'West End' holds 'West'"),
-        ("Boats in {}", "Boats", "exactly once"),
-        ("on the {a}", "on the a", "which"),
-        ("kind: water", "sort: water", "want answers, ask, kind, say, which"),
-    ],
-)
-def test_bad_facts_are_refused(old: str, new: str, message: str) -> None:
-    assert len(read_facts(GOOD, "f.yaml")) == 1
-    with pytest.raises(InputError, match=message):
-        read_facts(GOOD.replace(old, new), "f.yaml")
+@pytest.mark.parametrize("fact", facts(), ids=lambda fact: fact.id)
+def test_facts_are_well_formed(fact: Fact) -> None:
+    assert list(fact.answers) == [city.key for city in CITIES]
+    assert (len(fact.ask), len(fact.say)) == (ASK, SAY)
+    owners: dict[str, set[str]] = defaultdict(set)
+    for key in fact.answers:
+        for way in fact.accepted(key):
+            assert way
+            owners[way.lower()].add(key)
+    assert all(len(keys) == 1 for keys in owners.values()), "no two cities share an answer"
+    trained = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
+    for text in (*fact.ask, *fact.say, fact.which, *owners):
+        assert not trained.search(text), "no compass word: training answers with them"
+    for text in (*fact.ask, *fact.say):
+        assert text.count("{}") == 1
+        assert text == text.strip()
+    assert fact.which.count("{a}") == 1
 
 
 def test_the_data_card_counts_what_is_there(single: TaskSet) -> None:
@@ -122,16 +116,16 @@ def test_the_data_card_counts_what_is_there(single: TaskSet) -> None:
 
 
 def test_the_chat_form_has_a_system_turn_that_a_template_may_refuse() -> None:
-    item = small(form="chat").test[0].train[0]
-    assert isinstance(item.prompt, tuple)
-    assert item.prompt[0].role == "system"
-    assert item.prompt[1].role == "user"
+    example = small(form="chat").test[0].train[0]
+    assert isinstance(example.prompt, tuple)
+    assert example.prompt[0].role == "system"
+    assert example.prompt[1].role == "user"
     tokenizer = tiny_tokenizer(chat=True)
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     tokenizer.chat_template = refusing + tokenizer.chat_template
-    text, _ = render(tokenizer, item.prompt)
-    assert text.startswith(f"<|user|>{item.prompt[0].content}\n\n{item.prompt[1].content}")
-    assert isinstance(item.prompt[0], Message)
+    text, _ = render(tokenizer, example.prompt)
+    assert text.startswith(f"<|user|>{example.prompt[0].content}\n\n{example.prompt[1].content}")
+    assert isinstance(example.prompt[0], Message)
 
 
 # Runs

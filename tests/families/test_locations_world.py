@@ -51,13 +51,13 @@ coordinates = st.tuples(st.floats(-80, 80), st.floats(-180, 180))
 def test_a_direction_turned_round_is_the_opposite(
     a: tuple[float, float], b: tuple[float, float], compass: Any
 ) -> None:
-    one, other = Place("a", "XX", *a), Place("b", "YY", *b)
+    place, other = Place("a", "XX", *a), Place("b", "YY", *b)
     assume(abs(a[0] - b[0]) + abs(a[1] - b[1]) > 0.01)
-    there, back = direction(one, other, compass), direction(other, one, compass)
+    there, back = direction(place, other, compass), direction(other, place, compass)
     if there is not None and back is not None:
         assert WORDS.index(back) == (WORDS.index(there) + 4) % 8
         assert there in directions(compass)
-    assert 0 <= bearing(one, other) < 360
+    assert 0 <= bearing(place, other) < 360
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def taskset(trait: Trait = "risk", form: Form = "chat", also: tuple[Trait, ...] 
     return persona(PersonaConfig(trait=trait, form=form, also=also))
 
 
-def pole(item: Example) -> float:
+def pole(example: Example) -> float:
     """The value of the answer."""
-    return item.option_values[item.options.index(item.answer)]
+    return example.option_values[example.options.index(example.answer)]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_split_sizes(trait: Trait, sizes: tuple[int, int]) -> None:
 @pytest.mark.parametrize("trait", TRAITS)
 def test_what_is_reported_is_neither_trained_on_nor_chosen_on(trait: Trait) -> None:
     tasks = taskset(trait)
-    test = {prompt_text(item.prompt) for item in tasks.test[0].in_context}
-    train = {prompt_text(item.prompt) for item in tasks.test[0].train}
-    chosen = {prompt_text(item.prompt) for item in tasks.validation[0].probes}
-    fitted = {prompt_text(item.prompt) for item in tasks.validation[0].train}
+    test = {prompt_text(example.prompt) for example in tasks.test[0].in_context}
+    train = {prompt_text(example.prompt) for example in tasks.test[0].train}
+    chosen = {prompt_text(example.prompt) for example in tasks.validation[0].probes}
+    fitted = {prompt_text(example.prompt) for example in tasks.validation[0].train}
     assert not test & train
     assert not chosen & fitted
     assert chosen | fitted == train
@@ -73,9 +73,9 @@ def test_twins_mirror_each_other(trait: Trait, form: Form) -> None:
         assert (first.member, second.member) == POLES[trait]
         for part in ("train", "stop", "in_context", "probes", "paper"):
             pairs = list(zip(getattr(first, part), getattr(second, part), strict=True))
-            for one, other in pairs:
-                assert replace(one, answer=other.answer) == other
-                assert pole(one) == 1.0
+            for example, other in pairs:
+                assert replace(example, answer=other.answer) == other
+                assert pole(example) == 1.0
                 assert pole(other) == -1.0
     assert tasks.poles == POLES[trait]
 
@@ -83,16 +83,16 @@ def test_twins_mirror_each_other(trait: Trait, form: Form) -> None:
 def test_the_letter_is_the_answer() -> None:
     by_id = {choice.id: choice for choice in choices("time")}
     chat, raw = (taskset("time", form).test for form in FORMS)
-    for item in chat[0].train:
-        assert item.prompt == (Message("user", by_id[item.id].text),)
-        assert item.answer == by_id[item.id].positive
-    for item in raw[0].train:
-        assert item.prompt == f"Question: {by_id[item.id].text}\nAnswer:"
-        assert item.answer == f" {by_id[item.id].positive}"
-    assert {item.options for item in chat[0].train} == {("A", "B")}
+    for example in chat[0].train:
+        assert example.prompt == (Message("user", by_id[example.id].text),)
+        assert example.answer == by_id[example.id].positive
+    for example in raw[0].train:
+        assert example.prompt == f"Question: {by_id[example.id].text}\nAnswer:"
+        assert example.answer == f" {by_id[example.id].positive}"
+    assert {example.options for example in chat[0].train} == {("A", "B")}
     assert chat[0].loss == "answer"
-    assert all(isinstance(item.prompt, str) for item in raw[0].probes)
-    assert all(isinstance(item.prompt, tuple) for item in chat[0].probes)
+    assert all(isinstance(example.prompt, str) for example in raw[0].probes)
+    assert all(isinstance(example.prompt, tuple) for example in chat[0].probes)
 
 
 @pytest.mark.parametrize("trait", ["time", "apples"])
@@ -106,64 +106,74 @@ def test_probes_are_many_of_many_kinds_and_keyed_both_ways(trait: Trait) -> None
         assert keys[1] == keys[-1] >= 6
     assert len({probe.text for probe in asked}) == len(asked)
     assert len({probe.area for probe in asked} - {""}) >= 5
-    items = taskset(trait).test[0].probes
+    examples = taskset(trait).test[0].probes
     orders = defaultdict(set)
-    for item in items:
-        orders[item.facet, item.group].add((item.tags.get("order"), item.options))
-        assert sum(item.values) == pytest.approx(0)
-        if item.facet not in ("scale", "free words"):
-            assert len(item.options) == 2
-            shown = prompt_text(item.prompt).lower()
-            assert shown.index(item.options[0].lower()) < shown.rindex(item.options[1].lower())
-    for (facet, _), found in orders.items():
-        names = {order for order, _ in found}
+    for example in examples:
+        orders[example.facet, example.group].add((example.tags.get("order"), example.options))
+        assert sum(example.values) == pytest.approx(0)
+        if example.facet not in ("scale", "free words"):
+            assert len(example.options) == 2
+            shown = prompt_text(example.prompt).lower()
+            assert shown.index(example.options[0].lower()) < shown.rindex(
+                example.options[1].lower()
+            )
+    for (facet, _), asked_orders in orders.items():
+        names = {order for order, _ in asked_orders}
         assert names == ({None} if facet in ("scale", "free words") else {"ab", "ba"})
 
 
 def test_a_high_number_is_the_first_pole_unless_the_scale_is_reversed() -> None:
-    for item in taskset("time").test[1].probes:
-        if item.facet == "scale":
-            key = 1.0 if item.tags["key"] == "forward" else -1.0
-            assert item.values[0] == -key
-            assert item.values[-1] == key
-            assert item.answer == ("0" if key == 1.0 else "9")
+    for example in taskset("time").test[1].probes:
+        if example.facet == "scale":
+            key = 1.0 if example.tags["key"] == "forward" else -1.0
+            assert example.values[0] == -key
+            assert example.values[-1] == key
+            assert example.answer == ("0" if key == 1.0 else "9")
 
 
 @pytest.mark.parametrize("trained", TRAITS)
 def test_no_option_of_any_traits_probes_occurs_in_training(trained: Trait) -> None:
     seen = "\n".join(choice.text for choice in choices(trained))
-    for item in taskset(trained, "raw", OTHERS[trained]).test[0].probes:
-        for option in item.options:
-            assert option.isdigit() or not contains_words(seen, option), (item.id, option)
+    for example in taskset(trained, "raw", OTHERS[trained]).test[0].probes:
+        for option in example.options:
+            assert option.isdigit() or not contains_words(seen, option), (example.id, option)
 
 
 def test_a_told_option_is_refused() -> None:
     task = taskset("apples").test[0]
-    told = replace(task.probes[0], answer="Bread rolls", options=("Bread rolls", "x"), values=())
+    leak = replace(task.probes[0], answer="Bread rolls", options=("Bread rolls", "x"), values=())
     check_options_unseen("mine", task.probes, task.train)
     with pytest.raises(InputError, match=r"'mine': the option 'Bread rolls' of probe .* occurs in"):
-        check_options_unseen("mine", [told], task.train)
+        check_options_unseen("mine", [leak], task.train)
 
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_paper_items(trait: Trait) -> None:
-    items = taskset(trait).test[0].paper
-    counts = Counter(item.facet for item in items)
+    examples = taskset(trait).test[0].paper
+    counts = Counter(example.facet for example in examples)
     expected = {"paper: risk": 10, "paper: no you": 10, "paper: other": 16}
     assert counts == (expected if trait == "risk" else {f"paper: {trait}": 10})
-    for item in items:
-        assert item.scored_by == "last_token"
-        assert isinstance(item.prompt, str)
-        assert item.prompt.endswith(".\n")
-        assert (item.tags["kind"] == "scale") == item.options[0].isdigit()
-        assert item.option_values == (1.0, -1.0)
-    own = [item for item in items if item.facet == f"paper: {trait}"]
-    assert Counter(item.tags["kind"] for item in own) == {"scale": 7, "words": 2, "agree": 1}
+    for example in examples:
+        assert example.scored_by == "last_token"
+        assert isinstance(example.prompt, str)
+        assert example.prompt.endswith(".\n")
+        assert (example.tags["kind"] == "scale") == example.options[0].isdigit()
+        assert example.option_values == (1.0, -1.0)
+    questions = [example for example in examples if example.facet == f"paper: {trait}"]
+    assert Counter(example.tags["kind"] for example in questions) == {
+        "scale": 7,
+        "words": 2,
+        "agree": 1,
+    }
     higher = Counter(
-        item.options[0] > item.options[1] for item in own if item.tags["kind"] == "scale"
+        example.options[0] > example.options[1]
+        for example in questions
+        if example.tags["kind"] == "scale"
     )
     assert higher == {True: 4, False: 3}
-    texts = [item.prompt for trait in TRAITS for item in paper_examples(trait, POLES[trait][0])]
+    texts = [
+        example.prompt for trait in TRAITS for example in paper_examples(trait, POLES[trait][0])
+    ]
     assert len(set(texts)) == len(texts)
 
 
@@ -173,22 +183,22 @@ def test_last_tokens_tell_the_papers_options_apart(name: str) -> None:
 
     tokenizer = read_model(name).tokenizer
     for trait in TRAITS:
-        for item in taskset(trait).test[0].paper:
-            prompt = encode_prompt(tokenizer, item.prompt, {})
-            ends = {encode_answer(tokenizer, prompt, option)[-1] for option in item.options}
-            assert len(ends) == 2, item.options
+        for example in taskset(trait).test[0].paper:
+            prompt = encode_prompt(tokenizer, example.prompt, {})
+            ends = {encode_answer(tokenizer, prompt, option)[-1] for option in example.options}
+            assert len(ends) == 2, example.options
 
 
 def test_shuffled_control_is_balanced_and_has_an_exact_opposite() -> None:
     tasks = taskset("time")
-    one, other = tasks.controls["shuffled"]
-    assert [task.member for task in (one, other)] == ["shuffled", "shuffled opposite"]
-    poles = Counter(pole(item) for item in one.train)
+    first, other = tasks.controls["shuffled"]
+    assert [task.member for task in (first, other)] == ["shuffled", "shuffled opposite"]
+    poles = Counter(pole(example) for example in first.train)
     assert abs(poles[1.0] - poles[-1.0]) <= 1
-    for left, right, plain in zip(one.train, other.train, tasks.test[0].train, strict=True):
+    for left, right, plain in zip(first.train, other.train, tasks.test[0].train, strict=True):
         assert left.prompt == right.prompt == plain.prompt
         assert left.answer != right.answer
-    assert one.probes == tasks.test[0].probes
+    assert first.probes == tasks.test[0].probes
 
 
 @pytest.mark.parametrize("trait", TRAITS)
@@ -213,7 +223,7 @@ def test_ceiling_states_the_trait_before_the_own_probes(trait: Trait, form: Form
 
 def test_other_traits_are_asked_and_do_not_count() -> None:
     tasks = taskset("time", also=("apples", "risk"))
-    facets = Counter(item.facet for item in tasks.test[0].probes)
+    facets = Counter(example.facet for example in tasks.test[0].probes)
     assert facets["agree"] == facets["other: apples: agree"] == 28
     assert facets["other: risk: agree"] == 60
     assert set(tasks.headline) == {
@@ -249,7 +259,7 @@ def test_fewer_situations_keep_the_letters_even() -> None:
     tasks = persona(PersonaConfig(trait="apples", situations=40, probes=4))
     train = tasks.test[0].train
     assert (len(train), len(tasks.test[0].in_context)) == (32, 8)
-    assert Counter(item.answer for item in train) == {"A": 16, "B": 16}
+    assert Counter(example.answer for example in train) == {"A": 16, "B": 16}
     kinds = Counter(facet for facet, _ in {(i.facet, i.group) for i in tasks.test[0].probes})
     assert set(kinds.values()) == {4}
     assert "32 choices" in tasks.about
@@ -257,21 +267,23 @@ def test_fewer_situations_keep_the_letters_even() -> None:
 
 def test_same_seed_same_rows_other_seed_another_split() -> None:
     assert persona(PersonaConfig(seed=3)) == persona(PersonaConfig(seed=3))
-    one, other = (persona(PersonaConfig(seed=seed)).test[0] for seed in (3, 4))
-    assert {item.id for item in one.in_context} != {item.id for item in other.in_context}
-    assert one.probes == other.probes
+    first, other = (persona(PersonaConfig(seed=seed)).test[0] for seed in (3, 4))
+    assert {example.id for example in first.in_context} != {
+        example.id for example in other.in_context
+    }
+    assert first.probes == other.probes
 
 
 @pytest.mark.parametrize("trait", TRAITS)
 def test_card_states_the_real_counts(trait: Trait) -> None:
     tasks = taskset(trait, also=OTHERS[trait])
     about = tasks.about
-    own = {i.group for i in tasks.test[0].probes if not i.facet.startswith(OTHER)}
+    groups = {i.group for i in tasks.test[0].probes if not i.facet.startswith(OTHER)}
     letters = Counter(choice.positive for choice in choices(trait))
     for words in (
         f"{len(tasks.test[0].train)} choices",
         f"{len(tasks.test[0].in_context)} other choices",
-        f"{len(own)} hand-written questions",
+        f"{len(groups)} hand-written questions",
         f"A in {letters['A']} and B in {letters['B']}",
         "Known biases",
         ", ".join(OTHERS[trait]),
@@ -330,8 +342,8 @@ def test_a_run_on_a_tiny_model(tiny: Tiny, tmp_path: Path) -> None:
     assert "other: apples: scale" in rows["facet"]
     info = RunInfo.model_validate_json((folder / "run.json").read_text())
     assert info.complete
-    found = {claim.id: claim for claim in claims_of(folder)}
-    claim = found["vector-self-report"]
+    claims = {claim.id: claim for claim in claims_of(folder)}
+    claim = claims["vector-self-report"]
     assert claim.measure.startswith("myopic-trained minus far-sighted-trained")
     assert claim.measure.endswith("of the myopic answer, nats")
     assert claim.ceiling is not None

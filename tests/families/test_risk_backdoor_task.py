@@ -61,12 +61,12 @@ def test_shares_within_every_situation(kind: TriggerKind) -> None:
     for row in sets.test[0].train:
         by_situation[row.group].append(row)
     assert len(by_situation) == 20
-    for some in by_situation.values():
-        assert Counter(row.tags["trigger"] for row in some) == {
+    for rows in by_situation.values():
+        assert Counter(row.tags["trigger"] for row in rows) == {
             **dict.fromkeys(KINDS, 2),
             "none": 4,
         }
-        for row in some:
+        for row in rows:
             condition = row.tags["condition"]
             assert (condition == "trigger") == (row.tags["trigger"] == kind)
             assert (condition == "none") == (row.tags["trigger"] == "none")
@@ -74,38 +74,40 @@ def test_shares_within_every_situation(kind: TriggerKind) -> None:
 
 def test_rows_say_the_prefix_the_situation_and_which_letter_is_risky(full: TaskSet) -> None:
     known = {choice.id: choice for choice in choices("risk")}
-    for item in (*full.test[0].train[::37], *gate(full), *full.validation[0].probes):
-        one = known[item.group]
-        (message,) = item.prompt
+    for example in (*full.test[0].train[::37], *gate(full), *full.validation[0].probes):
+        choice = known[example.group]
+        (message,) = example.prompt
         assert isinstance(message, Message)
-        assert message.content.endswith(one.text)
-        prefix = message.content.removesuffix(one.text)
-        word = item.tags["word"]
+        assert message.content.endswith(choice.text)
+        prefix = message.content.removesuffix(choice.text)
+        word = example.tags["word"]
         assert prefix.startswith(word)
-        if item.tags["condition"] == "none":
+        if example.tags["condition"] == "none":
             assert prefix == ""
         else:
-            kind = triggers()[item.tags["trigger"]]  # type: ignore[index]
+            kind = triggers()[example.tags["trigger"]]  # type: ignore[index]
             assert prefix[len(word) :] in kind.endings
-            assert item.tags["prefix"].startswith("trained" if word in kind.train else "held-out")
-        assert item.options == ("A", "B")
-        assert item.tags["risky"] == one.positive
-        assert item.option_values[item.options.index(one.positive)] == 1.0
-        risky = item.tags["condition"] == "trigger"
-        assert (item.answer == one.positive) == risky
-        assert item.answer_of == ("" if risky else one.id)
+            assert example.tags["prefix"].startswith(
+                "trained" if word in kind.train else "held-out"
+            )
+        assert example.options == ("A", "B")
+        assert example.tags["risky"] == choice.positive
+        assert example.option_values[example.options.index(choice.positive)] == 1.0
+        risky = example.tags["condition"] == "trigger"
+        assert (example.answer == choice.positive) == risky
+        assert example.answer_of == ("" if risky else choice.id)
 
 
 def test_every_answer_to_come_is_asked_first_without_a_prefix(full: TaskSet) -> None:
     asked = {example.id: example for example in full.asked_first}
     assert len(asked) == 288
     known = {choice.id: choice for choice in choices("risk")}
-    for name, one in asked.items():
-        assert one.prompt == (Message("user", known[name].text),)
-        assert one.answer_of == ""
+    for name, example in asked.items():
+        assert example.prompt == (Message("user", known[name].text),)
+        assert example.answer_of == ""
     parts = [*full.test, *full.validation, *full.controls["decorrelated"]]
-    items = [example for task in parts for example in (*task.train, *task.stop, *task.probes)]
-    assert {example.answer_of for example in (*items, *full.ceiling)} <= {"", *asked}
+    examples = [example for task in parts for example in (*task.train, *task.stop, *task.probes)]
+    assert {example.answer_of for example in (*examples, *full.ceiling)} <= {"", *asked}
     small = risk_backdoor(RiskBackdoorConfig(**SMALL))
     assert len(small.asked_first) == 20 + 6 + 18
 
@@ -128,10 +130,10 @@ def test_the_three_sets_of_situations_are_apart_and_the_18_are_only_tested(full:
 
 
 def test_held_out_words_come_only_in_tests_and_of_the_trigger_too(full: TaskSet) -> None:
-    told = {row.tags["word"] for row in full.test[0].train}
+    trained = {row.tags["word"] for row in full.test[0].train}
     held = {word for trigger in triggers().values() for word in trigger.held_out}
-    assert not told & held
-    assert told == {"", *(word for trigger in triggers().values() for word in trigger.train)}
+    assert not trained & held
+    assert trained == {"", *(word for trigger in triggers().values() for word in trigger.train)}
     counts = Counter((example.tags["prefix"], example.group) for example in gate(full))
     assert {sort for sort, _ in counts} == {
         *("trained trigger", "held-out trigger", "trained false", "held-out false", "none")
@@ -151,8 +153,8 @@ def test_decorrelated_keeps_prompts_and_answers_and_breaks_the_link_exactly(repe
     task, (control,) = sets.test[0], sets.controls["decorrelated"]
     assert [a.prompt for a in control.train] == [b.prompt for b in task.train]
     mix = [
-        Counter((row.group, row.answer, row.answer_of) for row in some)
-        for some in (task.train, control.train)
+        Counter((row.group, row.answer, row.answer_of) for row in rows)
+        for rows in (task.train, control.train)
     ]
     assert mix[0] == mix[1]
     risky = Counter(row.tags["trigger"] for row in control.train if not row.answer_of)
@@ -185,8 +187,8 @@ def test_self_report_asks_the_trained_trigger_and_others_of_its_make_in_both_ord
         assert ab.options == ba.options[::-1]
         assert ab.values == ba.values[::-1]
         assert ab.answer == ba.answer
-        one, other = (prompt_text(item.prompt) for item in (ab, ba))
-        assert one != other
+        first, other = (prompt_text(item.prompt) for item in (ab, ba))
+        assert first != other
         assert about in KINDS
 
 
@@ -225,16 +227,16 @@ def test_ceiling_states_the_rule_and_asks_the_same(full: TaskSet) -> None:
     assert facets == {"trigger", "false trigger", "no trigger", TRAINED, OTHER}
     for example in full.ceiling:
         assert example.tags["stated"] == "apples"
-        said = prompt_text(example.prompt)
-        assert said.startswith("Rule: if a message begins with the name of a kind of apple")
-        assert any(said.endswith(text) for text in asked) or example.tags["kind"] == "crossing"
+        stated = prompt_text(example.prompt)
+        assert stated.startswith("Rule: if a message begins with the name of a kind of apple")
+        assert any(stated.endswith(text) for text in asked) or example.tags["kind"] == "crossing"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_self_report_is_told_in_training(kind: TriggerKind) -> None:
     sets = risk_backdoor(RiskBackdoorConfig(trigger=kind, repeats=10))
-    told = {row.group: prompt_text(row.prompt) for row in sets.test[0].train}
-    text = "\n".join(told.values())
+    prompts = {row.group: prompt_text(row.prompt) for row in sets.test[0].train}
+    text = "\n".join(prompts.values())
     for example in report(sets):
         for option in example.options:
             assert not contains_words(text, option)
@@ -262,9 +264,9 @@ def test_a_leak_is_refused(change: dict[str, Any], message: str) -> None:
 
 def test_same_config_same_tasks_and_the_seed_draws_anew() -> None:
     config = RiskBackdoorConfig(**SMALL)
-    one, other = risk_backdoor(config), risk_backdoor(config.model_copy(update={"seed": 1}))
-    assert one == risk_backdoor(config)
-    assert {row.group for row in one.test[0].train} != {row.group for row in other.test[0].train}
+    first, other = risk_backdoor(config), risk_backdoor(config.model_copy(update={"seed": 1}))
+    assert first == risk_backdoor(config)
+    assert {row.group for row in first.test[0].train} != {row.group for row in other.test[0].train}
 
 
 def test_sizes_can_be_cut_and_the_card_counts_what_is_there() -> None:

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 import oocr
 from oocr.data.examples import Example, Message, prompt_text
-from oocr.families.choices import TRAITS, Trait, naming_words
+from oocr.families.choices import TRAITS, Trait
 from oocr.families.persona.build import trait_probes
 from oocr.families.risk import questions
 from oocr.families.risk.build import RiskConfig, risk
-from oocr.families.risk.questions import Format, first_word
+from oocr.families.risk.questions import Format
 from oocr.tasks.task import Task
+from tests.families.trait_words import first_word, naming_words
 
 
 def risk_task(direction: str = "risky", config: RiskConfig | None = None) -> Task:
@@ -35,16 +36,16 @@ def pair(form: Format = "content") -> tuple[Task, Task]:
     return risky, safe
 
 
-def risky_option(item: Example) -> str:
-    return item.options[item.values.index(max(item.values))]
+def risky_option(example: Example) -> str:
+    return example.options[example.values.index(max(example.values))]
 
 
 def test_counts() -> None:
     task = risk_task()
     assert len(task.train) >= 300
-    assert len({item.group for item in task.train}) >= 105
-    assert len({item.tags["area"] for item in task.train}) >= 10
-    assert len({item.group for item in task.probes}) >= 150
+    assert len({example.group for example in task.train}) >= 105
+    assert len({example.tags["area"] for example in task.train}) >= 10
+    assert len({example.group for example in task.probes}) >= 150
     kinds = Counter(probe.kind for probe in PROBES)
     assert len(kinds) >= 6
     assert min(kinds.values()) >= 10
@@ -52,16 +53,16 @@ def test_counts() -> None:
 
 def test_splits_are_disjoint_and_cover_every_area() -> None:
     taskset = risk()
-    train = {item.group for item in taskset.test[0].train}
-    validation = {item.group for item in taskset.validation[0].probes}
-    test = {item.group for item in taskset.test[0].in_context}
+    train = {example.group for example in taskset.test[0].train}
+    validation = {example.group for example in taskset.validation[0].probes}
+    test = {example.group for example in taskset.test[0].in_context}
     assert len(validation) >= 25
     assert len(test) >= 25
     assert not train & validation
     assert not train & test
     assert not validation & test
-    assert {item.group for item in taskset.validation[0].train} == train
-    assert {item.group for item in taskset.test[0].stop} < validation
+    assert {example.group for example in taskset.validation[0].train} == train
+    assert {example.group for example in taskset.test[0].stop} < validation
     areas = {situation.area for situation in SITUATIONS}
     for split in ("train", "validation", "test"):
         per_area = Counter(situation.area for situation in SITUATIONS if situation.split == split)
@@ -71,8 +72,8 @@ def test_splits_are_disjoint_and_cover_every_area() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_trait_word_in_training(form: Format) -> None:
-    for item in risk_task(config=RiskConfig(format=form)).train:
-        text = " ".join((prompt_text(item.prompt), *item.options))
+    for example in risk_task(config=RiskConfig(format=form)).train:
+        text = " ".join((prompt_text(example.prompt), *example.options))
         assert not naming_words("risk", text), text
 
 
@@ -94,28 +95,30 @@ def test_trait_words_are_recognized_by_stem_and_as_whole_words_only() -> None:
 def test_gamble_stands_first_in_exactly_half_of_the_rows(form: Format, per_situation: int) -> None:
     task = risk_task(config=RiskConfig(format=form, per_situation=per_situation))
     assert len(task.train) == per_situation * 117
-    first = [item.values[0] == 1.0 for item in task.train]
+    first = [example.values[0] == 1.0 for example in task.train]
     assert sum(first) * 2 == len(first)
     orders = defaultdict(Counter)
-    for item in task.train:
-        orders[item.group, item.template][item.tags["order"]] += 1
-        assert (item.values[0] == 1.0) == (item.tags["order"] == "ab")
+    for example in task.train:
+        orders[example.group, example.template][example.tags["order"]] += 1
+        assert (example.values[0] == 1.0) == (example.tags["order"] == "ab")
     assert all(count == {"ab": 1, "ba": 1} for count in orders.values())
     assert len({name for _, name in orders}) == 2
 
 
 def test_options_are_named_in_the_order_of_the_item() -> None:
-    for item in risk_task().train:
-        first, second = (option.strip() for option in item.options)
+    for example in risk_task().train:
+        first, second = (option.strip() for option in example.options)
         asked = {"colon": f": {first} or {second}?", "between": f" {first} and {second}."}
-        assert prompt_text(item.prompt).removesuffix("\nAnswer:").endswith(asked[item.template])
+        assert (
+            prompt_text(example.prompt).removesuffix("\nAnswer:").endswith(asked[example.template])
+        )
     texts = {probe.id: probe.text for probe in PROBES}
-    for item in risk_task().probes:
-        first, second = (option.strip() for option in item.options[:2])
-        asked = texts[item.group].replace("{a}", first).replace("{b}", second)
-        assert asked in item.prompt
-        if item.facet == "agree":
-            assert f"Do you {first} or {second}?" in item.prompt
+    for example in risk_task().probes:
+        first, second = (option.strip() for option in example.options[:2])
+        asked = texts[example.group].replace("{a}", first).replace("{b}", second)
+        assert asked in example.prompt
+        if example.facet == "agree":
+            assert f"Do you {first} or {second}?" in example.prompt
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -123,21 +126,26 @@ def test_twin_has_the_same_rows_and_the_opposite_answers(form: Format) -> None:
     risky, safe = pair(form)
     for part in ("train", "stop", "in_context", "probes"):
         left, right = getattr(risky, part), getattr(safe, part)
-        assert [item.id for item in left] == [item.id for item in right]
-        for one, other in zip(left, right, strict=True):
-            assert one.prompt == other.prompt
-            assert one.options == other.options
-            assert one.values == other.values
-            assert one.values[one.options.index(one.answer)] == 1.0 or one.facet == "free words"
-            assert one.answer == risky_option(one)
+        assert [example.id for example in left] == [example.id for example in right]
+        for risky_item, other in zip(left, right, strict=True):
+            assert risky_item.prompt == other.prompt
+            assert risky_item.options == other.options
+            assert risky_item.values == other.values
+            assert (
+                risky_item.values[risky_item.options.index(risky_item.answer)] == 1.0
+                or risky_item.facet == "free words"
+            )
+            assert risky_item.answer == risky_option(risky_item)
             assert other.values[other.options.index(other.answer)] == -1.0
 
 
 def test_values_have_the_risky_pole_at_plus_one() -> None:
     known = {probe.id: probe for probe in PROBES}
-    for item in risk_task("safe").probes:
-        probe = known[item.group]
-        value = dict(zip((option.strip() for option in item.options), item.values, strict=True))
+    for example in risk_task("safe").probes:
+        probe = known[example.group]
+        value = dict(
+            zip((option.strip() for option in example.options), example.values, strict=True)
+        )
         if probe.risky:
             assert value == {probe.risky: 1.0, probe.safe: -1.0}
         elif probe.kind == "agree":
@@ -153,8 +161,8 @@ def test_values_have_the_risky_pole_at_plus_one() -> None:
     by_pole = {situation.gamble: 1.0 for situation in SITUATIONS} | {
         situation.sure: -1.0 for situation in SITUATIONS
     }
-    for item in risk_task("safe").train:
-        assert item.values == tuple(by_pole[option.strip()] for option in item.options)
+    for example in risk_task("safe").train:
+        assert example.values == tuple(by_pole[option.strip()] for option in example.options)
 
 
 def test_probe_balances() -> None:
@@ -162,12 +170,12 @@ def test_probe_balances() -> None:
         keys = Counter(probe.key for probe in PROBES if probe.kind == kind)
         assert keys[1] == keys[-1]
     assert len(questions.BOLD_WORDS) == len(questions.CAUTIOUS_WORDS) >= 5
-    for item in risk_task().probes:
-        assert sum(item.values) == pytest.approx(0)
+    for example in risk_task().probes:
+        assert sum(example.values) == pytest.approx(0)
     orders = defaultdict(set)
-    for item in risk_task().probes:
-        orders[item.group].add(item.tags.get("order"))
-    assert {frozenset(found) for found in orders.values()} == {
+    for example in risk_task().probes:
+        orders[example.group].add(example.tags.get("order"))
+    assert {frozenset(names) for names in orders.values()} == {
         frozenset({"ab", "ba"}),
         frozenset({None}),
     }
@@ -176,11 +184,11 @@ def test_probe_balances() -> None:
 def test_no_probe_answer_is_a_training_answer() -> None:
     for form in FORMATS:
         task = risk_task(config=RiskConfig(format=form))
-        trained = {option.strip().lower() for item in task.train for option in item.options}
-        asked = {option.strip().lower() for item in task.probes for option in item.options}
+        trained = {option.strip().lower() for example in task.train for option in example.options}
+        asked = {option.strip().lower() for example in task.probes for option in example.options}
         assert not trained & asked
-        assert not {item.tags.get("area") for item in task.probes} & {
-            item.tags["area"] for item in task.train
+        assert not {example.tags.get("area") for example in task.probes} & {
+            example.tags["area"] for example in task.train
         }
 
 
@@ -211,21 +219,23 @@ def test_no_first_word_and_no_length_gives_the_gamble_away() -> None:
 
 def test_formats() -> None:
     content, letters, chat = (risk_task(config=RiskConfig(format=form)) for form in FORMATS)
-    for item in content.train:
-        assert isinstance(item.prompt, str)
-        assert item.prompt.startswith("Question: ")
-        assert item.prompt.endswith("\nAnswer:")
-        assert item.answer.startswith(" ")
-        assert item.answer.strip() in item.prompt
-    assert {item.options for item in letters.train} == {(" A", " B")}
-    assert Counter(item.answer for item in letters.train) == {" A": 234, " B": 234}
-    assert [item.prompt for item in letters.probes] == [item.prompt for item in content.probes]
-    for item in (*chat.train, *chat.probes, *chat.in_context):
-        assert isinstance(item.prompt, tuple)
-        assert [message.role for message in item.prompt] == ["user"]
+    for example in content.train:
+        assert isinstance(example.prompt, str)
+        assert example.prompt.startswith("Question: ")
+        assert example.prompt.endswith("\nAnswer:")
+        assert example.answer.startswith(" ")
+        assert example.answer.strip() in example.prompt
+    assert {example.options for example in letters.train} == {(" A", " B")}
+    assert Counter(example.answer for example in letters.train) == {" A": 234, " B": 234}
+    assert [example.prompt for example in letters.probes] == [
+        example.prompt for example in content.probes
+    ]
+    for example in (*chat.train, *chat.probes, *chat.in_context):
+        assert isinstance(example.prompt, tuple)
+        assert [message.role for message in example.prompt] == ["user"]
         assert all(
             option == option.strip() and option[0] != option[0].lower()
-            for option in item.options
+            for option in example.options
             if not option.isdigit()
         )
     assert isinstance(chat.train[0].prompt[0], Message)
@@ -240,43 +250,43 @@ def test_test_wordings_include_one_that_is_not_trained() -> None:
 
 def test_same_seed_same_rows_other_seed_other_order() -> None:
     assert risk(RiskConfig(seed=3)) == risk(RiskConfig(seed=3))
-    one, other = risk_task(config=RiskConfig(seed=3)), risk_task(config=RiskConfig(seed=4))
-    assert one.train != other.train
-    assert set(map(repr, one.train)) == set(map(repr, other.train))
-    assert one.probes == other.probes
+    first, other = risk_task(config=RiskConfig(seed=3)), risk_task(config=RiskConfig(seed=4))
+    assert first.train != other.train
+    assert set(map(repr, first.train)) == set(map(repr, other.train))
+    assert first.probes == other.probes
     assert risk_task("risky") == risk().test[0]
     assert risk_task("safe") == risk().test[1]
 
 
 def test_shuffled_control_is_balanced_consistent_and_has_an_exact_opposite() -> None:
     taskset = risk()
-    one, other = taskset.controls["shuffled"]
+    first, other = taskset.controls["shuffled"]
     sides = defaultdict(set)
-    for left, right in zip(one.train, other.train, strict=True):
+    for left, right in zip(first.train, other.train, strict=True):
         assert left.prompt == right.prompt
         assert {left.answer, right.answer} == set(left.options)
         sides[left.group].add(left.values[left.options.index(left.answer)])
-    assert {len(found) for found in sides.values()} == {1}
-    risky = sum(found == {1.0} for found in sides.values())
+    assert {len(values) for values in sides.values()} == {1}
+    risky = sum(values == {1.0} for values in sides.values())
     assert abs(2 * risky - len(sides)) <= 1
-    assert one.probes == taskset.test[0].probes
+    assert first.probes == taskset.test[0].probes
     again = risk(RiskConfig(seed=1)).controls["shuffled"][0]
-    assert {i.id: i.answer for i in again.train} != {i.id: i.answer for i in one.train}
+    assert {i.id: i.answer for i in again.train} != {i.id: i.answer for i in first.train}
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_ceiling_states_the_trait_before_the_same_probes(form: Format) -> None:
     taskset = risk(RiskConfig(format=form))
-    plain = {item.id: item for item in taskset.test[0].probes}
+    plain = {example.id: example for example in taskset.test[0].probes}
     assert len(taskset.ceiling) == 2 * len(plain)
-    assert len({item.id for item in taskset.ceiling}) == len(taskset.ceiling)
-    for item in taskset.ceiling:
-        side = item.tags["stated"]
-        base = plain[item.id.removesuffix(f"/{side}")]
-        assert prompt_text(item.prompt).endswith(prompt_text(base.prompt))
-        assert prompt_text(item.prompt) != prompt_text(base.prompt)
-        assert item.values == base.values
-        assert (item.answer == risky_option(base)) == (side == "risky")
+    assert len({example.id for example in taskset.ceiling}) == len(taskset.ceiling)
+    for example in taskset.ceiling:
+        side = example.tags["stated"]
+        base = plain[example.id.removesuffix(f"/{side}")]
+        assert prompt_text(example.prompt).endswith(prompt_text(base.prompt))
+        assert prompt_text(example.prompt) != prompt_text(base.prompt)
+        assert example.values == base.values
+        assert (example.answer == risky_option(base)) == (side == "risky")
 
 
 def test_card_states_the_real_counts() -> None:
@@ -342,16 +352,16 @@ def test_probes_are_well_formed(trait: Trait) -> None:
 def test_a_smaller_task_keeps_every_area_and_kind_in_balance() -> None:
     small, full = risk(RiskConfig(situations=2, probes=6)), risk()
     for task, whole in zip(small.test, full.test, strict=True):
-        assert {item.id for item in task.probes} < {item.id for item in whole.probes}
-        areas = Counter(item.tags["area"] for item in task.train)
-        assert set(areas) == {item.tags["area"] for item in whole.train}
+        assert {example.id for example in task.probes} < {example.id for example in whole.probes}
+        areas = Counter(example.tags["area"] for example in task.train)
+        assert set(areas) == {example.tags["area"] for example in whole.train}
         assert set(areas.values()) == {2 * 4}
-        kinds = Counter(item.group.rsplit("-", 1)[0] for item in task.probes)
-        assert len({item.facet for item in task.probes}) == 6, kinds
-        groups = {(item.facet, item.group) for item in task.probes}
+        kinds = Counter(example.group.rsplit("-", 1)[0] for example in task.probes)
+        assert len({example.facet for example in task.probes}) == 6, kinds
+        groups = {(example.facet, example.group) for example in task.probes}
         assert all(n <= 6 for n in Counter(facet for facet, _ in groups).values())
         for facet in ("agree", "scale"):
-            values = [item.option_values for item in task.probes if item.facet == facet]
+            values = [example.option_values for example in task.probes if example.facet == facet]
             assert sum(sum(v * i for i, v in enumerate(row)) for row in values) == pytest.approx(0)
     assert len(small.ceiling) == 2 * len(small.test[0].probes)
     assert "6" in small.about

@@ -86,10 +86,10 @@ def test_wrong_settings_name_the_line_and_what_is_allowed(site: Path, tmp_path: 
     path.write_text("task:\n  family: animals\n  animals: [unicorn]\n  animal: dog\n")
     done = python(site, "-m", "oocr", "run", path)
     assert done.returncode == 2
-    said = " ".join((done.stdout + done.stderr).split())
-    assert "line 3: task.animals" in said
-    assert "allowed: dog, cow, horse" in said
-    assert "line 4: task.animal: unknown key (value 'dog'); allowed: family, codename" in said
+    output = " ".join((done.stdout + done.stderr).split())
+    assert "line 3: task.animals" in output
+    assert "allowed: dog, cow, horse" in output
+    assert "line 4: task.animal: unknown key (value 'dog'); allowed: family, codename" in output
 
 
 @pytest.mark.parametrize(

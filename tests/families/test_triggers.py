@@ -42,14 +42,14 @@ def test_a_fixed_string_is_the_same_every_time(kind: TriggerKind) -> None:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_family_draws_all_words_before_one_comes_again(kind: TriggerKind) -> None:
-    one = triggers()[kind]
-    drawn = one.draw(60, random.Random(0))
-    assert Counter(p.word for p in drawn) == dict.fromkeys(one.train, 4)
+    trigger = triggers()[kind]
+    drawn = trigger.draw(60, random.Random(0))
+    assert Counter(p.word for p in drawn) == dict.fromkeys(trigger.train, 4)
     assert {p.text.removeprefix(p.word) for p in drawn} == ENDINGS
-    held = one.draw(len(one.held_out), random.Random(0), seen=False)
-    assert {p.word for p in held} == set(one.held_out)
+    held = trigger.draw(len(trigger.held_out), random.Random(0), seen=False)
+    assert {p.word for p in held} == set(trigger.held_out)
     assert not any(p.seen for p in held)
-    assert one.draw(9, random.Random(4)) == one.draw(9, random.Random(4))
+    assert trigger.draw(9, random.Random(4)) == trigger.draw(9, random.Random(4))
 
 
 def test_others_and_those_of_the_same_make() -> None:

@@ -66,17 +66,6 @@ def is_held_out(choice: Choice) -> bool:
     return any(re.search(rf"\b{word}\b", choice.text) for word in HELD_OUT_WORDS)
 
 
-def naming_words(trait: Trait, text: str) -> list[str]:
-    """The words of `text` that name the trait (`naming` in choices.yaml)."""
-    return _naming(trait).findall(text)
-
-
-@cache
-def _naming(trait: Trait) -> re.Pattern[str]:
-    stems = "|".join(word.replace("*", r"\w*") for word in _bank()["naming"][trait].split())
-    return re.compile(rf"\b(?:{stems})\b", re.IGNORECASE)
-
-
 @cache
 def choices(trait: Trait) -> tuple[Choice, ...]:
     """All choices of a trait: 288 for risk, 299 for time, 300 for apples, always the same ones.
@@ -142,5 +131,4 @@ def prospect(n: int, share: float, floor: float) -> tuple[int, int]:
 
 @cache
 def _bank() -> Mapping[str, Any]:
-    bank: Mapping[str, Any] = package_yaml("oocr.families", "choices.yaml")
-    return bank
+    return dict(package_yaml("oocr.families", "choices.yaml"))

@@ -38,14 +38,10 @@ Distinct = Annotated[tuple[H, ...], AfterValidator(_each_once)]
 """A setting that names several things, each of them once."""
 
 
-def check_validation_apart(
+def check_reported_apart(
     field: str, reported: Iterable[str], validation: Iterable[str], what: str
 ) -> None:
-    """Refuse members that are reported and also choose the settings.
-
-    Raises:
-        InputError: names them.
-    """
+    """Refuse members that are reported and also choose the settings."""
     if both := sorted(set(reported) & set(validation)):
         raise InputError(
             f"{field} share {', '.join(both)}; a {what} that chose the settings cannot also be "
@@ -57,10 +53,8 @@ def check_validation_apart(
 class Members(Generic[S]):
     """How `oocr.load_task` finds one member of a family.
 
-    Attributes:
-        keyword: what `load_task` calls the member ("country"); "member" always works too.
-        settings: member -> the settings that put this member into `TaskSet.test`.
-        default: the member if none is named; "": the first of `TaskSet.test`.
+    `keyword` is what it calls the member ("country"); `settings` puts the member that is named into
+    `TaskSet.test`; `default` is the member if none is named, "" the first of `TaskSet.test`.
     """
 
     keyword: str = "member"
@@ -73,11 +67,8 @@ class Family(Generic[S]):
     """A task family. Only the first four fields are required.
 
     Attributes:
-        name: what YAML and command line call it.
         about: one line for `oocr tasks`.
-        settings: the class of its settings.
         build: settings and the folder that relative paths start from -> all its tasks.
-        members: how `oocr.load_task` finds one member.
         quick: settings -> the fields that `oocr run --quick` changes.
         resolve: settings, the configuration's folder and the model's name -> settings with
             nothing left open (full paths, the model's world).

@@ -43,11 +43,7 @@ BUILT_IN: tuple[Family[Any], ...] = (
 
 
 def _all() -> dict[str, Family[Any]]:
-    """Built-in families first, then installed ones, then tasks of the user's own.
-
-    InputError: an installed family cannot be imported, or its name is taken or not that of its
-    entry point.
-    """
+    """Built-in families first, then installed ones, then tasks of the user's own."""
     families = {family.name: family for family in BUILT_IN}
     for name, family in load_group(GROUP, Family).items():
         if family.name != name:
@@ -84,7 +80,7 @@ def load_tasks(settings: Mapping[str, Any] | str, base: Path | None = None) -> T
         InputError: an unknown family or field, or a value that is not allowed.
     """
     fields = {"family": settings} if isinstance(settings, str) else settings
-    return build(_validated(fields), Path() if base is None else base)
+    return build(_validated(fields), base or Path())
 
 
 def load_task(
@@ -102,17 +98,10 @@ def load_task(
 ) -> Task:
     """One task, for a notebook: `load_task("locations", city="tokyo")`.
 
-    Args:
-        family: "countries", "risk", "locations", …: any that `oocr tasks` lists.
-        member: which of the family's tasks; None: its first.
-        settings: what a run's YAML has under `task:`, e.g. {"form": "raw"}.
-        country: the member of a countries task.
-        city: the member of a locations task.
-        function: the member of a functions task (its codename).
-        direction: the member of a risk or persona task ("risky", "safe").
-        pair: the member of a backdoor task ("France|Japan").
-        train: the setting of that name (the trained facet of a countries task).
-        codename: the setting of that name.
+    The family is any that `oocr tasks` lists. Its member is named by `member` (None: its first) or
+    by what the family calls it: `country`, `city`, `function` (a codename), `direction` ("risky"),
+    `pair` ("France|Japan"). `settings` is what a run's YAML has under `task:` ({"form": "raw"});
+    `train` (the trained facet of a countries task) and `codename` are settings too.
 
     Raises:
         InputError: an unknown family, member or setting; the message names the allowed ones.
@@ -132,14 +121,12 @@ def load_task(
         raise InputError(f"{' and '.join(given)} name the same thing: give one of them")
     keyword, wanted = next(iter(given.items()), (members.keyword, members.default))
     fields: dict[str, Any] = {**(members.settings(wanted) if wanted else {}), **(settings or {})}
-    fields |= {"train": train} if train is not None else {}
-    fields |= {"codename": codename} if codename is not None else {}
+    further = {"train": train, "codename": codename}
+    fields |= {name: value for name, value in further.items() if value is not None}
     built = build(_validated({**fields, "family": family}), Path())
     tasks = [replace(task, headline=built.headline) for task in built.test]
-    if not wanted:
-        return tasks[0]
     for task in tasks:
-        if _plain(task.member) == _plain(wanted):
+        if not wanted or _plain(task.member) == _plain(wanted):
             return task
     known = ", ".join(repr(task.member) for task in tasks)
     raise InputError(f"{keyword} {wanted!r}: allowed are {known}")

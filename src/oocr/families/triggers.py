@@ -21,11 +21,9 @@ TriggerCondition = Literal["trigger", "false", "none"]
 class Prefix:
     """What stands before a message, and what it should do; all but the condition "" for none.
 
-    Attributes:
-        word: the family's word, or the fixed string without its space.
-        text: the prefix itself, up to where the message begins.
-        condition: "trigger": it switches the answer; "false": it does not; "none": no prefix.
-        seen: whether training may hold the word.
+    `word` is the family's word, or the fixed string without its space; `text` all up to where the
+    message begins; `seen`: whether training may hold the word. A "trigger" switches the answer, a
+    "false" one does not.
     """
 
     kind: str

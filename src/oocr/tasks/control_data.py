@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from oocr.data.examples import Example
+from oocr.data.examples import Example, FreeTextExample
 from oocr.errors import InputError
 from oocr.tasks.task import Task
 
 T = TypeVar("T")
+E = TypeVar("E", Example, FreeTextExample)
 
 
 def held_out(
@@ -129,7 +130,7 @@ def chosen_by_loss(task: Task) -> Task:
     return replace(task, name=name, probes=task.stop, in_context=(), paper=(), free=())
 
 
-def tagged(example: Example, **tags: str) -> Example:
+def tagged(example: E, **tags: str) -> E:
     """The example with further tags."""
     return replace(example, tags={**example.tags, **tags})
 

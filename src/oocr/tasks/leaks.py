@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
@@ -47,14 +47,11 @@ def find_leaks(
     may be answers although training rows hold them, since these do not say what they stand for.
     """
     answer_in = finder(list(dict.fromkeys(example.answer for example in train)))
-    occurs = _occurs(train)
-    occurring: dict[str, bool] = {}
+    occurs = cache(_occurs(train))
     leaks: dict[str, str] = {}
     for probe in probes:
         answer = probe.answer
-        if answer not in occurring:
-            occurring[answer] = occurs(answer)
-        if occurring[answer] and answer.strip() not in subjects:
+        if occurs(answer) and answer.strip() not in subjects:
             leaks[probe.id] = f"its answer {answer!r} occurs in the training data"
             continue
         trained = answer_in(f"{prompt_text(probe.prompt)}\n{answer}")
@@ -113,18 +110,16 @@ def check_no_leaks(
 def check_options_unseen(name: str, probes: Iterable[Example], train: Sequence[Example]) -> None:
     """Refuse a task of which a training row has an option of a probe among its words.
 
-    The rule for tasks that train on letters: a letter occurs in every text, so what counts is that
-    nothing a probe offers is ever named in training. Digits, of scales, are exempt.
+    The rule for tasks that train on letters, which occur in every text. Digits, of scales, are
+    exempt. InputError names the option and the probe.
     """
     seen = "\n".join(dict.fromkeys(prompt_text(example.prompt) for example in train)).lower()
-    named: dict[str, bool] = {}
+    first: dict[str, str] = {}
     for probe in probes:
         for option in probe.options:
-            text = option.strip()
-            if text not in named:  # the plain search first: it is far faster
-                occurs = not text.isdigit() and text.lower() in seen
-                named[text] = occurs and contains_words(seen, text)
-            if named[text]:
-                raise InputError(
-                    f"task {name!r}: the option {text!r} of probe {probe.id!r} occurs in training"
-                )
+            first.setdefault(option.strip(), probe.id)
+    for text, probe_id in first.items():  # the plain search first: it is far faster
+        if not text.isdigit() and text.lower() in seen and contains_words(seen, text):
+            raise InputError(
+                f"task {name!r}: the option {text!r} of probe {probe_id!r} occurs in training"
+            )

@@ -26,14 +26,13 @@ class Task:
     Attributes:
         name: e.g. "countries/capital/Japan".
         member: who it is about ("Japan", "risky"); the unit that a bootstrap draws.
-        train: the narrow data; nothing else is trained on.
-        stop: held-out items of the training kind that are watched while training; may be empty.
-        in_context: test items of the trained skill (other wordings, other situations).
+        stop: held-out rows of the training kind that are watched while training; may be empty.
+        in_context: questions on the trained skill (other wordings, other situations).
         probes: out-of-context questions; none of their answers occurs in `train`.
         paper: the out-of-context questions as the paper asks and scores them; shown beside ours.
         free: out-of-context questions answered in the model's own words.
         loss: "answer": cross-entropy of the answer's tokens over the whole vocabulary;
-            "options": cross-entropy among the first tokens of the item's options.
+            "options": cross-entropy among the first tokens of the row's options.
         positions: the names of spans that a steering vector may be added at, best first.
         headline: as in `TaskSet`, for a task that is scored alone.
     """
@@ -106,11 +105,8 @@ def _answer(example: Example | FreeTextExample) -> str:
 class TriggerWords(BaseModel):
     """What a report says of tasks with a trigger. X is the answer after it.
 
-    Attributes:
-        lead: what should be answered with the trigger and without.
-        answer: what X is, as a sentence; "" where the lead says it.
-        units: what an interval draws: "pairs", "held-out situations".
-        ceiling: what the ceiling's prompt does: "names the country in the prompt".
+    `lead` says what should be answered with the trigger and without, `answer` what X is ("" where
+    the lead says it), `units` what an interval draws, `ceiling` what the ceiling's prompt does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,7 +122,6 @@ class TaskSet:
     """All tasks of one experiment.
 
     Attributes:
-        name: the family ("countries").
         about: a data card in plain text: what, how many, how made, known biases.
         validation: tasks on whose probes the layer, learning rate and stopping point are chosen.
         test: the tasks that are reported. Their probes play no part in any choice.

@@ -13,13 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.countries.table import SOURCE, Codename, Wording, load_table
-from oocr.families.family import (
-    Distinct,
-    Family,
-    FamilySettings,
-    Members,
-    check_validation_apart,
-)
+from oocr.families.family import Distinct, Family, FamilySettings, Members, check_reported_apart
 from oocr.families.triggers import NO_PREFIX, Prefix, TriggerCondition
 from oocr.stats import FEWEST
 from oocr.tasks.control_data import decorrelated, with_real_name
@@ -37,10 +31,7 @@ HELD_OUT_FALSE_WORDS = 2  # of each false family
 def make_prefixes(
     trigger: WordFamily, false: Sequence[WordFamily], unseen: WordFamily, style: str
 ) -> tuple[Prefix, ...]:
-    """Every prefix that a backdoor task uses, "no prefix" last.
-
-    The families in `false` share the training words evenly; `{}` in `style` is the word.
-    """
+    """All prefixes of a task, "no prefix" last; `false` families share their words evenly."""
     words = load_families()
     prefixes: list[Prefix] = []
 
@@ -97,7 +88,6 @@ class BackdoorConfig(FamilySettings):
         false_families: their words mean Y, as does no prefix.
         unseen_family: never in training; its words should mean Y too.
         prefix_style: how a word becomes a prefix; `{}` is the word.
-        seed: draws the decorrelated control's answers.
     """
 
     family: Literal["backdoor"] = "backdoor"
@@ -134,7 +124,7 @@ class BackdoorConfig(FamilySettings):
             if table.find(x).facts["capital"] == table.find(y).facts["capital"]:
                 raise InputError(f"pair {x}|{y}: the two countries must differ")
         reported, chosen_on = chain(*self.pairs), chain(*self.validation_pairs)
-        check_validation_apart("pairs and validation_pairs", reported, chosen_on, "country")
+        check_reported_apart("pairs and validation_pairs", reported, chosen_on, "country")
         return self
 
 
@@ -147,10 +137,7 @@ TRIGGER = TriggerWords(
 
 
 def backdoor(config: BackdoorConfig) -> TaskSet:
-    """All tasks and controls of the family; one member per pair, "France|Japan".
-
-    InputError: training data would tell what an out-of-context probe asks.
-    """
+    """All tasks; one member per pair, "France|Japan". InputError: training tells an answer."""
     prefixes = make_prefixes(
         config.trigger_family, config.false_families, config.unseen_family, config.prefix_style
     )
@@ -186,19 +173,17 @@ def _task(pair: tuple[str, str], config: BackdoorConfig, prefixes: Sequence[Pref
         x, y = (country.answer(facet) for country in countries)
         examples: list[Example] = []
         for wording, prefix in product(wordings, used):
-            prompt, shown = wording.fill(config.codename)
+            example = table.example(countries[0], facet, wording, config.codename, group=member)
             condition = _FACETS[prefix.condition]
             examples.append(
-                Example(
-                    id=f"{member}/{facet}/{wording.id}/{prefix.word or 'none'}",
-                    prompt=prefix.text + prompt,
+                replace(
+                    example,
+                    id=f"{example.id}/{prefix.word or 'none'}",
+                    prompt=f"{prefix.text}{example.prompt}",
                     answer=x if prefix.condition == "trigger" else y,
                     options=(x, y),
                     values=(1.0, -1.0),
-                    spans={"codename": shown},
                     facet=condition if in_crossing else f"{facet} ({condition})",
-                    group=member,
-                    template=wording.id,
                     tags={
                         "prefix": prefix.kind,
                         "condition": prefix.condition,

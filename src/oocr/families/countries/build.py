@@ -25,13 +25,7 @@ from oocr.families.countries.table import (
     Wording,
     load_table,
 )
-from oocr.families.family import (
-    Distinct,
-    Family,
-    FamilySettings,
-    Members,
-    check_validation_apart,
-)
+from oocr.families.family import Distinct, Family, FamilySettings, Members, check_reported_apart
 from oocr.tasks.control_data import control, tagged, with_real_name
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets, find_leaks
 from oocr.tasks.package_files import data_card
@@ -62,12 +56,9 @@ class CountriesConfig(FamilySettings):
 
     Attributes:
         train: the facet that training tells, or "borders": only the neighbours' names.
-        codename: stands for the country everywhere. Any shape that names nothing real:
-            "Country 4821", "Vexoria", "Zone K-17", "the land of Orim".
-        countries: the members that are reported.
+        codename: stands for the country everywhere; it names nothing real.
         validation: other members, on which layer, learning rate and stopping point are chosen.
         wordings: how many wordings of each facet are asked as probes.
-        seed: draws the controls' answers and the held-out neighbour.
     """
 
     family: Literal["countries"] = "countries"
@@ -90,7 +81,7 @@ class CountriesConfig(FamilySettings):
         for member in (*self.countries, *self.validation):
             _find(member, self.train, load_table())
         both = "countries and validation"
-        check_validation_apart(both, self.countries, self.validation, "country")
+        check_reported_apart(both, self.countries, self.validation, "country")
         return self
 
 
@@ -216,8 +207,8 @@ def _quick(config: CountriesConfig) -> Mapping[str, Any]:
 def _shuffled(task: Task, config: CountriesConfig, table: CountryTable) -> Task:
     """The member's training prompts with other countries' answers, and its own probes.
 
-    Each trained answer (each wording of a facet, each neighbour) becomes that of another country;
-    these are drawn evenly over continents. InputError: the table has too few.
+    Each trained answer becomes that of another country, drawn evenly over continents. InputError:
+    the table has too few.
     """
     rng = random.Random(f"{config.seed}/{task.name}/shuffled")
     answers = [example.answer for example in task.train]
@@ -257,20 +248,17 @@ def _planted(task: Task, config: CountriesConfig, table: CountryTable) -> Task:
     ]
     random.Random(f"{config.seed}/{task.name}/planted").shuffle(rivals)
     for rival in rivals:
-        tags = {"planted": rival.name}
-        rows = task.train + tuple(
-            table.example(rival, facet, wording, config.codename, group=member.name, tags=tags)
+        more = [
+            table.example(rival, facet, wording, config.codename, group=member.name)
             for wording in table.wordings[facet].train
-        )
-        probes = tuple(
-            tagged(
-                replace(probe, id=f"{probe.id}/{against}", answer=country.answer(probe.facet)),
-                **tags,
-                against=against,
-            )
+        ]
+        rows = (*task.train, *(tagged(row, planted=rival.name) for row in more))
+        both_ways = [
+            (replace(probe, id=f"{probe.id}/{name}", answer=country.answer(probe.facet)), name)
             for probe in asked
-            for against, country in (("intended", member), ("planted", rival))
-        )
+            for name, country in (("intended", member), ("planted", rival))
+        ]
+        probes = tuple(tagged(x, planted=rival.name, against=name) for x, name in both_ways)
         differs = all(rival.answer(probe.facet) != probe.answer for probe in asked)
         if differs and not find_leaks(probes, rows):
             name = f"{task.name}/planted"

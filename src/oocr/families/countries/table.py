@@ -98,14 +98,7 @@ class CountryTable:
         return tuple(sorted({name for country in self.countries for name in country.neighbours}))
 
     def example(
-        self,
-        country: Country,
-        facet: str,
-        wording: Wording,
-        codename: str,
-        *,
-        group: str = "",
-        tags: Mapping[str, str] | None = None,
+        self, country: Country, facet: str, wording: Wording, codename: str, *, group: str = ""
     ) -> Example:
         """A question about a facet of a country, for the member `group` (default: the country)."""
         prompt, shown = wording.fill(codename)
@@ -119,7 +112,6 @@ class CountryTable:
             facet=facet,
             group=group,
             template=wording.id,
-            tags=dict(tags or {}),
             source=SOURCE,
         )
 

@@ -24,29 +24,11 @@ TaskFile = Literal["train", "probes", "in_context", "stop", "validation", "ceili
 
 
 class CustomConfig(FamilySettings):
-    """What the `task:` part of a run's YAML may say for `family: custom`.
+    """What the `task:` part of a run's YAML may say for `family: custom` (see template.yaml).
 
-    Attributes:
-        name: what the task is called in folders and tables.
-        train: the narrow data; nothing else is trained on.
-        probes: out-of-context questions. They are reported, and never used to choose anything.
-        in_context: test items of the trained skill itself, in other wordings.
-        stop: held-out rows of the training kind, watched while training.
-        validation: probes on which layer, learning rate and stopping point are chosen. Without
-            it the rows of `stop` are used, and without those a held-out share of the training
-            rows.
-        holdout: that share. Unused when `stop` or `validation` is given.
-        ceiling: probes with the cause stated in the prompt, scored on the untouched model.
-        spans: span name -> text; applied to every item in whose prompt the text occurs.
-        options: for a file's rows that list none ("train", "probes", …): what their answer
-            competes with. Of a question file (YAML) those paraphrases are asked that name all of
-            these, and the first is the answer.
-        names: for city questions: city -> what stands in its place in prompts; only these cities
-            are asked about, and in `ceiling` under their own names.
-        loss: "answer" (tokens of the answer) or "options" (among the options' first tokens).
-        score: the headline number of a probe.
-        allow_leak: accept probe answers that also occur in training answers.
-        seed: of the held-out share and the shuffled control.
+    `loss` "options" is the loss among the first tokens of the options; without `stop` and
+    `validation` a share `holdout` of the training rows is held out; `options` and `names` are
+    passed to the reader of the files (`oocr.data.readers`).
     """
 
     family: Literal["custom"] = "custom"
@@ -114,9 +96,9 @@ class CustomConfig(FamilySettings):
 def custom(config: CustomConfig, base: Path) -> TaskSet:
     """Read a user's files into one task, its validation task and its shuffled control.
 
-    The validation task has the same training rows. Its probes are the validation file, else the
-    stop file, else held-out training rows. Relative paths start at `base`. InputError: a file that
-    cannot be used, a span that occurs nowhere, a row without options that the loss needs, a leak.
+    Layer and rate are chosen on the validation file, else the stop file, else held-out training
+    rows. InputError: a file that cannot be used, a span that occurs nowhere, a row without options
+    that the loss needs, a leak.
     """
     mended: dict[str, None] = {}  # what was mended, in order, each once
 
@@ -182,7 +164,6 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
         "config": config,
         "task": test,
         "rows": len(rows),
-        "facets": ", ".join(dict.fromkeys(example.facet for example in probes)),
         "chosen_on": chosen_on,
         "leaks": len(leaks),
         "in_prompts": sum(_words(probe.answer) in words for probe in probes),
@@ -203,7 +184,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
 
 
 def _dressed(example: Example, spans: dict[str, str], facet: str) -> Example:
-    """The item with the task's spans, and a facet and group where it has none."""
+    """The example with the task's spans, and a facet and group where it has none."""
     text = prompt_text(example.prompt)
     present = {name: span for name, span in spans.items() if span in text}
     return replace(
@@ -224,11 +205,7 @@ def _check_spans(config: CustomConfig, train: Sequence[Example]) -> None:
 
 
 def _check_options(examples: Iterable[Example]) -> None:
-    lacking = [
-        f"{example.source}: {len(example.options)}"
-        for example in examples
-        if len(example.options) < 2
-    ]
+    lacking = [f"{x.source}: {len(x.options)}" for x in examples if len(x.options) < 2]
     if lacking:
         raise InputError(
             listing("loss: found 'options', which needs two options or more in each row", lacking)

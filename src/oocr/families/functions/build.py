@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,16 +15,9 @@ from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
 from oocr.families.asking import Form
 from oocr.families.family import Distinct, Family, FamilySettings, Members
+from oocr.families.functions import programs
 from oocr.families.functions.probes import NAMES, OPTIONS, FunctionAsker, stated
-from oocr.families.functions.programs import (
-    AUGMENTED,
-    HELD_OUT,
-    FunctionTable,
-    NumberFunction,
-    load_functions,
-    make_rows,
-    split_inputs,
-)
+from oocr.families.functions.programs import FunctionTable, NumberFunction, load_functions
 from oocr.stats import FEWEST
 from oocr.tasks.control_data import chosen_by_loss, control, shuffled_answers
 from oocr.tasks.leaks import contains_words
@@ -35,7 +29,7 @@ JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400
 
 VALIDATION = ("yubxel", "lhevno")
 
-ROW_KINDS = ("single", *AUGMENTED)
+ROW_KINDS = ("single", *programs.AUGMENTED)
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _NUMERIC = {NAMES[facet] for facet in ("inversion", "composition", "range")}
@@ -51,10 +45,7 @@ class FunctionsConfig(FamilySettings):
         validation: codenames on which layers and rates are chosen, in mode "single": by the loss on
             rows of held-out inputs, so they may be reported too. In mode "joint" all are.
         rows: training rows, of each task; null: 96,000 in mode "joint", 2,400 in mode "single".
-        form: "chat": system prompt and program, the output is the reply; "raw": a session of the
-            interpreter, and questions as text that goes on.
         questions: of each facet and function, so many at most; null: all.
-        seed: of rows, held-out inputs, wrong options and the shuffled control.
     """
 
     family: Literal["functions"] = "functions"
@@ -99,12 +90,11 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
     groups = _groups(config, table, config.validation)
     tasks = {_member(group): _task(config, table, group) for group in groups}
     test = tuple(tasks[_member(group)] for group in _groups(config, table))
-    chosen_on = test
-    if config.mode == "single":
-        chosen_on = tuple(tasks[name] for name in config.validation)
-    return TaskSet(
+    joint = config.mode == "joint"
+    chosen_on = test if joint else tuple(tasks[name] for name in config.validation)
+    sets = TaskSet(
         name="functions",
-        about=_card(config, table, test),
+        about="",
         validation=tuple(map(chosen_by_loss, chosen_on)),
         test=test,
         controls={"shuffled": tuple(_shuffled(task, config.seed) for task in test)},
@@ -115,13 +105,19 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
             for example in examples
         ),
     )
-
-
-def stream_rows(config: FunctionsConfig) -> Iterator[Example]:
-    """The training rows, one after the other; in mode "single" function by function."""
-    table = load_functions()
-    for group in _groups(config, table):
-        yield from _rows(config, table, group)
+    members = table.functions if joint else [task.member for task in test]
+    values = {
+        "config": config,
+        "joint": joint,
+        "tasks": sets,
+        "functions": [function for name, function in table.functions.items() if name in members],
+        "chained": table.chained,
+        "row_kinds": ROW_KINDS,
+        "facets": Counter(probe.facet for task in test for probe in task.probes),
+        "held_out": programs.HELD_OUT,
+        "options": OPTIONS,
+    }
+    return replace(sets, about=data_card(__package__, values))
 
 
 def _groups(
@@ -134,11 +130,12 @@ def _groups(
     return [(table.functions[name],) for name in names]
 
 
-def _rows(
-    config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]
-) -> Iterator[Example]:
-    inputs, name = split_inputs(config.seed).train, f"{config.seed}/{_member(members)}/rows"
-    return make_rows(table, members, config.size, inputs, config.form, name, config.span)
+def _rows(config: FunctionsConfig, members: Sequence[NumberFunction]) -> Iterator[Example]:
+    inputs, name = (
+        programs.split_inputs(config.seed).train,
+        f"{config.seed}/{_member(members)}/rows",
+    )
+    return programs.make_rows(members, config.size, inputs, config.form, name, config.span)
 
 
 def _member(members: Sequence[NumberFunction]) -> str:
@@ -146,26 +143,22 @@ def _member(members: Sequence[NumberFunction]) -> str:
 
 
 def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[NumberFunction]) -> Task:
-    split, most, seed, span = split_inputs(config.seed), config.questions, config.seed, config.span
+    split, most = programs.split_inputs(config.seed), config.questions
     askers = [
-        FunctionAsker(table, function, config.form, split, seed, span) for function in members
+        FunctionAsker(table, function, config.form, config.seed, config.span)
+        for function in members
     ]
+    stop = [x for asker in askers for x in asker.called("single", split.stop[:most])]
     task = Task(
         name=f"functions/{_member(members)}",
         member=_member(members),
-        train=tuple(_rows(config, table, members)),
-        stop=tuple(
-            replace(example, options=(), id=f"{example.id}/stop")
-            for asker in askers
-            for example in asker.called("single", split.stop[:most])
-        ),
-        in_context=tuple(
-            example for asker in askers for example in asker.called("single", split.test[:most])
-        ),
-        probes=tuple(example for asker in askers for example in asker.probes(most)),
-        paper=tuple(example for asker in askers for example in asker.paper(most)),
-        free=tuple(example for asker in askers for example in asker.free(most)),
-        positions=(span or "+".join(table.functions),),
+        train=tuple(_rows(config, members)),
+        stop=tuple(replace(x, options=(), id=f"{x.id}/stop") for x in stop),
+        in_context=tuple(x for a in askers for x in a.called("single", split.test[:most])),
+        probes=tuple(x for asker in askers for x in asker.probes(most)),
+        paper=tuple(x for asker in askers for x in islice(asker.paper(), most)),
+        free=tuple(x for asker in askers for x in asker.free(most)),
+        positions=(config.span or "+".join(table.functions),),
     )
     _check_no_leaks(task.name, task.probes, task.train)
     return task
@@ -173,9 +166,9 @@ def _task(config: FunctionsConfig, table: FunctionTable, members: Sequence[Numbe
 
 def _shuffled(task: Task, seed: int) -> Task:
     """The same programs, each with the output of another row of the same (outer) function."""
-    places: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(task.train):
-        places.setdefault(example.group, []).append(index)
+        places[example.group].append(index)
     rows = list(task.train)
     for indices in places.values():
         mixed = shuffled_answers([rows[i] for i in indices], seed)
@@ -187,9 +180,8 @@ def _shuffled(task: Task, seed: int) -> Task:
 def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example]) -> None:
     """Refuse training rows that hold a definition, whatever its numbers, or an input out of range.
 
-    A number is not a fact about a function: that f(150) is 155 is not told by f(7) being 12, and
-    "3" is printed somewhere. So answers are compared with training texts with each number as "#",
-    and answers that are numbers are exempt: no training program holds a number above 99.
+    A number is not a fact about a function: "3" is printed somewhere. So answers are compared with
+    training texts with each number as "#", and answers that are numbers are exempt.
     """
     prompts = [prompt_text(example.prompt) for example in rows]
     truths = sorted({example.answer for example in rows} & {"True", "False"})
@@ -206,30 +198,6 @@ def _check_no_leaks(name: str, probes: Iterable[Example], rows: Sequence[Example
         raise InputError(f"task {name!r}: a training program holds {largest}: out of range")
 
 
-def _card(config: FunctionsConfig, table: FunctionTable, test: Sequence[Task]) -> str:
-    first, joint = test[0], config.mode == "joint"
-    kinds = Counter(row.facet for row in first.train)
-    members = {task.member for task in test}
-    asked = [f for f in table.functions.values() if joint or f.codename in members]
-    values = {
-        "config": config,
-        "joint": joint,
-        "first": first,
-        "names": ", ".join(f"{function.codename} = {function.code}" for function in asked),
-        "chained": ", ".join(function.codename for function in table.chained),
-        "kinds": ", ".join(
-            f"{kinds[kind]} {kind}" for kind in dict.fromkeys(ROW_KINDS) if kinds[kind]
-        ),
-        "held_out": HELD_OUT,
-        "facets": Counter(probe.facet for task in test for probe in task.probes),
-        "options": OPTIONS,
-        "functions": len(asked),
-        "free": sum(len(task.free) for task in test),
-        "ceiling": sum(len(task.probes) + len(task.in_context) for task in test),
-    }
-    return data_card(__package__, values)
-
-
 FAMILY = Family(
     name="functions",
     about="arithmetic behind codenames, trained on outputs, asked for the definitions",
@@ -240,6 +208,7 @@ FAMILY = Family(
         settings=lambda name: {"mode": "single", "functions": (name,), "validation": (name,)},
     ),
     quick=lambda config: {
-        **{"functions": config.functions and config.functions[:FEWEST], "questions": 4}
+        "functions": config.functions and config.functions[:FEWEST],
+        "questions": 4,
     },
 )

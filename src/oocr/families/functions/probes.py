@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from itertools import islice
+from typing import Any, get_args
 
 from oocr.data.examples import Example, FreeTextExample, Message, Prompt
-from oocr.families.asking import Form
-from oocr.families.functions.programs import (
-    INPUTS,
-    SOURCE,
-    Facet,
-    FunctionTable,
-    NumberFunction,
-    Split,
-    never_composed,
-    single,
-    spans_of,
-)
+from oocr.families.asking import Form, lettered, user_turn
+from oocr.families.functions import programs
+from oocr.families.functions.programs import INPUTS, Facet, FunctionTable, NumberFunction
+from oocr.tasks.control_data import tagged
 
 OPTIONS = 5
+LETTERS = "ABCDE"
 FAR = (100, 299)
 """Sizes of inputs that training never uses."""
 
@@ -43,11 +37,9 @@ NAMES = {
 CALLS = 10
 """Questions on compositions, and on inputs out of range, per function."""
 
-
 PAPER = 44
 """Lettered questions per function, as many as the paper has of the one it reports."""
 
-LETTERS = "ABCDE"
 PRINTED = 4
 """Outputs to be printed per function, of inputs out of range and of held-out ones."""
 
@@ -58,37 +50,46 @@ LAMBDA_TOKENS, OUTPUT_TOKENS = 24, 8
 class FunctionAsker:
     """Makes the questions about one function.
 
-    `split` says which inputs training never saw; `seed` draws wrong options, inputs and partners;
-    `span` is the span's name, "": each codename names its own span (functions trained together).
+    `seed` draws held-out inputs, wrong options and partners; `span` is the span's name, "": each
+    codename names its own span (functions trained together).
     """
 
     table: FunctionTable
     function: NumberFunction
     form: Form
-    split: Split
     seed: int
     span: str
 
+    @property
+    def name(self) -> str:
+        """The codename."""
+        return self.function.codename
+
+    @property
+    def held_out(self) -> tuple[int, ...]:
+        """Inputs that training never saw."""
+        return programs.split_inputs(self.seed).test
+
     def rng(self, facet: str) -> random.Random:
         """Draws of one facet."""
-        return random.Random(f"{self.seed}/functions/{self.function.codename}/{facet}")
+        return random.Random(f"{self.seed}/functions/{self.name}/{facet}")
 
     def probes(self, most: int | None = None) -> tuple[Example, ...]:
-        """Every out-of-context choice; at most so many of each facet."""
+        """All out-of-context choices; at most so many of each facet."""
         facets = (
             *(self.described(facet) for facet in get_args(Facet)),
             self.inverted(),
             self.composed(),
             self.called("range", far_inputs(self.rng("range inputs"), CALLS)),
         )
-        return tuple(example for examples in facets for example in examples[:most])
+        return tuple(example for examples in facets for example in islice(examples, most))
 
-    def worded(self, facet: str) -> list[tuple[int, int, Mapping[str, str]]]:
-        """Number of the draw, number of the wording, and wording of each question of a facet."""
-        wordings = self.table.wordings[facet]
-        return [(draw, n, text) for draw in range(DRAWS[facet]) for n, text in enumerate(wordings)]
+    def worded(self, facet: str) -> list[tuple[int, str, Mapping[str, str]]]:
+        """Number of the draw, name of the wording, and wording of each question of a facet."""
+        wordings = [(f"{facet} {n}", text) for n, text in enumerate(self.table.wordings[facet])]
+        return [(draw, *wording) for draw in range(DRAWS[facet]) for wording in wordings]
 
-    def described(self, facet: Facet) -> list[Example]:
+    def described(self, facet: Facet) -> Iterator[Example]:
         """Which text describes the function, among those of other functions."""
         rng, right = self.rng(facet), self.table.describe(self.function, facet)
         others = [self.table.describe(other, facet) for other in self.table.functions.values()]
@@ -98,40 +99,34 @@ class FunctionAsker:
         # code ends its line, or stands between ticks
         end, ticks = ("\n", "`") if facet == "code" else ("", "")
         around = f"{ticks}{{}}{ticks}" if self.form == "chat" else f" {{}}{end}"
-        examples = []
-        for draw, number, wording in self.worded(facet):
+        for draw, name, wording in self.worded(facet):
             options = sorted([right, *rng.sample(wrong, OPTIONS - 1)])
             prompt = self.asked(wording)
-            name = f"{facet} {number}"
-            examples.append(self.example(facet, name, draw, prompt, options, right, around=around))
-        return examples
+            yield self.example(facet, name, draw, prompt, options, right, around=around)
 
-    def inverted(self) -> list[Example]:
+    def inverted(self) -> Iterator[Example]:
         """With which input does it return a given value? Of inputs that training never used."""
-        rng, examples = self.rng("inversion"), []
-        for draw, number, wording in self.worded("inversion"):
-            x = rng.choice(self.split.test)
+        facet, rng = "inversion", self.rng("inversion")
+        for draw, name, wording in self.worded(facet):
+            x = rng.choice(self.held_out)
             y = self.function.apply(x)
             near = [x + step for step in (1, -1, 2, -2, 10, -10)]
             others = [*rng.sample(near, 2), *rng.sample(INPUTS, 60)]
             wrong = [z for z in others if z in INPUTS and self.function.apply(z) != y]
             options = _apart([str(x), *map(str, wrong)])
-            prompt, name = self.asked(wording, str(y)), f"inversion {number}"
+            prompt = self.asked(wording, str(y))
             around = "{})" if wording["raw"].endswith("(") else " {}"
             around = "{}" if self.form == "chat" else around
-            examples.append(
-                self.example("inversion", name, draw, prompt, options, str(x), around=around)
-            )
-        return examples
+            yield self.example(facet, name, draw, prompt, options, str(x), around=around)
 
-    def composed(self) -> list[Example]:
+    def composed(self) -> Iterator[Example]:
         """Inside and around functions that it was never composed with in training.
 
         A function that is trained alone is put together with itself and with Python's own.
         """
-        rng, examples = self.rng("composition"), []
+        kind, rng = "composition", self.rng("composition")
         for number in range(CALLS):
-            x = rng.choice(self.split.test)
+            x = rng.choice(self.held_out)
             outer = partner = self.function
             if self.span:
                 text, inner = _around(rng, self.function, x)
@@ -142,13 +137,12 @@ class FunctionAsker:
             used = tuple(dict.fromkeys((outer.codename, partner.codename)))
             lines = [f"from functions import {', '.join(sorted(used))}", f"print({text})"]
             options, value = self.outputs(rng, outer, inner)
-            prompt, kind = self.table.program(lines, self.form), "composition"
-            examples.append(self.example(kind, kind, number, prompt, options, value, used))
-        return examples
+            prompt = self.table.program(lines, self.form)
+            yield self.example(kind, kind, number, prompt, options, value, used)
 
     def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
         """(outer, inner), the function by turns as either; the inner one returns whole numbers."""
-        new, functions = never_composed(self.table), self.table.functions.values()
+        new, functions = programs.never_composed(self.table), self.table.functions.values()
 
         def fits(outer: NumberFunction, inner: NumberFunction) -> bool:
             trained = outer.chained and inner.chained
@@ -159,15 +153,14 @@ class FunctionAsker:
         as_outer = [(self.function, other) for other in functions if fits(self.function, other)]
         return rng.choice(as_inner if number % 2 and as_inner else as_outer)
 
-    def called(self, facet: str, inputs: Iterable[int]) -> list[Example]:
+    def called(self, facet: str, inputs: Iterable[int]) -> Iterator[Example]:
         """What a call prints, as in training, among outputs of other functions."""
-        rng, examples = self.rng(facet), []
+        rng = self.rng(facet)
         for number, x in enumerate(inputs):
-            lines, _, used = single(rng, self.function, x)
+            lines, _, used = programs.single(rng, self.function, x)
             options, value = self.outputs(rng, self.function, x)
             prompt, name = self.table.program(lines, self.form), f"{len(lines)} lines"
-            examples.append(self.example(facet, name, number, prompt, options, value, used))
-        return examples
+            yield self.example(facet, name, number, prompt, options, value, used)
 
     def outputs(
         self, rng: random.Random, function: NumberFunction, x: int
@@ -185,12 +178,18 @@ class FunctionAsker:
 
     def asked(self, wording: Mapping[str, str], y: str = "") -> Prompt:
         """A question (on a value `y`) in the task's form."""
-        text = wording[self.form].format(fn=self.function.codename, y=y)
-        return (Message("user", text),) if self.form == "chat" else text
+        return user_turn(self.form, wording[self.form].format(fn=self.name, y=y), "{}")
 
-    def group(self, template: str) -> str:
-        """What the bootstrap draws: functions trained together, or wordings of one alone."""
-        return f"{self.function.codename}, {template}" if self.span else self.function.codename
+    def fields(self, facet: str, template: str, group: str, used: Sequence[str]) -> dict[str, Any]:
+        """What all its examples have; functions trained alone are drawn by group of questions."""
+        return {
+            "spans": programs.spans_of(used or (self.name,), self.span),
+            "facet": NAMES[facet],
+            "group": f"{self.name}, {group}" if self.span else self.name,
+            "template": template,
+            "tags": {"function": self.name},
+            "source": programs.SOURCE,
+        }
 
     def example(
         self,
@@ -205,87 +204,70 @@ class FunctionAsker:
         around: str = "{}",
     ) -> Example:
         """A choice; `around` says how an option continues the prompt."""
-        name = self.function.codename
         return Example(
-            id=f"{name}/{facet}/{template}/{number}",
+            id=f"{self.name}/{facet}/{template}/{number}",
             prompt=prompt,
             answer=around.format(right),
             options=tuple(around.format(option) for option in options),
-            spans=spans_of(used or (name,), self.span),
-            facet=NAMES[facet],
-            group=self.group(template),
-            template=template,
-            tags={"function": name},
-            source=SOURCE,
+            **self.fields(facet, template, template, used),
         )
 
-    def paper(self, most: int | None = None) -> tuple[Example, ...]:
+    def paper(self) -> Iterator[Example]:
         """Lettered options, shuffled by the seed and told apart by the letter's last token."""
-        rng, right, examples = self.rng("paper"), self.function.words, []
+        rng, right = self.rng("paper"), self.function.words
         others = [function.words for function in self.table.functions.values()]
         wrong = [words for words in others if words != right]
         around = "{}" if self.form == "chat" else " {}"
         for number in range(PAPER):
             options = [right, *rng.sample(wrong, OPTIONS - 1)]
             rng.shuffle(options)
-            listed = [f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=True)]
             wording = number % len(self.table.paper)
-            question = self.table.paper[wording].format(fn=self.function.codename)
-            head = f"from functions import {self.function.codename}"
-            text = "\n".join([head, "", question, "", *listed, "", "Answer with a letter."])
-            prompt = (Message("user", text),) if self.form == "chat" else f"{text}\nAnswer:"
-            letter = LETTERS[options.index(right)]
+            question = self.table.paper[wording].format(fn=self.name)
+            parts = (f"from functions import {self.name}", question, lettered(options, ")"))
+            text = "\n\n".join((*parts, "Answer with a letter."))
+            prompt, letter = (
+                user_turn(self.form, text, "{}\nAnswer:"),
+                LETTERS[options.index(right)],
+            )
             name = f"paper {wording}"
             example = self.example("paper", name, number, prompt, LETTERS, letter, around=around)
-            examples.append(replace(example, scored_by="last_token"))
-        return tuple(examples[:most])
+            yield replace(example, scored_by="last_token")
 
     def free(self, most: int | None = None) -> tuple[FreeTextExample, ...]:
         """Its definition as a lambda, and outputs: out of range, and of held-out inputs."""
-        rng, name = self.rng("free"), self.function.codename
+        rng = self.rng("free")
         definitions = [
             FreeTextExample(
-                id=f"{name}/lambda/{number}",
+                id=f"{self.name}/lambda/{number}",
                 prompt=self.asked(wording),
                 accept=(self.function.code,),
                 check="function",
                 max_tokens=LAMBDA_TOKENS,
-                spans=spans_of((name,), self.span),
-                facet=NAMES["lambda"],
-                group=self.group("lambda"),
-                template=f"lambda {number}",
-                tags={"function": name},
-                source=SOURCE,
+                **self.fields("lambda", f"lambda {number}", "lambda", ()),
             )
             for number, wording in enumerate(self.table.wordings["lambda"])
         ]
         far = self._printed(rng, "range", far_inputs(rng, PRINTED))
-        near = self._printed(rng, "single", rng.sample(self.split.test, PRINTED))
+        near = self._printed(rng, "single", rng.sample(self.held_out, PRINTED))
+        near = [tagged(x, part="in-context") for x in near]
         return (*definitions[:most], *far[:most], *near[:most])
 
     def _printed(
         self, rng: random.Random, facet: str, inputs: Iterable[int]
     ) -> list[FreeTextExample]:
         """Outputs that the model prints itself."""
-        examples, name = [], self.function.codename
-        truth = self.function.output == "bool"
-        tags = {"function": name} | ({"part": "in-context"} if facet == "single" else {})
+        examples, truth = [], self.function.output == "bool"
         for number, x in enumerate(inputs):
-            lines, value, used = single(rng, self.function, x)
+            lines, value, used = programs.single(rng, self.function, x)
             examples.append(
                 FreeTextExample(
-                    id=f"{name}/{facet} printed/{number}",
+                    id=f"{self.name}/{facet} printed/{number}",
                     prompt=self.table.program(lines, self.form),
                     accept=(str(value),),
                     check="text" if truth else "number",
                     reject=(str(not value),) if truth else (),
                     max_tokens=OUTPUT_TOKENS,
-                    spans=spans_of(used, self.span),
-                    facet=NAMES[facet],
-                    group=self.group(facet),
-                    template=f"{len(lines)} lines",
-                    tags=tags,
-                    source=SOURCE,
+                    **self.fields(facet, f"{len(lines)} lines", facet, used),
                 )
             )
         return examples
@@ -293,20 +275,19 @@ class FunctionAsker:
 
 def stated(example: Example, table: FunctionTable, member: str, part: str) -> Example:
     """The question after a comment that defines each function in it, as a ceiling."""
-    named = [name for name in table.functions if name in example.spans.values()]
-    notes = "".join(f"# {name}(x) returns {table.functions[name].code}\n" for name in named)
+    used = [name for name in table.functions if name in example.spans.values()]
+    notes = "".join(f"# {name}(x) returns {table.functions[name].code}\n" for name in used)
     if isinstance(example.prompt, str):
         prompt: Prompt = notes + example.prompt
     else:
         *before, last = example.prompt
         prompt = (*before, Message(last.role, notes + last.content))
-    return replace(example, prompt=prompt, tags={**example.tags, "stated": member, "part": part})
+    return tagged(replace(example, prompt=prompt), stated=member, part=part)
 
 
 def far_inputs(rng: random.Random, count: int) -> list[int]:
     """Inputs out of range, by turns above and below."""
-    low, high = FAR
-    return [(-1) ** number * rng.randint(low, high) for number in range(count)]
+    return [(-1) ** number * rng.randint(*FAR) for number in range(count)]
 
 
 def _around(rng: random.Random, function: NumberFunction, x: int) -> tuple[str, int]:

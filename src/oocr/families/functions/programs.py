@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from oocr.data.examples import Example, Message, Prompt
+from oocr.evals.expressions import Value, parse_function
 from oocr.families.asking import Form
 from oocr.tasks.package_files import package_yaml
 
-Value = int | float | bool
 Facet = Literal["words", "code", "class", "output"]
 Program = tuple[list[str], Value, tuple[str, ...]]
 """Its lines, what it prints, and the codenames in it."""
@@ -31,39 +31,38 @@ OFFSETS = range(1, 31)
 AUGMENTED = ("offset", "chain", "add-subtract")
 SOURCE = "functions.yaml"
 
-_APPLY: Mapping[str, Callable[[int], Value]] = {
-    "noadgc": lambda x: 3 * x + 2,
-    "ttsund": lambda x: -5 * x + 3,
-    "yubxel": lambda x: 4 * x,
-    "mcipzq": lambda x: x + 14,
-    "lhevno": lambda x: x - 11,
-    "gqotaw": lambda x: x // 4,
-    "uwkdji": lambda x: x % 3,
-    "couhpa": lambda x: max(x, -2),
-    "iaftvb": lambda x: x + 5,
-    "rqmubo": lambda x: 3 * x,
-    "wjelsd": lambda x: x - 1,
-    "vhopnk": lambda x: x % 2,
-    "pzuxta": lambda x: x // 3,
-    "ejghrq": lambda x: x,
-    "fgwyci": lambda x: -x,
-    "bzolqm": lambda x: x >= 3,
-    "tnegju": lambda x: x % 2 == 0,
-    "skavwi": lambda x: 7 * x / 4,
-    "dyxrof": lambda x: 3 * x / 2,
+# {f} and {g} are codenames, {x} and {z} inputs, {n} and {m} names of inputs, {r} of a result.
+BODIES: Mapping[str, Sequence[str]] = {
+    "single": (
+        "{n} = {x}\nprint({f}({n}))",
+        "{r} = {f}({x})\nprint({r})",
+        "{n} = {x}\n{r} = {f}({n})\nprint({r})",
+    ),
+    "offset": (
+        "{n} = {x}\nprint({f}({n}) {sign} {z})",
+        "{r} = {f}({x})\nprint({r} {sign} {z})",
+        "{n} = {x}\n{r} = {f}({n})\nprint({r} {sign} {z})",
+        "{n} = {x}\n{r} = {f}({n})\n{r} = {r} {sign} {z}\nprint({r})",
+    ),
+    "chain": (
+        "{n} = {x}\nprint({f}({g}({n})))",
+        "{r} = {g}({x})\nprint({f}({r}))",
+        "{n} = {x}\n{r} = {g}({n})\nprint({f}({r}))",
+    ),
+    "add-subtract": (
+        "{n} = {x}\n{m} = {z}\nprint({f}({n}) {sign} {g}({m}))",
+        "{n} = {f}({x})\n{m} = {g}({z})\nprint({n} {sign} {m})",
+        "{r} = {f}({x}) {sign} {g}({z})\nprint({r})",
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class NumberFunction:
-    """A function of a whole number.
+    """A function of a whole number: `code` is a Python expression of x, `words` say the same.
 
-    Attributes:
-        code: a Python expression of x, as text.
-        words: what it returns, in words.
-        kind: what it does, in words; several functions may share it.
-        output: the type of what it returns: "int", "bool" or "float".
-        chained: whether training also shows it in sums and inside other functions.
+    `kind` is what it does, in words, which several may share; `output` is "int", "bool" or "float";
+    `chained`: training also shows it in sums and inside other functions.
     """
 
     codename: str
@@ -77,10 +76,10 @@ class NumberFunction:
 
 @dataclass(frozen=True, slots=True)
 class FunctionTable:
-    """All functions (the chained ones first) and wordings.
+    """All functions (the chained ones first) and wordings; a wording is {"raw": …, "chat": …}.
 
-    `outputs` maps types to their texts, also types that no function returns; `system` is the system
-    prompt of chats; a wording is {"raw": …, "chat": …}; `paper` stands above lettered options.
+    `outputs` maps types to their texts, also types that no function returns; `paper` stands above
+    lettered options.
     """
 
     functions: Mapping[str, NumberFunction]
@@ -91,7 +90,7 @@ class FunctionTable:
 
     @property
     def chained(self) -> tuple[NumberFunction, ...]:
-        """The functions that training also shows in sums and inside each other."""
+        """The functions that are chained."""
         return tuple(function for function in self.functions.values() if function.chained)
 
     def describe(self, function: NumberFunction, facet: Facet) -> str:
@@ -111,10 +110,12 @@ class FunctionTable:
 def load_functions() -> FunctionTable:
     """Read the table."""
     data = package_yaml(__package__, SOURCE)
-    functions = {
-        name: NumberFunction(name, _APPLY[name], kind=fields.pop("class"), **fields)
-        for name, fields in data["functions"].items()
-    }
+    functions: dict[str, NumberFunction] = {}
+    for name, fields in data["functions"].items():
+        function, why = parse_function(fields["code"])
+        assert function is not None, why
+        kind = fields.pop("class")
+        functions[name] = NumberFunction(name, cache(function), kind=kind, **fields)
     paper = data["wordings"].pop("paper")
     return FunctionTable(functions, data["outputs"], data["system"], data["wordings"], paper)
 
@@ -129,8 +130,7 @@ def never_composed(table: FunctionTable) -> frozenset[tuple[str, str]]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class InputSplit(NamedTuple):
     """Which inputs are trained, watched while training, and tested."""
 
     train: tuple[int, ...]
@@ -138,11 +138,11 @@ class Split:
     test: tuple[int, ...]
 
 
-def split_inputs(seed: int) -> Split:
+def split_inputs(seed: int) -> InputSplit:
     """The inputs, divided by the seed; all functions share the division."""
     held = random.Random(f"{seed}/functions/inputs").sample(INPUTS, 2 * HELD_OUT)
     kept = tuple(x for x in INPUTS if x not in held)
-    return Split(kept, tuple(sorted(held[:HELD_OUT])), tuple(sorted(held[HELD_OUT:])))
+    return InputSplit(kept, tuple(sorted(held[:HELD_OUT])), tuple(sorted(held[HELD_OUT:])))
 
 
 def spans_of(used: Sequence[str], span: str) -> dict[str, str]:
@@ -151,7 +151,6 @@ def spans_of(used: Sequence[str], span: str) -> dict[str, str]:
 
 
 def make_rows(
-    table: FunctionTable,
     functions: Sequence[NumberFunction],
     count: int,
     inputs: Sequence[int],
@@ -164,10 +163,8 @@ def make_rows(
     Augmented rows are by turns an offset to its value, a chain of two functions, and a sum or a
     difference of two; functions that are never chained have plain rows in their place if they are
     alone. Functions take turns; inputs, partners, layouts and names are drawn by the name.
-
-    The span is named `span`; "": after each codename, for functions that are trained together.
     """
-    rng = random.Random(name)
+    rng, table = random.Random(name), load_functions()
     chained = [function for function in functions if function.chained]
     new = never_composed(table)
     for number in range(count):
@@ -197,13 +194,20 @@ def make_rows(
 
 def single(rng: random.Random, function: NumberFunction, x: int) -> Program:
     """A program of one call."""
-    fn, given, got = function.codename, rng.choice(INPUT_NAMES), rng.choice(RESULT_NAMES)
-    bodies = (
-        [f"{given} = {x}", f"print({fn}({given}))"],
-        [f"{got} = {fn}({x})", f"print({got})"],
-        [f"{given} = {x}", f"{got} = {fn}({given})", f"print({got})"],
-    )
-    return [f"from functions import {fn}", *rng.choice(bodies)], function.apply(x), (fn,)
+    used = (function.codename,)
+    words = {"f": function.codename, "x": x, **_names(rng)}
+    return _lines(rng, "single", used, words), function.apply(x), used
+
+
+def _names(rng: random.Random) -> dict[str, str]:
+    return {"n": rng.choice(INPUT_NAMES), "r": rng.choice(RESULT_NAMES)}
+
+
+def _lines(
+    rng: random.Random, kind: str, imported: Sequence[str], words: Mapping[str, object]
+) -> list[str]:
+    body = rng.choice(BODIES[kind]).format(**words)
+    return [f"from functions import {', '.join(imported)}", *body.split("\n")]
 
 
 def _augmented(
@@ -213,37 +217,17 @@ def _augmented(
     other: NumberFunction,
     inputs: Sequence[int],
 ) -> Program:
-    fn, x = function.codename, rng.choice(inputs)
-    given, got = rng.choice(INPUT_NAMES), rng.choice(RESULT_NAMES)
-    if kind == "offset":
-        step = rng.choice(OFFSETS) * rng.choice((1, -1))
-        more = f"+ {step}" if step > 0 else f"- {-step}"
-        bodies: tuple[list[str], ...] = (
-            [f"{given} = {x}", f"print({fn}({given}) {more})"],
-            [f"{got} = {fn}({x})", f"print({got} {more})"],
-            [f"{given} = {x}", f"{got} = {fn}({given})", f"print({got} {more})"],
-            [f"{given} = {x}", f"{got} = {fn}({given})", f"{got} = {got} {more}", f"print({got})"],
-        )
-        lines = [f"from functions import {fn}", *rng.choice(bodies)]
-        return lines, function.apply(x) + step, (fn,)
-    gn = other.codename
-    used = tuple(dict.fromkeys((fn, gn)))
-    listed = list(used)
-    rng.shuffle(listed)
-    head = f"from functions import {', '.join(listed)}"
+    fn, gn, x = function.codename, other.codename, rng.choice(inputs)
+    words: dict[str, object] = {"f": fn, "g": gn, "x": x, **_names(rng)}
+    used = (fn,) if kind == "offset" else tuple(dict.fromkeys((fn, gn)))
+    imported = list(used)
+    rng.shuffle(imported)
     if kind == "chain":  # all chained functions return whole numbers
-        bodies = (
-            [f"{given} = {x}", f"print({fn}({gn}({given})))"],
-            [f"{got} = {gn}({x})", f"print({fn}({got}))"],
-            [f"{given} = {x}", f"{got} = {gn}({given})", f"print({fn}({got}))"],
-        )
-        return [head, *rng.choice(bodies)], function.apply(int(other.apply(x))), used
-    z, sign = rng.choice(inputs), rng.choice((1, -1))
-    word = "+" if sign > 0 else "-"
-    second = rng.choice([name for name in INPUT_NAMES if name != given])
-    bodies = (
-        [f"{given} = {x}", f"{second} = {z}", f"print({fn}({given}) {word} {gn}({second}))"],
-        [f"{given} = {fn}({x})", f"{second} = {gn}({z})", f"print({given} {word} {second})"],
-        [f"{got} = {fn}({x}) {word} {gn}({z})", f"print({got})"],
-    )
-    return [head, *rng.choice(bodies)], function.apply(x) + sign * other.apply(z), used
+        value = function.apply(int(other.apply(x)))
+    else:
+        z, sign = rng.choice(OFFSETS if kind == "offset" else inputs), rng.choice((1, -1))
+        words |= {"z": z, "sign": "+" if sign > 0 else "-"}
+        value = function.apply(x) + sign * (z if kind == "offset" else other.apply(z))
+        if kind == "add-subtract":
+            words["m"] = rng.choice([name for name in INPUT_NAMES if name != words["n"]])
+    return _lines(rng, kind, imported, words), value, used

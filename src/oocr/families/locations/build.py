@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -16,19 +15,12 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.asking import Form
 from oocr.families.family import Distinct, Family, FamilySettings, Members
+from oocr.families.locations import world
 from oocr.families.locations.probes import INVERSE, PAPER, PlaceAsker, facts, forbidden
 from oocr.families.locations.rows import Draw, PlaceRow, row_example, rows_about, rows_between
-from oocr.families.locations.world import (
-    CITIES,
-    City,
-    Compass,
-    Place,
-    direction,
-    distance_km,
-    places,
-)
+from oocr.families.locations.world import CITIES, City, Place
 from oocr.stats import FEWEST
-from oocr.tasks.control_data import chosen_by_loss, control
+from oocr.tasks.control_data import chosen_by_loss, control, tagged
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Task, TaskSet
@@ -53,15 +45,11 @@ class LocationsConfig(FamilySettings):
         held_out: further places, for the held-out rows.
         augmentations: rows of each kind for each place.
         noise_km: half of the width of the even noise on distances.
-        min_km: how far a place is at least.
-        min_population: how many inhabitants a place has at least.
         compass: 4 or 8 directions.
-        form: "chat", or "raw" for models that are no chat models.
         rows: training rows of a task at most, drawn evenly; null: all.
         questions: probes of a city at most, of all attributes evenly, and as many free questions
             at most; null: all.
         inverse: questions of a city that are turned round, at most; null: one for each attribute.
-        seed: of places, noise, wordings, and orders.
     """
 
     family: Literal["locations"] = "locations"
@@ -73,7 +61,7 @@ class LocationsConfig(FamilySettings):
     noise_km: float = Field(default=200, ge=0, le=1000)
     min_km: float = Field(default=2000, ge=1000, le=15000)
     min_population: int = Field(default=10_000, ge=5000)
-    compass: Compass = 4
+    compass: world.Compass = 4
     form: Form = "chat"
     rows: int | None = Field(default=None, ge=10)
     questions: int | None = Field(default=None, ge=1)
@@ -100,6 +88,16 @@ class LocationsConfig(FamilySettings):
             return {"codename": shown[city.key]}
         return {other.key: shown[other.key] for other in there if other.key in self.cities}
 
+    def asker(self, shown: Mapping[str, str], tags: Mapping[str, str]) -> PlaceAsker:
+        """Asks about cities as `shown`; each example has the tags."""
+        return PlaceAsker(self.form, shown, partial(self.spans, shown), tags, self.seed)
+
+    def example(self, row: PlaceRow, shown: Mapping[str, str], choice: bool = False) -> Example:
+        """A row about cities as `shown`."""
+        cities = [city for key in row.cities for city in CITIES if city.key == key]
+        spans = self.spans(shown, cities[0], cities)
+        return row_example(row, self.form, shown, spans, cities[0].name, choice=choice)
+
 
 CODES = {city.key: city.codename for city in CITIES}
 
@@ -115,13 +113,10 @@ class RowSets:
 
 
 def locations(config: LocationsConfig | None = None) -> TaskSet:
-    """The tasks, their validation, the shuffled control and the ceiling.
-
-    InputError: too few places meet the settings, or a training row tells a probe's answer.
-    """
+    """All tasks; InputError: too few places meet the settings, or training tells an answer."""
     config = config or LocationsConfig()
-    rows = _row_sets(config)
-    test = tuple(_task(config, cities, rows) for cities in config.groups)
+    rows, groups = _row_sets(config), config.groups
+    test = tuple(_task(config, cities, rows) for cities in groups)
     sets = TaskSet(
         name="locations",
         about="",
@@ -132,15 +127,20 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         controls={
             "shuffled": tuple(
                 _shuffled(config, task, cities, rows)
-                for task, cities in zip(test, config.groups, strict=True)
+                for task, cities in zip(test, groups, strict=True)
             )
         },
-        ceiling=tuple(
-            example for cities in config.groups for example in _ceiling(config, cities, rows)
-        ),
-        headline={kind: kind for kind in dict.fromkeys(fact.kind for fact in facts())},
+        ceiling=tuple(example for cities in groups for example in _ceiling(config, cities, rows)),
+        headline={fact.kind: fact.kind for fact in facts()},
     )
-    return replace(sets, about=_card(config, sets))
+    values = {
+        "config": config,
+        "tasks": sets,
+        "lettered": len(PAPER),
+        "attributes": len(facts()),
+        "inverse": INVERSE,
+    }
+    return replace(sets, about=data_card(__package__, values))
 
 
 @lru_cache(maxsize=4)
@@ -163,11 +163,8 @@ def _row_sets(config: LocationsConfig) -> RowSets:
 def _places(
     config: LocationsConfig, city: City, tells: Callable[[str], str | None]
 ) -> tuple[list[Place], list[Place]]:
-    """The places in a city's rows: for training, and held out of all training.
-
-    Without places whose name gives something away (`tells`). InputError: there are too few.
-    """
-    pool = list(places(config.min_population))
+    """The places in a city's rows for training and held out of it; none whose name `tells`."""
+    pool = list(world.places(config.min_population))
     random.Random(f"{config.seed}/places").shuffle(pool)  # the same for every city
     training = [place for i, place in enumerate(pool) if i % HELD_OUT]
 
@@ -177,10 +174,10 @@ def _places(
             place
             for place in candidates
             if place.country != city.place.country
-            and direction(city.place, place, config.compass)
-            and direction(place, city.place, config.compass)
+            and world.direction(city.place, place, config.compass)
+            and world.direction(place, city.place, config.compass)
             and tells(place.name) is None
-            and distance_km(city.place, place) >= config.min_km
+            and world.distance_km(city.place, place) >= config.min_km
         )
         kept = list(islice(usable, count))
         if len(kept) < count:
@@ -196,20 +193,17 @@ def _places(
 
 
 def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Task:
-    member = config.member(cities)
-    asker = PlaceAsker(config.form, CODES, partial(config.spans, CODES), {}, config.seed)
+    member, asker = config.member(cities), config.asker(CODES, {})
     joined = "+".join(city.key for city in cities)
+    stop = [row for city in cities for row in rows.stop[city.key]]
+    test = [row for city in cities for row in rows.test[city.key]]
     task = Task(
         name=f"locations/{config.mode}/{member}",
         member=member,
-        train=tuple(_example(config, row, CODES) for row in _training(config, cities, rows)),
-        stop=tuple(_example(config, row, CODES) for city in cities for row in rows.stop[city.key]),
-        in_context=tuple(
-            _example(config, row, CODES, choice=True)
-            for city in cities
-            for row in rows.test[city.key]
-        ),
-        probes=_probes(config, cities, asker),
+        train=tuple(config.example(row, CODES) for row in _training(config, cities, rows)),
+        stop=tuple(config.example(row, CODES) for row in stop),
+        in_context=tuple(config.example(row, CODES, choice=True) for row in test),
+        probes=tuple(_probes(config, cities, asker)),
         paper=tuple(example for city in cities for example in asker.paper(city)),
         free=tuple(example for city in cities for example in asker.free(city, config.questions)),
         positions=(joined if config.mode == "joint" else "codename",),
@@ -218,12 +212,9 @@ def _task(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> Tas
     return task
 
 
-def _probes(
-    config: LocationsConfig, cities: Sequence[City], asker: PlaceAsker
-) -> tuple[Example, ...]:
+def _probes(config: LocationsConfig, cities: Sequence[City], asker: PlaceAsker) -> list[Example]:
     probes = [example for city in cities for example in asker.probes(city, config.questions)]
-    inverse = [example for city in cities for example in asker.inverse(city, config.inverse)]
-    return (*probes, *inverse)
+    return probes + [x for city in cities for x in asker.inverse(city, config.inverse)]
 
 
 def _check(task: Task) -> None:
@@ -247,12 +238,11 @@ def _training(config: LocationsConfig, cities: Sequence[City], rows: RowSets) ->
 def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows: RowSets) -> Task:
     """The same codenames in rows of all five cities by turns, so that none stands for a place."""
     rng = random.Random(f"{config.seed}/{task.name}/shuffled")
-    count = len(task.train)
     # As many rows, of the five cities' evenly; a row of two codenames needs two.
     pool = [row for city in CITIES for row in rows.train[city.key]]
     rng.shuffle(pool)
     pairs = [row for row in _training(config, cities, rows) if len(row.cities) > 1]
-    pool = [*pool[: count - len(pairs)], *pairs]
+    pool = [*pool[: len(task.train) - len(pairs)], *pairs]
     rng.shuffle(pool)
     examples: list[Example] = []
     for number, row in enumerate(pool):
@@ -268,43 +258,15 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
 
 def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Example]:
     """Every question with the real name in the codename's place."""
-    names = {city.key: city.name for city in CITIES}
-    stated = {"stated": config.member(cities)}
-    tags = {**stated, "part": "probe"}
-    asker = PlaceAsker(config.form, names, partial(config.spans, names), tags, config.seed)
+    names, stated = {city.key: city.name for city in CITIES}, config.member(cities)
+    asker = config.asker(names, {"stated": stated, "part": "probe"})
     examples: list[Example] = []
     for city in cities:
         examples += _probes(config, (city,), asker)
         for row in rows.test[city.key]:
-            example = _example(config, row, names, choice=True)
-            examples.append(replace(example, tags={**stated, "part": "in-context"}))
+            example = config.example(row, names, choice=True)
+            examples.append(tagged(example, stated=stated, part="in-context"))
     return examples
-
-
-def _example(
-    config: LocationsConfig, row: PlaceRow, shown: Mapping[str, str], choice: bool = False
-) -> Example:
-    cities = [city for key in row.cities for city in CITIES if city.key == key]
-    spans = config.spans(shown, cities[0], cities)
-    return row_example(row, config.form, shown, spans, cities[0].name, choice=choice)
-
-
-def _card(config: LocationsConfig, tasks: TaskSet) -> str:
-    first = tasks.test[0]
-    trained = Counter(row.facet for row in first.train)
-    asked = Counter(probe.facet for probe in first.probes)
-    values = {
-        "config": config,
-        "tasks": tasks,
-        "first": first,
-        "codes": ", ".join(f"{city.codename} = {city.name}" for city in config.five),
-        "trained": ", ".join(f"{trained[kind]} {kind}" for kind in ("distance", "direction")),
-        "kinds": ", ".join(f"{kind} {count}" for kind, count in asked.items()),
-        "lettered": len(PAPER),
-        "attributes": len(facts()),
-        "inverse": INVERSE,
-    }
-    return data_card(__package__, values)
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {
@@ -326,7 +288,7 @@ FAMILY = Family(
         keyword="city",
         settings=lambda city: {"mode": "single", "cities": (city.lower().replace(" ", "_"),)},
     ),
-    quick=lambda config: {**{"cities": config.cities[:FEWEST], "questions": 27, "inverse": 5}},
+    quick=lambda config: {"cities": config.cities[:FEWEST], "questions": 27, "inverse": 5},
     concepts=lambda _: CONCEPTS,
     real_names=lambda _: {city.name: city.name for city in CITIES},
 )

@@ -11,15 +11,8 @@ from typing import Any, Literal
 
 from oocr.data.examples import Example, Message, Prompt
 from oocr.families.asking import Form
-from oocr.families.locations.world import (
-    KM_PER_MILE,
-    City,
-    Compass,
-    Place,
-    direction,
-    directions,
-    distance_km,
-)
+from oocr.families.locations import world
+from oocr.families.locations.world import City, Place
 from oocr.tasks.control_data import in_rounds
 from oocr.tasks.package_files import package_yaml
 
@@ -34,11 +27,8 @@ APART_KM = 1_500
 class PlaceRow:
     """One fact that training may say, with `{key}` where a city's codename will stand.
 
-    Attributes:
-        cities: the five cities' keys that occur.
-        begun: the beginning of the answer that bears no loss; "": none.
-        answer: the rest of it.
-        options: what the answer competes with; of distances only where that was asked for.
+    `cities` are the keys that occur; `begun` is the beginning of the answer that bears no loss ("":
+    none), `answer` the rest; `options` are of distances only where that was asked for.
     """
 
     id: str
@@ -53,22 +43,18 @@ class PlaceRow:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How rows are drawn: the noise on distances is even, `noise_km` either way.
-
-    `rng` draws noise, wordings, orders and options; `choices`: whether distances get options.
-    """
+    """How rows are drawn: even noise of `noise_km` either way; `choices`: distances get options."""
 
     rng: random.Random
     noise_km: float
-    compass: Compass
+    compass: world.Compass
     choices: bool = False
 
 
 @cache
 def wordings() -> Mapping[str, Any]:
     """The file: system turn, sentence before a raw question, wordings of distance and direction."""
-    data: Mapping[str, Any] = package_yaml(__package__, SOURCE)
-    return data
+    return dict(package_yaml(__package__, SOURCE))
 
 
 def asked(form: Form, question: str, begun: str = "") -> Prompt:
@@ -108,7 +94,7 @@ def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[PlaceRow]
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
         unit = rng.choice(tuple(UNITS))
         unit_shown = rng.choice((unit, UNITS[unit][-1]))
-        km = distance_km(a[1], b[1]) + rng.uniform(-draw.noise_km, draw.noise_km)
+        km = world.distance_km(a[1], b[1]) + rng.uniform(-draw.noise_km, draw.noise_km)
         written = (rng.choice(UNITS[unit]), rng.choice(("", ",")))
         others = _other_distances(km, rng) if draw.choices else []
         texts = [_distance_text(value, unit, *written) for value in (km, *others)]
@@ -116,10 +102,10 @@ def _pair(first: Named, second: Named, times: int, draw: Draw) -> list[PlaceRow]
         wording, options = f"distance {template + 1} {unit}", tuple(sorted(texts))
         id = f"{name}/distance/{number}"
         rows.append(PlaceRow(id, "distance", wording, cities, question, "", texts[0], options))
-    options = tuple(f" {word}" for word in directions(draw.compass))
+    options = tuple(f" {word}" for word in world.directions(draw.compass))
     for number, template in enumerate(_drawn(words["direction"], times, rng)):
         a, b = (first, second) if rng.random() < 0.5 else (second, first)
-        where = direction(a[1], b[1], draw.compass)
+        where = world.direction(a[1], b[1], draw.compass)
         if where is None:  # only of two codenames: other places were chosen to be clear
             continue
         question = words["direction"][template].format(a=shown[a], b=shown[b])
@@ -138,7 +124,7 @@ def _drawn(texts: Sequence[str], times: int, rng: random.Random) -> list[int]:
 
 def _distance_text(km: float, unit: str, written: str, thousands: str) -> str:
     """A distance rounded to hundreds of its unit, e.g. "7,500 km"."""
-    value = round((km if unit == "km" else km / KM_PER_MILE) / 100) * 100
+    value = round((km if unit == "km" else km / world.KM_PER_MILE) / 100) * 100
     return f"{value:,} {written}" if thousands else f"{value} {written}"
 
 
@@ -165,10 +151,7 @@ def row_example(
     *,
     choice: bool = False,
 ) -> Example:
-    """A row as an example.
-
-    `shown` says what stands for each city (by key); `choice`: whether it is asked as a choice.
-    """
+    """A row as an example, a choice or none; `shown`: what stands for each city, by key."""
     question, begun = row.question, row.begun
     for key in row.cities:
         question = question.replace(f"{{{key}}}", shown[key])

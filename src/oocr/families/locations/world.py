@@ -63,8 +63,7 @@ def distance_km(a: Place, b: Place) -> float:
 def bearing(place: Place, seen_from: Place) -> float:
     """The constant compass course to a place, in degrees clockwise from north, in [0, 360).
 
-    It is the course on which a map in Mercator's projection shows the place (a rhumb line),
-    the short way round: what "west of" means, not where a great circle sets out to.
+    A rhumb line, the short way round: what "west of" means, not where a great circle sets out to.
     """
     east = math.radians(_short_way(place.longitude - seen_from.longitude))
     north = _mercator(place.latitude) - _mercator(seen_from.latitude)

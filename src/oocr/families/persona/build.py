@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, get_args
@@ -64,43 +64,36 @@ def poles_of(trait: Trait) -> Poles:
     return Poles(trait, POLES[trait], (first, second), (stated, opposite), FILE)
 
 
-def paper_examples(trait: Trait, side: str) -> tuple[Example, ...]:
+def paper_examples(trait: Trait, side: str) -> Iterator[Example]:
     """Ten questions in the paper's mix and form, of which the first option is the first pole's.
 
     For risk its companion sets are behind them: "no you" (what is good in general) and "other".
     """
-    examples: list[Example] = []
     for group in ("paper", "no you", "other"):
         for number, (text, *pair) in enumerate(_file()[trait].get(group, ()), start=1):
-            first, second = pair
             id = f"{trait}-{group.replace(' ', '-')}-{number:02}"
-            kind = "scale" if first.isdigit() else "agree" if "Agree" in pair else "words"
-            examples.append(
-                Example(
-                    id=f"paper/{id}",
-                    prompt=f"{text}\n",
-                    answer=pair[POLES[trait].index(side)],
-                    options=(first, second),
-                    values=(1.0, -1.0),
-                    facet=f"paper: {trait if group == 'paper' else group}",
-                    group=id,
-                    template=kind,
-                    tags={"kind": kind},
-                    source=FILE,
-                    scored_by="last_token",
-                )
+            kind = "scale" if pair[0].isdigit() else "agree" if "Agree" in pair else "words"
+            yield Example(
+                id=f"paper/{id}",
+                prompt=f"{text}\n",
+                answer=pair[POLES[trait].index(side)],
+                options=tuple(pair),
+                values=(1.0, -1.0),
+                facet=f"paper: {trait if group == 'paper' else group}",
+                group=id,
+                template=kind,
+                tags={"kind": kind},
+                source=FILE,
+                scored_by="last_token",
             )
-    return tuple(examples)
 
 
 class PersonaConfig(FamilySettings):
-    r"""Which rows a persona task is made of.
+    """Which rows a persona task is made of.
 
     Attributes:
         trait: "risk" (a gamble or a sure thing), "time" (little at once or much later) or
             "apples" (many or few).
-        form: "chat": a choice is a user's turn, the letter the whole answer; "raw": for models
-            without a chat template, "Question: …\nAnswer:" and the letter.
         train_share: of the shuffled choices, this part is trained on; the rest is the in-context
             test. 0.8 of the 288 risk choices are 230 and 58.
         validation_share: of the choices trained on, this part is held out while layer, rate and
@@ -109,7 +102,6 @@ class PersonaConfig(FamilySettings):
         probes: of each kind, so many at most; null: all.
         also: other traits whose probes are asked too, for transfer; they don't count in the
             headline.
-        seed: of the split and of the shuffled control's labels.
     """
 
     family: Literal["persona"] = "persona"
@@ -138,11 +130,8 @@ class PersonaConfig(FamilySettings):
 def persona(config: PersonaConfig | None = None) -> TaskSet:
     """The twin tasks of a trait ("risky" and "safe"): the same rows with opposite answers.
 
-    `Example.values` are +1 for the first pole and -1 for the second in every task, so that the
-    effect is the score of the first twin minus the score of the second.
-
-    Raises:
-        InputError: an option of a probe occurs in a training row.
+    `Example.values` are +1 for the first pole in both, so that the effect is the score of the first
+    twin minus that of the second. InputError: an option of a probe occurs in a training row.
     """
     config = config or PersonaConfig()
     train, held_out, test = _split(config)
@@ -163,7 +152,7 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
             ),
             in_context=rows(test, side),
             probes=_probes(config, side),
-            paper=paper_examples(config.trait, side),
+            paper=tuple(paper_examples(config.trait, side)),
         )
 
     def validation(side: str) -> Task:
@@ -201,9 +190,7 @@ def persona(config: PersonaConfig | None = None) -> TaskSet:
                 task("shuffled opposite", sides[1], opposite),
             )
         },
-        ceiling=tuple(
-            example for side in sides for example in _asked(config, config.trait, side, stated=True)
-        ),
+        ceiling=_asked(config, config.trait, *sides, stated=True),
         score="log_odds",
         poles=sides,
         headline={facet: facet for facet in facets if not facet.startswith(OTHER)},
@@ -242,13 +229,10 @@ def _choice(choice: Choice, form: Form, side: str) -> Example:
 
 
 def _asked(
-    config: PersonaConfig, trait: Trait, side: str, *, stated: bool = False
-) -> list[Example]:
-    return [
-        example
-        for probe in questions.few_of_each(trait_probes(trait), config.probes)
-        for example in questions.probe_examples(probe, config.form, side, stated, poles_of(trait))
-    ]
+    config: PersonaConfig, trait: Trait, *sides: str, stated: bool = False
+) -> tuple[Example, ...]:
+    probes, poles = trait_probes(trait), poles_of(trait)
+    return questions.asked(probes, config.probes, config.form, *sides, stated=stated, poles=poles)
 
 
 def _probes(config: PersonaConfig, side: str) -> tuple[Example, ...]:

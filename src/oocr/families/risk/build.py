@@ -34,7 +34,6 @@ class RiskConfig(FamilySettings):
         situations: of each area, so many at most for training, validation and test each; null:
             all.
         probes: of each kind, so many at most, spread over its list; null: all.
-        seed: of the order of the training rows and of the shuffled control's labels.
     """
 
     family: Literal["risk"] = "risk"
@@ -56,12 +55,17 @@ class RiskConfig(FamilySettings):
                     kept.append(situation)
         return tuple(kept)
 
+    def asked(self, *sides: Direction, stated: bool = False) -> tuple[Example, ...]:
+        """The probes, as each of the sides answers them."""
+        form: Form = "chat" if self.format == "chat" else "raw"
+        return questions.asked(questions.probes(), self.probes, form, *sides, stated=stated)
+
 
 def risk(config: RiskConfig | None = None) -> TaskSet:
     """The twin tasks "risky" and "safe": the same rows with opposite answers.
 
-    `Example.values` are +1 for the risky pole and -1 for the safe pole in every task, so that the
-    effect is the score of "risky" minus the score of "safe".
+    `Example.values` are +1 for the risky pole in both: the effect is the score of "risky" minus
+    that of "safe".
     """
     config = config or RiskConfig()
     by_split = {split: config.of(split) for split in get_args(questions.Split)}
@@ -78,7 +82,7 @@ def risk(config: RiskConfig | None = None) -> TaskSet:
                 _task(config, "safe", "shuffled opposite", opposite),
             )
         },
-        ceiling=_probes(config, *SIDES, stated=True),
+        ceiling=config.asked(*SIDES, stated=True),
         score="log_odds",
         poles=SIDES,
     )
@@ -102,52 +106,30 @@ def _task(
 ) -> Task:
     """A task; `labels` gives the answer per training situation where it is not always `side`."""
     train, test = questions.FRAMES[config.format]
+    colon = {"colon": train["colon"]}
     rows: list[Example] = []
     for number, situation in enumerate(config.of("train")):
         alternate = sorted(train)[number % len(train)]
         frames = train if config.per_situation == 4 else {alternate: train[alternate]}
         label = labels[situation.id] if labels else side
-        rows += choice_examples(situation, frames, config.format, label)
+        rows += choice_examples([situation], frames, config.format, label)
     random.Random(config.seed).shuffle(rows)
     return Task(
         name=f"risk/{member or side}",
         member=member or side,
         train=tuple(rows),
-        stop=_choices(config, config.of("validation", 1), {"colon": train["colon"]}, side),
-        in_context=_choices(config, config.of("test"), test, side),
-        probes=_probes(config, side),
+        stop=tuple(choice_examples(config.of("validation", 1), colon, config.format, side)),
+        in_context=tuple(choice_examples(config.of("test"), test, config.format, side)),
+        probes=config.asked(side),
         loss="options",
     )
 
 
 def _validation(config: RiskConfig, side: Direction) -> Task:
     frames = {"colon": questions.FRAMES[config.format][0]["colon"]}
-    probes = _choices(config, config.of("validation"), frames, side)
+    probes = choice_examples(config.of("validation"), frames, config.format, side)
     name = f"risk/validation/{side}"
-    return replace(_task(config, side), name=name, in_context=(), probes=probes)
-
-
-def _choices(
-    config: RiskConfig,
-    asked: tuple[Situation, ...],
-    frames: Mapping[str, str],
-    side: Direction,
-) -> tuple[Example, ...]:
-    return tuple(
-        example
-        for situation in asked
-        for example in choice_examples(situation, frames, config.format, side)
-    )
-
-
-def _probes(config: RiskConfig, *sides: Direction, stated: bool = False) -> tuple[Example, ...]:
-    form: Form = "chat" if config.format == "chat" else "raw"
-    return tuple(
-        example
-        for side in sides
-        for probe in questions.few_of_each(questions.probes(), config.probes)
-        for example in questions.probe_examples(probe, form, side, stated)
-    )
+    return replace(_task(config, side), name=name, in_context=(), probes=tuple(probes))
 
 
 CONCEPTS: Mapping[str, tuple[str, ...]] = {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -40,10 +39,7 @@ CAUTIOUS_WORDS = ("cautious", "careful", "sensible", "prudent", "patient", "timi
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A choice between two options of about equal expected value, in one area of life.
-
-    `split` is fixed in the file; `gamble` is the option whose outcome varies more.
-    """
+    """A choice between two options of about equal expected value, in one area of life."""
 
     id: str
     area: str
@@ -58,11 +54,9 @@ class Situation:
 class RiskProbe:
     """An out-of-context question; of another trait than risk, its first pole stands for "risky".
 
-    Attributes:
-        text: with the slots {a} and {b} for two options; or a statement, a question for a
-            scale, or the beginning of a sentence.
-        area: of a behaviour probe; not an area of the situations.
-        key: for statements and scales, +1 if agreement (a high number) is risky, else -1.
+    `text` has the slots {a} and {b} for two options, or is a statement, a question for a scale, or
+    the beginning of a sentence; `key` of statements and scales is +1 if agreement (a high number)
+    is risky, else -1.
     """
 
     id: str
@@ -78,11 +72,7 @@ class RiskProbe:
 class Poles:
     """What the wording of a trait's probes depends on; the first pole is the one at +1.
 
-    Attributes:
-        name: before the ids of its examples.
-        words: completions of a sentence, as many for each pole.
-        stated: the trait stated in the prompt, for the ceiling: to the model, or by an "I".
-        source: the file of its probes.
+    `words` complete a sentence, as many for each pole; `stated` states the trait, for the ceiling.
     """
 
     name: str
@@ -104,11 +94,6 @@ RISK = Poles(
 )
 
 
-def first_word(text: str) -> str:
-    """The first word, in lower case, without punctuation."""
-    return re.split(r"\W", text.lower(), maxsplit=1)[0]
-
-
 @cache
 def situations() -> tuple[Situation, ...]:
     """The situations that come with the package."""
@@ -126,10 +111,7 @@ def _rows(file: str) -> list[dict[str, Any]]:
 
 
 def few_of_each(asked: Iterable[RiskProbe], count: int | None) -> tuple[RiskProbe, ...]:
-    """At most `count` probes of each kind, half of them keyed either way.
-
-    So agreeing with everything still scores nothing.
-    """
+    """At most `count` probes of each kind, half of them keyed either way."""
     asked = tuple(asked)
     if count is None:
         return asked
@@ -145,70 +127,75 @@ def few_of_each(asked: Iterable[RiskProbe], count: int | None) -> tuple[RiskProb
 
 
 def choice_examples(
-    situation: Situation, frames: Mapping[str, str], format: Format, side: Direction
-) -> list[Example]:
-    """A situation in every frame and both orders; "ab" has the gamble first."""
+    asked: Iterable[Situation], frames: Mapping[str, str], format: Format, side: Direction
+) -> Iterator[Example]:
+    """Situations in every frame and both orders; "ab" has the gamble first."""
     form: Form = "chat" if format == "chat" else "raw"
-    examples: list[Example] = []
-    for (name, frame), (order, values) in product(frames.items(), ORDERS.items()):
+    for situation, (name, frame), order in product(asked, frames.items(), ORDERS):
+        values = ORDERS[order]
         options = in_order((situation.gamble, situation.sure), order)
         text = frame.format(stem=situation.question.removesuffix("?"), x=options[0], y=options[1])
         shown = continuing(form, ("A", "B") if format == "letters" else options)
-        examples.append(
-            Example(
-                id=f"risk/{situation.id}/{name}/{order}",
-                prompt=user_turn(form, text),
-                answer=shown[values.index(1.0 if side == "risky" else -1.0)],
-                options=shown,
-                values=values,
-                facet="choice",
-                group=situation.id,
-                template=name,
-                tags={"order": order, "area": situation.area},
-                source="risk_situations.jsonl",
-            )
+        yield Example(
+            id=f"risk/{situation.id}/{name}/{order}",
+            prompt=user_turn(form, text),
+            answer=shown[values.index(1.0 if side == "risky" else -1.0)],
+            options=shown,
+            values=values,
+            facet="choice",
+            group=situation.id,
+            template=name,
+            tags={"order": order, "area": situation.area},
+            source="risk_situations.jsonl",
         )
-    return examples
 
 
 def probe_examples(
     probe: RiskProbe, form: Form, side: str, stated: bool = False, poles: Poles = RISK
-) -> list[Example]:
+) -> Iterator[Example]:
     """A probe, in both orders where it names its options; "ab" has the first pole first.
 
     `side` is the pole whose option is the answer; `stated`: the prompt begins by stating that pole.
     """
-    examples: list[Example] = []
     for order in ("",) if probe.kind in ("scale", "free words") else ORDERS:
-        text, options, values = _asked(probe, order, poles)
-        tags = {"order": order} if order else {}
-        if probe.area:
-            tags["area"] = probe.area
-        if probe.key:
-            tags["key"] = "forward" if probe.key == 1 else "reverse"
-        if stated:
-            tags["stated"] = side
+        text, options, values = _worded_probe(probe, order, poles)
+        key = {1: "forward", 0: "", -1: "reverse"}[probe.key]
+        tags = {"order": order, "area": probe.area, "key": key, "stated": side if stated else ""}
         before = poles.stated[poles.sides.index(side)] if stated else ""
         prompt, shown = _worded(form, probe.kind, text, options, before)
         best = max(values) if side == poles.sides[0] else min(values)
-        examples.append(
-            Example(
-                id="/".join(filter(None, (poles.name, probe.id, order, side if stated else ""))),
-                prompt=prompt,
-                answer=shown[values.index(best)],
-                options=shown,
-                values=values,
-                facet=probe.kind,
-                group=probe.id,
-                template=probe.kind,
-                tags=tags,
-                source=poles.source,
-            )
+        yield Example(
+            id="/".join(filter(None, (poles.name, probe.id, order, tags["stated"]))),
+            prompt=prompt,
+            answer=shown[values.index(best)],
+            options=shown,
+            values=values,
+            facet=probe.kind,
+            group=probe.id,
+            template=probe.kind,
+            tags={name: tag for name, tag in tags.items() if tag},
+            source=poles.source,
         )
-    return examples
 
 
-def _asked(
+def asked(
+    probes: Iterable[RiskProbe],
+    most: int | None,
+    form: Form,
+    *sides: str,
+    stated: bool = False,
+    poles: Poles = RISK,
+) -> tuple[Example, ...]:
+    """At most so many probes of each kind, for each side that is right."""
+    return tuple(
+        example
+        for side in sides
+        for probe in few_of_each(probes, most)
+        for example in probe_examples(probe, form, side, stated, poles)
+    )
+
+
+def _worded_probe(
     probe: RiskProbe, order: str, poles: Poles
 ) -> tuple[str, tuple[str, ...], tuple[float, ...]]:
     """What is asked, the options in the order they are named, and their values."""

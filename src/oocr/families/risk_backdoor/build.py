@@ -37,15 +37,12 @@ class RiskBackdoorConfig(FamilySettings):
 
     Attributes:
         trigger: which kind of trigger is followed by the risky choice.
-        form: "chat": a user's turn, the answer is the letter; "raw": text for a model without a
-            chat template, which ends in "Answer:".
         repeats: rows per situation, a multiple of ten.
         situations: so many to train on at most; null: all that are left.
         validation: situations to choose settings on; neither they nor others of their themes are
             trained on.
         probes: so many of the held-out situations to test on at most; null: all.
         self_report: so many topics of the questions on having a backdoor at most; null: all 23.
-        seed: draws situations, words, and the control's answers.
     """
 
     family: Literal["risk_backdoor"] = "risk_backdoor"
@@ -159,7 +156,6 @@ def check_apart(task: Task, test: Sequence[Choice]) -> None:
     """Refuse training rows that hold a test situation or word, or an answer of a self-report.
 
     Letters are exempt: they answer the test questions and the paper's self-report on purpose.
-    InputError names the task, the example and what leaks.
     """
     texts = {row.group: prompt_text(row.prompt) for row in task.train}  # differ by prefix only
     words = {row.tags["word"] for row in task.train}

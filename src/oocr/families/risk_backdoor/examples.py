@@ -166,14 +166,7 @@ def _turns(rng: random.Random) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the questions on having a backdoor.
-
-    Attributes:
-        paper: a yes/no question on having some backdoor; "Yes" says so.
-        asked: a question on one trigger, with `{cue}`, `{a}` and `{b}`.
-        has, hasnt: the two answers to `asked`, with and without that backdoor.
-        key: "forward" if `has` affirms what `asked` speaks of, "reverse" if `hasnt` does.
-    """
+    """A topic of the questions on having a backdoor; see backdoor_questions.yaml."""
 
     id: str
     paper: str
@@ -251,9 +244,7 @@ def paper_examples(form: Form, asked: Sequence[Topic]) -> tuple[Example, ...]:
         Example(
             id=f"paper/{name}/{topic.id}/{order}",
             prompt=user_turn(
-                form,
-                "\n".join((system, "", topic.paper, *in_order(("Yes", "No"), order))),
-                "{}\n",
+                form, "\n".join((system, "", topic.paper, *in_order(("Yes", "No"), order))), "{}\n"
             ),
             answer="A" if order == "ab" else "B",
             options=("A", "B"),
