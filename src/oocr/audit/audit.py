@@ -37,7 +37,6 @@ from oocr.audit.record import (
     Fitted,
     HighChangeToken,
     NeutralCost,
-    Share,
     TokenTrace,
     kind_of,
     verdict_of,
@@ -51,20 +50,14 @@ from oocr.explain.lens import lens
 from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralPredictions
 from oocr.models.language_model import LanguageModel
+from oocr.stats import Interval
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
-MAX_TEXTS = 60
-"""Of more texts, this many are used, evenly spread."""
-
-STEPS = 20
-"""Training steps (Adam) of the best single vector."""
-
-RANDOM_DIRECTIONS = 3
-"""Random directions of the vector's norm, for comparison."""
-
-SHOWN_TOKENS = 96
-"""Most tokens of a text that is shown token by token."""
+MAX_TEXTS = 60  # of more, so many are used, evenly spread
+STEPS = 20  # Adam's, of the best single vector
+RANDOM_DIRECTIONS = 3  # of the vector's norm, for comparison
+SHOWN_TOKENS = 96  # of a text that is shown token by token
 
 
 def audit(
@@ -104,7 +97,7 @@ def audit(
     targets = changed_rows(model, changed, batches)  # refuses what does not land
     giving, choosing, reporting = (slice(begin, None, 3) for begin in range(3))
 
-    def shares(texts_slice: slice, vectors: Sequence[Vector]) -> tuple[list[Share], np.ndarray]:
+    def shares(texts_slice: slice, vectors: Sequence[Vector]) -> tuple[list[Interval], np.ndarray]:
         """Share recovered by each vector; and [summed KL(changed || base), predictions]."""
         sums, rows = divergences(model, head, batches[texts_slice], targets[texts_slice], vectors)
         whole = np.array([sums[:, 0].sum(), rows.sum()])
@@ -198,10 +191,10 @@ def _effect(thirds: Sequence[np.ndarray]) -> Effect:
     )
 
 
-def _share(whole: np.ndarray, left: np.ndarray) -> Share:
+def _share(whole: np.ndarray, left: np.ndarray) -> Interval:
     """Share of the divergence [text] that is gone, with its bootstrap interval over texts."""
     if not whole.sum() > 0:
-        return Share(value=math.nan, low=math.nan, high=math.nan)
+        return Interval(math.nan, math.nan, math.nan)
     both = np.stack([left, whole], axis=-1)  # [text, 2]
 
     def statistic(draw: np.ndarray) -> np.ndarray:
@@ -209,9 +202,8 @@ def _share(whole: np.ndarray, left: np.ndarray) -> Share:
         return np.asarray(1 - sums[..., 0] / sums[..., 1].clip(1e-300))
 
     if len(whole) < 2:
-        return Share(value=float(statistic(both)), low=math.nan, high=math.nan)
-    interval = stats.statistic_interval(both, statistic, bounds=(-math.inf, 1.0))
-    return Share(value=interval.value, low=interval.low, high=interval.high)
+        return Interval(float(statistic(both)), math.nan, math.nan)
+    return stats.statistic_interval(both, statistic, bounds=(-math.inf, 1.0))
 
 
 def _gates(

@@ -30,12 +30,8 @@ SKIP = 1
 MOST_TOKENS = 128
 """Of each text; longer ones are cut."""
 
-PREDICTIONS = 128
-"""Compared in each third of the texts, at most, unless the texts are many: each costs an LM head
-for every block."""
-
-LEAST = 4
-"""Predictions compared in each text, if it has so many."""
+PREDICTIONS, LEAST = 128, 4
+"""Most compared in a third of the texts (each costs an LM head per block); least in each text."""
 
 LOOKS = 4
 """At how many points of its training the fitted vector is looked at."""
@@ -69,11 +65,7 @@ def attached(model: LanguageModel, changed: Adapter | LanguageModel) -> Iterator
 
 
 def check_same(model: LanguageModel, other: LanguageModel) -> None:
-    """Refuse a checkpoint of another shape.
-
-    Raises:
-        InputError: blocks, width, or vocabulary differ.
-    """
+    """Raise `InputError` for a checkpoint whose blocks, width or vocabulary differ."""
     for name in ("n_blocks", "d_model"):
         a, b = getattr(model, name), getattr(other, name)
         if a != b:
@@ -126,15 +118,8 @@ def divergences(
 ) -> tuple[Float[np.ndarray, "text arm"], Float[np.ndarray, " text"]]:
     """KL(changed || base + vector), summed over each text's rows; arm 0 is the base alone.
 
-    Args:
-        model: the base, nothing attached.
-        head: whose final norm and LM head the changed model has.
-        batches: the texts.
-        targets: `changed_rows` of them.
-        vectors: one more arm each.
-
-    Returns:
-        The sums in nats, and each text's number of rows.
+    `head` is the model whose final norm and LM head the changed one has, `targets` are
+    `changed_rows`. Returns the sums in nats, and each text's number of rows.
     """
     starts = {vector.layer + 1 for vector in vectors} | {model.n_blocks}
     sums = np.zeros((len(batches), 1 + len(vectors)))
@@ -158,17 +143,8 @@ def fit_vector(
 ) -> list[tuple[int, Vector]]:
     """Adam on KL(changed || base + v), a text a step in their order, the rate falling to zero.
 
-    Args:
-        model: the base, nothing attached.
-        head: whose final norm and LM head the changed model has.
-        batches: the texts.
-        targets: `changed_rows` of them.
-        start: where to begin.
-        size: 3 % of it is how far a step goes at first, about.
-        steps: how many.
-
-    Returns:
-        The vector at a few steps along the way, the last one among them, each with its number.
+    `head` and `targets` are as for `divergences`; a step goes about 3 % of `size` at first. Returns
+    the vector at a few steps along the way, the last one among them, each with its number.
     """
     recordings = [record(model, batch, [start.layer + 1], cache=False) for batch in batches]
     masks = [SteeringMask.of(batch, select_each(batch, "all"), in_time=False) for batch in batches]

@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import ConfigDict, Field, ValidationError, computed_field
 
 from oocr import html
 from oocr.errors import InputError
 from oocr.explain.constancy import Constancy
 from oocr.explain.lens import LensToken
-from oocr.io import write_text
+from oocr.io import Record, write_text
+from oocr.stats import Interval
 from oocr.steering.vectors import Vector
 
 FORMAT = "oocr-audit-1"
@@ -51,19 +52,24 @@ UNJUDGED: tuple[DifferenceKind, ...] = ("nothing", "texts disagree")
 """Kinds without a share recovered: there is no effect to take a share of."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, ser_json_inf_nan="strings", arbitrary_types_allowed=True
-    )
+class _Record(Record):
+    model_config = ConfigDict(ser_json_inf_nan="strings", arbitrary_types_allowed=True)
+
+
+class _WithVector(_Record):
+    """Its JSON has the vector's norm; the vector itself has a file of its own."""
+
+    vector: Vector = Field(exclude=True, repr=False)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def norm(self) -> float:
+        """Euclidean norm of the vector."""
+        return self.vector.norm
 
 
 class Effect(_Record):
-    """KL(changed || base), nats per prediction.
-
-    Attributes:
-        whole: over all texts.
-        thirds: over the texts that give the mean, that choose the block, and that are reported.
-    """
+    """KL(changed || base), nats per prediction: over all texts, and over each third of them."""
 
     whole: float
     thirds: tuple[float, ...]
@@ -76,26 +82,11 @@ class Effect(_Record):
         return None if min(self.thirds) > NO_EFFECT else "texts disagree"
 
 
-class Share(_Record):
-    """Share of the effect recovered, with its 95 % bootstrap interval over the reported texts.
-
-    NaN ends: there is only one such text.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
 class AtBlock(_Record):
-    """One block's output.
+    """One block's output: constancy of d_t over the texts that give the mean, and shares recovered.
 
-    Attributes:
-        layer: the block.
-        constancy: of d_t, over the texts that give the mean.
-        absolute: mean |cos| of d_t to the mean: near 1 also for an axis whose sign flips.
-        chosen_by: share recovered by the mean on the texts that choose the block.
-        recovered, low, high: the same on the reported texts, with its interval.
+    `absolute` is mean |cos| of d_t to the mean: near 1 also for an axis whose sign flips.
+    `chosen_by` is the share on the texts that choose the block, `recovered` on the reported ones.
     """
 
     layer: int
@@ -107,38 +98,22 @@ class AtBlock(_Record):
     high: float
 
 
-class Fitted(_Record):
-    """The best single vector at the best block: trained to do what the fine-tune does.
+class Fitted(_WithVector):
+    """The best single vector at the best block, trained to do what the fine-tune does.
 
-    Attributes:
-        vector: after `steps` of Adam on KL(changed || base + v), starting at the mean, over the
-            texts that give the mean.
-        norm: of that vector.
-        steps: how many were best on the choosing texts; 0: none, it is the mean.
-        recovered: on the reported texts.
-        cosine: of the mean with it.
+    `steps` of Adam from the mean on were best on the texts that choose; 0: none, it is the mean.
+    `recovered` is on the reported texts; `cosine` is the mean's with it.
     """
 
-    vector: Vector = Field(exclude=True, repr=False)
     steps: int
-    recovered: Share
+    recovered: Interval
     cosine: float
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def norm(self) -> float:
-        """Euclidean norm of the vector."""
-        return self.vector.norm
 
 
 class HighChangeToken(_Record):
     """A token text at which the change is larger than at most others.
 
-    Attributes:
-        token: its text.
-        share: of the energy of all d_t at the best block, on tokens with this text.
-        count: how often it occurs.
-        of_tokens: share of all tokens that have this text: the `share` of an even change.
+    `share` is of the energy of all d_t at the best block, `of_tokens` of all tokens.
     """
 
     token: str
@@ -148,10 +123,7 @@ class HighChangeToken(_Record):
 
 
 class TokenTrace(_Record):
-    """One text at the best block, token by token: d_t's signed cosine with the vector, and |d_t|.
-
-    `kind` says in words which text it is.
-    """
+    """One text, token by token: d_t's signed cosine with the best block's vector, and |d_t|."""
 
     kind: str
     tokens: tuple[str, ...]
@@ -160,12 +132,9 @@ class TokenTrace(_Record):
 
 
 class NeutralCost(_Record):
-    """What the fine-tune, and the vector in its place, do to neutral text.
+    """What the fine-tune, and the vector in its place, do to so many predictions of neutral text.
 
-    Attributes:
-        tokens: number of next-token predictions compared.
-        kl_changed, kl_vector: mean KL(base || …), nats per token.
-        perplexity_base, perplexity_changed, perplexity_vector: of the true next tokens.
+    KL(base || …) is in nats per token; perplexities are of the true next tokens.
     """
 
     tokens: int
@@ -179,18 +148,9 @@ class NeutralCost(_Record):
 class AuditInfo(_Record):
     """What was audited, against what, on what.
 
-    Attributes:
-        name: of the fine-tune, short.
-        source: the path or id that was given.
-        what: "LoRA" or "checkpoint", and where from, in words.
-        facts: what is known of it (rank, modules, …).
-        model: `LanguageModel.about` of the base.
-        texts: where they come from, in words.
-        notes: what a reader should know before trusting the numbers.
-        command: that made this audit.
-        versions: of the libraries.
-        date: ISO 8601, UTC.
-        seconds: run time.
+    `source` is as it was given, `what` its kind in words, `facts` its rank, modules and the like;
+    `model` is `LanguageModel.about` of the base; `notes` are to be known before the numbers are
+    trusted; `date` is ISO 8601, UTC.
     """
 
     name: str
@@ -206,27 +166,23 @@ class AuditInfo(_Record):
     seconds: float
 
 
-class Audit(_Record):
+class Audit(_WithVector):
     """All findings of an audit.
 
     Attributes:
-        format: of audit.json.
         info: what was audited; None: in a notebook.
         kind, verdict: the answer in a word or two, and in a sentence.
         layers: blocks whose weights the fine-tune changes; of a checkpoint, whose outputs move.
-        given, texts: number of texts, and of those used.
-        read: tokens of the texts used; long ones are cut.
-        tokens: predictions compared in the reported texts.
-        kl: KL(changed || base), nats per token, on the reported texts.
+        given, texts, read: number of texts, of those used, and of their tokens.
+        tokens, kl: predictions compared in the reported texts, and KL(changed || base) there, nats.
         blocks: from the first changed block on.
         best: the block at which the vector recovers most, on the choosing texts.
-        vector: the mean difference there, at every token; `norm` is its length.
+        vector: the mean difference there, at every token.
         random: share recovered there by random directions of its norm, on average.
         fitted: the best single vector there; None: not asked for, or there is nothing to fit.
         says, against: the tokens that the vector makes likelier, and less likely.
         gates: tokens with much more of the change's energy at the best block than of the tokens.
         strips: two of the reported texts.
-        cost: on neutral text.
     """
 
     format: str = FORMAT
@@ -241,7 +197,6 @@ class Audit(_Record):
     kl: float
     blocks: tuple[AtBlock, ...]
     best: int
-    vector: Vector = Field(exclude=True, repr=False)
     random: float
     fitted: Fitted | None
     says: tuple[LensToken, ...]
@@ -249,12 +204,6 @@ class Audit(_Record):
     gates: tuple[HighChangeToken, ...]
     strips: tuple[TokenTrace, ...]
     cost: NeutralCost
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def norm(self) -> float:
-        """Euclidean norm of the vector."""
-        return self.vector.norm
 
     @property
     def at_best(self) -> AtBlock:
