@@ -17,8 +17,7 @@ from oocr.charts.figure import (
     number,
     text,
 )
-from oocr.charts.panels import figure_of
-from oocr.charts.rows import log_axis, strip_panel
+from oocr.charts.panels import figure_of, log_axis, strip_panel
 from oocr.runs.folder import RunFolder, as_float, has
 
 METRICS = {

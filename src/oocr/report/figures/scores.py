@@ -21,8 +21,7 @@ from oocr.charts.figure import (
     percent,
     text,
 )
-from oocr.charts.panels import figure_of, heat_panel
-from oocr.charts.rows import dot_panel
+from oocr.charts.panels import dot_panel, figure_of, heat_panel
 from oocr.evals.score_table import (
     ALL,
     PAPER,

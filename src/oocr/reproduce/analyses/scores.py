@@ -14,8 +14,7 @@ from oocr import stats
 from oocr.charts import panels
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import Tables
-from oocr.charts.rows import dot_panel
+from oocr.charts.panels import Tables, dot_panel
 from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring
