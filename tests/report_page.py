@@ -11,7 +11,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from oocr.report import build_report
+from oocr.report.run_page import build_report
 
 SMALL: dict[str, int] = {"members": 4, "seeds": 2, "directions": 4}
 """Size of the synthetic runs that tests make."""

@@ -18,7 +18,7 @@ from oocr.data.examples import Example
 from oocr.evals.probes import Probes
 from oocr.evals.probes import rows as rows_of_items
 from oocr.evals.scores import Scoring
-from oocr.report import build_report
+from oocr.report.run_page import build_report
 from oocr.report.terminal import paper_table
 from oocr.tasks.task import Score, Task, TaskSet
 from tests.fake_run import fake_run

@@ -31,7 +31,7 @@ from oocr.families.functions.programs import (
 )
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
-from oocr.report import build_report
+from oocr.report.run_page import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.grid import by_loss
 from oocr.runs.read_config import load_configs

@@ -21,7 +21,7 @@ from oocr.errors import InputError
 from oocr.families.choices import OTHER
 from oocr.families.registry import load_tasks
 from oocr.models.load import read_model
-from oocr.report import build_report
+from oocr.report.run_page import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, load_configs
 from oocr.runs.resolve import ResolvedRun, check_fits, resolve, source_for

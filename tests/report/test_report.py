@@ -16,8 +16,8 @@ from rich.console import Console
 from oocr.charts.figure import number, script_json
 from oocr.claims.records import Claim, Estimate, Null
 from oocr.errors import InputError
-from oocr.report import build_report
 from oocr.report.page import slugs
+from oocr.report.run_page import build_report
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import scale_of
 from oocr.runs.folder import RunFolder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -76,12 +77,9 @@ def line_of(
     y: str = "value",
     *,
     intervals: bool = False,
-    key: str = "",
-    dash: str = "solid",
-    symbols: str | Sequence[str] = "circle",
-    ribbon: bool = False,
+    **look: Any,
 ) -> Line:
-    """A line from a table, sorted by `x`.
+    """A line from a table, sorted by `x`; `look` are further fields of `Line`.
 
     Without intervals, `y` is averaged over the rows of each `x`; with intervals, the table has one
     row per `x` and the columns low and high, and perhaps note.
@@ -92,7 +90,7 @@ def line_of(
     low, high = (table[end].to_list() if intervals else () for end in ("low", "high"))
     notes = table["note"].to_list() if "note" in table.columns else ()
     xs, ys = table[x].to_list(), table[y].to_list()
-    return Line(name, colour, xs, ys, low, high, dash, key, symbols, ribbon, notes)
+    return Line(name, colour, xs, ys, low, high, notes=notes, **look)
 
 
 Look = tuple[str, str, str]

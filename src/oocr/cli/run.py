@@ -130,7 +130,7 @@ def print_plain(console: Console, text: str) -> None:
 
 
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
-    from oocr.report import build_report
+    from oocr.report.run_page import build_report
     from oocr.report.terminal import paper_table, verdict_table
     from oocr.runs.folder import RunFolder
 

@@ -27,8 +27,18 @@ class Chapter:
     sections: dict[str, list[Any]]
 
 
-def build(folders: Sequence[Path], out: Path, title: str | None) -> Path:
-    """Write the page and the figures' data; see `oocr.report.build_report`."""
+def build_report(folders: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
+    """Write the page, and each figure's data as Parquet in `figures/` beside it.
+
+    Args:
+        folders: of runs; each becomes a chapter.
+        out: the HTML file.
+        title: in place of the question that the page asks by default.
+
+    Raises:
+        InputError: no runs, a folder that is not a run, or a file in it that cannot be read.
+        RunError: the page cannot be written.
+    """
     if not folders:
         raise InputError("a report needs at least one run folder")
     runs = [RunFolder(folder) for folder in folders]

@@ -41,12 +41,8 @@ def verdict_table(claims: Sequence[Claim]) -> Group:
 
 
 def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
-    """Per claim of the paper: its words, then a line per task with verdict, number, highest null.
-
-    Args:
-        verdicts: those of one claim one after the other.
-    """
-    blocks = []
+    """Per claim of the paper: its words, then per task its verdict, number and highest null."""
+    tables = []
     for _, same in groupby(verdicts, key=lambda verdict: verdict.id):
         tasks = list(same)
         table = Table.grid(padding=(0, 1))
@@ -58,8 +54,8 @@ def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
             highest = max((null.value for null in verdict.nulls), default=None)
             null = "" if highest is None else f"null {number(highest)}"
             table.add_row(_verdict(verdict), verdict.subject, _number(verdict), Text(null, "dim"))
-        blocks.append(Group(Text(tasks[0].says), table))
-    return Group(*_ruled(blocks))
+        tables.append(Group(Text(tasks[0].says), table))
+    return Group(*_ruled(tables))
 
 
 def paper_table(scores: Sequence[PaperScore]) -> Table:
@@ -93,15 +89,9 @@ def paper_table(scores: Sequence[PaperScore]) -> Table:
 
 
 def _claim(claim: Claim) -> Table:
-    references = [
-        *(
-            f"{name} {number(value)}"
-            for name, value in (("base", claim.base), ("ceiling", claim.ceiling))
-            if value is not None
-        ),
-        claim.found.n,
-    ]
-    lines = [Text(claim.claim), Text(" · ".join(references), "dim")]
+    known = {"base": claim.base, "ceiling": claim.ceiling}
+    references = [f"{name} {number(value)}" for name, value in known.items() if value is not None]
+    lines = [Text(claim.claim), Text(" · ".join([*references, claim.found.n]), "dim")]
     if claim.nulls:
         nulls = " · ".join(f"{_short(null)} {number(null.value)}" for null in claim.nulls)
         lines.append(Text(f"nulls: {nulls}", "dim"))
@@ -131,10 +121,10 @@ def _short(null: Null) -> str:
     return name
 
 
-def _ruled(blocks: Iterable[Table | Group]) -> Iterable[Table | Group | Rule]:
+def _ruled(tables: Iterable[Table | Group]) -> Iterable[Table | Group | Rule]:
     yield Rule(style="dim")
-    for block in blocks:
-        yield block
+    for table in tables:
+        yield table
         yield Rule(style="dim")
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
-from oocr.charts.figure import Figure, LegendEntry, Panel, number
+from oocr.charts.figure import Figure, Json, LegendEntry, Panel, number
 from oocr.charts.panels import Line, figure_of, heat_panel, line_of, lines_panel
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
@@ -24,6 +24,7 @@ _CURVES = {
 }
 """Line of the table -> legend, colour ("": the arm's) and dash."""
 
+_KINDS = {"losses": ("loss", "stop_loss"), "scores": ("in_context", "probes")}
 _MOST_FACETS = 12  # panels
 SHARE = (-0.04, 1.04)
 
@@ -68,10 +69,7 @@ def training_figure(run: RunFolder) -> Figure | None:
     ]
     sizes = {
         name: as_float(data.filter(pl.col("line").is_in(curves))["n"].max())
-        for name, curves in (
-            ("losses", ("loss", "stop_loss")),
-            ("scores", ("in_context", "probes")),
-        )
+        for name, curves in _KINDS.items()
     }
     caption = (
         "Mean over members and seeds. Ribbons: 95 % intervals over members"
@@ -253,7 +251,7 @@ def facet_panels(
         if not table.is_empty():
             panels.append(
                 lines_panel(
-                    _method_lines(table, arms, x, ribbon=steps),
+                    _method_lines(table, arms, x, intervals=True, ribbon=steps),
                     "" if steps else x,
                     "",
                     title=facet,
@@ -268,8 +266,10 @@ def facet_panels(
     return panels
 
 
-def _method_lines(table: pl.DataFrame, arms: list[Arm], x: str, *, ribbon: bool) -> list[Line]:
-    """A line per arm with intervals; where a column `chosen` is false, its symbol is hollow."""
+def _method_lines(
+    table: pl.DataFrame, arms: list[Arm], x: str, y: str = "value", **look: bool
+) -> list[Line]:
+    """A line per arm (`look`: see `line_of`); where `chosen` is false, its symbol is hollow."""
     lines = []
     for arm in arms:
         points = table.filter(pl.col("arm") == arm.name).sort(x)
@@ -279,17 +279,9 @@ def _method_lines(table: pl.DataFrame, arms: list[Arm], x: str, *, ribbon: bool)
                 arm.symbol if chosen else f"{arm.symbol}-open" for chosen in points["chosen"]
             ]
         if not points.is_empty():
+            name = arm.label
             lines.append(
-                line_of(
-                    points,
-                    arm.label,
-                    arm.colour,
-                    x,
-                    intervals=True,
-                    key=arm.key,
-                    symbols=symbols,
-                    ribbon=ribbon,
-                )
+                line_of(points, name, arm.colour, x, y, key=arm.key, symbols=symbols, **look)
             )
     return lines
 
@@ -327,36 +319,28 @@ def _grid_heat(arm: Arm, grid: pl.DataFrame, limits: tuple[float, float]) -> Pan
     rows = sorted(set(grid.select("layer", "learning_rate").iter_rows()))
     steps = sorted(grid["step"].unique().to_list())
     cells = {
-        (line["layer"], line["learning_rate"], line["step"]): line
-        for line in grid.iter_rows(named=True)
+        (rows.index((point["layer"], point["learning_rate"])), steps.index(point["step"])): point
+        for point in grid.iter_rows(named=True)
     }
-    lines = [[cells.get((*row, step)) for step in steps] for row in rows]
-    hover = [
-        [
-            f"layer {cell['layer']}, learning rate {cell['learning_rate']:g}, "
-            f"{_step(cell['step'])}<br>validation score {number(cell['score'], 3)}"
-            + (" (chosen)" if cell["chosen"] else "")
-            if cell
-            else ""
-            for cell in line
-        ]
-        for line in lines
-    ]
-    chosen = [
-        (rows.index((layer, rate)), steps.index(step))
-        for (layer, rate, step), cell in cells.items()
-        if cell["chosen"]
-    ]
+    places = [[(row, column) for column in range(len(steps))] for row in range(len(rows))]
     return heat_panel(
         [f"layer {layer} · {rate:g}" for layer, rate in rows],
         [str(step) if step else _step(0) for step in steps],
-        [[cell["score"] if cell else None for cell in line] for line in lines],
+        [[cells[at]["score"] if at in cells else None for at in row] for row in places],
         limits=limits,
-        hover=hover,
-        chosen=chosen,
+        hover=[[_grid_hover(cells[at]) if at in cells else "" for at in row] for row in places],
+        chosen=[at for at, point in cells.items() if point["chosen"]],
         x="" if steps == [0] else "training steps",
         title=f"{arm.label}: layer · learning rate",
         span=3,
+    )
+
+
+def _grid_hover(point: Json) -> str:
+    return (
+        f"layer {point['layer']}, learning rate {point['learning_rate']:g}, "
+        f"{_step(point['step'])}<br>validation score {number(point['score'], 3)}"
+        + (" (chosen)" if point["chosen"] else "")
     )
 
 
@@ -372,18 +356,7 @@ def layers_figure(run: RunFolder) -> Figure | None:
         return None
     best = data.group_by("method", "layer").agg(pl.col("score").max()).sort("method", "layer")
     arms = [arm for arm in _METHODS if arm.name in best["method"]]
-    lines = [
-        line_of(
-            best.filter(pl.col("method") == arm.name),
-            arm.label,
-            arm.colour,
-            "layer",
-            "score",
-            key=arm.key,
-            symbols=arm.symbol,
-        )
-        for arm in arms
-    ]
+    lines = _method_lines(best.rename({"method": "arm"}), arms, "layer", "score", intervals=False)
     ticks = sorted(best["layer"].unique().to_list())
     panel = lines_panel(lines, "layer", "validation score", ticks=ticks, span=6, height=300)
     caption = (
@@ -448,6 +421,5 @@ def _base_scores(scoring: Scoring, rows: pl.DataFrame, whole: str) -> dict[str, 
     cells = scoring.score(rows) if scoring.measure == "accuracy" else None
     if cells is None:
         return {}
-    return {whole: stats.mean(cells)} | {
-        name: stats.mean(cells.only(name)) for name in cells.facets
-    }
+    facets = {name: stats.mean(cells.only(name)) for name in cells.facets}
+    return {whole: stats.mean(cells), **facets}
