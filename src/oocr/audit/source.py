@@ -17,14 +17,10 @@ CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True)
 class AuditSource:
-    """What is to be audited.
+    """What is to be audited: its short name, its kind in words, and as it was given.
 
-    Attributes:
-        name: short, for the folder's name.
-        what: in words.
-        adapter: the adapter; None: it is a checkpoint, which `load_model` takes by `given`.
-        given: as it was given.
-        base: the model that the adapter says it is for.
+    Without an `adapter` it is a checkpoint, which `load_model` takes by `given`; `base` is the
+    model that the adapter says it is for.
     """
 
     name: str

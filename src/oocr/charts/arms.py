@@ -61,6 +61,7 @@ RANDOM, RANDOM_EVERYWHERE = Arm("random direction"), Arm("random direction every
 RANDOM_SPAN = Arm("random direction at span")
 VECTOR, ADAPTER = Arm("vector"), Arm("adapter")
 SWAP_SPAN, SWAP_EVERYWHERE = Arm("swap at span"), Arm("swap everywhere")
+SWAPS = (SWAP_SPAN, SWAP_EVERYWHERE)
 REFERENCES = (BASE, CEILING)
 NULLS = (RANDOM, RANDOM_SPAN, RANDOM_EVERYWHERE)
 
@@ -85,7 +86,7 @@ def arms_in(frame: pl.DataFrame) -> list[Arm]:
 
 
 def without_sweeps(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of reported arms, controls and references: not those at layers that weren't chosen."""
+    """Rows without those of arms at layers that weren't chosen."""
     return frame.filter(~pl.col("arm").str.ends_with(" sweep"))
 
 

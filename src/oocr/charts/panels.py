@@ -43,16 +43,11 @@ _FEW_POINTS = 20  # lines with more have no markers
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named line of points.
+    """A named line of points, perhaps with the ends `low` and `high` of their intervals.
 
-    Attributes:
-        name: in hover boxes; also its legend entry, unless `key` names another.
-        low, high: ends of the intervals; empty: none.
-        dash: "solid", "dot" or "dash".
-        symbols: one for all points, or one per point.
-        ribbon: intervals as a ribbon, not as bars.
-        notes: a further line of each point's hover box.
-        faint: a thin pale line without markers.
+    Its legend entry is `name`, unless `key` names another; `dash` is "solid", "dot" or "dash";
+    `symbols` are one for all points, or one per point; `ribbon` shows intervals as a ribbon, not as
+    bars; `notes` are a further line of each point's hover box; `faint` is thin, without markers.
     """
 
     name: str

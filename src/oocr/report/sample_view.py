@@ -11,8 +11,7 @@ from rich.text import Text
 from oocr.runs.records import Sample
 from oocr.steering.token_roles import Token, directions_of, whole_characters
 
-STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")
-"""Styles of directions, in their order; further ones begin again."""
+STEERED = ("black on yellow", "black on cyan", "black on magenta", "white on blue")  # in turn
 
 LOSS = "bold underline"
 _SIGNS = "‹›«»\\⏎⇥"

@@ -5,18 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from oocr import stats
+from oocr.charts import figure
 from oocr.charts.arms import Arm
-from oocr.charts.figure import (
-    ColouredTexts,
-    Figure,
-    LegendEntry,
-    Panel,
-    axis,
-    hover_box,
-    interval_text,
-    number,
-    text,
-)
+from oocr.charts.figure import ColouredTexts, Figure, LegendEntry, Panel
 from oocr.charts.panels import figure_of, log_axis, strip_panel
 from oocr.runs.folder import RunFolder, as_float, has
 
@@ -69,8 +60,8 @@ def _constancy_panel(
 ) -> Panel:
     shown = data.filter(pl.col("tokens").is_in(groups), pl.col(metric).is_not_null())
     notes = [
-        f"{hover_box(line['member'])}, seed {line['seed']}<br>{text(line['tokens'])} "
-        f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {number(line[metric], 3)}"
+        f"{figure.hover_box(line['member'])}, seed {line['seed']}<br>{figure.text(line['tokens'])} "
+        f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {figure.number(line[metric], 3)}"
         for line in shown.iter_rows(named=True)
     ]
     cloud = shown.select(
@@ -80,12 +71,14 @@ def _constancy_panel(
         note=pl.Series(notes, dtype=pl.String),
     )
     medians = cloud.group_by("row", "series", maintain_order=True).agg(pl.col("value").median())
-    notes = [f"median {number(value, 3)}" for value in medians["value"]]
+    notes = [f"median {figure.number(value, 3)}" for value in medians["value"]]
     medians = medians.with_columns(note=pl.Series(notes, dtype=pl.String))
     values = data[metric].drop_nulls().drop_nans()
     low, high = min(0.0, as_float(values.min())), max(1.0, as_float(values.max()))
     room = 0.04 * (high - low)
-    x = axis(range=[low - room, high + room], nticks=5, zeroline=low < 0, zerolinecolor="@line")
+    x = figure.axis(
+        range=[low - room, high + room], nticks=5, zeroline=low < 0, zerolinecolor="@line"
+    )
     rows = [_short(name) for name in groups]
     return strip_panel(cloud, medians, rows, keys, x=x, title=METRICS[metric], span=2)
 
@@ -117,7 +110,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
     shown = data.filter(pl.col(metric).is_finite(), pl.col(metric) > 0)
     row = pl.col("arm").replace_strict(labels, return_dtype=pl.String)
     notes = [
-        f"{text(line['member'])}, seed {line['seed']}: {number(line[metric], 3)}"
+        f"{figure.text(line['member'])}, seed {line['seed']}: {figure.number(line[metric], 3)}"
         for line in shown.iter_rows(named=True)
     ]
     hover = pl.Series(notes, dtype=pl.String)
@@ -129,7 +122,9 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
             continue
         means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
         interval = stats.mean_interval(means.to_list(), bounds=stats.POSITIVE)
-        note = hover_box(arm.label, interval_text(interval.value, interval.low, interval.high, 3))
+        note = figure.hover_box(
+            arm.label, figure.interval_text(interval.value, interval.low, interval.high, 3)
+        )
         centres.append({"row": arm.label, "series": arm.name, "note": note} | interval.columns)
     perplexity = metric == "perplexity"
     return strip_panel(
@@ -137,7 +132,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
         pl.DataFrame(centres, schema_overrides={"series": pl.String}),
         list(labels.values()),
         [LegendEntry(arm.name, arm.label, arm.colour, arm.symbol) for arm in arms],
-        x=axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
+        x=figure.axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
         vertical=as_float(data["perplexity_base"].mean()) if perplexity else None,
         title=_NEUTRAL[metric],
     )

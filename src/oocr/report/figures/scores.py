@@ -8,19 +8,9 @@ from collections import Counter
 import polars as pl
 
 from oocr import stats
-from oocr.charts import arms as known
-from oocr.charts.arms import ADAPTER, BASE, CEILING, NULLS, VECTOR, Arm, arms_in, dot_keys, rows_of
-from oocr.charts.figure import (
-    Figure,
-    Json,
-    LegendEntry,
-    Panel,
-    counted,
-    hover_box,
-    number,
-    percent,
-    text,
-)
+from oocr.charts import arms, figure
+from oocr.charts.arms import ADAPTER, BASE, CEILING, NULLS, VECTOR, Arm, arms_in, rows_of
+from oocr.charts.figure import Figure, Json, LegendEntry, Panel
 from oocr.charts.panels import dot_panel, figure_of, heat_panel
 from oocr.evals.score_table import (
     ALL,
@@ -72,9 +62,9 @@ def scores_figure(run: RunFolder) -> Figure | None:
     if not tables:
         return None
     data = pl.concat(list(tables.values()))
-    if known.RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
+    if arms.RANDOM in arms_in(data):  # the swaps' own are much alike, and stand beside the swaps
         tables = {
-            mode: t.filter(pl.col("arm") != known.RANDOM_SPAN.name) for mode, t in tables.items()
+            mode: t.filter(pl.col("arm") != arms.RANDOM_SPAN.name) for mode, t in tables.items()
         }
     order = facet_order(final_rows(run.rows))
     whole = whole_name(scoring)
@@ -97,7 +87,7 @@ def scores_figure(run: RunFolder) -> Figure | None:
             zero=not accuracy,
         )
         views[label] = [panel]
-    keys = dot_keys(arms_in(pl.concat(list(tables.values()))))
+    keys = arms.dot_keys(arms_in(pl.concat(list(tables.values()))))
     if accuracy and data["chance"].drop_nulls().len():
         keys += (LegendEntry("chance", "chance", "muted", "dots"),)
     return figure_of("scores", _caption(scoring, data), views, data, keys)
@@ -120,8 +110,12 @@ def _row_order(table: pl.DataFrame, order: list[tuple[str, str]], whole: str) ->
 def _note(line: dict[str, object]) -> str:
     if line["arm"] in {null.name for null in NULLS}:
         return f"median, 5th to 95th centile of {line['items']} directions"
-    members, seeds = as_float(line["members"]), as_float(line["seeds"])
-    return f"{line['items']} items, {counted(members, 'member')} × {counted(seeds, 'seed')}"
+    return f"{line['items']} items, {_members_and_seeds(line['members'], line['seeds'])}"
+
+
+def _members_and_seeds(members: object, seeds: object) -> str:
+    counts = ((members, "member"), (seeds, "seed"))
+    return " × ".join(figure.counted(as_float(count), word) for count, word in counts)
 
 
 def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
@@ -155,8 +149,8 @@ def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
         )
     trained = data.filter(pl.col("arm").is_in(["vector", "adapter"]), pl.col("control") == "")
     if not trained.is_empty():
-        members = counted(as_float(trained["members"].max()), "member")
-        parts.append(f"n = {members} × {counted(as_float(trained['seeds'].max()), 'seed')}.")
+        n = _members_and_seeds(trained["members"].max(), trained["seeds"].max())
+        parts.append(f"n = {n}.")
     return " ".join(parts)
 
 
@@ -253,7 +247,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
         f"nothing. The ceiling {words.ceiling}. n = {rows[scoring.cluster].n_unique()} "
         f"{words.units}."
     ).strip()
-    return figure_of("backdoor", caption, views, data, dot_keys(arms_in(data)))
+    return figure_of("backdoor", caption, views, data, arms.dot_keys(arms_in(data)))
 
 
 def _questions(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
@@ -287,14 +281,7 @@ def _prefix_table(rows: pl.DataFrame, scoring: Scoring) -> pl.DataFrame:
 
 _ANSWERS = 6  # different answers in a hover box
 _PANELS = 4
-_SWAP_ARMS = (
-    BASE,
-    known.RANDOM_SPAN,
-    known.RANDOM_EVERYWHERE,
-    known.SWAP_SPAN,
-    known.SWAP_EVERYWHERE,
-    ADAPTER,
-)
+_SWAP_ARMS = (BASE, arms.RANDOM_SPAN, arms.RANDOM_EVERYWHERE, *arms.SWAPS, ADAPTER)
 
 
 def members_figure(run: RunFolder) -> Figure | None:
@@ -356,22 +343,18 @@ def _member_heat(arm: Arm, table: pl.DataFrame, members: list[str], order: list[
     }
     names = [name for name in order if any((member, name) in cells for member in members)]
     grid = [[cells.get((member, name)) for name in names] for member in members]
-    return heat_panel(
-        members,
-        names,
-        [[cell["right"] if cell else None for cell in line] for line in grid],
-        hover=[[_member_hover(cell) if cell else "" for cell in line] for line in grid],
-        title=arm.label,
-        span=3 if len(order) <= 6 else 6,
-    )
+    shares = [[cell["right"] if cell else None for cell in line] for line in grid]
+    hover = [[_member_hover(cell) if cell else "" for cell in line] for line in grid]
+    span = 3 if len(order) <= 6 else 6
+    return heat_panel(members, names, shares, hover=hover, title=arm.label, span=span)
 
 
 def _member_hover(cell: Json) -> str:
-    return hover_box(
+    return figure.hover_box(
         f"{cell['member']}, {cell['facet']}",
-        f"right {number(cell['right'])} of {cell['items']} items; "
-        f"right answer: {text(cell['answer'])}",
-        "answered: " + "<br>".join(text(answer) for answer in cell["answers"].split("; ")),
+        f"right {figure.number(cell['right'])} of {cell['items']} items; "
+        f"right answer: {figure.text(cell['answer'])}",
+        "answered: " + "<br>".join(figure.text(answer) for answer in cell["answers"].split("; ")),
     )
 
 
@@ -383,11 +366,7 @@ def swap_figure(run: RunFolder) -> Figure | None:
     final = final_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
     whole = whole_name(scoring)
     final = scoring.kept(final)
-    swaps = [
-        arm
-        for arm in (known.SWAP_SPAN, known.SWAP_EVERYWHERE)
-        if not rows_of(final, arm).is_empty()
-    ]
+    swaps = [arm for arm in arms.SWAPS if not rows_of(final, arm).is_empty()]
     if not swaps or rows_of(final, ADAPTER).is_empty():
         return None
     unit = "member" if scoring.cluster == "member" else "facet"
@@ -434,7 +413,7 @@ def swap_figure(run: RunFolder) -> Figure | None:
     stats_shown = [
         (
             f"of the LoRA’s effect kept, {arm.label}",
-            f"{percent(i.value)} % [{percent(i.low)}, {percent(i.high)}]",
+            f"{figure.percent(i.value)} % [{figure.percent(i.low)}, {figure.percent(i.high)}]",
         )
         for arm, i in kept.items()
     ]
