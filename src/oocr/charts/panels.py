@@ -327,9 +327,9 @@ def heat_panel(
     top["ticklabeloverflow"] = "allow"
     y = axis(margin="width", autorange="reversed")
     y |= _labels([shortened(name, 28) for name in rows], size)
-    room = {"l": 8, "r": 84 if slanted else 12, "t": 8, "b": 8}  # for the last slanted label
+    margins = {"l": 8, "r": 84 if slanted else 12, "t": 8, "b": 8}  # for the last slanted label
     height = (118 if slanted else 64) + len(rows) * (17 if small else 26)
-    return Panel(tuple(traces), layout(top, y, margin=room), height, title, span)
+    return Panel(tuple(traces), layout(top, y, margin=margins), height, title, span)
 
 
 def _heat_hover(
@@ -429,12 +429,12 @@ def dot_panel(
 
 
 def _limits(table: pl.DataFrame) -> tuple[float, float]:
-    """All values and intervals, with room at both ends."""
+    """All values and intervals, with padding at both ends."""
     ends = pl.concat([table[name].cast(pl.Float64) for name in ("value", "low", "high")])
     finite = ends.filter(ends.is_finite())
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    room = 0.04 * (high - low) or 1.0
-    return low - room, high + room
+    padding = 0.04 * (high - low) or 1.0
+    return low - padding, high + padding
 
 
 def _lane(index: int, count: int) -> float:
@@ -525,12 +525,12 @@ def strip_panel(
     place = {name: -index for index, name in enumerate(rows)}
     counts = cloud.group_by("row").agg(pl.col("series").n_unique())["series"].to_list()
     most = max(counts, default=1)
-    room = 0.68 / max(1, most)
+    lane = 0.68 / max(1, most)
     traces: list[Json] = []
     for index, key in enumerate(keys):
         shift = 0.17 * (len(keys) - 1 - 2 * index) if most > 1 else 0.0
         series = cloud.filter(pl.col("series") == key.key)
-        moves = np.random.default_rng(0).uniform(-0.41 * room, 0.41 * room, size=series.height)
+        moves = np.random.default_rng(0).uniform(-0.41 * lane, 0.41 * lane, size=series.height)
         middles = [place[row] + shift for row in series["row"]]
         traces.append(
             points(
@@ -542,7 +542,7 @@ def strip_panel(
             )
         )
         middles_of_key = centres.filter(pl.col("series") == key.key).to_dicts()
-        traces += _centres(key, middles_of_key, place, shift, 0.47 * room)
+        traces += _centres(key, middles_of_key, place, shift, 0.47 * lane)
     shapes = [] if vertical is None else [straight_line("base", 2, x=vertical)]
     shown = layout(x or axis(nticks=6), row_axis(rows), shapes=shapes)
     return Panel(tuple(traces), shown, 60 + 46 * len(rows), title, span)

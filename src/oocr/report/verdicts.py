@@ -51,8 +51,8 @@ def scale_of(claim: Judged) -> Scale | None:
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     else:
-        room = 0.05 * (high - low)
-        low, high = (low - room if low < 0 else 0.0), high + room
+        padding = 0.05 * (high - low)
+        low, high = (low - padding if low < 0 else 0.0), high + padding
 
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)

@@ -75,9 +75,9 @@ def _constancy_panel(
     medians = medians.with_columns(note=pl.Series(notes, dtype=pl.String))
     values = data[metric].drop_nulls().drop_nans()
     low, high = min(0.0, as_float(values.min())), max(1.0, as_float(values.max()))
-    room = 0.04 * (high - low)
+    padding = 0.04 * (high - low)
     x = figure.axis(
-        range=[low - room, high + room], nticks=5, zeroline=low < 0, zerolinecolor="@line"
+        range=[low - padding, high + padding], nticks=5, zeroline=low < 0, zerolinecolor="@line"
     )
     rows = [_short(name) for name in groups]
     return strip_panel(cloud, medians, rows, keys, x=x, title=METRICS[metric], span=2)

@@ -30,11 +30,11 @@
   }
   function themed(value, style, inColour) {
     if (typeof value === "string") return inColour && value[0] === "@" ? colour(value, style) : value;
-    if (Array.isArray(value)) return inColour ? value.map((one) => themed(one, style, true)) : value.map((one) => (one && typeof one === "object" ? themed(one, style, false) : one));
+    if (Array.isArray(value)) return inColour ? value.map((part) => themed(part, style, true)) : value.map((part) => (part && typeof part === "object" ? themed(part, style, false) : part));
     if (value && typeof value === "object") {
-      const found = {};
-      for (const key of Object.keys(value)) found[key] = themed(value[key], style, /color/.test(key));
-      return found;
+      const copy = {};
+      for (const key of Object.keys(value)) copy[key] = themed(value[key], style, /color/.test(key));
+      return copy;
     }
     return value;
   }
@@ -86,7 +86,7 @@
     const chosen = figure.querySelectorAll(".views button");
     for (const button of chosen) {
       button.addEventListener("click", () => {
-        for (const one of chosen) one.setAttribute("aria-pressed", String(one === button));
+        for (const other of chosen) other.setAttribute("aria-pressed", String(other === button));
         for (const panels of figure.querySelectorAll(".panels")) panels.hidden = panels.dataset.view !== button.dataset.view;
         for (const element of figure.querySelectorAll(".plot")) if (element.offsetParent) draw(element);
       });
