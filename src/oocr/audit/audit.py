@@ -1,14 +1,10 @@
 """Is a fine-tune (an adapter or a checkpoint) a constant vector? It is compared with its base.
 
-At every block's output d_t = h_changed[t] - h_base[t] on given texts. Asked per block: how constant
-is d_t (`oocr.explain.constancy`), and how much of the change does its mean, added there at every
-token of the base, bring back:
-
-    recovered = 1 - KL(changed || base + mean) / KL(changed || base)
-
-over next-token predictions of other texts. 1: the vector does all that the fine-tune does there; 0:
-nothing; below 0: worse than leaving it out. A third of the texts gives the mean, a third chooses
-the best block, and the metrics are computed on the last third (the test split).
+At every block's output d_t = h_changed[t] - h_base[t] on given texts: how constant is d_t, and how
+much of the change does its mean, added there at every token of the base, bring back?
+1 - KL(changed || base + mean) / KL(changed || base), over next-token predictions: 1 is all, 0
+nothing, below 0 worse than leaving it out. A third of the texts gives the mean, a third chooses the
+best block, and the metrics are computed on the last third (the test split).
 """
 
 from __future__ import annotations

@@ -40,9 +40,7 @@ NO_EFFECT = 1e-4
 SIGN_FLIP = 0.3
 """By how much mean |cos| must exceed |mean cos| for an axis whose sign is not constant."""
 
-GATE_RATIO = 1.5
-"""A token is listed as a gate if its share of the energy is this many times its share of tokens."""
-
+GATE_RATIO = 1.5  # least share of the energy over share of tokens of a token listed as a gate
 GATE_ENERGY, GATE_TOKENS = 0.5, 0.2
 """A token gates the change if it has this share of the energy, on at most this share of tokens."""
 

@@ -33,10 +33,8 @@ class AuditSource:
 def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSource:
     """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
-    Args:
-        given: a path, a bundled model's name, or a Hugging Face id.
-        checkpoint: take it for a whole model, whatever it looks like.
-        alpha: of a `.pt` adapter.
+    `given` is a path, a bundled model's name, or a Hugging Face id; with `checkpoint` it is a whole
+    model, whatever it looks like; `alpha` is of a `.pt` adapter.
 
     Raises:
         InputError: nothing of the kind is there, or it cannot be used.

@@ -56,18 +56,13 @@ class ColouredTexts:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Panels, legend, caption and the data behind them.
+    """Panels, legend (`keys`), caption, and the data behind them with one row per mark.
 
     Attributes:
-        name: of the Parquet file.
-        caption: what is shown, what bars are, n.
         views: label -> panels that are shown together; of several, a switch shows one.
-        data: one row per mark.
-        keys: the legend.
         scale: what the palest and the deepest colour of a heat map stand for.
         stats: single numbers shown above, each with its label.
-        texts: in place of views.
-        compared_with: what the colours of the texts are cosines to.
+        texts, compared_with: in place of views, and what their colours are cosines to.
         file: address of the Parquet file, from the page's folder.
     """
 

@@ -26,9 +26,7 @@ def sections_with_files(
 ) -> dict[str, list[Any]]:
     """The sections that have something to show, each figure's file named `<prefix><name>.parquet`.
 
-    Args:
-        sections: id -> figures, or what else its template shows; None: there are no data for it.
-        prefix: a folder beside the page, perhaps with the begin of the files' names.
+    `sections`: id -> figures, or what else its template shows; None: there are no data for it.
     """
     named = {
         id: [
@@ -44,13 +42,9 @@ def sections_with_files(
 def write_page(
     out: Path, template: str, parts: Iterable[Any], values: Mapping[str, object]
 ) -> Path:
-    """Write a page, and the data of its figures into the files that they name from its folder.
+    """Write a page, and the data of the figures among its parts into the files that they name.
 
-    Args:
-        out: the HTML file.
-        template: a file of `page/`.
-        parts: of the page's sections; those that are figures have data.
-        values: what the template uses.
+    `template` is a file of `page/`, which uses `values`.
 
     Raises:
         RunError: a file cannot be written.

@@ -36,12 +36,7 @@ SECTIONS = {
 
 
 def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Path:
-    """Write the page, and each figure's data as Parquet in `figures/` beside it.
-
-    Args:
-        results: every part of the plan with its analyses and verdicts.
-        out: the HTML file.
-        command: the command that made the page.
+    """Write the page `out`, which names its `command`, and figures' data in `figures/` beside it.
 
     Raises:
         RunError: the page cannot be written.

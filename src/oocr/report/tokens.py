@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProjectedTokens:
-    """A text's tokens with the projection of the residual stream on a vector at each.
+    """A text's tokens with the projection h · v / |v| and the cosine h · v / (|h| |v|) at each.
 
-    Attributes:
-        tokens: their texts.
-        projections: h · v / |v|, with h the residual stream there and v the vector.
-        cosines: h · v / (|h| |v|).
-        layer: h is the output of this block; -1: of the embedding.
+    v is the vector, h the residual stream at the output of block `layer` (-1: of the embedding).
     """
 
     tokens: tuple[str, ...]
@@ -69,10 +65,7 @@ def tokens(model: LanguageModel, text: Prompt, vector: Vector) -> ProjectedToken
 
     Shown as coloured text in a notebook, as a list elsewhere; works offline.
 
-    Args:
-        model: the model, nothing attached.
-        text: plain text or chat messages.
-        vector: with one direction; read at the output of its block.
+    The model has nothing attached; the stream is read at the output of the vector's block.
 
     Raises:
         InputError: the vector is of another model's size, has several directions, or is zero.
