@@ -174,7 +174,7 @@ def _start_point(
     return nn.Parameter(init.to(model.device))
 
 
-def tail_tokens(batch: Batch, spec: Spec) -> int:
+def tail_tokens(batch: Batch, spec: Spec | None) -> int:
     """Tokens that a pass over one copy of a batch runs: from the first steered column on."""
     size, width = batch.ids.shape
     if not isinstance(spec, SteeringVector):

@@ -227,11 +227,7 @@ def _rows(context: RunContext, plan: ArmPlan, snapshots: Snapshots, stop: int) -
 
 
 def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
-    """What `run_arms` kept of a test or control arm.
-
-    Raises:
-        RunError: it cannot be read.
-    """
+    """What `run_arms` kept of a test or control arm; a `RunError` if it cannot be read."""
     target = folder / arm.id
     try:
         if arm.method == "vector":
@@ -249,7 +245,7 @@ def reported_rows(rows: pl.DataFrame, arm: ArmRecord) -> pl.DataFrame:
 
 
 def _finished(target: Path, key: str) -> ScoredArm | None:
-    """The arm, if its folder is there with this key; a file that cannot be read is refused."""
+    """The arm, if its folder is there with this key."""
     if not is_kept(target, key):
         return None
     path = target / "arm.json"

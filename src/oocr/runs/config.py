@@ -5,23 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+import pydantic
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Discriminator,
-    Field,
-    PlainValidator,
-    SerializeAsAny,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from oocr.engine.forward import start_block
 from oocr.engine.trainable import Schedule
 from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
+from oocr.io import Record
 from oocr.runs.records import Method
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Site, SteeringVector
@@ -36,7 +28,7 @@ def _known(name: str) -> str:
 class _FamilyName(BaseModel):
     """The key that says which family's settings the others are."""
 
-    family: Annotated[str, AfterValidator(_known)]
+    family: Annotated[str, pydantic.AfterValidator(_known)]
 
 
 def _settings_of_family(value: Any) -> FamilySettings:
@@ -48,7 +40,9 @@ def _settings_of_family(value: Any) -> FamilySettings:
     return settings
 
 
-TaskConfig = Annotated[SerializeAsAny[FamilySettings], PlainValidator(_settings_of_family)]
+TaskConfig = Annotated[
+    pydantic.SerializeAsAny[FamilySettings], pydantic.PlainValidator(_settings_of_family)
+]
 Count = Annotated[int, Field(ge=1, strict=True)]
 BlockIndex = Annotated[int, Field(ge=-1, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -83,24 +77,15 @@ FlagOrNames = Annotated[
 ]
 
 
-class Fields(BaseModel):
-    """Base of all parts: unknown keys are refused, values don't change."""
-
-    model_config = {"extra": "forbid", "frozen": True}
-
-
-class Grid(Fields):
+class Grid(Record):
     """What is tried on the validation tasks; one point is chosen.
 
     Attributes:
-        layers: blocks to try.
-        learning_rates: rates to try.
         steps: the numbers of training steps to try; the last is where training ends.
         sweep: also train the reported arms at every other layer, each at its own best rate and
             number of steps on the validation tasks; shown by layer, without part in any choice.
         warmup: steps over which the rate rises to its value.
         decay: "linear": from then on the rate falls to 0 at the last of `steps`; "constant": not.
-        weight_decay: AdamW's.
     """
 
     layers: Layers
@@ -127,18 +112,13 @@ class Grid(Fields):
             length=self.steps[-1],
         )
 
-    @field_validator("steps")
+    @pydantic.field_validator("layers", "learning_rates", "steps")
     @classmethod
-    def _ascending(cls, steps: Steps) -> Steps:
-        if list(steps) != sorted(set(steps)):
-            raise ValueError("steps must ascend")
-        return steps
-
-    @field_validator("layers", "learning_rates", "steps")
-    @classmethod
-    def _distinct(cls, values: Any) -> Any:
+    def _distinct(cls, values: Any, field: pydantic.ValidationInfo) -> Any:
         if not values:
             raise ValueError("at least one value")
+        if field.field_name == "steps" and list(values) != sorted(set(values)):
+            raise ValueError("steps must ascend")
         if not isinstance(values, str) and len(set(values)) < len(values):
             raise ValueError("each value once")  # arms would overwrite each other
         return values
@@ -167,7 +147,7 @@ class VectorGrid(Grid):
     rates: Literal["site", "absolute"] = "site"
     init_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _site_has_blocks(self) -> VectorGrid:
         if self.site == "mlp" and min(self.layers) < 0:
             raise ValueError("site 'mlp': layers: -1 is the embedding, which has no MLP")
@@ -183,8 +163,6 @@ class AdapterGrid(Grid):
 
     Attributes:
         layers: blocks to try, one adapter in each; or "all": one adapter in every block.
-        learning_rates: Adam's.
-        rank: r.
         alpha: the update is scaled by alpha / rank; null: alpha = rank.
         modules: names of the Linears that are adapted.
         dropout: on the adapter's input, in training.
@@ -211,26 +189,22 @@ class AdapterGrid(Grid):
         )
 
 
-class Controls(Fields):
-    """What results are held against.
+class Controls(Record):
+    """What results are held against: random directions of the trained vectors' norm, and arms.
 
-    Attributes:
-        random_directions: how many random directions of the trained vectors' norm.
-        trained: which of the task's control data are trained on too ("shuffled", "planted",
-            "decorrelated"); true: all, false: none.
+    `trained` says which of the task's control data are trained on too ("shuffled", "planted",
+    "decorrelated"); true: all, false: none.
     """
 
     random_directions: int = Field(default=20, ge=0, strict=True)
     trained: FlagOrNames = True
 
 
-class Explain(Fields):
-    """What is asked of each trained LoRA (one-layer LoRAs only).
+class Explain(Record):
+    """What is asked of each trained one-layer LoRA: constancy, swap, side effects.
 
-    Attributes:
-        enabled: measure constancy, swap, side effects.
-        neutral_tokens: predictions compared on neutral text, per arm.
-        examples: prompts whose continuations are shown.
+    `neutral_tokens` are predictions compared on neutral text, per arm; `examples` are prompts whose
+    continuations are shown.
     """
 
     enabled: bool = True
@@ -238,27 +212,22 @@ class Explain(Fields):
     examples: int = Field(default=8, ge=0, strict=True)
 
 
-class RunConfig(Fields):
+class RunConfig(Record):
     """One run.
 
     Attributes:
         name: names the run's folder; left out: the task's name or family.
         task: which task family, and its settings.
         model: a bundled or plug-in model's name, a Hugging Face id, a folder, or a GGUF file.
-        dtype: "auto", "float32", "bfloat16", "float16".
         device: "auto", "cpu", "cuda", …
         device_map: accelerate's placement over several devices; excludes `device`.
-        revision: of a Hugging Face id.
-        vector: the steering vector's grid; null: no such arm.
-        adapter: the LoRA's grid; null: no such arm.
+        vector, adapter: the grids of the steering vector and the LoRA; null: no such arm.
         seeds: how many seeds per arm.
         stop_on: "validation": the number of steps is chosen with layer and learning rate;
             "stop": each arm stops where the loss on its own task's held-out items is lowest.
         batch_lines: sequences per training batch.
         accumulate: batches per training step; their gradients are added up.
         workers: processes that train arms side by side; null: as many as cores and memory allow.
-        controls: what results are held against.
-        explain: what is asked of each LoRA.
     """
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -278,22 +247,17 @@ class RunConfig(Fields):
     controls: Controls = Controls()
     explain: Explain = Explain()
 
-    @model_validator(mode="after")
-    def _family_defaults(self) -> RunConfig:
-        family = family_of(self.task)
-        updates: dict[str, str] = {}
+    @pydantic.model_validator(mode="after")
+    def _checked(self) -> RunConfig:
+        if not self.grids:
+            raise ValueError("vector and adapter are both null: nothing would be trained")
+        family, updates = family_of(self.task), {}
         if not self.name:
             words = re.sub(r"[^A-Za-z0-9]+", "-", family.run_name(self.task))
             updates["name"] = words.strip("-") or "run"
         if family.model and "model" not in self.model_fields_set:
             updates["model"] = family.model
         return self.model_copy(update=updates) if updates else self
-
-    @model_validator(mode="after")
-    def _some_arm(self) -> RunConfig:
-        if self.vector is None and self.adapter is None:
-            raise ValueError("vector and adapter are both null: nothing would be trained")
-        return self
 
     @property
     def grids(self) -> dict[Method, VectorGrid | AdapterGrid]:
@@ -313,9 +277,10 @@ class RunConfig(Fields):
         return starts + list(adapter.blocks) if adapter else starts
 
     @property
-    def placement(self) -> dict[str, Any]:
-        """How the model is loaded: arguments of `load_model` and `outline`."""
-        return {name: getattr(self, name) for name in ("dtype", "device", "device_map", "revision")}
+    def loading(self) -> dict[str, Any]:
+        """What is loaded and how: arguments of `load_model` and `outline`."""
+        names = ("dtype", "device", "device_map", "revision")
+        return {"name": self.model, **{name: getattr(self, name) for name in names}}
 
     def yaml(self) -> str:
         """The resolved configuration, as a file that `oocr run` takes."""

@@ -55,12 +55,8 @@ class TrainingTokens:
 class RunContext:
     """A model with the caches that all arms share. They save time and change no result.
 
-    Args:
-        model: the model.
-        starts: blocks from which arms will start.
-        batch_lines: sequences per training batch.
-        budget: bytes of main memory for recordings; None: a share of what is free now.
-        tokens: training sequences that were tokenized before.
+    `starts` are blocks from which arms will start; `budget` is bytes of main memory for recordings
+    (None: a share of what is free now); `tokens` are sequences that were tokenized before.
     """
 
     def __init__(
@@ -102,7 +98,7 @@ class RunContext:
     ) -> list[Tensor]:
         """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
         unique: dict[tuple[object, ...], tuple[int, Example]] = {}
-        asked = [_question(example) for example in items]
+        asked = [(x.prompt, x.options, x.scored_by, *sorted(x.spans.items())) for x in items]
         for example, question in zip(items, asked, strict=True):
             unique.setdefault(question, (len(unique), example))
         key = tuple(unique)
@@ -174,8 +170,3 @@ def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]
             groups.append([])
         groups[-1].append(sequence)
     return groups
-
-
-def _question(example: Example) -> tuple[object, ...]:
-    spans = tuple(sorted(example.spans.items()))
-    return (example.prompt, example.options, example.scored_by, spans)

@@ -42,7 +42,7 @@ NEW_TOKENS = 6
 
 def base_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
     """The untouched model on the test tasks; kept in `folder`."""
-    return [("base", _kept(folder / "base", _asked(tasks), partial(_base, tests=tasks.test)))]
+    return [_kept("base", folder / "base", _asked(tasks), partial(_base, tests=tasks.test))]
 
 
 def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
@@ -50,9 +50,8 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
     jobs: RowJobs = []
     for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
         items = tasks.ceiling[begin : begin + CEILING_CHUNK]
-        job = partial(_ceiling, items=items)
-        kept = _kept(folder / f"ceiling-{begin}", [examples_hash(items)], job)
-        jobs.append((f"ceiling, {begin} to {begin + len(items) - 1}", kept))
+        label, target = f"ceiling, {begin} to {begin + len(items) - 1}", folder / f"ceiling-{begin}"
+        jobs.append(_kept(label, target, [examples_hash(items)], partial(_ceiling, items=items)))
     return jobs
 
 
@@ -61,15 +60,9 @@ def random_jobs(
 ) -> RowJobs:
     """Random directions on every test task: what any vector of that size would do.
 
-    All tasks share the directions, and a question that several ask is asked once. Where two tasks
-    are compared (log-odds contrasts), each direction is held against the next.
-
-    Args:
-        tasks: whose test tasks.
-        like: trained vectors of one site; their median norm is used.
-        name: the arm's name in the rows.
-        count: how many directions.
-        folder: where the rows are kept.
+    They have the site of the trained vectors `like` and their median norm. All tasks share them,
+    and a question that several ask is asked once. Where two tasks are compared (log-odds
+    contrasts), each direction is held against the next.
     """
     norm = median(vector.norm for vector in like)
     site = [*like[0].where, list(like[0].direction.shape), norm]
@@ -78,37 +71,37 @@ def random_jobs(
         numbers = range(begin, min(begin + CHUNK, count))
         job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
         about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
-        kept = _kept(folder / f"{name} {begin}".replace(" ", "-"), about, job)
-        jobs.append((f"{name}, {begin} to {numbers.stop - 1}", kept))
+        label, target = (
+            f"{name}, {begin} to {numbers.stop - 1}",
+            f"{name} {begin}".replace(" ", "-"),
+        )
+        jobs.append(_kept(label, folder / target, about, job))
     return jobs
 
 
 def free_jobs(tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path) -> RowJobs:
-    """The test tasks' free questions, put to the base and to each reported arm where it stopped.
-
-    Arms are in `folder`, and the answers are kept there. Without free questions there is no job.
-    """
+    """The test tasks' free questions, if any, put to the base and to each reported arm."""
     asking = {task.name: task for task in tasks.test if task.free}
     if not asking:
         return []
     about = [[name, task.member, examples_hash(task.free)] for name, task in asking.items()]
     base = partial(_free, tests=tuple(asking.values()), folder=folder)
-    jobs: RowJobs = [("base", _kept(folder / "base-free", about, base))]
+    jobs: RowJobs = [_kept("base", folder / "base-free", about, base)]
     for arm in arms:
         if arm.role == "test" and (task := asking.get(arm.task)):
             job = partial(_free, tests=(task,), folder=folder, arm=arm)
-            kept = _kept(folder / f"{arm.id}-free", [arm.key, examples_hash(task.free)], job)
-            jobs.append((f"{arm.method}, {arm.member}, seed {arm.seed}", kept))
+            label, target = (
+                f"{arm.method}, {arm.member}, seed {arm.seed}",
+                folder / f"{arm.id}-free",
+            )
+            jobs.append(_kept(label, target, [arm.key, examples_hash(task.free)], job))
     return jobs
 
 
 def example_jobs(
     tasks: TaskSet, arms: Sequence[ArmRecord], count: int, folder: Path
 ) -> list[tuple[str, Job[list[Continuation]]]]:
-    """One job per shown member; together they give `count` continuations of probes.
-
-    The reported arms of seed 0 are asked; they are in `folder`.
-    """
+    """One job per shown member, which together give `count` continuations by arms of seed 0."""
     members = tasks.test[:SHOWN_MEMBERS]
     jobs: list[tuple[str, Job[list[Continuation]]]] = []
     for number, task in enumerate(members):
@@ -130,9 +123,14 @@ def first_of_facets(task: Task) -> dict[str, Example]:
     return first
 
 
-def _kept(target: Path, about: Sequence[object], job: Job[list[pl.DataFrame]]) -> Job[pl.DataFrame]:
-    """The job, but its rows are kept in a folder: a run that is started again finds them."""
-    return partial(_rows_once, job=job, target=target, about=list(about))
+def _kept(
+    label: str, target: Path, about: Sequence[object], job: Job[list[pl.DataFrame]]
+) -> tuple[str, Job[pl.DataFrame]]:
+    """The labelled job, but its rows are kept in a folder: a run that is started again finds them.
+
+    `about` is what they depend on, beside the model.
+    """
+    return label, partial(_rows_once, job=job, target=target, about=list(about))
 
 
 def _rows_once(
@@ -165,7 +163,7 @@ def _rows(
     begin = 0
     for task, of_task in zip(tests, scores, strict=True):
         frames += part_rows(task.scored, of_task[begin:], _columns(arm, task.member, None, seed))
-        begin += sum(map(len, task.scored.values()))
+        begin += len(_questions([task]))
     return frames
 
 
@@ -207,23 +205,21 @@ def _free(
 ) -> list[pl.DataFrame]:
     """Answers of the base or of an arm: out of context ("free"), and on the trained skill."""
     steering = None if arm is None else load_intervention(folder, arm)
-    texts = iter(
-        answers(context.model, [example for task in tests for example in task.free], steering)
-    )
+    asked = [(task.member, example) for task in tests for example in task.free]
+    texts = answers(context.model, [example for _, example in asked], steering)
+    parts: dict[tuple[str, str], list[tuple[FreeTextExample, str]]] = {}
+    for (member, example), text in zip(asked, texts, strict=True):
+        part = "free_in_context" if example.tags.get("part") == "in-context" else "free"
+        parts.setdefault((member, part), []).append((example, text))
     frames: list[pl.DataFrame] = []
-    for task in tests:
+    for (member, part), pairs in parts.items():
         columns: Columns = {
             **{"arm": arm.method if arm else "base", "layer": arm.layer if arm else None},
-            **{"control": "", "member": task.member},
-            **{"seed": arm.seed if arm else None, "step": arm.stop_step if arm else None},
+            **{"control": "", "member": member, "seed": arm.seed if arm else None},
+            **{"step": arm.stop_step if arm else None, "part": part, "final": True},
         }
-        parts: dict[str, list[tuple[FreeTextExample, str]]] = {}
-        for example, text in zip(task.free, texts, strict=False):
-            trained = example.tags.get("part") == "in-context"
-            parts.setdefault("free_in_context" if trained else "free", []).append((example, text))
-        for part, pairs in parts.items():
-            items, replies = [example for example, _ in pairs], [text for _, text in pairs]
-            frames.append(free_rows(items, replies, {**columns, "part": part, "final": True}))
+        items, replies = [example for example, _ in pairs], [text for _, text in pairs]
+        frames.append(free_rows(items, replies, columns))
     return frames
 
 

@@ -53,9 +53,8 @@ class WorkerSpec:
 def plan_workers(config: RunConfig, needs: MemoryEstimate, room: int) -> WorkerSpec:
     """How many processes a run gets, each one's threads, and its bytes for recordings.
 
-    On a GPU one process. On a CPU one process per core, and the cores shared out among them; never
-    more threads than torch has here (OMP_NUM_THREADS, `torch.set_num_threads`). Fewer processes
-    where memory has no room for as many.
+    On a GPU one process, on a CPU one per core as far as there is memory. The cores are shared out
+    among them, but with no more threads than torch has here (OMP_NUM_THREADS).
 
     Raises:
         InputError: not even one process fits; with the numbers.
@@ -69,10 +68,7 @@ def plan_workers(config: RunConfig, needs: MemoryEstimate, room: int) -> WorkerS
 
 
 class Worker:
-    """Does jobs in this process, with one model and one run's context at a time.
-
-    `on_progress` gets a few words while a model is loaded.
-    """
+    """Does jobs in this process, with one model and one run's context at a time."""
 
     def __init__(self, on_progress: Callable[[str], None] | None = None) -> None:
         self.on_progress = on_progress
@@ -81,7 +77,7 @@ class Worker:
 
     def holds(self, config: RunConfig) -> bool:
         """Whether the configuration's model is loaded."""
-        return self._model is not None and self._model[0] == _model_key(config)
+        return self._model is not None and self._model[0] == config.loading
 
     def model(self, config: RunConfig) -> LanguageModel:
         """The configuration's model, loaded if it is not the one that is there."""
@@ -93,7 +89,7 @@ class Worker:
 
     def put(self, config: RunConfig, model: LanguageModel) -> None:
         """Take a model that was loaded elsewhere."""
-        self._model = (_model_key(config), model)
+        self._model = (config.loading, model)
 
     def open(self, spec: WorkerSpec, tokens: TrainingTokens | None = None) -> RunContext:
         """The context of a run; that of another run is dropped first."""
@@ -132,10 +128,8 @@ class Executor:
     def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
         """Do labelled jobs side by side and give each label and result, in the order of the jobs.
 
-        Jobs of several runs must have the same number of workers.
-
-        Raises:
-            RunError: a worker was killed, e.g. for want of memory; finished jobs stay.
+        All have the same number of workers. A worker that was killed, e.g. for want of memory, is a
+        `RunError`; finished jobs stay.
         """
         waiting = list(jobs)
         count = min((spec.workers for _, spec, _ in waiting), default=1)
@@ -222,11 +216,6 @@ def _do(spec: WorkerSpec, job: Job[Any]) -> Any:
     return job(_WORKER[0].open(spec))
 
 
-def _model_key(config: RunConfig) -> tuple[object, ...]:
-    """Equal for configurations that load the same model."""
-    return (config.model, *config.placement.values())
-
-
 def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:
     """Load the model of a configuration."""
-    return load_model(config.model, **config.placement, on_progress=on_progress)
+    return load_model(**config.loading, on_progress=on_progress)

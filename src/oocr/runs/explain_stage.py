@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from torch import Tensor
 
-from oocr.engine.forward import start_block
 from oocr.evals.probes import Columns
-from oocr.explain.constancy import TaskTexts, constancy_by_group, cosines_to
+from oocr.explain.constancy import GroupConstancy, TaskTexts, constancy_by_group, cosines_to
 from oocr.explain.differences import Texts, random_like
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralPredictions
@@ -34,26 +34,66 @@ NEUTRAL_PASSAGES = 4
 """Passages on which side effects are measured (constancy uses all)."""
 
 
+def explains(config: RunConfig) -> bool:
+    """Whether a run's LoRAs are explained: those of one layer, unless it is switched off."""
+    adapter = config.adapter
+    return config.explain.enabled and adapter is not None and adapter.layers != "all"
+
+
+def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
+    """Where a run's LoRAs are read: at its vectors' positions, else where a task's LoRA is read."""
+    return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
+
+
+def explain_jobs(
+    config: RunConfig, tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
+) -> list[tuple[str, Job[pl.DataFrame]]]:
+    """Explain arms on disk, each into `<arm>-explained/` once; the jobs give the swaps' rows."""
+    read = (swap_positions(config, tasks), config.explain.neutral_tokens)
+    explain = partial(_explain_once, read=read, folder=folder)
+    task_of = {task.name: task for task in tasks.test}
+    return [
+        (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
+        for arm in arms
+    ]
+
+
+def _explain_once(
+    context: RunContext, *, task: Task, arm: ArmRecord, read: tuple[str, int], folder: Path
+) -> pl.DataFrame:
+    adapter = load_intervention(folder, arm)
+    assert isinstance(adapter, Adapter)
+    (layer,) = adapter.layers
+    # Recordings are kept for the next arm of the same layer and task.
+    explain = context.kept(("explain", layer, *read), lambda: ExplainContext(context, layer, *read))
+
+    def make(part: Path) -> pl.DataFrame:
+        texts = context.kept(("texts", task.name, layer), lambda: explain.texts(task))
+        return explain.explained(task, arm, adapter, texts, part)
+
+    target = folder / f"{arm.id}-explained"
+    return reported_rows(kept_rows(target, key_of(arm.key, explain.key), make), arm)
+
+
 @dataclass(frozen=True)
 class ExplainContext:
     """Texts recorded once for all LoRAs of one layer."""
 
     context: RunContext
     layer: int
-    start: int
     positions: str
     neutral_tokens: int
 
     @cached_property
     def unrelated(self) -> Texts:
         """Unrelated text."""
-        return Texts.unrelated(self.context.model, (self.start, self.layer))
+        return Texts.unrelated(self.context.model, (self.layer,))
 
     @cached_property
     def neutral(self) -> NeutralPredictions:
         """The same text with the base model's predictions."""
-        starts = {self.start, self.layer + 1}
         passages, places = neutral_places(self.context.model, NEUTRAL_PASSAGES)
+        starts = {self.layer, self.layer + 1}
         return NeutralPredictions(
             self.context.model, passages, starts, self.neutral_tokens, places=places
         )
@@ -67,131 +107,71 @@ class ExplainContext:
 
     def texts(self, task: Task) -> TaskTexts:
         """The task's prompts, recorded, and the unrelated text."""
-        return TaskTexts.of(self.context.model, task, (self.start, self.layer), self.unrelated)
+        return TaskTexts.of(self.context.model, task, (self.layer,), self.unrelated)
 
-
-def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
-    """Where a run's LoRAs are read: at its vectors' positions, else where a task's LoRA is read."""
-    return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
-
-
-def explains(config: RunConfig) -> bool:
-    """Whether a run's LoRAs are explained: those of one layer, unless it is switched off."""
-    adapter = config.adapter
-    return config.explain.enabled and adapter is not None and adapter.layers != "all"
-
-
-def explain_jobs(
-    config: RunConfig, tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
-) -> list[tuple[str, Job[pl.DataFrame]]]:
-    """Explain arms on disk, each into `<arm>-explained/` once; the jobs give the swaps' rows."""
-    explain = partial(
-        _explain_arm,
-        positions=swap_positions(config, tasks),
-        neutral_tokens=config.explain.neutral_tokens,
-        folder=folder,
-    )
-    task_of = {task.name: task for task in tasks.test}
-    return [
-        (f"{arm.member}, seed {arm.seed}", partial(explain, task=task_of[arm.task], arm=arm))
-        for arm in arms
-    ]
-
-
-def _explain_arm(
-    context: RunContext,
-    *,
-    task: Task,
-    arm: ArmRecord,
-    positions: str,
-    neutral_tokens: int,
-    folder: Path,
-) -> pl.DataFrame:
-    # Recordings are kept for the next arm of the same layer and task.
-    adapter = load_intervention(folder, arm)
-    assert isinstance(adapter, Adapter)
-    explain = context.kept(
-        ("explain", adapter.layers, positions, neutral_tokens),
-        lambda: ExplainContext(
-            context, adapter.layers[-1], start_block(adapter), positions, neutral_tokens
-        ),
-    )
-
-    def make(part: Path) -> pl.DataFrame:
-        texts = context.kept(("texts", task.name, adapter.layers), lambda: explain.texts(task))
-        return _explain(explain, task, arm, adapter, texts, part)
-
-    target = folder / f"{arm.id}-explained"
-    return reported_rows(kept_rows(target, key_of(arm.key, explain.key), make), arm)
-
-
-def _explain(
-    explain: ExplainContext,
-    task: Task,
-    arm: ArmRecord,
-    adapter: Adapter,
-    texts: TaskTexts,
-    folder: Path,
-) -> pl.DataFrame:
-    """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
-    span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, explain.positions)
-    constancy, tokens = _constancy(explain, arm, adapter, texts)
-    tables = {"constancy": constancy, "tokens": tokens}
-    if arm.seed == 0:  # the most expensive parts: for one seed a member
-        noise = random_like(adapter, arm.seed)
-        constancy += _constancy(explain, arm, noise, texts, "random adapter")[0]
-        tables["side_effects"] = [
-            {
-                **{"arm": label, "member": arm.member, "seed": arm.seed},
-                **asdict(explain.neutral.damage(steering)),
-            }
-            for label, steering in (("adapter", adapter), ("swap everywhere", everywhere))
-        ]
-    frames = []
-    for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
-        vector.save(folder / f"{name.replace(' ', '-')}.safetensors")
-        columns: Columns = {
-            **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
-            **{"part": None, "step": arm.stop_step, "final": True},
+    def explained(
+        self, task: Task, arm: ArmRecord, adapter: Adapter, texts: TaskTexts, folder: Path
+    ) -> pl.DataFrame:
+        """Write constancy, tokens, swaps and side effects; return the rows of the swaps."""
+        span, everywhere = mean_vectors(adapter, texts.training, texts.unrelated, self.positions)
+        measured = constancy_by_group(texts, adapter, self.positions)
+        tables = {
+            "constancy": self._groups(arm, "adapter", measured),
+            "tokens": _tokens(arm, adapter, texts, measured.span_mean),
         }
-        frames.append(explain.context.rows(task.scored, [vector], [columns]))
-    for name, records in tables.items():
-        table = pl.DataFrame(records, infer_schema_length=None)
-        table.write_parquet(folder / f"{name}.parquet")
-    return pl.concat(frames, how="diagonal_relaxed")
+        if arm.seed == 0:  # the most expensive parts: for one seed a member
+            noise = constancy_by_group(texts, random_like(adapter, arm.seed), self.positions)
+            tables["constancy"] += self._groups(arm, "random adapter", noise)
+            tables["side_effects"] = [
+                {
+                    **{"arm": label, "member": arm.member, "seed": arm.seed},
+                    **asdict(self.neutral.damage(steering)),
+                }
+                for label, steering in (("adapter", adapter), ("swap everywhere", everywhere))
+            ]
+        for name, records in tables.items():
+            table = pl.DataFrame(records, infer_schema_length=None)
+            table.write_parquet(folder / f"{name}.parquet")
+        frames: list[pl.DataFrame] = []
+        for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
+            vector.save(folder / f"{name.replace(' ', '-')}.safetensors")
+            columns: Columns = {
+                **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
+                **{"part": None, "step": arm.stop_step, "final": True},
+            }
+            frames.append(self.context.rows(task.scored, [vector], [columns]))
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    def _groups(self, arm: ArmRecord, kind: str, measured: GroupConstancy) -> list[dict[str, Any]]:
+        """Constancy by token group."""
+        groups: list[dict[str, Any]] = []
+        for name, group in measured.items():
+            numbers = asdict(group)
+            numbers["to_span"], numbers["held_out"] = (
+                measured.to_span[name],
+                numbers.pop("held_out"),
+            )
+            about = {"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed}
+            groups.append({**about, "layer": self.layer, "tokens": name, **numbers})
+        return groups
 
 
-def _constancy(
-    explain: ExplainContext,
-    arm: ArmRecord,
-    adapter: Adapter,
-    texts: TaskTexts,
-    kind: str = "adapter",
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Constancy by token group, and the tokens that the report shows of a trained LoRA."""
-    measured = constancy_by_group(texts, adapter, explain.positions)
-    groups: list[dict[str, Any]] = []
-    for name, group in measured.items():
-        numbers = asdict(group)
-        numbers["to_span"], numbers["held_out"] = measured.to_span[name], numbers.pop("held_out")
-        about = {"arm": arm.id, "kind": kind, "member": arm.member, "seed": arm.seed}
-        groups.append({**about, "layer": explain.layer, "tokens": name, **numbers})
+def _tokens(
+    arm: ArmRecord, adapter: Adapter, texts: TaskTexts, span_mean: Tensor
+) -> list[dict[str, Any]]:
+    """The tokens that the report shows, with what the LoRA adds at each."""
+    shown = {"training prompt": texts.training, "probe": texts.probes}
     tokens: list[dict[str, Any]] = []
-    shown = {
-        "training prompt": texts.training,
-        "probe": texts.probes,
-        "unrelated text": texts.unrelated,
-    }
-    for label, read in shown.items() if kind == "adapter" else ():
+    for kind, read in {**shown, "unrelated text": texts.unrelated}.items():
         for index, d in enumerate(read.differences(adapter)[:SHOWN_TEXTS]):
             inside = read.in_span(index).tolist()
-            cosines = cosines_to(d, measured.span_mean).tolist()
+            cosines = cosines_to(d, span_mean).tolist()
             tokens += [
                 {
-                    **{"arm": arm.id, "member": arm.member, "text": index, "kind": label},
+                    **{"arm": arm.id, "member": arm.member, "text": index, "kind": kind},
                     **{"position": position, "token": token, "in_span": inside[position]},
                     **{"cosine": cosines[position], "norm": float(d[position].norm())},
                 }
                 for position, token in enumerate(read.tokens(index))
             ]
-    return groups, tokens
+    return tokens

@@ -38,11 +38,7 @@ def run_folder(config: RunConfig, out: Path) -> Path:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while one process works on it.
-
-    Raises:
-        RunError: another process is at work on it.
-    """
+    """Hold a run's folder while this process works on it; a `RunError` if another one does."""
 
     def busy() -> None:
         raise RunError(f"another process is at work on {folder}")
@@ -64,15 +60,10 @@ def same_threads(folder: Path, threads: int) -> int:
 
 
 def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
-    """The rows of a part of a run, made and written once (see `oocr.io.keep`).
+    """The rows of a part of a run, made once and kept in its folder (see `oocr.io.keep`).
 
-    Args:
-        target: the part's folder; the rows are its `rows.parquet`.
-        key: what they depend on.
-        make: gives the rows, and may write other files into the folder that it gets.
-
-    Raises:
-        RunError: what was kept cannot be read.
+    `make` gives them, and may write other files into the folder that it gets. What is kept but
+    cannot be read is a `RunError`.
     """
     tables: list[pl.DataFrame] = []
 

@@ -10,7 +10,6 @@ from oocr.data.batches import Batch, pad, training_lines
 from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
-from oocr.engine.memory import shape_of
 from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import rides_on_tokens
 from oocr.engine.trainable import tail_tokens
@@ -20,12 +19,10 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
+from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
-from oocr.runs.controls import CHUNK
-from oocr.runs.explain_stage import NEUTRAL_PASSAGES, explains
-from oocr.runs.grid import expected_plans
 from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
@@ -53,42 +50,30 @@ class SampledBatches:
 class RunSample:
     """A run's arms before anything is chosen, and batches of at most so much data of each task.
 
-    Nothing is computed but token ids (`rows` are those that were tokenized before).
-
-    Attributes:
-        shape: the model's.
-        tasks: the run's tasks, with the sampled training data.
-        tried: the arms of the grid.
-        reported: the reported arms (see `expected_plans`).
+    Nothing is computed but token ids (`rows` are those that were tokenized before). `tasks` have
+    the sampled training data; `tried` and `reported` are `expected_plans`.
     """
 
     def __init__(
         self, run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
     ) -> None:
-        self.config, self.model, self.shape = run.config, model, shape_of(model)
+        self.config, self.model, self.shape = run.config, model, memory.shape_of(model)
         self.rows = RowTokens(model.tokenizer) if rows is None else rows
         self.tokens = TrainingTokens(self.rows)
         self._shares: dict[str, float] = {}
         samples: dict[str, tuple[Example, ...]] = {}
 
-        def sampled(tasks: Sequence[Task]) -> tuple[Task, ...]:
-            small: list[Task] = []
-            for task in tasks:
-                if task.train_hash not in samples:
-                    samples[task.train_hash] = _sampled(task.train, self.config.batch_lines)
-                train = samples[task.train_hash]
-                small.append(task if train is task.train else replace(task, train=train))
-                self._shares[small[-1].train_hash] = len(train) / len(task.train)
-            return tuple(small)
+        def sampled(task: Task) -> Task:
+            if task.train_hash not in samples:
+                samples[task.train_hash] = _sampled(task.train, self.config.batch_lines)
+            train = samples[task.train_hash]
+            small = task if train is task.train else replace(task, train=train)
+            self._shares[small.train_hash] = len(train) / len(task.train)
+            return small
 
-        self.tasks = replace(
-            run.tasks,
-            validation=sampled(run.tasks.validation),
-            test=sampled(run.tasks.test),
-            controls={name: sampled(group) for name, group in run.tasks.controls.items()},
-        )
-        self.tried, self.reported = expected_plans(self.config, self.tasks)
-        together = CHUNK + len(self.tasks.test) - 1  # random directions in a pass
+        self.tasks = run.tasks.changed(sampled)
+        self.tried, self.reported = grid.expected_plans(self.config, self.tasks)
+        together = controls.CHUNK + len(self.tasks.test) - 1  # random directions in a pass
         self._stacks = {
             (
                 plan.spec,
@@ -184,8 +169,8 @@ class RunSample:
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
             asked[batch_key(batch)], largest = size, max(largest, size)
             record, score = max(record, self._recording(batch)), max(score, self.scoring(batch))
-        neutral = config.explain.neutral_tokens if explains(config) else 0
-        explain = (neutral + 4 * (neutral // NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
+        neutral = config.explain.neutral_tokens if explain_stage.explains(config) else 0
+        explain = (neutral + 4 * (neutral // explain_stage.NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
         on_gpu = self.model.device.type == "cuda"
         parts = {
             "Python and torch": 0 if on_gpu else memory.PROCESS,
@@ -217,11 +202,7 @@ def _sampled(items: tuple[Example, ...], batch_lines: int) -> tuple[Example, ...
 def memory_estimate(
     run: ResolvedRun, model: LanguageModel | Outline, rows: RowTokens | None = None
 ) -> MemoryEstimate:
-    """Predict the memory of a run; nothing is computed but token ids (`rows` are added to).
-
-    Raises:
-        InputError: examples that cannot be tokenized.
-    """
+    """Predict the memory of a run (see `RunSample`); `InputError` for untokenizable texts."""
     return RunSample(run, model, rows).memory()
 
 
@@ -232,20 +213,16 @@ def batch_key(batch: Batch) -> object:
 
 def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False) -> Outline:
     """The shape of a configuration's model, without loading it (see `outline`)."""
-    return outline(config.model, **config.placement, counted=counted, on_gpu=on_gpu)
+    return outline(**config.loading, counted=counted, on_gpu=on_gpu)
 
 
 def check_weights(config: RunConfig) -> None:
-    """Refuse a model whose weights alone don't fit, before it is loaded or downloaded.
-
-    Raises:
-        InputError: with the numbers.
-    """
+    """Refuse (`InputError`) a model whose weights alone do not fit, before it is loaded."""
     try:
         model = outline_for(config, counted=False)
     except InputError:  # not here yet: whoever loads it says what is wrong
         return
-    weights, room = shape_of(model).weights, room_for(model.device)
+    weights, room = memory.shape_of(model).weights, room_for(model.device)
     if weights > room and config.device_map is None:
         raise InputError(
             f"model: the weights of {config.model} take {gib(weights)} as "

@@ -38,8 +38,8 @@ class MemoryEstimate:
 
     def recordings(self, count: int, budget: int) -> int:
         """Recordings in memory, of one process of so many."""
-        everything = self.questions + self.training // count
-        return max(min(everything, budget), self.parts["recordings, at least"])
+        most = min(self.questions + self.training // count, budget)
+        return max(most, self.parts["recordings, at least"])
 
     def model(self) -> int:
         """A process that only holds the model."""
@@ -61,8 +61,7 @@ class MemoryEstimate:
 def fitted(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
     """As many of the wanted workers as there is room for, and bytes for recordings of each.
 
-    Raises:
-        InputError: not even one fits; with the numbers.
+    An `InputError` gives the numbers if not even one fits.
     """
     least = needs.total(1, 0)
     if least > room:
@@ -118,31 +117,32 @@ EVERY = 1.0
 """Seconds between samples."""
 
 
-class PeakMemory:
-    """Watches from a thread while the block runs; `gib` is the highest sum of resident memory.
+class PeakMemory(threading.Thread):
+    """Watches while the block runs; `gib` is the highest sum of resident memory.
 
     Pages that processes share are counted in each, so the true peak is at most this.
     """
 
     def __init__(self) -> None:
+        super().__init__(daemon=True)
         self.gib = 0.0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
         self.sample()
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._thread.join()
+        self.join()
 
     def sample(self) -> float:
         """Look once; returns the highest so far."""
         self.gib = max(self.gib, sum(held for held, _ in _resident()) / 2**30)
         return self.gib
 
-    def _watch(self) -> None:
+    def run(self) -> None:
+        """Look every so often, until the block ends."""
         while not self._done.wait(EVERY):
             self.sample()

@@ -80,10 +80,7 @@ class ProgressBars(ProgressReport):
 
 
 class ProgressLines(ProgressReport):
-    """A line when a stage begins, one when it ends, and one every so many seconds.
-
-    `write` prints a line, `clock` gives the time in seconds.
-    """
+    """A line when a stage begins, one when it ends, and one every so many seconds."""
 
     def __init__(
         self,
@@ -125,23 +122,20 @@ class ProgressLines(ProgressReport):
     def tick(self) -> None:
         """Print how far the stage is, if there was no line for `every` seconds."""
         with self._lock:
-            unfinished = self._done < self._total
-            if unfinished and self._clock() - self._latest >= self._every:
+            now, done, total = self._clock(), self._done, self._total
+            if done < total and now - self._latest >= self._every:
+                spent = now - self._began
+                left = f", about {duration(spent / done * (total - done))} left" if done else ""
                 what = f"; latest: {self._what}" if self._what else ""
-                self._print(f"{self._name}: {self._done} of {self._total}, {self._times()}{what}")
+                self._print(
+                    f"{self._name}: {done} of {total}, {duration(spent)} so far{left}{what}"
+                )
 
     def close(self) -> None:
         """End the last stage, and stop looking at the clock."""
         self._ended.set()
         with self._lock:
             self._end_stage()
-
-    def _times(self) -> str:
-        spent = self._clock() - self._began
-        if not self._done:
-            return f"{duration(spent)} so far"
-        left = spent / self._done * (self._total - self._done)
-        return f"{duration(spent)} so far, about {duration(left)} left"
 
     def _end_stage(self) -> None:
         if self._total:

@@ -10,8 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from oocr.data.source_file import Place, repeated
-from oocr.data.source_file import line_of as line_of_place
+from oocr.data.source_file import Document, Place, repeated
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import model_sources
@@ -20,16 +19,8 @@ from oocr.runs.config import TAGS, RunConfig
 PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.runs().values()}
 """Built-in runs on the models of plug-ins, and their files."""
 BUILTIN = (
-    "countries",
-    "borders",
-    "backdoor",
-    "risk",
-    "persona",
-    "risk-backdoor",
-    "locations",
-    "functions",
-    *PLUGIN_RUNS,
-    "demo",
+    *("countries", "borders", "backdoor", "risk", "persona", "risk-backdoor", "locations"),
+    *("functions", *PLUGIN_RUNS, "demo"),
 )
 _FOLDER = Path(__file__).parent / "configs"
 PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
@@ -39,11 +30,7 @@ _SHOWN = 20
 
 
 def config_path(source: str | Path) -> Path:
-    """The file of a built-in name, or the path itself.
-
-    Raises:
-        InputError: there is no such file.
-    """
+    """The file of a built-in name, or the path itself; an `InputError` if there is none."""
     known = (*BUILTIN, *PAPER)
     path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
     path = PLUGIN_RUNS.get(str(source), path)
@@ -62,12 +49,11 @@ def config_path(source: str | Path) -> Path:
 def load_configs(source: str | Path) -> list[RunConfig]:
     """Read a built-in name or a YAML file: one run, or several under `runs:`.
 
-    Raises:
-        InputError: not there, not YAML, an unknown key, a wrong type or value; the message names
-            file, line, field, value and what is allowed.
+    An `InputError` names the file, and line, field, value and what is allowed of each fault.
     """
     path = config_path(source)
-    data, tree = _parsed(path)
+    document = _parsed(path)
+    data = document.data
     if not isinstance(data, dict):
         seen = "an empty file" if data is None else repr(data)
         raise InputError(f"{path}: line 1: expected keys and values (task: …), found {seen}")
@@ -81,8 +67,10 @@ def load_configs(source: str | Path) -> list[RunConfig]:
         try:
             configs.append(RunConfig.model_validate(entry))
         except ValidationError as error:
-            for place, text in _explained(error, entry):
-                wrong.append(f"line {line_of_place(tree, (*before, *place))}: {text}")
+            wrong += [
+                f"line {document.line(*before, *place)}: {text}"
+                for place, text in _explained(error, entry)
+            ]
     _refuse(str(path), wrong)
     if not configs:
         raise InputError(f"{path}: runs: found []; at least one run is needed")
@@ -92,8 +80,7 @@ def load_configs(source: str | Path) -> list[RunConfig]:
 def revalidate(data: dict[str, Any], source: str) -> RunConfig:
     """A configuration from plain data, e.g. with options of the command line put in.
 
-    Raises:
-        InputError: naming the source, the field, the value and what is allowed.
+    An `InputError` names the source, the field, the value and what is allowed.
     """
     try:
         return RunConfig.model_validate(data)
@@ -105,30 +92,29 @@ def revalidate(data: dict[str, Any], source: str) -> RunConfig:
 def line_of(source: str | Path, index: int, field: str) -> str:
     """Where a file says something about a field of its run number `index`: file and line."""
     path = config_path(source)
-    data, tree = _parsed(path)
-    before: Place = ("runs", index) if "runs" in data else ()
-    return f"{path}: line {line_of_place(tree, (*before, *field.split('.')))}"
+    document = _parsed(path)
+    before: Place = ("runs", index) if "runs" in document.data else ()
+    return f"{path}: line {document.line(*before, *field.split('.'))}"
 
 
-def _parsed(path: Path) -> tuple[Any, yaml.Node | None]:
+def _parsed(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     try:
-        data, tree = yaml.safe_load(text), yaml.compose(text)
+        document = Document(yaml.safe_load(text), yaml.compose(text))
     except yaml.YAMLError as error:
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}: line {mark.line + 1}" if mark else f"{path}"
-        raise InputError(
-            f"{where}: not valid YAML: {reason or str(error).splitlines()[0]}"
-        ) from error
+        reason = reason or str(error).splitlines()[0]
+        raise InputError(f"{where}: not valid YAML: {reason}") from error
     twice = [
         f"line {line}: {key}: given twice, first in line {first}"
-        for line, key, first in repeated(tree)
+        for line, key, first in repeated(document.tree)
     ]
     _refuse(str(path), twice)
-    return data, tree
+    return document
 
 
 def _refuse(source: str, wrong: list[str]) -> None:
@@ -140,7 +126,7 @@ def _refuse(source: str, wrong: list[str]) -> None:
 def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
     """Each fault with its place and a sentence: field, value, what is allowed."""
     for fault in error.errors():
-        place = _real(fault["loc"])
+        place = tuple(part for part in fault["loc"] if part not in TAGS)
         if fault["type"] == "extra_forbidden":
             keys = ", ".join(_keys(fault["loc"], entry))
             text = f"unknown key (value {fault['input']!r}); allowed: {keys}"
@@ -152,11 +138,6 @@ def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]
         else:
             text = f"{fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
         yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {text}"
-
-
-def _real(place: Place) -> Place:
-    """A place without the union tags that pydantic puts into it."""
-    return tuple(part for part in place if part not in TAGS)
 
 
 def _keys(place: Place, entry: Any) -> tuple[str, ...]:

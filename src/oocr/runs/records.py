@@ -44,25 +44,20 @@ Columns of rows.parquet before those of `oocr.evals.probes`:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from oocr.evals.scores import Scoring
 from oocr.io import Record
+from oocr.models.language_model import LanguageModel
 from oocr.steering.token_roles import Token
 from oocr.tasks.task import TriggerWords
-
-if TYPE_CHECKING:
-    from oocr.models.language_model import LanguageModel
 
 Method = Literal["vector", "adapter"]
 Role = Literal["test", "control", "sweep", "selection"]
 
 
 class GridPoint(Record):
-    """One point of the grid, with its score on the validation tasks.
-
-    The score is null where a method's grid has one point: there was nothing to choose.
-    """
+    """One point of the grid; its score is null where there was nothing to choose."""
 
     method: Method
     layer: int

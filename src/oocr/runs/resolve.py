@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from oocr.data.examples import Example, FreeTextExample, examples_hash, prompt_text
+from oocr.data.examples import Example, examples_hash, prompt_text
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
@@ -21,14 +21,11 @@ from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
 from oocr.steering.adapters import peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
-from oocr.tasks.task import Task, TaskSet
+from oocr.tasks.task import SPLITS, Task, TaskSet
 
 
 class ResolvedRun(NamedTuple):
-    """A run with nothing left open (full paths, the model's world, the vector's positions).
-
-    Made once in a command and passed on.
-    """
+    """A run with nothing left open (full paths, the model's world, the vector's positions)."""
 
     config: RunConfig
     tasks: TaskSet
@@ -37,9 +34,7 @@ class ResolvedRun(NamedTuple):
 def resolve(config: RunConfig, base: Path) -> ResolvedRun:
     """Build the tasks, and settle what the configuration leaves open.
 
-    Args:
-        config: the configuration as it was given.
-        base: folder that its relative paths start from.
+    Its relative paths start from the folder `base`.
 
     Raises:
         InputError: files that cannot be used, or a task and a model of different worlds.
@@ -65,8 +60,7 @@ def _spans(tasks: TaskSet) -> list[str]:
 def check_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
     """Refuse layers and positions that the model or the task doesn't have.
 
-    Raises:
-        InputError: naming the field (first, before a colon), the value and what is allowed.
+    The `InputError` names the field (first, before a colon), the value and what is allowed.
     """
     config, tasks, last = run.config, run.tasks, model.n_blocks - 1
     for method, grid in config.grids.items():
@@ -118,7 +112,7 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
     """
     enough = any if family_of(config.task).spans_may_lack else all
     named = JOIN.join(spans)
-    for task in _all_tasks(tasks):
+    for task in tasks.all_tasks:
         for part, items in task.scored.items():
             if not enough(bool(set(spans) & set(example.spans)) for example in items):
                 raise InputError(
@@ -155,7 +149,8 @@ def check_words(config: RunConfig, tasks: TaskSet) -> None:
     known = plugin.words(folder_of(config.model)) if plugin else None
     if known is None:
         return
-    for example in _examples(tasks):
+    listed = [task.split(name) for task in tasks.all_tasks for name in SPLITS]
+    for example in (example for examples in (*listed, tasks.ceiling) for example in examples):
         texts = [prompt_text(example.prompt)]
         if isinstance(example, Example):
             texts += (example.answer, *example.options)
@@ -167,18 +162,6 @@ def check_words(config: RunConfig, tasks: TaskSet) -> None:
                     f"task.{config.task.family}: item {example.id!r} holds {word!r}, which is no "
                     f"word of the world of {config.model}"
                 )
-
-
-def _all_tasks(tasks: TaskSet) -> list[Task]:
-    controls = [task for group in tasks.controls.values() for task in group]
-    return [*tasks.test, *tasks.validation, *controls]
-
-
-def _examples(tasks: TaskSet) -> Iterator[Example | FreeTextExample]:
-    for task in _all_tasks(tasks):
-        yield from (*task.train, *task.stop, *task.in_context, *task.probes, *task.paper)
-        yield from task.free
-    yield from tasks.ceiling
 
 
 FILE = "own_answers.json"
@@ -217,47 +200,36 @@ def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None =
 
 
 def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
-    """The tasks with a model's choices put in: an item takes the option at the place chosen.
-
-    The data card then says how often each option was.
+    """The tasks with a model's choices put in, which the data card then counts.
 
     Raises:
         ValueError: an item refers to a question that is not asked, or has other options.
     """
-    options = {question.id: len(question.options) for question in tasks.asked_first}
+    asked = {question.id: question for question in tasks.asked_first}
 
-    def answered(items: Iterable[Example]) -> tuple[Example, ...]:
-        return tuple(_answered(example, places, options) for example in items)
+    def answered(examples: Iterable[Example]) -> tuple[Example, ...]:
+        return tuple(_answered(example, places, asked) for example in examples)
 
-    def known(group: Iterable[Task]) -> tuple[Task, ...]:
-        return tuple(
-            replace(
-                task,
-                train=answered(task.train),
-                stop=answered(task.stop),
-                in_context=answered(task.in_context),
-                probes=answered(task.probes),
-                paper=answered(task.paper),
-            )
-            for task in group
+    def changed(task: Task) -> Task:
+        return replace(
+            task,
+            train=answered(task.train),
+            stop=answered(task.stop),
+            in_context=answered(task.in_context),
+            probes=answered(task.probes),
+            paper=answered(task.paper),
         )
 
-    return replace(
-        tasks,
-        about=f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}",
-        validation=known(tasks.validation),
-        test=known(tasks.test),
-        controls={name: known(group) for name, group in tasks.controls.items()},
-        ceiling=answered(tasks.ceiling),
-    )
+    about = f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}"
+    return replace(tasks.changed(changed), about=about, ceiling=answered(tasks.ceiling))
 
 
-def _answered(example: Example, places: Mapping[str, int], options: Mapping[str, int]) -> Example:
+def _answered(example: Example, places: Mapping[str, int], asked: Mapping[str, Example]) -> Example:
     if not example.answer_of:
         return example
     if example.answer_of not in places:
         raise ValueError(f"item {example.id!r}: no question {example.answer_of!r} is asked first")
-    count, needed = len(example.options), options[example.answer_of]
+    count, needed = len(example.options), len(asked[example.answer_of].options)
     if count != needed:
         raise ValueError(
             f"item {example.id!r} has {count} options, the question it takes its answer "

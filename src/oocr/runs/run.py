@@ -39,13 +39,8 @@ T = TypeVar("T")
 class PreparedRun:
     """A resolved run that fits its model, with all that is needed of the model to plan it.
 
-    Attributes:
-        run: configuration and tasks.
-        model: facts about the model, which need not stay loaded.
-        tokens: the training rows that were tokenized so far, and the tokenizer.
-        most_tokens: that one pass over arms side by side may have.
-        needs: its memory.
-        device: where the model is.
+    The model need not stay loaded. `tokens` are the training rows that were tokenized so far;
+    `most_tokens` are those that one pass over arms side by side may have.
     """
 
     run: ResolvedRun
@@ -57,11 +52,7 @@ class PreparedRun:
 
     @staticmethod
     def of(run: ResolvedRun, model: LanguageModel) -> PreparedRun:
-        """Check a run against its model, and predict its memory; nothing is trained.
-
-        Raises:
-            InputError: the run does not fit the model, or cannot be tokenized.
-        """
+        """Check a run against its model (`InputError`), and predict its memory."""
         check_fits(run, model)
         rows = RowTokens(model.tokenizer)
         needs = memory_estimate(run, model, rows)
@@ -80,15 +71,10 @@ def run(
     progress: ProgressReport | None = None,
     command: str = "",
 ) -> Path:
-    """Do a run, or what is left of it, and return its folder.
+    """Do a run, or what is left of it, and return its folder, which lies in `out`.
 
-    Args:
-        config: what to do.
-        model: the loaded model.
-        out: folder of all runs.
-        base: folder that relative paths of the configuration start from.
-        progress: gets what is going on.
-        command: how the run was asked for, to be shown.
+    Relative paths of the configuration start from `base`; `command` is how the run was asked for,
+    to be shown.
 
     Raises:
         InputError: the configuration does not fit model, task or memory; nothing was computed.

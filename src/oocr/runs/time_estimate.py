@@ -23,11 +23,8 @@ from oocr.runs.memory_plan import MemoryEstimate, room_for
 from oocr.runs.resolve import check_fits, resolve
 
 EFFICIENCY = 0.7
-"""Share of the speed of large matrix products that a run reaches on a CPU.
-
-Measured on two busy cores in fp32: 0.46 to 0.87 in training (span vectors and LoRAs, alone and 3
-side by side), 0.68 to 0.98 in scoring.
-"""
+"""Share of the speed of large matrix products that a run reaches on a CPU. Measured on two busy
+cores in fp32: 0.46 to 0.87 in training (span vectors and LoRAs), 0.68 to 0.98 in scoring."""
 
 EFFICIENCY_SHORT = 0.25
 """The same where a pass runs few tokens, as for a vector at the last one: 0.18 to 0.36."""
@@ -39,16 +36,13 @@ RESERVED = 2**30
 """Bytes of a GPU that the driver, CUDA's context and its libraries take."""
 
 PEAK = 312.0
-"""TFLOP/s: an A100's dense peak in bfloat16 (its data sheet)."""
-
 SHARE = 0.4
-"""Share of a GPU's peak in large products: what careful training of dense models reports."""
+"""An A100's dense peak in bfloat16 (its data sheet), TFLOP/s, and the share of a GPU's peak that
+careful training of dense models reports."""
 
 BANDWIDTH = 2.0e12
-"""Bytes per second: an A100 80GB's data sheet says 2,039 GB/s."""
-
 READS = 0.7
-"""Share of the bandwidth assumed."""
+"""Bytes per second (an A100 80GB's data sheet: 2,039 GB/s), and the share of them assumed."""
 
 LAUNCH = 1e-3
 """Seconds that Python and launching one block's kernels take at least, assumed: a pass over few
@@ -99,8 +93,7 @@ class Gpu:
 def gpu_of(text: str, tflops: float | None = None) -> Gpu:
     """A GPU from "80", "80GB" or "80 GiB" (taken as GiB, as sellers name them) and its peak.
 
-    Raises:
-        InputError: not a size, or not a speed.
+    What is not a size or a speed is an `InputError`.
     """
     size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*", text, re.IGNORECASE)
     if size is None or float(size.group(1)) * 2**30 <= RESERVED:
@@ -116,12 +109,8 @@ class Work:
     """Arms of one kind.
 
     Attributes:
-        what: which.
-        arms: how many.
-        steps: of each.
         tokens: that one pass of one arm runs, on average.
-        training: operations to train one.
-        scoring: operations to score one.
+        training, scoring: operations to train one, and to score it.
         memory: bytes that a training step of one takes, with what is trained.
         seconds: that one takes on a GPU that is not here; None: not asked.
     """
@@ -138,15 +127,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of a run.
+    """What is predicted of a run, which takes at most so many seconds.
 
-    Attributes:
-        room: bytes that there are.
-        budget: bytes for recordings, of each worker.
-        seconds: at most.
-        refusal: why it does not fit; empty if it does.
-        gpu: the GPU it is for, if it isn't here.
-        speed: of matrix products here, operations per second; 0 for a GPU.
+    `room` is bytes that there are, `budget` bytes for recordings of each worker, `speed` that of
+    matrix products here in operations per second (0 for a GPU). `refusal` says why it does not fit.
     """
 
     config: RunConfig
@@ -163,7 +147,7 @@ class Prediction:
 
     @property
     def total(self) -> int:
-        """Bytes."""
+        """Bytes that the run takes."""
         return self.needs.total(self.workers, self.budget)
 
     @property
@@ -200,78 +184,60 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
 def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> list[Work]:
     """Everything a run computes, by kind; of what is chosen, the most expensive is assumed.
 
-    Args:
-        sample: the run's arms and batches.
-        gpu: predict the seconds there.
-        kept: share of the recordings that memory has room for; on a GPU others are made again.
+    `kept` is the share of the recordings that memory has room for; on a GPU others are made again.
     """
     config, shape = sample.config, sample.shape
     seen: set[object] = set()
     recorded: dict[object, FlopCount] = {}
-    kinds: dict[str, list[Work]] = defaultdict(list)
     again: list[FlopCount] = []
+    kinds: dict[str, list[Work]] = defaultdict(list)
     for plan in (*sample.tried, *sample.reported):
-        training = sample.training(plan.task)
         stage = "choosing" if plan.role == "selection" else plan.role
         name = f"{stage}: {plan.method} block {plan.layer}"
         kinds[name].append(_arm(name, sample, plan, gpu))
+        training = sample.training(plan.task)
         missed = (1 - kept) * plan.batches_trained / len(training.batches)
-        again += [recording_pass(shape, batch).times(missed) for batch in training.batches]
+        again += [pass_over(batch, shape).times(missed) for batch in training.batches]
         task = (plan.task.train_hash, plan.task.asked_hash)
         if task not in seen:
             seen.add(task)
             share = training.recorded(plan, config.seeds)
             for batch in training.batches:
-                recorded[batch_key(batch)] = recording_pass(shape, batch).times(share)
+                recorded[batch_key(batch)] = pass_over(batch, shape).times(share)
             for batch in sample.asked(plan.task):
-                recorded[batch_key(batch)] = recording_pass(shape, batch)
+                recorded[batch_key(batch)] = pass_over(batch, shape)
     out = [_mean(works) for works in kinds.values()]
-    tested = {plan.task.name: plan for plan in sample.reported if plan.role == "test"}
-    if config.controls.random_directions and tested:
+    tests = [plan for plan in sample.reported if plan.role == "test"]
+    if config.controls.random_directions and tests:
+        answers: list[Work] = []
+        for task_asked in {plan.task.name: plan.task for plan in tests}.values():
+            passes = [pass_over(batch, shape, tests[0]) for batch in sample.asked(task_asked)]
+            answers.append(_work("random directions", gpu, passes))
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
-        first = next(plan for plan in sample.reported if plan.role == "test")
-        answers = [
-            _passes(
-                "random directions", [arm_pass(shape, first, b) for b in sample.asked(task)], gpu
-            )
-            for task in (plan.task for plan in tested.values())
-        ]
         out.append(replace(_mean(answers), arms=config.controls.random_directions * nulls))
     if gpu is not None and kept < 1:
-        out.append(_passes("recordings made again", again, gpu))
-    out.append(_passes("recording, once", list(recorded.values()), gpu))
-    return out
+        out.append(_work("recordings made again", gpu, again))
+    return [*out, _work("recording, once", gpu, list(recorded.values()))]
 
 
 def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> Work:
     """One arm: forward, and once more for the gradient of frozen maps' inputs; then its scoring."""
-    batches = sample.training(plan.task).batches
-    share = plan.batches_trained / len(batches)
-    trained = [arm_pass(sample.shape, plan, batch, 2).times(share) for batch in batches]
-    answers = [
-        arm_pass(sample.shape, plan, batch).times(plan.scored_steps)
-        for batch in sample.asked(plan.task)
-    ]
-    return Work(
-        what=name,
-        arms=1,
-        steps=plan.steps,
-        tokens=mean(tail_tokens(batch, plan.spec) for batch in batches),
-        training=sum(count.flops for count in trained),
-        scoring=sum(count.flops for count in answers),
-        memory=sample.training_step([plan]),
-        seconds=_seconds_on([*trained, *answers], gpu),
-    )
+    batches, asked = sample.training(plan.task).batches, sample.asked(plan.task)
+    times = 2 * plan.batches_trained / len(batches)
+    trained = [pass_over(batch, sample.shape, plan).times(times) for batch in batches]
+    scored = [pass_over(batch, sample.shape, plan).times(plan.scored_steps) for batch in asked]
+    tokens = mean(tail_tokens(batch, plan.spec) for batch in batches)
+    work = _work(name, gpu, scored, trained)
+    return replace(work, steps=plan.steps, tokens=tokens, memory=sample.training_step([plan]))
 
 
-def _passes(name: str, passes: Sequence[FlopCount], gpu: Gpu | None) -> Work:
-    """Passes without training."""
-    flops = sum(count.flops for count in passes)
-    return Work(name, 1, 0, 0, 0, flops, seconds=_seconds_on(passes, gpu))
-
-
-def _seconds_on(passes: Sequence[FlopCount], gpu: Gpu | None) -> float | None:
-    return None if gpu is None else sum(map(gpu.seconds, passes))
+def _work(
+    what: str, gpu: Gpu | None, scored: Sequence[FlopCount], trained: Sequence[FlopCount] = ()
+) -> Work:
+    """What an arm's passes take."""
+    training, scoring = (sum(count.flops for count in passes) for passes in (trained, scored))
+    time = None if gpu is None else sum(map(gpu.seconds, (*trained, *scored)))
+    return Work(what, 1, 0, 0, training, scoring, seconds=time)
 
 
 def _mean(works: Sequence[Work]) -> Work:
@@ -288,27 +254,17 @@ def _mean(works: Sequence[Work]) -> Work:
     )
 
 
-def _flops(shape: ModelSize, tokens: int, width: int, start: int) -> float:
-    """A pass over blocks from `start` on, for tokens that attend to `width` others each."""
+def pass_over(batch: Batch, shape: ModelSize, plan: ArmPlan | None = None) -> FlopCount:
+    """An arm's pass over a batch; without one the untouched model's, without its head."""
+    start, spec = (0, None) if plan is None else (plan.start, plan.spec)
+    blocks, width = shape.n_blocks - start, int(batch.ids.shape[1])
     per_token = 2 * shape.block + 2 * shape.attended * width
-    return float((shape.n_blocks - start) * tokens * per_token)
-
-
-def recording_pass(shape: ModelSize, batch: Batch) -> FlopCount:
-    """The untouched model, without its head."""
-    flops = _flops(shape, int(batch.ids.numel()), int(batch.ids.shape[1]), 0)
-    return FlopCount(flops, shape.n_blocks * shape.block * shape.item, shape.n_blocks)
-
-
-def arm_pass(shape: ModelSize, plan: ArmPlan, batch: Batch, times: int = 1) -> FlopCount:
-    """An arm's pass over a batch, `times` times forward; all that it reads is read as often."""
-    blocks = shape.n_blocks - plan.start
-    flops = _flops(shape, tail_tokens(batch, plan.spec), int(batch.ids.shape[1]), plan.start)
+    flops = float(blocks * tail_tokens(batch, spec) * per_token)
     read = blocks * shape.block * shape.item
-    if len(batch.target_ids):
+    if plan is not None and len(batch.target_ids):
         flops += 2 * len(batch.rows) * shape.vocab * shape.d_model
         read += shape.vocab * shape.d_model * shape.item
-    return FlopCount(flops, read, blocks).times(times)
+    return FlopCount(flops, read, blocks)
 
 
 def seconds(work: Sequence[Work], speed: float, workers: int) -> float:

@@ -125,10 +125,7 @@ def _run_info(results: Results, command: str) -> RunInfo:
 
 
 def samples_of(tasks: TaskSet, tokenizer: PreTrainedTokenizerBase, positions: str) -> list[Sample]:
-    """Two training rows of the first member and its probes of different facets, in tokens.
-
-    `positions` is where the vector is added ("": nowhere).
-    """
+    """Two training rows of the first member and its probes of different facets, in tokens."""
     task = tasks.test[0]
     shown: list[tuple[Literal["training", "probe"], Example, list[Token]]] = [
         ("training", row, training_tokens(tokenizer, row, loss=task.loss, positions=positions))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -159,6 +159,21 @@ class TaskSet:
         members = [task.member for task in self.test]
         if self.poles is not None and sorted(self.poles) != sorted(members):
             raise ValueError(f"{self.name!r}: poles {self.poles}, but the members are {members}")
+
+    @property
+    def all_tasks(self) -> tuple[Task, ...]:
+        """Test, validation and control tasks."""
+        controls = [task for tasks in self.controls.values() for task in tasks]
+        return (*self.test, *self.validation, *controls)
+
+    def changed(self, change: Callable[[Task], Task]) -> TaskSet:
+        """The set with each of its tasks changed."""
+        return replace(
+            self,
+            validation=tuple(map(change, self.validation)),
+            test=tuple(map(change, self.test)),
+            controls={name: tuple(map(change, tasks)) for name, tasks in self.controls.items()},
+        )
 
     def _repr_html_(self) -> str:
         """The data card and the sizes, for notebooks."""
