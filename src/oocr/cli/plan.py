@@ -60,7 +60,7 @@ def _print(console: Console, plan: Prediction) -> None:
         where = f"({plan.seconds / 3600:.1f} GPU hours)"
     console.print(f"at most about {plan.seconds:.0f} s {where}")
     if gpu is not None:
-        console.print(gpu.said)
+        console.print(gpu.assumptions)
     console.print(_memory(plan.needs, plan.workers, plan.budget))
     if plan.refusal:
         console.print(f"does not fit: {plan.refusal}", markup=False)
@@ -119,7 +119,7 @@ def main(memory: str = "80GB") -> None:
     gpu = gpu_of(memory)
     for line in paper_rows(PAPER, gpu):
         print(line, flush=True)
-    print(f"\n{gpu.said[0].upper()}{gpu.said[1:]}.")
+    print(f"\n{gpu.assumptions[0].upper()}{gpu.assumptions[1:]}.")
 
 
 if __name__ == "__main__":

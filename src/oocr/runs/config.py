@@ -88,7 +88,7 @@ class Grid(Record):
         decay: "linear": from then on the rate falls to 0 at the last of `steps`; "constant": not.
     """
 
-    layers: Layers
+    layers: LayersOrAll
     learning_rates: Rates
     steps: Steps
     sweep: bool = False
@@ -99,7 +99,7 @@ class Grid(Record):
     @property
     def blocks(self) -> tuple[int, ...]:
         """The layers; one adapter in every block counts as layer 0."""
-        return self.layers
+        return (0,) if self.layers == "all" else self.layers
 
     def schedule(self, accumulate: int) -> Schedule:
         """How an arm's steps are made, of so many batches each."""
@@ -168,18 +168,13 @@ class AdapterGrid(Grid):
         dropout: on the adapter's input, in training.
     """
 
-    layers: LayersOrAll = (2, 4, 6)  # type: ignore[assignment]
+    layers: LayersOrAll = (2, 4, 6)
     learning_rates: Rates = (0.001, 0.003)
     steps: Steps = (4, 6, 8, 12, 16)
     rank: Count = 8
     alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     modules: tuple[str, ...] = Field(default=("down_proj",), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The layers; one adapter in every block counts as layer 0."""
-        return (0,) if self.layers == "all" else self.layers
 
     def spec(self, layer: int) -> LowRankAdapter:
         """What is trained at a layer."""

@@ -56,10 +56,8 @@ class PreparedRun:
         check_fits(run, model)
         rows = RowTokens(model.tokenizer)
         needs = memory_estimate(run, model, rows)
-        return PreparedRun(
-            *(run, ModelInfo.of(model), TrainingTokens(rows), stack_tokens(model), needs),
-            model.device,
-        )
+        info, tokens = ModelInfo.of(model), TrainingTokens(rows)
+        return PreparedRun(run, info, tokens, stack_tokens(model), needs, model.device)
 
 
 def run(
@@ -167,13 +165,13 @@ class RunStages:
             trained, frames = self._train(plans, "training arms", ceiling)
         arms = [arm.record for arm in trained]
         frames += [reported_rows(arm.rows, arm.record) for arm in trained]
-        explained = [arm for arm in arms if arm.method == "adapter" and arm.role == "test"]
-        explained = explained if explains(config) else []
+        reported = [arm for arm in arms if arm.role == "test"]
+        explained = [a for a in reported if a.method == "adapter" and explains(config)]
         jobs = explain_jobs(config, tasks, explained, folder)
         frames += self._stage("explaining LoRAs", jobs, "explaining")
         fixed = controls.base_jobs(tasks, folder)
         count = config.controls.random_directions
-        for name, like in self._like(arms, explained).items() if count else ():
+        for name, like in self._like(reported, explained).items() if count else ():
             fixed += controls.random_jobs(tasks, like, name, count, folder)
         frames += self._stage("base and random directions", fixed)
         if free := controls.free_jobs(tasks, arms, folder):
@@ -234,10 +232,10 @@ class RunStages:
         return [arms[plan.id] for plan in plans], frames
 
     def _like(
-        self, arms: Sequence[ArmRecord], explained: Sequence[ArmRecord]
+        self, reported: Sequence[ArmRecord], explained: Sequence[ArmRecord]
     ) -> dict[str, list[Vector]]:
         """The vectors whose site and norm random directions take, by the name of the null."""
-        trained = [arm for arm in arms if arm.method == "vector" and arm.role == "test"]
+        trained = [arm for arm in reported if arm.method == "vector"]
         vectors = [load_intervention(self.folder, arm) for arm in trained]
         of_nulls = {"random direction": [v for v in vectors if isinstance(v, Vector)]}
         for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):

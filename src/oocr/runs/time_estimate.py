@@ -80,7 +80,7 @@ class Gpu:
         return max(operations, count.read / (READS * BANDWIDTH), count.blocks * LAUNCH)
 
     @property
-    def said(self) -> str:
+    def assumptions(self) -> str:
         """The assumptions, in a sentence."""
         return (
             f"predicted, not measured: one GPU with {self.memory / 2**30:.0f} GiB, of which "
