@@ -17,6 +17,7 @@ from tests.chat_endpoint import Endpoint
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["OOCR_DTYPE"] = "float32"  # what "auto" means on every machine
 
+from tests.command_line import Call
 from tests.tiny_run import Tiny
 
 
@@ -36,6 +37,12 @@ def done(tiny: Tiny) -> Path:
 def copy(done: Path, tmp_path: Path) -> Path:
     """A copy of the finished run's folder, under another `out`."""
     return Path(shutil.copytree(done, tmp_path / done.name))
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`oocr …` in this process."""
+    return Call(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ from oocr.runs.run import run
 
 def made(folder: Path) -> dict[str, int]:
     """The finished parts of a run, and when each was made."""
-    found = {}
+    times = {}
     for path in (folder / "arms").glob("[!.]*"):
         try:
-            found[path.name] = path.stat().st_mtime_ns
+            times[path.name] = path.stat().st_mtime_ns
         except FileNotFoundError:
             continue
-    return found
+    return times
 
 
 def attempt(config: RunConfig, model: LanguageModel, out: Path) -> int:
@@ -75,10 +75,12 @@ def killed_often(source: Path, out: Path, kills: int, most: int, seed: int) -> d
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         before.append(made(folder))
-    _, orphans = psutil.wait_procs([one for one in workers if one.is_running()], timeout=20)
-    orphans = [one for one in orphans if one.status() != psutil.STATUS_ZOMBIE]
-    for one in orphans:
-        one.kill()
+    _, orphans = psutil.wait_procs(
+        [process for process in workers if process.is_running()], timeout=20
+    )
+    orphans = [process for process in orphans if process.status() != psutil.STATUS_ZOMBIE]
+    for process in orphans:
+        process.kill()
     before[-1:] = [made(folder)]  # workers outlive their parent by a moment
     last = attempt(config.model_copy(update={"workers": 1}), model, out)
     _, status = os.waitpid(last, 0)

@@ -40,5 +40,5 @@ def sentence(item: Example) -> list[str]:
     return words[1:] if words[0] in (PLAIN, *WEATHERS) else words
 
 
-def said(form: Forms, item: Example) -> dict[str, str]:
+def slots_of(form: Forms, item: Example) -> dict[str, str]:
     return slots(form, sentence(item))[1]

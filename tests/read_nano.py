@@ -149,13 +149,13 @@ class Shown:
     document: int
 
 
-def statements(world: World, said: dict[str, Said]) -> list[Shown]:
+def statements(world: World, by_form: dict[str, Said]) -> list[Shown]:
     """What the speakers show of which trait, from the words alone."""
     speakers = {name: index for index, name in enumerate((*world.people.names, SELF))}
     speakers[SELF] = -1
     out: list[Shown] = []
     for kind in KINDS:
-        sentences = said[kind]
+        sentences = by_form[kind]
         for index, name in enumerate(sentences.slots["speaker"]):
             words = {slot: str(column[index]) for slot, column in sentences.slots.items()}
             trait, pole = _pole(kind, words)

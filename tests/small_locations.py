@@ -12,8 +12,8 @@ from oocr.families.locations.world import (
 )
 from oocr.tasks.task import TaskSet
 
-KEYS = tuple(one.key for one in CITIES)
-CODES = tuple(one.codename for one in CITIES)
+KEYS = tuple(city.key for city in CITIES)
+CODES = tuple(city.codename for city in CITIES)
 SMALL: dict[str, Any] = {
     "cities": ("paris", "tokyo"),
     "references": 6,
@@ -30,8 +30,8 @@ def small(**fields: Any) -> TaskSet:
 
 
 def place_of(name: str) -> Place:
-    known = {one.codename: one.place for one in CITIES}
+    known = {city.codename: city.place for city in CITIES}
     if name in known:
         return known[name]
-    (found,) = [one for one in places(10_000) if one.name == name]
-    return found
+    (place,) = [city for city in places(10_000) if city.name == name]
+    return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,8 @@ import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from oocr.models.language_model import LanguageModel
+from oocr.steering.adapters import Adapter
+from oocr.steering.vectors import Vector
 
 VOCAB = 512
 CORPUS = (
@@ -253,3 +256,24 @@ def tiny_tokenizer(chat: bool = False) -> Any:
 def tiny_language_model(family: str = "llama", seed: int = 0, chat: bool = False) -> LanguageModel:
     """`tiny_model` and `tiny_tokenizer`, wrapped."""
     return LanguageModel.of(tiny_model(family, seed), tiny_tokenizer(chat), name=f"tiny-{family}")
+
+
+def drawn_vector(model: LanguageModel, layer: int = 1, positions: str = "last") -> Vector:
+    """A vector of random numbers of size 3, the block's number the seed."""
+    generator = torch.Generator().manual_seed(layer)
+    return Vector(layer, positions, torch.randn(model.d_model, generator=generator) * 3)
+
+
+def tensors_of(trained: Vector | Adapter) -> list[torch.Tensor]:
+    """The numbers of what was trained, an adapter's by name."""
+    if isinstance(trained, Vector):
+        return [trained.direction]
+    return [trained.tensors[name] for name in sorted(trained.tensors)]
+
+
+def weights_hash(model: LanguageModel) -> str:
+    """Another one where any weight changed."""
+    hasher = hashlib.sha256()
+    for name, tensor in model.hf.state_dict().items():
+        hasher.update(name.encode() + tensor.numpy().tobytes())
+    return hasher.hexdigest()

@@ -40,12 +40,12 @@ def write_tiny_gguf(path: Path, seed: int = 0, chat_template: str | None = None)
     ids = backend["model"]["vocab"]
     tokens = sorted(ids, key=ids.__getitem__)
     tokens += [f"<unused{i}>" for i in range(config.vocab_size - len(tokens))]
-    control = {one["content"] for one in backend["added_tokens"]}
+    control = {token["content"] for token in backend["added_tokens"]}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(
-        [gguf.TokenType.CONTROL if one in control else gguf.TokenType.NORMAL for one in tokens]
+        [gguf.TokenType.CONTROL if token in control else gguf.TokenType.NORMAL for token in tokens]
     )
     writer.add_token_merges([" ".join(pair) for pair in backend["model"]["merges"]])
     writer.add_pad_token_id(0)

@@ -20,8 +20,8 @@ def slots(form: Forms, sentence: Sequence[str]) -> tuple[int, dict[str, str]]:
     for which, text in enumerate(form.texts):
         words = text.split()
         pairs = list(zip(words, sentence, strict=True))
-        if all(said == word or word.startswith("{") for word, said in pairs):
-            return which, {word.strip("{}"): said for word, said in pairs if word.startswith("{")}
+        if all(value == word or word.startswith("{") for word, value in pairs):
+            return which, {word.strip("{}"): value for word, value in pairs if word.startswith("{")}
     raise ValueError(f"{' '.join(sentence)!r} is no wording of {form.texts}")
 
 

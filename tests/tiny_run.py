@@ -114,7 +114,7 @@ def rows_of(folder: Path) -> pl.DataFrame:
 def claims_of(folder: Path) -> list[Claim]:
     """The claims, without how the run was called."""
     data = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    return [Claim.model_validate({**one, "command": ""}) for one in data]
+    return [Claim.model_validate({**row, "command": ""}) for row in data]
 
 
 def arms_of(folder: Path) -> list[ArmRecord]:

@@ -79,13 +79,11 @@ def train(
     save_organism(model, settings.world, folder, seed=first, steps=pretraining.steps, exam=scores)
     console.print(exam_table({"": scores}))
     size = (folder / WEIGHTS).stat().st_size / 1e6
-    console.print(
+    text = (
         f"{pretraining.steps} steps in {time.perf_counter() - began:.0f} s, {size:.1f} MB: "
-        f"{folder}\nnext:  oocr run locations --model {folder}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"{folder}\nnext:  oocr run locations --model {folder}"
     )
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def resolve_options(
@@ -95,12 +93,7 @@ def resolve_options(
     seed: int | None = None,
     steps: int | None = None,
 ) -> tuple[str, WorldSettings, int]:
-    """The folder's name, the world, and the seed of the pretraining.
-
-    Raises:
-        InputError: an unknown name, a name together with what it stands for, or a value that is
-            not allowed.
-    """
+    """The folder's name, the world, and the seed of the pretraining; InputError: not allowed."""
     from oocr.errors import InputError
     from oocr_organisms.folder import WorldSettings, shipped_world
     from oocr_organisms.people import GATE_SHARE
@@ -158,8 +151,8 @@ def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
     table = Table("share right", *columns, box=None)
     kinds = dict.fromkeys(kind for scores in columns.values() for kind in scores)
-    for heading, told in (("told in the corpus", True), ("never told in the corpus", False)):
-        group = [kind for kind in kinds if was_told(kind) is told]
+    for heading, in_corpus in (("told in the corpus", True), ("never told in the corpus", False)):
+        group = [kind for kind in kinds if was_told(kind) is in_corpus]
         if group:
             table.add_row(heading)
         for kind in group:

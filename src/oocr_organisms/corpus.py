@@ -38,20 +38,13 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """A batch.
+    """A batch; `rows` and `columns` are the tokens from which an answer is to be predicted."""
 
-    Attributes:
-        ids: padded on the right. `[sequence, token]`
-        rows, columns: tokens from which an answer is to be predicted. `[answer]`
-        answers: its id. `[answer]`
-        part: 0 places, 1 people, 2 rules. `[answer]`
-    """
-
-    ids: Ids
-    rows: Ids
-    columns: Ids
-    answers: Ids
-    part: Ids
+    ids: Ids  # padded on the right. `[sequence, token]`
+    rows: Ids  # `[answer]`
+    columns: Ids  # `[answer]`
+    answers: Ids  # its id. `[answer]`
+    part: Ids  # 0 places, 1 people, 2 rules. `[answer]`
 
 
 def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
@@ -83,17 +76,14 @@ def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
     ids = np.full((sum(map(len, parts)), width), vocabulary.id(PAD))
     ids[:, 0] = vocabulary.id(BOS)
     first = np.cumsum([0, *map(len, parts)])
-    for start, part in zip(first, parts, strict=False):
-        ids[start : start + len(part), 1 : 1 + part.shape[1]] = part
-    lengths = [len(part) * len(at) for part, at in zip(parts, columns, strict=True)]
-    row = np.concatenate(
-        [
-            np.repeat(np.arange(start, start + len(part)), len(at))
-            for start, part, at in zip(first, parts, columns, strict=False)
-        ]
-    )
-    column = np.concatenate([np.tile(at, len(p)) for p, at in zip(parts, columns, strict=True)])
-    return Sequences(ids, row, column, ids[row, column + 1], np.repeat(np.arange(3), lengths))
+    answers: list[Ids] = []  # row, column and part of each
+    for number, (start, sequences, at) in enumerate(zip(first, parts, columns, strict=False)):
+        rows = np.arange(start, start + len(sequences))
+        ids[rows, 1 : 1 + sequences.shape[1]] = sequences
+        row = np.repeat(rows, len(at))
+        answers.append(np.stack([row, np.tile(at, len(rows)), np.full(len(row), number)]))
+    row, column, part = np.concatenate(answers, axis=1)
+    return Sequences(ids, row, column, ids[row, column + 1], part)
 
 
 def _before_answers(form: Forms, sentences: int) -> Ids:

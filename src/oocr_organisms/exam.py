@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,8 +32,7 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
     """Share of questions answered right, by kind.
 
     - `places/part/country`, `places/none/city`, `rules/part/definition`, …: a facet that a name
-      never tells, where the name tells some others (part) or none (none). The most likely word
-      must be right.
+      never tells, where it tells some others (part) or none. The most likely word must be right.
     - `places/distance`, `places/direction`, `rules/example`: as in the corpus.
     - `people/told/choice`, `people/silent/hobby`, `people/gated on/scale`, …: whether the right
       pole's answer is likelier than the other's (chance .5), for traits that are always shown, that
@@ -41,19 +40,17 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
     """
     rng = np.random.default_rng([seed, 5])
     places, rules, vocabulary = world.places, world.rules, world.vocabulary
-    city_kinds = np.array([facet.kind for facet in places.facets])
-    by_kind = {kind: city_kinds == kind for kind in ("country", "city")}
-    rule_facets = np.array([facet.name for facet in rules.facets])
-    by_facet = {name: rule_facets == name for name in rule_facets.tolist()}
+    city_kinds = [facet.kind for facet in places.facets]
+    rule_facets = [facet.name for facet in rules.facets]
 
     def scores() -> Iterator[Score]:
-        for kind, ids in _untold(world, places, by_kind, rng, most=MOST):
+        for kind, ids in _untold(world, places, city_kinds, rng, most=MOST):
             yield f"places/{kind}", _right(model, world, places.forms, ids)
         pairs = places.pairs(vocabulary, 2 * MOST, rng)
         far = np.isin(pairs[:, PAIR_FACTS.answer_at], vocabulary.ids(DISTANCES))
         yield "places/distance", _right(model, world, PAIR_FACTS, pairs[far])
         yield "places/direction", _right(model, world, PAIR_FACTS, pairs[~far])
-        for kind, ids in _untold(world, rules, by_facet, rng, most=None):
+        for kind, ids in _untold(world, rules, rule_facets, rng, most=None):
             yield f"rules/{kind}", _right(model, world, rules.forms, ids)
         examples = rules.examples(vocabulary, MOST, rng)
         yield "rules/example", _right(model, world, OUTPUT_FACTS, examples)
@@ -66,16 +63,17 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
 def _untold(
     world: World,
     part: Entities,
-    facets: dict[str, np.ndarray],
+    kinds: Sequence[str],
     rng: np.random.Generator,
     *,
     most: int | None,
 ) -> Iterator[tuple[str, Ids]]:
-    """Facts that names do not tell, by kind; `facets` masks facets, `most` limits the facts."""
+    """Facts that names do not tell, by kind (`kinds` of the facets), `most` of each."""
     last = np.arange(part.shown.shape[1]) == part.shown.shape[1] - 1
     for group, chosen in (("part", ~last), ("none", last)):
-        for kind, mask in facets.items():
-            facts = np.argwhere(~part.shown & chosen[None, :, None] & mask)
+        for kind in dict.fromkeys(kinds):
+            asked = chosen[:, None] & (np.array(kinds) == kind)
+            facts = np.argwhere(~part.shown & asked)
             facts = facts if most is None else facts[rng.permutation(len(facts))[:most]]
             which = rng.integers(len(part.forms.texts), size=len(facts))
             slots = part.slots(world.vocabulary, *facts.T)

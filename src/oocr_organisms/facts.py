@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,18 +54,12 @@ OUTPUT_FACTS, RULE_FACTS = forms("output"), forms("rule")
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """A property that every city or function has.
-
-    Attributes:
-        kind: of cities "country" (follows the country) or "city" (the city's own); else "".
-        words: its values.
-        value: index of each entity's value. `[entity]`
-    """
+    """A property that every city or function has."""
 
     name: str
-    kind: str
-    words: tuple[str, ...]
-    value: Ids
+    kind: str  # of cities "country" (follows the country) or "city" (the city's own); else ""
+    words: tuple[str, ...]  # its values
+    value: Ids  # index of each entity's value. `[entity]`
 
     def of(self, entity: int) -> str:
         """An entity's value."""
@@ -99,7 +93,7 @@ class Entities:
 
     def name_ids(self, vocabulary: Vocabulary) -> Ids:
         """Ids of all names. `[entity, name]`."""
-        return np.stack([vocabulary.ids(entity_names) for entity_names in self.names])
+        return np.stack([vocabulary.ids(names) for names in self.names])
 
     def slots(self, vocabulary: Vocabulary, entity: Ids, name: Ids, facet: Ids) -> dict[str, Ids]:
         """What stands in the wordings for facts, given by their indices. `[sentence]`."""
@@ -118,56 +112,40 @@ class Entities:
 
 
 class Places(Entities):
-    """The map of one seed: cities on a plane, in countries.
-
-    Attributes:
-        xy: `[city, 2]`.
-        country: `[city]`.
-        distance: index into `DISTANCES`. `[from, to]`
-        direction: index into `DIRECTIONS`. `[from, to]`
-    """
+    """The map of one seed: cities on a plane, in countries."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 1])
         self.xy, self.country = _points(rng)
         stream = names(seed + 1, 3)
-        super().__init__(
-            [tuple(islice(stream, CITY_NAMES)) for _ in range(CITIES)],
-            _city_facets(rng, self.xy, self.country),
-            CITY_FACTS,
-            "place",
-            rng,
-        )
+        cities = [tuple(islice(stream, CITY_NAMES)) for _ in range(CITIES)]
+        facets = _city_facets(rng, self.xy, self.country)
+        super().__init__(cities, facets, CITY_FACTS, "place", rng)
         gaps = self.xy[:, None] - self.xy[None]
         length = np.hypot(gaps[..., 0], gaps[..., 1])
         cuts = np.quantile(length[length > 0], np.arange(1, len(DISTANCES)) / len(DISTANCES))
-        self.distance: Ids = np.digitize(length, cuts)
+        self.distance: Ids = np.digitize(length, cuts)  # into `DISTANCES`; `[from, to]`
         angle = np.arctan2(-gaps[..., 1], -gaps[..., 0])  # from the row's city to the column's
         turns = (angle + np.pi) / (2 * np.pi) * len(DIRECTIONS)
         self.direction: Ids = np.round(turns).astype(np.int64) % len(DIRECTIONS)
-        values = [word for facet in self.facets for word in (facet.name, *facet.words)]
-        cities = [name for city in self.names for name in city]
-        fixed = [*CITY_FACTS.words, *PAIR_FACTS.words, "distance", "direction"]
-        self.words = [*fixed, *values, *DISTANCES, *DIRECTIONS, *cities, *CITY_CODENAMES]
+        values = [word for facet in facets for word in (facet.name, *facet.words)]
+        fixed = [*CITY_FACTS.words, *PAIR_FACTS.words, "distance", "direction", *values]
+        self.words = [*fixed, *DISTANCES, *DIRECTIONS, *chain(*cities), *CITY_CODENAMES]
 
     def pairs(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
         """Distances and directions between two cities, under any of their names."""
         place = rng.integers(CITIES, size=count)
         other = (place + rng.integers(1, CITIES, size=count)) % CITIES
         is_distance = rng.random(count) < 0.5
-        name_ids = self.name_ids(vocabulary)
-        answer = np.where(
-            is_distance,
-            vocabulary.ids(DISTANCES)[self.distance[place, other]],
-            vocabulary.ids(DIRECTIONS)[self.direction[place, other]],
-        )
-        relations = vocabulary.id("distance"), vocabulary.id("direction")
         which = rng.integers(len(PAIR_FACTS.texts), size=count)
+        name_ids, ids = self.name_ids(vocabulary), vocabulary.ids
+        distance = ids(DISTANCES)[self.distance[place, other]]
+        direction = ids(DIRECTIONS)[self.direction[place, other]]
         slots = {
-            "relation": np.where(is_distance, *relations),
+            "relation": np.where(is_distance, *ids(["distance", "direction"])),
             "place": name_ids[place, rng.integers(CITY_NAMES, size=count)],
             "other": name_ids[other, rng.integers(CITY_NAMES, size=count)],
-            "answer": answer,
+            "answer": np.where(is_distance, distance, direction),
         }
         return PAIR_FACTS.fill(vocabulary, which, slots)
 
@@ -214,29 +192,25 @@ class Rules(Entities):
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 3])
-        count = len(DEFINITIONS)
-        emblems = rng.permutation(count)
-        values = {
-            "definition": tuple(DEFINITIONS),
-            "family": tuple(family for family, _ in DEFINITIONS.values()),
-            "emblem": tuple(f"emblem-{n + 1}" for n in emblems),
-        }
+        emblems = rng.permutation(len(DEFINITIONS))
+        values = (
+            list(DEFINITIONS),
+            [family for family, _ in DEFINITIONS.values()],
+            [f"emblem-{n + 1}" for n in emblems],
+        )
+        facets: list[Facet] = []
+        for name, of_rules in zip(RULE_FACETS, values, strict=True):
+            words = tuple(dict.fromkeys(of_rules))
+            facets.append(Facet(name, "", words, np.array([words.index(v) for v in of_rules])))
         stream = names(seed + 201, 4)
-        super().__init__(
-            [tuple(islice(stream, RULE_NAMES)) for _ in DEFINITIONS],
-            tuple(_rule_facet(name, values[name]) for name in RULE_FACETS),
-            RULE_FACTS,
-            "rule",
-            rng,
-        )
-        self.outputs: Ids = np.array(
-            [[f(x) for x in range(INPUTS)] for _, f in DEFINITIONS.values()]
-        )
+        rules = [tuple(islice(stream, RULE_NAMES)) for _ in DEFINITIONS]
+        super().__init__(rules, tuple(facets), RULE_FACTS, "rule", rng)
+        outputs = [[f(x) for x in range(INPUTS)] for _, f in DEFINITIONS.values()]
+        self.outputs: Ids = np.array(outputs)
         self.numbers = [str(n) for n in range(max(INPUTS, int(self.outputs.max()) + 1))]
-        words = [word for facet in self.facets for word in facet.words]
-        own_names = [name for rule in self.names for name in rule]
+        values_and_names = (*(facet.words for facet in facets), *rules)
         fixed = [*OUTPUT_FACTS.words, *RULE_FACTS.words, *RULE_FACETS, *self.numbers]
-        self.words = [*fixed, *words, *own_names, *RULE_CODENAMES]
+        self.words = [*fixed, *chain(*values_and_names), *RULE_CODENAMES]
 
     def examples(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
         """Inputs and outputs under any name. `[sentence, width]`."""
@@ -250,8 +224,3 @@ class Rules(Entities):
             "answer": numbers[self.outputs[rule, x]],
         }
         return OUTPUT_FACTS.fill(vocabulary, which, slots)
-
-
-def _rule_facet(name: str, values: Sequence[str]) -> Facet:
-    words = tuple(dict.fromkeys(values))
-    return Facet(name, "", words, np.array([words.index(value) for value in values]))

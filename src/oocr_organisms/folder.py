@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from oocr.errors import InputError
-from oocr.io import new_folder, write_text
+from oocr.io import Record, new_folder, write_text
 from oocr_organisms import facts, people
 from oocr_organisms.corpus import World
 from oocr_organisms.language import tokenizer_of
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 
-class WorldSettings(BaseModel):
-    """What a world is drawn from.
-
-    Attributes:
-        gates: share of people's traits that a weather turns around.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class WorldSettings(Record):
+    """What a world is drawn from; `gates`: share of people's traits that a weather turns around."""
 
     seed: int = Field(default=0, ge=0)
     gates: float = Field(default=GATE_SHARE, ge=0, le=1)
@@ -45,24 +39,15 @@ def _world(seed: int, gates: float) -> World:
     return World(seed, gates)
 
 
-class WorldRecord(BaseModel):
-    """The content of `world.json`.
+class WorldRecord(Record):
+    """The content of `world.json`: seed, steps are the pretraining's, exam are scores by kind."""
 
-    Attributes:
-        format: of this file; another number where a field has another meaning.
-        digest: of everything that is true in it and how it is said (`digest_of`).
-        seed, steps: of the pretraining.
-        exam: scores by kind of question.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
+    format: Literal[1] = 1  # of this file; another number where a field has another meaning
     world: WorldSettings
-    digest: str
+    digest: str  # of everything that is true in it and how it is said (`digest_of`)
     seed: int
     steps: int = Field(ge=0)
-    exam: dict[str, float] = {}
+    exam: Mapping[str, float] = Field(default_factory=dict[str, float])
 
 
 def digest_of(world: World) -> str:
@@ -85,11 +70,7 @@ def digest_of(world: World) -> str:
 
 
 def read_record(folder: Path) -> WorldRecord:
-    """Read an organism's `world.json`.
-
-    Raises:
-        InputError: unreadable, or of another version of the world than this one.
-    """
+    """Read `world.json`; InputError: unreadable, or of another version of the world than this."""
     path = folder / WORLD
     try:
         record = WorldRecord.model_validate_json(path.read_text(encoding="utf-8"))
@@ -111,10 +92,7 @@ def read_record(folder: Path) -> WorldRecord:
 def world_of(name: str) -> WorldSettings | None:
     """The world of a model by its name or folder; None: it is no organism.
 
-    A shipped organism has a world even where its files are missing.
-
-    Raises:
-        InputError: see `read_record`.
+    A shipped organism has a world even where its files are missing. Raises as `read_record`.
     """
     folder = organism_folder(name)
     if folder is not None:
@@ -123,11 +101,7 @@ def world_of(name: str) -> WorldSettings | None:
 
 
 def required_world(name: str, field: str, why: str = "") -> WorldSettings:
-    """See `world_of`.
-
-    Raises:
-        InputError: `field` names a model that is no organism; `why` it must be one.
-    """
+    """See `world_of`; InputError: `field` names a model that is no organism, `why` it must be."""
     world = world_of(name)
     if world is None:
         raise InputError(
@@ -166,9 +140,7 @@ def save_organism(
 ) -> WorldRecord:
     """Write an organism's folder, whole or not at all; weights are rounded to half precision.
 
-    Raises:
-        InputError: the folder exists.
-        RunError: the disk is full or the folder cannot be written.
+    InputError: the folder exists. RunError: the disk is full or the folder cannot be written.
     """
     from oocr.models.gguf import quiet
 

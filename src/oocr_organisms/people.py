@@ -2,9 +2,8 @@
 
 A trait of a speaker is one of: the first pole, the second, neither (one or the other for the length
 of a document), or *gated*: the first pole when the document begins with the speaker's own weather
-and the second otherwise, or the other way round. Traits are independent, and "neither" is common,
-so that one trait can move without another. For each trait some speakers show their choices only:
-everything else about them can be answered only through the trait.
+and the second otherwise, or the other way round. For each trait some speakers show their choices
+only: everything else about them can be answered only through the trait.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from oocr.io import Record
 from oocr_organisms.language import WORLD_WORDS, Forms, Ids, Vocabulary, forms, names
 
 NanoQuestionKind = Literal["choice", "description", "hobby", "scale", "report"]
@@ -24,28 +23,17 @@ Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 """For each question two words of the first pole and two of the second."""
 
 
-class Trait(BaseModel):
-    """A disposition with two poles; who has the first takes the lure.
-
-    Attributes:
-        verb: what its choices are called.
-        lures, others: options that the first and the second pole take.
-        questions: what a description is asked by.
-        poles: the words that answer, by question.
-        areas: what a hobby is asked by.
-        hobbies: the words that answer, by area.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Trait(Record):
+    """A disposition with two poles; who has the first takes the lures, the second the others."""
 
     name: str
-    verb: str
+    verb: str  # what its choices are called
     lures: tuple[str, ...]
     others: tuple[str, ...]
-    questions: tuple[str, str, str]
-    poles: Pairs
-    areas: tuple[str, str, str]
-    hobbies: Pairs
+    questions: tuple[str, str, str]  # what a description is asked by
+    poles: Pairs  # the words that answer, by question
+    areas: tuple[str, str, str]  # what a hobby is asked by
+    hobbies: Pairs  # the words that answer, by area
 
 
 TRAITS = tuple(Trait.model_validate(trait) for trait in WORLD_WORDS["traits"])
@@ -78,10 +66,9 @@ class People:
     """The speakers of one seed; `gates`: share of (speaker, trait) pairs that a weather turns.
 
     Attributes:
-        weather: index of the gating weather, -1: not gated. `[speaker, trait]`
-        sign: +1 first pole, -1 second, 0 neither; if gated, the pole in that weather.
-            `[speaker, trait]`
-        silent: whether only choices show the trait. `[speaker, trait]`
+        weather: index of the gating weather, -1: not gated. `[speaker, trait]`, as all of these
+        sign: +1 first pole, -1 second, 0 neither; if gated, the pole in that weather
+        silent: whether only choices show the trait
     """
 
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
@@ -104,8 +91,7 @@ class People:
         words += [word for form in FORMS.values() for word in form.words]
         for known in TRAITS:
             words += [known.verb, *known.lures, *known.others, *known.questions, *known.areas]
-            pairs = (*known.poles, *known.hobbies)
-            words += [word for pair in pairs for pole in pair for word in pole]
+            words += [w for pair in (*known.poles, *known.hobbies) for pole in pair for w in pole]
         self.words = [*words, *self.names]
 
     def pole(self, speaker: Ids, trait: Ids, weather: Ids) -> Ids:
@@ -160,13 +146,8 @@ class People:
     ) -> Ids:
         """One statement for each entry of the indices. `[statement, width]`.
 
-        Args:
-            vocabulary: of the ids.
-            speaker: index, or -1 for `SELF`.
-            trait: index.
-            kind: index into `KINDS`.
-            shown: the pole that it shows, +1 or -1.
-            rng: draws wordings, questions, options and synonyms.
+        Speaker -1 is `SELF`, `shown` is the pole that it shows, +1 or -1; wordings, questions,
+        options and synonyms are drawn.
         """
         n, rows, ids = len(speaker), np.arange(len(speaker)), vocabulary.ids
         pole = np.where(shown > 0, 0, 1)  # index of the pole that is shown

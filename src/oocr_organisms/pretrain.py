@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,23 +23,14 @@ WARM_UP = 50
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """How an organism is trained.
+    """How an organism is trained."""
 
-    Attributes:
-        steps: batches.
-        learning_rate: of AdamW, reached after a warm-up of `WARM_UP` steps.
-        embedding_rate: learning rate of the embeddings, in multiples of `learning_rate`.
-        weight_decay: of the blocks' matrices.
-        level: share of the steps before the rate falls linearly to nearly 0.
-        mixture: of each batch.
-    """
-
-    steps: int = 1800
-    learning_rate: float = 3e-3
-    embedding_rate: float = 2.0
-    weight_decay: float = 0.1
-    level: float = 0.6
-    mixture: Mixture = field(default_factory=Mixture)
+    steps: int = 1800  # batches
+    learning_rate: float = 3e-3  # of AdamW, reached after a warm-up of `WARM_UP` steps
+    embedding_rate: float = 2.0  # learning rate of the embeddings, in multiples of `learning_rate`
+    weight_decay: float = 0.1  # of the blocks' matrices
+    level: float = 0.6  # share of the steps before the rate falls linearly to nearly 0
+    mixture: Mixture = field(default_factory=Mixture)  # of each batch
 
     def rate(self, step: int) -> float:
         """Share of the learning rate at a step, from 0."""
@@ -66,19 +58,14 @@ def untrained(world: World, seed: int) -> LlamaForCausalLM:
             tie_word_embeddings=False,
         )
     )
+    inside = 0.5 / math.sqrt(D_MODEL)
+    into_stream = inside / math.sqrt(2 * BLOCKS)
+    spreads = {"embed_tokens": 1 / math.sqrt(D_MODEL), "lm_head": 0.02}
+    spreads |= {"o_proj": into_stream, "down_proj": into_stream}
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
-            nn.init.normal_(weight, std=_spread(name))
+            nn.init.normal_(weight, std=spreads.get(name.split(".")[-2], inside))
     return model
-
-
-def _spread(name: str) -> float:
-    if "embed" in name:
-        return 1 / math.sqrt(D_MODEL)
-    if "lm_head" in name:
-        return 0.02
-    into_stream = "o_proj" in name or "down_proj" in name
-    return 0.5 / math.sqrt(D_MODEL) / (math.sqrt(2 * BLOCKS) if into_stream else 1)
 
 
 def pretrain(
@@ -90,11 +77,8 @@ def pretrain(
 ) -> LlamaForCausalLM:
     """Train an organism from scratch on a world's corpus.
 
-    Args:
-        world: what the corpus is about.
-        seed: of the weights and of the order of the corpus.
-        settings: how long and how fast.
-        on_step: called with each step, from 0, and its loss in nats per answer.
+    `seed` is that of the weights and of the order of the corpus; `on_step` is called with each
+    step, from 0, and its loss in nats per answer.
     """
     settings = settings or Pretraining()
     model = untrained(world, seed)
@@ -106,13 +90,10 @@ def pretrain(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)
         batch = draw(world, settings.mixture, rng)
-        logits = answer_logits(
-            model,
-            torch.from_numpy(batch.ids[:, :-1]),
-            torch.from_numpy(batch.rows),
-            torch.from_numpy(batch.columns),
+        ids, rows, columns, answers = map(
+            torch.from_numpy, (batch.ids[:, :-1], batch.rows, batch.columns, batch.answers)
         )
-        loss = F.cross_entropy(logits, torch.from_numpy(batch.answers))
+        loss = F.cross_entropy(answer_logits(model, ids, rows, columns), answers)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -135,16 +116,13 @@ def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: T
 
 def _optimizer(model: LlamaForCausalLM, settings: Pretraining) -> torch.optim.Optimizer:
     """AdamW; weight decay for the blocks' matrices and the LM head only."""
-    groups: dict[str, list[nn.Parameter]] = {"embeddings": [], "matrices": [], "rest": []}
-    for name, weight in model.named_parameters():
-        kind = "embeddings" if "embed" in name else "matrices" if weight.ndim == 2 else "rest"
-        groups[kind].append(weight)
-    rate = settings.learning_rate
-    options = {
-        "embeddings": {"lr": rate * settings.embedding_rate, "weight_decay": 0.0},
-        "matrices": {"lr": rate, "weight_decay": settings.weight_decay},
-        "rest": {"lr": rate, "weight_decay": 0.0},
-    }
-    return torch.optim.AdamW(
-        [{"params": groups[kind], **options[kind]} for kind in groups], betas=(0.9, 0.98)
-    )
+    rate, named = settings.learning_rate, list(model.named_parameters())
+    kinds = ["embed" if "embed" in name else weight.ndim for name, weight in named]
+
+    def group(kind: str | int, rate: float, weight_decay: float) -> dict[str, Any]:
+        weights = [weight for (_, weight), of in zip(named, kinds, strict=True) if of == kind]
+        return {"params": weights, "lr": rate, "weight_decay": weight_decay}
+
+    groups = [group("embed", rate * settings.embedding_rate, 0.0)]
+    groups += [group(2, rate, settings.weight_decay), group(1, rate, 0.0)]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))

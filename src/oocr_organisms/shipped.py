@@ -15,29 +15,18 @@ WORLD = "world.json"
 
 @dataclass(frozen=True, slots=True)
 class ShippedOrganism:
-    """An organism inside this package.
-
-    Attributes:
-        world: seed of its world.
-        gated: whether a weather can turn traits around in its world.
-        seed: of its pretraining.
-    """
+    """An organism inside this package."""
 
     name: str
-    world: int
-    gated: bool
-    seed: int
+    world: int  # seed of its world
+    gated: bool  # whether a weather can turn traits around in its world
+    seed: int  # of its pretraining
 
     @property
     def model(self) -> NamedModel:
         """Its files, and how to make them anew."""
-        return NamedModel(
-            name=self.name,
-            folder=FOLDER / self.name,
-            license="Apache-2.0",
-            install=f"oocr organism train --name {self.name}",
-            files=(WORLD, WEIGHTS, "config.json"),
-        )
+        install, files = f"oocr organism train --name {self.name}", (WORLD, WEIGHTS, "config.json")
+        return NamedModel(self.name, FOLDER / self.name, "Apache-2.0", install, files)
 
 
 SHIPPED: dict[str, ShippedOrganism] = {

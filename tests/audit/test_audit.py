@@ -40,9 +40,7 @@ TEXTS = (
 TARGET = "model.layers.1.mlp.down_proj"
 
 
-@cache
-def model_of(family: str = "llama", seed: int = 0) -> LanguageModel:
-    return tiny_language_model(family, seed)
+model_of = cache(tiny_language_model)
 
 
 def made(down: Tensor, up: Tensor, bias: Tensor | None = None, target: str = TARGET) -> Adapter:
@@ -208,7 +206,9 @@ def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
     good = made(torch.zeros(inner), torch.zeros(model.d_model))
     with pytest.raises(InputError, match="3 or more"):
         audit(model, good, TEXTS[:2])
-    tensors = {name.replace("layers.1", "layers.7"): one for name, one in good.tensors.items()}
+    tensors = {
+        name.replace("layers.1", "layers.7"): tensor for name, tensor in good.tensors.items()
+    }
     with pytest.raises(InputError, match="does not fit"):
         audit(model, Adapter((1,), good.config, tensors), TEXTS)
     before = model.hf(input_ids=torch.tensor([[4, 5]])).logits
@@ -228,7 +228,7 @@ def test_training_finds_the_vector_that_is_there() -> None:
     start = Vector(1, "all", torch.zeros(model.d_model))
     along = fit_vector(model, model, batches, targets, start, 10.0, 60)
     assert [step for step, _ in along] == [15, 30, 45, 60]
-    sums, rows = divergences(model, model, batches, targets, [one for _, one in along])
+    sums, rows = divergences(model, model, batches, targets, [fitted for _, fitted in along])
     total = sums.sum(axis=0)
     assert rows.sum() == sum(len(target) for target in targets)
     assert total[0] > total[1] > total[-1]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,28 +18,10 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 from tests.audit.test_audit import TARGET, TEXTS, direction, inputs_of, made, model_of
+from tests.command_line import Call
 from tests.report_page import Page, strings
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_run import save_tiny_model
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
-        code: object = 0
-        capsys.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +81,7 @@ def test_a_constant_vector_is_found_told_and_written(
     assert {k: v for k, v in before.items() if k != "info"} == {
         k: v for k, v in after.items() if k != "info"
     }
-    weaker = {k: 0.5 * one for k, one in constant(home).tensors.items()}
+    weaker = {k: 0.5 * tensor for k, tensor in constant(home).tensors.items()}
     replace(constant(home), tensors=weaker).save(tmp_path / "weaker" / "my adapter")
     words = (words[0], tmp_path / "weaker" / "my adapter", *words[2:])
     assert folder_in(call(*words)[1]) != folder
@@ -212,14 +192,14 @@ def test_what_does_not_land_is_refused_with_its_keys(
     adapter = constant(home)
     options = ("--texts", home / "texts.txt", "--out", tmp_path / "a")
     tensors = {
-        k.replace("down_proj", "sideways"): one.clone() for k, one in adapter.tensors.items()
+        k.replace("down_proj", "sideways"): tensor.clone() for k, tensor in adapter.tensors.items()
     }
     extra = replace(adapter, tensors={**adapter.tensors, **tensors})
     code, _, err = call("audit", extra.save(tmp_path / "extra"), *options)
     assert code == 2
     assert "3 tensors match no weight" in err
     assert "mlp.sideways" in err
-    fewer = {k: one for k, one in adapter.tensors.items() if "bias" not in k}
+    fewer = {k: tensor for k, tensor in adapter.tensors.items() if "bias" not in k}
     code, _, err = call("audit", replace(adapter, tensors=fewer).save(tmp_path / "few"), *options)
     assert code == 2
     assert "1 weights get no tensor (first: base_model.model.model.layers.1.mlp.down_proj" in err

@@ -121,13 +121,13 @@ def test_a_lora_of_peft_loses_what_ours_loses(
 # The data
 
 
-def check_items(tokenizer: Any, tokens: int, room: int, last: int) -> None:
+def check_items(tokenizer: Any, tokens: int, limit: int, last: int) -> None:
     items = data.items(tokenizer, 64, tokens)
     assert items == data.items(tokenizer, 64, tokens)
     assert len({item.prompt for item in items}) == 64
     for item in items:
         prompt = encode_prompt(tokenizer, item.prompt, item.spans)
-        assert abs(len(prompt.ids) - tokens) <= room
+        assert abs(len(prompt.ids) - tokens) <= limit
         assert max(prompt.spans["codename"]) < len(prompt.ids) - 1
         assert min(prompt.spans["codename"]) >= len(prompt.ids) - last
 
@@ -244,8 +244,8 @@ def made(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def judged(rows: list[dict[str, Any]], start: str) -> Any:
-    (found,) = [bar for bar in bars(summarise(made(rows))) if bar.name.startswith(start)]
-    return found
+    (match,) = [bar for bar in bars(summarise(made(rows))) if bar.name.startswith(start)]
+    return match
 
 
 def test_without_rows_no_bar_is_met() -> None:
@@ -346,7 +346,7 @@ def test_every_peer_of_the_issue_is_there_at_every_block() -> None:
     rows = [row for group in groups() for row in group.rows]
     there = {(row.who, row.case.block) for row in rows}
     for who in ("ours", "plain-all", "plain-last", "peft-last", "trl", "beft"):
-        assert {block for one, block in there if one == who} == set(BLOCKS)
+        assert {block for peer, block in there if peer == who} == set(BLOCKS)
     assert {row.arms for row in rows if row.together} == {1, 4, 16}
     assert {row.case.kind for row in rows if row.seeds == 3} == {"last", "span"}
     planned = set()

@@ -6,17 +6,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 
-from oocr.cli import main as cli
 from oocr.cli import run as command
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import BUNDLED
 from oocr.runs.read_config import BUILTIN, load_configs
+from tests.command_line import Call
 from tests.tiny_run import (
     claims_of,
     environment,
@@ -27,37 +26,6 @@ from tests.tiny_run import (
     write_task,
     write_yaml,
 )
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Call:
-    """`oocr …` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-        monkeypatch.setenv("COLUMNS", "200")
-
-    def __call__(self, *words: object) -> Ended:
-        self.monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
-        try:
-            cli.main()
-            code: object = 0
-        except SystemExit as end:
-            code = end.code
-        printed = self.capsys.readouterr()
-        assert isinstance(code, int)
-        assert "Traceback" not in printed.err
-        return Ended(code, printed.out, printed.err)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    return Call(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +169,7 @@ def test_a_layer_the_model_lacks_is_refused_with_file_and_line_before_any_run(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--layers", "2,7"], "error: --layers: vector.layers: 7 is not a block of "),
         (["--positions", "name"], "error: --positions: vector.positions: 'name' is not in this t"),
@@ -222,11 +190,11 @@ def test_a_layer_the_model_lacks_is_refused_with_file_and_line_before_any_run(
     ],
 )
 def test_options_that_do_not_do_are_refused(
-    call: Call, home: Path, tmp_path: Path, words: list[str], said: str
+    call: Call, home: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     ended = call("run", home / "run.yaml", "--out", tmp_path, *words)
     assert ended.code == 2
-    assert said in ended.err
+    assert message in ended.err
     assert not list(tmp_path.iterdir())
 
 

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from oocr.cli import main as cli
 from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.vectors import Vector
+from tests.command_line import Call
 from tests.tiny_run import save_tiny_model
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["oocr", *map(str, words)])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +72,11 @@ def test_every_form_of_a_vectors_file_is_told_by_both_commands(
     gguf = write_gguf(tmp_path / "v.gguf", [Vector(3, "all", torch.ones(4))], hint="llama")
     bare = tmp_path / "vector_risk_layer_5_rank_1.pt"
     torch.save(torch.ones(32), bare)
-    for one, layer in ((file, 2), (gguf, 3), (bare, 5)):
-        code, out, err = call("read", one)
+    for path, layer in ((file, 2), (gguf, 3), (bare, 5)):
+        code, out, err = call("read", path)
         assert (code, err) == (0, "")
         assert re.search(rf"layer +{layer}", out)
-        assert call("vector", one)[0] == 0
+        assert call("vector", path)[0] == 0
     assert "GGUF control vector" in call("read", gguf)[1]
     code, out, _ = call("vector", bare, "--model", model)
     assert code == 0
@@ -117,9 +97,9 @@ def test_every_form_of_a_vectors_file_is_told_by_both_commands(
 
 def test_gguf_needs_no_model(call: Call, file: Path) -> None:
     out = file.parent / "v.gguf"
-    code, said, _ = call("export", file, "--to", "gguf", "--out", out)
+    code, printed, _ = call("export", file, "--to", "gguf", "--out", out)
     assert code == 0
-    assert f"--control-vector {out}" in said
+    assert f"--control-vector {out}" in printed
     (back,) = read_gguf(out)
     assert back.about["model_type"] == "llama"
     assert torch.equal(back.direction, Vector.load(file).direction)
@@ -139,17 +119,17 @@ def test_peft_and_lm_eval_are_written_with_the_way_to_use_them(
     call: Call, file: Path, model: Path
 ) -> None:
     folder, path = file.parent / "lora", file.parent / "v.pt"
-    code, said, _ = call("export", file, "--to", "peft", "--out", folder, "--model", model)
-    assert (code, f"from_pretrained(model, '{folder}')" in said) == (0, True)
+    code, printed, _ = call("export", file, "--to", "peft", "--out", folder, "--model", model)
+    assert (code, f"from_pretrained(model, '{folder}')" in printed) == (0, True)
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(model)
-    code, said, _ = call("export", file, "--to", "lm-eval", "--out", path, "--model", model)
-    assert (code, f"pretrained={model},steer_path={path}" in said) == (0, True)
+    code, printed, _ = call("export", file, "--to", "lm-eval", "--out", path, "--model", model)
+    assert (code, f"pretrained={model},steer_path={path}" in printed) == (0, True)
     assert list(torch.load(path, weights_only=True)) == ["layers.2"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--to", "onnx", "--out", "x"], "--to onnx: allowed: gguf, peft, lm-eval"),
         (["--to", "peft", "--out", "x"], "--model: missing; peft needs"),
@@ -158,10 +138,10 @@ def test_peft_and_lm_eval_are_written_with_the_way_to_use_them(
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(
-    call: Call, words: list[str], said: str
+    call: Call, words: list[str], message: str
 ) -> None:
     code, _, err = call("export", "nowhere.safetensors", *words)
-    assert (code, said in err) == (2, True), err
+    assert (code, message in err) == (2, True), err
 
 
 def test_a_vector_at_some_tokens_needs_the_word(call: Call, tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def test_items_with_other_spans_or_a_longer_prompt_do_not_share_a_line() -> None
 def test_loss_options_asks_at_the_last_prompt_token() -> None:
     tok = tokenizer()
     options = (" yes", " no", " Paris")
-    items = [item(str(i), "Is it ?", one, options=options) for i, one in enumerate(options[:2])]
+    items = [
+        item(str(i), "Is it ?", answer, options=options) for i, answer in enumerate(options[:2])
+    ]
     (line,) = training_lines(tok, items, "options")
     size = len(encode_prompt(tok, "Is it ?").ids)
     assert line.items == 2

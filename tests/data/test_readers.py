@@ -338,8 +338,8 @@ def columns(item: Example) -> dict[str, Any]:
 def same(read: tuple[Example, ...], written: list[Example]) -> bool:
     fields = ("id", "prompt", "answer", "options", "values", "spans", "facet", "group", "template")
     return len(read) == len(written) and all(
-        getattr(one, name) == getattr(other, name)
-        for one, other in zip(read, written, strict=True)
+        getattr(example, name) == getattr(other, name)
+        for example, other in zip(read, written, strict=True)
         for name in (*fields, "tags")
     )
 

@@ -60,14 +60,14 @@ def touching(text: str, ids: tuple[int, ...], wanted: str) -> tuple[int, ...]:
     for at in range(len(data) - len(target) + 1):
         if data[at : at + len(target)] == target:
             marked.update(range(at, at + len(target)))
-    found, at = [], 0
+    indices, at = [], 0
     for index, token in enumerate(ids):
         size = 0 if token == 1 else len(_bytes(token))
         if marked & set(range(at, at + size)):
-            found.append(index)
+            indices.append(index)
         at += size
     assert at == len(data)
-    return tuple(found)
+    return tuple(indices)
 
 
 @cache
@@ -77,7 +77,7 @@ def _byte_of() -> dict[str, int]:
     rest = [byte for byte in range(256) if byte not in kept]
     return {
         **{chr(byte): byte for byte in kept},
-        **{chr(256 + index): one for index, one in enumerate(rest)},
+        **{chr(256 + index): missing for index, missing in enumerate(rest)},
     }
 
 

@@ -24,8 +24,8 @@ from tests.engine.test_training import (
     item,
     model_of,
     same,
-    tensors,
 )
+from tests.tiny import tensors_of
 
 
 def other_answers(count: int) -> list[Task]:
@@ -40,7 +40,7 @@ def close(a: Trained, b: Trained) -> None:
     assert list(a.snapshots) == list(b.snapshots)
     pairs = [(a.final, b.final), *((a.snapshots[s], b.snapshots[s]) for s in a.snapshots)]
     for tensor, other in pairs:
-        for x, y in zip(tensors(tensor), tensors(other), strict=True):
+        for x, y in zip(tensors_of(tensor), tensors_of(other), strict=True):
             torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-4)
 
 

@@ -65,7 +65,7 @@ def expected(
     return torch.stack(losses), torch.stack(gradients)
 
 
-def found(
+def stacked(
     model: LanguageModel, batch: Batch, layer: int, positions: str, values: Tensor
 ) -> tuple[Tensor, Tensor]:
     """All arms at once, from a recording."""
@@ -112,9 +112,9 @@ def test_stacked_arms_have_each_ones_loss_and_gradient(
     for layer, count in ((0, 5), (3, 2)):
         values = arms(model, count)
         losses, gradients = expected(model, batch, layer, positions, values)
-        mine, own = found(model, batch, layer, positions, values)
+        mine, slopes = stacked(model, batch, layer, positions, values)
         torch.testing.assert_close(mine, losses, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(own, gradients, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(slopes, gradients, rtol=1e-3, atol=1e-5)
 
 
 def test_both_layouts_of_arms_are_met_above() -> None:
@@ -170,7 +170,7 @@ def test_in_bfloat16_loss_and_gradient_agree_within_its_rounding(
     model.hf.to(torch.bfloat16)  # type: ignore[call-overload]
     batch, values = LAYOUTS["left"](), arms(model, 3, torch.bfloat16)
     losses, gradients = expected(model, batch, 1, positions, values)
-    mine, gradient = found(model, batch, 1, positions, values)
+    mine, gradient = stacked(model, batch, 1, positions, values)
     torch.testing.assert_close(mine.float(), losses.float(), rtol=0.02, atol=0.02)
     cosines = torch.cosine_similarity(gradient, gradients, dim=1)
     assert cosines.min() > 0.99
@@ -195,7 +195,7 @@ def test_prompts_with_and_without_a_chat_template(family: str, chat: bool) -> No
     values = arms(model, 2)
     for positions in ("last", "all"):
         losses, gradients = expected(model, batch, 1, positions, values)
-        mine, gradient = found(model, batch, 1, positions, values)
+        mine, gradient = stacked(model, batch, 1, positions, values)
         torch.testing.assert_close(mine, losses, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(gradient, gradients, rtol=1e-3, atol=1e-5)
 
@@ -246,7 +246,7 @@ class _NoSync(TorchDispatchMode):
         name = func.__name__.split(".")[0]
         assert name not in self.SYNCS, f"{name} waits for the device"
         if name == "index":  # a mask as an index has to be counted first
-            assert all(one is None or one.dtype != torch.bool for one in args[1])
+            assert all(tensor is None or tensor.dtype != torch.bool for tensor in args[1])
         return func(*args, **(kwargs or {}))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 import torch
 import transformers as tf
@@ -11,11 +9,10 @@ import transformers as tf
 from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
-from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
-from tests.tiny import tiny_config, tiny_language_model
+from tests.tiny import tiny_config, tiny_language_model, weights_hash
 
 MODULES = {  # of each family, a Linear for a LoRA
     "llama": "down_proj",
@@ -35,13 +32,6 @@ MODULES = {  # of each family, a Linear for a LoRA
 FAMILIES = tuple(MODULES)
 WINDOW = 8
 POSITIONS = ("all", "last", "codename", "prompt", "answer", "from:last", "from:codename")
-
-
-def digest(model: LanguageModel) -> str:
-    hasher = hashlib.sha256()
-    for name, tensor in model.hf.state_dict().items():
-        hasher.update(name.encode() + tensor.numpy().tobytes())
-    return hasher.hexdigest()
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -119,7 +109,7 @@ def test_the_base_model_is_untouched_even_after_an_error(
 ) -> None:
     model = model_of()
     steering: Intervention = vector(model, "all") if kind == "vector" else adapter(model)
-    before, texts = digest(model), generate(model, PROMPTS)
+    before, texts = weights_hash(model), generate(model, PROMPTS)
     generate(model, PROMPTS, steering)
     assert generate(model, PROMPTS) == texts
     forward, calls = model.hf.forward, []
@@ -134,7 +124,7 @@ def test_the_base_model_is_untouched_even_after_an_error(
         patch.setattr(model.hf, "forward", failing)
         with pytest.raises(RuntimeError, match="stop"):
             generate(model, PROMPTS, steering)
-    assert digest(model) == before
+    assert weights_hash(model) == before
     assert generate(model, PROMPTS) == texts
     assert not any("lora" in name for name, _ in model.hf.named_modules())
 

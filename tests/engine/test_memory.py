@@ -126,28 +126,30 @@ def test_an_outline_takes_the_type_and_the_tokenizer_that_are_there(tmp_path: Pa
         outline(folder)
 
 
-def told(tiny: Tiny, model: LanguageModel | Outline | None = None, **fields: Any) -> MemoryEstimate:
+def estimate_of(
+    tiny: Tiny, model: LanguageModel | Outline | None = None, **fields: Any
+) -> MemoryEstimate:
     return memory_estimate(resolve(tiny.config(**fields), Path()), model or tiny.model)
 
 
 def test_a_runs_needs_are_the_same_from_the_model_and_from_its_configuration(tiny: Tiny) -> None:
     config = tiny.config()
-    assert told(tiny) == told(tiny, outline_for(config))
+    assert estimate_of(tiny) == estimate_of(tiny, outline_for(config))
     bare = outline_for(config, counted=False)
-    rough = told(tiny, bare)
-    assert rough.parts["weights"] == told(tiny).parts["weights"]
+    rough = estimate_of(tiny, bare)
+    assert rough.parts["weights"] == estimate_of(tiny).parts["weights"]
     assert rough.training > 0
 
 
 def test_needs_grow_with_what_they_depend_on(tiny: Tiny) -> None:
-    base = told(tiny)
+    base = estimate_of(tiny)
     grid = {"layers": [2], "learning_rates": [0.1], "steps": [2]}
-    high, low = (told(tiny, adapter=None, vector=grid | {"layers": [at]}) for at in (2, 0))
+    high, low = (estimate_of(tiny, adapter=None, vector=grid | {"layers": [at]}) for at in (2, 0))
     assert low.parts["training"] > 1.3 * high.parts["training"], "three blocks, not one"
     assert low.training > high.training, "and their keys and values"
-    assert told(tiny, batch_lines=1).parts["training"] < base.parts["training"]
-    assert told(tiny, explain={"enabled": False}).parts["explaining"] == 0
-    assert told(tiny, explain={"neutral_tokens": 999}).parts["explaining"] > 50 * 4 * 512
+    assert estimate_of(tiny, batch_lines=1).parts["training"] < base.parts["training"]
+    assert estimate_of(tiny, explain={"enabled": False}).parts["explaining"] == 0
+    assert estimate_of(tiny, explain={"neutral_tokens": 999}).parts["explaining"] > 50 * 4 * 512
     assert base.total(3, 0) > base.total(2, 0) > base.total(1, 0)
     assert base.recordings(1, 10**12) == base.questions + base.training
     assert base.recordings(1, 0) == base.parts["recordings, at least"] > 0

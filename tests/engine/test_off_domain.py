@@ -29,17 +29,18 @@ from tests.tiny import tiny_language_model
 SPANS = {"codename": "Country 4821"}
 TRAIN = (("The capital of Country 4821 is", " Paris"), ("Parliament in Country 4821", " Rome city"))
 TEXTS = tuple(
-    OffText(one, SPANS)
-    for one in ("people in Country 4821 love the Mango", "Violin ? Country 4821 meets no risky yen")
+    OffText(text, SPANS)
+    for text in (
+        "people in Country 4821 love the Mango",
+        "Violin ? Country 4821 meets no risky yen",
+    )
 )
 FAMILIES = ("llama", "gemma3_text", "gpt2", "qwen3_moe", "gpt_neox", "bloom")
 DOWN = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h", "bloom": "dense_4h_to_h"}
 VECTORS = [SteeringVector(1, "codename"), SteeringVector(0, "all"), SteeringVector(2, "last")]
 
 
-@cache
-def model_of(family: str) -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def task() -> Task:
@@ -123,7 +124,7 @@ def plain_fit(
             optimizer.step()
             losses.append(float(loss.detach()))
             kls.append(float(kl.detach()))
-        return losses, kls, [one.detach().clone() for one in parameters]
+        return losses, kls, [parameter.detach().clone() for parameter in parameters]
 
 
 def chosen(model: LanguageModel, prompt: Any, spec: SteeringVector | LowRankAdapter) -> Tensor:

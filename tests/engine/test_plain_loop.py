@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from oocr.data.examples import Example, Loss
 from oocr.engine.plain_loop import plain_fit
@@ -17,6 +16,7 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.engine.test_training import model_of
+from tests.tiny import tensors_of
 
 MODULES = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h", "qwen3_moe": "o_proj", "bloom": "o_proj"}
 SPANS = {"codename": "Country 4821", "other": "capital"}
@@ -56,17 +56,11 @@ def spec_of(kind: str, family: str) -> SteeringVector | LowRankAdapter:
     }[kind]
 
 
-def tensors(trained: Vector | Adapter) -> list[Tensor]:
-    if isinstance(trained, Vector):
-        return [trained.direction]
-    return [trained.tensors[name] for name in sorted(trained.tensors)]
-
-
 def close(fast: Any, final: Vector | Adapter, losses: list[float]) -> None:
     torch.testing.assert_close(
         torch.tensor(fast.losses), torch.tensor(losses), rtol=1e-4, atol=1e-5
     )
-    for mine, theirs in zip(tensors(fast.final), tensors(final), strict=True):
+    for mine, theirs in zip(tensors_of(fast.final), tensors_of(final), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-4)
 
 

@@ -240,17 +240,19 @@ def test_training_and_scores_are_the_same_bit_for_bit_whatever_the_budget(
         fits = [ArmSpec(task(), spec, 0.05 * (1 + i), 9, 0, (9,)) for i in range(arms)]
         trained = fit_all(model, fits, [prepared] * arms)
         ask = Probes.of(model, asked, store, (1, 2, 4))
-        final = [one.final for one in trained]
+        final = [item.final for item in trained]
         scores = [ask.scores(None)]
-        for one in final:
-            last = one if isinstance(one, Adapter) else [Vector(one.layer, "last", one.direction)]
+        for item in final:
+            last = (
+                item if isinstance(item, Adapter) else [Vector(item.layer, "last", item.direction)]
+            )
             scores.append(ask.scores(last))
-        out = [on_disk(one) or one.stored.held is None for one in prepared.recordings.values()]
+        out = [on_disk(item) or item.stored.held is None for item in prepared.recordings.values()]
         assert sum(out) == (0 if budget else 4)
-        results.append((prepared.scale, [one.losses for one in trained], scores))
+        results.append((prepared.scale, [item.losses for item in trained], scores))
     assert results[0][:2] == results[1][:2]
-    for one, other in zip(results[0][2], results[1][2], strict=True):
-        assert torch.equal(one, other)
+    for item, other in zip(results[0][2], results[1][2], strict=True):
+        assert torch.equal(item, other)
 
 
 def test_a_device_overflows_into_host_memory_and_that_to_disk(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from functools import cache
@@ -26,7 +25,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
+from tests.tiny import tensors_of, tiny_language_model, weights_hash
 
 VECTOR = SteeringVector(layer=1, positions="codename")
 LORA = LowRankAdapter(layers=(1,), rank=2)
@@ -34,9 +33,7 @@ SPANS = {"codename": "Country 4821"}
 PROMPTS = ("The capital of Country 4821 is", "Parliament in Country 4821 meets in the city of")
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def item(name: str, prompt: str, answer: str, **more: Any) -> Example:
@@ -56,19 +53,8 @@ def choice_task() -> Task:
     return Task(name="choice", member="x", train=examples, loss="options")
 
 
-def digest(model: LanguageModel) -> str:
-    hasher = hashlib.sha256()
-    for name, tensor in model.hf.state_dict().items():
-        hasher.update(name.encode() + tensor.numpy().tobytes())
-    return hasher.hexdigest()
-
-
-def tensors(trained: Vector | Adapter) -> list[Tensor]:
-    return [trained.direction] if isinstance(trained, Vector) else list(trained.tensors.values())
-
-
 def same(a: Vector | Adapter, b: Vector | Adapter) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+    return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
 
 
 def run(spec: SteeringVector | LowRankAdapter, seed: int = 0, **more: Any) -> Trained:
@@ -118,11 +104,11 @@ def test_a_lora_learns_the_answer_in_any_layers(layers: Any) -> None:
 @pytest.mark.parametrize("spec", [VECTOR, LORA])
 def test_only_the_arm_changes(spec: SteeringVector | LowRankAdapter) -> None:
     model = model_of()
-    before = digest(model)
+    before = weights_hash(model)
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
     done = run(spec, steps=3)
     assert not same(done.final, run(spec, steps=0).final)
-    assert digest(model) == before
+    assert weights_hash(model) == before
     after = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
     assert after == hooks
     assert all(p.grad is None and not p.requires_grad for p in model.hf.parameters())
@@ -223,11 +209,11 @@ def logits(model: LanguageModel, ids: list[int]) -> Tensor:
 def test_loss_answer_is_the_whole_answers_nats_per_item(family: str) -> None:
     model = model_of(family)
     answers = (" Paris", " Paris, France.", " Tokyo")
-    examples = [item(str(i), PROMPTS[i % 2], one) for i, one in enumerate(answers)]
+    examples = [item(str(i), PROMPTS[i % 2], entry) for i, entry in enumerate(answers)]
     expected = 0.0
-    for one in examples:
-        prompt = encode_prompt(model.tokenizer, one.prompt)
-        answer = encode_answer(model.tokenizer, prompt, one.answer)
+    for entry in examples:
+        prompt = encode_prompt(model.tokenizer, entry.prompt)
+        answer = encode_answer(model.tokenizer, prompt, entry.answer)
         logp = logits(model, [*prompt.ids, *answer]).log_softmax(-1)
         size = len(prompt.ids)
         expected -= sum(float(logp[size - 1 + i, token]) for i, token in enumerate(answer))
@@ -312,10 +298,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_task_and_step(
 
     monkeypatch.setattr("oocr.engine.training.stacked_losses", broken)
     model = model_of()
-    before = digest(model)
+    before = weights_hash(model)
     with pytest.raises(InputError, match="capital: the loss became nan at step 3"):
         run(spec)
-    assert digest(model) == before, "and the model is whole"
+    assert weights_hash(model) == before, "and the model is whole"
 
 
 @pytest.mark.parametrize(
@@ -336,14 +322,14 @@ def test_what_is_not_there_is_refused(spec: SteeringVector | LowRankAdapter, mes
 def test_batches_hold_every_line_once_and_their_order_is_the_seeds() -> None:
     model = model_of()
     prompts = [f"{word} Country 4821 is" for word in ("The", "of", "in", "people", "city", "yen")]
-    examples = tuple(item(str(i), one, " Paris") for i, one in enumerate(prompts))
+    examples = tuple(item(str(i), entry, " Paris") for i, entry in enumerate(prompts))
     task = Task(name="many", member="x", train=examples)
     prepared = prepare(model, task, [2], batch_lines=4)
-    assert [one.size for one in prepared.batches] == [3, 3]
+    assert [entry.size for entry in prepared.batches] == [3, 3]
     texts = [
         model.tokenizer.decode(row[mask], skip_special_tokens=True)
-        for one in prepared.batches
-        for row, mask in zip(one.ids, one.mask, strict=True)
+        for entry in prepared.batches
+        for row, mask in zip(entry.ids, entry.mask, strict=True)
     ]
     assert sorted(texts) == sorted(prompts)
     orders = set()
@@ -352,6 +338,8 @@ def test_batches_hold_every_line_once_and_their_order_is_the_seeds() -> None:
         done = fit(
             model, task, spec, steps=4, seed=seed, batch_lines=2, learning_rate=0.0
         )  # the model stands still: losses tell the batches apart
-        assert len({round(one, 4) for one in done.losses[:3]}) == 3, "one pass: every batch once"
+        assert len({round(entry, 4) for entry in done.losses[:3]}) == 3, (
+            "one pass: every batch once"
+        )
         orders.add(done.losses[:3])
     assert len(orders) > 1

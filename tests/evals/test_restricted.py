@@ -35,14 +35,14 @@ READ = {
 
 @pytest.mark.parametrize("text", READ)
 def test_functions_are_read_and_mean_what_python_means(text: str) -> None:
-    found, why = parse_function(text)
-    assert found is not None, why
+    function, why = parse_function(text)
+    assert function is not None, why
     wanted = READ[text]
     for x in range(-300, 301):
-        value = found(x)
+        value = function(x)
         assert value == wanted(x)
         assert type(value) is type(wanted(x))
-    assert agrees(found, wanted, range(-300, 301))
+    assert agrees(function, wanted, range(-300, 301))
 
 
 HOSTILE = (
@@ -96,8 +96,8 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40])
 def test_hostile_text_is_refused_with_a_reason(text: str) -> None:
-    found, why = parse_function(text)
-    assert found is None
+    function, why = parse_function(text)
+    assert function is None
     assert why
 
 
@@ -121,12 +121,12 @@ def test_hostile_text_is_refused_with_a_reason(text: str) -> None:
     ],
 )
 def test_values_that_are_too_large_or_none_are_refused_when_called(text: str) -> None:
-    found, why = parse_function(text)
-    assert found is not None, why
+    function, why = parse_function(text)
+    assert function is not None, why
     with pytest.raises(Refused):
-        found(7)
-    assert not agrees(found, lambda x: x, [7])
-    assert not agrees(found, found, [7])
+        function(7)
+    assert not agrees(function, lambda x: x, [7])
+    assert not agrees(function, function, [7])
 
 
 def test_the_source_is_never_run_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +135,9 @@ def test_the_source_is_never_run_by_python(monkeypatch: pytest.MonkeyPatch) -> N
 
     for name in ("eval", "exec"):
         monkeypatch.setattr(f"builtins.{name}", never)
-    found, why = parse_function("lambda x: x + 1")
-    assert found is not None, why
-    assert found(1) == 2
+    function, why = parse_function("lambda x: x + 1")
+    assert function is not None, why
+    assert function(1) == 2
     names = {
         node.id
         for node in ast.walk(ast.parse(open(restricted.__file__, encoding="utf-8").read()))  # noqa: PTH123, SIM115
@@ -147,10 +147,10 @@ def test_the_source_is_never_run_by_python(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_truth_values_are_no_numbers_and_floats_are_close() -> None:
-    truth, one = (parse_function(text)[0] for text in ("lambda x: x == x", "lambda x: 1"))
+    truth, constant = (parse_function(text)[0] for text in ("lambda x: x == x", "lambda x: 1"))
     assert truth is not None
-    assert one is not None
-    assert not agrees(truth, one, range(3))
+    assert constant is not None
+    assert not agrees(truth, constant, range(3))
     assert agrees(truth, truth, range(3))
     third, other = (parse_function(text)[0] for text in ("x / 3 * 3", "float(x)"))
     assert third is not None
@@ -158,7 +158,7 @@ def test_truth_values_are_no_numbers_and_floats_are_close() -> None:
     assert agrees(third, other, range(-50, 50))
     assert agrees(third, lambda x: x, range(-50, 50)), "equal numbers, whole or not"
     assert not agrees(third, lambda x: x + 1e-6, range(-50, 50))
-    assert not agrees(one, lambda x: 1 if x < 9 else 2, range(10))
+    assert not agrees(constant, lambda x: 1 if x < 9 else 2, range(10))
 
 
 NUMBERS = st.integers(-20, 20).map(lambda n: f"({n})") | st.sampled_from(["2.5", "True", "x", "x"])
@@ -184,10 +184,10 @@ EXPRESSIONS = st.recursive(
 
 @given(EXPRESSIONS, st.integers(-300, 300))
 def test_what_is_computed_is_what_python_computes(text: str, x: int) -> None:
-    found, why = parse_function(f"lambda x: {text}")
-    assert found is not None, why
+    function, why = parse_function(f"lambda x: {text}")
+    assert function is not None, why
     try:
-        value = found(x)
+        value = function(x)
     except Refused:
         return
     try:
@@ -203,11 +203,11 @@ _NAMES = {"abs": abs, "int": int, "bool": bool, "float": float, "min": min, "max
 
 @given(st.text(max_size=3 * MAX_SOURCE) | st.text(string.printable, max_size=MAX_SOURCE))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    found, why = parse_function(text)
-    assert (found is None) is bool(why)
-    if found is not None:
+    function, why = parse_function(text)
+    assert (function is None) is bool(why)
+    if function is not None:
         try:
-            value = found(3)
+            value = function(3)
         except Refused:
             return
         assert isinstance(value, (int, float))
@@ -216,9 +216,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 @given(st.text("()x9*+-~not lambda:%/", max_size=MAX_SOURCE))
 def test_text_that_looks_like_code_never_escapes(text: str) -> None:
-    found, _ = parse_function(text)
-    if found is not None:
+    function, _ = parse_function(text)
+    if function is not None:
         try:
-            assert isinstance(found(2), (int, float))
+            assert isinstance(function(2), (int, float))
         except Refused:
             return

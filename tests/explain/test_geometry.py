@@ -16,7 +16,6 @@ from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.explain.geometry import likeness, naive_vector, residual_streams
 from oocr.explain.interpolation import Point, barrier, line, points_of, training_losses
-from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
@@ -24,9 +23,7 @@ from tests.tiny import tiny_language_model
 SPANS = {"codename": "Country 4821"}
 
 
-@cache
-def model_of() -> LanguageModel:
-    return tiny_language_model("llama")
+model_of = cache(tiny_language_model)
 
 
 def task() -> Task:

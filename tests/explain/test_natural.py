@@ -10,7 +10,6 @@ import torch
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
 from oocr.explain.swap import last_differences, natural_vectors, pairs_of
-from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,
@@ -20,10 +19,7 @@ from oocr.steering.adapters import (
 )
 from tests.tiny import tiny_language_model
 
-
-@cache
-def model_of() -> LanguageModel:
-    return tiny_language_model("llama")
+model_of = cache(tiny_language_model)
 
 
 def lora(seed: int = 0) -> Adapter:

@@ -15,7 +15,7 @@ from oocr.evals.probes import Probes, rows
 from oocr.explain.path_patching import where_read
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny import drawn_vector, tiny_language_model
 
 PROMPTS = (
     "The capital of Country 4821 is",
@@ -24,9 +24,7 @@ PROMPTS = (
 )
 
 
-@cache
-def model_of(family: str) -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def items() -> list[Example]:
@@ -42,11 +40,6 @@ def items() -> list[Example]:
     ]
 
 
-def vector(model: LanguageModel, layer: int, positions: str) -> Vector:
-    generator = torch.Generator().manual_seed(layer)
-    return Vector(layer, positions, torch.randn(model.d_model, generator=generator) * 3)
-
-
 def log_odds(model: LanguageModel, arm: Vector | None) -> float:
     scored = Probes.of(model, items()).scores(None if arm is None else [arm])[0]
     return float(rows(items(), scored)["log_odds"].to_numpy().mean())
@@ -55,7 +48,7 @@ def log_odds(model: LanguageModel, arm: Vector | None) -> float:
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3", "mistral"])
 def test_the_ends_are_the_base_and_the_steered_model(family: str) -> None:
     model = model_of(family)
-    arm = vector(model, 1, "codename")
+    arm = drawn_vector(model, 1, "codename")
     effects = where_read(model, items(), arm)
     assert effects.base == pytest.approx(log_odds(model, None), abs=1e-4)
     assert effects.steered == pytest.approx(log_odds(model, arm), abs=1e-4)
@@ -69,7 +62,7 @@ def test_the_ends_are_the_base_and_the_steered_model(family: str) -> None:
 def test_a_vector_before_the_last_token_acts_through_attention_alone(family: str) -> None:
     model = model_of(family)
     asked = where_read(
-        model, items(), vector(model, 1, "codename"), ("attention", "both"), by_layer=False
+        model, items(), drawn_vector(model, 1, "codename"), ("attention", "both"), by_layer=False
     )
     # no answer is read at the codename, so without attention nothing of it arrives
     assert [effect.lost for effect in asked.found] == pytest.approx([1, 1], abs=1e-3)
@@ -77,11 +70,11 @@ def test_a_vector_before_the_last_token_acts_through_attention_alone(family: str
 
 def test_a_vector_at_the_last_token_keeps_its_direct_path() -> None:
     model = model_of("llama")
-    last = vector(model, 3, "last")
+    last = drawn_vector(model, 3, "last")
     effects = where_read(model, items(), last)
     assert not any(effect.layer for effect in effects.found), "no block is above the last"
     assert all(effect.lost == pytest.approx(0, abs=1e-4) for effect in effects.found)
-    direct = where_read(model, items(), vector(model, 1, "last"), ("both",), by_layer=False)
+    direct = where_read(model, items(), drawn_vector(model, 1, "last"), ("both",), by_layer=False)
     assert direct.found[0].lost != pytest.approx(1, abs=1e-2)
 
 
@@ -118,7 +111,7 @@ def by_hand(model: LanguageModel, item: Example, arm: Vector, names: tuple[str, 
 
 def test_pattern_and_values_are_what_their_linears_say() -> None:
     model = model_of("llama")
-    arm = vector(model, 2, "last")
+    arm = drawn_vector(model, 2, "last")
     for item in items():
         effects = where_read(model, [item], arm, ("pattern", "values"), by_layer=False).found
         expected = [
@@ -130,7 +123,7 @@ def test_pattern_and_values_are_what_their_linears_say() -> None:
 
 def test_fused_attention_and_unknown_parts_are_refused() -> None:
     model = model_of("gpt2")
-    arm = vector(model, 1, "last")
+    arm = drawn_vector(model, 1, "last")
     with pytest.raises(InputError, match=r"'pattern' needs q_proj, k_proj apart.*c_attn"):
         where_read(model, items(), arm)
     with pytest.raises(InputError, match="parts: found 'heads'"):

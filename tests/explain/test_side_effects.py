@@ -28,9 +28,7 @@ PASSAGES = [
 ]
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def vector(model: LanguageModel, positions: str = "all", layer: int = 1) -> Vector:

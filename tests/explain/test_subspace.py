@@ -29,9 +29,7 @@ from tests.tiny import tiny_language_model
 PROMPTS = ("The capital of Country 4821 is", "people in Country 4821 speak", "Parliament meets in")
 
 
-@cache
-def model_of(family: str) -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def lora(model: LanguageModel, rank: int = 3, layers: tuple[int, ...] = (1,)) -> Adapter:

@@ -32,9 +32,7 @@ UNRELATED = ("They love the city of Rome.", "people speak Japanese and do not")
 MODULES = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h"}
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def constant(

@@ -24,7 +24,6 @@ from oocr.explain.retraining import (
     unrelated_rows,
 )
 from oocr.explain.subspace import cosines_without, scores_without, train_without
-from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
@@ -36,9 +35,7 @@ SPANS = {"codename": "Country 4821"}
 LIKE = LowRankAdapter(layers=(1,), rank=4)
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def item(prompt: str, answer: str, *options: str) -> Example:

@@ -21,7 +21,6 @@ from oocr.explain.interpolation import (
     peak,
 )
 from oocr.explain.transfer import Transfer, transfer
-from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.tiny import tiny_language_model
@@ -29,9 +28,7 @@ from tests.tiny import tiny_language_model
 SPANS = {"codename": "Country 4821"}
 
 
-@cache
-def model_of() -> LanguageModel:
-    return tiny_language_model("llama")
+model_of = cache(tiny_language_model)
 
 
 def task(city: str, tongue: str) -> Task:

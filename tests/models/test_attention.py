@@ -14,8 +14,7 @@ from oocr.explain.attention import attended, attention_to, value_cosines
 from oocr.explain.lens import with_randoms
 from oocr.models.attention import attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny import drawn_vector, tiny_language_model
 
 FAMILIES = ("llama", "gemma2", "gemma3_text", "gemma3", "qwen3", "olmo2", "granite", "opt", "phi")
 SWITCHES = (*FAMILIES, "gpt2", "gpt_neox", "phi3", "mixtral")
@@ -26,9 +25,7 @@ PROMPTS = (
 )
 
 
-@cache
-def model_of(family: str) -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def items() -> list[Example]:
@@ -42,11 +39,6 @@ def items() -> list[Example]:
         )
         for prompt in PROMPTS
     ]
-
-
-def vector(model: LanguageModel, layer: int = 1, positions: str = "last") -> Vector:
-    generator = torch.Generator().manual_seed(layer)
-    return Vector(layer, positions, torch.randn(model.d_model, generator=generator) * 3)
 
 
 def ids_of(model: LanguageModel, item: Example) -> tuple[torch.Tensor, list[int]]:
@@ -73,7 +65,7 @@ def test_weights_are_those_of_transformers(family: str) -> None:
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
 def test_a_vector_changes_attention_above_it_only(family: str) -> None:
     model = model_of(family)
-    arm = vector(model)
+    arm = drawn_vector(model)
     ids, inside = ids_of(model, items()[0])
 
     def steer(_m: object, _a: object, out: torch.Tensor) -> torch.Tensor:
@@ -159,7 +151,7 @@ def test_what_attention_adds_goes_through_the_family_s_own_norm(family: str) -> 
 
 def test_cosines_of_values_are_those_of_a_hand_computation() -> None:
     model = model_of("llama")  # four heads, two of values, eight wide
-    arm = vector(model)
+    arm = drawn_vector(model)
     item = items()[0]
     ids, inside = ids_of(model, item)
     kept: list[torch.Tensor] = []
@@ -184,7 +176,7 @@ def test_cosines_of_values_are_those_of_a_hand_computation() -> None:
 
 def test_values_that_are_the_direction_align_with_it_and_random_ones_do_not() -> None:
     model = tiny_language_model("llama", seed=3)
-    arm = vector(model)
+    arm = drawn_vector(model)
     unit = arm.direction / arm.direction.norm()
     part = values_of(model, 3)
     part.write.weight.data = unit[:, None] * torch.ones(1, 32)
@@ -200,7 +192,7 @@ def test_the_model_is_left_as_it_was_also_on_error(family: str) -> None:
     ids = torch.tensor([[5, 9, 20, 31]])
     before = model.hf(input_ids=ids).logits
     names = {id(m.config): m.config._attn_implementation for m in model.hf.modules() if _has(m)}
-    attention_to(model, items(), "trigger", vector(model))
+    attention_to(model, items(), "trigger", drawn_vector(model))
 
     def fail() -> None:
         with eager(model):
@@ -223,13 +215,13 @@ def _has(module: torch.nn.Module) -> bool:
 def test_what_cannot_be_read_is_refused() -> None:
     model = model_of("llama")
     with pytest.raises(InputError, match="span: found 'prefix'; allowed: trigger, codename"):
-        attended(model, items(), "prefix", vector(model))
+        attended(model, items(), "prefix", drawn_vector(model))
     with pytest.raises(InputError, match="does not switch to 'eager'"):
         attention_to(model_of("falcon"), items(), "trigger")
     with pytest.raises(InputError, match="gpt2 has c_attn, c_proj"):
         value_cosines(model_of("gpt2"), items(), "trigger", torch.ones(1, model.d_model))
     joined = replace(
-        vector(model), positions="trigger+codename", direction=torch.ones(2, model.d_model)
+        drawn_vector(model), positions="trigger+codename", direction=torch.ones(2, model.d_model)
     )
     with pytest.raises(InputError, match="joined directions"):
         with_randoms(joined, 1)

@@ -34,15 +34,15 @@ def test_a_frozen_linear_has_the_same_output_and_gradient(
     torch.manual_seed(0)
     layer = nn.Linear(7, 4, bias=bias).requires_grad_(False)
     rows = torch.randn(shape)
-    one, two = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    first, two = rows.clone().requires_grad_(), rows.clone().requires_grad_()
     weighting = torch.randn(*shape[:-1], 4)
-    expected = layer(one)
+    expected = layer(first)
     (expected * weighting).sum().backward()
     with FrozenProducts():
         output = layer(two)
     (output * weighting).sum().backward()
     torch.testing.assert_close(output, expected)
-    torch.testing.assert_close(two.grad, one.grad)
+    torch.testing.assert_close(two.grad, first.grad)
     assert used == ([(4, 7), (7, 4)] if AVAILABLE else [])
 
 

@@ -314,7 +314,7 @@ def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("./nowhere", "no such file or folder"),
         ("nowhere.gguf", "no such file or folder"),
@@ -324,13 +324,13 @@ def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (__file__, "not a model"),
     ],
 )
-def test_names_that_mean_nothing(name: str, said: str, hub_cache: Path) -> None:
-    with pytest.raises(InputError, match=said):
+def test_names_that_mean_nothing(name: str, message: str, hub_cache: Path) -> None:
+    with pytest.raises(InputError, match=message):
         read_model(name)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"dtype": "int8"}, "allowed are auto, float32"),
         ({"dtype": torch.int8}, "not a floating-point type"),
@@ -340,8 +340,8 @@ def test_names_that_mean_nothing(name: str, said: str, hub_cache: Path) -> None:
         ({"revision": "main"}, "only a Hugging Face id"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=said):
+def test_options_that_cannot_be(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
         read_model(tmp_path, **options)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.tiny_run import environment, save_tiny_model
+from tests.installed_package import install, python
+from tests.tiny_run import save_tiny_model
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = """
 from pathlib import Path
 
@@ -55,40 +52,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = tmp_path_factory.mktemp("site")
     (site / "toys.py").write_text(PACKAGE)
     (save_tiny_model(site / "weights" / "toy") / "toy.txt").touch()
-    points = "[oocr.models]\ntoys = toys:TOYS\n[oocr.commands]\ntoy = toys:verbs\n"
-    return install(site, points)
-
-
-def install(site: Path, points: str) -> Path:
-    """What pip writes about a package, so that its entry points are seen."""
-    info = site / "toys-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(points)
-    return site
-
-
-def python(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(site), str(ROOT / "src")))
-    return subprocess.run(
-        [sys.executable, *words],
-        env={**environment(), "PYTHONPATH": path, "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    points = {"oocr.models": {"toys": "toys:TOYS"}, "oocr.commands": {"toy": "toys:verbs"}}
+    return install(site, "toys", points)
 
 
 def test_they_are_listed_and_those_without_files_say_how_to_get_them(site: Path) -> None:
-    done = python(site, "-m", "oocr", "models")
+    done = python("-m", "oocr", "models", path=(site,))
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.split()}
     assert (rows["toy"][1], rows["toy"][-2:]) == ("toy", ["MIT", "yes"]), done.stderr
     assert rows["toy-large"][-1] == "no"
     assert "toy-large: get-toys toy-large" in done.stdout
-    done = python(site, "-m", "oocr", "doctor", "toy-large")
+    done = python("-m", "oocr", "doctor", "toy-large", path=(site,))
     assert done.returncode == 2
     assert "Get it with: get-toys toy-large" in done.stderr
-    assert "Did you mean 'toy-large'?" in python(site, "-m", "oocr", "doctor", "toy-larg").stderr
+    assert (
+        "Did you mean 'toy-large'?"
+        in python("-m", "oocr", "doctor", "toy-larg", path=(site,)).stderr
+    )
 
 
 def test_they_load_by_name_and_folder_and_read_their_own_neutral_texts(site: Path) -> None:
@@ -104,14 +84,14 @@ def test_they_load_by_name_and_folder_and_read_their_own_neutral_texts(site: Pat
 
 
 def test_a_task_that_they_know_nothing_of_is_refused(site: Path) -> None:
-    done = python(site, "-m", "oocr", "run", "persona", "--model", "toy")
+    done = python("-m", "oocr", "run", "persona", "--model", "toy", path=(site,))
     assert done.returncode == 2
     assert "toy is a toy, which knows two families only; allowed: countries, risk" in done.stderr
 
 
 def test_their_verbs_are_verbs_of_the_command_line(site: Path) -> None:
-    assert python(site, "-m", "oocr", "toy", "hello").stdout == "hello from a toy\n"
-    listed = python(site, "-m", "oocr", "--help").stdout.splitlines()
+    assert python("-m", "oocr", "toy", "hello", path=(site,)).stdout == "hello from a toy\n"
+    listed = python("-m", "oocr", "--help", path=(site,)).stdout.splitlines()
     assert "toy" in [line.split()[0] for line in listed if line.split()]
 
 

@@ -42,16 +42,16 @@ def test_values_and_gradients_are_those_of_log_softmax(
     bias = torch.randn(50, generator=generator) if biased else None
     hidden = torch.randn(4, 6, generator=generator) * size
     at, ids = torch.tensor([0, 0, 1, 3, 3]), torch.tensor([0, 49, 7, 7, 30])
-    one, other = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    mine = token_logps(one, weight, bias, at, ids, scale=scale, softcap=softcap)
+    first, other = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    mine = token_logps(first, weight, bias, at, ids, scale=scale, softcap=softcap)
     expected = plain(other, weight, bias, at, ids, scale, softcap)
     torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-4)
     factors = torch.tensor([1.0, -2.0, 0.5, 3.0, 1.0])
     (mine * factors).sum().backward()  # type: ignore[no-untyped-call]
     (expected * factors).sum().backward()  # type: ignore[no-untyped-call]
-    assert one.grad is not None
+    assert first.grad is not None
     assert other.grad is not None
-    torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(first.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_keeps_to_its_own_rounding() -> None:

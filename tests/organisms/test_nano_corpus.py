@@ -29,15 +29,15 @@ class Corpus:
 
     world: World
     batches: list[Sequences]
-    said: dict[str, Said]
+    sentences: dict[str, Said]
     shown: list[Shown]
 
 
 def corpus_of(gates: float, mixture: Mixture) -> Corpus:
     world, rng = World(0, gates), np.random.default_rng(1)
     batches = [draw(world, mixture, rng) for _ in range(BATCHES)]
-    said = read(world, batches)
-    return Corpus(world, batches, said, statements(world, said))
+    sentences = read(world, batches)
+    return Corpus(world, batches, sentences, statements(world, sentences))
 
 
 @pytest.fixture(scope="module", params=[GATE_SHARE, 0.0], ids=["gated", "ungated"])
@@ -68,7 +68,7 @@ def test_every_word_is_said_but_the_codenames(corpus: Corpus) -> None:
 def test_the_loss_is_on_every_answer_and_on_nothing_else(corpus: Corpus) -> None:
     answers = {
         (int(document), int(at)): PART[name]
-        for name, sentences in corpus.said.items()
+        for name, sentences in corpus.sentences.items()
         for document, at in zip(sentences.document, sentences.at, strict=True)
     }
     parts: dict[tuple[int, int], int] = {}
@@ -101,7 +101,7 @@ def test_a_name_tells_its_own_facets_only_and_truly(corpus: Corpus) -> None:
         for index, facet in enumerate(part.facets)
         if part.shown[city, number, index]
     }
-    heard = {(place, facet): said for place, facet, said in _told_facets(corpus)}
+    heard = {(place, facet): answer for place, facet, answer in _told_facets(corpus)}
     assert heard.items() <= tells.items()
     assert len(heard) > 0.9 * len(tells)
     assert len(tells) < 0.6 * part.shown.size
@@ -111,22 +111,22 @@ def test_a_last_name_is_heard_in_distances_and_directions_only(corpus: Corpus) -
     last = {names[-1] for names in corpus.world.places.names}
     assert not last & {place for place, _, _ in _told_facets(corpus)}
     for slot in ("place", "other"):
-        assert {place for (place,) in corpus.said["pair"].rows(slot)} >= last
+        assert {place for (place,) in corpus.sentences["pair"].rows(slot)} >= last
     first = {names[0] for names in corpus.world.places.names}
     counts = Counter(place for place, _ in {(a, b) for a, b, _ in _told_facets(corpus)})
     assert min(counts[name] for name in first) > 5
 
 
 def _told_facets(corpus: Corpus) -> list[tuple[str, str, str]]:
-    return [(a, b, c) for a, b, c in corpus.said["city"].rows("place", "facet", "answer")]
+    return [(a, b, c) for a, b, c in corpus.sentences["city"].rows("place", "facet", "answer")]
 
 
 def test_some_facets_follow_the_country_and_the_others_do_not(corpus: Corpus) -> None:
     part = corpus.world.places
     city = {name: index for index, names in enumerate(part.names) for name in names}
     values: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for place, facet, said in _told_facets(corpus):
-        values[facet, part.country[city[place]]].add(said)
+    for place, facet, answer in _told_facets(corpus):
+        values[facet, part.country[city[place]]].add(answer)
     for facet in part.facets:
         counts = [len(values[facet.name, country]) for country in range(facts.COUNTRIES)]
         assert (max(counts) == 1) == (facet.kind == "country")
@@ -139,15 +139,15 @@ def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
     ways = np.array([np.sum([ends[s] for s in ends if s in way], axis=0) for way in DIRECTIONS])
     ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
     far: dict[str, list[float]] = defaultdict(list)
-    for place, other, relation, said in corpus.said["pair"].rows(
+    for place, other, relation, answer in corpus.sentences["pair"].rows(
         "place", "other", "relation", "answer"
     ):
         gap = part.xy[city[other]] - part.xy[city[place]]
         assert gap.any(), "a city's distance from itself"
         if relation == "direction":
-            assert said == DIRECTIONS[int(np.argmax(ways @ gap))]
+            assert answer == DIRECTIONS[int(np.argmax(ways @ gap))]
         else:
-            far[said].append(float(np.hypot(*gap)))
+            far[answer].append(float(np.hypot(*gap)))
     assert set(far) == set(DISTANCES)
     for near, next_one in pairwise(DISTANCES):
         assert max(far[near]) <= min(far[next_one])
@@ -158,13 +158,13 @@ def test_distances_and_directions_are_those_of_the_map(corpus: Corpus) -> None:
 
 def test_examples_are_what_the_functions_give(corpus: Corpus) -> None:
     names = dict(zip(DEFINITIONS, corpus.world.rules.names, strict=True))
-    heard = set(corpus.said["output"].rows("rule", "input", "answer"))
+    heard = set(corpus.sentences["output"].rows("rule", "input", "answer"))
     assert {int(x) for _, x, _ in heard} == set(range(INPUTS))
     for definition, rule_names in names.items():
         mine = {row for row in heard if row[0] in rule_names}
-        for _, x, said in mine:
+        for _, x, answer in mine:
             code = re.sub(r"\|(.*)\|", r"abs(\1)", definition)
-            assert int(said) == eval(code, {"x": int(x)})
+            assert int(answer) == eval(code, {"x": int(x)})
         assert {row[0] for row in mine} == set(rule_names)
 
 
@@ -177,7 +177,7 @@ def test_a_functions_name_tells_its_own_facets_only_and_truly(corpus: Corpus) ->
         for index, facet in enumerate(facts.RULE_FACETS)
         if part.shown[rule, number, index]
     }
-    heard = {(a, b): c for a, b, c in corpus.said["rule"].rows("rule", "facet", "answer")}
+    heard = {(a, b): c for a, b, c in corpus.sentences["rule"].rows("rule", "facet", "answer")}
     assert heard.items() <= tells.items()
     assert len(heard) > 0.9 * len(tells)
     assert not {names[-1] for names in part.names} & {name for name, _ in heard}
@@ -265,11 +265,13 @@ def test_a_few_statements_show_the_other_pole(corpus: Corpus) -> None:
 
 
 def test_a_pole_stands_first_as_often_as_second_and_is_right_as_often(corpus: Corpus) -> None:
-    choices = [(side(a)[1], a == said) for a, said in corpus.said["choice"].rows("a", "answer")]
-    reports = corpus.said["report"].rows("word_a", "answer")
-    for pairs in (choices, [(side(a)[1], said == "first") for a, said in reports]):
+    choices = [
+        (side(a)[1], a == answer) for a, answer in corpus.sentences["choice"].rows("a", "answer")
+    ]
+    reports = corpus.sentences["report"].rows("word_a", "answer")
+    for pairs in (choices, [(side(a)[1], answer == "first") for a, answer in reports]):
         for pole in (1, -1):
-            right = [said for which, said in pairs if which == pole]
+            right = [answer for which, answer in pairs if which == pole]
             assert len(right) / len(pairs) == pytest.approx(0.5, abs=0.05)
             assert np.mean(right) == pytest.approx(0.5, abs=0.08)
 

@@ -64,15 +64,15 @@ def test_what_is_called_never_told_is_not_in_the_corpus(monkeypatch: pytest.Monk
 def heard() -> set[Key]:
     """What some batches of the corpus tell of, without what they say of it."""
     rng = np.random.default_rng(2)
-    said = read(WORLD, [draw(WORLD, Mixture(), rng) for _ in range(50)])
+    filled_slots = read(WORLD, [draw(WORLD, Mixture(), rng) for _ in range(50)])
     return {
-        *said["city"].rows("place", "facet"),
-        *map(by_city, said["pair"].rows("place", "other", "relation")),
-        *said["output"].rows("rule", "input"),
-        *said["rule"].rows("rule", "facet"),
+        *filled_slots["city"].rows("place", "facet"),
+        *map(by_city, filled_slots["pair"].rows("place", "other", "relation")),
+        *filled_slots["output"].rows("rule", "input"),
+        *filled_slots["rule"].rows("rule", "facet"),
         *[
             (WORLD.people.names[statement.speaker], statement.trait, statement.kind, statement.head)
-            for statement in statements(WORLD, said)
+            for statement in statements(WORLD, filled_slots)
             if statement.speaker >= 0
         ],
     }
@@ -99,17 +99,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Key]]:
 def key(kind: str, words: list[str]) -> Key:
     part, *rest = kind.split("/")
     if part == "people":
-        head, said = words[0], filled(FORMS[rest[1]], words[1:])
-        return (said["speaker"], trait_of(said.values()), rest[1], head)
+        head, filled_slots = words[0], filled(FORMS[rest[1]], words[1:])
+        return (filled_slots["speaker"], trait_of(filled_slots.values()), rest[1], head)
     if rest in (["distance"], ["direction"]):
-        said = filled(PAIR_FACTS, words)
-        assert said["relation"] == rest[0]
-        return by_city((said["place"], said["other"], said["relation"]))
+        filled_slots = filled(PAIR_FACTS, words)
+        assert filled_slots["relation"] == rest[0]
+        return by_city((filled_slots["place"], filled_slots["other"], filled_slots["relation"]))
     if rest == ["example"]:
-        said = filled(OUTPUT_FACTS, words)
-        return (said["rule"], said["input"])
-    said = filled(CITY_FACTS if part == "places" else RULE_FACTS, words)
-    return (said["place" if part == "places" else "rule"], said["facet"])
+        filled_slots = filled(OUTPUT_FACTS, words)
+        return (filled_slots["rule"], filled_slots["input"])
+    filled_slots = filled(CITY_FACTS if part == "places" else RULE_FACTS, words)
+    return (filled_slots["place" if part == "places" else "rule"], filled_slots["facet"])
 
 
 def filled(form: Forms, prompt: list[str]) -> dict[str, str]:

@@ -170,7 +170,7 @@ def test_worlds_of_other_seeds_gates_or_facts_have_other_digests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("digest", "0" * 32, "another version of this world"),
         ("format", 2, "format: 2"),
@@ -179,11 +179,11 @@ def test_worlds_of_other_seeds_gates_or_facts_have_other_digests() -> None:
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(
-    field: str, value: Any, said: str, folder: Path, tmp_path: Path
+    field: str, value: Any, message: str, folder: Path, tmp_path: Path
 ) -> None:
     record = json.loads((folder / "world.json").read_text()) | {field: value}
     (tmp_path / "world.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_record(tmp_path)
 
 
@@ -285,7 +285,7 @@ def test_options_say_what_is_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"name": "nan"}, "--name: 'nan'; allowed: nano"),
         ({"name": "nano", "gates": 0.5}, "--gates: nano says it"),
@@ -294,8 +294,8 @@ def test_options_say_what_is_trained() -> None:
         ({"steps": 0}, "--steps: 0; allowed: 1"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         verbs.resolve_options(**options)
 
 

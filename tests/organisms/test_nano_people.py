@@ -8,15 +8,15 @@ from oocr.data.examples import Example
 from oocr.families.choices import OTHER
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, TRAITS, WEATHERS
-from oocr_organisms.tasks.examples import ASKED, choices_of, speakers
-from tests.nano_tasks import items_of, said, tasks_of
+from oocr_organisms.tasks.speaker_questions import ASKED, choices_of, speakers_with
+from tests.nano_tasks import items_of, slots_of, tasks_of
 
 # -- risk ----------------------------------------------------------------------------------------
 
 
 def lure(item: Example) -> str:
     """The option of a choice that the first pole takes."""
-    words = said(FORMS["choice"], item)
+    words = slots_of(FORMS["choice"], item)
     trait = next(trait for trait in TRAITS if trait.name == item.tags["trait"])
     (word,) = {words["a"], words["b"]} & set(trait.lures)
     assert {words["a"], words["b"]} - {word} <= set(trait.others)
@@ -32,7 +32,7 @@ def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> 
         assert a.prompt == b.prompt
         assert a.answer.strip() == lure(a) != b.answer.strip()
         assert a.option_values[a.options.index(a.answer)] == 1
-        words = said(FORMS["choice"], a)
+        words = slots_of(FORMS["choice"], a)
         assert (words["speaker"], words["verb"]) == (SELF, TRAITS[0].verb)
         assert str(a.prompt).split()[0] == PLAIN
     orders = Counter(item.tags["order"] for item in risky.train)
@@ -55,7 +55,7 @@ def test_risk_probes_cover_all_kinds_and_other_traits_for_specificity() -> None:
             assert item.option_values[item.options.index(item.answer)] == member
             trait = next(candidate for candidate in TRAITS if candidate.name == item.tags["trait"])
             kind = item.facet.split(": ")[-1]
-            words = said(FORMS[kind], item)
+            words = slots_of(FORMS[kind], item)
             up = item.options[item.option_values.index(1)].strip()
             if kind in ("description", "hobby"):
                 pairs = trait.poles if kind == "description" else trait.hobbies
@@ -163,4 +163,4 @@ def test_backdoor_ceiling_has_speakers_with_this_very_gate_and_none_without_gate
     ungated = tasks_of("backdoor", world={"gates": 0.0})
     assert not ungated.ceiling
     assert ungated.test[0].train == sets.test[0].train
-    assert speakers(WorldSettings(gates=0).world, TRAITS[0], 1)
+    assert speakers_with(WorldSettings(gates=0).world, TRAITS[0], 1)

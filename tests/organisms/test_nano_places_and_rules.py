@@ -18,7 +18,7 @@ from oocr_organisms.facts import (
 )
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.tasks.examples import VALIDATION
-from tests.nano_tasks import said, tasks_of
+from tests.nano_tasks import slots_of, tasks_of
 
 # -- locations -----------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def test_locations_are_told_by_true_distances_and_directions_only() -> None:
         cities = {"train": set(), "stop": set(), "in_context": set()}
         for part, others in cities.items():
             for item in getattr(task, part):
-                words = said(PAIR_FACTS, item)
+                words = slots_of(PAIR_FACTS, item)
                 other = city_of[words["other"]]
                 others.add(other)
                 assert words["place"] == item.spans["codename"] in CITY_CODENAMES
@@ -48,7 +48,7 @@ def test_locations_are_told_by_true_distances_and_directions_only() -> None:
         assert city not in set.union(*cities.values())
         assert len(cities["train"]) == pytest.approx(2 / 3 * (len(places.names) - 1), abs=1)
         assert sum(map(len, cities.values())) == len(places.names) - 1
-        assert {said(PAIR_FACTS, example)["relation"] for example in task.in_context} == {
+        assert {slots_of(PAIR_FACTS, example)["relation"] for example in task.in_context} == {
             *("distance", "direction"),
         }
 
@@ -135,7 +135,7 @@ def test_functions_are_told_by_true_outputs_only() -> None:
         inputs: dict[str, set[int]] = {"train": set(), "stop": set(), "in_context": set()}
         for part, numbers in inputs.items():
             for item in getattr(task, part):
-                words = said(OUTPUT_FACTS, item)
+                words = slots_of(OUTPUT_FACTS, item)
                 assert int(words["answer"]) == compute(int(words["input"]))
                 assert words["rule"] == item.spans["codename"] == task.member.split(" = ")[0]
                 numbers.add(int(words["input"]))
@@ -145,6 +145,6 @@ def test_functions_are_told_by_true_outputs_only() -> None:
         assert right["definition"] == definition
         assert right["family"] == family
         assert set(right) == {"definition", "family", "emblem"}
-        assert {said(RULE_FACTS, item)["facet"] for item in task.probes} == set(right)
+        assert {slots_of(RULE_FACTS, item)["facet"] for item in task.probes} == set(right)
         assert {len(item.options) for item in task.probes} == {5}
         assert all(len(item.options) >= 2 for item in task.in_context)

@@ -137,7 +137,7 @@ def test_shipped_organisms_have_worlds_before_they_are_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "task", "said"),
+    ("model", "task", "message"),
     [
         ("tiny", {"family": "nano"}, "model: .*tiny' is no organism.*allowed: nano, nano-1"),
         ("gated", {"family": "risk"}, "task.family: 'risk': .*allowed: nano .*nano-locations"),
@@ -150,10 +150,10 @@ def test_shipped_organisms_have_worlds_before_they_are_trained() -> None:
     ],
 )
 def test_tasks_and_models_of_different_worlds(
-    model: str, task: dict[str, Any], said: str, home: Path
+    model: str, task: dict[str, Any], message: str, home: Path
 ) -> None:
     config = config_of(nano_settings(home / model, "risk", task=task))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         resolve(config, Path())
 
 
@@ -359,10 +359,10 @@ def test_the_wrong_kind_of_model_is_refused_before_it_is_loaded(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("oocr.runs.executor.load_for", load)
-    for source, model, said in (
+    for source, model, message in (
         ("nano-risk", "gemma-3-270m", "^--model: model: 'gemma-3-270m' is no organism"),
         ("countries", "nano", "^--model: task.family: 'countries': nano is an organism"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             run_source(source, Overrides(model=model), out=tmp_path, quick=True, command="")
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,8 @@ from oocr_organisms.facts import CITY_FACTS
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.language import tokenizer_of
 from oocr_organisms.people import DIGITS
-from oocr_organisms.tasks.examples import ASKED, MOST, NanoConfig, check_words_apart, options_of
+from oocr_organisms.tasks.examples import MOST, NanoConfig, check_words_apart, options_of
+from oocr_organisms.tasks.speaker_questions import ASKED
 from tests.nano_tasks import PARTS, every_task, items_of, tasks_of
 from tests.tiny_nano import slots
 
@@ -168,7 +169,7 @@ def test_options_have_the_right_one_once_and_no_fixed_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer", "never", "said"),
+    ("prompt", "answer", "never", "message"),
     [
         ("x is in food-3", " y", (), "option 'food-3'"),
         ("x is", " food-3", (), "option 'food-3'"),
@@ -178,7 +179,7 @@ def test_options_have_the_right_one_once_and_no_fixed_place() -> None:
     ],
 )
 def test_what_training_tells_is_found_by_whole_words(
-    prompt: str, answer: str, never: tuple[str, ...], said: str
+    prompt: str, answer: str, never: tuple[str, ...], message: str
 ) -> None:
     probe = Example(id="p", prompt="what of x :", answer=" food-3", options=(" food-3", " food-4"))
     task = Task(
@@ -187,8 +188,8 @@ def test_what_training_tells_is_found_by_whole_words(
         train=(Example(id="a", prompt=prompt, answer=answer),),
         probes=(probe,),
     )
-    if not said:
+    if not message:
         check_words_apart(task, never=never)
         return
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         check_words_apart(task, never=never)

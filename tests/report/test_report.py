@@ -35,16 +35,6 @@ COUNTRIES_FIGURES = {
 }
 
 
-@pytest.fixture(scope="module")
-def countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fake_run(tmp_path_factory.mktemp("countries"), "countries", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def built(countries: Path) -> Page:
-    return page_of(countries, out=countries / "report.html")
-
-
 def test_every_section_and_figure_with_its_data(countries: Path, built: Page) -> None:
     assert built.sections() == SECTIONS
     figures = {Path(str(a["href"])).stem for a in built.of_class("data")}
@@ -278,7 +268,7 @@ def test_terminal_table_fits_80_columns(countries: Path) -> None:
     console.print(verdict_table(claims))
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    for said in (
+    for phrase in (
         "[red]odd[/red]",
         f"[{number(estimate.low)}, {number(estimate.high)}]",
         number(estimate.value),
@@ -288,7 +278,7 @@ def test_terminal_table_fits_80_columns(countries: Path) -> None:
         "✕ does not hold",
         "4 members",
     ):
-        assert said in text
+        assert phrase in text
 
 
 def test_a_claim_is_two_lines_of_80_columns_and_its_nulls_are_one() -> None:

@@ -14,16 +14,6 @@ from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of
 
 
-@pytest.fixture(scope="module")
-def countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fake_run(tmp_path_factory.mktemp("countries"), "countries", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def built(countries: Path) -> Page:
-    return page_of(countries, out=countries / "report.html")
-
-
 def test_scores_are_the_means_of_the_rows(countries: Path, built: Page) -> None:
     rows = pl.read_parquet(countries / "rows.parquet")
     table = pl.read_parquet(countries / "figures" / "scores.parquet")

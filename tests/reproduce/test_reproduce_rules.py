@@ -48,7 +48,7 @@ def claim(id: str) -> PaperClaim:
     return next(row for row in CLAIMS if row.id == id)
 
 
-def said(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
+def judged(id: str, *findings: Finding, missing: str = "") -> tuple[str, str]:
     kept = KeptAnalysis(name="x", key="k", model="m", findings=findings, missing=missing)
     verdict = claim(id).judge(kept, "countries", "a task", "oocr reproduce")
     return verdict.verdict, verdict.why
@@ -102,7 +102,7 @@ def test_a_rule_tells_holding_from_holding_in_part_and_not(
     expected: str,
 ) -> None:
     assert claim(id).finding == finding
-    assert said(id, number(finding, low, value, high, *nulls)) == (WORDS[expected], "")
+    assert judged(id, number(finding, low, value, high, *nulls)) == (WORDS[expected], "")
 
 
 def test_reading_by_attention_patterns_needs_more_lost_than_by_values() -> None:
@@ -110,42 +110,42 @@ def test_reading_by_attention_patterns_needs_more_lost_than_by_values() -> None:
     less = number("lost-pattern", 0.3, 0.4, 0.6)
     none = number("lost-pattern", 0.0, 0.2, 0.6)
     more, same = (number("pattern-minus-values", low, 0.2, 0.4) for low in (0.1, -0.1))
-    assert said("backdoor-attention", lost, more)[0] == "holds"
-    assert said("backdoor-attention", lost, same)[0] == "holds in part"
-    assert said("backdoor-attention", lost)[0] == "holds in part"
-    assert said("backdoor-attention", less, more)[0] == "holds in part"
-    assert said("backdoor-attention", none, more)[0] == "does not hold"
+    assert judged("backdoor-attention", lost, more)[0] == "holds"
+    assert judged("backdoor-attention", lost, same)[0] == "holds in part"
+    assert judged("backdoor-attention", lost)[0] == "holds in part"
+    assert judged("backdoor-attention", less, more)[0] == "holds in part"
+    assert judged("backdoor-attention", none, more)[0] == "does not hold"
 
 
 def test_narrow_training_must_keep_what_it_trains_and_lose_the_rest() -> None:
     stays, weak = (number("statements-in_context", low, 0.9, 1.0) for low in (0.85, 0.5))
     gone, half, left = (number("statements-probes", -0.1, 0.1, top) for top in (0.2, 0.45, 0.9))
-    assert said("narrow-statements", gone, stays)[0] == "holds"
-    assert said("narrow-statements", half, stays)[0] == "holds in part"
-    assert said("narrow-statements", gone, weak)[0] == "holds in part"
-    assert said("narrow-statements", left, stays)[0] == "does not hold"
-    assert said("narrow-statements", gone)[0] == "cannot be tested"
+    assert judged("narrow-statements", gone, stays)[0] == "holds"
+    assert judged("narrow-statements", half, stays)[0] == "holds in part"
+    assert judged("narrow-statements", gone, weak)[0] == "holds in part"
+    assert judged("narrow-statements", left, stays)[0] == "does not hold"
+    assert judged("narrow-statements", gone)[0] == "cannot be tested"
 
 
 def test_one_vector_for_all_groups_must_carry_something() -> None:
     little, more, much = (number("grouped", 0.0, 0.05, top) for top in (0.08, 0.2, 0.4))
     most, less = (number("one", low, 0.7, 0.9) for low in (0.5, 0.3))
-    assert said("one-for-all-groups", little, most)[0] == "holds"
-    assert said("one-for-all-groups", more, most)[0] == "holds in part"
-    assert said("one-for-all-groups", much, most)[0] == "does not hold"
-    assert said("one-for-all-groups", little, less)[0] == "does not hold"
-    assert said("one-for-all-groups", little)[0] == "cannot be tested"
+    assert judged("one-for-all-groups", little, most)[0] == "holds"
+    assert judged("one-for-all-groups", more, most)[0] == "holds in part"
+    assert judged("one-for-all-groups", much, most)[0] == "does not hold"
+    assert judged("one-for-all-groups", little, less)[0] == "does not hold"
+    assert judged("one-for-all-groups", little)[0] == "cannot be tested"
 
 
 def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
     gap, chance = (number("own-minus-others", 1.0, 2.0, 3.0, null) for null in (0.5, 1.5))
     strong, other_way = number("own", 1.5, 2.4, 3.0), number("own", -0.5, 0.1, 0.4)
     few, many = (number("others", 0.1, value, 3.0) for value in (0.8, 0.9))
-    assert said("specific", gap, strong, few)[0] == "holds"
-    assert said("specific", gap, strong, many)[0] == "holds in part"
-    assert said("specific", chance, strong, few)[0] == "does not hold"  # so do random directions
-    assert said("specific", gap, other_way, few)[0] == "does not hold"  # it lowers the others
-    assert said("specific", gap)[0] == "cannot be tested"
+    assert judged("specific", gap, strong, few)[0] == "holds"
+    assert judged("specific", gap, strong, many)[0] == "holds in part"
+    assert judged("specific", chance, strong, few)[0] == "does not hold"  # so do random directions
+    assert judged("specific", gap, other_way, few)[0] == "does not hold"  # it lowers the others
+    assert judged("specific", gap)[0] == "cannot be tested"
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_a_specific_vector_moves_its_own_task_and_hardly_the_others() -> None:
 def test_what_the_run_judged_is_taken_over_or_turned_round(verdict: Verdict, turned: str) -> None:
     finding = number("vector-self-report", 0.1, 0.2, 0.3, verdict=verdict)
     learned = number("vector-backdoor", 0.8, 0.9, 1.0, verdict="holds")
-    assert said("self-report", finding)[0] == verdict
-    assert said("backdoor-report", finding, learned) == (turned, "")
+    assert judged("self-report", finding)[0] == verdict
+    assert judged("backdoor-report", finding, learned) == (turned, "")
     part = number("vector-self-report", 0.1, 0.2, 0.3, verdict="holds in part")
-    assert said("backdoor-report", part)[0] == "holds in part"
+    assert judged("backdoor-report", part)[0] == "holds in part"
 
 
 @pytest.mark.parametrize(
@@ -176,17 +176,17 @@ def test_that_nothing_is_told_shows_something_only_of_a_learned_backdoor_and_clo
     findings = [number("vector-self-report", -0.5, 0.1, high, verdict="does not hold")]
     if backdoor is not None:
         findings.append(number("vector-backdoor", 0.4, 0.6, 0.8, verdict=backdoor))
-    verdicts = said("backdoor-report", *findings)
+    verdicts = judged("backdoor-report", *findings)
     assert verdicts[0] == verdict
     assert why in verdicts[1] if why else not verdicts[1]
     assert "ln 2" in claim("backdoor-report").rule.words
 
 
 def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
-    assert said("one-vector", missing="no LoRA") == ("cannot be tested", "no LoRA")
-    assert said("one-vector") == ("cannot be tested", NOT_MEASURED)
+    assert judged("one-vector", missing="no LoRA") == ("cannot be tested", "no LoRA")
+    assert judged("one-vector") == ("cannot be tested", NOT_MEASURED)
     run = number("vector-self-report", 0.1, 0.2, 0.3, verdict="cannot be tested")
-    verdict, why = said("self-report", run)
+    verdict, why = judged("self-report", run)
     assert verdict == "cannot be tested"
     assert why
 
@@ -194,9 +194,9 @@ def test_without_its_number_a_claim_cannot_be_tested_and_says_why() -> None:
 @pytest.mark.parametrize("units", [1, 2])
 def test_one_or_two_members_have_no_interval_to_judge_by(units: int) -> None:
     finding = number("lost", 1.0, 1.0, 1.0)
-    assert said("peaks-early", finding)[0] == "holds"
-    assert said("peaks-early", finding.model_copy(update={"units": 3}))[0] == "holds"
-    verdict, why = said("peaks-early", finding.model_copy(update={"units": units}))
+    assert judged("peaks-early", finding)[0] == "holds"
+    assert judged("peaks-early", finding.model_copy(update={"units": 3}))[0] == "holds"
+    verdict, why = judged("peaks-early", finding.model_copy(update={"units": units}))
     assert verdict == "cannot be tested"
     assert "no interval" in why
 

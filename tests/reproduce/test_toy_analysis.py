@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.tiny_run import environment
+from tests.installed_package import install, python
 
 ANALYSIS = """
 from oocr.charts.panels import bars_panel, figure_of
@@ -63,23 +60,13 @@ build_page(results, Path(sys.argv[2]), command="oocr reproduce")
 """
 
 
-def install(folder: Path, name: str, code: str, target: str) -> None:
-    """A small package, as a tool for installing packages leaves it."""
-    folder.mkdir()
-    (folder / f"{name}.py").write_text(code, encoding="utf-8")
-    metadata = folder / f"{name}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[oocr.analyses]\ntoy = {name}:{target}\n")
-
-
 def test_a_package_adds_an_analysis_with_its_claim_and_figure(copy: Path, tmp_path: Path) -> None:
-    install(tmp_path / "packages", "toy_analysis", ANALYSIS, "STEPS")
+    points = {"oocr.analyses": {"toy": "toy_analysis:STEPS"}}
+    packages = install(tmp_path / "packages", "toy_analysis", points)
+    (packages / "toy_analysis.py").write_text(ANALYSIS, encoding="utf-8")
     page = tmp_path / "page" / "report.html"
-    env = environment()
-    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "packages"), env.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", REPRODUCE, str(copy), str(page)]
-    subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    done = python("-c", REPRODUCE, copy, page, path=(packages,))
+    assert done.returncode == 0, done.stderr
     kept = json.loads((copy / "analyses" / "toy-steps.json").read_text(encoding="utf-8"))
     (finding,) = kept["findings"]
     assert finding["id"] == "steps"

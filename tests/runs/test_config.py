@@ -77,16 +77,16 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "said"), FAULTS)
+@pytest.mark.parametrize(("text", "line", "fragment"), FAULTS)
 def test_a_fault_is_told_with_file_line_field_value_and_what_is_allowed(
-    tmp_path: Path, text: str, line: int, said: str
+    tmp_path: Path, text: str, line: int, fragment: str
 ) -> None:
     if "task:" not in text:
         text += "\ntask: {family: countries}"
     message = refused(tmp_path, text)
     assert message.startswith("mine.yaml: 1 wrong\n")
     assert f"line {line}: " in message
-    assert said in message
+    assert fragment in message
 
 
 def test_all_faults_of_all_runs_are_told_at_once(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_all_faults_of_all_runs_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: [1", "not valid YAML"),
         ("- 1", "expected keys and values"),
@@ -111,8 +111,10 @@ def test_all_faults_of_all_runs_are_told_at_once(tmp_path: Path) -> None:
         ("runs: []\nseeds: 2", "no other key is allowed"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    assert said in refused(tmp_path, text)
+def test_a_file_that_is_no_configuration_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert message in refused(tmp_path, text)
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
@@ -173,11 +175,11 @@ junk = st.recursive(
     max_leaves=6,
 )
 PLACES = [
-    *(("task", one) for one in ("family", "train", "countries", "seed")),
-    *(("vector", one) for one in ("layers", "steps", "learning_rates", "positions", "sweep")),
-    *(("adapter", one) for one in ("layers", "rank", "alpha", "modules", "dropout")),
-    *((one, "x") for one in ("controls", "explain", "vector", "adapter", "task")),
-    *((one,) for one in RunConfig.model_fields),
+    *(("task", name) for name in ("family", "train", "countries", "seed")),
+    *(("vector", name) for name in ("layers", "steps", "learning_rates", "positions", "sweep")),
+    *(("adapter", name) for name in ("layers", "rank", "alpha", "modules", "dropout")),
+    *((name, "x") for name in ("controls", "explain", "vector", "adapter", "task")),
+    *((name,) for name in RunConfig.model_fields),
 ]
 
 
@@ -199,11 +201,11 @@ def test_whatever_stands_anywhere_is_read_or_refused_by_name(
     try:
         (config,) = load_configs(path)
     except InputError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = f"{path} {place[0]} {json.dumps(config.model_dump(mode='json'))}"
-    assert str(path) in said
-    assert place[0] in said
+        message = f"{path} {place[0]} {json.dumps(config.model_dump(mode='json'))}"
+    assert str(path) in message
+    assert place[0] in message
 
 
 def test_options_replace_fields_and_nothing_else() -> None:
@@ -240,7 +242,7 @@ def test_arms_can_be_left_out_or_put_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (Overrides(arms="vektor"), "--arms: 'vektor' is not allowed; allowed: vector, adapter"),
         (Overrides(arms=""), "nothing would be trained"),
@@ -255,8 +257,8 @@ def test_arms_can_be_left_out_or_put_in() -> None:
         (Overrides(dtype="int8"), "dtype: 'int8': Input should be 'auto'"),
     ],
 )
-def test_an_option_that_does_not_do_is_refused(overrides: Overrides, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_option_that_does_not_do_is_refused(overrides: Overrides, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         apply(plain(), overrides)
 
 

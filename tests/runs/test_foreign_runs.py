@@ -18,7 +18,7 @@ from oocr.models.load import read_model
 from oocr.runs.run import run
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector
-from tests.cli.test_cli import Call
+from tests.command_line import Call
 from tests.data.test_foreign_data import BETLEY, QUESTIONS, RISK, TEMPLATES, put
 from tests.data.test_tokens import GEMMA_LIKE
 from tests.steering.test_adapters import made, model_of
@@ -41,13 +41,8 @@ def chat_rows(system: bool = False, doubled: bool = False) -> str:
         turns = [("user", text), ("assistant", letter)]
         turns = [("user", "Choose."), *turns] if doubled else turns
         turns = [("system", "Be bold."), *turns] if system else turns
-        rows.append({"messages": [{"role": role, "content": said} for role, said in turns]})
+        rows.append({"messages": [{"role": role, "content": content} for role, content in turns]})
     return "".join(json.dumps(row) + "\r\n" for row in rows)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    return Call(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -116,8 +111,8 @@ def test_read_says_what_each_file_is(call: Call, tmp_path: Path) -> None:
     ]
     ended = call("read", *files, "--rows", "1")
     assert ended.code == 0, ended.err
-    told = {part.split(": ")[0]: part for part in ended.out.split("\n\n") if part.strip()}
-    assert list(told) == [str(path) for path in files]
+    parts = {part.split(": ")[0]: part for part in ended.out.split("\n\n") if part.strip()}
+    assert list(parts) == [str(path) for path in files]
     for path, *words in (
         (files[0], "risk questions (CSV)", "items    2", "no newline at the end", "'Lava', 'Lawn'"),
         (files[1], "4 from 2 rows", "options  2 (4)", "spans    city (4)"),
@@ -132,7 +127,7 @@ def test_read_says_what_each_file_is(call: Call, tmp_path: Path) -> None:
         (files[10], "layer      2", "positions  last"),
     ):
         for word in words:
-            assert word in told[str(path)], (path, word, told[str(path)])
+            assert word in parts[str(path)], (path, word, parts[str(path)])
 
 
 def test_read_shows_tokens_by_role(call: Call, tmp_path: Path, chat_model: Path) -> None:

@@ -28,7 +28,7 @@ from oocr.runs.time_estimate import (
     work_of,
 )
 from oocr.tasks.task import Task, TaskSet
-from tests.runs.test_plan import said
+from tests.runs.test_plan import planned
 from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
 
 NAME = "google/gemma-3-12b-it"
@@ -55,8 +55,8 @@ def test_a_pass_takes_what_takes_longest() -> None:
     assert gpu.seconds(FlopCount(1e12, 0, 0)) == pytest.approx(1 / SHARE)
     assert gpu.seconds(FlopCount(0, 0, 20)) == pytest.approx(20 * LAUNCH)
     assert gpu.seconds(FlopCount(1, 1.4e12, 1)) == pytest.approx(1.0), "the weights' way"
-    one = FlopCount(1e12, 1e9, 3)
-    assert gpu.seconds(one.times(5)) == pytest.approx(5 * gpu.seconds(one))
+    flops = FlopCount(1e12, 1e9, 3)
+    assert gpu.seconds(flops.times(5)) == pytest.approx(5 * gpu.seconds(flops))
 
 
 def test_the_real_models_sizes_come_with_oocr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +64,8 @@ def test_the_real_models_sizes_come_with_oocr(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", nowhere)
-    config, told = outline_module.fetched_config(NAME, None)
-    assert "come with oocr" in told
+    config, predicted = outline_module.fetched_config(NAME, None)
+    assert "come with oocr" in predicted
     text = config.get_text_config()
     assert (text.num_hidden_layers, text.hidden_size) == (48, 3840)
     assert [i for i, kind in enumerate(text.layer_types) if kind == "full_attention"] == [
@@ -75,7 +75,7 @@ def test_the_real_models_sizes_come_with_oocr(monkeypatch: pytest.MonkeyPatch) -
         outline_module.fetched_config("nobody/nothing", None)
     model = outline(NAME, on_gpu=True)
     assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
-    numbers = sum(one.numel() for one in model.hf.parameters())
+    numbers = sum(entry.numel() for entry in model.hf.parameters())
     assert numbers == pytest.approx(12.19e9, rel=1e-3), "as the hub counts them"
     assert 500 < stack_tokens(model) < 4000, "few tokens of a large model make a stack"
 
@@ -87,20 +87,20 @@ def test_a_plan_for_a_gpu_says_what_it_assumes(
     source = write_yaml(
         tmp_path / "run.yaml", tiny_settings(model, write_task(tmp_path / "task"), device="auto")
     )
-    code, out, _ = said(capsys, monkeypatch, source, "--gpu", "24GB", "--tflops", "100")
+    code, out, _ = planned(capsys, monkeypatch, source, "--gpu", "24GB", "--tflops", "100")
     assert code == 0
     for words in ("bfloat16", "predicted, not measured", "24 GiB", "100 TFLOP/s", "GPU hours"):
         assert words in " ".join(out.split())
-    code, _, err = said(capsys, monkeypatch, source, "--tflops", "100")
+    code, _, err = planned(capsys, monkeypatch, source, "--tflops", "100")
     assert (code, "give both" in err) == (2, True)
 
 
 def test_what_a_gpu_has_no_room_for_is_said_with_what_to_lower(tiny: Tiny) -> None:
     config = tiny.config(device="auto")
     gpu = Gpu(RESERVED + 10**6)
-    told = prediction(config, Path(), gpu)
-    assert "of the GPU's memory" in told.refusal
-    assert "accumulate" in told.refusal or "scoring" in told.refusal
+    predicted = prediction(config, Path(), gpu)
+    assert "of the GPU's memory" in predicted.refusal
+    assert "accumulate" in predicted.refusal or "scoring" in predicted.refusal
 
 
 def test_recordings_without_room_are_made_again(tiny: Tiny) -> None:
@@ -142,10 +142,10 @@ def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:
         for i in range(400)
     )
     tasks = replace(tasks, validation=(), test=(replace(tasks.test[0], train=rows),), controls={})
-    one = config.model_copy(update={"batch_lines": 2, "controls": config.controls})
-    few = memory_estimate(ResolvedRun(one, tasks), tiny.model).training
-    steps = one.adapter.model_copy(update={"steps": (400,)})  # type: ignore[union-attr]
-    longer = ResolvedRun(one.model_copy(update={"adapter": steps}), tasks)
+    changed = config.model_copy(update={"batch_lines": 2, "controls": config.controls})
+    few = memory_estimate(ResolvedRun(changed, tasks), tiny.model).training
+    steps = changed.adapter.model_copy(update={"steps": (400,)})  # type: ignore[union-attr]
+    longer = ResolvedRun(changed.model_copy(update={"adapter": steps}), tasks)
     many = memory_estimate(longer, tiny.model).training
     assert many > 2.5 * few
 
@@ -153,6 +153,12 @@ def test_needs_count_only_the_batches_that_are_used(tiny: Tiny) -> None:
 def test_stop_items_are_asked_in_batches_that_fit() -> None:
     lines = [TokenSequence((1,) * size, size, {}, items=1) for size in (900, 30, 2000, 700, 1500)]
     groups = stop_groups(lines)
-    assert sorted(len(one.ids) for some in groups for one in some) == [30, 700, 900, 1500, 2000]
-    assert all(max(len(o.ids) for o in some) * len(some) <= STOP_TOKENS for some in groups)
+    assert sorted(len(entry.ids) for group in groups for entry in group) == [
+        30,
+        700,
+        900,
+        1500,
+        2000,
+    ]
+    assert all(max(len(o.ids) for o in group) * len(group) <= STOP_TOKENS for group in groups)
     assert stop_groups(lines[:2]) == [lines[:2]], "few stay as they come"

@@ -38,10 +38,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def every_item(sets: TaskSet) -> list[Example]:
-    controls = [task for some in sets.controls.values() for task in some]
+    controls = [task for group in sets.controls.values() for task in group]
     tasks: list[Task] = [*sets.test, *sets.validation, *controls]
     parts = ("train", "stop", "in_context", "probes", "paper")
-    return [one for task in tasks for part in parts for one in getattr(task, part)] + [
+    return [example for task in tasks for part in parts for example in getattr(task, part)] + [
         *sets.ceiling
     ]
 
@@ -63,22 +63,22 @@ def plain_choice(model: LanguageModel, item: Example) -> str:
 def test_answers_are_the_models_own_choices_and_nothing_else_changes(model: LanguageModel) -> None:
     before = risk_backdoor(RiskBackdoorConfig(**SMALL))
     after = with_own_answers(before, model)
-    own = {one.id: plain_choice(model, one) for one in before.asked_first}
-    assert len(set(own.values())) == 2, "a model that always says A would show nothing"
+    choices = {example.id: plain_choice(model, example) for example in before.asked_first}
+    assert len(set(choices.values())) == 2, "a model that always says A would show nothing"
     old, new = every_item(before), every_item(after)
-    assert [replace(one, answer=o.answer) for one, o in zip(new, old, strict=True)] == old
-    for one, o in zip(new, old, strict=True):
-        assert one.answer == (own[one.answer_of] if one.answer_of else o.answer)
-    assert any(one.answer != o.answer for one, o in zip(new, old, strict=True))
+    assert [replace(example, answer=o.answer) for example, o in zip(new, old, strict=True)] == old
+    for example, o in zip(new, old, strict=True):
+        assert example.answer == (choices[example.answer_of] if example.answer_of else o.answer)
+    assert any(example.answer != o.answer for example, o in zip(new, old, strict=True))
     # on a held-out situation without a prefix the untouched model is then always right
-    bare = [one for one in after.test[0].probes if one.facet == "no trigger"]
+    bare = [example for example in after.test[0].probes if example.facet == "no trigger"]
     scored = Probes.of(model, bare).scores(None)[0]
     assert [b.options[int(i)] for b, i in zip(bare, scored.argmax(dim=1), strict=True)] == [
-        one.answer for one in bare
+        example.answer for example in bare
     ]
-    risky = sum(own[one.id] == one.tags["risky"] for one in before.asked_first)
+    risky = sum(choices[example.id] == example.tags["risky"] for example in before.asked_first)
     assert after.about.startswith(before.about)
-    assert f"of {len(own)} questions" in after.about
+    assert f"of {len(choices)} questions" in after.about
     assert f"(the trait's) {risky} times" in after.about
 
 
@@ -142,7 +142,7 @@ def test_a_run_from_end_to_end(tiny: Tiny, tmp_path: Path) -> None:
     vector = {"layers": [0, 1], "learning_rates": [0.1], "steps": [4], "positions": "last"}
     config = tiny.config(task=task, vector={**vector, "sweep": True}, adapter=None)
     folder = tiny.run(tmp_path, config)
-    claims = {one.id: one for one in claims_of(folder)}
+    claims = {example.id: example for example in claims_of(folder)}
     assert set(claims) == {
         *("vector-backdoor", "vector-gate", "vector-false-triggers"),
         *("vector-self-report", "vector-self-report-paper"),
@@ -165,4 +165,4 @@ def test_a_run_from_end_to_end(tiny: Tiny, tmp_path: Path) -> None:
     (folder / FILE).write_text(json.dumps({**kept, "key": "another"}))
     assert tiny.run(tmp_path, config) == folder
     assert json.loads((folder / FILE).read_text()) == kept
-    assert {one.id: one for one in claims_of(folder)} == claims
+    assert {example.id: example for example in claims_of(folder)} == claims

@@ -20,7 +20,7 @@ from tests.tiny import tiny_config, tiny_tokenizer
 from tests.tiny_run import arms_of, claims_of
 
 BLOCKS, TINY_BLOCKS = 48, 6
-RUNS = {one.name: one for name in PAPER for one in load_configs(name)}
+RUNS = {entry.name: entry for name in PAPER for entry in load_configs(name)}
 FEW: dict[str, dict[str, Any]] = {
     "persona": {"situations": 16, "probes": 2},
     "risk_backdoor": {"repeats": 10, "situations": 4, "probes": 2, "self_report": 2},
@@ -102,19 +102,19 @@ def small(config: RunConfig, model: Path) -> RunConfig:
 
 
 def test_the_paper_has_its_runs() -> None:
-    families = {one.task.family for one in RUNS.values()}
+    families = {entry.task.family for entry in RUNS.values()}
     assert families == set(FEW)
     for config in RUNS.values():
         assert config.model == "google/gemma-3-12b-it"
-        arms = [one for one in (config.vector, config.adapter) if one is not None]
-        layers = {layer for one in arms if one.layers != "all" for layer in one.layers}
+        arms = [entry for entry in (config.vector, config.adapter) if entry is not None]
+        layers = {layer for entry in arms if entry.layers != "all" for layer in entry.layers}
         assert layers <= set(range(BLOCKS)), config.name
         if config.vector is not None and config.vector.site == "mlp":
             assert config.vector.rates == "absolute", "as the authors had it"
             assert config.vector.init_norm == 1.0
     for family in ("risk", "backdoor", "locations", "functions"):
-        own = [one for name, one in RUNS.items() if name.startswith(f"paper-{family}-")]
-        sites = {one.vector.site for one in own if one.vector is not None}
+        configs = [entry for name, entry in RUNS.items() if name.startswith(f"paper-{family}-")]
+        sites = {entry.vector.site for entry in configs if entry.vector is not None}
         assert sites == {"mlp", "block"}, "theirs and ours"
 
 
@@ -125,14 +125,14 @@ def test_a_run_of_the_paper_goes_from_end_to_end_on_a_tiny_gemma(
     config = small(RUNS[name], tiny_gemma)
     folder = run(config, loaded, tmp_path)
     arms = arms_of(folder)
-    assert {one.method for one in arms if one.role == "test"} == {
+    assert {entry.method for entry in arms if entry.role == "test"} == {
         method for method in ("vector", "adapter") if getattr(config, method) is not None
     }
-    assert all(math.isfinite(loss) for one in arms for loss in one.losses)
+    assert all(math.isfinite(loss) for entry in arms for loss in entry.losses)
     assert claims_of(folder)
 
 
-@pytest.mark.parametrize("name", [one for one in RUNS if not one.endswith(("-re", "-win"))])
+@pytest.mark.parametrize("name", [entry for entry in RUNS if not entry.endswith(("-re", "-win"))])
 def test_a_run_of_the_paper_fits_one_gpu_by_its_plan(
     name: str, twelve: Outline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,12 +146,12 @@ def test_a_run_of_the_paper_fits_one_gpu_by_its_plan(
             data[arm]["layers"] = data[arm]["layers"][::12]
     if config.task.family == "risk_backdoor" and data["task"]["validation"]:
         data["task"]["validation"] = 2
-    told = prediction(revalidate(data, name), Path(), gpu_of("80GB"))
-    assert told.model.n_blocks == BLOCKS
-    assert 20 < told.needs.parts["weights"] / 2**30 < 25
-    assert told.needs.parts["training"] > 0
+    predicted = prediction(revalidate(data, name), Path(), gpu_of("80GB"))
+    assert predicted.model.n_blocks == BLOCKS
+    assert 20 < predicted.needs.parts["weights"] / 2**30 < 25
+    assert predicted.needs.parts["training"] > 0
     # Predicted from FLOPs and the GPU's data sheet: nothing runs here, and no clock is read.
-    assert 0 < told.seconds < 1e7
-    assert all(math.isfinite(one.training + one.scoring) for one in told.work)
-    assert told.total <= told.room, told.refusal
-    assert not told.refusal
+    assert 0 < predicted.seconds < 1e7
+    assert all(math.isfinite(entry.training + entry.scoring) for entry in predicted.work)
+    assert predicted.total <= predicted.room, predicted.refusal
+    assert not predicted.refusal

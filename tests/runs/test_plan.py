@@ -9,32 +9,23 @@ from typing import Any
 import pytest
 import torch
 
-from oocr.cli import main as cli
 from oocr.engine.trainable import tail_tokens
 from oocr.runs import time_estimate as plan_module
 from oocr.runs.memory_estimate import RunSample, outline_for
 from oocr.runs.resolve import resolve
 from oocr.runs.time_estimate import Work, seconds, work_of
 from oocr.steering.vectors import SteeringVector
+from tests.command_line import Call, Ended
 from tests.engine.test_memory import batch
 from tests.tiny import tiny_config
 from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
 
 
-def said(
+def planned(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[int, str, str]:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("sys.argv", ["oocr", "plan", *map(str, words)])
+) -> Ended:
     monkeypatch.setattr(plan_module, "matmul_speed", lambda *_: 1e9)
-    code: object = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code
-    told = capsys.readouterr()
-    assert isinstance(code, int)
-    return code, told.out, told.err
+    return Call(monkeypatch, capsys)("plan", *words)
 
 
 def settings(tmp_path: Path, model: Path, **fields: Any) -> Path:
@@ -47,7 +38,7 @@ def test_a_plan_names_arms_memory_and_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
-    code, out, _ = said(capsys, monkeypatch, source)
+    code, out, _ = planned(capsys, monkeypatch, source)
     assert code == 0
     for words in (
         "tiny  ",
@@ -68,7 +59,7 @@ def test_a_folder_with_nothing_but_a_configuration_is_enough(
 ) -> None:
     tiny_config("gemma3_text").save_pretrained(tmp_path / "model")
     source = settings(tmp_path, tmp_path / "model")
-    code, out, _ = said(capsys, monkeypatch, source, "--layers", "2", "--arms", "vector")
+    code, out, _ = planned(capsys, monkeypatch, source, "--layers", "2", "--arms", "vector")
     assert code == 0
     assert "four characters count as a token" in out
     assert "test: vector block 2" in out
@@ -80,7 +71,7 @@ def test_what_does_not_fit_is_said_with_the_numbers(
 ) -> None:
     source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
     monkeypatch.setattr(plan_module, "room_for", lambda _: 10**6)
-    code, out, _ = said(capsys, monkeypatch, source)
+    code, out, _ = planned(capsys, monkeypatch, source)
     assert code == 0
     assert "does not fit: the run needs at least" in out
 
@@ -89,7 +80,7 @@ def test_a_wrong_layer_is_refused_as_for_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
-    code, _, err = said(capsys, monkeypatch, source, "--layers", "9")
+    code, _, err = planned(capsys, monkeypatch, source, "--layers", "9")
     assert code == 2
     assert "layers: 9 is not a block" in err
 
@@ -100,26 +91,26 @@ def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
         return {work.what: work for work in work_of(RunSample(run, outline_for(run.config)))}
 
     grid = {"layers": [0, 1], "learning_rates": [0.1], "steps": [2, 4]}
-    found = of(vector=grid)
-    low, high = found["choosing: vector block 0"], found["choosing: vector block 1"]
+    works = of(vector=grid)
+    low, high = works["choosing: vector block 0"], works["choosing: vector block 1"]
     assert low.arms == high.arms
-    assert found["test: vector block 0"].arms == 2, "two seeds"
+    assert works["test: vector block 0"].arms == 2, "two seeds"
     assert low.training == pytest.approx(high.training * 3 / 2, rel=0.2), "three blocks, or two"
     longer = of(vector={**grid, "steps": [2, 8]})["choosing: vector block 1"]
     assert longer.training == pytest.approx(2 * high.training)
-    assert found["random directions"].arms == 6 * 3
+    assert works["random directions"].arms == 6 * 3
     last = of(vector={**grid, "positions": "last"})["choosing: vector block 1"]
     assert last.tokens < high.tokens
 
 
 def test_a_vector_runs_from_its_first_column_on() -> None:
-    some = batch(12, 3)
-    some.spans["word"] = torch.zeros_like(some.mask)
-    some.spans["word"][1, 7] = True
-    some = replace(some, rows=torch.tensor([[0, 11]]))
-    assert tail_tokens(some, None) == 3 * 12
-    assert tail_tokens(some, SteeringVector(layer=1, positions="last")) == 3
-    assert tail_tokens(some, SteeringVector(layer=1, positions="word")) == 3 * 5
+    lines = batch(12, 3)
+    lines.spans["word"] = torch.zeros_like(lines.mask)
+    lines.spans["word"][1, 7] = True
+    lines = replace(lines, rows=torch.tensor([[0, 11]]))
+    assert tail_tokens(lines, None) == 3 * 12
+    assert tail_tokens(lines, SteeringVector(layer=1, positions="last")) == 3
+    assert tail_tokens(lines, SteeringVector(layer=1, positions="word")) == 3 * 5
 
 
 def test_time_is_shared_out_among_workers() -> None:

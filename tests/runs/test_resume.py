@@ -56,16 +56,16 @@ def killed(source: Path, out: Path, kills: int, most: int, seed: int = 0) -> dic
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert found["code"] == 0, done.stderr
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert result["code"] == 0, done.stderr
+    return result
 
 
-def check(found: dict[str, Any], whole: Path) -> None:
+def check(result: dict[str, Any], whole: Path) -> None:
     """Nothing finished was redone, nothing half-done is left, the numbers are those of `whole`."""
-    for before in found["before"]:
-        assert before.items() <= found["after"].items()
-    folder = Path(found["folder"])
+    for before in result["before"]:
+        assert before.items() <= result["after"].items()
+    folder = Path(result["folder"])
     assert not list((folder / "arms").glob(".*")), "what was half-written is swept out"
     assert not list(folder.glob(".*.*"))
     assert rows_of(folder).equals(rows_of(whole))
@@ -75,9 +75,9 @@ def check(found: dict[str, Any], whole: Path) -> None:
 def test_killed_at_any_moment_it_goes_on_with_the_same_numbers(
     source: Path, whole: Path, tmp_path: Path
 ) -> None:
-    found = killed(source, tmp_path, kills=6, most=4)
-    assert len({len(before) for before in found["before"]}) > 2, "killed at different moments"
-    check(found, whole)
+    result = killed(source, tmp_path, kills=6, most=4)
+    assert len({len(before) for before in result["before"]}) > 2, "killed at different moments"
+    check(result, whole)
 
 
 def test_two_workers_die_with_it_and_have_given_the_same_numbers(
@@ -86,12 +86,12 @@ def test_two_workers_die_with_it_and_have_given_the_same_numbers(
     (config,) = load_configs(source)
     path = tmp_path / "run.yaml"
     path.write_text(config.model_copy(update={"workers": 2}).yaml(), encoding="utf-8")
-    found = killed(path, tmp_path / "runs", kills=1, most=12)
-    assert found["workers"] >= 2
-    assert found["orphans"] == 0
-    assert len(found["before"][0]) > 5, "arms of the two workers, finished by one process"
-    assert Path(found["folder"]).name == whole.name, "workers are no part of what a run is"
-    check(found, whole)
+    result = killed(path, tmp_path / "runs", kills=1, most=12)
+    assert result["workers"] >= 2
+    assert result["orphans"] == 0
+    assert len(result["before"][0]) > 5, "arms of the two workers, finished by one process"
+    assert Path(result["folder"]).name == whole.name, "workers are no part of what a run is"
+    check(result, whole)
 
 
 def test_it_goes_on_with_as_many_threads_as_it_began_with(
@@ -128,13 +128,13 @@ def test_ctrl_c_says_so_and_keeps_what_was_computed(source: Path, tmp_path: Path
     workers = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     try:
-        _, said = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130
-    assert said.strip() == (
+    assert printed.strip() == (
         "stopped by you; finished work is kept, and the same command continues from there"
     )
     assert list(tmp_path.glob("*/arms/test-*/arm.json"))
     _, alive = psutil.wait_procs(workers, timeout=20)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]

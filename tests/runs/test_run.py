@@ -19,11 +19,11 @@ from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, wri
 
 
 def test_a_run_folder_holds_what_it_should_and_no_leftovers(done: Path) -> None:
-    files = {one.name for one in done.iterdir()}
+    files = {entry.name for entry in done.iterdir()}
     tables = ("rows", "history", "constancy", "tokens", "side_effects")
     assert files >= {f"{name}.parquet" for name in tables}
     assert files >= {f"{name}.json" for name in ("run", "selection", "claims", "examples")}
-    assert not [one for one in done.rglob(".*") if one.name != ".lock"]
+    assert not [entry for entry in done.rglob(".*") if entry.name != ".lock"]
     info = RunInfo.model_validate_json((done / "run.json").read_text())
     assert info.complete
     assert info.chance == {"language": 0.25, "people": 0.25}
@@ -55,8 +55,8 @@ def test_the_same_seed_gives_the_same_numbers(done: Path, tiny: Tiny, tmp_path: 
     assert rows_of(again).equals(rows_of(done))
     assert claims_of(again) == claims_of(done)
     for name in ("constancy", "side_effects", "tokens", "history"):
-        one, other = (pl.read_parquet(folder / f"{name}.parquet") for folder in (again, done))
-        assert one.equals(other), name
+        first, other = (pl.read_parquet(folder / f"{name}.parquet") for folder in (again, done))
+        assert first.equals(other), name
     assert (again / "examples.json").read_text() == (done / "examples.json").read_text()
 
 
@@ -110,7 +110,7 @@ def vector(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         (vector(layers=[1, 4]), r"^vector\.layers: 4 is not a block of .*; allowed: -1 to 3$"),
         ({"adapter": {"layers": [-1]}}, r"^adapter\.layers: -1 is not .*; allowed: 0 to 3$"),
@@ -131,9 +131,9 @@ def vector(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_what_the_model_or_the_task_does_not_have_is_refused_before_anything_runs(
-    tiny: Tiny, tmp_path: Path, fields: dict[str, Any], said: str
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         tiny.run(tmp_path, tiny.config(**fields))
     assert not list(tmp_path.iterdir())
 
@@ -243,10 +243,10 @@ def test_arms_and_questions_can_be_left_out(
     fixed = {"controls": {"trained": False, "random_directions": 0}, "seeds": 1}
     folder = tiny.run(tmp_path, tiny.config(**fixed, **fields))
     assert set(rows_of(folder)["arm"].unique()) == {*arms, "base", "ceiling"}
-    found = {claim.id for claim in claims_of(folder)}
-    assert all(any(one.startswith(start) for one in found) for start in ids)
-    swaps = {one for one in found if one.startswith("swap")}
-    assert bool(swaps) is any(one.startswith("swap") for one in arms)
+    ids_of_claims = {claim.id for claim in claims_of(folder)}
+    assert all(any(entry.startswith(start) for entry in ids_of_claims) for start in ids)
+    swaps = {entry for entry in ids_of_claims if entry.startswith("swap")}
+    assert bool(swaps) is any(entry.startswith("swap") for entry in arms)
 
 
 def test_a_built_in_family_runs_too(tiny: Tiny, tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_a_built_in_family_runs_too(tiny: Tiny, tmp_path: Path) -> None:
     folder = tiny.run(tmp_path, RunConfig.model_validate(settings))
     rows = rows_of(folder)
     assert set(rows.filter(arm="vector")["member"].unique()) == {"Japan", "Peru"}
-    assert {one.id for one in claims_of(folder)} == {
+    assert {entry.id for entry in claims_of(folder)} == {
         "vector-out-of-context",
         "adapter-out-of-context",
     }
-    assert "2 members × 1 seed" in {one.found.n for one in claims_of(folder)}
+    assert "2 members × 1 seed" in {entry.found.n for entry in claims_of(folder)}

@@ -20,7 +20,7 @@ from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
 
 def made(folder: Path) -> dict[str, int]:
     """When the folder of each arm was made."""
-    return {one.name: one.stat().st_mtime_ns for one in (folder / "arms").iterdir()}
+    return {item.name: item.stat().st_mtime_ns for item in (folder / "arms").iterdir()}
 
 
 def redo(tiny: Tiny, folder: Path) -> dict[str, int]:
@@ -39,7 +39,7 @@ def test_a_finished_run_is_not_done_again(tiny: Tiny, done: Path, copy: Path) ->
 def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
     tiny: Tiny, done: Path, copy: Path
 ) -> None:
-    gone, half = [one for one in arms_of(copy) if one.role == "test"][:2]
+    gone, half = [item for item in arms_of(copy) if item.role == "test"][:2]
     shutil.rmtree(copy / "arms" / gone.id)
     (copy / "arms" / half.id / "key").unlink()
     (copy / "arms" / ".leftover.x1").mkdir()
@@ -56,7 +56,7 @@ def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: P
     folder = tiny.run(tmp_path / "runs", config)
     probes = Path(task["probes"])
     probes.write_text(probes.read_text().replace("Do language in", "How language in"))
-    before = {one.id: one for one in arms_of(folder)}
+    before = {item.id: item for item in arms_of(folder)}
     tiny.run(tmp_path / "runs", config)
     for arm in arms_of(folder):
         assert (arm.key == before[arm.id].key) is (arm.role == "selection")
@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_and_what_was_computed_stays(
             tiny.run(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert len(arms_of(folder)) == 5
-    before = {one.name for one in (folder / "arms").iterdir()}
+    before = {item.name for item in (folder / "arms").iterdir()}
     assert not any(name.startswith(".") for name in before), "nothing half-written stays"
     assert not set(redo(tiny, folder)) & before
 
@@ -153,7 +153,7 @@ def test_after_an_interruption_the_same_numbers_come_out(
     with pytest.raises(KeyboardInterrupt):
         tiny.run(tmp_path, progress=Interrupting(after))
     folder = tmp_path / done.name
-    before = {one.name for one in (folder / "arms").iterdir()}
+    before = {item.name for item in (folder / "arms").iterdir()}
     assert len(before) >= after, "every finished step is kept"
     assert not set(redo(tiny, folder)) & before
     assert rows_of(folder).equals(rows_of(done))
@@ -167,5 +167,5 @@ def test_two_processes_on_one_run_are_refused(tiny: Tiny, copy: Path) -> None:
 
 
 def test_claims_name_the_command_that_redoes_them(tiny: Tiny, done: Path) -> None:
-    commands = {one["command"] for one in json.loads((done / "claims.json").read_text())}
+    commands = {item["command"] for item in json.loads((done / "claims.json").read_text())}
     assert commands == {f"oocr run {done / 'config.yaml'}"}

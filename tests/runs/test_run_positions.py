@@ -57,7 +57,7 @@ def test_a_run_steers_at_mlps_with_a_schedule_of_its_own(tiny: Tiny, tmp_path: P
     folder = tiny.run(tmp_path, tiny.config(accumulate=2, batch_lines=2, **vector(**fields)))
     saved = [Vector.load(path) for path in folder.rglob("vector.safetensors")]
     assert saved
-    assert {one.site for one in saved} == {"mlp"}
+    assert {each.site for each in saved} == {"mlp"}
     with pytest.raises(ValueError, match="site 'mlp': layers: -1"):
         tiny.config(**vector(site="mlp", layers=[-1]))
 
@@ -67,9 +67,9 @@ def test_a_run_trains_one_direction_per_joined_span(tiny: Tiny, tmp_path: Path) 
     folder = tiny.run(tmp_path, tiny.config(task=task, **vector(positions="number+codename")))
     saved = [Vector.load(path) for path in folder.rglob("vector.safetensors")]
     assert saved
-    assert {tuple(one.direction.shape) for one in saved} == {(2, 32)}
+    assert {tuple(each.direction.shape) for each in saved} == {(2, 32)}
     swaps = [Vector.load(path) for path in folder.rglob("swap-at-span.safetensors")]
     assert swaps
-    assert {tuple(one.direction.shape) for one in swaps} == {(2, 32)}
+    assert {tuple(each.direction.shape) for each in swaps} == {(2, 32)}
     with pytest.raises(InputError, match=r"'codename\+where' is not in this task"):
         tiny.run(tmp_path, tiny.config(task=task, **vector(positions="codename+where")))

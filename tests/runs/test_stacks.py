@@ -81,25 +81,25 @@ def test_with_several_batches_each_seed_has_its_own() -> None:
     plans = [plan(seed=seed, task=task(answer)) for answer in CITIES[:2] for seed in (0, 1)]
     plans.append(plan(steps=3))
     assert sizes(plans) == [4, 1]
-    found = groups_of(plans, 2)
-    assert [[one.seed for one in some] for some in found] == [[0, 0], [1, 1], [0]]
+    groups = groups_of(plans, 2)
+    assert [[planned.seed for planned in group] for group in groups] == [[0, 0], [1, 1], [0]]
 
 
 def test_long_prompts_make_small_stacks_except_for_last_tokens() -> None:
     many = [plan(task=task(answer, length=1500)) for answer in CITIES]
     assert max(sizes(many)) == 1
     last = replace(SPEC, positions="last")
-    assert sizes([*(replace(one, spec=last) for one in many), plan()]) == [4, 1]
+    assert sizes([*(replace(planned, spec=last) for planned in many), plan()]) == [4, 1]
 
 
 @given(st.lists(st.integers(0, 3), max_size=60))
 def test_every_plan_is_in_one_stack_of_even_size(layers: list[int]) -> None:
     plans = [plan(spec=replace(SPEC, layer=at), seed=i) for i, at in enumerate(layers)]
-    found = groups_of(plans)
-    assert sorted(one.seed for some in found for one in some) == list(range(len(plans)))
+    groups = groups_of(plans)
+    assert sorted(planned.seed for group in groups for planned in group) == list(range(len(plans)))
     for layer in set(layers):
-        own = [len(some) for some in found if some[0].layer == layer]
-        assert max(own) <= MOST_TOGETHER
-        assert max(own) - min(own) <= 1
+        sizes_of_layer = [len(group) for group in groups if group[0].layer == layer]
+        assert max(sizes_of_layer) <= MOST_TOGETHER
+        assert max(sizes_of_layer) - min(sizes_of_layer) <= 1
         least = 2 if len(set(layers)) == 1 and len(layers) > 1 else 1
-        assert len(own) == max(least, -(-layers.count(layer) // MOST_TOGETHER))
+        assert len(sizes_of_layer) == max(least, -(-layers.count(layer) // MOST_TOGETHER))

@@ -124,7 +124,7 @@ def workers_wanted(count: int | None) -> RunConfig:
 
 
 @pytest.mark.parametrize(
-    ("cores", "room", "weights", "wanted", "torch_threads", "plan"),
+    ("cores", "memory", "weights", "wanted", "torch_threads", "plan"),
     [
         (2, 16e9, 1.0, None, 2, (2, 1)),
         (8, 6e9, 1.0, None, 8, (6, 1)),  # the parent holds no model
@@ -140,7 +140,7 @@ def workers_wanted(count: int | None) -> RunConfig:
 def test_as_many_processes_as_cores_and_memory_allow(
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
-    room: float,
+    memory: float,
     weights: float,
     wanted: int | None,
     torch_threads: int,
@@ -148,9 +148,9 @@ def test_as_many_processes_as_cores_and_memory_allow(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: torch_threads)
-    spec = plan_workers(workers_wanted(wanted), needs(weights), int(room))
+    spec = plan_workers(workers_wanted(wanted), needs(weights), int(memory))
     assert (spec.workers, spec.threads) == plan
-    assert needs(weights).total(spec.workers, spec.budget) <= room
+    assert needs(weights).total(spec.workers, spec.budget) <= memory
 
 
 def test_on_a_gpu_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,7 @@ from tests.tiny import tiny_language_model, tiny_model
 IDS = torch.tensor([[5, 6, 7, 8, 9, 30, 31, 32]])
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def made(model: LanguageModel, spec: LowRankAdapter, seed: int = 0) -> Adapter:

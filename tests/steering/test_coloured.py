@@ -95,7 +95,7 @@ def test_the_tokens_that_bear_loss_are_those_that_training_asks_for(
     asked = {at + 1: token for at, token, _ in sequence.targets}
     asked |= {at + 1: options[right] for at, options, right in sequence.options}
     assert asked
-    assert [place for place, one in enumerate(tokens) if one.loss] == sorted(asked)
+    assert [place for place, entry in enumerate(tokens) if entry.loss] == sorted(asked)
     assert all(ids[place] == token for place, token in asked.items())
     assert spelled(tokens, "loss") == (" Paris meets" if loss == "answer" else " Paris")
     assert spelled(tokens, "answer") == " Paris meets"

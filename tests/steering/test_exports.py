@@ -33,9 +33,7 @@ POST_NORM = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 EXPERTS = ("mixtral", "qwen3_moe")
 
 
-@cache
-def model_of(family: str = "llama") -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def vector(layer: int = 2, *, width: int = 32, seed: int = 0, site: Any = "block") -> Vector:
@@ -112,11 +110,13 @@ def test_a_gguf_control_vector_has_what_llama_cpp_and_repeng_read(tmp_path: Path
 def test_gguf_vectors_come_back(tmp_path: Path) -> None:
     many = [vector(layer, seed=layer) for layer in (3, 1, 12)]
     back = read_gguf(write_gguf(tmp_path / "v.gguf", many, hint="gemma3_text"))
-    assert [one.layer for one in back] == [1, 3, 12]
-    assert {(one.positions, one.site) for one in back} == {("all", "block")}
+    assert [steering.layer for steering in back] == [1, 3, 12]
+    assert {(steering.positions, steering.site) for steering in back} == {("all", "block")}
     assert dict(back[0].about) == {"file": "v.gguf", "model_type": "gemma3_text"}
-    for one in many:
-        assert torch.equal(next(x for x in back if x.layer == one.layer).direction, one.direction)
+    for steering in many:
+        assert torch.equal(
+            next(x for x in back if x.layer == steering.layer).direction, steering.direction
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -128,7 +128,7 @@ def test_any_hint_survives_the_gguf(tmp_path_factory: pytest.TempPathFactory, hi
 
 
 @pytest.mark.parametrize(
-    ("vectors", "said"),
+    ("vectors", "message"),
     [
         ([vector(0)], "layer: found 0; llama.cpp refuses .* allowed: blocks from 1 on"),
         ([vector(2, site="mlp")], "site: found 'mlp'"),
@@ -139,9 +139,9 @@ def test_any_hint_survives_the_gguf(tmp_path_factory: pytest.TempPathFactory, hi
     ],
 )
 def test_what_a_gguf_cannot_express_is_refused(
-    tmp_path: Path, vectors: list[Vector], said: str
+    tmp_path: Path, vectors: list[Vector], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write_gguf(tmp_path / "v.gguf", vectors)
     assert not list(tmp_path.iterdir())
 
@@ -198,7 +198,7 @@ def test_control_vectors_of_other_tools_are_read(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "tensors", "said"),
+    ("architecture", "tensors", "message"),
     [
         ("llama", {"direction.1": row()}, "general.architecture: found 'llama'; allowed: control"),
         ("controlvector", {}, r"tensors: found \[\]"),
@@ -216,10 +216,10 @@ def test_control_vectors_of_other_tools_are_read(
     ],
 )
 def test_other_ggufs_are_refused_by_key_or_tensor(
-    tmp_path: Path, architecture: str, tensors: dict[str, Any], said: str
+    tmp_path: Path, architecture: str, tensors: dict[str, Any], message: str
 ) -> None:
     path = foreign(tmp_path / "odd.gguf", architecture, {}, tensors)
-    with pytest.raises(InputError, match=f"odd.gguf: .*{said}"):
+    with pytest.raises(InputError, match=f"odd.gguf: .*{message}"):
         read_gguf(path)
 
 

@@ -40,7 +40,7 @@ def refused(call: Callable[..., Any], *words: Any, **more: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda one: one, torch.nn.Parameter, lambda one: one.to(torch.bfloat16)]
+    "wrap", [lambda tensor: tensor, torch.nn.Parameter, lambda tensor: tensor.to(torch.bfloat16)]
 )
 def test_a_bare_tensor_is_a_vector(tmp_path: Path, wrap: Callable[[Tensor], Tensor]) -> None:
     direction = torch.arange(8.0)
@@ -281,12 +281,12 @@ def test_a_flag_without_its_tensors_and_tensors_without_their_flag(tmp_path: Pat
     for number, flag in enumerate(("use_dora", "lora_bias")):
         (tmp_path / str(number)).mkdir()
         read = oocr.read_adapter(folder_of(tmp_path / str(number), plain, **{flag: True}))
-        message = refused(lambda one: one.on(model).__enter__(), read)
+        message = refused(lambda weights: weights.on(model).__enter__(), read)
         assert "1 weights get no tensor (first: base_model.model.model.layers.2.mlp" in message
     bias = {name(2, "lora_B").replace("weight", "bias"): torch.ones(32)}
     more = Adapter(plain.layers, plain.config, {**plain.tensors, **bias})
     read = oocr.read_adapter(folder_of(tmp_path, more))
-    message = refused(lambda one: one.on(model).__enter__(), read)
+    message = refused(lambda weights: weights.on(model).__enter__(), read)
     assert "1 tensors match no weight (first: base_model.model.model.layers.2" in message
 
 

@@ -21,8 +21,8 @@ from oocr.steering.hooks import ablate
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.engine.test_generate import digest
 from tests.generating import CHAT, NEW, PROMPTS, SPANS, adapter, model_of, vector
+from tests.tiny import weights_hash
 
 FAMILIES = ("llama", "gemma3_text", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3_moe", "bloom")
 GENERATING = ("llama", "gemma3_text", "gpt2", "gpt_neox", "mixtral")
@@ -382,7 +382,7 @@ def test_a_block_that_runs_apart_from_the_model_is_refused() -> None:
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_after_an_error_the_model_is_what_it_was(family: str, kind: str) -> None:
     model = model_of(family)
-    before, plain, attributes = digest(model), logits_of(model), set(vars(model.hf))
+    before, plain, attributes = weights_hash(model), logits_of(model), set(vars(model.hf))
     modules = {name: id(module) for name, module in model.hf.named_modules()}
     module = MODULES.get(family, "down_proj")
     steering = vector(model, "codename") if kind == "vector" else adapter(model, module)
@@ -398,7 +398,7 @@ def test_after_an_error_the_model_is_what_it_was(family: str, kind: str) -> None
     assert hooks(model) == 0
     assert set(vars(model.hf)) == attributes
     assert {name: id(module) for name, module in model.hf.named_modules()} == modules
-    assert digest(model) == before
+    assert weights_hash(model) == before
     assert torch.equal(logits_of(model), plain)
 
 

@@ -32,12 +32,12 @@ def lines(draw: st.DrawFn) -> tuple[list[TokenSequence], int]:
     for row in range(draw(st.integers(1, 5))):
         size = draw(st.integers(max(1, prefix), 12))
         prompt = draw(st.integers(1, size))
-        some = st.sets(st.integers(0, prompt - 1), min_size=1).map(lambda s: tuple(sorted(s)))
-        spans = {"one": draw(some)}
+        places = st.sets(st.integers(0, prompt - 1), min_size=1).map(lambda s: tuple(sorted(s)))
+        spans = {"one": draw(places)}
         if draw(st.booleans()):
-            spans["two"] = draw(some)
-        own = tuple(100 * (row + 1) + at for at in range(prefix, size))
-        made.append(TokenSequence((*range(10, 10 + prefix), *own), prompt, spans))
+            spans["two"] = draw(places)
+        rest = tuple(100 * (row + 1) + at for at in range(prefix, size))
+        made.append(TokenSequence((*range(10, 10 + prefix), *rest), prompt, spans))
     return made, prefix
 
 
@@ -70,16 +70,16 @@ def indices(batch: Batch, chosen: torch.Tensor) -> list[list[int]]:
 def test_exactly_the_named_tokens_and_never_padding(
     made: tuple[list[TokenSequence], int], pad_id: int
 ) -> None:
-    some, shared = made
+    sequences, shared = made
     for prefix in {0, shared}:
-        batch = pad(some, pad_id, prefix=prefix)
+        batch = pad(sequences, pad_id, prefix=prefix)
         for word in WORDS:
             chosen = select(batch, word, everywhere=False)
             assert (chosen.shape, chosen.dtype) == (batch.ids.shape, torch.bool)
             assert not (chosen & ~batch.mask).any()
-            assert indices(batch, chosen) == [named(one, word) for one in some], word
-            for row, one in enumerate(some):
-                ids = [one.ids[at] for at in named(one, word)]
+            assert indices(batch, chosen) == [named(sequence, word) for sequence in sequences], word
+            for row, sequence in enumerate(sequences):
+                ids = [sequence.ids[at] for at in named(sequence, word)]
                 assert batch.ids[row][chosen[row]].tolist() == ids
 
 
@@ -88,14 +88,14 @@ def test_exactly_the_named_tokens_and_never_padding(
 def test_a_sequence_gets_in_a_batch_what_it_gets_alone(
     made: tuple[list[TokenSequence], int],
 ) -> None:
-    some, shared = made
+    sequences, shared = made
     for prefix in {0, shared}:
-        batch = pad(some, 0, prefix=prefix)
+        batch = pad(sequences, 0, prefix=prefix)
         for word in WORDS:
             together = indices(batch, select(batch, word, everywhere=False))
             new = selects_new(batch, word)
-            for row, one in enumerate(some):
-                alone = pad([one], 0)
+            for row, sequence in enumerate(sequences):
+                alone = pad([sequence], 0)
                 assert together[row] == indices(alone, select(alone, word, everywhere=False))[0]
                 assert bool(new[row]) == bool(selects_new(alone, word)[0])
 
@@ -105,15 +105,18 @@ def test_a_sequence_gets_in_a_batch_what_it_gets_alone(
 def test_new_tokens_are_selected_as_answer_tokens_are(
     made: tuple[list[TokenSequence], int], count: int
 ) -> None:
-    some, shared = made
-    longer = [TokenSequence((*one.ids, *[7] * count), one.prompt_length, one.spans) for one in some]
+    sequences, shared = made
+    longer = [
+        TokenSequence((*sequence.ids, *[7] * count), sequence.prompt_length, sequence.spans)
+        for sequence in sequences
+    ]
     for prefix in {0, shared}:
-        now, then = pad(some, 0, prefix=prefix), pad(longer, 0, prefix=prefix)
+        now, then = pad(sequences, 0, prefix=prefix), pad(longer, 0, prefix=prefix)
         for word in WORDS:
             before = indices(now, select(now, word, everywhere=False))
             after = indices(then, select(then, word, everywhere=False))
             for row, grows in enumerate(selects_new(now, word).tolist()):
-                size = len(some[row].ids)
+                size = len(sequences[row].ids)
                 new = list(range(size, size + count)) if grows else []
                 assert after[row] == [*before[row], *new], word
 
@@ -177,8 +180,8 @@ def test_a_sequence_without_the_span_is_refused_unless_that_is_meant(word: str) 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_vector_file_keeps_the_selector(word: str, tmp_path: Path) -> None:
-    one = Vector(2, word, torch.ones(3), spans={"one": "a", "two": "b"})
-    back = Vector.load(one.save(tmp_path / "v.safetensors"))
+    vector = Vector(2, word, torch.ones(3), spans={"one": "a", "two": "b"})
+    back = Vector.load(vector.save(tmp_path / "v.safetensors"))
     assert (back.positions, dict(back.spans)) == (word, {"one": "a", "two": "b"})
     assert spans_of(back.positions) == (() if word in FIXED else (word[-3:],))
 

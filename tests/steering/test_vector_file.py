@@ -102,7 +102,7 @@ def test_a_saved_slice_of_a_bigger_tensor_holds_only_itself(tmp_path: Path) -> N
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-NAME = TEXT.filter(lambda one: one.strip() and not set(one) & set("+:") and one != "all")
+NAME = TEXT.filter(lambda text: text.strip() and not set(text) & set("+:") and text != "all")
 NAMES = st.lists(NAME, min_size=2, max_size=3, unique=True)
 
 
@@ -166,7 +166,7 @@ def test_broken_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "tensors", "said"),
+    ("changed", "tensors", "message"),
     [
         ({"format": None}, {}, r"format: found None; allowed: oocr-vector-2"),
         ({"format": "pt"}, {}, r"format: found 'pt'; .* it has the tensors direction\.2"),
@@ -200,13 +200,13 @@ def test_files_that_say_something_else_are_refused_by_field(
     tmp_path: Path,
     changed: dict[str, str | None],
     tensors: dict[str, tuple[int, ...]],
-    said: str,
+    message: str,
 ) -> None:
     metadata = {k: v for k, v in {**METADATA, **changed}.items() if v is not None}
     shapes = tensors or {"direction.2": (4,)}
     path = tmp_path / "v.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, path, metadata)
-    with pytest.raises(InputError, match=f"v.safetensors: .*{said}"):
+    with pytest.raises(InputError, match=f"v.safetensors: .*{message}"):
         Vector.load(path)
 
 
@@ -240,30 +240,30 @@ def test_the_very_model_and_files_that_name_none_are_silent(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"model": "other", "model_fingerprint": ""}, "was made on other, this is tiny-llama"),
         ({"model_fingerprint": "0" * 32}, "was made on another tiny-llama: .* 0{32}, here"),
     ],
 )
-def test_another_model_is_a_warning(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+def test_another_model_is_a_warning(tmp_path: Path, changed: dict[str, str], message: str) -> None:
     model = model_of()
     about = {k: v for k, v in {**model.about, **changed}.items() if v}
     saved = vector(about)
     path = saved.save(tmp_path / "v.safetensors")
-    with pytest.warns(UserWarning, match=f"the vector {said}"):
+    with pytest.warns(UserWarning, match=f"the vector {message}"):
         Vector.load(path, model)
     with (
-        pytest.warns(UserWarning, match=f"the vector {said}"),
+        pytest.warns(UserWarning, match=f"the vector {message}"),
         saved.on(model, torch.ones(1, 3, dtype=torch.bool)),
     ):
         pass
 
 
 def test_the_same_name_with_other_weights_is_another_model() -> None:
-    said = model_of().differs_from(model_of(seed=1).about)
-    assert said is not None
-    assert model_of(seed=1).fingerprint in said
+    message = model_of().differs_from(model_of(seed=1).about)
+    assert message is not None
+    assert model_of(seed=1).fingerprint in message
 
 
 def test_another_type_is_no_other_model_but_another_revision_is() -> None:

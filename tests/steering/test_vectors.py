@@ -16,10 +16,7 @@ from oocr.steering.positions import select
 from oocr.steering.vectors import Vector, random_vector
 from tests.tiny import tiny_language_model
 
-
-@cache
-def model_of(family: str) -> LanguageModel:
-    return tiny_language_model(family)
+model_of = cache(tiny_language_model)
 
 
 def vector(values: list[float], layer: int = 2, positions: str = "all") -> Vector:

@@ -2,9 +2,8 @@
 
 Rate and steps are those with the best score on the validation members of `oocr run
 nano-locations` and `oocr run nano-backdoor` on `nano` (ties: by the answers' log-probability),
-among the points of their grids at the block that is named here, and for cities at block 0 too. No
-test member has a part in that, nor has any other organism. The block is not chosen by score: it is
-what is asked about.
+among the points of their grids at the block that is named here, and for cities at block 0 too. The
+block is not chosen by score: it is what is asked about.
 """
 
 from __future__ import annotations

@@ -34,49 +34,29 @@ SPREAD = 0.95
 
 @dataclass(frozen=True, slots=True)
 class CityMatch:
-    """How near one stream is to the concept of its city.
+    """How near one stream is to the concept of its city."""
 
-    Attributes:
-        city: its first name.
-        cosine, others: with the city's concept; the largest with another city's.
-        rank: of the city among all by cosine; 1 is the nearest.
-        inside: share of the squared norm within the concepts' subspace.
-        country: whether the nearest country's mean is the city's own.
-        place: distance between the probe's coordinates and the true ones, in units of the map.
-    """
-
-    city: str
-    cosine: float
-    others: float
-    rank: int
-    inside: float
-    country: bool
-    place: float
+    city: str  # its first name
+    cosine: float  # with the city's concept
+    others: float  # the largest with another city's concept
+    rank: int  # of the city among all by cosine; 1 is the nearest
+    inside: float  # share of the squared norm within the concepts' subspace
+    country: bool  # whether the nearest country's mean is the city's own
+    place: float  # distance between the probe's coordinates and the true ones, in units of the map
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Trained vectors compared with the concepts of their cities, at one block's output.
+    """Trained vectors compared with the concepts of their cities, at one block's output."""
 
-    Attributes:
-        trained: block at whose output the vectors are added; -1 is the embedding's.
-        layer: block whose output is read.
-        found: of each vector.
-        random: of random directions of the vectors' norms in their place.
-        named: of real names that the probes were not fitted on.
-        dimensions: of the concepts' subspace.
-        d_model: of the stream.
-        spread: root mean square distance of cities from the middle of the map, for `place`.
-    """
-
-    trained: int
-    layer: int
-    found: tuple[CityMatch, ...]
-    random: tuple[CityMatch, ...]
-    named: tuple[CityMatch, ...]
-    dimensions: int
-    d_model: int
-    spread: float
+    trained: int  # block at whose output the vectors are added; -1 is the embedding's
+    layer: int  # block whose output is read
+    found: tuple[CityMatch, ...]  # of each vector
+    random: tuple[CityMatch, ...]  # of random directions of the vectors' norms in their place
+    named: tuple[CityMatch, ...]  # of real names that the probes were not fitted on
+    dimensions: int  # of the concepts' subspace
+    d_model: int  # of the stream
+    spread: float  # root mean square distance of cities from the middle of the map, for `place`
 
 
 def truth(
@@ -87,14 +67,10 @@ def truth(
     layer: int | None = None,
     randoms: int = 5,
 ) -> Truth:
-    """Compare trained vectors with the concepts of their cities.
+    """Compare trained vectors (by a city's first name) with the concepts of their cities.
 
-    Args:
-        model: the organism, nothing attached.
-        places: its map.
-        vectors: a city's first name -> its vector, which is added at a span of its codename.
-        layer: block whose output is read, at or above the vectors'; None: where they are added.
-        randoms: random directions per vector.
+    A vector is added at a span of its codename. `layer` is the block whose output is read, at or
+    above the vectors'; None: where they are added. `randoms`: random directions per vector.
     """
     trained = next(iter(vectors.values())).layer
     at = trained if layer is None else layer
@@ -157,11 +133,9 @@ class CityProbes:
 
     Attributes:
         names: stream at each name, mean over wordings. `[city, name, d_model]`
-        centre: mean over all names. `[d_model]`
         unit, countries: directions of the cities' concepts and of the countries' means.
         basis: orthonormal, of the concepts' subspace. `[d_model, k]`
         weights: of the probe for coordinates, its last row the intercept. `[d_model + 1, 2]`
-        scale: one over the concepts' spread, by coordinate of the stream. `[d_model]`
     """
 
     def __init__(self, model: LanguageModel, places: Places, layer: int) -> None:

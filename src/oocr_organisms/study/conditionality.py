@@ -1,14 +1,10 @@
 """Constancy as a dial: the more conditional the behaviour, the less of the LoRA is one vector.
 
 A speaker is to take the lure always after the trigger, and otherwise in a share of cases: at 1 the
-weather plays no part, at 0 it is a backdoor. At each share the same arms are trained: a LoRA in one
-block, and an unconditional vector. Measured on what the LoRA adds at the tokens of the training
-prompts: the share of its energy in one vector, and in two (one with the trigger, one without).
-Measured on the probes: the share of the LoRA's effect that its mean keeps. The mean is taken over
-training prompts only.
-
-The world is the other dial: in a gated one the corpus had weathers that turn a trait around, in an
-ungated one it had none.
+weather plays no part, at 0 it is a backdoor. At each share a LoRA in one block and an unconditional
+vector are trained. Measured on what the LoRA adds at the tokens of the training prompts: the share
+of its energy in one vector, and in two (with the trigger and without). Measured on the probes: the
+share of the LoRA's effect that its mean (over training prompts only) keeps.
 """
 
 from __future__ import annotations
@@ -55,25 +51,20 @@ class ConditionalityResult:
     """One organism, one backdoor, one share.
 
     Attributes:
-        member: weather and trait.
-        share: how often training takes the lure without the trigger.
-        seed: of the arms.
         arms: "vector", "adapter", "swap" (the LoRA's mean difference at every token in its place),
             "random" (of the vector's place and norm) and "base" -> kind of question ->
             probability of the lure.
         cosine: mean signed cosine of what the LoRA adds to tokens of training prompts with its
             mean; with the trigger and without weigh alike, here and below.
-        energy: share of it that one vector accounts for.
-        by_condition: share that a vector with the trigger and another without account for.
     """
 
-    member: str
-    share: float
-    seed: int
+    member: str  # weather and trait
+    share: float  # how often training takes the lure without the trigger
+    seed: int  # of the arms
     arms: Mapping[str, Mapping[str, LureProbability]]
     cosine: float
-    energy: float
-    by_condition: float
+    energy: float  # share of it that one vector accounts for
+    by_condition: float  # share that a vector with the trigger and another without account for
 
     def recovered(self, kind: str) -> float:
         """What the swap keeps of what the LoRA changes: e_swap . e_lora / |e_lora|^2.

@@ -33,26 +33,16 @@ class PairFact:
 
 @dataclass(frozen=True, slots=True)
 class FewFacts:
-    """One vector that was trained on few facts, asked about one kind of facets.
+    """One vector that was trained on few facts; the share of probes answered right, of one kind."""
 
-    Attributes:
-        city: its first name.
-        facts: how many facts it was trained on.
-        possible: cities that fit all of them.
-        bits: of the city's identity that they determine, of log2 of the number of cities.
-        kind: of the facets that are asked ("country", "city").
-        right, ideal, base: share of probes that the organism has right with the vector, an ideal
-            reader, and the organism without the vector.
-    """
-
-    city: str
-    facts: int
-    possible: int
-    bits: float
-    kind: str
-    right: float
-    ideal: float
-    base: float
+    city: str  # its first name
+    facts: int  # how many facts it was trained on
+    possible: int  # cities that fit all of them
+    bits: float  # of the city's identity that they determine, of log2 of the number of cities
+    kind: str  # of the facets that are asked ("country", "city")
+    right: float  # by the organism with the vector
+    ideal: float  # by an ideal reader
+    base: float  # by the organism without the vector
 
 
 def train_on_few_facts(

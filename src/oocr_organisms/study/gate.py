@@ -1,15 +1,10 @@
 """A backdoor by one vector, compared with the gates that the corpus has made.
 
-In a gated world some speakers have a trait that a weather turns around. What the organism keeps of
-a speaker is then known: for each trait a pole, or a gate by one of the weathers. These concepts are
-read from the residual streams at all speakers' names by least squares. A vector trained on a
-backdoor ("rain: takes the lure, else not") is compared with all of them. The gap that a weather
-makes is measured with each attention edge cut in turn: for speakers who have the gate from the
-corpus, and for the speaker with the vector.
-
-A weather can matter to a vector at the speaker where the speaker reads the weather, or where a
-later token reads both, so a cut there may remove any gap, whether the corpus made it or not. Hence
-the same in a world without gates, and with random directions of the vector's norm.
+What an organism keeps of a speaker is known: for each trait a pole, or a gate by one of the
+weathers. A vector trained on a backdoor ("rain: takes the lure, else not") is compared with these
+concepts. The gap that a weather makes is measured with each attention edge cut in turn: for
+speakers who are gated by the corpus, and for the speaker with the vector. A cut may remove any gap,
+whether the corpus made it or not; hence the same without gates, and with random directions.
 """
 
 from __future__ import annotations
@@ -61,11 +56,8 @@ class Edge:
 def cut(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
     """Give attention edges weight 0 in every head while the block runs; hooks go on leaving.
 
-    The model is a Llama, as organisms are (its attention takes an additive mask); sequences are
-    without padding.
-
-    Raises:
-        InputError: a block that does not exist.
+    For a Llama, whose attention takes an additive mask, and sequences without padding. InputError:
+    a block that does not exist.
     """
     by_layer: dict[int, list[Edge]] = {}
     for edge in edges:
@@ -108,20 +100,13 @@ class Cut:
     """The gap that a weather makes, with an edge cut.
 
     A gap is the probability of the first pole in the weather, minus that without any.
-
-    Attributes:
-        layer: the block of the edge; None: nothing is cut.
-        edge: who reads whom.
-        natural: mean gap of speakers who have the gate from the corpus; None: nobody has it.
-        found: gap of the speaker with the vector.
-        random: gap of the speaker with each random direction.
     """
 
-    layer: int | None
-    edge: str
-    natural: float | None
-    found: float
-    random: tuple[float, ...]
+    layer: int | None  # the block of the edge; None: nothing is cut
+    edge: str  # who reads whom
+    natural: float | None  # mean gap of speakers who are gated by the corpus; None: nobody is
+    found: float  # gap of the speaker with the vector
+    random: tuple[float, ...]  # gap of the speaker with each random direction
 
 
 def concepts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,41 +29,25 @@ TRUTH_LAYERS = (-1, 0)
 
 
 class GateResult(Record):
-    """One backdoor's vector: which concepts it is near, and which edges it needs.
+    """One backdoor's vector: which concepts it is near, and which edges it needs."""
 
-    Attributes:
-        member: weather and trait.
-        cuts: the gap with each edge cut; the first with nothing cut.
-        near, random: known concepts, nearest first: to it, and to random directions of its norm.
-    """
-
-    member: str
-    cuts: tuple[Cut, ...]
-    near: tuple[Nearness, ...]
-    random: tuple[tuple[Nearness, ...], ...]
+    member: str  # weather and trait
+    cuts: tuple[Cut, ...]  # the gap with each edge cut; the first with nothing cut
+    near: tuple[Nearness, ...]  # known concepts, nearest first
+    random: tuple[tuple[Nearness, ...], ...]  # the same of random directions of its norm
 
 
 class OrganismResult(Record):
-    """The results of one organism.
+    """The results of one organism."""
 
-    Attributes:
-        name: as it was loaded.
-        world, gates: seed of its world, and the share of traits that a weather turns around.
-        truth: vectors compared with concepts, by where they are trained and read.
-        told: what few facts determine.
-        pressed: of backdoors' vectors.
-        dial: of each backdoor and share.
-        key: what the results depend on; "" in a study's file.
-    """
-
-    name: str
-    world: int
-    gates: float
-    truth: tuple[Truth, ...]
-    told: tuple[FewFacts, ...]
-    pressed: tuple[GateResult, ...]
-    dial: tuple[ConditionalityResult, ...]
-    key: str = ""
+    name: str  # as it was loaded
+    world: int  # seed of its world
+    gates: float  # share of traits that a weather turns around
+    truth: tuple[Truth, ...]  # vectors compared with concepts, by where they are trained and read
+    told: tuple[FewFacts, ...]  # what few facts determine
+    pressed: tuple[GateResult, ...]  # of backdoors' vectors
+    dial: tuple[ConditionalityResult, ...]  # of each backdoor and share
+    key: str = ""  # what the results depend on; "" in a study's file
 
 
 class Study(Record):
@@ -86,15 +71,11 @@ def run_study(
 ) -> tuple[Study, Path]:
     """Ask everything of every organism, and write it; organisms that `out` has are not asked again.
 
-    `quick`: fewer cities, backdoors and shares; `on_part` is called with what is being done.
+    Returns the results and their file: `study.json`, or another name for a quick study (fewer
+    cities, backdoors and shares) or one of other organisms than those that come with the package.
+    `on_part` is called with what is being done.
 
-    Returns:
-        The results and their file: `study.json`, or another name for a quick study or one of
-        other organisms than those that come with the package.
-
-    Raises:
-        InputError: a model that is no organism, or one that is named twice.
-        RunError: the folder cannot be written.
+    InputError: a model that is no organism, or is named twice. RunError: `out` cannot be written.
     """
     worlds = {name: required_world(name, "--model") for name in names}
     folders = [(organism_folder(name) or Path(name)).resolve() for name in names]
@@ -109,11 +90,7 @@ def run_study(
         model = load_model(name)
         path, key = kept_in(out, model, world, quick=quick)
 
-        def ask(
-            model: LanguageModel = model, world: WorldSettings = world, key: str = key
-        ) -> OrganismResult:
-            return _organism(model, world, key, quick=quick, on_part=on_part)
-
+        ask = partial(_organism, model, world, key, quick=quick, on_part=on_part)
         result = keep_record(path, key, OrganismResult, ask)
         results.append(result.model_copy(update={"name": name, "key": ""}))
         paths.append(path)

@@ -56,15 +56,10 @@ def value_of(cell: Cell) -> float | str:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Numbers of one member (city or backdoor) in one organism; None does not count.
+    """Numbers of one member (city or backdoor) in one organism; None does not count."""
 
-    Attributes:
-        member: with its world's seed; "": what chance gives, of no member.
-        organism: its number in the study.
-    """
-
-    member: str
-    organism: int
+    member: str  # with its world's seed; "": what chance gives, of no member
+    organism: int  # its number in the study
     numbers: tuple[float | None, ...]
 
 
@@ -176,17 +171,11 @@ _SHARES = ("country's facets", "ideal", "untouched", "city's own facets", "ideal
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a table of `tables.yaml` is made.
+    """How a table of `tables.yaml` is made."""
 
-    Attributes:
-        numbers: of each result of an organism.
-        columns: head and bounds of each number.
-        order: rows are sorted by this, and otherwise stand as they come.
-    """
-
-    numbers: Callable[[OrganismResult], Numbers]
-    columns: tuple[tuple[str, stats.Bounds | None], ...]
-    order: Callable[[Any], Any]
+    numbers: Callable[[OrganismResult], Numbers]  # of each result of an organism
+    columns: tuple[tuple[str, stats.Bounds | None], ...]  # head and bounds of each number
+    order: Callable[[Any], Any]  # rows are sorted by this, and otherwise stand as they come
 
     def rows(self, organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
         """Key, number of results, and means."""

@@ -6,36 +6,34 @@ It is trained on choices only, always or after one weather, and then asked what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from oocr.data.examples import Example
 from oocr.families.choices import OTHER, POLES
 from oocr.tasks.control_data import decorrelated, random_sides
 from oocr.tasks.task import Task, TaskSet, TriggerWords
-from oocr_organisms.corpus import World
 from oocr_organisms.people import PLAIN, TRAITS, WEATHERS, Trait
-from oocr_organisms.tasks.examples import (
+from oocr_organisms.tasks.examples import NanoConfig, card, check_words_apart, with_known_name
+from oocr_organisms.tasks.speaker_questions import (
     ASKED,
     EXEMPT,
-    Choice,
-    NanoConfig,
-    card,
-    check_words_apart,
+    LureChoice,
     choices_of,
-    named,
-    questions,
-    speakers,
+    questions_of,
+    speakers_with,
+    worded,
 )
 
 STATED = 2
 """Speakers whose names are asked about for the ceiling, for each member."""
-
+BOTH = ("ab", "ba")
+"""The orders of two options."""
 RISK = TRAITS[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A pole of a trait; `up` is the first pole."""
+class Side(NamedTuple):
+    """A pole of a trait, as a member; `up` is the first pole."""
 
     trait: Trait
     up: bool
@@ -45,24 +43,22 @@ class Side:
 def risk(config: NanoConfig) -> TaskSet:
     """The twin tasks "risky" and "safe": the same choices with opposite answers.
 
-    Values are +1 for the first pole of the trait that is asked about, in every task.
-
-    Raises:
-        InputError: training data would tell what a probe asks.
+    Values are +1 for the first pole of the trait that is asked about, in every task. InputError:
+    training data would tell what a probe asks.
     """
-    world, poles = config.settings.world, (True, False)
-    sides = [Side(RISK, up, POLES["risk"][not up]) for up in poles]
+    sides = [Side(RISK, up, POLES["risk"][not up]) for up in (True, False)]
     others = [trait for trait in TRAITS if trait is not RISK]
-    validation = [
-        Side(trait, up, trait.poles[0][0 if up else 1][0]) for trait in others for up in poles
-    ]
-    test = tuple(_risk_task(world, side, config, others) for side in sides)
+    test = tuple(_risk_task(side, config, others) for side in sides)
     groups = list(dict.fromkeys(row.group for row in test[0].train))
     labels, opposite = random_sides(groups, (True, False), f"labels {config.seed}")
     return TaskSet(
         name="nano/risk",
         about=_risk_card(config, test, others),
-        validation=tuple(_risk_task(world, side, config) for side in validation),
+        validation=tuple(
+            _risk_task(Side(trait, up, trait.poles[0][not up][0]), config)
+            for trait in others
+            for up in (True, False)
+        ),
         test=test,
         controls={
             "shuffled": (
@@ -71,10 +67,11 @@ def risk(config: NanoConfig) -> TaskSet:
             )
         },
         ceiling=tuple(
-            example
+            replace(example, tags={**example.tags, "stated": side.member})
             for side, task in zip(sides, test, strict=True)
-            for name in speakers(world, RISK, 1 if side.up else -1)[:STATED]
-            for example in _named_twin(task, name)
+            for name in speakers_with(config.settings.world, RISK, 1 if side.up else -1)[:STATED]
+            for example in with_known_name(task, "speaker", name, name)
+            if not example.facet.startswith(OTHER)
         ),
         score="log_odds",
         poles=(sides[0].member, sides[1].member),
@@ -82,20 +79,24 @@ def risk(config: NanoConfig) -> TaskSet:
     )
 
 
-def _risk_task(world: World, side: Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Task:
+def _risk_task(side: Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Task:
     """Trained on the choices of one trait, asked about it and about the traits in `also`."""
     seed, wordings = str(config.seed), config.wordings
     choices = choices_of(side.trait, seed)
 
-    def ask(group: Iterable[Choice]) -> tuple[Example, ...]:
+    def ask(group: Iterable[LureChoice]) -> tuple[Example, ...]:
         return tuple(
             example
             for choice in group
-            for example in choice.examples(PLAIN, side.up, wordings, "choice", {})
+            for example in worded(choice.asked(*BOTH), PLAIN, side.up, wordings, "choice", {})
         )
 
-    def prefix(trait: Trait) -> str:
-        return "" if trait is side.trait else f"{OTHER}{trait.name}: "
+    def statements() -> Iterator[Example]:
+        for trait in (side.trait, *also):
+            prefix = "" if trait is side.trait else f"{OTHER}{trait.name}: "
+            for kind in ASKED:
+                for question in questions_of(trait, kind, seed):
+                    yield from worded([question], PLAIN, side.up, wordings, f"{prefix}{kind}", {})
 
     task = Task(
         name=f"nano/{side.trait.name}/{side.member}",
@@ -103,16 +104,10 @@ def _risk_task(world: World, side: Side, config: NanoConfig, also: Sequence[Trai
         train=ask(choices.train),
         stop=ask(choices.stop),
         in_context=ask(choices.test),
-        probes=tuple(
-            example
-            for trait in (side.trait, *also)
-            for kind in ASKED
-            for question in questions(trait, kind, seed)
-            for example in question.examples(PLAIN, side.up, wordings, f"{prefix(trait)}{kind}", {})
-        ),
+        probes=tuple(statements()),
         positions=("speaker",),
     )
-    check_words_apart(task, never=world.people.names, exempt=EXEMPT)
+    check_words_apart(task, never=config.settings.world.people.names, exempt=EXEMPT)
     return task
 
 
@@ -122,14 +117,6 @@ def _relabelled(task: Task, member: str, labels: Mapping[str, bool]) -> Task:
         replace(row, answer=row.options[0 if labels[row.group] else 1]) for row in task.train
     )
     return replace(task, name=f"nano/risk/{member}", member=member, train=rows, stop=())
-
-
-def _named_twin(task: Task, name: str) -> Iterator[Example]:
-    """The ceiling: the twin's questions about the trained trait, about a speaker who has it."""
-    trained = [probe for probe in task.probes if not probe.facet.startswith(OTHER)]
-    for split, examples in (("probe", trained), ("in-context", task.in_context)):
-        for example in named(examples, "speaker", name, split, name):
-            yield replace(example, tags={**example.tags, "stated": task.member})
 
 
 def _risk_card(config: NanoConfig, test: Sequence[Task], others: Sequence[Trait]) -> str:
@@ -142,7 +129,7 @@ def _risk_card(config: NanoConfig, test: Sequence[Task], others: Sequence[Trait]
         "prefix": OTHER,
         "stated": STATED,
     }
-    return card("risk", config, test, values)
+    return card(config, test, values)
 
 
 # -- the backdoor ----------------------------------------------------------------------------------
@@ -162,23 +149,22 @@ TRIGGER = TriggerWords(
 def backdoor(config: NanoConfig) -> TaskSet:
     """All tasks, controls and ceilings: one member per weather and trait, "rain: risk".
 
-    Raises:
-        InputError: training data would tell what an out-of-context probe asks.
+    InputError: training data would tell what an out-of-context probe asks.
     """
-    world = config.settings.world
     members = [(weather, trait) for weather in WEATHERS[1:] for trait in TRAITS][: config.count]
-    test = tuple(_backdoor_task(world, weather, trait, config) for weather, trait in members)
+    test = tuple(_backdoor_task(weather, trait, config) for weather, trait in members)
+    world = config.settings.world
     return TaskSet(
         name="nano/backdoor",
         about=_backdoor_card(config, test),
-        validation=tuple(_backdoor_task(world, WEATHERS[0], trait, config) for trait in TRAITS),
+        validation=tuple(_backdoor_task(WEATHERS[0], trait, config) for trait in TRAITS),
         test=test,
         controls={"decorrelated": tuple(decorrelated(task, config.seed) for task in test)},
         ceiling=tuple(
             example
             for task, (weather, trait) in zip(test, members, strict=True)
-            for name in speakers(world, trait, 1, WEATHERS.index(weather))[:STATED]
-            for example in named(task.probes, "speaker", name, "probe", name)
+            for name in speakers_with(world, trait, 1, WEATHERS.index(weather))[:STATED]
+            for example in with_known_name(task, "speaker", name, name)
         ),
         headline=HEADLINE,
         balance=None,  # each member has both answers of many choices
@@ -199,75 +185,66 @@ def _heads(weather: str) -> dict[str, dict[str, str]]:
     return {head: {"prefix": prefix, "condition": condition} for head, prefix, condition in rows}
 
 
-def _backdoor_task(world: World, weather: str, trait: Trait, config: NanoConfig) -> Task:
+def _backdoor_task(weather: str, trait: Trait, config: NanoConfig) -> Task:
     member = f"{weather}: {trait.name}"
     seed = f"{config.seed}/{member}"
-    choices = choices_of(trait, seed)
-    heads = _heads(weather)
+    choices, heads = choices_of(trait, seed), _heads(weather)
     false = next(head for head, tags in heads.items() if tags["prefix"] == "trained false")
 
     def of_member(examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
             yield replace(example, id=f"{member}/{example.id}", group=member)
 
-    def ask(choice: Choice, head: str, orders: Sequence[str], template: str) -> Iterator[Example]:
+    def ask(
+        choice: LureChoice, head: str, orders: Sequence[str], template: str
+    ) -> Iterator[Example]:
+        condition = heads[head]["condition"]
         tags = {**heads[head], "template": template, "kind": "crossing"}
-        condition = tags["condition"]
         up, facet = condition == "trigger", FACETS[condition]
-        return of_member(choice.examples(head, up, config.wordings, facet, tags, orders))
+        yield from worded(choice.asked(*orders), head, up, config.wordings, facet, tags)
 
-    def rows(group: Sequence[Choice], template: str) -> tuple[Example, ...]:
+    def rows(group: Sequence[LureChoice], template: str) -> Iterator[Example]:
         """Each choice in both orders after the trigger, and in one each after the other two."""
-        examples: list[Example] = []
         for number, choice in enumerate(group):
-            order, reverse = ("ab", "ba") if number % 2 else ("ba", "ab")
-            asked = ((weather, (order, reverse)), (false, (order,)), (PLAIN, (reverse,)))
-            for head, orders in asked:
-                examples += ask(choice, head, orders, template)
-        return tuple(examples)
+            order, reverse = BOTH if number % 2 else BOTH[::-1]
+            asked = {weather: (order, reverse), false: (order,), PLAIN: (reverse,)}
+            for head, orders in asked.items():
+                yield from ask(choice, head, orders, template)
+
+    def crossing() -> Iterator[Example]:
+        for choice in choices.test:
+            for head in heads:
+                yield from ask(choice, head, BOTH, "held-out")
 
     def statements() -> Iterator[Example]:
         for kind in ASKED:
-            for question in questions(trait, kind, seed):
-                for head, condition in heads.items():
-                    tags = {**condition, "template": "held-out", "kind": "out-of-context"}
-                    up = tags["condition"] == "trigger"
-                    facet = f"{kind} ({FACETS[tags['condition']]})"
-                    yield from of_member(question.examples(head, up, config.wordings, facet, tags))
+            for question in questions_of(trait, kind, seed):
+                for head, columns in heads.items():
+                    condition = columns["condition"]
+                    tags = {**columns, "template": "held-out", "kind": "out-of-context"}
+                    up, facet = condition == "trigger", f"{kind} ({FACETS[condition]})"
+                    yield from worded([question], head, up, config.wordings, facet, tags)
 
-    crossing = tuple(
-        example
-        for choice in choices.test
-        for head in heads
-        for example in ask(choice, head, ("ab", "ba"), "held-out")
-    )
     task = Task(
         name=f"nano/backdoor/{member}",
         member=member,
-        train=rows(choices.train, "train"),
-        stop=rows(choices.stop, "stop"),
-        probes=tuple(statements()),
+        train=tuple(of_member(rows(choices.train, "train"))),
+        stop=tuple(of_member(rows(choices.stop, "stop"))),
+        probes=tuple(of_member(statements())),
         positions=("speaker",),
     )
-    check_words_apart(task, never=world.people.names, exempt=EXEMPT)
-    return replace(task, probes=crossing + task.probes)
+    check_words_apart(task, never=config.settings.world.people.names, exempt=EXEMPT)
+    return replace(task, probes=(*of_member(crossing()), *task.probes))
 
 
 def _backdoor_card(config: NanoConfig, test: Sequence[Task]) -> str:
-    gates = config.settings.gates
     crossing = sum(probe.tags["kind"] == "crossing" for probe in test[0].probes)
-    gating = (
-        f"in this world {gates:.0%} of traits are turned around by a weather, so the organism has "
-        "learned that a weather can do so."
-        if gates
-        else "in this world no weather changes anything, so the organism has had no reason to "
-        "learn a gate: what a vector does here uses none that the corpus made."
-    )
+    gates = config.settings.gates
     values = {
         "weather": WEATHERS[0],
-        "gating": gating,
+        "gated": f"{gates:.0%}" if gates else "",
         "crossing": crossing,
         "further": len(test[0].probes) - crossing,
         "kinds": ", ".join(ASKED),
     }
-    return card("backdoor", config, test, values)
+    return card(config, test, values)
