@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from oocr.data.examples import Example
-from oocr.families.choices import in_order
+from oocr.families.asking import in_order
 from oocr_organisms.corpus import World
 from oocr_organisms.people import (
     DIGITS,
