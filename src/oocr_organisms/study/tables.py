@@ -24,6 +24,13 @@ Cell = stats.Interval | float | str
 Key = tuple[str | int | float, ...]
 
 TEXTS = package_yaml("oocr_organisms.study", "tables.yaml")
+BOUNDS: dict[str, stats.Bounds | None] = {
+    "share": stats.SHARE,
+    "signed": stats.SIGNED,
+    "positive": stats.POSITIVE,
+    "bits": (0.0, float(np.log2(CITIES))),
+    "any": None,
+}
 INTERVALS = (
     "n: members × organisms. Intervals (95 %) are over members, organisms averaged within, and "
     f"stay within what a number can be; of fewer than {stats.FEWEST} members there is none."
@@ -147,89 +154,27 @@ def _energies(organism: OrganismResult) -> Numbers:
         yield result.member, (world_kind(organism), result.share), numbers
 
 
-GAPS = {
-    "LoRA": ("adapter", "crossing"),
-    "its mean": ("swap", "crossing"),
-    "vector": ("vector", "crossing"),
-    "random direction": ("random", "crossing"),
-    "untouched": ("base", "crossing"),
-    "vector, out of context": ("vector", "out-of-context"),
-    "random, out of context": ("random", "out-of-context"),
-    "untouched, out of context": ("base", "out-of-context"),
-}
-"""Column -> arm and kind of question."""
+GAPS = (
+    *((arm, "crossing") for arm in ("adapter", "swap", "vector", "random", "base")),
+    *((arm, "out-of-context") for arm in ("vector", "random", "base")),
+)
+"""Arm and kind of question, by column."""
 
 
 def _gaps(organism: OrganismResult) -> Numbers:
     for result in organism.dial:
-        numbers = tuple(result.arms[arm][kind].gap for arm, kind in GAPS.values())
+        numbers = tuple(result.arms[arm][kind].gap for arm, kind in GAPS)
         yield result.member, (world_kind(organism), result.share), numbers
 
 
-_SHARES = ("country's facets", "ideal", "untouched", "city's own facets", "ideal", "untouched")
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a table of `tables.yaml` is made."""
-
-    numbers: Callable[[OrganismResult], Numbers]  # of each result of an organism
-    columns: tuple[tuple[str, stats.Bounds | None], ...]  # head and bounds of each number
-    order: Callable[[Any], Any]  # rows are sorted by this, and otherwise stand as they come
-
-    def rows(self, organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
-        """Key, number of results, and means."""
-        groups: dict[Key, list[Measurement]] = {}
-        for number, organism in enumerate(organisms):
-            for member, key, numbers in self.numbers(organism):
-                name = member and f"{organism.world}/{member}"
-                groups.setdefault(key, []).append(Measurement(name, number, numbers))
-        for key in sorted(groups, key=self.order):
-            texts = (str(part) if isinstance(part, int) else shown(part) for part in key)
-            means = (mean(groups[key], at, bounds) for at, (_, bounds) in enumerate(self.columns))
-            yield (*texts, count(groups[key]), *means)
-
-
-SUMMARIES = {
-    "concept": Summary(
-        _matches,
-        (
-            ("cosine with its city", stats.SIGNED),
-            ("with the nearest other", stats.SIGNED),
-            (f"nearest of {CITIES} is its city", stats.SHARE),
-            ("inside the cities' subspace", stats.SHARE),
-            ("nearest country is its own", stats.SHARE),
-            ("position error", stats.POSITIVE),
-        ),
-        order=lambda key: key[:2],
-    ),
-    "facts": Summary(
-        _few_facts,
-        (("bits", (0.0, float(np.log2(CITIES)))), *((head, stats.SHARE) for head in _SHARES)),
-        order=lambda key: key,
-    ),
-    "edges": Summary(
-        _cuts,
-        (("natural gap", stats.SIGNED), ("vector's gap", stats.SIGNED), ("random", stats.SHARE)),
-        order=lambda key: key[0],
-    ),
-    "energy": Summary(
-        _energies,
-        (
-            ("energy in one vector", stats.SHARE),
-            ("in one by condition", stats.SHARE),
-            ("cosine to the mean", stats.SIGNED),
-            ("swap: kept", None),
-        ),
-        order=lambda key: (key[0], -key[1]),
-    ),
-    "gaps": Summary(
-        _gaps,
-        tuple((head, stats.SIGNED) for head in GAPS),
-        order=lambda key: (key[0], -key[1]),
-    ),
+ROWS: dict[str, tuple[Callable[[OrganismResult], Numbers], Callable[[Any], Any]]] = {
+    "concept": (_matches, lambda key: key[:2]),
+    "facts": (_few_facts, lambda key: key),
+    "edges": (_cuts, lambda key: key[0]),
+    "energy": (_energies, lambda key: (key[0], -key[1])),
+    "gaps": (_gaps, lambda key: (key[0], -key[1])),
 }
-GATE_HEADS = ("natural gap", "vector's gap", "random", "cosine", "random", "place", "random")
+"""Table -> its numbers, and the order of its keys; rows that it leaves equal stand as they come."""
 
 
 def tables(finished: Study) -> list[Table]:
@@ -237,18 +182,31 @@ def tables(finished: Study) -> list[Table]:
     organisms = finished.organisms
     results = [result for organism in organisms for result in organism.pressed]
     most = max((len(result.random) for result in results), default=0)
-    made = {
-        name: (tuple(head for head, _ in summary.columns), tuple(summary.rows(organisms)))
-        for name, summary in SUMMARIES.items()
-    }
-    made["gate"] = (GATE_HEADS, tuple(_gate_rows(organisms)))
-    out = []
+    out: list[Table] = []
     for name, text in TEXTS.items():
-        heads, rows = made[name]
+        heads = [head.format(cities=CITIES) for head, _ in text["columns"]]
+        bounds = [BOUNDS[kind] for _, kind in text["columns"]]
+        rows = _gate_rows(organisms) if name == "gate" else _mean_rows(name, organisms, bounds)
         note = text["note"].format(bits=np.log2(CITIES), most=most)
         note += f" {INTERVALS}" if "n" in text["keys"] else ""
-        out.append(Table(text["title"], note, (*text["keys"], *heads), rows))
+        out.append(Table(text["title"], note, (*text["keys"], *heads), tuple(rows)))
     return out
+
+
+def _mean_rows(
+    name: str, organisms: Sequence[OrganismResult], bounds: Sequence[stats.Bounds | None]
+) -> Iterator[tuple[Cell, ...]]:
+    """Key, number of results, and means."""
+    numbers_of, order = ROWS[name]
+    groups: dict[Key, list[Measurement]] = {}
+    for number, organism in enumerate(organisms):
+        for member, key, numbers in numbers_of(organism):
+            full_name = member and f"{organism.world}/{member}"
+            groups.setdefault(key, []).append(Measurement(full_name, number, numbers))
+    for key in sorted(groups, key=order):
+        texts = (str(part) if isinstance(part, int) else shown(part) for part in key)
+        means = (mean(groups[key], at, bound) for at, bound in enumerate(bounds))
+        yield (*texts, count(groups[key]), *means)
 
 
 def _gate_rows(organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
