@@ -59,32 +59,27 @@ def cut(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
     For a Llama, whose attention takes an additive mask, and sequences without padding. InputError:
     a block that does not exist.
     """
-    by_layer: dict[int, list[Edge]] = {}
+    here: dict[nn.Module, list[Edge]] = {}
     for edge in edges:
         if not 0 <= edge.layer < model.n_blocks:
             raise InputError(f"layer: found {edge.layer}; allowed: 0 to {model.n_blocks - 1}")
-        by_layer.setdefault(edge.layer, []).append(edge)
+        here.setdefault(attention_of(model, edge.layer), []).append(edge)
 
-    def masked(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def masked(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-        return args, {**kwargs, "attention_mask": _mask(hidden, by_layer[layers[module]])}
+        size = hidden.shape[1]
+        blocked = torch.ones(size, size, dtype=torch.bool, device=hidden.device).triu(1)
+        for edge in here[attention]:
+            blocked[edge.reader, edge.read] = True
+        mask = hidden.new_zeros(size, size)
+        mask = mask.masked_fill(blocked, torch.finfo(hidden.dtype).min)
+        return args, {**kwargs, "attention_mask": mask[None, None]}
 
-    layers = {attention_of(model, layer): layer for layer in by_layer}
     with ExitStack() as stack:
-        for attention in layers:
+        for attention in here:
             handle = attention.register_forward_pre_hook(masked, with_kwargs=True)
             stack.callback(handle.remove)
         yield
-
-
-def _mask(hidden: Tensor, edges: Sequence[Edge]) -> Tensor:
-    """Causal, without the edges. `[1, 1, token, token]`."""
-    size = hidden.shape[1]
-    allowed = torch.ones(size, size, dtype=torch.bool, device=hidden.device).tril()
-    for edge in edges:
-        allowed[edge.reader, edge.read] = False
-    blocked = torch.zeros(size, size, dtype=hidden.dtype, device=hidden.device)
-    return blocked.masked_fill(~allowed, torch.finfo(hidden.dtype).min)[None, None]
 
 
 @dataclass(frozen=True, slots=True)
