@@ -78,7 +78,7 @@ def test_they_load_by_name_and_folder_and_read_their_own_neutral_texts(site: Pat
         "    model = load_model(name)\n"
         "    print(model.dtype, model.source.get('license'), *neutral_places(model))"
     )
-    lines = python(site, "-c", code).stdout.splitlines()
+    lines = python("-c", code, path=(site,)).stdout.splitlines()
     texts = "['The city of the'] [[1, 3]]"
     assert lines == [f"torch.float32 MIT {texts}", f"torch.float32 None {texts}"]
 
@@ -96,16 +96,23 @@ def test_their_verbs_are_verbs_of_the_command_line(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "message"),
+    ("point", "message"),
     [
-        ("[oocr.models]\ntoys = toys:MISSING\n", "plug-in 'toys' of oocr.models (toys:MISSING)"),
-        ("[oocr.models]\ntoys = json:dumps\n", "found function; allowed: an object of ModelSource"),
-        ("[oocr.commands]\norganism = toys:verbs\n", "two packages have one of this name"),
+        (("oocr.models", "toys", "toys:MISSING"), "plug-in 'toys' of oocr.models (toys:MISSING)"),
+        (
+            ("oocr.models", "toys", "json:dumps"),
+            "found function; allowed: an object of ModelSource",
+        ),
+        (("oocr.commands", "organism", "toys:verbs"), "two packages have one of this name"),
     ],
 )
-def test_a_plug_in_that_cannot_be_used_is_named(points: str, message: str, tmp_path: Path) -> None:
+def test_a_plug_in_that_cannot_be_used_is_named(
+    point: tuple[str, str, str], message: str, tmp_path: Path
+) -> None:
     (tmp_path / "toys.py").write_text(PACKAGE)
-    done = python(install(tmp_path, points), "-m", "oocr", "models")
+    group, name, value = point
+    site = install(tmp_path, "toys", {group: {name: value}})
+    done = python("-m", "oocr", "models", path=(site,))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
