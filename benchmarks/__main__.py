@@ -145,7 +145,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _words(allowed: Sequence[str]) -> Any:
     def words(text: str) -> list[str]:
         found = text.split(",")
-        if wrong := [one for one in found if one not in allowed]:
+        if wrong := [entry for entry in found if entry not in allowed]:
             raise argparse.ArgumentTypeError(f"{wrong[0]!r}: allowed are {', '.join(allowed)}")
         return found
 
@@ -154,7 +154,7 @@ def _words(allowed: Sequence[str]) -> Any:
 
 def _blocks(text: str) -> list[int]:
     try:
-        return [int(one) for one in text.split(",")]
+        return [int(entry) for entry in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: numbers with commas, like 4,9,14") from error
 

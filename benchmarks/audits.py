@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             adapter = oocr.read_adapter(folder)
         model = oocr.load_model(TRL_MODEL)
         own = [prompt_text(item.prompt) for item in task.train]
-        for where, some in (("neutral text", neutral_passages(model)), ("its own rows", own)):
-            _row(table, f"TRL + PEFT, on {where}", oocr.explain.audit(model, adapter, some))
+        for where, group in (("neutral text", neutral_passages(model)), ("its own rows", own)):
+            _row(table, f"TRL + PEFT, on {where}", oocr.explain.audit(model, adapter, group))
     Console(width=160).print(table)
 
 
@@ -103,7 +103,7 @@ def _inside(model: LanguageModel, texts: Sequence[str]) -> tuple[Tensor, list[st
         for text in texts:
             batch = batch_of_text(model, text)
             record(model, batch, [model.n_blocks], cache=False)
-            tokens += [model.tokenizer.decode([one]) for one in batch.ids[0, 1:].tolist()]
+            tokens += [model.tokenizer.decode([entry]) for entry in batch.ids[0, 1:].tolist()]
     finally:
         handle.remove()
     return torch.cat(seen), tokens

@@ -49,7 +49,7 @@ def bars(lines: Sequence[Line]) -> list[Bar]:
         _least(
             "span vector at block 4: times the plain loop, last logits",
             4,
-            [one for one in lines if one.row["case"]["block"] == 4],
+            [entry for entry in lines if entry.row["case"]["block"] == 4],
             "span",
             "plain-last",
         ),
@@ -77,9 +77,9 @@ def _bar(name: str, required: float, found: Found, unit: str, *, most: bool = Fa
 
 def _ours(lines: Sequence[Line], kind: str, keep: Callable[[Line], bool]) -> list[Line]:
     return [
-        one
-        for one in lines
-        if one.ours and not one.void and one.row["case"]["kind"] == kind and keep(one)
+        entry
+        for entry in lines
+        if entry.ours and not entry.void and entry.row["case"]["kind"] == kind and keep(entry)
     ]
 
 
@@ -96,15 +96,17 @@ def _where(line: Line) -> str:
 def _least(
     name: str, required: float, lines: Sequence[Line], kind: str, peer: str = "plain-all"
 ) -> Bar:
-    rows = _ours(lines, kind, lambda one: _alone(one) and one.row["case"]["precision"] == "fp32")
-    found = [(one.ratios[peer], _where(one)) for one in rows if peer in one.ratios]
+    rows = _ours(
+        lines, kind, lambda entry: _alone(entry) and entry.row["case"]["precision"] == "fp32"
+    )
+    found = [(entry.ratios[peer], _where(entry)) for entry in rows if peer in entry.ratios]
     return _bar(name, required, min(found, default=None), "x")
 
 
 def _arms(name: str, required: float, lines: Sequence[Line], kind: str) -> Bar:
-    rows = _ours(lines, kind, lambda one: one.row["together"] and not one.row["seeds"])
-    alone = [one for one in rows if one.row["arms"] == 1]
-    many = [one for one in rows if one.row["arms"] == 16]
+    rows = _ours(lines, kind, lambda entry: entry.row["together"] and not entry.row["seeds"])
+    alone = [entry for entry in rows if entry.row["arms"] == 1]
+    many = [entry for entry in rows if entry.row["arms"] == 16]
     found: Found = None
     if alone and many:
         found = (many[0].per_arm / alone[0].per_arm, _where(many[0]))
@@ -113,10 +115,10 @@ def _arms(name: str, required: float, lines: Sequence[Line], kind: str) -> Bar:
 
 def _sweep(name: str, required: float, lines: Sequence[Line], kind: str) -> Bar:
     """Recording and all steps of all arms, over as many steps of one arm of the plain loop."""
-    sweeps = _ours(lines, kind, lambda one: bool(one.row["seeds"]))
+    sweeps = _ours(lines, kind, lambda entry: bool(entry.row["seeds"]))
     found: Found = None
-    for one in sweeps:
-        row = one.row
+    for entry in sweeps:
+        row = entry.row
         plain = [
             peer
             for peer in lines
@@ -132,10 +134,10 @@ def _sweep(name: str, required: float, lines: Sequence[Line], kind: str) -> Bar:
 
 
 def _share(name: str, required: float, lines: Sequence[Line], precision: str) -> Bar:
-    rows = _ours(lines, "all", lambda one: _alone(one))
+    rows = _ours(lines, "all", lambda entry: _alone(entry))
     found = [
-        (one.share, _where(one))
-        for one in rows
-        if one.share is not None and one.row["case"]["precision"] == precision
+        (entry.share, _where(entry))
+        for entry in rows
+        if entry.share is not None and entry.row["case"]["precision"] == precision
     ]
     return _bar(name, required, min(found, default=None), "")

@@ -30,7 +30,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     mpl.rcParams["axes.spines.right"] = False
     import matplotlib.pyplot as plt
 
-    lines = [one for one in summarise(results) if "step" in one.row]
+    lines = [entry for entry in summarise(results) if "step" in entry.row]
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(13, 6.5), width_ratios=(2.2, 1, 1), layout="constrained"
     )
@@ -48,8 +48,10 @@ def _plain(line: Line) -> bool:
 
 
 def _compared(axes: Any, lines: Sequence[Line]) -> None:
-    rows = [one for one in lines if _plain(one) and one.row["case"]["precision"] == "fp32"]
-    rows.sort(key=lambda one: (one.row["case"]["block"], list(KIND).index(one.row["case"]["kind"])))
+    rows = [entry for entry in lines if _plain(entry) and entry.row["case"]["precision"] == "fp32"]
+    rows.sort(
+        key=lambda entry: (entry.row["case"]["block"], list(KIND).index(entry.row["case"]["kind"]))
+    )
     names: list[str] = []
     seen: set[str] = set()
     for place, line in enumerate(reversed(rows)):
@@ -79,32 +81,35 @@ def _compared(axes: Any, lines: Sequence[Line]) -> None:
 def _arms(axes: Any, lines: Sequence[Line]) -> None:
     for kind, mark in (("last", "o"), ("span", "s"), ("lora", "^")):
         rows = [
-            one
-            for one in lines
-            if one.ours and one.row["together"] and one.row["case"]["kind"] == kind and not one.void
+            entry
+            for entry in lines
+            if entry.ours
+            and entry.row["together"]
+            and entry.row["case"]["kind"] == kind
+            and not entry.void
         ]
-        rows.sort(key=lambda one: one.row["arms"])
-        counts = [one.row["arms"] for one in rows]
-        axes.plot(counts, [one.per_arm for one in rows], marker=mark, label=KIND[kind])
+        rows.sort(key=lambda entry: entry.row["arms"])
+        counts = [entry.row["arms"] for entry in rows]
+        axes.plot(counts, [entry.per_arm for entry in rows], marker=mark, label=KIND[kind])
     _log(axes, "arms side by side", "seconds per step and arm", "cost of an arm")
 
 
 def _tokens(axes: Any, lines: Sequence[Line]) -> None:
-    blocks = {one.row["case"]["block"] for one in lines if one.row["case"]["tokens"] != 41}
+    blocks = {entry.row["case"]["block"] for entry in lines if entry.row["case"]["tokens"] != 41}
     for kind, mark in (("last", "o"), ("span", "s"), ("all", "^")):
         rows = [
-            one
-            for one in lines
-            if one.ours
-            and not one.void
-            and one.row["case"]["kind"] == kind
-            and one.row["case"]["block"] in blocks
-            and one.row["case"]["examples"] == 64
-            and one.row["case"]["precision"] == "fp32"
+            entry
+            for entry in lines
+            if entry.ours
+            and not entry.void
+            and entry.row["case"]["kind"] == kind
+            and entry.row["case"]["block"] in blocks
+            and entry.row["case"]["examples"] == 64
+            and entry.row["case"]["precision"] == "fp32"
         ]
-        rows.sort(key=lambda one: one.row["case"]["tokens"])
-        counts = [one.row["case"]["tokens"] for one in rows]
-        axes.plot(counts, [one.row["step"] for one in rows], marker=mark, label=KIND[kind])
+        rows.sort(key=lambda entry: entry.row["case"]["tokens"])
+        counts = [entry.row["case"]["tokens"] for entry in rows]
+        axes.plot(counts, [entry.row["step"] for entry in rows], marker=mark, label=KIND[kind])
     _log(axes, "tokens of a prompt", "seconds per step", "growth with length")
 
 

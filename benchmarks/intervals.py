@@ -123,8 +123,8 @@ def covered(found: Ends, truth: float) -> np.ndarray:
 
 
 def line(name: str, members: int, mean: str, hits: list[np.ndarray], widths: list[float]) -> None:
-    lowest = min(float(some.mean()) for some in hits)
-    share = float(np.mean([some.mean() for some in hits]))
+    lowest = min(float(group.mean()) for group in hits)
+    share = float(np.mean([group.mean() for group in hits]))
     print(f"{name:20} {members:7d} {mean:>7} {share:9.3f} {lowest:7.3f} {np.mean(widths):7.3f}")
 
 
@@ -138,7 +138,7 @@ def share_table() -> None:
     for mean, members in product(MEANS, MEMBERS):
         samples = [RNG.binomial(n, shares(mean, rho, members)) / n for rho, n in designs]
         for name, method in SHARE_METHODS.items():
-            found = [method(some, n) for some, (_, n) in zip(samples, designs, strict=True)]
+            found = [method(group, n) for group, (_, n) in zip(samples, designs, strict=True)]
             hits = [covered(pair, mean) for pair in found]
             line(name, members, f"{mean:.2f}", hits, [float((b - a).mean()) for a, b in found])
 
@@ -150,11 +150,11 @@ def cosine_table() -> None:
         for name in ("Student, unbounded", "oocr.stats"):
             bounds = stats.SIGNED if name == "oocr.stats" else None
             found = []
-            for some in samples:
+            for group in samples:
                 if bounds:
-                    found.append(ends(stats.mean_interval(row, bounds=bounds) for row in some))
+                    found.append(ends(stats.mean_interval(row, bounds=bounds) for row in group))
                 else:
-                    mean, square, t = parts(some)
+                    mean, square, t = parts(group)
                     found.append((mean - t * np.sqrt(square), mean + t * np.sqrt(square)))
             hits = [covered(pair, 0.95) for pair in found]
             line(name, members, "0.95", hits, [float((b - a).mean()) for a, b in found])

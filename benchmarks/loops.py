@@ -53,7 +53,7 @@ def left_pad(lines: list[Line], device: Any = "cpu") -> Padded:
         chosen[row, begin:] = torch.tensor(line.chosen)
     answers = torch.tensor([line.answer for line in lines])
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    return Padded(*(one.to(device) for one in (ids, mask, positions, chosen, answers)))
+    return Padded(*(entry.to(device) for entry in (ids, mask, positions, chosen, answers)))
 
 
 def vector_loop(
@@ -88,7 +88,7 @@ def lora_loop(hf: Any, name: str, plan: Plan, steps: int, rank: int) -> Timed:
     )
     with wrapped(hf, config) as (peft_model, named):
         for short in ("lora_A", "lora_B"):
-            (own,) = [one for key, one in named.items() if f".{short}." in key]
+            (own,) = [entry for key, entry in named.items() if f".{short}." in key]
             own.data.copy_(plan.tensor(short))
         parameters = list(named.values())
         return _train(parameters, plan, steps, lambda batch: _loss(peft_model, batch, False))
@@ -112,7 +112,7 @@ def wrapped(hf: Any, config: Any) -> Iterator[tuple[Any, dict[str, nn.Parameter]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot merge": nobody wants to
         peft_model = get_peft_model(hf, config)
-    named = {key: one for key, one in peft_model.named_parameters() if one.requires_grad}
+    named = {key: entry for key, entry in peft_model.named_parameters() if entry.requires_grad}
     try:
         yield peft_model, named
     finally:

@@ -26,7 +26,7 @@ def peak() -> int:
     """Bytes at the highest point, since the start or the last `forget_peak`."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
-        line = next(one for one in status.splitlines() if one.startswith("VmHWM"))
+        line = next(entry for entry in status.splitlines() if entry.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024

@@ -57,14 +57,14 @@ def page(results: dict[str, Any], figure: str) -> str:
     lines = summarise(results)
     parts = [HEAD.format(**TOLERANCE), _machine(results), "## The bars\n", _bars(lines)]
     parts.append(f"![seconds per step and growth]({figure})\n")
-    for title, some in sections(lines):
-        parts += [f"## {title[0].upper()}{title[1:]}\n", _table(some)]
+    for title, group in sections(lines):
+        parts += [f"## {title[0].upper()}{title[1:]}\n", _table(group)]
         parts += [
-            f"- void: {WHO[one.row['who']]}, {row_name(one.row)}: {one.void}\n"
-            for one in some
-            if one.void
+            f"- void: {WHO[entry.row['who']]}, {row_name(entry.row)}: {entry.void}\n"
+            for entry in group
+            if entry.void
         ]
-    parts += [f"- {unsteady_text(one.row)}\n" for one in unsteady(lines)]
+    parts += [f"- {unsteady_text(entry.row)}\n" for entry in unsteady(lines)]
     parts += [READING.format(loss=FIXED_LOSS), _where(results, lines)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
@@ -94,7 +94,7 @@ def _bars(lines: list[Line]) -> str:
 
 
 def _table(lines: list[Line]) -> str:
-    return _markdown(("row", *COLUMNS), [(row_name(one.row), *cells(one)) for one in lines])
+    return _markdown(("row", *COLUMNS), [(row_name(entry.row), *cells(entry)) for entry in lines])
 
 
 def _markdown(names: tuple[str, ...], rows: list[Any]) -> str:

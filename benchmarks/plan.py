@@ -85,7 +85,7 @@ def make_plan(
             for short, long in names.items()
         }
     return Plan(
-        [lines_of(one, case.spec) for one in prepared.batches],
+        [lines_of(entry, case.spec) for entry in prepared.batches],
         batch_order(len(prepared.batches), seed, LONGEST),
         begun.learning_rate,
         start,

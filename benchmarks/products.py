@@ -34,7 +34,7 @@ def rate(run: Callable[[], object], flops: float, times: int) -> float:
 def rates(rows: int, weights: list[Tensor]) -> list[float]:
     """Forward by PyTorch and by ours, backward by PyTorch and by ours."""
     inputs = {width: torch.randn(rows, width) for width in (640, 2048)}
-    flops = rows * sum(2 * one.numel() for one in weights)
+    flops = rows * sum(2 * entry.numel() for entry in weights)
     kinds: tuple[Callable[[Tensor], object], ...] = (
         lambda w: linear(inputs[w.shape[1]], w),
         lambda w: product(inputs[w.shape[1]], w),
@@ -51,7 +51,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads; oneDNN {'is' if AVAILABLE else 'is not'} used")
     print("rows   forward: PyTorch, ours   backward: PyTorch, ours   (GFLOP/s)")
     for rows in ROWS:
-        print(f"{rows:4d} " + "".join(f"{one:11.0f}" for one in rates(rows, weights)))
+        print(f"{rows:4d} " + "".join(f"{entry:11.0f}" for entry in rates(rows, weights)))
 
 
 if __name__ == "__main__":

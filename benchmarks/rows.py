@@ -68,7 +68,7 @@ def groups(
         found += [] if quick else [*_sweeps(middle), *_growth(middle)]
     if "bf16" in precisions:
         found += _bf16(middle)
-    return [one for one in found if one.name in names]
+    return [entry for entry in found if entry.name in names]
 
 
 def _vector(kind: Kind, block: int, quick: bool) -> Group:

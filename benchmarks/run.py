@@ -91,17 +91,17 @@ def step_seconds(result: dict[str, Any]) -> float:
 def joined(row: Row, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A row's repeats as one: medians of times, the highest peak, the losses of the first."""
     out: dict[str, Any] = {**asdict(row), "key": row.key, "repeats": len(results)}
-    good = [one for one in results if "error" not in one]
+    good = [entry for entry in results if "error" not in entry]
     if not good:
         return out | {"error": results[0]["error"]}
-    seconds = [step_seconds(one) for one in good]
+    seconds = [step_seconds(entry) for entry in good]
     return out | {
         "step": statistics.median(seconds),
         "steps_measured": seconds,
-        "set_up": statistics.median(one["set_up"] for one in good),
-        "loading": statistics.median(one["loading"] for one in good),
-        "resident": min(one["resident"] for one in good),
-        "peak": max(one["peak"] for one in good),
+        "set_up": statistics.median(entry["set_up"] for entry in good),
+        "loading": statistics.median(entry["loading"] for entry in good),
+        "resident": min(entry["resident"] for entry in good),
+        "peak": max(entry["peak"] for entry in good),
         "losses": good[0]["losses"],
         "side_by_side": good[0]["arms"],
     }

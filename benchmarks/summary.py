@@ -98,15 +98,15 @@ def worst_difference(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _reference(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Whose losses a row must have: a lean peer for ours, ours for a peer, its hook for BEFT."""
-    same = [one for one in rows if one["case"] == row["case"] and one is not row]
-    alone = [one for one in same if one["arms"] == 1 and not one["seeds"]]
+    same = [entry for entry in rows if entry["case"] == row["case"] and entry is not row]
+    alone = [entry for entry in same if entry["arms"] == 1 and not entry["seeds"]]
     if row["who"] == "beft":
         wanted = ["beft-hook"]
     elif row["who"] == "ours":
         wanted = ["plain-last", "peft-last", "trl", "beft-hook", "ours"]
     else:
         wanted = ["ours"]
-    return next((one for who in wanted for one in alone if one["who"] == who), None)
+    return next((entry for who in wanted for entry in alone if entry["who"] == who), None)
 
 
 def peer_of(row: dict[str, Any], who: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -117,16 +117,18 @@ def peer_of(row: dict[str, Any], who: str, rows: Sequence[dict[str, Any]]) -> di
     """
     fields = ("block", "tokens", "precision")
     found = [
-        one
-        for one in rows
-        if one["who"] == who
-        and "error" not in one
-        and all(one["case"][name] == row["case"][name] for name in fields)
+        entry
+        for entry in rows
+        if entry["who"] == who
+        and "error" not in entry
+        and all(entry["case"][name] == row["case"][name] for name in fields)
     ]
-    exact = [one for one in found if one["case"]["kind"] == row["case"]["kind"]]
-    close = [one for one in found if {one["case"]["kind"], row["case"]["kind"]} <= set(VECTORS)]
+    exact = [entry for entry in found if entry["case"]["kind"] == row["case"]["kind"]]
+    close = [
+        entry for entry in found if {entry["case"]["kind"], row["case"]["kind"]} <= set(VECTORS)
+    ]
     for pool in (exact, close):
-        same = [one for one in pool if one["case"] == row["case"]]
+        same = [entry for entry in pool if entry["case"] == row["case"]]
         if pool:
             return (same or pool)[0]
     return None
@@ -156,11 +158,11 @@ def _differs(peer: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
 
 def unsteady(lines: Sequence[Line]) -> list[Line]:
     """Rows whose rounds differ by more than SPREAD: something else ran on the machine."""
-    measured = [one for one in lines if "steps_measured" in one.row]
+    measured = [entry for entry in lines if "steps_measured" in entry.row]
     return [
-        one
-        for one in measured
-        if max(one.row["steps_measured"]) > (1 + SPREAD) * min(one.row["steps_measured"])
+        entry
+        for entry in measured
+        if max(entry.row["steps_measured"]) > (1 + SPREAD) * min(entry.row["steps_measured"])
     ]
 
 

@@ -64,16 +64,16 @@ def cells(line: Line) -> list[str]:
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the rows and the bars."""
     lines = summarise(results)
-    for title, some in sections(lines):
+    for title, group in sections(lines):
         table = Table(title=title, title_justify="left")
         table.add_column("row", overflow="fold")
         for name in COLUMNS:
             table.add_column(name, justify="left" if name == "who" else "right")
-        for line in some:
+        for line in group:
             style = "dim" if line.void else "bold" if line.ours else ""
             table.add_row(row_name(line.row), *cells(line), style=style)
         console.print(table)
-        for line in some:
+        for line in group:
             if line.void:
                 who = WHO[line.row["who"]]
                 console.print(f"void: {who}, {row_name(line.row)}: {line.void}", style="yellow")

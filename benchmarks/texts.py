@@ -41,7 +41,7 @@ def row_name(row: dict[str, Any]) -> str:
 
 def unsteady_text(row: dict[str, Any]) -> str:
     """Says which row's rounds differ, and how."""
-    rounds = ", ".join(seconds(one) for one in row["steps_measured"])
+    rounds = ", ".join(seconds(entry) for entry in row["steps_measured"])
     where = f"block {row['case']['block']}, {row['case']['precision']}"
     return f"unsteady: {WHO[row['who']]}, {row_name(row)}, {where}: {rounds} s a step"
 

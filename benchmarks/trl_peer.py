@@ -91,7 +91,7 @@ def trl_loop(hf: Any, tokenizer: Any, plan: Plan, case: Case, steps: int, batch:
         named = dict(trainer.model.named_parameters())
         with torch.no_grad():
             for short in ("lora_A", "lora_B"):
-                (own,) = [one for name, one in named.items() if f".{short}." in name]
+                (own,) = [entry for name, entry in named.items() if f".{short}." in name]
                 own.copy_(plan.tensor(short))
         trainer.train()
         trainer.model.unload()
