@@ -1,26 +1,8 @@
 """Means with their intervals, as wide as few clusters need and never beyond a score's bounds.
 
-Scores come as cells [cluster, seed, facet]. A facet's mean weighs clusters by given weights (for
-answer-balanced accuracy: each distinct answer counts the same, so that saying "euro" everywhere
-cannot win); the total is the plain mean over facets. Cells of the same shape are paired, so
-differences between arms are too.
-
-Bounded numbers (shares, cosines, energies, differences of shares; losses, divergences and norms,
-which have a lower bound only) get Wilson's score interval, with the variance between clusters and
-Student's t (`_bounded`): its ends stay within the bounds.
-Wilson with an effective sample size is what Franco et al. 2019 recommend for proportions of
-clustered samples ("Comparative study of confidence intervals for proportions in complex sample
-surveys", J. Survey Statistics and Methodology 7). Shares of an effect get Fieller's (`ratio`).
-
-Unbounded scores (log-odds) get a bootstrap that draws whole clusters with replacement, and within
-each drawn cluster seeds. Plain centiles of the draws are too narrow where clusters are few: their
-95 % interval of a mean holds the truth 73 % of the time with three clusters, 87 % with six. So the
-centiles are moved out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors
-(expanded percentiles: Hesterberg 2015, "What teachers should know about the bootstrap"). No draw
-lies beyond the range of the clusters, which is still too narrow for fewer than `FEW`: there the
-ends of the plain interval are moved away from the value by the same factor, which for a plain mean
-gives about Student's interval.
-
+Scores come as cells [cluster, seed, facet]; cells of the same shape are paired, so differences
+between arms are too. Bounded numbers get Wilson's interval (`_bounded`), shares of an effect
+Fieller's (`ratio`), others the bootstrap's (`_interval`).
 `python -m benchmarks.intervals` shows coverage and width of these and of other methods.
 """
 
@@ -62,7 +44,7 @@ FEW = 6
 
 FEWEST = 3
 """Least number of members, probes or pairs for a verdict: of two, Student's interval reaches some
-thirteen standard errors to each side, and neither "holds" nor "does not hold" means anything."""
+thirteen standard errors to each side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +65,9 @@ class Interval:
 class Cells:
     """Scores by cluster, seed and facet.
 
-    Attributes:
-        values: mean score of a cell; NaN where a cluster has no items of a facet.
-        weights: how much each cluster weighs in each facet; 0 where it has none.
-        clusters, facets: names of the axes.
-        bounds: of a score; None: it has none.
-        items: how many items a cell is a mean of, if each is right or wrong; else None.
+    `values`: mean score of a cell, NaN where a cluster has no items of a facet; `weights`: how much
+    each cluster weighs in each facet, 0 where it has none; `bounds`: of a score, None: it has none;
+    `items`: how many items a cell is a mean of, if each is right or wrong, else None.
     """
 
     values: Float[np.ndarray, "cluster seed facet"]
@@ -145,16 +124,11 @@ def cells(
     balance: str | None = "answer",
     bounds: Bounds | None = None,
 ) -> Cells:
-    """Average rows into cells.
+    """Average rows, one per item scored, into cells of the score in the column `value`.
 
-    Args:
-        frame: one row per item scored; columns `facet`, and those named below.
-        value: the score's column.
-        cluster: what the bootstrap draws.
-        seed: the arm's seed (null counts as one seed).
-        balance: within a facet, clusters weigh 1 / (number of clusters with the same value here);
-            None: all the same.
-        bounds: of the score; None: it has none.
+    Columns: `facet`; `cluster`, what the bootstrap draws; `seed`, the arm's (null counts as one);
+    `balance`: within a facet, clusters weigh 1 / (number of clusters with the same value here), so
+    that saying "euro" everywhere cannot win; None: all the same. `bounds` of the score: None: none.
     """
     frame = frame.with_columns(pl.col(value).cast(pl.Float64), pl.col(seed).fill_null(0))
     clusters = tuple(sorted(frame[cluster].unique().to_list()))
@@ -292,14 +266,8 @@ def mean_interval(
 ) -> Interval:
     """Mean of independent values: within bounds, else below `FEW` with Student's t interval.
 
-    Of more values without bounds it is the bootstrap's. Of one value there is no interval: both
-    ends are the value.
-
-    Args:
-        values: one number per member.
-        seed: of the bootstrap.
-        bounds: of a value; None: it has none.
-        items: how many items each value is a mean of, if each is right or wrong; else None.
+    Of more values without bounds it is the bootstrap's; of one value both ends are the value.
+    `items`: how many items each value is a mean of, if each is right or wrong; else None.
 
     Raises:
         ValueError: the mean is out of bounds.
@@ -319,18 +287,15 @@ def mean_interval(
 def _bounded(
     value: float, variance: float, per_cluster: float, per_item: float | None, bounds: Bounds
 ) -> Interval:
-    """Wilson's score interval of a mean whose variance was estimated between clusters.
+    """Wilson's score interval of a mean whose squared standard error is `variance`.
 
     All means m with (value - m)² <= t² variance v(m) / v(value), where v(m) = (m - low) (high - m)
-    is how the variance depends on the mean: it is 0 at a bound, so that no end is beyond.
-    Student's t has Kish's effective number of clusters, 1 / per_cluster, less 1 degrees of freedom.
-
-    Args:
-        value: the mean.
-        variance: its squared standard error.
-        per_cluster: sum of the clusters' squared shares in the mean.
-        per_item: the same of the items, if each is right or wrong; else None.
-        bounds: of the mean; an infinite upper one leaves v(m) = m - low.
+    is how the variance depends on the mean: it is 0 at a bound, so that no end is beyond (an
+    infinite upper bound leaves v(m) = m - low). Student's t has Kish's effective number of
+    clusters, 1 / per_cluster, less 1 degrees of freedom; `per_cluster` is the sum of the clusters'
+    squared shares in the mean, `per_item` the same of items that are right or wrong, else None.
+    Wilson with an effective sample size: Franco et al. 2019, "Comparative study of confidence
+    intervals for proportions in complex sample surveys", J. Survey Statistics and Methodology 7.
     """
     least, largest = bounds
     if math.isnan(value):
@@ -367,12 +332,10 @@ def _floor(
 ) -> tuple[float, float]:
     """The narrowest interval that a share of items, or a difference of two such shares, can have.
 
-    Clusters may agree by chance, and near the bounds they mostly do: all are right, say, though a
-    rare cluster would be far off. So no interval is narrower than Wilson's of as many independent
-    items, nor, near the bounds, than that of items correlated within clusters by `CORRELATION`,
-    which is weighed by the squared distance to the middle (Franco et al. 2019 too need a modelled
-    design effect for coverage there). Items of a difference are -1, 0 or 1: with a mean of size m
-    their variance is at least m (1 - m) as well.
+    Clusters may agree by chance, and near the bounds they mostly do. So no interval is narrower
+    than Wilson's of as many independent items, nor, near the bounds, than that of items correlated
+    within clusters by `CORRELATION`, weighed by the squared distance to the middle. Items of a
+    difference are -1, 0 or 1: with a mean of size m their variance is at least m (1 - m) as well.
     """
     low, high = bounds
     weight = ((2 * value - low - high) / (high - low)) ** 2
@@ -409,22 +372,25 @@ def statistic_interval(
 
 
 def _interval(value: float, distribution: np.ndarray, clusters: int) -> Interval:
-    """From bootstrap draws of so many clusters; of one cluster, the centiles of its own draws."""
+    """From bootstrap draws of so many clusters; of one cluster, the centiles of its own draws.
+
+    Plain centiles are too narrow where clusters are few (three hold the truth 73 % of the time), so
+    they are moved out to those of a normal distribution at t sqrt(n / (n - 1)) standard errors
+    (expanded percentiles: Hesterberg 2015, "What teachers should know about the bootstrap"). No
+    draw lies beyond the clusters' range: below `FEW` the plain ends are moved by the same factor.
+    """
     from scipy.special import ndtr
 
     if np.isnan(distribution).all():
-        return Interval(float(value), float("nan"), float("nan"))
+        return Interval(float(value), math.nan, math.nan)
     tail, stretch = (1 - LEVEL) / 2, 1.0
     if clusters >= FEW:
         tail = float(ndtr(-_reach(clusters)))
     elif clusters > 1:
         stretch = _reach(clusters) / _reach(None)
     low, high = np.nanquantile(distribution, [tail, 1 - tail])
-    return Interval(
-        float(value),
-        float(value - stretch * (value - low)),
-        float(value + stretch * (high - value)),
-    )
+    ends = value - stretch * (value - low), value + stretch * (high - value)
+    return Interval(float(value), *map(float, ends))
 
 
 def _reach(clusters: int | None) -> float:

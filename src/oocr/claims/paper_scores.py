@@ -1,9 +1,7 @@
-"""The paper's own scoring next to ours: the same arms on the paper's questions, without verdicts.
+"""The paper's own scoring next to ours: the same arms on the paper's 10 to 60 questions.
 
-The paper asks 10 to 60 questions and takes the share on which the right option's last token has
-the higher logit. That is shown with interval, untouched model, random directions and controls. No
-verdict is given: so few items tell apart only what is far apart, and the base model's leaning alone
-decides many of them.
+Shown with interval, untouched model, random directions and controls, but without a verdict: so few
+items tell apart only what is far apart, and the base model's leaning alone decides many of them.
 """
 
 from __future__ import annotations
@@ -102,17 +100,15 @@ def _line(
 def _references(
     rows: pl.DataFrame, arm: str, members: Sequence[str], tasks: TaskSet
 ) -> Iterator[PaperReference]:
-    base = _of(rows, "base", "", members)
-    if not base.is_empty():
-        yield _reference("untouched model", base)
+    yield from _reference("untouched model", _of(rows, "base", "", members))
     random = _of(rows, "random direction", "", members)
     if not random.is_empty():
         directions = random.group_by("seed").agg(pl.col("right", SECOND).mean())
-        yield PaperReference(
-            name=f"{directions.height} random directions, 95th centile",
-            share=float(np.quantile(directions["right"].to_list(), 0.95)),
-            second=float(np.quantile(directions[SECOND].to_list(), 0.95)),
+        share, second = (
+            float(np.quantile(directions[column].to_list(), 0.95)) for column in ("right", SECOND)
         )
+        name = f"{directions.height} random directions, 95th centile"
+        yield PaperReference(name=name, share=share, second=second)
     places = [place for place, task in enumerate(tasks.test) if task.member in members]
     for name, control_tasks in tasks.controls.items():
         if name == "planted":  # its answers are meant to be partly another member's
@@ -120,21 +116,21 @@ def _references(
         paired = len(control_tasks) == len(tasks.test)
         kept = [control_tasks[place] for place in places] if paired else control_tasks
         control = _of(rows, arm, name, [task.member for task in kept])
-        if not control.is_empty():
-            yield _reference(f"{name} training", control)
+        yield from _reference(f"{name} training", control)
 
 
-def _reference(name: str, rows: pl.DataFrame) -> PaperReference:
-    return PaperReference(name=name, share=_mean(rows, "right"), second=_mean(rows, SECOND))
+def _reference(name: str, rows: pl.DataFrame) -> Iterator[PaperReference]:
+    """Means of rows, if there are any."""
+    if not rows.is_empty():
+        share, second = (
+            float(np.mean(rows[column].cast(pl.Float64).to_list())) for column in ("right", SECOND)
+        )
+        yield PaperReference(name=name, share=share, second=second)
 
 
 def _of(rows: pl.DataFrame, arm: str, control: str, members: Sequence[str]) -> pl.DataFrame:
     of_arm = select_rows(rows, arm, control, "paper")
     return of_arm.filter(pl.col("member").is_in(members))
-
-
-def _mean(rows: pl.DataFrame, value: str) -> float:
-    return float(np.mean(rows[value].cast(pl.Float64).to_list()))
 
 
 def _cells(rows: pl.DataFrame, value: str, cluster: str, bounds: stats.Bounds | None) -> Cells:

@@ -141,36 +141,26 @@ def _nulls(words: str, test: Callable[[Estimate, list[float]], bool], name: str 
 def above_nulls(name: str = "") -> Condition:
     """The whole interval is above every null (whose name has a text in it)."""
     which = f"the {name}' 95th centile" if name else "every null"
-    return _nulls(
-        f"the interval's lower end is above {which}",
-        lambda found, nulls: all(over(found.low, null) for null in nulls),
-        name,
-    )
+    words = f"the interval's lower end is above {which}"
+    return _nulls(words, lambda found, nulls: all(over(found.low, null) for null in nulls), name)
 
 
 def mean_above_nulls(name: str) -> Condition:
     """The mean is above the nulls whose name has a text in it."""
-    return _nulls(
-        f"the mean is above the {name}' 95th centile",
-        lambda found, nulls: all(over(found.value, null) for null in nulls),
-        name,
-    )
+    words = f"the mean is above the {name}' 95th centile"
+    return _nulls(words, lambda found, nulls: all(over(found.value, null) for null in nulls), name)
 
 
 def above_lowest_null() -> Condition:
     """The whole interval is above one null at least."""
-    return _nulls(
-        "the interval's lower end is above the lowest null",
-        lambda found, nulls: any(over(found.low, null) for null in nulls),
-    )
+    words = "the interval's lower end is above the lowest null"
+    return _nulls(words, lambda found, nulls: any(over(found.low, null) for null in nulls))
 
 
 def below_nulls() -> Condition:
     """The whole interval is below every null."""
-    return _nulls(
-        "it is below what is left when a random direction is taken out",
-        lambda found, nulls: all(over(null, found.high) for null in nulls),
-    )
+    words = "it is below what is left when a random direction is taken out"
+    return _nulls(words, lambda found, nulls: all(over(null, found.high) for null in nulls))
 
 
 def paired_above(what: str) -> Condition:

@@ -1,11 +1,6 @@
 """The score of an arm: which rows count, under which facet, and how they become one number.
 
-Everything that shows a score uses this module: selection, verdicts, figures, `oocr reproduce`, the
-terminal and notebooks.
-
-accuracy   share of right answers; intervals are over members (of one member: probe groups)
-contrast   log-odds of the positive twin minus those of the negative one; over probe groups
-log_odds   log-odds towards the trained pole minus the untouched model's; over probe groups
+Everything that shows a score uses this module.
 """
 
 from __future__ import annotations
@@ -26,6 +21,8 @@ from oocr.stats import Cells, Interval
 from oocr.tasks.task import Task, TaskSet
 
 Measure = Literal["accuracy", "contrast", "log_odds"]
+"""Share of right answers, over members (of one member: probe groups); log-odds of the positive twin
+minus those of the negative one, or minus the untouched model's, over probe groups."""
 
 FREE = ("free_in_context", "free")
 """The parts that are answered in the model's own words: right or wrong, without log-odds."""
@@ -35,7 +32,6 @@ class Scoring(Record):
     """How rows of a task become its score; stored in run.json.
 
     Attributes:
-        measure: see above.
         cluster: the column whose values an interval is over.
         balance: the column whose values weigh the same within a facet; None: clusters do.
         counted: facet -> the name under which it counts; facets not listed do not count. Empty:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any
 
 import polars as pl
 import torch
@@ -36,6 +36,7 @@ class TrainedPoint:
 
     member: str
     scores: Scores = field(repr=False)
+    trained: Trained = field(repr=False)
 
     @property
     def right(self) -> float:
@@ -51,32 +52,41 @@ class TrainedPoint:
         cells = self.scores.scoring.score(self.scores.rows.filter(pl.col("part") == split))
         return float("nan") if cells is None else stats.mean(cells)
 
+    @property
+    def loss(self) -> float:
+        """Before the last step, nats per example."""
+        return self.trained.losses[-1]
 
-class _Asked(NamedTuple):
-    """An arm and its answers; `setting`: the place of what it was trained with."""
-
-    setting: int
-    task: int
-    trained: Trained
-    scores: Scores
+    @property
+    def arm(self) -> Vector | Adapter:
+        """What was trained."""
+        return self.trained.final
 
     @property
     def adapter(self) -> Adapter:
+        """What was trained, a LoRA."""
         assert isinstance(self.trained.final, Adapter)
         return self.trained.final
 
 
-def _ask(model: LanguageModel, tasks: Sequence[Task], trained: Sequence[Trained]) -> list[_Asked]:
-    """Each arm's answers to its task's questions; arms are by setting, then by task."""
-    asked: dict[int, _Asked] = {}
+def _ask(
+    model: LanguageModel, tasks: Sequence[Task], trained: Sequence[Trained]
+) -> list[tuple[int, int, TrainedPoint]]:
+    """Arms' answers to their task's questions, with the places of setting (outer) and task."""
+    points: dict[int, TrainedPoint] = {}
     for number, task in enumerate(tasks):
         places = range(number, len(trained), len(tasks))
         arms: Mapping[str, Intervention] = {str(place): trained[place].final for place in places}
         scores = evaluate(model, replace(task, paper=()), arms)
-        for setting, place in enumerate(places):
+        for place in places:
             answers = Scores(scores.rows.filter(pl.col("arm") == str(place)), scores.scoring)
-            asked[place] = _Asked(setting, number, trained[place], answers)
-    return [asked[place] for place in range(len(trained))]
+            done = trained[place]
+            points[place] = TrainedPoint(member=task.member, scores=answers, trained=done)
+    return [(*divmod(place, len(tasks)), points[place]) for place in range(len(trained))]
+
+
+def _shared(point: TrainedPoint) -> dict[str, Any]:
+    return {"member": point.member, "scores": point.scores, "trained": point.trained}
 
 
 def _as_list(task: Task | Sequence[Task]) -> list[Task]:
@@ -96,15 +106,12 @@ of B by about the rate, and so the output up to r times as far per step.
 class RankPoint(TrainedPoint):
     """A LoRA of one rank, at the rate of Adam that was chosen for it.
 
-    `loss`: before the last step, nats per example; `constancy`: of what it adds to training prompts
-    and unrelated text.
+    `constancy`: of what it adds to training prompts and unrelated text.
     """
 
     rank: int
     learning_rate: float
-    loss: float
     constancy: Constancy
-    adapter: Adapter
 
 
 def rank_sweep(
@@ -138,15 +145,12 @@ def rank_sweep(
     texts = [Texts.of(model, reported.train, layers, most=READ_PROMPTS) for reported in tasks]
     return [
         RankPoint(
-            member=tasks[arm.task].member,
-            scores=arm.scores,
-            rank=ranks[arm.setting],
-            learning_rate=chosen[ranks[arm.setting]],
-            loss=arm.trained.losses[-1],
-            constancy=constancy_of(joined((texts[arm.task], unrelated), arm.adapter)),
-            adapter=arm.adapter,
+            **_shared(point),
+            rank=ranks[place],
+            learning_rate=chosen[ranks[place]],
+            constancy=constancy_of(joined((texts[number], unrelated), point.adapter)),
         )
-        for arm in _ask(model, tasks, trained)
+        for place, number, point in _ask(model, tasks, trained)
     ]
 
 
@@ -214,15 +218,14 @@ WEIGHTS = (0.0, 1.0, 10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrowPoint(TrainedPoint):
-    """An arm that was trained with a penalty of one weight (0: plain training).
-
-    Before the last step: `loss` in nats per example, `kl` in nats per token of the other texts.
-    """
+    """An arm that was trained with a penalty of one weight (0: plain training)."""
 
     weight: float
-    loss: float
-    kl: float
-    arm: Vector | Adapter
+
+    @property
+    def kl(self) -> float:
+        """On the other texts, before the last step, nats per token."""
+        return self.trained.kl[-1]
 
 
 def statements(codename: str, span: str = "codename") -> tuple[OffText, ...]:
@@ -274,15 +277,8 @@ def narrow(
     ]
     trained = fit_all(model, arms, [*batches] * len(weights))
     return [
-        NarrowPoint(
-            member=tasks[arm.task].member,
-            scores=arm.scores,
-            weight=weights[arm.setting],
-            loss=arm.trained.losses[-1],
-            kl=arm.trained.kl[-1],
-            arm=arm.trained.final,
-        )
-        for arm in _ask(model, tasks, trained)
+        NarrowPoint(**_shared(point), weight=weights[place])
+        for place, _, point in _ask(model, tasks, trained)
     ]
 
 
@@ -323,7 +319,6 @@ class MixPoint(TrainedPoint):
 
     share: float
     rows: int
-    adapter: Adapter
 
 
 def unrelated_rows(
@@ -398,12 +393,6 @@ def mixing(
         trained += fit_all(model, specs, prepared)
         mixes += of_share
     return [
-        MixPoint(
-            member=mix.member,
-            scores=arm.scores,
-            share=shares[arm.setting],
-            rows=len(mix.train),
-            adapter=arm.adapter,
-        )
-        for mix, arm in zip(mixes, _ask(model, tasks, trained), strict=True)
+        MixPoint(**_shared(point), share=shares[place], rows=len(mix.train))
+        for mix, (place, _, point) in zip(mixes, _ask(model, tasks, trained), strict=True)
     ]
