@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from oocr.claims.records import Estimate, Finding, Verdict
 
@@ -89,35 +90,27 @@ def _joined(conditions: Sequence[Condition]) -> str:
 # -- conditions ----------------------------------------------------------------------------------
 
 
-def _found(words: str, test: Callable[[Estimate], bool]) -> Condition:
-    return Condition(words, lambda finding, _: test(finding.found))
+_ENDS = {"low": "the interval's lower end", "high": "the interval's upper end", "value": "the mean"}
+_RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
+    "above": over,
+    "at least": at_least,
+    "at most": lambda value, bar: at_least(bar, value),
+}
 
 
-def low_above(bar: float) -> Condition:
-    """The whole interval is above a bar."""
-    return _found(f"the interval's lower end is above {bar:g}", lambda found: over(found.low, bar))
+def _bar(end: str, relation: str, bar: float) -> Condition:
+    """An end of the interval, or the mean, is beyond a bar."""
+    return Condition(
+        f"{_ENDS[end]} is {relation} {bar:g}",
+        lambda finding, _: _RELATIONS[relation](getattr(finding.found, end), bar),
+    )
 
 
-def low_reaches(bar: float) -> Condition:
-    """The whole interval is at or above a bar."""
-    words = f"the interval's lower end is at least {bar:g}"
-    return _found(words, lambda found: at_least(found.low, bar))
-
-
-def high_within(bar: float) -> Condition:
-    """The whole interval is at or below a bar."""
-    words = f"the interval's upper end is at most {bar:g}"
-    return _found(words, lambda found: at_least(bar, found.high))
-
-
-def mean_above(bar: float) -> Condition:
-    """The mean is above a bar."""
-    return _found(f"the mean is above {bar:g}", lambda found: over(found.value, bar))
-
-
-def mean_reaches(bar: float) -> Condition:
-    """The mean is at or above a bar."""
-    return _found(f"the mean is at least {bar:g}", lambda found: at_least(found.value, bar))
+low_above = partial(_bar, "low", "above")
+low_reaches = partial(_bar, "low", "at least")
+high_within = partial(_bar, "high", "at most")
+mean_above = partial(_bar, "value", "above")
+mean_reaches = partial(_bar, "value", "at least")
 
 
 def above_base() -> Condition:

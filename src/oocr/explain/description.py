@@ -18,16 +18,7 @@ from oocr.engine.forward import final_rows, start_block
 from oocr.engine.generate import generate
 from oocr.engine.recording import record
 from oocr.errors import InputError
-from oocr.explain.lens import (
-    ConceptReading,
-    Concepts,
-    Reading,
-    check_single,
-    concept_reading,
-    lens,
-    own_tokens,
-    with_randoms,
-)
+from oocr.explain import lens
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 
@@ -88,11 +79,11 @@ def tell_by_model(
     model: LanguageModel,
     vector: Vector,
     concept: str,
-    concepts: Concepts,
+    concepts: lens.Concepts,
     *,
     prompts: Sequence[str] = PROMPTS,
     randoms: int = 48,
-) -> ConceptReading:
+) -> lens.ConceptReading:
     """Ask the model which of several concepts a direction means, blinded.
 
     As `oocr.explain.lens.tell`, but a concept's score is by how much the log-probability of its
@@ -102,10 +93,10 @@ def tell_by_model(
     Raises:
         InputError: as `describe` and `oocr.explain.lens.tell`.
     """
-    tokens = own_tokens(model, concept, concepts)
+    tokens = lens.own_tokens(model, concept, concepts)
     here = _at_placeholder(vector, prompts)
-    arms = [replace(here, direction=direction) for direction in with_randoms(here, randoms)]
-    return concept_reading(concept, list(concepts), _rises(model, prompts, arms, tokens))
+    arms = [replace(here, direction=direction) for direction in lens.with_randoms(here, randoms)]
+    return lens.concept_reading(concept, list(concepts), _rises(model, prompts, arms, tokens))
 
 
 STACK = 16
@@ -140,7 +131,7 @@ def _rises(
 
 def _at_placeholder(vector: Vector, prompts: Sequence[str]) -> Vector:
     """The vector at the placeholder's tokens."""
-    check_single(vector, "are described one by one")
+    lens.check_single(vector, "are described one by one")
     for prompt in prompts:
         if PLACEHOLDER not in prompt:
             raise InputError(f"prompt {prompt!r}: allowed: a text that holds {PLACEHOLDER!r}")
@@ -167,12 +158,12 @@ def evidence_of(model: LanguageModel, vector: Vector, *, max_new_tokens: int = 1
         InputError: joined directions.
     """
     lines = []
-    readings: dict[Reading, str] = {
+    readings: dict[lens.Reading, str] = {
         "normed": "likelier",
         "raw": "likelier by the output matrix alone",
     }
     for reading, words in readings.items():
-        tokens = lens(model, vector, reading=reading, top=TOP)
+        tokens = lens.lens(model, vector, reading=reading, top=TOP)
         quoted = ", ".join(repr(token.token.strip()) for token in tokens)
         lines.append(f"Tokens that it makes {words}: {quoted}")
     at_word = _at_placeholder(vector, PROMPTS)

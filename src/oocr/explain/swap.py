@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oocr import html
 from oocr.errors import InputError
-from oocr.explain.differences import Texts, joined
+from oocr.explain.differences import SKIP, Texts, joined
 from oocr.explain.geometry import pair_cosines, units_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
@@ -134,7 +134,7 @@ def last_differences(
     """
     if tokens < 1:
         raise InputError(f"tokens: found {tokens}; allowed: 1 or more")
-    last = [texts.differences(adapter)[0][1:][-tokens:] for texts in (trained, unrelated)]
+    last = [texts.differences(adapter)[0][SKIP:][-tokens:] for texts in (trained, unrelated)]
     return torch.cat(last).double()
 
 
