@@ -75,7 +75,8 @@ def test_a_cell_is_the_change_over_the_base_beside_random_directions() -> None:
             drawn = cells.drawn[cells.vectors.index(name)][cells.tasks.index(other)]
             assert len(drawn) == 8
             assert cell["null"].item() == pytest.approx(np.quantile(np.abs(drawn), 0.95))
-    last = transfer(model_of(), vectors, tasks, positions="last", randoms=2)
+    at_last = {name: vector.at("last") for name, vector in vectors.items()}
+    last = transfer(model_of(), at_last, tasks, randoms=2)
     assert not np.allclose(last.change, cells.change)
 
 

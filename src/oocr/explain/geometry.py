@@ -47,10 +47,7 @@ class Likeness:
 
 
 def likeness(
-    model: LanguageModel,
-    vectors: Mapping[str, Vector],
-    prompts: Sequence[Prompt] | None = None,
-    seed: int = 0,
+    model: LanguageModel, vectors: Mapping[str, Vector], prompts: Sequence[Prompt] | None = None
 ) -> Likeness:
     """Signed cosines of vectors at one layer's block output, with both nulls.
 
@@ -72,7 +69,7 @@ def likeness(
             )
     units = units_of(torch.stack([vector.direction for vector in vectors.values()]).double())
     streams = residual_streams(model, first.layer, prompts or neutral_passages(model))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     uniform = torch.randn(DRAWS, model.d_model, generator=generator, dtype=torch.float64)
     centred = streams - streams.mean(dim=0)
     # A Gaussian with that covariance: random mixtures of the centred streams.

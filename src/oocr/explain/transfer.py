@@ -1,8 +1,7 @@
 """Transfer and specificity: every vector on every task's probes.
 
 A cell is the change of the mean log-odds of the task's trained pole (or answer), vector minus base.
-A span that a probe lacks is left alone, so vectors at a span are read at the last token (or
-wherever `positions` says) to be comparable.
+A span that a probe lacks is left alone.
 """
 
 from __future__ import annotations
@@ -77,12 +76,11 @@ def transfer(
     vectors: Mapping[str, Vector],
     tasks: Mapping[str, Task],
     *,
-    positions: str | None = None,
     randoms: int = RANDOMS,
 ) -> Transfer:
     """Ask every task's probes under every vector, and under random directions of its norm.
 
-    `positions`: add all vectors there; None: each at its own.
+    Each vector acts at its own positions; those of `vector.at("last")` are in all probes.
 
     Raises:
         InputError: no vector or task; a task without probes; fewer than two random directions.
@@ -107,11 +105,10 @@ def transfer(
     base = log_odds(None)
     moved: list[list[list[float]]] = []
     for index, vector in enumerate(vectors.values()):
-        arm = vector if positions is None else vector.at(positions)
         # Other draws for every vector: of equal ones the mean of own minus others is 0 by itself.
         first = FIRST_SEED + index * randoms
-        drawn = [random_vector(arm, arm.norm, first + seed) for seed in range(randoms)]
-        change = log_odds([arm, *drawn]) - base
+        drawn = [random_vector(vector, vector.norm, first + seed) for seed in range(randoms)]
+        change = log_odds([vector, *drawn]) - base
         moved.append([columns.mean(axis=1).tolist() for columns in np.split(change, ends, axis=1)])
     centiles = [[float(np.quantile(np.abs(cell[1:]), 0.95)) for cell in row] for row in moved]
     return Transfer(
