@@ -127,8 +127,8 @@ def _continued(
             input_ids=ids,
             attention_mask=mask,
             position_ids=at,
-            past_key_values=past,
             use_cache=cached,
+            **({} if past is None else {"past_key_values": past}),
             logits_to_keep=1,
         )
         token = pick(out.logits[:, -1].float())
@@ -138,9 +138,10 @@ def _continued(
             return torch.cat(new, dim=1)
         following = at[:, -1:] + 1
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        if cached:
-            past, ids, at = out.past_key_values, token, following
-        else:
+        past = getattr(out, "past_key_values", None)
+        if past is not None:
+            ids, at = token, following
+        else:  # Mamba, OpenAI's first GPT: the text is read again
             ids, at = torch.cat([ids, token], dim=1), torch.cat([at, following], dim=1)
 
 

@@ -50,11 +50,14 @@ def shape_of(model: LanguageModel | Outline) -> ModelSize:
     """A model's shape; of a mixture of experts, what one token passes through."""
     parts, text = model.anatomy, model.hf.config.get_text_config()
     held = {id(tensor): tensor.numel() for tensor in (*model.hf.parameters(), *model.hf.buffers())}
-    heads = int(text.num_attention_heads)
-    size = int(getattr(text, "head_dim", None) or parts.d_model // heads)
+    middle = len(parts.blocks) // 2
+    if getattr(text, "per_layer_config", None):  # Gemma-4: blocks of several shapes
+        text = text.per_layer_config[middle]
+    heads = int(getattr(text, "num_attention_heads", 0))  # Mamba has none
+    size = int(getattr(text, "head_dim", None) or parts.d_model // max(1, heads))
     grouped = getattr(text, "num_key_value_heads", None)
     outputs = block = 0
-    for module in parts.blocks[len(parts.blocks) // 2].modules():
+    for module in parts.blocks[middle].modules():
         for weight in module.parameters(recurse=False):
             if weight.ndim == 2:
                 out = weight.shape[1] if type(module).__name__ == "Conv1D" else weight.shape[0]
