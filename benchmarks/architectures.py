@@ -177,10 +177,10 @@ def use(model: LanguageModel) -> None:
     evaluate(model, task, {"base": None, "vector": vector})
     generate(model, ["The capital of Country 4821 is"], vector, max_new_tokens=3)
     lens(model, vector)
-    linears = [
-        name for name, module in model.anatomy.blocks[layer].named_modules() if linear_shape(module)
-    ]
-    spec = LowRankAdapter(layers=(layer,), rank=2, modules=(linears[-1].rsplit(".", 1)[-1],))
+    named = model.anatomy.blocks[layer].named_modules()
+    linears = [name.rsplit(".", 1)[-1] for name, module in named if linear_shape(module)]
+    module = next(name for name in reversed(linears) if name not in ("router", "gate"))
+    spec = LowRankAdapter(layers=(layer,), rank=2, modules=(module,))
     evaluate(model, task, {"lora": fit(model, task, spec, steps=3).final})
 
 
@@ -245,7 +245,7 @@ def page(rows: Sequence[Row]) -> str:
         "# Architectures",
         "",
         f"Every causal language model of transformers {tf.__version__}, built small with random",
-        "weights and used once in each way (`python -m benchmarks.architectures` writes this page).",
+        "weights and used once in each way. `python -m benchmarks.architectures` writes this page.",
         "",
         "| | architectures | |",
         "|---|---|---|",
