@@ -18,7 +18,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
-from oocr.errors import RunError
+from oocr.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -185,6 +185,27 @@ def remove_unfinished(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the note that Git LFS leaves in place of one that was not downloaded."""
+    try:
+        with path.open("rb") as file:
+            return bool(_LFS.match(file.read(60)))
+    except OSError:
+        return False
+
+
+def refuse_lfs_pointer(path: Path) -> None:
+    """Raise an InputError, with the way to get the file, if it is a Git LFS pointer."""
+    if is_lfs_pointer(path):
+        raise InputError(
+            f"{path}: a Git LFS pointer, not the file itself, which was not downloaded; "
+            "get it with: git lfs pull (in its folder; of Hugging Face: hf download)"
+        )
+
+
+_LFS = re.compile(rb"version https://(git-lfs|hawser)\.github\.com/spec/v\d")
 
 
 @contextmanager

@@ -17,10 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from oocr.errors import RunError
+from oocr.errors import InputError, RunError
 from oocr.io import (
     disk_errors,
+    is_lfs_pointer,
     new_folder,
+    refuse_lfs_pointer,
     write_atomic,
     write_json,
     write_tensors,
@@ -192,3 +194,18 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "out") as folder:
         (folder / "a").write_text("2")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["precious"]
+
+
+def test_a_git_lfs_pointer_is_told_with_the_way_to_get_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+    )
+    with pytest.raises(InputError, match="Git LFS pointer.*git lfs pull"):
+        refuse_lfs_pointer(path)
+    for data in (b"", b"version: 1\n", b"\x80\x02"):
+        path.write_bytes(data)
+        assert not is_lfs_pointer(path)
+        refuse_lfs_pointer(path)
+    assert not is_lfs_pointer(tmp_path)
+    assert not is_lfs_pointer(tmp_path / "gone")
