@@ -22,6 +22,7 @@ from oocr.engine.forward import Intervention
 from oocr.errors import InputError
 from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import is_cpu, is_gpu
 from oocr.steering.live import prompt_known
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
@@ -103,10 +104,10 @@ def sample(
     changes a draw only as often as it changes the distribution. Draws are made on the CPU, the same
     for every device.
     """
-    waits = torch.empty(logits.shape, pin_memory=logits.device.type == "cuda")
+    waits = torch.empty(logits.shape, pin_memory=is_gpu(logits.device))
     for row, generator in zip(waits.numpy(), generators, strict=True):
         row[:] = generator.standard_exponential(len(row))  # 53 random bits, rounded to 24
-    gumbel = -waits.to(logits.device, non_blocking=True).log()
+    gumbel = -waits.to(logits.device, non_blocking=waits.is_pinned()).log()
     # Minus the largest, so that no temperature, however low, makes two logits infinite.
     heights = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     return (heights + gumbel).argmax(dim=-1, keepdim=True)
@@ -119,7 +120,7 @@ def _continued(
     ids, mask, at = batch.ids, batch.mask.long(), batch.positions
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
     ended = torch.zeros_like(batch.mask[:, :1])
-    look = 1 if ids.device.type == "cpu" else LOOK_EVERY
+    look = 1 if is_cpu(ids.device) else LOOK_EVERY
     new: list[Tensor] = []
     past = None
     while True:

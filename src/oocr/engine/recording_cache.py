@@ -21,7 +21,7 @@ from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
 from oocr.io import cache_folder
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import free_memory
+from oocr.models.machine import free_memory, is_gpu
 from oocr.steering.hooks import attached
 
 MEMORY_SHARE = 1 / 3
@@ -56,7 +56,7 @@ class Tier:
 def tiers(device: torch.device, budget: int | None = None) -> tuple[Tier, ...]:
     """The memory for a model's recordings, nearest first; `budget` is that of main memory."""
     most = default_budget() if budget is None else budget
-    if device.type != "cuda":
+    if not is_gpu(device):
         return (Tier(most),)
     pinned = Tier(  # page-locked, so that copies run while the GPU computes
         most,

@@ -23,6 +23,7 @@ from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, start_of, tail
 from oocr.engine.training_batches import TrainingBatches, batch_order, prepare, shared_out
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import is_cpu, is_gpu
 from oocr.models.outline import Outline
 from oocr.steering.adapters import Adapter, LowRankAdapter, peft_config, stackable
 from oocr.steering.hooks import reuses_keys
@@ -35,7 +36,7 @@ DEFAULT_RATE = {"vector": 0.05, "adapter": 3e-3}
 READ_EVERY = 10
 """On a GPU losses are read every so many steps, and `until` is judged then."""
 
-STACK_TOKENS = {"cpu": 1024, "cuda": 16384}
+STACK_TOKENS, STACK_TOKENS_ON_GPU = 1024, 16384
 """Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows."""
 
 STACK_BYTES = 2**34
@@ -180,9 +181,9 @@ def arm_groups(
 
 def stack_tokens(model: LanguageModel | Outline) -> int:
     """Tokens that one pass over stacked arms may have."""
-    most = STACK_TOKENS.get(model.device.type, STACK_TOKENS["cpu"])
-    if model.device.type == "cpu":
-        return most
+    if is_cpu(model.device):
+        return STACK_TOKENS
+    most = STACK_TOKENS_ON_GPU if is_gpu(model.device) else STACK_TOKENS
     return min(most, STACK_BYTES // kept_for_backward(shape_of(model), 1, 1, 0))
 
 
@@ -207,7 +208,7 @@ def _loop(
     positions = spec.positions if isinstance(spec, SteeringVector) else None
     masks: dict[int, SteeringMask] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
-    read_every = 1 if model.device.type == "cpu" else READ_EVERY
+    read_every = 1 if is_cpu(model.device) else READ_EVERY
     in_steps = [order[i * per_step : (i + 1) * per_step] for i in range(steps)]
     log = LossLog([arm.task.name for arm in arms], len(data.batches), in_steps, on_step)
     snapshots: list[dict[int, Vector | Adapter]] = [{} for _ in arms]

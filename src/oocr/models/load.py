@@ -152,20 +152,15 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     """
     import torch
 
-    from oocr.models.machine import auto_dtype
+    from oocr.models.machine import auto_dtype, check_device, default_device
 
     if device_map is not None and device != "auto":
         raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(device)
+        place = default_device() if device == "auto" else torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device={device!r}: not a device (cpu, cuda, cuda:1, mps)") from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={device!r}: {torch.cuda.device_count()} CUDA devices here")
-    if place.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device='mps': not available here")
+    check_device(place)
     if isinstance(dtype, torch.dtype):
         chosen = dtype
     elif dtype in DTYPES:

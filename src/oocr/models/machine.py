@@ -1,4 +1,4 @@
-"""This machine: free memory, matrix speed, and the floating-point type that "auto" means."""
+"""This machine: what a device is, its memory and speed, and the type that "auto" means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import time
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -15,17 +16,89 @@ import torch
 from oocr.errors import InputError, RunError
 from oocr.io import cache_folder, write_json
 
+GPU = "cuda"
+"""The type of the devices with a memory of their own and a queue of work. MPS has neither for us:
+it is counted as main memory, and it computes in float32."""
+
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container's memory limit."""
 
 
+def is_cpu(device: torch.device) -> bool:
+    """Whether the device is the host itself: reading a number there makes nobody wait."""
+    return device.type == "cpu"
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Whether the device has a memory of its own, beside which host memory can be page-locked."""
+    return device.type == GPU
+
+
+def default_device() -> torch.device:
+    """What device "auto" means: the GPU if there is one."""
+    return torch.device(GPU if torch.cuda.is_available() else "cpu")
+
+
+def check_device(device: torch.device) -> None:
+    """Refuse (`InputError`) a device that is not here."""
+    if is_gpu(device) and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device='{device}': {torch.cuda.device_count()} CUDA devices here")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device='mps': not available here")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if is_gpu(device):
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def free_memory(device: torch.device | None = None) -> int:
-    """Free bytes of the device's memory, or (None, CPU) of main memory."""
-    if device is not None and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    """Bytes that new tensors can have on a device, or (None, CPU) of main memory.
+
+    On a GPU with what PyTorch holds from tensors that are gone: it gives that out again.
+    """
+    if device is not None and is_gpu(device):
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
     free = int(psutil.virtual_memory().available)
     limit = _container_room(CGROUP)
     return free if limit is None else min(free, limit)
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes of this process's tensors on a GPU."""
+    return int(torch.cuda.memory_allocated(device))
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that PyTorch took of a GPU in this process so far."""
+    return int(torch.cuda.max_memory_reserved(device))
+
+
+@contextmanager
+def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """Seed what is drawn inside on the CPU and these devices; outside nothing is changed."""
+    generators = [torch.default_generator, *_generators(devices)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+def _generators(devices: Iterable[torch.device]) -> Iterator[torch.Generator]:
+    for device in sorted(set(devices), key=str):
+        if device.type == "cuda":
+            index = torch.cuda.current_device() if device.index is None else device.index
+            yield torch.cuda.default_generators[index]
+        elif device.type == "mps":
+            yield torch.mps._get_default_mps_generator()
 
 
 def _container_room(folder: Path) -> int | None:
@@ -48,8 +121,7 @@ def matmul_speed(dtype: torch.dtype, device: torch.device, seconds: float = 0.2)
     while best == 0.0 or time.perf_counter() < until:
         began = time.perf_counter()
         matrix @ matrix
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - began))
     return best
 
@@ -79,9 +151,9 @@ def auto_dtype(device: torch.device) -> torch.dtype:
         dtype = getattr(torch, override)
         assert isinstance(dtype, torch.dtype)
         return dtype
-    if device.type == "cuda":
+    if is_gpu(device):
         return torch.bfloat16
-    if device.type != "cpu":
+    if not is_cpu(device):
         return torch.float32
     path = cache_folder() / "precision.json"
     key = f"{_processor()}, torch {torch.__version__}"

@@ -75,10 +75,12 @@ def outline(
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
+    from oocr.models.machine import GPU
+
     dtype = own_dtype(name, dtype)
     if on_gpu:
         half = placement("bfloat16" if dtype == "auto" else dtype, "cpu", None)
-        options = {**half, "device_map": "cuda"}
+        options = {**half, "device_map": GPU}
     else:
         options = placement(dtype, device, device_map)
     files = find_files(name)
@@ -111,7 +113,7 @@ def outline(
         (tokenizer, note), counted = alike, True
         notes.append(note)
     at = options["device_map"]
-    place = torch.device("cuda" if at in ("auto", "balanced", "sequential") else at)
+    place = torch.device(GPU if at in ("auto", "balanced", "sequential") else at)
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
 
 

@@ -25,6 +25,7 @@ import torch
 from oocr.engine.selftest import load_model
 from oocr.errors import RunError
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import is_gpu
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.memory_plan import MemoryEstimate, fitted
@@ -96,7 +97,7 @@ class Worker:
         if self._context is None or self._context[0] != spec:
             self._context = None
             config, model = spec.config, self.model(spec.config)
-            budget = None if model.device.type == "cuda" else spec.budget
+            budget = None if is_gpu(model.device) else spec.budget
             context = RunContext(model, config.starts, config.batch_lines, budget, tokens)
             self._context = (spec, context)
         return self._context[1]

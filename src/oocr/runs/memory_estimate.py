@@ -18,6 +18,7 @@ from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import is_gpu
 from oocr.models.outline import Outline, outline
 from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
@@ -171,7 +172,7 @@ class RunSample:
             record, score = max(record, self._recording(batch)), max(score, self.scoring(batch))
         neutral = config.explain.neutral_tokens if explain_stage.explains(config) else 0
         explain = (neutral + 4 * (neutral // explain_stage.NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
-        on_gpu = self.model.device.type == "cuda"
+        on_gpu = is_gpu(self.model.device)
         parts = {
             "Python and torch": 0 if on_gpu else memory.PROCESS,
             "tokenizer": 0 if on_gpu else memory.PER_TOKEN * len(self.model.tokenizer),

@@ -13,7 +13,7 @@ import torch
 from oocr.engine.memory import SLACK
 from oocr.engine.recording_cache import MEMORY_SHARE
 from oocr.errors import InputError
-from oocr.models.machine import free_memory
+from oocr.models.machine import free_memory, is_gpu, used_memory
 
 SHARED = "Python and torch", "tokenizer", "weights"
 WORK = "recording", "training", "scoring", "explaining"
@@ -99,8 +99,8 @@ def gib(size: float) -> str:
 
 def room_for(device: torch.device) -> int:
     """Bytes that a run can have: what is free, and what this process already took for it."""
-    if device.type == "cuda":
-        return free_memory(device) + torch.cuda.memory_reserved(device)
+    if is_gpu(device):
+        return free_memory(device) + used_memory(device)
     return free_memory() + sum(held - shared for held, shared in _resident())
 
 
