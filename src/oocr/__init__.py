@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from oocr.steering import formats
     from oocr.steering.adapters import Adapter as Adapter
     from oocr.steering.adapters import LowRankAdapter as LowRankAdapter
-    from oocr.steering.formats.foreign import read_adapter as read_adapter
     from oocr.steering.formats.foreign import read_vector as read_vector
+    from oocr.steering.formats.lora import read_adapter as read_adapter
     from oocr.steering.vectors import SteeringVector as SteeringVector
     from oocr.steering.vectors import Vector as Vector
     from oocr.tasks.task import Task as Task
@@ -59,7 +59,7 @@ _WHERE = {
     "load_model": "oocr.engine.selftest",
     "load_task": "oocr.families.registry",
     "load_tasks": "oocr.families.registry",
-    "read_adapter": "oocr.steering.formats.foreign",
+    "read_adapter": "oocr.steering.formats.lora",
     "read_items": "oocr.data.readers",
     "read_vector": "oocr.steering.formats.foreign",
     "tokens": "oocr.report.tokens",

@@ -10,7 +10,8 @@ from oocr.errors import InputError
 from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.foreign import PICKLES, SAFE, WEIGHTS, read_adapter
+from oocr.steering.formats.foreign import PICKLES, SAFE
+from oocr.steering.formats.lora import WEIGHTS, read_adapter
 
 CONFIG = "adapter_config.json"
 

@@ -21,6 +21,7 @@ from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats import foreign
 from oocr.steering.formats.gguf import GGUF, read_gguf
+from oocr.steering.formats.lora import read_adapter
 from oocr.steering.token_roles import directions_of, training_tokens
 from oocr.steering.vectors import SITES, Vector
 
@@ -202,7 +203,7 @@ def _weights(path: Path, say: Say) -> None:
         if not (path / "adapter_config.json").is_file():
             raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
         whose = "this library's" if (path / "oocr.json").is_file() else "PEFT's"
-        _adapter(path, foreign.read_adapter(path), say, whose)
+        _adapter(path, read_adapter(path), say, whose)
         return
     if path.suffix.lower() == GGUF:
         for vector in read_gguf(path):
@@ -212,7 +213,7 @@ def _weights(path: Path, say: Say) -> None:
     if isinstance(tensors, dict) and any(name.startswith("direction.") for name in tensors):
         _vector(path, Vector.load(path), say, "vector of this library")
     elif isinstance(tensors, dict):
-        _adapter(path, foreign.read_adapter(path), say, "a dict of tensors")
+        _adapter(path, read_adapter(path), say, "a dict of tensors")
     else:
         describe_bare_tensor(path, say)
 
