@@ -94,6 +94,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba2": ("mamba2", {"num_heads": 8, "head_dim": 8, "n_groups": 1}),
     "zaya": ("zaya", {"num_experts_per_tok": 1}),
     "gpt_neo": ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}),
+    "lfm2": ("lfm2", {"layer_types": ["conv", "full_attention"] * 2}),
     "lfm2_moe": ("lfm2_moe", {"layer_types": ["conv", "full_attention"] * 2}),
     "hunyuan_v1_dense": ("hunyuan_v1_dense", {"rope_parameters": None}),
 }

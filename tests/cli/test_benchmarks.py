@@ -133,13 +133,13 @@ def check_items(tokenizer: Any, tokens: int, limit: int, last: int) -> None:
 
 
 def test_prompts_are_about_as_long_as_asked_and_end_with_the_question() -> None:
-    check_items(tiny_tokenizer(), TOKENS, room=30, last=60)
+    check_items(tiny_tokenizer(), TOKENS, limit=30, last=60)
 
 
 @pytest.mark.real
 def test_real_prompts_have_41_tokens_and_answers_of_one() -> None:
     tokenizer = read_model("gemma-3-270m").tokenizer
-    check_items(tokenizer, 41, room=1, last=16)
+    check_items(tokenizer, 41, limit=1, last=16)
     for item in data.items(tokenizer, 8):
         prompt = encode_prompt(tokenizer, item.prompt)
         assert len(encode_answer(tokenizer, prompt, item.answer)) == 1

@@ -241,7 +241,11 @@ def check_anatomy(hf_model: nn.Module) -> None:
             "this family has no single residual stream to steer",
         )
     shape, expected_shape = tuple(outputs[-1].shape), (1, 8, parts.d_model)
-    must(shape == expected_shape, f"block outputs have shape {shape}, expected {expected_shape}")
+    must(
+        shape == expected_shape,
+        f"block outputs have shape {shape}, expected {expected_shape}: "
+        "one residual stream for each token",
+    )
     computed = parts.readout(outputs[-1][0]).float().cpu()
     expected = logits[0].float().cpu()
     shapes = tuple(expected.shape), tuple(computed.shape)
@@ -265,8 +269,8 @@ def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
             if isinstance(decoder, nn.Module) and isinstance(blocks, nn.ModuleList) and len(blocks):
                 return f"{decoder_name}.{blocks_name}", blocks, decoder
     raise InputError(
-        f"{type(hf_model).__name__}: no decoder blocks found. Tried the attributes "
-        f"{', '.join(BLOCKS)} of {', '.join(DECODERS)}"
+        f"{type(hf_model).__name__}: no decoder blocks found; allowed: a decoder-only causal LM that "
+        f"keeps them as {', '.join(BLOCKS)} in {', '.join(DECODERS)}"
     )
 
 
