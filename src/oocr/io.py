@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +33,12 @@ RESULTS_VERSION = "7"
 KEY = "key"
 """File of a kept folder that says what the folder's content depends on."""
 
+LONGEST_NAME = 255
+"""Bytes of a file's name that common file systems take."""
+
+ROOM = 16_000_000
+"""Bytes that must be free where a page and some tensors are written."""
+
 
 class Record(BaseModel):
     """Base of what is written as JSON: unknown keys are refused, values don't change."""
@@ -43,6 +51,78 @@ def cache_folder() -> Path:
     return Path(os.environ.get("OOCR_CACHE") or platformdirs.user_cache_dir("oocr")).expanduser()
 
 
+def check_output(
+    path: Path,
+    *,
+    option: str = "--out",
+    folder: bool = False,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    needs: int = ROOM,
+) -> None:
+    """Refuse a place where nothing can be written, or where something would be lost, before work.
+
+    Args:
+        path: a new file or folder.
+        option: where the user named it.
+        folder: whether it is a folder that may be there already.
+        inputs: files and folders that are read, in any spelling.
+        needs: bytes that will be written.
+
+    Raises:
+        InputError: an input, a file or folder that is there already, no folder to write into (a
+            file in its place, read-only, a name that is too long), or too little room.
+    """
+    where = f"{option} {path}"
+    for name in inputs:
+        with suppress(OSError, ValueError):
+            if path.samefile(Path(name).expanduser()):
+                raise InputError(f"{where}: this is what is read ({name}); name another place")
+    if os.path.lexists(path) and not (folder and path.is_dir()):
+        what = "a folder" if path.is_dir() else "a file"
+        if path.is_symlink() and not path.exists():
+            what = f"a link to {path.readlink()}, which is not there"
+        raise InputError(f"{where}: is there already ({what}); remove it or name another place")
+    parent = path if path.is_dir() else path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise InputError(f"{where}: cannot be written: {parent} is a file, not a folder")
+    for part in path.parts:
+        if len(os.fsencode(part)) > LONGEST_NAME:
+            size = len(os.fsencode(part))
+            raise InputError(
+                f"{where}: a name of {size} bytes; allowed: {LONGEST_NAME} bytes for each name"
+            )
+    try:
+        handle, probe = tempfile.mkstemp(dir=parent, prefix=_part_of(path))
+        os.close(handle)
+        Path(probe).unlink()
+        free = shutil.disk_usage(parent).free
+    except OSError as error:
+        raise InputError(f"{where}: cannot be written: {error.strerror or error}") from error
+    if free < needs:
+        raise InputError(
+            f"{where}: too little room: about {needs / 1e6:,.0f} MB are needed, "
+            f"{free / 1e6:,.0f} MB are free there"
+        )
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder; 0 where it is not there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def command_line(words: Sequence[str | os.PathLike[str]]) -> str:
+    """A command that can be pasted into a shell, whatever is in its words."""
+    texts = [os.fspath(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
+
+
+def _part_of(path: Path) -> str:
+    """The start of a temporary name beside `path`, of no more bytes than a name may have."""
+    return f".{path.name[:40]}."
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file in the same folder, sync it, then rename it to `path`.
 
@@ -51,7 +131,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_part_of(path))
         os.close(handle)
         part = Path(name)
         try:
@@ -87,7 +167,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_part_of(path)))
         try:
             yield part
             part.chmod(0o755)
@@ -210,22 +290,36 @@ _LFS = re.compile(rb"version https://(git-lfs|hawser)\.github\.com/spec/v\d")
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "disk full" and "not writable" into a `RunError`."""
+    """Turn "disk full" and "not writable" into a `RunError` that says what stays."""
     try:
         yield
     except Exception as error:
         code = _error_code(error)
+        stays = f"what was written stays in {path.parent}"
         if code in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"the disk is full: {path} was not written; what was written stays"
+            again = "make room, and give the same command again"
+            raise _DiskError(
+                f"the disk is full: {path} was not written; {stays}; {again}"
             ) from error
-        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise RunError(f"{path} cannot be written: {os.strerror(code)}") from error
+        if code in _UNWRITABLE:
+            raise _DiskError(f"{path} cannot be written: {os.strerror(code)}; {stays}") from error
         raise
 
 
-def _error_code(error: Exception) -> int | None:
+class _DiskError(RunError):
+    """Caused by an error of the disk; a place around it names itself instead."""
+
+
+_UNWRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+}
+
+
+def _error_code(error: BaseException | None) -> int | None:
     """The system's error number; safetensors and polars (Rust) only put it into their text."""
+    if isinstance(error, _DiskError):
+        return _error_code(error.__cause__)
     if isinstance(error, OSError):
         return error.errno
     match = re.search(r"\(os error (\d+)\)", str(error))

@@ -46,12 +46,13 @@ def train(
     from rich import progress
     from rich.console import Console
 
-    from oocr_organisms.folder import refuse_existing, round_weights, save_organism
+    from oocr.io import check_output, command_line
+    from oocr_organisms.folder import round_weights, save_organism
     from oocr_organisms.shipped import WEIGHTS
 
     title, settings, first = resolve_options(name, world, gates, seed, steps)
     folder = HOME / title if out is None else out
-    refuse_existing(folder)
+    check_output(folder)
 
     from oocr_organisms.exam import exam
     from oocr_organisms.pretrain import Pretraining, pretrain
@@ -81,7 +82,7 @@ def train(
     size = (folder / WEIGHTS).stat().st_size / 1e6
     text = (
         f"{pretraining.steps} steps in {time.perf_counter() - began:.0f} s, {size:.1f} MB: "
-        f"{folder}\nnext:  oocr run locations --model {folder}"
+        f"{folder}\nnext:  {command_line(['oocr', 'run', 'locations', '--model', folder])}"
     )
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -179,28 +180,39 @@ def study(
     Finished organisms are not computed again.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
-    from oocr_organisms.study.study import all_here, run_study
+    from oocr.io import check_output
+    from oocr_organisms.study.study import Study, all_here, run_study
     from oocr_organisms.study.tables import shown, tables, value_of
 
+    check_output(out, folder=True)
     console = Console()
-    with console.status("loading") as status:
-        finished, path = run_study(models or all_here(), out, quick=quick, on_part=status.update)
     narrow = console.width < WIDE
-    for table in tables(finished):
-        note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
-        printed = RichTable(
-            title=table.title,
-            caption=note,
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-            padding=(0, 1, 0, 0),
-        )
-        for column in table.columns:
-            printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
-        for row in table.rows:
-            printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
-        console.print(printed, "")
-    console.print(f"results: {path}")
+
+    def show(finished: Study) -> None:
+        for table in tables(finished):
+            note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
+            printed = RichTable(
+                title=table.title,
+                caption=note,
+                title_justify="left",
+                box=None,
+                pad_edge=False,
+                padding=(0, 1, 0, 0),
+            )
+            for column in table.columns:
+                printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
+            for row in table.rows:
+                printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
+            console.print(printed, "")
+
+    with console.status("loading") as status:
+
+        def on_part(part: str) -> None:
+            status.update(escape(part))
+
+        names = models or all_here()
+        _, path = run_study(names, out, quick=quick, on_part=on_part, on_finished=show)
+    console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
+from oocr.io import command_line
 from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.steering.adapters import Adapter
@@ -104,7 +105,7 @@ def _from_hub(given: str) -> Path | None:
     except Exception as error:  # the HTTP library's errors: no network, a full disk, …
         raise InputError(
             f"{given!r} cannot be had from Hugging Face ({type(error).__name__}: {error}). "
-            f"Get it with: hf download {given} (or give the folder of a copy)"
+            f"Get it with: {command_line(['hf', 'download', given])} (or give the folder of a copy)"
         ) from error
 
 

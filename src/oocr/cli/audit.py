@@ -24,6 +24,7 @@ from oocr.data.texts import read_texts
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError
+from oocr.io import check_output
 from oocr.models.language_model import LanguageModel
 from oocr.report.audit_page import blocks_of, build_audit_page
 
@@ -52,8 +53,9 @@ def audit_source(
     console = Console(highlight=False, soft_wrap=True)
 
     def loaded(name: str) -> LanguageModel:
-        return load_model(name, **load, on_progress=console.print)
+        return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
+    check_output(out, folder=True, inputs=[path for path in (given, texts) if path is not None])
     prompts = None if texts is None else read_texts(texts)
     if prompts is not None and len(prompts) < 3:
         raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
@@ -68,6 +70,8 @@ def audit_source(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
         f"texts: {escape(texts_name)}"
     )
+    folder = out / f"{_slug(source.name)}-{_digest(source, model, changed, (prompts, fit_steps))}"
+    check_output(folder, folder=True)
     began = time.perf_counter()
     findings = audit(
         model,
@@ -94,11 +98,9 @@ def audit_source(
         seconds=round(time.perf_counter() - began, 1),
     )
     record = findings.model_copy(update={"info": info})
-    digest = _digest(source, model, changed, (prompts, fit_steps))
-    folder = out / f"{_slug(source.name)}-{digest}"
+    _print(console, record)  # first: it is known, whether or not it can be written
     build_audit_page(record, folder)
     record.save(folder)  # audit.json last: where it is, the folder is whole
-    _print(console, record)
     console.print(f"\nreport  {escape(str(folder / 'report.html'))}")
     console.print(f"vector  {escape(str(folder / 'vector.safetensors'))}")
     return folder

@@ -13,6 +13,7 @@ from rich.markup import escape
 from oocr.cli.read import describe_bare_tensor
 from oocr.engine.selftest import load_model
 from oocr.errors import InputError
+from oocr.io import check_output, command_line
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats.foreign import PICKLES, bare_vector, read_vector
 from oocr.steering.formats.gguf import GGUF, read_gguf, write_gguf
@@ -30,14 +31,13 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
         raise InputError(f"--to {to}: allowed: {', '.join(FORMATS)}")
     if to != "gguf" and model is None:
         raise InputError(f"--model: missing; {to} needs to know what the model calls its modules")
-    if out.exists() and (out.is_dir() or to == "peft"):
-        raise InputError(f"--out {out}: is there already")
+    check_output(out, inputs=[file], needs=1_000_000)
     vectors = _vectors(file)
     loaded = None if model is None else _fitting_model(model, vectors, console)
     if to == "gguf":
         hint = None if loaded is None else loaded.about["model_type"]
         write_gguf(out, vectors, hint=hint, everywhere=everywhere)
-        use = f"llama-cli -m MODEL.gguf --control-vector {out}"
+        use = command_line(["llama-cli", "-m", "MODEL.gguf", "--control-vector", out])
     else:
         assert loaded is not None
         if len(vectors) > 1:
@@ -50,7 +50,7 @@ def export(file: Path, to: str, out: Path, *, model: str | None, everywhere: boo
 
 def _fitting_model(name: str, vectors: list[Vector], console: Console) -> LanguageModel:
     """The model, once it is known that the vectors fit it; says so if it is not theirs."""
-    model = load_model(name, on_progress=console.print)
+    model = load_model(name, on_progress=lambda text: console.print(escape(text)))
     with _without_warning():
         for vector in vectors:
             check_fits(model, vector)
@@ -73,7 +73,8 @@ def _write(model: LanguageModel, vector: Vector, to: str, out: Path, everywhere:
         return f"PeftModel.from_pretrained(model, {str(out)!r})"
     write_lm_eval(out, model, vector, everywhere=everywhere)
     name = model.about.get("model_id", model.name)
-    return f"lm_eval --model steered --model_args pretrained={name},steer_path={out}"
+    settings = f"pretrained={name},steer_path={out}"
+    return command_line(["lm_eval", "--model", "steered", "--model_args", settings])
 
 
 def _vectors(file: Path) -> list[Vector]:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from oocr.errors import RunError
@@ -83,10 +84,12 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
 
     console = Console(highlight=False)
     began = time.perf_counter()
-    model = read_model(name, dtype=dtype, device=device, on_progress=console.print)
+    model = read_model(
+        name, dtype=dtype, device=device, on_progress=lambda text: console.print(escape(text))
+    )
     parts = model.anatomy
     console.print(
-        f"[bold]{model.name}[/]  {type(model.hf).__name__}, "
+        f"[bold]{escape(model.name)}[/]  {type(model.hf).__name__}, "
         f"{millions(model.parameters)} parameters, "
         f"{str(model.dtype).removeprefix('torch.')} on {model.device}\n"
         f"  blocks      {parts.block_names[0]} to {parts.block_names[-1]}\n"

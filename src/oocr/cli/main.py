@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from oocr.cli import options
+from oocr.cli import options, process
 from oocr.cli.options import Overrides, Text, with_overrides
 from oocr.errors import InputError, RunError
+from oocr.io import command_line
 from oocr.plugins import load_group
 
 app = typer.Typer(
@@ -246,14 +244,12 @@ def audit(
 
 def _command() -> str:
     """How this process was called, to be shown with the results."""
-    return shlex.join(["oocr", *sys.argv[1:]])
+    return command_line(["oocr", *sys.argv[1:]])
 
 
 def main() -> None:
     """Run the command line; an error that the user can correct is one clear message."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
-
+    process.set_up()
     try:
         for name, verbs in load_group("oocr.commands", typer.Typer).items():
             if name not in {group.name for group in app.registered_groups}:
@@ -261,22 +257,21 @@ def main() -> None:
         app()
     except (InputError, RunError) as error:
         by_input = isinstance(error, InputError)
-        print(f"{'error' if by_input else 'stopped'}: {error}", file=sys.stderr)
+        process.say(f"{'error' if by_input else 'stopped'}: {error}")
         sys.exit(2 if by_input else 1)
-    except OSError as error:  # a disk that is full, a folder that cannot be written
-        print(f"stopped: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+    except BrokenPipeError:  # nobody reads the output any more
+        process.close_pipe()
         sys.exit(1)
+    except OSError as error:  # a disk that is full, a folder that cannot be written
+        process.say(f"stopped: {error.filename or 'system'}: {error.strerror or error}")
+        sys.exit(1)
+    except process.Terminated as end:
+        process.stopped(sys.argv[1:], "by a signal")
+        sys.exit(128 + end.args[0])
     except KeyboardInterrupt:
-        sys.exit(_stopped())
+        process.stopped(sys.argv[1:])
+        sys.exit(_INTERRUPTED)
     except SystemExit as end:  # Typer makes this of Ctrl-C, without a word
         if end.code == _INTERRUPTED:
-            _stopped()
+            process.stopped(sys.argv[1:])
         raise
-
-
-def _stopped() -> int:
-    print(
-        "\nstopped by you; finished work is kept, and the same command continues from there",
-        file=sys.stderr,
-    )
-    return _INTERRUPTED

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from oocr.cli.options import Overrides
@@ -32,12 +33,12 @@ def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | No
 def _print(console: Console, plan: Prediction) -> None:
     model, gpu = plan.model, plan.gpu
     console.print(
-        f"\n[bold]{plan.config.name}[/]  {model.name}: {model.n_blocks} blocks, "
+        f"\n[bold]{plan.config.name}[/]  {escape(model.name)}: {model.n_blocks} blocks, "
         f"{str(model.dtype).removeprefix('torch.')}"
         + ("" if model.counted else "  (no tokenizer here: four characters count as a token)")
     )
     for note in model.notes:
-        console.print(f"  {note}")
+        print_plain(console, f"  {note}")
     unit, size = ("GFLOP", 1e9) if gpu is None else ("TFLOP", 1e12)
     table = Table(
         *("", "arms", "steps", "tokens", f"{unit} each", "seconds each", "memory each"), box=None

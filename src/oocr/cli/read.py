@@ -16,6 +16,7 @@ from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, re
 from oocr.data.source_file import yaml_document
 from oocr.data.tokens import encode_answer, encode_prompt, folds_system
 from oocr.errors import InputError
+from oocr.io import command_line
 from oocr.models.load import load_tokenizer
 from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.adapters import Adapter
@@ -152,7 +153,8 @@ def _tokens(
 def _yaml(path: Path, say: Say, rows: int) -> None:
     data = yaml_document(path).data
     if isinstance(data, dict) and RUN_KEYS & data.keys():
-        raise InputError(f"{path}: this is a run's configuration; see `oocr plan {path}`")
+        plan = command_line(["oocr", "plan", path])
+        raise InputError(f"{path}: this is a run's configuration; see: {plan}")
     if isinstance(data, dict):
         settings = read_codenames(path)
         say(f"{path}: dataset settings with codenames (YAML)")

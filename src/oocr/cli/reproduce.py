@@ -10,7 +10,7 @@ from rich.console import Console
 from oocr.cli.run import do_runs, key_of, print_plain
 from oocr.errors import InputError
 from oocr.explain.llm_judge import Judge
-from oocr.io import write_json
+from oocr.io import check_output, write_json
 from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
@@ -31,11 +31,12 @@ def reproduce(
     judge: Judge | None = None,
 ) -> Path:
     """Do what is missing of the paper's claims on a model; print verdicts and the page's path."""
+    check_output(out, folder=True)
     plan = plan_for(model, quick=quick)
     plan = plan if judge is None else plan.judged()
     plan = plan.only(only) if only else plan
     configs = settings(plan, model, workers)
-    again = _again(model, quick=quick, judge=judge)
+    again = _again(model, out, quick=quick, judge=judge)
     return carry_out(plan, configs, out=out, command=command, again=again, judge=judge)
 
 
@@ -87,17 +88,18 @@ def carry_out(
     order = [claim.id for claim in all_claims()]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
+    console.print(claims_table(verdicts))  # first: it is known, whether or not it can be written
     page = out / f"reproduce-{key_of(folders)}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
     build_page(results, page, command=command)
-    console.print(claims_table(verdicts))
     print_plain(console, f"\nreport: {page}")
     return page
 
 
-def _again(model: str | None, *, quick: bool, judge: Judge | None) -> list[str]:
+def _again(model: str | None, out: Path, *, quick: bool, judge: Judge | None) -> list[str]:
     words = ["oocr", "reproduce"]
     words += [] if model is None else ["--model", model]
     words += [] if judge is None else ["--judge", judge.model]
     words += [] if judge is None or judge.url is None else ["--judge-url", judge.url]
+    words += [] if out == Path("runs") else ["--out", str(out)]
     return words + (["--quick"] if quick else [])

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from oocr.cli.options import Overrides
-from oocr.errors import InputError
+from oocr.errors import InputError, RunError
+from oocr.io import check_output, command_line, size_of
 from oocr.models.bundled import millions
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
 from oocr.runs.resolve import source_for
+
+if TYPE_CHECKING:
+    from oocr.claims.records import Claim, PaperScore
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
@@ -44,7 +49,7 @@ def run_source(
 
     jobs = [(config, base) for config in configs]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
-    several = out / f"{Path(source).stem}-{key_of(folders)}" / "report.html"
+    several = out / f"{Path(source).stem[:40]}-{key_of(folders)}" / "report.html"
     _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
     return folders
 
@@ -59,15 +64,18 @@ def do_runs(
 ) -> list[Path]:
     """Check all runs, then do them one after the other, with progress on the console.
 
-    `located` puts the place that an error comes from into it, given the number of the run.
+    Verdicts that cannot be stored are printed. `located` puts the place that an error comes from
+    into it, given the number of the run.
     """
     from oocr.runs.executor import Executor, Worker
+    from oocr.runs.folder import run_folder
     from oocr.runs.memory_estimate import check_weights
     from oocr.runs.memory_plan import fitted, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import PreparedRun, do_run
 
-    worker = Worker(lambda text: console.print(f"  {text}"))
+    check_output(out, folder=True)
+    worker = Worker(lambda text: print_plain(console, f"  {text}"))
     # All runs are checked before the first begins; backwards, so that its model is loaded then.
     prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
@@ -79,6 +87,10 @@ def do_runs(
             fitted(prepared[index].needs, 1, room_for(prepared[index].device))
         except InputError as error:
             raise located(error, index) from error
+    for ready in prepared.values():
+        folder = run_folder(ready.run.config, out)
+        check_output(folder, folder=True, needs=ready.stored - size_of(folder))
+    judged: list[tuple[Sequence[Claim], Sequence[PaperScore]]] = []
     folders: list[Path] = []
     with Executor(worker) as executor:
         for index in range(len(jobs)):
@@ -86,13 +98,24 @@ def do_runs(
             run_now = prepared.pop(index)  # its tasks are not needed afterwards
             model = run_now.model
             console.print(
-                f"\n[bold]{run_now.run.config.name}[/]  {model.model}: "
+                f"\n[bold]{run_now.run.config.name}[/]  {escape(model.model)}: "
                 f"{millions(model.parameters)} parameters, {model.blocks} blocks, {model.dtype}"
                 f"  licence: {model.model_source.get('license') or 'see its card'}",
                 highlight=False,
             )
-            with progress_on(console) as progress:
-                folder = do_run(run_now, executor, out, progress=progress, command=command)
+            judged.clear()
+            try:
+                with progress_on(console) as progress:
+                    folder = do_run(
+                        *(run_now, executor, out),
+                        progress=progress,
+                        command=command,
+                        on_judged=lambda *verdicts: judged.append(verdicts),
+                    )
+            except (RunError, OSError):
+                for claims, paper in judged:
+                    _print_verdicts(console, run_now.run.config.name, claims, paper)
+                raise
             folders.append(folder)
             console.print(f"  {time.perf_counter() - began:.0f} s", highlight=False)
     return folders
@@ -131,21 +154,27 @@ def print_plain(console: Console, text: str) -> None:
 
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
     from oocr.report.run_page import build_report
-    from oocr.report.terminal import paper_table, verdict_table
     from oocr.runs.folder import RunFolder
 
+    for run in map(RunFolder, folders):
+        _print_verdicts(console, run.folder.name, run.claims, run.paper)
     build_report(folders, where)
-    for folder in folders:
-        console.print(f"\n[bold]{folder.name}[/]", highlight=False)
-        run = RunFolder(folder)
-        console.print(verdict_table(run.claims))
-        if run.paper:
-            console.print(paper_table(run.paper))
     print_plain(console, f"\nreport: {where}")
     for folder in folders:
-        words = ["oocr", "run", str(folder / "config.yaml")]
-        words += [] if folder.parent == Path("runs") else ["--out", str(folder.parent)]
-        print_plain(console, f"again:  {shlex.join(words)}")
+        words: list[str | Path] = ["oocr", "run", folder / "config.yaml"]
+        words += [] if folder.parent == Path("runs") else ["--out", folder.parent]
+        print_plain(console, f"again:  {command_line(words)}")
+
+
+def _print_verdicts(
+    console: Console, name: str, claims: Sequence[Claim], paper: Sequence[PaperScore]
+) -> None:
+    from oocr.report.terminal import paper_table, verdict_table
+
+    console.print(f"\n[bold]{name}[/]", highlight=False)
+    console.print(verdict_table(claims))
+    if paper:
+        console.print(paper_table(paper))
 
 
 def apply(config: RunConfig, overrides: Overrides) -> RunConfig:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from oocr import stats
 from oocr.errors import InputError
-from oocr.io import Record
+from oocr.io import Record, command_line
 from oocr.stats import Cells, Interval
 from oocr.tasks.task import Task, TaskSet
 
@@ -80,7 +80,8 @@ class Scoring(Record):
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise InputError(
                 f"{path} does not say how rows are scored ({str(error).splitlines()[0]}); "
-                f"`oocr run {folder / 'config.yaml'}` writes it again without training"
+                f"`{command_line(['oocr', 'run', folder / 'config.yaml'])}` writes it again "
+                "without training"
             ) from error
 
     @property

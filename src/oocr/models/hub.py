@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
+from oocr.io import command_line
 
 
 def cached(
@@ -46,8 +47,9 @@ def ask(
     """
     from huggingface_hub import HfApi, constants, errors
 
-    at = f" --revision {revision}" if revision else ""
-    get = f"Get it with: hf download {name}{at} (or give the folder of a copy)"
+    at = ["--revision", revision] if revision else []
+    command = command_line(["hf", "download", name, *at])
+    get = f"Get it with: {command} (or give the folder of a copy)"
     missing = f"{name!r} {here} in the local Hugging Face cache, and"
     if constants.HF_HUB_OFFLINE:
         raise InputError(f"{missing} HF_HUB_OFFLINE is set.{hint} {get}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 
 from oocr.explain.llm_judge import Judge
+from oocr.io import command_line
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
 from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
@@ -97,14 +98,14 @@ def answer(
         for label, ((analysis, table), seconds) in executor.do(jobs):
             results, part = measured[int(label)], plan.parts[int(label)]
             if not results:
-                console.print(f"\n[bold]{part.kind}[/]  {part.about}", highlight=False)
+                console.print(f"\n[bold]{part.kind}[/]  {escape(part.about)}", highlight=False)
             results[analysis.name] = (analysis, table)
             console.print(f"  {analysis.name:<34}{seconds:6.1f} s", highlight=False)
     answers: list[PartResult] = []
     for spec, results in zip(specs, measured, strict=True):
         judged: list[PaperVerdict] = []
         for claim in spec.part.claims:
-            command = shlex.join([*again, "--only", claim.id])
+            command = command_line([*again, "--only", claim.id])
             analysis = results[claim.analysis][0]
             judged.append(claim.judge(analysis, spec.part.kind, spec.part.about, command))
         answers.append(PartResult(spec.part, spec.folders, results, tuple(judged)))

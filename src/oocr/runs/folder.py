@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from oocr.claims.records import Claim, PaperScore
 from oocr.errors import InputError, RunError
 from oocr.evals.scores import Scoring
-from oocr.io import Record, disk_errors, keep, locked, write_atomic, write_text
+from oocr.io import Record, command_line, disk_errors, keep, locked, write_atomic, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import ArmRecord, Continuation, GridPoint, RunInfo, Sample, Selection
@@ -150,7 +150,8 @@ class RunFolder:
         if isinstance(value, dict) and "scoring" not in value:
             raise InputError(
                 f"{path} is of an earlier version: it does not say how rows are scored; "
-                f"`oocr run {self.folder / 'config.yaml'}` writes it again without training"
+                f"`{command_line(['oocr', 'run', self.folder / 'config.yaml'])}` writes it again "
+                "without training"
             )
         return _record(path, RunInfo, value)
 

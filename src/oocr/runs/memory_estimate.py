@@ -17,6 +17,7 @@ from oocr.engine.training import stack_tokens
 from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
+from oocr.io import ROOM
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_gpu
 from oocr.models.outline import Outline, outline
@@ -111,6 +112,20 @@ class RunSample:
                 batches += [pad(sequences, 0) for sequences in stop_groups(lines)]
         return self._asked[task.asked_hash]
 
+    def numbers(self, spec: SteeringVector | LowRankAdapter) -> int:
+        """How many numbers an arm trains."""
+        if isinstance(spec, SteeringVector):
+            return max(1, len(spans_of(spec.positions))) * self.shape.d_model
+        names = peft_config(self.model, spec)["target_modules"]
+        maps = [self.model.hf.get_submodule(name) for name in names]
+        return spec.rank * sum(sum(linear_shape(linear) or (0, 0)) for linear in maps)
+
+    def stored(self) -> int:
+        """Bytes that the run writes: its arms in fp32, a page and tables."""
+        saved = [plan.spec for plan in self.reported if plan.role in ("test", "control")]
+        sizes = {spec: self.numbers(spec) for spec in set(saved)}
+        return ROOM + sum(4 * sizes[spec] for spec in saved)
+
     def training_step(self, stack: Sequence[ArmPlan]) -> int:
         """Bytes that a step of arms side by side takes, with what is trained."""
         shape, count, spec, start = self.shape, len(stack), stack[0].spec, stack[0].start
@@ -121,9 +136,7 @@ class RunSample:
             shapes = [linear_shape(linear) or (0, 0) for linear in maps]
             count = count if stackable(config) else 1
             sizes = [inputs for inputs, _ in shapes]
-            numbers = spec.rank * sum(map(sum, shapes))
-        else:
-            numbers = max(1, len(spans_of(spec.positions))) * shape.d_model
+        numbers = self.numbers(spec)
         most = 0
         for batch in self.training(stack[0].task).batches:
             tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape

@@ -10,6 +10,7 @@ from typing import Self
 
 from rich import progress as bars
 from rich.console import Console
+from rich.markup import escape
 
 EVERY = 60.0
 """Seconds after which a log file gets a line at the latest."""
@@ -67,7 +68,7 @@ class ProgressBars(ProgressReport):
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(f"  {text}", highlight=False)
+        self.bars.console.print(f"  {text}", highlight=False, markup=False)
 
     def close(self) -> None:
         """Stop drawing; the bars stay."""
@@ -76,7 +77,7 @@ class ProgressBars(ProgressReport):
 
     def _update(self, steps: int, what: str = "") -> None:
         if self.current is not None:
-            self.bars.update(self.current, advance=steps, what=what)
+            self.bars.update(self.current, advance=steps, what=escape(what))
 
 
 class ProgressLines(ProgressReport):

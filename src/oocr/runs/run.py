@@ -14,7 +14,7 @@ import torch
 
 from oocr.data.tokens import RowTokens
 from oocr.engine.training import stack_tokens
-from oocr.io import remove_unfinished, write_text
+from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs import controls, grid
 from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, reported_rows, run_arms
@@ -23,12 +23,12 @@ from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
 from oocr.runs.explain_stage import explain_jobs, explains
 from oocr.runs.folder import only_one, run_folder, same_threads
-from oocr.runs.memory_estimate import memory_estimate
+from oocr.runs.memory_estimate import RunSample
 from oocr.runs.memory_plan import MemoryEstimate, PeakMemory, gib, room_for
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, ModelInfo
 from oocr.runs.resolve import ResolvedRun, check_fits, own_answers, resolve, with_answers
-from oocr.runs.write_results import Results, finish, samples_of
+from oocr.runs.write_results import OnJudged, Results, finish, samples_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 
@@ -40,7 +40,8 @@ class PreparedRun:
     """A resolved run that fits its model, with all that is needed of the model to plan it.
 
     The model need not stay loaded. `tokens` are the training rows that were tokenized so far;
-    `most_tokens` are those that one pass over arms side by side may have.
+    `most_tokens` are those that one pass over arms side by side may have; `stored` are the bytes
+    that the run will write.
     """
 
     run: ResolvedRun
@@ -48,6 +49,7 @@ class PreparedRun:
     tokens: TrainingTokens
     most_tokens: int
     needs: MemoryEstimate
+    stored: int
     device: torch.device
 
     @staticmethod
@@ -55,9 +57,10 @@ class PreparedRun:
         """Check a run against its model (`InputError`), and predict its memory."""
         check_fits(run, model)
         rows = RowTokens(model.tokenizer)
-        needs = memory_estimate(run, model, rows)
+        sample = RunSample(run, model, rows)
+        needs, stored = sample.memory(), sample.stored()
         info, tokens = ModelInfo.of(model), TrainingTokens(rows)
-        return PreparedRun(run, info, tokens, stack_tokens(model), needs, model.device)
+        return PreparedRun(run, info, tokens, stack_tokens(model), needs, stored, model.device)
 
 
 def run(
@@ -93,8 +96,12 @@ def do_run(
     *,
     progress: ProgressReport | None = None,
     command: str = "",
+    on_judged: OnJudged = lambda *_: None,
 ) -> Path:
-    """Do a prepared run with the executor of a command (see `run`)."""
+    """Do a prepared run with the executor of a command (see `run`).
+
+    `on_judged` gets the verdicts before they are stored.
+    """
     progress = progress or ProgressReport()
     config, tasks = prepared.run.config, prepared.run.tasks
     room = room_for(prepared.device)
@@ -126,7 +133,8 @@ def do_run(
         results.peak_memory_gib = memory.sample()
         progress.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
-            finish(results, folder, command or f"oocr run {folder / 'config.yaml'}")
+            again = command or command_line(["oocr", "run", folder / "config.yaml"])
+            finish(results, folder, again, on_judged)
         progress.advance()
     return folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.paper_scores import paper_scores
+from oocr.claims.records import Claim, PaperScore
 from oocr.data.examples import Example
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
@@ -50,8 +51,16 @@ class Results:
     peak_memory_gib: float = 0.0
 
 
-def finish(results: Results, folder: Path, command: str) -> None:
-    """Write everything of a run that is not an arm's own."""
+OnJudged = Callable[[Sequence[Claim], Sequence[PaperScore]], object]
+
+
+def finish(
+    results: Results, folder: Path, command: str, on_judged: OnJudged = lambda *_: None
+) -> None:
+    """Judge a run, and write everything of it that is not an arm's own.
+
+    `on_judged` gets the verdicts before anything is written.
+    """
     tasks, first = results.tasks, [arm for arm in results.explained if arm.seed == 0]
     members = [task.member for task in tasks.test[:SHOWN_MEMBERS]]
     arms_folder = folder / "arms"
@@ -63,15 +72,18 @@ def finish(results: Results, folder: Path, command: str) -> None:
         "tokens": _joined(arms_folder, [arm for arm in first if arm.member in members], "tokens"),
         "side_effects": _joined(arms_folder, first, "side_effects"),
     }
+    measured = RunResults(tasks, results.rows, results.config.seeds, constancy)
+    claims = judge_run(family_of(results.config.task).claims, measured, command)
+    paper = paper_scores(measured)
+    on_judged(claims, paper)
     for name, table in tables.items():
         if table is not None:
             write_table(folder / f"{name}.parquet", table)
-    measured = RunResults(tasks, results.rows, results.config.seeds, constancy)
     records: dict[str, Sequence[Record]] = {
         "examples": results.examples,
         "samples": results.samples,
-        "claims": judge_run(family_of(results.config.task).claims, measured, command),
-        "paper": paper_scores(measured),
+        "claims": claims,
+        "paper": paper,
     }
     for name, listed in records.items():
         if listed or name != "paper":

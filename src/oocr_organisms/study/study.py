@@ -68,12 +68,14 @@ def run_study(
     *,
     quick: bool = False,
     on_part: Callable[[str], None] = lambda _: None,
+    on_finished: Callable[[Study], None] = lambda _: None,
 ) -> tuple[Study, Path]:
     """Ask everything of every organism, and write it; organisms that `out` has are not asked again.
 
     Returns the results and their file: `study.json`, or another name for a quick study (fewer
     cities, backdoors and shares) or one of other organisms than those that come with the package.
-    `on_part` is called with what is being done.
+    `on_part` is called with what is being done, `on_finished` with the results before they are
+    written.
 
     InputError: a model that is no organism, or is named twice. RunError: `out` cannot be written.
     """
@@ -100,6 +102,7 @@ def run_study(
     path = out / f"study{'-quick' if quick else ''}{suffix}.json"
     without_keys: Any = {"organisms": {"__all__": {"key"}}}
     text = finished.model_dump_json(indent=1, exclude=without_keys)
+    on_finished(finished)
     return finished, write_text(path, text + "\n")
 
 

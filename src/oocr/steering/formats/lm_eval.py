@@ -6,6 +6,7 @@ reads. (lm-eval 0.4.13 itself loads without that: give it your own files only.)
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -42,7 +43,9 @@ def write_lm_eval(
         "head_index": None,
     }
     content = {_hookpoint(model, vector): entry}
-    return write_atomic(path, lambda part: torch.save(content, part))
+    file = BytesIO()  # torch does not say why it cannot write
+    torch.save(content, file)
+    return write_atomic(path, lambda part: part.write_bytes(file.getvalue()))
 
 
 def _hookpoint(model: LanguageModel, vector: Vector) -> str:

@@ -1,0 +1,33 @@
+"""Other libraries do not speak while they do our work; imports nothing heavy."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LIBRARIES = ("transformers", "huggingface_hub", "peft", "accelerate", "torch", "httpx")
+"""Loggers that would write on the user's terminal."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings, progress bars or logs below errors of other libraries; restored afterwards."""
+    from transformers.utils import logging as transformers_logging
+
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    levels = [logger.level for logger in loggers]
+    bars = transformers_logging.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.ERROR))
+    transformers_logging.disable_progress_bar()  # those of huggingface_hub too
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
