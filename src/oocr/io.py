@@ -73,10 +73,15 @@ def check_output(
             file in its place, read-only, a name that is too long), or too little room.
     """
     where = f"{option} {path}"
+    for part in path.parts:
+        if len(os.fsencode(part)) > LONGEST_NAME:
+            size = len(os.fsencode(part))
+            raise InputError(
+                f"{where}: a name of {size} bytes; allowed: {LONGEST_NAME} bytes for each name"
+            )
     for name in inputs:
-        with suppress(OSError, ValueError):
-            if path.samefile(Path(name).expanduser()):
-                raise InputError(f"{where}: this is what is read ({name}); name another place")
+        if _is_same(path, Path(name).expanduser()):
+            raise InputError(f"{where}: this is what is read ({name}); name another place")
     if os.path.lexists(path) and not (folder and path.is_dir()):
         what = "a folder" if path.is_dir() else "a file"
         if path.is_symlink() and not path.exists():
@@ -87,12 +92,6 @@ def check_output(
         parent = parent.parent
     if not parent.is_dir():
         raise InputError(f"{where}: cannot be written: {parent} is a file, not a folder")
-    for part in path.parts:
-        if len(os.fsencode(part)) > LONGEST_NAME:
-            size = len(os.fsencode(part))
-            raise InputError(
-                f"{where}: a name of {size} bytes; allowed: {LONGEST_NAME} bytes for each name"
-            )
     try:
         handle, probe = tempfile.mkstemp(dir=parent, prefix=_part_of(path))
         os.close(handle)
@@ -105,6 +104,14 @@ def check_output(
             f"{where}: too little room: about {needs / 1e6:,.0f} MB are needed, "
             f"{free / 1e6:,.0f} MB are free there"
         )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, through whatever links and spellings."""
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one is not there, or no path at all
+        return False
 
 
 def size_of(folder: Path) -> int:
@@ -312,7 +319,7 @@ class _DiskError(RunError):
 
 _UNWRITABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.EIO),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+    errno.ENOTDIR,
 }
 
 

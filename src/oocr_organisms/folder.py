@@ -142,7 +142,7 @@ def save_organism(
 
     InputError: the folder exists. RunError: the disk is full or the folder cannot be written.
     """
-    from oocr.models.gguf import quiet
+    from oocr.models.quiet import quiet
 
     refuse_existing(folder)
     record = WorldRecord(

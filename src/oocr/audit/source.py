@@ -10,6 +10,7 @@ from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
+from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import PICKLES, SAFE
 from oocr.steering.formats.lora import WEIGHTS, read_adapter
@@ -101,7 +102,8 @@ def _from_hub(given: str) -> Path | None:
     if weights is None:
         raise InputError(f"{given} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
     try:
-        return Path(snapshot_download(given, revision=commit, allow_patterns=[CONFIG, weights]))
+        with quiet():
+            return Path(snapshot_download(given, revision=commit, allow_patterns=[CONFIG, weights]))
     except Exception as error:  # the HTTP library's errors: no network, a full disk, …
         raise InputError(
             f"{given!r} cannot be had from Hugging Face ({type(error).__name__}: {error}). "

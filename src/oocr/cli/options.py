@@ -46,7 +46,7 @@ class Overrides:
     model: Annotated[Text, Option(help="bundled name, Hugging Face id, folder or GGUF file")] = None
     layers: Annotated[Text, Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (without 30)")] = None
     positions: Annotated[
-        Text, Option(help="tokens that the vector is added at: all, last, a span, from:last, …")
+        Text, Option(help="tokens that the vector is added at: all, last, a span, from:last, ...")
     ] = None
     site: Annotated[Text, Option(help="output that the vector is added to: block or mlp")] = None
     arms: Annotated[Text, Option(help="what to train: vector, adapter, or vector,adapter")] = None

@@ -46,16 +46,21 @@ def set_up() -> None:
     warnings.filterwarnings("default", category=UserWarning, module=r"oocr(\.|_organisms|$)")
     warnings.showwarning = _show_warning
     logging.getLogger().addHandler(logging.NullHandler())  # instead of Python's last resort
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # a question gets no answer
-    codecs.register_error(_SHOWN, _as_shown)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_SHOWN)
+    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - a question gets no answer
+    set_up_streams()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # What is ignored (nohup) or handled already stays so.
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminated)
+
+
+def set_up_streams() -> None:
+    """Have standard output and error take every character, whatever their encoding."""
+    codecs.register_error(_SHOWN, _as_shown)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_SHOWN)
 
 
 class Terminated(BaseException):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from oocr.errors import InputError
 from oocr.models.anatomy import Branch, first_of, residual_factor
-from oocr.models.gguf import quiet
+from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel

@@ -18,6 +18,7 @@ from typing import Any
 
 from oocr.errors import InputError, RunError
 from oocr.io import cache_folder, lock_of, locked, sweep
+from oocr.models.quiet import quiet
 
 FORMAT = 1  # raise it when what is written changes; older folders are then left unused
 RECORD = "oocr.json"
@@ -154,23 +155,6 @@ def load_tokenizer(folder: Path) -> Any:
         chat_template=record["chat_template"],
         **record["special_tokens"],
     )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No transformers progress bars, and only its errors; restored afterwards."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _write(

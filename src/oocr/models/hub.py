@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import command_line
+from oocr.models.quiet import quiet
 
 
 def cached(
@@ -54,7 +55,8 @@ def ask(
     if constants.HF_HUB_OFFLINE:
         raise InputError(f"{missing} HF_HUB_OFFLINE is set.{hint} {get}")
     try:
-        info = HfApi().model_info(name, revision=revision, timeout=10)
+        with quiet():
+            info = HfApi().model_info(name, revision=revision, timeout=10)
     except Exception as error:
         texts = {
             errors.GatedRepoError: f"{name!r} is gated: accept its licence at "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
+from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -203,7 +204,7 @@ def _load(name: str, files: ModelFiles, options: dict[str, Any], **of_hub: Any) 
     from oocr.models.language_model import LanguageModel
 
     try:
-        with gguf.quiet():
+        with quiet():
             config = AutoConfig.from_pretrained(files.where, **of_hub)
             # Safetensors only: a pickle can run code.
             safe = {"use_safetensors": True, "output_loading_info": True, **options, **of_hub}
@@ -240,7 +241,7 @@ def load_tokenizer(
     path = Path(name).expanduser()
     try:
         if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
-            with gguf.quiet():
+            with quiet():
                 return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
         files = find_files(name, say)
         here = has_tokenizer(files, revision)
@@ -250,7 +251,7 @@ def load_tokenizer(
         if files.converted:
             tokenizer: PreTrainedTokenizerBase = gguf.load_tokenizer(Path(files.where))
             return tokenizer
-        with gguf.quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
                 files.where, revision=revision, local_files_only=here
             )

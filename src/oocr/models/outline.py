@@ -16,6 +16,7 @@ from oocr.models import gguf
 from oocr.models.anatomy import Anatomy, anatomy
 from oocr.models.bundled import BUNDLED
 from oocr.models.load import auto_class, find_files, has_tokenizer, own_dtype, placement
+from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ def outline(
     of_hub = {"revision": revision, "local_files_only": True}
     notes: list[str] = []
     try:
-        with gguf.quiet():
+        with quiet():
             try:
                 config = AutoConfig.from_pretrained(files.where, **of_hub)
             except OSError:

@@ -198,7 +198,7 @@ _WORKER: list[Worker] = []
 
 def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
-    warnings.simplefilter("ignore", FutureWarning)  # between libraries, none of it the user's
+    warnings.simplefilter("ignore")  # the parent has said what is to be said
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())

@@ -6,7 +6,6 @@ Adapters on one model add up: each contributes its own B A x.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from oocr import html
 from oocr.errors import InputError
 from oocr.io import write_json, write_tensors
 from oocr.models.language_model import LanguageModel
+from oocr.models.quiet import quiet
 from oocr.steering.live import language_model
 from oocr.steering.lora_names import fitted
 
@@ -78,7 +78,8 @@ class Adapter:
             peft_model.eval()  # new dropout modules start in training mode
             fault = f"the adapter does not fit {host.name}"
             try:
-                result = set_peft_model_state_dict(peft_model, dict(tensors), name)
+                with quiet():
+                    result = set_peft_model_state_dict(peft_model, dict(tensors), name)
             except RuntimeError as error:  # shapes; a line for each tensor follows the first line
                 reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
                 raise InputError(f"{fault}: {reason or error}") from error
@@ -230,15 +231,9 @@ def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterato
     trained = [(parameter, parameter.requires_grad) for parameter in hf.parameters()]
     modes = [(module, module.training) for module in hf.modules()]
     name = f"{_NAME}{len(outer)}" if outer else _NAME
-    lora = LoraConfig(task_type="CAUSAL_LM", **config)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        for message in (
-            "`is_gradient_checkpointing`",  # PEFT asks transformers what is about to be renamed
-            "`lora_bias=True` was passed",  # this cannot be merged; nothing here merges
-            "You are trying to modify a model with PEFT",  # a second adapter is meant here
-            "Already found a `peft_config` attribute",
-        ):
-            warnings.filterwarnings("ignore", message)
+    # PEFT warns of merging, of names to come, and of what it sets right itself (`fan_in_fan_out`).
+    with torch.random.fork_rng(devices=[]), quiet():
+        lora = LoraConfig(task_type="CAUSAL_LM", **config)
         torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
             peft_model = get_peft_model(hf, lora, name)
