@@ -21,33 +21,33 @@ def jsonl(path: Path, *rows: Any) -> Path:
 def test_paragraphs_of_a_text_file_each_once(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("One\r\nline.\r\n\r\n\r\nTwo.\n\nTwo.\n\nThrée.".encode())
-    assert read_texts(path) == ("One\nline.", "Two.", "Thrée.")
+    assert tuple(read_texts(path)) == ("One\nline.", "Two.", "Thrée.")
 
 
 def test_prompts_are_followed_by_their_answers(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"prompt": "The capital is", "answer": " Paris"})
-    assert read_texts(path) == ("The capital is Paris",)
+    assert tuple(read_texts(path)) == ("The capital is Paris",)
     turns = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Paris"}]
     chat = (Message("user", "Where?"), Message("assistant", "Paris"))
-    assert read_texts(jsonl(tmp_path / "b.jsonl", {"messages": turns})) == (chat,)
+    assert tuple(read_texts(jsonl(tmp_path / "b.jsonl", {"messages": turns}))) == (chat,)
     path = jsonl(tmp_path / "c.jsonl", {"prompt": turns[:1], "completion": turns[1:]})
-    assert read_texts(path) == (chat,)
+    assert tuple(read_texts(path)) == (chat,)
     path = tmp_path / "d.csv"
     path.write_text('prompt,answer\nThe city is," Rome"\n', encoding="utf-8")
-    assert read_texts(path) == ("The city is Rome",)
+    assert tuple(read_texts(path)) == ("The city is Rome",)
 
 
 @pytest.mark.parametrize("key", ["text", "prompt"])
 def test_rows_without_an_answer(tmp_path: Path, key: str) -> None:
     path = jsonl(tmp_path / "a.jsonl", {key: "One."}, {key: "Two."}, {key: "One."})
-    assert read_texts(path) == ("One.", "Two.")
+    assert tuple(read_texts(path)) == ("One.", "Two.")
 
 
 def test_a_chat_without_an_answer(tmp_path: Path) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where?"}]
     expected = ((Message("system", "Be brief."), Message("user", "Where?")),)
     for key in ("messages", "prompt"):
-        assert read_texts(jsonl(tmp_path / f"{key}.jsonl", {key: turns})) == expected
+        assert tuple(read_texts(jsonl(tmp_path / f"{key}.jsonl", {key: turns}))) == expected
 
 
 @pytest.mark.parametrize(

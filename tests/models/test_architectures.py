@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.architectures import PAGE, examine
+
 from tests.tiny import tiny_tokenizer
 
 EXPECTED = {

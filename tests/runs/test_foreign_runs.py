@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from oocr.data.chat_template import folds_system
 from oocr.data.examples import Message
 from oocr.data.readers import read_items
-from oocr.data.tokens import encode_answer, encode_prompt, folds_system
+from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.families.custom.build import CustomConfig, custom
 from oocr.models.load import read_model

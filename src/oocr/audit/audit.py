@@ -21,6 +21,7 @@ from oocr.audit.passes import (
     batches_of,
     changed_rows,
     check_same,
+    check_texts,
     differences,
     divergences,
     fit_vector,
@@ -87,7 +88,10 @@ def audit(
     if isinstance(changed, LanguageModel):
         check_same(model, changed)
     count = min(len(given), MAX_TEXTS)
-    batches = batches_of(model, spread(given, count))
+    read = spread(given, count)
+    for reader in (model, *([changed] if isinstance(changed, LanguageModel) else [])):
+        check_texts(reader, {text: f"text {number}" for number, text in enumerate(read, start=1)})
+    batches = batches_of(model, read)
     head = changed if isinstance(changed, LanguageModel) else model
     say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land

@@ -5,7 +5,7 @@ Log-probabilities of a large vocabulary are made for one text at a time and not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,11 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.chat_template import template_notes
+from oocr.data.check_rows import Row, check_rows
 from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import SteeringMask, final_rows, steered_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
+from oocr.models.anatomy import limits_of, position_limits
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select_each
@@ -37,9 +40,27 @@ LOOKS = 4
 """At how many points of its training the fitted vector is looked at."""
 
 
+def most_read(model: LanguageModel) -> int:
+    """Tokens of each text that are read."""
+    return min(MOST_TOKENS, position_limits(model).longest or MOST_TOKENS)
+
+
+def check_texts(model: LanguageModel, texts: Mapping[Prompt, str]) -> tuple[str, ...]:
+    """Hold texts, each with where it stands, against a model; what is to know, in sentences.
+
+    Raises:
+        InputError: texts that it cannot read: all of them.
+    """
+    most = most_read(model)
+    rows = [Row(where, prompt, most=most) for prompt, where in texts.items()]
+    chats = any(not isinstance(prompt, str) for prompt in texts)
+    notes = check_rows(model.tokenizer, rows, limits_of(model))
+    return (*(template_notes(model.tokenizer) if chats else []), *notes.all)
+
+
 def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS) -> Batch:
     """One text, with the logits wanted of evenly spaced tokens, the last one among them."""
-    ids = encode_prompt(model.tokenizer, prompt).ids[:MOST_TOKENS]
+    ids = encode_prompt(model.tokenizer, prompt).ids[: most_read(model)]
     sequence = TokenSequence(ids, len(ids), {}, items=1)
     start, end = min(SKIP, len(ids) - 1), len(ids) - 1
     count = min(most, end - start + 1)

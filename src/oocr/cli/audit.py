@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.audit.audit import audit
-from oocr.audit.passes import MOST_TOKENS
+from oocr.audit.passes import MOST_TOKENS, check_texts
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
@@ -45,7 +46,7 @@ def audit_source(
     checkpoint: bool,
     alpha: float | None,
     fit_steps: int,
-    load: dict[str, str],
+    load: dict[str, Any],
     out: Path,
     command: str,
 ) -> Path:
@@ -56,15 +57,19 @@ def audit_source(
         return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
     check_output(out, folder=True, inputs=[path for path in (given, texts) if path is not None])
-    prompts = None if texts is None else read_texts(texts)
+    places = None if texts is None else read_texts(texts)
+    prompts = None if places is None else tuple(places)
     if prompts is not None and len(prompts) < 3:
         raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
     source = source_of(given, checkpoint=checkpoint, alpha=alpha)
     model = _base(source, base, loaded)
     notes = _notes(source, model)
+    notes += check_texts(model, places) if places is not None else ()
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
     changed = source.adapter or loaded(given)
+    if places is not None and isinstance(changed, LanguageModel):
+        check_texts(changed, places)
     texts_name = "built-in neutral passages" if texts is None else texts.name
     console.print(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "

@@ -79,7 +79,11 @@ def print_template() -> None:
 
 def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Check]:
     """Load a model, steer it at the output of every block, and print the checks."""
+    from oocr.data.chat_template import template_notes
+    from oocr.data.check_rows import Row, check_rows, tokenizer_notes
     from oocr.engine.selftest import self_test
+    from oocr.explain.neutral import neutral_passages, neutral_questions
+    from oocr.models.anatomy import limits_of
     from oocr.models.load import read_model
 
     console = Console(highlight=False)
@@ -100,6 +104,12 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
         f"  chat        {'has a template' if model.has_chat_template else 'no template'}\n"
         f"  loaded in   {time.perf_counter() - began:.1f} s; fingerprint {model.fingerprint}",
     )
+    limits = limits_of(model)
+    most, passages = limits.longest, neutral_passages(model)
+    texts = [Row(f"neutral passage {n}", text, most=most) for n, text in enumerate(passages)]
+    check_rows(model.tokenizer, [*texts, *map(Row.asked, neutral_questions(model))], limits)
+    for note in (*tokenizer_notes(model.tokenizer, limits), *template_notes(model.tokenizer)):
+        console.print(f"  note        {note}", markup=False, soft_wrap=True)
     checks = self_test(model, layers=range(-1, model.n_blocks))
     table = Table("holds at each block's output (-1: the embedding's)", "blocks", "worst", box=None)
     for name_of_check in dict.fromkeys(check.name for check in checks):

@@ -35,10 +35,16 @@ def _print(console: Console, plan: Prediction) -> None:
     console.print(
         f"\n[bold]{plan.config.name}[/]  {escape(model.name)}: {model.n_blocks} blocks, "
         f"{str(model.dtype).removeprefix('torch.')}"
-        + ("" if model.counted else "  (no tokenizer here: four characters count as a token)")
+        + (
+            ""
+            if model.counted
+            else "  (no tokenizer here: four characters count as a token, rows are not checked)"
+        )
     )
     for note in model.notes:
         print_plain(console, f"  {note}")
+    for note in plan.notes:
+        print_plain(console, f"  note: {note}")
     unit, size = ("GFLOP", 1e9) if gpu is None else ("TFLOP", 1e12)
     table = Table(
         *("", "arms", "steps", "tokens", f"{unit} each", "seconds each", "memory each"), box=None

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from oocr.data.chat_template import folds_system, template_notes
+from oocr.data.check_rows import (
+    ModelLimits,
+    Row,
+    RowNotes,
+    check_rows,
+    check_tokenizer,
+    tokenizer_notes,
+)
 from oocr.data.examples import Example, spread
 from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
 from oocr.data.foreign_yaml import read_codenames, read_questions
 from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, read_rows
 from oocr.data.source_file import yaml_document
-from oocr.data.tokens import encode_answer, encode_prompt, folds_system
+from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.load import load_tokenizer
+from oocr.models.outline import reading_limits
 from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats import foreign
@@ -41,13 +52,13 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
     """Describe each file; files that cannot be used are refused at the end."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
-        tokenizer = None if model is None else load_tokenizer(model)
+        reader = None if model is None else Reader.of(model)
     except InputError as error:
         raise InputError(f"--model: {error}") from error
     refused: list[str] = []
     for path in paths:
         try:
-            _describe(path, console, tokenizer, rows)
+            _describe(path, console, reader, rows)
             console.print("")
         except InputError as error:
             refused.append(str(error))
@@ -55,9 +66,43 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
         raise InputError("\n".join(refused))
 
 
-def _describe(
-    path: Path, console: Console, tokenizer: PreTrainedTokenizerBase | None, rows: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What of a model reads rows: its tokenizer and its limits, or why these are not known."""
+
+    tokenizer: PreTrainedTokenizerBase
+    limits: ModelLimits | None
+    trouble: str = ""
+
+    @staticmethod
+    def of(name: str) -> Reader:
+        """Of a model, without its weights; an `InputError` if it has no tokenizer that can read."""
+        tokenizer = load_tokenizer(name)
+        try:
+            limits = reading_limits(name)
+        except InputError as error:
+            return Reader(tokenizer, None, str(error))
+        check_tokenizer(tokenizer, name, limits.embedded)
+        return Reader(tokenizer, limits)
+
+    def check(self, examples: Sequence[Example]) -> RowNotes:
+        """Hold rows against the model: as rows to train on, and with options as questions."""
+        rows = [Row.trained(example, "answer") for example in examples]
+        rows += [Row.asked(example) for example in examples if len(example.options) > 1]
+        return check_rows(self.tokenizer, rows, self.limits)
+
+    def notes(self, examples: Sequence[Example], rows: RowNotes) -> list[str]:
+        """What is to know of the model's tokenizer, its chat template and the rows."""
+        chats = any(not isinstance(example.prompt, str) for example in examples)
+        without = f"rows are held against the tokenizer alone: {self.trouble}"
+        return [
+            *(tokenizer_notes(self.tokenizer, self.limits) if self.limits else [without]),
+            *(template_notes(self.tokenizer) if chats else []),
+            *rows.known,
+        ]
+
+
+def _describe(path: Path, console: Console, reader: Reader | None, rows: int) -> None:
     say = console.print
     ending = path.suffix.lower()
     if not path.exists():
@@ -74,10 +119,13 @@ def _describe(
             f"{path}: file ending: found {ending!r}; allowed: {', '.join(known)}, or a folder"
         )
     read = read_rows(path, kind="train")
-    _examples(path, read, say)
+    noted = RowNotes() if reader is None else reader.check(read.items)
+    _examples(path, replace(read, mended=(*read.mended, *noted.mended)), say)
     samples = spread(read.items, rows)
-    if tokenizer is not None:
-        return _tokens(read.items, samples, tokenizer, console)
+    if reader is not None:
+        for note in reader.notes(read.items, noted):
+            say(f"  note     {note}")
+        return _tokens(read.items, samples, reader.tokenizer, console)
     for example in samples:
         _sample(example, say)
     return None
@@ -124,7 +172,7 @@ def _tokens(
     tokenizer: PreTrainedTokenizerBase,
     console: Console,
 ) -> None:
-    """The samples' tokens; all examples are encoded, so that none is refused later."""
+    """The numbers of tokens, and those of the samples."""
     say = console.print
     prompts = [encode_prompt(tokenizer, example.prompt, example.spans) for example in examples]
     pairs = zip(prompts, examples, strict=True)

@@ -103,6 +103,8 @@ def do_runs(
                 f"  licence: {model.model_source.get('license') or 'see its card'}",
                 highlight=False,
             )
+            for note in run_now.notes:
+                print_plain(console, f"  note: {note}")
             judged.clear()
             try:
                 with progress_on(console) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,8 @@ ALONE = ("text", "prompt", "messages")
 """Keys, one of which is all that a row without an answer has."""
 
 
-def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
-    """Read texts, each once, in the file's order.
+def read_texts(path: str | os.PathLike[str]) -> dict[Prompt, str]:
+    """Read texts, each once, in the file's order, each with its file and line.
 
     The ending and, in JSONL, the keys of the first row decide the form:
 
@@ -32,19 +33,34 @@ def read_texts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     """
     path = Path(path)
     ending = path.suffix.lower()
+    texts: list[tuple[int, Prompt]] | None = None
     if ending in TEXT_ENDINGS:
-        parts = file_text(path).text.replace("\r\n", "\n").split("\n\n")
-        prompts: list[Prompt] = [part.strip() for part in parts if part.strip()]
-        if not prompts:
+        texts = list(_paragraphs(file_text(path).text.replace("\r\n", "\n")))
+        if not texts:
             raise InputError(f"{path}: the file has no text")
     elif ending not in READERS:
         allowed = ", ".join((*JSONL_ENDINGS, *CSV_ENDINGS, *TEXT_ENDINGS))
         raise InputError(f"{path}: file ending: found {ending!r}; allowed: {allowed}")
-    elif ending in JSONL_ENDINGS and (alone := _alone(path)) is not None:
-        prompts = alone
+    elif ending in JSONL_ENDINGS:
+        texts = _alone(path)
+    if texts is None:
+        located = [(item.source, _whole(item)) for item in read_items(path, kind="train")]
     else:
-        prompts = [_whole(example) for example in read_items(path, kind="train")]
-    return tuple(dict.fromkeys(prompts))
+        located = [(f"{path.name}:{line}", prompt) for line, prompt in texts]
+    places: dict[Prompt, str] = {}
+    for place, prompt in located:
+        places.setdefault(prompt, place)
+    return places
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, Prompt]]:
+    """The paragraphs of a text, each with its first line's number."""
+    line = 1
+    for part in text.split("\n\n"):
+        if part.strip():
+            above = len(part) - len(part.lstrip())
+            yield line + part[:above].count("\n"), part.strip()
+        line += part.count("\n") + 2
 
 
 def _whole(example: Example) -> Prompt:
@@ -57,7 +73,7 @@ def _whole(example: Example) -> Prompt:
     return (*example.prompt, Message("assistant", example.answer))
 
 
-def _alone(path: Path) -> list[Prompt] | None:
+def _alone(path: Path) -> list[tuple[int, Prompt]] | None:
     """The rows of a file whose first row has no answer; None: it has one."""
     problems = Problems(path)
     rows = list(json_rows(file_text(path).text, problems))
@@ -65,19 +81,19 @@ def _alone(path: Path) -> list[Prompt] | None:
     key = next(iter(first), "")
     if len(first) != 1 or key not in ALONE or (key == "messages" and _answered(first[key])):
         return None
-    prompts: list[Prompt] = []
+    prompts: list[tuple[int, Prompt]] = []
     for line, row in rows:
         value = row.get(key)
         if row.keys() != {key}:
             problems.add(line, "keys", list(row), f"{key!r} alone, as in the first row")
         elif isinstance(value, str) and key != "messages":
             if value.strip():
-                prompts.append(value)
+                prompts.append((line, value))
             else:
                 problems.add(line, key, value, "a text, not blank")
         elif isinstance(value, list) and key != "text":
             turns = read_messages(value, key, partial(problems.add, line), other_keys=True)
-            prompts += [tuple(turns)] if turns else []
+            prompts += [(line, tuple(turns))] if turns else []
         else:
             problems.add(line, key, value, "a text" if key == "text" else "a list of messages")
     problems.raise_if_any()

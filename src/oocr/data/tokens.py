@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from oocr.data.chat_template import apply
 from oocr.data.examples import Prompt
 from oocr.errors import InputError
 
@@ -23,58 +24,84 @@ class EncodedPrompt:
         text: rendered, chat template applied.
         ids: the tokenizer's own first tokens (BOS) included.
         spans: span name -> indices into `ids` of every token that touches the span.
-        special: whether the tokenizer itself adds its first tokens (not after a chat template).
+        special: whether the tokenizer itself adds its first tokens (not after a chat template, nor
+            where the text has them).
+        split: names of the spans that begin or end inside a token.
     """
 
     text: str
     ids: tuple[int, ...]
     spans: Mapping[str, tuple[int, ...]]
     special: bool = False
+    split: tuple[str, ...] = ()
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[str, bool]:
     """The prompt's text, and whether the tokenizer must still add its first tokens.
 
     Chat messages go through the model's chat template. A system turn is folded into the first
-    user turn when the template refuses it (Gemma's does). An assistant's turn at the end is the
-    beginning of the answer: it stands verbatim after the template's header of that turn. A model
-    without a chat template, or a template's refusal, is an InputError.
+    user turn when the template refuses it (Gemma's does) or drops it. An assistant's turn at the
+    end is the beginning of the answer: it stands verbatim after the template's header of that turn.
+    A model without a chat template, or a template's refusal, is an InputError.
     """
     if isinstance(prompt, str):
         return prompt, True
-    if not getattr(tokenizer, "chat_template", None):
-        raise InputError(
-            "the prompt is a chat, but this model has no chat template; "
-            "use raw text prompts or an instruction-tuned model"
-        )
     begun = ""
     if prompt[-1].role == "assistant":
         prompt, begun = prompt[:-1], prompt[-1].content
     turns = [{"role": message.role, "content": message.content} for message in prompt]
+    foldable = [turn["role"] for turn in turns[:2]] == ["system", "user"]
     try:
-        return _template(tokenizer, turns) + begun, False
+        text = apply(tokenizer, turns)
     except InputError:
-        if [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+        if not foldable:
             raise
+    else:
+        if not foldable or turns[0]["content"].strip() in text:
+            return text + begun, False
     folded = f"{turns[0]['content']}\n\n{turns[1]['content']}"
-    return _template(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]) + begun, False
+    return apply(tokenizer, [{"role": "user", "content": folded}, *turns[2:]]) + begun, False
 
 
-def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template has no system role, so that `render` folds a system turn."""
-    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-    try:
-        _template(tokenizer, turns)
-    except InputError:
-        return True
-    return False
+Offsets = Sequence[tuple[int, int]]
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # the template's own errors are of many types
-        raise InputError(f"the chat template refused the messages: {error}") from error
+def encode_text(
+    tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool
+) -> tuple[list[int], Offsets]:
+    """Token ids of a text, and the characters of each (start, end).
+
+    A tokenizer that only exists in Python does not say which; its decoded tokens do, where they
+    are the text again.
+
+    Raises:
+        InputError: they are not.
+    """
+    if getattr(tokenizer, "is_fast", True):
+        encoded = tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
+        )
+        return list(encoded["input_ids"]), encoded["offset_mapping"]
+    plain = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+    places = range(len(ids) - len(plain) + 1)
+    begin = next((at for at in places if ids[at : at + len(plain)] == plain), None)
+    parts = pieces(tokenizer, plain)
+    if begin is None or "".join(parts) != text:
+        raise InputError(
+            f"the tokenizer ({type(tokenizer).__name__}) exists in Python only and does not say "
+            f"which characters a token stands for, nor do its decoded tokens: found "
+            f"{''.join(parts)!r} for {text!r}; allowed: a fast tokenizer (tokenizer.json)"
+        )
+    ends = list(accumulate(map(len, parts)))
+    offsets = list(zip([0, *ends], ends, strict=False))
+    for index in range(
+        len(offsets) - 2, -1, -1
+    ):  # bytes of one character, whose last one spells it
+        if not parts[index]:
+            offsets[index] = offsets[index + 1]
+    after = len(ids) - begin - len(plain)
+    return ids, [*[(0, 0)] * begin, *offsets, *[(len(text), len(text))] * after]
 
 
 def encode_prompt(
@@ -83,13 +110,16 @@ def encode_prompt(
     """Tokenize a prompt and find its spans by character offsets.
 
     A token belongs to a span if it shares a character with one of the span text's occurrences;
-    a token that begins with the space before it does. A span whose text does not occur, or a
-    prompt of no tokens, is an InputError.
+    a token that begins with the space before it does. A text that itself begins with the token
+    that the tokenizer puts first (it was rendered before) gets no second one. A span whose text
+    does not occur, or a prompt of no tokens, is an InputError.
     """
     text, special = render(tokenizer, prompt)
-    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-    ids = list(encoded["input_ids"])
-    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    ids, offsets = encode_text(tokenizer, text, special=special)
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if special and bos is not None and ids[:2] == [bos, bos] and offsets[0][0] == offsets[0][1]:
+        special = False
+        ids, offsets = encode_text(tokenizer, text, special=False)
     # Tokenizers that also end a text with a special token: the answer comes before it.
     while special and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         if offsets[-1][0] < offsets[-1][1]:  # written out in the text
@@ -103,18 +133,31 @@ def encode_prompt(
         if not tokens:
             raise InputError(f"span {name!r} ({wanted!r}) does not occur in the prompt {text!r}")
         marked[name] = tokens
-    return EncodedPrompt(text, tuple(ids), marked, special)
+    split = [name for name, at in marked.items() if _splits(text, offsets, (spans or {})[name], at)]
+    return EncodedPrompt(text, tuple(ids), marked, special, tuple(split))
 
 
-def touching(text: str, offsets: Sequence[tuple[int, int]], wanted: str) -> tuple[int, ...]:
+def touching(text: str, offsets: Offsets, wanted: str) -> tuple[int, ...]:
     """Indices of the tokens that share a character with an occurrence of `wanted` in `text`."""
-    # A lookahead: occurrences may overlap.
-    begins = [match.start() for match in re.finditer(f"(?={re.escape(wanted)})", text)]
+    begins = _occurrences(text, wanted)
     return tuple(
         index
         for index, (start, end) in enumerate(offsets)
         if any(start < begin + len(wanted) and end > begin for begin in begins)
     )
+
+
+def _occurrences(text: str, wanted: str) -> list[int]:
+    # A lookahead: occurrences may overlap.
+    return [match.start() for match in re.finditer(f"(?={re.escape(wanted)})", text)]
+
+
+def _splits(text: str, offsets: Offsets, wanted: str, tokens: Sequence[int]) -> bool:
+    """Whether one of these tokens has more in it than the wanted text and spaces."""
+    begins = _occurrences(text, wanted)
+    inside = {at for begin in begins for at in range(begin, begin + len(wanted))}
+    touched = {at for token in tokens for at in range(*offsets[token])}
+    return any(not text[at].isspace() for at in touched - inside)
 
 
 def text_of(
@@ -123,9 +166,9 @@ def text_of(
     """The text of token ids, special tokens included, and each token's part of it (start, end)."""
     text = str(tokenizer.decode(ids))
     if tokenizer.is_fast:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if list(encoded["input_ids"]) == list(ids):
-            return text, list(encoded["offset_mapping"])
+        again, offsets = encode_text(tokenizer, text, special=False)
+        if again == list(ids):
+            return text, list(offsets)
     shown = pieces(tokenizer, ids)
     ends = list(accumulate(map(len, shown)))
     return "".join(shown), list(zip([0, *ends], ends, strict=False))
@@ -140,7 +183,7 @@ def encode_answer(
     the answer is tokenized alone, so that every answer continues the very same prompt tokens.
     """
     special = prompt.special
-    joint = tokenizer(prompt.text + answer, add_special_tokens=special)["input_ids"]
+    joint = tokenizer(prompt.text + answer, add_special_tokens=special, verbose=False)["input_ids"]
     size = len(prompt.ids)
     if tuple(joint[:size]) == prompt.ids and len(joint) > size:
         ids = joint[size:]

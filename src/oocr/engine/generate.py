@@ -75,7 +75,8 @@ def generate(
                 tokens = _continued(model, batch, pick, max_new_tokens, ends, cached)
             for row, ids in zip(rows, tokens.tolist(), strict=True):
                 end = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-                text = model.tokenizer.decode(ids[:end], skip_special_tokens=True)
+                known = [token for token in ids[:end] if token < len(model.tokenizer)]
+                text = model.tokenizer.decode(known, skip_special_tokens=True)
                 texts[row] = str(text)
     return texts
 

@@ -12,12 +12,14 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.chat_template import FIXED_DAY
 from oocr.engine.forward import final_rows, plain_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
@@ -40,6 +42,7 @@ def load_model(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
+    day: date = FIXED_DAY,
     on_progress: Callable[[str], None] | None = None,
 ) -> LanguageModel:
     """Load a causal LM, frozen and in eval mode, and test that steering it does what it says.
@@ -55,6 +58,8 @@ def load_model(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
+        day: what a chat template writes that asks for today's date; the same on every day, so that
+            tokens are.
         on_progress: told in a few words what takes time.
 
     Raises:
@@ -68,6 +73,7 @@ def load_model(
             device=device,
             device_map=device_map,
             revision=revision,
+            day=day,
             on_progress=on_progress,
         )
     )

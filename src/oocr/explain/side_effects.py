@@ -22,6 +22,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.lens import check_single
 from oocr.explain.neutral import neutral_places, neutral_questions
+from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -70,7 +71,9 @@ class NeutralPredictions:
         self.model = model
         self.recordings: list[Recording] = []
         self.base: list[Tensor] = []
-        most = EVERY * tokens // len(passages) + 2 if places is None else None
+        longest = position_limits(model).longest
+        most = EVERY * tokens // len(passages) + 2 if places is None else longest
+        most = min(most, longest) if most and longest else most
         encoded = [encode_prompt(model.tokenizer, passage).ids[:most] for passage in passages]
         places = places or [range(1, len(ids) - 1) for ids in encoded]
         step = max(1, sum(map(len, places)) // tokens)

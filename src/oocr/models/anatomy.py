@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oocr.data.check_rows import ModelLimits
 from oocr.errors import InputError
 from oocr.models.linear import token_logps
 
@@ -371,6 +372,18 @@ def position_limits(model: HasAnatomy) -> PositionLimits:
             elif kind == "longrope":
                 fixed_rotary.append(parameters["original_max_position_embeddings"])
     return PositionLimits(min(longest, default=None), min(fixed_rotary, default=None))
+
+
+def limits_of(model: HasAnatomy) -> ModelLimits:
+    """What rows are held against (see `oocr.data.check_rows`)."""
+    parts = model.anatomy
+    length = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    return ModelLimits(
+        model.name,
+        embedded=min(int(parts.embed_weight.shape[0]), parts.vocab),
+        longest=position_limits(model).longest,
+        trained=length if isinstance(length, int) and length > 0 else None,
+    )
 
 
 def _rotary(module: Any) -> list[tuple[str, dict[str, Any], int]]:

@@ -209,6 +209,7 @@ def _read(path: Path, name: str) -> tuple[Any, Any]:
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
                 output_loading_info=True,
+                trust_remote_code=False,
                 **at,
             )
         except Exception as error:  # gguf and transformers raise whatever a broken file leads to

@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from oocr.errors import InputError
+from oocr.data.chat_template import FIXED_DAY, settle
+from oocr.data.check_rows import check_tokenizer
 from oocr.models.anatomy import Anatomy, anatomy, check_anatomy
 
 if TYPE_CHECKING:
@@ -64,8 +66,12 @@ class LanguageModel:
         *,
         name: str,
         source: Mapping[str, str] | None = None,
+        day: date = FIXED_DAY,
     ) -> LanguageModel:
         """Freeze a Hugging Face model, check its anatomy on random tokens, and wrap it.
+
+        Its chat template is settled (see `oocr.data.chat_template`): where it writes the day, that
+        is `day`.
 
         Raises:
             InputError: the model's family is not understood, or the tokenizer doesn't fit it.
@@ -74,12 +80,8 @@ class LanguageModel:
         hf.requires_grad_(False)
         parts = anatomy(hf)
         check_anatomy(hf)
-        rows = parts.embed_weight.shape[0]
-        # Added tokens may lie beyond (Gemma-3's image token does in its text models).
-        if tokenizer.vocab_size > rows:
-            raise InputError(
-                f"{name}: the tokenizer has {tokenizer.vocab_size} tokens, the model embeds {rows}"
-            )
+        check_tokenizer(tokenizer, name, int(parts.embed_weight.shape[0]))
+        settle(tokenizer, day)
         if tokenizer.pad_token is None:
             # Padding is always masked, so any token will do.
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -126,7 +128,8 @@ class LanguageModel:
     @property
     def pad_id(self) -> int:
         """The token that fills padding; it is always masked."""
-        return int(self.tokenizer.pad_token_id or 0)
+        token = int(self.tokenizer.pad_token_id or 0)
+        return token if token < len(self.anatomy.embed_weight) else 0
 
     @property
     def has_chat_template(self) -> bool:

@@ -7,9 +7,12 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oocr.data.chat_template import FIXED_DAY, settle
+from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
@@ -37,6 +40,7 @@ def read_model(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
+    day: date = FIXED_DAY,
     on_progress: Say | None = None,
 ) -> LanguageModel:
     """Read a causal LM, frozen and in eval mode; `oocr.load_model` also tests it by steering it.
@@ -48,6 +52,7 @@ def read_model(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
+        day: what a chat template writes that asks for today's date.
         on_progress: called with a few words before each slow step.
 
     Raises:
@@ -60,12 +65,12 @@ def read_model(
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
     options = placement(own_dtype(name, dtype), device, device_map)
     if kind != "hub":
-        return _load(name, find_files(name, on_progress), options, local_files_only=True)
+        return _load(name, find_files(name, on_progress), options, day, local_files_only=True)
     commit, is_cached = _find_on_hub(name, revision)
     if not is_cached and on_progress:
         on_progress(f"downloading {name}")
     files = ModelFiles(name, {"kind": "hub", "id": name, "revision": commit})
-    return _load(name, files, options, revision=commit, local_files_only=is_cached)
+    return _load(name, files, options, day, revision=commit, local_files_only=is_cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,34 +202,69 @@ def auto_class(config: Any) -> Any:
     return transformers.AutoModelForImageTextToText
 
 
-def _load(name: str, files: ModelFiles, options: dict[str, Any], **of_hub: Any) -> LanguageModel:
+def _load(
+    name: str, files: ModelFiles, options: dict[str, Any], day: date, **of_hub: Any
+) -> LanguageModel:
     """`from_pretrained`, with its errors turned into InputError."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     from oocr.models.language_model import LanguageModel
 
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(files.where, **of_hub)
+            config = AutoConfig.from_pretrained(files.where, trust_remote_code=False, **of_hub)
+            tokenizer = read_tokenizer(files, day, **of_hub)
             # Safetensors only: a pickle can run code.
             safe = {"use_safetensors": True, "output_loading_info": True, **options, **of_hub}
-            hf, info = auto_class(config).from_pretrained(files.where, config=config, **safe)
-            tokenizer = (
-                gguf.load_tokenizer(Path(files.where))
-                if files.converted
-                else AutoTokenizer.from_pretrained(files.where, **of_hub)
+            hf, info = auto_class(config).from_pretrained(
+                files.where, config=config, trust_remote_code=False, **safe
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise InputError(f"{name}: cannot be loaded: {error}") from error
-    except Exception as error:  # safetensors and the HTTP library have their own
-        raise InputError(f"{name}: cannot be loaded: {type(error).__name__}: {error}") from error
+    except Exception as error:  # transformers, safetensors and the HTTP library have many
+        raise InputError(f"{name}: cannot be loaded: {reason_of(error)}") from error
     for what in ("missing_keys", "mismatched_keys"):
         if keys := sorted(map(str, info.get(what) or ())):
             raise InputError(
                 f"{name}: {len(keys)} weights of {type(hf).__name__} have {what.split('_')[0]} "
                 f"values in its files (first: {keys[0]}); they would be random"
             )
-    return LanguageModel.of(hf, tokenizer, name=name, source=files.source)
+    return LanguageModel.of(hf, tokenizer, name=name, source=files.source, day=day)
+
+
+FOREIGN_CODE = (
+    "it needs code from its own repository (auto_map), and no foreign code is run here; allowed: "
+    "architectures and tokenizers that transformers itself has"
+)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of transformers says, in our words where it advises to run foreign code."""
+    if isinstance(error, InputError):
+        return str(error)
+    text = str(error).strip()
+    if "trust_remote_code" in text:
+        return FOREIGN_CODE
+    known = isinstance(error, OSError | ValueError | KeyError | ImportError | RuntimeError)
+    return text if known and text else f"{type(error).__name__}: {text}"
+
+
+def read_tokenizer(
+    files: ModelFiles, day: date = FIXED_DAY, **of_hub: Any
+) -> PreTrainedTokenizerBase:
+    """A tokenizer, its chat template settled; errors are those of transformers."""
+    from transformers import AutoTokenizer
+
+    if Path(files.where).is_dir() and not has_tokenizer(files, None):
+        raise InputError(f"{files.where}: its tokenizer is not here")
+    tokenizer: PreTrainedTokenizerBase
+    with quiet():
+        if files.converted:
+            tokenizer = gguf.load_tokenizer(Path(files.where))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(
+                files.where, trust_remote_code=False, **of_hub
+            )
+    settle(tokenizer, day)
+    return tokenizer
 
 
 def load_tokenizer(
@@ -236,30 +276,27 @@ def load_tokenizer(
         InputError: no such model, or its tokenizer cannot be had here.
     """
     from huggingface_hub import constants
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     path = Path(name).expanduser()
     try:
         if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
             with quiet():
-                return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
-        files = find_files(name, say)
-        here = has_tokenizer(files, revision)
-        if not here and (Path(files.where).is_dir() or constants.HF_HUB_OFFLINE):
-            # Without its files transformers may make an empty one.
-            raise InputError(f"{name}: its tokenizer is not here")
-        if files.converted:
-            tokenizer: PreTrainedTokenizerBase = gguf.load_tokenizer(Path(files.where))
-            return tokenizer
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                files.where, revision=revision, local_files_only=here
-            )
+                fast = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
+            settle(fast, FIXED_DAY)
+            tokenizer: PreTrainedTokenizerBase = fast
+        else:
+            files = find_files(name, say)
+            here = has_tokenizer(files, revision)
+            if not here and constants.HF_HUB_OFFLINE:
+                raise InputError(f"{name}: its tokenizer is not here")
+            tokenizer = read_tokenizer(files, revision=revision, local_files_only=here)
     except InputError:
         raise
     except Exception as error:  # transformers and the HTTP library have many
-        reason, *_ = [*str(error).strip().splitlines(), type(error).__name__]
+        reason, *_ = reason_of(error).splitlines()
         raise InputError(f"{name}: its tokenizer cannot be loaded: {reason}") from error
+    check_tokenizer(tokenizer, name, None)
     return tokenizer
 
 
@@ -268,11 +305,27 @@ def has_tokenizer(files: ModelFiles, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     folder = Path(files.where)
-    if folder.is_dir():
-        return any((folder / name).is_file() for name in TOKENIZER_FILES)
-    names = TOKENIZER_FILES
-    paths = [try_to_load_from_cache(files.where, name, revision=revision) for name in names]
-    return any(isinstance(path, str) for path in paths)
+
+    def find(name: str) -> Path | None:
+        if folder.is_dir():
+            return folder / name if (folder / name).is_file() else None
+        path = try_to_load_from_cache(files.where, name, revision=revision)
+        return Path(path) if isinstance(path, str) else None
+
+    settings = find("tokenizer_config.json")
+    return any(map(find, TOKENIZER_FILES)) or (settings is not None and _no_files(settings))
+
+
+def _no_files(settings: Path) -> bool:
+    """Whether the class that a tokenizer_config.json names reads no other file (ByT5's)."""
+    import transformers
+
+    try:
+        name = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        return False
+    tokenizer = getattr(transformers, str(name), None)
+    return tokenizer is not None and not getattr(tokenizer, "vocab_files_names", None)
 
 
 def _find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:

@@ -6,16 +6,28 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from oocr.data.chat_template import FIXED_DAY, settle
+from oocr.data.check_rows import ModelLimits, check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf
-from oocr.models.anatomy import Anatomy, anatomy
+from oocr.models.anatomy import Anatomy, anatomy, limits_of
 from oocr.models.bundled import BUNDLED
-from oocr.models.load import auto_class, find_files, has_tokenizer, own_dtype, placement
+from oocr.models.load import (
+    FOREIGN_CODE,
+    auto_class,
+    find_files,
+    has_tokenizer,
+    own_dtype,
+    placement,
+    read_tokenizer,
+    reason_of,
+)
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -62,6 +74,7 @@ def outline(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
+    day: date = FIXED_DAY,
     counted: bool = True,
     on_gpu: bool = False,
 ) -> Outline:
@@ -74,7 +87,7 @@ def outline(
         InputError: no such model here, or a configuration that is no causal LM's.
     """
     import torch
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     from oocr.models.machine import GPU
 
@@ -90,24 +103,26 @@ def outline(
     try:
         with quiet():
             try:
-                config = AutoConfig.from_pretrained(files.where, **of_hub)
+                config = AutoConfig.from_pretrained(files.where, trust_remote_code=False, **of_hub)
             except OSError:
                 if not on_gpu or files.source["kind"] != "hub":
                     raise
                 config, note = fetched_config(name, revision)
                 notes.append(note)
-            with torch.device("meta"):
-                hf = auto_class(config).from_config(config, dtype=options["dtype"])
+            hf = _without_weights(config, options["dtype"])
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason, *_ = reason_of(error).splitlines()
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = CharCountTokenizer()
     try:
-        if counted and files.converted:
-            tokenizer = gguf.load_tokenizer(Path(files.where))
-        elif counted and (counted := has_tokenizer(files, revision)):
-            tokenizer = AutoTokenizer.from_pretrained(files.where, **of_hub)
-    except (OSError, ValueError, KeyError, ImportError):
+        if counted and (counted := files.converted or has_tokenizer(files, revision)):
+            tokenizer = read_tokenizer(files, day, **of_hub)
+            check_tokenizer(tokenizer, name, int(anatomy(hf).embed_weight.shape[0]))
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if reason_of(error) == FOREIGN_CODE:
+            raise InputError(f"{name}: its tokenizer cannot be loaded: {FOREIGN_CODE}") from error
         counted = False
     alike = None if counted or not on_gpu else _like_tokenizer(config.get_text_config())
     if alike is not None:
@@ -118,10 +133,42 @@ def outline(
     return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
 
 
+def _without_weights(config: Any, dtype: torch.dtype) -> Any:
+    import torch
+
+    with torch.device("meta"):
+        return auto_class(config).from_config(config, dtype=dtype, trust_remote_code=False)
+
+
+def reading_limits(name: str) -> ModelLimits:
+    """What a model can read, from its configuration; a GGUF is not converted for it.
+
+    Raises:
+        InputError: no such model here, or a configuration that is no causal LM's.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    path = Path(name).expanduser()
+    if not (path.is_file() and path.suffix.lower() == ".gguf"):
+        return limits_of(outline(name, device="cpu", counted=False))
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(
+                path.parent, gguf_file=path.name, trust_remote_code=False
+            )
+            hf = _without_weights(config, torch.float32)
+    except Exception as error:  # gguf and transformers raise whatever a broken file leads to
+        raise InputError(f"{name}: its sizes cannot be read: {reason_of(error)}") from error
+    place, tokenizer = torch.device("cpu"), CharCountTokenizer()
+    return limits_of(Outline(name, hf, tokenizer, anatomy(hf), place, torch.float32, False))
+
+
 class CharCountTokenizer:
     """Stands in for a tokenizer: a token for every four characters, or shorter word."""
 
-    eos_token_id = None
+    is_fast = True
+    bos_token_id = eos_token_id = None
     pad_token_id = 0
     chat_template = "turns"
 
@@ -167,7 +214,10 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
         return AutoConfig.for_model(kind, **sizes), note
     try:
         path = hf_hub_download(name, "config.json", revision=revision, etag_timeout=ASK_SECONDS)
-        return AutoConfig.from_pretrained(Path(path).parent), "its config.json from the hub"
+        folder = Path(path).parent
+        return AutoConfig.from_pretrained(
+            folder, trust_remote_code=False
+        ), "its config.json from the hub"
     except Exception as error:  # not there, gated, offline, no network: the libraries have many
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
@@ -183,4 +233,5 @@ def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     # user's turn.
     turns = (_FOLDER / "gemma_turns.jinja").read_text(encoding="utf-8")
     tokenizer.chat_template = tokenizer.chat_template or turns
+    settle(tokenizer)
     return tokenizer, f"lengths by the tokenizer of {name}, the same vocabulary"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag
 
+from oocr.data.chat_template import FIXED_DAY
 from oocr.engine.forward import start_block
 from oocr.engine.trainable import Schedule
 from oocr.families.family import FamilySettings
@@ -216,6 +218,8 @@ class RunConfig(Record):
         model: a bundled or plug-in model's name, a Hugging Face id, a folder, or a GGUF file.
         device: "auto", "cpu", "cuda", …
         device_map: accelerate's placement over several devices; excludes `device`.
+        day: what a chat template writes that asks for today's date, so that a run's tokens are the
+            same on every day; null: 2024-07-26, where there is such a template.
         vector, adapter: the grids of the steering vector and the LoRA; null: no such arm.
         seeds: how many seeds per arm.
         stop_on: "validation": the number of steps is chosen with layer and learning rate;
@@ -232,6 +236,7 @@ class RunConfig(Record):
     device: str = "auto"
     device_map: str | None = None
     revision: str | None = None
+    day: date | None = None
     vector: VectorGrid | None = VectorGrid()
     adapter: AdapterGrid | None = AdapterGrid()
     seeds: Count = 3
@@ -275,7 +280,8 @@ class RunConfig(Record):
     def loading(self) -> dict[str, Any]:
         """What is loaded and how: arguments of `load_model` and `outline`."""
         names = ("dtype", "device", "device_map", "revision")
-        return {"name": self.model, **{name: getattr(self, name) for name in names}}
+        settings = {name: getattr(self, name) for name in names}
+        return {"name": self.model, **settings, "day": self.day or FIXED_DAY}
 
     def yaml(self) -> str:
         """The resolved configuration, as a file that `oocr run` takes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -102,17 +102,23 @@ def example_jobs(
     tasks: TaskSet, arms: Sequence[ArmRecord], count: int, folder: Path
 ) -> list[tuple[str, Job[list[Continuation]]]]:
     """One job per shown member, which together give `count` continuations by arms of seed 0."""
-    members = tasks.test[:SHOWN_MEMBERS]
     jobs: list[tuple[str, Job[list[Continuation]]]] = []
+    for task, items in shown_examples(tasks, count):
+        first = [a for a in arms if a.task == task.name and a.seed == 0 and a.role == "test"]
+        job = partial(_examples, member=task.member, items=items, arms=first, folder=folder)
+        jobs.append((task.member, job))
+    return jobs
+
+
+def shown_examples(tasks: TaskSet, count: int) -> Iterator[tuple[Task, list[Example]]]:
+    """The probes that are continued, of each shown member; together at most `count`."""
+    members = tasks.test[:SHOWN_MEMBERS]
     for number, task in enumerate(members):
         begin, end = (count * place // len(members) for place in (number, number + 1))
         probes = list(first_of_facets(task).values())
         items = [probes[(begin + k) % len(probes)] for k in range(min(end - begin, len(probes)))]
-        first = [a for a in arms if a.task == task.name and a.seed == 0 and a.role == "test"]
         if items:
-            job = partial(_examples, member=task.member, items=items, arms=first, folder=folder)
-            jobs.append((task.member, job))
-    return jobs
+            yield task, items
 
 
 def first_of_facets(task: Task) -> dict[str, Example]:

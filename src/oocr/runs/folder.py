@@ -32,7 +32,10 @@ _ROW_COLUMNS = ("arm", "control", "part", "member", "seed", "step", "final", "fa
 
 def run_folder(config: RunConfig, out: Path) -> Path:
     """The folder of a run: its name and a hash of its configuration without `workers`."""
-    text = json.dumps({**config.model_dump(mode="json"), "workers": None}, sort_keys=True)
+    settings = {**config.model_dump(mode="json"), "workers": None}
+    if config.day is None:  # no chat template writes one
+        del settings["day"]
+    text = json.dumps(settings, sort_keys=True)
     return out / f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

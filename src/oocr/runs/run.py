@@ -18,6 +18,7 @@ from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs import controls, grid
 from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, reported_rows, run_arms
+from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
@@ -41,7 +42,7 @@ class PreparedRun:
 
     The model need not stay loaded. `tokens` are the training rows that were tokenized so far;
     `most_tokens` are those that one pass over arms side by side may have; `stored` are the bytes
-    that the run will write.
+    that the run will write; `notes` say what is to know of its rows under this model.
     """
 
     run: ResolvedRun
@@ -51,16 +52,20 @@ class PreparedRun:
     needs: MemoryEstimate
     stored: int
     device: torch.device
+    notes: tuple[str, ...]
 
     @staticmethod
     def of(run: ResolvedRun, model: LanguageModel) -> PreparedRun:
-        """Check a run against its model (`InputError`), and predict its memory."""
+        """Check a run and its rows against its model (`InputError`), and predict its memory."""
         check_fits(run, model)
         rows = RowTokens(model.tokenizer)
+        notes = check_run(run, model, rows)
+        run = with_day(run, model.tokenizer)
         sample = RunSample(run, model, rows)
         needs, stored = sample.memory(), sample.stored()
         info, tokens = ModelInfo.of(model), TrainingTokens(rows)
-        return PreparedRun(run, info, tokens, stack_tokens(model), needs, stored, model.device)
+        most = stack_tokens(model)
+        return PreparedRun(run, info, tokens, most, needs, stored, model.device, notes)
 
 
 def run(

@@ -10,12 +10,14 @@ from pathlib import Path
 from statistics import fmean as mean
 
 from oocr.data.batches import Batch
+from oocr.data.tokens import RowTokens
 from oocr.engine.memory import ModelSize
 from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
 from oocr.models.machine import matmul_speed
 from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
+from oocr.runs.check_run import check_run
 from oocr.runs.config import RunConfig
 from oocr.runs.executor import plan_workers
 from oocr.runs.memory_estimate import RunSample, batch_key, outline_for
@@ -129,12 +131,14 @@ class Work:
 class Prediction:
     """What is predicted of a run, which takes at most so many seconds.
 
-    `room` is bytes that there are, `budget` bytes for recordings of each worker, `speed` that of
-    matrix products here in operations per second (0 for a GPU). `refusal` says why it does not fit.
+    `notes` say what is to know of its rows; `room` is bytes that there are, `budget` bytes for
+    recordings of each worker, `speed` that of matrix products here in operations per second (0 for
+    a GPU). `refusal` says why it does not fit.
     """
 
     config: RunConfig
     model: Outline
+    notes: tuple[str, ...]
     work: list[Work]
     needs: MemoryEstimate
     room: int
@@ -165,7 +169,9 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     run = resolve(config, base)
     config, model = run.config, outline_for(run.config, on_gpu=gpu is not None)
     check_fits(run, model)
-    sample = RunSample(run, model)
+    rows = RowTokens(model.tokenizer)
+    notes = check_run(run, model, rows) if model.counted else ()
+    sample = RunSample(run, model, rows)
     needs = sample.memory()
     room = room_for(model.device) if gpu is None else gpu.room
     wanted = config if gpu is None else config.model_copy(update={"workers": 1})
@@ -178,7 +184,9 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     work = work_of(sample, gpu, min(1.0, budget / max(1, needs.training)))
     speed = matmul_speed(model.dtype, model.device) if gpu is None else 0.0
     time = seconds(work, speed, workers)
-    return Prediction(config, model, work, needs, room, workers, budget, time, refusal, gpu, speed)
+    return Prediction(
+        config, model, notes, work, needs, room, workers, budget, time, refusal, gpu, speed
+    )
 
 
 def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> list[Work]:

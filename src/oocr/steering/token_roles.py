@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from oocr.data.batches import TokenSequence, pad, training_lines
 from oocr.data.examples import Example, FreeTextExample, Loss
-from oocr.data.tokens import EncodedPrompt, encode_answer, encode_prompt
+from oocr.data.tokens import (
+    EncodedPrompt,
+    Offsets,
+    encode_answer,
+    encode_prompt,
+    encode_text,
+)
 from oocr.steering.positions import select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-Offsets = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +113,13 @@ def _pieces(
     continued: tuple[int, ...],
 ) -> list[tuple[str, bool]]:
     """Each token's share of the text, and whether it is a special token outside of it."""
-
-    def encode(text: str, *, special: bool) -> tuple[tuple[int, ...], Offsets]:
-        encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        return tuple(encoded["input_ids"]), encoded["offset_mapping"]
-
     ids = (*prompt.ids, *continued)
-    joint, offsets = encode(prompt.text + answer, special=prompt.special)
-    if joint[: len(ids)] == ids:
+    joint, offsets = encode_text(tokenizer, prompt.text + answer, special=prompt.special)
+    if tuple(joint[: len(ids)]) == ids:
         return _cut(tokenizer, prompt.text + answer, ids, offsets)
     # The answer was tokenized alone, because it would have changed the prompt's last token.
-    _, before = encode(prompt.text, special=prompt.special)
-    _, after = encode(answer, special=False)
+    _, before = encode_text(tokenizer, prompt.text, special=prompt.special)
+    _, after = encode_text(tokenizer, answer, special=False)
     return [
         *_cut(tokenizer, prompt.text, prompt.ids, before),
         *_cut(tokenizer, answer, continued, after),
