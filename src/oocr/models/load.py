@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +17,7 @@ from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
+from oocr.models.gguf_header import split_stem
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -108,14 +110,18 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
             folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
     elif kind == "gguf":
         source = {"kind": kind, "path": str(path.resolve())}
-        folder = gguf.convert(path, name=path.stem, on_progress=say)
+        folder = gguf.convert(path, name=split_stem(path), on_progress=say)
     elif kind == "folder":
         _check_folder(path)
         return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
     else:
         return ModelFiles(name, {"kind": kind, "id": name})
     record = json.loads((folder / gguf.RECORD).read_text(encoding="utf-8"))
-    return ModelFiles(str(folder), source | {"sha256": record["sha256"]}, converted=True)
+    source |= {"sha256": record["sha256"]}
+    if kind == "gguf" and (left_out := record["left_out"]):
+        source |= {"left out": "; ".join(left_out)}
+        (say or warnings.warn)(f"{name}: {len(left_out)} fields are left out: {source['left out']}")
+    return ModelFiles(str(folder), source, converted=True)
 
 
 def _kind(name: str) -> str:
