@@ -10,9 +10,11 @@ from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
+from oocr.models.gguf_header import is_gguf, read_header
 from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import PICKLES, SAFE
+from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.formats.lora import WEIGHTS, read_adapter
 
 CONFIG = "adapter_config.json"
@@ -46,6 +48,12 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSour
     name = path.resolve().stem if path.is_file() else path.name or given
     if not checkpoint and path.is_file() and path.suffix.lower() in (*PICKLES, SAFE):
         return _adapter(name, given, path, f"LoRA, a dict of tensors ({path.suffix})", alpha)
+    if not checkpoint and is_gguf(path) and (header := read_header(path)).kind == "adapter":
+        if alpha is not None:
+            raise InputError(f"--alpha: found {alpha}; {given} is a GGUF, which says it")
+        adapter = read_gguf_lora(path)
+        base = adapter.about.get("model")
+        return AuditSource(name, f"LoRA in GGUF ({header.architecture})", given, adapter, base)
     if not checkpoint and (path / CONFIG).is_file():
         from_here = (path / "oocr.json").is_file()
         what = f"LoRA, {'this library’s' if from_here else 'a PEFT'} folder"

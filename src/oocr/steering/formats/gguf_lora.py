@@ -1,0 +1,145 @@
+"""LoRAs in GGUF: the file of llama.cpp's `convert_lora_to_gguf.py` (`--lora`), read as an adapter.
+
+Tensors `blk.<block>.<module>.weight.lora_a` [rank, in] and `.lora_b` [out, rank]. llama.cpp scales
+their product by alpha / rank, as PEFT does; without an alpha it does not scale it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from oocr.data.source_file import listing
+from oocr.errors import InputError
+from oocr.models.gguf_header import GgufHeader, read_header
+from oocr.steering.adapters import Adapter
+
+MODULES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+"""llama.cpp's name of a Linear -> transformers' in the blocks of `ARCHITECTURES`."""
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
+PERMUTED = {"llama": ("attn_q", "attn_k")}
+"""Linears whose rows llama.cpp keeps in another order, which depends on the width of a head."""
+
+_KEY = re.compile(r"blk\.(?P<block>\d+)\.(?P<module>\w+)\.weight\.lora_(?P<part>[ab])")
+_USED = ("adapter.type", "adapter.lora.alpha")
+
+
+def read_gguf_lora(path: str | Path) -> Adapter:
+    """Read a LoRA in GGUF.
+
+    Raises:
+        InputError: not such a file, or a LoRA that cannot be read exactly; with the way out.
+    """
+    header = read_header(path)
+    way = "give the PEFT folder that it was converted from"
+    if header.kind != "adapter":
+        raise InputError(f"{path}: this is {header.what}, not a LoRA; see `oocr read {path}`")
+    faults: list[str] = []
+    if (kind := header.text("adapter.type")) != "lora":
+        faults.append(f"adapter.type: found {kind!r}; allowed: 'lora'")
+    if "adapter.alora.invocation_tokens" in header.fields:
+        faults.append("adapter.alora.invocation_tokens: found; it acts only after some tokens")
+    if header.architecture not in ARCHITECTURES:
+        allowed = ", ".join(ARCHITECTURES)
+        faults.append(f"general.architecture: found {header.architecture!r}; allowed: {allowed}")
+    pairs = _pairs(header, faults)
+    if faults:
+        raise InputError(listing(f"{path}: a LoRA in GGUF that is not read ({way})", faults))
+    return _adapter(header, pairs)
+
+
+def _pairs(header: GgufHeader, faults: list[str]) -> dict[tuple[int, str], dict[str, str]]:
+    """Block and module -> part ("a", "b") -> the tensor's name; notes what is wrong."""
+    pairs: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
+    moved = PERMUTED.get(str(header.architecture), ())
+    for tensor in header.tensors:
+        match = _KEY.fullmatch(tensor.name)
+        if match is None or match["module"] not in MODULES:
+            faults.append(
+                f"{tensor.name}: found; allowed: blk.N.MODULE.weight.lora_a or lora_b, MODULE of "
+                f"{', '.join(MODULES)}"
+            )
+        elif match["module"] in moved:
+            faults.append(
+                f"{tensor.name}: its rows are in llama.cpp's rotary order, which depends on the "
+                "width of a head, and this file does not say that"
+            )
+        else:
+            pairs[int(match["block"]), match["module"]][match["part"]] = tensor.name
+    for (block, module), parts in pairs.items():
+        if len(parts) < 2:
+            faults.append(f"blk.{block}.{module}: found only lora_{next(iter(parts))}")
+    return pairs
+
+
+def _adapter(header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]]) -> Adapter:
+    arrays = _arrays(header)
+    alpha = header.number("adapter.lora.alpha")
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    for (block, module), parts in sorted(pairs.items()):
+        target = f"model.layers.{block}.{MODULES[module]}"
+        down, up = arrays[parts["a"]], arrays[parts["b"]]
+        if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+            raise InputError(
+                f"{header.path}: blk.{block}.{module}: found A {tuple(down.shape)} and B "
+                f"{tuple(up.shape)}; allowed: (rank, in) and (out, rank)"
+            )
+        ranks[target] = down.shape[0]
+        tensors[f"base_model.model.{target}.lora_A.weight"] = down
+        # PEFT scales by alpha / rank; without an alpha llama.cpp does not scale.
+        scale = 1.0 if alpha else down.shape[0]
+        tensors[f"base_model.model.{target}.lora_B.weight"] = up * scale
+    rank = max(ranks.values())
+    others = {target: other for target, other in ranks.items() if other != rank}
+    config = {
+        "r": rank,
+        "lora_alpha": alpha or 1,
+        "lora_dropout": 0.0,
+        "target_modules": sorted(ranks),
+        **({"rank_pattern": others} if others else {}),
+    }
+    said = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
+    about = {"file": header.path.name, "alpha": said}
+    base = header.text("general.base_model.0.repo_url") or ""
+    if match := re.fullmatch(r"https://huggingface\.co/([^/]+/[^/]+)", base):
+        about["model"] = match[1]
+    about |= {
+        key: str(value)
+        for key, value in header.fields.items()
+        if key.startswith("adapter.") and key not in _USED
+    }
+    layers = tuple(sorted({block for block, _ in pairs}))
+    return Adapter(layers, config, tensors, about=about)
+
+
+def _arrays(header: GgufHeader) -> dict[str, Tensor]:
+    """The tensors in float32."""
+    from gguf import GGUFReader, dequantize
+
+    arrays: dict[str, Tensor] = {}
+    for tensor in GGUFReader(header.path).tensors:
+        try:
+            values = dequantize(tensor.data, tensor.tensor_type)
+        except NotImplementedError as error:
+            raise InputError(
+                f"{header.path}: {tensor.name}: found {tensor.tensor_type.name}, which the gguf "
+                "package does not read; allowed: F32, F16, BF16, Q8_0"
+            ) from error
+        arrays[str(tensor.name)] = torch.from_numpy(values.copy()).float()
+        if not arrays[str(tensor.name)].isfinite().all():
+            raise InputError(f"{header.path}: {tensor.name}: found values that are not finite")
+    return arrays
