@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from oocr.steering import formats
     from oocr.steering.adapters import Adapter as Adapter
     from oocr.steering.adapters import LowRankAdapter as LowRankAdapter
-    from oocr.steering.formats.foreign import read_vector as read_vector
     from oocr.steering.formats.lora import read_adapter as read_adapter
+    from oocr.steering.formats.vector_files import read_vector as read_vector
     from oocr.steering.vectors import SteeringVector as SteeringVector
     from oocr.steering.vectors import Vector as Vector
     from oocr.tasks.task import Task as Task
@@ -61,7 +61,7 @@ _WHERE = {
     "load_tasks": "oocr.families.registry",
     "read_adapter": "oocr.steering.formats.lora",
     "read_items": "oocr.data.readers",
-    "read_vector": "oocr.steering.formats.foreign",
+    "read_vector": "oocr.steering.formats.vector_files",
     "tokens": "oocr.report.tokens",
     "train": "oocr.engine.training",
 }

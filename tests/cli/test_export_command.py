@@ -6,12 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
+from tests.tiny_gguf import write_header, write_tiny_gguf
 from tests.tiny_run import save_tiny_model
 
 
@@ -70,9 +72,9 @@ def test_every_form_of_a_vectors_file_is_told_by_both_commands(
     call: Call, file: Path, model: Path, tmp_path: Path
 ) -> None:
     gguf = write_gguf(tmp_path / "v.gguf", [Vector(3, "all", torch.ones(4))], hint="llama")
-    bare = tmp_path / "vector_risk_layer_5_rank_1.pt"
+    bare = tmp_path / "vector_risk_layer_3_rank_1.pt"
     torch.save(torch.ones(32), bare)
-    for path, layer in ((file, 2), (gguf, 3), (bare, 5)):
+    for path, layer in ((file, 2), (gguf, 3), (bare, 3)):
         code, out, err = call("read", path)
         assert (code, err) == (0, "")
         assert re.search(rf"layer +{layer}", out)
@@ -93,6 +95,64 @@ def test_every_form_of_a_vectors_file_is_told_by_both_commands(
         code, _, err = call(verb, broken)
         assert code == 2
         assert "not a readable GGUF file" in err
+
+
+def test_a_models_gguf_is_told_and_is_no_vector(call: Call, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", chat_template="{{ x }}")
+    code, out, _ = call("read", path)
+    assert code == 0
+    for words in (
+        "a model in GGUF (llama)",
+        "F32 (39)",
+        "blocks     4",
+        "gpt2, gpt-2, 512 tokens",
+        "{{ x }}",
+    ):
+        assert words in out, out
+    code, _, err = call("vector", path)
+    assert (code, "this is a model in GGUF (llama), not a vector" in err) == (2, True)
+
+
+def test_a_lora_in_gguf_is_told(call: Call, tmp_path: Path) -> None:
+    pair = {f"blk.0.ffn_down.weight.lora_{part}": np.ones((2, 2), np.float32) for part in "ab"}
+    fields = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": 8.0}
+    path = write_header(tmp_path / "lora.gguf", "llama", fields, pair)
+    code, out, _ = call("read", path)
+    assert (code, "LoRA, in GGUF (llama)" in out, "8 (in the file)" in out) == (0, True, True)
+
+
+def test_a_bare_vector_is_exported_by_options(call: Call, model: Path, tmp_path: Path) -> None:
+    bare, out = tmp_path / "mine.pt", tmp_path / "v.gguf"
+    torch.save(torch.ones(32), bare)
+    words = ("export", bare, "--to", "gguf", "--out", out, "--model", model)
+    code, _, err = call(*words)
+    assert (code, "give --layer --positions --site" in err) == (2, True)
+    code, _, err = call(*words, "--layer", "2", "--site", "nowhere", "--everywhere")
+    assert (code, "--site nowhere: allowed: block, mlp" in err) == (2, True)
+    code, _, err = call(*words, "--layer", "x", "--site", "block", "--everywhere")
+    assert (code, "--layer: 'x' is not a block" in err) == (2, True)
+    assert call(*words, "--layer", "2", "--site", "block", "--everywhere")[0] == 0
+    assert read_gguf(out)[0].layer == 2
+    assert call("vector", bare, "--layer", "2", "--site", "mlp", "--positions", "last")[
+        1
+    ].startswith("the MLP of block 2, added at 'last'")
+
+
+def test_one_of_several_layers_is_chosen(call: Call, model: Path, tmp_path: Path) -> None:
+    many, out = tmp_path / "many.pt", tmp_path / "out"
+    torch.save({n: torch.ones(32) * n for n in range(4)}, many)
+    words = ("export", many, "--model", model, "--positions", "all", "--site", "block")
+    code, _, err = call(*words, "--to", "peft", "--out", out)
+    assert (code, "blocks 0-3; peft takes one: choose it by --layer" in err) == (2, True)
+    assert call(*words, "--to", "peft", "--out", out, "--layer", "3")[0] == 0
+    gguf = tmp_path / "v.gguf"
+    assert call(*words, "--to", "gguf", "--out", gguf, "--layer", "1:4")[0] == 0
+    assert [vector.layer for vector in read_gguf(gguf)] == [1, 2, 3]
+    code, out_text, _ = call("vector", many, "--model", model)
+    assert (code, "layer      0-3" in out_text, "it fits" in out_text) == (0, True, True)
+    torch.save(torch.ones(5, 32), many)
+    code, _, err = call("vector", many, "--model", model)
+    assert (code, "found 5 rows" in err, "row 1 its output" in err) == (2, True, True)
 
 
 def test_gguf_needs_no_model(call: Call, file: Path) -> None:

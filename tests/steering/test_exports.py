@@ -205,8 +205,8 @@ def test_control_vectors_of_other_tools_are_read(
         ("controlvector", {"direction.-1": row()}, "tensor 'direction.-1': allowed: direction"),
         ("controlvector", {"blk.1": row()}, "tensor 'blk.1': allowed: direction"),
         ("controlvector", {"direction.1": row(), "direction.01": row()}, "each once"),
-        ("controlvector", {"direction.1": row().reshape(2, 2)}, "float32 of shape .2, 2.; allowed"),
-        ("controlvector", {"direction.1": row(4, np.int32)}, "int32 of shape"),
+        ("controlvector", {"direction.1": row().reshape(2, 2)}, "F32 of shape .2, 2.; allowed"),
+        ("controlvector", {"direction.1": row(4, np.int32)}, "I32 of shape"),
         (
             "controlvector",
             {"direction.1": np.full(4, np.inf, np.float32)},

@@ -181,11 +181,14 @@ def doctor(
 def vector(
     file: options.VectorFile,
     model: Annotated[Text, Option(help="check that the vector fits this model")] = None,
+    layer: options.VectorLayer = None,
+    positions: options.VectorPositions = None,
+    site: options.VectorSite = None,
 ) -> None:
     """Show what the file of a vector contains."""
-    from oocr.cli.export import describe
+    from oocr.cli.vector import Chosen, describe
 
-    describe(file, model=model)
+    describe(file, Chosen.of(layer, positions, site), model=model)
 
 
 @app.command()
@@ -197,14 +200,19 @@ def export(
     everywhere: Annotated[
         bool, Option("--everywhere", help="write it although the other tool adds it at all tokens")
     ] = False,
+    layer: options.VectorLayer = None,
+    positions: options.VectorPositions = None,
+    site: options.VectorSite = None,
 ) -> None:
     """Write a vector in the format of another tool.
 
     A vector that the other tool cannot express is refused.
     """
     from oocr.cli.export import export
+    from oocr.cli.vector import Chosen
 
-    export(file, to, out, model=model, everywhere=everywhere)
+    chosen = Chosen.of(layer, positions, site)
+    export(file, to, out, chosen, model=model, everywhere=everywhere)
 
 
 @app.command()

@@ -19,7 +19,16 @@ Quick = Annotated[
     bool, Option("--quick", help="a first look: one seed, one grid point, few members")
 ]
 VectorFile = Annotated[
-    Path, Argument(help="vector.safetensors, a GGUF control vector, or a bare .pt tensor")
+    Path, Argument(help="a vector, of any project: .safetensors, .pt, .npy, GGUF control vector")
+]
+VectorLayer = Annotated[
+    Text, Option("--layer", help="its block, if the file does not say; of several: 12 or 2,4,6")
+]
+VectorPositions = Annotated[
+    Text, Option("--positions", help="tokens that it is added at: all, last, a span, …")
+]
+VectorSite = Annotated[
+    Text, Option("--site", help="output that it is added to, if the file does not say: block, mlp")
 ]
 Out = Annotated[Path, Option(file_okay=False, help="folder of all runs")]
 FineTune = Annotated[

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from oocr.cli.weights import WEIGHT_ENDINGS, describe_weights
 from oocr.data.chat_template import folds_system, template_notes
 from oocr.data.check_rows import (
     ModelLimits,
@@ -30,17 +31,11 @@ from oocr.io import command_line
 from oocr.models.load import load_tokenizer
 from oocr.models.outline import reading_limits
 from oocr.report.sample_view import coloured, legend, without_colour
-from oocr.steering.adapters import Adapter
-from oocr.steering.formats import foreign
-from oocr.steering.formats.gguf import GGUF, read_gguf
-from oocr.steering.formats.lora import read_adapter
 from oocr.steering.token_roles import directions_of, training_tokens
-from oocr.steering.vectors import SITES, Vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TENSOR_ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".gguf")
 RUN_KEYS = {"task", "runs"}
 LONGEST = 400
 """Characters of a text that are shown."""
@@ -107,14 +102,14 @@ def _describe(path: Path, console: Console, reader: Reader | None, rows: int) ->
     ending = path.suffix.lower()
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    if path.is_dir() or ending in TENSOR_ENDINGS:
-        return _weights(path, say)
+    if path.is_dir() or ending in WEIGHT_ENDINGS:
+        return describe_weights(path, say)
     if ending == ".json":
         return _results(path, say, rows)
     if ending in YAML_ENDINGS:
         return _yaml(path, say, rows)
     if ending not in JSONL_ENDINGS + CSV_ENDINGS:
-        known = (*JSONL_ENDINGS, *CSV_ENDINGS, *YAML_ENDINGS, ".json", *TENSOR_ENDINGS)
+        known = (*JSONL_ENDINGS, *CSV_ENDINGS, *YAML_ENDINGS, ".json", *WEIGHT_ENDINGS)
         raise InputError(
             f"{path}: file ending: found {ending!r}; allowed: {', '.join(known)}, or a folder"
         )
@@ -245,78 +240,6 @@ def _results(path: Path, say: Say, rows: int) -> None:
         say(f"  values     {frame.height}")
     for row in frame.drop("source").head(rows).iter_rows(named=True):
         say("    " + ", ".join(f"{key} {value}" for key, value in row.items()))
-
-
-def _weights(path: Path, say: Say) -> None:
-    """Describe what a tensor file or an adapter folder holds."""
-    if path.is_dir():
-        if not (path / "adapter_config.json").is_file():
-            raise InputError(f"{path}: a folder without adapter_config.json; allowed: an adapter's")
-        whose = "this library's" if (path / "oocr.json").is_file() else "PEFT's"
-        _adapter(path, read_adapter(path), say, whose)
-        return
-    if path.suffix.lower() == GGUF:
-        for vector in read_gguf(path):
-            _vector(path, vector, say, "GGUF control vector")
-        return
-    tensors = foreign.read_tensors(path)
-    if isinstance(tensors, dict) and any(name.startswith("direction.") for name in tensors):
-        _vector(path, Vector.load(path), say, "vector of this library")
-    elif isinstance(tensors, dict):
-        _adapter(path, read_adapter(path), say, "a dict of tensors")
-    else:
-        describe_bare_tensor(path, say)
-
-
-def describe_bare_tensor(path: Path, say: Say) -> None:
-    """Describe a file that holds a bare tensor, and name what it does not say."""
-    direction, parts = foreign.bare_vector(path), foreign.name_parts(path)
-    fields = {
-        "width": f"{len(direction)} ({str(direction.dtype).removeprefix('torch.')})",
-        "norm": f"{float(direction.float().norm()):.4g}",
-    }
-    for field in ("codename", "name", "step", "dataset", "layer"):
-        if (value := getattr(parts, field)) is not None:
-            fields[field] = f"{value} (from the file's name)"
-    _fields(say, f"{path}: vector, a bare tensor", fields)
-    if parts == foreign.NameParts():
-        missing = ["site", "layer", "positions"]
-    else:
-        say("  site       mlp (where the paper's authors, whose names these are, add theirs)")
-        missing = [*(["layer"] if parts.layer is None else []), "positions"]
-    say(f"  not said   {', '.join(missing)}: oocr.read_vector takes them")
-
-
-def _fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
-    say(title)
-    for name, value in (pair for group in groups for pair in group.items()):
-        say(f"  {name:<9}  {value}")
-
-
-def _vector(path: Path, vector: Vector, say: Say, whose: str) -> None:
-    fields = {
-        "site": SITES[vector.site],
-        "layer": vector.layer,
-        "positions": vector.positions,
-        "width": vector.direction.shape[-1],
-        "norm": f"{vector.norm:.4g}",
-    }
-    _fields(say, f"{path}: {whose}", fields, vector.about)
-
-
-def _adapter(path: Path, adapter: Adapter, say: Say, whose: str) -> None:
-    config = adapter.config
-    modules = sorted({target.rsplit(".", 1)[-1] for target in config["target_modules"]})
-    ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
-    fields = {
-        "tensors": len(adapter.tensors),
-        "layers": ", ".join(map(str, adapter.layers)),
-        "modules": ", ".join(modules),
-        "rank": f"{', '.join(map(str, ranks))} (from the shapes)",
-        "alpha": adapter.about.get("alpha", config["lora_alpha"]),
-    }
-    others = {name: text for name, text in adapter.about.items() if name != "alpha"}
-    _fields(say, f"{path}: LoRA, {whose}", fields, others)
 
 
 def _counts(words: Iterable[str], most: int = 6) -> str:

