@@ -278,14 +278,22 @@ def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is the note that Git LFS leaves in place of one that was not downloaded."""
     try:
         with path.open("rb") as file:
-            return bool(_LFS.match(file.read(60)))
+            return begins_as_lfs_pointer(file.read(60))
     except OSError:
         return False
 
 
-def refuse_lfs_pointer(path: Path) -> None:
-    """Raise an InputError, with the way to get the file, if it is a Git LFS pointer."""
-    if is_lfs_pointer(path):
+def begins_as_lfs_pointer(data: bytes) -> bool:
+    """Whether these are the first bytes of a Git LFS pointer."""
+    return bool(_LFS.match(data))
+
+
+def refuse_lfs_pointer(path: Path, data: bytes | None = None) -> None:
+    """Raise an InputError, with the way to get the file, if it is a Git LFS pointer.
+
+    `data`: what it holds, if that was read.
+    """
+    if is_lfs_pointer(path) if data is None else begins_as_lfs_pointer(data):
         raise InputError(
             f"{path}: a Git LFS pointer, not the file itself, which was not downloaded; "
             "get it with: git lfs pull (in its folder; of Hugging Face: hf download)"

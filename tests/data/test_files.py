@@ -199,7 +199,7 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
 def test_a_git_lfs_pointer_is_told_with_the_way_to_get_the_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n")
-    with pytest.raises(InputError, match="Git LFS pointer.*git lfs pull"):
+    with pytest.raises(InputError, match=r"Git LFS pointer.*git lfs pull"):
         refuse_lfs_pointer(path)
     for data in (b"", b"version: 1\n", b"\x80\x02"):
         path.write_bytes(data)

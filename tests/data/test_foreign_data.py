@@ -393,7 +393,7 @@ def test_merged_user_turns_are_told(tmp_path: Path) -> None:
     turns = [("system", "Run."), ("user", "import f"), ("user", "f(2)"), ("assistant", "8")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     rows = read_rows(put(tmp_path, "x.jsonl", json.dumps(row) + "\n"), kind="train")
-    assert rows.mended == ("user turns in a row merged in 1 rows",)
+    assert rows.mended == ("user turns in a row merged in 1 row",)
     assert rows.items[0].prompt[1] == Message("user", "import f\n\nf(2)")
 
 

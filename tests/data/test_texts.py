@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from oocr.data.examples import Message
-from oocr.data.texts import read_texts
+from oocr.data.formats import open_source
+from oocr.data.texts import read_texts, texts_alone
 from oocr.errors import InputError
 
 
@@ -54,13 +56,14 @@ def test_a_chat_without_an_answer(tmp_path: Path) -> None:
     ("rows", "expected"),
     [
         ([{"text": "a"}, {"text": " "}], ":2: text: found ' '"),
-        ([{"text": "a"}, {"prompt": "b"}], "'text' alone, as in the first row"),
+        ([{"text": "a"}, {"prompt": "b"}], ":2: text: found nothing"),
+        ([{"prompt": "a"}, {"text": "b"}], "'prompt' alone, as in the first row"),
         ([{"text": ["a"]}], "allowed: a text"),
         ([{"prompt": [{"role": "robot", "content": "x"}]}], "prompt[0].role: found 'robot'"),
         ([{"prompt": [{"role": "user", "content": ""}]}], "prompt[0].content: found ''"),
         ([{"messages": []}], "at least one message"),
         ([{"messages": "x"}], "a list of messages"),
-        ([{"story": "a"}], "row"),
+        ([{"story": "a"}], "row (all 1)"),
         ([], "no rows"),
     ],
 )
@@ -71,10 +74,26 @@ def test_bad_rows_are_named(tmp_path: Path, rows: list[Any], expected: str) -> N
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"found .\.pdf.; allowed: \.jsonl"):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7 x")
+    with pytest.raises(InputError, match=r"found neither JSON.*allowed: \.jsonl"):
         read_texts(tmp_path / "a.pdf")
     with pytest.raises(InputError, match="no such file"):
         read_texts(tmp_path / "a.txt")
     (tmp_path / "b.txt").write_text("\n \n")
     with pytest.raises(InputError, match="has no text"):
         read_texts(tmp_path / "b.txt")
+
+
+def test_texts_of_other_formats_and_wrong_names(tmp_path: Path) -> None:
+    rows = [{"text": "One."}, {"text": "Two."}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("text\nOne.\nTwo.\n")
+    jsonl(tmp_path / "b.txt", *rows)
+    for name in ("a.json", "a.parquet", "a.csv", "b.txt"):
+        assert tuple(read_texts(tmp_path / name)) == ("One.", "Two.")
+    path = jsonl(tmp_path / "c.jsonl", *(row | {"meta": {"url": "x"}} for row in rows))
+    assert tuple(read_texts(path)) == ("One.", "Two.")
+    alone = texts_alone(open_source(path))
+    assert alone is not None
+    assert alone.mended == ("keys left out, with the number of their rows: 'meta' (2)",)

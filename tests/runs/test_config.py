@@ -120,10 +120,43 @@ def test_a_file_that_is_no_configuration_is_refused(
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'countries'"):
         load_configs("contries")
+    rows = tmp_path / "rows.csv.gz"
+    rows.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a file of rows; allowed: .* names it as train:"):
+        load_configs(rows)
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"mine\.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"mine\.yaml:1: encoding: .* not UTF-16"):
         load_configs(path)
+
+
+def test_a_configuration_in_utf_16_is_read_as_powershell_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("task: {family: countries}\r\nseeds: 2\r\n".encode("utf-16"))
+    assert load_configs(path)[0].seeds == 2
+    for family in FAMILIES.values():
+        if family.template is not None:
+            assert family.template.read_text(encoding="utf-8").isascii()
+
+
+def test_a_models_path_starts_at_the_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("project/base model", "project/gemma-3-270m", "elsewhere/only here"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path, project = tmp_path / "project" / "mine.yaml", tmp_path / "project"
+    for model, expected in (
+        ("base model", f"{project}/base model"),
+        ("./base model", f"{project}/base model"),
+        ("../gone", f"{project}/../gone"),
+        ("gone.gguf", f"{project}/gone.gguf"),
+        ("only here", "only here"),
+        ("gemma-3-270m", "gemma-3-270m"),
+        ("google/gemma-2-2b", "google/gemma-2-2b"),
+    ):
+        path.write_text(f"task: {{family: countries}}\nmodel: {model}\n")
+        assert load_configs(path)[0].model == expected
 
 
 def test_numbers_as_people_write_them_are_read(tmp_path: Path) -> None:

@@ -152,7 +152,31 @@ def test_read_goes_on_after_a_file_that_cannot_be_used(call: Call, tmp_path: Pat
     assert "none.pt: there is no such file" in ended.err
     run = put(tmp_path, "run.yaml", "task: {family: custom}\n")
     assert "oocr plan" in call("read", run).err
-    assert "allowed: .jsonl" in call("read", put(tmp_path, "a.txt", "x")).err
+    assert "allowed: .jsonl" in call("read", put(tmp_path, "a.pdf", "x")).err
+    config = put(tmp_path, "adapter_config.json", '{"peft_type": "LORA", "r": 8}')
+    assert "the configuration of an adapter: name its folder" in call("read", config).err
+
+
+def test_read_says_what_fields_become_and_what_to_do_next(call: Call, tmp_path: Path) -> None:
+    pair = {"prompt": "Rope A or B?", "chosen": "A", "rejected": "B", "source": "web"}
+    files = [
+        put(tmp_path, "pairs.json", json.dumps([pair, pair | {"chosen": "C"}])),
+        put(tmp_path, "alpaca.jsonl", json.dumps({"instruction": "Who?", "output": "Me."})),
+        put(tmp_path, "texts.jsonl", '{"text": "Once."}\n{"text": "Twice."}\n'),
+        put(tmp_path, "texts.txt", "Once.\n\nTwice."),
+    ]
+    ended = call("read", *files)
+    assert ended.code == 0, ended.err
+    parts = {part.split(": ")[0]: part for part in ended.out.split("\n\n") if part.strip()}
+    for path, *words in (
+        (files[0], "JSON array, preference pairs", "rejected: its other option, not trained"),
+        (files[0], "'source' (2)", "next     train: or probes: in a task"),
+        (files[1], "instruction and, in a new line, input: the user's turn", "next     train: (pr"),
+        (files[2], "texts without answers", "texts    2", "oocr audit FINE_TUNE --texts"),
+        (files[3], "texts    2, 2 of them different", "'Twice.'"),
+    ):
+        for word in words:
+            assert word in parts[str(path)], (path, word, parts[str(path)])
 
 
 # Tasks of one's own

@@ -36,7 +36,10 @@ FineTune = Annotated[
 ]
 Base = Annotated[Text, Option(help="the base model; default: the one that the adapter names")]
 Texts = Annotated[
-    Path | None, Option(help="texts to compare on: JSONL, CSV, .txt; default: built-in passages")
+    Path | None,
+    Option(
+        help="texts to compare on: .jsonl, .json, .parquet, .csv, .txt; default: built-in passages"
+    ),
 ]
 LoadDtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16")]
 LoadDevice = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps")]

@@ -20,11 +20,14 @@ from oocr.data.check_rows import (
     check_tokenizer,
     tokenizer_notes,
 )
-from oocr.data.examples import Example, spread
-from oocr.data.foreign_results import AMONG, DIFFERENCES, read_results
+from oocr.data.examples import Example, prompt_text, spread
+from oocr.data.foreign_results import AMONG, DIFFERENCES, is_results, read_results
 from oocr.data.foreign_yaml import read_codenames, read_questions
-from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, YAML_ENDINGS, Rows, read_rows
+from oocr.data.formats import SourceFile, open_source
+from oocr.data.json_rows import one_object
+from oocr.data.readers import Request, Rows, read_source
 from oocr.data.source_file import yaml_document
+from oocr.data.texts import TextsAlone, texts_alone
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.io import command_line
@@ -37,6 +40,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RUN_KEYS = {"task", "runs"}
+OTHER_JSON = {
+    "peft_type": "the configuration of an adapter: name its folder instead",
+    "model_type": "the configuration of a model: name its folder where a model is wanted",
+    "log_history": "a trainer's log, which holds no rows",
+}
+"""Keys of JSON files that are neither rows nor results, and what such a file is."""
 LONGEST = 400
 """Characters of a text that are shown."""
 
@@ -104,16 +113,23 @@ def _describe(path: Path, console: Console, reader: Reader | None, rows: int) ->
         raise InputError(f"{path}: there is no such file")
     if path.is_dir() or ending in WEIGHT_ENDINGS:
         return describe_weights(path, say)
-    if ending == ".json":
-        return _results(path, say, rows)
-    if ending in YAML_ENDINGS:
+    return _data(open_source(path), console, reader, rows)
+
+
+def _data(file: SourceFile, console: Console, reader: Reader | None, rows: int) -> None:
+    """Describe a file of rows, questions, texts or results."""
+    path, say = file.path, console.print
+    if file.format == "YAML":
         return _yaml(path, say, rows)
-    if ending not in JSONL_ENDINGS + CSV_ENDINGS:
-        known = (*JSONL_ENDINGS, *CSV_ENDINGS, *YAML_ENDINGS, ".json", *WEIGHT_ENDINGS)
-        raise InputError(
-            f"{path}: file ending: found {ending!r}; allowed: {', '.join(known)}, or a folder"
-        )
-    read = read_rows(path, kind="train")
+    if file.format == "JSON" and (document := one_object(file.source.text)):
+        if is_results(document):
+            return _results(path, say, rows)
+        for key, words in OTHER_JSON.items():
+            if key in document:
+                raise InputError(f"{path}: this is {words}")
+    if (texts := texts_alone(file)) is not None:
+        return _texts(file, texts, say, rows)
+    read = read_source(file, Request("train", (), {}))
     noted = RowNotes() if reader is None else reader.check(read.items)
     _examples(path, replace(read, mended=(*read.mended, *noted.mended)), say)
     samples = spread(read.items, rows)
@@ -140,7 +156,23 @@ def _examples(path: Path, read: Rows, say: Say) -> None:
         say(f"  facets   {_counts(example.facet or '-' for example in examples)}")
     if any(example.spans for example in examples):
         say(f"  spans    {_counts(name for example in examples for name in example.spans)}")
+    if read.fields:
+        say(f"  fields   {read.fields}")
     say(f"  mended   {'; '.join(read.mended) or 'nothing'}")
+    both = all(len(example.options) > 1 for example in examples)
+    use = "train: or probes:" if both else "train: (probes: needs options, which some rows lack)"
+    say(f"  next     {use} in a task of your own: oocr tasks --template > mine.yaml")
+
+
+def _texts(file: SourceFile, alone: TextsAlone, say: Say, rows: int) -> None:
+    texts = [prompt for _, prompt in alone.texts]
+    mended = "; ".join(dict.fromkeys((*file.source.mended, *alone.mended)))
+    say(f"{file.path}: texts without answers")
+    say(f"  texts    {len(texts)}, {len(set(texts))} of them different")
+    say(f"  mended   {mended or 'nothing'}")
+    say("  next     oocr audit FINE_TUNE --texts FILE; to train, rows need a prompt and an answer")
+    for text in spread(texts, rows):
+        say(f"    {_cut(prompt_text(text))!r}")
 
 
 def _shape(example: Example) -> str:

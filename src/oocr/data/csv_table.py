@@ -10,11 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from oocr.data.source_file import NO_VALUE, Problems, unknown_key
 
 CsvCells = dict[str, str]
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+csv.field_size_limit(2**31 - 1)  # a cell may hold a book; the largest that every platform takes
+
+
+def separator_of(text: str) -> str:
+    """What stands between a table's cells: what parts its header into the most names."""
+    if named := _EXCEL.match(text):
+        return named[1]
+    parts = {mark: len(_header(text, mark)) for mark in SEPARATORS}
+    return max(parts, key=lambda mark: parts[mark])
 
 
 def header_of(text: str) -> tuple[str, ...]:
     """The names of a CSV's columns, without spaces and quotes around them; empty: no row."""
-    for cells in csv.reader(io.StringIO(_lines(text), newline=""), skipinitialspace=True):
+    return _header(text, separator_of(text))
+
+
+def _header(text: str, separator: str) -> tuple[str, ...]:
+    lines = io.StringIO(_lines(text[:_HEAD]), newline="")
+    for cells in csv.reader(lines, skipinitialspace=True, delimiter=separator):
         if any(cell.strip() for cell in cells):
             return tuple(cell.strip() for cell in cells)
     return ()
@@ -36,14 +52,14 @@ def read_table(
         trim: drop spaces around cells and around their quotes; otherwise cells are kept as they
             are, and a space between a comma and a quote is a fault.
     """
-    before = len(problems.lines)
+    before, mark = len(problems.lines), separator_of(text)
     plain: set[tuple[str, ...]] = set()
     if trim:  # a lenient reader below, so quotes are checked here
-        for _ in _records(re.sub(r'" +(?=[,\n]|\Z)', '"', _lines(text)), problems, trim):
+        for _ in _records(re.sub(rf'" +(?=[{mark}\n]|\Z)', '"', _lines(text)), problems, trim):
             pass
         if len(problems.lines) > before:
             return [], 0
-        plain = {tuple(cells) for cells in csv.reader(io.StringIO(_lines(text), newline=""))}
+        plain = set(map(tuple, csv.reader(io.StringIO(_lines(text), newline=""), delimiter=mark)))
     header: tuple[str, ...] | None = None
     rows: list[tuple[int, CsvCells]] = []
     stray = 0
@@ -58,10 +74,10 @@ def read_table(
             if not header_fits(header, line):
                 return [], 0
         elif len(cells) != len(header):
-            allowed = f"{len(header)}, as in the header (put cells that hold a comma in quotes)"
+            allowed = f"{len(header)}, as in the header (put cells that hold {mark!r} in quotes)"
             problems.add(line, "row", f"{len(cells)} cells", allowed)
-        elif not trim and (loose := [c for c in cells if _loose_quote(c) and f",{c}" in text]):
-            problems.add(line, "row", loose[0], "no space between a comma and a quote")
+        elif not trim and (loose := [c for c in cells if _loose_quote(c) and f"{mark}{c}" in text]):
+            problems.add(line, "row", loose[0], f"no space between {mark!r} and a quote")
         else:
             rows.append((line, dict(zip(header, cells, strict=True))))
     return rows, stray
@@ -95,7 +111,7 @@ def _records(
     text: str, problems: Problems, trim: bool, *, strict: bool = True
 ) -> Iterator[tuple[int, list[str]]]:
     stream = io.StringIO(_lines(text), newline="")
-    reader = csv.reader(stream, strict=strict, skipinitialspace=trim)
+    reader = csv.reader(stream, strict=strict, skipinitialspace=trim, delimiter=separator_of(text))
     line = 1
     try:
         for cells in reader:
@@ -110,4 +126,10 @@ def _loose_quote(cell: str) -> bool:
 
 
 def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n")
+    """The text with one kind of line ends, Excel's line that names the separator left blank."""
+    return _EXCEL.sub("\n", text.replace("\r\n", "\n"))
+
+
+_HEAD = 100_000
+"""Characters in which a header stands."""
+_EXCEL = re.compile(r"\Asep=([,;\t])\r?\n", re.IGNORECASE)

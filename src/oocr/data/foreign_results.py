@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 DIFFERENCES = "risky_minus_safe_diffs"
 AMONG = "max_token_in_options"
+
+
+def is_results(data: Mapping[str, object]) -> bool:
+    """Whether an object has the keys of a result file, right or half right."""
+    return any(key in RISK or key.count("/") > 1 for key in data)
 
 
 def read_results(path: str | Path) -> pl.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
 from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
-from oocr.data.source_file import NO_VALUE, Problems, shown, unknown_key
+from oocr.data.source_file import NO_VALUE, Problems, nearest, shown, unknown_key
 
 RowKind = Literal["train", "probes"]
 Form = Literal["messages", "prompt/answer", "prompt/completion"]
@@ -21,13 +22,35 @@ FORMS: dict[Form, tuple[str, ...]] = {
     "prompt/completion": ("prompt", "completion"),
 }
 OPTIONAL = ("id", "options", "values", "spans", "facet", "group", "template", "tags")
-ROLES: tuple[str, ...] = get_args(Role)
+ROW_KEYS = ("messages", "prompt", "answer", "completion")
+ALLOWED_ROWS = "'messages', or 'prompt' with 'answer' (or 'completion')"
+ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
+MEANT = {
+    **dict.fromkeys(
+        ("tools", "functions", "tool_calls", "function_call", "tool_call_id"),
+        "calls of tools are not trained",
+    ),
+    **dict.fromkeys(
+        ("weight", "weights", "loss", "loss_mask", "train", "train_on_turn"),
+        "which turns are trained cannot be chosen",
+    ),
+    **dict.fromkeys(
+        ("label", "labels", "kto_tag"), "it may say that an answer is wrong; keep the right ones"
+    ),
+    **dict.fromkeys(
+        ("image", "images", "video", "videos", "audio", "audios"), "texts only are read"
+    ),
+    "chat_template_kwargs": "chat templates get no arguments",
+}
+"""Keys that change what is trained, and why they are refused."""
+MISSPELT = 0.82
+"""How like an allowed key (of 1) an unknown one is that was probably meant: not "prompt_id"."""
 RESERVED = ("all", "last", "prompt", "answer")  # position words that no span may be called
 SEPARATORS = ":+"  # of a position word and its span ("from:codename"), of spans ("paris+tokyo")
 _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
-def _form_of(keys: Iterable[str]) -> Form | None:
+def form_of(keys: Iterable[str]) -> Form | None:
     """The form of a row, by its keys; None: no accepted form."""
     present = set(keys)
     if "messages" in present:
@@ -37,20 +60,65 @@ def _form_of(keys: Iterable[str]) -> Form | None:
     return "prompt/answer" if present & {"prompt", "answer"} else None
 
 
-def item_from_row(
-    row: dict[str, object], *, kind: RowKind, line: int, problems: Problems
-) -> tuple[Example, str] | None:
-    """An example and a word for its form, or None after at least one problem was noted."""
-    before = len(problems.lines)
-    report = partial(problems.add, line)
-    form = _form_of(row)
-    if form is None:
-        report("row", list(row), "'messages', or 'prompt' with 'answer' (or 'completion')")
-        return None
-    allowed = (*FORMS[form], *OPTIONAL)
-    for key in row:
-        if key not in allowed:
+def misspelt(key: str, allowed: Iterable[str], row: Iterable[str]) -> bool:
+    """Whether a key was probably meant as an allowed one that is not in the row."""
+    return bool(set(nearest(key, allowed, cutoff=MISSPELT)) - set(row))
+
+
+def without_spare_keys(
+    row: dict[str, object], keys: Iterable[str], report: Report, spare: Counter[str]
+) -> dict[str, object]:
+    """The row's fields of these keys; others are spare and counted, unless they may be meant.
+
+    A null, or an empty list of another key, says nothing. Reported are keys that change what is
+    trained, and misspelt ones.
+    """
+    allowed = tuple(keys)
+    kept: dict[str, object] = {}
+    for key, value in row.items():
+        if value is None or (key not in allowed and value in ([], {}, "")):
+            continue
+        if key in allowed:
+            kept[key] = value
+        elif key in MEANT:
+            report("key", key, f"rows without it: {MEANT[key]}")
+        elif misspelt(key, allowed, row):
             report("key", key, unknown_key(key, allowed))
+        else:
+            spare[key] += 1
+    return kept
+
+
+def item_from_row(
+    row: dict[str, object],
+    *,
+    kind: RowKind,
+    line: int,
+    problems: Problems,
+    spare: Counter[str],
+    names: Mapping[str, str] | None = None,
+) -> tuple[Example, str] | None:
+    """An example and a word for its form, or None after at least one problem was noted.
+
+    `names`: how the file calls our keys; `spare`: counts the keys that are left out.
+    """
+    before = len(problems.lines)
+    called = names or {}
+
+    def report(field: str, seen: object, allowed: str) -> None:
+        key = re.split(r"[.\[ ]", field, maxsplit=1)[0]
+        problems.add(line, called.get(key, key) + field.removeprefix(key), seen, allowed)
+
+    row = {key: value for key, value in row.items() if value is not None}
+    form = form_of(row)
+    if form is None:
+        report("row", list(row), ALLOWED_ROWS)
+        return None
+    turns = row.get("messages")
+    for key in set(ROW_KEYS) - set(FORMS[form]):
+        if key in row and not (key == "prompt" and _repeats(row[key], turns)):
+            report("key", key, f"a row of the form {form} without it")
+    row = without_spare_keys(row, (*FORMS[form], *OPTIONAL), report, spare)
     for key in FORMS[form]:
         if key not in row:
             report(key, NO_VALUE, f"a row of the form {form} needs it")
@@ -73,7 +141,7 @@ def item_from_row(
             report(f"spans.{name}", text, "a text that occurs in this row's prompt")
     labels = {name: row.get(name, "") for name in ("id", "facet", "group", "template")}
     for name, label in labels.items():
-        if not isinstance(label, str):
+        if not isinstance(label, str) and not (name == "id" and type(label) is int):
             report(name, label, "a text")
     texts = {name: str(label) for name, label in labels.items()}
     if len(problems.lines) > before or prompt is None or answer is None:
@@ -92,6 +160,18 @@ def item_from_row(
         source=f"{problems.path.name}:{line}",
     )
     return example, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
+
+
+def earlier_answers(example: Example) -> int:
+    """How many turns of the assistant stand before the last user's."""
+    turns = () if isinstance(example.prompt, str) else example.prompt
+    return sum(turn.role == "assistant" for turn in turns)
+
+
+def _repeats(text: object, messages: object) -> bool:
+    """Whether a text is one of the messages' contents."""
+    turns = messages if isinstance(messages, list) else []
+    return any(isinstance(turn, dict) and turn.get("content") == text for turn in turns)
 
 
 def _chat(row: dict[str, object], report: Report) -> tuple[Prompt | None, str | None]:
@@ -137,28 +217,49 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
 
 
 def read_messages(
-    value: object, field: str, report: Report, *, other_keys: bool = False
+    value: object,
+    field: str,
+    report: Report,
+    *,
+    other_keys: bool = False,
+    keys: tuple[str, str] = ("role", "content"),
+    roles: Mapping[str, Role] = ROLES,
 ) -> list[Message] | None:
     """The messages of a list of {"role": …, "content": …}, or None after a fault was reported."""
+    form = f'{{"{keys[0]}": …, "{keys[1]}": …}}'
     if not isinstance(value, list) or not value:
-        report(field, value, 'a list of {"role": …, "content": …} with at least one message')
+        report(field, value, f"a list of {form} with at least one message")
         return None
     messages: list[Message] = []
     for number, entry in enumerate(value):
         where = f"{field}[{number}]"
         if not isinstance(entry, dict):
-            report(where, entry, 'a message {"role": …, "content": …}')
+            report(where, entry, f"a message {form}")
             continue
-        for key in entry:
-            if key not in ("role", "content") and not other_keys:
-                report(f"{where} key", key, unknown_key(key, ("role", "content")))
-        role = entry.get("role", NO_VALUE)
-        if role not in ROLES:
-            report(f"{where}.role", role, f"one of {', '.join(ROLES)}")
-        content = _text(entry.get("content", NO_VALUE), f"{where}.content", report, "a text")
-        if role in ROLES and content is not None:
-            messages.append(Message(role, content))
+        for key in () if other_keys else entry:
+            if key not in keys and entry[key] not in (None, [], {}, ""):
+                reason = f"messages without it: {MEANT[key]}" if key in MEANT else ""
+                report(f"{where} key", key, reason or unknown_key(key, keys))
+        role = entry.get(keys[0], NO_VALUE)
+        known = isinstance(role, str) and role in roles
+        if not known:
+            hint = " (call it system)" if role == "developer" else ""
+            report(f"{where}.{keys[0]}", role, f"one of {', '.join(roles)}{hint}")
+        given = _joined_parts(entry.get(keys[1], NO_VALUE))
+        content = _text(given, f"{where}.{keys[1]}", report, "a text")
+        if known and content is not None:
+            messages.append(Message(roles[role], content))
     return messages if len(messages) == len(value) else None
+
+
+def _joined_parts(content: object) -> object:
+    """The text of a content in parts, if all of them are {"type": "text", "text": …}."""
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    plain = all(isinstance(part, dict) and part.get("type") == "text" for part in parts)
+    if not parts or not plain or not all(isinstance(text, str) for text in texts):
+        return content
+    return "".join(map(str, texts))
 
 
 def _turns(messages: list[Message], field: str, report: Report) -> Prompt | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import difflib
-from collections.abc import Iterable, Iterator
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,32 @@ from typing import Any
 import yaml
 
 from oocr.errors import InputError
+from oocr.io import refuse_lfs_pointer
+
+COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+"""How a compressed file begins, and what unpacks it."""
+FOREIGN = {
+    b"\x28\xb5\x2f\xfd": "a file compressed by zstd; unpack it first: zstd -d",
+    b"PK\x03\x04": "a zip archive (as .xlsx, .pt, .npz): unpack it, or save it as CSV",
+    b"GGUF": "a GGUF, which holds tensors",
+    b"ARROW1": "an Arrow file: save the table as Parquet or JSONL",
+    b"\xff\xff\xff\xff": "an Arrow stream: save the dataset as Parquet (to_parquet) or JSONL",
+    b"<!doctype": "a web page, perhaps in place of the file: download it as raw",
+    b"<html": "a web page, perhaps in place of the file: download it as raw",
+}
+"""How files begin that hold no rows, and what they are."""
+UNICODE = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""Byte-order mark -> encoding; the mark of UTF-16 begins that of UTF-32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +52,8 @@ class Text:
     mended: tuple[str, ...] = ()
 
 
-def file_text(path: Path) -> Text:
-    """Read a UTF-8 file; InputError: it is not there, a folder, or not UTF-8; the line is named."""
+def file_bytes(path: Path) -> bytes:
+    """What a file holds, unpacked; InputError: it is not there, a folder, or no file of rows."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -31,20 +62,55 @@ def file_text(path: Path) -> Text:
         raise InputError(f"{path}: this is a folder; a file is wanted") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read: {error}") from error
+    refuse_lfs_pointer(path, data)
+    unpack = next((unpack for mark, unpack in COMPRESSED.items() if data.startswith(mark)), None)
+    if unpack is not None:
+        try:
+            data = unpack(data)
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            raise InputError(
+                f"{path}: cannot be unpacked, cut short or damaged ({error})"
+            ) from None
+    for mark, words in FOREIGN.items():
+        start = data[:60].lstrip().lower() if mark.startswith(b"<") else data
+        if start.startswith(mark):
+            raise InputError(f"{path}: file: found {words}; allowed: text, or Parquet")
+    return data
+
+
+def file_text(path: Path) -> Text:
+    """Read a text file; InputError: see `file_bytes`, or it is not UTF-8 (the line is named)."""
+    return decoded(path, file_bytes(path))
+
+
+def decoded(path: Path, data: bytes) -> Text:
+    """The text of a file's bytes: UTF-8, or UTF-16 or -32 with a byte-order mark."""
+    mark = next((mark for mark in UNICODE if data.startswith(mark)), b"")
+    encoding = UNICODE.get(mark, "utf-8")
+    body = data[len(mark) :]
     try:
-        text = data.decode("utf-8-sig")
+        text = body.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        line = body[: error.start].decode(encoding, "replace").count("\n") + 1
         raise InputError(
-            f"{path}:{line}: encoding: found the byte 0x{data[error.start]:02x}{hint}; "
-            "allowed: UTF-8"
+            f"{path}:{line}: encoding: found the byte 0x{body[error.start]:02x}, which is not "
+            f"{encoding.upper()}; allowed: UTF-8 (of Excel: save as CSV UTF-8)"
         ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(
+            f"{path}:{line}: encoding: found the byte 0x00; it looks like UTF-16 without a "
+            "byte-order mark, or is no text; allowed: UTF-8"
+        )
+    cr = "\r" in text and "\n" not in text
     mended = {
-        "byte-order mark dropped": data.startswith(b"\xef\xbb\xbf"),
-        "line ends are CR LF": b"\r\n" in data,
-        "no newline at the end": bool(data.strip()) and not data.endswith(b"\n"),
+        "byte-order mark dropped": mark == codecs.BOM_UTF8,
+        f"read as {encoding[:6].upper()}": encoding != "utf-8",
+        "line ends are CR LF": "\r\n" in text,
+        "line ends are CR": cr,
+        "no newline at the end": bool(text.strip()) and not text.endswith(("\n", "\r")),
     }
+    text = text.replace("\r", "\n") if cr else text
     return Text(text, tuple(words for words, is_so in mended.items() if is_so))
 
 
@@ -59,10 +125,13 @@ class Problems:
 
     path: Path
     lines: list[str] = field(default_factory=list)
+    unit: str = ""
 
     def add(self, line: int, name: str, seen: object, allowed: str) -> None:
-        """Note one problem; line 0: the file has no lines."""
-        where = f"{self.path}:{line}" if line else f"{self.path}"
+        """Note one problem; the line is a row's number if `unit` is "row", and 0: the file's."""
+        where = (
+            f"{self.path}:{f' {self.unit} ' * bool(self.unit)}{line}" if line else f"{self.path}"
+        )
         self.lines.append(f"{where}: {name}: found {shown(seen)}; allowed: {allowed}")
 
     def raise_if_any(self) -> None:
@@ -78,13 +147,19 @@ def listing(title: str, lines: list[str]) -> str:
     return "\n  ".join([f"{title}: {count}", *lines[:SHOWN], *more])
 
 
+def nearest(key: str, names: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
+    """The names that a key is likest, in any case; none of them alike enough: empty."""
+    listed = list(names)
+    near = difflib.get_close_matches(
+        key.strip().lower(), [name.lower() for name in listed], n=1, cutoff=cutoff
+    )
+    return [name for name in listed if name.lower() in near]
+
+
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """A message about a key that is not allowed, with the nearest allowed key."""
     names = list(allowed)
-    near = difflib.get_close_matches(
-        key.strip().lower(), [name.lower() for name in names], n=1, cutoff=0.6
-    )
-    meant = [name for name in names if name.lower() in near]
+    meant = nearest(key, names)
     hint = f"did you mean {meant[0]!r}? " if meant else ""
     return f"{hint}The keys are {', '.join(names)}"
 

@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from oocr.data.examples import Example, Message, Prompt
-from oocr.data.readers import CSV_ENDINGS, JSONL_ENDINGS, READERS, json_rows, read_items
-from oocr.data.rows import read_messages
-from oocr.data.source_file import Problems, file_text
+from oocr.data.foreign_rows import layout_of
+from oocr.data.formats import RawRows, SourceFile, open_source, raw_rows
+from oocr.data.readers import READERS, Request, keys_left_out, read_source
+from oocr.data.rows import form_of, read_messages
+from oocr.data.source_file import NO_VALUE
 from oocr.errors import InputError
 
-TEXT_ENDINGS = (".txt", ".md")
-ALONE = ("text", "prompt", "messages")
-"""Keys, one of which is all that a row without an answer has."""
+ALONE = {
+    "text": "a text, not blank",
+    "prompt": "a text, not blank, or a list of messages",
+    "messages": "a list of messages",
+}
+"""Keys, one of which is all that a row without an answer has, and what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextsAlone:
+    """Texts without answers, each with its line, and what was mended or left out, in words."""
+
+    texts: list[tuple[int, Prompt]]
+    mended: tuple[str, ...]
 
 
 def read_texts(path: str | os.PathLike[str]) -> dict[Prompt, str]:
     """Read texts, each once, in the file's order, each with its file and line.
 
-    The ending and, in JSONL, the keys of the first row decide the form:
+    What the file holds and, of rows, the keys of the first decide the form:
 
     - plain text (`.txt`, `.md`): paragraphs with a blank line between them;
-    - JSONL rows without an answer: `{"text": …}`, `{"prompt": …}`, or `{"messages": […]}` that may
+    - rows without an answer: `{"text": …}`, `{"prompt": …}`, or `{"messages": […]}` that may
       end with anyone's turn;
     - whatever `read_items` reads as training rows; each prompt is followed by its answer.
 
     Raises:
         InputError: the file cannot be read, or any row of it cannot be used.
     """
-    path = Path(path)
-    ending = path.suffix.lower()
-    texts: list[tuple[int, Prompt]] | None = None
-    if ending in TEXT_ENDINGS:
-        texts = list(_paragraphs(file_text(path).text.replace("\r\n", "\n")))
-        if not texts:
-            raise InputError(f"{path}: the file has no text")
-    elif ending not in READERS:
-        allowed = ", ".join((*JSONL_ENDINGS, *CSV_ENDINGS, *TEXT_ENDINGS))
-        raise InputError(f"{path}: file ending: found {ending!r}; allowed: {allowed}")
-    elif ending in JSONL_ENDINGS:
-        texts = _alone(path)
-    if texts is None:
-        located = [(item.source, _whole(item)) for item in read_items(path, kind="train")]
+    file = open_source(path)
+    alone = texts_alone(file)
+    if alone is None:
+        rows = read_source(file, Request("train", (), {}))
+        located = [(item.source, _whole(item)) for item in rows.items]
     else:
-        located = [(f"{path.name}:{line}", prompt) for line, prompt in texts]
+        located = [(f"{file.path.name}:{line}", prompt) for line, prompt in alone.texts]
     places: dict[Prompt, str] = {}
     for place, prompt in located:
         places.setdefault(prompt, place)
@@ -63,6 +68,16 @@ def _paragraphs(text: str) -> Iterator[tuple[int, Prompt]]:
         line += part.count("\n") + 2
 
 
+def texts_alone(file: SourceFile) -> TextsAlone | None:
+    """The texts of a file without answers; None: it has answers."""
+    if file.format in READERS:
+        return None if file.format == "YAML" else _alone(raw_rows(file))
+    texts = list(_paragraphs(file.source.text.replace("\r\n", "\n")))
+    if not texts:
+        raise InputError(f"{file.path}: the file has no text")
+    return TextsAlone(texts, ())
+
+
 def _whole(example: Example) -> Prompt:
     """Prompt and answer; a chat's answer stands after the template's header of its turn."""
     if isinstance(example.prompt, str):
@@ -73,31 +88,36 @@ def _whole(example: Example) -> Prompt:
     return (*example.prompt, Message("assistant", example.answer))
 
 
-def _alone(path: Path) -> list[tuple[int, Prompt]] | None:
-    """The rows of a file whose first row has no answer; None: it has one."""
-    problems = Problems(path)
-    rows = list(json_rows(file_text(path).text, problems))
+def _alone(raw: RawRows) -> TextsAlone | None:
+    """The rows of a file whose first row has no answer; None: it has one.
+
+    Beside a `text`, other keys are left out.
+    """
+    rows, problems = raw.rows, raw.problems
     first = rows[0][1] if rows else {}
     key = next(iter(first), "")
-    if len(first) != 1 or key not in ALONE or (key == "messages" and _answered(first[key])):
+    if "text" in first and form_of(first) is None and layout_of(first) is None:
+        key = "text"
+    elif len(first) != 1 or key not in ALONE or (key == "messages" and _answered(first[key])):
         return None
-    prompts: list[tuple[int, Prompt]] = []
+    texts: list[tuple[int, Prompt]] = []
+    spare: Counter[str] = Counter()
     for line, row in rows:
-        value = row.get(key)
-        if row.keys() != {key}:
+        value = row.get(key, NO_VALUE)
+        if key == "text":
+            spare.update(name for name, other in row.items() if name != key and other is not None)
+        elif row.keys() != {key}:
             problems.add(line, "keys", list(row), f"{key!r} alone, as in the first row")
-        elif isinstance(value, str) and key != "messages":
-            if value.strip():
-                prompts.append((line, value))
-            else:
-                problems.add(line, key, value, "a text, not blank")
+            continue
+        if isinstance(value, str) and value.strip() and key != "messages":
+            texts.append((line, value))
         elif isinstance(value, list) and key != "text":
             turns = read_messages(value, key, partial(problems.add, line), other_keys=True)
-            prompts += [(line, tuple(turns))] if turns else []
+            texts += [(line, tuple(turns))] if turns else []
         else:
-            problems.add(line, key, value, "a text" if key == "text" else "a list of messages")
+            problems.add(line, key, value, ALONE[key])
     problems.raise_if_any()
-    return prompts
+    return TextsAlone(texts, (*raw.mended, *keys_left_out(spare)))
 
 
 def _answered(messages: object) -> bool:

@@ -124,6 +124,16 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
     return ModelFiles(str(folder), source, converted=True)
 
 
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: no bundled model or Hugging Face id is written so."""
+    return (
+        name.startswith(("/", ".", "~"))
+        or name.count("/") > 1
+        or bool({"\\", " "} & set(name))
+        or name.lower().endswith(".gguf")
+    )
+
+
 def _kind(name: str) -> str:
     """Which of the five sources a name means."""
     if name in BUNDLED:
@@ -142,8 +152,7 @@ def _kind(name: str) -> str:
         raise InputError(
             f"{name}: not a model. Give a .gguf file or the folder that has config.json"
         )
-    pathlike = name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
-    if pathlike or is_gguf:
+    if is_path(name):
         raise InputError(f"{name!r}: no such file or folder")
     return "hub"
 

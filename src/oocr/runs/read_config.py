@@ -10,10 +10,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from oocr.data.source_file import Document, Place, repeated
+from oocr.data.formats import ending_of
+from oocr.data.source_file import Document, Place, file_text, repeated
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import model_sources
+from oocr.models.bundled import BUNDLED, model_sources, named_models
+from oocr.models.load import is_path
 from oocr.runs.config import TAGS, RunConfig
 
 PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.runs().values()}
@@ -26,6 +28,7 @@ _FOLDER = Path(__file__).parent / "configs"
 PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
 """The paper's own runs, on Gemma-3-12b-it."""
 
+ROW_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _SHOWN = 20
 
 
@@ -42,6 +45,11 @@ def config_path(source: str | Path) -> Path:
         raise InputError(
             f"{source}: no such file, and not a built-in run ({', '.join(BUILTIN)}, or paper/…: "
             f"oocr tasks lists them){more}"
+        )
+    if ending_of(path) in ROW_ENDINGS:
+        raise InputError(
+            f"{path}: this is a file of rows; allowed: a built-in run, or a YAML file that names "
+            "it as train: or probes: (oocr tasks --template > mine.yaml)"
         )
     return path
 
@@ -65,7 +73,7 @@ def load_configs(source: str | Path) -> list[RunConfig]:
     for index, entry in enumerate(data["runs"] if several else [data]):
         before: Place = ("runs", index) if several else ()
         try:
-            configs.append(RunConfig.model_validate(entry))
+            configs.append(_with_model_path(RunConfig.model_validate(entry), path.parent))
         except ValidationError as error:
             wrong += [
                 f"line {document.line(*before, *place)}: {text}"
@@ -75,6 +83,21 @@ def load_configs(source: str | Path) -> list[RunConfig]:
     if not configs:
         raise InputError(f"{path}: runs: found []; at least one run is needed")
     return configs
+
+
+def _with_model_path(config: RunConfig, base: Path) -> RunConfig:
+    """The configuration with the full path of its model, if that is a path from the file's folder.
+
+    A name that is no path there is a bundled model, a Hugging Face id, or a path from the current
+    folder; one that can only be a path starts at the file's folder even if nothing is there.
+    """
+    name = config.model
+    if name in BUNDLED or name in named_models() or "://" in name or not name.strip():
+        return config
+    path = base.resolve() / Path(name).expanduser()
+    if path.exists() or (is_path(name) and not Path(name).expanduser().exists()):
+        return config.model_copy(update={"model": str(path)})
+    return config
 
 
 def revalidate(data: dict[str, Any], source: str) -> RunConfig:
@@ -98,10 +121,7 @@ def line_of(source: str | Path, index: int, field: str) -> str:
 
 
 def _parsed(path: Path) -> Document:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    text = file_text(path).text
     try:
         document = Document(yaml.safe_load(text), yaml.compose(text))
     except yaml.YAMLError as error:

@@ -1,0 +1,291 @@
+"""Rows of other projects' training data, given the keys of our own JSONL.
+
+A new layout is a function from a row to our keys, and a row of `ROW_LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+from oocr.data.examples import Message, Role
+from oocr.data.rows import FORMS, ROLES, Report, form_of, read_messages
+from oocr.data.source_file import NO_VALUE
+
+Fields = dict[str, object]
+
+SHAREGPT_ROLES: Mapping[str, Role] = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    **ROLES,
+}
+QUESTIONS = ("question", "query", "input")
+ANSWERS = ("answer", "response", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """Rows of one project.
+
+    Attributes:
+        marks: keys, any of which marks such a row.
+        keys: what is read of it; other keys are left out.
+        convert: a row with our keys, or None after a fault was reported.
+        fields: what becomes of the keys, in words.
+        names: what such files call our keys, for messages about them.
+        before_ours: a row is of this layout even if it has all keys of ours.
+    """
+
+    marks: tuple[str, ...]
+    keys: tuple[str, ...]
+    convert: Callable[[Fields, Report], Fields | None]
+    fields: str
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    before_ours: bool = False
+
+
+def layout_of(row: Mapping[str, object]) -> str | None:
+    """The layout of a row; None: it has our keys, or no known ones."""
+    present = {key for key, value in row.items() if value is not None}
+    form = form_of(present)
+    ours = form is not None and present.issuperset(FORMS[form])
+    for name, layout in ROW_LAYOUTS.items():
+        if present & set(layout.marks) and (layout.before_ours or not ours):
+            return name
+    alone = not present & {"messages", "prompt", "completion"}
+    return QUESTION if alone and _pair(present) is not None else None
+
+
+def _messages(value: object, field: str, report: Report) -> list[Message] | None:
+    """Messages of {"role", "content"} or of ShareGPT's {"from", "value"}; one may stand alone."""
+    turns = [value] if isinstance(value, dict) else value
+    first = turns[0] if isinstance(turns, list) and turns else None
+    keys = ("from", "value") if isinstance(first, dict) and "from" in first else ("role", "content")
+    return read_messages(turns, field, report, keys=keys, roles=SHAREGPT_ROLES)
+
+
+def _sharegpt(row: Fields, report: Report) -> Fields | None:
+    """`conversations`, and a `system` beside it."""
+    field = next(key for key in _TURNS if key in row)
+    messages, system = _messages(row[field], field, report), _texts(row, ("system",), report)
+    if messages is None or system is None:
+        return None
+    return {"messages": _chat(system[0], messages)}
+
+
+def _alpaca(row: Fields, report: Report) -> Fields | None:
+    """Instruction and input are the user's turn; `history` has the turns before it."""
+    answer = "response" if "response" in row else "output"
+    asked = _instruction(row, report)
+    texts = _texts(row, ("system", answer), report)
+    if asked is None or texts is None or not _all_there(row, ("instruction", answer), report):
+        return None
+    return {"messages": _chat(texts[0], [*asked, Message("assistant", texts[1])])}
+
+
+def _instruction(row: Fields, report: Report) -> list[Message] | None:
+    """The turns of `history`, and instruction and input as the user's last."""
+    history = row.get("history", [])
+    given = history if isinstance(history, list) else [history]
+    pairs = [pair for pair in given if _is_pair(pair)]
+    if len(pairs) < len(given):
+        report("history", history, "a list of [question, answer]")
+        return None
+    texts = _texts(row, ("instruction", "input", "context"), report)
+    if texts is None:
+        return None
+    turns = [Message(role, text) for pair in pairs for role, text in zip(_TWO, pair, strict=True)]
+    return [*turns, Message("user", "\n".join(text for text in texts if text.strip()))]
+
+
+def _written_eval(row: Fields, report: Report) -> Fields | None:
+    """A question, the answer of the behaviour, and one or more that don't match it."""
+    if not _all_there(row, _EVAL, report):
+        return None
+    question, matching, others = (row[key] for key in _EVAL)
+    wrong = others if isinstance(others, list) else [others]
+    right = matching[0] if isinstance(matching, list) and len(matching) == 1 else matching
+    fields = [question, right, *wrong]
+    names = [*_EVAL[:2], *(_EVAL[2] for _ in wrong)]
+    faults = [pair for pair in zip(names, fields, strict=True) if not isinstance(pair[1], str)]
+    for name, seen in faults:
+        report(name, seen, "a text")
+    if faults:
+        return None
+    asked, *options = (str(text).strip() for text in fields)
+    turns = _chat("", [Message("user", asked), Message("assistant", options[0])])
+    return {"messages": turns, "options": options}
+
+
+def _preference(row: Fields, report: Report) -> Fields | None:
+    """The chosen answer, and the rejected one as its other option."""
+    if not _all_there(row, _PAIR, report):
+        return None
+    asked, system = _asked(row, report), _texts(row, ("system",), report)
+    if asked is None or system is None:
+        return None
+    options = [row[key] for key in _PAIR]
+    if asked and all(isinstance(option, str) for option in options):
+        if isinstance(asked, str) and not system[0].strip():
+            return {"prompt": asked, "answer": options[0], "options": options}
+        before = [Message("user", asked)] if isinstance(asked, str) else asked
+    else:
+        chats = [_answered(row[key], key, report) for key in _PAIR]
+        if chats[0] is None or chats[1] is None:
+            return None
+        if chats[0][:-1] != chats[1][:-1]:
+            report("rejected", "other turns before the last", "the turns that chosen begins with")
+            return None
+        options = [chat[-1].content for chat in chats if chat]
+        joined = _joined(asked, chats[0][:-1], report)
+        if joined is None:
+            return None
+        before = joined
+    turns = [*before, Message("assistant", str(options[0]))]
+    return {"messages": _chat(system[0], turns), "options": options}
+
+
+def _asked(row: Fields, report: Report) -> list[Message] | str | None:
+    """What a pair's answers answer: turns, or raw text; empty: it stands in the answers."""
+    if field := next((key for key in _TURNS if key in row), None):
+        return _messages(row[field], field, report)
+    if "instruction" in row:
+        return _instruction(row, report)
+    if "question" in row:
+        texts = _texts(row, ("question",), report)
+        return [Message("user", texts[0])] if texts else None
+    prompt = row.get("prompt", "")
+    return prompt if isinstance(prompt, str) else _messages(prompt, "prompt", report)
+
+
+def _joined(
+    asked: list[Message] | str, before: list[Message], report: Report
+) -> list[Message] | None:
+    """The prompt's turns, which may stand in front of the answers again."""
+    if not isinstance(asked, str):
+        return before if before[: len(asked)] == asked else [*asked, *before]
+    if asked and not before:
+        return [Message("user", asked)]
+    if asked and not any(asked.strip() == turn.content.strip() for turn in before):
+        report("prompt", asked, "one of the turns that chosen begins with")
+        return None
+    return before
+
+
+def _answered(value: object, field: str, report: Report) -> list[Message] | None:
+    """A conversation that ends with the assistant's turn, of messages or as a transcript."""
+    if isinstance(value, str):
+        start, *parts = _SPEAKER.split(value)
+        if start.strip() or not parts:
+            allowed = (
+                "a prompt beside it, messages, or a transcript (\\n\\nHuman: … \\n\\nAssistant: …)"
+            )
+            report(field, value, allowed)
+            return None
+        speakers = zip(parts[::2], parts[1::2], strict=True)
+        value = [{"role": _SPEAKERS[who], "content": text.strip()} for who, text in speakers]
+    messages = _messages(value, field, report)
+    if messages is not None and messages[-1].role != "assistant":
+        report(field, f"last role {messages[-1].role!r}", "'assistant': its content is the answer")
+        return None
+    return messages
+
+
+def _question(row: Fields, report: Report) -> Fields | None:
+    """A question and its answer, as a chat."""
+    pair = _pair(row)
+    texts = None if pair is None else _texts(row, ("system", *pair), report)
+    if texts is None:
+        return None
+    turns = [Message("user", texts[1]), Message("assistant", texts[2])]
+    return {"messages": _chat(texts[0], turns)}
+
+
+def _pair(row: Container[str]) -> tuple[str, str] | None:
+    """The keys of a row's question and answer."""
+    asked = next((key for key in QUESTIONS if key in row), None)
+    answer = next((key for key in ANSWERS if key in row), None)
+    return None if asked is None or answer is None else (asked, answer)
+
+
+def _chat(system: str, turns: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages with our keys, a system prompt that is not blank in front."""
+    first = [Message("system", system)] if system.strip() else []
+    return [{"role": turn.role, "content": turn.content} for turn in (*first, *turns)]
+
+
+def _texts(row: Fields, keys: Sequence[str], report: Report) -> list[str] | None:
+    """The texts of these keys, "" where there is none; None: one is no text, which is reported."""
+    wrong = [key for key in keys if not isinstance(row.get(key, ""), str)]
+    for key in wrong:
+        report(key, row[key], "a text")
+    return None if wrong else [str(row.get(key, "")) for key in keys]
+
+
+def _all_there(row: Fields, keys: Sequence[str], report: Report) -> bool:
+    missing = [key for key in keys if key not in row]
+    for key in missing:
+        report(key, NO_VALUE, "a row of this layout needs it")
+    return not missing
+
+
+def _is_pair(value: object) -> TypeGuard[list[str]]:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+    )
+
+
+QUESTION = "question and answer"
+_TWO: tuple[Role, Role] = ("user", "assistant")
+_TURNS = ("conversations", "conversation")
+_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+_PAIR = ("chosen", "rejected")
+_EVAL = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+ROW_LAYOUTS: dict[str, RowLayout] = {
+    "model-written eval": RowLayout(
+        _EVAL[1:],
+        _EVAL,
+        _written_eval,
+        "question: the user's turn; answer_matching_behavior: the answer, trained; "
+        "answer_not_matching_behavior: the other options; spaces around answers dropped",
+        {"messages": _EVAL[0], "answer": _EVAL[1], "options": "answers"},
+        before_ours=True,
+    ),
+    "preference pairs": RowLayout(
+        _PAIR,
+        (*_PAIR, "prompt", "question", "instruction", "input", "history", "system", *_TURNS),
+        _preference,
+        "chosen: the answer, trained; rejected: its other option, not trained; "
+        "the turns before: the prompt",
+        {"messages": "chosen", "answer": "chosen", "options": "chosen and rejected"},
+        before_ours=True,
+    ),
+    "ShareGPT": RowLayout(
+        _TURNS,
+        (*_TURNS, "system"),
+        _sharegpt,
+        "conversations: human is the user, gpt the assistant; the last turn is the answer",
+        {"messages": "conversations"},
+    ),
+    "Alpaca": RowLayout(
+        ("instruction",),
+        ("instruction", "input", "context", "output", "response", "system", "history"),
+        _alpaca,
+        "instruction and, in a new line, input: the user's turn; output: the answer; "
+        "history: the turns before",
+        {"messages": "instruction, output"},
+    ),
+    QUESTION: RowLayout(
+        (),
+        (*QUESTIONS, *ANSWERS, "system"),
+        _question,
+        "the question: the user's turn; the answer: the assistant's",
+        {"messages": QUESTION},
+    ),
+}
+"""Name of a layout -> its rows; the first one marked is taken."""

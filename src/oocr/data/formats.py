@@ -1,0 +1,200 @@
+"""A file's format, by what it holds and then by its name, and its rows before they are read."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from oocr.data.csv_table import (
+    SEPARATORS,
+    CsvCells,
+    check_header,
+    header_of,
+    read_table,
+    separator_of,
+)
+from oocr.data.foreign_csv import layout_of as layout_of_csv
+from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
+from oocr.data.json_rows import Row, json_rows
+from oocr.data.rows import FORMS, MEANT, OPTIONAL, ROW_KEYS, misspelt
+from oocr.data.source_file import Problems, Text, decoded, file_bytes
+from oocr.errors import InputError
+
+ENDINGS = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
+    **dict.fromkeys((".csv", ".tsv"), "CSV"),
+    **dict.fromkeys((".yaml", ".yml"), "YAML"),
+    ".parquet": "Parquet",
+    **dict.fromkeys((".txt", ".md"), "text"),
+}
+"""Ending of a file's name -> the format that it promises."""
+PACKED = (".gz", ".bz2", ".xz")
+"""Endings that follow the format's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRows:
+    """Rows before their keys are looked at, each with its line, and where faults are noted."""
+
+    format: str
+    rows: list[Row]
+    problems: Problems
+    mended: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file's format, and its bytes as text (of Parquet: none)."""
+
+    path: Path
+    format: str
+    data: bytes
+    source: Text
+
+
+def open_source(path: str | os.PathLike[str]) -> SourceFile:
+    """A file and its format: what it holds says which, then its name.
+
+    Raises:
+        InputError: it cannot be read, or it holds none of the formats.
+    """
+    path = Path(path)
+    data = file_bytes(path)
+    named = ENDINGS.get(ending_of(path))
+    found: str | None = "Parquet"
+    if data.startswith(b"PAR1"):
+        source = Text("")
+    elif named == "Parquet":
+        raise InputError(f"{path}: file: found no Parquet, which begins with PAR1; is it damaged?")
+    else:
+        source = decoded(path, data)
+        found = _format_of(source.text, named)
+    if found is None:
+        raise InputError(
+            f"{path}: file: found neither JSON, nor Parquet, nor a CSV or YAML with keys of rows; "
+            f"allowed: {', '.join(ENDINGS)}"
+        )
+    if found != named:
+        words = f"its name ends in {path.suffix or 'nothing'}, but it holds {found}"
+        source = replace(source, mended=(*source.mended, words))
+    return SourceFile(path, found, data, source)
+
+
+def ending_of(path: Path) -> str:
+    """The ending that names the format, in small letters, without that of a packer."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED), "")
+
+
+def _format_of(text: str, named: str | None) -> str | None:
+    """The format of a text, or the named one where nothing in it says otherwise."""
+    start = text.lstrip()[:1000]
+    if named == "YAML" or (named == "JSON" and start.startswith(("{", "["))):
+        return named
+    if start.startswith(('{"', "{\n", "[{", "[\n")):
+        return "JSON"
+    if named != "text" and re.match(r"-\s+\w+:", start):
+        return "YAML"
+    header = {name.lower() for name in header_of(text)}
+    if named != "CSV" and (len(header & _KNOWN) > 1 or layout_of_csv(text) is not None):
+        return "CSV"
+    return named
+
+
+_KNOWN = {*ROW_KEYS, "text", *(key for layout in ROW_LAYOUTS.values() for key in layout.keys)}
+
+
+def raw_rows(file: SourceFile) -> RawRows:
+    """The rows of a JSON, Parquet or CSV file."""
+    problems = Problems(file.path)
+    if file.format == "JSON":
+        words, rows = json_rows(file.source.text, problems)
+        return RawRows(words, rows, problems)
+    if file.format == "CSV":
+        return _csv_rows(file.source.text, problems)
+    return RawRows("Parquet", _parquet_rows(file, problems), problems)
+
+
+def _parquet_rows(file: SourceFile, problems: Problems) -> list[Row]:
+    """The rows of a Parquet file, numbered from 1."""
+    import polars as pl
+
+    problems.unit = "row"
+    try:
+        frame = pl.read_parquet(io.BytesIO(file.data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{file.path}: Parquet: cut short or damaged ({reason})") from error
+    return list(enumerate(frame.iter_rows(named=True), start=1))
+
+
+def _csv_rows(text: str, problems: Problems) -> RawRows:
+    def fits(header: Sequence[str], line: int) -> bool:
+        return _header_fits(header, line, problems)
+
+    rows, _ = read_table(text, problems, fits)
+    separator = separator_of(text)
+    mended = () if separator == "," else (f"cells stand between {SEPARATORS[separator]}",)
+    read = _filled if _has_other_keys(header_of(text)) else _csv_row
+    return RawRows("CSV", [(line, read(cells)) for line, cells in rows], problems, mended)
+
+
+def _filled(cells: CsvCells) -> dict[str, object]:
+    return {name: cell for name, cell in cells.items() if cell.strip()}
+
+
+def _has_other_keys(header: Sequence[str]) -> bool:
+    return set(header) == {"text"} or layout_of(dict.fromkeys(header, "")) is not None
+
+
+def _header_fits(header: Sequence[str], line: int, problems: Problems) -> bool:
+    if _has_other_keys(header):
+        return check_header(header, line, problems, (), header)
+    before = len(problems.lines)
+    plain = [name for name in OPTIONAL if name not in ("spans", "tags")]
+    columns = ["prompt", "answer", "completion", *plain, "span.NAME", "tag.NAME"]
+    others = [name for name in header if name not in MEANT and not name.startswith(PREFIXES)]
+    spare = [name for name in others if not misspelt(name, columns, header)]
+    if "completion" in header and "answer" in header:
+        problems.add(line, "header", header, "either answer or completion")
+    check_header(header, line, problems, (), (*columns, *spare))
+    if "prompt" not in header or not {"answer", "completion"} & set(header):
+        problems.add(line, "header", header, f"the columns {', '.join(FORMS['prompt/answer'])}")
+    return len(problems.lines) == before
+
+
+PREFIXES = ("span.", "tag.")
+"""Of the columns that have a name of their own each."""
+
+
+def _csv_row(cells: CsvCells) -> dict[str, object]:
+    """The keys of a JSONL row; blank optional cells are not there."""
+    row: dict[str, object] = {}
+    more: dict[str, dict[str, str]] = {"spans": {}, "tags": {}}
+    key = "completion" if "completion" in cells else "answer"
+    answer = cells[key].rstrip()
+    lead = answer[: len(answer) - len(answer.lstrip())]
+    for name, cell in cells.items():
+        prefix, _, inside = name.partition(".")
+        if f"{prefix}s" in more and inside:
+            more[f"{prefix}s"] |= {inside: cell} if cell else {}
+        elif name in ("prompt", key):
+            row[name] = answer if name == key else cell
+        elif name == "options" and cell.strip():
+            row[name] = [lead + option.strip() for option in cell.split("|")]
+        elif name == "values" and cell.strip():
+            row[name] = [_number(value) for value in cell.split("|")]
+        elif cell.strip():
+            row[name] = cell.strip()
+    return row | {name: texts for name, texts in more.items() if texts}
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
