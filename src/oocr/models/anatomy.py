@@ -270,8 +270,8 @@ def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
             if isinstance(decoder, nn.Module) and isinstance(blocks, nn.ModuleList) and len(blocks):
                 return f"{decoder_name}.{blocks_name}", blocks, decoder
     raise InputError(
-        f"{type(hf_model).__name__}: no decoder blocks found; allowed: a decoder-only causal LM that "
-        f"keeps them as {', '.join(BLOCKS)} in {', '.join(DECODERS)}"
+        f"{type(hf_model).__name__}: no decoder blocks found; allowed: a decoder-only causal "
+        f"LM that keeps them as {', '.join(BLOCKS)} in {', '.join(DECODERS)}"
     )
 
 
