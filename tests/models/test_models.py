@@ -334,8 +334,11 @@ def test_names_that_mean_nothing(name: str, message: str, hub_cache: Path) -> No
     [
         ({"dtype": "int8"}, "allowed are auto, float32"),
         ({"dtype": torch.int8}, "not a floating-point type"),
-        ({"device": "gpu"}, "not a device"),
+        ({"device": "gpu"}, "'gpu' is not a device here; allowed: auto, cpu"),
         ({"device": "cuda:99"}, "CUDA devices here"),
+        ({"device": "cuda:-1"}, "'cuda:-1' is not a device here"),
+        ({"device": "meta"}, "'meta' is not a device here"),
+        ({"device_map": "cuda:0"}, "device_map: 'cuda:0'; allowed: auto, balanced"),
         ({"device": "cpu", "device_map": "auto"}, "not both"),
         ({"revision": "main"}, "only a Hugging Face id"),
     ],

@@ -276,6 +276,13 @@ def main() -> None:
     except process.Terminated as end:
         process.stopped(sys.argv[1:], "by a signal")
         sys.exit(128 + end.args[0])
+    except (RuntimeError, MemoryError) as error:
+        from oocr.models.out_of_memory import LOADING, is_out_of_memory, out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        process.say(f"stopped: {out_of_memory(error, 'at work', LOADING)}")
+        sys.exit(1)
     except KeyboardInterrupt:
         process.stopped(sys.argv[1:])
         sys.exit(_INTERRUPTED)

@@ -26,6 +26,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import has_mlp
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
+from oocr.models.out_of_memory import LOADING, is_out_of_memory, memory_errors
 from oocr.steering.hooks import PassEnded, hidden_of, hooked
 from oocr.steering.live import CACHES
 from oocr.steering.positions import select
@@ -64,19 +65,20 @@ def load_model(
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be steered.
-        RunError: the disk is full while a GGUF is converted.
+        RunError: the disk is full while a GGUF is converted; the device has no room for the model.
     """
-    return tested(
-        read_model(
-            name,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            revision=revision,
-            day=day,
-            on_progress=on_progress,
+    with memory_errors(f"loading {name}", LOADING):
+        return tested(
+            read_model(
+                name,
+                dtype=dtype,
+                device=device,
+                device_map=device_map,
+                revision=revision,
+                day=day,
+                on_progress=on_progress,
+            )
         )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,8 @@ class _SteeringTest:
         try:
             error, allowed = getattr(self, name)()
         except Exception as trouble:  # of whatever kind the family's code raises
+            if is_out_of_memory(trouble):
+                raise
             line = str(trouble).splitlines()[0] if str(trouble) else ""
             words = f"{type(trouble).__name__}: {line}"
             return Check(name, says, self.layer, float("nan"), 0.0, words)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oocr.data.check_rows import ModelLimits
 from oocr.errors import InputError
 from oocr.models.linear import token_logps
+from oocr.models.out_of_memory import is_out_of_memory
 
 # Where families keep their decoder, the most nested first: a multimodal model's `model` has a
 # `language_model` inside, a text model's does not.
@@ -221,6 +222,8 @@ def check_anatomy(hf_model: nn.Module) -> None:
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         ).logits
     except Exception as trouble:  # of whatever kind the family's code raises
+        if is_out_of_memory(trouble):
+            raise
         line = (str(trouble).splitlines() or [""])[0]
         raise InputError(
             f"{kind}: a forward pass over 8 tokens fails: {type(trouble).__name__}: {line}"

@@ -32,6 +32,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 DTYPES = {name: name for name in ("auto", "float32", "bfloat16", "float16")}
 DTYPES |= {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""How accelerate spreads a model over several GPUs."""
+
 Say = Callable[[str], None]
 
 
@@ -173,15 +176,15 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     """
     import torch
 
-    from oocr.models.machine import auto_dtype, check_device, default_device
+    from oocr.models.machine import auto_dtype, find_device
 
     if device_map is not None and device != "auto":
         raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")
-    try:
-        place = default_device() if device == "auto" else torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device={device!r}: not a device (cpu, cuda, cuda:1, mps)") from error
-    check_device(place)
+    place = find_device(device)
+    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
+        raise InputError(
+            f"device_map: {device_map!r}; allowed: {', '.join(DEVICE_MAPS)} (one device: `device`)"
+        )
     if isinstance(dtype, torch.dtype):
         chosen = dtype
     elif dtype in DTYPES:
@@ -224,6 +227,7 @@ def _load(
     from transformers import AutoConfig
 
     from oocr.models.language_model import LanguageModel
+    from oocr.models.out_of_memory import is_out_of_memory
 
     try:
         with quiet():
@@ -235,6 +239,8 @@ def _load(
                 files.where, config=config, trust_remote_code=False, **safe
             )
     except Exception as error:  # transformers, safetensors and the HTTP library have many
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"{name}: cannot be loaded: {reason_of(error)}") from error
     for what in ("missing_keys", "mismatched_keys"):
         if keys := sorted(map(str, info.get(what) or ())):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -39,12 +41,22 @@ def default_device() -> torch.device:
     return torch.device(GPU if torch.cuda.is_available() else "cpu")
 
 
-def check_device(device: torch.device) -> None:
-    """Refuse (`InputError`) a device that is not here."""
-    if is_gpu(device) and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device='{device}': {torch.cuda.device_count()} CUDA devices here")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device='mps': not available here")
+def gpus() -> list[torch.device]:
+    """The GPUs of this machine that PyTorch may use."""
+    return [torch.device(GPU, index) for index in range(torch.cuda.device_count())]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name, or what "auto" means; `InputError` for one that is not here."""
+    found = gpus()
+    known = ["auto", "cpu", *([GPU] if found else []), *map(str, found)]
+    known += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in known:
+        raise InputError(
+            f"device: {name!r} is not a device here; allowed: {', '.join(known)} "
+            f"({len(found)} CUDA devices here)"
+        )
+    return default_device() if name == "auto" else torch.device(name)
 
 
 def synchronize(device: torch.device) -> None:
@@ -68,14 +80,36 @@ def free_memory(device: torch.device | None = None) -> int:
     return free if limit is None else min(free, limit)
 
 
+def total_memory(device: torch.device | None = None) -> int:
+    """Bytes of a GPU's memory, or (None, CPU) of main memory."""
+    if device is not None and is_gpu(device):
+        return int(torch.cuda.mem_get_info(device)[1])
+    return int(psutil.virtual_memory().total)
+
+
 def used_memory(device: torch.device) -> int:
     """Bytes of this process's tensors on a GPU."""
     return int(torch.cuda.memory_allocated(device))
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that PyTorch took of a GPU in this process so far."""
+    """The most bytes that PyTorch took of a GPU in this process since `forget_peak`."""
     return int(torch.cuda.max_memory_reserved(device))
+
+
+def forget_peak(device: torch.device) -> None:
+    """From now on `peak_memory` is the peak of what follows."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def release_memory() -> None:
+    """Give back the memory of GPUs that PyTorch holds from tensors that are gone."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 @contextmanager
@@ -113,17 +147,38 @@ def _container_room(folder: Path) -> int | None:
     return max(0, most - used + cached)
 
 
+LARGEST = 8192
+"""Side of the largest matrix whose product is timed: a GPU waits for work in smaller ones."""
+
+COPIED = 2**28
+"""Bytes that are copied to measure a memory's speed."""
+
+
 def matmul_speed(dtype: torch.dtype, device: torch.device, seconds: float = 0.2) -> float:
     """Floating-point operations per second in square matrix products, with torch's threads now."""
-    size = 1024
+    size, best, until = 1024, 0.0, time.perf_counter() + seconds
     matrix = torch.randn(size, size, device=device).to(dtype)
-    best, until = 0.0, time.perf_counter() + seconds
     while best == 0.0 or time.perf_counter() < until:
-        began = time.perf_counter()
-        matrix @ matrix
-        synchronize(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+        took = _seconds(partial(torch.matmul, matrix, matrix), device)
+        best = max(best, 2 * size**3 / took)
+        if took < 1e-3 and size < LARGEST:
+            size *= 2
+            matrix = torch.randn(size, size, device=device).to(dtype)
     return best
+
+
+def copy_speed(device: torch.device) -> float:
+    """Bytes per second that a device reads and writes when it copies in its own memory."""
+    tensor = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    return 2 * COPIED / min(_seconds(tensor.clone, device) for _ in range(5))
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    began = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - began
 
 
 MIN_SPEEDUP = 3.0

@@ -19,6 +19,7 @@ from oocr.models import gguf
 from oocr.models.anatomy import Anatomy, anatomy, limits_of
 from oocr.models.bundled import BUNDLED
 from oocr.models.load import (
+    DEVICE_MAPS,
     FOREIGN_CODE,
     auto_class,
     find_files,
@@ -45,6 +46,7 @@ class Outline:
         hf: the model without its weights.
         counted: whether the tokenizer has the model's vocabulary; else it is a stand-in.
         notes: what replaces something that is not here.
+        devices: all that it would be spread over; `device` is the first.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Outline:
     dtype: torch.dtype
     counted: bool
     notes: tuple[str, ...] = ()
+    devices: tuple[torch.device, ...] = ()
 
     @property
     def n_blocks(self) -> int:
@@ -89,7 +92,7 @@ def outline(
     import torch
     from transformers import AutoConfig
 
-    from oocr.models.machine import GPU
+    from oocr.models.machine import GPU, default_device, gpus
 
     dtype = own_dtype(name, dtype)
     if on_gpu:
@@ -129,8 +132,9 @@ def outline(
         (tokenizer, note), counted = alike, True
         notes.append(note)
     at = options["device_map"]
-    place = torch.device(GPU if at in ("auto", "balanced", "sequential") else at)
-    return Outline(name, hf, tokenizer, anatomy(hf), place, options["dtype"], counted, tuple(notes))
+    places = tuple(gpus()) or (default_device(),) if at in DEVICE_MAPS else (torch.device(at),)
+    parts, kind = anatomy(hf), options["dtype"]
+    return Outline(name, hf, tokenizer, parts, places[0], kind, counted, tuple(notes), places)
 
 
 def _without_weights(config: Any, dtype: torch.dtype) -> Any:

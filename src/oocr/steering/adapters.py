@@ -19,6 +19,7 @@ from oocr import html
 from oocr.errors import InputError
 from oocr.io import write_json, write_tensors
 from oocr.models.language_model import LanguageModel
+from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.live import language_model
 from oocr.steering.lora_names import fitted
@@ -52,13 +53,17 @@ class LowRankAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A fixed LoRA: trained, or read from a file."""
+    """A fixed LoRA: trained, or read from a file. Its tensors are kept on the CPU."""
 
     layers: tuple[int, ...]  # adapted blocks, ascending
     config: Mapping[str, Any]  # fields of PEFT's `LoraConfig`
     tensors: Mapping[str, Tensor]  # by PEFT's own key, as in `adapter_model.safetensors`
     spans: Mapping[str, str] = field(default_factory=dict[str, str])  # texts of training spans
     about: Mapping[str, str] = field(default_factory=dict[str, str])  # provenance
+
+    def __post_init__(self) -> None:
+        on_cpu = {name: tensor.cpu() for name, tensor in self.tensors.items()}
+        object.__setattr__(self, "tensors", on_cpu)
 
     @contextmanager
     def on(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
@@ -81,6 +86,8 @@ class Adapter:
                 with quiet():
                     result = set_peft_model_state_dict(peft_model, dict(tensors), name)
             except RuntimeError as error:  # shapes; a line for each tensor follows the first line
+                if is_out_of_memory(error):
+                    raise
                 reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
                 raise InputError(f"{fault}: {reason or error}") from error
             missing = [key for key in result.missing_keys if "lora_" in key and f".{name}." in key]

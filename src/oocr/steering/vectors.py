@@ -81,7 +81,8 @@ def _check_site(layer: int, site: str) -> None:
 class Vector:
     """A fixed steering vector: trained, taken from an adapter, or drawn at random.
 
-    Vectors of the same site and positions add and subtract; all scale.
+    Vectors of the same site and positions add and subtract; all scale. The direction is kept in
+    float32 on the CPU, wherever it was made.
     """
 
     layer: int  # block at whose output it is added; -1: the embedding's output
@@ -92,6 +93,7 @@ class Vector:
     site: Site = "block"  # the block's output, or its MLP's ("mlp") before any norm after it
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "direction", self.direction.float().cpu())
         _check_site(self.layer, self.site)
         joined = self.positions.split(JOIN) if JOIN in self.positions else []
         shape = tuple(self.direction.shape)
