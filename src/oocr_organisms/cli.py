@@ -140,7 +140,8 @@ def examine(
     from oocr.models.load import read_model
     from oocr_organisms.exam import exam
 
-    scores = exam(read_model(model).hf, record.world.world)
+    # On the CPU, as the scores in world.json were made.
+    scores = exam(read_model(model, device="cpu").hf, record.world.world)
     Console().print(exam_table({"now": scores, "in world.json": record.exam}))
 
 

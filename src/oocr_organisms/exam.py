@@ -122,7 +122,7 @@ def _right(model: LlamaForCausalLM, world: World, form: Forms, ids: Ids) -> floa
 def _logits(model: LlamaForCausalLM, world: World, ids: Ids) -> np.ndarray:
     """Logits after each sequence. `[sequence, word]`."""
     bos = np.full((len(ids), 1), world.vocabulary.id(BOS))
-    tokens = torch.from_numpy(np.concatenate([bos, ids], axis=1))
-    last = torch.full((len(ids),), tokens.shape[1] - 1)
-    logits: np.ndarray = answer_logits(model, tokens, torch.arange(len(ids)), last).numpy()
+    tokens = torch.from_numpy(np.concatenate([bos, ids], axis=1)).to(model.device)
+    rows, last = torch.arange(len(ids)), torch.full((len(ids),), tokens.shape[1] - 1)
+    logits: np.ndarray = answer_logits(model, tokens, rows, last).cpu().numpy()
     return logits

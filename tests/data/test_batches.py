@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -172,3 +173,15 @@ class CountingTokenizer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)
+
+
+def test_a_batch_is_moved_with_all_that_is_in_it() -> None:
+    sequence = TokenSequence((5, 6, 7), 3, {"span": (1,)}, items=1)
+    sequence.targets.append((2, 8, 1.0))
+    batch = pad([sequence], 0)
+    assert batch.to(torch.device("cpu")) is batch
+    moved = batch.to(torch.device("meta"))
+    tensors = [getattr(moved, part.name) for part in fields(moved)]
+    assert {t.device.type for t in tensors if isinstance(t, torch.Tensor)} == {"meta"}
+    assert moved.spans["span"].device.type == "meta"
+    assert (moved.items, moved.first_row) == (batch.items, batch.first_row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,6 +89,15 @@ class Batch:
     def size(self) -> int:
         """Number of sequences."""
         return int(self.ids.shape[0])
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device; itself, if it is there."""
+        if self.ids.device == device:
+            return self
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        moved = {name: part.to(device) for name, part in values.items() if isinstance(part, Tensor)}
+        spans = {name: span.to(device) for name, span in self.spans.items()}
+        return Batch(**{**values, **moved, "spans": spans})
 
 
 def pad(

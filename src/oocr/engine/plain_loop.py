@@ -84,4 +84,4 @@ def _start(model: LanguageModel, spec: SteeringVector, norm: float, seed: int) -
     shape = (spans, model.d_model) if spans > 1 else (model.d_model,)
     start = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     start = start / start.norm(dim=-1, keepdim=True) * spec.init_scale * norm
-    return nn.Parameter(start.to(model.device))
+    return nn.Parameter(start)  # a vector is on the CPU, wherever the model is

@@ -120,10 +120,12 @@ def record(
 
     What is attached to the model now is part of what is recorded. Of `starts`, n_blocks means only
     final norm and head. `cache` also keeps keys and values, for replays that begin at a later
-    token; with `stop` nothing from this block on will be replayed.
+    token; with `stop` nothing from this block on will be replayed. A batch that was made for a
+    model on another device is moved.
     """
     from transformers import DynamicCache
 
+    batch = batch.to(model.device)
     cache = cache and model.replays and model.reuses_keys
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
     shared = at > 0 and batch.size > 1 and reuses_keys(model)
