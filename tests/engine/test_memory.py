@@ -15,13 +15,15 @@ from oocr.engine.memory import shape_of
 from oocr.engine.recording import record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
+from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
 from oocr.runs import memory_estimate as needs_module
+from oocr.runs import memory_plan as plan_module
 from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
 from oocr.runs.memory_estimate import memory_estimate, outline_for
-from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
+from oocr.runs.memory_plan import DevicePart, MemoryEstimate, fitted, parts_of, room_for
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
@@ -215,6 +217,55 @@ def test_weights_without_room_are_not_even_loaded(
         needs_module.check_weights(config)
     missing = config.model_copy(update={"model": "nobody/nothing"})
     needs_module.check_weights(missing)  # whoever loads it says what is wrong
+
+
+def test_a_second_model_has_the_room_that_the_first_leaves(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = shape_of(tiny.model).weights
+    monkeypatch.setattr(needs_module, "room_for", lambda _: 2 * size - 1)
+    needs_module.check_loading(tiny.config().loading)
+    with pytest.raises(InputError, match=r"the weights of .* on cpu"):
+        needs_module.check_loading(tiny.config().loading, beside=size)
+
+
+def test_a_model_on_several_devices_has_the_room_that_its_tightest_part_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (torch.device("cuda", index) for index in range(2))
+    rooms = {first: 100, second: 60}
+    monkeypatch.setattr(plan_module, "free_memory", lambda device: rooms[device])
+    monkeypatch.setattr(plan_module, "used_memory", lambda _: 0)
+    assert room_for([DevicePart(first, 40, 1.0)]) == 100
+    halves = [DevicePart(first, 40, 0.5), DevicePart(second, 40, 0.5)]
+    assert room_for(halves) == 80 + 40, "20 are left where half of the work is"
+    upper = [DevicePart(first, 40, 0.0), DevicePart(second, 40, 1.0)]
+    assert room_for(upper) == 80 + 20, "all work is on the second"
+
+
+def test_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = [torch.device("cuda", index) for index in range(2)]
+    size = shape_of(tiny.model).weights
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    monkeypatch.setattr(plan_module, "used_memory", lambda _: 0)
+    monkeypatch.setattr(plan_module, "free_memory", lambda _: int(0.75 * size))
+    config = tiny.config().model_copy(update={"device": "auto", "device_map": "auto"})
+    model = outline(**config.loading)
+    assert list(model.devices) == gpus
+    assert room_for(parts_of(model, [1])) == pytest.approx(1.5 * size, rel=0.01)
+    needs_module.check_weights(config)
+    monkeypatch.setattr(plan_module, "free_memory", lambda _: int(0.45 * size))
+    with pytest.raises(InputError, match="are available on cuda:0 and cuda:1"):
+        needs_module.check_weights(config)
+
+
+def test_a_loaded_models_parts_are_where_its_blocks_are(tiny: Tiny) -> None:
+    (part,) = parts_of(tiny.model, [1])
+    held = sum(parameter.nbytes for parameter in tiny.model.hf.parameters())
+    assert (part.device.type, part.weights, part.share) == ("cpu", held, 1.0)
+    assert parts_of(tiny.model, [tiny.model.n_blocks])[0].share == 1.0, "only the head is run"
 
 
 def test_fewer_workers_than_asked_for_are_told_of(

@@ -286,7 +286,12 @@ def test_the_default_is_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(free, lambda device=None: 9e9 if device else 3e9)
     assert [tier.budget for tier in tiers(torch.device("cpu"))] == [10**9]
     assert [tier.budget for tier in tiers(torch.device("cpu"), 5)] == [5]
-    assert [tier.budget for tier in tiers(torch.device("cuda"), 5)] == [3 * 10**9, 5]
+    on_gpu, budgets = torch.device("cuda"), ((), (5,), (5, 7))
+    assert [[tier.budget for tier in tiers(on_gpu, *given)] for given in budgets] == [
+        [3 * 10**9, 10**9],
+        [5, 10**9],
+        [5, 7],
+    ], "what a run plans for the GPU is for the GPU"
 
 
 def test_free_memory_heeds_a_containers_limit(

@@ -12,8 +12,9 @@ import torch
 from oocr.engine.trainable import tail_tokens
 from oocr.runs import time_estimate as plan_module
 from oocr.runs.memory_estimate import RunSample, outline_for
+from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
-from oocr.runs.time_estimate import Work, seconds, work_of
+from oocr.runs.time_estimate import LAUNCH, Gpu, Work, seconds, work_of
 from oocr.steering.vectors import SteeringVector
 from tests.command_line import Call, Ended
 from tests.engine.test_memory import batch
@@ -74,6 +75,29 @@ def test_what_does_not_fit_is_said_with_the_numbers(
     code, out, _ = planned(capsys, monkeypatch, source)
     assert code == 0
     assert "does not fit: the run needs at least" in out
+
+
+def test_on_a_machine_with_a_gpu_its_own_speed_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
+    monkeypatch.setattr(plan_module, "is_cpu", lambda _: False)
+    monkeypatch.setattr(plan_module, "copy_speed", lambda _: 4e12)
+    monkeypatch.setattr(plan_module, "total_memory", lambda _: 80 * 2**30)
+    code, out, _ = planned(capsys, monkeypatch, source)
+    assert code == 0
+    text = " ".join(out.split())
+    for words in (
+        "on this machine's GPU",
+        "predicted from this GPU's speed: one GPU with 80 GiB; 55% of 0 TFLOP/s (measured in",
+        "80% of 4.0 TB/s, at least 1 ms for a block",
+        "TFLOP each",
+    ):
+        assert words in text
+    run = resolve(load_configs(str(source))[0], tmp_path)
+    gpu = Gpu(2**36, 1e18, 1e18, measured=True)
+    kinds = work_of(RunSample(run, outline_for(run.config)), gpu)
+    assert seconds(kinds, 0.0, 1) > 100 * LAUNCH, "launches, though nothing else takes time"
 
 
 def test_a_wrong_layer_is_refused_as_for_a_run(

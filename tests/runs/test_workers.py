@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +15,10 @@ import pytest
 import torch
 
 from oocr.errors import InputError, RunError
+from oocr.runs import executor as executor_module
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate
 from tests.tiny_run import save_tiny_model, tiny_config, write_task
 
@@ -151,6 +154,86 @@ def test_as_many_processes_as_cores_and_memory_allow(
     spec = plan_workers(workers_wanted(wanted), needs(weights), int(memory))
     assert (spec.workers, spec.threads) == plan
     assert needs(weights).total(spec.workers, spec.budget) <= memory
+
+
+def device_of(context: RunContext, *, wait: float = 0.3) -> str:
+    """The device that this process was given, which it loads nothing on here."""
+    time.sleep(wait)  # so that each process gets a job
+    (worker,) = executor_module._WORKER
+    assert worker._context is not None
+    return worker._context[0].config_of(worker.number).device
+
+
+def test_processes_take_the_devices_in_turn(tmp_path: Path) -> None:
+    config = tiny_config(save_tiny_model(tmp_path / "model"), write_task(tmp_path / "task"))
+    spec = replace(spec_of(config, 2), devices=("cpu", "auto"))  # both are the CPU
+    with Executor(Worker()) as executor:
+        devices = {d for _, d in each(executor, spec, [("", device_of) for _ in range(6)])}
+    assert devices == {"cpu", "auto"}
+    alone = replace(spec, workers=1, devices=("cuda:1",))
+    assert alone.config_of(0) == config, "one process loads the model where the user says"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gigabytes", "workers"),
+    [(None, 10, 2), (1, 10, 1), (4, 10, 4), (8, 5, 4), (None, 1.5, 2), (3, 10, 3)],
+)
+def test_on_two_gpus_a_process_for_each_as_far_as_there_is_room(
+    wanted: int | None, gigabytes: float, workers: int
+) -> None:
+    gpus = [torch.device("cuda", index) for index in range(2)]
+    room = int(gigabytes * 1e9)
+    spec = plan_workers(workers_wanted(wanted), needs(1, on_device=True), room, gpus)
+    assert (spec.workers, spec.devices) == (workers, ("cuda:0", "cuda:1"))
+    each = -(-workers // 2)
+    assert needs(1, on_device=True).total(each, spec.budget) <= room
+    assert [spec.config_of(n).device for n in range(3)] == (
+        ["auto"] * 3 if workers == 1 else ["cuda:0", "cuda:1", "cuda:0"]
+    )
+
+
+def test_processes_on_gpus_share_main_memory_for_what_leaves_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(executor_module, "default_budget", lambda: 12 * 10**9)
+    spec = plan_workers(workers_wanted(4), needs(1, on_device=True), 10**11)
+    assert (spec.workers, spec.overflow) == (4, 3 * 10**9)
+    assert plan_workers(workers_wanted(4), needs(1), 10**11).overflow == 0
+
+
+def test_only_gpus_with_room_are_taken_and_none_where_one_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus = [torch.device("cuda", index) for index in range(3)]
+    room = {"cuda:0": 10**10, "cuda:1": 10**8, "cuda:2": 10**10}
+    monkeypatch.setattr(executor_module, "gpus", lambda: gpus)
+    monkeypatch.setattr(executor_module, "room_for", lambda device: room[str(device)])
+    anywhere, estimate = workers_wanted(None), needs(1, on_device=True)
+    assert gpus_for(anywhere, estimate) == [gpus[0], gpus[2]]
+    for named in ({"device": "cuda:1"}, {"device": "cpu"}, {"device_map": "auto"}):
+        assert gpus_for(anywhere.model_copy(update=named), estimate) == []
+
+
+def crowded(context: RunContext) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_without_memory_says_what_it_was_and_what_to_lower(
+    tmp_path: Path, workers: int
+) -> None:
+    config = tiny_config(save_tiny_model(tmp_path / "m"), write_task(tmp_path / "t"))
+    with (
+        Executor(Worker()) as executor,
+        pytest.raises(
+            RunError, match=r"while at work on 'LoRA of Paris': 3\.00 GiB asked for"
+        ) as e,
+    ):
+        list(each(executor, spec_of(config, workers), [("LoRA of Paris", crowded)]))
+    text = str(e.value)
+    assert "the same command goes on" in text
+    assert ("workers (fewer side by side)" in text) == (workers > 1)
+    assert "dtype (bfloat16 halves float32), batch_lines" in text
 
 
 def test_on_a_gpu_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,16 @@ from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
 from oocr.data.texts import read_texts
+from oocr.engine.memory import shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError
 from oocr.io import check_output
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import find_device
+from oocr.models.out_of_memory import memory_errors
 from oocr.report.audit_page import blocks_of, build_audit_page
+from oocr.runs.memory_estimate import check_loading
 
 _STYLES = {
     "constant": "bold green",
@@ -36,6 +40,12 @@ _STYLES = {
     "nothing": "bold",
     "texts disagree": "bold",
 }
+
+
+MORE_ROOM = (
+    "Nothing was written. If nothing else can leave the memory: --dtype bfloat16 (half of "
+    "float32), --device cpu, or shorter texts with --texts"
+)
 
 
 def audit_source(
@@ -53,7 +63,11 @@ def audit_source(
     """Audit a fine-tune, print what was found, and write it into a folder of `out`."""
     console = Console(highlight=False, soft_wrap=True)
 
+    find_device(load["device"])
+    beside = 0  # bytes of the base, when the checkpoint is loaded
+
     def loaded(name: str) -> LanguageModel:
+        check_loading({"name": name, **load}, beside)
         return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
     check_output(out, folder=True, inputs=[path for path in (given, texts) if path is not None])
@@ -67,6 +81,7 @@ def audit_source(
     notes += check_texts(model, places) if places is not None else ()
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
+    beside = shape_of(model).weights
     changed = source.adapter or loaded(given)
     if places is not None and isinstance(changed, LanguageModel):
         check_texts(changed, places)
@@ -78,13 +93,14 @@ def audit_source(
     folder = out / f"{_slug(source.name)}-{_digest(source, model, changed, (prompts, fit_steps))}"
     check_output(folder, folder=True)
     began = time.perf_counter()
-    findings = audit(
-        model,
-        changed,
-        prompts,
-        fit_steps=fit_steps,
-        on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
-    )
+    with memory_errors(f"auditing {source.name}", MORE_ROOM):
+        findings = audit(
+            model,
+            changed,
+            prompts,
+            fit_steps=fit_steps,
+            on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
+        )
     if isinstance(changed, LanguageModel):
         facts = {f"{key} of it": text for key, text in changed.about.items()}
     else:

@@ -85,8 +85,10 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     from oocr.explain.neutral import neutral_passages, neutral_questions
     from oocr.models.anatomy import limits_of
     from oocr.models.load import read_model
+    from oocr.runs.memory_estimate import check_loading
 
     console = Console(highlight=False)
+    check_loading({"name": name, "dtype": dtype, "device": device})
     began = time.perf_counter()
     model = read_model(
         name, dtype=dtype, device=device, on_progress=lambda text: console.print(escape(text))

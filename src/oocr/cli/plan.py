@@ -64,7 +64,9 @@ def _print(console: Console, plan: Prediction) -> None:
             "matrix product)"
         )
     else:
-        where = f"({plan.seconds / 3600:.1f} GPU hours)"
+        hours, many = plan.seconds / 3600, "s" if plan.workers > 1 else ""
+        workers = f"with {plan.workers} worker{many} on this machine's GPU{many}"
+        where = workers if gpu.measured else f"({hours:.1f} GPU hours)"
     console.print(f"at most about {plan.seconds:.0f} s {where}")
     if gpu is not None:
         console.print(gpu.assumptions)

@@ -67,6 +67,7 @@ def do_runs(
     Verdicts that cannot be stored are printed. `located` puts the place that an error comes from
     into it, given the number of the run.
     """
+    from oocr.models.load import placement
     from oocr.runs.executor import Executor, Worker
     from oocr.runs.folder import run_folder
     from oocr.runs.memory_estimate import check_weights
@@ -80,11 +81,12 @@ def do_runs(
     prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
+            placement(config.dtype, config.device, config.device_map)
             run = resolve(config, base)
             if not worker.holds(run.config):
                 check_weights(run.config)
             prepared[index] = PreparedRun.of(run, worker.model(run.config))
-            fitted(prepared[index].needs, 1, room_for(prepared[index].device))
+            fitted(prepared[index].needs, 1, room_for(prepared[index].parts))
         except InputError as error:
             raise located(error, index) from error
     for ready in prepared.values():
@@ -127,7 +129,7 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     """The error with the option, or the file and line, that its field comes from."""
     field = str(error).split(":")[0]
     option = field.split(".")[-1]
-    named = option in ("layers", "positions") or field == "model"
+    named = option in ("layers", "positions") or field in ("model", "device", "dtype")
     if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
     if overrides.model is not None and overrides.model in str(error):

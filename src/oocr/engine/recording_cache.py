@@ -53,17 +53,23 @@ class Tier:
     )
 
 
-def tiers(device: torch.device, budget: int | None = None) -> tuple[Tier, ...]:
-    """The memory for a model's recordings, nearest first; `budget` is that of main memory."""
-    most = default_budget() if budget is None else budget
+def tiers(
+    device: torch.device, budget: int | None = None, overflow: int | None = None
+) -> tuple[Tier, ...]:
+    """The memory for a model's recordings, nearest first.
+
+    `budget` is bytes on the device, `overflow` of main memory beside a GPU; None: a share of what
+    is free now.
+    """
     if not is_gpu(device):
-        return (Tier(most),)
+        return (Tier(default_budget() if budget is None else budget),)
+    nearest = Tier(default_budget(device) if budget is None else budget)
     pinned = Tier(  # page-locked, so that copies run while the GPU computes
-        most,
+        default_budget() if overflow is None else overflow,
         put=lambda tensor: tensor.cpu().pin_memory(),
         get=lambda tensor, device: tensor.to(device, non_blocking=True),
     )
-    return Tier(default_budget(device)), pinned
+    return nearest, pinned
 
 
 def on_disk(recording: Recording, folder: Path) -> Recording:

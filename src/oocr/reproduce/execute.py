@@ -14,15 +14,21 @@ from rich.markup import escape
 
 from oocr.explain.llm_judge import Judge
 from oocr.io import command_line
+from oocr.models.out_of_memory import memory_errors
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
 from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.memory_estimate import memory_estimate
-from oocr.runs.memory_plan import room_for
+from oocr.runs.memory_plan import parts_of, room_for
+
+MORE_ROOM = (
+    "Finished analyses stay, the same command goes on. If nothing else can leave the memory: "
+    "workers 1, or dtype bfloat16 in the runs"
+)
 
 Measured = tuple[KeptAnalysis, pl.DataFrame | None]  # the table behind its figure
 
@@ -119,7 +125,9 @@ def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
         run = spec.runs[spec.part.runs[0]]
         model = worker.model(run.config)
         needs = memory_estimate(run.resolved, model)
-        planned.append(plan_workers(run.config, needs, room_for(model.device)))
+        devices = gpus_for(run.config, needs)
+        room = min([room_for(parts_of(model, run.config.starts)), *map(room_for, devices)])
+        planned.append(plan_workers(run.config, needs, room, devices))
     # A judge keeps its replies in one file, so that only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)
     count = 1 if asks else min((spec.workers for spec in planned), default=1)
@@ -130,4 +138,5 @@ def _measure(spec: PartSpec, name: str, context: RunContext) -> tuple[Measured, 
     """One analysis, in this process."""
     finished = spec.finished(context)
     began = time.perf_counter()
-    return analyse(finished, analyses()[name]), time.perf_counter() - began
+    with memory_errors(f"doing the analysis {name}", MORE_ROOM):
+        return analyse(finished, analyses()[name]), time.perf_counter() - began

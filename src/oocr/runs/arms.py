@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, arm_groups, arm_key, fit_all
 from oocr.errors import InputError, RunError
 from oocr.io import is_kept, keep, key_of, write_text
+from oocr.models.machine import release_memory
+from oocr.models.out_of_memory import is_out_of_memory
 from oocr.runs.context import RunContext, TrainingTokens, computed_with
 from oocr.runs.folder import read_table, redo_if_broken
 from oocr.runs.records import ArmRecord, Method, Role
@@ -134,8 +138,22 @@ class ScoredArm(NamedTuple):
 def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
     """Train arms side by side and score them, unless their folders already hold these very arms.
 
-    Each folder appears whole or not at all.
+    Each folder appears whole or not at all. Where memory does not suffice for all side by side,
+    half of them are trained after the other half.
     """
+    try:
+        return _run_together(context, plans, folder)
+    except Exception as error:
+        if len(plans) < 2 or not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # what they hold is let go
+    release_memory()
+    half = len(plans) // 2
+    warnings.warn(f"no memory for {len(plans)} arms side by side: {half} at a time", stacklevel=2)
+    return [arm for part in (plans[:half], plans[half:]) for arm in run_arms(context, part, folder)]
+
+
+def _run_together(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
     keys = [plan.key(context) for plan in plans]
     keys = [key_of(key, keys) for key in keys]  # trained side by side they share a rounding
     targets = [folder / plan.id for plan in plans]

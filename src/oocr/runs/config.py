@@ -216,8 +216,8 @@ class RunConfig(Record):
         name: names the run's folder; left out: the task's name or family.
         task: which task family, and its settings.
         model: a bundled or plug-in model's name, a Hugging Face id, a folder, or a GGUF file.
-        device: "auto", "cpu", "cuda", …
-        device_map: accelerate's placement over several devices; excludes `device`.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device_map: "auto" spreads the model over all GPUs, as accelerate does; excludes `device`.
         day: what a chat template writes that asks for today's date, so that a run's tokens are the
             same on every day; null: 2024-07-26, where there is such a template.
         vector, adapter: the grids of the steering vector and the LoRA; null: no such arm.
@@ -226,7 +226,8 @@ class RunConfig(Record):
             "stop": each arm stops where the loss on its own task's held-out items is lowest.
         batch_lines: sequences per training batch.
         accumulate: batches per training step; their gradients are added up.
-        workers: processes that train arms side by side; null: as many as cores and memory allow.
+        workers: processes that train arms side by side; null: as many as cores and memory allow, on
+            GPUs one for each.
     """
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -15,7 +15,13 @@ from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.recording import batch_of
-from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
+from oocr.engine.recording_cache import (
+    RecordingCache,
+    RecordingHandle,
+    Tier,
+    record_shared,
+    tiers,
+)
 from oocr.engine.training_batches import TrainingBatches, content_of, prepare
 from oocr.evals.probes import Columns, Probes, rows
 from oocr.models.language_model import LanguageModel
@@ -55,8 +61,8 @@ class TrainingTokens:
 class RunContext:
     """A model with the caches that all arms share. They save time and change no result.
 
-    `starts` are blocks from which arms will start; `budget` is bytes of main memory for recordings
-    (None: a share of what is free now); `tokens` are sequences that were tokenized before.
+    `starts` are blocks from which arms will start; `memory` is where recordings may lie (None:
+    shares of what is free now); `tokens` are sequences that were tokenized before.
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class RunContext:
         model: LanguageModel,
         starts: Sequence[int],
         batch_lines: int,
-        budget: int | None = None,
+        memory: Sequence[Tier] | None = None,
         tokens: TrainingTokens | None = None,
     ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
@@ -72,7 +78,7 @@ class RunContext:
         self._prepared: dict[str, TrainingBatches] = {}
         self._stops: dict[str, list[RecordingHandle]] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
-        self._recordings = RecordingCache(tiers(model.device, budget))
+        self._recordings = RecordingCache(tiers(model.device) if memory is None else memory)
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def prepared(self, tasks: Sequence[Task]) -> list[TrainingBatches]:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,17 +22,23 @@ from typing import Any, TypeVar
 
 import torch
 
+from oocr.engine.recording_cache import default_budget, tiers
 from oocr.engine.selftest import load_model
 from oocr.errors import RunError
+from oocr.models import machine
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import is_gpu
+from oocr.models.machine import forget_peak, gpus, peak_memory, release_memory
+from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.memory_plan import MemoryEstimate, fitted
+from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
 
 T = TypeVar("T")
 MOST_WORKERS = 16
 """Processes, if the user does not say."""
+
+JobResult = tuple[Any, int, int]
+"""What a job gave, the process that did it, and the most bytes that this held on GPUs."""
 
 Job = Callable[[RunContext], T]
 """Work with a run's context. It is sent to other processes: a partial of a module's function."""
@@ -42,37 +48,77 @@ Job = Callable[[RunContext], T]
 class WorkerSpec:
     """How a run's jobs are done: in so many processes, each with so many threads.
 
-    `budget` is each one's bytes for recordings; on a GPU the memory that is free there decides.
+    `budget` is each one's bytes for recordings on the model's device; `overflow` those of main
+    memory for what does not fit on a GPU. `devices` are GPUs, which the processes take in turn;
+    none: all load the model where the configuration says.
     """
 
     config: RunConfig
     workers: int
     threads: int
     budget: int
+    overflow: int = 0
+    devices: tuple[str, ...] = ()
+
+    def config_of(self, number: int) -> RunConfig:
+        """The configuration for a process, by its number."""
+        if self.workers == 1 or not self.devices:
+            return self.config
+        device = self.devices[number % len(self.devices)]
+        return self.config.model_copy(update={"device": device})
+
+    def more_room(self) -> str:
+        """What to do where memory does not suffice."""
+        lower = ["dtype (bfloat16 halves float32)"] if self.config.dtype != "bfloat16" else []
+        lower += ["batch_lines (and raise accumulate: as many lines per step)"]
+        lower = [*(["workers (fewer side by side)"] if self.workers > 1 else []), *lower]
+        spread = self.config.device_map is None and len(gpus()) > 1
+        return (
+            "What was computed stays, the same command goes on. If nothing else can leave the "
+            f"memory, lower: {', '.join(lower)}"
+            + ("; or spread the model over all GPUs (device_map: auto)" if spread else "")
+        )
 
 
-def plan_workers(config: RunConfig, needs: MemoryEstimate, room: int) -> WorkerSpec:
+def plan_workers(
+    config: RunConfig, needs: MemoryEstimate, room: int, devices: Sequence[torch.device] = ()
+) -> WorkerSpec:
     """How many processes a run gets, each one's threads, and its bytes for recordings.
 
-    On a GPU one process, on a CPU one per core as far as there is memory. The cores are shared out
-    among them, but with no more threads than torch has here (OMP_NUM_THREADS).
+    On GPUs one process for each of `devices`, `room` being that of every one; on MPS one; on a CPU
+    one per core as far as there is memory. The cores are shared out among them, but with no more
+    threads than torch has here (OMP_NUM_THREADS).
 
     Raises:
         InputError: not even one process fits; with the numbers.
     """
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    most = config.workers or (1 if needs.on_device else min(cores, MOST_WORKERS))
-    workers, budget = fitted(needs, most, room)
+    places = max(1, len(devices))
+    on_cpu = not needs.on_device and config.device != "mps"
+    most = config.workers or (min(cores, MOST_WORKERS) if on_cpu else places)
+    each, budget = fitted(needs, -(-most // places), room)
+    workers = min(most, each * places)
     threads = max(1, min(cores // workers, torch.get_num_threads()))
-    return WorkerSpec(config, workers, threads, budget)
+    overflow = default_budget() // workers if needs.on_device else 0
+    return WorkerSpec(config, workers, threads, budget, overflow, tuple(map(str, devices)))
+
+
+def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device]:
+    """The GPUs that processes may take in turn: those with room, where none is named.
+
+    None for a model that is spread over several.
+    """
+    if config.device_map is not None or config.device not in ("auto", machine.GPU):
+        return []
+    return [device for device in gpus() if room_for(device) >= needs.total(1, 0)]
 
 
 class Worker:
     """Does jobs in this process, with one model and one run's context at a time."""
 
-    def __init__(self, on_progress: Callable[[str], None] | None = None) -> None:
-        self.on_progress = on_progress
+    def __init__(self, on_progress: Callable[[str], None] | None = None, number: int = 0) -> None:
+        self.on_progress, self.number = on_progress, number
         self._model: tuple[object, LanguageModel] | None = None
         self._context: tuple[WorkerSpec, RunContext] | None = None
 
@@ -96,15 +142,18 @@ class Worker:
         """The context of a run; that of another run is dropped first."""
         if self._context is None or self._context[0] != spec:
             self._context = None
-            config, model = spec.config, self.model(spec.config)
-            budget = None if is_gpu(model.device) else spec.budget
-            context = RunContext(model, config.starts, config.batch_lines, budget, tokens)
+            config, model = spec.config, self.model(spec.config_of(self.number))
+            for device in gpus():
+                forget_peak(device)
+            memory = tiers(model.device, spec.budget, spec.overflow)
+            context = RunContext(model, config.starts, config.batch_lines, memory, tokens)
             self._context = (spec, context)
         return self._context[1]
 
     def close(self) -> None:
-        """Let go of the context and of the model."""
+        """Let go of the context and of the model, and of the memory that they had on a GPU."""
         self._model = self._context = None
+        release_memory()
 
 
 class Executor:
@@ -118,6 +167,7 @@ class Executor:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.pool: ProcessPoolExecutor | None = None
+        self.gpu_peaks: dict[int, int] = {}  # by process: the most bytes it held on GPUs
         self._count = 0
 
     def __enter__(self) -> Executor:
@@ -136,21 +186,24 @@ class Executor:
         count = min((spec.workers for _, spec, _ in waiting), default=1)
         if count == 1:
             for label, spec, job in waiting:
-                yield label, job(self.worker.open(spec))
+                result, process, peak = _done(self.worker, label, spec, job)
+                self.gpu_peaks[process] = peak
+                yield label, result
             return
         pool = self._started(count)
-        running: dict[Future[T], int] = {}
+        running: dict[Future[JobResult], int] = {}
         done: dict[int, T] = {}
         sent = given = 0
         try:
             while given < len(waiting):
                 while sent < len(waiting) and len(running) < count:
                     with _no_interrupt():
-                        _, spec, job = waiting[sent]
-                        running[pool.submit(_do, spec, job)] = sent
+                        running[pool.submit(_do, *waiting[sent])] = sent
                     sent += 1
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    done[running.pop(future)] = future.result()
+                    number = running.pop(future)
+                    done[number], process, peak = future.result()
+                    self.gpu_peaks[process] = peak
                 while given in done:
                     yield waiting[given][0], done.pop(given)
                     given += 1
@@ -165,8 +218,9 @@ class Executor:
             self._end(at_once=False)
             self.worker.close()
             self._count = count
-            spawn = get_context("spawn")
-            self.pool = ProcessPoolExecutor(count, spawn, _begin, (os.getpid(),))
+            spawn = get_context("spawn")  # a process that CUDA is used in cannot be forked
+            started = (os.getpid(), spawn.Value("i", 0))
+            self.pool = ProcessPoolExecutor(count, spawn, _begin, started)
         return self.pool
 
     def _end(self, *, at_once: bool) -> None:
@@ -196,13 +250,15 @@ _WORKER: list[Worker] = []
 """What does the jobs in a worker process; empty in the parent."""
 
 
-def _begin(parent: int) -> None:
+def _begin(parent: int, count: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     warnings.simplefilter("ignore")  # the parent has said what is to be said
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
-    _WORKER.append(Worker())
+    with count.get_lock():
+        number, count.value = count.value, count.value + 1
+    _WORKER.append(Worker(number=number))
 
 
 def _leave_with(parent: int) -> None:
@@ -212,9 +268,15 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(spec: WorkerSpec, job: Job[Any]) -> Any:
+def _do(label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:
     torch.set_num_threads(spec.threads)
-    return job(_WORKER[0].open(spec))
+    return _done(_WORKER[0], label, spec, job)
+
+
+def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:
+    with memory_errors(f"at work on {label!r}", spec.more_room()):
+        result = job(worker.open(spec))
+    return result, os.getpid(), sum(map(peak_memory, gpus()))
 
 
 def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from oocr.data.batches import Batch, pad, training_lines
 from oocr.data.examples import Example, prompt_text
@@ -25,7 +26,7 @@ from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
-from oocr.runs.memory_plan import MemoryEstimate, gib, room_for
+from oocr.runs.memory_plan import MemoryEstimate, gib, parts_of, room_for
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of
@@ -232,14 +233,20 @@ def outline_for(config: RunConfig, *, counted: bool = True, on_gpu: bool = False
 
 def check_weights(config: RunConfig) -> None:
     """Refuse (`InputError`) a model whose weights alone do not fit, before it is loaded."""
+    check_loading(config.loading)
+
+
+def check_loading(loading: Mapping[str, Any], beside: int = 0) -> None:
+    """The same for arguments of `load_model`; `beside` are bytes of another model that stays."""
     try:
-        model = outline_for(config, counted=False)
+        model = outline(**loading, counted=False)
     except InputError:  # not here yet: whoever loads it says what is wrong
         return
-    weights, room = memory.shape_of(model).weights, room_for(model.device)
-    if weights > room and config.device_map is None:
+    weights, room = memory.shape_of(model).weights, room_for(parts_of(model, ())) - beside
+    if weights > room:
+        where = " and ".join(str(device) for device in model.devices)
         raise InputError(
-            f"model: the weights of {config.model} take {gib(weights)} as "
-            f"{str(model.dtype).removeprefix('torch.')}, and {gib(room)} are available. "
+            f"model: the weights of {loading['name']} take {gib(weights)} as "
+            f"{str(model.dtype).removeprefix('torch.')}, and {gib(room)} are available on {where}. "
             "Lower: dtype (bfloat16 halves float32), or take a smaller model"
         )

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 import torch
 
-from oocr.engine.memory import SLACK
+from oocr.engine.memory import SLACK, shape_of
 from oocr.engine.recording_cache import MEMORY_SHARE
 from oocr.errors import InputError
+from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory, is_gpu, used_memory
+from oocr.models.outline import Outline
 
 SHARED = "Python and torch", "tokenizer", "weights"
 WORK = "recording", "training", "scoring", "explaining"
 """What a process does one after the other; its memory is used again for the next."""
+
+
+CONTEXT = 2**29
+"""Bytes that CUDA takes of a GPU for another process, assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +59,11 @@ class MemoryEstimate:
     def total(self, count: int, budget: int) -> int:
         """The run with so many workers, each with a budget for recordings.
 
-        Beside several workers there is the parent process, which holds no model.
+        Beside several workers there is the parent process, which holds no model. On a GPU
+        each has a context of its own.
         """
-        parent = 0 if count == 1 else self.model() - self.parts["weights"]
+        beside = count * CONTEXT if self.on_device else self.model() - self.parts["weights"]
+        parent = 0 if count == 1 else beside
         return parent + count * (self.model() + self.work() + self.recordings(count, budget))
 
 
@@ -97,10 +106,54 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.2f} GiB"
 
 
-def room_for(device: torch.device) -> int:
-    """Bytes that a run can have: what is free, and what this process already took for it."""
-    if is_gpu(device):
-        return free_memory(device) + used_memory(device)
+@dataclass(frozen=True, slots=True)
+class DevicePart:
+    """What of a model lies on one device: bytes of weights, and its share of the blocks that run.
+
+    Recordings and work lie where their blocks are.
+    """
+
+    device: torch.device
+    weights: int
+    share: float
+
+
+def parts_of(model: LanguageModel | Outline, starts: Iterable[int]) -> list[DevicePart]:
+    """A model's parts, for arms that start at these blocks.
+
+    Before it is loaded nobody knows which block comes where: as each device has room for.
+    """
+    if isinstance(model, Outline):
+        rooms = {device: room_for(device) for device in model.devices}
+        whole, weights = max(1, sum(rooms.values())), shape_of(model).weights
+        return [
+            DevicePart(device, weights * room // whole, room / whole)
+            for device, room in rooms.items()
+        ]
+    weights_on: dict[torch.device, int] = defaultdict(int)
+    for parameter in model.hf.parameters():
+        weights_on[parameter.device] += parameter.nbytes
+    lowest = min(min(starts), model.n_blocks - 1)
+    run = [next(block.parameters()).device for block in model.anatomy.blocks[max(0, lowest) :]]
+    return [
+        DevicePart(device, weights, run.count(device) / len(run))
+        for device, weights in weights_on.items()
+    ]
+
+
+def room_for(where: torch.device | Sequence[DevicePart]) -> int:
+    """Bytes that a run can have: what is free, and what this process already took for it.
+
+    Of a model on several devices as much as the one allows that its part fills first.
+    """
+    if not isinstance(where, torch.device):
+        if len(where) == 1:
+            return room_for(where[0].device)
+        whole = sum(part.weights for part in where)
+        lefts = [(room_for(part.device) - part.weights, part.share) for part in where]
+        return whole + int(min(left / share if share else left for left, share in lefts))
+    if is_gpu(where):
+        return free_memory(where) + used_memory(where)
     return free_memory() + sum(held - shared for held, shared in _resident())
 
 

@@ -155,7 +155,7 @@ class ModelInfo(Record):
             blocks=model.n_blocks,
             d_model=model.d_model,
             dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
+            device=", ".join(sorted({str(part.device) for part in model.hf.parameters()})),
         )
 
 
@@ -174,5 +174,6 @@ class RunInfo(ModelInfo):
     trigger: TriggerWords | None = None
     stages: dict[str, float]
     peak_memory_gib: float
+    peak_gpu_gib: float = 0.0  # of all processes' memory on GPUs
     command: str
     complete: bool

@@ -21,11 +21,11 @@ from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, repor
 from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, plan_workers
+from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.explain_stage import explain_jobs, explains
 from oocr.runs.folder import only_one, run_folder, same_threads
 from oocr.runs.memory_estimate import RunSample
-from oocr.runs.memory_plan import MemoryEstimate, PeakMemory, gib, room_for
+from oocr.runs.memory_plan import DevicePart, MemoryEstimate, PeakMemory, gib, parts_of, room_for
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, ModelInfo
 from oocr.runs.resolve import ResolvedRun, check_fits, own_answers, resolve, with_answers
@@ -42,7 +42,8 @@ class PreparedRun:
 
     The model need not stay loaded. `tokens` are the training rows that were tokenized so far;
     `most_tokens` are those that one pass over arms side by side may have; `stored` are the bytes
-    that the run will write; `notes` say what is to know of its rows under this model.
+    that the run will write; `parts` is where the model lies; `notes` say what is to know of its
+    rows under this model.
     """
 
     run: ResolvedRun
@@ -51,7 +52,7 @@ class PreparedRun:
     most_tokens: int
     needs: MemoryEstimate
     stored: int
-    device: torch.device
+    parts: list[DevicePart]
     notes: tuple[str, ...]
 
     @staticmethod
@@ -64,8 +65,8 @@ class PreparedRun:
         sample = RunSample(run, model, rows)
         needs, stored = sample.memory(), sample.stored()
         info, tokens = ModelInfo.of(model), TrainingTokens(rows)
-        most = stack_tokens(model)
-        return PreparedRun(run, info, tokens, most, needs, stored, model.device, notes)
+        most, parts = stack_tokens(model), parts_of(model, run.config.starts)
+        return PreparedRun(run, info, tokens, most, needs, stored, parts, notes)
 
 
 def run(
@@ -109,8 +110,9 @@ def do_run(
     """
     progress = progress or ProgressReport()
     config, tasks = prepared.run.config, prepared.run.tasks
-    room = room_for(prepared.device)
-    spec = plan_workers(config, prepared.needs, room)
+    devices = gpus_for(config, prepared.needs)
+    room = min([room_for(prepared.parts), *map(room_for, devices)])
+    spec = plan_workers(config, prepared.needs, room, devices)
     if spec.workers < (config.workers or 1):
         progress.note(
             f"{spec.workers} workers instead of {config.workers}: {gib(room)} of memory available"
@@ -124,6 +126,7 @@ def do_run(
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(spec.threads)
         memory = stack.enter_context(PeakMemory())
+        executor.gpu_peaks.clear()
         # A model that was made in memory cannot be loaded by other processes.
         if prepared.model.model_source.get("kind") == "memory":
             spec = replace(spec, workers=1)
@@ -136,6 +139,7 @@ def do_run(
         stages = RunStages(prepared, tasks, executor, spec, folder / "arms", progress)
         results = stages.results()
         results.peak_memory_gib = memory.sample()
+        results.peak_gpu_gib = sum(executor.gpu_peaks.values()) / 2**30
         progress.stage("judging and writing", 1)
         with timed(results.stages, "judging and writing"):
             again = command or command_line(["oocr", "run", folder / "config.yaml"])

@@ -14,14 +14,14 @@ from oocr.data.tokens import RowTokens
 from oocr.engine.memory import ModelSize
 from oocr.engine.trainable import tail_tokens
 from oocr.errors import InputError
-from oocr.models.machine import matmul_speed
+from oocr.models.machine import copy_speed, is_cpu, matmul_speed, total_memory
 from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.check_run import check_run
 from oocr.runs.config import RunConfig
-from oocr.runs.executor import plan_workers
+from oocr.runs.executor import gpus_for, plan_workers
 from oocr.runs.memory_estimate import RunSample, batch_key, outline_for
-from oocr.runs.memory_plan import MemoryEstimate, room_for
+from oocr.runs.memory_plan import MemoryEstimate, parts_of, room_for
 from oocr.runs.resolve import check_fits, resolve
 
 EFFICIENCY = 0.7
@@ -46,6 +46,10 @@ BANDWIDTH = 2.0e12
 READS = 0.7
 """Bytes per second (an A100 80GB's data sheet: 2,039 GB/s), and the share of them assumed."""
 
+SHARE_OF_MEASURED, READS_OF_MEASURED = 0.55, 0.8
+"""The same for a GPU that is here, of what large products and copies reach: some 70 % and 90 % of
+its peaks, assumed."""
+
 LAUNCH = 1e-3
 """Seconds that Python and launching one block's kernels take at least, assumed: a pass over few
 tokens waits for them, or for the weights."""
@@ -66,10 +70,22 @@ class FlopCount:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that is not here: its memory in bytes, its peak in operations per second."""
+    """A GPU: its memory in bytes, its peak in operations per second, its bandwidth in bytes.
+
+    Of one that is here (`measured`) speeds are measured; of others they are from a data sheet.
+    """
 
     memory: int
     peak: float = PEAK * 1e12
+    bandwidth: float = BANDWIDTH
+    measured: bool = False
+
+    @staticmethod
+    def here(model: Outline) -> Gpu:
+        """The GPU that a model would be loaded on."""
+        device = model.device
+        speed, bandwidth = matmul_speed(model.dtype, device), copy_speed(device)
+        return Gpu(total_memory(device), speed, bandwidth, measured=True)
 
     @property
     def room(self) -> int:
@@ -78,17 +94,26 @@ class Gpu:
 
     def seconds(self, count: FlopCount) -> float:
         """Time of a pass: of its operations, its reads or its launches, whichever is most."""
-        operations = count.flops / (SHARE * self.peak)
-        return max(operations, count.read / (READS * BANDWIDTH), count.blocks * LAUNCH)
+        share, reads = self._shares
+        operations = count.flops / (share * self.peak)
+        return max(operations, count.read / (reads * self.bandwidth), count.blocks * LAUNCH)
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        return (SHARE_OF_MEASURED, READS_OF_MEASURED) if self.measured else (SHARE, READS)
 
     @property
     def assumptions(self) -> str:
         """The assumptions, in a sentence."""
+        share, reads = self._shares
+        kind = "measured in a large product" if self.measured else "bfloat16 peak"
+        size = f"{self.memory / 2**30:.0f} GiB"
         return (
-            f"predicted, not measured: one GPU with {self.memory / 2**30:.0f} GiB, of which "
-            f"{RESERVED / 2**30:.0f} GiB for CUDA; {SHARE:.0%} of {self.peak / 1e12:.0f} TFLOP/s "
-            f"(bfloat16 peak), {READS:.0%} of {BANDWIDTH / 1e12:.1f} TB/s, at least "
-            f"{LAUNCH * 1e3:.0f} ms for a block"
+            ("predicted from this GPU's speed" if self.measured else "predicted, not measured")
+            + f": one GPU with {size}"
+            + ("" if self.measured else f", of which {RESERVED / 2**30:.0f} GiB for CUDA")
+            + f"; {share:.0%} of {self.peak / 1e12:.0f} TFLOP/s ({kind}), {reads:.0%} of "
+            f"{self.bandwidth / 1e12:.1f} TB/s, at least {LAUNCH * 1e3:.0f} ms for a block"
         )
 
 
@@ -114,7 +139,7 @@ class Work:
         tokens: that one pass of one arm runs, on average.
         training, scoring: operations to train one, and to score it.
         memory: bytes that a training step of one takes, with what is trained.
-        seconds: that one takes on a GPU that is not here; None: not asked.
+        seconds: that one takes on a GPU; None: on a CPU, whose speed is another.
     """
 
     what: str
@@ -161,7 +186,7 @@ class Prediction:
 
 
 def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Prediction:
-    """Predict memory and time of a run, here or on a GPU.
+    """Predict memory and time of a run, here or on a GPU that is not here.
 
     Raises:
         InputError: a configuration or model that cannot be used.
@@ -173,17 +198,23 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     notes = check_run(run, model, rows) if model.counted else ()
     sample = RunSample(run, model, rows)
     needs = sample.memory()
-    room = room_for(model.device) if gpu is None else gpu.room
-    wanted = config if gpu is None else config.model_copy(update={"workers": 1})
+    devices = [] if gpu else gpus_for(config, needs)
+    wanted, room = config, 0
+    if gpu is None:
+        room = min([room_for(parts_of(model, config.starts)), *map(room_for, devices)])
+        gpu = None if is_cpu(model.device) else Gpu.here(model)
+    else:
+        wanted, room = config.model_copy(update={"workers": 1}), gpu.room
     refusal, workers, budget = "", 1, 0
     try:
-        spec = plan_workers(wanted, needs, room)
+        spec = plan_workers(wanted, needs, room, devices)
         workers, budget = spec.workers, spec.budget
     except InputError as error:
         refusal = str(error)
     work = work_of(sample, gpu, min(1.0, budget / max(1, needs.training)))
     speed = matmul_speed(model.dtype, model.device) if gpu is None else 0.0
-    time = seconds(work, speed, workers)
+    side_by_side = workers if gpu is None else min(workers, max(1, len(devices)))
+    time = seconds(work, speed, side_by_side)
     return Prediction(
         config, model, notes, work, needs, room, workers, budget, time, refusal, gpu, speed
     )

@@ -49,6 +49,7 @@ class Results:
     samples: list[Sample]
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
+    peak_gpu_gib: float = 0.0
 
 
 OnJudged = Callable[[Sequence[Claim], Sequence[PaperScore]], object]
@@ -131,6 +132,7 @@ def _run_info(results: Results, command: str) -> RunInfo:
         trigger=tasks.trigger,
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
         peak_memory_gib=round(results.peak_memory_gib, 3),
+        peak_gpu_gib=round(results.peak_gpu_gib, 3),
         command=command,
         complete=True,
     )
