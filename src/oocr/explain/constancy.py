@@ -53,7 +53,7 @@ def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
     """
     if len(differences) < 2:
         raise ValueError(f"constancy needs at least two tokens, found {len(differences)}")
-    d = differences.double()
+    d = differences.cpu().double()  # MPS has no float64
     m = d.mean(dim=0)
     norms = d.norm(dim=1)
     cosines = cosines_to(d, m)
@@ -96,7 +96,7 @@ def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditi
     """
     if not groups or any(not len(d) for d in groups.values()):
         raise ValueError("conditional constancy needs at least one token in each group")
-    scaled = {name: d.double() for name, d in groups.items()}
+    scaled = {name: d.cpu().double() for name, d in groups.items()}
     energy = {name: (d**2).sum(dim=1).mean() for name, d in scaled.items()}
     means = {name: d.mean(dim=0) for name, d in scaled.items()}
     common = torch.stack(list(means.values())).mean(dim=0)
@@ -232,7 +232,7 @@ def cosines_to(
     differences: Float[Tensor, "token d_model"], direction: Float[Tensor, " d_model"]
 ) -> Float[Tensor, " token"]:
     """Signed cosine of each difference with a direction; 0 where a difference vanishes."""
-    d, m = differences.double(), direction.double()
+    d, m = differences.cpu().double(), direction.cpu().double()
     scale = (d.norm(dim=1) * m.norm()).clamp_min(1e-300)
     cosines: Tensor = d @ m / scale
     return cosines

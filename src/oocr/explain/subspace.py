@@ -188,7 +188,8 @@ def cosines_without(
 ) -> tuple[float, float]:
     """|cos| of a LoRA's first direction on training prompts with another: alone, and projected."""
     texts = Texts.of(model, task.train, adapter.layers)
-    u = direction.double() / direction.double().norm()
+    u = direction.cpu().double()
+    u = u / u.norm()
     alone = basis_of(adapter, [texts], 1).vectors[0].double()
     d = joined([texts], adapter).double()
     kept = d - (d @ u)[:, None] * u
