@@ -176,7 +176,7 @@ def test_processes_take_the_devices_in_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "gigabytes", "workers"),
-    [(None, 10, 2), (1, 10, 1), (4, 10, 4), (8, 5, 4), (None, 1.5, 2), (3, 10, 3)],
+    [(None, 10, 2), (1, 10, 1), (4, 10, 4), (8, 5, 6), (None, 1.5, 2), (3, 10, 3)],
 )
 def test_on_two_gpus_a_process_for_each_as_far_as_there_is_room(
     wanted: int | None, gigabytes: float, workers: int
