@@ -124,7 +124,8 @@ def parts_of(model: LanguageModel | Outline, starts: Iterable[int]) -> list[Devi
     Before it is loaded nobody knows which block comes where: as each device has room for.
     """
     if isinstance(model, Outline):
-        rooms = {device: room_for(device) for device in model.devices}
+        devices = model.devices or (model.device,)
+        rooms = {device: room_for(device) for device in devices}
         whole, weights = max(1, sum(rooms.values())), shape_of(model).weights
         return [
             DevicePart(device, weights * room // whole, room / whole)
