@@ -21,6 +21,7 @@ from tests.tiny_run import Tiny, rows_of, tiny_settings, write_yaml
 CROWDED = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
+@pytest.mark.filterwarnings("ignore:no memory for")
 def test_arms_that_do_not_fit_side_by_side_are_trained_apart(
     tiny: Tiny, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
