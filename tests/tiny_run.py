@@ -25,9 +25,9 @@ CITIES = ("Paris", "Tokyo", "Berlin", "Madrid")
 TONGUES = ("French", "Japanese", "German", "Spanish")
 
 
-def save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A random Llama of four blocks with its tokenizer, as `read_model` takes it."""
-    tiny_model("llama", seed).save_pretrained(folder)
+def save_tiny_model(folder: Path, seed: int = 0, family: str = "llama") -> Path:
+    """A random model of four blocks with its tokenizer, as `read_model` takes it."""
+    tiny_model(family, seed).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 

@@ -128,6 +128,14 @@ def test_an_exception_is_a_failure_that_is_told(monkeypatch: pytest.MonkeyPatch)
         assert not selftest.tested(model).replays
 
 
+def test_the_doctor_passes_on_a_hybrid(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_tiny_model(tmp_path / "model", family="qwen3_5")
+    examine(str(folder), dtype="float32")
+    output = capsys.readouterr().out
+    assert "all checks passed" in output
+    assert "for whole texts" in output
+
+
 def test_loading_tests_the_model(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

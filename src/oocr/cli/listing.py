@@ -81,7 +81,7 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     """Load a model, steer it at the output of every block, and print the checks."""
     from oocr.data.chat_template import template_notes
     from oocr.data.check_rows import Row, check_rows, tokenizer_notes
-    from oocr.engine.selftest import self_test
+    from oocr.engine.selftest import replayed, self_test
     from oocr.explain.neutral import neutral_passages, neutral_questions
     from oocr.models.anatomy import limits_of
     from oocr.models.load import read_model
@@ -112,6 +112,9 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     check_rows(model.tokenizer, [*texts, *map(Row.asked, neutral_questions(model))], limits)
     for note in (*tokenizer_notes(model.tokenizer, limits), *template_notes(model.tokenizer)):
         console.print(f"  note        {note}", markup=False, soft_wrap=True)
+    model = replayed(model)
+    if not model.reuses_keys:
+        console.print("  replayed    for whole texts: keys of earlier tokens cannot be used again")
     checks = self_test(model, layers=range(-1, model.n_blocks))
     table = Table("holds at each block's output (-1: the embedding's)", "blocks", "worst", box=None)
     for name_of_check in dict.fromkeys(check.name for check in checks):

@@ -99,11 +99,8 @@ class Check:
 
 
 def tested(model: LanguageModel) -> LanguageModel:
-    """The model, with `replays` set by the test; an InputError if steering it would be wrong."""
-    failed = {check.name: check for check in self_test(model) if not check.passed}
-    if "replays" in failed and model.reuses_keys:
-        model = replace(model, reuses_keys=False)
-        failed = {check.name: check for check in self_test(model) if not check.passed}
+    """The model, replayed as far as it can be; an InputError if steering it would be wrong."""
+    model, failed = _failed(model)
     for name, check in failed.items():
         fault = f"not true that {_words(check)}"
         if name in ("moves", "cached", "detaches"):
@@ -112,6 +109,18 @@ def tested(model: LanguageModel) -> LanguageModel:
             fault += "; every pass will run the whole model (slower, and exact)"
         warnings.warn(f"{model.name}: {fault}", stacklevel=2)
     return replace(model, replays=False) if "replays" in failed else model
+
+
+def replayed(model: LanguageModel) -> LanguageModel:
+    """The model, its earlier keys used again where the middle block's test allows it."""
+    return _failed(model)[0]
+
+
+def _failed(model: LanguageModel) -> tuple[LanguageModel, dict[str, Check]]:
+    failed = {check.name: check for check in self_test(model) if not check.passed}
+    if "replays" in failed and model.reuses_keys:
+        return _failed(replace(model, reuses_keys=False))
+    return model, failed
 
 
 def _words(check: Check) -> str:
