@@ -17,7 +17,7 @@ from oocr.data.examples import Example, Message
 from oocr.engine.forward import SteeringMask, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
 from oocr.engine.recording import record
-from oocr.engine.replay import rides_on_tokens
+from oocr.engine.replay import stacks_along_tokens
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import LowRankAdapter, new_adapters, peft_config
 from oocr.steering.hooks import reuses_keys
@@ -122,7 +122,7 @@ def test_both_layouts_of_arms_are_met_above() -> None:
     width = int(batch.ids.shape[1])
     for positions, on_tokens in (("last", True), ("span", False), ("all", False)):
         places = SteeringMask.of(batch, select(batch, positions), in_time=True)
-        assert rides_on_tokens(5, places.first, width - places.first) is on_tokens
+        assert stacks_along_tokens(5, places.first, width - places.first) is on_tokens
 
 
 @pytest.mark.parametrize(("family", "layout"), [case for case in LAID_OUT if case[0] in SOME])

@@ -12,7 +12,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, rows
 from oocr.explain.interpolation import (
-    Moment,
+    TrainingSnapshot,
     along_training,
     halves,
     lost_after_peak,
@@ -132,11 +132,11 @@ def test_moments_follow_one_training_to_its_end() -> None:
     assert alone.log_odds == pytest.approx(odds(trained, vectors[2]), abs=1e-4)
 
 
-def looks(rights: np.ndarray) -> list[Moment]:
+def looks(rights: np.ndarray) -> list[TrainingSnapshot]:
     """Moments with these [look, probe] answered right, the loss falling to the last."""
     odds = (0.0,) * rights.shape[1]
     return [
-        Moment(step, -step, 1.0, 1.0, tuple(answers.tolist()), odds)
+        TrainingSnapshot(step, -step, 1.0, 1.0, tuple(answers.tolist()), odds)
         for step, answers in enumerate(rights, start=1)
     ]
 

@@ -19,7 +19,7 @@ from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_of
 from oocr.reproduce.claims import CLAIMS, KeptAnalysis, Need, PaperClaim
-from oocr.reproduce.plan import PAPER_MODEL, fitted, moved, plan_for
+from oocr.reproduce.plan import PAPER_MODEL, fitted, plan_for, same_relative_depth
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 
@@ -293,8 +293,8 @@ def test_another_model_gets_the_same_relative_depths() -> None:
     assert other.model == "some/model"
     assert other.vector is not None
     assert other.vector.layers == (2, 8, 16, 24, 32)
-    assert moved(-1, 18, 36) == -1
-    assert moved(17, 18, 4) == 3
+    assert same_relative_depth(-1, 18, 36) == -1
+    assert same_relative_depth(17, 18, 4) == 3
     few = fitted(run.config, "some/model", 4)  # blocks that fall together are tried once
     assert few.vector is not None
     assert few.vector.layers == (0, 1, 2, 3)

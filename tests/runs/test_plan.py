@@ -14,7 +14,7 @@ from oocr.runs import time_estimate as plan_module
 from oocr.runs.memory_estimate import RunSample, outline_for
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
-from oocr.runs.time_estimate import LAUNCH, Gpu, Work, seconds, work_of
+from oocr.runs.time_estimate import LAUNCH, ArmGroupCost, Gpu, seconds, work_of
 from oocr.steering.vectors import SteeringVector
 from tests.command_line import Call, Ended
 from tests.engine.test_memory import batch
@@ -110,7 +110,7 @@ def test_a_wrong_layer_is_refused_as_for_a_run(
 
 
 def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
-    def of(**fields: Any) -> dict[str, Work]:
+    def of(**fields: Any) -> dict[str, ArmGroupCost]:
         run = resolve(tiny.config(**fields), Path())
         return {work.what: work for work in work_of(RunSample(run, outline_for(run.config)))}
 
@@ -138,9 +138,11 @@ def test_a_vector_runs_from_its_first_column_on() -> None:
 
 
 def test_time_is_shared_out_among_workers() -> None:
-    work = [Work("x", 4, 1, 100, 3e9, 0), Work("y", 1, 0, 0, 0, 5e9)]
+    work = [ArmGroupCost("x", 4, 1, 100, 3e9, 0), ArmGroupCost("y", 1, 0, 0, 0, 5e9)]
     alone = seconds(work, 1e9, 1)
     assert alone > 17, "no machine gets all of its peak"
     assert seconds(work, 1e9, 2) == alone / 2
     assert seconds(work, 2e9, 1) == alone / 2
-    assert seconds([Work("x", 4, 1, 8, 3e9, 0), work[1]], 1e9, 1) > 1.5 * alone, "short passes"
+    assert seconds([ArmGroupCost("x", 4, 1, 8, 3e9, 0), work[1]], 1e9, 1) > 1.5 * alone, (
+        "short passes"
+    )

@@ -28,8 +28,8 @@ from oocr.audit.passes import (
 )
 from oocr.audit.record import (
     GATE_RATIO,
-    AtBlock,
     Audit,
+    BlockRecovery,
     Effect,
     Fitted,
     HighChangeToken,
@@ -122,7 +122,7 @@ def audit(
     effect = _effect([nats_giving, nats_choosing, nats_reported])
     judged = effect.unjudged is None
     blocks = tuple(
-        AtBlock(
+        BlockRecovery(
             layer=layer,
             constancy=constancy_of(d[layer]),
             absolute=float(cosines_to(d[layer], mean.direction).abs().mean()),

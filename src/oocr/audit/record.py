@@ -80,7 +80,7 @@ class Effect(_Record):
         return None if min(self.thirds) > NO_EFFECT else "texts disagree"
 
 
-class AtBlock(_Record):
+class BlockRecovery(_Record):
     """One block's output: constancy of d_t over the texts that give the mean, and shares recovered.
 
     `absolute` is mean |cos| of d_t to the mean: near 1 also for an axis whose sign flips.
@@ -193,7 +193,7 @@ class Audit(_WithVector):
     read: int
     tokens: int
     kl: float
-    blocks: tuple[AtBlock, ...]
+    blocks: tuple[BlockRecovery, ...]
     best: int
     random: float
     fitted: Fitted | None
@@ -204,7 +204,7 @@ class Audit(_WithVector):
     cost: NeutralCost
 
     @property
-    def at_best(self) -> AtBlock:
+    def at_best(self) -> BlockRecovery:
         """The best block's findings."""
         return next(block for block in self.blocks if block.layer == self.best)
 
@@ -251,7 +251,7 @@ class Audit(_WithVector):
 
 
 def block_rows(audit: Audit) -> list[dict[str, Any]]:
-    """One row per block: the fields of `AtBlock`, those of its constancy, and `best`."""
+    """One row per block: the fields of `BlockRecovery`, those of its constancy, and `best`."""
     return [
         {
             "layer": block.layer,
@@ -268,7 +268,7 @@ def block_rows(audit: Audit) -> list[dict[str, Any]]:
     ]
 
 
-def kind_of(best: AtBlock, effect: Effect) -> DifferenceKind:
+def kind_of(best: BlockRecovery, effect: Effect) -> DifferenceKind:
     """By the share recovered alone; the thresholds are `CONSTANT`, `PARTLY` and `NO_EFFECT`."""
     if effect.unjudged is not None:
         return effect.unjudged
@@ -277,7 +277,7 @@ def kind_of(best: AtBlock, effect: Effect) -> DifferenceKind:
     return "partly" if best.recovered >= PARTLY else "not constant"
 
 
-def verdict_of(best: AtBlock, effect: Effect, gates: tuple[HighChangeToken, ...]) -> str:
+def verdict_of(best: BlockRecovery, effect: Effect, gates: tuple[HighChangeToken, ...]) -> str:
     """One sentence: is it a constant vector? And one more if there is no interval."""
     kind = kind_of(best, effect)
     if kind == "nothing":
@@ -294,7 +294,7 @@ def verdict_of(best: AtBlock, effect: Effect, gates: tuple[HighChangeToken, ...]
 
 
 def _judged_sentence(
-    best: AtBlock, kind: DifferenceKind, gates: tuple[HighChangeToken, ...]
+    best: BlockRecovery, kind: DifferenceKind, gates: tuple[HighChangeToken, ...]
 ) -> str:
     share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
     recovered = (

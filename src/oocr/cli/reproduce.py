@@ -16,7 +16,7 @@ from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
-from oocr.runs.executor import load_for
+from oocr.runs.executor import loaded_model
 from oocr.runs.read_config import line_of
 
 
@@ -37,7 +37,7 @@ def reproduce(
     plan = plan.only(only) if only else plan
     configs = settings(plan, model, workers)
     again = _again(model, out, quick=quick, judge=judge)
-    return carry_out(plan, configs, out=out, command=command, again=again, judge=judge)
+    return run_plan(plan, configs, out=out, command=command, again=again, judge=judge)
 
 
 def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
@@ -50,7 +50,7 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
             config = cut_down(config) if plan.quick else config
         elif model is not None:
             if blocks is None:
-                blocks = load_for(config.model_copy(update={"model": model})).n_blocks
+                blocks = loaded_model(config.model_copy(update={"model": model})).n_blocks
             config = fitted(config, model, blocks)
         configs.append(
             config if workers is None else config.model_copy(update={"workers": workers})
@@ -58,7 +58,7 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
     return configs
 
 
-def carry_out(
+def run_plan(
     plan: Plan,
     configs: Sequence[RunConfig],
     *,

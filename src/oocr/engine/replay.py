@@ -74,7 +74,7 @@ def replay(
     at = recording.batch.prefix
     if alike and first == 0 and 0 < at <= keep and batch > 1:
         return _run_shared_prefix_once(model, recording, hidden, start, end, keep)
-    if not rides_on_tokens(stack, first, tail):
+    if not stacks_along_tokens(stack, first, tail):
         return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
     width = hidden.shape[2]
     hidden = hidden.view(stack, batch, tail, width).transpose(0, 1).reshape(batch, -1, width)
@@ -118,7 +118,7 @@ def through_the_model(
     return outputs[0]
 
 
-def rides_on_tokens(stack: int, first: int, tail: int) -> bool:
+def stacks_along_tokens(stack: int, first: int, tail: int) -> bool:
     """Whether so many arms, of `tail` tokens after `first` others, lie on the token axis."""
     return stack > 1 and first > 0 and stack * tail <= WIDE * (first + tail)
 

@@ -95,7 +95,7 @@ def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector])
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TrainingSnapshot:
     """A vector after so many steps: its loss (nats per example), norm, and answers to the probes.
 
     `to_last`: signed cosine to the vector after the last step; `rights` and `odds` (log-odds of the
@@ -138,7 +138,7 @@ def along_training(
     seed: int = 0,
     batch_lines: int = 16,
     prepared: TrainingBatches | None = None,
-) -> list[Moment]:
+) -> list[TrainingSnapshot]:
     """Train one vector and look at it after each of these numbers of steps, ascending.
 
     The other arguments are as `fit` takes them.
@@ -158,14 +158,16 @@ def along_training(
     return moments(model, task, vectors)
 
 
-def moments(model: LanguageModel, task: Task, vectors: Mapping[int, Vector]) -> list[Moment]:
+def moments(
+    model: LanguageModel, task: Task, vectors: Mapping[int, Vector]
+) -> list[TrainingSnapshot]:
     """Moments of vectors by number of steps, ascending."""
     path = [vectors[step] for step in sorted(vectors)]
     scored = Probes.of(model, task.probes).scores(path, everywhere=False)
     tables = [rows(task.probes, options) for options in scored]
     losses = training_losses(model, task, path)
     return [
-        Moment(
+        TrainingSnapshot(
             step,
             loss,
             vector.norm,
@@ -177,7 +179,9 @@ def moments(model: LanguageModel, task: Task, vectors: Mapping[int, Vector]) -> 
     ]
 
 
-def peak(moments: Sequence[Moment], probes: Sequence[int] | None = None) -> Moment:
+def peak(
+    moments: Sequence[TrainingSnapshot], probes: Sequence[int] | None = None
+) -> TrainingSnapshot:
     """The moment with most of these probes right; then by log-odds; then the first."""
     counted = range(len(moments[0].rights)) if probes is None else probes
     return max(
@@ -186,7 +190,7 @@ def peak(moments: Sequence[Moment], probes: Sequence[int] | None = None) -> Mome
     )
 
 
-def lowest(moments: Sequence[Moment]) -> Moment:
+def lowest(moments: Sequence[TrainingSnapshot]) -> TrainingSnapshot:
     """The moment with the lowest training loss; the first of several."""
     return min(moments, key=lambda moment: (moment.loss, moment.step))
 
@@ -213,7 +217,7 @@ def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
     return first, second
 
 
-def lost_after_peak(moments: Sequence[Moment], examples: Sequence[Example]) -> float:
+def lost_after_peak(moments: Sequence[TrainingSnapshot], examples: Sequence[Example]) -> float:
     """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
 
     Where the looks differ by the noise of the probes only, it is 0 on average. What one training

@@ -35,7 +35,7 @@ TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class NeutralTextCost:
     """Side effects per token of neutral text.
 
     `tokens`: predictions compared; `kl`: mean KL(base || intervention), nats; `perplexity`: exp of
@@ -91,7 +91,7 @@ class NeutralPredictions:
             self.recordings.append(recording)
             self.base.append(_log_probs(model, final_rows(model, recording, None)[0]))
 
-    def damage(self, intervention: Vector | Adapter | LanguageModel) -> Damage:
+    def damage(self, intervention: Vector | Adapter | LanguageModel) -> NeutralTextCost:
         """KL and perplexity under an intervention, or another checkpoint of the model.
 
         A vector acts where its positions say.
@@ -105,7 +105,7 @@ class NeutralPredictions:
             nll_base -= float(base[targets].sum())
             count += len(recording.batch.target_ids)
         exp = torch.tensor([nll / count, nll_base / count]).exp().tolist()
-        return Damage(count, kl / count, exp[0], exp[1])
+        return NeutralTextCost(count, kl / count, exp[0], exp[1])
 
     def _logp_under(
         self, recording: Recording, intervention: Vector | Adapter | LanguageModel

@@ -127,7 +127,7 @@ def plan_for(model: str | None, *, quick: bool) -> Plan:
     return Plan(sources, parts, quick)
 
 
-def moved(layer: int, before: int, after: int) -> int:
+def same_relative_depth(layer: int, before: int, after: int) -> int:
     """The same relative depth in a model of another number of blocks."""
     return layer if layer < 0 else min(after - 1, round(layer * after / before))
 
@@ -140,6 +140,6 @@ def fitted(config: RunConfig, model: str, blocks: int) -> RunConfig:
         grid = getattr(config, name)
         if before is None or grid is None or grid.layers == "all":
             continue
-        layers = dict.fromkeys(moved(layer, before, blocks) for layer in grid.layers)
+        layers = dict.fromkeys(same_relative_depth(layer, before, blocks) for layer in grid.layers)
         update[name] = grid.model_copy(update={"layers": tuple(layers)})
     return config.model_copy(update=update)

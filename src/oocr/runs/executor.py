@@ -130,7 +130,7 @@ class Worker:
         """The configuration's model, loaded if it is not the one that is there."""
         if self._model is None or not self.holds(config):
             self.close()  # before another is loaded
-            self.put(config, load_for(config, self.on_progress))
+            self.put(config, loaded_model(config, self.on_progress))
         assert self._model is not None
         return self._model[1]
 
@@ -279,6 +279,8 @@ def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobRes
     return result, os.getpid(), sum(map(peak_memory, gpus()))
 
 
-def load_for(config: RunConfig, on_progress: Callable[[str], None] | None = None) -> LanguageModel:
+def loaded_model(
+    config: RunConfig, on_progress: Callable[[str], None] | None = None
+) -> LanguageModel:
     """Load the model of a configuration."""
     return load_model(**config.loading, on_progress=on_progress)

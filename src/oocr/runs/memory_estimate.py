@@ -12,7 +12,7 @@ from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
 from oocr.engine.recording_cache import RecordingCache, Tier
-from oocr.engine.replay import rides_on_tokens
+from oocr.engine.replay import stacks_along_tokens
 from oocr.engine.trainable import tail_tokens
 from oocr.engine.training import stack_tokens
 from oocr.engine.training_batches import MEASURED, training_groups
@@ -142,7 +142,7 @@ class RunSample:
         for batch in self.training(stack[0].task).batches:
             tail, (size, width) = tail_tokens(batch, spec), batch.ids.shape
             run, before = count * tail, int(batch.ids.numel()) - tail
-            once = rides_on_tokens(count, before // size, width - before // size)
+            once = stacks_along_tokens(count, before // size, width - before // size)
             attended = run + (before if once else count * before)
             kept = memory.kept_for_backward(shape, run, attended, start)
             if isinstance(spec, LowRankAdapter):

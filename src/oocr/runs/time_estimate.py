@@ -132,7 +132,7 @@ def gpu_of(text: str, tflops: float | None = None) -> Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ArmGroupCost:
     """Arms of one kind.
 
     Attributes:
@@ -164,7 +164,7 @@ class Prediction:
     config: RunConfig
     model: Outline
     notes: tuple[str, ...]
-    work: list[Work]
+    work: list[ArmGroupCost]
     needs: MemoryEstimate
     room: int
     workers: int
@@ -220,7 +220,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     )
 
 
-def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> list[Work]:
+def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> list[ArmGroupCost]:
     """Everything a run computes, by kind; of what is chosen, the most expensive is assumed.
 
     `kept` is the share of the recordings that memory has room for; on a GPU others are made again.
@@ -229,7 +229,7 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
     seen: set[object] = set()
     recorded: dict[object, FlopCount] = {}
     again: list[FlopCount] = []
-    kinds: dict[str, list[Work]] = defaultdict(list)
+    kinds: dict[str, list[ArmGroupCost]] = defaultdict(list)
     for plan in (*sample.tried, *sample.reported):
         stage = "choosing" if plan.role == "selection" else plan.role
         name = f"{stage}: {plan.method} block {plan.layer}"
@@ -248,7 +248,7 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
     out = [_mean(works) for works in kinds.values()]
     tests = [plan for plan in sample.reported if plan.role == "test"]
     if config.controls.random_directions and tests:
-        answers: list[Work] = []
+        answers: list[ArmGroupCost] = []
         for task_asked in {plan.task.name: plan.task for plan in tests}.values():
             passes = [pass_over(batch, shape, tests[0]) for batch in sample.asked(task_asked)]
             answers.append(_work("random directions", gpu, passes))
@@ -259,7 +259,7 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
     return [*out, _work("recording, once", gpu, list(recorded.values()))]
 
 
-def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> Work:
+def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> ArmGroupCost:
     """One arm: forward, and once more for the gradient of frozen maps' inputs; then its scoring."""
     batches, asked = sample.training(plan.task).batches, sample.asked(plan.task)
     times = 2 * plan.batches_trained / len(batches)
@@ -272,16 +272,16 @@ def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> Work:
 
 def _work(
     what: str, gpu: Gpu | None, scored: Sequence[FlopCount], trained: Sequence[FlopCount] = ()
-) -> Work:
+) -> ArmGroupCost:
     """What an arm's passes take."""
     training, scoring = (sum(count.flops for count in passes) for passes in (trained, scored))
     time = None if gpu is None else sum(map(gpu.seconds, (*trained, *scored)))
-    return Work(what, 1, 0, 0, training, scoring, seconds=time)
+    return ArmGroupCost(what, 1, 0, 0, training, scoring, seconds=time)
 
 
-def _mean(works: Sequence[Work]) -> Work:
+def _mean(works: Sequence[ArmGroupCost]) -> ArmGroupCost:
     """Arms of one kind: how many, and what they take on average."""
-    return Work(
+    return ArmGroupCost(
         what=works[0].what,
         arms=len(works),
         steps=max(work.steps for work in works),
@@ -306,12 +306,12 @@ def pass_over(batch: Batch, shape: ModelSize, plan: ArmPlan | None = None) -> Fl
     return FlopCount(flops, read, blocks)
 
 
-def seconds(work: Sequence[Work], speed: float, workers: int) -> float:
+def seconds(work: Sequence[ArmGroupCost], speed: float, workers: int) -> float:
     """How long it all takes at most, at so many operations per second of one worker."""
     return sum(kind.arms * seconds_each(kind, speed) for kind in work) / workers
 
 
-def seconds_each(work: Work, speed: float) -> float:
+def seconds_each(work: ArmGroupCost, speed: float) -> float:
     """Seconds of one arm."""
     if work.seconds is not None:
         return work.seconds
