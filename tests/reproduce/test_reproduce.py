@@ -67,7 +67,7 @@ def test_every_claim_is_answered_on_one_page_and_nothing_is_done_twice(
 
     def again(workers: int) -> Path:
         configs, words = commands.settings(plan, None, workers), ["oocr", "reproduce"]
-        return commands.carry_out(plan, configs, out=out, command="oocr reproduce", again=words)
+        return commands.run_plan(plan, configs, out=out, command="oocr reproduce", again=words)
 
     where = again(2)
     claims = json.loads((where.parent / "claims.json").read_text())
@@ -122,7 +122,7 @@ def test_every_analysis_finds_its_numbers_where_there_is_an_effect(
         return resolve(config, folder)
 
     monkeypatch.setattr(finished_runs, "resolve", counted)
-    where = commands.carry_out(
+    where = commands.run_plan(
         plan, commands.settings(plan, None, 1), out=tmp_path / "runs", command="", again=[]
     )
     assert len(set(resolved)) == len(resolved) == 3, "a run's tasks are built once"

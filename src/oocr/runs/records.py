@@ -19,7 +19,7 @@ A run folder:
                            ("training prompt", "probe", "unrelated text"), position, token, in_span,
                            cosine (of what the adapter adds with the mean at the span), norm
     side_effects.parquet   one row per arm: arm, member, seed, and the fields of
-                           `oocr.explain.side_effects.Damage`
+                           `oocr.explain.side_effects.NeutralTextCost`
     examples.json          list of `Continuation`
     samples.json           list of `Sample`
     arms/<id>/             arm.json (`ArmRecord`), vector.safetensors or adapter/, rows.parquet
