@@ -186,6 +186,123 @@ def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_pa
     assert (code, "no such file or folder" in err) == (2, True)
 
 
+def kl_of(out: str) -> float:
+    return Audit.load(folder_in(out)).kl
+
+
+def test_an_adapter_is_the_same_by_its_folder_and_by_its_files(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    folder = replace(constant(home)).save(tmp_path / "lora")
+    (folder / "oocr.json").unlink()
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a", "--fit-steps", 0)
+    whole = kl_of(call("audit", folder, *options).out)
+    assert whole > 1e-3
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        code, out, _ = call("audit", folder / name, *options)
+        assert (code, kl_of(out)) == (0, whole)
+        assert f"{name} of a PEFT folder" in out
+    code, _, err = call("audit", home / "base" / "model.safetensors", *options)
+    assert (code, f"give its folder: {home / 'base'}" in err) == (2, True)
+    code, _, err = call("audit", tmp_path, *options)
+    assert (code, f"did you mean {folder}?" in err) == (2, True)
+
+
+def test_a_merged_folder_that_keeps_its_adapter(call: Call, home: Path, tmp_path: Path) -> None:
+    both = replace(constant(home)).save(tmp_path / "both")
+    (both / "oocr.json").unlink()
+    other = tiny_model("llama")
+    other.model.layers[2].mlp.down_proj.weight.data *= 1.5
+    other.save_pretrained(tmp_path / "merged")
+    tiny_tokenizer().save_pretrained(tmp_path / "merged")
+    for file in (tmp_path / "merged").iterdir():
+        (both / file.name).write_bytes(file.read_bytes())
+    base = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    options = (*base, "--fit-steps", 0)
+    merged = kl_of(call("audit", tmp_path / "merged", *options).out)
+    code, out, _ = call("audit", both, "--checkpoint", *options)
+    assert (code, kl_of(out)) == (0, merged)
+    assert "left out: the adapter that lies beside the whole model" in out
+    assert "lies beside the whole model" in Audit.load(folder_in(out)).info.notes[-1]
+    code, out, _ = call("audit", both, *options)
+    assert "note: a whole model lies beside the adapter and is left out; --checkpoint" in out
+    assert kl_of(out) != merged
+    (both / "adapter_model.safetensors").unlink()
+    code, out, _ = call("audit", both, *options)
+    assert (code, kl_of(out)) == (0, merged)
+    assert call("doctor", both).code == 0
+
+
+def test_a_grown_vocabulary_is_compared_on_the_shared_tokens(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    options = ("--model", home / "base", "--texts", home / "texts.txt", "--out", tmp_path / "a")
+    other, tokenizer = tiny_model("llama"), tiny_tokenizer()
+    other.model.layers[2].mlp.down_proj.weight.data *= 1.5
+    kls: list[float] = []
+    for name, more in (("same", 0), ("grown", 8)):
+        rows = other.config.vocab_size + more
+        tokenizer.add_special_tokens({"additional_special_tokens": [f"<{i}>" for i in range(more)]})
+        other.resize_token_embeddings(rows, mean_resizing=False)
+        other.lm_head.weight.data[-8:] += more  # likely ones, if they counted
+        other.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        code, out, err = call("audit", tmp_path / name, *options, "--fit-steps", 2)
+        assert (code, err) == (0, "")
+        kls.append(kl_of(out))
+    assert kls[1] == pytest.approx(kls[0], rel=1e-4)
+    notes = Audit.load(folder_in(out)).info.notes
+    assert "has 8 tokens more than the base's (520 and 512)" in notes[0]
+    assert "among the 512 shared tokens" in notes[0]
+    ids = {token: 511 - id for token, id in tokenizer.get_vocab().items() if id < 512}
+    data = json.loads((tmp_path / "grown" / "tokenizer.json").read_text())
+    data["model"]["vocab"] = {token: ids[token] for token in data["model"]["vocab"]}
+    data["added_tokens"] = []
+    (tmp_path / "grown" / "tokenizer.json").write_text(json.dumps(data))
+    code, _, err = call("audit", tmp_path / "grown", *options)
+    assert (code, "its tokenizer has other tokens than" in err) == (2, True)
+
+
+def test_the_revision_of_the_base_and_of_the_adapter_are_honoured(
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    old, new = "0" * 40, "1" * 40
+    for repository in ("base", "lora"):
+        at = tmp_path / "hub" / f"models--me--{repository}"
+        for number, (revision, commit) in enumerate((("main", new), ("v1", old))):
+            if repository == "base":
+                save_tiny_model(at / "snapshots" / commit, seed=number)
+            else:
+                folder = constant(home).save(at / "snapshots" / commit)
+                (folder / "oocr.json").unlink()
+                file = folder / "adapter_config.json"
+                named = {"base_model_name_or_path": "me/base", "lora_alpha": number + 1}
+                config = json.loads(file.read_text()) | named | {"revision": ("main", "v1")[number]}
+                file.write_text(json.dumps(config))
+            (at / "refs").mkdir(exist_ok=True)
+            (at / "refs" / revision).write_text(commit)
+    options = ("--texts", home / "texts.txt", "--out", tmp_path / "a", "--fit-steps", 0)
+    for given, commit, alpha in (("me/lora", new, "1 "), ("me/lora@v1", old, "2 ")):
+        code, out, err = call("audit", given, *options)
+        assert (code, err) == (0, "")
+        info = Audit.load(folder_in(out)).info
+        assert info.model["model_revision"] == commit
+        assert commit in info.what
+        assert info.facts["Alpha"].startswith(alpha)
+        assert "at revision" in info.facts["Names as its base"]
+        assert info.notes == ()
+    code, out, _ = call("audit", "me/lora@v1", "--model", "me/base", *options)
+    assert "its base is me/base at revision v1, and is audited at 1111" in out
+    code, out, _ = call("audit", "me/lora@v1", "--model", "me/base@v1", *options)
+    assert (code, "note:" in out) == (0, False)
+    code, _, err = call("audit", "me/lora@v3", *options)
+    assert (code, "v3" in err) == (2, True)
+
+
 def test_what_does_not_land_is_refused_with_its_keys(
     call: Call, home: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +314,7 @@ def test_what_does_not_land_is_refused_with_its_keys(
     extra = replace(adapter, tensors={**adapter.tensors, **tensors})
     code, _, err = call("audit", extra.save(tmp_path / "extra"), *options)
     assert code == 2
-    assert "3 tensors match no weight" in err
+    assert "does not adapt 1 modules whose tensors are here" in err
     assert "mlp.sideways" in err
     fewer = {k: tensor for k, tensor in adapter.tensors.items() if "bias" not in k}
     code, _, err = call("audit", replace(adapter, tensors=fewer).save(tmp_path / "few"), *options)
@@ -235,7 +352,7 @@ def test_a_dict_of_tensors_needs_its_alpha(call: Call, home: Path, tmp_path: Pat
     assert (code, "note:" in out) == (0, False)
     folder = constant(home).save(tmp_path / "folder")
     code, _, err = call("audit", folder, *options, "--alpha", 1)
-    assert (code, "whose config says it" in err) == (2, True)
+    assert (code, "adapter_config.json says it" in err) == (2, True)
     (tmp_path / "empty").mkdir()
     code, _, err = call("audit", tmp_path / "empty", *options)
     assert (code, "found neither adapter_config.json" in err) == (2, True)

@@ -279,7 +279,7 @@ def test_a_flag_without_its_tensors_and_tensors_without_their_flag(tmp_path: Pat
         ({"alora_invocation_tokens": [3]}, "acts only after some tokens"),
         ({"bias": "all"}, "bias: found 'all'"),
         ({"lora_alpha": None}, "lora_alpha: found None"),
-        ({"alpha_pattern": {"x": 3}}, "alpha_pattern"),
+        ({"alpha_pattern": {"x": -3}}, "alpha_pattern"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: found 'pissa'"),
         ({"modules_to_save": ["lm_head"], "bias": "all"}, "2 problems"),
     ],
@@ -304,14 +304,17 @@ A, B = torch.ones(2, 6), torch.ones(4, 2)
         ({name(): A}, "found only lora_A"),
         ({name(): A, name(part="lora_B"): torch.ones(4, 3)}, "A (2, 6) and B (4, 3)"),
         ({name(): torch.ones(2), name(part="lora_B"): B}, "allowed: two axes"),
-        ({name(): A, name(part="lora_B"): B, "lm_head.weight": A}, "lm_head.weight: found a name"),
+        (
+            {name(): A, name(part="lora_B"): B, "lm_head.weight": A},
+            "lm_head.weight: found a whole matrix",
+        ),
         ({name(): A, name().replace(".weight", ".x.weight"): A}, "a second lora_A"),
         (
             {
                 name(before="vision_tower.encoder.layers"): A,
                 name(part="lora_B", before="vision_tower.encoder.layers"): B,
             },
-            "not understood",
+            "parts that texts do not pass",
         ),
         (
             {name(): A, name(part="lora_B"): B}

@@ -85,9 +85,9 @@ def audit(
         raise InputError(
             f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
         )
+    count = min(len(given), MAX_TEXTS)
     if isinstance(changed, LanguageModel):
         check_same(model, changed)
-    count = min(len(given), MAX_TEXTS)
     read = spread(given, count)
     for reader in (model, *([changed] if isinstance(changed, LanguageModel) else [])):
         check_texts(reader, {text: f"text {number}" for number, text in enumerate(read, start=1)})

@@ -21,6 +21,7 @@ from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import SteeringMask, final_rows, steered_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
+from oocr.explain.side_effects import on_shared
 from oocr.models.anatomy import limits_of, position_limits
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
@@ -35,6 +36,9 @@ MOST_TOKENS = 128
 
 PREDICTIONS, LEAST = 128, 4
 """Most compared in a third of the texts (each costs an LM head per block); least in each text."""
+
+MOST_RENAMED = 0.1
+"""Share of token ids that may have another name in a fine-tune: reserved tokens that it uses."""
 
 LOOKS = 4
 """At how many points of its training the fitted vector is looked at."""
@@ -85,17 +89,41 @@ def attached(model: LanguageModel, changed: Adapter | LanguageModel) -> Iterator
         yield model
 
 
-def check_same(model: LanguageModel, other: LanguageModel) -> None:
-    """Raise `InputError` for a checkpoint whose blocks, width or vocabulary differ."""
+def check_same(model: LanguageModel, other: LanguageModel) -> tuple[str, ...]:
+    """What should be known of a checkpoint with another vocabulary: one may have grown.
+
+    Raises:
+        InputError: its blocks or width differ, or its tokens where both have them.
+    """
     for name in ("n_blocks", "d_model"):
         a, b = getattr(model, name), getattr(other, name)
         if a != b:
             raise InputError(f"{other.name}: {name} is {b}; allowed: {a}, as in {model.name}")
-    if other.anatomy.vocab != model.anatomy.vocab:
+    logits, here = other.anatomy.vocab, model.anatomy.vocab
+    shared = min(logits, here, len(model.tokenizer), len(other.tokenizer))
+    texts, others = (
+        each.tokenizer.convert_ids_to_tokens(list(range(shared))) for each in (model, other)
+    )
+    renamed = [id for id in range(shared) if texts[id] != others[id]]
+    if len(renamed) > MOST_RENAMED * shared:
         raise InputError(
-            f"{other.name}: {other.anatomy.vocab} logits; allowed: {model.anatomy.vocab}, as in "
-            f"{model.name}"
+            f"{other.name}: its tokenizer has other tokens than {model.name}'s for {len(renamed)} "
+            f"of {shared} ids (first: {renamed[0]}, {others[renamed[0]]!r}, there "
+            f"{texts[renamed[0]]!r}); allowed: a fine-tune of the base with its tokens"
         )
+    notes: list[str] = []
+    if renamed:
+        notes.append(
+            f"{len(renamed)} of {shared} token ids have another name in the fine-tune (first: "
+            f"{renamed[0]}, {others[renamed[0]]!r}); both read the base's ids"
+        )
+    if logits != here:
+        more = f"{abs(logits - here)} tokens {'more' if logits > here else 'less'}"
+        notes.append(
+            f"the fine-tune's vocabulary has {more} than the base's ({logits} and {here}): "
+            f"predictions are compared among the {min(logits, here)} shared tokens"
+        )
+    return tuple(notes)
 
 
 def differences(
@@ -201,8 +229,8 @@ def log_probs(
 
 
 def divergence(
-    target: Float[Tensor, "row vocab"], logp: Float[Tensor, "row vocab"]
+    target: Float[Tensor, "row vocab"], logp: Float[Tensor, "row other"]
 ) -> Float[Tensor, ""]:
-    """KL(target || logp), nats, summed over rows."""
-    probability = target.exp()
-    return torch.einsum("rv,rv->", probability, target - logp.to(target.device))
+    """KL(target || logp), nats, summed over rows, among the tokens that both have."""
+    target, logp = on_shared(target, logp.to(target.device))
+    return torch.einsum("rv,rv->", target.exp(), target - logp)

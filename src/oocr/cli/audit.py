@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.audit.audit import audit
-from oocr.audit.passes import MOST_TOKENS, check_texts
+from oocr.audit.passes import MOST_TOKENS, check_same, check_texts
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.figure import number, percent
@@ -27,6 +27,7 @@ from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError
 from oocr.io import check_output
+from oocr.models.hub import cached
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import find_device
 from oocr.models.out_of_memory import memory_errors
@@ -77,14 +78,19 @@ def audit_source(
         raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
     source = source_of(given, checkpoint=checkpoint, alpha=alpha)
     model = _base(source, base, loaded)
-    notes = _notes(source, model)
-    notes += check_texts(model, places) if places is not None else ()
-    for note in notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
     beside = shape_of(model).weights
     changed = source.adapter or loaded(given)
-    if places is not None and isinstance(changed, LanguageModel):
-        check_texts(changed, places)
+    notes = _notes(source, model)
+    notes += check_texts(model, places) if places is not None else ()
+    if isinstance(changed, LanguageModel):
+        notes += check_same(model, changed)
+        if places is not None:
+            check_texts(changed, places)
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    for loaded_model in (model, changed):  # told when it was loaded
+        if isinstance(loaded_model, LanguageModel) and "left out" in loaded_model.source:
+            notes.append(f"{loaded_model.name}: left out: {loaded_model.source['left out']}")
     texts_name = "built-in neutral passages" if texts is None else texts.name
     console.print(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
@@ -148,13 +154,21 @@ def _base(
 
 def _notes(source: AuditSource, model: LanguageModel) -> list[str]:
     """What does not keep an audit from being made, but should be known."""
-    notes: list[str] = []
+    notes = list(source.notes)
     if source.adapter is None:
         return notes
+    about = source.adapter.about
     names = {model.name, model.about.get("model_id"), model.source.get("path")}
-    known = source.adapter.about.get("model")
-    if known is not None and not {known, source.base} & names:
+    known, revision = about.get("model"), about.get("base_revision")
+    if known is not None and not {known, about.get("model_id", known), source.base} & names:
         notes.append(f"the adapter says that its base is {known}, and is audited on {model.name}")
+    elif known is not None and revision is not None and (commit := model.source.get("revision")):
+        folder = cached(model.source["id"], revision=revision)
+        if commit not in (revision, folder.name if folder else None):
+            notes.append(
+                f"the adapter says that its base is {known} at revision {revision}, and is audited "
+                f"at {commit}"
+            )
     elif (trouble := model.differs_from(source.adapter.about)) and "fingerprint" in trouble:
         notes.append(f"the adapter {trouble}")
     alpha = source.adapter.about.get("alpha", "")

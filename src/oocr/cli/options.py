@@ -55,7 +55,9 @@ JudgeUrl = Annotated[
 class Overrides:
     """Options that replace fields of a run's configuration; None keeps the field."""
 
-    model: Annotated[Text, Option(help="bundled name, Hugging Face id, folder or GGUF file")] = None
+    model: Annotated[
+        Text, Option(help="bundled name, Hugging Face id (or id@revision), folder or GGUF")
+    ] = None
     layers: Annotated[Text, Option(help="blocks to try: 4 or 2,4,6 or 10:30:2 (without 30)")] = None
     positions: Annotated[
         Text, Option(help="tokens that the vector is added at: all, last, a span, from:last, ...")

@@ -17,6 +17,7 @@ from oocr.cli.options import Overrides
 from oocr.errors import InputError, RunError
 from oocr.io import check_output, command_line, size_of
 from oocr.models.bundled import millions
+from oocr.models.hub import with_revision
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
@@ -132,7 +133,7 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     named = option in ("layers", "positions") or field in ("model", "device", "dtype")
     if named and getattr(overrides, option) is not None:
         return InputError(f"--{option}: {error}")
-    if overrides.model is not None and overrides.model in str(error):
+    if overrides.model is not None and with_revision(overrides.model)[0] in str(error):
         return InputError(f"--model: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error
@@ -187,6 +188,10 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
     data = config.model_dump()
     for name in ("model", "seeds", "dtype", "device", "workers"):
         data[name] = given.get(name, data[name])
+    if overrides.model is not None:
+        data["model"], revision = with_revision(overrides.model)
+        if revision or data["model"] != config.model:  # the file's is of the file's model
+            data["revision"] = revision
     if overrides.arms is not None:
         wanted = [arm.strip() for arm in overrides.arms.split(",") if arm.strip()]
         for arm in wanted:

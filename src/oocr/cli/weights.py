@@ -32,7 +32,8 @@ def describe_weights(path: Path, say: Say) -> None:
     elif path.suffix.lower() == GGUF or (path.suffix.lower() != SAFE and is_gguf(path)):
         _gguf(path, say)
     elif _is_lora(path):
-        _adapter(path, read_adapter(path), say, "a dict of tensors")
+        beside = (path.parent / "adapter_config.json").is_file()
+        _adapter(path, read_adapter(path), say, "PEFT's" if beside else "a dict of tensors")
     else:
         _vectors(path, say)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
@@ -98,7 +99,7 @@ class NeutralPredictions:
         """
         kl, nll, nll_base, count = 0.0, 0.0, 0.0, 0
         for recording, base in zip(self.recordings, self.base, strict=True):
-            logp = self._logp_under(recording, intervention)
+            base, logp = on_shared(base, self._logp_under(recording, intervention))
             targets = recording.batch.target_rows, recording.batch.target_ids
             kl += float((base.exp() * (base - logp)).sum())
             nll -= float(logp[targets].sum())
@@ -117,6 +118,18 @@ class NeutralPredictions:
         assert start_block(intervention) in recording.inputs
         arm = [intervention] if isinstance(intervention, Vector) else intervention
         return _log_probs(self.model, final_rows(self.model, recording, arm)[0])
+
+
+def on_shared(
+    logp: Float[Tensor, "row vocab"], other: Float[Tensor, "row grown"]
+) -> tuple[Float[Tensor, "row shared"], Float[Tensor, "row shared"]]:
+    """Log-probabilities of two models given that the next token is one that both have."""
+    shared = min(logp.shape[-1], other.shape[-1])
+    first, second = (
+        each if each.shape[-1] == shared else each[:, :shared].log_softmax(dim=-1)
+        for each in (logp, other)
+    )
+    return first, second
 
 
 @torch.no_grad()

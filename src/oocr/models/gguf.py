@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr.errors import InputError, RunError
-from oocr.io import cache_folder, lock_of, locked, sweep
+from oocr.io import cache_folder, lock_of, locked, refuse_lfs_pointer, sweep
 from oocr.models.gguf_header import GgufHeader, is_gguf, read_header, split_parts
 from oocr.models.quiet import quiet
 
@@ -69,6 +69,7 @@ def convert(
     for part in parts:
         if not part.is_file():
             raise InputError(f"{part}: no such file")
+        refuse_lfs_pointer(part)
     say("verifying the checksum")
     digest = hashlib.sha256()
     for block in (block for part in parts for block in _blocks(part)):

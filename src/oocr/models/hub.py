@@ -10,6 +10,32 @@ from oocr.io import command_line
 from oocr.models.quiet import quiet
 
 
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: no bundled model or Hugging Face id is written so."""
+    return (
+        name.startswith(("/", ".", "~"))
+        or name.count("/") > 1
+        or bool({"\\", " "} & set(name))
+        or name.lower().endswith(".gguf")
+    )
+
+
+def with_revision(name: str, revision: str | None = None) -> tuple[str, str | None]:
+    """A name and its revision, which may be said apart or as `id@revision`; files are no ids.
+
+    Raises:
+        InputError: an @ without a revision, or two revisions.
+    """
+    id, at, said = name.partition("@")
+    if not at or Path(name).expanduser().exists() or is_path(id) or said.endswith(".gguf"):
+        return name, revision
+    if not said.strip():
+        raise InputError(f"{name!r}: found no revision after @; allowed: a branch, tag or commit")
+    if revision not in (None, said):
+        raise InputError(f"revision: found {revision!r} beside {name!r}; allowed: one of them")
+    return id, said
+
+
 def cached(
     name: str, *, revision: str | None = None, files: Sequence[str] | None = None, hint: str = ""
 ) -> Path | None:

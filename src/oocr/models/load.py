@@ -9,14 +9,25 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
+from oocr.io import refuse_lfs_pointer
 from oocr.models import gguf, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
+from oocr.models.checkpoint import (
+    ADAPTER,
+    INDEX,
+    WHOLE,
+    check_files,
+    check_finite,
+    is_whole,
+    left_over,
+)
 from oocr.models.gguf_header import split_stem
 from oocr.models.quiet import quiet
 
@@ -52,7 +63,7 @@ def read_model(
 
     Args:
         name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
-            Face id; the first of these that exists is taken.
+            Face id ("id@revision" too); the first of these that exists is taken.
         dtype: "auto" (see `oocr.models.machine`), "float32", "bfloat16", "float16".
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
@@ -64,18 +75,21 @@ def read_model(
         InputError: no such model (with the way to get it), or one that cannot be used.
         RunError: the disk is full while a GGUF is converted.
     """
-    name = os.fspath(name)
+    name, revision = hub.with_revision(os.fspath(name), revision)
     kind = _kind(name)
     if revision is not None and kind != "hub":
         raise InputError(f"revision={revision!r}: only a Hugging Face id has revisions, not {name}")
+    tell = on_progress or partial(warnings.warn, stacklevel=2)
     options = placement(own_dtype(name, dtype), device, device_map)
     if kind != "hub":
-        return _load(name, find_files(name, on_progress), options, day, local_files_only=True)
-    commit, is_cached = _find_on_hub(name, revision)
-    if not is_cached and on_progress:
+        files = find_files(name, on_progress)
+        return _load(name, files, Path(files.where), options, day, tell, local_files_only=True)
+    commit, folder = _find_on_hub(name, revision)
+    if folder is None and on_progress:
         on_progress(f"downloading {name}")
     files = ModelFiles(name, {"kind": "hub", "id": name, "revision": commit})
-    return _load(name, files, options, day, revision=commit, local_files_only=is_cached)
+    here = {"revision": commit, "local_files_only": folder is not None}
+    return _load(name, files, folder, options, day, tell, **here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +141,6 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
     return ModelFiles(str(folder), source, converted=True)
 
 
-def is_path(name: str) -> bool:
-    """Whether a name can only be a path: no bundled model or Hugging Face id is written so."""
-    return (
-        name.startswith(("/", ".", "~"))
-        or name.count("/") > 1
-        or bool({"\\", " "} & set(name))
-        or name.lower().endswith(".gguf")
-    )
-
-
 def _kind(name: str) -> str:
     """Which of the five sources a name means."""
     if name in BUNDLED:
@@ -152,10 +156,11 @@ def _kind(name: str) -> str:
     if path.is_file():
         if is_gguf:
             return "gguf"
+        hint = f": {path.parent}" if (path.parent / "config.json").is_file() else ""
         raise InputError(
-            f"{name}: not a model. Give a .gguf file or the folder that has config.json"
+            f"{name}: not a model. Give a .gguf file or the folder that has config.json{hint}"
         )
-    if is_path(name):
+    if hub.is_path(name):
         raise InputError(f"{name!r}: no such file or folder")
     return "hub"
 
@@ -198,13 +203,19 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
 
 def _check_folder(path: Path) -> None:
     """Refuse a folder that is no model's, with the reason."""
-    file = path / "adapter_config.json"
-    if file.is_file():
+    for file in path.glob("*.json"):
+        refuse_lfs_pointer(file)
+    refuse_lfs_pointer(path / "tokenizer.model")
+    file = path / ADAPTER
+    if file.is_file() and not is_whole(path):
         try:
             base = json.loads(file.read_text()).get("base_model_name_or_path")
         except (OSError, ValueError):
             base = None
-        raise InputError(f"{path}: this is a PEFT adapter, not a model; its base model is {base!r}")
+        raise InputError(
+            f"{path}: this is a PEFT adapter, not a model; its base model is {base!r} "
+            "(oocr audit takes adapters)"
+        )
     if not (path / "config.json").is_file():
         files = sorted(path.glob("*.gguf"))
         hint = f"; did you mean {files[0]}?" if files else ""
@@ -221,20 +232,29 @@ def auto_class(config: Any) -> Any:
 
 
 def _load(
-    name: str, files: ModelFiles, options: dict[str, Any], day: date, **of_hub: Any
+    name: str,
+    files: ModelFiles,
+    folder: Path | None,
+    options: dict[str, Any],
+    day: date,
+    tell: Say,
+    **of_hub: Any,
 ) -> LanguageModel:
-    """`from_pretrained`, with its errors turned into InputError."""
+    """`from_pretrained`, with its errors turned into InputError; what is left out is told."""
     from transformers import AutoConfig
 
     from oocr.models.language_model import LanguageModel
     from oocr.models.out_of_memory import is_out_of_memory
 
+    replaced = check_files(folder) if folder is not None else {}
     try:
         with quiet():
             config = AutoConfig.from_pretrained(files.where, trust_remote_code=False, **of_hub)
             tokenizer = read_tokenizer(files, day, **of_hub)
             # Safetensors only: a pickle can run code.
             safe = {"use_safetensors": True, "output_loading_info": True, **options, **of_hub}
+            # Looked for where none is: transformers would put an adapter that lies beside on top.
+            safe |= {"adapter_kwargs": {"subfolder": "no adapter"}, "key_mapping": replaced or None}
             hf, info = auto_class(config).from_pretrained(
                 files.where, config=config, trust_remote_code=False, **safe
             )
@@ -248,7 +268,16 @@ def _load(
                 f"{name}: {len(keys)} weights of {type(hf).__name__} have {what.split('_')[0]} "
                 f"values in its files (first: {keys[0]}); they would be random"
             )
-    return LanguageModel.of(hf, tokenizer, name=name, source=files.source, day=day)
+    left_out = left_over(name, hf, sorted(map(str, info.get("unexpected_keys") or ())))
+    if folder is not None and (folder / ADAPTER).is_file():
+        left_out.append(f"the adapter that lies beside the whole model ({ADAPTER})")
+    check_finite(name, hf)
+    source = files.source
+    if left_out:
+        tell(f"{name}: left out: {'; '.join(left_out)}")
+        before = [source["left out"]] if "left out" in source else []
+        source = source | {"left out": "; ".join([*before, *left_out])}
+    return LanguageModel.of(hf, tokenizer, name=name, source=source, day=day)
 
 
 FOREIGN_CODE = (
@@ -299,6 +328,7 @@ def load_tokenizer(
     from huggingface_hub import constants
     from transformers import PreTrainedTokenizerFast
 
+    name, revision = hub.with_revision(name, revision)
     path = Path(name).expanduser()
     try:
         if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
@@ -349,26 +379,31 @@ def _no_files(settings: Path) -> bool:
     return tokenizer is not None and not getattr(tokenizer, "vocab_files_names", None)
 
 
-def _find_on_hub(name: str, revision: str | None) -> tuple[str, bool]:
-    """The commit of a model, and whether the local cache has all of it."""
+def _find_on_hub(name: str, revision: str | None) -> tuple[str, Path | None]:
+    """The commit of a model, and its folder in the local cache if that has all of it."""
     names = (*BUNDLED, *named_models())
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     hint = f"{meant} Bundled models: {', '.join(names)}."
     folder = hub.cached(name, revision=revision, hint=hint)
     if folder is not None and _has_weights(folder):
-        return folder.name, True
+        return folder.name, folder
     commit, files = hub.ask(name, revision=revision, hint=hint)
     if "config.json" not in files:
         what = "a PEFT adapter" if "adapter_config.json" in files else "without config.json"
         raise InputError(f"{name!r} on Hugging Face is {what}, not a model that can be loaded")
-    return commit, False
+    if not any(file.endswith(".safetensors") for file in files):
+        raise InputError(
+            f"{name!r} on Hugging Face has no weights in safetensors files; pickles, which can run "
+            "code, are not read"
+        )
+    return commit, None
 
 
 def _has_weights(folder: Path) -> bool:
     """Whether a cached snapshot has its config and every safetensors file."""
-    names = {"config.json", "model.safetensors"}
-    index = folder / "model.safetensors.index.json"
+    names = {"config.json", WHOLE}
+    index = folder / INDEX
     if index.is_file():
         parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = {"config.json", *parts.values()}

@@ -15,7 +15,7 @@ import yaml
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import ModelLimits, check_tokenizer
 from oocr.errors import InputError
-from oocr.models import gguf
+from oocr.models import gguf, hub
 from oocr.models.anatomy import Anatomy, anatomy, limits_of
 from oocr.models.bundled import BUNDLED
 from oocr.models.load import (
@@ -94,6 +94,7 @@ def outline(
 
     from oocr.models.machine import GPU, default_device, gpus
 
+    name, revision = hub.with_revision(name, revision)
     dtype = own_dtype(name, dtype)
     if on_gpu:
         half = placement("bfloat16" if dtype == "auto" else dtype, "cpu", None)

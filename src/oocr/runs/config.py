@@ -16,6 +16,7 @@ from oocr.engine.trainable import Schedule
 from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
 from oocr.io import Record
+from oocr.models.hub import with_revision
 from oocr.runs.records import Method
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Site, SteeringVector
@@ -252,12 +253,15 @@ class RunConfig(Record):
     def _checked(self) -> RunConfig:
         if not self.grids:
             raise ValueError("vector and adapter are both null: nothing would be trained")
-        family, updates = family_of(self.task), {}
+        family, updates = family_of(self.task), dict[str, str | None]()
         if not self.name:
             words = re.sub(r"[^A-Za-z0-9]+", "-", family.run_name(self.task))
             updates["name"] = words.strip("-") or "run"
         if family.model and "model" not in self.model_fields_set:
             updates["model"] = family.model
+        else:
+            model, revision = with_revision(self.model, self.revision)
+            updates |= {"model": model, "revision": revision} if model != self.model else {}
         return self.model_copy(update=updates) if updates else self
 
     @property

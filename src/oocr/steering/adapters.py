@@ -22,7 +22,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.live import language_model
-from oocr.steering.lora_names import fitted
+from oocr.steering.lora_names import fitted, key_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,8 +79,9 @@ class Adapter:
 
         host = language_model(model, None)
         config, tensors = fitted(self.config, self.tensors, host.anatomy.block_names)
+        config = {**config, "lora_dropout": 0.0}  # of training; on experts PEFT refuses it
         with _peft(host, config, 0) as (peft_model, name):
-            peft_model.eval()  # new dropout modules start in training mode
+            peft_model.eval()
             fault = f"the adapter does not fit {host.name}"
             try:
                 with quiet():
@@ -90,7 +91,11 @@ class Adapter:
                     raise
                 reason = "; ".join(line.strip() for line in str(error).splitlines()[1:2])
                 raise InputError(f"{fault}: {reason or error}") from error
-            missing = [key for key in result.missing_keys if "lora_" in key and f".{name}." in key]
+            missing = [
+                key
+                for key in result.missing_keys
+                if "lora_" in key and f".{name}." in key and not self._lacks_block_of(key)
+            ]
             if missing or result.unexpected_keys:
                 raise InputError(
                     f"{fault}: {len(missing)} weights get no tensor ({_first(missing)}), "
@@ -100,6 +105,11 @@ class Adapter:
             for parameter in peft_model.parameters():
                 parameter.requires_grad_(False)
             yield
+
+    def _lacks_block_of(self, name: str) -> bool:
+        """Whether a weight is in a block without tensors: PEFT adapts experts in all blocks."""
+        key = key_of(name)
+        return key is not None and key.layer not in self.layers
 
     def __mul__(self, factor: float) -> Adapter:
         if self.config.get("use_dora"):
@@ -133,10 +143,9 @@ class Adapter:
         write_tensors(target / "adapter_model.safetensors", tensors, {"format": "pt"})
         config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True}
         base = self.about.get("model_id", self.about.get("model", ""))
-        write_json(
-            target / "adapter_config.json",
-            {**config, **self.config, "base_model_name_or_path": base},
-        )
+        revision = self.about.get("model_revision", self.about.get("base_revision"))
+        about_base = {"base_model_name_or_path": base, "revision": revision}
+        write_json(target / "adapter_config.json", {**config, **self.config, **about_base})
         about = {"layers": self.layers, "spans": dict(self.spans), "about": dict(self.about)}
         write_json(target / "oocr.json", about)
         return target
@@ -152,7 +161,9 @@ class Adapter:
             config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
             about = json.loads((source / "oocr.json").read_text(encoding="utf-8"))
             tensors = load_file(source / "adapter_model.safetensors")
-            for key in ("peft_type", "task_type", "inference_mode", "base_model_name_or_path"):
+            for key in ("peft_type", "task_type", "inference_mode"):
+                config.pop(key, None)
+            for key in ("base_model_name_or_path", "revision"):
                 config.pop(key, None)
             return Adapter(tuple(about["layers"]), config, tensors, about["spans"], about["about"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -21,6 +21,12 @@ _KEY = re.compile(
     r"\.(?P<part>lora_[AB]|lora_magnitude_vector)"
     r"(?:\.(?P<adapter>(?!weight$|bias$)[\w-]+))?(?:\.(?P<kind>weight|bias))?"
 )
+_WRAPPERS = re.compile(r"(?<![\w-])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.compile, FSDP and activation checkpointing put into names."""
+
+_NO_TEXT = re.compile(r"vision|visual|audio|image|speech|multi_modal_projector|mm_projector")
+"""Parts of a model that texts do not pass through."""
+
 _MODULE = re.compile(rf"(?:[\w-]+\.)*?{_BLOCKS}\.(\d+)\.(.+)")
 PREFIX = "base_model.model."
 MAGNITUDE = "lora_magnitude_vector"
@@ -45,8 +51,8 @@ class LoraKey:
 
 def key_of(name: str) -> LoraKey | None:
     """Read a tensor's name; None: it is not a LoRA's weight in a numbered block of the decoder."""
-    match = _KEY.fullmatch(name)
-    if match is None or re.search(r"vision|audio", match["path"]):
+    match = _KEY.fullmatch(_WRAPPERS.sub("", name))
+    if match is None or is_beside_text(name):
         return None
     return LoraKey(
         int(match["layer"]),
@@ -55,6 +61,11 @@ def key_of(name: str) -> LoraKey | None:
         match["kind"] or "weight",
         match["path"],
     )
+
+
+def is_beside_text(name: str) -> bool:
+    """Whether a tensor belongs to a part of the model that texts do not pass through."""
+    return bool(_NO_TEXT.search(re.split(r"lora_", name)[0]))
 
 
 def fitted(

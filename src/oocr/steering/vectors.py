@@ -34,7 +34,7 @@ from torch import Tensor
 
 from oocr import html
 from oocr.errors import InputError
-from oocr.io import write_tensors
+from oocr.io import refuse_lfs_pointer, write_tensors
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
@@ -262,6 +262,7 @@ class Vector:
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A safetensors file's tensors, on the CPU, and metadata; an InputError if it is none."""
+    refuse_lfs_pointer(Path(path))
     try:
         with safe_open(str(path), framework="pt") as file:
             names = list(file.keys())

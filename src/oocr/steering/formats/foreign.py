@@ -126,7 +126,7 @@ def _faults(tensors: Mapping[object, object]) -> list[str]:
             wrong.append(f"{name!r}: found a {type(tensor).__name__}; allowed: a tensor")
         elif tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
             wrong.append(f"{name}: found {tensor.dtype}; allowed: a dense floating-point tensor")
-        elif not torch.isfinite(tensor).all():
+        elif not torch.isfinite(tensor.float()).all():
             wrong.append(f"{name}: found values that are not finite; allowed: finite numbers")
     if not tensors:
         wrong.append("content: found nothing; allowed: at least one tensor")

@@ -1,0 +1,242 @@
+"""PEFT's adapter_config.json: every field is used, changes nothing, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from oocr.data.source_file import file_text, listing, shown, unique_keys
+from oocr.errors import InputError
+from oocr.io import refuse_lfs_pointer
+
+CONFIG = "adapter_config.json"
+
+FLAGS = ("use_rslora", "use_dora", "lora_bias")
+"""What a LoRA may have besides B A: PEFT builds it exactly from these flags and the tensors."""
+
+MERGE = "merge it into its base, and use the merged checkpoint"
+
+_USED = (
+    *("peft_type", "r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", *FLAGS),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("base_model_name_or_path", "revision", "init_lora_weights", "task_type", "auto_mapping"),
+    "bias",
+)
+_TARGETING = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+
+_NOTHING = (
+    *("inference_mode", "peft_version", "runtime_config", "merge_weights"),
+    "fan_in_fan_out",  # how the base's weights lie: its modules say it themselves
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config"),  # of starts
+    *("velora_config", "megatron_core", "qalora_group_size", "ensure_weight_tying"),
+)
+"""Fields that change nothing of what a finished LoRA computes."""
+
+_MORE = {
+    "modules_to_save": "it replaces whole modules",
+    "trainable_token_indices": "it replaces embeddings",
+    "layer_replication": "it repeats blocks",
+    "target_parameters": "it adapts tensors that are no Linear's",
+    "alora_invocation_tokens": "it acts only after some tokens",
+    "arrow_config": "it chooses among several adapters",
+    "kasa_config": "it takes parts of the base's weights away",
+    "monteclora_config": "it is random",
+    "megatron_config": "it belongs to another trainer",
+    "use_qalora": "its input is pooled",
+    "use_bdlora": "its matrices are of blocks",
+    "enable_lora": "it adapts parts of a matrix",
+}
+"""What is more than a plain LoRA, and why. Merged into its base it can be used as a checkpoint."""
+
+_CHANGES_BASE = re.compile(r"pissa|olora|corda|loftq|lora_ga", re.IGNORECASE)
+"""Starts of a LoRA that also change the weights of its base."""
+
+_KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+
+_OTHER_HEAD = re.compile(r"For(Sequence|Token)Classification|ForQuestionAnswering|RewardModel")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """What a LoRA's config says of its tensors and of its base."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    flags: tuple[str, ...] = ()
+    rank_pattern: Mapping[str, int] = field(default_factory=dict[str, int])
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict[str, float])
+    targeting: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base: str | None = None
+    revision: str | None = None
+
+    def rank_of(self, module: str) -> int:
+        """The rank that PEFT gives to a module, named in full without "base_model.model."."""
+        return self.rank_pattern.get(_pattern(self.rank_pattern, module), self.rank)
+
+    def alpha_of(self, module: str) -> float:
+        """The alpha that PEFT gives to it."""
+        return self.alpha_pattern.get(_pattern(self.alpha_pattern, module), self.alpha)
+
+    def adapts(self, module: str) -> bool:
+        """Whether PEFT would adapt it."""
+        from peft.tuners.tuners_utils import check_target_module_exists
+
+        if self.targeting.get("target_modules") in (None, "all-linear"):
+            return True
+        return bool(check_target_module_exists(SimpleNamespace(**self.targeting), module))
+
+
+def _pattern(patterns: Mapping[str, object], module: str) -> str:
+    from peft.utils.other import get_pattern_key
+
+    return str(get_pattern_key(list(patterns), module))
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """Read the config of a folder.
+
+    Raises:
+        InputError: there is none, or it is of more than a LoRA on modules of a language model.
+    """
+    path = folder / CONFIG
+    refuse_lfs_pointer(path)
+    try:
+        values = json.loads(file_text(path).text, object_pairs_hook=unique_keys)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: found {shown(values)}; allowed: one JSON object")
+    if (kind := values.get("peft_type")) != "LORA":
+        mlx = {"fine_tune_type", "lora_parameters"} & set(values)
+        hint = "; MLX writes such files: give the model that mlx_lm.fuse makes of it" * bool(mlx)
+        why = hint or f"; of another type, {MERGE}, where PEFT can merge it"
+        raise InputError(f"{path}: peft_type: found {kind!r}; allowed: 'LORA'{why}")
+    faults = [
+        f"{name}: found {shown(values.get(name))}; allowed: {allowed}"
+        for name, allowed in _faults(values).items()
+    ]
+    if faults:
+        raise InputError(listing(f"{path} cannot be used", faults))
+    return AdapterConfig(
+        rank=values["r"],
+        alpha=values["lora_alpha"],
+        dropout=values.get("lora_dropout") or 0.0,
+        flags=tuple(flag for flag in FLAGS if values.get(flag)),
+        rank_pattern=values.get("rank_pattern") or {},
+        alpha_pattern=values.get("alpha_pattern") or {},
+        targeting={name: values.get(name) for name in _TARGETING} | {"target_parameters": None},
+        base=values.get("base_model_name_or_path") or None,
+        revision=values.get("revision") or None,
+    )
+
+
+def _faults(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with fields: name -> what is allowed."""
+    start, mapping = values.get("init_lora_weights"), values.get("auto_mapping")
+    head = str(mapping.get("base_model_class")) if isinstance(mapping, dict) else ""
+    targets, layers = values.get("target_modules"), values.get("layers_to_transform")
+    known = {*_USED, *_NOTHING, *_MORE}
+    version = f"PEFT {text} wrote it" if (text := values.get("peft_version")) else "no PEFT known"
+    checks: dict[str, tuple[object, str]] = {
+        "r": (_is_count(values.get("r")), "a whole number above 0"),
+        "lora_alpha": (_is_positive(values.get("lora_alpha")), "a number above 0"),
+        "lora_dropout": (_is_share(values.get("lora_dropout")), "a number from 0 to below 1"),
+        "rank_pattern": (
+            _is_pattern(values.get("rank_pattern"), _is_count),
+            "an object of patterns of modules' names and ranks, whole numbers above 0",
+        ),
+        "alpha_pattern": (
+            _is_pattern(values.get("alpha_pattern"), _is_positive),
+            "an object of patterns of modules' names and alphas, numbers above 0",
+        ),
+        "target_modules": (
+            targets is None or _is_regex(targets) or _is_names(targets),
+            "a list of modules' names, or one regular expression",
+        ),
+        "exclude_modules": (
+            not (excluded := values.get("exclude_modules"))
+            or _is_regex(excluded)
+            or _is_names(excluded),
+            "a list of modules' names, or one regular expression",
+        ),
+        "layers_to_transform": (
+            layers is None
+            or isinstance(layers, int)
+            or (isinstance(layers, list) and all(isinstance(layer, int) for layer in layers)),
+            "blocks' numbers",
+        ),
+        "bias": (values.get("bias") in (None, "none"), f"'none' (else biases change; {MERGE})"),
+        "task_type": (
+            values.get("task_type") in (None, "CAUSAL_LM"),
+            "'CAUSAL_LM' (it was trained with another head than a language model's)",
+        ),
+        "auto_mapping": (
+            not _OTHER_HEAD.search(head),
+            "a language model's class (it was trained with another head)",
+        ),
+        "init_lora_weights": (
+            start in _KEEPS_BASE,
+            "a start that keeps the base (save it with path_initial_model_for_weight_conversion, "
+            f"or {MERGE})"
+            if _CHANGES_BASE.match(str(start))
+            else f"a start that is known here: {', '.join(map(repr, _KEEPS_BASE[1:]))}",
+        ),
+        **{
+            name: (values.get(name) in (None, True, False), "true or false")
+            for name in (*FLAGS, "inference_mode")
+        },
+        **{
+            name: (values.get(name) is None or isinstance(values[name], str), "a text")
+            for name in ("base_model_name_or_path", "revision")
+        },
+        **{
+            name: (not values.get(name), f"nothing, {why} ({MERGE})") for name, why in _MORE.items()
+        },
+        **{
+            name: (not values[name], f"fields known here ({version}; delete it if it does nothing)")
+            for name in values
+            if name not in known
+        },
+    }
+    return {name: allowed for name, (is_right, allowed) in checks.items() if not is_right}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_positive(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < float(value) < math.inf  # type: ignore[arg-type]
+
+
+def _is_share(value: object) -> bool:
+    return not value or (_is_positive(value) and float(value) < 1)  # type: ignore[arg-type]
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_regex(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except re.error:
+        return False
+
+
+def _is_pattern(value: Any, is_right: Any) -> bool:
+    if not value:
+        return True
+    return isinstance(value, dict) and all(
+        _is_regex(pattern) and is_right(number) for pattern, number in value.items()
+    )

@@ -1,0 +1,145 @@
+"""Folders of weights that people bring: what is there, what is left out, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from oocr.errors import InputError
+from oocr.models.load import load_tokenizer, read_model
+from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 123456\n"
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    tiny_model("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def changed(folder: Path, change: Callable[[Tensors], Tensors]) -> Path:
+    tensors = change(load_file(folder / "model.safetensors"))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_model(str(folder), on_progress=lambda _text: None)
+    return str(caught.value)
+
+
+def sharded(folder: Path) -> Path:
+    """The same weights in several files."""
+    (folder / "model.safetensors").unlink()
+    tiny_model("llama").save_pretrained(folder, max_shard_size="50KB")
+    return folder
+
+
+def test_a_missing_shard_and_a_second_set_are_told(folder: Path, whole: Path) -> None:
+    parts = sorted(sharded(folder).glob("model-*.safetensors"))
+    assert read_model(str(folder)).fingerprint == tiny_language_model("llama").fingerprint
+    shutil.copy(whole / "model.safetensors", folder)
+    assert f"the {len(parts)} files of model.safetensors.index.json" in refused(folder)
+    (folder / "model.safetensors").unlink()
+    parts[1].unlink()
+    message = refused(folder)
+    assert f"1 of {len(parts)} files of weights are not there (first: {parts[1].name})" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_git_lfs_pointer_is_told_as_such(folder: Path, name: str) -> None:
+    (folder / name).write_text(POINTER)
+    assert f"{name}: a Git LFS pointer" in refused(folder)
+    if name != "model.safetensors":
+        with pytest.raises(InputError, match="a Git LFS pointer"):
+            load_tokenizer(str(folder))
+
+
+def test_files_that_cannot_be_read_are_refused_before_transformers_tries(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    assert f"cut short: found {len(data) // 2:,} bytes" in refused(folder)
+    file.write_bytes(b"<html>not found</html>")
+    assert "not a readable safetensors file" in refused(folder)
+    file.unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    assert "pickles" in refused(folder)
+
+
+def test_tensors_of_another_kind_of_file_are_told(folder: Path) -> None:
+    changed(folder, lambda tensors: {name: torch.zeros(0) for name in tensors})
+    message = refused(folder)
+    assert "tensors are empty" in message
+    assert "ZeRO-3" in message
+    lora = "base_model.model.model.layers.0.mlp.down_proj.lora_A.default.weight"
+    changed(folder, lambda _tensors: {lora: torch.ones(2, 2)})
+    assert "1 of 1 tensors are of an adapter that is not merged" in refused(folder)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+def test_names_that_wrappers_changed_are_understood(folder: Path, prefix: str) -> None:
+    changed(folder, lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()})
+    assert read_model(str(folder)).fingerprint == tiny_language_model("llama").fingerprint
+
+
+def test_tensors_that_no_weight_takes_are_left_out_by_name_or_refused(folder: Path) -> None:
+    head = {"v_head.summary.weight": torch.ones(1, 32), "v_head.summary.bias": torch.ones(1)}
+    changed(folder, lambda tensors: tensors | head)
+    told: list[str] = []
+    model = read_model(str(folder), on_progress=told.append)
+    assert "left out: 2 tensors of its files (first: v_head.summary.bias)" in told[-1]
+    assert model.source["left out"] in told[-1]
+    with pytest.warns(UserWarning, match="2 tensors of its files"):
+        read_model(str(folder))
+    bias = {"model.layers.1.self_attn.q_proj.bias": torch.ones(32)}
+    changed(folder, lambda tensors: tensors | bias)
+    message = refused(folder)
+    assert "1 tensors of its files belong to modules that config.json builds without" in message
+    assert "q_proj.bias" in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
+    def spoil(tensors: Tensors) -> Tensors:
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+        return tensors
+
+    assert "1 of its weights hold values that are not finite" in refused(changed(folder, spoil))
+
+
+def test_a_merged_model_that_keeps_its_adapter_s_config(folder: Path) -> None:
+    config = {"peft_type": "LORA", "base_model_name_or_path": "someone/base", "r": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    told: list[str] = []
+    model = read_model(str(folder), on_progress=told.append)
+    assert model.fingerprint == tiny_language_model("llama").fingerprint
+    assert "the adapter that lies beside the whole model" in told[-1]
+    (folder / "model.safetensors").unlink()
+    assert "this is a PEFT adapter, not a model; its base model is 'someone/base'" in refused(
+        folder
+    )
+
+
+def test_a_file_of_a_folder_is_told_its_folder(folder: Path) -> None:
+    assert f"the folder that has config.json: {folder}" in refused(folder / "model.safetensors")
