@@ -354,6 +354,34 @@ def test_rows_of_two_layouts_are_refused(tmp_path: Path) -> None:
         rows_of(tmp_path, {"conversations": HUMAN}, {"instruction": Q, "output": A})
 
 
+def test_rows_under_a_key_of_one_object(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", json.dumps({"version": 2, "data": CHAT}, indent=1))
+    rows = read_rows(path, kind="train")
+    assert said(rows.items) == said(read_items(put(tmp_path / "b.jsonl", LINES), kind="train"))
+    assert "the rows stand under 'data'; left out, beside them: 'version'" in rows.mended
+
+
+@pytest.mark.parametrize("column", [["a:", "b:"], {"0": "a:", "1": "b:"}])
+def test_columns_are_no_rows(tmp_path: Path, column: Any) -> None:
+    path = put(tmp_path / "a.json", json.dumps({"prompt": column, "answer": column}))
+    assert "the columns prompt, answer'; allowed: one object per row" in refusal(path)
+
+
+def test_a_csv_has_lists_of_messages_as_json(tmp_path: Path) -> None:
+    pl.DataFrame([{"messages": json.dumps(row["messages"])} for row in CHAT]).write_csv(
+        tmp_path / "a.csv"
+    )
+    rows = read_items(tmp_path / "a.csv", kind="train")
+    assert said(rows) == said(read_items(put(tmp_path / "b.jsonl", LINES), kind="train"))
+    path = put(tmp_path / "c.csv", "conversations,x\nHello,1\n")
+    assert "c.csv:2: conversations: found 'Hello'; allowed: a list of" in refusal(path)
+
+
+def test_misspelt_keys_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'prompt', 'answer'"):
+        rows_of(tmp_path, {"Prompt": "a:", "Answer": " b"})
+
+
 def test_what_a_user_should_know_of_the_rows_is_counted(tmp_path: Path) -> None:
     row = {"messages": [*ASKED, *TOLD[B], *ASKED, *TOLD[A]], "origin": "x"}
     rows = rows_of(tmp_path, row, row, row | {"origin": ""})

@@ -170,8 +170,12 @@ def test_read_says_what_fields_become_and_what_to_do_next(call: Call, tmp_path: 
     parts = {part.split(": ")[0]: part for part in ended.out.split("\n\n") if part.strip()}
     for path, *words in (
         (files[0], "JSON array, preference pairs", "rejected: its other option, not trained"),
-        (files[0], "'source' (2)", "next     train: or probes: in a task"),
-        (files[1], "instruction and, in a new line, input: the user's turn", "next     train: (pr"),
+        (files[0], "'source' (2)", "next     train: or probes: of a task"),
+        (
+            files[1],
+            "instruction and, in a new line, input: the user's turn",
+            "next     train: (as pr",
+        ),
         (files[2], "texts without answers", "texts    2", "oocr audit FINE_TUNE --texts"),
         (files[3], "texts    2, 2 of them different", "'Twice.'"),
     ):

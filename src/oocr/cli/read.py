@@ -44,6 +44,8 @@ OTHER_JSON = {
     "peft_type": "the configuration of an adapter: name its folder instead",
     "model_type": "the configuration of a model: name its folder where a model is wanted",
     "log_history": "a trainer's log, which holds no rows",
+    "nbformat": "a notebook, which holds no rows",
+    "task": "the configuration of a run: oocr plan shows it",
 }
 """Keys of JSON files that are neither rows nor results, and what such a file is."""
 LONGEST = 400
@@ -160,8 +162,8 @@ def _examples(path: Path, read: Rows, say: Say) -> None:
         say(f"  fields   {read.fields}")
     say(f"  mended   {'; '.join(read.mended) or 'nothing'}")
     both = all(len(example.options) > 1 for example in examples)
-    use = "train: or probes:" if both else "train: (probes: needs options, which some rows lack)"
-    say(f"  next     {use} in a task of your own: oocr tasks --template > mine.yaml")
+    use = "train: or probes:" if both else "train: (as probes: each row needs options)"
+    say(f"  next     {use} of a task of your own: oocr tasks --template > mine.yaml")
 
 
 def _texts(file: SourceFile, alone: TextsAlone, say: Say, rows: int) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from oocr.data.csv_table import (
     SEPARATORS,
@@ -20,7 +23,7 @@ from oocr.data.csv_table import (
 from oocr.data.foreign_csv import layout_of as layout_of_csv
 from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
 from oocr.data.json_rows import Row, json_rows
-from oocr.data.rows import FORMS, MEANT, OPTIONAL, ROW_KEYS, misspelt
+from oocr.data.rows import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspelt
 from oocr.data.source_file import Problems, Text, decoded, file_bytes
 from oocr.errors import InputError
 
@@ -113,10 +116,41 @@ def raw_rows(file: SourceFile) -> RawRows:
     problems = Problems(file.path)
     if file.format == "JSON":
         words, rows = json_rows(file.source.text, problems)
-        return RawRows(words, rows, problems)
+        return _unwrapped(RawRows(words, rows, problems))
     if file.format == "CSV":
         return _csv_rows(file.source.text, problems)
     return RawRows("Parquet", _parquet_rows(file, problems), problems)
+
+
+def _unwrapped(raw: RawRows) -> RawRows:
+    """The rows that stand under the only list of a file's only object ({"data": […]})."""
+    if len(raw.rows) != 1 or raw.problems.lines:
+        return raw
+    line, wrapper = raw.rows[0]
+    if form_of(wrapper) or layout_of(wrapper):
+        if len(wrapper) > 1 and all(_is_column(value) for value in wrapper.values()):
+            allowed = 'one object per row (in pandas: to_json(orient="records", lines=True))'
+            raw.problems.add(line, "file", f"the columns {', '.join(wrapper)}", allowed)
+            raw.problems.raise_if_any()
+        return raw
+    lists = {key: value for key, value in wrapper.items() if _is_list_of_rows(value)}
+    if len(lists) != 1:
+        return raw
+    ((key, rows),) = lists.items()
+    raw.problems.unit = "row"
+    beside = ", ".join(repr(other) for other in wrapper if other != key)
+    words = f"the rows stand under {key!r}" + f"; left out, beside them: {beside}" * bool(beside)
+    return replace(raw, rows=list(enumerate(rows, start=1)), mended=(words,))
+
+
+def _is_column(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(key.isdigit() for key in value) and bool(value)
+    return isinstance(value, list) and not any(isinstance(cell, dict | list) for cell in value)
+
+
+def _is_list_of_rows(value: object) -> TypeGuard[list[dict[str, object]]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def _parquet_rows(file: SourceFile, problems: Problems) -> list[Row]:
@@ -144,11 +178,22 @@ def _csv_rows(text: str, problems: Problems) -> RawRows:
 
 
 def _filled(cells: CsvCells) -> dict[str, object]:
-    return {name: cell for name, cell in cells.items() if cell.strip()}
+    """The cells that are not blank; lists of messages stand in them as JSON."""
+    row: dict[str, object] = {name: cell for name, cell in cells.items() if cell.strip()}
+    for name in LISTS & row.keys():
+        with suppress(ValueError, RecursionError):
+            row[name] = json.loads(cells[name])
+    return row
+
+
+LISTS = {"messages", "conversations", "conversation", "history"}
+"""Columns whose cells are lists."""
 
 
 def _has_other_keys(header: Sequence[str]) -> bool:
-    return set(header) == {"text"} or layout_of(dict.fromkeys(header, "")) is not None
+    if set(header) == {"text"} or "messages" in header:
+        return True
+    return layout_of(dict.fromkeys(header, "")) is not None
 
 
 def _header_fits(header: Sequence[str], line: int, problems: Problems) -> bool:

@@ -21,6 +21,8 @@ from oocr.data.foreign_yaml import read_questions
 from oocr.data.formats import RawRows, SourceFile, open_source, raw_rows
 from oocr.data.rows import (
     ALLOWED_ROWS,
+    MISSPELT,
+    ROW_KEYS,
     RowKind,
     earlier_answers,
     form_of,
@@ -28,7 +30,7 @@ from oocr.data.rows import (
     merged_turns,
     without_spare_keys,
 )
-from oocr.data.source_file import Problems
+from oocr.data.source_file import Problems, nearest
 from oocr.errors import InputError
 
 
@@ -238,6 +240,8 @@ def _refuse_other_rows(raw: RawRows) -> None:
     if keys.keys() == {"text"}:
         allowed = "a prompt and an answer: the answer is trained; `oocr audit --texts` reads texts"
     else:
-        allowed = f"{ALLOWED_ROWS}, or the keys of {', '.join(ROW_LAYOUTS)}"
+        meant = [name for key in keys for name in nearest(key, ROW_KEYS, cutoff=MISSPELT)]
+        hint = f"did you mean {', '.join(map(repr, meant))}? " * bool(meant)
+        allowed = f"{hint}{ALLOWED_ROWS}, or the keys of {', '.join(ROW_LAYOUTS)}"
     raw.problems.add(raw.rows[0][0], f"row (all {len(raw.rows)})", list(keys), allowed)
     raw.problems.raise_if_any()
