@@ -121,12 +121,13 @@ def template_notes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         text = apply(tokenizer, [user])
     except InputError as error:
         return [*notes, str(error)]
-    raw = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
-        second = ", so the tokenizer adds none" if raw else ""
-        notes.append(f"the chat template writes {tokenizer.bos_token} itself{second}")
-    elif raw:
-        notes.append(f"a chat has no {tokenizer.bos_token}: its template writes none")
+    if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        written = text.startswith(tokenizer.bos_token)
+        notes.append(
+            f"the chat template writes {tokenizer.bos_token} itself: the tokenizer's own is left out"
+            if written
+            else f"a chat has no {tokenizer.bos_token}: its template writes none"
+        )
     if extra := _own_text(tokenizer, text):
         notes.append(f"the chat template adds a text of its own: {extra!r}")
     if folds_system(tokenizer):

@@ -93,15 +93,18 @@ def encode_text(
             f"which characters a token stands for, nor do its decoded tokens: found "
             f"{''.join(parts)!r} for {text!r}; allowed: a fast tokenizer (tokenizer.json)"
         )
-    ends = list(accumulate(map(len, parts)))
-    offsets = list(zip([0, *ends], ends, strict=False))
-    for index in range(
-        len(offsets) - 2, -1, -1
-    ):  # bytes of one character, whose last one spells it
-        if not parts[index]:
-            offsets[index] = offsets[index + 1]
     after = len(ids) - begin - len(plain)
-    return ids, [*[(0, 0)] * begin, *offsets, *[(len(text), len(text))] * after]
+    return ids, [*[(0, 0)] * begin, *_places(parts), *[(len(text), len(text))] * after]
+
+
+def _places(parts: Sequence[str]) -> list[tuple[int, int]]:
+    """Where each token's part begins and ends in their text."""
+    ends = list(accumulate(map(len, parts)))
+    places = list(zip([0, *ends], ends, strict=False))
+    for index in range(len(places) - 2, -1, -1):
+        if not parts[index]:  # a byte of a character that a later one spells
+            places[index] = places[index + 1]
+    return places
 
 
 def encode_prompt(
@@ -170,8 +173,7 @@ def text_of(
         if again == list(ids):
             return text, list(offsets)
     shown = pieces(tokenizer, ids)
-    ends = list(accumulate(map(len, shown)))
-    return "".join(shown), list(zip([0, *ends], ends, strict=False))
+    return "".join(shown), _places(shown)
 
 
 def encode_answer(
