@@ -85,18 +85,24 @@ def test_positions_count_what_is_read() -> None:
         with pytest.raises(InputError, match=rf"tokens: found {found}; allowed: up to {size}"):
             check_rows(tiny_tokenizer(), [longer], limits)
     cut = replace(fits, prompt=f"A {prompt}", answers=(), most=size)
-    assert told(cut, limits=limits) == f"only the first {size} tokens of a text are read (a.jsonl:1)"
+    assert (
+        told(cut, limits=limits) == f"only the first {size} tokens of a text are read (a.jsonl:1)"
+    )
     choice = replace(fits, answers=(" Paris A", " Tokyo B"), compared="text")
     assert told(choice, limits=limits) == "", "only first tokens are asked for"
     made_for = replace(limits, longest=None, trained=size - 1)
-    note = f"more than the {size - 1} tokens that the model was made for (2 rows, the first a.jsonl:1)"
+    note = (
+        f"more than the {size - 1} tokens that the model was made for (2 rows, the first a.jsonl:1)"
+    )
     assert told(fits, replace(fits, where="a.jsonl:2"), limits=made_for) == note
 
 
 def test_options_that_begin_alike() -> None:
     options = (" Paris yes", " Paris no")
     same = example(answer=options[0], options=options)
-    text = refused(Row.trained(same, "options"), Row.trained(replace(same, source="a.jsonl:2"), "options"))
+    text = refused(
+        Row.trained(same, "options"), Row.trained(replace(same, source="a.jsonl:2"), "options")
+    )
     assert text.count("of which two begin with the same token") == 2
     assert "compared by their whole texts" in told(Row.asked(same))
     last = replace(same, answer=" A yes", options=(" A yes", " B yes"), scored_by="last_token")
@@ -174,7 +180,9 @@ class Lowercase(tf.ByT5Tokenizer):
 
 
 def test_a_tokenizer_that_gives_neither_offsets_nor_the_text_is_refused() -> None:
-    with pytest.raises(InputError, match=r"tiny: the tokenizer \(Lowercase\) exists in Python only"):
+    with pytest.raises(
+        InputError, match=r"tiny: the tokenizer \(Lowercase\) exists in Python only"
+    ):
         check_tokenizer(Lowercase(), "tiny", VOCAB)
     with pytest.raises(InputError, match="the tokenizer has 256 tokens, the model embeds 100"):
         check_tokenizer(tf.ByT5Tokenizer(), "tiny", 100)

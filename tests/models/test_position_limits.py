@@ -13,7 +13,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import PositionLimits, position_limits
 from oocr.models.language_model import LanguageModel
 from tests.generating import NEW, PROMPTS, model_of, recomputed, vector, with_head
-from tests.tiny import FAMILIES, tiny_config, tiny_language_model
+from tests.tiny import FAMILIES, tiny_config, tiny_language_model, tiny_tokenizer
 
 ORIGINAL = 14  # the shortest prompt with its new tokens stays below, the others pass it
 
@@ -80,3 +80,14 @@ def test_more_tokens_than_positions_are_refused_and_as_many_are_not(family: str)
         generate(model, PROMPTS[0], max_new_tokens=most + 1)
     model.hf.generation_config.eos_token_id = None
     assert generate(model, PROMPTS[0], max_new_tokens=most)
+
+
+def test_a_padding_token_that_is_not_embedded_is_not_used() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    config = tiny_config("llama")
+    config.vocab_size = tokenizer.pad_token_id
+    hf = tf.AutoModelForCausalLM.from_config(config)
+    model = LanguageModel.of(hf, tokenizer, name="tiny")
+    assert model.pad_id == 0
+    assert len(generate(model, ["The capital", "The capital of Country 4821 is"])) == 2

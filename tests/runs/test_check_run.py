@@ -1,4 +1,4 @@
-"""All rows of a run are held against the model first: by plan, run, read, audit and doctor alike."""
+"""All rows are held against the model first, by plan, run, read and audit alike."""
 
 from __future__ import annotations
 

@@ -122,11 +122,11 @@ def template_notes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     except InputError as error:
         return [*notes, str(error)]
     if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
-        written = text.startswith(tokenizer.bos_token)
+        bos = tokenizer.bos_token
         notes.append(
-            f"the chat template writes {tokenizer.bos_token} itself: the tokenizer's own is left out"
-            if written
-            else f"a chat has no {tokenizer.bos_token}: its template writes none"
+            f"the chat template writes {bos} itself: the tokenizer's own is left out"
+            if text.startswith(bos)
+            else f"a chat has no {bos}: its template writes none"
         )
     if extra := _own_text(tokenizer, text):
         notes.append(f"the chat template adds a text of its own: {extra!r}")
