@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
-from oocr.data.chat_template import template_notes
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.examples import Prompt
 from oocr.data.tokens import encode_prompt
@@ -56,10 +55,8 @@ def check_texts(model: LanguageModel, texts: Mapping[Prompt, str]) -> tuple[str,
         InputError: texts that it cannot read: all of them.
     """
     most = most_read(model)
-    rows = [Row(where, prompt, most=most) for prompt, where in texts.items()]
-    chats = any(not isinstance(prompt, str) for prompt in texts)
-    notes = check_rows(model.tokenizer, rows, limits_of(model))
-    return (*(template_notes(model.tokenizer) if chats else []), *notes.all)
+    rows = (Row(where, prompt, most=most) for prompt, where in texts.items())
+    return check_rows(model.tokenizer, rows, limits_of(model)).all
 
 
 def batch_of_text(model: LanguageModel, prompt: Prompt, most: int = PREDICTIONS) -> Batch:

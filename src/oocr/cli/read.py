@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from oocr.cli.weights import WEIGHT_ENDINGS, describe_weights
-from oocr.data.chat_template import folds_system, template_notes
+from oocr.data.chat_template import folds_system
 from oocr.data.check_rows import (
     ModelLimits,
     Row,
@@ -91,21 +91,18 @@ class Reader:
         check_tokenizer(tokenizer, name, limits.embedded)
         return Reader(tokenizer, limits)
 
-    def check(self, examples: Sequence[Example]) -> RowNotes:
-        """Hold rows against the model: as rows to train on, and with options as questions."""
-        rows = [Row.trained(example, "answer") for example in examples]
-        rows += [Row.asked(example) for example in examples if len(example.options) > 1]
-        return check_rows(self.tokenizer, rows, self.limits)
-
-    def notes(self, examples: Sequence[Example], rows: RowNotes) -> list[str]:
-        """What is to know of the model's tokenizer, its chat template and the rows."""
-        chats = any(not isinstance(example.prompt, str) for example in examples)
+    def check(self, rows: Iterable[Row]) -> RowNotes:
+        """Hold rows against the model."""
+        notes = check_rows(self.tokenizer, rows, self.limits)
         without = f"rows are held against the tokenizer alone: {self.trouble}"
-        return [
-            *(tokenizer_notes(self.tokenizer, self.limits) if self.limits else [without]),
-            *(template_notes(self.tokenizer) if chats else []),
-            *rows.known,
-        ]
+        more = tokenizer_notes(self.tokenizer, self.limits) if self.limits else [without]
+        return replace(notes, known=(*more, *notes.known))
+
+
+def _rows_of(examples: Sequence[Example]) -> list[Row]:
+    """Examples as rows to train on, and those with options as questions."""
+    rows = [Row.trained(example, "answer") for example in examples]
+    return rows + [Row.asked(example) for example in examples if len(example.options) > 1]
 
 
 def _describe(path: Path, console: Console, reader: Reader | None, rows: int) -> None:
@@ -130,14 +127,15 @@ def _data(file: SourceFile, console: Console, reader: Reader | None, rows: int) 
             if key in document:
                 raise InputError(f"{path}: this is {words}")
     if (texts := texts_alone(file)) is not None:
-        return _texts(file, texts, say, rows)
+        places = [Row(f"{path.name}:{line}", prompt) for line, prompt in texts.texts]
+        _texts(file, texts, say, rows, RowNotes() if reader is None else reader.check(places))
+        return None
     read = read_source(file, Request("train", (), {}))
-    noted = RowNotes() if reader is None else reader.check(read.items)
+    noted = RowNotes() if reader is None else reader.check(_rows_of(read.items))
     _examples(path, replace(read, mended=(*read.mended, *noted.mended)), say)
+    _notes(noted, say)
     samples = spread(read.items, rows)
     if reader is not None:
-        for note in reader.notes(read.items, noted):
-            say(f"  note     {note}")
         return _tokens(read.items, samples, reader.tokenizer, console)
     for example in samples:
         _sample(example, say)
@@ -166,12 +164,18 @@ def _examples(path: Path, read: Rows, say: Say) -> None:
     say(f"  next     {use} of a task of your own: oocr tasks --template > mine.yaml")
 
 
-def _texts(file: SourceFile, alone: TextsAlone, say: Say, rows: int) -> None:
+def _notes(notes: RowNotes, say: Say) -> None:
+    for note in notes.known:
+        say(f"  note     {note}")
+
+
+def _texts(file: SourceFile, alone: TextsAlone, say: Say, rows: int, noted: RowNotes) -> None:
     texts = [prompt for _, prompt in alone.texts]
-    mended = "; ".join(dict.fromkeys((*file.source.mended, *alone.mended)))
+    mended = "; ".join(dict.fromkeys((*file.source.mended, *alone.mended, *noted.mended)))
     say(f"{file.path}: texts without answers")
     say(f"  texts    {len(texts)}, {len(set(texts))} of them different")
     say(f"  mended   {mended or 'nothing'}")
+    _notes(noted, say)
     say("  next     oocr audit FINE_TUNE --texts FILE; to train, rows need a prompt and an answer")
     for text in spread(texts, rows):
         say(f"    {_cut(prompt_text(text))!r}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from oocr.data.chat_template import without_thoughts
+from oocr.data.chat_template import template_notes, without_thoughts
 from oocr.data.examples import Example, FreeTextExample, Loss, Prompt
 from oocr.data.source_file import listing
 from oocr.data.tokens import EncodedPrompt, RowTokens, encode_text
@@ -95,16 +95,20 @@ def check_rows(
 ) -> RowNotes:
     """Hold rows against a model; without limits only against its tokenizer.
 
+    Where some are chats, what the chat template adds and changes is told as well.
+
     Raises:
         InputError: rows that it cannot read: all of them, each with where it stands.
     """
-    check = _Check(RowTokens.of(tokenizer), limits)
+    check, chats = _Check(RowTokens.of(tokenizer), limits), False
     for row in rows:
         check.add(row)
+        chats = chats or not isinstance(row.prompt, str)
     if check.refused:
         of_model = f"{limits.name} cannot read these rows" if limits else "rows that cannot be read"
         raise InputError(listing(of_model, sorted(check.refused, key=_in_order)))
-    return RowNotes(_counted(check.mended), _counted(check.known))
+    of_template = template_notes(check.tokenizer) if chats else []
+    return RowNotes(_counted(check.mended), (*of_template, *_counted(check.known)))
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str, embedded: int | None) -> None:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, training_lines
+from oocr.data.check_rows import Row, check_rows
+from oocr.data.tokens import RowTokens
 from oocr.engine.recording import Recording, batch_of, record
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import InputError
+from oocr.models.anatomy import limits_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import attached
 from oocr.tasks.task import Task
@@ -94,9 +97,14 @@ def prepare(
     Nothing is attached to the model but what training is to go on under. Arms will begin at blocks
     `starts` (a vector at layer L: L + 1; a LoRA: its lowest). `shared` has recordings to look in
     first and add to, for tasks with the same prompts; `sequences` are the examples' tokens.
+
+    Raises:
+        InputError: without `sequences`, rows that the model cannot read.
     """
     if sequences is None:
-        sequences = training_lines(model.tokenizer, task.train, task.loss)
+        rows = RowTokens(model.tokenizer)
+        check_rows(rows, (Row.trained(x, task.loss) for x in task.train), limits_of(model))
+        sequences = training_lines(rows, task.train, task.loss)
     known = RecordingCache(tiers(model.device)) if shared is None else shared
     batches = tuple(batch_of(model, group) for group in training_groups(sequences, batch_lines))
     prepared = TrainingBatches(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, by_length
+from oocr.data.check_rows import Row, check_rows
 from oocr.data.examples import Example, FreeTextExample
 from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows, replayed_rows, start_block
@@ -19,6 +20,7 @@ from oocr.engine.losses import option_scores
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import RunError
+from oocr.models.anatomy import limits_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
@@ -71,8 +73,11 @@ class Probes:
 
         Raises:
             ValueError: an item without options.
+            InputError: without `rows`, items that the model cannot read.
         """
-        rows = RowTokens(model.tokenizer) if rows is None else rows
+        if rows is None:
+            rows = RowTokens(model.tokenizer)
+            check_rows(rows, map(Row.asked, items), limits_of(model))
         served: dict[object, tuple[TokenSequence, list[tuple[int, int]]]] = {}
         for index, item in enumerate(items):
             if len(item.options) < 2:

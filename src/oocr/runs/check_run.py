@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from oocr.data.chat_template import clock_day, template_notes
+from oocr.data.chat_template import clock_day
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.tokens import RowTokens
 from oocr.errors import InputError
@@ -24,9 +24,7 @@ def check_run(run: ResolvedRun, model: HasAnatomy, rows: RowTokens) -> tuple[str
     Raises:
         InputError: rows that it cannot read: all of them, with file and line or id.
     """
-    notes = check_rows(rows, _rows(run), limits_of(model))
-    of_template = template_notes(rows.tokenizer) if _chats(run) else []
-    return (*of_template, *notes.all)
+    return check_rows(rows, _rows(run), limits_of(model)).all
 
 
 def with_day(run: ResolvedRun, tokenizer: PreTrainedTokenizerBase) -> ResolvedRun:
