@@ -150,6 +150,11 @@ def test_one_of_several_layers_is_chosen(call: Call, model: Path, tmp_path: Path
     assert [vector.layer for vector in read_gguf(gguf)] == [1, 2, 3]
     code, out_text, _ = call("vector", many, "--model", model)
     assert (code, "layer      0-3" in out_text, "it fits" in out_text) == (0, True, True)
+    torch.save({n: torch.ones(32) for n in range(1, 5)}, many)
+    code, _, err = call(*words, "--to", "peft", "--out", tmp_path / "o", "--layer", "1")
+    assert (code, "up to layer 4" in err, "blocks 0 to 3" in err) == (2, True, True)
+    torch.save(torch.ones(3, 32), many)
+    assert "found 3 rows" in call("vector", many, "--model", model)[2]
     torch.save(torch.ones(5, 32), many)
     code, _, err = call("vector", many, "--model", model)
     assert (code, "found 5 rows" in err, "row 1 its output" in err) == (2, True, True)

@@ -86,7 +86,9 @@ def test_a_lora_names_the_way_out(tmp_path: Path) -> None:
 def test_architectures_and_quantizations_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"found 'rwkv7'; allowed.* gemma3, .*llama"):
         gguf.model_parts(written(tmp_path, "rwkv7"))
-    path = written(tmp_path)
+    with pytest.raises(InputError, match="it holds no tokenizer"):
+        gguf.model_parts(written(tmp_path))
+    path = written(tmp_path, **{"tokenizer.ggml.tokens": ["a"]})
     data = path.read_bytes()
     for type_id in (99, int(package.GGMLQuantizationType.Q8_K)):
         table = data.index(b"a" + struct.pack("<IQI", 1, 64, 0))

@@ -125,6 +125,13 @@ def test_gguf_with_broken_values_is_refused(tiny_gguf: Path, cache: Path, tmp_pa
     assert left_in(cache) == []
 
 
+def test_a_gguf_under_another_name_is_told(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "sha256-0123"
+    blob.symlink_to(tiny_gguf)
+    with pytest.raises(InputError, match=r"this is a GGUF file; allowed: a name that ends in"):
+        read_model(blob)
+
+
 def test_other_files_are_not_gguf(cache: Path, tmp_path: Path) -> None:
     for name, content in (("page.gguf", b"<html>"), ("empty.gguf", b"")):
         (tmp_path / name).write_bytes(content)

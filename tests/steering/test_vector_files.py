@@ -220,6 +220,9 @@ def test_plain_pickles_are_refused(tmp_path: Path, ending: str) -> None:
         ({"layer_1_x_2": row(1), "layer_2_x_2": row(1)}, "found 2 tensors under 'layer_1_x_2'"),
         ({"layer_1": row(1), "block_2": row(1)}, "of more than one kind"),
         ({"layer_1": row(1), 1: row(1)}, "of more than one kind"),
+        ({-1: row(1), -2: row(1)}, "layer: found -2; allowed: a block's number, from 0 on"),
+        ({"-1": row(1)}, "layer: found -1; allowed: a block's number"),
+        ({"v": row(1), "layer": -1}, "layer: found -1; allowed: a block's number"),
         ({1: row(1), 2: torch.ones(WIDTH + 1)}, "found widths 8, 9"),
         ({1: torch.ones(3, WIDTH)}, "block 1: shape: found (3, 8); allowed: one axis"),
         ({1: row(1) / 0}, "block 1: found values that are not finite"),
@@ -247,6 +250,24 @@ def test_numpy_files_that_hold_objects_or_nothing(tmp_path: Path) -> None:
     assert "e.npy: not a readable" in refused(oocr.read_vector, tmp_path / "e.npy")
     with pytest.raises(InputError, match=r"no such file"):
         oocr.read_vector(tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize(
+    ("data", "ending", "kind"),
+    [
+        (b"\x93NUMPY\x01\x00", ".pt", "a NumPy array"),
+        (b"GGUF\x03\x00\x00\x00", ".safetensors", "a GGUF file"),
+        (b"ggla\x01\x00\x00\x00", ".bin", "a LoRA of llama.cpp before GGUF"),
+        (b'\x10\x00\x00\x00\x00\x00\x00\x00{"a"', ".pt", "a safetensors file"),
+    ],
+)
+def test_a_file_under_another_ending_is_named(
+    tmp_path: Path, data: bytes, ending: str, kind: str
+) -> None:
+    path = tmp_path / f"v{ending}"
+    path.write_bytes(data)
+    message = refused(oocr.read_vector, path, layer=1, **WHERE)
+    assert message == f"{path}: this is {kind}, under the ending {ending}"
 
 
 def test_ranges() -> None:

@@ -31,6 +31,7 @@ from oocr.data.texts import TextsAlone, texts_alone
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.io import command_line
+from oocr.models.gguf_header import is_gguf
 from oocr.models.load import load_tokenizer
 from oocr.models.outline import reading_limits
 from oocr.report.sample_view import coloured, legend, without_colour
@@ -110,7 +111,7 @@ def _describe(path: Path, console: Console, reader: Reader | None, rows: int) ->
     ending = path.suffix.lower()
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    if path.is_dir() or ending in WEIGHT_ENDINGS:
+    if path.is_dir() or ending in WEIGHT_ENDINGS or is_gguf(path):
         return describe_weights(path, say)
     return _data(open_source(path), console, reader, rows)
 

@@ -84,18 +84,31 @@ def fitting_model(
 ) -> LanguageModel:
     """The model, once it is known that the vectors fit it; says so if it is not theirs."""
     model = load_model(name, on_progress=lambda text: console.print(escape(text)))
-    if file.rows == model.n_blocks + 1 and not file.shift:
-        raise InputError(
-            f"{file.path}: found {file.rows} rows; {model.name} has {model.n_blocks} blocks, so "
-            "row 0 seems to be what block 0 reads, and row 1 its output; allowed: a row for each "
-            'block (in Python: torch.save(rows[1:], "vectors.pt"))'
-        )
+    _check_layers(model, file)
     with without_warning():
         for vector in vectors:
             check_fits(model, vector)
     if trouble := model.differs_from(vectors[0].about):
         console.print(f"[yellow]warning:[/] the vector {escape(trouble)}")
     return model
+
+
+def _check_layers(model: LanguageModel, file: VectorFile) -> None:
+    """Refuse vectors by layer that are not the model's blocks, whichever of them is asked for."""
+    blocks = model.n_blocks
+    if file.rows and file.rows - file.shift != blocks:
+        hint = ""
+        if file.rows == blocks + 1:
+            hint = ", so row 0 seems to be what block 0 reads, and row 1 its output"
+        raise InputError(
+            f"{file.path}: found {file.rows} rows; {model.name} has {blocks} blocks{hint}; "
+            'allowed: a row for each block (in Python: torch.save(rows[1:], "vectors.pt"))'
+        )
+    if file.layers and file.layers[-1] >= blocks:
+        raise InputError(
+            f"{file.path}: found vectors up to layer {file.layers[-1]}; {model.name} has blocks 0 "
+            f"to {blocks - 1} (they may be counted from 1, or from what block 0 reads)"
+        )
 
 
 @contextmanager
@@ -132,6 +145,7 @@ def describe_unsaid(file: VectorFile, say: Say) -> None:
     print_fields(say, f"{file.path}: vector, {file.format}", fields)
     options = " ".join(f"--{name}" for name in file.missing)
     say(f"  not said   {', '.join(file.missing)}: {options} (in Python: oocr.read_vector)")
+    say(f"  next       oocr export {file.path} --to gguf --out v.gguf {options}, each with a value")
 
 
 def print_fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:

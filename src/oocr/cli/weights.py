@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from oocr.cli.vector import Say, describe_unsaid, print_fields
 from oocr.data.source_file import shown
 from oocr.errors import InputError
 from oocr.models.gguf import model_parts
-from oocr.models.gguf_header import Counted, GgufHeader, is_gguf, read_header
+from oocr.models.gguf_header import Counted, GgufHeader, is_gguf, read_header, split_parts
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import SAFE, TENSOR_FILES, content_of
 from oocr.steering.formats.gguf import GGUF
@@ -96,8 +97,12 @@ def _gguf(path: Path, say: Say) -> None:
         print_fields(say, f"{path}: {header.what}", fields)
 
 
-def _model(header: GgufHeader, say: Say) -> None:
-    path, architecture = header.path, header.architecture
+def _model(given: GgufHeader, say: Say) -> None:
+    path, parts = given.path, split_parts(given)
+    header = parts[0]
+    architecture, types = header.architecture, Counter[str]()
+    for part in parts:
+        types.update(part.types)
     sizes = {"blocks": "block_count", "width": "embedding_length", "positions": "context_length"}
     template = header.text("tokenizer.chat_template")
     tokenizer = [header.text("tokenizer.ggml.model"), header.text("tokenizer.ggml.pre")]
@@ -105,8 +110,8 @@ def _model(header: GgufHeader, say: Say) -> None:
         tokenizer.append(f"{tokens.count} tokens")
     fields = {
         "name": header.text("general.name") or "not said",
-        "weights": f"{header.parameters / 1e6:,.1f}M in {len(header.tensors)} tensors",
-        "types": ", ".join(f"{name} ({count})" for name, count in header.types.items()),
+        "weights": f"{sum(part.parameters for part in parts) / 1e6:,.1f}M",
+        "types": ", ".join(f"{name} ({count})" for name, count in types.most_common()),
         **{
             name: header.fields[f"{architecture}.{key}"]
             for name, key in sizes.items()
@@ -115,9 +120,8 @@ def _model(header: GgufHeader, say: Say) -> None:
         "tokenizer": ", ".join(word for word in tokenizer if word) or "none",
         "template": "none" if template is None else shown(template, _LONGEST),
     }
-    if header.parts > 1:
-        number = int(header.number("split.no") or 0) + 1
-        fields["part"] = f"{number} of {header.parts}; the sizes are this part's"
+    if len(parts) > 1:
+        fields["split"] = f"into {len(parts)} parts, which lie beside each other"
     print_fields(say, f"{path}: {header.what}", fields)
     model_parts(path)
     say(f"  next       oocr doctor {path}, or --model {path}")

@@ -116,6 +116,8 @@ def check_model(header: GgufHeader, parts: Sequence[GgufHeader]) -> None:
             f"transformers {_version('transformers')} reads GGUF: {', '.join(names)}; or give the "
             "folder or Hugging Face id of the model that it was made from"
         )
+    if "tokenizer.ggml.tokens" not in header.fields:
+        raise InputError(f"{header.path}: it holds no tokenizer (tokenizer.ggml.tokens)")
     unread = [tensor for part in parts for tensor in part.tensors if not _is_read(tensor.type_id)]
     if unread:
         kinds = sorted({tensor.type_name for tensor in unread})
@@ -229,10 +231,11 @@ def _write(
     """Fill `folder`; returns what to record."""
     path = parts[0]
     if len(parts) > 1:
-        say(f"joining {len(parts)} parts")
+        is_split = all(map(is_gguf, parts))
+        say(f"joining the {len(parts)} parts{' of this split GGUF' * is_split}")
         _need_space(sum(part.stat().st_size for part in parts), folder)
         path = folder / "joined.gguf"
-        if all(map(is_gguf, parts)):
+        if is_split:
             join_split([read_header(part) for part in parts], path)
         else:
             with path.open("wb") as out:

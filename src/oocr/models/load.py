@@ -17,7 +17,7 @@ from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
-from oocr.models import gguf, hub
+from oocr.models import gguf, gguf_header, hub
 from oocr.models.bundled import BUNDLED, named_models, source_of
 from oocr.models.checkpoint import (
     ADAPTER,
@@ -28,7 +28,6 @@ from oocr.models.checkpoint import (
     is_whole,
     left_over,
 )
-from oocr.models.gguf_header import split_stem
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
             folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
     elif kind == "gguf":
         source = {"kind": kind, "path": str(path.resolve())}
-        folder = gguf.convert(path, name=split_stem(path), on_progress=say)
+        folder = gguf.convert(path, name=gguf_header.split_stem(path), on_progress=say)
     elif kind == "folder":
         _check_folder(path)
         return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
@@ -137,7 +136,7 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
     source |= {"sha256": record["sha256"]}
     if kind == "gguf" and (left_out := record["left_out"]):
         source |= {"left out": "; ".join(left_out)}
-        (say or warnings.warn)(f"{name}: {len(left_out)} fields are left out: {source['left out']}")
+        (say or warnings.warn)(f"{name}: fields left out ({len(left_out)}): {source['left out']}")
     return ModelFiles(str(folder), source, converted=True)
 
 
@@ -157,6 +156,8 @@ def _kind(name: str) -> str:
         if is_gguf:
             return "gguf"
         hint = f": {path.parent}" if (path.parent / "config.json").is_file() else ""
+        if gguf_header.is_gguf(path):
+            raise InputError(f"{name}: this is a GGUF file; allowed: a name that ends in .gguf")
         raise InputError(
             f"{name}: not a model. Give a .gguf file or the folder that has config.json{hint}"
         )
@@ -332,8 +333,9 @@ def load_tokenizer(
     path = Path(name).expanduser()
     try:
         if path.is_file() and path.suffix.lower() == ".gguf":  # not worth converting its weights
+            first = gguf.model_parts(path)[0]
             with quiet():
-                fast = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
+                fast = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=first.name)
             settle(fast, FIXED_DAY)
             tokenizer: PreTrainedTokenizerBase = fast
         else:

@@ -152,17 +152,19 @@ def reading_limits(name: str) -> ModelLimits:
         InputError: no such model here, or a configuration that is no causal LM's.
     """
     import torch
-    from transformers import AutoConfig
+
+    from oocr.models.gguf_config import config_of
+    from oocr.models.gguf_header import read_header
 
     path = Path(name).expanduser()
     if not (path.is_file() and path.suffix.lower() == ".gguf"):
         return limits_of(outline(name, device="cpu", counted=False))
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(
-                path.parent, gguf_file=path.name, trust_remote_code=False
-            )
+            config, _ = config_of(read_header(gguf.model_parts(path)[0]))
             hf = _without_weights(config, torch.float32)
+    except InputError:
+        raise
     except Exception as error:  # gguf and transformers raise whatever a broken file leads to
         raise InputError(f"{name}: its sizes cannot be read: {reason_of(error)}") from error
     place, tokenizer = torch.device("cpu"), CharCountTokenizer()

@@ -54,9 +54,29 @@ def content_of(path: Path) -> tuple[object, dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     refuse_lfs_pointer(path)
+    if (kind := _other_kind(path)) is not None:
+        raise InputError(f"{path}: this is {kind}, under the ending {ending}")
     if ending == SAFE:
         return read_safetensors(path)
     return (_of_numpy(path) if ending in NUMPY else _pickled(path)), {}
+
+
+_STARTS = {
+    b"GGUF": (".gguf", "a GGUF file"),
+    b"ggla": (".gguf", "a LoRA of llama.cpp before GGUF"),
+    b"\x93NUMPY": (".npy", "a NumPy array"),
+    b"\x89HDF": (".h5", "an HDF5 file"),
+}
+"""First bytes of a file -> its ending, and what it is."""
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file is by its first bytes, if its ending says something else."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    kinds = [kind for first, kind in _STARTS.items() if start.startswith(first)]
+    kinds += [(SAFE, "a safetensors file")] * (start[8:10] == b'{"')
+    return kinds[0][1] if kinds and kinds[0][0] != path.suffix.lower() else None
 
 
 def _of_numpy(path: Path) -> object:

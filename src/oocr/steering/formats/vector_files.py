@@ -44,6 +44,8 @@ FACTORS = ("alpha", "coeff", "coefficient", "multiplier", "scale", "strength", "
 LAYER_TYPES: dict[str, Site] = {"decoder_block": "block", "mlp": "mlp"}
 """steering-vectors' `layer_type` -> site."""
 
+FROM_0 = "a block's number, from 0 on (what is counted from the end depends on the model)"
+
 OTHER_MODULES = {
     *("attn", "attention", "head", "heads", "ln", "norm", "layernorm", "pre", "mid", "input"),
     *("up", "gate", "q", "k", "v", "o", "qkv", "embed", "weight", "bias"),
@@ -284,8 +286,8 @@ class _Parser:
             tensor = tensor[:, 0]
         if tensor.ndim == 2:
             shift = int(_HIDDEN_STATES.fullmatch(self.path.stem) is not None)
-            words = f"{len(tensor)} rows of a tensor"
-            words += ", the first of which is what block 0 reads" if shift else ""
+            words = f"{len(tensor)} rows of a tensor, row 0 "
+            words += "of what block 0 reads" if shift else "of block 0"
             directions = {row - shift: tensor[row] for row in range(len(tensor))}
             return self.made(words, directions, said, rows=len(tensor), shift=shift)
         layer, rest = self.layer_of(said)
@@ -304,6 +306,8 @@ class _Parser:
                 f"{self.path}: layer: found {words}, and {self.parts.layer} in the file's name; "
                 "allowed: one"
             )
+        if numbers and min(numbers) < 0:
+            raise self.refusal(f"layer: found {min(numbers)}; allowed: {FROM_0}")
         used = {key for key, value in given.items() if _whole(value) is not None}
         rest = {key: value for key, value in said.items() if key not in used}
         return next(iter(numbers), None), rest
@@ -314,9 +318,11 @@ class _Parser:
         numbers: Mapping[object, int],
         said: Mapping[str, object],
     ) -> VectorFile:
-        frames = {re.sub(r"-?\d+", "#", str(key)) for key in tensors}
+        frames = {re.sub(r"\d+", "#", str(key)) for key in tensors}
         repeated = len(set(numbers.values())) < len(numbers)
-        if len(frames) > 1 or repeated or min(numbers.values()) < -1:
+        if min(numbers.values()) < 0:
+            raise self.refusal(f"layer: found {min(numbers.values())}; allowed: {FROM_0}")
+        if len(frames) > 1 or repeated:
             names = ", ".join(repr(key) for key in list(tensors)[:4])
             raise self.refusal(f"found tensors under {names}, … of more than one kind")
         words = set(re.split(r"[^a-z]+", frames.pop().lower()))
@@ -327,7 +333,8 @@ class _Parser:
             )
         more = {"site": "mlp"} if "mlp" in words else {}
         directions = {numbers[key]: tensor for key, tensor in tensors.items()}
-        return self.made(f"{len(directions)} vectors by layer", directions, {**said, **more})
+        form = f"{len(directions)} vector{'s' * (len(directions) > 1)} by layer"
+        return self.made(form, directions, {**said, **more})
 
     def of_lm_eval(self, content: Mapping[object, Mapping[str, object]]) -> dict[object, object]:
         """Its tensors by hook point, multiplied by their coefficients."""
@@ -433,7 +440,7 @@ def ranges(numbers: Iterable[int]) -> str:
 def _numbers_in(key: object) -> list[int]:
     """The whole numbers that a key is, or has in it."""
     if isinstance(key, str):
-        return [int(text) for text in re.findall(r"\d+", key)]
+        return [int(text) for text in re.findall(r"(?<![A-Za-z0-9])-\d+|\d+", key)]
     return [key] if isinstance(key, int) and not isinstance(key, bool) else []
 
 
