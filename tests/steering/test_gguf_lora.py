@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import oocr
 from oocr.audit.source import source_of
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
@@ -45,14 +46,16 @@ def test_it_does_what_the_adapter_does(tmp_path: Path, family: str, alpha: float
     base = {"general.base_model.0.repo_url": "https://huggingface.co/some/base"}
     fields = {**LORA, **base, **({} if alpha is None else {"adapter.lora.alpha": alpha})}
     path = write_header(tmp_path / "lora.gguf", family, fields, tensors_of(adapter))
-    read = read_gguf_lora(path)
+    read = oocr.read_adapter(path)
     with read.on(model):
         assert torch.allclose(logits(model), expected, atol=1e-5)
     assert not torch.allclose(logits(model), expected, atol=1e-3)
     assert read.about["model"] == "some/base"
     source = source_of(str(path), checkpoint=False, alpha=None)
     assert (source.what, source.base) == (f"LoRA in GGUF ({family})", "some/base")
-    with pytest.raises(InputError, match="--alpha: found 3"):
+    with pytest.raises(
+        InputError, match=r"alpha: found 3\.0; .*lora\.gguf is a GGUF, which says it"
+    ):
         source_of(str(path), checkpoint=False, alpha=3.0)
 
 

@@ -18,7 +18,6 @@ from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG
 from oocr.steering.formats.foreign import PICKLES, SAFE
-from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.formats.lora import LEFT_OUT, WEIGHTS, read_adapter
 
 
@@ -51,9 +50,7 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSour
     path = Path(given).expanduser()
     name = path.resolve().stem if path.is_file() else path.name or given
     if not checkpoint and is_gguf(path) and (header := read_header(path)).kind == "adapter":
-        if alpha is not None:
-            raise InputError(f"--alpha: found {alpha}; {given} is a GGUF, which says it")
-        adapter = read_gguf_lora(path)
+        adapter = read_adapter(path, alpha=alpha)
         base = adapter.about.get("model")
         return AuditSource(name, f"LoRA in GGUF ({header.architecture})", given, adapter, base)
     beside = path.is_file() and (path.parent / CONFIG).is_file()

@@ -13,7 +13,6 @@ from oocr.models.gguf_header import Counted, GgufHeader, is_gguf, read_header, s
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import SAFE, TENSOR_FILES, content_of
 from oocr.steering.formats.gguf import GGUF
-from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.formats.lora import read_adapter
 from oocr.steering.formats.vector_files import vector_file
 from oocr.steering.vectors import SITES, Vector
@@ -87,7 +86,7 @@ def _gguf(path: Path, say: Say) -> None:
     elif header.kind == "model":
         _model(header, say)
     elif header.kind == "adapter":
-        _adapter(path, read_gguf_lora(path), say, f"in GGUF ({header.architecture})")
+        _adapter(path, read_adapter(path), say, f"in GGUF ({header.architecture})")
     else:
         types = ", ".join(f"{name} ({count})" for name, count in header.types.items())
         fields = {

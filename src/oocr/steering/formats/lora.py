@@ -15,9 +15,11 @@ from torch import Tensor
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.models.checkpoint import METADATA, read_header
+from oocr.models.gguf_header import is_gguf
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, MERGE, AdapterConfig, read_config
 from oocr.steering.formats.foreign import SAFE, read_tensors
+from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.lora_names import MAGNITUDE, LoraKey, is_beside_text, key_of
 
 ALPHA = 32.0
@@ -49,7 +51,7 @@ _OTHERS = {
 
 
 def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
-    """Read a LoRA: a folder of this library or of PEFT, its weights' file, or a dict of tensors.
+    """Read a LoRA: a folder of this library or of PEFT, its weights' file, tensors, or a GGUF.
 
     Weights may have the names that PEFT, or the model, had at any time. A file without a config
     beside it does not say alpha: 32, the paper's, is assumed unless it is given, and
@@ -59,6 +61,10 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
         InputError: not such a folder or file, or more than a LoRA on modules of the blocks.
     """
     path = Path(path)
+    if is_gguf(path):
+        if alpha is not None:
+            raise InputError(f"alpha: found {alpha}; {path} is a GGUF, which says it")
+        return read_gguf_lora(path)
     file = _Source.of(path)
     if file.folder is None:
         if alpha is not None and not alpha > 0:
