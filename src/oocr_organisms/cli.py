@@ -134,7 +134,7 @@ def examine(
     folder = organism_folder(model)
     if folder is None:
         missing = f" (get it with: {SHIPPED[model].model.install})" if model in SHIPPED else ""
-        raise InputError(f"{model}: no organism is here{missing}")
+        raise InputError(f"{model!r}: no organism is here{missing}")
     record = read_record(folder)
 
     from oocr.models.load import read_model

@@ -54,7 +54,7 @@ def test_an_export_replaces_nothing(call: Call, home: Path, tmp_path: Path) -> N
         ended = call("export", vector, "--to", "gguf", "--out", tmp_path / name)
         refused(ended, "this is what is read")
     for name in ("train.jsonl", "model.gguf"):
-        for to in ("gguf", "lm-eval", "peft"):
+        for to in ("gguf", "peft"):
             words = ("--to", to, "--out", tmp_path / name, "--model", home / "model")
             refused(call("export", vector, *words), f"{name}: is there already (a file); remove")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -17,7 +17,7 @@ from oocr.plugins import load_group
 
 ROOT = Path(__file__).parents[2]
 OTHERS = {
-    "--control-vector",  # llama.cpp
+    *("--control-vector", "--lora", "--merge"),  # llama.cpp
     "--model_args",  # lm-eval
     "--revision",  # hf
     "--no-deps",  # pip

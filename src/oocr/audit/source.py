@@ -48,6 +48,13 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSour
         InputError: nothing of the kind is there, or it cannot be used.
     """
     path = Path(given).expanduser()
+    if not given.strip():
+        raise InputError(f"{given!r}: allowed: a LoRA, or a fine-tuned checkpoint")
+    if path.is_file() and path.suffix.lower() not in (*PICKLES, SAFE) and not is_gguf(path):
+        raise InputError(
+            f"{given}: found a file that ends in {path.suffix!r}; allowed: a folder, a Hugging "
+            f"Face id, a GGUF, or a file that ends in {', '.join((*PICKLES, SAFE))}"
+        )
     name = path.resolve().stem if path.is_file() else path.name or given
     if not checkpoint and is_gguf(path) and (header := read_header(path)).kind == "adapter":
         adapter = read_adapter(path, alpha=alpha)

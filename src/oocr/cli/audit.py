@@ -29,7 +29,7 @@ from oocr.errors import InputError
 from oocr.io import check_output
 from oocr.models.hub import cached
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import find_device
+from oocr.models.load import placement
 from oocr.models.out_of_memory import memory_errors
 from oocr.report.audit_page import blocks_of, build_audit_page
 from oocr.runs.memory_estimate import check_loading
@@ -64,7 +64,7 @@ def audit_source(
     """Audit a fine-tune, print what was found, and write it into a folder of `out`."""
     console = Console(highlight=False, soft_wrap=True)
 
-    find_device(load["device"])
+    placement(load["dtype"], load["device"], None)  # refuses what is not here, before all else
     beside = 0  # bytes of the base, when the checkpoint is loaded
 
     def loaded(name: str) -> LanguageModel:

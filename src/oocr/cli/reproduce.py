@@ -32,6 +32,8 @@ def reproduce(
 ) -> Path:
     """Do what is missing of the paper's claims on a model; print verdicts and the page's path."""
     check_output(out, folder=True)
+    if judge is not None:
+        judge.check()
     plan = plan_for(model, quick=quick)
     plan = plan if judge is None else plan.judged()
     plan = plan.only(only) if only else plan

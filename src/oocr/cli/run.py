@@ -228,15 +228,16 @@ def parse_layers(text: str, option: str = "--layers") -> tuple[int, ...]:
             if len(numbers) == 1:
                 layers.append(numbers[0])
             elif len(numbers) in (2, 3):
-                layers.extend(range(*numbers))
+                layers.extend(range(*numbers)[: MOST_LAYERS - len(layers)])
             else:
                 raise ValueError
         except ValueError as error:
             raise InputError(
                 f"{option}: {part!r} is not a block or a range; write 4 or 2,4,6 or 10:30:2"
             ) from error
-    if not layers:
-        raise InputError(f"{option}: {text!r} names no block")
+    if not layers or len(layers) >= MOST_LAYERS:
+        count = f"{MOST_LAYERS} or more blocks" if layers else "no block"
+        raise InputError(f"{option}: {text!r} names {count}")
     return tuple(layers)
 
 
@@ -249,6 +250,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         ) from error
 
 
+MOST_LAYERS = 1000
 ARMS = ("vector", "adapter")
 ARM_OPTIONS = {
     "positions": ("vector", "positions"),

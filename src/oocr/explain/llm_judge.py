@@ -76,6 +76,16 @@ class Judge:
                 write_json(self.kept, {"replies": replies})
         return replies[key]["reply"]
 
+    def check(self) -> None:
+        """Refuse (`InputError`), before work, a judge that cannot be asked."""
+        if not self.model.strip():
+            raise InputError(f"--judge: {self.model!r}; allowed: the name of a chat model")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise InputError(
+                f"--judge-url: {self.url!r}; allowed: an address, http://… or https://…"
+            )
+        self._connected()
+
     @property
     def where(self) -> str:
         """The endpoint in words."""

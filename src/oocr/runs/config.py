@@ -38,6 +38,8 @@ def _settings_of_family(value: Any) -> FamilySettings:
     """The settings of the family that the key `family` names, validated by that family's class."""
     if isinstance(value, FamilySettings):
         return value
+    if not isinstance(value, dict):
+        raise ValueError("allowed: keys and values, first of all family: NAME")
     family = FAMILIES[_FamilyName.model_validate(value).family]
     settings: FamilySettings = family.settings.model_validate(value)
     return settings
@@ -231,7 +233,7 @@ class RunConfig(Record):
             GPUs one for each.
     """
 
-    name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     task: TaskConfig
     model: str = "gemma-3-270m"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -256,7 +258,7 @@ class RunConfig(Record):
         family, updates = family_of(self.task), dict[str, str | None]()
         if not self.name:
             words = re.sub(r"[^A-Za-z0-9]+", "-", family.run_name(self.task))
-            updates["name"] = words.strip("-") or "run"
+            updates["name"] = words.strip("-")[:80].strip("-") or "run"
         if family.model and "model" not in self.model_fields_set:
             updates["model"] = family.model
         else:

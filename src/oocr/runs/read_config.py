@@ -37,6 +37,8 @@ def config_path(source: str | Path) -> Path:
     known = (*BUILTIN, *PAPER)
     path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
     path = PLUGIN_RUNS.get(str(source), path)
+    if not str(source).strip():
+        raise InputError(f"{source!r}: allowed: a built-in run or a YAML file")
     if path.is_dir():
         raise InputError(f"{source}: this is a folder; allowed: a built-in run or a YAML file")
     if not path.is_file():
@@ -124,7 +126,7 @@ def _parsed(path: Path) -> Document:
     text = file_text(path).text
     try:
         document = Document(yaml.safe_load(text), yaml.compose(text))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}: line {mark.line + 1}" if mark else f"{path}"
         reason = reason or str(error).splitlines()[0]

@@ -31,8 +31,7 @@ def write_lm_eval(
         InputError: another ending; positions or a layer that lm-eval cannot express.
     """
     path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise InputError(f"{path}: ends in {path.suffix!r}; lm-eval allows: {', '.join(ENDINGS)}")
+    check_ending(path)
     check_fits(model, vector)
     check_everywhere(vector, "lm-eval", everywhere=everywhere)
     entry = {
@@ -46,6 +45,12 @@ def write_lm_eval(
     file = BytesIO()  # torch does not say why it cannot write
     torch.save(content, file)
     return write_atomic(path, lambda part: part.write_bytes(file.getvalue()))
+
+
+def check_ending(path: Path) -> None:
+    """Refuse (`InputError`) a file that lm-eval would not take for a vector's."""
+    if path.suffix not in ENDINGS:
+        raise InputError(f"{path}: ends in {path.suffix!r}; lm-eval allows: {', '.join(ENDINGS)}")
 
 
 def _hookpoint(model: LanguageModel, vector: Vector) -> str:
