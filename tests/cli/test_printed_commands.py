@@ -79,6 +79,20 @@ def test_every_option_that_is_named_with_its_command_is_one_of_it() -> None:
     assert not wrong
 
 
+def test_paths_in_printed_commands_are_quoted() -> None:
+    """By `oocr.io.command_line`: they can be pasted into a shell."""
+    names = "|".join([*verbs(), "hf download", "llama-cli", "lm_eval"])
+    bare = [
+        (name, line.strip())
+        for name, text in texts()
+        for line in text.splitlines()
+        if name.endswith(".py") and re.search(rf"(oocr )?({names}) [^\"`]*\{{", line)
+        if re.search(r"oocr|hf|llama-cli|lm_eval", line) and 'f"' in line
+        if not re.search(r"command_line\(", line)
+    ]
+    assert not bare
+
+
 def examples() -> list[str]:
     """The commands in code blocks of documents, and in backticks, without comments."""
     found: list[str] = []

@@ -48,7 +48,7 @@ CALLS = [
     ("run task.yaml", "task: 3: allowed: keys and values, first of all family"),
     ("run nan.yaml", "seeds: nan"),
     ("run long.yaml", "name: 'aaa"),
-    ("run rows.jsonl", "task: missing"),
+    ("run rows.jsonl", "rows.jsonl: this is a file of rows"),
     ("run countries --layers ''", "--layers: '' is not a block or a range"),
     ("run countries --layers 1:2:0", "--layers: '1:2:0' is not a block or a range"),
     ("run countries --layers 5:1", "--layers: '5:1' names no block"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from oocr.cli.vector import Say, describe_unsaid, print_fields
 from oocr.data.source_file import shown
 from oocr.errors import InputError
+from oocr.io import command_line
 from oocr.models.gguf import model_parts
 from oocr.models.gguf_header import Counted, GgufHeader, is_gguf, read_header, split_parts
 from oocr.steering.adapters import Adapter
@@ -82,7 +83,18 @@ def _gguf(path: Path, say: Say) -> None:
     header = read_header(path)
     if header.kind == "controlvector":
         _vectors(path, say)
-        say(f"  next       oocr export {path} --to peft --model MODEL …")
+        words: list[str | Path] = [
+            "oocr",
+            "export",
+            path,
+            "--to",
+            "peft",
+            "--model",
+            "MODEL",
+            "--out",
+            "FOLDER",
+        ]
+        say(f"  next       {command_line(words)}")
     elif header.kind == "model":
         _model(header, say)
     elif header.kind == "adapter":
@@ -123,4 +135,4 @@ def _model(given: GgufHeader, say: Say) -> None:
         fields["split"] = f"into {len(parts)} parts, which lie beside each other"
     print_fields(say, f"{path}: {header.what}", fields)
     model_parts(path)
-    say(f"  next       oocr doctor {path}, or --model {path}")
+    say(f"  next       {command_line(['oocr', 'doctor', path])}")

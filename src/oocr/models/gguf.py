@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr.errors import InputError, RunError
-from oocr.io import cache_folder, lock_of, locked, refuse_lfs_pointer, sweep
+from oocr.io import cache_folder, command_line, lock_of, locked, refuse_lfs_pointer, sweep
 from oocr.models.gguf_header import GgufHeader, is_gguf, read_header, split_parts
 from oocr.models.quiet import quiet
 
@@ -101,9 +101,9 @@ def model_parts(path: Path) -> list[Path]:
 def check_model(header: GgufHeader, parts: Sequence[GgufHeader]) -> None:
     """Refuse what is no model, or of an architecture or a quantization that is not read."""
     ways = {
-        "adapter": f"; see `oocr audit {header.path} --model BASE`",
+        "adapter": f"; see `{command_line(['oocr', 'audit', header.path, '--model', 'BASE'])}`",
         "mmproj": "; give the GGUF of the language model, which lies beside it",
-        "controlvector": f"; see `oocr vector {header.path}`",
+        "controlvector": f"; see `{command_line(['oocr', 'vector', header.path])}`",
     }
     if header.kind != "model":
         raise InputError(

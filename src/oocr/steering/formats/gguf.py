@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from oocr.errors import InputError
-from oocr.io import write_atomic
+from oocr.io import command_line, write_atomic
 from oocr.models.gguf_header import CONTROL_VECTORS, GgufHeader, read_header
 from oocr.steering.vectors import Vector, check_everywhere
 
@@ -35,7 +35,8 @@ def read_gguf(path: str | Path) -> list[Vector]:
     path = Path(path)
     header = read_header(path)
     if header.kind != "controlvector":
-        raise InputError(f"{path}: this is {header.what}, not a vector; see `oocr read {path}`")
+        see = command_line(["oocr", "read", path])
+        raise InputError(f"{path}: this is {header.what}, not a vector; see `{see}`")
     architecture = header.architecture
     hint = header.text(f"{architecture}.model_hint")
     notes: list[str] = []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oocr.data.source_file import listing
 from oocr.errors import InputError
+from oocr.io import command_line
 from oocr.models.gguf_header import GgufHeader, read_header
 from oocr.steering.adapters import Adapter
 
@@ -46,7 +47,8 @@ def read_gguf_lora(path: str | Path) -> Adapter:
     header = read_header(path)
     way = "give the PEFT folder that it was converted from"
     if header.kind != "adapter":
-        raise InputError(f"{path}: this is {header.what}, not a LoRA; see `oocr read {path}`")
+        see = command_line(["oocr", "read", path])
+        raise InputError(f"{path}: this is {header.what}, not a LoRA; see `{see}`")
     faults: list[str] = []
     if (kind := header.text("adapter.type")) != "lora":
         faults.append(f"adapter.type: found {kind!r}; allowed: 'lora'")
