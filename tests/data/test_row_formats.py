@@ -361,6 +361,11 @@ def test_rows_under_a_key_of_one_object(tmp_path: Path) -> None:
     assert "the rows stand under 'data'; left out, beside them: 'version'" in rows.mended
 
 
+def test_lists_of_other_objects_are_no_rows(tmp_path: Path) -> None:
+    path = put(tmp_path / "tokenizer.json", json.dumps({"version": 1, "added_tokens": [{"id": 0}]}))
+    assert "row (all 1): found ['version', 'added_tokens']" in refusal(path)
+
+
 @pytest.mark.parametrize("column", [["a:", "b:"], {"0": "a:", "1": "b:"}])
 def test_columns_are_no_rows(tmp_path: Path, column: Any) -> None:
     path = put(tmp_path / "a.json", json.dumps({"prompt": column, "answer": column}))

@@ -150,7 +150,9 @@ def _is_column(value: object) -> bool:
 
 
 def _is_list_of_rows(value: object) -> TypeGuard[list[dict[str, object]]]:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+    if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
+        return False
+    return bool(form_of(value[0]) or layout_of(value[0]) or "text" in value[0])
 
 
 def _parquet_rows(file: SourceFile, problems: Problems) -> list[Row]:
