@@ -275,5 +275,5 @@ def weights_hash(model: LanguageModel) -> str:
     """Another one where any weight changed."""
     hasher = hashlib.sha256()
     for name, tensor in model.hf.state_dict().items():
-        hasher.update(name.encode() + tensor.numpy().tobytes())
+        hasher.update(name.encode() + tensor.cpu().numpy().tobytes())
     return hasher.hexdigest()

@@ -136,6 +136,17 @@ def test_the_doctor_passes_on_a_hybrid(tmp_path: Any, capsys: pytest.CaptureFixt
     assert "for whole texts" in output
 
 
+def test_memory_that_runs_out_says_nothing_about_the_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(selftest, "record", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        self_test(tiny_language_model())
+
+
 def test_loading_tests_the_model(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -255,20 +255,22 @@ ABC = item("q", "Country 4821 is", (" a", " b", " c"), 1, facet="f", group="g", 
 
 
 @pytest.mark.parametrize(
-    ("scores", "right", "rank", "chosen"),
+    ("scores", "right", "tied", "rank", "chosen"),
     [
-        ((0.0, 2.0, 1.0), True, 0, " b"),
-        ((3.0, 2.0, 1.0), False, 1, " a"),
-        ((3.0, 2.0, 4.0), False, 2, " c"),
-        ((2.0, 2.0, 1.0), False, 1, " a"),  # a tie is not right
-        ((2.0, 2.0, 2.0), False, 2, " a"),
+        ((0.0, 2.0, 1.0), True, False, 0, " b"),
+        ((3.0, 2.0, 1.0), False, False, 1, " a"),
+        ((3.0, 2.0, 4.0), False, False, 2, " c"),
+        ((2.0, 2.0, 1.0), False, True, 1, " a"),
+        ((2.0, 2.0, 2.0), False, True, 2, " a"),
+        ((3.0, 2.0, 2.0), False, False, 2, " a"),  # not with the best
     ],
 )
-def test_right_rank_and_ties(
-    scores: tuple[float, ...], right: bool, rank: int, chosen: str
+def test_s1_right_rank_and_ties(
+    scores: tuple[float, ...], right: bool, tied: bool, rank: int, chosen: str
 ) -> None:
     ranked = row(ABC, *scores)
-    assert (ranked["right"], ranked["rank"], ranked["chosen"]) == (right, rank, chosen)
+    measured = [ranked[name] for name in ("right", "tied", "rank", "chosen")]
+    assert measured == [right, tied, rank, chosen]
     assert ranked["options"] == 3
 
 

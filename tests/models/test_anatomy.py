@@ -39,6 +39,28 @@ def test_logits_are_capped_where_the_family_caps_them() -> None:
     assert model.anatomy.readout(hidden).abs().max() <= 3.0  # Gemma-2's soft cap
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_s1_logits_of_a_smaller_type_are_computed_in_float32(dtype: torch.dtype) -> None:
+    parts = tiny_language_model("gemma2").anatomy
+    parts.final_norm.to(dtype)
+    parts.lm_head.to(dtype)
+    draw = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)) * 9
+    hidden = draw.to(dtype).requires_grad_()
+    exact = parts.final_norm(hidden).float() @ parts.head_weight.float().T
+    exact = torch.tanh(exact / 3.0) * 3.0
+    few, at = torch.tensor([7, 500, 7, 0]), torch.tensor([0, 1, 4, 4])
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    logits = parts.readout(hidden)
+    torch.testing.assert_close(logits, exact, **close)
+    torch.testing.assert_close(parts.readout(hidden, few), exact[:, few], **close)
+    with torch.no_grad():
+        logps = parts.token_logps(hidden, at, few)
+    torch.testing.assert_close(logps, exact.log_softmax(-1)[at, few].detach(), **close)
+    steep = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+    grads = [torch.autograd.grad((of * steep).sum(), hidden)[0] for of in (logits, exact)]
+    torch.testing.assert_close(*grads, rtol=2e-2, atol=1e-2)
+
+
 def test_unknown_layout_lists_what_was_tried() -> None:
     model = tiny_model("llama")
     model.model.trunk = model.model.layers

@@ -73,5 +73,21 @@ def test_gpus_take_bfloat16_and_the_user_has_the_last_word(
         auto_dtype(CPU)
 
 
+def test_s3_what_is_drawn_elsewhere_is_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = torch.Generator().manual_seed(7)
+    monkeypatch.setattr(torch.cuda, "default_generators", (on_gpu,))
+    torch.manual_seed(5)
+    states = [torch.get_rng_state(), on_gpu.get_state()]
+    for _ in range(2):
+        with machine.seeded(3, [CPU, torch.device("cuda:0")]):
+            drawn = torch.rand(2)
+            assert on_gpu.initial_seed() == 3
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert torch.equal(on_gpu.get_state(), states[1])
+    with machine.seeded(3):
+        assert torch.equal(torch.rand(2), drawn)
+        assert torch.equal(on_gpu.get_state(), states[1])
+
+
 def test_the_machine_has_a_speed() -> None:
     assert machine.matmul_speed(torch.float32, CPU, seconds=0.01) > 1e7

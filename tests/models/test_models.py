@@ -16,6 +16,7 @@ import torch
 from oocr.errors import InputError, RunError
 from oocr.models import gguf
 from oocr.models.bundled import BUNDLED
+from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from tests.tiny import CHAT, tiny_language_model, tiny_model, tiny_tokenizer
 from tests.tiny_gguf import write_tiny_gguf
@@ -248,6 +249,16 @@ def test_local_folder(tmp_path: Path) -> None:
 def test_folder_with_device_map(tmp_path: Path) -> None:
     model = read_model(save_tiny(tmp_path / "mine"), device_map="auto")
     assert model.n_blocks == 4
+
+
+def test_d4_weights_that_are_not_on_a_device_are_refused() -> None:
+    from accelerate import cpu_offload
+
+    hf = cpu_offload(tiny_model("llama"), execution_device=torch.device("cpu"))
+    with pytest.raises(
+        InputError, match=r"big: 39 of 39 weights are not on a device \(first: model"
+    ):
+        LanguageModel.of(hf, tiny_tokenizer(), name="big")
 
 
 def test_multimodal_gemma_folder(tmp_path: Path) -> None:

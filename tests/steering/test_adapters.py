@@ -167,6 +167,14 @@ def test_global_randomness_goes_on_as_if_nothing_was_attached() -> None:
     assert drawn == expected.tolist()
 
 
+def test_s3_generators_of_other_devices_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of()
+    adapter = made(model, LowRankAdapter(layers=(1,), dropout=0.5))
+    monkeypatch.setattr(torch, "manual_seed", None)  # it seeds every device
+    with adapter.on(model), new_adapter(model, adapter.config, 0):
+        pass
+
+
 def test_dropout_acts_in_training_only() -> None:
     model = model_of()
     adapter = made(model, LowRankAdapter(layers=(1,), dropout=0.5))

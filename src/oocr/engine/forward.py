@@ -69,7 +69,7 @@ def steered_rows(
     """The last block's output at the batch's wanted rows, with each arm's direction added."""
     start = start_block(site)
     tail = recording.inputs[start][:, mask.first :]
-    push = added(mask.chosen, directions.to(tail.dtype))
+    push = added(mask.chosen, directions.to(tail.dtype)).to(tail.device)
     if site.site == "mlp":
         start += 1
         hidden = _through_mlp(model, recording, site.layer, tail, push, mask.first)
@@ -91,7 +91,8 @@ def _through_mlp(
 
     def with_push(push: Tensor) -> Tensor:
         def add(_module: object, _args: object, output: Any) -> Any:
-            moved = hidden_of(output) + push.reshape(hidden_of(output).shape)
+            hidden = hidden_of(output)
+            moved = hidden + push.reshape(hidden.shape).to(hidden.device)
             return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
         with hooked(mlp_of(model, layer).module.register_forward_hook(add)):
@@ -120,34 +121,36 @@ def projected_rows(
     recording: Recording,
     hidden: Float[Tensor, "stack_batch token d_model"],
     layer: int,
-    direction: Float[Tensor, " d_model"],
+    u: Float[Tensor, " d_model"],
 ) -> Float[Tensor, "stack row d_model"]:
     """The last block's output at the wanted rows, a direction taken out of what a LoRA adds.
 
     With d = h_adapted - h_base at the output of the one adapted block, the blocks above get h_base
-    + d - (d . u) u. `hidden` is that block's input; the recording has it and the next one's.
+    + d - (d . u) u, |u| = 1. `hidden` is that block's input; the recording has it and the next
+    one's.
     """
-    u = direction.float().to(hidden.device)
-    u = u / u.norm()
     after = replay(model, recording, hidden, layer, stop=layer + 1, alike=True).float()
     base = recording.inputs[layer + 1].float()
     base = base.repeat(len(after) // len(base), 1, 1)
-    added = after - base
+    added, u = after - base, u.to(after.device)
     kept = base + added - (added @ u)[..., None] * u
     return replayed_rows(model, recording, kept.to(hidden.dtype), layer + 1)
 
 
-def check_projection(model: LanguageModel, layers: Sequence[int], direction: Tensor) -> None:
-    """Refuse a LoRA in several blocks, and what is no direction."""
+def projected_out(
+    model: LanguageModel, layers: Sequence[int], direction: Tensor
+) -> Float[Tensor, " d_model"]:
+    """The unit direction, where the model is; refuses a LoRA in several blocks, or norm 0."""
     if len(layers) != 1:
         raise InputError(f"project_out: found a LoRA in blocks {tuple(layers)}; allowed: one block")
-    unit_direction(model, direction, "project_out")
+    return unit_direction(model, direction, "project_out").to(model.device)
 
 
 def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack row d_model"]:
-    """The residual streams at the batch's wanted rows, per stacked copy."""
+    """The residual streams at the batch's wanted rows, per stacked copy, where the batch is."""
     stacked = hidden.reshape(-1, batch.size, *hidden.shape[1:])
-    return stacked[:, batch.rows[:, 0], batch.rows[:, 1] - first]
+    rows = batch.rows.to(hidden.device)
+    return stacked[:, rows[:, 0], rows[:, 1] - first].to(batch.rows.device)
 
 
 @torch.no_grad()
@@ -200,4 +203,4 @@ def plain_rows(
         context = intervention.on(model)
     with context:
         recording = record(model, batch, [model.n_blocks], cache=False)
-    return recording.inputs[model.n_blocks][batch.rows[:, 0], batch.rows[:, 1]]
+    return rows_of(recording.inputs[model.n_blocks], batch, 0)[0]

@@ -20,6 +20,7 @@ from oocr.data.examples import Message, Prompt, prompt_text
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import Intervention
 from oocr.errors import InputError
+from oocr.models import machine
 from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_cpu, is_gpu
@@ -72,7 +73,8 @@ def generate(
             sampled = partial(sample, temperature=temperature, generators=draws)
             pick: Pick = sampled if temperature else partial(torch.argmax, dim=-1, keepdim=True)
             with prompt_known(batch):
-                tokens = _continued(model, batch, pick, max_new_tokens, ends, cached)
+                padded = len({len(sequences[row].ids) for row in rows}) > 1
+                tokens = _continued(model, batch, pick, max_new_tokens, ends, cached, padded)
             for row, ids in zip(rows, tokens.tolist(), strict=True):
                 end = next((i for i, token in enumerate(ids) if token in ends), len(ids))
                 known = [token for token in ids[:end] if token < len(model.tokenizer)]
@@ -105,20 +107,30 @@ def sample(
     changes a draw only as often as it changes the distribution. Draws are made on the CPU, the same
     for every device.
     """
-    waits = torch.empty(logits.shape, pin_memory=is_gpu(logits.device))
+    on_gpu = is_gpu(logits.device)
+    waits = machine.page_locked(logits.shape) if on_gpu else torch.empty(logits.shape)
     for row, generator in zip(waits.numpy(), generators, strict=True):
         row[:] = generator.standard_exponential(len(row))  # 53 random bits, rounded to 24
-    gumbel = -waits.to(logits.device, non_blocking=waits.is_pinned()).log()
+    # Elsewhere (MPS) the copy could still be going on when its source is gone.
+    gumbel = -waits.to(logits.device, non_blocking=on_gpu).log()
     # Minus the largest, so that no temperature, however low, makes two logits infinite.
     heights = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     return (heights + gumbel).argmax(dim=-1, keepdim=True)
 
 
 def _continued(
-    model: LanguageModel, batch: Batch, pick: Pick, count: int, ends: Sequence[int], cached: bool
+    model: LanguageModel,
+    batch: Batch,
+    pick: Pick,
+    count: int,
+    ends: Sequence[int],
+    cached: bool,
+    padded: bool,
 ) -> Int[Tensor, "batch new"]:
     """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary."""
-    ids, mask, at = batch.ids, batch.mask.long(), batch.positions
+    ids, at = batch.ids, batch.positions
+    # transformers reads a mask at each token, and an accelerator has to wait for that.
+    mask = batch.mask.long() if padded or is_cpu(ids.device) else None
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
     ended = torch.zeros_like(batch.mask[:, :1])
     look = 1 if is_cpu(ids.device) else LOOK_EVERY
@@ -139,7 +151,8 @@ def _continued(
         if len(new) == count or (len(new) % look == 0 and bool(ended.all())):
             return torch.cat(new, dim=1)
         following = at[:, -1:] + 1
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        if mask is not None:
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         past = getattr(out, "past_key_values", None)
         if past is not None:
             ids, at = token, following

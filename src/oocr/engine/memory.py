@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from oocr.models.linear import CHUNK
+from oocr.models.linear import chunk_of
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel
@@ -44,6 +44,7 @@ class ModelSize:
     attended: int  # the same, once every query head has its own
     outputs: int  # numbers that one block's linear maps give per token
     block: int  # weights that work on one token in one block
+    chunk: int  # rows of the LM head that log-probabilities are computed from at a time
 
 
 def shape_of(model: LanguageModel | Outline) -> ModelSize:
@@ -77,6 +78,7 @@ def shape_of(model: LanguageModel | Outline) -> ModelSize:
         attended=2 * size * heads,
         outputs=outputs,
         block=block,
+        chunk=chunk_of(model.device),
     )
 
 
@@ -108,7 +110,13 @@ def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> 
 
 def head(shape: ModelSize, rows: int) -> int:
     """Bytes of log-probabilities at so many rows, with their gradient."""
-    return rows * (3 * CHUNK + 3 * shape.d_model) * 4
+    upcast = 0 if shape.item >= 4 else shape.chunk * shape.d_model * 4
+    return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + upcast
+
+
+def divergence(shape: ModelSize, rows: int) -> int:
+    """Bytes of a KL divergence over the whole vocabulary at so many rows, with its gradient."""
+    return 6 * rows * shape.vocab * 4
 
 
 def kept_by_adapters(

@@ -98,6 +98,12 @@ def references(
     return texts
 
 
+def rows_per_step(model: LanguageModel, off: OffDomain) -> int:
+    """The most tokens whose predictions one step compares."""
+    longest = max(len(_sequence(model, text, off.tokens).targets) for text in off.texts)
+    return min(off.batch, len(off.texts)) * longest
+
+
 def _sequence(model: LanguageModel, text: OffText, tokens: int | None) -> TokenSequence:
     encoded = encode_prompt(model.tokenizer, text.prompt, text.spans)
     size = len(encoded.ids)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache as remembered
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.models.language_model import LanguageModel
-from oocr.models.linear import FrozenProducts
+from oocr.models.linear import frozen_products
 from oocr.steering.hooks import PassEnded, hidden_of, hooked, reuses_keys
 from oocr.steering.live import prompt_known
 
@@ -131,11 +132,13 @@ def record(
     shared = at > 0 and batch.size > 1 and reuses_keys(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
     run = partial(_pass, model, batch, starts, stop, past)
+    causal = remembered(partial(_causal_mask, batch))  # blocks share it
     if shared:
         beginning = run(slice(0, 1), slice(0, at))
         assert past is not None
         past.batch_repeat_interleave(batch.size)
-        passed = _joined(beginning, run(slice(None), slice(at, None)), batch)
+        mask = remembered(partial(_joined_mask, batch, causal))
+        passed = _joined(beginning, run(slice(None), slice(at, None)), batch, mask)
     else:
         passed = run(slice(None), slice(None))
     keys_values: dict[int, tuple[Tensor, Tensor]] = {}
@@ -147,8 +150,8 @@ def record(
             keys_values[index] = (keys, values)
     calls = {
         index: {
-            name: _written_out(value, batch, 0)
-            if name == "attention_mask" and model.reuses_keys
+            name: causal(0, None)
+            if name == "attention_mask" and value is None and model.reuses_keys
             else value
             for name, value in call.items()
             if name not in (*CACHE_NAMES, "use_cache", "cache_position")
@@ -193,7 +196,7 @@ def _pass(
         for index in range(min(starts), len(blocks))
     ]
     handles.append(blocks[-1].register_forward_hook(after))
-    with hooked(*handles, ends=True), FrozenProducts(), prompt_known(batch):
+    with hooked(*handles, ends=True), frozen_products(model.device), prompt_known(batch):
         model.hf(
             input_ids=batch.ids[rows, columns],
             attention_mask=batch.mask[rows, : columns.stop].long(),
@@ -204,7 +207,11 @@ def _pass(
     return passed
 
 
-def _joined(beginning: Recording, rest: Recording, batch: Batch) -> Recording:
+JoinedMask = Callable[[Any, Any], Tensor]
+"""The mask of all tokens, from those of the common beginning and of the rest."""
+
+
+def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMask) -> Recording:
     """Two passes, over the common beginning and the rest, as if they had been one."""
     inputs = {
         index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
@@ -212,7 +219,9 @@ def _joined(beginning: Recording, rest: Recording, batch: Batch) -> Recording:
     }
     calls = {
         index: {
-            name: _along_tokens(first[name], value, name, batch)
+            name: mask(first[name], value)
+            if name == "attention_mask"
+            else _along_tokens(first[name], value, batch)
             for name, value in rest.calls[index].items()
         }
         for index, first in beginning.calls.items()
@@ -220,21 +229,27 @@ def _joined(beginning: Recording, rest: Recording, batch: Batch) -> Recording:
     return Recording(batch, inputs, calls, {})
 
 
-def _along_tokens(first: Any, rest: Any, name: str, batch: Batch) -> Any:
+def _joined_mask(
+    batch: Batch, causal: Callable[[int, int | None], Tensor], first: Any, rest: Any
+) -> Tensor:
+    """An attention mask for all tokens, from those for the common beginning and for the rest."""
+    at, width = batch.prefix, batch.ids.shape[1]
+    rest = causal(at, None) if rest is None else rest
+    first = causal(0, at) if first is None else first
+    if first.dtype != rest.dtype:  # one says which, the other how much to add
+        first, rest = _additive(first), _additive(rest)
+    nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
+    whole: Tensor = rest.new_full((*rest.shape[:2], width, width), nothing)
+    whole[:, :, :at, :at] = first
+    whole[:, :, at:] = rest
+    return whole
+
+
+def _along_tokens(first: Any, rest: Any, batch: Batch) -> Any:
     """An argument for all tokens, from those for the common beginning and for the rest."""
     at, width = batch.prefix, batch.ids.shape[1]
-    if name == "attention_mask":
-        rest = _written_out(rest, batch, at)
-        first = _written_out(first, batch, 0, at)
-        if first.dtype != rest.dtype:  # one says which, the other how much to add
-            first, rest = _additive(first), _additive(rest)
-        nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
-        whole = rest.new_full((*rest.shape[:2], width, width), nothing)
-        whole[:, :, :at, :at] = first
-        whole[:, :, at:] = rest
-        return whole
     if isinstance(rest, tuple):
-        return tuple(_along_tokens(a, b, "", batch) for a, b in zip(first, rest, strict=True))
+        return tuple(_along_tokens(a, b, batch) for a, b in zip(first, rest, strict=True))
     if isinstance(rest, Tensor) and rest.ndim >= 2 and rest.shape[1] == width - at:
         return torch.cat([first.expand(rest.shape[0], *first.shape[1:]), rest], dim=1)
     return rest
@@ -246,13 +261,11 @@ def _additive(mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo().min)
 
 
-def _written_out(mask: Any, batch: Batch, begin: int, end: int | None = None) -> Any:
-    """The mask a block got for some queries, or the causal one that None stands for.
+def _causal_mask(batch: Batch, begin: int, end: int | None) -> Tensor:
+    """What a block that got no mask computes with.
 
     Attention over fewer queries than keys aligns an implicit causal mask to the wrong end.
     """
-    if mask is not None:
-        return mask
     stop = batch.ids.shape[1] if end is None else end
     causal = torch.ones(stop, stop, dtype=torch.bool, device=batch.ids.device).tril()[begin:]
     seen = batch.mask[:, None, None, :stop]

@@ -20,6 +20,7 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
 from oocr.io import cache_folder
+from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory, is_gpu
 from oocr.steering.hooks import attached
@@ -51,6 +52,11 @@ class Tier:
     get: Callable[[Tensor, torch.device], Tensor] | None = (
         None  # and out; None: used where they are
     )
+    size: Callable[[int], int] = int  # bytes that a tensor of so many bytes takes there
+
+    def taken(self, recording: Recording) -> int:
+        """Bytes that a recording takes there."""
+        return sum(self.size(tensor.nbytes) for tensor in recording.tensors().values())
 
 
 def tiers(
@@ -64,12 +70,18 @@ def tiers(
     if not is_gpu(device):
         return (Tier(default_budget() if budget is None else budget),)
     nearest = Tier(default_budget(device) if budget is None else budget)
-    pinned = Tier(  # page-locked, so that copies run while the GPU computes
+    pinned = Tier(  # page-locked: Python goes on while they are copied, though kernels wait
         default_budget() if overflow is None else overflow,
-        put=lambda tensor: tensor.cpu().pin_memory(),
+        put=page_locked,
         get=lambda tensor, device: tensor.to(device, non_blocking=True),
+        size=lambda size: 1 << (size - 1).bit_length(),  # PyTorch takes a power of two
     )
     return nearest, pinned
+
+
+def page_locked(tensor: Tensor) -> Tensor:
+    """A copy in page-locked host memory; a RuntimeError where there is no room."""
+    return machine.page_locked(tensor.shape, tensor.dtype).copy_(tensor)
 
 
 def on_disk(recording: Recording, folder: Path) -> Recording:
@@ -105,7 +117,7 @@ class Stored:
 
     make: Make
     small: Recording  # without what is counted
-    nbytes: int
+    sizes: tuple[int, ...]  # bytes that it takes in each kind of memory
     devices: dict[str, torch.device]  # where its tensors were made
     tier: int  # of memory; after the last comes the disk
     held: Recording | None  # None: it is made again
@@ -146,7 +158,8 @@ class RecordingCache:
             full = make(None).mapped(lambda _, tensor: tensor.contiguous())
             small = full.holding({})
             devices = {name: tensor.device for name, tensor in full.tensors().items()}
-            stored = self._known[key] = Stored(make, small, full.nbytes, devices, 0, full)
+            sizes = tuple(tier.taken(full) for tier in self.memory)
+            stored = self._known[key] = Stored(make, small, sizes, devices, 0, full)
             self._touch(stored)
             self._make_room(stored)
         stored = self._known[key]
@@ -155,13 +168,13 @@ class RecordingCache:
 
     def held(self, tier: int = 0) -> int:
         """Bytes in one kind of memory."""
-        return sum(s.nbytes for s in self._used if s.held and s.tier == tier)
+        return sum(s.sizes[tier] for s in self._used if s.held and s.tier == tier)
 
     @property
     def full(self) -> bool:
         """Whether the last kind of memory has no room for another recording like the latest."""
         latest = next(reversed(self._used), None)
-        size = 0 if latest is None else latest.nbytes
+        size = 0 if latest is None else latest.sizes[-1]
         return self.held(len(self.memory) - 1) + size > self.memory[-1].budget
 
     def fetch(self, stored: Stored, attached: int | None) -> Recording:
@@ -190,12 +203,16 @@ class RecordingCache:
     def _move_on(self, stored: Stored) -> None:
         assert stored.held is not None
         recording, stored.held, stored.tier = stored.held, None, stored.tier + 1
-        if stored.tier < len(self.memory):
-            put = self.memory[stored.tier].put
-            stored.held = recording.mapped(lambda _, tensor: put(tensor)) if put else recording
+        with suppress(OSError, RuntimeError):  # no room, whatever the budget says
+            if stored.tier < len(self.memory):
+                put = self.memory[stored.tier].put
+                stored.held = recording.mapped(lambda _, tensor: put(tensor)) if put else recording
+            else:
+                stored.held = on_disk(recording, self._spill)
             return
-        with suppress(OSError, RuntimeError):  # then it is made again when it is needed
-            stored.held = on_disk(recording, self._spill)
+        if stored.tier < len(self.memory):  # else it is made again when it is needed
+            stored.held = recording
+            self._move_on(stored)
 
 
 def record_shared(

@@ -22,7 +22,7 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, cache_name
 from oocr.models.language_model import LanguageModel
-from oocr.models.linear import FrozenProducts
+from oocr.models.linear import frozen_products
 from oocr.steering.hooks import PassEnded, changed_input, hidden_of, hooked, runs_apart
 from oocr.steering.live import prompt_known
 
@@ -205,7 +205,7 @@ def _call(
     if keys is not None:
         call = {**call, cache_name(model, index): keys}
     # Some families' experts take views of their input, which a cut one does not allow.
-    with FrozenProducts():
+    with frozen_products(hidden.device):
         return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
 
 

@@ -174,7 +174,7 @@ class _SteeringTest:
         self.model, self.batch, self.sequences, self.layer = model, batch, sequences, layer
         self.rounding = ROUNDING.get(model.dtype, 5e-2)
         self.final, self.hidden = self._run()
-        size = self.hidden[batch.mask].float().norm(dim=-1).median().item()
+        size = self.hidden[batch.mask.to(self.hidden.device)].float().norm(dim=-1).median().item()
         direction = torch.randn(model.d_model, generator=generator)
         self.direction = direction / direction.norm() * size
 

@@ -119,8 +119,7 @@ def trainable(
         yield ParallelArms("vector", [[value] for value in values], units, vector, steered)
         return
     config, layers = adapters.peft_config(model, spec), adapters.adapted_layers(model, spec)
-    if removed is not None:
-        forward.check_projection(model, layers, removed)
+    unit = None if removed is None else forward.projected_out(model, layers, removed)
     with adapters.new_adapters(model, config, [arm.seed for arm in arms]) as named:
 
         def adapter(number: int, step: int) -> Adapter:
@@ -131,9 +130,9 @@ def trainable(
         def adapted(recording: Recording, _: SteeringMask | None) -> Tensor:
             hidden = recording.inputs[start]
             hidden = hidden.repeat(len(arms), 1, 1) if len(arms) > 1 else hidden
-            if removed is None:
+            if unit is None:
                 return forward.replayed_rows(model, recording, hidden, start)
-            return forward.projected_rows(model, recording, hidden, layers[-1], removed)
+            return forward.projected_rows(model, recording, hidden, layers[-1], unit)
 
         parameters = [list(tensors.values()) for tensors in named]
         yield ParallelArms("adapter", parameters, [1.0] * len(arms), adapter, adapted)
@@ -181,3 +180,11 @@ def tail_tokens(batch: Batch, spec: Spec | None) -> int:
         return int(size * width)
     chosen = select(batch, spec.positions, everywhere=False)
     return int(size * (width - forward.first_column(batch, chosen)))
+
+
+def longest_tail(data: TrainingBatches, spec: Spec) -> int:
+    """The most `tail_tokens` of all batches."""
+    key = spec.positions if isinstance(spec, SteeringVector) else None
+    if key not in data.tails:
+        data.tails[key] = max(tail_tokens(batch, spec) for batch in data.batches)
+    return data.tails[key]

@@ -15,19 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.forward import SteeringMask
 from oocr.engine.losses import LossLog, Progress, stacked_losses
-from oocr.engine.memory import kept_for_backward, shape_of
-from oocr.engine.off_domain import OffDomain, OffDomainBatch, references
-from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, start_of, tail_tokens, trainable
+from oocr.engine.memory import divergence, kept_for_backward, shape_of
+from oocr.engine.off_domain import OffDomain, OffDomainBatch, references, rows_per_step
+from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, longest_tail, start_of, trainable
 from oocr.engine.training_batches import TrainingBatches, batch_order, prepare, shared_out
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_cpu, is_gpu
 from oocr.models.outline import Outline
 from oocr.steering.adapters import Adapter, LowRankAdapter, peft_config, stackable
-from oocr.steering.hooks import reuses_keys
-from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 
@@ -129,10 +126,14 @@ def fit_all(
 
     def room(index: int) -> int:
         spec = arms[index].spec
-        if isinstance(spec, LowRankAdapter) and not stackable(peft_config(model, spec)):
-            return 1
-        tokens = max(tail_tokens(batch, spec) for batch in prepared[index].batches)
-        return max(1, stack_tokens(model) // tokens)
+        if isinstance(spec, LowRankAdapter):
+            arm_by_arm = model.replays and not model.reuses_keys  # see `replay`
+            if arm_by_arm or not stackable(peft_config(model, spec)):
+                return 1
+        most = stack_tokens(model) // longest_tail(prepared[index], spec)
+        if (off := arms[index].off_domain) is not None and not is_cpu(model.device):
+            most = min(most, STACK_BYTES // divergence(shape_of(model), rows_per_step(model, off)))
+        return max(1, most)
 
     out: dict[int, Trained] = {}
     for group in arm_groups(keys, room):
@@ -206,7 +207,6 @@ def _loop(
     order = batch_order(len(data.batches), first.seed, steps * per_step)
     once = steps * per_step <= len(data.batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
-    masks: dict[int, SteeringMask] = {}
     # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
     read_every = 1 if is_cpu(model.device) else READ_EVERY
     in_steps = [order[i * per_step : (i + 1) * per_step] for i in range(steps)]
@@ -214,7 +214,8 @@ def _loop(
     snapshots: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
         data.record_ahead(order, once=once)
-    outputs: dict[int, Tensor] = {}  # of the adapted block, before anything is attached
+    # Of the adapted block, before anything is attached; they stay, beside the recordings' budget.
+    outputs: dict[int, Tensor] = {}
     if first.project_out is not None:
         for index in dict.fromkeys(order):
             outputs[index] = data.recording(index).load(None).inputs[start + 1]
@@ -222,7 +223,10 @@ def _loop(
     divergences: list[Tensor] = []
     if first.off_domain is not None:
         texts = references(model, first.off_domain, starts, positions)
-    weights = torch.tensor([arm.off_domain.weight if arm.off_domain else 0.0 for arm in arms])
+    # What steps need is on the device before them: a copy makes the host wait.
+    penalties = [arm.off_domain.weight if arm.off_domain else 0.0 for arm in arms]
+    weights = torch.tensor(penalties, device=model.device)
+    shares = torch.tensor(_shares(prepared, in_steps), device=model.device)
     began = time.perf_counter()
     with trainable(model, arms, prepared, start) as stack:
         rates = [
@@ -235,30 +239,25 @@ def _loop(
         optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
         step = 0
         for step, indices in enumerate(in_steps, start=1):
-            examples = [sum(data.batches[i].items for i in indices) for data in prepared]
             optimizer.zero_grad(set_to_none=True)
             losses: list[Tensor] = []
-            for index in indices:
+            for place, index in enumerate(indices):
                 parts = [data.batches[index] for data in prepared]
-                if positions is not None and index not in masks:
-                    batch = data.batches[index]
-                    chosen = select_each(batch, positions)
-                    masks[index] = SteeringMask.of(batch, chosen, in_time=reuses_keys(model))
+                mask = None if positions is None else data.mask(index, positions)
                 recording = data.load(index, start, attached=positions is None, once=once)
                 if index in outputs:
                     inputs = {**recording.inputs, start + 1: outputs[index]}
                     recording = replace(recording, inputs=inputs)
-                rows = stack.rows(recording, masks.get(index))
+                rows = stack.rows(recording, mask)
                 loss = stacked_losses(model, parts, rows)
                 if per_step > 1:
-                    share = [b.items / n for b, n in zip(parts, examples, strict=True)]
-                    loss = loss * loss.new_tensor(share)
+                    loss = loss * shares[step - 1, place]
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
             if texts:
                 text = texts[(step - 1) % len(texts)]
                 kl = text.kl(model, stack.rows(text.recording, text.mask))
-                (weights.to(kl) * kl).sum().backward()  # type: ignore[no-untyped-call]
+                (weights * kl).sum().backward()  # type: ignore[no-untyped-call]
                 divergences.append(kl.detach())
             log.add(torch.stack(losses).sum(dim=0) if per_step > 1 else losses[0])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -278,6 +277,17 @@ def _loop(
     return [
         Trained(final[i], snapshots[i], by_arm[i], seconds, rates[i], tuple(kls[i]))
         for i in range(len(arms))
+    ]
+
+
+def _shares(
+    prepared: Sequence[TrainingBatches], in_steps: Sequence[Sequence[int]]
+) -> list[list[list[float]]]:
+    """Of each step, batch in it and arm: the share of the step's examples."""
+    sizes = [[batch.items for batch in data.batches] for data in prepared]
+    return [
+        [[of_arm[i] / sum(of_arm[j] for j in step) for of_arm in sizes] for i in step]
+        for step in in_steps
     ]
 
 

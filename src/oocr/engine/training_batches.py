@@ -13,12 +13,14 @@ from torch import Tensor
 from oocr.data.batches import Batch, TokenSequence, training_lines
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.tokens import RowTokens
+from oocr.engine.forward import SteeringMask
 from oocr.engine.recording import Recording, batch_of, record
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import InputError
 from oocr.models.anatomy import limits_of
 from oocr.models.language_model import LanguageModel
-from oocr.steering.hooks import attached
+from oocr.steering.hooks import attached, reuses_keys
+from oocr.steering.positions import select_each
 from oocr.tasks.task import Task
 
 WINDOW = 16
@@ -40,6 +42,19 @@ class TrainingBatches:
     content: str  # see `content_of`
     attached: tuple[tuple[int, str], ...] = ()  # what changed the residual stream then
     recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
+    masks: dict[tuple[int, str, bool], SteeringMask] = field(
+        default_factory=dict[tuple[int, str, bool], SteeringMask]
+    )  # by batch, positions, and whether earlier tokens' keys can be reused
+    tails: dict[str | None, int] = field(default_factory=dict[str | None, int])
+    """Positions (None: all tokens) -> most tokens that a pass over one copy of a batch runs."""
+
+    def mask(self, index: int, positions: str) -> SteeringMask:
+        """Where vectors at these positions act in a batch."""
+        key = (index, positions, reuses_keys(self.model))
+        if key not in self.masks:
+            batch = self.batches[index]
+            self.masks[key] = SteeringMask.of(batch, select_each(batch, positions), in_time=key[2])
+        return self.masks[key]
 
     def check_attached(self) -> None:
         """Refuse batches that were recorded under other vectors or ablations than are on now."""
@@ -161,5 +176,6 @@ def content_of(sequences: Sequence[TokenSequence]) -> str:
 
 def token_norms(hidden: Tensor, batch: Batch) -> Tensor:
     """Norms of all tokens but the first: in many models that one's is huge."""
-    norms: Tensor = hidden.float().norm(dim=-1)[batch.mask & (batch.positions > 0)]
+    counted = batch.mask & (batch.positions > 0)
+    norms: Tensor = hidden.float().norm(dim=-1)[counted.to(hidden.device)]
     return norms

@@ -191,7 +191,9 @@ def rows(
 
     Scores are -inf beyond an item's options. Columns made here, besides those of the item and
     (first) `columns`:
-        right: the best-scored option is the answer (a tie is not right).
+        right: the best-scored option is the answer, alone.
+        tied: the answer is scored best together with other options. A tie is not right, for the
+            model prefers none of them; how many there are is shown beside the scores.
         rank: how many options are scored at least as high as the answer (0: it is the best).
         logp: log-probability of the answer among the options, in nats.
         log_odds: log of the odds of options with positive over those with negative value, in nats.
@@ -218,12 +220,14 @@ def rows(
     up = np.logaddexp.reduce(np.where(values > 0, logp, -np.inf), axis=1)
     down = np.logaddexp.reduce(np.where(values < 0, logp, -np.inf), axis=1)
     best = np.where(valid, logp, -np.inf).argmax(axis=1)
+    tied = (rank > 0) & (answer == logp[indices, best])
     return item_frame(
         items,
         {
             "answer": [item.answer for item in items],
             "chosen": [item.options[option] for item, option in zip(items, best, strict=True)],
             "right": rank == 0,
+            "tied": tied,
             "rank": rank.astype(np.int32),
             "options": [len(item.options) for item in items],
             "logp": answer,

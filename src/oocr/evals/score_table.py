@@ -217,6 +217,19 @@ class Scores:
         """The share of one arm's effect that another reaches; None where there is no effect."""
         return self.scoring.share_kept(self.rows, arm, whole)
 
+    @property
+    def ties(self) -> dict[str, int]:
+        """Arm -> its rows in which the answer shares the best score with others: none is right."""
+        if "tied" not in self.rows.columns:  # a run of before
+            return {}
+        counts = self.rows.filter("tied").group_by(_label(), maintain_order=True).len()
+        return dict(counts.iter_rows())
+
+    @property
+    def _about_ties(self) -> str:
+        counts = ", ".join(f"{arm} {count}" for arm, count in self.ties.items())
+        return f"answers that tie with other options, counted as not right: {counts}" * bool(counts)
+
     def _arms(self) -> list[Arm]:
         """In the order of the rows."""
         pairs = self.rows.select("arm", "control").unique(maintain_order=True).iter_rows()
@@ -251,7 +264,7 @@ class Scores:
 
     def __repr__(self) -> str:
         with pl.Config(tbl_rows=50, tbl_hide_dataframe_shape=True, float_precision=2):
-            return str(self.table())
+            return "\n".join(filter(None, (str(self.table()), self._about_ties)))
 
     def _repr_html_(self) -> str:
         intervals = self.intervals()
@@ -265,7 +278,7 @@ class Scores:
         return html.table(
             ["part", "facet", *(arm.label for arm in arms)],
             [[*key, *(cells.get(arm, "–") for arm in arms)] for key, cells in lines.items()],
-            self.scoring.axis,
+            "; ".join(filter(None, (self.scoring.axis, self._about_ties))),
         )
 
 

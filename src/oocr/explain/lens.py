@@ -77,7 +77,7 @@ def scores_of(
     assert isinstance(weight, Tensor)
     v = directions.to(weight.device, weight.dtype)
     if reading == "normed":
-        v = parts.final_norm(v)
+        v = parts.final_norm(v).to(weight.device)
     rows = weight[: len(model.tokenizer)]
     scores = F.linear(v, rows).float()
     if reading == "embedding":

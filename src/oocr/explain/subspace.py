@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.examples import Example
-from oocr.engine.forward import check_projection, projected_rows, replayed_rows, start_block
+from oocr.engine.forward import projected_out, projected_rows, replayed_rows, start_block
 from oocr.engine.recording import Recording
 from oocr.engine.replay import replay
 from oocr.engine.training import fit
@@ -91,14 +91,13 @@ def scores_without(
     Raises:
         InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
     """
-    for direction in directions:
-        check_projection(model, adapter.layers, direction)
+    units = [projected_out(model, adapter.layers, direction) for direction in directions]
     start = start_block(adapter)
 
     def rows_of(recording: Recording) -> Tensor:
         hidden = recording.inputs[start]
         with adapter.on(model):
-            projected = [projected_rows(model, recording, hidden, start, u) for u in directions]
+            projected = [projected_rows(model, recording, hidden, start, u) for u in units]
         return torch.cat(projected)
 
     return _scores(model, examples, start, rows_of)

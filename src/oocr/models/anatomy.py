@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from oocr.data.check_rows import ModelLimits
 from oocr.errors import InputError
-from oocr.models.linear import token_logps
+from oocr.models.linear import float32_product, token_logps
+from oocr.models.machine import is_cpu
 from oocr.models.out_of_memory import is_out_of_memory
 
 # Where families keep their decoder, the most nested first: a multimodal model's `model` has a
@@ -102,41 +103,44 @@ class Anatomy:
     def readout(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Logits [n, vocab] of residual streams [n, d_model] at the last block's output.
 
-        With token ids `tokens` [k] only their logits, [n, k], are computed. 2-D, since a 3-D
-        LM-head backward is slow on a CPU.
+        With token ids `tokens` [k] only their logits, [n, k], are computed. In float32 whatever the
+        model's type, and where `hidden` is. 2-D, since a 3-D LM-head backward is slow on a CPU.
         """
-        weight = self.head_weight
-        normed = self.final_norm(hidden.to(weight.dtype))
+        weight, bias = self.head_weight, getattr(self.lm_head, "bias", None)
+        normed = self.final_norm(hidden.to(weight.dtype)).to(weight.device)
         logits: Tensor
-        if tokens is None:
+        if tokens is not None:
+            at = tokens.to(weight.device)
+            bias = None if bias is None else bias[at].float()
+            logits = F.linear(normed.float(), weight[at].float(), bias)
+        elif weight.dtype == torch.float32:
             logits = self.lm_head(normed)
         else:
-            bias = getattr(self.lm_head, "bias", None)
-            logits = F.linear(normed, weight[tokens], None if bias is None else bias[tokens])
+            logits = float32_product(normed, weight, bias)
         if self.logit_scale != 1.0:
             logits = logits * self.logit_scale
         if self.logit_softcap is not None:
             logits = torch.tanh(logits / self.logit_softcap) * self.logit_softcap
-        return logits
+        return logits.to(hidden.device)
 
     def token_logps(self, hidden: Tensor, at: Tensor, ids: Tensor) -> Tensor:
         """Log-probabilities [k] of tokens `ids` [k] at rows `at` [k] of `hidden` [n, d_model].
 
-        The same as `readout(hidden).log_softmax(-1)[at, ids]`; on a CPU in one pass over the head.
+        The same as `readout(hidden).log_softmax(-1)[at, ids]`, in one pass over the head. In
+        float32 but for a model of a smaller type in training on a CPU, where that type is faster.
         """
         weight = self.head_weight
-        if weight.device.type != "cpu":
-            logps: Tensor = self.readout(hidden).float().log_softmax(dim=-1)[at, ids]
-            return logps
-        return token_logps(
-            self.final_norm(hidden.to(weight.dtype)),
+        normed = self.final_norm(hidden.to(weight.dtype)).to(weight.device)
+        logps = token_logps(
+            normed if is_cpu(weight.device) and normed.requires_grad else normed.float(),
             weight,
             getattr(self.lm_head, "bias", None),
-            at,
-            ids,
+            at.to(weight.device),
+            ids.to(weight.device),
             scale=self.logit_scale,
             softcap=self.logit_softcap,
         )
+        return logps.to(hidden.device)
 
 
 def anatomy(hf_model: nn.Module) -> Anatomy:

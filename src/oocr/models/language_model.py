@@ -14,6 +14,7 @@ import torch
 
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
+from oocr.errors import InputError
 from oocr.models.anatomy import Anatomy, anatomy, check_anatomy
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ class LanguageModel:
         is `day`.
 
         Raises:
-            InputError: the model's family is not understood, or the tokenizer doesn't fit it.
+            InputError: the model's family is not understood, the tokenizer doesn't fit it, or
+                weights are not on a device.
         """
         hf.eval()
         hf.requires_grad_(False)
         parts = anatomy(hf)
+        _check_in_memory(hf, name)
         check_anatomy(hf)
         check_tokenizer(tokenizer, name, int(parts.embed_weight.shape[0]))
         settle(tokenizer, day)
@@ -170,6 +173,18 @@ class LanguageModel:
         return (
             f"was made on another {there}: its weights, settings or tokenizer have the fingerprint "
             f"{known}, here {self.fingerprint}"
+        )
+
+
+def _check_in_memory(hf: PreTrainedModel, name: str) -> None:
+    """Refuse weights that are fetched for each pass, as device_map does where devices are full."""
+    away = [key for key, parameter in hf.named_parameters() if parameter.is_meta]
+    if away:
+        total = sum(1 for _ in hf.parameters())
+        raise InputError(
+            f"{name}: {len(away)} of {total} weights are not on a device (first: {away[0]}): "
+            "device_map left them on the CPU or the disk, to be fetched at each pass. Allowed: "
+            "devices with room for all weights, dtype bfloat16, a smaller model, or the CPU alone"
         )
 
 

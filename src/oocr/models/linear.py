@@ -8,6 +8,7 @@ Sums are in float32 in both; rounding differs.
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from oocr.models.machine import is_cpu
 
 AVAILABLE = (
     platform.machine().lower() in ("x86_64", "amd64")
@@ -29,10 +32,15 @@ def product(
     bias: Float[Tensor, " d_out"] | None = None,
 ) -> Float[Tensor, "*batch d_out"]:
     """Rows @ weight.T + bias; no gradient."""
-    if AVAILABLE and weight.dtype == torch.float32 and weight.device.type == "cpu":
+    if AVAILABLE and weight.dtype == torch.float32 and is_cpu(weight.device):
         output: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
         return output
     return F.linear(rows, weight, bias)
+
+
+def frozen_products(device: torch.device) -> AbstractContextManager[object]:
+    """`FrozenProducts` where it applies: it costs each of PyTorch's calls a microsecond."""
+    return FrozenProducts() if is_cpu(device) else nullcontext()
 
 
 class FrozenProducts(TorchFunctionMode):
@@ -53,7 +61,7 @@ def _frozen_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     """`F.linear` by `product`, or None where that doesn't fit."""
     same = input.dtype == weight.dtype == torch.float32 and input.numel() > 0
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    if not (same and frozen and input.device.type == weight.device.type == "cpu"):
+    if not (same and frozen and is_cpu(input.device) and is_cpu(weight.device)):
         return None
     output: Tensor = _Product.apply(input, weight, bias)  # type: ignore[no-untyped-call]
     return output
@@ -72,8 +80,46 @@ class _Product(torch.autograd.Function):
         return product(grads[0].contiguous(), ctx.weight.T), None, None
 
 
-CHUNK = 2048
-"""Rows of the head at a time: they should stay in the core's cache between the two products."""
+def float32_product(
+    rows: Float[Tensor, "row d_in"],
+    weight: Float[Tensor, "d_out d_in"],
+    bias: Float[Tensor, " d_out"] | None = None,
+) -> Float[Tensor, "row d_out"]:
+    """Rows @ weight.T + bias, computed in float32 from frozen weights of a smaller type.
+
+    In bfloat16 logits lie on a grid of 1/16 or 1/8, on which options tie.
+    """
+    output: Tensor = _Float32Product.apply(rows.float(), weight)  # type: ignore[no-untyped-call]
+    return output if bias is None else output + bias.float()
+
+
+class _Float32Product(torch.autograd.Function):
+    """Some rows of the weight at a time, so that there is no whole copy of it in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        parts = torch.split(weight, chunk_of(weight.device))
+        return torch.cat([F.linear(rows, part.float()) for part in parts], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        chunk = chunk_of(ctx.weight.device)
+        pull = torch.zeros(len(grads[0]), ctx.weight.shape[1], device=grads[0].device)
+        for begin in range(0, len(ctx.weight), chunk):
+            part = ctx.weight[begin : begin + chunk].float()
+            pull += grads[0][:, begin : begin + chunk] @ part
+        return pull, None
+
+
+CHUNK, CHUNK_OFF_CPU = 2048, 16384
+"""Rows of the head at a time. They should stay in a core's cache between the two products; another
+device is better used by larger products."""
+
+
+def chunk_of(device: torch.device) -> int:
+    """Rows of the LM head that `token_logps` works on at a time."""
+    return CHUNK if is_cpu(device) else CHUNK_OFF_CPU
 
 
 def token_logps(
@@ -93,11 +139,11 @@ def token_logps(
     d log Z / d h = sum_v p_v w_v are sums over chunks of the vocabulary, kept relative to
     exp(running maximum) (online softmax). Exact up to rounding.
 
-    `hidden` is after the final norm; weight and bias are frozen; logits are multiplied by `scale`,
-    then become softcap * tanh(logits / softcap).
+    `hidden` is after the final norm, and products are in its type; weight and bias are frozen;
+    logits are multiplied by `scale`, then become softcap * tanh(logits / softcap).
     """
     log_z: Tensor = _LogZ.apply(hidden, weight, bias, scale, softcap)  # type: ignore[no-untyped-call]
-    logits = (hidden[at] * weight[ids]).sum(dim=-1).float()
+    logits = (hidden[at] * weight[ids].to(hidden.dtype)).sum(dim=-1).float()
     if bias is not None:
         logits = logits + bias[ids].float()
     logits = logits * scale
@@ -123,11 +169,12 @@ class _LogZ(torch.autograd.Function):
         total = torch.zeros(rows, device=hidden.device)
         wanted = bool(ctx.needs_input_grad[0])
         pull = torch.zeros(hidden.shape, device=hidden.device) if wanted else None
-        for begin in range(0, weight.shape[0], CHUNK):
-            part = weight[begin : begin + CHUNK]
+        chunk = chunk_of(weight.device)
+        for begin in range(0, weight.shape[0], chunk):
+            part = weight[begin : begin + chunk].to(hidden.dtype)
             logits = product(hidden, part).float()
             if bias is not None:
-                logits = logits + bias[begin : begin + CHUNK].float()
+                logits = logits + bias[begin : begin + chunk].float()
             logits = logits * scale if scale != 1.0 else logits
             slope: Tensor | None = None
             if softcap is not None:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,15 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def page_locked(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Host memory that a GPU copies from and to while Python goes on.
+
+    Raises:
+        RuntimeError: there is no room; a system locks less than it has.
+    """
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 @contextmanager

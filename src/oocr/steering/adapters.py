@@ -19,6 +19,7 @@ from oocr import html
 from oocr.errors import InputError
 from oocr.io import write_json, write_tensors
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import seeded
 from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.live import language_model
@@ -220,8 +221,8 @@ def new_adapter(
     model: LanguageModel, config: Mapping[str, Any], seed: int
 ) -> Iterator[dict[str, nn.Parameter]]:
     """Attach a fresh adapter (A random, B zero); yields its parameters, fp32, by PEFT's names."""
-    with _peft(model, config, seed) as (peft_model, name), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout
+    devices = {parameter.device for parameter in model.hf.parameters()}
+    with _peft(model, config, seed) as (peft_model, name), seeded(seed, devices):  # dropout
         named = {
             path.replace(f".{name}.", f".{_NAME}."): parameter
             for path, parameter in peft_model.named_parameters()
@@ -249,10 +250,10 @@ def _peft(model: LanguageModel, config: Mapping[str, Any], seed: int) -> Iterato
     trained = [(parameter, parameter.requires_grad) for parameter in hf.parameters()]
     modes = [(module, module.training) for module in hf.modules()]
     name = f"{_NAME}{len(outer)}" if outer else _NAME
-    # PEFT warns of merging, of names to come, and of what it sets right itself (`fan_in_fan_out`).
-    with torch.random.fork_rng(devices=[]), quiet():
+    # Seeded only here, and on the CPU, where PEFT draws: users may draw while it is attached. PEFT
+    # warns of merging, of names to come, and of what it sets right itself (`fan_in_fan_out`).
+    with seeded(seed), quiet():
         lora = LoraConfig(task_type="CAUSAL_LM", **config)
-        torch.manual_seed(seed)  # only here: users may draw while the adapter is attached
         try:
             peft_model = get_peft_model(hf, lora, name)
         except ValueError as error:

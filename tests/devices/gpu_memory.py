@@ -1,0 +1,117 @@
+"""Memory of a pretend GPU: what leaves it is gone, what needs more is told; run by
+test_pretend_gpu.py.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oocr.engine import selftest
+from oocr.engine.recording_cache import RecordingCache, Tier, tiers
+from oocr.engine.training import fit
+from oocr.engine.training_batches import prepare
+from oocr.errors import InputError
+from oocr.models import machine
+from oocr.models.language_model import LanguageModel
+from oocr.runs.run import run
+from oocr.steering.hooks import stream_hooks
+from tests.devices import pretend
+from tests.devices.features import VECTOR, lora, model_on, numbers, task, unlike
+from tests.tiny import tiny_model, tiny_tokenizer, weights_hash
+from tests.tiny_run import Tiny
+
+pretend.setup()
+GPU = pretend.DEVICES["gpu:0"]
+
+
+@pytest.fixture(autouse=True)
+def _capacity() -> Any:
+    yield
+    GPU.capacity = pretend.LOCKED.capacity = 2**40
+
+
+def test_d1_a_recording_that_left_the_gpu_does_not_stay_there(tmp_path: Path) -> None:
+    model = model_on("gpu")
+    nearest, host = tiers(model.device, 10**9)
+    kept = []
+    for tier in ([nearest], [Tier(0), host]):
+        gc.collect()
+        before = GPU.used
+        cache = RecordingCache(tier, tmp_path)
+        prepared = prepare(model, task(), [2], 1, cache)
+        fit(model, task(), VECTOR, steps=9, prepared=prepared)
+        gc.collect()
+        kept.append(GPU.used - before)
+        size = sum(handle.stored.sizes[0] for handle in prepared.recordings.values())
+        del prepared, cache
+    assert kept[0] - kept[1] > 0.5 * size
+
+
+def test_d6_what_cannot_be_page_locked_goes_to_the_disk(tmp_path: Path) -> None:
+    model = model_on("gpu")
+    expected = numbers(fit(model, task(), VECTOR, steps=8, batch_lines=1))
+    _, host = tiers(model.device, 10**9)
+    pretend.LOCKED.capacity = 0
+    cache = RecordingCache([Tier(0), host], tmp_path)
+    prepared = prepare(model, task(), [2], 1, cache)
+    assert unlike(numbers(fit(model, task(), VECTOR, steps=8, prepared=prepared)), expected) == []
+    homes = [handle.stored.tier for handle in prepared.recordings.values()]
+    assert homes == [2] * (len(homes) - 1) + [0], "the disk, and the one in use"
+
+
+def test_d6_page_locked_memory_is_counted_as_it_is_taken() -> None:
+    _, host = tiers(torch.device("gpu:0"), 10**9)
+    assert [host.size(size) for size in (1, 4096, 4097, 6000)] == [1, 4096, 8192, 8192]
+
+
+def test_a_gpu_that_is_too_small_loses_nothing() -> None:
+    model = model_on("gpu")
+    before, weights = numbers(fit(model, task(), lora(model), steps=3)), weights_hash(model)
+    gc.collect()
+    GPU.capacity = GPU.used + 2000
+    for work in (
+        lambda: fit(model, task(), lora(model), steps=3),
+        lambda: selftest.self_test(model),
+    ):
+        with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+            work()
+    GPU.capacity = 2**40
+    assert stream_hooks(model) == []
+    assert weights_hash(model) == weights
+    assert unlike(numbers(fit(model, task(), lora(model), steps=3)), before) == []
+
+
+def test_free_memory_counts_what_pytorch_gives_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("gpu:0")
+    GPU.capacity = GPU.used + 5000
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: GPU.used + 700)
+    assert machine.free_memory(device) == 5700
+    assert machine.used_memory(device) == GPU.used
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def alone(tiny: Tiny) -> LanguageModel:
+    """The tiny run's model, alone on the GPU."""
+    model_on.cache_clear()
+    gc.collect()
+    hf = tiny_model("llama").to("gpu")
+    return selftest.tested(LanguageModel.of(hf, tiny_tokenizer(), name="tiny"))
+
+
+def test_a_run_on_a_gpu_that_is_too_small_is_refused(
+    tiny: Tiny, alone: LanguageModel, tmp_path: Path
+) -> None:
+    GPU.capacity = GPU.used + 10_000
+    with pytest.raises(InputError, match=r"needs at least .* of the GPU's memory"):
+        run(tiny.config(), alone, tmp_path)
+    assert list(tmp_path.iterdir()) == []
