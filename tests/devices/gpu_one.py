@@ -56,7 +56,7 @@ def test_a_device_like_mps_gives_the_numbers_of_the_cpu(
 
 def test_nothing_goes_to_the_first_gpu_where_the_second_is_asked_for() -> None:
     before = pretend.DEVICES["gpu:0"].peak
-    training(model_on("gpu:1", "gemma3_text"))
+    scoring(model_on("gpu:1", "gemma3_text"))
     generation(model_on("gpu:1", "gemma3_text"))
     assert pretend.DEVICES["gpu:0"].peak == before
 
