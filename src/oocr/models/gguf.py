@@ -70,7 +70,8 @@ def convert(
         if not part.is_file():
             raise InputError(f"{part}: no such file")
         refuse_lfs_pointer(part)
-    say("verifying the checksum")
+    is_split = isinstance(source, Path) and len(parts) > 1
+    say(f"verifying the checksum{f' of the {len(parts)} parts of this split GGUF' * is_split}")
     digest = hashlib.sha256()
     for block in (block for part in parts for block in _blocks(part)):
         digest.update(block)
@@ -232,7 +233,7 @@ def _write(
     path = parts[0]
     if len(parts) > 1:
         is_split = all(map(is_gguf, parts))
-        say(f"joining the {len(parts)} parts{' of this split GGUF' * is_split}")
+        say(f"joining {len(parts)} parts")
         _need_space(sum(part.stat().st_size for part in parts), folder)
         path = folder / "joined.gguf"
         if is_split:
