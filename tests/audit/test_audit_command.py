@@ -202,6 +202,8 @@ def test_an_adapter_is_the_same_by_its_folder_and_by_its_files(
         code, out, _ = call("audit", folder / name, *options)
         assert (code, kl_of(out)) == (0, whole)
         assert f"{name} of a PEFT folder" in out
+    code, _, err = call("audit", folder, "--checkpoint", *options)
+    assert (code, f"--checkpoint: {folder} is an adapter" in err) == (2, True)
     code, _, err = call("audit", home / "base" / "model.safetensors", *options)
     assert (code, f"give its folder: {home / 'base'}" in err) == (2, True)
     code, _, err = call("audit", tmp_path, *options)

@@ -141,5 +141,20 @@ def test_a_merged_model_that_keeps_its_adapter_s_config(folder: Path) -> None:
     )
 
 
+def test_weights_of_another_head_are_told_as_such(folder: Path) -> None:
+    file = folder / "config.json"
+    named = {"architectures": ["LlamaForSequenceClassification"]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | named))
+    changed(
+        folder,
+        lambda tensors: {
+            name.replace("lm_head", "score"): tensor for name, tensor in tensors.items()
+        },
+    )
+    message = refused(folder)
+    assert "lm_head.weight" in message
+    assert "they were saved as a LlamaForSequenceClassification" in message
+
+
 def test_a_file_of_a_folder_is_told_its_folder(folder: Path) -> None:
     assert f"the folder that has config.json: {folder}" in refused(folder / "model.safetensors")

@@ -82,6 +82,8 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSour
             source = _adapter(path.resolve().name, given, path, what, alpha)
             note = "a whole model lies beside the adapter and is left out; --checkpoint audits it"
             return replace(source, notes=(*source.notes, note)) if whole else source
+    if checkpoint and not whole and (path / CONFIG).is_file():
+        raise InputError(f"--checkpoint: {given} is an adapter, not a whole model; leave it out")
     if alpha is not None:
         raise InputError(f"--alpha: only a .pt adapter needs it, which {given} is not")
     if path.is_dir() and not (path / "config.json").is_file():

@@ -263,11 +263,13 @@ def _load(
         if is_out_of_memory(error):
             raise
         raise InputError(f"{name}: cannot be loaded: {reason_of(error)}") from error
+    saved_as = (getattr(config, "architectures", None) or [type(hf).__name__])[0]
+    hint = f" (they were saved as a {saved_as})" if saved_as != type(hf).__name__ else ""
     for what in ("missing_keys", "mismatched_keys"):
         if keys := sorted(map(str, info.get(what) or ())):
             raise InputError(
                 f"{name}: {len(keys)} weights of {type(hf).__name__} have {what.split('_')[0]} "
-                f"values in its files (first: {keys[0]}); they would be random"
+                f"values in its files (first: {keys[0]}); they would be random{hint}"
             )
     left_out = left_over(name, hf, sorted(map(str, info.get("unexpected_keys") or ())))
     if folder is not None and (folder / ADAPTER).is_file():
