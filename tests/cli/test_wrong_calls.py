@@ -98,6 +98,7 @@ CALLS = [
     ("export v.safetensors --to gguf --out /dev/null", "is there already"),
     ("export v.safetensors --to gguf --out loop", "is there already (a link to loop"),
     ("export v.safetensors --to lm-eval --out x.bin --model model", "x.bin: ends in '.bin'"),
+    ("export v.safetensors --to lm-eval --out a,b.pt --model model", "a,b.pt: has a comma"),
     ("export nosuch --to gguf --out x.gguf", "nosuch: there is no such file"),
     ("audit ''", "'': allowed: a LoRA"),
     ("audit folder", "found neither adapter_config.json"),

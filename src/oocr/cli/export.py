@@ -13,7 +13,7 @@ from oocr.errors import InputError
 from oocr.io import check_output, command_line
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats.gguf import write_gguf
-from oocr.steering.formats.lm_eval import check_ending, write_lm_eval
+from oocr.steering.formats.lm_eval import check_path, write_lm_eval
 from oocr.steering.formats.peft import peft_adapter
 from oocr.steering.formats.vector_files import ranges
 from oocr.steering.vectors import Vector
@@ -29,7 +29,7 @@ def export(
     if to not in FORMATS:
         raise InputError(f"--to {to or repr(to)}: allowed: {', '.join(FORMATS)}")
     if to == "lm-eval":
-        check_ending(out)
+        check_path(out)
     if to != "gguf" and model is None:
         raise InputError(f"--model: missing; {to} needs to know what the model calls its modules")
     check_output(out, inputs=[file], needs=1_000_000)

@@ -31,7 +31,7 @@ def write_lm_eval(
         InputError: another ending; positions or a layer that lm-eval cannot express.
     """
     path = Path(path)
-    check_ending(path)
+    check_path(path)
     check_fits(model, vector)
     check_everywhere(vector, "lm-eval", everywhere=everywhere)
     entry = {
@@ -47,10 +47,12 @@ def write_lm_eval(
     return write_atomic(path, lambda part: part.write_bytes(file.getvalue()))
 
 
-def check_ending(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Refuse (`InputError`) a file that lm-eval would not take for a vector's."""
     if path.suffix not in ENDINGS:
         raise InputError(f"{path}: ends in {path.suffix!r}; lm-eval allows: {', '.join(ENDINGS)}")
+    if "," in str(path):  # lm-eval splits its arguments there
+        raise InputError(f"{path}: has a comma; allowed: a path that lm-eval can be given")
 
 
 def _hookpoint(model: LanguageModel, vector: Vector) -> str:
