@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from oocr.engine.selftest import load_model
 from oocr.errors import InputError
+from oocr.io import command_line
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats.vector_files import VectorFile, name_parts, ranges, vector_file
 from oocr.steering.hooks import Site
@@ -145,7 +146,8 @@ def describe_unsaid(file: VectorFile, say: Say) -> None:
     print_fields(say, f"{file.path}: vector, {file.format}", fields)
     options = " ".join(f"--{name}" for name in file.missing)
     say(f"  not said   {', '.join(file.missing)}: {options} (in Python: oocr.read_vector)")
-    say(f"  next       oocr export {file.path} --to gguf --out v.gguf {options}, each with a value")
+    export = command_line(["oocr", "export", file.path, "--to", "gguf", "--out", "v.gguf"])
+    say(f"  next       {export} {options}, each with a value")
 
 
 def print_fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
