@@ -5,15 +5,18 @@ test_pretend_gpu.py.
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 
-from oocr.engine import selftest
+from oocr.engine import memory, selftest
 from oocr.engine.recording_cache import RecordingCache, Tier, tiers
-from oocr.engine.training import fit
+from oocr.engine.trainable import ArmSpec
+from oocr.engine.training import fit, fit_all
 from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
 from oocr.models import machine
@@ -67,6 +70,41 @@ def test_d6_what_cannot_be_page_locked_goes_to_the_disk(tmp_path: Path) -> None:
 def test_d6_page_locked_memory_is_counted_as_it_is_taken() -> None:
     _, host = tiers(torch.device("gpu:0"), 10**9)
     assert [host.size(size) for size in (1, 4096, 4097, 6000)] == [1, 4096, 8192, 8192]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("arms", [1, 16])
+def test_d8_memory_of_a_large_vocabulary_is_predicted(dtype: torch.dtype, arms: int) -> None:
+    config = tf.LlamaConfig(
+        vocab_size=65536,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    hf = tf.LlamaForCausalLM(config).eval().to(dtype).to("gpu")
+    model = selftest.tested(LanguageModel.of(hf, tiny_tokenizer(), name="wide"))
+    shape = memory.shape_of(model)
+    plans = [ArmSpec(replace(task(), name=str(number)), VECTOR, None, 2) for number in range(arms)]
+    prepared = [prepare(model, plan.task, [2]) for plan in plans]
+    batch = prepared[0].batches[0]
+    fit_all(model, plans, prepared)
+    gc.collect()
+    before = GPU.peak = GPU.used
+    fit_all(model, plans, prepared)
+    taken, tokens = GPU.peak - before, arms * batch.ids.numel()
+    predicted = (
+        memory.kept_for_backward(shape, tokens, tokens, 2)
+        + memory.passed(shape, 2 * tokens)
+        + memory.head(shape, arms * len(batch.rows))
+        + memory.trained(arms * 32)
+    )
+    assert 0.4 * predicted < taken < 1.2 * predicted
+    assert taken < 0.5 * 12 * arms * len(batch.rows) * 65536 + 16 * 2**20, "no whole logits"
 
 
 def test_a_gpu_that_is_too_small_loses_nothing() -> None:

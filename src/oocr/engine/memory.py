@@ -110,7 +110,7 @@ def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> 
 
 def head(shape: ModelSize, rows: int) -> int:
     """Bytes of log-probabilities at so many rows, with their gradient."""
-    upcast = 0 if shape.item >= 4 else shape.chunk * shape.d_model * 4
+    upcast = 0 if shape.item >= 4 else 2 * shape.chunk * shape.d_model * 4  # this part, the next
     return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + upcast
 
 
