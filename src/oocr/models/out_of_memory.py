@@ -47,7 +47,7 @@ def out_of_memory(error: BaseException, doing: str, advice: str) -> str:
     Numbers that PyTorch's own message lacks are asked for now.
     """
     text = str(error)
-    gpu, on_mps = re.search(r"\bGPU (\d+)", text), "MPS" in text
+    gpu, on_mps = re.search(rf"\b(?:GPU |{machine.GPU}:)(\d+)", text), "MPS" in text
     device = torch.device(machine.GPU, int(gpu[1])) if gpu else None
     where = str(device) if device else "MPS" if on_mps else "main memory"
     numbers = {
@@ -56,8 +56,9 @@ def out_of_memory(error: BaseException, doing: str, advice: str) -> str:
         if (match := re.search(pattern, text, re.IGNORECASE))
     }
     if "in all" not in numbers:
-        numbers["free now"] = _gib(machine.free_memory(device))
         numbers["in all"] = _gib(machine.total_memory(device))
+    if "free" not in numbers:
+        numbers["free now"] = _gib(machine.free_memory(device))
     listed = ", ".join(f"{size} {name}" for name, size in numbers.items())
     return f"out of memory on {where} while {doing}: {listed}. {advice}"
 
