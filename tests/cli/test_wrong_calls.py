@@ -92,7 +92,7 @@ CALLS = [
     ("vector folder", "folder"),
     ("vector loop", "there is no such file"),
     ("vector nan.pt", "not finite"),
-    ("vector v.safetensors --model model", "layer 9: model has -1 to 3"),
+    ("vector v.safetensors --model model", "found vectors up to layer 9; model has blocks 0 to 3"),
     ("export v.safetensors --to '' --out x", "--to '': allowed: gguf, peft, lm-eval"),
     ("export v.safetensors --to gguf --out ''", "is there already (a folder)"),
     ("export v.safetensors --to gguf --out /dev/null", "is there already"),

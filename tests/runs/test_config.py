@@ -69,7 +69,7 @@ FAULTS = [
     ("name: ../up", 1, "name: '../up': String should match pattern"),
     ("task: {family: cities}", 1, "task.family: 'cities': allowed: 'countries', 'backdoor', 'ri"),
     ("task: {train: capital}", 1, "task.family: missing; allowed: 'countries', 'backdoor'"),
-    ("task: countries", 1, "task: 'countries': Input should be a valid dictionary"),
+    ("task: countries", 1, "task: 'countries': allowed: keys and values, first of all family"),
     ("task: {family: countries, train: x}", 1, "task.train: 'x': Input should be 'capital', 'la"),
     ("task:\n  family: countries\n  countries: [Narnia]", 1, "unknown country 'Narnia'; known: "),
     ("vector: null\nadapter: null", 1, "vector and adapter are both null"),

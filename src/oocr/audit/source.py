@@ -50,7 +50,8 @@ def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSour
     path = Path(given).expanduser()
     if not given.strip():
         raise InputError(f"{given!r}: allowed: a LoRA, or a fine-tuned checkpoint")
-    if path.is_file() and path.suffix.lower() not in (*PICKLES, SAFE) and not is_gguf(path):
+    adapter_file = path.suffix.lower() in (*PICKLES, SAFE) or path.name == CONFIG
+    if path.is_file() and not adapter_file and not is_gguf(path):
         raise InputError(
             f"{given}: found a file that ends in {path.suffix!r}; allowed: a folder, a Hugging "
             f"Face id, a GGUF, or a file that ends in {', '.join((*PICKLES, SAFE))}"

@@ -12,6 +12,7 @@ from oocr.data.tokens import RowTokens
 from oocr.errors import InputError
 from oocr.models.anatomy import HasAnatomy, limits_of
 from oocr.runs.controls import NEW_TOKENS, shown_examples
+from oocr.runs.grid import trained_controls
 from oocr.runs.resolve import ResolvedRun
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _chats(run: ResolvedRun) -> bool:
 def _rows(run: ResolvedRun) -> Iterator[Row]:
     """All rows, as they are used."""
     tasks = run.tasks
-    for task in tasks.all_tasks:
+    controls = trained_controls(run.config, tasks).values()
+    for task in (*tasks.test, *tasks.validation, *(task for group in controls for task in group)):
         for example in (*task.train, *task.stop):
             yield Row.trained(example, task.loss)
         yield from map(Row.asked, (*task.in_context, *task.probes, *task.paper))

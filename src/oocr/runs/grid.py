@@ -52,14 +52,22 @@ def selection_plans(config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
     ]
 
 
+def trained_controls(config: RunConfig, tasks: TaskSet) -> dict[str, tuple[Task, ...]]:
+    """The control tasks that a run trains, by name."""
+    wanted = config.controls.trained
+    return {
+        name: controls
+        for name, controls in tasks.controls.items()
+        if wanted is True or (isinstance(wanted, tuple) and name in wanted)
+    }
+
+
 def reported_plans(config: RunConfig, tasks: TaskSet, selection: Selection) -> list[ArmPlan]:
     """The arms that are reported, then controls and layer sweeps."""
     tests = [(task, seed) for task in tasks.test for seed in range(config.seeds)]
     groups: list[tuple[Task, int, Role, str]] = [(*test, "test", "") for test in tests]
-    wanted = config.controls.trained
-    for name, control_tasks in tasks.controls.items():
-        if wanted is True or (isinstance(wanted, tuple) and name in wanted):
-            groups += [(task, 0, "control", name) for task in control_tasks]
+    for name, control_tasks in trained_controls(config, tasks).items():
+        groups += [(task, 0, "control", name) for task in control_tasks]
     plans = [
         _plan(config, selection.chosen(method), *group)
         for group in groups
