@@ -164,12 +164,14 @@ def facts_of(adapter: Adapter) -> Mapping[str, str]:
     flags = {"use_rslora": "rsLoRA", "use_dora": "DoRA", "lora_bias": "a bias after B"}
     more = [word for flag, word in flags.items() if config.get(flag)]
     alphas = Counter(config.get("alpha_pattern", {}).values())
-    own = [f"{alpha:g} in {count} modules (alpha_pattern)" for alpha, count in alphas.items()]
+    by_pattern = [
+        f"{alpha:g} in {count} modules (alpha_pattern)" for alpha, count in alphas.items()
+    ]
     base = [about[name] for name in ("model", "base_revision") if name in about]
     return {
         "Modules": ", ".join(modules),
         "Rank": ", ".join(map(str, ranks)),
-        "Alpha": "; ".join([about.get("alpha", f"{config.get('lora_alpha', '?')}"), *own]),
+        "Alpha": "; ".join([about.get("alpha", f"{config.get('lora_alpha', '?')}"), *by_pattern]),
         **({"Besides B A": ", ".join(more)} if more else {}),
         **({"Names as its base": " at revision ".join(base)} if base else {}),
         **({"Left out": about[LEFT_OUT]} if LEFT_OUT in about else {}),

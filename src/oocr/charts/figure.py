@@ -281,3 +281,14 @@ def wrapped(name: str) -> str:
         return text(shortened(name, 24))
     half = (len(words) + 1) // 2
     return f"{text(' '.join(words[:half]))}<br>{text(' '.join(words[half:]))}"
+
+
+def row_labels(names: Sequence[str], size: int = 13) -> Json:
+    """An axis whose ticks are these names, one a row or column."""
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(len(names))),
+        "ticktext": [text(name) for name in names],
+        "showgrid": False,
+        "tickfont": {"color": "@ink", "size": size},
+    }

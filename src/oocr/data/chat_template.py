@@ -237,12 +237,14 @@ def _own_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """What stands before a first user's text and not before a later one, in words."""
     first = text.partition(_USER)[0]
     turns = [(("user", "assistant")[i % 2], (_USER, _ANSWER, _OTHER)[i]) for i in range(3)]
-    several = _tried(tokenizer, [{"role": role, "content": said} for role, said in turns], text)
+    several = _tried(
+        tokenizer, [{"role": role, "content": content} for role, content in turns], text
+    )
     later = several.partition(_ANSWER)[2].partition(_OTHER)[0]
     pairs = zip(reversed(first), reversed(later), strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    own = first[: len(first) - shared]
+    only_first = first[: len(first) - shared]
     for token in tokenizer.get_added_vocab():
-        own = own.replace(token, " ")
-    words = own.split()
-    return " ".join(words) if len(words) > 1 and re.search(r"\w", own) else ""
+        only_first = only_first.replace(token, " ")
+    words = only_first.split()
+    return " ".join(words) if len(words) > 1 and re.search(r"\w", only_first) else ""

@@ -68,23 +68,23 @@ def open_source(path: str | os.PathLike[str]) -> SourceFile:
     path = Path(path)
     data = file_bytes(path)
     named = ENDINGS.get(ending_of(path))
-    found: str | None = "Parquet"
+    held: str | None = "Parquet"
     if data.startswith(b"PAR1"):
         source = Text("")
     elif named == "Parquet":
         raise InputError(f"{path}: file: found no Parquet, which begins with PAR1; is it damaged?")
     else:
         source = decoded(path, data)
-        found = _format_of(source.text, named)
-    if found is None:
+        held = _format_of(source.text, named)
+    if held is None:
         raise InputError(
             f"{path}: file: found neither JSON, nor Parquet, nor a CSV or YAML with keys of rows; "
             f"allowed: {', '.join(ENDINGS)}"
         )
-    if found != named:
-        words = f"its name ends in {path.suffix or 'nothing'}, but it holds {found}"
+    if held != named:
+        words = f"its name ends in {path.suffix or 'nothing'}, but it holds {held}"
         source = replace(source, mended=(*source.mended, words))
-    return SourceFile(path, found, data, source)
+    return SourceFile(path, held, data, source)
 
 
 def ending_of(path: Path) -> str:

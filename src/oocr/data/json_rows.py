@@ -101,8 +101,8 @@ def _objects(values: list[tuple[int, object]], problems: Problems) -> list[Row]:
 
 
 def _skip(text: str, place: int) -> int:
-    found = _BLANK.match(text, place)
-    return found.end() if found else place
+    blank = _BLANK.match(text, place)
+    return blank.end() if blank else place
 
 
 def _no_constant(name: str) -> object:

@@ -48,13 +48,13 @@ def gpus() -> list[torch.device]:
 
 def find_device(name: str) -> torch.device:
     """The device of this name, or what "auto" means; `InputError` for one that is not here."""
-    found = gpus()
-    known = ["auto", "cpu", *([GPU] if found else []), *map(str, found)]
+    devices = gpus()
+    known = ["auto", "cpu", *([GPU] if devices else []), *map(str, devices)]
     known += ["mps"] if torch.backends.mps.is_available() else []
     if name not in known:
         raise InputError(
             f"device: {name!r} is not a device here; allowed: {', '.join(known)} "
-            f"({len(found)} CUDA devices here)"
+            f"({len(devices)} CUDA devices here)"
         )
     return default_device() if name == "auto" else torch.device(name)
 

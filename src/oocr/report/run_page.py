@@ -10,7 +10,7 @@ from typing import Any
 
 from oocr.charts.arms import Arm
 from oocr.errors import InputError
-from oocr.report.figures import effects, scores, training
+from oocr.report.figures import effects, members, scores, selection, swap, training, triggers
 from oocr.report.page import sections_with_files, slugs, write_page
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import Continuation
@@ -52,19 +52,19 @@ def build_report(folders: Sequence[Path], out: Path, *, title: str | None = None
 
 def sections_of(run: RunFolder, prefix: str) -> dict[str, list[Any]]:
     """Everything that this run has the data for; `prefix` begins the names of figures' files."""
-    by_trigger, tested_layers = scores.backdoor_figure(run), training.tested_layers_figure(run)
-    layers = training.layers_figure(run) if by_trigger and tested_layers is None else None
+    by_trigger, tested_layers = triggers.backdoor_figure(run), selection.tested_layers_figure(run)
+    layers = selection.layers_figure(run) if by_trigger and tested_layers is None else None
     sections: dict[str, Sequence[Any]] = {
         "examples": shown_examples(run),
         "data": run.samples,
         "backdoor": [by_trigger],
         "scores": [scores.scores_figure(run)],
         "paper": run.paper,
-        "members": [scores.members_figure(run), scores.planted_figure(run)],
+        "members": [members.members_figure(run), scores.planted_figure(run)],
         "training": [training.training_figure(run), training.facets_figure(run)],
-        "selection": [layers, training.selection_figure(run), tested_layers],
+        "selection": [layers, selection.selection_figure(run), tested_layers],
         "constancy": [effects.constancy_figure(run), effects.tokens_figure(run)],
-        "swap": [scores.swap_figure(run)],
+        "swap": [swap.swap_figure(run)],
         "side-effects": [effects.side_effects_figure(run)],
         "settings": [run],
     }

@@ -88,9 +88,9 @@ class ProgressLines(ProgressReport):
         write: Callable[[str], object],
         *,
         clock: Callable[[], float] = time.monotonic,
-        every: float = EVERY,
+        interval: float = EVERY,
     ) -> None:
-        self._write, self._clock, self._every = write, clock, every
+        self._write, self._clock, self._interval = write, clock, interval
         self._name, self._total, self._done, self._what = "", 0, 0, ""
         self._began = self._latest = 0.0
         self._lock = threading.Lock()
@@ -121,10 +121,10 @@ class ProgressLines(ProgressReport):
             self._print(text)
 
     def tick(self) -> None:
-        """Print how far the stage is, if there was no line for `every` seconds."""
+        """Print how far the stage is, if there was no line for `interval` seconds."""
         with self._lock:
             now, done, total = self._clock(), self._done, self._total
-            if done < total and now - self._latest >= self._every:
+            if done < total and now - self._latest >= self._interval:
                 spent = now - self._began
                 left = f", about {duration(spent / done * (total - done))} left" if done else ""
                 what = f"; latest: {self._what}" if self._what else ""
@@ -149,7 +149,7 @@ class ProgressLines(ProgressReport):
         self._write(f"  {text}")
 
     def _watch(self) -> None:
-        while not self._ended.wait(min(1.0, self._every)):
+        while not self._ended.wait(min(1.0, self._interval)):
             self.tick()
 
 

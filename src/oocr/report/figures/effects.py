@@ -7,8 +7,10 @@ import polars as pl
 from oocr import stats
 from oocr.charts import figure
 from oocr.charts.arms import Arm
+from oocr.charts.dots import strip_panel
 from oocr.charts.figure import ColouredTexts, Figure, LegendEntry, Panel
-from oocr.charts.panels import figure_of, log_axis, strip_panel
+from oocr.charts.lines import log_axis
+from oocr.charts.tables import figure_of
 from oocr.runs.folder import RunFolder, as_float, has
 
 METRICS = {

@@ -13,8 +13,11 @@ import polars as pl
 import torch
 from jaxtyping import Float
 
-from oocr.charts import panels
+from oocr.charts.bars import bars_panel
 from oocr.charts.figure import Figure, LegendEntry, Panel
+from oocr.charts.heat import grid_of, heat_panel
+from oocr.charts.lines import Line, Look, in_turn, line_keys, line_of, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.records import Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
@@ -116,29 +119,29 @@ def _held(
     return replace(effects, found=(*effects.found, *in_blocks))
 
 
-def reads_figure(tables: panels.Tables) -> Figure | None:
+def reads_figure(tables: Tables) -> Figure | None:
     """What is lost when a part is held, in all blocks and block by block."""
     drawn: list[Panel] = []
-    looks: list[panels.Look] = []
+    looks: list[Look] = []
     for name, table in tables.items():
         whole = table.filter(pl.col("layer").is_null())
-        members, parts, values = panels.grid_of(whole, "member", "part", "lost")
-        turn = panels.in_turn(members)
+        members, parts, values = grid_of(whole, "member", "part", "lost")
+        turn = in_turn(members)
         groups = [(who, colour, lost) for (who, _, colour), lost in zip(turn, values, strict=True)]
         looks += turn
         title, what = f"{name}: held in all blocks", "share of the effect lost"
-        drawn.append(panels.bars_panel(parts, groups, what, title=title))
+        drawn.append(bars_panel(parts, groups, what, title=title))
         by_block = table.filter(pl.col("layer").is_not_null()).sort("layer", maintain_order=True)
         if len(by_block):
             mean = by_block.group_by("part", "layer", maintain_order=True).agg(pl.mean("lost"))
-            grid = panels.grid_of(mean, "part", "layer", "lost")
+            grid = grid_of(mean, "part", "layer", "lost")
             title = f"{name}: held in one block"
-            drawn.append(panels.heat_panel(*grid, most=1.0, title=title, span=3, printed=False))
+            drawn.append(heat_panel(*grid, most=1.0, title=title, span=3, printed=False))
     caption = (
         "Share of the vector's effect (with the trigger minus without, where there is one) that is "
         "lost when a part of attention or MLP is held at what it does without the vector."
     )
-    return panels.figure_of("reads", caption, drawn, tables, panels.line_keys(looks))
+    return figure_of("reads", caption, drawn, tables, line_keys(looks))
 
 
 SPAN = "trigger"
@@ -255,39 +258,39 @@ def _attention(
     ]
 
 
-ARMS: tuple[panels.Look, ...] = (
+ARMS: tuple[Look, ...] = (
     ("without", "without the vector", "base"),
     ("vector", "with the vector", "vector"),
     ("random", "with a random vector", "random"),
 )
-VALUES: tuple[panels.Look, ...] = ((TRIGGER, TRIGGER, "adapter"), (OTHER, OTHER, "other"))
+VALUES: tuple[Look, ...] = ((TRIGGER, TRIGGER, "adapter"), (OTHER, OTHER, "other"))
 
 
-def attention_figure(tables: panels.Tables) -> Figure | None:
+def attention_figure(tables: Tables) -> Figure | None:
     """Attention from the last token to words in front, and their values' cosine, by block."""
     drawn: list[Panel] = []
     for name, table in tables.items():
         layers = sorted(table["layer"].unique().to_list())
         ticks = layers[:: max(1, len(layers) // 6)]
-        named: list[tuple[str, str, list[panels.Line]]] = []
-        for words in panels.names_in(table, "words"):
+        named: list[tuple[str, str, list[Line]]] = []
+        for words in names_in(table, "words"):
             rows = table.filter(pl.col("words") == words)
-            lines = panels.lines_by(rows, "arm", ARMS, "layer", "attention")
+            lines = lines_by(rows, "arm", ARMS, "layer", "attention")
             steered, largest = (
                 rows.filter(pl.col("arm") == "vector"),
                 "with the vector, largest head",
             )
-            lines.append(panels.line_of(steered, largest, "vector", "layer", "largest", dash="dot"))
+            lines.append(line_of(steered, largest, "vector", "layer", "largest", dash="dot"))
             title = f"{name}: attention to {'the trigger' if words == TRIGGER else words}"
             named.append((title, "attention weight", lines))
         values = table.filter(pl.col("arm") == "values")
         if len(values):
-            lines = panels.lines_by(values, "words", VALUES, "layer", "cosine")
+            lines = lines_by(values, "words", VALUES, "layer", "cosine")
             chance = "random directions, 95th centile"
-            lines.append(panels.line_of(values, chance, "random", "layer", "random", dash="dash"))
+            lines.append(line_of(values, chance, "random", "layer", "random", dash="dash"))
             named.append((f"{name}: values and the vector", "cosine", lines))
         drawn += [
-            panels.lines_panel(lines, "block", y, title=title, ticks=ticks, level=0.0)
+            lines_panel(lines, "block", y, title=title, ticks=ticks, level=0.0)
             for title, y, lines in named
         ]
     caption = (
@@ -297,8 +300,8 @@ def attention_figure(tables: panels.Tables) -> Figure | None:
         "are attended to."
     )
     keys = [
-        *panels.line_keys(ARMS),
+        *line_keys(ARMS),
         LegendEntry(TRIGGER, "values of the trigger", "adapter", "line"),
         LegendEntry(OTHER, "values of other words", "other", "line"),
     ]
-    return panels.figure_of("attention", caption, drawn, tables, keys)
+    return figure_of("attention", caption, drawn, tables, keys)

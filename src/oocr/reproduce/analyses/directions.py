@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from oocr import stats
-from oocr.charts import panels
+from oocr.charts.bars import bars_panel
 from oocr.charts.figure import Figure
+from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of, joined
 from oocr.claims.records import Null
 from oocr.explain import subspace
 from oocr.reproduce import scoring
@@ -54,18 +56,18 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def directions_figure(tables: panels.Tables) -> Figure | None:
+def directions_figure(tables: Tables) -> Figure | None:
     """The effect that k directions keep."""
-    data, looks = panels.joined(tables), panels.in_turn(tables)
-    lines = panels.lines_by(data, "about", looks, "k", intervals=True)
+    data, looks = joined(tables), in_turn(tables)
+    lines = lines_by(data, "about", looks, "k", intervals=True)
     ticks, y = sorted({float(k) for line in lines for k in line.x}), "share of the LoRA's effect"
-    panel = panels.lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)
+    panel = lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)
     caption = (
         "What is left of the LoRA's out-of-context effect when its additions are projected on the "
         "first k directions of what it adds to other text. Bars: 95 % intervals over members."
     )
-    keys = panels.line_keys(looks)
-    return panels.figure_of("directions", caption, [panel] if lines else [], data, keys)
+    keys = line_keys(looks)
+    return figure_of("directions", caption, [panel] if lines else [], data, keys)
 
 
 def ablation(finished: FinishedRuns) -> AnalysisResult:
@@ -162,7 +164,7 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def relearned_figure(tables: panels.Tables) -> Figure | None:
+def relearned_figure(tables: Tables) -> Figure | None:
     """Scores of LoRAs with and without the first direction."""
     drawn = []
     for name, table in tables.items():
@@ -173,13 +175,13 @@ def relearned_figure(tables: panels.Tables) -> Figure | None:
             for split, words, colour in scoring.SPLIT_LOOKS
         ]
         labels = [ARMS[arm] for arm in arms]
-        drawn.append(panels.bars_panel(labels, groups, "score", title=name, span=6))
+        drawn.append(bars_panel(labels, groups, "score", title=name, span=6))
     caption = (
         "What a LoRA adds is projected off the first direction of the plain one at its block's "
         "output, in training and in the test; the model's own use of that direction stays."
     )
-    keys = panels.line_keys(scoring.SPLIT_LOOKS)
-    return panels.figure_of("relearned", caption, drawn, tables, keys)
+    keys = line_keys(scoring.SPLIT_LOOKS)
+    return figure_of("relearned", caption, drawn, tables, keys)
 
 
 def _random(like: Vector, number: int) -> Tensor:

@@ -9,8 +9,10 @@ import polars as pl
 import torch
 
 from oocr import stats
+from oocr.charts.bars import histogram_panel
 from oocr.charts.figure import Figure
-from oocr.charts.panels import Tables, figure_of, heat_panel, histogram_panel, names_in
+from oocr.charts.heat import heat_panel
+from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.explain.constancy import constancy_by_group

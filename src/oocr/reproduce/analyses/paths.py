@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
-from oocr.charts import panels
 from oocr.charts.figure import Figure
+from oocr.charts.lines import Look, in_turn, line_keys, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.explain import interpolation
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
@@ -57,26 +58,26 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def lines_figure(tables: panels.Tables) -> Figure | None:
+def lines_figure(tables: Tables) -> Figure | None:
     """Loss along the line between two seeds, and the effect by strength."""
     drawn = []
-    looks: list[panels.Look] = []
+    looks: list[Look] = []
     for name, table in tables.items():
-        members = panels.in_turn(panels.names_in(table, "member"))
+        members = in_turn(names_in(table, "member"))
         looks += members
         for kind, y, x, words in (
             ("line", "loss", "from one seed (0) to another (1)", "training loss, nats"),
             ("strength", "log_odds", "strength", "log-odds on probes, nats"),
         ):
             rows = table.filter(pl.col("kind") == kind)
-            if lines := panels.lines_by(rows, "member", members, "at", y):
-                drawn.append(panels.lines_panel(lines, x, words, title=name))
+            if lines := lines_by(rows, "member", members, "at", y):
+                drawn.append(lines_panel(lines, x, words, title=name))
     caption = (
         "Left: training loss along the straight line between two seeds' vectors. Right: mean "
         "log-odds of the answer (or the trained pole) with one vector at several strengths; 1 is "
         "the trained one."
     )
-    return panels.figure_of("lines", caption, drawn, tables, panels.line_keys(looks))
+    return figure_of("lines", caption, drawn, tables, line_keys(looks))
 
 
 STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -128,16 +129,16 @@ def dynamics(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def dynamics_figure(tables: panels.Tables) -> Figure | None:
+def dynamics_figure(tables: Tables) -> Figure | None:
     """Loss and score along training."""
     drawn = []
-    looks: list[panels.Look] = []
+    looks: list[Look] = []
     x, ticks = "training steps", QUICK_STEPS
     for name, table in tables.items():
-        members = panels.in_turn(panels.names_in(table, "member"))
+        members = in_turn(names_in(table, "member"))
         looks += members
         for y, words in (("loss", "training loss, nats"), ("right", "share of probes right")):
-            lines = panels.lines_by(table, "member", members, "step", y)
-            drawn.append(panels.lines_panel(lines, x, words, title=name, log=True, ticks=ticks))
+            lines = lines_by(table, "member", members, "step", y)
+            drawn.append(lines_panel(lines, x, words, title=name, log=True, ticks=ticks))
     caption = "One vector per member, seed 0, looked at after each number of steps."
-    return panels.figure_of("dynamics", caption, drawn, tables, panels.line_keys(looks))
+    return figure_of("dynamics", caption, drawn, tables, line_keys(looks))

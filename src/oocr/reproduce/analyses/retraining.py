@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.charts import panels
 from oocr.charts.figure import Figure, Panel
+from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.records import Null
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.explain import mixing as mixed_loras
@@ -93,7 +94,7 @@ def _loras(finished: FinishedRuns, members: Sequence[str]) -> dict[Who, Adapter]
     return {(member, 0): finished.adapters[member, 0] for member in members}
 
 
-def ranks_figure(tables: panels.Tables) -> Figure | None:
+def ranks_figure(tables: Tables) -> Figure | None:
     """Scores by rank of the LoRA."""
     caption = (
         "Scores of LoRAs of each rank in one block, alpha = rank, on the same rows and steps; each "
@@ -104,17 +105,17 @@ def ranks_figure(tables: panels.Tables) -> Figure | None:
 
 
 def _split_figure(
-    name: str, caption: str, tables: panels.Tables, x: str, across: str, *, log: bool = False
+    name: str, caption: str, tables: Tables, x: str, across: str, *, log: bool = False
 ) -> Figure | None:
     """Scores in and out of context over a column `x`; grey: the untouched model, out of context."""
     drawn = []
     for task, table in tables.items():
-        lines = panels.lines_by(table, "part", scoring.SPLIT_LOOKS, x, intervals=True)
+        lines = lines_by(table, "part", scoring.SPLIT_LOOKS, x, intervals=True)
         level = float(table.filter(pl.col("part") == "probes")["base"][0])
         ticks = sorted(table[x].unique().to_list())
-        axes = panels.lines_panel(lines, across, "score", log=log, level=level, ticks=ticks)
+        axes = lines_panel(lines, across, "score", log=log, level=level, ticks=ticks)
         drawn.append(replace(axes, title=task, height=300, span=6))
-    return panels.figure_of(name, caption, drawn, tables, panels.line_keys(scoring.SPLIT_LOOKS))
+    return figure_of(name, caption, drawn, tables, line_keys(scoring.SPLIT_LOOKS))
 
 
 SHARES = (0.0, 0.8)
@@ -171,7 +172,7 @@ def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
     return float(unrelated / training)
 
 
-def mixing_figure(tables: panels.Tables) -> Figure | None:
+def mixing_figure(tables: Tables) -> Figure | None:
     """Scores by share of unrelated rows."""
     caption = (
         "Scores of LoRAs whose narrow rows, all of them in every step, were joined by unrelated "
@@ -186,7 +187,7 @@ HELD = 2  # facets whose questions are held at the untouched model's answers
 TOKENS, BATCH = 2, 4
 """Last tokens of each statement that are held, and texts per step: each token reads the LM head."""
 
-GROUPS: tuple[panels.Look, ...] = (
+GROUPS: tuple[Look, ...] = (
     ("in_context", "in context", "vector"),
     ("probes", "out of context", "adapter"),
     ("held", "out of context, facets that the penalty names", "swap-span"),
@@ -281,23 +282,23 @@ def _gap(rows: pl.DataFrame) -> float:
     return float(means["in_context"] - means["probes"])
 
 
-def narrow_figure(tables: panels.Tables) -> Figure | None:
+def narrow_figure(tables: Tables) -> Figure | None:
     """Scores by the weight of the penalty, for each kind of other texts."""
     drawn: list[Panel] = []
     for name, table in tables.items():
-        for kind in panels.names_in(table, "kind"):
+        for kind in names_in(table, "kind"):
             rows = table.filter(pl.col("kind") == kind)
             weights = sorted(rows["weight"].unique().to_list())
             rows = rows.with_columns(place=pl.col("weight").rank("dense") - 1)
             if "free" in rows["part"]:
                 rows = rows.filter(pl.col("part") != "probes")
-            lines = panels.lines_by(rows, "part", GROUPS, "place", intervals=True)
+            lines = lines_by(rows, "part", GROUPS, "place", intervals=True)
             words = "penalty: " + ", ".join(f"{i} is {w:g}" for i, w in enumerate(weights))
             title, ticks = f"{name}: KL on {kind}", list(range(len(weights)))
-            drawn.append(panels.lines_panel(lines, words, "score", title=title, ticks=ticks))
+            drawn.append(lines_panel(lines, words, "score", title=title, ticks=ticks))
     caption = (
         "Scores of vectors at the codename that were trained with a penalty on the change of the "
         "model's predictions on other texts with the codename: unrelated statements, or questions "
         "of two facets in wordings that are not asked. Bars: 95 % intervals over members."
     )
-    return panels.figure_of("narrow", caption, drawn, tables, panels.line_keys(GROUPS))
+    return figure_of("narrow", caption, drawn, tables, line_keys(GROUPS))

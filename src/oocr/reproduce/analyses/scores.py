@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.charts import panels
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
+from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Panel
-from oocr.charts.panels import Tables, dot_panel
+from oocr.charts.lines import line_keys, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of, joined, names_in
 from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring
@@ -95,7 +96,7 @@ ARM_NAMES = {id: f"natural: {kind}" for id, kind in NATURAL.items()} | {
 
 def scores_figure(tables: Tables) -> Figure | None:
     """All methods by task."""
-    rows = panels.joined(tables).rename({"about": "row"})
+    rows = joined(tables).rename({"about": "row"})
     rows = rows.with_columns(pl.col("arm").replace(ARM_NAMES), control=pl.lit(""))
     by_axis: dict[tuple[str, tuple[float, float] | None], list[str]] = {}
     for name, table in tables.items():
@@ -110,7 +111,7 @@ def scores_figure(tables: Tables) -> Figure | None:
         "vectors' norm."
     )
     arms = sorted((Arm(name) for name in rows["arm"].unique()), key=lambda arm: arm.order)
-    return panels.figure_of("scores", caption, drawn, tables, dot_keys(arms))
+    return figure_of("scores", caption, drawn, tables, dot_keys(arms))
 
 
 def _axis(table: pl.DataFrame) -> tuple[str, tuple[float, float] | None]:
@@ -186,7 +187,7 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
         dots = scoring.stacked(plain, *read).with_columns(
             row=pl.col("arm").replace(labels), arm=pl.lit("vector"), control=pl.lit("")
         )
-        rows = panels.names_in(dots, "row")
+        rows = names_in(dots, "row")
         level = methods[name].filter(pl.col("arm").is_in(["base", "random direction"]))
         levels = level.join(pl.DataFrame({"row": rows}), how="cross")
         marks = scoring.stacked(dots, levels.with_columns(control=pl.lit("")))
@@ -198,7 +199,7 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
         "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
         "directions of the trained vectors' norm."
     )
-    return panels.figure_of("natural", caption, drawn, {**methods, **natural, **naive})
+    return figure_of("natural", caption, drawn, {**methods, **natural, **naive})
 
 
 def layers(finished: FinishedRuns) -> AnalysisResult:
@@ -253,12 +254,12 @@ def layers_figure(tables: Tables) -> Figure | None:
     for name, table in tables.items():
         for split, words in scoring.SPLITS.items():
             rows = table.filter(pl.col("part") == split)
-            if lines := panels.lines_by(rows, "arm", looks, "layer", intervals=True):
+            if lines := lines_by(rows, "arm", looks, "layer", intervals=True):
                 level, ticks = float(rows["base"][0]), sorted(rows["layer"].unique().to_list())
-                axes = panels.lines_panel(lines, "layer", "score", level=level, ticks=ticks)
+                axes = lines_panel(lines, "layer", "score", level=level, ticks=ticks)
                 drawn.append(replace(axes, title=f"{name}: {words}"))
     caption = (
         "Test scores with the arm at each layer, each at its best rate and number of steps on "
         "validation tasks. Bars: 95 % intervals over members (or probes). Grey: untouched model."
     )
-    return panels.figure_of("layers", caption, drawn, tables, panels.line_keys(looks))
+    return figure_of("layers", caption, drawn, tables, line_keys(looks))

@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.charts import panels
 from oocr.charts.figure import Figure, Panel
+from oocr.charts.heat import grid_of, heat_panel
+from oocr.charts.lines import line_keys, lines_by, lines_panel
+from oocr.charts.tables import Tables, figure_of
 from oocr.claims.judge import estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.engine.forward import start_block
@@ -96,7 +98,7 @@ def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]
 ARMS = (("vector", "vector", "vector"), ("random", "random direction of its norm", "random"))
 
 
-def costs_figure(tables: panels.Tables) -> Figure | None:
+def costs_figure(tables: Tables) -> Figure | None:
     """Side effects by strength, beside the effect."""
     drawn: list[Panel] = []
     for name, table in tables.items():
@@ -108,15 +110,15 @@ def costs_figure(tables: panels.Tables) -> Figure | None:
             ("kl", "KL on neutral text, nats", 0.0),
         ):
             arms = ARMS[:1] if column == "effect" else ARMS
-            lines = panels.lines_by(table, "arm", arms, "strength", column)
-            axes = panels.lines_panel(lines, "strength", words, level=level)
+            lines = lines_by(table, "arm", arms, "strength", column)
+            axes = lines_panel(lines, "strength", words, level=level)
             drawn.append(replace(axes, title=name, span=2))
     caption = (
         "One vector (seed 0) per member at several strengths; 1 is the trained one. Its effect is "
         "read at its own positions; in neutral questions and text it is added at the last token "
         "before each answer or prediction. Grey line: the untouched model."
     )
-    return panels.figure_of("costs", caption, drawn, tables, panels.line_keys(ARMS))
+    return figure_of("costs", caption, drawn, tables, line_keys(ARMS))
 
 
 def specificity(finished: FinishedRuns) -> AnalysisResult:
@@ -176,15 +178,15 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
     return AnalysisResult(findings, cells.table().to_dicts())
 
 
-def specificity_figure(tables: panels.Tables) -> Figure | None:
+def specificity_figure(tables: Tables) -> Figure | None:
     """Every vector on every task."""
     drawn = []
     for name, table in tables.items():
-        grid = panels.grid_of(table, "vector", "task", "change")
+        grid = grid_of(table, "vector", "task", "change")
         most = float(table["change"].abs().max()) or 1.0  # type: ignore[arg-type]
-        drawn.append(panels.heat_panel(*grid, most=most, title=name, span=3))
+        drawn.append(heat_panel(*grid, most=most, title=name, span=3))
     caption = (
         "Nats of log-odds that a vector (row) adds on a task's probes (column), over the untouched "
         "model; blue: towards that task's answer."
     )
-    return panels.figure_of("transfer", caption, drawn, tables)
+    return figure_of("transfer", caption, drawn, tables)

@@ -258,13 +258,14 @@ class _Parser:
         if all(isinstance(entry, Mapping) and "steering_vector" in entry for entry in entries):
             return self.file(self.of_lm_eval(content), {"site": "block", "positions": "all"})
         tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-        said = {str(key): value for key, value in content.items() if key not in tensors}
-        said = {**metadata, **said}
+        others = {str(key): value for key, value in content.items() if key not in tensors}
+        metadata = {**metadata, **others}
         numbers = {key: _numbers_in(key) for key in tensors}
         if len(tensors) == 1 and not all(numbers.values()):
-            return self.tensor(next(iter(tensors.values())), said)
-        if tensors and all(len(found) == 1 for found in numbers.values()):
-            return self.by_layer(tensors, {key: found[0] for key, found in numbers.items()}, said)
+            return self.tensor(next(iter(tensors.values())), metadata)
+        if tensors and all(len(layers) == 1 for layers in numbers.values()):
+            layer_of = {key: layers[0] for key, layers in numbers.items()}
+            return self.by_layer(tensors, layer_of, metadata)
         names = ", ".join(repr(key) for key in list(content)[:4])
         names += ", …" * (len(content) > 4)
         is_model = any(isinstance(key, str) and key.endswith(".weight") for key in content)
