@@ -220,15 +220,7 @@ class Scores:
     @property
     def ties(self) -> dict[str, int]:
         """Arm -> its rows in which the answer shares the best score with others: none is right."""
-        if "tied" not in self.rows.columns:  # a run of before
-            return {}
-        counts = self.rows.filter("tied").group_by(_label(), maintain_order=True).len()
-        return dict(counts.iter_rows())
-
-    @property
-    def _about_ties(self) -> str:
-        counts = ", ".join(f"{arm} {count}" for arm, count in self.ties.items())
-        return f"answers that tie with other options, counted as not right: {counts}" * bool(counts)
+        return ties(self.rows)
 
     def _arms(self) -> list[Arm]:
         """In the order of the rows."""
@@ -264,7 +256,7 @@ class Scores:
 
     def __repr__(self) -> str:
         with pl.Config(tbl_rows=50, tbl_hide_dataframe_shape=True, float_precision=2):
-            return "\n".join(filter(None, (str(self.table()), self._about_ties)))
+            return "\n".join(filter(None, (str(self.table()), about_ties(self.rows))))
 
     def _repr_html_(self) -> str:
         intervals = self.intervals()
@@ -278,13 +270,26 @@ class Scores:
         return html.table(
             ["part", "facet", *(arm.label for arm in arms)],
             [[*key, *(cells.get(arm, "–") for arm in arms)] for key, cells in lines.items()],
-            "; ".join(filter(None, (self.scoring.axis, self._about_ties))),
+            "; ".join(filter(None, (self.scoring.axis, about_ties(self.rows)))),
         )
 
 
 def _label() -> pl.Expr:
     name = pl.format("{} · {}", "arm", "control")
     return pl.when(pl.col("control") == "").then(pl.col("arm")).otherwise(name).alias("arm")
+
+
+def ties(rows: pl.DataFrame) -> dict[str, int]:
+    """Arm -> its rows in which the answer shares the best score with other options."""
+    if "tied" not in rows.columns:  # a run of before
+        return {}
+    return dict(rows.filter("tied").group_by(_label(), maintain_order=True).len().iter_rows())
+
+
+def about_ties(rows: pl.DataFrame) -> str:
+    """The same in words, as bfloat16's rounding causes them; empty without ties."""
+    counts = ", ".join(f"{arm} {count}" for arm, count in ties(rows).items())
+    return f"answers that tie with other options, counted as not right: {counts}" * bool(counts)
 
 
 def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention | None]) -> Scores:

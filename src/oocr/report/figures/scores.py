@@ -12,6 +12,7 @@ from oocr.charts.tables import figure_of
 from oocr.evals.score_table import (
     ALL,
     PAPER,
+    about_ties,
     facet_order,
     final_rows,
     score_table,
@@ -82,7 +83,9 @@ def scores_figure(run: RunFolder) -> Figure | None:
     keys = arms.dot_keys(arms_in(pl.concat(list(tables.values()))))
     if accuracy and data["chance"].drop_nulls().len():
         keys += (LegendEntry("chance", "chance", "muted", "dots"),)
-    return figure_of("scores", _caption(scoring, data), views, data, keys)
+    return figure_of(
+        "scores", _caption(scoring, data, about_ties(final_rows(run.rows))), views, data, keys
+    )
 
 
 def row_name(part: str, facet: str) -> str:
@@ -110,7 +113,7 @@ def _members_and_seeds(members: object, seeds: object) -> str:
     return " × ".join(figure.counted(as_float(count), word) for count, word in counts)
 
 
-def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
+def _caption(scoring: Scoring, data: pl.DataFrame, tied: str) -> str:
     parts = [
         {
             "accuracy": "Share of items where the right option has the highest probability.",
@@ -143,6 +146,8 @@ def _caption(scoring: Scoring, data: pl.DataFrame) -> str:
     if not trained.is_empty():
         n = _members_and_seeds(trained["members"].max(), trained["seeds"].max())
         parts.append(f"n = {n}.")
+    if tied:
+        parts.append(f"{tied[0].upper()}{tied[1:]}.")
     return " ".join(parts)
 
 
