@@ -162,6 +162,16 @@ def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+def check_replaced(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse to write over a file of another kind: InputError, unless it is not there or `what`."""
+    try:
+        ours = not path.exists() or is_ours(path)
+    except InputError:
+        ours = False
+    if not ours:
+        raise InputError(f"{path}: is there already and is not {what}; name another place")
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write a safetensors file atomically."""
     from safetensors.torch import save_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
+from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.vectors import RESERVED, Vector
 from tests.tiny import tiny_language_model
 
@@ -281,3 +282,22 @@ def test_every_entry_of_a_models_about_is_a_text() -> None:
         "model_dtype": "float32",
         "model_type": "llama",
     }
+
+
+def test_a_file_of_another_kind_is_not_written_over(tmp_path: Path) -> None:
+    vector = Vector(1, "all", torch.ones(4), about={"model_type": "llama"})
+    path = tmp_path / "v.safetensors"
+    vector.save(path)
+    (2 * vector).save(path)
+    assert Vector.load(path).norm == pytest.approx(4.0)
+    save_file({"model.embed_tokens.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    for name in ("model.safetensors", "train.jsonl"):
+        held = (tmp_path / name).read_bytes()
+        for write in (vector.save, partial(write_gguf, vectors=vector)):
+            with pytest.raises(InputError, match="is there already and is not"):
+                write(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == held
+    write_gguf(tmp_path / "v.gguf", vector)
+    write_gguf(tmp_path / "v.gguf", 3 * vector)
+    assert read_gguf(tmp_path / "v.gguf")[0].norm == pytest.approx(6.0)

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from oocr import html
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer, write_tensors
+from oocr.io import check_replaced, refuse_lfs_pointer, write_tensors
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
@@ -223,7 +223,11 @@ class Vector:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the vector's file (see the top); refuses `RESERVED` names in `about`."""
+        """Write the vector's file (see the top).
+
+        Raises:
+            InputError: `RESERVED` names in `about`, or another kind of file in this place.
+        """
         if taken := sorted(set(RESERVED) & set(self.about)):
             raise InputError(
                 f"about: {taken[0]!r} is taken; allowed: names but {', '.join(RESERVED)}"
@@ -241,6 +245,7 @@ class Vector:
         rows = direction if direction.ndim == 2 else direction[None]
         names = _tensor_names(self.layer, self.positions)
         tensors = {name: row.clone() for name, row in zip(names, rows, strict=True)}
+        check_replaced(Path(path), "a vector's file", _is_vector_file)
         return write_tensors(Path(path), tensors, metadata)
 
     @staticmethod
@@ -269,6 +274,10 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except Exception as error:  # safetensors raises several types
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _is_vector_file(path: Path) -> bool:
+    return read_safetensors(path)[1].get("format", "").startswith("oocr-vector")
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from oocr.errors import InputError
-from oocr.io import command_line, write_atomic
+from oocr.io import check_replaced, command_line, write_atomic
 from oocr.models.gguf_header import CONTROL_VECTORS, GgufHeader, read_header
 from oocr.steering.vectors import Vector, check_everywhere
 
@@ -92,7 +92,7 @@ def write_gguf(
 
     Raises:
         InputError: a block, site or positions that the format cannot express, blocks given twice,
-            other widths, or no hint.
+            other widths, or no hint; another kind of file in this place.
     """
     from gguf import GGUFWriter
 
@@ -136,7 +136,12 @@ def write_gguf(
         writer.write_tensors_to_file()
         writer.close()
 
+    check_replaced(path, "a control vector", _is_control_vector)
     return write_atomic(path, fill)
+
+
+def _is_control_vector(path: Path) -> bool:
+    return read_header(path).architecture == ARCHITECTURE
 
 
 def _others(header: GgufHeader) -> dict[str, str]:
