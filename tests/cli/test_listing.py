@@ -16,7 +16,7 @@ from oocr.cli.card import parts_of
 from oocr.data.examples import Example, FreeTextExample, spread
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
-from oocr.models.load import load_tokenizer
+from oocr.models.tokenizer import load_tokenizer
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import BUILTIN, load_configs
 from oocr.tasks.task import Task, TaskSet

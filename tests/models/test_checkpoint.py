@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.models.load import load_tokenizer, read_model
+from oocr.models.load import read_model
+from oocr.models.tokenizer import load_tokenizer
 from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 123456\n"

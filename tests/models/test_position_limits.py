@@ -10,8 +10,8 @@ import transformers as tf
 
 from oocr.engine.generate import generate
 from oocr.errors import InputError
-from oocr.models.anatomy import PositionLimits, position_limits
 from oocr.models.language_model import LanguageModel
+from oocr.models.position_limits import PositionLimits, position_limits
 from tests.generating import NEW, PROMPTS, model_of, recomputed, vector, with_head
 from tests.tiny import FAMILIES, tiny_config, tiny_language_model, tiny_tokenizer
 

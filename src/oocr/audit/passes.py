@@ -21,8 +21,8 @@ from oocr.engine.forward import SteeringMask, final_rows, steered_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.explain.side_effects import on_shared
-from oocr.models.anatomy import limits_of, position_limits
 from oocr.models.language_model import LanguageModel
+from oocr.models.position_limits import limits_of, position_limits
 from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select_each
 from oocr.steering.vectors import Vector

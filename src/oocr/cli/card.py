@@ -162,7 +162,7 @@ def parts_table(parts: Sequence[SplitSummary], tasks: TaskSet) -> Table:
 
 def _tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase | str:
     """The tokenizer, or why there is none."""
-    from oocr.models.load import load_tokenizer
+    from oocr.models.tokenizer import load_tokenizer
 
     def say(text: str) -> None:
         Console(stderr=True, markup=False, highlight=False).print(f"  {text}")

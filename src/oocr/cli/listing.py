@@ -83,8 +83,8 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     from oocr.data.check_rows import Row, check_rows, tokenizer_notes
     from oocr.engine.selftest import replayed, self_test
     from oocr.explain.neutral import neutral_passages, neutral_questions
-    from oocr.models.anatomy import limits_of
     from oocr.models.load import read_model
+    from oocr.models.position_limits import limits_of
     from oocr.runs.memory_estimate import check_loading
 
     console = Console(highlight=False)

@@ -17,8 +17,8 @@ from oocr.engine.forward import SteeringMask
 from oocr.engine.recording import Recording, batch_of, record
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import InputError
-from oocr.models.anatomy import limits_of
 from oocr.models.language_model import LanguageModel
+from oocr.models.position_limits import limits_of
 from oocr.steering.hooks import attached, reuses_keys
 from oocr.steering.positions import select_each
 from oocr.tasks.task import Task

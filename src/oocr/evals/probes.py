@@ -20,8 +20,8 @@ from oocr.engine.losses import option_scores
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import RunError
-from oocr.models.anatomy import limits_of
 from oocr.models.language_model import LanguageModel
+from oocr.models.position_limits import limits_of
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 

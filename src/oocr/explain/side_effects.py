@@ -23,8 +23,8 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.lens import check_single
 from oocr.explain.neutral import neutral_places, neutral_questions
-from oocr.models.anatomy import position_limits
 from oocr.models.language_model import LanguageModel
+from oocr.models.position_limits import position_limits
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 

@@ -119,6 +119,21 @@ def read_header(file: Path) -> Mapping[str, Any]:
     return dict(header)
 
 
+def check_keys(
+    name: str, hf: Any, info: Mapping[str, Any], config: Any, place: str = "its files"
+) -> None:
+    """Refuse a model some of whose weights `from_pretrained` did not find in the files."""
+    kind = type(hf).__name__
+    saved_as = (getattr(config, "architectures", None) or [kind])[0]
+    hint = f" (they were saved as a {saved_as})" if saved_as != kind else ""
+    for fault in ("missing", "mismatched"):
+        if keys := sorted(map(str, info.get(f"{fault}_keys") or ())):
+            raise InputError(
+                f"{name}: {len(keys)} weights of {kind} have {fault} values in {place} (first: "
+                f"{keys[0]}); they would be random{hint}"
+            )
+
+
 def left_over(name: str, hf: Any, keys: list[str]) -> list[str]:
     """What to say of tensors that no weight of the model takes.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from oocr.errors import InputError, RunError
 from oocr.io import cache_folder, command_line, lock_of, locked, refuse_lfs_pointer, sweep
+from oocr.models.checkpoint import check_finite, check_keys
 from oocr.models.gguf_header import GgufHeader, is_gguf, read_header, split_parts
 from oocr.models.quiet import quiet
 
@@ -328,22 +329,14 @@ def _read(path: Path, given: Path, name: str) -> tuple[Any, Any, list[str]]:
                 f"{given}: this {header.architecture} GGUF cannot be converted: transformers "
                 f"{_version('transformers')} says {type(error).__name__}: {error}"
             ) from error
-    kind = type(model).__name__
-    for what in ("missing_keys", "mismatched_keys"):
-        if keys := sorted(map(str, info.get(what) or ())):
-            raise InputError(
-                f"{given}: {len(keys)} weights of {kind} have {what.split('_')[0]} values in this "
-                f"{header.architecture} GGUF (first: {keys[0]}); they would be random"
-            )
+    check_keys(str(given), model, info, config, f"this {header.architecture} GGUF")
     if unused := _unused(model, header, info):
         raise InputError(
-            f"{given}: transformers' {kind} has no place for {len(unused)} of its "
+            f"{given}: transformers' {type(model).__name__} has no place for {len(unused)} of its "
             f"{len(header.tensors)} tensors (first: {', '.join(unused[:3])}); without them it "
             "would compute something else"
         )
-    for key, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise InputError(f"{given}: weight {key} has values that are not finite")
+    check_finite(str(given), model)
     # The weights are plain fp32 now; without this the folder would be loaded as a quantized one.
     model.hf_quantizer = None
     model.is_quantized = False

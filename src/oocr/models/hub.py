@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import command_line
+from oocr.models.bundled import BUNDLED, named_models
+from oocr.models.checkpoint import INDEX, WHOLE
 from oocr.models.quiet import quiet
 
 
@@ -97,3 +101,34 @@ def ask(
         text = next(text for kind, text in texts.items() if isinstance(error, kind))
         raise InputError(text) from error
     return str(info.sha), {file.rfilename for file in info.siblings or ()}
+
+
+def find_model(name: str, revision: str | None) -> tuple[str, Path | None]:
+    """The commit of a model, and its folder in the local cache if that has all of it."""
+    names = (*BUNDLED, *named_models())
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f"{meant} Bundled models: {', '.join(names)}."
+    folder = cached(name, revision=revision, hint=hint)
+    if folder is not None and _has_weights(folder):
+        return folder.name, folder
+    commit, files = ask(name, revision=revision, hint=hint)
+    if "config.json" not in files:
+        what = "a PEFT adapter" if "adapter_config.json" in files else "without config.json"
+        raise InputError(f"{name!r} on Hugging Face is {what}, not a model that can be loaded")
+    if not any(file.endswith(".safetensors") for file in files):
+        raise InputError(
+            f"{name!r} on Hugging Face has no weights in safetensors files; pickles, which can run "
+            "code, are not read"
+        )
+    return commit, None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a cached snapshot has its config and every safetensors file."""
+    names = {"config.json", WHOLE}
+    index = folder / INDEX
+    if index.is_file():
+        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = {"config.json", *parts.values()}
+    return all((folder / name).is_file() for name in names)

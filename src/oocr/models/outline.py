@@ -16,20 +16,13 @@ from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import ModelLimits, check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf, hub
-from oocr.models.anatomy import Anatomy, anatomy, limits_of
+from oocr.models.anatomy import Anatomy, anatomy
 from oocr.models.bundled import BUNDLED
-from oocr.models.load import (
-    DEVICE_MAPS,
-    FOREIGN_CODE,
-    auto_class,
-    find_files,
-    has_tokenizer,
-    own_dtype,
-    placement,
-    read_tokenizer,
-    reason_of,
-)
+from oocr.models.files import find_files, source_kind
+from oocr.models.load import DEVICE_MAPS, auto_class, own_dtype, placement
+from oocr.models.position_limits import limits_of
 from oocr.models.quiet import quiet
+from oocr.models.tokenizer import FOREIGN_CODE, has_tokenizer, read_tokenizer, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -156,12 +149,11 @@ def reading_limits(name: str) -> ModelLimits:
     from oocr.models.gguf_config import config_of
     from oocr.models.gguf_header import read_header
 
-    path = Path(name).expanduser()
-    if not (path.is_file() and path.suffix.lower() == ".gguf"):
+    if source_kind(name) != "gguf":
         return limits_of(outline(name, device="cpu", counted=False))
     try:
         with quiet():
-            config, _ = config_of(read_header(gguf.model_parts(path)[0]))
+            config, _ = config_of(read_header(gguf.model_parts(Path(name).expanduser())[0]))
             hf = _without_weights(config, torch.float32)
     except InputError:
         raise

@@ -10,7 +10,8 @@ from oocr.data.chat_template import clock_day
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.tokens import RowTokens
 from oocr.errors import InputError
-from oocr.models.anatomy import HasAnatomy, limits_of
+from oocr.models.anatomy import HasAnatomy
+from oocr.models.position_limits import limits_of
 from oocr.runs.controls import NEW_TOKENS, shown_examples
 from oocr.runs.grid import trained_controls
 from oocr.runs.resolve import ResolvedRun
