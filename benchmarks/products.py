@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from oocr.models.linear import AVAILABLE, product
+from oocr.models.matmul import AVAILABLE, product
 
 SHAPES = ((2048, 640), (2048, 640), (640, 2048))
 """Of an MLP of Gemma-3-270M."""

@@ -9,7 +9,7 @@ import torch
 
 from oocr.errors import InputError
 from oocr.explain.differences import Texts
-from oocr.explain.swap import last_differences, natural_vectors, pairs_of
+from oocr.explain.lora_vectors import last_differences, natural_vectors, pairs_of
 from oocr.steering.adapters import (
     Adapter,
     LowRankAdapter,

@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.constancy import constancy_of
 from oocr.explain.differences import SKIP, Texts
-from oocr.explain.swap import mean_vectors
+from oocr.explain.lora_vectors import mean_vectors
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,

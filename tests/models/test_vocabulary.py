@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr.models.linear import token_logps
+from oocr.models.matmul import token_logps
 
 
 def plain(
@@ -36,7 +36,7 @@ def test_values_and_gradients_are_those_of_log_softmax(
     size: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("oocr.models.linear.CHUNK", chunk)
+    monkeypatch.setattr("oocr.models.matmul.CHUNK", chunk)
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(50, 6, generator=generator)
     bias = torch.randn(50, generator=generator) if biased else None

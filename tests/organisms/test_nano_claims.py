@@ -10,7 +10,7 @@ from oocr.engine.trainable import Schedule
 from oocr.engine.training import fit
 from oocr.evals.probes import Probes, rows
 from oocr.explain.differences import Texts
-from oocr.explain.swap import mean_vectors
+from oocr.explain.lora_vectors import mean_vectors
 from oocr.families.registry import load_tasks
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model

@@ -24,7 +24,7 @@ from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_cpu, is_gpu
 from oocr.models.position_limits import position_limits
-from oocr.steering.live import prompt_known
+from oocr.steering.call_positions import prompt_known
 from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
 

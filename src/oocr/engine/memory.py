@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from oocr.models.linear import chunk_of
+from oocr.models.matmul import chunk_of
 
 if TYPE_CHECKING:
     from oocr.models.language_model import LanguageModel

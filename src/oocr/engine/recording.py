@@ -19,9 +19,9 @@ from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
 from oocr.models.language_model import LanguageModel
-from oocr.models.linear import frozen_products
+from oocr.models.matmul import frozen_products
+from oocr.steering.call_positions import prompt_known
 from oocr.steering.hooks import PassEnded, hidden_of, hooked, reuses_keys
-from oocr.steering.live import prompt_known
 
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
 """What families call a block's cache argument."""

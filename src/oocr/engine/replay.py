@@ -22,9 +22,9 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, cache_name
 from oocr.models.language_model import LanguageModel
-from oocr.models.linear import frozen_products
+from oocr.models.matmul import frozen_products
+from oocr.steering.call_positions import prompt_known
 from oocr.steering.hooks import PassEnded, changed_input, hidden_of, hooked, runs_apart
-from oocr.steering.live import prompt_known
 
 Layout = Literal["rows", "tokens"]
 """Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""

@@ -27,8 +27,8 @@ from oocr.models.anatomy import has_mlp
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.out_of_memory import LOADING, is_out_of_memory, memory_errors
+from oocr.steering.call_positions import CACHES
 from oocr.steering.hooks import PassEnded, hidden_of, hooked
-from oocr.steering.live import CACHES
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
 

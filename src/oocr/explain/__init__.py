@@ -2,7 +2,7 @@
 
     differences    what does an adapter add to the residual stream?
     constancy      is it one constant vector?
-    swap           which vectors can take its place?
+    lora_vectors   which vectors can take its place?
     subspace       how many directions does it need, and can it do without the first?
     geometry       how alike are vectors, beside chance?
     interpolation  what lies between two vectors, beyond one, and along training?
@@ -24,9 +24,9 @@ from importlib import import_module
 from typing import Any
 
 from oocr.explain.constancy import Constancy, constancy, constancy_of
+from oocr.explain.lora_vectors import swap
 from oocr.explain.retraining import mixing, narrow, rank_sweep, statements
 from oocr.explain.subspace import train_without
-from oocr.explain.swap import swap
 
 __all__ = [
     "Constancy",

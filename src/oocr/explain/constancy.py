@@ -16,7 +16,7 @@ from torch import Tensor
 from oocr import html
 from oocr.errors import InputError
 from oocr.explain.differences import Texts, joined
-from oocr.explain.swap import default_positions
+from oocr.explain.lora_vectors import default_positions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task

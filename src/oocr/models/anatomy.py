@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
-from oocr.models.linear import float32_product, token_logps
 from oocr.models.machine import is_cpu
+from oocr.models.matmul import float32_product, token_logps
 from oocr.models.out_of_memory import is_out_of_memory
 
 # Where families keep their decoder, the most nested first: a multimodal model's `model` has a

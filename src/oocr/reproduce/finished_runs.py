@@ -17,8 +17,8 @@ from oocr.explain.constancy import TaskTexts
 from oocr.explain.differences import READ_PROMPTS, Texts
 from oocr.explain.geometry import naive_vector
 from oocr.explain.llm_judge import Judge
+from oocr.explain.lora_vectors import natural_vectors
 from oocr.explain.neutral import READ
-from oocr.explain.swap import natural_vectors
 from oocr.families.registry import family_of
 from oocr.models.language_model import LanguageModel
 from oocr.runs.arms import load_intervention

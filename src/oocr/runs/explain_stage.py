@@ -14,9 +14,9 @@ from torch import Tensor
 from oocr.evals.probes import Columns
 from oocr.explain.constancy import GroupConstancy, TaskTexts, constancy_by_group, cosines_to
 from oocr.explain.differences import Texts, random_like
+from oocr.explain.lora_vectors import default_positions, mean_vectors
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralPredictions
-from oocr.explain.swap import default_positions, mean_vectors
 from oocr.io import key_of
 from oocr.runs.arms import load_intervention, reported_rows
 from oocr.runs.config import RunConfig

@@ -22,7 +22,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.machine import seeded
 from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
-from oocr.steering.live import language_model
+from oocr.steering.call_positions import language_model
 from oocr.steering.lora_names import fitted, key_of
 
 if TYPE_CHECKING:

@@ -36,9 +36,9 @@ from oocr import html
 from oocr.errors import InputError
 from oocr.io import check_replaced, refuse_lfs_pointer, write_tensors
 from oocr.models.language_model import LanguageModel
+from oocr.steering.call_positions import TokenChooser, language_model
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
-from oocr.steering.live import TokenChooser, language_model
 from oocr.steering.positions import JOIN, spans_of
 
 if TYPE_CHECKING:

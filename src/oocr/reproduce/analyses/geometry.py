@@ -18,7 +18,7 @@ from oocr.claims.records import Finding, Null
 from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
 from oocr.explain.geometry import likeness
-from oocr.explain.swap import PairCosines, last_differences, pairs_of
+from oocr.explain.lora_vectors import PairCosines, last_differences, pairs_of
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import (

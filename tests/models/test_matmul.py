@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from oocr.models.linear import AVAILABLE, FrozenProducts, product
+from oocr.models.matmul import AVAILABLE, FrozenProducts, product
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         seen.append(tuple(weight.shape))
         return real(rows, weight, bias)
 
-    monkeypatch.setattr("oocr.models.linear.product", watched)
+    monkeypatch.setattr("oocr.models.matmul.product", watched)
     return seen
 
 
@@ -68,6 +68,6 @@ def test_what_is_trained_or_not_float32_is_left_to_pytorch(used: list[tuple[int,
 
 
 def test_without_onednn_it_is_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oocr.models.linear.AVAILABLE", False)
+    monkeypatch.setattr("oocr.models.matmul.AVAILABLE", False)
     rows, weight, bias = torch.randn(3, 7), torch.randn(4, 7), torch.randn(4)
     assert torch.equal(product(rows, weight, bias), linear(rows, weight, bias))
