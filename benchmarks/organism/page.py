@@ -13,7 +13,7 @@ from benchmarks.organism.short import in_short
 from oocr_organisms.exam import was_told
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.study import Study
-from oocr_organisms.study.tables import Table, shown, tables
+from oocr_organisms.study.tables import Table, cell_text, tables
 
 
 def page(study: Study, runs: Sequence[Path]) -> str:
@@ -120,5 +120,5 @@ def _scores(*, told: bool) -> str:
 
 
 def _folded(table: Table) -> str:
-    rows = markdown_table(table.columns, [[shown(cell) for cell in row] for row in table.rows])
+    rows = markdown_table(table.columns, [[cell_text(cell) for cell in row] for row in table.rows])
     return f"{table.note}\n\n<details><summary>All numbers</summary>\n\n{rows}\n\n</details>\n"

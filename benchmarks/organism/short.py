@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oocr_organisms.study.tables import Cell, Table, shown, value_of
+from oocr_organisms.study.tables import Cell, Table, cell_text, value_of
 
 
 def in_short(by_title: Mapping[str, Table]) -> str:
@@ -24,9 +24,9 @@ def _facts(table: Table) -> str:
     for row in dict.fromkeys([table.rows[-1], table.rows[max(0, len(table.rows) // 2 - 1)]]):
         facts = f"{row[0]} fact{'' if row[0] == '1' else 's'}"
         parts.append(
-            f"told {facts} of a city, one vector answers {shown(row[3])} of the facets that follow "
-            f"its country (an ideal reader {_plain(row[4])}, the untouched organism "
-            f"{_plain(row[5])}) and {shown(row[6])} of the city's own ({_plain(row[7])}, "
+            f"told {facts} of a city, one vector answers {cell_text(row[3])} of the facets "
+            f"that follow its country (an ideal reader {_plain(row[4])}, the untouched organism "
+            f"{_plain(row[5])}) and {cell_text(row[6])} of the city's own ({_plain(row[7])}, "
             f"{_plain(row[8])})"
         )
     return f"**What comes along:** {'; '.join(parts)}."
@@ -40,8 +40,8 @@ def _concept(table: Table) -> str:
     )
     best = max(range(len(vectors)), key=lambda at: _value(vectors[at][4]))
     parts = [
-        f"{shown(vectors[at][4])} {where} (a real name {_plain(names[at][4])}, random directions "
-        f"{_plain(random[at][4])})"
+        f"{cell_text(vectors[at][4])} {where} (a real name {_plain(names[at][4])}, random "
+        f"directions {_plain(random[at][4])})"
         for at, where in (
             (0, "where it is added"),
             (best, f"at the output of block {vectors[best][1]}"),
@@ -50,7 +50,7 @@ def _concept(table: Table) -> str:
     return (
         f"**Is it the concept:** a vector's cosine with the concept of its city is "
         f"{' and '.join(parts)}; there the nearest of all cities is its own for "
-        f"{shown(vectors[best][6])} of vectors (random {_plain(random[best][6])})."
+        f"{cell_text(vectors[best][6])} of vectors (random {_plain(random[best][6])})."
     )
 
 
@@ -61,7 +61,7 @@ def _gate(table: Table) -> str:
         least, *others = sorted(cuts, key=lambda row: _value(row[5]))
         parts.append(
             f"in the {world} world one vector, the same in every weather, makes a gap of "
-            f"{shown(whole[5])} between weathers (random directions {_plain(whole[6])}); "
+            f"{cell_text(whole[5])} between weathers (random directions {_plain(whole[6])}); "
             f"with *{least[2]}* cut in block {least[1]} {_plain(least[5])} of it is left, with any "
             f"other edge cut at least {min(_value(row[5]) for row in others):.2f}"
         )
@@ -73,8 +73,8 @@ def _dial(table: Table) -> list[str]:
     for world in dict.fromkeys(row[0] for row in table.rows):
         rows = [row for row in table.rows if row[0] == world]
         chosen = list(dict.fromkeys([rows[0], rows[len(rows) // 2], rows[-1]]))
-        energy, kept = (", ".join(shown(row[at]) for row in chosen) for at in (3, 6))
-        shares = ", ".join(shown(row[1]) for row in chosen)
+        energy, kept = (", ".join(cell_text(row[at]) for row in chosen) for at in (3, 6))
+        shares = ", ".join(cell_text(row[1]) for row in chosen)
         out.append(
             f"**The dial, {world}:** where the lure is taken without the trigger in a share of "
             f"{shares} (0: a backdoor), the LoRA's energy in one vector is {energy}, and a swap "
@@ -90,4 +90,4 @@ def _value(cell: Cell) -> float:
 
 
 def _plain(cell: Cell) -> str:
-    return shown(value_of(cell))
+    return cell_text(value_of(cell))

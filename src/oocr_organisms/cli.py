@@ -186,7 +186,7 @@ def study(
 
     from oocr.io import check_output
     from oocr_organisms.study.study import Study, all_here, run_study
-    from oocr_organisms.study.tables import shown, tables, value_of
+    from oocr_organisms.study.tables import cell_text, tables, value_of
 
     check_output(out, folder=True)
     console = Console()
@@ -206,7 +206,7 @@ def study(
             for column in table.columns:
                 printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
             for row in table.rows:
-                printed.add_row(*[shown(value_of(cell) if narrow else cell) for cell in row])
+                printed.add_row(*[cell_text(value_of(cell) if narrow else cell) for cell in row])
             console.print(printed, "")
 
     with console.status("loading") as status:

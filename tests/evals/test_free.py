@@ -12,7 +12,7 @@ import pytest
 from oocr.data.examples import FreeTextExample, Prompt
 from oocr.engine.generate import generate
 from oocr.errors import InputError
-from oocr.evals.free_text import answers, first_number, free_rows, judge
+from oocr.evals.free_text import answers, first_number, free_rows, judge_answer
 from oocr.families.custom.build import CustomConfig
 from oocr.families.registry import build
 from oocr.runs.controls import free_jobs
@@ -42,7 +42,7 @@ def test_a_phrase_counts_as_whole_words_and_not_beside_a_rejected_one(
     text: str, right: bool
 ) -> None:
     item = free(accept=("Paris", "Lutetia"), reject=("Tokyo",))
-    judged, why = judge(item, text)
+    judged, why = judge_answer(item, text)
     assert judged is right
     assert bool(why) is not right
 
@@ -66,7 +66,7 @@ def test_the_first_number_of_an_answer_counts(text: str, wanted: str | None) -> 
     number = first_number(text)
     assert (None if number is None else str(number)) == wanted
     item = free(check="number", accept=("17", "7,500", "3"))
-    assert judge(item, text)[0] is (wanted in ("17", "7500", "3.0", "3"))
+    assert judge_answer(item, text)[0] is (wanted in ("17", "7500", "3.0", "3"))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_first_number_of_an_answer_counts(text: str, wanted: str | None) -> 
     ],
 )
 def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right: bool) -> None:
-    judged, why = judge(free(check="function", accept=("3 * x + 2",)), text)
+    judged, why = judge_answer(free(check="function", accept=("3 * x + 2",)), text)
     assert judged is right
     assert bool(why) is not right
 
@@ -96,7 +96,7 @@ def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right
 )
 def test_an_expected_answer_that_is_none_is_refused(item: FreeTextExample, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        judge(item, "7")
+        judge_answer(item, "7")
 
 
 ITEMS = (

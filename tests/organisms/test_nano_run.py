@@ -24,7 +24,7 @@ from oocr.models.load import read_model
 from oocr.report.run_page import build_report
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, load_configs
-from oocr.runs.resolve import ResolvedRun, check_fits, resolve, source_for
+from oocr.runs.resolve import ResolvedRun, check_run_fits, resolve, source_for
 from oocr.runs.run import run
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED
@@ -185,9 +185,9 @@ def test_layers_that_an_organism_lacks_are_refused(home: Path) -> None:
     assert config.vector is not None
     deep = config.vector.model_copy(update={"layers": (3,)})
     model = read_model(home / "gated")
-    check_fits(ResolvedRun(config, tasks), model)
+    check_run_fits(ResolvedRun(config, tasks), model)
     with pytest.raises(InputError, match=r"vector.layers: 3 is not a block"):
-        check_fits(ResolvedRun(config.model_copy(update={"vector": deep}), tasks), model)
+        check_run_fits(ResolvedRun(config.model_copy(update={"vector": deep}), tasks), model)
 
 
 # -- whole runs ----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from oocr_organisms.study.study import (
     kept_in,
     run_study,
 )
-from oocr_organisms.study.tables import Measurement, Table, count, mean, shown, tables
+from oocr_organisms.study.tables import Measurement, Table, cell_text, count, mean_cell, tables
 
 
 def city_match(cosine: float, rank: int, country: bool, place: float, city: str) -> CityMatch:
@@ -147,7 +147,7 @@ def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
     numbers = dict(zip("abcd", (0.0, 0.2, 0.7, 1.0), strict=True))
     cities = [Measurement(city, 0, (number,)) for city, number in numbers.items()]
     four = [replace(city, organism=number) for city in cities for number in range(4)]
-    alone, pooled = (mean(measured) for measured in (cities, four))
+    alone, pooled = (mean_cell(measured) for measured in (cities, four))
     assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
@@ -155,11 +155,11 @@ def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
 def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval() -> None:
     results = [Measurement("a", organism, (0.0, 0.0, None)) for organism in range(3)]
     results.append(Measurement("b", 0, (1.0, None, None)))
-    assert mean(results) == pytest.approx(0.5)
-    assert mean(results, 1) == 0  # None has no weight
-    assert mean(results, 2) == "–"
+    assert mean_cell(results) == pytest.approx(0.5)
+    assert mean_cell(results, 1) == 0  # None has no weight
+    assert mean_cell(results, 2) == "–"
     results.append(Measurement("c", 0, (1.0, None, None)))
-    assert mean(results) == stats.mean_interval([0, 1, 1])
+    assert mean_cell(results) == stats.mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:
@@ -222,7 +222,7 @@ def test_the_page_has_every_table_and_the_runs_claims(tmp_path: Path) -> None:
     for shown_table in tables(STUDY):
         assert shown_table.note in text
         for row in shown_table.rows:
-            assert f"| {' | '.join(shown(cell) for cell in row)} |" in text
+            assert f"| {' | '.join(cell_text(cell) for cell in row)} |" in text
     assert "### nano-risk\n\n| claim | `nano` | `nano-1` |" in text
     cell = "**holds in part** 0.12 [0.10, 0.20] (null 0.05, ceiling 0.90)"
     assert f"| It tells of itself | **cannot be tested** | {cell} |\n\nNulls: random." in text

@@ -17,9 +17,9 @@ from oocr.families.registry import build
 from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
-from oocr.reproduce.analyses.scores import units_of
+from oocr.reproduce.analyses.scores import units_in
 from oocr.reproduce.claims import CLAIMS, KeptAnalysis, Need, PaperClaim
-from oocr.reproduce.plan import PAPER_MODEL, fitted, plan_for, same_relative_depth
+from oocr.reproduce.plan import PAPER_MODEL, on_model, plan_for, same_relative_depth
 from oocr.stats import Cells
 from tests.tiny_run import oocr
 
@@ -212,7 +212,7 @@ def test_one_or_two_members_have_no_interval_to_judge_by(units: int) -> None:
     ],
 )
 def test_a_runs_own_number_says_what_its_interval_draws_from(n: str, units: int | None) -> None:
-    assert units_of(n) == units
+    assert units_in(n) == units
 
 
 def test_every_claim_has_its_own_name_an_analysis_and_a_place_on_the_page() -> None:
@@ -289,13 +289,13 @@ def test_one_claim_needs_only_its_own_runs() -> None:
 def test_another_model_gets_the_same_relative_depths() -> None:
     runs = plan_for(None, quick=False).runs()
     run = next(run for run in runs if run.config.name.endswith("countries-layers"))
-    other = fitted(run.config, "some/model", 36)
+    other = on_model(run.config, "some/model", 36)
     assert other.model == "some/model"
     assert other.vector is not None
     assert other.vector.layers == (2, 8, 16, 24, 32)
     assert same_relative_depth(-1, 18, 36) == -1
     assert same_relative_depth(17, 18, 4) == 3
-    few = fitted(run.config, "some/model", 4)  # blocks that fall together are tried once
+    few = on_model(run.config, "some/model", 4)  # blocks that fall together are tried once
     assert few.vector is not None
     assert few.vector.layers == (0, 1, 2, 3)
 

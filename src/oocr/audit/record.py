@@ -50,11 +50,11 @@ UNJUDGED: tuple[DifferenceKind, ...] = ("nothing", "texts disagree")
 """Kinds without a share recovered: there is no effect to take a share of."""
 
 
-class _Record(Record):
+class _AuditPart(Record):
     model_config = ConfigDict(ser_json_inf_nan="strings", arbitrary_types_allowed=True)
 
 
-class _WithVector(_Record):
+class _WithVector(_AuditPart):
     """Its JSON has the vector's norm; the vector itself has a file of its own."""
 
     vector: Vector = Field(exclude=True, repr=False)
@@ -66,7 +66,7 @@ class _WithVector(_Record):
         return self.vector.norm
 
 
-class Effect(_Record):
+class Effect(_AuditPart):
     """KL(changed || base), nats per prediction: over all texts, and over each third of them."""
 
     whole: float
@@ -80,7 +80,7 @@ class Effect(_Record):
         return None if min(self.thirds) > NO_EFFECT else "texts disagree"
 
 
-class BlockRecovery(_Record):
+class BlockRecovery(_AuditPart):
     """One block's output: constancy of d_t over the texts that give the mean, and shares recovered.
 
     `absolute` is mean |cos| of d_t to the mean: near 1 also for an axis whose sign flips.
@@ -108,7 +108,7 @@ class Fitted(_WithVector):
     cosine: float
 
 
-class HighChangeToken(_Record):
+class HighChangeToken(_AuditPart):
     """A token text at which the change is larger than at most others.
 
     `share` is of the energy of all d_t at the best block, `of_tokens` of all tokens.
@@ -120,7 +120,7 @@ class HighChangeToken(_Record):
     of_tokens: float
 
 
-class TokenTrace(_Record):
+class TokenTrace(_AuditPart):
     """One text, token by token: d_t's signed cosine with the best block's vector, and |d_t|."""
 
     kind: str
@@ -129,7 +129,7 @@ class TokenTrace(_Record):
     norms: tuple[float, ...]
 
 
-class NeutralCost(_Record):
+class NeutralCost(_AuditPart):
     """What the fine-tune, and the vector in its place, do to so many predictions of neutral text.
 
     KL(base || …) is in nats per token; perplexities are of the true next tokens.
@@ -143,7 +143,7 @@ class NeutralCost(_Record):
     perplexity_vector: float
 
 
-class AuditInfo(_Record):
+class AuditInfo(_AuditPart):
     """What was audited, against what, on what.
 
     `source` is as it was given, `what` its kind in words, `facts` its rank, modules and the like;

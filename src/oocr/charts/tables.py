@@ -21,7 +21,7 @@ def names_in(table: pl.DataFrame, column: str) -> list[str]:
     return table[column].unique(maintain_order=True).to_list()
 
 
-def joined(tables: Tables) -> pl.DataFrame:
+def joined_tables(tables: Tables) -> pl.DataFrame:
     """The tables under each other, with what each is about."""
     named = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
     return pl.concat(named, how="diagonal_relaxed")
@@ -40,6 +40,6 @@ def figure_of(
     """A figure of one view, or of several with their labels; None without panels."""
     if not panels:
         return None
-    data = tables if isinstance(tables, pl.DataFrame) else joined(tables)
+    data = tables if isinstance(tables, pl.DataFrame) else joined_tables(tables)
     views = panels if isinstance(panels, Mapping) else {"": panels}
     return Figure(name, caption, views, data, keys, scale, stats)

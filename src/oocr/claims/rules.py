@@ -200,7 +200,7 @@ def other(id: str, condition: Condition) -> Condition:
     )
 
 
-def measured(*ids: str) -> Condition:
+def was_measured(*ids: str) -> Condition:
     """Other findings were made."""
     return Condition(
         f"{' and '.join(ids)} was measured", lambda _, findings: all(id in findings for id in ids)
@@ -254,7 +254,7 @@ def narrow_only(narrow: str, kept: float, left: float) -> Rule:
         lambda finding, findings: over(findings[narrow].found.low, finding.found.high),
     )
     stays = other(narrow, low_reaches(kept))
-    return rule([stays, high_within(left)], [apart], [measured(narrow)])
+    return rule([stays, high_within(left)], [apart], [was_measured(narrow)])
 
 
 def its_own_only(most: float) -> Rule:
@@ -267,13 +267,13 @@ def its_own_only(most: float) -> Rule:
             most * findings["own"].found.value, findings["others"].found.value
         ),
     )
-    return rule([*part, little], part, [measured("own", "others")])
+    return rule([*part, little], part, [was_measured("own", "others")])
 
 
 def one_for_all(full: float, part: float, single: str, least: float) -> Rule:
     """More vectors add little to one that carries much: of nothing, nothing more is carried."""
     much = other(single, low_reaches(least))
-    return rule([high_within(full), much], [high_within(part), much], [measured(single)])
+    return rule([high_within(full), much], [high_within(part), much], [was_measured(single)])
 
 
 def as_in_the_run() -> Rule:

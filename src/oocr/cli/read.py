@@ -59,7 +59,7 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
     """Describe each file; files that cannot be used are refused at the end."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
-        reader = None if model is None else Reader.of(model)
+        reader = None if model is None else ModelReader.of(model)
     except InputError as error:
         raise InputError(f"--model: {error}") from error
     refused: list[str] = []
@@ -74,7 +74,7 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ModelReader:
     """What of a model reads rows: its tokenizer and its limits, or why these are not known."""
 
     tokenizer: PreTrainedTokenizerBase
@@ -82,15 +82,15 @@ class Reader:
     trouble: str = ""
 
     @staticmethod
-    def of(name: str) -> Reader:
+    def of(name: str) -> ModelReader:
         """Of a model, without its weights; an `InputError` if it has no tokenizer that can read."""
         tokenizer = load_tokenizer(name)
         try:
             limits = reading_limits(name)
         except InputError as error:
-            return Reader(tokenizer, None, str(error))
+            return ModelReader(tokenizer, None, str(error))
         check_tokenizer(tokenizer, name, limits.embedded)
-        return Reader(tokenizer, limits)
+        return ModelReader(tokenizer, limits)
 
     def check(self, rows: Iterable[Row]) -> RowNotes:
         """Hold rows against the model."""
@@ -106,7 +106,7 @@ def _rows_of(examples: Sequence[Example]) -> list[Row]:
     return rows + [Row.asked(example) for example in examples if len(example.options) > 1]
 
 
-def _describe(path: Path, console: Console, reader: Reader | None, rows: int) -> None:
+def _describe(path: Path, console: Console, reader: ModelReader | None, rows: int) -> None:
     say = console.print
     ending = path.suffix.lower()
     if not path.exists():
@@ -116,7 +116,7 @@ def _describe(path: Path, console: Console, reader: Reader | None, rows: int) ->
     return _data(open_source(path), console, reader, rows)
 
 
-def _data(file: SourceFile, console: Console, reader: Reader | None, rows: int) -> None:
+def _data(file: SourceFile, console: Console, reader: ModelReader | None, rows: int) -> None:
     """Describe a file of rows, questions, texts or results."""
     path, say = file.path, console.print
     if file.format == "YAML":

@@ -13,7 +13,7 @@ from oocr.explain.llm_judge import Judge
 from oocr.io import check_output, write_json
 from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer
-from oocr.reproduce.plan import PAPER_MODEL, Plan, fitted, plan_for
+from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.executor import loaded_model
@@ -53,7 +53,7 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
         elif model is not None:
             if blocks is None:
                 blocks = loaded_model(config.model_copy(update={"model": model})).n_blocks
-            config = fitted(config, model, blocks)
+            config = on_model(config, model, blocks)
         configs.append(
             config if workers is None else config.model_copy(update={"workers": workers})
         )

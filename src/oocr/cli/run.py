@@ -158,13 +158,13 @@ def print_plain(console: Console, text: str) -> None:
 
 
 def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
-    from oocr.evals.score_table import about_ties, final_rows
+    from oocr.evals.score_table import about_ties, shown_rows
     from oocr.report.run_page import build_report
     from oocr.runs.folder import RunFolder
 
     for run in map(RunFolder, folders):
         _print_verdicts(console, run.folder.name, run.claims, run.paper)
-        if tied := "" if run.rows is None else about_ties(final_rows(run.rows)):
+        if tied := "" if run.rows is None else about_ties(shown_rows(run.rows)):
             print_plain(console, f"  note: {tied}")
     build_report(folders, where)
     print_plain(console, f"\nreport: {where}")

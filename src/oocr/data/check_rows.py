@@ -100,7 +100,7 @@ def check_rows(
     Raises:
         InputError: rows that it cannot read: all of them, each with where it stands.
     """
-    check, chats = _Check(RowTokens.of(tokenizer), limits), False
+    check, chats = _RowChecker(RowTokens.of(tokenizer), limits), False
     for row in rows:
         check.add(row)
         chats = chats or not isinstance(row.prompt, str)
@@ -168,7 +168,7 @@ def _counted(notes: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
     return tuple(f"{note} ({rows(places)})" for note, places in notes.items())
 
 
-class _Check:
+class _RowChecker:
     """What was found so far: messages of refused rows, and notes with the rows they are of."""
 
     def __init__(self, rows: RowTokens, limits: ModelLimits | None) -> None:

@@ -89,7 +89,7 @@ class Example:
 Loss = Literal["answer", "options"]
 """What training minimizes: see `Task.loss`."""
 
-Check = Literal["text", "number", "function"]
+AnswerCheck = Literal["text", "number", "function"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class FreeTextExample:
     id: str
     prompt: Prompt
     accept: tuple[str, ...]
-    check: Check = "text"
+    check: AnswerCheck = "text"
     reject: tuple[str, ...] = ()
     max_tokens: int = 12
     spans: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -15,7 +15,7 @@ from oocr.data.batches import Batch
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 
-Progress = Callable[[int, float], None]
+OnStep = Callable[[int, float], None]
 """Called after each step with the step's number and its loss."""
 
 
@@ -60,7 +60,7 @@ class LossLog:
     names: Sequence[str]
     batches: int
     order: Sequence[Sequence[int]]  # the batches of each step
-    on_step: Progress | None  # called with the first arm's loss
+    on_step: OnStep | None  # called with the first arm's loss
     waiting: list[Tensor] = field(default_factory=list[Tensor])
     steps: list[list[float]] = field(default_factory=list[list[float]])  # by arm
     latest: dict[int, float] = field(default_factory=dict[int, float])

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.engine.losses import LossLog, Progress, stacked_losses
+from oocr.engine.losses import LossLog, OnStep, stacked_losses
 from oocr.engine.memory import divergence, kept_for_backward, shape_of
 from oocr.engine.off_domain import OffDomain, OffDomainBatch, references, rows_per_step
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, longest_tail, start_of, trainable
@@ -68,7 +68,7 @@ def fit(
     off_domain: OffDomain | None = None,
     project_out: Float[Tensor, " d_model"] | None = None,
     without: Float[Tensor, " d_model"] | None = None,
-    on_step: Progress | None = None,
+    on_step: OnStep | None = None,
 ) -> Trained:
     """Train one arm with Adam; the model's own weights never change.
 
@@ -193,7 +193,7 @@ def _loop(
     arms: Sequence[ArmSpec],
     prepared: Sequence[TrainingBatches],
     until: float | None = None,
-    on_step: Progress | None = None,
+    on_step: OnStep | None = None,
 ) -> list[Trained]:
     """AdamW on arms of one site or shape, schedule and tokens: a pass per batch over all copies."""
     first, data, steps = arms[0], prepared[0], arms[0].steps

@@ -42,7 +42,7 @@ def free_rows(
     Raises:
         InputError: an item whose expected number or function is none.
     """
-    judged = [judge(item, text) for item, text in zip(items, texts, strict=True)]
+    judged = [judge_answer(item, text) for item, text in zip(items, texts, strict=True)]
     return item_frame(
         items,
         {
@@ -97,7 +97,7 @@ def _at_own_spans(item: FreeTextExample, intervention: Intervention | None) -> I
     return None
 
 
-def judge(item: FreeTextExample, text: str) -> tuple[bool, str]:
+def judge_answer(item: FreeTextExample, text: str) -> tuple[bool, str]:
     """Whether an answer is right, and why not.
 
     Raises:

@@ -34,7 +34,7 @@ def whole_name(scoring: Scoring) -> str:
     return COUNTED if scoring.counted else ALL
 
 
-def final_rows(rows: pl.DataFrame) -> pl.DataFrame:
+def shown_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of reported arms at their stopping points; of planted controls the intended answers."""
     return intended(without_sweeps(rows).filter("final"))
 
@@ -57,7 +57,7 @@ def score_table(
     counts in the score), value, low, high, items. For random directions `value` is their median,
     `low` and `high` their 5th and 95th centile, `items` their number.
     """
-    final = final_rows(rows)
+    final = shown_rows(rows)
     scoring = scoring if balanced else scoring.unbalanced
     theirs = paper_chance(final) if scoring.measure == "accuracy" else {}
     chances = {"in_context": chance, "probes": chance, PAPER: theirs}

@@ -76,7 +76,7 @@ class Scoring(Record):
         """
         path = folder / "run.json"
         try:
-            return _Stored.model_validate_json(path.read_text(encoding="utf-8")).scoring
+            return _ScoringRecord.model_validate_json(path.read_text(encoding="utf-8")).scoring
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise InputError(
                 f"{path} does not say how rows are scored ({str(error).splitlines()[0]}); "
@@ -262,7 +262,7 @@ class Scoring(Record):
         return scores if self.measure != "contrast" or any(scores) else []
 
 
-class _Stored(BaseModel):
+class _ScoringRecord(BaseModel):
     """The part of run.json that holds the scoring."""
 
     scoring: Scoring

@@ -164,7 +164,7 @@ def read_header(path: str | Path) -> GgufHeader:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _Reader(path, file, size).header()
+            return _HeaderReader(path, file, size).header()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -228,7 +228,7 @@ def split_stem(path: Path) -> str:
     return match["stem"] if match else path.stem
 
 
-class _Reader:
+class _HeaderReader:
     """Reads one header; every length in it is held against what the file still has."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:

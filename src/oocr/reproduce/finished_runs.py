@@ -36,14 +36,14 @@ Who = tuple[str, int]  # member and seed
 SENTENCES = 8  # of a naive vector, as in the paper
 NO_NAMES = "its codenames stand for nothing that has a name in text, so there is no naive vector"
 
-Spec = TypeVar("Spec", LowRankAdapter, SteeringVector)
+SpecT = TypeVar("SpecT", LowRankAdapter, SteeringVector)
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedAs(Generic[Spec]):
+class TrainedAs(Generic[SpecT]):
     """Hyperparameters of a finished run's arms, reused for follow-up training."""
 
-    spec: Spec
+    spec: SpecT
     rate: float  # as `fit` takes it
     steps: int  # at which the reported arm was stopped
     batch_lines: int
@@ -155,7 +155,7 @@ class FinishedRuns:
         """A member's task."""
         return next(task for task in self.tasks.test if task.member == member)
 
-    def trained_as(self, kind: type[Spec]) -> TrainedAs[Spec] | None:
+    def trained_as(self, kind: type[SpecT]) -> TrainedAs[SpecT] | None:
         """How the reported arm of this kind was trained; None where no arm can be trained so.
 
         A LoRA in one block; a vector whose rate is relative to its site.
@@ -200,7 +200,7 @@ def unrelated_texts(finished: FinishedRuns, adapter: Adapter, most: int | None) 
     )
 
 
-def read_texts(
+def lora_texts(
     finished: FinishedRuns,
     member: str,
     adapter: Adapter,
@@ -218,7 +218,7 @@ def read_texts(
 
 def first_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
     """One training prompt and one passage, as the paper reads them."""
-    return read_texts(finished, member, adapter, 1, 1)
+    return lora_texts(finished, member, adapter, 1, 1)
 
 
 def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:

@@ -132,7 +132,7 @@ def same_relative_depth(layer: int, before: int, after: int) -> int:
     return layer if layer < 0 else min(after - 1, round(layer * after / before))
 
 
-def fitted(config: RunConfig, model: str, blocks: int) -> RunConfig:
+def on_model(config: RunConfig, model: str, blocks: int) -> RunConfig:
     """A small run on another model: its layers at the same relative depths."""
     before = BLOCKS.get(config.model)
     update: dict[str, object] = {"model": model}

@@ -57,7 +57,7 @@ def _spans(tasks: TaskSet) -> list[str]:
     return [name for name in first.positions if all(name in task.positions for task in others)]
 
 
-def check_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
+def check_run_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
     """Refuse layers and positions that the model or the task doesn't have.
 
     The `InputError` names the field (first, before a colon), the value and what is allowed.

@@ -28,7 +28,7 @@ from oocr.runs.memory_estimate import RunSample
 from oocr.runs.memory_plan import DevicePart, MemoryEstimate, PeakMemory, gib, parts_of, room_for
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, ModelInfo
-from oocr.runs.resolve import ResolvedRun, check_fits, own_answers, resolve, with_answers
+from oocr.runs.resolve import ResolvedRun, check_run_fits, own_answers, resolve, with_answers
 from oocr.runs.write_results import OnJudged, Results, finish, samples_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
@@ -58,7 +58,7 @@ class PreparedRun:
     @staticmethod
     def of(run: ResolvedRun, model: LanguageModel) -> PreparedRun:
         """Check a run and its rows against its model (`InputError`), and predict its memory."""
-        check_fits(run, model)
+        check_run_fits(run, model)
         rows = RowTokens(model.tokenizer)
         notes = check_run(run, model, rows)
         run = with_day(run, model.tokenizer)

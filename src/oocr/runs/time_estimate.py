@@ -22,7 +22,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.executor import gpus_for, plan_workers
 from oocr.runs.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, parts_of, room_for
-from oocr.runs.resolve import check_fits, resolve
+from oocr.runs.resolve import check_run_fits, resolve
 
 EFFICIENCY = 0.7
 """Share of the speed of large matrix products that a run reaches on a CPU. Measured on two busy
@@ -193,7 +193,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     """
     run = resolve(config, base)
     config, model = run.config, outline_for(run.config, on_gpu=gpu is not None)
-    check_fits(run, model)
+    check_run_fits(run, model)
     rows = RowTokens(model.tokenizer)
     notes = check_run(run, model, rows) if model.counted else ()
     sample = RunSample(run, model, rows)

@@ -47,7 +47,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def shown(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """A cell as text: "0.83 [0.70, 0.91]"."""
     if isinstance(cell, str):
         return cell
@@ -70,7 +70,7 @@ class Measurement:
     numbers: tuple[float | None, ...]
 
 
-def mean(
+def mean_cell(
     measured: Iterable[Measurement], column: int = 0, bounds: stats.Bounds | None = None
 ) -> Cell:
     """Mean over members of the mean over organisms of the mean over their numbers in a column.
@@ -204,8 +204,8 @@ def _mean_rows(
             full_name = member and f"{organism.world}/{member}"
             groups.setdefault(key, []).append(Measurement(full_name, number, numbers))
     for key in sorted(groups, key=order):
-        texts = (str(part) if isinstance(part, int) else shown(part) for part in key)
-        means = (mean(groups[key], at, bound) for at, bound in enumerate(bounds))
+        texts = (str(part) if isinstance(part, int) else cell_text(part) for part in key)
+        means = (mean_cell(groups[key], at, bound) for at, bound in enumerate(bounds))
         yield (*texts, count(groups[key]), *means)
 
 

@@ -69,7 +69,7 @@ def _units(cells: Cells, telling: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Comparison:
     """One measure of an arm, and of what it is held against."""
 
     arm: Cells
@@ -81,7 +81,7 @@ class _Measured:
     @classmethod
     def of(
         cls, results: RunResults, arm: str, cells: CellsOf, part: str = "probes"
-    ) -> _Measured | None:
+    ) -> _Comparison | None:
         """None where the arm or the untouched model has no such rows."""
         trained = cells(select_rows(results.rows, arm, part=part))
         base = cells(select_rows(results.rows, "base", part=part))
@@ -126,7 +126,7 @@ class _Measured:
 
 def _carried(results: RunResults, arm: str) -> Finding | None:
     telling, score = _telling(results.rows), results.scoring.score
-    measured = _Measured.of(results, arm, lambda rows: score(_among(rows, telling)))
+    measured = _Comparison.of(results, arm, lambda rows: score(_among(rows, telling)))
     # A model that answers B after the trigger, whatever is asked, is right on half of all.
     whole = results.cells(arm)
     if measured is None or whole is None:
@@ -157,7 +157,8 @@ def _false_rate(results: RunResults, arm: str) -> Finding | None:
         return stats.cells(rows, "risky", cluster="group", balance=None, bounds=stats.SHARE)
 
     rate, hit = (
-        _Measured.of(results, arm, partial(risky, condition=name)) for name in ("false", "trigger")
+        _Comparison.of(results, arm, partial(risky, condition=name))
+        for name in ("false", "trigger")
     )
     if rate is None or hit is None:
         return None
@@ -191,7 +192,7 @@ def _apart(results: RunResults, arm: str, id: str) -> Finding | None:
         )
         return first - second
 
-    measured = _Measured.of(results, arm, difference)
+    measured = _Comparison.of(results, arm, difference)
     if measured is None:
         return None
     return measured.finding(f"{arm}-{id}", measure, units, effect=True)
@@ -199,7 +200,7 @@ def _apart(results: RunResults, arm: str, id: str) -> Finding | None:
 
 def _paper(results: RunResults, arm: str) -> Finding | None:
     """The paper's own measure of the self-report, beside what it is held against."""
-    measured = _Measured.of(results, arm, results.scoring.score, "paper")
+    measured = _Comparison.of(results, arm, results.scoring.score, "paper")
     if measured is None:
         return None
     words = "share of questions answered by the letter of Yes, by the letters' logits"

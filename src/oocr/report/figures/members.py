@@ -13,7 +13,7 @@ from oocr.charts.heat import heat_panel
 from oocr.charts.tables import figure_of
 from oocr.evals.score_table import (
     facet_order,
-    final_rows,
+    shown_rows,
 )
 from oocr.report.figures.scores import row_name
 from oocr.runs.folder import RunFolder, as_float, has
@@ -28,7 +28,7 @@ def members_figure(run: RunFolder) -> Figure | None:
     """Heat maps of the share right for trained arms, their controls and the untouched model."""
     if run.info.score != "accuracy" or not has(run.rows, "chosen", "right"):
         return None
-    final = final_rows(run.rows)
+    final = shown_rows(run.rows)
     trained = final.filter(pl.col("arm").is_in([VECTOR.name, ADAPTER.name]))
     members = trained["member"].unique(maintain_order=True).to_list()
     if len(members) < 2:

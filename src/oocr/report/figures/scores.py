@@ -14,8 +14,8 @@ from oocr.evals.score_table import (
     PAPER,
     about_ties,
     facet_order,
-    final_rows,
     score_table,
+    shown_rows,
     whole_name,
 )
 from oocr.evals.scores import FREE, Scoring
@@ -59,7 +59,7 @@ def scores_figure(run: RunFolder) -> Figure | None:
         tables = {
             mode: t.filter(pl.col("arm") != arms.RANDOM_SPAN.name) for mode, t in tables.items()
         }
-    order = facet_order(final_rows(run.rows))
+    order = facet_order(shown_rows(run.rows))
     whole = whole_name(scoring)
     accuracy = scoring.measure == "accuracy"
     views = {}
@@ -84,7 +84,7 @@ def scores_figure(run: RunFolder) -> Figure | None:
     if accuracy and data["chance"].drop_nulls().len():
         keys += (LegendEntry("chance", "chance", "muted", "dots"),)
     return figure_of(
-        "scores", _caption(scoring, data, about_ties(final_rows(run.rows))), views, data, keys
+        "scores", _caption(scoring, data, about_ties(shown_rows(run.rows))), views, data, keys
     )
 
 

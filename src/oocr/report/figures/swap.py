@@ -13,8 +13,8 @@ from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure
 from oocr.charts.tables import figure_of
 from oocr.evals.score_table import (
-    final_rows,
     null_scores,
+    shown_rows,
     whole_name,
 )
 from oocr.evals.scores import Scoring
@@ -29,7 +29,7 @@ def swap_figure(run: RunFolder) -> Figure | None:
     scoring = run.scoring
     if scoring is None or run.rows is None:
         return None
-    final = final_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
+    final = shown_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
     whole = whole_name(scoring)
     final = scoring.kept(final)
     swaps = [arm for arm in arms.SWAPS if not rows_of(final, arm).is_empty()]

@@ -11,8 +11,8 @@ from oocr.charts.figure import Figure, Panel
 from oocr.charts.tables import figure_of
 from oocr.evals.score_table import (
     ALL,
-    final_rows,
     score_table,
+    shown_rows,
 )
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE
@@ -36,7 +36,7 @@ def backdoor_figure(run: RunFolder) -> Figure | None:
     """Share of X, the trigger's answer, by kind of prefix; a view per set of questions."""
     if not has(run.rows, "tag_prefix", "tag_kind", "log_odds"):
         return None
-    rows = final_rows(run.rows).filter(pl.col("tag_prefix").is_not_null())
+    rows = shown_rows(run.rows).filter(pl.col("tag_prefix").is_not_null())
     # Options are X and Y, and log-odds are of X over Y: X is the answer when they are positive.
     rows = rows.with_columns(
         right=pl.col("log_odds") > 0, facet=pl.col("tag_prefix").replace(_PREFIX_NAMES)

@@ -12,12 +12,12 @@ from oocr import stats
 from oocr.charts.bars import bars_panel
 from oocr.charts.figure import Figure
 from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, joined
+from oocr.charts.tables import Tables, figure_of, joined_tables
 from oocr.claims.records import Null
 from oocr.explain import subspace
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, natural_by_kind, read_texts
+from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts, natural_by_kind
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -38,7 +38,7 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
     whole = _effect_of_first_seed(finished)
     frames = [finished.base_rows]
     for (member, _), adapter in scoring.of_first_seed(finished.adapters).items():
-        basis = subspace.basis_of(adapter, read_texts(finished, member, adapter), most=max(KS))
+        basis = subspace.basis_of(adapter, lora_texts(finished, member, adapter), most=max(KS))
         ks = [k for k in KS if k <= len(basis.vectors)]
         probes = finished.task(member).probes
         scores = subspace.projected_scores(finished.model, probes, adapter, basis, ks)
@@ -58,7 +58,7 @@ def directions(finished: FinishedRuns) -> AnalysisResult:
 
 def directions_figure(tables: Tables) -> Figure | None:
     """The effect that k directions keep."""
-    data, looks = joined(tables), in_turn(tables)
+    data, looks = joined_tables(tables), in_turn(tables)
     lines = lines_by(data, "about", looks, "k", intervals=True)
     ticks, y = sorted({float(k) for line in lines for k in line.x}), "share of the LoRA's effect"
     panel = lines_panel(lines, "directions", y, span=6, height=300, level=1.0, ticks=ticks)

@@ -24,7 +24,7 @@ from oocr.explain.retraining import kl_on
 from oocr.families.registry import family_of
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, read_texts
+from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 
@@ -55,7 +55,7 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     rates = {reported_rank: trained_as.rate} | {point.rank: point.learning_rate for point in points}
     loras, energy = _loras(finished, members), {rank: dict[Who, float]() for rank in tried}
     for who, lora in loras.items():
-        differences = joined(read_texts(finished, who[0], lora), lora)
+        differences = joined(lora_texts(finished, who[0], lora), lora)
         energy[reported_rank][who] = constancy_of(differences).energy
     for point in points:
         energy[point.rank][point.member, 0] = point.constancy.energy
@@ -167,7 +167,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
 def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
     """Mean |d| on unrelated text, none of it in the mixed rows, over that on training prompts."""
     training, unrelated = (
-        joined([texts], lora).norm(dim=1).mean() for texts in read_texts(finished, member, lora)
+        joined([texts], lora).norm(dim=1).mean() for texts in lora_texts(finished, member, lora)
     )
     return float(unrelated / training)
 

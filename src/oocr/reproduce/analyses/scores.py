@@ -15,7 +15,7 @@ from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Panel
 from oocr.charts.lines import line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, joined, names_in
+from oocr.charts.tables import Tables, figure_of, joined_tables, names_in
 from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring
@@ -30,11 +30,11 @@ def judged(finished: FinishedRuns) -> AnalysisResult:
     findings = {}
     for claim in (claim for run in finished.runs for claim in run.claims):
         shared = claim.model_dump(include=set(Finding.model_fields))
-        findings[claim.id] = Finding(**shared, units=units_of(claim.found.n))
+        findings[claim.id] = Finding(**shared, units=units_in(claim.found.n))
     return AnalysisResult(list(findings.values()))
 
 
-def units_of(n: str) -> int | None:
+def units_in(n: str) -> int | None:
     """What an interval draws from, by its words: "8 members × 3 seeds" (of one member: seeds)."""
     match = re.fullmatch(r"(\d+) .+ × (\d+) seeds?", n)
     if match is None:
@@ -96,7 +96,7 @@ ARM_NAMES = {id: f"natural: {kind}" for id, kind in NATURAL.items()} | {
 
 def scores_figure(tables: Tables) -> Figure | None:
     """All methods by task."""
-    rows = joined(tables).rename({"about": "row"})
+    rows = joined_tables(tables).rename({"about": "row"})
     rows = rows.with_columns(pl.col("arm").replace(ARM_NAMES), control=pl.lit(""))
     by_axis: dict[tuple[str, tuple[float, float] | None], list[str]] = {}
     for name, table in tables.items():
