@@ -33,7 +33,7 @@ from oocr.explain.description import tell_by_model
 from oocr.explain.geometry import likeness
 from oocr.explain.lens import lens
 from oocr.explain.path_patching import where_read
-from oocr.explain.retraining import kl_on
+from oocr.explain.penalty import kl_on
 from oocr.explain.subspace import scores_without, train_without
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (

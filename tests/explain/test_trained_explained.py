@@ -14,15 +14,9 @@ from oocr.engine.off_domain import OffDomain, OffText
 from oocr.engine.training import fit
 from oocr.errors import InputError
 from oocr.explain.neutral import READ, neutral_passages
-from oocr.explain.retraining import (
-    choose_rates,
-    mixed,
-    mixing,
-    narrow,
-    rank_sweep,
-    statements,
-    unrelated_rows,
-)
+from oocr.explain.penalty import narrow, statements
+from oocr.explain.ranks import choose_rates, rank_sweep
+from oocr.explain.row_mixes import mixed, mixing, unrelated_rows
 from oocr.explain.subspace import cosines_without, scores_without, train_without
 from oocr.models.load import read_model
 from oocr.steering.adapters import Adapter, LowRankAdapter

@@ -13,9 +13,11 @@
     lens           which tokens does a direction say, and which concept?
     description    what does the model itself say that it means?
     llm_judge      what does another model make of it?
-    retraining     what changes with rank, with a penalty, with other rows?
+    ranks          what changes with the rank of a LoRA?
+    penalty        is what was learned narrow, if changes elsewhere cost?
+    row_mixes      what changes with unrelated rows among the narrow ones?
 
-`neutral` has text that has nothing to do with any task.
+`neutral` has text that has nothing to do with any task; `retraining` asks arms trained anew.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from typing import Any
 
 from oocr.explain.constancy import Constancy, constancy, constancy_of
 from oocr.explain.lora_vectors import swap
-from oocr.explain.retraining import mixing, narrow, rank_sweep, statements
+from oocr.explain.penalty import narrow, statements
+from oocr.explain.ranks import rank_sweep
+from oocr.explain.row_mixes import mixing
 from oocr.explain.subspace import train_without
 
 __all__ = [

@@ -15,12 +15,10 @@ from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.records import Null
 from oocr.engine.off_domain import OffDomain, OffText
-from oocr.explain import mixing as mixed_loras
-from oocr.explain import narrow as narrow_arms
-from oocr.explain import rank_sweep, statements
+from oocr.explain import penalty, row_mixes
 from oocr.explain.constancy import constancy_of
 from oocr.explain.differences import joined, random_like
-from oocr.explain.retraining import kl_on
+from oocr.explain.ranks import rank_sweep
 from oocr.families.registry import family_of
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
@@ -136,7 +134,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
         shares.remove(0.0)
         frames.append(scoring.reported(finished, "adapter", members, "mix 0"))
         loras[0.0] = _loras(finished, members)
-    for point in mixed_loras(
+    for point in row_mixes.mixing(
         finished.model,
         tasks,
         trained_as.spec,
@@ -226,10 +224,10 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
     names = {weight: f"weight {weight:g}" for weight in (0.0, *WEIGHTS)}
     result = AnalysisResult()
     for kind, off in (
-        ("statements", OffDomain(statements(codename), tokens=TOKENS, batch=BATCH)),
+        ("statements", OffDomain(penalty.statements(codename), tokens=TOKENS, batch=BATCH)),
         ("questions", OffDomain(asking, tokens=1, batch=2 * BATCH)),
     ):
-        points = narrow_arms(
+        points = penalty.narrow(
             finished.model,
             tasks,
             trained_as.spec,
@@ -243,7 +241,7 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         vectors |= {(p.weight, p.member): p.arm for p in points if isinstance(p.arm, Vector)}
         kl: dict[float, dict[Who, float]] = {weight: {} for weight in names}
         for weight, member in product(names, members):
-            kl[weight][member, 0] = kl_on(finished.model, off, vectors[weight, member])
+            kl[weight][member, 0] = penalty.kl_on(finished.model, off, vectors[weight, member])
         of_validation = points[len(members) :: len(tasks)]
         gaps = {point.weight: _gap(point.scores.rows) for point in of_validation}
         chosen = max(WEIGHTS, key=lambda weight: gaps[weight])
