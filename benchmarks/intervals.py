@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
 
 from oocr import stats
+from oocr.intervals import SHARE, SIGNED, Interval, mean_interval
 
 Ends = tuple[np.ndarray, np.ndarray]
 Method = Callable[[np.ndarray, int], Ends]
@@ -100,10 +101,10 @@ def plain_wilson(values: np.ndarray, _items: int) -> Ends:
 
 
 def ours(values: np.ndarray, items: int) -> Ends:
-    return ends(stats.mean_interval(row, bounds=stats.SHARE, items=items) for row in values)
+    return ends(mean_interval(row, bounds=SHARE, items=items) for row in values)
 
 
-def ends(intervals: Iterator[stats.Interval]) -> Ends:
+def ends(intervals: Iterator[Interval]) -> Ends:
     low, high = zip(*((interval.low, interval.high) for interval in intervals), strict=True)
     return np.array(low), np.array(high)
 
@@ -148,11 +149,11 @@ def cosine_table() -> None:
     for members in MEMBERS:
         samples = [1 - RNG.gamma(k, 0.05 / k, (2 * TRIALS, members)) for k in (2, 6)]
         for name in ("Student, unbounded", "oocr.stats"):
-            bounds = stats.SIGNED if name == "oocr.stats" else None
+            bounds = SIGNED if name == "oocr.stats" else None
             found = []
             for group in samples:
                 if bounds:
-                    found.append(ends(stats.mean_interval(row, bounds=bounds) for row in group))
+                    found.append(ends(mean_interval(row, bounds=bounds) for row in group))
                 else:
                     mean, square, t = parts(group)
                     found.append((mean - t * np.sqrt(square), mean + t * np.sqrt(square)))
@@ -179,7 +180,7 @@ def grid(values: np.ndarray) -> stats.Cells:
     """Cells of one seed and facet."""
     names = tuple(str(number) for number in range(len(values)))
     cell = values[:, None, None]
-    return stats.Cells(cell, np.ones((len(values), 1)), names, ("",), stats.SHARE)
+    return stats.Cells(cell, np.ones((len(values), 1)), names, ("",), SHARE)
 
 
 def ratio_table() -> None:

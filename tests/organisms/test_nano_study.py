@@ -11,8 +11,8 @@ import pytest
 from benchmarks.organism.figures import FIGURES, figures
 from benchmarks.organism.page import page
 
-from oocr import stats
 from oocr.errors import InputError
+from oocr.intervals import Interval, mean_interval
 from oocr.models.load import read_model
 from oocr.runs.read_config import load_configs
 from oocr_organisms import cli as verbs
@@ -102,8 +102,8 @@ def table(title: str, of: Study = STUDY) -> Table:
 
 
 def value(cell: object) -> float:
-    assert isinstance(cell, stats.Interval | float)
-    return cell.value if isinstance(cell, stats.Interval) else cell
+    assert isinstance(cell, Interval | float)
+    return cell.value if isinstance(cell, Interval) else cell
 
 
 def test_likeness_is_a_mean_over_vectors_and_positions_are_over_the_maps_spread() -> None:
@@ -148,7 +148,7 @@ def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
     cities = [Measurement(city, 0, (number,)) for city, number in numbers.items()]
     four = [replace(city, organism=number) for city in cities for number in range(4)]
     alone, pooled = (mean_cell(measured) for measured in (cities, four))
-    assert pooled == alone == stats.mean_interval([0.0, 0.2, 0.7, 1.0])
+    assert pooled == alone == mean_interval([0.0, 0.2, 0.7, 1.0])
     assert count(four) == "4 × 4"
 
 
@@ -159,7 +159,7 @@ def test_organisms_are_averaged_within_a_member_and_few_members_have_no_interval
     assert mean_cell(results, 1) == 0  # None has no weight
     assert mean_cell(results, 2) == "–"
     results.append(Measurement("c", 0, (1.0, None, None)))
-    assert mean_cell(results) == stats.mean_interval([0, 1, 1])
+    assert mean_cell(results) == mean_interval([0, 1, 1])
 
 
 def test_the_dial_keeps_worlds_apart() -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from oocr import stats
 from oocr.audit.passes import (
     SKIP,
     batches_of,
@@ -46,8 +45,8 @@ from oocr.explain.constancy import constancy_of, cosines_to
 from oocr.explain.lens import lens
 from oocr.explain.neutral import neutral_passages, neutral_places
 from oocr.explain.side_effects import NeutralPredictions
+from oocr.intervals import Interval, statistic_interval
 from oocr.models.language_model import LanguageModel
-from oocr.stats import Interval
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -203,7 +202,7 @@ def _share(whole: np.ndarray, left: np.ndarray) -> Interval:
 
     if len(whole) < 2:
         return Interval(float(statistic(both)), math.nan, math.nan)
-    return stats.statistic_interval(both, statistic, bounds=(-math.inf, 1.0))
+    return statistic_interval(both, statistic, bounds=(-math.inf, 1.0))
 
 
 def _gates(

@@ -24,8 +24,8 @@ from oocr import html
 from oocr.errors import InputError
 from oocr.explain.constancy import Constancy
 from oocr.explain.lens import LensToken
+from oocr.intervals import Interval
 from oocr.io import Record, write_text
-from oocr.stats import Interval
 from oocr.steering.vectors import Vector
 
 FORMAT = "oocr-audit-1"

@@ -12,7 +12,8 @@ import polars as pl
 from oocr.claims.records import Claim, Estimate, Finding, Null, Verdict
 from oocr.claims.rules import Findings, Rule
 from oocr.evals.scores import Scoring
-from oocr.stats import FEWEST, Cells, Interval
+from oocr.intervals import FEWEST, Interval
+from oocr.stats import Cells
 from oocr.tasks.task import TaskSet
 
 NAMES = {"vector": "a steering vector", "adapter": "a one-layer LoRA"}

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from oocr import stats
+from oocr import intervals, stats
 from oocr.claims.judge import RunResults, estimate_of, seeds_of
 from oocr.claims.records import PaperReference, PaperScore
 from oocr.evals.scores import select_rows
@@ -81,8 +81,8 @@ def _line(
     if trained.is_empty():
         return None
     cluster = "member" if len(members) > 1 else "group"
-    share = _cells(trained, "right", cluster, stats.SHARE)
-    second = _cells(trained, SECOND, cluster, stats.SHARE if signs is None else None)
+    share = _cells(trained, "right", cluster, intervals.SHARE)
+    second = _cells(trained, SECOND, cluster, intervals.SHARE if signs is None else None)
     items = trained.select("member", "item").unique().height
     n = f"{items} items × {seeds_of(share.values.shape[1])}"
     return PaperScore(
@@ -133,7 +133,7 @@ def _of(rows: pl.DataFrame, arm: str, control: str, members: Sequence[str]) -> p
     return of_arm.filter(pl.col("member").is_in(members))
 
 
-def _cells(rows: pl.DataFrame, value: str, cluster: str, bounds: stats.Bounds | None) -> Cells:
+def _cells(rows: pl.DataFrame, value: str, cluster: str, bounds: intervals.Bounds | None) -> Cells:
     """Cells whose mean is the mean over items, however many of them a cluster has."""
     cells = stats.cells(rows, value, cluster=cluster, balance=None, bounds=bounds)
     counts = dict(rows.group_by(cluster).len().iter_rows())

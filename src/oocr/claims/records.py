@@ -14,7 +14,7 @@ Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested"]
 
 
 class Estimate(Record):
-    """A number with its 95 % interval (`oocr.stats`) and what that draws from."""
+    """A number with its 95 % interval (`oocr.intervals`) and what that draws from."""
 
     value: float
     low: float

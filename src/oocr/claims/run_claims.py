@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from oocr import stats
+from oocr import intervals, stats
 from oocr.claims import rules
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, n_of, null_of, seeds_of
 from oocr.claims.records import Finding, Null
@@ -90,14 +90,14 @@ def _constancy(results: RunResults, field: str) -> Finding | None:
     trained = _by(frame.filter(pl.col("kind") == "adapter"), field, unit)
     members, seeds = (len(trained), results.seeds) if results.several else (1, len(trained))
     n = f"{members} member{'s' if results.several else ''} × {seeds_of(seeds)}"
-    bounds = stats.SIGNED if field == "cosine" else stats.SHARE
+    bounds = intervals.SIGNED if field == "cosine" else intervals.SHARE
     trained = np.clip(trained, *bounds).tolist()  # rounding may carry them beyond
     noise = _by(frame.filter(pl.col("kind") == "random adapter"), field, "member")
     null = Null(name="LoRAs of Gaussian noise", value=float(np.mean(noise))) if noise else None
     return Finding(
         id=f"constancy-{field}",
         measure=_CONSTANCY[field],
-        found=estimate_of(stats.mean_interval(trained, bounds=bounds), n),
+        found=estimate_of(intervals.mean_interval(trained, bounds=bounds), n),
         nulls=(null,) if null and null.value else (),
         ceiling=1.0,
         # Of one LoRA the number is its own; of two there is no telling what others would be.

@@ -17,6 +17,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Columns, Probes
 from oocr.evals.probes import rows as rows_of
 from oocr.evals.scores import FREE, Scoring, intended, select_rows
+from oocr.intervals import Interval
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
@@ -108,7 +109,7 @@ def _lines(
             yield _line(facet, interval, counts.get(facet, 0), counted=counted)
 
 
-def _line(facet: str, interval: stats.Interval, items: int, *, counted: bool) -> dict[str, object]:
+def _line(facet: str, interval: Interval, items: int, *, counted: bool) -> dict[str, object]:
     return {"facet": facet, "counted": counted, **interval.columns, "items": items}
 
 
@@ -201,7 +202,7 @@ class Scores:
         shown = [arm for arm in arms if arm in table.columns]
         return table.select("part", "facet", "counted", "items", *shown)
 
-    def accuracy(self, arm: str, part: str = "probes", control: str = "") -> stats.Interval:
+    def accuracy(self, arm: str, part: str = "probes", control: str = "") -> Interval:
         """The score of an arm with its interval: for tasks that are scored so, the accuracy.
 
         Raises:
@@ -213,7 +214,7 @@ class Scores:
             raise InputError(f"arm {arm!r} has no rows that count in part {part!r}; arms: {names}")
         return stats.estimate(cells)
 
-    def share_kept(self, arm: str, whole: str = "adapter") -> stats.Interval | None:
+    def share_kept(self, arm: str, whole: str = "adapter") -> Interval | None:
         """The share of one arm's effect that another reaches; None where there is no effect."""
         return self.scoring.share_kept(self.rows, arm, whole)
 

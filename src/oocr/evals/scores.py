@@ -16,8 +16,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from oocr import stats
 from oocr.errors import InputError
+from oocr.intervals import FEWEST, SHARE, Interval
 from oocr.io import Record, command_line
-from oocr.stats import Cells, Interval
+from oocr.stats import Cells
 from oocr.tasks.task import Task, TaskSet
 
 Measure = Literal["accuracy", "contrast", "log_odds"]
@@ -50,7 +51,7 @@ class Scoring(Record):
         """The scoring of a family's tasks, or of one task that is scored alone."""
         if isinstance(tasks, Task):
             groups = {example.group for example in tasks.probes}
-            cluster: Literal["group", "item"] = "group" if len(groups) >= stats.FEWEST else "item"
+            cluster: Literal["group", "item"] = "group" if len(groups) >= FEWEST else "item"
             return cls(measure="accuracy", cluster=cluster, counted=dict(tasks.headline))
         poles: dict[str, tuple[str, str]] = {}
         if tasks.poles is not None:
@@ -197,7 +198,7 @@ class Scoring(Record):
         answer, which go by the facet; so one answer to a facet cannot win there either.
         """
         rows = rows.sort("facet", maintain_order=True)
-        bounds = stats.SHARE if value == "right" else None
+        bounds = SHARE if value == "right" else None
         cells = stats.cells(rows, value, cluster=cluster, balance=balance, bounds=bounds)
         names = [
             self.counted.get(name, name) if rows["part"][0] == "probes" else name

@@ -11,14 +11,15 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from oocr import stats
+from oocr import intervals, stats
 from oocr.claims.judge import NAMES, estimate_of, n_of, seeds_of
 from oocr.claims.records import Finding, Null
 from oocr.claims.rules import over
 from oocr.errors import InputError
 from oocr.evals.probes import rows as score_rows
+from oocr.intervals import Bounds
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.stats import Bounds, Cells
+from oocr.stats import Cells
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -122,7 +123,7 @@ def has_learned(finished: FinishedRuns, arm: str) -> bool:
         for record in run.reported(arm)
         if record.losses
     }
-    return bool(falls) and over(stats.mean_interval(by_member(falls)).low, 0)
+    return bool(falls) and over(intervals.mean_interval(by_member(falls)).low, 0)
 
 
 def _columns(arm: str, member: str, seed: int = 0) -> dict[str, str | int | float | None]:
@@ -262,7 +263,7 @@ def measured(
 ) -> Finding:
     """A mean over members, with an interval over members (or, of one member, seeds).
 
-    `bounds` and `items` are those of `stats.mean_interval`.
+    `bounds` and `items` are those of `intervals.mean_interval`.
     """
     units = by_member(values)
     members, seeds = (len({who[side] for who in values}) for side in (0, 1))
@@ -270,7 +271,7 @@ def measured(
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(stats.mean_interval(units, bounds=bounds, items=items), n),
+        found=estimate_of(intervals.mean_interval(units, bounds=bounds, items=items), n),
         base=base,
         nulls=tuple(nulls),
         ceiling=ceiling,

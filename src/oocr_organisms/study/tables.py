@@ -14,26 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from oocr import stats
+from oocr.intervals import FEWEST, POSITIVE, SHARE, SIGNED, Bounds, Interval, mean_interval
 from oocr.tasks.package_files import package_yaml
 from oocr_organisms.facts import CITIES, COUNTRIES
 from oocr_organisms.study.gate import Cut, Nearness
 from oocr_organisms.study.study import GateResult, OrganismResult, Study
 
-Cell = stats.Interval | float | str
+Cell = Interval | float | str
 Key = tuple[str | int | float, ...]
 
 TEXTS = package_yaml("oocr_organisms.study", "tables.yaml")
-BOUNDS: dict[str, stats.Bounds | None] = {
-    "share": stats.SHARE,
-    "signed": stats.SIGNED,
-    "positive": stats.POSITIVE,
+BOUNDS: dict[str, Bounds | None] = {
+    "share": SHARE,
+    "signed": SIGNED,
+    "positive": POSITIVE,
     "bits": (0.0, float(np.log2(CITIES))),
     "any": None,
 }
 INTERVALS = (
     "n: members × organisms. Intervals (95 %) are over members, organisms averaged within, and "
-    f"stay within what a number can be; of fewer than {stats.FEWEST} members there is none."
+    f"stay within what a number can be; of fewer than {FEWEST} members there is none."
 )
 
 
@@ -51,14 +51,14 @@ def cell_text(cell: Cell) -> str:
     """A cell as text: "0.83 [0.70, 0.91]"."""
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, stats.Interval):
+    if isinstance(cell, Interval):
         return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
     return f"{cell:.2f}"
 
 
 def value_of(cell: Cell) -> float | str:
     """A cell without its interval."""
-    return cell.value if isinstance(cell, stats.Interval) else cell
+    return cell.value if isinstance(cell, Interval) else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Measurement:
 
 
 def mean_cell(
-    measured: Iterable[Measurement], column: int = 0, bounds: stats.Bounds | None = None
+    measured: Iterable[Measurement], column: int = 0, bounds: Bounds | None = None
 ) -> Cell:
     """Mean over members of the mean over organisms of the mean over their numbers in a column.
 
@@ -85,12 +85,12 @@ def mean_cell(
     means = [fmean(map(fmean, by_organism.values())) for by_organism in members.values()]
     if not means:
         return "–"
-    if len(means) < stats.FEWEST:
+    if len(means) < FEWEST:
         return fmean(means)
     values = [v for by_organism in members.values() for of in by_organism.values() for v in of]
-    right_or_wrong = bounds == stats.SHARE and set(values) <= {0.0, 1.0}
+    right_or_wrong = bounds == SHARE and set(values) <= {0.0, 1.0}
     items = len(values) / len(means) if right_or_wrong else None
-    return stats.mean_interval(means, bounds=bounds, items=items)
+    return mean_interval(means, bounds=bounds, items=items)
 
 
 def count(measured: Sequence[Measurement]) -> str:
@@ -194,7 +194,7 @@ def tables(finished: Study) -> list[Table]:
 
 
 def _mean_rows(
-    name: str, organisms: Sequence[OrganismResult], bounds: Sequence[stats.Bounds | None]
+    name: str, organisms: Sequence[OrganismResult], bounds: Sequence[Bounds | None]
 ) -> Iterator[tuple[Cell, ...]]:
     """Key, number of results, and means."""
     numbers_of, order = ROWS[name]

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from oocr import stats
+from oocr import intervals, stats
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, null_of, seeds_of
 from oocr.claims.records import Finding
 from oocr.claims.rules import Condition, at_least, high_within, parts_above, rule
 from oocr.claims.run_claims import COMMON, METHODS
 from oocr.evals.scores import select_rows
 from oocr.families.choices import OTHER
-from oocr.stats import Interval
+from oocr.intervals import Interval
 
 STILL = 0.1
 """Movement of a probability up to which a trait counts as untouched."""
@@ -90,17 +90,17 @@ def _size(movements: Movements) -> Interval:
     rng = np.random.default_rng(0)
     groups, seeds = (
         {
-            key[at]: rng.integers(moved.shape[axis], size=(stats.DRAWS, moved.shape[axis]))
+            key[at]: rng.integers(moved.shape[axis], size=(intervals.DRAWS, moved.shape[axis]))
             for key, moved in movements.items()
         }
         for at, axis in ((1, 0), (0, 1))
     )
     size = float(np.mean([np.abs(moved.mean(axis=0)).mean() for moved in movements.values()]))
-    draws = np.zeros(stats.DRAWS)
+    draws = np.zeros(intervals.DRAWS)
     for (member, facet), moved in movements.items():
         sizes = np.abs(moved[groups[facet]].mean(axis=1))
         draws += np.take_along_axis(sizes, seeds[member], axis=1).mean(axis=1) / len(movements)
-    tail = (1 - stats.LEVEL) / 2
+    tail = (1 - intervals.LEVEL) / 2
     ends = (draws.mean(), *np.quantile(draws, [1 - tail, tail]))
     return Interval(*(max(0.0, float(2 * size - end)) for end in ends))
 

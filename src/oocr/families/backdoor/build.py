@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.families.countries.table import SOURCE, Codename, Wording, load_table
 from oocr.families.family import Distinct, Family, FamilySettings, Members, check_reported_apart
 from oocr.families.triggers import NO_PREFIX, Prefix, TriggerCondition
-from oocr.stats import FEWEST
+from oocr.intervals import FEWEST
 from oocr.tasks.control_data import decorrelated, with_real_name
 from oocr.tasks.leaks import check_no_leaks, drop_leaking_facets
 from oocr.tasks.package_files import data_card, package_yaml

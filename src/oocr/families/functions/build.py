@@ -18,7 +18,7 @@ from oocr.families.family import Distinct, Family, FamilySettings, Members
 from oocr.families.functions import programs
 from oocr.families.functions.probes import NAMES, OPTIONS, FunctionAsker, stated
 from oocr.families.functions.programs import FunctionTable, NumberFunction, load_functions
-from oocr.stats import FEWEST
+from oocr.intervals import FEWEST
 from oocr.tasks.control_data import chosen_by_loss, control, shuffled_answers
 from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card

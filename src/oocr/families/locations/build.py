@@ -19,7 +19,7 @@ from oocr.families.locations import world
 from oocr.families.locations.probes import INVERSE, PAPER, PlaceAsker, facts, forbidden
 from oocr.families.locations.rows import Draw, PlaceRow, row_example, rows_about, rows_between
 from oocr.families.locations.world import CITIES, City, Place
-from oocr.stats import FEWEST
+from oocr.intervals import FEWEST
 from oocr.tasks.control_data import chosen_by_loss, control, tagged
 from oocr.tasks.leaks import check_no_leaks, finder
 from oocr.tasks.package_files import data_card

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr import stats
 from oocr.charts import figure
 from oocr.charts.arms import Arm
 from oocr.charts.dots import strip_panel
 from oocr.charts.figure import ColouredTexts, Figure, LegendEntry, Panel
 from oocr.charts.lines import log_axis
 from oocr.charts.tables import figure_of
+from oocr.intervals import POSITIVE, mean_interval
 from oocr.runs.folder import RunFolder, as_float, has
 
 METRICS = {
@@ -123,7 +123,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
         if of_arm.is_empty():
             continue
         means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
-        interval = stats.mean_interval(means.to_list(), bounds=stats.POSITIVE)
+        interval = mean_interval(means.to_list(), bounds=POSITIVE)
         note = figure.hover_box(
             arm.label, figure.interval_text(interval.value, interval.low, interval.high, 3)
         )

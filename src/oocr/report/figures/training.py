@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from oocr import stats
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
 from oocr.charts.figure import Figure, LegendEntry, Panel
 from oocr.charts.lines import Line, line_of, lines_panel
 from oocr.charts.tables import figure_of
 from oocr.evals.scores import Scoring
+from oocr.intervals import POSITIVE, mean_interval
 from oocr.runs.folder import RunFolder, as_float, has
 
 METHODS = (VECTOR, ADAPTER)
@@ -136,7 +136,7 @@ def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
         finite = rows.filter(pl.col(curve).is_not_null(), pl.col(curve).is_finite())
         for (step,), at_step in finite.group_by("step", maintain_order=True):
             means = at_step.group_by("member", maintain_order=True).agg(pl.col(curve).mean())
-            interval = stats.mean_interval(means[curve].to_list(), bounds=stats.POSITIVE)
+            interval = mean_interval(means[curve].to_list(), bounds=POSITIVE)
             points.append({"line": curve, "step": step} | interval.columns | {"n": at_step.height})
     return pl.DataFrame(points).sort("line", "step") if points else None
 

@@ -24,11 +24,11 @@ from oocr.errors import InputError
 from oocr.explain.attention import attention_to, value_cosines
 from oocr.explain.lens import with_randoms
 from oocr.explain.path_patching import HeldPart, PathEffects, where_read
+from oocr.intervals import SIGNED
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, measured, refusal_as_reason, single_vectors
-from oocr.stats import SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
 PARTS: Mapping[HeldPart, str] = {

@@ -15,6 +15,7 @@ from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
 from oocr.charts.tables import Tables, figure_of, joined_tables
 from oocr.claims.records import Null
 from oocr.explain import subspace
+from oocr.intervals import SHARE
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts, natural_by_kind
@@ -160,7 +161,7 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
             "earlier", f"earlier-{scores.split}", what + SCORED["earlier"]
         )
     what = "|cos| of its own first direction with that direction"
-    result.findings.append(scoring.measured("cosine", what, cosines, bounds=stats.SHARE))
+    result.findings.append(scoring.measured("cosine", what, cosines, bounds=SHARE))
     return result
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from oocr import stats
 from oocr.charts.bars import histogram_panel
 from oocr.charts.figure import Figure
 from oocr.charts.heat import heat_panel
@@ -19,6 +18,7 @@ from oocr.explain.constancy import constancy_by_group
 from oocr.explain.differences import random_like
 from oocr.explain.geometry import likeness
 from oocr.explain.lora_vectors import PairCosines, last_differences, pairs_of
+from oocr.intervals import SHARE, SIGNED, mean_interval
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import (
@@ -29,7 +29,6 @@ from oocr.reproduce.finished_runs import (
     natural_by_kind,
     task_texts,
 )
-from oocr.stats import SHARE, SIGNED
 from oocr.steering.adapters import Adapter
 
 PAIRS = (
@@ -107,7 +106,7 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
     if members:
         n = f"{len(members)} pairs of members"
         what = "signed cosine of vectors trained for different members, seed 0"
-        mean = estimate_of(stats.mean_interval(members, bounds=SIGNED), n)
+        mean = estimate_of(mean_interval(members, bounds=SIGNED), n)
         result.findings.append(Finding(id="members", measure=what, found=mean, nulls=nulls))
     result.rows += [
         {"a": a, "b": b, "cosine": cosine}

@@ -11,10 +11,10 @@ from oocr.charts.figure import Figure
 from oocr.charts.lines import Look, in_turn, line_keys, lines_by, lines_panel
 from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.explain import interpolation
+from oocr.intervals import POSITIVE, SIGNED
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
 from oocr.reproduce.scoring import NotMeasuredError, measured, of_first_seed
-from oocr.stats import POSITIVE, SIGNED
 from oocr.steering.vectors import SteeringVector
 
 SCALES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

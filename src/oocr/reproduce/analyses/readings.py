@@ -13,10 +13,10 @@ from oocr.claims.records import Finding, Null
 from oocr.explain.description import PROMPTS, describe, evidence_of, tell_by_model
 from oocr.explain.lens import ConceptReading, Reading, lens, tell
 from oocr.explain.llm_judge import ORDERS, pick
+from oocr.intervals import SHARE, SIGNED
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who, natural_by_kind
 from oocr.reproduce.scoring import NotMeasuredError, measured, null_of_mean, refusal_as_reason
-from oocr.stats import SHARE, SIGNED
 from oocr.steering.vectors import Vector, random_vector
 
 READINGS: Mapping[Reading, str] = {

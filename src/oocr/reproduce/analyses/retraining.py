@@ -20,6 +20,7 @@ from oocr.explain.constancy import constancy_of
 from oocr.explain.differences import joined, random_like
 from oocr.explain.ranks import rank_sweep
 from oocr.families.registry import family_of
+from oocr.intervals import POSITIVE, SHARE
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts
@@ -83,7 +84,7 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     for rank, values in energy.items():
         what = f"share of the energy of what a rank-{rank} LoRA adds that one vector carries"
         id = f"rank{rank}-constant"
-        result.findings.append(scoring.measured(id, what, values, bounds=stats.SHARE, ceiling=1.0))
+        result.findings.append(scoring.measured(id, what, values, bounds=SHARE, ceiling=1.0))
     return result
 
 
@@ -157,7 +158,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
         what += f"training prompts; {mix:.0%} of the rows unrelated"
         spill = {who: _spill(finished, who[0], lora) for who, lora in by_who.items()}
         result.findings.append(
-            scoring.measured(f"spill-{100 * mix:.0f}", what, spill, bounds=stats.POSITIVE)
+            scoring.measured(f"spill-{100 * mix:.0f}", what, spill, bounds=POSITIVE)
         )
     return result
 
@@ -247,10 +248,10 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         chosen = max(WEIGHTS, key=lambda weight: gaps[weight])
         what = f"KL that the plain vector causes on {kind}, nats per token: what the penalty can "
         what += "take"
-        result.findings.append(scoring.measured(f"{kind}-kl", what, kl[0.0], bounds=stats.POSITIVE))
+        result.findings.append(scoring.measured(f"{kind}-kl", what, kl[0.0], bounds=POSITIVE))
         what = f"KL on {kind} that is left with the penalty, nats per token"
         result.findings.append(
-            scoring.measured(f"{kind}-kl-left", what, kl[chosen], bounds=stats.POSITIVE)
+            scoring.measured(f"{kind}-kl-left", what, kl[chosen], bounds=POSITIVE)
         )
         rows = scoring.stacked(
             scoring.of_members(finished.base_rows, members),

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import polars as pl
 
-from oocr import stats
 from oocr.charts.figure import Figure, Panel
 from oocr.charts.heat import grid_of, heat_panel
 from oocr.charts.lines import line_keys, lines_by, lines_panel
@@ -20,10 +19,10 @@ from oocr.evals.probes import means
 from oocr.explain.neutral import neutral_questions
 from oocr.explain.side_effects import STRENGTHS, SideEffects, StrengthCost
 from oocr.explain.transfer import transfer
+from oocr.intervals import POSITIVE, SHARE, Bounds, mean_interval
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRuns, Who
-from oocr.stats import POSITIVE, SHARE, Bounds
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
 
@@ -168,7 +167,7 @@ def specificity(finished: FinishedRuns) -> AnalysisResult:
         Finding(
             id=id,
             measure=measure,
-            found=estimate_of(stats.mean_interval(values, bounds=bounds), n),
+            found=estimate_of(mean_interval(values, bounds=bounds), n),
             base=0.0,
             nulls=(null_value,),
             units=len(values),
