@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Many
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -101,7 +100,7 @@ class Batch:
 
 
 def pad(
-    sequences: Many[TokenSequence],
+    sequences: Sequence[TokenSequence],
     pad_id: int,
     device: torch.device | str = "cpu",
     *,
@@ -166,7 +165,7 @@ def pad(
 
 
 def training_lines(
-    tokenizer: PreTrainedTokenizerBase | RowTokens, examples: Many[Example], loss: Loss
+    tokenizer: PreTrainedTokenizerBase | RowTokens, examples: Sequence[Example], loss: Loss
 ) -> list[TokenSequence]:
     """One sequence per distinct input; examples with equal input and spans share it.
 
@@ -199,7 +198,7 @@ def training_lines(
     return list(sequences.values())
 
 
-def by_length(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:
+def by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
     """Indices grouped into batches of similar length: small enough, and with little padding."""
     order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     groups: list[list[int]] = []
@@ -213,3 +212,14 @@ def by_length(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:
         groups[-1].append(index)
         real += lengths[index]
     return groups
+
+
+def batches_by_length(
+    sequences: Sequence[TokenSequence],
+    tokens_per_batch: int,
+    pad_id: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[list[int], Batch]]:
+    """Sequences of similar length padded into batches (see `by_length`), each with its indices."""
+    for indices in by_length([len(sequence.ids) for sequence in sequences], tokens_per_batch):
+        yield indices, pad([sequences[index] for index in indices], pad_id, device)

@@ -16,17 +16,16 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, TokenSequence, by_length, pad
+from oocr.data.batches import Batch, TokenSequence, batches_by_length
 from oocr.data.examples import Example
 from oocr.data.tokens import encode_prompt
 from oocr.engine.forward import plain_rows
 from oocr.errors import InputError
+from oocr.explain.differences import TOKENS_PER_BATCH
 from oocr.models.attention import Values, attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import hooked
 from oocr.steering.vectors import Vector
-
-TOKENS_PER_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _of_examples(
         prompt = encode_prompt(model.tokenizer, example.prompt, example.spans)
         sequences.append(TokenSequence.of(prompt))
     out: dict[int, Tensor] = {}
-    for places in by_length([len(sequence.ids) for sequence in sequences], TOKENS_PER_BATCH):
-        batch = pad([sequences[place] for place in places], model.pad_id, model.device)
+    batches = batches_by_length(sequences, TOKENS_PER_BATCH, model.pad_id, model.device)
+    for places, batch in batches:
         out.update(zip(places, read(batch, batch.spans[span].float().cpu()), strict=True))
     return torch.stack([out[place] for place in range(len(examples))])

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from oocr.data.batches import TokenSequence, by_length, pad
+from oocr.data.batches import TokenSequence, batches_by_length
 from oocr.data.examples import Example, Prompt
 from oocr.data.tokens import encode_prompt, pieces
-from oocr.engine.recording import Recording, record
+from oocr.engine.recording import record
 from oocr.engine.replay import replay
 from oocr.explain.neutral import neutral_passages
 from oocr.models.language_model import LanguageModel
@@ -51,13 +51,11 @@ class Texts:
             TokenSequence.of(encode_prompt(model.tokenizer, prompt, marked))
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
-        lengths = [len(sequence.ids) for sequence in self.sequences]
-        self.groups = by_length(lengths, TOKENS_PER_BATCH)
-        self.recordings: list[Recording] = []
-        for group in self.groups:
-            batch = pad([self.sequences[i] for i in group], model.pad_id, model.device)
-            recording = record(model, batch, [self.start], cache=False, stop=self.layer + 1)
-            self.recordings.append(recording)
+        batches = batches_by_length(self.sequences, TOKENS_PER_BATCH, model.pad_id, model.device)
+        self.recordings = [
+            (places, record(model, batch, [self.start], cache=False, stop=self.layer + 1))
+            for places, batch in batches
+        ]
         self.base = self._states()
         self._latest: tuple[Adapter, list[Tensor]] | None = None
 
@@ -98,10 +96,10 @@ class Texts:
     def _states(self) -> list[Tensor]:
         """The residual stream at the last adapted block's output, per text."""
         out: list[Tensor] = [torch.empty(0)] * len(self.sequences)
-        for group, recording in zip(self.groups, self.recordings, strict=True):
+        for places, recording in self.recordings:
             hidden = recording.inputs[self.start]
             hidden = replay(self.model, recording, hidden, self.start, stop=self.layer + 1)
-            for index, row in zip(group, hidden.float().cpu(), strict=True):
+            for index, row in zip(places, hidden.float().cpu(), strict=True):
                 out[index] = row[len(row) - len(self.sequences[index].ids) :]
         return out
 

@@ -82,7 +82,7 @@ def tokens(model: LanguageModel, text: Prompt, vector: Vector) -> ProjectedToken
     if not vector.norm > 0:
         raise InputError("tokens: the vector is zero, so nothing can be projected on it")
     read = Texts(model, [text], [{}], [max(0, vector.layer)])
-    states = read.base[0] if vector.layer >= 0 else read.recordings[0].inputs[0][0].float().cpu()
+    states = read.base[0] if vector.layer >= 0 else read.recordings[0][1].inputs[0][0].float().cpu()
     direction = vector.direction.float().cpu() / vector.norm
     projections = states @ direction
     cosines = projections / states.norm(dim=-1).clamp(min=1e-12)
