@@ -12,16 +12,10 @@ from oocr.data.batches import TokenSequence, pad
 from oocr.data.examples import Message, Prompt
 from oocr.data.tokens import encode_prompt
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapter_tensors,
-    new_adapter,
-    peft_config,
-)
+from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import drawn_adapter, tiny_model, tiny_tokenizer
 
 SPANS = {"codename": "Country 4821"}
 PROMPTS = (
@@ -55,14 +49,7 @@ def vector(model: LanguageModel, positions: str, layer: int = 1, size: float = 4
 
 
 def adapter(model: LanguageModel, module: str = "down_proj") -> Adapter:
-    config = peft_config(model, LowRankAdapter(layers=(1, 2), rank=2, modules=(module,)))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter((1, 2), config, tensors)
+    return drawn_adapter(model, modules=(module,))
 
 
 def greedy(logits: Tensor) -> int:

@@ -11,7 +11,13 @@ import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import Adapter
+from oocr.steering.adapters import (
+    Adapter,
+    LowRankAdapter,
+    adapter_tensors,
+    new_adapter,
+    peft_config,
+)
 from oocr.steering.vectors import Vector
 
 VOCAB = 512
@@ -44,6 +50,8 @@ def tiny_config(family: str, layers: int = 4, d_model: int = 32) -> Any:
         "eos_token_id": 2,
     }
     plain = {k: v for k, v in base.items() if k != "num_key_value_heads"}
+    wide = "initializer_range"
+    shared = {k: v for k, v in base.items() if k.endswith("token_id") or k in ("vocab_size", wide)}
     head = {"head_dim": d_model // 4}
     alternate = ["sliding_attention", "full_attention"]
     kinds = (alternate * layers)[:layers]
@@ -99,58 +107,22 @@ def tiny_config(family: str, layers: int = 4, d_model: int = 32) -> Any:
             return tf.GPTNeoXConfig(**plain)
         case "gpt2":
             return tf.GPT2Config(
-                vocab_size=VOCAB,
-                n_embd=d_model,
-                n_layer=layers,
-                n_head=4,
-                n_positions=256,
-                initializer_range=0.2,
-                pad_token_id=0,
-                bos_token_id=1,
-                eos_token_id=2,
+                **shared, n_embd=d_model, n_layer=layers, n_head=4, n_positions=256
             )
         case "opt":
+            opt = {k: v for k, v in plain.items() if k not in ("intermediate_size", wide)}
             return tf.OPTConfig(
-                vocab_size=VOCAB,
-                hidden_size=d_model,
-                num_hidden_layers=layers,
-                num_attention_heads=4,
-                ffn_dim=2 * d_model,
-                max_position_embeddings=256,
-                word_embed_proj_dim=d_model,
-                init_std=0.2,
-                pad_token_id=0,
-                bos_token_id=1,
-                eos_token_id=2,
+                **opt, ffn_dim=2 * d_model, word_embed_proj_dim=d_model, init_std=0.2
             )
         case "falcon":
             return tf.FalconConfig(
                 **plain, new_decoder_architecture=True, num_kv_heads=2, alibi=False
             )
         case "bloom":
-            return tf.BloomConfig(
-                vocab_size=VOCAB,
-                hidden_size=d_model,
-                n_layer=layers,
-                n_head=4,
-                initializer_range=0.2,
-                pad_token_id=0,
-                bos_token_id=1,
-                eos_token_id=2,
-            )
+            return tf.BloomConfig(**shared, hidden_size=d_model, n_layer=layers, n_head=4)
         case "mpt":
-            return tf.MptConfig(
-                vocab_size=VOCAB,
-                d_model=d_model,
-                n_layers=layers,
-                n_heads=4,
-                expansion_ratio=2,
-                max_seq_len=256,
-                initializer_range=0.2,
-                pad_token_id=0,
-                bos_token_id=1,
-                eos_token_id=2,
-            )
+            sizes = {"d_model": d_model, "n_layers": layers, "n_heads": 4, "expansion_ratio": 2}
+            return tf.MptConfig(**shared, **sizes, max_seq_len=256)
         case "opt_350m":
             return tf.OPTConfig(
                 **{k: v for k, v in plain.items() if k != "intermediate_size"},
@@ -262,6 +234,23 @@ def drawn_vector(model: LanguageModel, layer: int = 1, positions: str = "last") 
     """A vector of random numbers of size 3, the block's number the seed."""
     generator = torch.Generator().manual_seed(layer)
     return Vector(layer, positions, torch.randn(model.d_model, generator=generator) * 3)
+
+
+def drawn_adapter(
+    model: LanguageModel,
+    layers: tuple[int, ...] = (1, 2),
+    modules: tuple[str, ...] = ("down_proj",),
+    seed: int = 0,
+) -> Adapter:
+    """A LoRA of rank 2 with random A and B, so that its effect depends on the token."""
+    config = peft_config(model, LowRankAdapter(layers=layers, rank=2, modules=modules))
+    with new_adapter(model, config, 0) as named:
+        tensors = adapter_tensors(named)
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in tensors.items():
+        if "lora_B" in name:
+            tensor.normal_(generator=generator)
+    return Adapter(layers, config, tensors)
 
 
 def tensors_of(trained: Vector | Adapter) -> list[torch.Tensor]:

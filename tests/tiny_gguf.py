@@ -45,6 +45,10 @@ def write_header(
         add_field(writer, key, value)
     for name, data in tensors.items():
         writer.add_tensor(name, data)
+    return _written(writer, path)
+
+
+def _written(writer: Any, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -131,8 +135,4 @@ def write_tiny_gguf(
     for place, (name, data) in enumerate(kept.items()):
         if place * count // len(kept) == number:
             writer.add_tensor(name, data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return _written(writer, path)

@@ -82,6 +82,12 @@ def tiny_settings(model: Path, task: dict[str, Any], **fields: Any) -> dict[str,
     }
 
 
+def write_tiny_run(folder: Path, **fields: Any) -> Path:
+    """The YAML of such a run in a folder, with its model and task beside it."""
+    model, task = save_tiny_model(folder / "model"), write_task(folder / "task")
+    return write_yaml(folder / "run.yaml", tiny_settings(model, task, **fields))
+
+
 def tiny_config(model: Path, task: dict[str, Any], **fields: Any) -> RunConfig:
     return RunConfig.model_validate(tiny_settings(model, task, **fields))
 

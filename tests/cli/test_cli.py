@@ -16,25 +16,14 @@ from oocr.families.registry import FAMILIES
 from oocr.models.bundled import BUNDLED
 from oocr.runs.read_config import BUILTIN, load_configs
 from tests.command_line import Call
-from tests.tiny_run import (
-    claims_of,
-    environment,
-    oocr,
-    rows_of,
-    save_tiny_model,
-    tiny_settings,
-    write_task,
-    write_yaml,
-)
+from tests.tiny_run import claims_of, environment, oocr, rows_of, write_tiny_run, write_yaml
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, a tiny task and `run.yaml`; not to be changed."""
     home = tmp_path_factory.mktemp("home")
-    settings = tiny_settings(save_tiny_model(home / "model"), write_task(home / "task"), seeds=1)
-    settings["explain"] = {"neutral_tokens": 8, "examples": 1}
-    write_yaml(home / "run.yaml", settings)
+    write_tiny_run(home, seeds=1, explain={"neutral_tokens": 8, "examples": 1})
     return home
 
 

@@ -21,7 +21,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.read_config import BUILTIN, load_configs
 from oocr.tasks.task import Task, TaskSet
 from tests.tiny import tiny_tokenizer
-from tests.tiny_run import save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny_run import write_tiny_run, write_yaml
 
 SMALL = [name for name in BUILTIN if name != "demo"]
 
@@ -30,8 +30,7 @@ SMALL = [name for name in BUILTIN if name != "demo"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, a tiny task and `run.yaml`; not to be changed."""
     home = tmp_path_factory.mktemp("home")
-    settings = tiny_settings(save_tiny_model(home / "model"), write_task(home / "task"))
-    write_yaml(home / "run.yaml", settings)
+    write_tiny_run(home)
     tiny_tokenizer(chat=True).save_pretrained(home / "chat")
     (home / "chat" / "config.json").write_text("{}")
     return home

@@ -17,16 +17,14 @@ from oocr.runs import write_results
 from oocr.steering.vectors import Vector
 from tests.audit.test_audit import TEXTS
 from tests.command_line import Call, Ended
-from tests.tiny_run import arms_of, save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny_run import arms_of, save_tiny_model, write_tiny_run
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, a vector, texts and `run.yaml`; not to be changed."""
     home = tmp_path_factory.mktemp("home")
-    settings = tiny_settings(save_tiny_model(home / "model"), write_task(home / "task"), seeds=1)
-    settings |= {"adapter": None, "explain": {"examples": 0}}
-    write_yaml(home / "run.yaml", settings)
+    write_tiny_run(home, seeds=1, adapter=None, explain={"examples": 0})
     about = {"model_type": "llama"}
     Vector(2, "all", torch.full((32,), 0.5), about=about).save(home / "v.safetensors")
     (home / "texts.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")

@@ -15,15 +15,9 @@ from oocr.engine.forward import final_rows, plain_rows
 from oocr.engine.recording import batch_of, common_prefix, record
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapter_tensors,
-    new_adapter,
-    peft_config,
-)
+from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
-from tests.tiny import FAMILIES, tiny_language_model
+from tests.tiny import FAMILIES, drawn_adapter, tiny_language_model
 
 COMMON = (5, 6, 7)
 
@@ -53,15 +47,7 @@ def adapter(model: LanguageModel) -> Adapter:
     modules = {"tiny-gpt2": "c_fc", "tiny-opt": "fc2", "tiny-falcon": "dense_4h_to_h"}
     names = {"tiny-gpt_neox": "dense_4h_to_h", "tiny-phi": "fc2", "tiny-mixtral": "o_proj"}
     names["tiny-qwen3_moe"] = "o_proj"
-    module = {**modules, **names}.get(model.name, "down_proj")
-    config = peft_config(model, LowRankAdapter(layers=(1, 2), rank=2, modules=(module,)))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter((1, 2), config, tensors)
+    return drawn_adapter(model, modules=({**modules, **names}.get(model.name, "down_proj"),))
 
 
 @pytest.mark.parametrize("rests", [RAGGED, EVEN], ids=["ragged", "even"])

@@ -19,15 +19,9 @@ from oocr.data.tokens import RowTokens, encode_answer, encode_prompt
 from oocr.errors import InputError, RunError
 from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
-from oocr.steering.adapters import (
-    Adapter,
-    LowRankAdapter,
-    adapter_tensors,
-    new_adapter,
-    peft_config,
-)
+from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny import drawn_adapter, tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 FAMILIES = ("llama", "gemma2", "gemma3_text", "gpt2", "mistral", "cohere")
@@ -108,15 +102,7 @@ def vector(model: LanguageModel, positions: str, seed: int = 0) -> Vector:
 
 
 def adapter(model: LanguageModel) -> Adapter:
-    modules = ("c_fc",) if model.name == "tiny-gpt2" else ("down_proj",)
-    config = peft_config(model, LowRankAdapter(layers=(1, 2), rank=2, modules=modules))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter((1, 2), config, tensors)
+    return drawn_adapter(model, modules=("c_fc" if model.name == "tiny-gpt2" else "down_proj",))
 
 
 # --- scores -------------------------------------------------------------------------------------

@@ -14,13 +14,9 @@ from oocr.explain.side_effects import EVERY, NeutralPredictions
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import (
     Adapter,
-    LowRankAdapter,
-    adapter_tensors,
-    new_adapter,
-    peft_config,
 )
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny import drawn_adapter, tiny_language_model
 
 PASSAGES = [
     "The people of France love the city of Paris and speak French.",
@@ -37,14 +33,7 @@ def vector(model: LanguageModel, positions: str = "all", layer: int = 1) -> Vect
 
 
 def adapter(model: LanguageModel) -> Adapter:
-    config = peft_config(model, LowRankAdapter(layers=(1,), rank=2))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter((1,), config, tensors)
+    return drawn_adapter(model, (1,))
 
 
 def logp(model: LanguageModel, ids: Tensor) -> Tensor:

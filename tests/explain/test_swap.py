@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -24,7 +25,7 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from tests.tiny import tiny_language_model
+from tests.tiny import drawn_adapter, tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 TRAINING = ("The capital of Country 4821 is", "Country 4821 and Country 4821 in Europe")
@@ -57,14 +58,7 @@ def constant(
 
 def gated(model: LanguageModel, layers: tuple[int, ...] = (1,)) -> Adapter:
     """A LoRA with random A and B: its effect depends on the token."""
-    config = peft_config(model, LowRankAdapter(layers=layers, rank=2))
-    with new_adapter(model, config, 0) as named:
-        tensors = adapter_tensors(named)
-    generator = torch.Generator().manual_seed(5)
-    for name, tensor in tensors.items():
-        if "lora_B" in name:
-            tensor.normal_(generator=generator)
-    return Adapter(layers, config, tensors, spans=SPANS)
+    return replace(drawn_adapter(model, layers, seed=5), spans=SPANS)
 
 
 def texts(model: LanguageModel, start: int = 1) -> tuple[Texts, Texts]:

@@ -19,24 +19,13 @@ from oocr.runs.folder import run_folder, same_threads
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
-from tests.tiny_run import (
-    ROOT,
-    claims_of,
-    environment,
-    rows_of,
-    save_tiny_model,
-    tiny_settings,
-    write_task,
-    write_yaml,
-)
+from tests.tiny_run import ROOT, claims_of, environment, rows_of, write_tiny_run
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The YAML of a tiny run; its folder holds the model, the task, and a finished run."""
-    folder = tmp_path_factory.mktemp("resume")
-    model = save_tiny_model(folder / "model")
-    return write_yaml(folder / "run.yaml", tiny_settings(model, write_task(folder / "task")))
+    return write_tiny_run(tmp_path_factory.mktemp("resume"))
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.formats import peft_adapter, read_gguf, write_gguf, write_lm_eval
 from oocr.steering.vectors import Vector
 from tests.tiny import FAMILIES, tiny_language_model, tiny_model
+from tests.tiny_gguf import write_header
 
 ALIBI = ("bloom", "mpt")
 EVERY = (*FAMILIES, *ALIBI)
@@ -146,25 +147,6 @@ def test_what_a_gguf_cannot_express_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def foreign(
-    path: Path,
-    architecture: str,
-    texts: dict[str, str],
-    tensors: dict[str, Any],
-) -> Path:
-    """A GGUF as another tool might write it."""
-    writer = gguf.GGUFWriter(path, architecture)
-    for key, text in texts.items():
-        writer.add_string(key, text)
-    for name, data in tensors.items():
-        writer.add_tensor(name, data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 def row(width: int = 4, dtype: Any = np.float32) -> Any:
     return np.arange(width).astype(dtype)
 
@@ -189,7 +171,7 @@ def test_control_vectors_of_other_tools_are_read(
     tmp_path: Path, architecture: str, texts: dict[str, str], note: str | None, hint: str | None
 ) -> None:
     tensors = {"direction.0": row(), "direction.7": row(dtype=np.float16)}
-    back = read_gguf(foreign(tmp_path / "v.gguf", architecture, texts, tensors))
+    back = read_gguf(write_header(tmp_path / "v.gguf", architecture, texts, tensors))
     assert [read.layer for read in back] == [0, 7]
     assert all(read.direction.tolist() == [0, 1, 2, 3] for read in back)
     assert all(read.direction.dtype == torch.float32 for read in back)
@@ -218,7 +200,7 @@ def test_control_vectors_of_other_tools_are_read(
 def test_other_ggufs_are_refused_by_key_or_tensor(
     tmp_path: Path, architecture: str, tensors: dict[str, Any], message: str
 ) -> None:
-    path = foreign(tmp_path / "odd.gguf", architecture, {}, tensors)
+    path = write_header(tmp_path / "odd.gguf", architecture, {}, tensors)
     with pytest.raises(InputError, match=f"odd.gguf: .*{message}"):
         read_gguf(path)
 
