@@ -52,8 +52,8 @@ def load_model(
     path, with a warning.
 
     Args:
-        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
-            Face id; the first of these that exists is taken.
+        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
+            Face id ("id@revision" too); the first of these that exists is taken.
         dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU, and on a CPU that is
             three times as fast in it (as with AMX), else float32; or what its plug-in chooses.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -61,7 +61,7 @@ def load_model(
         revision: branch, tag or commit; only for a Hugging Face id.
         day: what a chat template writes that asks for today's date; the same on every day, so that
             tokens are.
-        on_progress: told in a few words what takes time.
+        on_progress: called with a few words before each slow step.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be steered.
