@@ -28,7 +28,22 @@ from oocr.steering.vectors import Vector
 TOKENS_PER_BATCH = 1024
 
 Columns = Mapping[str, str | int | float | None]
-"""Constant columns of rows: arm, seed, step, …"""
+"""Constant columns of rows."""
+
+
+def arm_columns(
+    arm: str,
+    member: str,
+    seed: int | None = None,
+    *,
+    control: str = "",
+    part: str | None = None,
+    step: int | None = None,
+    final: bool = True,
+) -> Columns:
+    """The columns of rows that say which arm was scored (see `oocr.runs.records`)."""
+    about = {"arm": arm, "control": control, "member": member, "seed": seed}
+    return {**about, "part": part, "step": step, "final": final}
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from oocr.charts.arms import Arm, arms_in, is_null, without_sweeps
 from oocr.charts.figure import number
 from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
-from oocr.evals.probes import Columns, Probes
+from oocr.evals.probes import Probes, arm_columns
 from oocr.evals.probes import rows as rows_of
 from oocr.evals.scores import FREE, Scoring, intended, select_rows
 from oocr.intervals import Interval
@@ -309,7 +309,6 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
         probes = Probes.of(model, items, starts=starts)
         for name, arm in arms.items():
             scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
-            columns: Columns = {"arm": name, "control": "", "member": task.member, "seed": 0}
-            frames.append(rows_of(items, scores, {**columns, "part": part}))
-    rows = pl.concat(frames, how="diagonal").with_columns(final=pl.lit(value=True))
-    return Scores(rows, Scoring.of(task))
+            columns = arm_columns(name, task.member, 0, part=part)
+            frames.append(rows_of(items, scores, columns))
+    return Scores(pl.concat(frames, how="diagonal"), Scoring.of(task))

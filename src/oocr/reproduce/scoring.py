@@ -16,6 +16,7 @@ from oocr.claims.judge import NAMES, estimate_of, n_of, seeds_of
 from oocr.claims.records import Finding, Null
 from oocr.claims.rules import over
 from oocr.errors import InputError
+from oocr.evals.probes import arm_columns
 from oocr.evals.probes import rows as score_rows
 from oocr.intervals import Bounds
 from oocr.reproduce.finished_runs import FinishedRuns, Who
@@ -126,18 +127,10 @@ def has_learned(finished: FinishedRuns, arm: str) -> bool:
     return bool(falls) and over(intervals.mean_interval(by_member(falls)).low, 0)
 
 
-def _columns(arm: str, member: str, seed: int = 0) -> dict[str, str | int | float | None]:
-    """The columns of rows that say which arm was scored."""
-    return {
-        **{"arm": arm, "control": "", "member": member, "seed": seed},
-        **{"step": None, "final": True},
-    }
-
-
 def renamed(rows: pl.DataFrame, arm: str, member: str) -> pl.DataFrame:
     """Rows of one arm, with the columns that say which arm it is."""
-    columns = _columns(arm, member)
-    return rows.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
+    columns = arm_columns(arm, member, 0).items()
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in columns if name != "part")
 
 
 def stacked(*frames: pl.DataFrame) -> pl.DataFrame:
@@ -151,7 +144,7 @@ def probe_rows(
     """Rows of a member's probes, a frame per arm, from option scores [arm, probe, option]."""
     probes = finished.task(member).probes
     return [
-        score_rows(probes, options, {**_columns(name, member), "part": "probes"})
+        score_rows(probes, options, arm_columns(name, member, 0, part="probes"))
         for name, options in zip(names, scores, strict=True)
     ]
 
@@ -176,7 +169,7 @@ def scored(
         available = finished.task(member).scored
         examples = {split: available[split] for split in splits if split in available}
         stack = arm if isinstance(arm, Adapter) else [arm]
-        frames.append(finished.context.rows(examples, stack, [_columns(name, member, seed)]))
+        frames.append(finished.context.rows(examples, stack, [arm_columns(name, member, seed)]))
     # A contrast without an opposite twin needs the untouched model's rows.
     return stacked(*frames, finished.base_rows)
 
@@ -191,7 +184,7 @@ def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector]) -> pl.DataFr
             random_vector(vector, vector.norm, FIRST_SEED + number + shift)
             for number in range(RANDOMS)
         ]
-        columns = [_columns(RANDOM, member, number) for number in range(RANDOMS)]
+        columns = [arm_columns(RANDOM, member, number) for number in range(RANDOMS)]
         examples = {"probes": finished.task(member).probes}
         frames.append(finished.context.rows(examples, drawn, columns))
     return stacked(*frames, finished.base_rows)

@@ -6,6 +6,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from oocr.engine.forward import start_block
 from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, arm_groups, arm_key, fit_all
 from oocr.errors import InputError, RunError
+from oocr.evals.probes import arm_columns
 from oocr.io import is_kept, keep, key_of, write_text
 from oocr.models.machine import release_memory
 from oocr.models.out_of_memory import is_out_of_memory
@@ -233,13 +235,12 @@ def _rows(context: RunContext, plan: ArmPlan, snapshots: Snapshots, stop: int) -
     }
     if not parts:
         return pl.DataFrame(schema=NO_ROWS)
-    arm = {"arm": plan.method, "control": plan.control, "member": plan.task.member}
+    columns_at = partial(
+        arm_columns, plan.method, plan.task.member, plan.seed, control=plan.control
+    )
     frames: list[pl.DataFrame] = []
     for steps, arms in _stacked(snapshots):
-        columns = [
-            {**arm, "seed": plan.seed, "part": None, "step": step, "final": step == stop}
-            for step in steps
-        ]
+        columns = [columns_at(step=step, final=step == stop) for step in steps]
         frames.append(context.rows(parts, arms, columns))
     return pl.concat(frames, how="diagonal_relaxed")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from oocr.data.examples import Example, FreeTextExample, examples_hash
 from oocr.data.tokens import render
 from oocr.evals.free_text import answers, free_rows
-from oocr.evals.probes import Columns, Probes, rows
+from oocr.evals.probes import Probes, arm_columns, rows
 from oocr.io import key_of
 from oocr.runs.arms import load_intervention
 from oocr.runs.context import RunContext, computed_with, part_rows
@@ -154,13 +154,6 @@ def _questions(tests: Sequence[Task]) -> list[Example]:
     return [example for task in tests for items in task.scored.values() for example in items]
 
 
-def _columns(arm: str, member: str, part: str | None, seed: int | None = None) -> Columns:
-    return {
-        **{"arm": arm, "control": "", "member": member, "seed": seed, "part": part},
-        **{"step": None, "final": True},
-    }
-
-
 def _rows(
     tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
 ) -> list[pl.DataFrame]:
@@ -168,7 +161,7 @@ def _rows(
     frames: list[pl.DataFrame] = []
     begin = 0
     for task, of_task in zip(tests, scores, strict=True):
-        frames += part_rows(task.scored, of_task[begin:], _columns(arm, task.member, None, seed))
+        frames += part_rows(task.scored, of_task[begin:], arm_columns(arm, task.member, seed))
         begin += len(_questions([task]))
     return frames
 
@@ -186,7 +179,9 @@ def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFr
         part = "in_context" if example.tags.get("part") == "in-context" else "probes"
         parts.setdefault((example.tags.get("stated", example.group), part), []).append(index)
     return [
-        rows([items[i] for i in indices], scores[indices], _columns("ceiling", member, part))
+        rows(
+            [items[i] for i in indices], scores[indices], arm_columns("ceiling", member, part=part)
+        )
         for (member, part), indices in parts.items()
     ]
 
@@ -219,13 +214,12 @@ def _free(
         parts.setdefault((member, part), []).append((example, text))
     frames: list[pl.DataFrame] = []
     for (member, part), pairs in parts.items():
-        columns: Columns = {
-            **{"arm": arm.method if arm else "base", "layer": arm.layer if arm else None},
-            **{"control": "", "member": member, "seed": arm.seed if arm else None},
-            **{"step": arm.stop_step if arm else None, "part": part, "final": True},
-        }
+        columns = arm_columns("base", member, part=part)
+        if arm is not None:
+            columns = arm_columns(arm.method, member, arm.seed, part=part, step=arm.stop_step)
         items, replies = [example for example, _ in pairs], [text for _, text in pairs]
-        frames.append(free_rows(items, replies, columns))
+        layer = None if arm is None else arm.layer
+        frames.append(free_rows(items, replies, {**columns, "layer": layer}))
     return frames
 
 

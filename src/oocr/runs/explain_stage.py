@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from oocr.evals.probes import Columns
+from oocr.evals.probes import arm_columns
 from oocr.explain.constancy import GroupConstancy, TaskTexts, constancy_by_group, cosines_to
 from oocr.explain.differences import Texts, random_like
 from oocr.explain.lora_vectors import default_positions, mean_vectors
@@ -135,10 +135,7 @@ class ExplainContext:
         frames: list[pl.DataFrame] = []
         for name, vector in (("swap at span", span), ("swap everywhere", everywhere)):
             vector.save(folder / f"{name.replace(' ', '-')}.safetensors")
-            columns: Columns = {
-                **{"arm": name, "control": "", "member": arm.member, "seed": arm.seed},
-                **{"part": None, "step": arm.stop_step, "final": True},
-            }
+            columns = arm_columns(name, arm.member, arm.seed, step=arm.stop_step)
             frames.append(self.context.rows(task.scored, [vector], [columns]))
         return pl.concat(frames, how="diagonal_relaxed")
 
