@@ -62,8 +62,7 @@ def mean_interval(
     Of more values without bounds it is the bootstrap's; of one value both ends are the value.
     `items`: how many items each value is a mean of, if each is right or wrong; else None.
 
-    Raises:
-        ValueError: the mean is out of bounds.
+    ValueError: the mean is out of bounds.
     """
     array = np.asarray(values, dtype=float)
     count = len(array)

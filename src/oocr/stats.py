@@ -38,8 +38,7 @@ class Cells:
     def __sub__(self, other: Cells) -> Cells:
         """Cell by cell; a single seed (the base) is paired with each, else seeds are averaged.
 
-        Raises:
-            ValueError: the clusters or facets differ.
+        ValueError: the clusters or facets differ.
         """
         if self.clusters != other.clusters or self.facets != other.facets:
             raise ValueError("cells of different clusters or facets cannot be compared")
@@ -150,8 +149,7 @@ def estimate(scores: Cells, seed: int = 0) -> Interval:
 
     Of one cluster there are only the draws of its seeds.
 
-    Raises:
-        ValueError: the mean is out of bounds.
+    ValueError: the mean is out of bounds.
     """
     value, votes = mean(scores), _votes(scores)
     clusters = votes.sum(axis=1)

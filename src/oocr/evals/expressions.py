@@ -98,11 +98,7 @@ class Expression:
     parameter: str
 
     def __call__(self, x: int) -> Value:
-        """The value at x.
-
-        Raises:
-            Refused: it has none (division by zero), or one that is too large.
-        """
+        """The value at x; Refused: it has none (division by zero), or one that is too large."""
         try:
             return _value(self.body, x)
         except (ArithmeticError, ValueError, TypeError) as error:

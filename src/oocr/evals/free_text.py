@@ -39,8 +39,7 @@ def free_rows(
     `answer` is the first accepted text, `chosen` the text that was generated, `right` the
     judgement; `why` says why not.
 
-    Raises:
-        InputError: an item whose expected number or function is none.
+    InputError: an item whose expected number or function is none.
     """
     judged = [judge_answer(item, text) for item, text in zip(items, texts, strict=True)]
     return item_frame(
@@ -98,11 +97,7 @@ def _at_own_spans(item: FreeTextExample, intervention: Intervention | None) -> I
 
 
 def judge_answer(item: FreeTextExample, text: str) -> tuple[bool, str]:
-    """Whether an answer is right, and why not.
-
-    Raises:
-        InputError: the item's expected function is none.
-    """
+    """Whether an answer is right, and why not; InputError: the item's expected function is none."""
     if item.check == "number":
         return _number(item, text)
     if item.check == "function":

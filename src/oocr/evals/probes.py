@@ -86,9 +86,8 @@ class Probes:
         `shared` has recordings of other items, `rows` texts that were tokenized before; `starts`:
         blocks that arms will start from (n_blocks: the base), if they are known.
 
-        Raises:
-            ValueError: an item without options.
-            InputError: without `rows`, items that the model cannot read.
+        ValueError: an item without options. InputError: without `rows`, items that the model cannot
+        read.
         """
         if rows is None:
             rows = RowTokens(model.tokenizer)
@@ -215,8 +214,7 @@ def rows(
         value: mean of the options' values under their probabilities, in [-1, 1].
         chosen: the best-scored option's text.
 
-    Raises:
-        RunError: scores that are not numbers.
+    RunError: scores that are not numbers.
     """
     logits = scores.double().numpy()
     broken = np.isnan(logits).any(axis=1)

@@ -174,11 +174,7 @@ class Scores:
 
     @classmethod
     def read(cls, folder: str | Path) -> Scores:
-        """The scores of a finished run.
-
-        Raises:
-            InputError: not the folder of a finished run.
-        """
+        """The scores of a finished run; InputError: not the folder of a finished run."""
         path = Path(folder) / "rows.parquet"
         if not path.is_file():
             raise InputError(f"{folder}: not the folder of a finished run (no rows.parquet)")
@@ -205,8 +201,7 @@ class Scores:
     def accuracy(self, arm: str, part: str = "probes", control: str = "") -> Interval:
         """The score of an arm with its interval: for tasks that are scored so, the accuracy.
 
-        Raises:
-            InputError: no rows of this arm and part, or none that count.
+        InputError: no rows of this arm and part, or none that count.
         """
         cells = self.scoring.cells(self.rows, arm, control, part)
         if cells is None:
@@ -298,8 +293,7 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
 
     `arms`: name -> a vector, an adapter, or None for the untouched model.
 
-    Raises:
-        InputError: nothing to ask, no arm, or a vector whose span a question lacks.
+    InputError: nothing to ask, no arm, or a vector whose span a question lacks.
     """
     if not arms or not task.scored:
         raise InputError(f"{task.name}: {len(arms)} arms and {len(task.scored)} parts to score")

@@ -70,11 +70,7 @@ class Scoring(Record):
 
     @classmethod
     def read(cls, folder: Path) -> Scoring:
-        """The scoring of a finished run.
-
-        Raises:
-            InputError: no run.json that says how rows are scored.
-        """
+        """The scoring of a finished run; InputError: no run.json that says how rows are scored."""
         path = folder / "run.json"
         try:
             return _ScoringRecord.model_validate_json(path.read_text(encoding="utf-8")).scoring

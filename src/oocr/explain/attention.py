@@ -48,8 +48,7 @@ def attended(
 ) -> list[Attended]:
     """Attention from the last prompt token to a span with and without a vector, block by block.
 
-    Raises:
-        InputError: an example without the span, or a family that does not give attention weights.
+    InputError: an example without the span, or a family that does not give attention weights.
     """
     before, after = (attention_to(model, examples, span, arm).mean(dim=0) for arm in (None, vector))
     blocks: list[Attended] = []
@@ -66,8 +65,7 @@ def attention_to(
 ) -> Float[Tensor, "example layer head"]:
     """Attention weight from the last prompt token to a span, summed over its tokens.
 
-    Raises:
-        InputError: as `attended`.
+    InputError: as `attended`.
     """
     modules = [attention_of(model, layer) for layer in range(model.n_blocks)]
 
@@ -101,9 +99,8 @@ def value_cosines(
     Values of the untouched model go through the output's Linear, and the norm that follows it where
     there is one. Means over the span's tokens; each head by itself, and last all heads together.
 
-    Raises:
-        InputError: an example without the span, or a family whose values cannot be told apart (see
-            `oocr.models.attention.values_of`).
+    InputError: an example without the span, or a family whose values cannot be told apart (see
+    `oocr.models.attention.values_of`).
     """
     parts = [values_of(model, layer) for layer in range(model.n_blocks)]
     units = F.normalize(directions.float().cpu(), dim=-1)

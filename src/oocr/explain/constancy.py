@@ -46,11 +46,7 @@ class Constancy:
 
 
 def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
-    """Measure the constancy of a set of differences.
-
-    Raises:
-        ValueError: fewer than two tokens.
-    """
+    """Measure the constancy of a set of differences; ValueError: fewer than two tokens."""
     if len(differences) < 2:
         raise ValueError(f"constancy needs at least two tokens, found {len(differences)}")
     d = differences.cpu().double()  # MPS has no float64
@@ -91,8 +87,7 @@ def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditi
 
     Groups weigh alike, whatever their number of tokens.
 
-    Raises:
-        ValueError: no group, or one without tokens.
+    ValueError: no group, or one without tokens.
     """
     if not groups or any(not len(d) for d in groups.values()):
         raise ValueError("conditional constancy needs at least one token in each group")
@@ -138,8 +133,7 @@ class TaskTexts:
     def groups(self, adapter: Adapter, positions: str) -> dict[str, Float[Tensor, "token d_model"]]:
         """d_t by token group: "span" (the tokens at the positions) and two others.
 
-        Raises:
-            InputError: positions that no prompt has.
+        InputError: positions that no prompt has.
         """
         inside: list[Tensor] = []
         outside: list[Tensor] = []
@@ -207,8 +201,7 @@ def constancy(
 
     The first group is the tokens of the task's prompts at `positions` (`default_positions`).
 
-    Raises:
-        InputError: positions that no prompt has.
+    InputError: positions that no prompt has.
     """
     texts = TaskTexts.of(model, task, adapter.layers)
     return constancy_by_group(texts, adapter, positions or default_positions(task))

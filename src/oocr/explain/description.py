@@ -52,8 +52,7 @@ def describe(
 
     The vector is added at its own site; every prompt holds the placeholder.
 
-    Raises:
-        InputError: a prompt without the placeholder; joined directions.
+    InputError: a prompt without the placeholder; joined directions.
     """
     here = _at_placeholder(vector, prompts)
     return _continued(model, prompts, here, scales, max_new_tokens)
@@ -90,8 +89,7 @@ def tell_by_model(
     words' first tokens, among all concepts' words, rises over the untouched model's at the end of
     a prompt, mean over words and prompts.
 
-    Raises:
-        InputError: as `describe` and `oocr.explain.lens.tell`.
+    InputError: as `describe` and `oocr.explain.lens.tell`.
     """
     tokens = lens.own_tokens(model, concept, concepts)
     here = _at_placeholder(vector, prompts)
@@ -154,8 +152,7 @@ def evidence_of(model: LanguageModel, vector: Vector, *, max_new_tokens: int = 1
     Tokens by both lenses; the model's continuations with the direction put at a meaningless word,
     and of empty beginnings with the direction added at every token, beside those without it.
 
-    Raises:
-        InputError: joined directions.
+    InputError: joined directions.
     """
     lines = []
     readings: dict[lens.Reading, str] = {

@@ -53,8 +53,7 @@ def likeness(
 
     The streams of `prompts` (default: the neutral passages) give the covariance.
 
-    Raises:
-        InputError: fewer than two vectors, different layers or sites, joined directions.
+    InputError: fewer than two vectors, different layers or sites, joined directions.
     """
     if len(vectors) < 2:
         raise InputError(f"vectors: found {len(vectors)}; allowed: 2 or more")
@@ -110,8 +109,7 @@ def naive_vector(
     the codename, `spans` both as they stand there. Each text's last token of the name counts: it
     has read the whole of it. The vector acts at `positions`, the codename's span.
 
-    Raises:
-        InputError: no pairs, or a text without its name.
+    InputError: no pairs, or a text without its name.
     """
     if not pairs:
         raise InputError("pairs: found none; allowed: 1 or more")

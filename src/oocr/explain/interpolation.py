@@ -48,8 +48,7 @@ class Point:
 def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
     """So many places on the straight line from one vector to another, ends included.
 
-    Raises:
-        InputError: different sites; fewer than two points.
+    InputError: different sites; fewer than two points.
     """
     if points < 2:
         raise InputError(f"points: found {points}; allowed: 2 or more")
@@ -201,8 +200,7 @@ def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
     Groups go to the halves by turns; of a single group the wordings of each facet do, and where
     there is only one of these too, the probes.
 
-    Raises:
-        InputError: fewer than two probes.
+    InputError: fewer than two probes.
     """
     if len(examples) < 2:
         raise InputError(f"items: found {len(examples)}; allowed: 2 or more, to be halved")
@@ -223,8 +221,7 @@ def lost_after_peak(moments: Sequence[TrainingSnapshot], examples: Sequence[Exam
     Where the looks differ by the noise of the probes only, it is 0 on average. What one training
     does by chance to all wordings of a question is in both halves.
 
-    Raises:
-        InputError: fewer than two probes.
+    InputError: fewer than two probes.
     """
     least, (first, other) = lowest(moments), halves(examples)
     crossed = [

@@ -45,8 +45,7 @@ def lens(
 ) -> list[LensToken]:
     """The tokens that a direction says most, or, with sign -1, most against.
 
-    Raises:
-        InputError: another reading; joined directions; a width that is not the model's.
+    InputError: another reading; joined directions; a width that is not the model's.
     """
     scores = scores_of(model, vector.direction[None] * sign, reading)[0]
     best = scores.topk(min(top, len(scores)))
@@ -62,8 +61,7 @@ def scores_of(
 ) -> Float[Tensor, "direction vocab"]:
     """Each token's score under each direction, in standard deviations over the tokenizer's tokens.
 
-    Raises:
-        InputError: another reading, or directions of another shape.
+    InputError: another reading, or directions of another shape.
     """
     if reading not in get_args(Reading):
         raise InputError(f"reading: found {reading!r}; allowed: {', '.join(get_args(Reading))}")
@@ -122,9 +120,8 @@ def tell(
     concepts share are left out. It is put beside what random directions of the same norm give
     (mean and spread), so that a concept of frequent words has no head start.
 
-    Raises:
-        InputError: an unknown concept, fewer than two, or one without words of its own; joined
-            directions.
+    InputError: an unknown concept, fewer than two, or one without words of its own; joined
+    directions.
     """
     tokens = own_tokens(model, concept, concepts)
     scores = []
@@ -145,11 +142,7 @@ def check_single(vector: Vector, done: str) -> None:
 
 
 def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
-    """A direction, and so many random ones of its norm after it.
-
-    Raises:
-        InputError: joined directions.
-    """
+    """A direction, and so many random ones of its norm after it; InputError: joined directions."""
     check_single(vector, "are read one by one")
     drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
     return torch.stack([vector.direction, *drawn])
@@ -177,8 +170,7 @@ def concept_reading(
 def own_tokens(model: LanguageModel, concept: str, concepts: Concepts) -> list[list[int]]:
     """The first tokens of each concept's words that no other concept has.
 
-    Raises:
-        InputError: an unknown concept, fewer than two, or one without words of its own.
+    InputError: an unknown concept, fewer than two, or one without words of its own.
     """
     if concept not in concepts or len(concepts) < 2:
         raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")

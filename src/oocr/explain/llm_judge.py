@@ -63,9 +63,8 @@ class Judge:
     def ask(self, prompt: str) -> str:
         """The reply to a prompt, a kept one if there is one.
 
-        Raises:
-            InputError: `openai` is not installed, there is no key, or the file of replies is none.
-            RunError: the endpoint does not answer.
+        InputError: `openai` is not installed, there is no key, or the file of replies is none.
+        RunError: the endpoint does not answer.
         """
         replies = self._read()
         key = hashlib.sha256(json.dumps([self.model, prompt]).encode()).hexdigest()[:24]
@@ -173,9 +172,8 @@ def pick(
     at most `options` concepts in a question the decoys and their order are drawn anew each time. A
     reply without one clear letter counts as unread, never guessed.
 
-    Raises:
-        InputError: the concept is not there, or fewer than two; as `Judge.ask`.
-        RunError: the endpoint does not answer.
+    InputError: the concept is not there, or fewer than two; as `Judge.ask`. RunError: the endpoint
+    does not answer.
     """
     if concept not in concepts or len(concepts) < 2:
         raise InputError(f"concept {concept!r}: allowed: one of two or more: {', '.join(concepts)}")

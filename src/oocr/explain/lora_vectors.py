@@ -50,8 +50,7 @@ def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | No
     default: `default_positions`). Everywhere: half the mean over all tokens of these, plus half of
     that over unrelated text (in and out of distribution weigh the same, as in the paper).
 
-    Raises:
-        InputError: positions that no training prompt has.
+    InputError: positions that no training prompt has.
     """
     training = Texts.of(model, task.train, adapter.layers)
     unrelated = Texts.unrelated(model, adapter.layers)
@@ -129,8 +128,7 @@ def last_differences(
 ) -> Float[Tensor, "token d_model"]:
     """d_t at the last tokens of the first text of each, in fp64.
 
-    Raises:
-        InputError: no token is asked for.
+    InputError: no token is asked for.
     """
     if tokens < 1:
         raise InputError(f"tokens: found {tokens}; allowed: 1 or more")
@@ -139,11 +137,7 @@ def last_differences(
 
 
 def pairs_of(differences: Float[Tensor, "token d_model"]) -> PairCosines:
-    """Cosines of all pairs of tokens.
-
-    Raises:
-        InputError: fewer than two tokens.
-    """
+    """Cosines of all pairs of tokens; InputError: fewer than two tokens."""
     if len(differences) < 2:
         raise InputError(f"differences: found {len(differences)} tokens; allowed: 2 or more")
     cosines = pair_cosines(differences.double())

@@ -65,9 +65,8 @@ def where_read(
 
     The effect is the mean of the examples' log-odds.
 
-    Raises:
-        InputError: an unknown part, or one that this family does not have apart (fused queries,
-            keys and values).
+    InputError: an unknown part, or one that this family does not have apart (fused queries, keys
+    and values).
     """
     reached = range(start_block(vector), model.n_blocks)
     modules: dict[tuple[HeldPart, int], list[nn.Module]] = {}

@@ -66,8 +66,7 @@ def narrow(
     their passes. The weight of `off` is replaced. `learning_rate`, `steps`, `seed` and `prepared`
     (one per task) are as `fit` takes them.
 
-    Raises:
-        InputError: a text that a task asks or trains on; no weight.
+    InputError: a text that a task asks or trains on; no weight.
     """
     if not weights:
         raise InputError("weights: found none; allowed: one or more")
@@ -92,8 +91,7 @@ def narrow(
 def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
     """KL(base || arm) on the other texts, nats per token: what there is for a penalty to take.
 
-    Raises:
-        InputError: a text in which the vector acts at no token.
+    InputError: a text in which the vector acts at no token.
     """
     total, count = 0.0, 0
     for reference in references(model, off, [start_block(arm)], arm.positions):

@@ -56,8 +56,7 @@ def rank_sweep(
     `like` gives block, modules, and the rank that `rate` suits; each rank's rate is chosen on the
     probes of `validation`, other tasks. `prepared`: recorded batches of each task, to reuse.
 
-    Raises:
-        InputError: no rank, no validation task, or a rank below 1.
+    InputError: no rank, no validation task, or a rank below 1.
     """
     chosen = choose_rates(model, validation, like, ranks=ranks, rate=rate, steps=steps, seed=seed)
     tasks, layers = as_list(task), _block(like)
@@ -90,8 +89,7 @@ def choose_rates(
 ) -> dict[int, float]:
     """Each rank's rate: most probes of the validation tasks right, log-probability breaking ties.
 
-    Raises:
-        InputError: no rank, no validation task, or a rank below 1.
+    InputError: no rank, no validation task, or a rank below 1.
     """
     for name, values in (("ranks", ranks), ("validation", validation)):
         if not values:

@@ -37,8 +37,7 @@ def unrelated_rows(
 
     Passages that LoRAs are read on are left out; a plug-in's model may have its own.
 
-    Raises:
-        InputError: more than the passages give.
+    InputError: more than the passages give.
     """
     pairs: list[tuple[str, str]] = []
     for passage in neutral_passages(model)[READ:]:
@@ -59,9 +58,8 @@ def unrelated_rows(
 def mixed(task: Task, share: float, seed: int = 0, model: LanguageModel | None = None) -> Task:
     """The task with unrelated rows that make up a share of its training data.
 
-    Raises:
-        InputError: a share outside of [0, 1), or more rows than there are; a task whose loss is
-            among options.
+    InputError: a share outside of [0, 1), or more rows than there are; a task whose loss is among
+    options.
     """
     if not 0 <= share < 1:
         raise InputError(f"share: found {share}; allowed: 0 to below 1")
@@ -88,8 +86,7 @@ def mixing(
     A LoRA and a point for each share and task, in this order. `learning_rate`, `steps` and `seed`
     are as `fit` takes them; the seed also draws the rows.
 
-    Raises:
-        InputError: a share that cannot be mixed.
+    InputError: a share that cannot be mixed.
     """
     tasks, start = as_list(task), [start_of(model, like)]
     trained: list[Trained] = []

@@ -185,8 +185,7 @@ class SideEffects:
     def costs(self, vector: Vector, strengths: Sequence[float] = STRENGTHS) -> list[StrengthCost]:
         """Side effects of a vector at each strength, wherever its own positions are.
 
-        Raises:
-            InputError: joined directions, which belong to their spans.
+        InputError: joined directions, which belong to their spans.
         """
         check_single(vector, "belong to their spans")
         vectors = {s: vector.at(self.positions) * s for s in strengths if s}

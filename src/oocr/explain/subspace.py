@@ -58,8 +58,7 @@ def projected_scores(
     k = 0 is the base model. k = 1 still lets the length and the sign differ from token to token,
     which a constant vector does not.
 
-    Raises:
-        InputError: a LoRA in several blocks; a k that the basis does not have.
+    InputError: a LoRA in several blocks; a k that the basis does not have.
     """
     if len(adapter.layers) != 1:
         raise InputError(f"adapter: found blocks {adapter.layers}; allowed: one block")
@@ -88,8 +87,7 @@ def scores_without(
 ) -> Float[Tensor, "k example option"]:
     """Option scores with what the LoRA adds projected off a direction, for each of several.
 
-    Raises:
-        InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
+    InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
     """
     units = [projected_out(model, adapter.layers, direction) for direction in directions]
     start = start_block(adapter)
@@ -147,8 +145,7 @@ def train_without(
     under the same projection, and with a LoRA trained without a random direction, for which nothing
     should be lost. The arguments after `direction` are as `fit` takes them.
 
-    Raises:
-        InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
+    InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
     """
     done = fit(
         model,

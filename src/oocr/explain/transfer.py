@@ -44,8 +44,7 @@ class Transfer:
 
         Per vector, and per draw the mean over vectors of the same; both empty for one vector.
 
-        Raises:
-            InputError: not as many tasks as vectors.
+        InputError: not as many tasks as vectors.
         """
         if len(self.vectors) != len(self.tasks):
             raise InputError(
@@ -82,8 +81,7 @@ def transfer(
 
     Each vector acts at its own positions; those of `vector.at("last")` are in all probes.
 
-    Raises:
-        InputError: no vector or task; a task without probes; fewer than two random directions.
+    InputError: no vector or task; a task without probes; fewer than two random directions.
     """
     if not vectors or not tasks:
         raise InputError(f"transfer: found {len(vectors)} vectors and {len(tasks)} tasks")

@@ -76,8 +76,7 @@ def load_tasks(settings: Mapping[str, Any] | str, base: Path | None = None) -> T
             or a family's name, for its default settings.
         base: the folder that relative paths of a task of your own start from; None: this one.
 
-    Raises:
-        InputError: an unknown family or field, or a value that is not allowed.
+    InputError: an unknown family or field, or a value that is not allowed.
     """
     fields = {"family": settings} if isinstance(settings, str) else settings
     return build(_validated(fields), base or Path())
@@ -103,8 +102,7 @@ def load_task(
     `pair` ("France|Japan"). `settings` is what a run's YAML has under `task:` ({"form": "raw"});
     `train` (the trained facet of a countries task) and `codename` are settings too.
 
-    Raises:
-        InputError: an unknown family, member or setting; the message names the allowed ones.
+    InputError: an unknown family, member or setting; the message names the allowed ones.
     """
     if family not in FAMILIES:
         raise InputError(f"task {family!r}: allowed are {', '.join(map(repr, FAMILIES))}")

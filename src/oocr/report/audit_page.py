@@ -29,8 +29,7 @@ _CURVES = (
 def build_audit_page(record: Audit, folder: Path) -> Path:
     """Write `report.html`, and the two tables behind its figures, into an audit's folder.
 
-    Raises:
-        RunError: the folder cannot be written.
+    RunError: the folder cannot be written.
     """
     figures = {"blocks": blocks_figure(record), "tokens": _tokens_figure(record)}
     values = {

@@ -46,8 +46,7 @@ def write_page(
 
     `template` is a file of `page/`, which uses `values`.
 
-    Raises:
-        RunError: a file cannot be written.
+    RunError: a file cannot be written.
     """
     from plotly.offline import get_plotlyjs
 

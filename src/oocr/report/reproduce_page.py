@@ -38,8 +38,7 @@ SECTIONS = {
 def build_page(results: Sequence[PartResult], out: Path, *, command: str) -> Path:
     """Write the page `out`, which names its `command`, and figures' data in `figures/` beside it.
 
-    Raises:
-        RunError: the page cannot be written.
+    RunError: the page cannot be written.
     """
     judged = [verdict for result in results for verdict in result.judged]
     verdicts = [(claim, [v for v in judged if v.id == claim.id]) for claim in all_claims()]

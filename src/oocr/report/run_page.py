@@ -35,9 +35,8 @@ def build_report(folders: Sequence[Path], out: Path, *, title: str | None = None
         out: the HTML file.
         title: in place of the question that the page asks by default.
 
-    Raises:
-        InputError: no runs, a folder that is not a run, or a file in it that cannot be read.
-        RunError: the page cannot be written.
+    InputError: no runs, a folder that is not a run, or a file in it that cannot be read. RunError:
+    the page cannot be written.
     """
     if not folders:
         raise InputError("a report needs at least one run folder")

@@ -67,8 +67,7 @@ def tokens(model: LanguageModel, text: Prompt, vector: Vector) -> ProjectedToken
 
     The model has nothing attached; the stream is read at the output of the vector's block.
 
-    Raises:
-        InputError: the vector is of another model's size, has several directions, or is zero.
+    InputError: the vector is of another model's size, has several directions, or is zero.
     """
     from oocr.explain.differences import Texts
     from oocr.steering.vectors import check_fits

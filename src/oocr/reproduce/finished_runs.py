@@ -182,11 +182,7 @@ class FinishedRuns:
 
 
 def read_finished(folder: Path) -> FinishedRun:
-    """Read a finished run's folder.
-
-    Raises:
-        InputError: a file that is missing or cannot be read.
-    """
+    """Read a finished run's folder; InputError: a file that is missing or cannot be read."""
     run = FinishedRun(folder)
     _ = run.rows, run.config, run.arms  # so that what is missing is said before anything is done
     return run

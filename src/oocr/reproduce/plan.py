@@ -97,8 +97,7 @@ class Plan:
     def only(self, ids: Sequence[str]) -> Plan:
         """What these claims need.
 
-        Raises:
-            InputError: an unknown claim, or one that this plan has no task for.
+        InputError: an unknown claim, or one that this plan has no task for.
         """
         known = {claim.id for part in self.parts for claim in part.claims}
         for name in ids:

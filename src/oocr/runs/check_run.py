@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 def check_run(run: ResolvedRun, model: HasAnatomy, rows: RowTokens) -> tuple[str, ...]:
     """What is to know of a run's rows under this model, in sentences.
 
-    Raises:
-        InputError: rows that it cannot read: all of them, with file and line or id.
+    InputError: rows that it cannot read: all of them, with file and line or id.
     """
     return check_rows(rows, _rows(run), limits_of(model)).all
 
@@ -32,8 +31,7 @@ def check_run(run: ResolvedRun, model: HasAnatomy, rows: RowTokens) -> tuple[str
 def with_day(run: ResolvedRun, tokenizer: PreTrainedTokenizerBase) -> ResolvedRun:
     """The run, its settings with the day that its chats have in them; without one, with none.
 
-    Raises:
-        InputError: the model was loaded for another day than the settings say.
+    InputError: the model was loaded for another day than the settings say.
     """
     config, day = run.config, clock_day(tokenizer) if _chats(run) else None
     if day is not None and config.day not in (None, day):

@@ -36,8 +36,7 @@ def resolve(config: RunConfig, base: Path) -> ResolvedRun:
 
     Its relative paths start from the folder `base`.
 
-    Raises:
-        InputError: files that cannot be used, or a task and a model of different worlds.
+    InputError: files that cannot be used, or a task and a model of different worlds.
     """
     check_family(config)
     task = family_of(config.task).resolve(config.task, base, config.model)
@@ -202,8 +201,7 @@ def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None =
 def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
     """The tasks with a model's choices put in, which the data card then counts.
 
-    Raises:
-        ValueError: an item refers to a question that is not asked, or has other options.
+    ValueError: an item refers to a question that is not asked, or has other options.
     """
     asked = {question.id: question for question in tasks.asked_first}
 

@@ -83,10 +83,9 @@ def run(
     Relative paths of the configuration start from `base`; `command` is how the run was asked for,
     to be shown.
 
-    Raises:
-        InputError: the configuration does not fit model, task or memory; nothing was computed.
-        RunError: the disk is full, a file is unreadable, another process is at work on this run;
-            what was computed stays.
+    InputError: the configuration does not fit model, task or memory; nothing was computed.
+    RunError: the disk is full, a file is unreadable, another process is at work on this run; what
+    was computed stays.
     """
     prepared = PreparedRun.of(resolve(config, base), model)
     worker = Worker()

@@ -55,8 +55,7 @@ BUILT_IN: Mapping[str, Analysis] = {analysis.name: analysis for analysis in _TAB
 def analyses() -> dict[str, Analysis]:
     """The built-in analyses, then those of installed packages, by name.
 
-    Raises:
-        InputError: a plug-in that is no `Analysis`, or has the name of a built-in one.
+    InputError: a plug-in that is no `Analysis`, or has the name of a built-in one.
     """
     added = load_group(GROUP, Analysis)
     for analysis in added.values():
