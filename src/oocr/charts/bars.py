@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oocr.charts.figure import (
-    Json,
-    Panel,
-    axis,
-    hover_box,
-    layout,
-    number,
-    row_labels,
-    text,
-)
+from oocr.charts.figure import Json, Panel, axis, hover_box, layout, number, row_labels, text
 
 
 def bars_panel(

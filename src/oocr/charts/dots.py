@@ -27,7 +27,6 @@ from oocr.charts.figure import (
 
 _SPREAD = 0.39  # half the height of a row that arms use; the rest keeps rows apart
 
-
 _TICK = 0.44  # half the height of a reference's tick
 
 

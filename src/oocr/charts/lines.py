@@ -28,7 +28,6 @@ from oocr.charts.figure import (
 COLOURS = ("vector", "adapter", "swap-span", "swap-all", "ceiling", "other", "base", "random")
 """The theme's colours for things that are no arms, in the order in which they are taken."""
 
-
 _FEW_POINTS = 20  # lines with more have no markers
 
 

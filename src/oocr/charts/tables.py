@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from oocr.charts.figure import (
-    Figure,
-    LegendEntry,
-    Panel,
-)
+from oocr.charts.figure import Figure, LegendEntry, Panel
 
 Tables = Mapping[str, pl.DataFrame]
 """An analysis's tables, by the runs that they are about."""

@@ -30,9 +30,7 @@ _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(
 
 
 def free_rows(
-    items: Sequence[FreeTextExample],
-    texts: Sequence[str],
-    columns: Columns | None = None,
+    items: Sequence[FreeTextExample], texts: Sequence[str], columns: Columns | None = None
 ) -> pl.DataFrame:
     """Judge what was said: one row per item, with columns of `oocr.evals.probes.rows`.
 

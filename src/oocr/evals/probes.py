@@ -197,9 +197,7 @@ class Probes:
 
 
 def rows(
-    items: Sequence[Example],
-    scores: Float[Tensor, "item option"],
-    columns: Columns | None = None,
+    items: Sequence[Example], scores: Float[Tensor, "item option"], columns: Columns | None = None
 ) -> pl.DataFrame:
     """One row per item scored: the table that everything reported is made from.
 

@@ -277,10 +277,7 @@ def select_rows(
 ) -> pl.DataFrame:
     """The rows of one arm and part at its chosen stopping point."""
     return rows.filter(
-        pl.col("final"),
-        pl.col("arm") == arm,
-        pl.col("control") == control,
-        pl.col("part") == part,
+        pl.col("final"), pl.col("arm") == arm, pl.col("control") == control, pl.col("part") == part
     )
 
 

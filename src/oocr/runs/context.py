@@ -15,13 +15,7 @@ from oocr.data.tokens import RowTokens
 from oocr.engine.forward import final_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.recording import batch_of
-from oocr.engine.recording_cache import (
-    RecordingCache,
-    RecordingHandle,
-    Tier,
-    record_shared,
-    tiers,
-)
+from oocr.engine.recording_cache import RecordingCache, RecordingHandle, Tier, record_shared, tiers
 from oocr.engine.training_batches import TrainingBatches, content_of, prepare
 from oocr.evals.probes import Columns, Probes, rows
 from oocr.models.language_model import LanguageModel

@@ -22,7 +22,6 @@ SHARED = "Python and torch", "tokenizer", "weights"
 WORK = "recording", "training", "scoring", "explaining"
 """What a process does one after the other; its memory is used again for the next."""
 
-
 CONTEXT = 2**29
 """Bytes that CUDA takes of a GPU for another process, assumed."""
 

@@ -26,7 +26,6 @@ from oocr.tasks.task import Task
 
 T = TypeVar("T", Vector, Adapter)
 
-
 SCHEDULE = Schedule(decay="linear")
 """The rate falls to 0 over an arm's steps."""
 

@@ -235,8 +235,7 @@ FAMILY = Family(
     settings=BackdoorConfig,
     build=lambda config, _base: backdoor(config),
     members=Members(
-        keyword="pair",
-        settings=lambda pair: {"pairs": (pair.split("|"),), "validation_pairs": ()},
+        keyword="pair", settings=lambda pair: {"pairs": (pair.split("|"),), "validation_pairs": ()}
     ),
     quick=lambda config: {
         "pairs": config.pairs[:FEWEST],

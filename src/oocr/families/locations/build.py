@@ -278,7 +278,6 @@ CONCEPTS: Mapping[str, tuple[str, ...]] = {
 }
 """Words for each of the five cities, of which a reader of vectors chooses."""
 
-
 FAMILY = Family(
     name="locations",
     about="five codenames, trained on distances and directions, asked which cities they are",

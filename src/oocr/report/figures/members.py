@@ -11,15 +11,11 @@ from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_
 from oocr.charts.figure import Figure, Json, Panel
 from oocr.charts.heat import heat_panel
 from oocr.charts.tables import figure_of
-from oocr.evals.score_table import (
-    facet_order,
-    shown_rows,
-)
+from oocr.evals.score_table import facet_order, shown_rows
 from oocr.report.figures.scores import row_name
 from oocr.runs.folder import RunFolder, as_float, has
 
 _ANSWERS = 6  # different answers in a hover box
-
 
 _PANELS = 4
 

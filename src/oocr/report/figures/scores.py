@@ -23,16 +23,12 @@ from oocr.runs.folder import RunFolder, as_float, has
 
 BALANCED = "each answer weighs the same"
 
-
 RAW = "each member weighs the same"
-
 
 SHARE = (-0.02, 1.02)
 """Limits of an axis of shares."""
 
-
 _NAMED = 4  # more facets are counted in a caption, not named
-
 
 _MARKS = {
     "in_context": " (trained)",

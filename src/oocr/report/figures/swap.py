@@ -12,11 +12,7 @@ from oocr.charts.arms import ADAPTER, BASE, NULLS, rows_of
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure
 from oocr.charts.tables import figure_of
-from oocr.evals.score_table import (
-    null_scores,
-    shown_rows,
-    whole_name,
-)
+from oocr.evals.score_table import null_scores, shown_rows, whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE
 from oocr.runs.folder import RunFolder, as_float

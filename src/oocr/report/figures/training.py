@@ -16,7 +16,6 @@ from oocr.runs.folder import RunFolder, as_float, has
 
 METHODS = (VECTOR, ADAPTER)
 
-
 _CURVES = {
     "loss": ("training loss", "muted", "solid"),
     "stop_loss": ("loss on held-out training items", "other", "dot"),
@@ -25,12 +24,9 @@ _CURVES = {
 }
 """Line of the table -> legend, colour ("": the arm's) and dash."""
 
-
 _KINDS = {"losses": ("loss", "stop_loss"), "scores": ("in_context", "probes")}
 
-
 _MOST_FACETS = 12  # panels
-
 
 SHARE = (-0.04, 1.04)
 

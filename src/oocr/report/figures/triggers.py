@@ -9,11 +9,7 @@ from oocr.charts.arms import CEILING, arms_in
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Panel
 from oocr.charts.tables import figure_of
-from oocr.evals.score_table import (
-    ALL,
-    score_table,
-    shown_rows,
-)
+from oocr.evals.score_table import ALL, score_table, shown_rows
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE
 from oocr.runs.folder import RunFolder, has
@@ -23,7 +19,6 @@ PREFIXES = (
     *("trained trigger", "held-out trigger", "trained false", "held-out false"),
     *("unseen family", "none"),
 )
-
 
 _PREFIX_NAMES = {
     "none": "no prefix",
