@@ -34,18 +34,16 @@ def histogram_panel(
     across: str,
     up: str,
     *,
-    limits: tuple[float, float] = (-1.02, 1.02),
     title: str = "",
-    span: int = 3,
 ) -> Panel:
-    """Upright bars over numbers: a histogram that was counted before."""
+    """Upright bars over numbers from -1 to 1: a histogram that was counted before."""
     traces = tuple(
         _bars(group, colour, [number(at) for at in x], values, 0.75)
         | {"x": list(x), "y": list(values)}
         for group, colour, values in groups
     )
-    axes = (axis(across, range=list(limits)), axis(up, "width", nticks=5))
-    return Panel(traces, layout(*axes, bargap=0.06), 230, title, span)
+    axes = (axis(across, range=[-1.02, 1.02]), axis(up, "width", nticks=5))
+    return Panel(traces, layout(*axes, bargap=0.06), 230, title, span=3)
 
 
 def _bars(

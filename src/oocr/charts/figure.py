@@ -161,7 +161,7 @@ def axis(title: str = "", margin: str = "height", **more: Any) -> Json:
     }
 
 
-def row_axis(names: Sequence[str], *, strong: Sequence[str] = (), size: int = 13) -> Json:
+def row_axis(names: Sequence[str], *, strong: Sequence[str] = ()) -> Json:
     """A vertical axis of names: the first at 0, the second at -1, and so on."""
     labels = [f"<b>{wrapped(name)}</b>" if name in strong else wrapped(name) for name in names]
     return axis(
@@ -171,7 +171,7 @@ def row_axis(names: Sequence[str], *, strong: Sequence[str] = (), size: int = 13
         ticktext=labels,
         range=[-len(names) + 0.48, 0.52],
         showgrid=False,
-        tickfont={"color": "@ink", "size": size},
+        tickfont={"color": "@ink", "size": 13},
     )
 
 

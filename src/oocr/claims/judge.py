@@ -65,11 +65,11 @@ def estimate_of(interval: Interval, n: str) -> Estimate:
     return Estimate(value=interval.value, low=interval.low, high=interval.high, n=n)
 
 
-def null_of(scores: Sequence[float], of: str = "") -> Null | None:
-    """The 95th centile of the scores of random directions (`of`: words for it); None of none."""
+def null_of(scores: Sequence[float]) -> Null | None:
+    """The 95th centile of the scores of random directions; None of none."""
     if not scores:
         return None
-    name = f"{len(scores)} random directions, 95th centile{of}"
+    name = f"{len(scores)} random directions, 95th centile"
     return Null(name=name, value=float(np.quantile(scores, 0.95)))
 
 

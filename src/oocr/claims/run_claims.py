@@ -64,9 +64,9 @@ def _effect(results: RunResults, arm: str, kind: str, id: str) -> Finding | None
     )
 
 
-def random_null(results: RunResults, arm: str = "random direction") -> Null | None:
+def random_null(results: RunResults) -> Null | None:
     """What random directions score; of differences the size, whichever way."""
-    scores = results.scoring.random_scores(results.rows, arm)
+    scores = results.scoring.random_scores(results.rows)
     if results.scoring.measure == "accuracy" or not scores:
         return null_of(scores)
     pairs = "pairs of " if results.tasks.poles else ""

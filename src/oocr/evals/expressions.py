@@ -95,7 +95,6 @@ class Expression:
     """A parsed function: calling it walks its tree, which `_check` let pass."""
 
     body: ast.expr
-    parameter: str
 
     def __call__(self, x: int) -> Value:
         """The value at x; Refused: it has none (division by zero), or one that is too large."""
@@ -167,7 +166,8 @@ def _parsed(source: str) -> Expression:
     if len(tree.body) != 1:
         raise Refused(f"{len(tree.body)} statements; one is read")
     body, parameter = _body(tree.body[0])
-    return Expression(body, _check(body, parameter))
+    _check(body, parameter)
+    return Expression(body)
 
 
 def _body(statement: ast.stmt) -> tuple[ast.expr, str]:
@@ -198,8 +198,8 @@ def _parameter(given: ast.arguments) -> str:
     return parameters[0].arg
 
 
-def _check(body: ast.expr, parameter: str) -> str:
-    """Refuse a tree that holds anything not allowed; its parameter."""
+def _check(body: ast.expr, parameter: str) -> None:
+    """Refuse a tree that holds anything not allowed."""
     todo: list[tuple[ast.expr, int]] = [(body, 1)]
     seen = 0
     while todo:
@@ -215,7 +215,6 @@ def _check(body: ast.expr, parameter: str) -> str:
         elif isinstance(node, ast.Constant):
             _bounded(node.value)
         todo += [(part, depth + 1) for part in _parts(node)]
-    return parameter
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:

@@ -231,12 +231,10 @@ class Scoring(Record):
         base = self.rows(rows, "base", part=part)
         return self.score(base.filter(pl.col(self.cluster).is_in(like.clusters)))
 
-    def effect(
-        self, rows: pl.DataFrame, arm: str, control: str = "", part: str = "probes"
-    ) -> Interval | None:
+    def effect(self, rows: pl.DataFrame, arm: str) -> Interval | None:
         """The score of an arm over the untouched model's, paired."""
-        cells = self.cells(rows, arm, control, part)
-        base = None if cells is None else self.base(rows, cells, part)
+        cells = self.cells(rows, arm)
+        base = None if cells is None else self.base(rows, cells)
         return None if cells is None or base is None else stats.estimate(cells - base)
 
     def share_kept(self, rows: pl.DataFrame, arm: str, whole: str = "adapter") -> Interval | None:

@@ -197,7 +197,3 @@ class SideEffects:
             agreement = float((chosen == self.best).float().mean())
             costs[strength] = StrengthCost(strength, damage.kl, perplexity, agreement)
         return [costs[strength] for strength in strengths]
-
-
-Neutral = SideEffects
-"""The earlier name."""

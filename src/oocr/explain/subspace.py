@@ -1,8 +1,8 @@
 """How many directions a LoRA needs, and whether it can do without its first one.
 
 For a one-layer LoRA d_t = h_adapted[t] - h_base[t] at its block's output. Only what the LoRA adds
-is projected: the model itself uses what is there, and even a random direction taken out of the whole
-stream breaks it.
+is projected: the model itself uses what is there, and even a random direction taken out of the
+whole stream breaks it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -192,8 +191,9 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
         levels = level.join(pl.DataFrame({"row": rows}), how="cross")
         marks = scoring.stacked(dots, levels.with_columns(control=pl.lit("")))
         words, limits = _axis(marks)
-        panel = dot_panel(marks, rows, words, limits=limits, one_lane=True, span=3)
-        drawn.append(replace(panel, title=name))
+        drawn.append(
+            dot_panel(marks, rows, words, limits=limits, one_lane=True, title=name, span=3)
+        )
     caption = (
         "Natural vectors are added at every token, naive and trained ones at the codename. Bars: "
         "95 % intervals over members (or probes). Black tick: untouched model. Grey: random "
@@ -256,8 +256,10 @@ def layers_figure(tables: Tables) -> Figure | None:
             rows = table.filter(pl.col("part") == split)
             if lines := lines_by(rows, "arm", looks, "layer", intervals=True):
                 level, ticks = float(rows["base"][0]), sorted(rows["layer"].unique().to_list())
-                axes = lines_panel(lines, "layer", "score", level=level, ticks=ticks)
-                drawn.append(replace(axes, title=f"{name}: {words}"))
+                title = f"{name}: {words}"
+                drawn.append(
+                    lines_panel(lines, "layer", "score", title=title, level=level, ticks=ticks)
+                )
     caption = (
         "Test scores with the arm at each layer, each at its best rate and number of steps on "
         "validation tasks. Bars: 95 % intervals over members (or probes). Grey: untouched model."
