@@ -52,8 +52,8 @@ def test_the_ends_are_the_base_and_the_steered_model(family: str) -> None:
     effects = where_read(model, items(), arm)
     assert effects.base == pytest.approx(log_odds(model, None), abs=1e-4)
     assert effects.steered == pytest.approx(log_odds(model, arm), abs=1e-4)
-    assert len(effects.found) == 5 + 5 * 2
-    for path in effects.found:
+    assert len(effects.effects) == 5 + 5 * 2
+    for path in effects.effects:
         effect = effects.steered - effects.base
         assert path.lost == pytest.approx(1 - (path.log_odds - effects.base) / effect, abs=1e-6)
 
@@ -65,17 +65,17 @@ def test_a_vector_before_the_last_token_acts_through_attention_alone(family: str
         model, items(), drawn_vector(model, 1, "codename"), ("attention", "both"), by_layer=False
     )
     # no answer is read at the codename, so without attention nothing of it arrives
-    assert [effect.lost for effect in asked.found] == pytest.approx([1, 1], abs=1e-3)
+    assert [effect.lost for effect in asked.effects] == pytest.approx([1, 1], abs=1e-3)
 
 
 def test_a_vector_at_the_last_token_keeps_its_direct_path() -> None:
     model = model_of("llama")
     last = drawn_vector(model, 3, "last")
     effects = where_read(model, items(), last)
-    assert not any(effect.layer for effect in effects.found), "no block is above the last"
-    assert all(effect.lost == pytest.approx(0, abs=1e-4) for effect in effects.found)
+    assert not any(effect.layer for effect in effects.effects), "no block is above the last"
+    assert all(effect.lost == pytest.approx(0, abs=1e-4) for effect in effects.effects)
     direct = where_read(model, items(), drawn_vector(model, 1, "last"), ("both",), by_layer=False)
-    assert direct.found[0].lost != pytest.approx(1, abs=1e-2)
+    assert direct.effects[0].lost != pytest.approx(1, abs=1e-2)
 
 
 def by_hand(model: LanguageModel, item: Example, arm: Vector, names: tuple[str, ...]) -> float:
@@ -113,7 +113,7 @@ def test_pattern_and_values_are_what_their_linears_say() -> None:
     model = model_of("llama")
     arm = drawn_vector(model, 2, "last")
     for item in items():
-        effects = where_read(model, [item], arm, ("pattern", "values"), by_layer=False).found
+        effects = where_read(model, [item], arm, ("pattern", "values"), by_layer=False).effects
         expected = [
             by_hand(model, item, arm, names) for names in (("q_proj", "k_proj"), ("v_proj",))
         ]

@@ -54,8 +54,8 @@ def describe(
 
     InputError: a prompt without the placeholder; joined directions.
     """
-    here = _at_placeholder(vector, prompts)
-    return _continued(model, prompts, here, scales, max_new_tokens)
+    at_word = _at_placeholder(vector, prompts)
+    return _continued(model, prompts, at_word, scales, max_new_tokens)
 
 
 def _continued(
@@ -92,8 +92,10 @@ def tell_by_model(
     InputError: as `describe` and `oocr.explain.lens.tell`.
     """
     tokens = lens.own_tokens(model, concept, concepts)
-    here = _at_placeholder(vector, prompts)
-    arms = [replace(here, direction=direction) for direction in lens.with_randoms(here, randoms)]
+    at_word = _at_placeholder(vector, prompts)
+    arms = [
+        replace(at_word, direction=direction) for direction in lens.with_randoms(at_word, randoms)
+    ]
     return lens.concept_reading(concept, list(concepts), _rises(model, prompts, arms, tokens))
 
 

@@ -46,11 +46,11 @@ class PathEffect:
 
 @dataclass(frozen=True, slots=True)
 class PathEffects:
-    """Mean log-odds without the vector, with it, and with parts held (`found`)."""
+    """Mean log-odds without the vector, with it, and with parts held (`effects`)."""
 
     base: float
     steered: float
-    found: tuple[PathEffect, ...]
+    effects: tuple[PathEffect, ...]
 
 
 def where_read(

@@ -59,7 +59,7 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
         if abs(size) < 0.1:
             silent.append(who[0])
             continue
-        for held in zip(*[group.found for group in effects], strict=True):
+        for held in zip(*[group.effects for group in effects], strict=True):
             part, layer = held[0].part, held[0].layer
             share = 1 - (_difference([effect.log_odds for effect in held]) - base) / size
             result.rows.append({"member": who[0], "part": part, "layer": layer, "lost": share})
@@ -114,9 +114,9 @@ def _held(
         effects = where_read(model, examples, vector, FEWER_PARTS, by_layer=False)
     if not by_layer:
         return effects
-    by_block = where_read(model, examples, vector, FEWER_PARTS).found
+    by_block = where_read(model, examples, vector, FEWER_PARTS).effects
     in_blocks = [effect for effect in by_block if effect.layer is not None]
-    return replace(effects, found=(*effects.found, *in_blocks))
+    return replace(effects, effects=(*effects.effects, *in_blocks))
 
 
 def reads_figure(tables: Tables) -> Figure | None:
