@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from oocr.charts.figure import number
+from oocr.charts.pieces import number
 from oocr.runs.config import RunConfig
 from tests.report_page import Page, page_of
 from tests.tiny_run import claims_of, oocr

@@ -13,7 +13,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from oocr.charts.figure import number, script_json
+from oocr.charts.figure import script_json
+from oocr.charts.pieces import number
 from oocr.claims.records import Claim, Estimate, Null
 from oocr.errors import InputError
 from oocr.report.page import slugs

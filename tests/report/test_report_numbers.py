@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from oocr.charts.figure import number
+from oocr.charts.pieces import number
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of
 

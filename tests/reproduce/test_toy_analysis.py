@@ -9,7 +9,7 @@ from tests.installed_package import install, python
 
 ANALYSIS = """
 from oocr.charts.bars import bars_panel
-from oocr.charts.tables import figure_of
+from oocr.charts.figure import figure_of
 from oocr.claims.rules import stays_below
 from oocr.reproduce.analysis import Analysis, AnalysisResult
 from oocr.reproduce.claims import OURS, PaperClaim

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oocr.charts.figure import Json, Panel, axis, hover_box, layout, number, row_labels, text
+from oocr.charts import pieces
+from oocr.charts.figure import Panel
+from oocr.charts.pieces import Json
 
 
 def bars_panel(
@@ -22,10 +24,12 @@ def bars_panel(
         | {"orientation": "h", "x": list(values), "y": places}
         for group, colour, values in groups
     )
-    y = axis(margin="width", autorange="reversed") | row_labels(names)
-    across = axis(x, zeroline=True, zerolinecolor="@line")
+    y = pieces.axis(margin="width", autorange="reversed") | pieces.row_labels(names)
+    across = pieces.axis(x, zeroline=True, zerolinecolor="@line")
     height = 60 + len(names) * (14 + 16 * len(groups))
-    return Panel(traces, layout(across, y, barmode="group", bargap=0.35), height, title, span)
+    return Panel(
+        traces, pieces.layout(across, y, barmode="group", bargap=0.35), height, title, span
+    )
 
 
 def histogram_panel(
@@ -38,19 +42,19 @@ def histogram_panel(
 ) -> Panel:
     """Upright bars over numbers from -1 to 1: a histogram that was counted before."""
     traces = tuple(
-        _bars(group, colour, [number(at) for at in x], values, 0.75)
+        _bars(group, colour, [pieces.number(at) for at in x], values, 0.75)
         | {"x": list(x), "y": list(values)}
         for group, colour, values in groups
     )
-    axes = (axis(across, range=[-1.02, 1.02]), axis(up, "width", nticks=5))
-    return Panel(traces, layout(*axes, bargap=0.06), 230, title, span=3)
+    axes = (pieces.axis(across, range=[-1.02, 1.02]), pieces.axis(up, "width", nticks=5))
+    return Panel(traces, pieces.layout(*axes, bargap=0.06), 230, title, span=3)
 
 
 def _bars(
     group: str, colour: str, names: Sequence[str], values: Sequence[float | None], opacity: float
 ) -> Json:
     hover = [
-        hover_box(group, f"{text(name)}: {number(value)}")
+        pieces.hover_box(group, f"{pieces.text(name)}: {pieces.number(value)}")
         for name, value in zip(names, values, strict=True)
     ]
     return {

@@ -7,23 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from oocr.charts import pieces
 from oocr.charts.arms import REFERENCES, Arm, arms_in, is_null, rows_of
-from oocr.charts.figure import (
-    Json,
-    LegendEntry,
-    Panel,
-    axis,
-    hover_box,
-    interval_bars,
-    interval_text,
-    layout,
-    marker,
-    number,
-    points,
-    row_axis,
-    straight_line,
-    text,
-)
+from oocr.charts.figure import LegendEntry, Panel
+from oocr.charts.pieces import Json
 
 _SPREAD = 0.39  # half the height of a row that arms use; the rest keeps rows apart
 
@@ -74,14 +61,14 @@ def dot_panel(
         elif arm in lanes:
             shift = 0.0 if one_lane else _lane(lanes.index(arm), len(lanes))
             traces.append(_dots(arm, cells, place, shift))
-    x = axis(score)
+    x = pieces.axis(score)
     x["range"] = list(limits or _limits(table))
     if zero:
         x |= {"zeroline": True, "zerolinecolor": "@line", "zerolinewidth": 1.5}
-    y = row_axis(rows, strong=strong)
-    between = [straight_line("grid", 1, y=-index - 0.5) for index in range(len(rows) - 1)]
+    y = pieces.row_axis(rows, strong=strong)
+    between = [pieces.straight_line("grid", 1, y=-index - 0.5) for index in range(len(rows) - 1)]
     per_row = 27 if one_lane else 18 + 12.5 * max(2, len(lanes))
-    shown = layout(x, y, shapes=between, barmode="overlay")
+    shown = pieces.layout(x, y, shapes=between, barmode="overlay")
     return Panel(tuple(traces), shown, 60 + round(len(rows) * per_row), title, span)
 
 
@@ -99,19 +86,21 @@ def _lane(index: int, count: int) -> float:
 
 
 def _hover(arm: Arm, cell: Json) -> str:
-    span = interval_text(cell["value"], cell["low"], cell["high"])
-    return hover_box(arm.label, text(cell["row"]), span, text(cell["note"]))
+    span = pieces.interval_text(cell["value"], cell["low"], cell["high"])
+    return pieces.hover_box(arm.label, pieces.text(cell["row"]), span, pieces.text(cell["note"]))
 
 
 def _dots(arm: Arm, cells: Sequence[Json], place: Mapping[str, int], shift: float) -> Json:
     values, low, high = ([cell[name] for cell in cells] for name in ("value", "low", "high"))
-    return points(
+    return pieces.points(
         values,
         [place[cell["row"]] + shift for cell in cells],
         [_hover(arm, cell) for cell in cells],
         key=arm.key,
-        error_x=interval_bars(values, low, high, f"{arm.colour}/0.55"),
-        marker=marker(arm.colour, arm.symbol, 7 if is_null(arm) else 9, 1.6 if arm.control else 0),
+        error_x=pieces.interval_bars(values, low, high, f"{arm.colour}/0.55"),
+        marker=pieces.marker(
+            arm.colour, arm.symbol, 7 if is_null(arm) else 9, 1.6 if arm.control else 0
+        ),
     )
 
 
@@ -127,14 +116,14 @@ def _upright(
     x = [at for value, _, _ in places for at in (value, value, value, None)]
     y = [at for _, middle, _ in places for at in (middle - half, middle, middle + half, None)]
     hover = [shown for *_, note in places for shown in (note, note, note, None)]
-    return points(x, y, hover, key=key, mode="lines", line=style)
+    return pieces.points(x, y, hover, key=key, mode="lines", line=style)
 
 
 def _links(start: Sequence[Json], end: Sequence[Json], place: Mapping[str, int]) -> Json:
     begin = {cell["row"]: cell["value"] for cell in start}
     x = [value for c in end for value in (begin.get(c["row"], 0.0), c["value"], None)]
     y = [value for c in end for value in (place[c["row"]], place[c["row"]], None)]
-    return points(x, y, (), mode="lines", line={"color": "@line", "width": 3})
+    return pieces.points(x, y, (), mode="lines", line={"color": "@line", "width": 3})
 
 
 def _band(arm: Arm, cells: Sequence[Json], place: Mapping[str, int], *, outlined: bool) -> Json:
@@ -158,7 +147,7 @@ def _band(arm: Arm, cells: Sequence[Json], place: Mapping[str, int], *, outlined
 
 def _chance(chance: Mapping[str, float], place: Mapping[str, int]) -> Json:
     rows = [(name, value) for name, value in chance.items() if name in place]
-    places = [(value, place[name], f"chance {number(value)}") for name, value in rows]
+    places = [(value, place[name], f"chance {pieces.number(value)}") for name, value in rows]
     return _upright(places, _TICK, "chance", {"color": "@muted", "width": 1.5, "dash": "dot"})
 
 
@@ -190,18 +179,18 @@ def strip_panel(
         moves = np.random.default_rng(0).uniform(-0.41 * lane, 0.41 * lane, size=series.height)
         middles = [place[row] + shift for row in series["row"]]
         traces.append(
-            points(
+            pieces.points(
                 series["value"].to_list(),
                 [at + float(move) for at, move in zip(middles, moves, strict=True)],
                 series["note"].to_list(),
                 key=key.key,
-                marker=marker(f"{key.colour}/0.45", size=5),
+                marker=pieces.marker(f"{key.colour}/0.45", size=5),
             )
         )
         middles_of_key = centres.filter(pl.col("series") == key.key).to_dicts()
         traces += _centres(key, middles_of_key, place, shift, 0.47 * lane)
-    shapes = [] if vertical is None else [straight_line("base", 2, x=vertical)]
-    shown = layout(x or axis(nticks=6), row_axis(rows), shapes=shapes)
+    shapes = [] if vertical is None else [pieces.straight_line("base", 2, x=vertical)]
+    shown = pieces.layout(x or pieces.axis(nticks=6), pieces.row_axis(rows), shapes=shapes)
     return Panel(tuple(traces), shown, 60 + 46 * len(rows), title, span)
 
 
@@ -218,13 +207,13 @@ def _centres(
     if dots:
         values, low, high = ([dot[name] for dot in dots] for name in ("value", "low", "high"))
         traces.append(
-            points(
+            pieces.points(
                 values,
                 [place[dot["row"]] + shift for dot in dots],
                 [dot["note"] for dot in dots],
                 key=key.key,
-                error_x=interval_bars(values, low, high, key.colour, 2.5),
-                marker=marker(key.colour, key.symbol, 11),
+                error_x=pieces.interval_bars(values, low, high, key.colour, 2.5),
+                marker=pieces.marker(key.colour, key.symbol, 11),
             )
         )
     return traces

@@ -6,22 +6,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from oocr.charts.figure import (
-    DIVERGING,
-    HEAT,
-    Json,
-    Panel,
-    axis,
-    hover_box,
-    layout,
-    marker,
-    number,
-    points,
-    row_labels,
-    shortened,
-    text,
-)
-from oocr.charts.tables import names_in
+from oocr.charts import pieces
+from oocr.charts.figure import Panel, names_in
+from oocr.charts.pieces import Json
 
 
 def heat_panel(
@@ -55,7 +42,7 @@ def heat_panel(
         "xgap": 1 if small else 2,
         "ygap": 1 if small else 2,
         "showscale": False,
-        "colorscale": HEAT if most is None else DIVERGING,
+        "colorscale": pieces.HEAT if most is None else pieces.DIVERGING,
         "hovertext": hover or _heat_hover(rows, columns, values),
         "hoverinfo": "text",
     }
@@ -70,18 +57,18 @@ def heat_panel(
     if chosen:
         down, across = ([cell[side] for cell in chosen] for side in (0, 1))
         for colour, size, width in (("paper", 20, 7), ("ink", 20, 2.5)):  # seen on pale and deep
-            square = marker(colour, "square-open", size, width)
-            traces.append(points(across, down, (), key="chosen", marker=square))
+            square = pieces.marker(colour, "square-open", size, width)
+            traces.append(pieces.points(across, down, (), key="chosen", marker=square))
     slanted = len(columns) > 4 and max((len(name) for name in columns), default=0) > 4
     size = 11 if small else 13
-    top = axis(x, "height+right", side="top", tickangle=-35 if slanted else 0)
-    top |= row_labels([shortened(name, 26) for name in columns], size)
+    top = pieces.axis(x, "height+right", side="top", tickangle=-35 if slanted else 0)
+    top |= pieces.row_labels([pieces.shortened(name, 26) for name in columns], size)
     top["ticklabeloverflow"] = "allow"
-    y = axis(margin="width", autorange="reversed")
-    y |= row_labels([shortened(name, 28) for name in rows], size)
+    y = pieces.axis(margin="width", autorange="reversed")
+    y |= pieces.row_labels([pieces.shortened(name, 28) for name in rows], size)
     margins = {"l": 8, "r": 84 if slanted else 12, "t": 8, "b": 8}  # for the last slanted label
     height = (118 if slanted else 64) + len(rows) * (17 if small else 26)
-    return Panel(tuple(traces), layout(top, y, margin=margins), height, title, span)
+    return Panel(tuple(traces), pieces.layout(top, y, margin=margins), height, title, span)
 
 
 def _heat_hover(
@@ -89,7 +76,7 @@ def _heat_hover(
 ) -> list[list[str]]:
     return [
         [
-            hover_box(row, f"{text(column)}: {number(value)}")
+            pieces.hover_box(row, f"{pieces.text(column)}: {pieces.number(value)}")
             for column, value in zip(columns, cells, strict=True)
         ]
         for row, cells in zip(rows, values, strict=True)

@@ -9,21 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from oocr.charts.figure import (
-    Json,
-    LegendEntry,
-    Panel,
-    axis,
-    hover_box,
-    interval_bars,
-    interval_text,
-    layout,
-    marker,
-    number,
-    points,
-    straight_line,
-    text,
-)
+from oocr.charts import pieces
+from oocr.charts.figure import LegendEntry, Panel
+from oocr.charts.pieces import Json
 
 COLOURS = ("vector", "adapter", "swap-span", "swap-all", "ceiling", "other", "base", "random")
 """The theme's colours for things that are no arms, in the order in which they are taken."""
@@ -135,64 +123,66 @@ def lines_panel(
     traces: list[Json] = []
     ends = [at for line in lines for at in line.x]
     if base is not None and ends:
-        label = f"untouched model {number(base[1])}"
+        label = f"untouched model {pieces.number(base[1])}"
         start, style = 0 if from_zero else min(ends), {"color": "@base", "width": 1.5}
         where = [start, max(ends)]
-        traces.append(points(where, [base[1]] * 2, [label] * 2, key=base[0], mode="lines"))
+        traces.append(pieces.points(where, [base[1]] * 2, [label] * 2, key=base[0], mode="lines"))
         traces[-1]["line"] = style
     for line in lines:
         traces += _line(line, x)
-    across = axis(x, nticks=7)
+    across = pieces.axis(x, nticks=7)
     if ticks:
         across |= {"tickmode": "array", "tickvals": list(ticks)}
     if log:
         across |= {"type": "log"}
         if ticks:
             across["ticktext"] = [f"{tick:g}" for tick in ticks]
-    up = axis(y, "width", nticks=6)
+    up = pieces.axis(y, "width", nticks=6)
     if from_zero:
         across["rangemode"] = up["rangemode"] = "tozero"
     if limits is not None:
         up["range"] = list(limits)
     levels = [level] if isinstance(level, (int, float)) else level or ()
-    shapes = [straight_line("random/0.8", y=value) for value in levels]
+    shapes = [pieces.straight_line("random/0.8", y=value) for value in levels]
     shapes += [
-        straight_line(f"ink/{opacity:.2f}", 1.4, x=place)
+        pieces.straight_line(f"ink/{opacity:.2f}", 1.4, x=place)
         for place, opacity in (verticals or {}).items()
     ]
-    return Panel(tuple(traces), layout(across, up, shapes=shapes), height, title, span)
+    return Panel(tuple(traces), pieces.layout(across, up, shapes=shapes), height, title, span)
 
 
 def _line(line: Line, x: str) -> list[Json]:
     key, colour = line.key or line.name, line.colour
     if line.faint:
         style: Json = {"color": f"@{colour}/0.22", "width": 1}
-        hover = [text(line.name)] * len(line.x)
-        return [points(line.x, line.y, hover, key=key, mode="lines", line=style)]
+        hover = [pieces.text(line.name)] * len(line.x)
+        return [pieces.points(line.x, line.y, hover, key=key, mode="lines", line=style)]
     missing: list[float | None] = [None] * len(line.x)
     low, high = line.low or missing, line.high or missing
     notes = line.notes or [""] * len(line.x)
     hover = [
-        hover_box(line.name, f"{text(x)} {at:g}: {interval_text(*ends)}", text(note))
+        pieces.hover_box(
+            line.name, f"{pieces.text(x)} {at:g}: {pieces.interval_text(*ends)}", pieces.text(note)
+        )
         for at, note, ends in zip(line.x, notes, zip(line.y, low, high, strict=True), strict=True)
     ]
     symbols = [line.symbols] if isinstance(line.symbols, str) else line.symbols
     outline = 1.6 if any("-open" in symbol for symbol in symbols) else 0
     outline = 3 if "line-ew" in symbols else outline
-    trace = points(
+    trace = pieces.points(
         line.x,
         line.y,
         hover,
         key=key,
         mode="lines+markers" if len(line.x) < _FEW_POINTS else "lines",
         line={"color": f"@{colour}/0.75", "width": 2, "dash": line.dash},
-        marker=marker(colour, line.symbols, 6 if line.ribbon else 8, outline),
+        marker=pieces.marker(colour, line.symbols, 6 if line.ribbon else 8, outline),
     )
     if not line.low:
         return [trace]
     if not line.ribbon:
-        return [trace | {"error_y": interval_bars(line.y, low, high, f"{colour}/0.55")}]
-    ribbon = points(
+        return [trace | {"error_y": pieces.interval_bars(line.y, low, high, f"{colour}/0.55")}]
+    ribbon = pieces.points(
         [*line.x, *reversed(line.x)],
         [*line.high, *reversed(line.low)],
         (),
@@ -209,11 +199,11 @@ def log_axis(values: Sequence[float | None]) -> Json:
     """Logarithmic over a decade or more, with ticks at 1, 2 and 5 or at powers of ten."""
     kept = [value for value in values if value and math.isfinite(value) and value > 0]
     if not kept:
-        return axis(type="log")
+        return pieces.axis(type="log")
     if max(kept) < 10 * min(kept):
-        return axis(nticks=6)
+        return pieces.axis(nticks=6)
     low, high = math.floor(math.log10(min(kept))), math.ceil(math.log10(max(kept)))
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
     labels = [f"{tick:g}" for tick in ticks]
-    return axis(type="log", tickmode="array", tickvals=ticks, ticktext=labels)
+    return pieces.axis(type="log", tickmode="array", tickvals=ticks, ticktext=labels)

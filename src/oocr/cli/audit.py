@@ -20,7 +20,7 @@ from oocr.audit.audit import audit
 from oocr.audit.passes import MOST_TOKENS, check_same, check_texts
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
-from oocr.charts.figure import number, percent
+from oocr.charts.pieces import number, percent
 from oocr.data.texts import read_texts
 from oocr.engine.memory import shape_of
 from oocr.engine.selftest import load_model

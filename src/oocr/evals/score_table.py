@@ -11,7 +11,7 @@ import polars as pl
 
 from oocr import html, stats
 from oocr.charts.arms import Arm, arms_in, is_null, without_sweeps
-from oocr.charts.figure import number
+from oocr.charts.pieces import number
 from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, arm_columns

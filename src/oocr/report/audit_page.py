@@ -11,8 +11,9 @@ import polars as pl
 
 from oocr.audit.passes import MOST_TOKENS, SKIP
 from oocr.audit.record import CONSTANT, PARTLY, UNJUDGED, Audit, block_rows
-from oocr.charts.figure import Figure, LegendEntry, Panel, percent
+from oocr.charts.figure import Figure, LegendEntry, Panel
 from oocr.charts.lines import Line, line_of, lines_panel
+from oocr.charts.pieces import percent
 from oocr.report.figures.effects import coloured_texts
 from oocr.report.page import write_page
 

@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from oocr import stats
 from oocr.charts.arms import Arm
-from oocr.charts.figure import Figure, counted, number, percent, script_json
+from oocr.charts.figure import Figure, script_json
+from oocr.charts.pieces import counted, number, percent
 from oocr.html import visible
 from oocr.io import write_atomic, write_text
 from oocr.models.bundled import millions

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.charts.arms import Arm
-from oocr.charts.figure import number
+from oocr.charts.pieces import number
 from oocr.claims.records import Claim, Estimate, Judged, Null, PaperReference, PaperScore
 from oocr.report.verdicts import ICONS, second_name, who
 from oocr.reproduce.claims import PaperVerdict

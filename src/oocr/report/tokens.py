@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oocr import html
-from oocr.charts.figure import number
+from oocr.charts.pieces import number
 from oocr.errors import InputError
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.charts import figure
+from oocr.charts import pieces
 from oocr.charts.arms import Arm
 from oocr.charts.dots import strip_panel
-from oocr.charts.figure import ColouredTexts, Figure, LegendEntry, Panel
+from oocr.charts.figure import ColouredTexts, Figure, LegendEntry, Panel, figure_of
 from oocr.charts.lines import log_axis
-from oocr.charts.tables import figure_of
 from oocr.intervals import POSITIVE, mean_interval
 from oocr.runs.folder import RunFolder, as_float, has
 
@@ -62,8 +61,8 @@ def _constancy_panel(
 ) -> Panel:
     shown = data.filter(pl.col("tokens").is_in(groups), pl.col(metric).is_not_null())
     notes = [
-        f"{figure.hover_box(line['member'])}, seed {line['seed']}<br>{figure.text(line['tokens'])} "
-        f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {figure.number(line[metric], 3)}"
+        f"{pieces.hover_box(line['member'])}, seed {line['seed']}<br>{pieces.text(line['tokens'])} "
+        f"(n = {line.get('n', '?')})<br>{METRICS[metric]} {pieces.number(line[metric], 3)}"
         for line in shown.iter_rows(named=True)
     ]
     cloud = shown.select(
@@ -73,12 +72,12 @@ def _constancy_panel(
         note=pl.Series(notes, dtype=pl.String),
     )
     medians = cloud.group_by("row", "series", maintain_order=True).agg(pl.col("value").median())
-    notes = [f"median {figure.number(value, 3)}" for value in medians["value"]]
+    notes = [f"median {pieces.number(value, 3)}" for value in medians["value"]]
     medians = medians.with_columns(note=pl.Series(notes, dtype=pl.String))
     values = data[metric].drop_nulls().drop_nans()
     low, high = min(0.0, as_float(values.min())), max(1.0, as_float(values.max()))
     padding = 0.04 * (high - low)
-    x = figure.axis(
+    x = pieces.axis(
         range=[low - padding, high + padding], nticks=5, zeroline=low < 0, zerolinecolor="@line"
     )
     rows = [_short(name) for name in groups]
@@ -112,7 +111,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
     shown = data.filter(pl.col(metric).is_finite(), pl.col(metric) > 0)
     row = pl.col("arm").replace_strict(labels, return_dtype=pl.String)
     notes = [
-        f"{figure.text(line['member'])}, seed {line['seed']}: {figure.number(line[metric], 3)}"
+        f"{pieces.text(line['member'])}, seed {line['seed']}: {pieces.number(line[metric], 3)}"
         for line in shown.iter_rows(named=True)
     ]
     hover = pl.Series(notes, dtype=pl.String)
@@ -124,8 +123,8 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
             continue
         means = of_arm.group_by("member", maintain_order=True).agg(pl.col(metric).mean())[metric]
         interval = mean_interval(means.to_list(), bounds=POSITIVE)
-        note = figure.hover_box(
-            arm.label, figure.interval_text(interval.value, interval.low, interval.high, 3)
+        note = pieces.hover_box(
+            arm.label, pieces.interval_text(interval.value, interval.low, interval.high, 3)
         )
         centres.append({"row": arm.label, "series": arm.name, "note": note} | interval.columns)
     perplexity = metric == "perplexity"
@@ -134,7 +133,7 @@ def _neutral_panel(data: pl.DataFrame, metric: str, arms: list[Arm]) -> Panel:
         pl.DataFrame(centres, schema_overrides={"series": pl.String}),
         list(labels.values()),
         [LegendEntry(arm.name, arm.label, arm.colour, arm.symbol) for arm in arms],
-        x=figure.axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
+        x=pieces.axis(nticks=6) if perplexity else log_axis(data[metric].to_list()),
         vertical=as_float(data["perplexity_base"].mean()) if perplexity else None,
         title=_NEUTRAL[metric],
     )

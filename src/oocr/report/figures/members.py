@@ -6,11 +6,11 @@ from collections import Counter
 
 import polars as pl
 
-from oocr.charts import figure
+from oocr.charts import pieces
 from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
-from oocr.charts.figure import Figure, Json, Panel
+from oocr.charts.figure import Figure, Panel, figure_of
 from oocr.charts.heat import heat_panel
-from oocr.charts.tables import figure_of
+from oocr.charts.pieces import Json
 from oocr.evals.score_table import facet_order, shown_rows
 from oocr.report.figures.scores import row_name
 from oocr.runs.folder import RunFolder, as_float, has
@@ -86,9 +86,9 @@ def _member_heat(arm: Arm, table: pl.DataFrame, members: list[str], order: list[
 
 
 def _member_hover(cell: Json) -> str:
-    return figure.hover_box(
+    return pieces.hover_box(
         f"{cell['member']}, {cell['facet']}",
-        f"right {figure.number(cell['right'])} of {cell['items']} items; "
-        f"right answer: {figure.text(cell['answer'])}",
-        "answered: " + "<br>".join(figure.text(answer) for answer in cell["answers"].split("; ")),
+        f"right {pieces.number(cell['right'])} of {cell['items']} items; "
+        f"right answer: {pieces.text(cell['answer'])}",
+        "answered: " + "<br>".join(pieces.text(answer) for answer in cell["answers"].split("; ")),
     )

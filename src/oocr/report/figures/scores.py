@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.charts import arms, figure
+from oocr.charts import arms, pieces
 from oocr.charts.arms import NULLS, arms_in, rows_of
 from oocr.charts.dots import dot_panel
-from oocr.charts.figure import Figure, LegendEntry
-from oocr.charts.tables import figure_of
+from oocr.charts.figure import Figure, LegendEntry, figure_of
 from oocr.evals.score_table import (
     ALL,
     PAPER,
@@ -106,7 +105,7 @@ def _note(line: dict[str, object]) -> str:
 
 def _members_and_seeds(members: object, seeds: object) -> str:
     counts = ((members, "member"), (seeds, "seed"))
-    return " × ".join(figure.counted(as_float(count), word) for count, word in counts)
+    return " × ".join(pieces.counted(as_float(count), word) for count, word in counts)
 
 
 def _caption(scoring: Scoring, data: pl.DataFrame, tied: str) -> str:

@@ -8,10 +8,10 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts.arms import BASE, Arm, rows_of
-from oocr.charts.figure import Figure, Json, LegendEntry, Panel, number
+from oocr.charts.figure import Figure, LegendEntry, Panel, figure_of
 from oocr.charts.heat import heat_panel
 from oocr.charts.lines import lines_panel
-from oocr.charts.tables import figure_of
+from oocr.charts.pieces import Json, number
 from oocr.evals.score_table import whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.training import METHODS, facet_panels, method_lines

@@ -7,11 +7,10 @@ import math
 import polars as pl
 
 from oocr import stats
-from oocr.charts import arms, figure
+from oocr.charts import arms, pieces
 from oocr.charts.arms import ADAPTER, BASE, NULLS, rows_of
 from oocr.charts.dots import dot_panel
-from oocr.charts.figure import Figure
-from oocr.charts.tables import figure_of
+from oocr.charts.figure import Figure, figure_of
 from oocr.evals.score_table import null_scores, shown_rows, whole_name
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE
@@ -75,7 +74,7 @@ def swap_figure(run: RunFolder) -> Figure | None:
     stats_shown = [
         (
             f"of the LoRA’s effect kept, {arm.label}",
-            f"{figure.percent(i.value)} % [{figure.percent(i.low)}, {figure.percent(i.high)}]",
+            f"{pieces.percent(i.value)} % [{pieces.percent(i.low)}, {pieces.percent(i.high)}]",
         )
         for arm, i in kept.items()
     ]

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
-from oocr.charts.figure import Figure, LegendEntry, Panel
+from oocr.charts.figure import Figure, LegendEntry, Panel, figure_of
 from oocr.charts.lines import Line, line_of, lines_panel
-from oocr.charts.tables import figure_of
 from oocr.evals.scores import Scoring
 from oocr.intervals import POSITIVE, mean_interval
 from oocr.runs.folder import RunFolder, as_float, has

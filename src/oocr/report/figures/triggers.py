@@ -7,8 +7,7 @@ import polars as pl
 from oocr.charts import arms
 from oocr.charts.arms import CEILING, arms_in
 from oocr.charts.dots import dot_panel
-from oocr.charts.figure import Figure, Panel
-from oocr.charts.tables import figure_of
+from oocr.charts.figure import Figure, Panel, figure_of
 from oocr.evals.score_table import ALL, score_table, shown_rows
 from oocr.evals.scores import Scoring
 from oocr.report.figures.scores import SHARE

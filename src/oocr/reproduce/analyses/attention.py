@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float
 
 from oocr.charts.bars import bars_panel
-from oocr.charts.figure import Figure, LegendEntry, Panel
+from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of, names_in
 from oocr.charts.heat import grid_of, heat_panel
 from oocr.charts.lines import Line, Look, in_turn, line_keys, line_of, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.records import Null
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from oocr import stats
 from oocr.charts.bars import bars_panel
-from oocr.charts.figure import Figure
+from oocr.charts.figure import Figure, Tables, figure_of, joined_tables
 from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, joined_tables
 from oocr.claims.records import Null
 from oocr.explain import subspace
 from oocr.intervals import SHARE

@@ -9,9 +9,8 @@ import polars as pl
 import torch
 
 from oocr.charts.bars import histogram_panel
-from oocr.charts.figure import Figure
+from oocr.charts.figure import Figure, Tables, figure_of, names_in
 from oocr.charts.heat import heat_panel
-from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.judge import NAMES, estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.explain.constancy import constancy_by_group

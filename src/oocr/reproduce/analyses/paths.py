@@ -7,9 +7,8 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
-from oocr.charts.figure import Figure
+from oocr.charts.figure import Figure, Tables, figure_of, names_in
 from oocr.charts.lines import Look, in_turn, line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.explain import interpolation
 from oocr.intervals import POSITIVE, SIGNED
 from oocr.reproduce.analysis import AnalysisResult

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 
 from oocr import stats
-from oocr.charts.figure import Figure, Panel
+from oocr.charts.figure import Figure, Panel, Tables, figure_of, names_in
 from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, names_in
 from oocr.claims.records import Null
 from oocr.engine.off_domain import OffDomain, OffText
 from oocr.explain import penalty, row_mixes

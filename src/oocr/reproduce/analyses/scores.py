@@ -12,9 +12,8 @@ import polars as pl
 from oocr import stats
 from oocr.charts.arms import ADAPTER, VECTOR, Arm, dot_keys
 from oocr.charts.dots import dot_panel
-from oocr.charts.figure import Figure, Panel
+from oocr.charts.figure import Figure, Panel, Tables, figure_of, joined_tables, names_in
 from oocr.charts.lines import line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of, joined_tables, names_in
 from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring

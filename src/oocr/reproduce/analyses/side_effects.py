@@ -8,10 +8,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import polars as pl
 
-from oocr.charts.figure import Figure, Panel
+from oocr.charts.figure import Figure, Panel, Tables, figure_of
 from oocr.charts.heat import grid_of, heat_panel
 from oocr.charts.lines import line_keys, lines_by, lines_panel
-from oocr.charts.tables import Tables, figure_of
 from oocr.claims.judge import estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.engine.forward import start_block
