@@ -16,7 +16,7 @@ from oocr.cli.run import apply, parse_layers
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
 from oocr.runs.config import RunConfig, quick
-from oocr.runs.read_config import BUILTIN, config_path, line_of, load_configs
+from oocr.runs.read_config import BUILTIN, config_path, load_configs, place_of
 from tests.tiny_run import write_task
 
 PLAIN = {"task": {"family": "countries"}}
@@ -195,9 +195,9 @@ def test_the_line_of_a_field_is_found_in_runs_and_for_what_is_left_out(tmp_path:
     path.write_text(
         "runs:\n- task: {family: risk}\n- task: {family: risk}\n  vector:\n    layers:\n    - 1\n"
     )
-    assert line_of(path, 1, "vector.layers") == f"{path}: line 5"
-    assert line_of(path, 1, "vector.positions") == f"{path}: line 4"
-    assert line_of(path, 0, "vector.layers") == f"{path}: line 2"
+    assert place_of(path, 1, "vector.layers") == f"{path}: line 5"
+    assert place_of(path, 1, "vector.positions") == f"{path}: line 4"
+    assert place_of(path, 0, "vector.layers") == f"{path}: line 2"
 
 
 junk = st.recursive(

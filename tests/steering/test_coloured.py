@@ -15,7 +15,7 @@ from oocr.data.batches import training_lines
 from oocr.data.examples import Example, FreeTextExample, Message
 from oocr.data.tokens import encode_answer, encode_prompt, render
 from oocr.errors import InputError
-from oocr.report.sample_view import coloured, legend, visible, without_colour
+from oocr.report.sample_view import coloured, legend, with_signs, without_colour
 from oocr.steering.token_roles import Token, asked_tokens, training_tokens
 from tests.tiny import tiny_tokenizer
 
@@ -217,9 +217,9 @@ def test_odd_texts_come_back_from_what_is_shown(
 
 
 def test_signs_that_would_reach_the_terminal_are_written_out() -> None:
-    assert visible("a\x1b[31mb\r\u202ec\x00") == "a\\x1b[31mb\\r\\u202ec\\x00"
-    assert visible("a\nb\tc") == "a⏎\nb⇥c"
-    assert visible("a‹b\\", plain=True) == "a\\‹b\\\\"
+    assert with_signs("a\x1b[31mb\r\u202ec\x00") == "a\\x1b[31mb\\r\\u202ec\\x00"
+    assert with_signs("a\nb\tc") == "a⏎\nb⇥c"
+    assert with_signs("a‹b\\", plain=True) == "a\\‹b\\\\"
 
 
 def test_wide_characters_keep_their_width() -> None:

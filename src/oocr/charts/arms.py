@@ -90,7 +90,7 @@ def without_sweeps(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(~pl.col("arm").str.ends_with(" sweep"))
 
 
-def rows_of(frame: pl.DataFrame, arm: Arm) -> pl.DataFrame:
+def rows_of_arm(frame: pl.DataFrame, arm: Arm) -> pl.DataFrame:
     """The rows of one arm."""
     return frame.filter(pl.col("arm") == arm.name, pl.col("control") == arm.control)
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from oocr.charts import pieces
-from oocr.charts.arms import REFERENCES, Arm, arms_in, is_null, rows_of
+from oocr.charts.arms import REFERENCES, Arm, arms_in, is_null, rows_of_arm
 from oocr.charts.figure import LegendEntry, Panel
 from oocr.charts.pieces import Json
 
@@ -47,7 +47,7 @@ def dot_panel(
         for name, missing in (("low", None), ("high", None), ("note", ""))
         if name not in table.columns
     )
-    marks = {arm: rows_of(table, arm).to_dicts() for arm in arms_in(table)}
+    marks = {arm: rows_of_arm(table, arm).to_dicts() for arm in arms_in(table)}
     bands = [arm for arm in marks if is_null(arm) and marks[arm][0]["low"] is not None]
     lanes = [arm for arm in marks if arm not in REFERENCES and arm not in bands]
     traces = [_band(arm, marks[arm], place, outlined=arm != bands[0]) for arm in bands]

@@ -209,14 +209,14 @@ _EFFECTS = (
 """Kind of score, end of the id, words and rule."""
 
 
-def constant(field: str, words: str, full: float, part: float) -> ClaimRow:
+def constancy_claim(field: str, words: str, full: float, part: float) -> ClaimRow:
     """How constant the LoRAs' effect is over all token groups."""
     return ClaimRow(
         f"constancy-{field}", words, partial(_constancy, field=field), rules.reaches(full, part)
     )
 
 
-def swap(where: str, tokens: str) -> ClaimRow:
+def swap_claim(where: str, tokens: str) -> ClaimRow:
     """The share of the LoRA's effect that its mean difference keeps."""
     return ClaimRow(
         f"swap-{where.replace(' ', '-')}",
@@ -230,7 +230,7 @@ def swap(where: str, tokens: str) -> ClaimRow:
     )
 
 
-def free_answers(arm: str) -> ClaimRow:
+def free_answers_claim(arm: str) -> ClaimRow:
     """Answers in the model's own words."""
     part = [rules.paired_above("the untouched model")]
     return ClaimRow(
@@ -260,11 +260,11 @@ EFFECTS = tuple(
 """Whether the arm does out of context what it was trained for; one of four applies to a task."""
 
 SHARED = (
-    constant("cosine", "What the LoRA adds points the same way at every token", 0.9, 0.7),
-    constant("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
-    swap("at span", "the same tokens as the trained vector"),
-    swap("everywhere", "every token"),
-    *(free_answers(arm) for arm in METHODS),
+    constancy_claim("cosine", "What the LoRA adds points the same way at every token", 0.9, 0.7),
+    constancy_claim("energy", "One constant vector carries what the LoRA adds", 0.8, 0.5),
+    swap_claim("at span", "the same tokens as the trained vector"),
+    swap_claim("everywhere", "every token"),
+    *(free_answers_claim(arm) for arm in METHODS),
 )
 """What every run is asked besides."""
 

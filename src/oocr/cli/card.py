@@ -15,7 +15,7 @@ from rich.text import Text
 
 from oocr.data.examples import Example, FreeTextExample, Message, spread
 from oocr.errors import InputError
-from oocr.report.sample_view import coloured, legend, visible, without_colour
+from oocr.report.sample_view import coloured, legend, with_signs, without_colour
 from oocr.steering.token_roles import asked_tokens, directions_of, training_tokens
 from oocr.tasks.task import Task, TaskSet
 
@@ -234,9 +234,9 @@ def _plain_sample(example: Asked, *, plain: bool, answered: bool) -> Text:
     prompt: str | tuple[Message, ...] = example.prompt
     if not isinstance(prompt, str):
         prompt = "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
-    text = Text(visible(prompt, plain=plain))
+    text = Text(with_signs(prompt, plain=plain))
     if answered and isinstance(example, Example):
-        text.append(visible(example.answer, plain=plain), "bold")
+        text.append(with_signs(example.answer, plain=plain), "bold")
     return text
 
 
@@ -246,13 +246,13 @@ def _expected(example: Asked, *, plain: bool) -> Text:
     if isinstance(example, FreeTextExample):
         accepted = " or ".join(repr(text) for text in example.accept[:3])
         more = f" or {len(example.accept) - 3} more" if len(example.accept) > 3 else ""
-        return text.append(visible(f"{accepted}{more}", plain=plain), "bold")
-    text.append(visible(repr(example.answer), plain=plain), "bold")
+        return text.append(with_signs(f"{accepted}{more}", plain=plain), "bold")
+    text.append(with_signs(repr(example.answer), plain=plain), "bold")
     if example.options:
         others = [repr(option) for option in example.options if option != example.answer]
         shown = ", ".join(others) if len(others) < 3 else f"{len(others)} others"
         how = ", by their last tokens" if example.scored_by == "last_token" else ""
-        text.append(f" against {visible(shown, plain=plain)}{how}", "dim")
+        text.append(f" against {with_signs(shown, plain=plain)}{how}", "dim")
     return text
 
 

@@ -17,7 +17,7 @@ from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.executor import loaded_model
-from oocr.runs.read_config import line_of
+from oocr.runs.read_config import place_of
 
 
 def reproduce(
@@ -80,7 +80,7 @@ def run_plan(
         """The error with the file and line of the setting."""
         setting, run = str(error).split(":")[0], planned[index]
         is_setting = setting.replace("_", "").replace(".", "").isalpha()
-        line = line_of(run.source, run.place, setting)
+        line = place_of(run.source, run.place, setting)
         return InputError(f"{line}: {error}") if is_setting else error
 
     jobs = [(config, run.source.parent) for run, config in zip(planned, configs, strict=True)]

@@ -21,7 +21,7 @@ from oocr.models.hub import with_revision
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
-from oocr.runs.read_config import config_path, line_of, load_configs, revalidate
+from oocr.runs.read_config import config_path, load_configs, place_of, revalidate
 from oocr.runs.resolve import source_for
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
         return InputError(f"--model: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
         return error
-    return InputError(f"{line_of(source, index, field)}: {error}")
+    return InputError(f"{place_of(source, index, field)}: {error}")
 
 
 def show_run(folder: Path) -> None:

@@ -145,7 +145,7 @@ def fit_all(
 def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
     """Equal for arms that can share each pass of their training.
 
-    `content` is the training sequences' `content_of`; of several `batches`, each seed has its own
+    `content` is the training sequences' `content_hash`; of several `batches`, each seed has its own
     order.
     """
     spec, off = arm.spec, arm.off_domain

@@ -39,7 +39,7 @@ class TrainingBatches:
     starts: tuple[int, ...]  # blocks from which arms will start
     scale: Mapping[int, float]  # block -> median norm of the residual stream at its input
     shared: RecordingCache  # other tasks' recordings too
-    content: str  # see `content_of`
+    content: str  # see `content_hash`
     attached: tuple[tuple[int, str], ...] = ()  # what changed the residual stream then
     recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
     masks: dict[tuple[int, str, bool], SteeringMask] = field(
@@ -128,7 +128,7 @@ def prepare(
         starts=tuple(sorted(set(starts))),
         scale={},
         shared=known,
-        content=content_of(sequences),
+        content=content_hash(sequences),
         attached=attached(model),
     )
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
@@ -163,7 +163,7 @@ def shared_out(items: Sequence[int], count: int) -> list[list[int]]:
     return [list(items[begin:end]) for begin, end in pairwise(ends)]
 
 
-def content_of(sequences: Sequence[TokenSequence]) -> str:
+def content_hash(sequences: Sequence[TokenSequence]) -> str:
     """Hash of all that a pass over training sequences depends on, without the answers it asks."""
     digest = hashlib.sha256()
     for sequence in sequences:

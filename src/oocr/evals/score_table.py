@@ -15,7 +15,7 @@ from oocr.charts.pieces import number
 from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, arm_columns
-from oocr.evals.probes import rows as rows_of
+from oocr.evals.probes import rows as score_rows
 from oocr.evals.scores import FREE, Scoring, intended, select_rows
 from oocr.intervals import Interval
 from oocr.models.language_model import LanguageModel
@@ -304,5 +304,5 @@ def evaluate(model: LanguageModel, task: Task, arms: Mapping[str, Intervention |
         for name, arm in arms.items():
             scores = probes.scores([arm] if isinstance(arm, Vector) else arm)[0]
             columns = arm_columns(name, task.member, 0, part=part)
-            frames.append(rows_of(items, scores, columns))
+            frames.append(score_rows(items, scores, columns))
     return Scores(pl.concat(frames, how="diagonal"), Scoring.of(task))

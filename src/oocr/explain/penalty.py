@@ -14,7 +14,7 @@ from oocr.engine.trainable import ArmSpec, Spec, start_of
 from oocr.engine.training import fit_all
 from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.errors import InputError
-from oocr.explain.retraining import TrainedPoint, as_list, ask
+from oocr.explain.retraining import TrainedPoint, as_list, score_arms
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
@@ -83,7 +83,7 @@ def narrow(
     trained = fit_all(model, arms, [*batches] * len(weights))
     return [
         NarrowPoint(**fields, weight=weights[place])
-        for place, _, fields in ask(model, tasks, trained)
+        for place, _, fields in score_arms(model, tasks, trained)
     ]
 
 

@@ -13,7 +13,7 @@ from oocr.evals.probes import Probes, means
 from oocr.explain.constancy import Constancy, constancy_of
 from oocr.explain.differences import READ_PROMPTS, Texts, joined
 from oocr.explain.neutral import READ
-from oocr.explain.retraining import TrainedPoint, as_list, ask
+from oocr.explain.retraining import TrainedPoint, as_list, score_arms
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.tasks.task import Task
@@ -68,7 +68,7 @@ def rank_sweep(
     unrelated = Texts.unrelated(model, layers, most=READ)
     texts = [Texts.of(model, reported.train, layers, most=READ_PROMPTS) for reported in tasks]
     points: list[RankPoint] = []
-    for place, number, fields in ask(model, tasks, trained):
+    for place, number, fields in score_arms(model, tasks, trained):
         rank, adapter = ranks[place], fields["trained"].final
         constancy = constancy_of(joined((texts[number], unrelated), adapter))
         points.append(

@@ -56,7 +56,7 @@ class TrainedPoint:
         return self.trained.final
 
 
-def ask(
+def score_arms(
     model: LanguageModel, tasks: Sequence[Task], trained: Sequence[Trained]
 ) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Put their task's questions to arms of several settings (outer) on each of the tasks.

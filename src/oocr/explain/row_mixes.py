@@ -12,7 +12,7 @@ from oocr.engine.training import Trained, fit_all
 from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
 from oocr.explain.neutral import READ, neutral_passages
-from oocr.explain.retraining import TrainedPoint, as_list, ask
+from oocr.explain.retraining import TrainedPoint, as_list, score_arms
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import LowRankAdapter
 from oocr.tasks.task import Task
@@ -100,5 +100,5 @@ def mixing(
         mixes += of_share
     return [
         MixPoint(**fields, share=shares[place], rows=len(mix.train))
-        for mix, (place, _, fields) in zip(mixes, ask(model, tasks, trained), strict=True)
+        for mix, (place, _, fields) in zip(mixes, score_arms(model, tasks, trained), strict=True)
     ]

@@ -54,7 +54,7 @@ def sections_of(run: RunFolder, prefix: str) -> dict[str, list[Any]]:
     by_trigger, tested_layers = triggers.backdoor_figure(run), selection.tested_layers_figure(run)
     layers = selection.layers_figure(run) if by_trigger and tested_layers is None else None
     sections: dict[str, Sequence[Any]] = {
-        "examples": shown_examples(run),
+        "examples": examples_in_turn(run),
         "data": run.samples,
         "backdoor": [by_trigger],
         "scores": [scores.scores_figure(run)],
@@ -70,7 +70,7 @@ def sections_of(run: RunFolder, prefix: str) -> dict[str, list[Any]]:
     return sections_with_files(sections, prefix)
 
 
-def shown_examples(
+def examples_in_turn(
     run: RunFolder,
 ) -> list[tuple[Continuation, list[tuple[Arm, tuple[str, str, str]]]]]:
     """All examples, different members first, each with its answers, the untouched model's first.

@@ -36,7 +36,7 @@ def coloured(
     text = Text()
     for (steered, loss, dim), run in groupby(whole_characters(tokens), key=_kind):
         style = _style(steered, loss, names) or ("dim" if dim else "")
-        pieces = [visible(token.text, plain=plain) for token in run]
+        pieces = [with_signs(token.text, plain=plain) for token in run]
         if plain and (steered or loss):
             pieces = [piece.replace("|", "\\|") for piece in pieces]
         if not (steered or loss):
@@ -72,7 +72,7 @@ def legend(directions: Sequence[str] = (), *, plain: bool = False, loss: bool = 
     return Text("   ").join(parts)
 
 
-def visible(text: str, *, plain: bool = False) -> str:
+def with_signs(text: str, *, plain: bool = False) -> str:
     """Text with signs for what doesn't print; `plain` also escapes the marks of `coloured`."""
     return "".join(_sign(letter, plain) for letter in text)
 
@@ -118,4 +118,4 @@ def page_token(token: Token, directions: Sequence[str]) -> tuple[list[str], str,
         notes.append("bears loss")
     if token.special or (token.answer and not token.loss):
         kinds.append("faint")
-    return visible(token.text).split("\n"), " ".join(kinds), ", ".join(notes)
+    return with_signs(token.text).split("\n"), " ".join(kinds), ", ".join(notes)

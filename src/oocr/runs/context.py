@@ -16,7 +16,7 @@ from oocr.engine.forward import final_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.recording import batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, Tier, record_shared, tiers
-from oocr.engine.training_batches import TrainingBatches, content_of, prepare
+from oocr.engine.training_batches import TrainingBatches, content_hash, prepare
 from oocr.evals.probes import Columns, Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
@@ -45,10 +45,10 @@ class TrainingTokens:
         self._known: dict[str, tuple[list[TokenSequence], str]] = {}
 
     def of(self, task: Task) -> tuple[list[TokenSequence], str]:
-        """The task's training sequences, and the hash of their content (see `content_of`)."""
+        """The task's training sequences, and the hash of their content (see `content_hash`)."""
         if task.train_hash not in self._known:
             sequences = training_lines(self.rows, task.train, task.loss)
-            self._known[task.train_hash] = (sequences, content_of(sequences))
+            self._known[task.train_hash] = (sequences, content_hash(sequences))
         return self._known[task.train_hash]
 
 

@@ -114,7 +114,7 @@ def revalidate(data: dict[str, Any], source: str) -> RunConfig:
         raise
 
 
-def line_of(source: str | Path, index: int, field: str) -> str:
+def place_of(source: str | Path, index: int, field: str) -> str:
     """Where a file says something about a field of its run number `index`: file and line."""
     path = config_path(source)
     document = _parsed(path)

@@ -7,7 +7,7 @@ from collections import Counter
 import polars as pl
 
 from oocr.charts import pieces
-from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of
+from oocr.charts.arms import ADAPTER, BASE, CEILING, VECTOR, Arm, arms_in, rows_of_arm
 from oocr.charts.figure import Figure, Panel, figure_of
 from oocr.charts.heat import heat_panel
 from oocr.charts.pieces import Json
@@ -32,7 +32,7 @@ def members_figure(run: RunFolder) -> Figure | None:
     wanted = (VECTOR, ADAPTER, Arm("vector", "shuffled"), Arm("vector", "decorrelated"), BASE)
     present = arms_in(final)
     tables = {
-        arm: _member_table(rows_of(final, arm), members)
+        arm: _member_table(rows_of_arm(final, arm), members)
         for arm in (*wanted, CEILING)
         if arm in present
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from oocr.charts import arms, pieces
-from oocr.charts.arms import NULLS, arms_in, rows_of
+from oocr.charts.arms import NULLS, arms_in, rows_of_arm
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, LegendEntry, figure_of
 from oocr.evals.score_table import (
@@ -171,7 +171,7 @@ def planted_figure(run: RunFolder) -> Figure | None:
     sides = scoring.by_facet.unbalanced
     lines = []
     for arm in arms_in(rows):
-        of_arm = rows_of(rows, arm)
+        of_arm = rows_of_arm(rows, arm)
         for facet in (ALL, *of_arm["facet"].unique(maintain_order=True)):
             for side in ("intended", "planted"):
                 cells = of_arm.filter(pl.col("tag_against") == side)

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from oocr import stats
-from oocr.charts.arms import BASE, Arm, rows_of
+from oocr.charts.arms import BASE, Arm, rows_of_arm
 from oocr.charts.figure import Figure, LegendEntry, Panel, figure_of
 from oocr.charts.heat import heat_panel
 from oocr.charts.lines import lines_panel
@@ -106,7 +106,7 @@ def tested_layers_figure(run: RunFolder) -> Figure | None:
     if scoring is None or not has(run.rows, "layer"):
         return None
     rows = run.rows.filter(pl.col("final"), pl.col("part") == "probes", pl.col("control") == "")
-    whole, base_rows = whole_name(scoring), rows_of(rows, BASE)
+    whole, base_rows = whole_name(scoring), rows_of_arm(rows, BASE)
     points = []
     for arm in METHODS:
         of_arm = rows.filter(pl.col("arm").is_in([arm.name, f"{arm.name} sweep"]))
@@ -125,7 +125,7 @@ def tested_layers_figure(run: RunFolder) -> Figure | None:
         f"stopping point on the validation tasks. Bars: {scoring.bars}. Filled: the layer chosen "
         "on the validation tasks, which the rest of the page reports."
         + (" Level line: the untouched model." if base else "")
-        + f" n = {rows_of(rows, arms[0])['member'].n_unique()} members."
+        + f" n = {rows_of_arm(rows, arms[0])['member'].n_unique()} members."
     )
     keys = [arm.entry() for arm in arms] + ([BASE.entry(symbol="line")] if base else [])
     return figure_of("layers-test", caption, panels, data, keys)

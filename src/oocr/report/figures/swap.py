@@ -8,7 +8,7 @@ import polars as pl
 
 from oocr import stats
 from oocr.charts import arms, pieces
-from oocr.charts.arms import ADAPTER, BASE, NULLS, rows_of
+from oocr.charts.arms import ADAPTER, BASE, NULLS, rows_of_arm
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, figure_of
 from oocr.evals.score_table import null_scores, shown_rows, whole_name
@@ -27,8 +27,8 @@ def swap_figure(run: RunFolder) -> Figure | None:
     final = shown_rows(run.rows).filter(pl.col("part") == "probes", pl.col("control") == "")
     whole = whole_name(scoring)
     final = scoring.kept(final)
-    swaps = [arm for arm in arms.SWAPS if not rows_of(final, arm).is_empty()]
-    if not swaps or rows_of(final, ADAPTER).is_empty():
+    swaps = [arm for arm in arms.SWAPS if not rows_of_arm(final, arm).is_empty()]
+    if not swaps or rows_of_arm(final, ADAPTER).is_empty():
         return None
     unit = "member" if scoring.cluster == "member" else "facet"
     table = _swap_table(scoring, final, unit, whole)
@@ -82,13 +82,13 @@ def swap_figure(run: RunFolder) -> Figure | None:
 
 
 def _swap_table(scoring: Scoring, final: pl.DataFrame, unit: str, whole: str) -> pl.DataFrame:
-    names = rows_of(final, ADAPTER)[unit].unique(maintain_order=True).to_list()
+    names = rows_of_arm(final, ADAPTER)[unit].unique(maintain_order=True).to_list()
     lines = []
     for arm in _SWAP_ARMS:
-        of_arm = rows_of(final, arm)
+        of_arm = rows_of_arm(final, arm)
         for name in (whole, *names):
             rows = of_arm if name == whole else of_arm.filter(pl.col(unit) == name)
-            value = _score(scoring, rows, rows_of(final, BASE), null=arm in NULLS)
+            value = _score(scoring, rows, rows_of_arm(final, BASE), null=arm in NULLS)
             if value is not None and math.isfinite(value):
                 lines.append({"row": name, "arm": arm.name, "score": value})
     return pl.DataFrame(lines)

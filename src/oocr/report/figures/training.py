@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of
+from oocr.charts.arms import ADAPTER, BASE, VECTOR, Arm, dot_keys, rows_of_arm
 from oocr.charts.figure import Figure, LegendEntry, Panel, figure_of
 from oocr.charts.lines import Line, line_of, lines_panel
 from oocr.evals.scores import Scoring
@@ -102,7 +102,7 @@ def _stops(run: RunFolder, arm: Arm) -> dict[float, float]:
             return {choice.step: 1.0}
     if run.rows is None:
         return {}
-    final = rows_of(run.rows, arm).filter(pl.col("final"), pl.col("step").is_not_null())
+    final = rows_of_arm(run.rows, arm).filter(pl.col("final"), pl.col("step").is_not_null())
     arms = final.select("member", "seed", "step").unique()
     counts = arms.group_by("step").len().sort("step")
     return {float(step): count / arms.height for step, count in counts.iter_rows()}
@@ -117,7 +117,7 @@ def followed(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _steps_of(rows: pl.DataFrame, arm: Arm) -> pl.DataFrame:
-    return followed(rows_of(rows, arm).filter(pl.col("step").is_not_null()))
+    return followed(rows_of_arm(rows, arm).filter(pl.col("step").is_not_null()))
 
 
 def _losses(run: RunFolder, arm: Arm) -> pl.DataFrame | None:
@@ -143,7 +143,7 @@ def _scores(run: RunFolder, arm: Arm, scoring: Scoring | None) -> pl.DataFrame |
     points = []
     for part in ("in_context", "probes"):
         of_part = rows.filter(pl.col("part") == part)
-        base = rows_of(run.rows, BASE).filter(pl.col("part") == part)
+        base = rows_of_arm(run.rows, BASE).filter(pl.col("part") == part)
         for (step,), at_step in of_part.group_by("step", maintain_order=True):
             interval = scoring.interval(at_step, base)
             if interval is not None:
@@ -214,7 +214,7 @@ def facets_figure(run: RunFolder) -> Figure | None:
         for arm in METHODS
         if (rows := _steps_of(probes, arm))["step"].n_unique() > 1
         for (facet, step), at_step in rows.group_by("facet", "step", maintain_order=True)
-        if (interval := scoring.by_facet.interval(at_step, rows_of(probes, BASE))) is not None
+        if (interval := scoring.by_facet.interval(at_step, rows_of_arm(probes, BASE))) is not None
     ]
     if not points:
         return None
@@ -222,7 +222,7 @@ def facets_figure(run: RunFolder) -> Figure | None:
     accuracy = scoring.measure == "accuracy"
     base = {
         str(facet): interval.value
-        for (facet,), rows in rows_of(probes, BASE).group_by("facet", maintain_order=True)
+        for (facet,), rows in rows_of_arm(probes, BASE).group_by("facet", maintain_order=True)
         if accuracy and (interval := scoring.by_facet.interval(rows)) is not None
     }
     shown = [arm for arm in METHODS if arm.name in data["arm"]]
