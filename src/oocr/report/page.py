@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from oocr import stats
+from oocr import intervals
 from oocr.charts.arms import Arm
 from oocr.charts.figure import Figure, script_json
 from oocr.charts.pieces import counted, number, percent
@@ -64,7 +64,7 @@ def write_page(
         lstrip_blocks=True,
     )
     templates.globals |= {"icons": ICONS, "who": who, "second_name": second_name, "arm_of": Arm}
-    templates.globals |= {"scale_of": scale_of, "sample_view": sample_view, "stats": stats}
+    templates.globals |= {"scale_of": scale_of, "sample_view": sample_view, "intervals": intervals}
     templates.filters |= {"number": number, "percent": percent, "counted": counted}
     templates.filters |= {"script_json": script_json, "seconds": seconds, "visible": visible}
     templates.filters |= {"millions": millions}
