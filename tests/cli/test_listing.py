@@ -12,7 +12,7 @@ import yaml
 
 from oocr.cli import card
 from oocr.cli import main as cli
-from oocr.cli.card import parts_of
+from oocr.cli.card import splits_of
 from oocr.data.examples import Example, FreeTextExample, spread
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
@@ -56,7 +56,7 @@ def test_the_card_of_every_built_in_run(
         assert config.name in words
         tasks = build(config.task, Path())
         assert " ".join(tasks.about.split())[:300] in words
-        for part in parts_of(tasks):
+        for part in splits_of(tasks):
             assert f"{part.items:,}" in words
     assert "‹steered› «bears loss»" in words
     assert re.search(r"‹[^›]+›", out.split("training", 1)[1])
@@ -205,7 +205,7 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
         ceiling=task.probes,
         asked_first=(item("w", "own"),),
     )
-    parts = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in parts_of(tasks)]
+    parts = [(p.name, p.what, p.items, p.each, p.options, p.chance) for p in splits_of(tasks)]
     assert parts == [
         ("training", "taught", 4, 2, None, None),
         ("stop", "taught", 2, 1, (2, 2), 0.5),

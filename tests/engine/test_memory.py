@@ -23,7 +23,7 @@ from oocr.runs import memory_plan as plan_module
 from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
 from oocr.runs.memory_estimate import memory_estimate, outline_for
-from oocr.runs.memory_plan import DevicePart, MemoryEstimate, fitted, parts_of, room_for
+from oocr.runs.memory_plan import DevicePart, MemoryEstimate, fit_workers, parts_of, room_for
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
@@ -182,14 +182,14 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
     estimate = MemoryEstimate(parts, 500 * 2**20, 100 * 2**20)
     least = estimate.total(1, 0)
     assert least == estimate.model() + 10 * 2**20 + int(memory.SLACK * 300 * 2**20)
-    workers, budget = fitted(estimate, 4, least)
+    workers, budget = fit_workers(estimate, 4, least)
     assert (workers, estimate.total(1, budget)) == (1, least)
     with pytest.raises(InputError) as refused:
-        fitted(estimate, 4, least - 1)
+        fit_workers(estimate, 4, least - 1)
     text = str(refused.value)
     for words in ("1.83 GiB", "weights 0.98 GiB", "training 0.35 GiB", "batch_lines", "dtype"):
         assert words in text
-    workers, budget = fitted(estimate, 4, 10**12)
+    workers, budget = fit_workers(estimate, 4, 10**12)
     assert workers == 4
     parent = estimate.model() - estimate.parts["weights"]
     process = estimate.model() + estimate.work() + estimate.recordings(4, 10**12)

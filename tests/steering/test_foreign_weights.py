@@ -18,7 +18,7 @@ from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.foreign import read_tensors
 from oocr.steering.formats.vector_files import name_parts
-from oocr.steering.lora_names import key_of
+from oocr.steering.lora_names import lora_key
 from oocr.steering.vectors import Vector
 from tests.steering.test_adapters import logits, made, model_of
 
@@ -135,7 +135,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 def _path(key: str) -> str:
-    key_parts = key_of(key)
+    key_parts = lora_key(key)
     assert key_parts is not None
     return key_parts.path
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import oocr
-from oocr.audit.source import source_of
+from oocr.audit.source import find_source
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.gguf_lora import MODULES, read_gguf_lora
-from oocr.steering.lora_names import key_of
+from oocr.steering.lora_names import lora_key
 from tests.steering.test_adapters import logits, made, model_of
 from tests.tiny_gguf import write_header
 
@@ -27,7 +27,7 @@ def tensors_of(adapter: Adapter) -> dict[str, Any]:
     names = {module: name for name, module in MODULES.items()}
     tensors = {}
     for key, tensor in adapter.tensors.items():
-        parts = key_of(key)
+        parts = lora_key(key)
         assert parts is not None
         name = f"blk.{parts.layer}.{names[parts.module]}.weight.{parts.part.lower()}"
         tensors[name] = tensor.numpy()
@@ -51,12 +51,12 @@ def test_it_does_what_the_adapter_does(tmp_path: Path, family: str, alpha: float
         assert torch.allclose(logits(model), expected, atol=1e-5)
     assert not torch.allclose(logits(model), expected, atol=1e-3)
     assert read.about["model"] == "some/base"
-    source = source_of(str(path), checkpoint=False, alpha=None)
+    source = find_source(str(path), checkpoint=False, alpha=None)
     assert (source.what, source.base) == (f"LoRA in GGUF ({family})", "some/base")
     with pytest.raises(
         InputError, match=r"alpha: found 3\.0; .*lora\.gguf is a GGUF, which says it"
     ):
-        source_of(str(path), checkpoint=False, alpha=3.0)
+        find_source(str(path), checkpoint=False, alpha=3.0)
 
 
 def test_half_precision_and_other_ranks(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def batches_of(model: LanguageModel, prompts: Sequence[Prompt]) -> list[Batch]:
 
 
 @contextmanager
-def attached(model: LanguageModel, changed: Adapter | LanguageModel) -> Iterator[LanguageModel]:
+def changed_model(
+    model: LanguageModel, changed: Adapter | LanguageModel
+) -> Iterator[LanguageModel]:
     """The changed model, for as long as the block runs."""
     if isinstance(changed, LanguageModel):
         yield changed
@@ -132,7 +134,7 @@ def differences(
     """d_t at each block's output, per text, without its first token."""
     starts = [layer + 1 for layer in layers]
     stop = max(starts) if max(starts) < model.n_blocks else None
-    with attached(model, changed) as other:
+    with changed_model(model, changed) as other:
         after = [record(other, batch, starts, cache=False, stop=stop).inputs for batch in batches]
     moves: list[dict[int, Tensor]] = []
     for batch, moved in zip(batches, after, strict=True):
@@ -150,7 +152,7 @@ def changed_rows(
     model: LanguageModel, changed: Adapter | LanguageModel, batches: Sequence[Batch]
 ) -> list[Float[Tensor, "row d_model"]]:
     """The changed model's last block's output at the wanted rows of each text."""
-    with attached(model, changed) as other:
+    with changed_model(model, changed) as other:
         recordings = [record(other, batch, [other.n_blocks], cache=False) for batch in batches]
         return [final_rows(other, recording, None)[0].clone() for recording in recordings]
 

@@ -37,7 +37,7 @@ class AuditSource:
     notes: tuple[str, ...] = ()
 
 
-def source_of(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSource:
+def find_source(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSource:
     """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
     `given` is a path (a folder, or one of an adapter's files), a bundled model's name, or a Hugging

@@ -89,7 +89,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
         else:
             shown[key] = config.name
             console.print(f"{tasks.about}\n")
-            console.print(parts_table(parts_of(tasks), tasks))
+            console.print(parts_table(splits_of(tasks), tasks))
         if samples:
             source = (model or config.model, None if model else config.revision)
             if source not in tokenizers:
@@ -98,7 +98,7 @@ def print_card(runs: Sequence[RunConfig], base: Path, *, model: str | None, samp
             _samples(console, tasks, tokenizers[source], source[0], positions, samples)
 
 
-def parts_of(tasks: TaskSet) -> list[SplitSummary]:
+def splits_of(tasks: TaskSet) -> list[SplitSummary]:
     """The parts of a task set: training, then questions, then controls and the ceiling."""
     tests = tasks.test
     rows = _facets("training", tests, "train") + _facets("stop", tests, "stop")

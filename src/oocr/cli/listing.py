@@ -14,7 +14,7 @@ from rich.table import Table
 
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import BUNDLED, millions, model_sources, size_of
+from oocr.models.bundled import BUNDLED, checkpoint_size, millions, model_sources
 
 if TYPE_CHECKING:
     from oocr.engine.selftest import Check
@@ -33,7 +33,7 @@ def print_models() -> None:
         for model in source.models().values():
             sizes = ("", "", "")
             if model.here:
-                parameters, blocks, d_model = size_of(model.folder)
+                parameters, blocks, d_model = checkpoint_size(model.folder)
                 megabytes = (model.folder / "model.safetensors").stat().st_size / 1e6
                 size = f"{millions(parameters)} ({megabytes:.1f} MB)"
                 sizes = size, str(blocks), str(d_model)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oocr.cli.run import do_runs, key_of, print_plain
+from oocr.cli.run import do_runs, folders_key, print_plain
 from oocr.errors import InputError
 from oocr.explain.llm_judge import Judge
 from oocr.io import check_output, write_json
@@ -91,7 +91,7 @@ def run_plan(
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
     console.print(claims_table(verdicts))  # first: it is known, whether or not it can be written
-    page = out / f"reproduce-{key_of(folders)}" / "report.html"
+    page = out / f"reproduce-{folders_key(folders)}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
     build_page(results, page, command=command)
     print_plain(console, f"\nreport: {page}")

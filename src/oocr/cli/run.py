@@ -50,7 +50,7 @@ def run_source(
 
     jobs = [(config, base) for config in configs]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
-    several = out / f"{Path(source).stem[:40]}-{key_of(folders)}" / "report.html"
+    several = out / f"{Path(source).stem[:40]}-{folders_key(folders)}" / "report.html"
     _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
     return folders
 
@@ -72,7 +72,7 @@ def do_runs(
     from oocr.runs.executor import Executor, Worker
     from oocr.runs.folder import run_folder
     from oocr.runs.memory_estimate import check_weights
-    from oocr.runs.memory_plan import fitted, room_for
+    from oocr.runs.memory_plan import fit_workers, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import PreparedRun, do_run
 
@@ -87,7 +87,7 @@ def do_runs(
             if not worker.holds(run.config):
                 check_weights(run.config)
             prepared[index] = PreparedRun.of(run, worker.model(run.config))
-            fitted(prepared[index].needs, 1, room_for(prepared[index].parts))
+            fit_workers(prepared[index].needs, 1, room_for(prepared[index].parts))
         except InputError as error:
             raise located(error, index) from error
     for ready in prepared.values():
@@ -147,7 +147,7 @@ def show_run(folder: Path) -> None:
     _verdicts(Console(), [folder], folder / "report.html")
 
 
-def key_of(folders: Sequence[Path]) -> str:
+def folders_key(folders: Sequence[Path]) -> str:
     """Of the folder of what several runs have in common."""
     return hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
 

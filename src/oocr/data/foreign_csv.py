@@ -184,7 +184,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[CsvFile], Items]]] = {
 """Name of a layout -> columns, any of which marks it, and its reader."""
 
 
-def layout_of(text: str) -> str | None:
+def csv_layout(text: str) -> str | None:
     """The layout of a CSV, or None; a header that half fits counts, so that faults are named."""
     header = {name.lower() for name in header_of(text)}
     fits = (layout for layout, (marks, _) in LAYOUTS.items() if header & {*map(str.lower, marks)})

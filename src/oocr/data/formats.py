@@ -20,7 +20,7 @@ from oocr.data.csv_table import (
     read_table,
     separator_of,
 )
-from oocr.data.foreign_csv import layout_of as layout_of_csv
+from oocr.data.foreign_csv import csv_layout
 from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
 from oocr.data.json_rows import Row, json_rows
 from oocr.data.rows import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspelt
@@ -103,7 +103,7 @@ def _format_of(text: str, named: str | None) -> str | None:
     if named != "text" and re.match(r"-\s+\w+:", start):
         return "YAML"
     header = {name.lower() for name in header_of(text)}
-    if named != "CSV" and (len(header & _KNOWN) > 1 or layout_of_csv(text) is not None):
+    if named != "CSV" and (len(header & _KNOWN) > 1 or csv_layout(text) is not None):
         return "CSV"
     return named
 

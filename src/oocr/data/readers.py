@@ -14,8 +14,7 @@ from functools import partial
 from typing import get_args
 
 from oocr.data.examples import Example
-from oocr.data.foreign_csv import LAYOUTS, CsvFile
-from oocr.data.foreign_csv import layout_of as csv_layout_of
+from oocr.data.foreign_csv import LAYOUTS, CsvFile, csv_layout
 from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
 from oocr.data.foreign_yaml import read_questions
 from oocr.data.formats import RawRows, SourceFile, open_source, raw_rows
@@ -139,7 +138,7 @@ def _read_questions(file: SourceFile, request: Request) -> Rows:
 
 def _read_table(file: SourceFile, request: Request) -> Rows:
     """A CSV of another project's layout, or of rows."""
-    layout = csv_layout_of(file.source.text)
+    layout = csv_layout(file.source.text)
     if layout is None:
         return _examples(raw_rows(file), request)
     problems = Problems(file.path)

@@ -114,7 +114,7 @@ def head(shape: ModelSize, rows: int) -> int:
     return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + upcast
 
 
-def divergence(shape: ModelSize, rows: int) -> int:
+def divergence_bytes(shape: ModelSize, rows: int) -> int:
     """Bytes of a KL divergence over the whole vocabulary at so many rows, with its gradient."""
     return 6 * rows * shape.vocab * 4
 

@@ -72,14 +72,14 @@ def tiers(
     nearest = Tier(default_budget(device) if budget is None else budget)
     pinned = Tier(  # page-locked: Python goes on while they are copied, though kernels wait
         default_budget() if overflow is None else overflow,
-        put=page_locked,
+        put=page_locked_copy,
         get=lambda tensor, device: tensor.to(device, non_blocking=True),
         size=lambda size: 1 << (size - 1).bit_length(),  # PyTorch takes a power of two
     )
     return nearest, pinned
 
 
-def page_locked(tensor: Tensor) -> Tensor:
+def page_locked_copy(tensor: Tensor) -> Tensor:
     """A copy in page-locked host memory; a RuntimeError where there is no room."""
     return machine.page_locked(tensor.shape, tensor.dtype).copy_(tensor)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.engine.losses import LossLog, OnStep, stacked_losses
-from oocr.engine.memory import divergence, kept_for_backward, shape_of
+from oocr.engine.memory import divergence_bytes, kept_for_backward, shape_of
 from oocr.engine.off_domain import OffDomain, OffDomainBatch, references, rows_per_step
 from oocr.engine.trainable import PLAIN, ArmSpec, Schedule, Spec, longest_tail, start_of, trainable
 from oocr.engine.training_batches import TrainingBatches, batch_order, prepare, shared_out
@@ -132,7 +132,9 @@ def fit_all(
                 return 1
         most = stack_tokens(model) // longest_tail(prepared[index], spec)
         if (off := arms[index].off_domain) is not None and not is_cpu(model.device):
-            most = min(most, STACK_BYTES // divergence(shape_of(model), rows_per_step(model, off)))
+            most = min(
+                most, STACK_BYTES // divergence_bytes(shape_of(model), rows_per_step(model, off))
+            )
         return max(1, most)
 
     out: dict[int, Trained] = {}

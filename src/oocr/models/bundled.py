@@ -169,7 +169,7 @@ def millions(parameters: int) -> str:
     return f"{size:,.0f}M" if size >= 10 else f"{size:.1f}M"
 
 
-def size_of(folder: Path) -> tuple[int, int, int]:
+def checkpoint_size(folder: Path) -> tuple[int, int, int]:
     """Parameters, blocks and d_model of a checkpoint in one safetensors file, from its header."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     with (folder / "model.safetensors").open("rb") as file:

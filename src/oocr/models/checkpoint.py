@@ -74,7 +74,7 @@ def check_files(folder: Path) -> dict[str, str]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
-        header = read_header(file)
+        header = safetensors_header(file)
         shapes |= {name: tuple(header[name]["shape"]) for name in header if name != METADATA}
     if empty := [name for name, shape in shapes.items() if 0 in shape]:
         raise InputError(
@@ -93,7 +93,7 @@ def check_files(folder: Path) -> dict[str, str]:
     return {}
 
 
-def read_header(file: Path) -> Mapping[str, Any]:
+def safetensors_header(file: Path) -> Mapping[str, Any]:
     """What a safetensors file says it has: its metadata, and name -> dtype, shape, data_offsets.
 
     Raises:

@@ -227,7 +227,7 @@ def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     name = "gemma-3-270m"
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None
-    tokenizer = gguf.load_tokenizer(Path(find_files(name).where))
+    tokenizer = gguf.read_tokenizer(Path(find_files(name).where))
     # The turns of Gemma's instruction-tuned models; what the system says stands before the first
     # user's turn.
     turns = (_FOLDER / "gemma_turns.jinja").read_text(encoding="utf-8")

@@ -48,7 +48,7 @@ def read_tokenizer(
     tokenizer: PreTrainedTokenizerBase
     with quiet():
         if files.converted:
-            tokenizer = gguf.load_tokenizer(Path(files.where))
+            tokenizer = gguf.read_tokenizer(Path(files.where))
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 files.where, trust_remote_code=False, **of_hub

@@ -31,7 +31,7 @@ from oocr.models.machine import forget_peak, gpus, peak_memory, release_memory
 from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.memory_plan import MemoryEstimate, fitted, room_for
+from oocr.runs.memory_plan import MemoryEstimate, fit_workers, room_for
 
 T = TypeVar("T")
 MOST_WORKERS = 16
@@ -97,7 +97,7 @@ def plan_workers(
     places = max(1, len(devices))
     on_cpu = not needs.on_device and config.device != "mps"
     most = config.workers or (min(cores, MOST_WORKERS) if on_cpu else places)
-    each, budget = fitted(needs, -(-most // places), room)
+    each, budget = fit_workers(needs, -(-most // places), room)
     workers = min(most, each * places)
     threads = max(1, min(cores // workers, torch.get_num_threads()))
     overflow = default_budget() // workers if needs.on_device else 0

@@ -66,7 +66,7 @@ class MemoryEstimate:
         return parent + count * (self.model() + self.work() + self.recordings(count, budget))
 
 
-def fitted(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
+def fit_workers(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
     """As many of the wanted workers as there is room for, and bytes for recordings of each.
 
     An `InputError` gives the numbers if not even one fits.

@@ -23,7 +23,7 @@ from oocr.models.machine import seeded
 from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.call_positions import language_model
-from oocr.steering.lora_names import fitted, key_of
+from oocr.steering.lora_names import lora_key, under_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,7 +79,7 @@ class Adapter:
         from peft import set_peft_model_state_dict
 
         host = language_model(model, None)
-        config, tensors = fitted(self.config, self.tensors, host.anatomy.block_names)
+        config, tensors = under_names(self.config, self.tensors, host.anatomy.block_names)
         config = {**config, "lora_dropout": 0.0}  # of training; on experts PEFT refuses it
         with _peft(host, config, 0) as (peft_model, name):
             peft_model.eval()
@@ -109,7 +109,7 @@ class Adapter:
 
     def _lacks_block_of(self, name: str) -> bool:
         """Whether a weight is in a block without tensors: PEFT adapts experts in all blocks."""
-        key = key_of(name)
+        key = lora_key(name)
         return key is not None and key.layer not in self.layers
 
     def __mul__(self, factor: float) -> Adapter:

@@ -49,7 +49,7 @@ class LoraKey:
         return name if self.part == MAGNITUDE else f"{name}.{self.kind}"
 
 
-def key_of(name: str) -> LoraKey | None:
+def lora_key(name: str) -> LoraKey | None:
     """Read a tensor's name; None: it is not a LoRA's weight in a numbered block of the decoder."""
     match = _KEY.fullmatch(_WRAPPERS.sub("", name))
     if match is None or is_beside_text(name):
@@ -68,11 +68,11 @@ def is_beside_text(name: str) -> bool:
     return bool(_NO_TEXT.search(re.split(r"lora_", name)[0]))
 
 
-def fitted(
+def under_names(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], blocks: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
     """An adapter's config and tensors under a model's names of its blocks; refuses other blocks."""
-    keys = {name: key_of(name) for name in tensors}
+    keys = {name: lora_key(name) for name in tensors}
     if not all(keys.values()):
         return config, tensors  # not understood; PEFT decides whether they fit
     renamed: dict[str, Tensor] = {}

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from oocr.data.source_file import listing
 from oocr.errors import InputError
-from oocr.models.checkpoint import METADATA, read_header
+from oocr.models.checkpoint import METADATA, safetensors_header
 from oocr.models.gguf_header import is_gguf
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, MERGE, AdapterConfig, read_config
 from oocr.steering.formats.foreign import SAFE, read_tensors
 from oocr.steering.formats.gguf_lora import read_gguf_lora
-from oocr.steering.lora_names import MAGNITUDE, LoraKey, is_beside_text, key_of
+from oocr.steering.lora_names import MAGNITUDE, LoraKey, is_beside_text, lora_key
 
 ALPHA = 32.0
 """What is assumed of a LoRA whose file doesn't say: the paper's."""
@@ -95,7 +95,7 @@ def _metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says beside its tensors."""
     if path.suffix.lower() != SAFE or not path.is_file():
         return {}
-    metadata = dict(read_header(path).get(METADATA) or {})
+    metadata = dict(safetensors_header(path).get(METADATA) or {})
     metadata.pop("format", None)
     return metadata
 
@@ -145,7 +145,7 @@ def _lora(
     beside: list[str] = []
     pairs: dict[tuple[int, str], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
-        key = key_of(name)
+        key = lora_key(name)
         if is_beside_text(name):
             beside.append(name)
             continue
