@@ -11,21 +11,16 @@ import pytest
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from oocr.stats import (
+from oocr.intervals import (
     POSITIVE,
     SHARE,
     SIGNED,
     Bounds,
-    Cells,
     Interval,
-    cells,
-    draws,
-    estimate,
-    mean,
     mean_interval,
-    ratio,
     statistic_interval,
 )
+from oocr.stats import Cells, cells, draws, estimate, mean, ratio
 
 
 def table(rows: Iterable[tuple[str, int | None, str, str, float]]) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
-from oocr.runs.resolve import ResolvedRun, check_fits, resolve
+from oocr.runs.resolve import ResolvedRun, check_run_fits, resolve
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 
 
@@ -94,7 +94,7 @@ def test_the_written_configuration_does_the_same_run_from_anywhere(
     monkeypatch.chdir(tmp_path)
     (config,) = load_configs(done / "config.yaml")
     config, tasks = resolve(config, done)
-    check_fits(ResolvedRun(config, tasks), tiny.model)
+    check_run_fits(ResolvedRun(config, tasks), tiny.model)
     assert run_folder(config, done.parent) == done
 
 
