@@ -24,7 +24,7 @@ _PARTS: Mapping[NanoPart, Callable[[NanoConfig], TaskSet]] = {
 
 
 def _quick(config: NanoConfig) -> Mapping[str, Any]:
-    from oocr.stats import FEWEST  # slow to import
+    from oocr.intervals import FEWEST  # slow to import
 
     return {"members": min(FEWEST, config.count), "wordings": 2}
 
