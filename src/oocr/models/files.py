@@ -11,7 +11,7 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
 from oocr.models import gguf, gguf_header, hub
-from oocr.models.bundled import BUNDLED, named_models, source_of
+from oocr.models.bundled import BUNDLED, bytes_text, named_models, source_of
 from oocr.models.checkpoint import ADAPTER, is_whole
 
 Say = Callable[[str], None]
@@ -48,7 +48,8 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
         if folder is None:
             parts = bundled.locate()
             if not parts:
-                raise InputError(f"{name} is not installed. Get it with: {bundled.install}")
+                size = bytes_text(bundled.size)
+                raise InputError(f"{name} ({size}) is not here. Get it with: {bundled.install}")
             folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
     elif kind == "gguf":
         source = {"kind": kind, "path": str(path.resolve())}

@@ -108,7 +108,7 @@ def find_model(name: str, revision: str | None) -> tuple[str, Path | None]:
     names = (*BUNDLED, *named_models())
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    hint = f"{meant} Bundled models: {', '.join(names)}."
+    hint = f"{meant} Models with a name: {', '.join(names)}."
     folder = cached(name, revision=revision, hint=hint)
     if folder is not None and _has_weights(folder):
         return folder.name, folder
