@@ -94,21 +94,19 @@ def print_models() -> None:
         missing.extend([] if where else [f"  {name}: {install}"])
 
     for gguf in BUNDLED.values():
-        parts = gguf.locate()
+        parts, size = gguf.locate(), bytes_text(gguf.size)
         where = parts[0] if len(parts) == 1 else parts[0].parent if parts else None
-        shape = millions(gguf.parameters), str(gguf.blocks), str(gguf.d_model)
-        cells = (gguf.kind, *shape, bytes_text(gguf.size), gguf.license)
-        converted = converted_folder(gguf.name, gguf.sha256)
-        add(gguf.name, f"{gguf.install} ({cells[4]})", converted or where, *cells)
+        where = converted_folder(gguf.name, gguf.sha256) or where
+        shape = (millions(gguf.parameters), str(gguf.blocks), str(gguf.d_model), size)
+        add(gguf.name, f"{gguf.install} ({size})", where, gguf.kind, *shape, gguf.license)
     for source in model_sources():
         for model in source.models().values():
-            cells = (source.kind, "", "", "", "", model.license)
-            if model.here:
-                parameters, blocks, d_model = size_of(model.folder)
-                size = bytes_text((model.folder / "model.safetensors").stat().st_size)
-                shape = millions(parameters), str(blocks), str(d_model)
-                cells = (source.kind, *shape, size, model.license)
-            add(model.name, model.install, model.folder if model.here else None, *cells)
+            shape, where = ("",) * 4, model.folder if model.here else None
+            if where is not None:
+                parameters, blocks, d_model = size_of(where)
+                size = bytes_text((where / "model.safetensors").stat().st_size)
+                shape = (millions(parameters), str(blocks), str(d_model), size)
+            add(model.name, model.install, where, source.kind, *shape, model.license)
     console = Console(highlight=False)
     console.print(table)
     for title, lines in (("files", places), ("to get", missing)):
