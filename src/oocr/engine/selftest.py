@@ -44,6 +44,7 @@ def load_model(
     device_map: str | None = None,
     revision: str | None = None,
     day: date = FIXED_DAY,
+    shared: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> LanguageModel:
     """Load a causal LM, frozen and in eval mode, and test that steering it does what it says.
@@ -61,6 +62,8 @@ def load_model(
         revision: branch, tag or commit; only for a Hugging Face id.
         day: what a chat template writes that asks for today's date; the same on every day, so that
             tokens are.
+        shared: several processes will load it: on a CPU they are to hold its weights once, as a
+            file in the cache that is written where the model's own are of another type.
         on_progress: told in a few words what takes time.
 
     Raises:
@@ -76,6 +79,7 @@ def load_model(
                 device_map=device_map,
                 revision=revision,
                 day=day,
+                shared=shared,
                 on_progress=on_progress,
             )
         )
