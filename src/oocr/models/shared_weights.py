@@ -72,7 +72,6 @@ class WeightsCopy:
         key = key_of(files, version("transformers"))
         return WeightsCopy(source, cache_folder() / "weights" / name, key)
 
-    @property
     def is_written(self) -> bool:
         """Whether it can be loaded."""
         return is_kept(self.folder, self.key)
@@ -83,12 +82,12 @@ class WeightsCopy:
         With `say` it is written first, unless the files themselves can be shared. One that does not
         load as the same weights is removed.
         """
-        if self.is_written:
+        if self.is_written():
             return self._mapped(read)
         if say is None:
             return read(own)
         with lock_of(self.folder):
-            if self.is_written:
+            if self.is_written():
                 return self._mapped(read)
             hf, left_out = read(own)
             if is_mapped(hf, self.source):
