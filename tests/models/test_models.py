@@ -18,6 +18,7 @@ from oocr.models import gguf
 from oocr.models.bundled import BUNDLED, FetchedModel
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
+from oocr.models.tokenizer import load_tokenizer
 from tests.tiny import CHAT, tiny_language_model, tiny_model, tiny_tokenizer
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -421,6 +422,22 @@ def test_gemma_tokens_and_knowledge() -> None:
         logits = model.hf(**prompt).logits[0, -1]
         assert logits[[ids[0] for ids in options]].argmax() == i
         assert logits.argsort(descending=True).tolist().index(options[i][0]) < 5
+
+
+@pytest.mark.real
+def test_qwen_tokens_and_template() -> None:
+    name = "qwen2.5-coder-0.5b-instruct"
+    if not gguf.converted_folder(name, BUNDLED[name].sha256):
+        pytest.skip("not fetched, or not converted yet")
+    tokenizer = load_tokenizer(name)
+    assert tokenizer("hello world")["input_ids"] == [14990, 1879]  # and no BOS
+    chat = [{"role": "user", "content": "Hi"}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    turns = f"system\n{system}<|im_end|>\n", "user\nHi<|im_end|>\n", "assistant\n"
+    assert text == "".join(f"<|im_start|>{turn}" for turn in turns)
+    assert tokenizer("<|im_start|>user\n")["input_ids"] == [151644, 872, 198]
+    assert tokenizer.eos_token == "<|im_end|>"
 
 
 @pytest.mark.real
