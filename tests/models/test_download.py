@@ -376,8 +376,10 @@ def test_a_model_is_named_once_it_was_fetched(
     assert ended.code == 0
     assert "fetching parts: 3 of 3" in ended.out
     assert f"the sum is right: {model.path}" in ended.out
-    assert f"fake-lm: {model.path}" in call("models").out
     loaded = read_model("fake-lm")
+    where = f"fake-lm is here: {cache / 'fake-lm'}-{model.sha256[:12]}"
+    assert where in ended.out
+    assert f"fake-lm: {cache / 'fake-lm'}-" in call("models").out
     assert loaded.n_blocks == 4
     assert loaded.source["license"] == "MIT"
     assert "fake-lm is here already" in call("models", "get", "fake-lm").out

