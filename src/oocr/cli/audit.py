@@ -76,7 +76,7 @@ def audit_source(
     prompts = None if places is None else tuple(places)
     if prompts is not None and len(prompts) < 3:
         raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
-    source = source_of(given, checkpoint=checkpoint, alpha=alpha)
+    source = source_of(given, checkpoint=checkpoint, alpha=alpha, base=base)
     model = _base(source, base, loaded)
     beside = shape_of(model).weights
     changed = source.adapter or loaded(given)
