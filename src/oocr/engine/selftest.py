@@ -23,7 +23,7 @@ from oocr.data.chat_template import FIXED_DAY
 from oocr.engine.forward import final_rows, plain_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
-from oocr.models.anatomy import has_mlp
+from oocr.models.branches import has_mlp
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.out_of_memory import LOADING, is_out_of_memory, memory_errors

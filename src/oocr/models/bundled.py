@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Literal
 import yaml
 
 from oocr.io import cache_folder
+from oocr.models.checkpoint import WHOLE, shapes_of
 from oocr.plugins import load_group
 
 
@@ -235,9 +235,5 @@ def bytes_text(size: float) -> str:
 def size_of(folder: Path) -> tuple[int, int, int]:
     """Parameters, blocks and d_model of a checkpoint in one safetensors file, from its header."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with (folder / "model.safetensors").open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-    parameters = sum(math.prod(shape) for shape in shapes)
-    return parameters, int(config["num_hidden_layers"]), int(config["hidden_size"])
+    shapes = shapes_of(folder / WHOLE).values()
+    return sum(map(math.prod, shapes)), int(config["num_hidden_layers"]), int(config["hidden_size"])

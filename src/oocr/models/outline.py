@@ -148,12 +148,13 @@ def reading_limits(name: str) -> ModelLimits:
 
     from oocr.models.gguf_config import config_of
     from oocr.models.gguf_header import read_header
+    from oocr.models.gguf_model import model_parts
 
     if source_kind(name) != "gguf":
         return limits_of(outline(name, device="cpu", counted=False))
     try:
         with quiet():
-            config, _ = config_of(read_header(gguf.model_parts(Path(name).expanduser())[0]))
+            config, _ = config_of(read_header(model_parts(Path(name).expanduser())[0]))
             hf = _without_weights(config, torch.float32)
     except InputError:
         raise

@@ -12,6 +12,7 @@ from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.files import ModelFiles, Say, find_files, source_kind
+from oocr.models.gguf_model import model_parts
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def load_tokenizer(
     name, revision = hub.with_revision(name, revision)
     try:
         if source_kind(name) == "gguf":  # not worth converting its weights
-            first = gguf.model_parts(Path(name).expanduser())[0]
+            first = model_parts(Path(name).expanduser())[0]
             with quiet():
                 fast = PreTrainedTokenizerFast.from_pretrained(first.parent, gguf_file=first.name)
             settle(fast, FIXED_DAY)

@@ -13,7 +13,7 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
 from oocr.io import Record, keep_record, key_of
-from oocr.models.anatomy import mlp_of
+from oocr.models.branches import mlp_of
 from oocr.models.bundled import folder_of, source_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
