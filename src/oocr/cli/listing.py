@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.runs.read_config import BUILTIN, PAPER
+    from oocr.runs.read_config import BUILTIN, OF_MODELS, PAPER
 
     table = Table("family", "what it asks", box=None)
     for family in FAMILIES.values():
@@ -32,6 +32,7 @@ def print_tasks() -> None:
     console.print(
         f"\nbuilt-in runs: {', '.join(BUILTIN)}   data card: oocr tasks countries\n"
         "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml\n"
+        f"with settings for one model: {', '.join(OF_MODELS)}\n"
         "the paper's runs, on gemma-3-12b-it (oocr plan paper/… --gpu 80GB):",
     )
     groups: dict[str, list[str]] = {}
