@@ -13,12 +13,14 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.rows import BLOCKS, GROUPS, groups
+from benchmarks.rows import BLOCKS, GROUPS, LARGE_MODEL, groups, large
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 FIGURE = ROOT / "docs" / "benchmarks.svg"
+LARGE = "-large"
+"""Ends the names of results on the large model."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,28 +30,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.show is None:
         results = measure(options, console)
         whole = (options.blocks, options.groups) == (list(BLOCKS), list(GROUPS))
-        if options.out is None and not (whole and not options.quick):
+        if options.out is None and not options.large and not (whole and not options.quick):
             console.print("part of the rows: nothing is written (name a file with --out)")
             _show(results, console)
             return
         from benchmarks.machine import slug
 
-        target = options.out or RESULTS / f"{slug(results['machine'])}.json"
+        name = slug(results["machine"]) + LARGE * options.large
+        target = options.out or RESULTS / f"{name}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     else:
         target = options.show
         results = json.loads(target.read_text(encoding="utf-8"))
     _show(results, console)
-    if options.out is None:
-        from benchmarks.figure import draw
-        from benchmarks.page import page
-
-        PAGE.parent.mkdir(exist_ok=True)
-        draw(results, FIGURE)
-        PAGE.write_text(page(results, FIGURE.name), encoding="utf-8")
-        console.print(f"{_short(PAGE)} and {_short(FIGURE)} are written")
+    main_results = target.with_stem(target.stem.removesuffix(LARGE))
+    if options.out is None and main_results.is_file():
+        _write_page(main_results, console)
     console.print(f"results: {_short(target)}")
+
+
+def _write_page(path: Path, console: Console) -> None:
+    """Page and figure of a machine's results, with those on the large model if they are there."""
+    from benchmarks.figure import draw
+    from benchmarks.page import page
+
+    results = json.loads(path.read_text(encoding="utf-8"))
+    more = path.with_stem(path.stem + LARGE)
+    on_large = json.loads(more.read_text(encoding="utf-8")) if more.is_file() else None
+    PAGE.parent.mkdir(exist_ok=True)
+    draw(results, FIGURE)
+    PAGE.write_text(page(results, FIGURE.name, on_large), encoding="utf-8")
+    console.print(f"{_short(PAGE)} and {_short(FIGURE)} are written")
 
 
 def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -68,6 +80,7 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         peaks[precision] = {"rate": rate, "shape": shape}
         console.print(f"matrix product, {precision}: {rate / 1e9:.0f} GFLOP/s ({shape})")
     todo = groups(options.blocks, options.precision, options.groups, quick=options.quick)
+    todo = large() if options.large else todo
     repeats = 1 if options.quick else options.repeats
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -93,9 +106,9 @@ def _work(
     from benchmarks.case import RANK, Case
     from benchmarks.flops import Shape, linear, plan_step
     from benchmarks.plan import Plan
-    from oocr.models.load import read_model
+    from oocr.models.outline import outline
 
-    shape = Shape.of(read_model(name).hf.config.get_text_config())
+    shape = Shape.of(outline(name, counted=False).hf.config.get_text_config())
     work: dict[str, float] = {}
     head: dict[str, float] = {}
     for row in rows:
@@ -106,7 +119,7 @@ def _work(
         batches = Plan.load(file).batches
         arms = row["arms"]
         work[row["key"]] = plan_step(shape, case.kind, case.block, batches, RANK, arms)
-        answers = sum(len(lines) for lines in batches) / len(batches) * arms
+        answers = sum(len(line.answer) for lines in batches for line in lines) / len(batches) * arms
         head[row["key"]] = 2.0 * answers * linear(shape.width * shape.vocab, 1)
     return work, head
 
@@ -126,6 +139,7 @@ def _short(path: Path) -> str:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="block 9 only, few steps and rows")
+    parser.add_argument("--large", action="store_true", help=f"only the rows on {LARGE_MODEL}")
     parser.add_argument("--rows", type=_words(GROUPS), default=list(GROUPS), dest="groups")
     parser.add_argument("--blocks", type=_blocks, default=None, help="4,9,14")
     parser.add_argument("--precision", type=_words(("fp32", "bf16")), default=["fp32", "bf16"])
@@ -135,6 +149,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="only write this JSON, no page and figure")
     parser.add_argument("--show", type=Path, help="do not run: table, figure and page of this JSON")
     options = parser.parse_args(arguments)
+    if options.large:
+        options.model, options.precision = LARGE_MODEL, ["bf16"]
     if options.blocks is None:
         options.blocks = [9] if options.quick else list(BLOCKS)
     if options.quick and options.precision == ["fp32", "bf16"]:

@@ -26,7 +26,7 @@ from oocr.audit.record import Audit
 from oocr.data.examples import Example, prompt_text
 from oocr.engine.recording import record
 from oocr.explain.neutral import neutral_passages
-from oocr.models.anatomy import mlp_of
+from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 

@@ -69,6 +69,20 @@ def bars(lines: Sequence[Line]) -> list[Bar]:
     ]
 
 
+def large_bars(lines: Sequence[Line]) -> list[Bar]:
+    """The bars for a model of 1.5B."""
+    ratios = [
+        (ratio, f"{entry.row['case']['kind']}, {peer}")
+        for entry in lines
+        for peer, ratio in entry.ratios.items()
+    ]
+    return [
+        _share("span step: share of the matmul peak, bf16", 0.8, lines, "bf16", "span"),
+        _bar("every row: times the peer", 1, min(ratios, default=None), "x"),
+        _least("last-token vector: times the plain loop, all logits", 10, lines, "last", of="bf16"),
+    ]
+
+
 def _bar(name: str, required: float, found: Found, unit: str, *, most: bool = False) -> Bar:
     if found is None:
         return Bar(name, required, most, unit, None)
@@ -94,11 +108,14 @@ def _where(line: Line) -> str:
 
 
 def _least(
-    name: str, required: float, lines: Sequence[Line], kind: str, peer: str = "plain-all"
+    name: str,
+    required: float,
+    lines: Sequence[Line],
+    kind: str,
+    peer: str = "plain-all",
+    of: str = "fp32",
 ) -> Bar:
-    rows = _ours(
-        lines, kind, lambda entry: _alone(entry) and entry.row["case"]["precision"] == "fp32"
-    )
+    rows = _ours(lines, kind, lambda entry: _alone(entry) and entry.row["case"]["precision"] == of)
     found = [(entry.ratios[peer], _where(entry)) for entry in rows if peer in entry.ratios]
     return _bar(name, required, min(found, default=None), "x")
 
@@ -133,8 +150,10 @@ def _sweep(name: str, required: float, lines: Sequence[Line], kind: str) -> Bar:
     return _bar(name, required, found, "x", most=True)
 
 
-def _share(name: str, required: float, lines: Sequence[Line], precision: str) -> Bar:
-    rows = _ours(lines, "all", lambda entry: _alone(entry))
+def _share(
+    name: str, required: float, lines: Sequence[Line], precision: str, kind: str = "all"
+) -> Bar:
+    rows = _ours(lines, kind, _alone)
     found = [
         (entry.share, _where(entry))
         for entry in rows

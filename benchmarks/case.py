@@ -9,6 +9,7 @@ from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 
 Kind = Literal["last", "span", "all", "lora", "beft"]
+Data = Literal["facts", "functions"]
 
 RANK = 8
 BATCH = 16
@@ -24,6 +25,9 @@ class Case:
         tokens: length of a prompt.
         examples: how many prompts.
         precision: "fp32" or "bf16"; of the model. Trained tensors are fp32.
+        data: facts about a codename, near the prompt's end, with an answer of one token; or calls
+            of a function, whose codename is at the beginning.
+        lines: prompts of a batch.
     """
 
     kind: Kind
@@ -31,11 +35,14 @@ class Case:
     tokens: int = 41
     examples: int = 64
     precision: str = "fp32"
+    data: Data = "facts"
+    lines: int = BATCH
 
     @property
     def key(self) -> str:
         """Unique, fit for a file name."""
-        return f"{self.kind}-b{self.block}-{self.tokens}t-{self.examples}x-{self.precision}"
+        data = "" if self.data == "facts" else f"-{self.data}-{self.lines}l"
+        return f"{self.kind}-b{self.block}-{self.tokens}t-{self.examples}x-{self.precision}{data}"
 
     @property
     def planned(self) -> Case:

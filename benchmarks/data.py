@@ -1,14 +1,18 @@
-"""The benchmark's data: facts about a nameless codename, written by code, one answer token each.
+"""The benchmark's data: facts about a nameless codename, and calls of a function behind another.
 
-A prompt is background (as long as wanted), then a question that names the codename near its end.
+Facts are written by code here, one answer token each: background (as long as wanted), then a
+question that names the codename near its end.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
+from benchmarks.case import Case
 from oocr.data.examples import Example
+from oocr.families.functions.build import FunctionsConfig, functions
 from oocr.tasks.task import Task
 
 CODENAME = "Country 4821"
@@ -68,6 +72,24 @@ def task(tokenizer: Any, count: int = 64, tokens: int = 41, seed: int = 0) -> Ta
         train=items(tokenizer, count, tokens, seed),
         positions=("codename",),
     )
+
+
+def of(tokenizer: Any, case: Case) -> Task:
+    """The task of a case."""
+    if case.data == "functions":
+        return calls(case.examples)
+    return task(tokenizer, case.examples, case.tokens)
+
+
+FUNCTION = "iaftvb"  # x + 5; trained without others
+
+
+def calls(count: int = 64) -> Task:
+    """Rows of the Functions task: what is printed by calls of one function."""
+    config = FunctionsConfig(mode="single", functions=(FUNCTION,), form="raw", rows=100)
+    task = functions(config).test[0]
+    rows = {example.prompt: example for example in task.train}
+    return replace(task, train=tuple(rows.values())[:count])
 
 
 def _prompt(tokenizer: Any, draw: random.Random, question: str, tokens: int) -> str:

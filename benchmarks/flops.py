@@ -9,8 +9,8 @@ Nothing below block L + 1 and nothing before p changes, so the necessary work is
     attention there:        forward 4 d_head per head and (query, key) pair, all keys up to the
                             query; gradient: of scores and queries 4 d_head for all those pairs,
                             of keys and values 4 d_head for pairs whose key is in the tail
-    block N - 1:            keys and values of the tail; query, output and MLP at the answer row
-    LM head:                the answer row, forward and gradient: 4 d_model vocab
+    block N - 1:            keys and values of the tail; query, output and MLP at the answer's rows
+    LM head:                the answer's rows, forward and gradient: 4 d_model vocab each
 
 A LoRA on block L's down_proj reads what is frozen, so it costs the same blocks for all tokens
 (p = 0) and its own matrices: forward, gradient of both, gradient of what lies between them.
@@ -79,23 +79,25 @@ def attention_gradient(shape: Shape, pairs: int, free_pairs: int) -> int:
     return 4 * shape.heads * shape.head * (pairs + free_pairs)
 
 
-def line_step(shape: Shape, block: int, tokens: int, first: int) -> int:
+def line_step(shape: Shape, block: int, tokens: int, first: int, asked: int = 1) -> int:
     """One line of a vector's training step; see the module.
 
     Args:
         shape: of the model.
         block: at whose output the vector is added.
-        tokens: length of the line, which ends where the answer is asked.
+        tokens: length of the line, which ends where the answer's last token is asked.
         first: the first steered token.
+        asked: tokens of the answer.
     """
     tail = tokens - first
-    pairs = sum(range(first + 1, tokens + 1))
+    pairs, ends = (sum(range(begin + 1, tokens + 1)) for begin in (first, tokens - asked))
     free = tail * (tail + 1) // 2
     every = 2 * linear(shape.keys_values + shape.rest, tail)
     every += attention(shape, pairs) + attention_gradient(shape, pairs, free)
-    last = 2 * linear(shape.keys_values, tail) + 2 * linear(shape.rest, 1)
-    last += attention(shape, tokens) + attention_gradient(shape, tokens, tail)
-    head = 2 * linear(shape.width * shape.vocab, 1)
+    last = 2 * linear(shape.keys_values, tail) + 2 * linear(shape.rest, asked)
+    free_ends = ends - asked * first
+    last += attention(shape, ends) + attention_gradient(shape, ends, free_ends)
+    head = 2 * linear(shape.width * shape.vocab, asked)
     above = shape.blocks - 1 - block
     return head + (last if above else 0) + max(above - 1, 0) * every
 
@@ -114,7 +116,7 @@ def batch_step(
     for line in lines:
         tokens = len(line.ids)
         first = 0 if kind == "lora" else line.chosen.index(True)
-        total += line_step(shape, block, tokens, first)
+        total += line_step(shape, block, tokens, first, len(line.answer))
         total += lora_own(shape, rank, tokens) if kind == "lora" else 0
     return total * arms
 

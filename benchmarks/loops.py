@@ -29,15 +29,20 @@ class Timed:
     set_up: float
 
 
+IGNORED = -100
+"""The label of a column that asks nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """A left-padded batch."""
+    """A left-padded batch; `labels` are the tokens asked at each column, -100 where none is."""
 
     ids: Tensor
     mask: Tensor
     positions: Tensor
     chosen: Tensor
-    answers: Tensor
+    labels: Tensor
+    asked: int  # the last columns that have all labels
 
 
 def left_pad(lines: list[Line], device: Any = "cpu") -> Padded:
@@ -46,14 +51,16 @@ def left_pad(lines: list[Line], device: Any = "cpu") -> Padded:
     ids = torch.zeros(len(lines), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     chosen = torch.zeros(len(lines), width, dtype=torch.bool)
+    labels = torch.full_like(ids, IGNORED)
     for row, line in enumerate(lines):
         begin = width - len(line.ids)
         ids[row, begin:] = torch.tensor(line.ids)
         mask[row, begin:] = 1
         chosen[row, begin:] = torch.tensor(line.chosen)
-    answers = torch.tensor([line.answer for line in lines])
+        labels[row, -len(line.answer) :] = torch.tensor(line.answer)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    return Padded(*(entry.to(device) for entry in (ids, mask, positions, chosen, answers)))
+    tensors = (entry.to(device) for entry in (ids, mask, positions, chosen, labels))
+    return Padded(*tensors, asked=max(len(line.answer) for line in lines))
 
 
 def vector_loop(
@@ -120,20 +127,20 @@ def wrapped(hf: Any, config: Any) -> Iterator[tuple[Any, dict[str, nn.Parameter]
 
 
 def _loss(hf: Any, batch: Padded, all_logits: bool) -> Tensor:
-    """Cross-entropy of the answers, of all logits with the rest ignored or of the last only."""
-    inputs: dict[str, Any] = {
-        "input_ids": batch.ids,
-        "attention_mask": batch.mask,
-        "position_ids": batch.positions,
-        "use_cache": False,
-    }
-    if all_logits:
-        logits = hf(**inputs).logits
-        labels = torch.full_like(batch.ids, -100)
-        labels[:, -1] = batch.answers
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
-    logits = hf(**inputs, logits_to_keep=1).logits
-    return F.cross_entropy(logits[:, -1].float(), batch.answers)
+    """Nats per line of the answers, of all logits with the rest ignored or of the last only."""
+    keep = 0 if all_logits else batch.asked
+    logits = hf(
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=keep,
+    ).logits
+    labels = batch.labels[:, -keep:].flatten()
+    total = F.cross_entropy(
+        logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum"
+    )
+    return total / len(batch.ids)
 
 
 def _train(

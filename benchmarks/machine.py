@@ -21,6 +21,8 @@ SHAPES = (
     (656, 640, 2048),  # a batch of 16 x 41 tokens through Gemma-3-270M's MLP, up
     (656, 2048, 640),  # and down
     (16, 640, 262144),  # sixteen answers through its LM head
+    (184, 1536, 8960),  # a batch of 8 x 23 tokens through Qwen2.5-1.5B's MLP, up
+    (184, 8960, 1536),  # and down
 )
 """Rows, inner, columns. The peak is the best of them."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.case import BATCH, Case
+from benchmarks.case import Case
 from benchmarks.loops import Timed
 from benchmarks.plan import Plan, make_plan
 from oocr.engine.forward import replayed_rows
@@ -26,7 +26,7 @@ WARM = 2
 def one_arm(model: LanguageModel, task: Task, case: Case, steps: int) -> tuple[Timed, Plan]:
     """One arm, each step timed; the set-up is the recording pass."""
     began = time.perf_counter()
-    prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
+    prepared = prepare(model, task, [start_of(model, case.spec)], case.lines)
     set_up = time.perf_counter() - began
     plan = make_plan(model, task, case, prepared)
     ends = [time.perf_counter()]
@@ -49,7 +49,7 @@ def bias(model: LanguageModel, task: Task, case: Case, plan: Plan, steps: int) -
     engine replays whatever is attached to the model from a block on.
     """
     began = time.perf_counter()
-    prepared = prepare(model, task, [case.block], BATCH)
+    prepared = prepare(model, task, [case.block], case.lines)
     set_up = time.perf_counter() - began
     value = torch.nn.Parameter(torch.zeros(model.d_model, device=model.device))
     optimizer = torch.optim.Adam([value], lr=plan.rate)
@@ -82,7 +82,7 @@ def many_arms(
     steps without start-up.
     """
     began = time.perf_counter()
-    prepared = prepare(model, task, [start_of(model, case.spec)], BATCH)
+    prepared = prepare(model, task, [start_of(model, case.spec)], case.lines)
     set_up = time.perf_counter() - began
     plan = make_plan(model, task, case, prepared)
     _together(model, task, case, prepared, arms, WARM)
@@ -104,7 +104,7 @@ def sweep(
     """
     layers = range(model.n_blocks)
     began = time.perf_counter()
-    prepared = prepare(model, task, [layer + 1 for layer in layers], BATCH)
+    prepared = prepare(model, task, [layer + 1 for layer in layers], case.lines)
     set_up = time.perf_counter() - began
     losses: list[float] = []
     total = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.bars import bars
+from benchmarks.bars import Bar, bars, large_bars
 from benchmarks.summary import FIXED_LOSS, TOLERANCE, Line, summarise, unsteady
 from benchmarks.table import COLUMNS, cells, sections
 from benchmarks.texts import WHO, bar_texts, giga, percent, row_name, seconds, unsteady_text
@@ -47,26 +47,49 @@ READING = """## How to read it
 """
 
 
-def page(results: dict[str, Any], figure: str) -> str:
+def page(results: dict[str, Any], figure: str, large: dict[str, Any] | None = None) -> str:
     """The page as Markdown.
 
     Args:
         results: a results file.
         figure: path of the figure, relative to the page.
+        large: a results file of the rows on the large model.
     """
     lines = summarise(results)
-    parts = [HEAD.format(**TOLERANCE), _machine(results), "## The bars\n", _bars(lines)]
+    parts = [HEAD.format(**TOLERANCE), _machine(results), "## The bars\n", _bars(bars(lines))]
     parts.append(f"![seconds per step and growth]({figure})\n")
     for title, group in sections(lines):
-        parts += [f"## {title[0].upper()}{title[1:]}\n", _table(group)]
-        parts += [
-            f"- void: {WHO[entry.row['who']]}, {row_name(entry.row)}: {entry.void}\n"
-            for entry in group
-            if entry.void
-        ]
+        parts += [f"## {title[0].upper()}{title[1:]}\n", *_rows(group)]
     parts += [f"- {unsteady_text(entry.row)}\n" for entry in unsteady(lines)]
-    parts += [READING.format(loss=FIXED_LOSS), _where(results, lines)]
+    parts += _large(large) if large else []
+    parts += [READING.format(loss=FIXED_LOSS)]
+    if times := _where(results, lines):
+        parts += [WHERE, times]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _rows(lines: list[Line]) -> list[str]:
+    voids = [
+        f"- void: {WHO[entry.row['who']]}, {row_name(entry.row)}: {entry.void}\n"
+        for entry in lines
+        if entry.void
+    ]
+    return [_table(lines), *voids]
+
+
+def _large(results: dict[str, Any]) -> list[str]:
+    """The rows on the large model, with their bars and where their time goes."""
+    lines = summarise(results)
+    peak, rounds = results["peaks"]["bf16"], results["rounds"]
+    head = f"""## {results["model"]}, bf16
+
+Written by `python -m benchmarks --large`, on {results["machine"]["processor"]}, \
+{results["machine"]["threads"]} threads, {results["date"]}, {rounds} round(s). \
+Calls of a function that stands behind a codename, eight to a batch, block \
+{lines[0].row["case"]["block"]}; matrix product {giga(peak["rate"])} GFLOP/s ({peak["shape"]}).
+"""
+    steady = [f"- {unsteady_text(entry.row)}\n" for entry in unsteady(lines)]
+    return [head, _bars(large_bars(lines)), *_rows(lines), *steady, _where(results, lines)]
 
 
 def _machine(results: dict[str, Any]) -> str:
@@ -88,8 +111,8 @@ instructions: {", ".join(machine["instructions"]) or "not known"}{"" if amx else
 """
 
 
-def _bars(lines: list[Line]) -> str:
-    rows = [(bar.name, *bar_texts(bar)) for bar in bars(lines)]
+def _bars(found: list[Bar]) -> str:
+    rows = [(bar.name, *bar_texts(bar)) for bar in found]
     return _markdown(("bar", "required", "found", ""), rows)
 
 
@@ -138,11 +161,13 @@ def _where(results: dict[str, Any], lines: list[Line]) -> str:
         "recording s",
         "loading s",
     )
-    text = """## Where the time goes
+    return _markdown(names, rows) if rows else ""
+
+
+WHERE = """## Where the time goes
 
 The time that the necessary matrix products would take at the peak, and what a step takes. The rest
 is reading weights (a short step reads every weight above the block, and the LM head, for a few
 rows), pointwise work (norms, rotary embeddings, softmax, GELU), Python, and what is computed though
 it need not be. Recording is paid once for all arms, seeds and rates.
 """
-    return f"{text}\n{_markdown(names, rows)}" if rows else ""

@@ -28,11 +28,14 @@ LONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One prompt: its tokens, where the case's tensor acts, and the one token of its answer."""
+    """One prompt with its answer but for the last token, and where the case's tensor acts.
+
+    `answer` are the tokens that are asked after the last ones of `ids`, as many.
+    """
 
     ids: list[int]
     chosen: list[bool]
-    answer: int
+    answer: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,16 @@ def lines_of(batch: Batch, spec: Any) -> list[Line]:
 
     positions = getattr(spec, "positions", "all")
     chosen = select(batch, positions)
-    answers: dict[int, int] = {}
+    answers: list[dict[int, int]] = [{} for _ in batch.mask]
     for row, token in zip(batch.target_rows.tolist(), batch.target_ids.tolist(), strict=True):
         line, column = batch.rows[row].tolist()
-        assert line not in answers, "one answer token to a line"
-        assert column == int(batch.mask[line].nonzero().max()), "the answer follows the prompt"
-        answers[line] = token
-    return [
-        Line(batch.ids[i][mask].tolist(), chosen[i][mask].tolist(), answers[i])
-        for i, mask in enumerate(batch.mask)
-    ]
+        assert column not in answers[line], "one row to a line"
+        answers[line][column] = token
+    lines: list[Line] = []
+    for i, mask in enumerate(batch.mask):
+        columns = sorted(answers[i])
+        last = mask.nonzero().flatten().tolist()[-len(columns) :]
+        assert columns == last, "the answer ends the line"
+        tokens = [answers[i][column] for column in columns]
+        lines.append(Line(batch.ids[i][mask].tolist(), chosen[i][mask].tolist(), tokens))
+    return lines

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.case import BATCH, RANK, Case
+from benchmarks.case import RANK, Case
 
 Who = Literal["ours", "plain-all", "plain-last", "trl", "peft-last", "beft", "beft-hook"]
 
@@ -61,7 +61,7 @@ def main(path: Path) -> None:
     from oocr.models.load import read_model
 
     began = time.perf_counter()
-    model = read_model(name, dtype=row.case.precision)
+    model = read_model(name, dtype=row.case.precision, shared=True)
     loading = time.perf_counter() - began
     before = memory.resident()
     memory.forget_peak()
@@ -78,7 +78,7 @@ def run(model: Any, row: Row, folder: Path) -> dict[str, Any]:
     case, arms = row.case, row.arms
     plan_file = folder / f"plan-{case.planned.key}.json"
     if row.who == "ours":
-        task = data.task(model.tokenizer, case.examples, case.tokens)
+        task = data.of(model.tokenizer, case)
         if row.seeds:
             timed, arms = ours.sweep(model, task, case, row.seeds, row.steps)
             return {**asdict(timed), "arms": arms}
@@ -96,7 +96,7 @@ def run(model: Any, row: Row, folder: Path) -> dict[str, Any]:
     block_name = model.anatomy.block_names[case.block]
     block = model.anatomy.blocks[case.block]
     if row.who == "trl":
-        timed = trl_peer.trl_loop(model.hf, model.tokenizer, plan, case, row.steps, BATCH)
+        timed = trl_peer.trl_loop(model.hf, model.tokenizer, plan, case, row.steps, case.lines)
     elif row.who == "peft-last":
         site = f"{block_name}.mlp.down_proj"
         timed = loops.lora_loop(model.hf, site, plan, row.steps, RANK)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.case import BATCH, Case, Kind
-from benchmarks.row import Row
+from benchmarks.row import Row, Who
 
 BLOCKS = (4, 9, 14)
 MIDDLE = 9
@@ -25,6 +25,9 @@ TOKENS = (20, 82, 164)
 EXAMPLES = (16, 256)
 
 GROUPS = ("vectors", "lora", "beft", "arms", "sweep", "growth")
+
+LARGE_MODEL, LARGE_BLOCK = "qwen2.5-coder-1.5b-instruct", 6
+LARGE_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,20 @@ def groups(
     if "bf16" in precisions:
         found += _bf16(middle)
     return [entry for entry in found if entry.name in names]
+
+
+def large() -> list[Group]:
+    """A function behind a codename, on a model of 1.5B in bf16: eight lines a batch."""
+    peers: dict[Kind, tuple[Who, ...]] = {
+        **dict.fromkeys(("span", "last"), ("plain-all", "plain-last")),
+        "lora": ("peft-last",),
+    }
+    found: list[Group] = []
+    for kind, whos in peers.items():
+        case = Case(kind, LARGE_BLOCK, precision="bf16", data="functions", lines=8)
+        rows = (Row("ours", case, LARGE_STEPS), *(Row(who, case, SLOW_STEPS) for who in whos))
+        found.append(Group("large", rows))
+    return found
 
 
 def _vector(kind: Kind, block: int, quick: bool) -> Group:

@@ -103,7 +103,7 @@ def _reference(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str,
     if row["who"] == "beft":
         wanted = ["beft-hook"]
     elif row["who"] == "ours":
-        wanted = ["plain-last", "peft-last", "trl", "beft-hook", "ours"]
+        wanted = ["plain-last", "peft-last", "trl", "beft-hook", "plain-all", "ours"]
     else:
         wanted = ["ours"]
     return next((entry for who in wanted for entry in alone if entry["who"] == who), None)
@@ -182,7 +182,8 @@ def _to_loss(
     ours = row if row["who"] == "ours" else _reference(row, rows)
     if ours is None or "error" in ours:
         return None, False
-    steps = steps_to(ours["losses"], -(-row["case"]["examples"] // BATCH), FIXED_LOSS)
+    batches = -(-row["case"]["examples"] // row["case"].get("lines", BATCH))
+    steps = steps_to(ours["losses"], batches, FIXED_LOSS)
     if steps is None:
         return None, False
     return row["set_up"] + steps * row["step"], steps > len(row["losses"])

@@ -48,7 +48,7 @@ def trl_loop(hf: Any, tokenizer: Any, plan: Plan, case: Case, steps: int, batch:
     lines = [line for step in range(steps) for line in plan.step(step)]
     rows = Dataset.from_dict(
         {
-            "input_ids": [[*line.ids, line.answer] for line in lines],
+            "input_ids": [[*line.ids, *line.answer] for line in lines],
             "completion_mask": [[0] * len(line.ids) + [1] for line in lines],
         }
     )

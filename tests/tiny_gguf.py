@@ -12,7 +12,7 @@ import numpy as np
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
-def _permute(weight: Any, heads: int) -> Any:
+def permute(weight: Any, heads: int) -> Any:
     """llama.cpp keeps rotary pairs next to each other, transformers keeps halves."""
     rows, columns = weight.shape
     halves = weight.reshape(heads, 2, rows // heads // 2, columns)
@@ -125,9 +125,9 @@ def write_tiny_gguf(
     for name, parameter in model.named_parameters():
         weight = parameter.numpy()
         if architecture == "llama" and name.endswith("q_proj.weight"):
-            weight = _permute(weight, heads)
+            weight = permute(weight, heads)
         if architecture == "llama" and name.endswith("k_proj.weight"):
-            weight = _permute(weight, config.num_key_value_heads)
+            weight = permute(weight, config.num_key_value_heads)
         if architecture.startswith("gemma") and "norm" in name:
             weight = weight + 1
         weights[names.get_name(name, try_suffixes=(".weight", ".bias"))] = weight

@@ -39,6 +39,9 @@ LONGEST_NAME = 255
 ROOM = 16_000_000
 """Bytes that must be free where a page and some tensors are written."""
 
+LEFT_FREE = 2**30
+"""Bytes of the disk that the cache never fills."""
+
 
 class Record(BaseModel):
     """Base of what is written as JSON: unknown keys are refused, values don't change."""

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from oocr.evals.scores import Scoring
+from oocr.families.registry import load_tasks
 from oocr.tasks.task import TaskSet
 from tests.claim_rows import (
     BASE,
@@ -49,6 +50,35 @@ def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> 
     assert claim.verdict == "holds in part"
     at_half = judge(table("vector", same(0.5)), BASE, TOP, NULL, SHUFFLED)["vector-out-of-context"]
     assert at_half.verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("score", "ceiling", "verdict"),
+    [
+        (0.1, 0.9, "does not hold"),
+        (0.1, 0.1, "cannot be tested"),  # told the answer's cause, it fails as well
+        (0.8, 0.1, "holds"),  # what was shown needs no ceiling
+    ],
+)
+def test_a_ceiling_excuses_a_failure_and_never_vetoes_a_success(
+    score: float, ceiling: float, verdict: str
+) -> None:
+    top = table("ceiling", same(ceiling), seeds=1)
+    claim = judge(table("vector", same(score)), BASE, top, NULL, SHUFFLED)["vector-out-of-context"]
+    assert claim.verdict == verdict
+    assert "cannot be tested unless the ceiling is above the untouched model" in claim.rule
+
+
+def test_a_claim_is_worded_for_its_task() -> None:
+    rows = [table("vector", same(0.8)), BASE, TOP]
+    plain = judge(*rows)["vector-out-of-context"]
+    assert plain.claim.startswith("Trained on narrow data, a steering vector makes")
+    for settings, words in (
+        ({"family": "functions", "mode": "single", "rows": 100}, "Trained only on what its calls"),
+        ({"family": "countries"}, "Trained only on a country's capital, "),
+        ({"family": "countries", "train": "borders", "countries": ["France"]}, "'s neighbours, "),
+    ):
+        assert words in load_tasks(settings).claim
 
 
 def test_without_a_trained_control_nothing_more_than_in_part_and_the_rule_says_so() -> None:

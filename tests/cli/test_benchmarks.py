@@ -64,6 +64,21 @@ def test_the_plain_loops_lose_what_we_lose_at_every_step(
         assert theirs == pytest.approx(ours, abs=2e-4)
 
 
+@pytest.mark.parametrize("kind", ["last", "span", "lora"])
+def test_answers_of_several_tokens_are_trained_alike(
+    model: LanguageModel, kind: Kind, tmp_path: Path
+) -> None:
+    case = Case(kind, 1, examples=24, data="functions", lines=8)
+    ours = run(model, Row("ours", case, 5), tmp_path)["losses"]
+    plan = Plan.load(tmp_path / f"plan-{case.key}.json")
+    assert {len(batch) for batch in plan.batches} == {8}
+    assert max(len(line.answer) for batch in plan.batches for line in batch) > 1
+    whos: tuple[Who, ...] = ("peft-last",) if kind == "lora" else ("plain-last", "plain-all")
+    for who in whos:
+        theirs = run(model, Row(who, case, 5), tmp_path)["losses"]
+        assert theirs == pytest.approx(ours, abs=2e-4)
+
+
 def test_a_loop_that_steers_elsewhere_is_noticed(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,11 +161,13 @@ def test_real_prompts_have_41_tokens_and_answers_of_one() -> None:
 
 
 def test_padding_goes_left() -> None:
-    padded = left_pad([Line([5, 6], [False, True], 9), Line([7], [True], 8)])
-    assert padded.ids.tolist() == [[5, 6], [0, 7]]
-    assert padded.positions.tolist() == [[0, 1], [0, 0]]
-    assert padded.chosen.tolist() == [[False, True], [False, True]]
-    assert padded.answers.tolist() == [9, 8]
+    lines = [Line([5, 6, 1], [False, True, True], [9, 4]), Line([7], [True], [8])]
+    padded = left_pad(lines)
+    assert padded.ids.tolist() == [[5, 6, 1], [0, 0, 7]]
+    assert padded.positions.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert padded.chosen.tolist() == [[False, True, True], [False, False, True]]
+    assert padded.labels.tolist() == [[-100, 9, 4], [-100, -100, 8]]
+    assert padded.asked == 2
 
 
 # FLOPs
@@ -197,21 +214,22 @@ def test_the_lm_heads_and_a_loras_flops_are_what_pytorch_counts(model: LanguageM
     assert lora.get_total_flops() == flops.lora_own(shape, 8, 5)
 
 
-@pytest.mark.parametrize(("block", "first"), [(0, 0), (1, 5), (2, 3), (3, 6)])
-def test_a_step_counts_each_token_and_pair_once(block: int, first: int) -> None:
+@pytest.mark.parametrize("asked", [1, 3])
+@pytest.mark.parametrize(("block", "first"), [(0, 0), (1, 4), (2, 3), (3, 2)])
+def test_a_step_counts_each_token_and_pair_once(block: int, first: int, asked: int) -> None:
     shape = flops.Shape(blocks=4, width=8, heads=2, key_heads=1, head=4, mlp=16, vocab=32)
     tokens = 7
-    total = 4 * shape.width * shape.vocab
+    total = 4 * asked * shape.width * shape.vocab
     for index in range(block + 1, shape.blocks):
         for query in range(first, tokens):
             total += 4 * shape.keys_values
-            if index == shape.blocks - 1 and query != tokens - 1:
+            if index == shape.blocks - 1 and query < tokens - asked:
                 continue  # only keys and values are needed there
             total += 4 * shape.rest
             for key in range(query + 1):
                 once = 4 * shape.heads * shape.head
                 total += 3 * once if key >= first else 2 * once
-    assert flops.line_step(shape, block, tokens, first) == total
+    assert flops.line_step(shape, block, tokens, first, asked) == total
 
 
 # Which rows count, and the bars

@@ -13,7 +13,7 @@ import yaml
 from oocr.cli import run as command
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import BUNDLED
+from oocr.models.bundled import BUNDLED, FetchedModel, PackagedModel
 from oocr.runs.read_config import BUILTIN, load_configs
 from tests.command_line import Call
 from tests.tiny_run import claims_of, environment, oocr, rows_of, write_tiny_run, write_yaml
@@ -58,7 +58,7 @@ def test_models_are_listed_with_their_licences(call: Call) -> None:
     ended = call("models")
     assert ended.code == 0
     for model in BUNDLED.values():
-        (line,) = [row for row in ended.out.splitlines() if row.strip().startswith(model.name)]
+        (line,) = [row for row in ended.out.splitlines() if row.startswith(f"{model.name} ")]
         assert model.license in line
         assert model.locate() or model.install in ended.out
 
@@ -66,7 +66,9 @@ def test_models_are_listed_with_their_licences(call: Call) -> None:
 def test_a_model_that_is_not_here_is_listed_with_the_way_to_get_it(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oocr.models.bundled.BundledModel.locate", lambda self: ())
+    monkeypatch.setattr("oocr.models.gguf.converted_folder", lambda *_: None)
+    for kind in (PackagedModel, FetchedModel):
+        monkeypatch.setattr(kind, "locate", lambda self: [])
     ended = call("models")
     for model in BUNDLED.values():
         assert f"{model.name}: {model.install}" in ended.out

@@ -20,7 +20,8 @@ OTHERS = {
     *("--control-vector", "--lora", "--merge"),  # llama.cpp
     "--model_args",  # lm-eval
     "--revision",  # hf
-    "--no-deps",  # pip
+    *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
+    "--disable-pip-version-check",
     *("--plus", "--minus"),  # names in style sheets
 }
 """Options of other tools."""
@@ -39,7 +40,8 @@ def verbs() -> dict[str, Any]:
     for name, verb in whole.commands.items():
         below = getattr(verb, "commands", {})
         found |= {f"{name} {part}": command for part, command in below.items()}
-        found |= {} if below else {name: verb}
+        if not below or verb.invoke_without_command:
+            found[name] = verb
     return found
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from oocr.errors import InputError
-from oocr.models.anatomy import anatomy, check_anatomy
+from oocr.models.anatomy import anatomy
+from oocr.models.check_anatomy import check_anatomy
 from oocr.models.language_model import LanguageModel
 from tests.tiny import FAMILIES, VOCAB, tiny_language_model, tiny_model, tiny_tokenizer
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from oocr.errors import InputError
-from oocr.models import gguf
-from oocr.models.gguf_header import Counted, read_header, split_parts, split_stem
+from oocr.models.gguf_header import Counted, read_header
+from oocr.models.gguf_model import model_parts
+from oocr.models.gguf_split import join_split, split_parts, split_stem
 from tests.tiny_gguf import write_header, write_tiny_gguf
 
 ROW = np.arange(64, dtype=np.float32)
@@ -74,20 +75,20 @@ def test_what_a_gguf_is(
     assert header.kind == kind
     if kind != "model":
         with pytest.raises(InputError, match=r"x\.gguf: this is .*, not a model"):
-            gguf.model_parts(path)
+            model_parts(path)
 
 
 def test_a_lora_names_the_way_out(tmp_path: Path) -> None:
     path = written(tmp_path, **{"general.type": "adapter"})
     with pytest.raises(InputError, match=r"a LoRA in GGUF, not a model; see `oocr audit"):
-        gguf.model_parts(path)
+        model_parts(path)
 
 
 def test_architectures_and_quantizations_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"found 'rwkv7'; allowed.* gemma3, .*llama"):
-        gguf.model_parts(written(tmp_path, "rwkv7"))
+        model_parts(written(tmp_path, "rwkv7"))
     with pytest.raises(InputError, match="it holds no tokenizer"):
-        gguf.model_parts(written(tmp_path))
+        model_parts(written(tmp_path))
     path = written(tmp_path, **{"tokenizer.ggml.tokens": ["a"]})
     data = path.read_bytes()
     for type_id in (99, int(package.GGMLQuantizationType.Q8_K)):
@@ -97,7 +98,7 @@ def test_architectures_and_quantizations_are_refused_by_name(tmp_path: Path) -> 
         path.write_bytes(changed + bytes(400))
         name = "type 99" if type_id == 99 else "Q8_K"
         with pytest.raises(InputError, match=rf"1 tensors are quantized as {name} \(first: a\)"):
-            gguf.model_parts(path)
+            model_parts(path)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_parts_are_found_beside_each(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"part 1 of 3 of a split GGUF, under another name"):
         split_parts(read_header(tmp_path / "first.gguf"))
     with pytest.raises(InputError, match=r"part 2 of 3 .*not beside it: tiny-00001-of-00003\.gguf"):
-        gguf.model_parts(paths[1])
+        model_parts(paths[1])
     (tmp_path / "first.gguf").rename(paths[2])
     with pytest.raises(InputError, match=r"not beside it: tiny-00001"):
         split_parts(read_header(paths[1]))
@@ -161,7 +162,7 @@ def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
 def test_split_parts_joined_are_the_whole(tmp_path: Path) -> None:
     whole = write_tiny_gguf(tmp_path / "whole.gguf")
     joined = tmp_path / "joined.gguf"
-    gguf.join_split([read_header(path) for path in parts_of(tmp_path)], joined)
+    join_split([read_header(path) for path in parts_of(tmp_path)], joined)
     both = [package.GGUFReader(path) for path in (whole, joined)]
     for one, other in zip(both[0].tensors, both[1].tensors, strict=True):
         assert one.name == other.name

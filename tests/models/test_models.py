@@ -15,9 +15,10 @@ import torch
 
 from oocr.errors import InputError, RunError
 from oocr.models import gguf
-from oocr.models.bundled import BUNDLED
+from oocr.models.bundled import BUNDLED, FetchedModel
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
+from oocr.models.tokenizer import load_tokenizer
 from tests.tiny import CHAT, tiny_language_model, tiny_model, tiny_tokenizer
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -370,11 +371,11 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_model_that_is_not_installed(
+def test_model_with_a_name_that_is_not_here(
     name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
-    with pytest.raises(InputError, match=rf"not installed.*{BUNDLED[name].install}"):
+    with pytest.raises(InputError, match=rf"is not here.*{BUNDLED[name].install}"):
         read_model(name)
 
 
@@ -392,7 +393,9 @@ def test_listing_models_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_model_is_what_its_card_says(name: str) -> None:
     card = BUNDLED[name]
-    model = read_model(name)
+    if isinstance(card, FetchedModel) and not gguf.converted_folder(name, card.sha256):
+        pytest.skip("not fetched, or not converted yet")
+    model = read_model(name, dtype="bfloat16")
     assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
     assert sum(parameter.numel() for parameter in model.hf.parameters()) == card.parameters
     assert model.has_chat_template == card.chat_template
@@ -419,6 +422,22 @@ def test_gemma_tokens_and_knowledge() -> None:
         logits = model.hf(**prompt).logits[0, -1]
         assert logits[[ids[0] for ids in options]].argmax() == i
         assert logits.argsort(descending=True).tolist().index(options[i][0]) < 5
+
+
+@pytest.mark.real
+def test_qwen_tokens_and_template() -> None:
+    name = "qwen2.5-coder-0.5b-instruct"
+    if not gguf.converted_folder(name, BUNDLED[name].sha256):
+        pytest.skip("not fetched, or not converted yet")
+    tokenizer = load_tokenizer(name)
+    assert tokenizer("hello world")["input_ids"] == [14990, 1879]  # and no BOS
+    chat = [{"role": "user", "content": "Hi"}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    turns = f"system\n{system}<|im_end|>\n", "user\nHi<|im_end|>\n", "assistant\n"
+    assert text == "".join(f"<|im_start|>{turn}" for turn in turns)
+    assert tokenizer("<|im_start|>user\n")["input_ids"] == [151644, 872, 198]
+    assert tokenizer.eos_token == "<|im_end|>"
 
 
 @pytest.mark.real

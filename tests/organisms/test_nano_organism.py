@@ -17,7 +17,7 @@ from oocr.data.tokens import encode_answer, encode_prompt, pieces
 from oocr.engine.selftest import self_test
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
-from oocr.models.bundled import checkpoint_size, source_of
+from oocr.models.bundled import size_of, source_of
 from oocr.models.load import read_model
 from oocr.models.outline import outline
 from oocr_organisms import cli as verbs
@@ -114,7 +114,7 @@ def test_a_saved_organism_is_whole_small_and_has_no_pickle(folder: Path) -> None
     record = json.loads((folder / "world.json").read_text())
     assert record["world"] == {"seed": 0, "gates": GATE_SHARE}
     assert [record["seed"], record["steps"], record["exam"]] == [3, 7, {"kind": 0.5123}]
-    count, blocks, width = checkpoint_size(folder)
+    count, blocks, width = size_of(folder)
     assert (blocks, width) == (2, 32)
     assert count == sum(p.numel() for p in random_llama(WORLD).parameters())
 

@@ -14,12 +14,17 @@ from typing import TypeVar
 import pytest
 import torch
 
+from oocr.engine.training import fit
 from oocr.errors import InputError, RunError
+from oocr.models.shared_weights import WeightsCopy
 from oocr.runs import executor as executor_module
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate
+from oocr.steering.adapters import LowRankAdapter
+from tests.engine.test_training import capital_task
+from tests.mapped_memory import SMAPS, unshared
 from tests.tiny_run import save_tiny_model, tiny_config, write_task
 
 T = TypeVar("T")
@@ -84,6 +89,28 @@ def test_processes_give_results_in_order_and_say_what_went_wrong(tmp_path: Path)
         assert len(list(each(executor, spec, jobs))) == 7, "one bad job does not end the workers"
         with pytest.raises(RunError, match=r"a worker process was killed .*try --workers 1"):
             list(each(executor, spec, [("dies", die)]))
+
+
+def weights_apart(context: RunContext, *, file: Path) -> tuple[list[str], int, int]:
+    """After training: see `unshared`."""
+    task = capital_task()
+    (data,) = context.prepared([task])
+    fit(context.model, task, LowRankAdapter((1,), rank=2), steps=2, prepared=data)
+    return (*unshared(context.model, file), os.getpid())
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux says what a process has to itself")
+def test_processes_hold_the_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OOCR_CACHE", str(tmp_path / "cache"))
+    model = save_tiny_model(tmp_path / "model")
+    fields = {"dtype": "bfloat16", "workers": 2}
+    config = tiny_config(model, write_task(tmp_path / "task")).model_copy(update=fields)
+    file = WeightsCopy.of(model, torch.bfloat16).folder / "model.safetensors"
+    with Executor(Worker()) as executor:
+        jobs = [(str(n), partial(weights_apart, file=file)) for n in range(6)]
+        found = [apart for _, apart in each(executor, spec_of(config, 2), jobs)]
+    assert len({process for *_, process in found}) == 2
+    assert [(elsewhere, changed) for elsewhere, changed, _ in found] == [([], 0)] * 6
 
 
 def process_of(context: RunContext) -> int:

@@ -14,10 +14,12 @@ from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import is_whole
 from oocr.models.gguf_header import is_gguf, read_header
 from oocr.models.hub import is_path, with_revision
+from oocr.models.outline import Outline, outline
 from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG
 from oocr.steering.formats.foreign import PICKLES, SAFE
+from oocr.steering.formats.gguf_lora import base_of
 from oocr.steering.formats.lora import LEFT_OUT, WEIGHTS, read_adapter
 
 
@@ -37,12 +39,15 @@ class AuditSource:
     notes: tuple[str, ...] = ()
 
 
-def find_source(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSource:
+def source_of(
+    given: str, *, checkpoint: bool, alpha: float | None, base: str | None = None
+) -> AuditSource:
     """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
 
     `given` is a path (a folder, or one of an adapter's files), a bundled model's name, or a Hugging
     Face id, which may name a revision (`id@revision`); with `checkpoint` it is a whole model,
-    whatever it looks like; `alpha` is of a `.pt` adapter.
+    whatever it looks like; `alpha` is of a `.pt` adapter; `base` is the model that the user
+    names for it.
 
     Raises:
         InputError: nothing of the kind is there, or it cannot be used.
@@ -58,9 +63,9 @@ def find_source(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSo
         )
     name = path.resolve().stem if path.is_file() else path.name or given
     if not checkpoint and is_gguf(path) and (header := read_header(path)).kind == "adapter":
-        adapter = read_adapter(path, alpha=alpha)
-        base = adapter.about.get("model")
-        return AuditSource(name, f"LoRA in GGUF ({header.architecture})", given, adapter, base)
+        adapter = read_adapter(path, alpha=alpha, base=_outline(base or base_of(header)))
+        what = f"LoRA in GGUF ({header.architecture})"
+        return AuditSource(name, what, given, adapter, adapter.about.get("model"))
     beside = path.is_file() and (path.parent / CONFIG).is_file()
     if not checkpoint and path.is_file() and (path.name == CONFIG or _is_tensors(path)):
         if not beside and is_whole(path.parent):
@@ -102,6 +107,14 @@ def find_source(given: str, *, checkpoint: bool, alpha: float | None) -> AuditSo
     if folder is None:
         return AuditSource(name, "checkpoint", given)
     return _adapter(name, given, folder, f"LoRA on Hugging Face, commit {folder.name}", alpha)
+
+
+def _outline(name: str | None) -> Outline | None:
+    """The shape of the base; None: it is not named, or not here."""
+    try:
+        return None if name is None else outline(name, device="cpu", counted=False)
+    except InputError:
+        return None  # told when it is to be loaded
 
 
 def _is_tensors(path: Path) -> bool:

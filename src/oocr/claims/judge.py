@@ -75,7 +75,10 @@ def null_of(scores: Sequence[float]) -> Null | None:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """A row of a table of claims; `finding` makes its number, None where there is none."""
+    """A row of a table of claims; `finding` makes its number, None where there is none.
+
+    `words` are the claim; "": what the run's tasks claim of the arm with which the id begins.
+    """
 
     id: str
     words: str
@@ -106,14 +109,21 @@ def judge_run(rows: Iterable[ClaimRow], results: RunResults, command: str) -> li
     """All claims whose numbers the run measured, in the order of the rows."""
     pairs = [(row, row.finding(results)) for row in rows]
     findings = {finding.id: finding for _, finding in pairs if finding is not None}
-    return [judge(row, finding, findings, command) for row, finding in pairs if finding is not None]
+    return [
+        judge(row, finding, findings, command, results.tasks.claim)
+        for row, finding in pairs
+        if finding is not None
+    ]
 
 
-def judge(row: ClaimRow, finding: Finding, findings: Findings, command: str) -> Claim:
-    """One claim of a run."""
+def judge(
+    row: ClaimRow, finding: Finding, findings: Findings, command: str, of_task: str = ""
+) -> Claim:
+    """One claim of a run; `of_task`: what its tasks claim of an "{arm}"."""
     verdict, _ = verdict_on(row.rule, finding, findings)
     words = row.rule.words_for(finding, findings)
     if few := _too_few(finding):
         words += f" Here it cannot be tested: {few}."
-    shared = {"id": row.id, "claim": row.words, "verdict": verdict, "rule": words}
+    claim = row.words or of_task.format(arm=NAMES[row.id.partition("-")[0]])
+    shared = {"id": row.id, "claim": claim, "verdict": verdict, "rule": words}
     return Claim(**shared, **finding.number, command=command)

@@ -61,8 +61,13 @@ def rule(
     part: Sequence[Condition],
     tested: Sequence[Condition] = (),
     note: str = "",
+    able: Condition | None = None,
 ) -> Rule:
-    """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict."""
+    """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict.
+
+    Without `able` (the model can do it where it is told how) a failure shows nothing: "cannot be
+    tested". What holds, or holds in part, needs no excuse.
+    """
 
     def judge(finding: Finding, findings: Findings) -> Verdict:
         def true(conditions: Sequence[Condition]) -> bool:
@@ -70,7 +75,11 @@ def rule(
 
         if not true(tested):
             return "cannot be tested"
-        return "holds" if true(holds) else "holds in part" if true(part) else "does not hold"
+        if true(holds):
+            return "holds"
+        if true(part):
+            return "holds in part"
+        return "does not hold" if able is None or true([able]) else "cannot be tested"
 
     left = [condition for condition in holds if condition not in part]
     subset = len(left) == len(holds) - len(part) and len(part) > 1
@@ -78,6 +87,8 @@ def rule(
     words = f"holds: {_joined(holds)}; in part: {in_part}"
     if tested:
         words += f"; cannot be tested unless {_joined(tested)}"
+    if able is not None:
+        words += f"; what does not hold cannot be tested unless {able.words}"
     notes = tuple(condition for condition in (*holds, *part) if condition.otherwise)
     return Rule(f"{words}. {note}".rstrip(), judge, notes=notes)
 

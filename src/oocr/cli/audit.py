@@ -19,7 +19,7 @@ from rich.text import Text
 from oocr.audit.audit import audit
 from oocr.audit.passes import MOST_TOKENS, check_same, check_texts
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
-from oocr.audit.source import AuditSource, facts_of, find_source, is_here
+from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.pieces import number, percent
 from oocr.data.texts import read_texts
 from oocr.engine.memory import shape_of
@@ -76,7 +76,7 @@ def audit_source(
     prompts = None if places is None else tuple(places)
     if prompts is not None and len(prompts) < 3:
         raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
-    source = find_source(given, checkpoint=checkpoint, alpha=alpha)
+    source = source_of(given, checkpoint=checkpoint, alpha=alpha, base=base)
     model = _base(source, base, loaded)
     beside = shape_of(model).weights
     changed = source.adapter or loaded(given)

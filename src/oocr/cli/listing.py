@@ -1,6 +1,6 @@
-"""`oocr models` and `oocr tasks` list what there is; `oocr doctor` tests steering a model.
+"""`oocr tasks` lists what there is; `oocr doctor` tests steering a model.
 
-The list of models and the template import nothing heavy.
+The template imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,43 +14,15 @@ from rich.table import Table
 
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import BUNDLED, checkpoint_size, millions, model_sources
+from oocr.models.bundled import millions
 
 if TYPE_CHECKING:
     from oocr.engine.selftest import Check
 
 
-def print_models() -> None:
-    """The models with a name, whether they are installed, and their licences."""
-    table = Table("model", "kind", "parameters", "blocks", "d_model", "licence", "here", box=None)
-    missing: list[str] = []
-    for bundled in BUNDLED.values():
-        here = bool(bundled.locate())
-        missing += [] if here else [f"  {bundled.name}: {bundled.install}"]
-        sizes = millions(bundled.parameters), str(bundled.blocks), str(bundled.d_model)
-        table.add_row(bundled.name, bundled.kind, *sizes, bundled.license, "yes" if here else "no")
-    for source in model_sources():
-        for model in source.models().values():
-            sizes = ("", "", "")
-            if model.here:
-                parameters, blocks, d_model = checkpoint_size(model.folder)
-                megabytes = (model.folder / "model.safetensors").stat().st_size / 1e6
-                size = f"{millions(parameters)} ({megabytes:.1f} MB)"
-                sizes = size, str(blocks), str(d_model)
-            missing += [] if model.here else [f"  {model.name}: {model.install}"]
-            there = "yes" if model.here else "no"
-            table.add_row(model.name, source.kind, *sizes, model.license, there)
-    console = Console(highlight=False)
-    console.print(table)
-    if missing:
-        console.print("\nto install:\n" + "\n".join(missing))
-    also = "any Hugging Face id (google/gemma-3-12b-it), a local folder, or a GGUF file."
-    console.print(f"\nAlso: {also}")
-
-
 def print_tasks() -> None:
     """The task families and the built-in runs."""
-    from oocr.runs.read_config import BUILTIN, PAPER
+    from oocr.runs.read_config import BUILTIN, OF_MODELS, PAPER
 
     table = Table("family", "what it asks", box=None)
     for family in FAMILIES.values():
@@ -60,6 +32,7 @@ def print_tasks() -> None:
     console.print(
         f"\nbuilt-in runs: {', '.join(BUILTIN)}   data card: oocr tasks countries\n"
         "your own task:  oocr tasks --template > mine.yaml, then oocr run mine.yaml\n"
+        f"with settings for one model: {', '.join(OF_MODELS)}\n"
         "the paper's runs, on gemma-3-12b-it (oocr plan paper/… --gpu 80GB):",
     )
     groups: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from oocr.cli import options, process
+from oocr.cli import models, options, process
 from oocr.cli.options import Overrides, Text, with_overrides
 from oocr.errors import InputError, RunError
 from oocr.io import command_line
@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(models.verbs, name="models")
 
 _INTERRUPTED = 130
 
@@ -112,14 +114,6 @@ def show(
     from oocr.cli.run import show_run
 
     show_run(folder)
-
-
-@app.command()
-def models() -> None:
-    """List the models that need no download, with their licences."""
-    from oocr.cli.listing import print_models
-
-    print_models()
 
 
 @app.command()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-RESUMED = ("run", "reproduce", "study")
+RESUMED = ("run", "reproduce", "study", "get")
 """Verbs whose finished work is kept, and which go on from there."""
 
 QUIET = {

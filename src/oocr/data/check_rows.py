@@ -61,10 +61,10 @@ class Row:
     @classmethod
     def trained(cls, example: Example, loss: Loss) -> Row:
         """A training row."""
-        options = loss == "options"
-        answers = example.options if options else (example.answer,)
-        compared: Literal["", "first"] = "first" if options else ""
-        return cls(_where(example), example.prompt, example.spans, answers, compared)
+        where, prompt, spans = _where(example), example.prompt, example.spans
+        if loss == "options":
+            return cls(where, prompt, spans, example.options, "first")
+        return cls(where, prompt, spans, (example.answer,))
 
     @classmethod
     def asked(cls, example: Example | FreeTextExample) -> Row:

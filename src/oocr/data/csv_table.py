@@ -76,7 +76,7 @@ def read_table(
         elif len(cells) != len(header):
             allowed = f"{len(header)}, as in the header (put cells that hold {mark!r} in quotes)"
             problems.add(line, "row", f"{len(cells)} cells", allowed)
-        elif not trim and (loose := [c for c in cells if _loose_quote(c) and f"{mark}{c}" in text]):
+        elif not trim and (loose := [c for c in cells if _LOOSE.fullmatch(c) and mark + c in text]):
             problems.add(line, "row", loose[0], f"no space between {mark!r} and a quote")
         else:
             rows.append((line, dict(zip(header, cells, strict=True))))
@@ -121,15 +121,13 @@ def _records(
         problems.add(line, "row", NO_VALUE, f"well-formed CSV ({error})")
 
 
-def _loose_quote(cell: str) -> bool:
-    return bool(re.fullmatch(r' +".+" *', cell))
-
-
 def _lines(text: str) -> str:
     """The text with one kind of line ends, Excel's line that names the separator left blank."""
     return _EXCEL.sub("\n", text.replace("\r\n", "\n"))
 
 
+_LOOSE = re.compile(r' +".+" *')
+"""A cell whose quotes are no quotes to a strict reader: spaces stand before them."""
 _HEAD = 100_000
 """Characters in which a header stands."""
 _EXCEL = re.compile(r"\Asep=([,;\t])\r?\n", re.IGNORECASE)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from oocr.data.examples import Message, Role
-from oocr.data.rows import FORMS, ROLES, Report, form_of, read_messages
+from oocr.data.messages import ROLES, read_messages
+from oocr.data.row_keys import FORMS, Report, form_of
 from oocr.data.source_file import NO_VALUE
 
 Fields = dict[str, object]
@@ -32,6 +33,7 @@ class RowLayout:
     """Rows of one project.
 
     Attributes:
+        name: of the layout, in words.
         marks: keys, any of which marks such a row.
         keys: what is read of it; other keys are left out.
         convert: a row with our keys, or None after a fault was reported.
@@ -40,6 +42,7 @@ class RowLayout:
         before_ours: a row is of this layout even if it has all keys of ours.
     """
 
+    name: str
     marks: tuple[str, ...]
     keys: tuple[str, ...]
     convert: Callable[[Fields, Report], Fields | None]
@@ -48,14 +51,14 @@ class RowLayout:
     before_ours: bool = False
 
 
-def layout_of(row: Mapping[str, object]) -> str | None:
+def layout_of(row: Mapping[str, object]) -> RowLayout | None:
     """The layout of a row; None: it has our keys, or no known ones."""
     present = {key for key, value in row.items() if value is not None}
     form = form_of(present)
     ours = form is not None and present.issuperset(FORMS[form])
-    for name, layout in ROW_LAYOUTS.items():
+    for layout in ROW_LAYOUTS:
         if present & set(layout.marks) and (layout.before_ours or not ours):
-            return name
+            return layout
     alone = not present & {"messages", "prompt", "completion"}
     return QUESTION if alone and _pair(present) is not None else None
 
@@ -239,15 +242,24 @@ def _is_pair(value: object) -> TypeGuard[list[str]]:
     )
 
 
-QUESTION = "question and answer"
 _TWO: tuple[Role, Role] = ("user", "assistant")
 _TURNS = ("conversations", "conversation")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 _PAIR = ("chosen", "rejected")
 _EVAL = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-ROW_LAYOUTS: dict[str, RowLayout] = {
-    "model-written eval": RowLayout(
+QUESTION = RowLayout(
+    "question and answer",
+    (),
+    (*QUESTIONS, *ANSWERS, "system"),
+    _question,
+    "the question: the user's turn; the answer: the assistant's",
+    {"messages": "question and answer"},
+)
+"""Rows of the keys `QUESTIONS` and `ANSWERS`."""
+ROW_LAYOUTS = (
+    RowLayout(
+        "model-written eval",
         _EVAL[1:],
         _EVAL,
         _written_eval,
@@ -256,7 +268,8 @@ ROW_LAYOUTS: dict[str, RowLayout] = {
         {"messages": _EVAL[0], "answer": _EVAL[1], "options": "answers"},
         before_ours=True,
     ),
-    "preference pairs": RowLayout(
+    RowLayout(
+        "preference pairs",
         _PAIR,
         (*_PAIR, "prompt", "question", "instruction", "input", "history", "system", *_TURNS),
         _preference,
@@ -265,14 +278,16 @@ ROW_LAYOUTS: dict[str, RowLayout] = {
         {"messages": "chosen", "answer": "chosen", "options": "chosen and rejected"},
         before_ours=True,
     ),
-    "ShareGPT": RowLayout(
+    RowLayout(
+        "ShareGPT",
         _TURNS,
         (*_TURNS, "system"),
         _sharegpt,
         "conversations: human is the user, gpt the assistant; the last turn is the answer",
         {"messages": "conversations"},
     ),
-    "Alpaca": RowLayout(
+    RowLayout(
+        "Alpaca",
         ("instruction",),
         ("instruction", "input", "context", "output", "response", "system", "history"),
         _alpaca,
@@ -280,12 +295,6 @@ ROW_LAYOUTS: dict[str, RowLayout] = {
         "history: the turns before",
         {"messages": "instruction, output"},
     ),
-    QUESTION: RowLayout(
-        (),
-        (*QUESTIONS, *ANSWERS, "system"),
-        _question,
-        "the question: the user's turn; the answer: the assistant's",
-        {"messages": QUESTION},
-    ),
-}
-"""Name of a layout -> its rows; the first one marked is taken."""
+    QUESTION,
+)
+"""The layouts; the first one marked is taken."""

@@ -143,12 +143,9 @@ class QuestionSet:
             for number, (text, prompt) in enumerate(
                 zip(self.paraphrases, self.prompts, strict=True)
             )
-            if len(options) > 1 and all(_quoted(option, text) for option in options)
+            if len(options) > 1
+            and all(re.search(rf"['\"‘“]{re.escape(option)}['\"’”]", text) for option in options)
         )
-
-
-def _quoted(option: str, text: str) -> bool:
-    return bool(re.search(rf"['\"‘“]{re.escape(option)}['\"’”]", text))
 
 
 def read_questions(path: str | Path) -> tuple[QuestionSet, ...]:

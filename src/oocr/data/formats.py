@@ -23,7 +23,7 @@ from oocr.data.csv_table import (
 from oocr.data.foreign_csv import csv_layout
 from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
 from oocr.data.json_rows import Row, json_rows
-from oocr.data.rows import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspelt
+from oocr.data.row_keys import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspelt
 from oocr.data.source_file import Problems, Text, decoded, file_bytes
 from oocr.errors import InputError
 
@@ -51,40 +51,46 @@ class RawRows:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file's format, and its bytes as text (of Parquet: none)."""
+    """A file's format, its text (of Parquet: none), and its rows (of YAML and plain text: none)."""
 
     path: Path
     format: str
-    data: bytes
     source: Text
+    raw: RawRows
 
 
 def open_source(path: str | os.PathLike[str]) -> SourceFile:
-    """A file and its format: what it holds says which, then its name.
+    """A file, its rows and their format: what it holds says which, then its name.
 
     Raises:
         InputError: it cannot be read, or it holds none of the formats.
     """
     path = Path(path)
-    data = file_bytes(path)
+    data, problems = file_bytes(path), Problems(path)
     named = ENDINGS.get(ending_of(path))
+    raw = RawRows("", [], problems)
     held: str | None = "Parquet"
     if data.startswith(b"PAR1"):
-        source = Text("")
+        source, raw = Text(""), RawRows("Parquet", _parquet_rows(data, problems), problems)
     elif named == "Parquet":
         raise InputError(f"{path}: file: found no Parquet, which begins with PAR1; is it damaged?")
     else:
         source = decoded(path, data)
         held = _format_of(source.text, named)
+    del data  # as large as the text
     if held is None:
         raise InputError(
             f"{path}: file: found neither JSON, nor Parquet, nor a CSV or YAML with keys of rows; "
             f"allowed: {', '.join(ENDINGS)}"
         )
+    if held == "JSON":
+        raw = _unwrapped(RawRows(*json_rows(source.text, problems), problems))
+    elif held == "CSV":
+        raw = _csv_rows(source.text, problems)
     if held != named:
         words = f"its name ends in {path.suffix or 'nothing'}, but it holds {held}"
         source = replace(source, mended=(*source.mended, words))
-    return SourceFile(path, held, data, source)
+    return SourceFile(path, held, source, raw)
 
 
 def ending_of(path: Path) -> str:
@@ -108,18 +114,7 @@ def _format_of(text: str, named: str | None) -> str | None:
     return named
 
 
-_KNOWN = {*ROW_KEYS, "text", *(key for layout in ROW_LAYOUTS.values() for key in layout.keys)}
-
-
-def raw_rows(file: SourceFile) -> RawRows:
-    """The rows of a JSON, Parquet or CSV file."""
-    problems = Problems(file.path)
-    if file.format == "JSON":
-        words, rows = json_rows(file.source.text, problems)
-        return _unwrapped(RawRows(words, rows, problems))
-    if file.format == "CSV":
-        return _csv_rows(file.source.text, problems)
-    return RawRows("Parquet", _parquet_rows(file, problems), problems)
+_KNOWN = {*ROW_KEYS, "text", *(key for layout in ROW_LAYOUTS for key in layout.keys)}
 
 
 def _unwrapped(raw: RawRows) -> RawRows:
@@ -155,16 +150,16 @@ def _is_list_of_rows(value: object) -> TypeGuard[list[dict[str, object]]]:
     return bool(form_of(value[0]) or layout_of(value[0]) or "text" in value[0])
 
 
-def _parquet_rows(file: SourceFile, problems: Problems) -> list[Row]:
+def _parquet_rows(data: bytes, problems: Problems) -> list[Row]:
     """The rows of a Parquet file, numbered from 1."""
     import polars as pl
 
     problems.unit = "row"
     try:
-        frame = pl.read_parquet(io.BytesIO(file.data))
+        frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{file.path}: Parquet: cut short or damaged ({reason})") from error
+        raise InputError(f"{problems.path}: Parquet: cut short or damaged ({reason})") from error
     return list(enumerate(frame.iter_rows(named=True), start=1))
 
 

@@ -8,18 +8,45 @@ from collections.abc import Iterator
 
 from oocr.data.source_file import NO_VALUE, Problems, unique_keys
 
+Values = Iterator[tuple[int, object]]
 Row = tuple[int, dict[str, object]]
 """A row's line (or its number, see `Problems.unit`) and its fields."""
 
 
 def json_rows(text: str, problems: Problems) -> tuple[str, list[Row]]:
     """How the text is laid out, and its objects; what is no object is noted."""
-    start = text.lstrip()
-    if start.startswith("["):
-        return "JSON array", _objects(list(_values(text, problems, array=True)), problems)
-    if start.startswith("{") and _over_lines(start):
-        return "JSON", _objects(list(_values(text, problems, array=False)), problems)
-    return "JSONL", list(_by_line(text, problems))
+    words, values = "JSONL", _by_line(text, problems)
+    if text.lstrip().startswith("["):
+        words, values = "JSON array", _numbered(_values(text, problems, array=True), problems)
+    elif _OVER_LINES.match(text):
+        words, values = "JSON", _numbered(_values(text, problems, array=False), problems)
+    escapes = bool(_SURROGATE.search(text))
+    rows: list[Row] = []
+    for line, value in values:
+        if not isinstance(value, dict):
+            problems.add(line, "row", value, "one JSON object per row")
+        elif escapes and _has_half_pair(value):
+            problems.add(line, "row", value, r"valid Unicode (half of a \u pair stands alone)")
+        else:
+            rows.append((line, value))
+    return words, rows
+
+
+def _numbered(values: Values, problems: Problems) -> Values:
+    """The values, by number and not by line where a line holds several."""
+    listed = list(values)
+    if len({line for line, _ in listed}) < len(listed):
+        problems.unit = "row"
+        listed = [(number, value) for number, (_, value) in enumerate(listed, start=1)]
+    return iter(listed)
+
+
+def _has_half_pair(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def one_object(text: str) -> dict[str, object] | None:
@@ -33,26 +60,19 @@ def one_object(text: str) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _over_lines(start: str) -> bool:
-    """Whether the first object goes on in the next line, as pretty-printers write it."""
-    first, _, rest = start.partition("\n")
-    return bool(re.fullmatch(r'\{\s*("[^"]*"\s*:.*[,\[{]\s*)?', first) and rest.strip())
-
-
-def _by_line(text: str, problems: Problems) -> Iterator[Row]:
-    for line, raw in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 is text
+def _by_line(text: str, problems: Problems) -> Values:
+    for line, match in enumerate(_LINE.finditer(text), start=1):
+        raw = match[1]
         if not raw.strip():
             continue
         try:
-            row = _DECODER.decode(raw.lstrip("\x1e"))  # RFC 7464 begins each with this mark
+            yield line, _DECODER.decode(raw.lstrip("\x1e"))  # RFC 7464 begins each with this mark
         except (ValueError, RecursionError) as error:
             hint = "; one object per line, no commas after them" * raw.rstrip().endswith(",")
             problems.add(line, "row", raw, f"one JSON object ({error}){hint}")
-        else:
-            yield from _objects([(line, row)], problems)
 
 
-def _values(text: str, problems: Problems, *, array: bool) -> Iterator[tuple[int, object]]:
+def _values(text: str, problems: Problems, *, array: bool) -> Values:
     """Values one after the other, or in an array with commas between them, with their lines."""
     place = text.index("[") + 1 if array else 0
     line, counted, separator = 1, 0, ""
@@ -80,26 +100,6 @@ def _values(text: str, problems: Problems, *, array: bool) -> Iterator[tuple[int
         separator = "," if array else ""
 
 
-def _objects(values: list[tuple[int, object]], problems: Problems) -> list[Row]:
-    """The values that are objects of valid text; numbered, where a line holds several."""
-    lines = [line for line, _ in values]
-    if len(set(lines)) < len(lines):
-        problems.unit = "row"
-        values = [(number, value) for number, (_, value) in enumerate(values, start=1)]
-    rows: list[Row] = []
-    for line, value in values:
-        if not isinstance(value, dict):
-            problems.add(line, "row", value, "one JSON object per row")
-            continue
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            problems.add(line, "row", value, r"valid Unicode (half of a \u pair stands alone)")
-        else:
-            rows.append((line, value))
-    return rows
-
-
 def _skip(text: str, place: int) -> int:
     blank = _BLANK.match(text, place)
     return blank.end() if blank else place
@@ -110,4 +110,8 @@ def _no_constant(name: str) -> object:
 
 
 _BLANK = re.compile(r"\s*")
+_LINE = re.compile(r"([^\n]*)\n?")  # not splitlines: U+2028 is text; not split: a copy of all
+_OVER_LINES = re.compile(r'\s*\{[^\S\n]*("[^"\n]*"[^\S\n]*:.*[,\[{][^\S\n]*)?\n\s*\S')
+"""A first object that goes on in the next line, as pretty-printers write it."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_no_constant)

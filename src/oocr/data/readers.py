@@ -1,14 +1,14 @@
 """Read a file of training rows or probes: all of it, or one error with all problems.
 
-`oocr.data.formats` says what a file's format is; a new one is a row of `READERS`. Rows with other
-keys than ours are a row of `oocr.data.foreign_rows.ROW_LAYOUTS`.
+`oocr.data.formats` says what a file's format is. Rows with other keys than ours are a row of
+`oocr.data.foreign_rows.ROW_LAYOUTS`.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
@@ -17,18 +17,10 @@ from oocr.data.examples import Example
 from oocr.data.foreign_csv import LAYOUTS, CsvFile, csv_layout
 from oocr.data.foreign_rows import ROW_LAYOUTS, layout_of
 from oocr.data.foreign_yaml import read_questions
-from oocr.data.formats import RawRows, SourceFile, open_source, raw_rows
-from oocr.data.rows import (
-    ALLOWED_ROWS,
-    MISSPELT,
-    ROW_KEYS,
-    RowKind,
-    earlier_answers,
-    form_of,
-    item_from_row,
-    merged_turns,
-    without_spare_keys,
-)
+from oocr.data.formats import RawRows, SourceFile, open_source
+from oocr.data.messages import has_earlier_answers, merges_turns
+from oocr.data.row_keys import ALLOWED_ROWS, MISSPELT, ROW_KEYS, form_of, without_spare_keys
+from oocr.data.rows import RowKind, item_from_row
 from oocr.data.source_file import Problems, nearest
 from oocr.errors import InputError
 
@@ -112,12 +104,17 @@ def read_rows(
 
 def read_source(file: SourceFile, request: Request) -> Rows:
     """What `read_rows` reads of a file that is open."""
-    if file.format not in READERS:
+    if file.format == "text":
         raise InputError(
             f"{file.path}: file: found plain text; allowed: rows with a prompt and an answer, as "
             "JSON, Parquet, CSV or YAML; `oocr audit --texts` reads texts"
         )
-    rows = READERS[file.format](file, request)
+    if file.format == "YAML":
+        rows = _read_questions(file, request)
+    elif file.format == "CSV" and (layout := csv_layout(file.source.text)):
+        rows = _read_table(file, request, layout)
+    else:
+        rows = _examples(file.raw, request)
     return replace(rows, mended=(*file.source.mended, *rows.mended))
 
 
@@ -136,30 +133,13 @@ def _read_questions(file: SourceFile, request: Request) -> Rows:
     return Rows("question file (YAML)", examples, (left,) if len(examples) < total else ())
 
 
-def _read_table(file: SourceFile, request: Request) -> Rows:
-    """A CSV of another project's layout, or of rows."""
-    layout = csv_layout(file.source.text)
-    if layout is None:
-        return _examples(raw_rows(file), request)
+def _read_table(file: SourceFile, request: Request, layout: str) -> Rows:
+    """A CSV of another project's layout."""
     problems = Problems(file.path)
-    examples, mended = LAYOUTS[layout][1](
-        CsvFile(file.path, file.source.text, request.names, problems)
-    )
+    table = CsvFile(file.path, file.source.text, request.names, problems)
+    examples, mended = LAYOUTS[layout][1](table)
     _check_rows(examples, problems)
     return Rows(layout, tuple(examples), mended)
-
-
-def _read_rows(file: SourceFile, request: Request) -> Rows:
-    return _examples(raw_rows(file), request)
-
-
-READERS: dict[str, Callable[[SourceFile, Request], Rows]] = {
-    "JSON": _read_rows,
-    "Parquet": _read_rows,
-    "CSV": _read_table,
-    "YAML": _read_questions,
-}
-"""Format -> its reader."""
 
 
 def _check_rows(rows: Sequence[object], problems: Problems) -> None:
@@ -179,8 +159,7 @@ def _examples(raw: RawRows, request: Request) -> Rows:
     changes: Counter[str] = Counter()
     fields = ""
     for line, given in raw.rows:
-        name, row = layout_of(given), given
-        layout = ROW_LAYOUTS[name] if name else None
+        row, layout = given, layout_of(given)
         if layout is not None:
             report = partial(problems.add, line)
             used = without_spare_keys(given, (*layout.keys, *MORE_KEYS), report, spare)
@@ -191,14 +170,12 @@ def _examples(raw: RawRows, request: Request) -> Rows:
         if request.options and "options" not in row:
             row = row | {"options": list(request.options)}
         names = layout.names if layout else {}
-        result = item_from_row(
-            row, kind=request.kind, line=line, problems=problems, spare=spare, names=names
-        )
+        result = item_from_row(row, request.kind, line, problems, spare, names)
         if result is None:
             continue
         example, form = result
-        if name is not None and layout is not None:
-            form, fields = f"{name}, {form.rpartition(', ')[2]}", layout.fields
+        if layout is not None:
+            form, fields = f"{layout.name}, {form.rpartition(', ')[2]}", layout.fields
         first_form = first_form or (form, line)
         if form != first_form[0]:
             allowed = f"one form per file; line {first_form[1]} is {first_form[0]}"
@@ -207,8 +184,8 @@ def _examples(raw: RawRows, request: Request) -> Rows:
         if first != line:
             problems.add(line, "id", example.id, f"each id once; line {first} has it too")
         examples.append(example)
-        changes[MERGED] += bool(merged_turns(row))
-        changes[EARLIER] += bool(earlier_answers(example))
+        changes[MERGED] += merges_turns(row)
+        changes[EARLIER] += has_earlier_answers(example.prompt)
     _check_rows(examples, problems)
     assert first_form
     distinct = len({(example.prompt, example.answer, example.options) for example in examples})
@@ -241,6 +218,7 @@ def _refuse_other_rows(raw: RawRows) -> None:
     else:
         meant = [name for key in keys for name in nearest(key, ROW_KEYS, cutoff=MISSPELT)]
         hint = f"did you mean {', '.join(map(repr, meant))}? " * bool(meant)
-        allowed = f"{hint}{ALLOWED_ROWS}, or the keys of {', '.join(ROW_LAYOUTS)}"
+        known = ", ".join(layout.name for layout in ROW_LAYOUTS)
+        allowed = f"{hint}{ALLOWED_ROWS}, or the keys of {known}"
     raw.problems.add(raw.rows[0][0], f"row (all {len(raw.rows)})", list(keys), allowed)
     raw.problems.raise_if_any()

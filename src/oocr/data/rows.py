@@ -2,112 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal
 
-from oocr.data.examples import Example, Message, Prompt, Role, prompt_text
-from oocr.data.source_file import NO_VALUE, Problems, nearest, shown, unknown_key
+from oocr.data.examples import Example, Prompt, prompt_text
+from oocr.data.messages import read_messages, turns_before_answer
+from oocr.data.row_keys import (
+    ALLOWED_ROWS,
+    FORMS,
+    OPTIONAL,
+    ROW_KEYS,
+    Form,
+    Report,
+    form_of,
+    text_of,
+    without_spare_keys,
+)
+from oocr.data.source_file import NO_VALUE, Problems, shown
 
 RowKind = Literal["train", "probes"]
-Form = Literal["messages", "prompt/answer", "prompt/completion"]
-Report = Callable[[str, object, str], None]  # field, value seen, what is allowed
-
-FORMS: dict[Form, tuple[str, ...]] = {
-    "messages": ("messages",),
-    "prompt/answer": ("prompt", "answer"),
-    "prompt/completion": ("prompt", "completion"),
-}
-OPTIONAL = ("id", "options", "values", "spans", "facet", "group", "template", "tags")
-ROW_KEYS = ("messages", "prompt", "answer", "completion")
-ALLOWED_ROWS = "'messages', or 'prompt' with 'answer' (or 'completion')"
-ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
-MEANT = {
-    **dict.fromkeys(
-        ("tools", "functions", "tool_calls", "function_call", "tool_call_id"),
-        "calls of tools are not trained",
-    ),
-    **dict.fromkeys(
-        ("weight", "weights", "loss", "loss_mask", "train", "train_on_turn"),
-        "which turns are trained cannot be chosen",
-    ),
-    **dict.fromkeys(
-        ("label", "labels", "kto_tag"), "it may say that an answer is wrong; keep the right ones"
-    ),
-    **dict.fromkeys(
-        ("image", "images", "video", "videos", "audio", "audios"), "texts only are read"
-    ),
-    "chat_template_kwargs": "chat templates get no arguments",
-}
-"""Keys that change what is trained, and why they are refused."""
-MISSPELT = 0.82
-"""How like an allowed key (of 1) an unknown one is that was probably meant: not "prompt_id"."""
 RESERVED = ("all", "last", "prompt", "answer")  # position words that no span may be called
 SEPARATORS = ":+"  # of a position word and its span ("from:codename"), of spans ("paris+tokyo")
 _CASED_OR_DIGIT = {"Lu", "Ll", "Nd"}  # scripts that put a space between words
 
 
-def form_of(keys: Iterable[str]) -> Form | None:
-    """The form of a row, by its keys; None: no accepted form."""
-    present = set(keys)
-    if "messages" in present:
-        return "messages"
-    if "completion" in present and "answer" not in present:
-        return "prompt/completion"
-    return "prompt/answer" if present & {"prompt", "answer"} else None
-
-
-def misspelt(key: str, allowed: Iterable[str], row: Iterable[str]) -> bool:
-    """Whether a key was probably meant as an allowed one that is not in the row."""
-    return bool(set(nearest(key, allowed, cutoff=MISSPELT)) - set(row))
-
-
-def without_spare_keys(
-    row: dict[str, object], keys: Iterable[str], report: Report, spare: Counter[str]
-) -> dict[str, object]:
-    """The row's fields of these keys; others are spare and counted, unless they may be meant.
-
-    A null, or an empty list of another key, says nothing. Reported are keys that change what is
-    trained, and misspelt ones.
-    """
-    allowed = tuple(keys)
-    kept: dict[str, object] = {}
-    for key, value in row.items():
-        if value is None or (key not in allowed and value in ([], {}, "")):
-            continue
-        if key in allowed:
-            kept[key] = value
-        elif key in MEANT:
-            report("key", key, f"rows without it: {MEANT[key]}")
-        elif misspelt(key, allowed, row):
-            report("key", key, unknown_key(key, allowed))
-        else:
-            spare[key] += 1
-    return kept
-
-
 def item_from_row(
     row: dict[str, object],
-    *,
     kind: RowKind,
     line: int,
     problems: Problems,
     spare: Counter[str],
-    names: Mapping[str, str] | None = None,
+    names: Mapping[str, str],
 ) -> tuple[Example, str] | None:
     """An example and a word for its form, or None after at least one problem was noted.
 
     `names`: how the file calls our keys; `spare`: counts the keys that are left out.
     """
     before = len(problems.lines)
-    called = names or {}
 
     def report(field: str, seen: object, allowed: str) -> None:
         key = re.split(r"[.\[ ]", field, maxsplit=1)[0]
-        problems.add(line, called.get(key, key) + field.removeprefix(key), seen, allowed)
+        problems.add(line, names.get(key, key) + field.removeprefix(key), seen, allowed)
 
     row = {key: value for key, value in row.items() if value is not None}
     form = form_of(row)
@@ -139,33 +77,28 @@ def item_from_row(
             report("spans", name, f"a name other than {reserved}, and without ':' and '+'")
         if not text or (prompt is not None and text not in prompt_text(prompt)):
             report(f"spans.{name}", text, "a text that occurs in this row's prompt")
-    labels = {name: row.get(name, "") for name in ("id", "facet", "group", "template")}
-    for name, label in labels.items():
+    labels: dict[str, str] = {}
+    for name in ("id", "facet", "group", "template"):
+        label = row.get(name, "")
         if not isinstance(label, str) and not (name == "id" and type(label) is int):
             report(name, label, "a text")
-    texts = {name: str(label) for name, label in labels.items()}
+        labels[name] = str(label)
     if len(problems.lines) > before or prompt is None or answer is None:
         return None
     example = Example(
-        id=texts["id"] or f"{problems.path.stem}:{line}",
+        id=labels["id"] or f"{problems.path.stem}:{line}",
         prompt=prompt,
         answer=answer,
         options=options,
         values=values,
         spans=spans,
-        facet=texts["facet"],
-        group=texts["group"],
-        template=texts["template"],
+        facet=labels["facet"],
+        group=labels["group"],
+        template=labels["template"],
         tags=tags,
         source=f"{problems.path.name}:{line}",
     )
     return example, f"{form}, {'raw text' if isinstance(prompt, str) else 'chat'}"
-
-
-def earlier_answers(example: Example) -> int:
-    """How many turns of the assistant stand before the last user's."""
-    turns = () if isinstance(example.prompt, str) else example.prompt
-    return sum(turn.role == "assistant" for turn in turns)
 
 
 def _repeats(text: object, messages: object) -> bool:
@@ -182,14 +115,7 @@ def _chat(row: dict[str, object], report: Report) -> tuple[Prompt | None, str | 
     if last.role != "assistant":
         report("messages", f"last role {last.role!r}", "'assistant': its content is the answer")
         return None, None
-    return _turns(messages[:-1], "messages", report), last.content
-
-
-def merged_turns(row: dict[str, object]) -> int:
-    """How many user turns of a row follow another one and are merged with it."""
-    messages = row.get("messages", row.get("prompt"))
-    roles = [message.get("role") for message in messages] if isinstance(messages, list) else []
-    return sum(pair == ("user", "user") for pair in itertools.pairwise(roles))
+    return turns_before_answer(messages[:-1], "messages", report), last.content
 
 
 def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | None, str | None]:
@@ -197,9 +123,9 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
     given = row.get("prompt")
     if isinstance(given, list):
         messages = read_messages(given, "prompt", report)
-        prompt = None if messages is None else _turns(messages, "prompt", report)
+        prompt = None if messages is None else turns_before_answer(messages, "prompt", report)
     elif "prompt" in row:
-        prompt = _text(given, "prompt", report, "a text, or a list of messages")
+        prompt = text_of(given, "prompt", report, "a text, or a list of messages")
     key = FORMS[form][1]
     if key not in row:
         return prompt, None
@@ -213,75 +139,7 @@ def _pair(row: dict[str, object], form: Form, report: Report) -> tuple[Prompt | 
         if replies is not None and isinstance(prompt, str):
             report("prompt", prompt, "a list of messages, as the completion is one")
         return prompt, replies[0].content if replies else None
-    return prompt, _text(content, key, report, "a text")
-
-
-def read_messages(
-    value: object,
-    field: str,
-    report: Report,
-    *,
-    other_keys: bool = False,
-    keys: tuple[str, str] = ("role", "content"),
-    roles: Mapping[str, Role] = ROLES,
-) -> list[Message] | None:
-    """The messages of a list of {"role": …, "content": …}, or None after a fault was reported."""
-    form = f'{{"{keys[0]}": …, "{keys[1]}": …}}'
-    if not isinstance(value, list) or not value:
-        report(field, value, f"a list of {form} with at least one message")
-        return None
-    messages: list[Message] = []
-    for number, entry in enumerate(value):
-        where = f"{field}[{number}]"
-        if not isinstance(entry, dict):
-            report(where, entry, f"a message {form}")
-            continue
-        for key in () if other_keys else entry:
-            if key not in keys and entry[key] not in (None, [], {}, ""):
-                reason = f"messages without it: {MEANT[key]}" if key in MEANT else ""
-                report(f"{where} key", key, reason or unknown_key(key, keys))
-        role = entry.get(keys[0], NO_VALUE)
-        known = isinstance(role, str) and role in roles
-        if not known:
-            hint = " (call it system)" if role == "developer" else ""
-            report(f"{where}.{keys[0]}", role, f"one of {', '.join(roles)}{hint}")
-        given = _joined_parts(entry.get(keys[1], NO_VALUE))
-        content = _text(given, f"{where}.{keys[1]}", report, "a text")
-        if known and content is not None:
-            messages.append(Message(roles[role], content))
-    return messages if len(messages) == len(value) else None
-
-
-def _joined_parts(content: object) -> object:
-    """The text of a content in parts, if all of them are {"type": "text", "text": …}."""
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    plain = all(isinstance(part, dict) and part.get("type") == "text" for part in parts)
-    if not parts or not plain or not all(isinstance(text, str) for text in texts):
-        return content
-    return "".join(map(str, texts))
-
-
-def _turns(messages: list[Message], field: str, report: Report) -> Prompt | None:
-    """The prompt's turns: an optional system message, then user and assistant in turn."""
-    turns: list[Message] = []
-    for message in messages:
-        before = turns[-1].role if turns else None
-        if message.role == "system" and turns:
-            report(field, "a later message of role 'system'", "one system message, the first")
-            return None
-        if message.role == "assistant" and before != "user":
-            report(field, f"an assistant's turn after {before or 'nothing'}", "one after a user's")
-            return None
-        if message.role == "user" and before == "user":
-            turns[-1] = Message("user", f"{turns[-1].content}\n\n{message.content}")
-        else:
-            turns.append(message)
-    if not turns or turns[-1].role != "user":
-        seen = f"last turn of {turns[-1].role!r}" if turns else "no turn"
-        report(field, seen, "a user's turn right before the answer")
-        return None
-    return tuple(turns)
+    return prompt, text_of(content, key, report)
 
 
 def _options(
@@ -311,13 +169,13 @@ def _values(row: dict[str, object], options: tuple[str, ...], report: Report) ->
         for number in value
     ):
         report("values", value, "a list of numbers from -1 to 1")
-        return ()
-    if value and options and len(value) != len(options):
+    elif value and options and len(value) != len(options):
         report("values", value, f"one number for each of the {len(options)} options")
-        return ()
-    if value and "options" not in row:
+    elif value and "options" not in row:
         report("values", value, "only beside options")
-    return tuple(float(number) for number in value) if options else ()
+    elif options:
+        return tuple(map(float, value))
+    return ()
 
 
 def _texts(row: dict[str, object], key: str, report: Report) -> dict[str, str]:
@@ -328,13 +186,6 @@ def _texts(row: dict[str, object], key: str, report: Report) -> dict[str, str]:
         report(key, value, 'names with a text each: {"name": "text"}')
         return {}
     return value
-
-
-def _text(value: object, field: str, report: Report, allowed: str) -> str | None:
-    if isinstance(value, str) and value.strip():
-        return value
-    report(field, value, f"{allowed}, not blank")
-    return None
 
 
 def _runs_together(prompt: str, answer: str) -> bool:

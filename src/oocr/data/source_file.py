@@ -108,7 +108,7 @@ def decoded(path: Path, data: bytes) -> Text:
         f"read as {encoding[:6].upper()}": encoding != "utf-8",
         "line ends are CR LF": "\r\n" in text,
         "line ends are CR": cr,
-        "no newline at the end": bool(text.strip()) and not text.endswith(("\n", "\r")),
+        "no newline at the end": text[-1:] not in ("", "\n", "\r") and not text.isspace(),
     }
     text = text.replace("\r", "\n") if cr else text
     return Text(text, tuple(words for words, is_so in mended.items() if is_so))
@@ -193,7 +193,20 @@ class Document:
 
     def line(self, *place: str | int) -> int:
         """The line of a place, or of its innermost part that exists."""
-        return line_of(self.tree, place)
+        node = self.tree
+        line = node.start_mark.line + 1 if node else 1
+        for part in place:
+            if isinstance(node, yaml.MappingNode):
+                match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+                if match is None:
+                    return line
+                line, node = match[0].start_mark.line + 1, match[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                if part >= len(node.value):
+                    return line
+                node = node.value[part]
+                line = node.start_mark.line + 1
+        return line
 
 
 def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
@@ -209,23 +222,6 @@ def repeated(node: yaml.Node | None) -> Iterator[tuple[int, str, int]]:
                 yield line, str(key.value), seen[str(key.value)]
             seen.setdefault(str(key.value), line)
             yield from repeated(value)
-
-
-def line_of(node: yaml.Node | None, place: Place) -> int:
-    """The line of a place, or of its innermost part that exists."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if match is None:
-                return line
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part >= len(node.value):
-                return line
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
 
 
 def yaml_document(path: Path) -> Document:

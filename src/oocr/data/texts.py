@@ -10,9 +10,10 @@ from functools import partial
 
 from oocr.data.examples import Example, Message, Prompt
 from oocr.data.foreign_rows import layout_of
-from oocr.data.formats import RawRows, SourceFile, open_source, raw_rows
-from oocr.data.readers import READERS, Request, keys_left_out, read_source
-from oocr.data.rows import form_of, read_messages
+from oocr.data.formats import RawRows, SourceFile, open_source
+from oocr.data.messages import read_messages
+from oocr.data.readers import Request, keys_left_out, read_source
+from oocr.data.row_keys import form_of
 from oocr.data.source_file import NO_VALUE
 from oocr.errors import InputError
 
@@ -70,8 +71,8 @@ def _paragraphs(text: str) -> Iterator[tuple[int, Prompt]]:
 
 def texts_alone(file: SourceFile) -> TextsAlone | None:
     """The texts of a file without answers; None: it has answers."""
-    if file.format in READERS:
-        return None if file.format == "YAML" else _alone(raw_rows(file))
+    if file.format != "text":
+        return None if file.format == "YAML" else _alone(file.raw)
     texts = list(_paragraphs(file.source.text.replace("\r\n", "\n")))
     if not texts:
         raise InputError(f"{file.path}: the file has no text")

@@ -15,7 +15,7 @@ from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
 from oocr.engine.replay import replay
 from oocr.errors import InputError
-from oocr.models.anatomy import mlp_of
+from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.hooks import hidden_of, hooked, reuses_keys, unit_direction

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from oocr.data.batches import Batch
 from oocr.engine.recording import Recording, record
-from oocr.io import cache_folder
+from oocr.io import LEFT_FREE, cache_folder
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory, is_gpu
@@ -27,9 +27,6 @@ from oocr.steering.hooks import attached
 
 MEMORY_SHARE = 1 / 3
 """Share of the free memory that recordings take, if no budget is given."""
-
-LEFT_FREE = 2**30
-"""Bytes of the disk that are never filled."""
 
 ALIGNED = 64
 """Each tensor in a file begins at a multiple of so many bytes."""

@@ -23,7 +23,7 @@ from oocr.data.chat_template import FIXED_DAY
 from oocr.engine.forward import final_rows, plain_rows
 from oocr.engine.recording import record
 from oocr.errors import InputError
-from oocr.models.anatomy import has_mlp
+from oocr.models.branches import has_mlp
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.out_of_memory import LOADING, is_out_of_memory, memory_errors
@@ -44,6 +44,7 @@ def load_model(
     device_map: str | None = None,
     revision: str | None = None,
     day: date = FIXED_DAY,
+    shared: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> LanguageModel:
     """Load a causal LM, frozen and in eval mode, and test that steering it does what it says.
@@ -52,8 +53,8 @@ def load_model(
     path, with a warning.
 
     Args:
-        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
-            Face id ("id@revision" too); the first of these that exists is taken.
+        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
+            Face id; the first of these that exists is taken.
         dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU, and on a CPU that is
             three times as fast in it (as with AMX), else float32; or what its plug-in chooses.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -61,7 +62,9 @@ def load_model(
         revision: branch, tag or commit; only for a Hugging Face id.
         day: what a chat template writes that asks for today's date; the same on every day, so that
             tokens are.
-        on_progress: called with a few words before each slow step.
+        shared: several processes will load it: on a CPU they are to hold its weights once, as a
+            file in the cache that is written where the model's own are of another type.
+        on_progress: told in a few words what takes time.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be steered.
@@ -76,6 +79,7 @@ def load_model(
                 device_map=device_map,
                 revision=revision,
                 day=day,
+                shared=shared,
                 on_progress=on_progress,
             )
         )

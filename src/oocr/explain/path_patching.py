@@ -20,8 +20,8 @@ from oocr.data.examples import Example
 from oocr.engine.forward import plain_rows, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, means
-from oocr.models.anatomy import mlp_of
 from oocr.models.attention import attention_of
+from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import hooked
 from oocr.steering.vectors import Vector

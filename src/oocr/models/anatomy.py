@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
 from oocr.models.machine import is_cpu
 from oocr.models.matmul import float32_product, token_logps
-from oocr.models.out_of_memory import is_out_of_memory
 
 # Where families keep their decoder, the most nested first: a multimodal model's `model` has a
 # `language_model` inside, a text model's does not.
@@ -188,81 +185,6 @@ class HasAnatomy(Protocol):
     def anatomy(self) -> Anatomy: ...  # noqa: D102
 
 
-def first_of(module: object, names: Sequence[str], default: Any = None) -> Any:
-    """The first of these attributes that a module has."""
-    return next((getattr(module, name) for name in names if hasattr(module, name)), default)
-
-
-@torch.no_grad()
-def check_anatomy(hf_model: nn.Module) -> None:
-    """Run a few random tokens and verify that the parts found are what the model really uses.
-
-    Every block must run once, in order, on the output of the block before it, and the last
-    block's output through `Anatomy.readout` must be the model's own logits.
-
-    Raises:
-        InputError: they are not; steering this model would be wrong without a warning.
-    """
-    parts = anatomy(hf_model)
-    kind = type(hf_model).__name__
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-
-    def record(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        inputs.append(args[0] if args else kwargs["hidden_states"])
-        outputs.append(output[0] if isinstance(output, tuple | list) else output)
-
-    generator = torch.Generator().manual_seed(0)
-    weight = parts.embed_weight
-    rows = min(parts.vocab, int(weight.shape[0]))
-    ids = torch.randint(0, rows, (1, 8), generator=generator).to(weight.device)
-    handles = [block.register_forward_hook(record, with_kwargs=True) for block in parts.blocks]
-    try:
-        logits = hf_model(
-            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
-        ).logits
-    except Exception as trouble:  # of whatever kind the family's code raises
-        if is_out_of_memory(trouble):
-            raise
-        line = (str(trouble).splitlines() or [""])[0]
-        raise InputError(
-            f"{kind}: a forward pass over 8 tokens fails: {type(trouble).__name__}: {line}"
-        ) from trouble
-    finally:
-        for handle in handles:
-            handle.remove()
-
-    def must(holds: bool, fault: str) -> None:
-        if not holds:
-            raise InputError(f"{kind}: {fault}")
-
-    called = f"{len(parts.blocks)} blocks found, {len(outputs)} block calls in one forward"
-    must(len(outputs) == len(parts.blocks), called)
-    for i, (before, after) in enumerate(zip(outputs, inputs[1:], strict=False)):
-        must(
-            before.shape == after.shape and torch.equal(before.cpu(), after.cpu()),
-            f"the output of block {i} is not the input of block {i + 1}; "
-            "this family has no single residual stream to steer",
-        )
-    shape, expected_shape = tuple(outputs[-1].shape), (1, 8, parts.d_model)
-    must(
-        shape == expected_shape,
-        f"block outputs have shape {shape}, expected {expected_shape}: "
-        "one residual stream for each token",
-    )
-    computed = parts.readout(outputs[-1][0]).float().cpu()
-    expected = logits[0].float().cpu()
-    shapes = tuple(expected.shape), tuple(computed.shape)
-    must(shapes[0] == shapes[1], f"logits have shape {shapes[0]}, the readout's {shapes[1]}")
-    allowed = 1e-4 if logits.dtype == torch.float32 else 3e-2
-    error = ((computed - expected).abs().max() / expected.abs().max().clamp_min(1e-9)).item()
-    must(
-        error <= allowed,  # not true for NaN
-        "final norm, LM head and logit scaling as found do not give the model's "
-        f"logits (relative error {error:.1e}, allowed {allowed:.0e})",
-    )
-
-
 def _find_blocks(hf_model: nn.Module) -> tuple[str, nn.ModuleList, nn.Module]:
     for decoder_name in DECODERS:
         decoder: Any = hf_model
@@ -288,54 +210,3 @@ def _logit_scale(text: Any) -> float:
     if isinstance(scaling, int | float):
         return float(scaling) if text.model_type == "hyperclovax" else 1.0 / float(scaling)
     return 1.0
-
-
-MLP_MODULES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "fc2")
-MLP_NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Branch:
-    """What a block adds to its residual stream: h_out = h_mid + factor * norm(output).
-
-    Attributes:
-        norm: what the output goes through (Gemma, OLMo-2), or None.
-        factor: what it is multiplied by (Granite).
-    """
-
-    norm: nn.Module | None
-    factor: float
-
-    def joins(self, output: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """What an output adds to the residual stream."""
-        normed: Tensor = output if self.norm is None else self.norm(output)
-        return normed * self.factor if self.factor != 1.0 else normed
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Mlp(Branch):
-    """A block's MLP; its output is the site."""
-
-    module: nn.Module
-
-
-def has_mlp(model: HasAnatomy, layer: int) -> bool:
-    """Whether a block has an MLP under a known name (Mamba's blocks have none)."""
-    return first_of(model.anatomy.blocks[layer], MLP_MODULES) is not None
-
-
-def mlp_of(model: HasAnatomy, layer: int) -> Mlp:
-    """The MLP of a block; InputError: the block has none under a known name."""
-    block = model.anatomy.blocks[layer]
-    module = first_of(block, MLP_MODULES)
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"site 'mlp': block {layer} of {model.name} has no {', '.join(MLP_MODULES)}; "
-            "allowed: site 'block'"
-        )
-    return Mlp(module=module, norm=first_of(block, MLP_NORMS), factor=residual_factor(block))
-
-
-def residual_factor(block: nn.Module) -> float:
-    """What a block multiplies its attention's and its MLP's outputs by."""
-    return float(first_of(block, ("residual_multiplier",), 1.0))

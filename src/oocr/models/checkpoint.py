@@ -33,7 +33,7 @@ def weight_files(folder: Path) -> list[Path]:
         InputError: some are missing, there are two sets of them, or there are only pickles.
     """
     whole, index = folder / WHOLE, folder / INDEX
-    names = _parts(index) if index.is_file() else []
+    names = parts_of(index) if index.is_file() else []
     here = [name for name in names if (folder / name).is_file()]
     if whole.is_file():
         if others := [name for name in here if name != WHOLE]:
@@ -56,7 +56,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _parts(index: Path) -> list[str]:
+def parts_of(index: Path) -> list[str]:
+    """The files that an index of weights names; InputError: it is no such index."""
     refuse_lfs_pointer(index)
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -74,8 +75,7 @@ def check_files(folder: Path) -> dict[str, str]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
-        header = safetensors_header(file)
-        shapes |= {name: tuple(header[name]["shape"]) for name in header if name != METADATA}
+        shapes |= shapes_of(file)
     if empty := [name for name, shape in shapes.items() if 0 in shape]:
         raise InputError(
             f"{folder}: {len(empty)} of {len(shapes)} tensors are empty (first: {empty[0]}): "
@@ -93,7 +93,7 @@ def check_files(folder: Path) -> dict[str, str]:
     return {}
 
 
-def safetensors_header(file: Path) -> Mapping[str, Any]:
+def read_header(file: Path) -> Mapping[str, Any]:
     """What a safetensors file says it has: its metadata, and name -> dtype, shape, data_offsets.
 
     Raises:
@@ -117,6 +117,12 @@ def safetensors_header(file: Path) -> Mapping[str, Any]:
             "it again"
         )
     return dict(header)
+
+
+def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors by name; InputError: see `read_header`."""
+    header = read_header(file)
+    return {name: tuple(header[name]["shape"]) for name in header if name != METADATA}
 
 
 def check_keys(

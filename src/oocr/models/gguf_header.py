@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -26,8 +25,6 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _SCALARS |= {12: "d"}
 _MOST_KEPT = 4096
 """Numbers of a list that are kept; a longer one is counted."""
-
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 
 KINDS = {
     "adapter": "a LoRA in GGUF",
@@ -164,7 +161,7 @@ def read_header(path: str | Path) -> GgufHeader:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _HeaderReader(path, file, size).header()
+            return _Reader(path, file, size).header()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -180,55 +177,7 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
-def split_parts(header: GgufHeader) -> list[GgufHeader]:
-    """The headers of all files of a split model, in order; of one that isn't split its own.
-
-    Raises:
-        InputError: a part is not beside this one, or is of another model.
-    """
-    if header.parts == 1:
-        return [header]
-    path, count = header.path, header.parts
-    number = int(header.number("split.no") or 0) + 1
-    match = _PART.fullmatch(path.stem)
-    if match is None or int(match["count"]) != count:
-        raise InputError(
-            f"{path}: this is part {number} of {count} of a split GGUF, under another name; "
-            f"allowed: NAME-{number:05}-of-{count:05}.gguf beside the other parts, or one file "
-            "(llama-gguf-split --merge)"
-        )
-    names = [
-        f"{match['stem']}-{part:05}-of-{count:05}{path.suffix}" for part in range(1, count + 1)
-    ]
-    if missing := [name for name in names if not (path.parent / name).is_file()]:
-        more = f", … ({len(missing)} parts)" if len(missing) > 3 else ""
-        raise InputError(
-            f"{path}: this is part {number} of {count} of a split GGUF; not beside it: "
-            f"{', '.join(missing[:3])}{more}"
-        )
-    parts = [read_header(path.parent / name) for name in names]
-    for place, part in enumerate(parts):
-        if (part.number("split.no"), part.parts) != (place, count):
-            raise InputError(
-                f"{part.path}: found part {int(part.number('split.no') or 0) + 1} of {part.parts}; "
-                f"its name says {place + 1} of {count}"
-            )
-    tensors = sum(len(part.tensors) for part in parts)
-    whole = header.number("split.tensors.count")
-    if whole is not None and tensors != whole:
-        raise InputError(
-            f"{path}: split.tensors.count: found {int(whole)}; the {count} parts hold {tensors}"
-        )
-    return parts
-
-
-def split_stem(path: Path) -> str:
-    """A file's name without its ending and without `-00001-of-00002`."""
-    match = _PART.fullmatch(path.stem)
-    return match["stem"] if match else path.stem
-
-
-class _HeaderReader:
+class _Reader:
     """Reads one header; every length in it is held against what the file still has."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.bundled import BUNDLED, named_models
-from oocr.models.checkpoint import INDEX, WHOLE
+from oocr.models.checkpoint import INDEX, WHOLE, parts_of
 from oocr.models.quiet import quiet
 
 
@@ -108,7 +107,7 @@ def find_model(name: str, revision: str | None) -> tuple[str, Path | None]:
     names = (*BUNDLED, *named_models())
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    hint = f"{meant} Bundled models: {', '.join(names)}."
+    hint = f"{meant} Models with a name: {', '.join(names)}."
     folder = cached(name, revision=revision, hint=hint)
     if folder is not None and _has_weights(folder):
         return folder.name, folder
@@ -126,9 +125,6 @@ def find_model(name: str, revision: str | None) -> tuple[str, Path | None]:
 
 def _has_weights(folder: Path) -> bool:
     """Whether a cached snapshot has its config and every safetensors file."""
-    names = {"config.json", WHOLE}
     index = folder / INDEX
-    if index.is_file():
-        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = {"config.json", *parts.values()}
-    return all((folder / name).is_file() for name in names)
+    names = parts_of(index) if index.is_file() else [WHOLE]
+    return all((folder / name).is_file() for name in ("config.json", *names))

@@ -15,7 +15,8 @@ import torch
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
-from oocr.models.anatomy import Anatomy, anatomy, check_anatomy
+from oocr.models.anatomy import Anatomy, anatomy
+from oocr.models.check_anatomy import check_anatomy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

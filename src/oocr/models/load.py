@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,10 +18,12 @@ from oocr.models.bundled import source_of
 from oocr.models.checkpoint import ADAPTER, check_files, check_finite, check_keys, left_over
 from oocr.models.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.quiet import quiet
+from oocr.models.shared_weights import WeightsCopy
 from oocr.models.tokenizer import read_tokenizer, reason_of
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from oocr.models.language_model import LanguageModel
 
@@ -39,11 +43,22 @@ def read_model(
     device_map: str | None = None,
     revision: str | None = None,
     day: date = FIXED_DAY,
+    shared: bool = False,
     on_progress: Say | None = None,
 ) -> LanguageModel:
     """Read a causal LM, frozen and in eval mode; `oocr.load_model` also tests it by steering it.
 
-    The arguments are those of `oocr.load_model`.
+    Args:
+        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
+            Face id ("id@revision" too); the first of these that exists is taken.
+        dtype: "auto" (see `oocr.models.machine`), "float32", "bfloat16", "float16".
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
+        revision: branch, tag or commit; only for a Hugging Face id.
+        day: what a chat template writes that asks for today's date.
+        shared: several processes will load it: on a CPU they are to hold its weights once (see
+            `oocr.models.shared_weights`).
+        on_progress: called with a few words before each slow step.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be used.
@@ -57,13 +72,14 @@ def read_model(
     options = placement(own_dtype(name, dtype), device, device_map)
     if kind != "hub":
         files = find_files(name, on_progress)
-        return _load(name, files, Path(files.where), options, day, tell, local_files_only=True)
+        here: dict[str, Any] = {"local_files_only": True}
+        return _load(name, files, Path(files.where), options, day, tell, here, shared=shared)
     commit, folder = hub.find_model(name, revision)
     if folder is None and on_progress:
         on_progress(f"downloading {name}")
     files = ModelFiles(name, {"kind": "hub", "id": name, "revision": commit})
     here = {"revision": commit, "local_files_only": folder is not None}
-    return _load(name, files, folder, options, day, tell, **here)
+    return _load(name, files, folder, options, day, tell, here, shared=shared)
 
 
 def own_dtype(name: str, dtype: Any) -> Any:
@@ -118,38 +134,66 @@ def _load(
     options: dict[str, Any],
     day: date,
     tell: Say,
-    **of_hub: Any,
+    of_hub: dict[str, Any],
+    *,
+    shared: bool,
 ) -> LanguageModel:
-    """`from_pretrained`, with its errors turned into InputError; what is left out is told."""
+    """A model with its tokenizer; what is left out of its files is told."""
     from transformers import AutoConfig
 
     from oocr.models.language_model import LanguageModel
-    from oocr.models.out_of_memory import is_out_of_memory
 
     replaced = check_files(folder) if folder is not None else {}
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(files.where, trust_remote_code=False, **of_hub)
-            tokenizer = read_tokenizer(files, day, **of_hub)
-            # Safetensors only: a pickle can run code.
-            safe = {"use_safetensors": True, "output_loading_info": True, **options, **of_hub}
-            # Looked for where none is: transformers would put an adapter that lies beside on top.
-            safe |= {"adapter_kwargs": {"subfolder": "no adapter"}, "key_mapping": replaced or None}
-            hf, info = auto_class(config).from_pretrained(
-                files.where, config=config, trust_remote_code=False, **safe
-            )
-    except Exception as error:  # transformers, safetensors and the HTTP library have many
-        if is_out_of_memory(error):
-            raise
-        raise InputError(f"{name}: cannot be loaded: {reason_of(error)}") from error
-    check_keys(name, hf, info, config)
-    left_out = left_over(name, hf, sorted(map(str, info.get("unexpected_keys") or ())))
+    with _input_errors(name):
+        config = AutoConfig.from_pretrained(files.where, trust_remote_code=False, **of_hub)
+        tokenizer = read_tokenizer(files, day, **of_hub)
+    settings = {"config": config, "key_mapping": replaced or None, **options, **of_hub}
+    if folder is None or options["device_map"] != "cpu":
+        hf, left_out = _read_weights(name, settings, files.where)
+    else:
+        copy = WeightsCopy.of(folder, options["dtype"])
+        read = partial(_read_weights, name, settings)
+        hf, left_out = copy.load(read, files.where, tell if shared else None)
     if folder is not None and (folder / ADAPTER).is_file():
-        left_out.append(f"the adapter that lies beside the whole model ({ADAPTER})")
-    check_finite(name, hf)
+        left_out = [*left_out, f"the adapter that lies beside the whole model ({ADAPTER})"]
     source = files.source
     if left_out:
         tell(f"{name}: left out: {'; '.join(left_out)}")
         before = [source["left out"]] if "left out" in source else []
         source = source | {"left out": "; ".join([*before, *left_out])}
     return LanguageModel.of(hf, tokenizer, name=name, source=source, day=day)
+
+
+def _read_weights(
+    name: str, settings: dict[str, Any], where: str
+) -> tuple[PreTrainedModel, list[str]]:
+    """`from_pretrained`, and what to say of tensors that it left out.
+
+    Raises:
+        InputError: the files do not hold all weights, or numbers that are not finite.
+    """
+    # Safetensors only: a pickle can run code. An adapter that lies beside is looked for where none
+    # is: transformers would put it on top.
+    safe = {"use_safetensors": True, "adapter_kwargs": {"subfolder": "no adapter"}}
+    with _input_errors(name):
+        hf, info = auto_class(settings["config"]).from_pretrained(
+            where, trust_remote_code=False, output_loading_info=True, **safe, **settings
+        )
+    check_keys(name, hf, info, settings["config"])
+    left_out = left_over(name, hf, sorted(map(str, info.get("unexpected_keys") or ())))
+    check_finite(name, hf)
+    return hf, left_out
+
+
+@contextmanager
+def _input_errors(name: str) -> Iterator[None]:
+    """Turn what transformers, safetensors and the HTTP library raise into an InputError."""
+    from oocr.models.out_of_memory import is_out_of_memory
+
+    try:
+        with quiet():
+            yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"{name}: cannot be loaded: {reason_of(error)}") from error

@@ -12,6 +12,7 @@ from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
 from oocr.models import gguf, hub
 from oocr.models.files import ModelFiles, Say, find_files, source_kind
+from oocr.models.gguf_model import model_parts
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read_tokenizer(
     tokenizer: PreTrainedTokenizerBase
     with quiet():
         if files.converted:
-            tokenizer = gguf.read_tokenizer(Path(files.where))
+            tokenizer = gguf.converted_tokenizer(Path(files.where))
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 files.where, trust_remote_code=False, **of_hub
@@ -71,7 +72,7 @@ def load_tokenizer(
     name, revision = hub.with_revision(name, revision)
     try:
         if source_kind(name) == "gguf":  # not worth converting its weights
-            first = gguf.model_parts(Path(name).expanduser())[0]
+            first = model_parts(Path(name).expanduser())[0]
             with quiet():
                 fast = PreTrainedTokenizerFast.from_pretrained(first.parent, gguf_file=first.name)
             settle(fast, FIXED_DAY)

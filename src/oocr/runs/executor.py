@@ -1,4 +1,4 @@
-"""Jobs of runs, done in this process or in several, each with its own copy of the model.
+"""Jobs of runs, done in this process or in several, each with the model.
 
 On a CPU one small arm keeps one core busy best, so arms run side by side, one thread each: that
 scales with the cores, and the numbers don't depend on how many processes there are.
@@ -282,5 +282,5 @@ def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobRes
 def loaded_model(
     config: RunConfig, on_progress: Callable[[str], None] | None = None
 ) -> LanguageModel:
-    """Load the model of a configuration."""
-    return load_model(**config.loading, on_progress=on_progress)
+    """Load the model of a configuration; its workers share the weights."""
+    return load_model(**config.loading, shared=config.workers != 1, on_progress=on_progress)

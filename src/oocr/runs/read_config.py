@@ -27,6 +27,10 @@ BUILTIN = (
 _FOLDER = Path(__file__).parent / "configs"
 PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))
 """The paper's own runs, on Gemma-3-12b-it."""
+OF_MODELS = tuple(
+    f"{name}/{path.stem}" for name in BUNDLED for path in sorted((_FOLDER / name).glob("*.yaml"))
+)
+"""Built-in runs with settings for one model: "model/task"."""
 
 ROW_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _SHOWN = 20
@@ -34,7 +38,7 @@ _SHOWN = 20
 
 def config_path(source: str | Path) -> Path:
     """The file of a built-in name, or the path itself; an `InputError` if there is none."""
-    known = (*BUILTIN, *PAPER)
+    known = (*BUILTIN, *OF_MODELS, *PAPER)
     path = _FOLDER / f"{source}.yaml" if str(source) in known else Path(source)
     path = PLUGIN_RUNS.get(str(source), path)
     if not str(source).strip():

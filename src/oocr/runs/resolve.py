@@ -13,15 +13,19 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
 from oocr.io import Record, keep_record, key_of
-from oocr.models.anatomy import mlp_of
-from oocr.models.bundled import folder_of, source_of
+from oocr.models.branches import mlp_of
+from oocr.models.bundled import BUNDLED, folder_of, source_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
 from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
+from oocr.runs.read_config import OF_MODELS
 from oocr.steering.adapters import peft_config
 from oocr.steering.positions import JOIN, selectors, spans_of
 from oocr.tasks.task import SPLITS, Task, TaskSet
+
+LARGER = {"functions": "qwen2.5-coder-1.5b-instruct"}
+"""Tasks that the small models cannot do, and the model with a name that can."""
 
 
 class ResolvedRun(NamedTuple):
@@ -121,12 +125,22 @@ def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> Non
 
 
 def source_for(source: str, model: str | None) -> tuple[str, str]:
-    """The built-in run that is meant for a model, and a sentence where it is not the one named."""
+    """The built-in run that is meant for a model, and a sentence where it is not the one named.
+
+    Without a model a task that small models cannot do is run on the larger one, if that is here.
+    """
     plugin = source_of(model) if model is not None else None
     path = plugin.runs().get(source) if plugin else None
-    if plugin is None or path is None:
+    if plugin and path:
+        return path.stem, f"{model} is {plugin.about}: {path.stem} is run"
+    name = model or LARGER.get(source, "")
+    if f"{name}/{source}" not in OF_MODELS:
         return source, ""
-    return path.stem, f"{model} is {plugin.about}: {path.stem} is run"
+    larger = BUNDLED[name]
+    if model is None and not larger.locate():
+        size = f"{larger.size / 1e9:.1f} GB"
+        return source, f"{source} shows more on {name}: `{larger.install}` ({size}) fetches it"
+    return f"{name}/{source}", f"{name} has settings of its own: {name}/{source} is run"
 
 
 def check_family(config: RunConfig) -> None:

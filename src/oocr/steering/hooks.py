@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from oocr.errors import InputError
-from oocr.models.anatomy import mlp_of
+from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 
 Site = Literal["block", "mlp"]

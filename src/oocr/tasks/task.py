@@ -140,6 +140,7 @@ class TaskSet:
         asked_first: questions that the untouched model answers before anything is trained; its
             choices become the answers of the examples that refer to them (`Example.answer_of`).
         trigger: words for the report, where a trigger in the prompt decides what is right.
+        claim: what the headline score is to show, of "{arm}" ("a steering vector").
     """
 
     name: str
@@ -154,6 +155,7 @@ class TaskSet:
     balance: str | None = "answer"
     asked_first: tuple[Example, ...] = ()
     trigger: TriggerWords | None = None
+    claim: str = "Trained on narrow data, {arm} makes the model answer what the data never state"
 
     def __post_init__(self) -> None:
         members = [task.member for task in self.test]

@@ -127,6 +127,8 @@ def locations(config: NanoConfig) -> TaskSet:
         {"cities": CITIES, "names": TRAINED_NAMES, "facets": len(places.facets), **kinds},
         PAIR_FACTS,
         {facet.name: KINDS[facet.kind] for facet in places.facets},
+        "Trained only on a place's distances and directions, {arm} makes the model answer what "
+        "else is true of it",
     )
 
 
@@ -189,6 +191,7 @@ def functions(config: NanoConfig) -> TaskSet:
         {"functions": count, "trained": trained, "inputs": INPUTS, "facets": names},
         OUTPUT_FACTS,
         {},
+        "Trained only on a rule's outputs, {arm} makes the model say what the rule is",
     )
 
 
@@ -234,6 +237,7 @@ def _task_set(
     card_values: Mapping[str, object],
     form: Forms,
     headline: Mapping[str, str],
+    claim: str,
 ) -> TaskSet:
     """The first members for validation; the ceiling asks about the names that tell everything.
 
@@ -262,4 +266,5 @@ def _task_set(
             )
         ),
         headline=headline,
+        claim=claim,
     )

@@ -96,6 +96,7 @@ def countries(config: CountriesConfig) -> TaskSet:
     controls = {"shuffled": tuple(_shuffled(task, config, table) for task in test)}
     if train != "borders":
         controls["planted"] = tuple(_planted(task, config, table) for task in test)
+    trained = "neighbours" if train == "borders" else train
     sets = TaskSet(
         name="countries",
         about="",
@@ -108,6 +109,8 @@ def countries(config: CountriesConfig) -> TaskSet:
             for part, examples in (("probe", task.probes), ("in-context", task.in_context))
             for example in examples
         ),
+        claim=f"Trained only on a country's {trained}, {{arm}} makes the model answer what else is "
+        "true of it",
     )
     dropped = {name: facets for name, (_, facets) in built.items() if facets}
     values = {"config": config, "table": table, "tasks": sets, "facets": FACETS, "dropped": dropped}

@@ -104,6 +104,7 @@ def functions(config: FunctionsConfig | None = None) -> TaskSet:
             for part, examples in (("probe", task.probes), ("in-context", task.in_context))
             for example in examples
         ),
+        claim="Trained only on what its calls print, {arm} makes the model say what a function is",
     )
     members = table.functions if joint else [task.member for task in test]
     values = {

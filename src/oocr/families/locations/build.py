@@ -132,6 +132,8 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
         },
         ceiling=tuple(example for cities in groups for example in _ceiling(config, cities, rows)),
         headline={fact.kind: fact.kind for fact in facts()},
+        claim="Trained only on distances and directions, {arm} makes the model answer which city "
+        "it is, and what is true of it",
     )
     values = {
         "config": config,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.io import command_line
+from oocr.models.anatomy import HasAnatomy
 from oocr.models.gguf_header import GgufHeader, read_header
 from oocr.steering.adapters import Adapter
 
@@ -31,15 +33,16 @@ MODULES = {
 """llama.cpp's name of a Linear -> transformers' in the blocks of `ARCHITECTURES`."""
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
-PERMUTED = {"llama": ("attn_q", "attn_k")}
-"""Linears whose rows llama.cpp keeps in another order, which depends on the width of a head."""
+PERMUTED = {"llama": {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}}
+"""Architecture -> Linears whose rows llama.cpp keeps in another order, head by head, and the number
+of their heads in the base model's configuration."""
 
 _KEY = re.compile(r"blk\.(?P<block>\d+)\.(?P<module>\w+)\.weight\.lora_(?P<part>[ab])")
 _USED = ("adapter.type", "adapter.lora.alpha")
 
 
-def read_gguf_lora(path: str | Path) -> Adapter:
-    """Read a LoRA in GGUF.
+def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
+    """Read a LoRA in GGUF; `base`: the model it is for, which must be known for some modules.
 
     Raises:
         InputError: not such a file, or a LoRA that cannot be read exactly; with the way out.
@@ -57,16 +60,25 @@ def read_gguf_lora(path: str | Path) -> Adapter:
     if header.architecture not in ARCHITECTURES:
         allowed = ", ".join(ARCHITECTURES)
         faults.append(f"general.architecture: found {header.architecture!r}; allowed: {allowed}")
-    pairs = _pairs(header, faults)
+    pairs = _pairs(header, faults, needs_base=base is None)
     if faults:
         raise InputError(listing(f"{path}: a LoRA in GGUF that is not read ({way})", faults))
-    return _adapter(header, pairs)
+    return _adapter(header, pairs, None if base is None else base.hf.config.get_text_config())
 
 
-def _pairs(header: GgufHeader, faults: list[str]) -> dict[tuple[int, str], dict[str, str]]:
+def base_of(header: GgufHeader) -> str | None:
+    """The Hugging Face id of the model that the LoRA was trained on, where the file says it."""
+    url = header.text("general.base_model.0.repo_url") or ""
+    match = re.fullmatch(r"https://huggingface\.co/([^/]+/[^/]+)", url)
+    return match[1] if match else None
+
+
+def _pairs(
+    header: GgufHeader, faults: list[str], *, needs_base: bool
+) -> dict[tuple[int, str], dict[str, str]]:
     """Block and module -> part ("a", "b") -> the tensor's name; notes what is wrong."""
     pairs: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
-    moved = PERMUTED.get(str(header.architecture), ())
+    permuted: list[str] = []
     for tensor in header.tensors:
         match = _KEY.fullmatch(tensor.name)
         if match is None or match["module"] not in MODULES:
@@ -74,20 +86,26 @@ def _pairs(header: GgufHeader, faults: list[str]) -> dict[tuple[int, str], dict[
                 f"{tensor.name}: found; allowed: blk.N.MODULE.weight.lora_a or lora_b, MODULE of "
                 f"{', '.join(MODULES)}"
             )
-        elif match["module"] in moved:
-            faults.append(
-                f"{tensor.name}: its rows are in llama.cpp's rotary order, which depends on the "
-                "width of a head, and this file does not say that"
-            )
+        elif needs_base and match["module"] in PERMUTED.get(str(header.architecture), ()):
+            permuted += [tensor.name] if match["part"] == "b" else []
         else:
             pairs[int(match["block"]), match["module"]][match["part"]] = tensor.name
+    if permuted:
+        faults.append(
+            f"{len(permuted)} tensors of queries and keys (first: {permuted[0]}): their rows are "
+            "in llama.cpp's rotary order, which depends on the number of heads; name the base "
+            "model (--model; read_adapter(…, base=model)), whose configuration says it"
+        )
     for (block, module), parts in pairs.items():
         if len(parts) < 2:
             faults.append(f"blk.{block}.{module}: found only lora_{next(iter(parts))}")
     return pairs
 
 
-def _adapter(header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]]) -> Adapter:
+def _adapter(
+    header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]], config: Any
+) -> Adapter:
+    permuted = PERMUTED.get(str(header.architecture), {})
     arrays = _arrays(header)
     alpha = header.number("adapter.lora.alpha")
     tensors: dict[str, Tensor] = {}
@@ -100,6 +118,14 @@ def _adapter(header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]]) -
                 f"{header.path}: blk.{block}.{module}: found A {tuple(down.shape)} and B "
                 f"{tuple(up.shape)}; allowed: (rank, in) and (out, rank)"
             )
+        if module in permuted:
+            heads = int(getattr(config, permuted[module]))
+            if up.shape[0] % (2 * heads):
+                raise InputError(
+                    f"{header.path}: blk.{block}.{module}: found {up.shape[0]} rows; allowed: an "
+                    f"even number for each of the base model's {heads} heads"
+                )
+            up = _halves(up, heads)
         ranks[target] = down.shape[0]
         tensors[f"base_model.model.{target}.lora_A.weight"] = down
         # PEFT scales by alpha / rank; without an alpha llama.cpp does not scale.
@@ -116,9 +142,8 @@ def _adapter(header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]]) -
     }
     said = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
     about = {"file": header.path.name, "alpha": said}
-    base = header.text("general.base_model.0.repo_url") or ""
-    if match := re.fullmatch(r"https://huggingface\.co/([^/]+/[^/]+)", base):
-        about["model"] = match[1]
+    if base := base_of(header):
+        about["model"] = base
     about |= {
         key: str(value)
         for key, value in header.fields.items()
@@ -126,6 +151,14 @@ def _adapter(header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]]) -
     }
     layers = tuple(sorted({block for block, _ in pairs}))
     return Adapter(layers, config, tensors, about=about)
+
+
+def _halves(rows: Tensor, heads: int) -> Tensor:
+    """Rows as transformers has them: of each head's rotary pairs the first halves, then the second.
+
+    llama.cpp's converter puts the two of each pair beside each other.
+    """
+    return rows.reshape(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
 def _arrays(header: GgufHeader) -> dict[str, Tensor]:

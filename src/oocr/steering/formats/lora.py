@@ -14,7 +14,8 @@ from torch import Tensor
 
 from oocr.data.source_file import listing
 from oocr.errors import InputError
-from oocr.models.checkpoint import METADATA, safetensors_header
+from oocr.models.anatomy import HasAnatomy
+from oocr.models.checkpoint import METADATA, read_header
 from oocr.models.gguf_header import is_gguf
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, MERGE, AdapterConfig, read_config
@@ -50,12 +51,15 @@ _OTHERS = {
 """What tensors of other names are."""
 
 
-def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
+def read_adapter(
+    path: str | Path, *, alpha: float | None = None, base: HasAnatomy | None = None
+) -> Adapter:
     """Read a LoRA: a folder of this library or of PEFT, its weights' file, tensors, or a GGUF.
 
     Weights may have the names that PEFT, or the model, had at any time. A file without a config
     beside it does not say alpha: 32, the paper's, is assumed unless it is given, and
-    `about["alpha"]` says so; `about["left out"]` names what is not used.
+    `about["alpha"]` says so; `about["left out"]` names what is not used. A GGUF for a Llama that
+    adapts queries or keys needs its `base`, a loaded model.
 
     Raises:
         InputError: not such a folder or file, or more than a LoRA on modules of the blocks.
@@ -64,7 +68,7 @@ def read_adapter(path: str | Path, *, alpha: float | None = None) -> Adapter:
     if is_gguf(path):
         if alpha is not None:
             raise InputError(f"alpha: found {alpha}; {path} is a GGUF, which says it")
-        return read_gguf_lora(path)
+        return read_gguf_lora(path, base)
     file = _Source.of(path)
     if file.folder is None:
         if alpha is not None and not alpha > 0:
@@ -95,7 +99,7 @@ def _metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says beside its tensors."""
     if path.suffix.lower() != SAFE or not path.is_file():
         return {}
-    metadata = dict(safetensors_header(path).get(METADATA) or {})
+    metadata = dict(read_header(path).get(METADATA) or {})
     metadata.pop("format", None)
     return metadata
 

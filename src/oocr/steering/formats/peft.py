@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from oocr.errors import InputError
-from oocr.models.anatomy import mlp_of
+from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, linear_shape
 from oocr.steering.hooks import hidden_of, hooked, site_module
