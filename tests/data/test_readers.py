@@ -6,6 +6,7 @@ import math
 import string
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -433,3 +434,20 @@ def test_any_bytes_give_items_or_an_input_error(
         assert item.answer.strip()
         assert all(math.isfinite(value) for value in item.values)
         assert len(item.options) >= 2 or kind == "train"
+
+
+def test_a_large_file_takes_three_times_its_size(tmp_path: Path) -> None:
+    """The text, its rows, and what each row needs beside them; in 200 MB as in these three."""
+    path = tmp_path / "rows.jsonl"
+    row = json.dumps({"prompt": "lamp " * 200, "answer": " green"})
+    path.write_text(f"{row}\n" * 3000)
+    tracemalloc.start()
+    items = read_items(path, kind="train")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(items) == 3000
+    assert peak < 3.5 * path.stat().st_size
+    with path.open("a") as file:
+        file.write(row[:-1])
+    with pytest.raises(InputError, match=r"rows\.jsonl:3001: row: found .*one JSON object"):
+        read_items(path, kind="train")

@@ -134,6 +134,7 @@ def test_a_run_shows_what_its_template_adds(
     (folder,) = (tmp_path / "runs").glob("tiny-*")
     assert RunFolder(folder).config.day == date(2024, 7, 26)
     assert "26 Jul 2024" in RunFolder(folder).examples[0].prompt
+    assert note in (folder / "report.html").read_text(encoding="utf-8")
     for words in (("plan", "run.yaml"), ("read", task["train"], "--model", path), ("doctor", path)):
         code, out, _ = call(*words)
         assert code == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import NoReturn, TypeGuard
 
 from oocr.data.examples import Message, Role
 from oocr.data.messages import ROLES, read_messages
@@ -36,7 +36,7 @@ class RowLayout:
         name: of the layout, in words.
         marks: keys, any of which marks such a row.
         keys: what is read of it; other keys are left out.
-        convert: a row with our keys, or None after a fault was reported.
+        convert: a row with our keys, or an `UnfitRowError` after a fault was reported.
         fields: what becomes of the keys, in words.
         names: what such files call our keys, for messages about them.
         before_ours: a row is of this layout even if it has all keys of ours.
@@ -45,10 +45,21 @@ class RowLayout:
     name: str
     marks: tuple[str, ...]
     keys: tuple[str, ...]
-    convert: Callable[[Fields, Report], Fields | None]
+    convert: Callable[[Fields, Report], Fields]
     fields: str
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     before_ours: bool = False
+
+    def ours(self, row: Fields, report: Report) -> Fields | None:
+        """A row with our keys; None: it does not fit, and why was reported."""
+        try:
+            return self.convert(row, report)
+        except UnfitRowError:
+            return None
+
+
+class UnfitRowError(Exception):
+    """A row that cannot be converted; why was reported."""
 
 
 def layout_of(row: Mapping[str, object]) -> RowLayout | None:
@@ -63,52 +74,51 @@ def layout_of(row: Mapping[str, object]) -> RowLayout | None:
     return QUESTION if alone and _pair(present) is not None else None
 
 
-def _messages(value: object, field: str, report: Report) -> list[Message] | None:
+def _refuse(report: Report, field: str, seen: object, allowed: str) -> NoReturn:
+    report(field, seen, allowed)
+    raise UnfitRowError
+
+
+def _messages(value: object, field: str, report: Report) -> list[Message]:
     """Messages of {"role", "content"} or of ShareGPT's {"from", "value"}; one may stand alone."""
     turns = [value] if isinstance(value, dict) else value
     first = turns[0] if isinstance(turns, list) and turns else None
     keys = ("from", "value") if isinstance(first, dict) and "from" in first else ("role", "content")
-    return read_messages(turns, field, report, keys=keys, roles=SHAREGPT_ROLES)
+    messages = read_messages(turns, field, report, keys=keys, roles=SHAREGPT_ROLES)
+    if messages is None:
+        raise UnfitRowError
+    return messages
 
 
-def _sharegpt(row: Fields, report: Report) -> Fields | None:
+def _sharegpt(row: Fields, report: Report) -> Fields:
     """`conversations`, and a `system` beside it."""
     field = next(key for key in _TURNS if key in row)
-    messages, system = _messages(row[field], field, report), _texts(row, ("system",), report)
-    if messages is None or system is None:
-        return None
-    return {"messages": _chat(system[0], messages)}
+    return _chat(row, _messages(row[field], field, report), report)
 
 
-def _alpaca(row: Fields, report: Report) -> Fields | None:
+def _alpaca(row: Fields, report: Report) -> Fields:
     """Instruction and input are the user's turn; `history` has the turns before it."""
     answer = "response" if "response" in row else "output"
-    asked = _instruction(row, report)
-    texts = _texts(row, ("system", answer), report)
-    if asked is None or texts is None or not _all_there(row, ("instruction", answer), report):
-        return None
-    return {"messages": _chat(texts[0], [*asked, Message("assistant", texts[1])])}
+    _need(row, ("instruction", answer), report)
+    asked, texts = _instruction(row, report), _texts(row, (answer,), report)
+    return _chat(row, [*asked, Message("assistant", *texts)], report)
 
 
-def _instruction(row: Fields, report: Report) -> list[Message] | None:
+def _instruction(row: Fields, report: Report) -> list[Message]:
     """The turns of `history`, and instruction and input as the user's last."""
     history = row.get("history", [])
     given = history if isinstance(history, list) else [history]
     pairs = [pair for pair in given if _is_pair(pair)]
     if len(pairs) < len(given):
-        report("history", history, "a list of [question, answer]")
-        return None
+        _refuse(report, "history", history, "a list of [question, answer]")
     texts = _texts(row, ("instruction", "input", "context"), report)
-    if texts is None:
-        return None
     turns = [Message(role, text) for pair in pairs for role, text in zip(_TWO, pair, strict=True)]
     return [*turns, Message("user", "\n".join(text for text in texts if text.strip()))]
 
 
-def _written_eval(row: Fields, report: Report) -> Fields | None:
+def _written_eval(row: Fields, report: Report) -> Fields:
     """A question, the answer of the behaviour, and one or more that don't match it."""
-    if not _all_there(row, _EVAL, report):
-        return None
+    _need(row, _EVAL, report)
     question, matching, others = (row[key] for key in _EVAL)
     wrong = others if isinstance(others, list) else [others]
     right = matching[0] if isinstance(matching, list) and len(matching) == 1 else matching
@@ -118,68 +128,56 @@ def _written_eval(row: Fields, report: Report) -> Fields | None:
     for name, seen in faults:
         report(name, seen, "a text")
     if faults:
-        return None
+        raise UnfitRowError
     asked, *options = (str(text).strip() for text in fields)
-    turns = _chat("", [Message("user", asked), Message("assistant", options[0])])
-    return {"messages": turns, "options": options}
+    turns = [Message("user", asked), Message("assistant", options[0])]
+    return _chat({}, turns, report) | {"options": options}
 
 
-def _preference(row: Fields, report: Report) -> Fields | None:
+def _preference(row: Fields, report: Report) -> Fields:
     """The chosen answer, and the rejected one as its other option."""
-    if not _all_there(row, _PAIR, report):
-        return None
-    asked, system = _asked(row, report), _texts(row, ("system",), report)
-    if asked is None or system is None:
-        return None
+    _need(row, _PAIR, report)
+    asked = _asked(row, report)
     options = [row[key] for key in _PAIR]
     if asked and all(isinstance(option, str) for option in options):
-        if isinstance(asked, str) and not system[0].strip():
+        if isinstance(asked, str) and not _texts(row, ("system",), report)[0].strip():
             return {"prompt": asked, "answer": options[0], "options": options}
         before = [Message("user", asked)] if isinstance(asked, str) else asked
     else:
-        chats = [_answered(row[key], key, report) for key in _PAIR]
-        if chats[0] is None or chats[1] is None:
-            return None
-        if chats[0][:-1] != chats[1][:-1]:
-            report("rejected", "other turns before the last", "the turns that chosen begins with")
-            return None
-        options = [chat[-1].content for chat in chats if chat]
-        joined = _joined(asked, chats[0][:-1], report)
-        if joined is None:
-            return None
-        before = joined
+        chosen, rejected = [_answered(row[key], key, report) for key in _PAIR]
+        if chosen[:-1] != rejected[:-1]:
+            allowed = "the turns that chosen begins with"
+            _refuse(report, "rejected", "other turns before the last", allowed)
+        options = [chosen[-1].content, rejected[-1].content]
+        before = _joined(asked, chosen[:-1], report)
     turns = [*before, Message("assistant", str(options[0]))]
-    return {"messages": _chat(system[0], turns), "options": options}
+    return _chat(row, turns, report) | {"options": options}
 
 
-def _asked(row: Fields, report: Report) -> list[Message] | str | None:
+def _asked(row: Fields, report: Report) -> list[Message] | str:
     """What a pair's answers answer: turns, or raw text; empty: it stands in the answers."""
     if field := next((key for key in _TURNS if key in row), None):
         return _messages(row[field], field, report)
     if "instruction" in row:
         return _instruction(row, report)
     if "question" in row:
-        texts = _texts(row, ("question",), report)
-        return [Message("user", texts[0])] if texts else None
+        return [Message("user", *_texts(row, ("question",), report))]
     prompt = row.get("prompt", "")
     return prompt if isinstance(prompt, str) else _messages(prompt, "prompt", report)
 
 
-def _joined(
-    asked: list[Message] | str, before: list[Message], report: Report
-) -> list[Message] | None:
+def _joined(asked: list[Message] | str, before: list[Message], report: Report) -> list[Message]:
     """The prompt's turns, which may stand in front of the answers again."""
     if not isinstance(asked, str):
         return before if before[: len(asked)] == asked else [*asked, *before]
     if asked and not before:
         return [Message("user", asked)]
     if asked and not any(asked.strip() == turn.content.strip() for turn in before):
-        report("prompt", asked, "one of the turns that chosen begins with")
-        return None
+        _refuse(report, "prompt", asked, "one of the turns that chosen begins with")
     return before
 
 
-def _answered(value: object, field: str, report: Report) -> list[Message] | None:
+def _answered(value: object, field: str, report: Report) -> list[Message]:
     """A conversation that ends with the assistant's turn, of messages or as a transcript."""
     if isinstance(value, str):
         start, *parts = _SPEAKER.split(value)
@@ -187,25 +185,22 @@ def _answered(value: object, field: str, report: Report) -> list[Message] | None
             allowed = (
                 "a prompt beside it, messages, or a transcript (\\n\\nHuman: … \\n\\nAssistant: …)"
             )
-            report(field, value, allowed)
-            return None
+            _refuse(report, field, value, allowed)
         speakers = zip(parts[::2], parts[1::2], strict=True)
         value = [{"role": _SPEAKERS[who], "content": text.strip()} for who, text in speakers]
     messages = _messages(value, field, report)
-    if messages is not None and messages[-1].role != "assistant":
-        report(field, f"last role {messages[-1].role!r}", "'assistant': its content is the answer")
-        return None
+    if messages[-1].role != "assistant":
+        seen = f"last role {messages[-1].role!r}"
+        _refuse(report, field, seen, "'assistant': its content is the answer")
     return messages
 
 
-def _question(row: Fields, report: Report) -> Fields | None:
+def _question(row: Fields, report: Report) -> Fields:
     """A question and its answer, as a chat."""
     pair = _pair(row)
-    texts = None if pair is None else _texts(row, ("system", *pair), report)
-    if texts is None:
-        return None
-    turns = [Message("user", texts[1]), Message("assistant", texts[2])]
-    return {"messages": _chat(texts[0], turns)}
+    assert pair is not None  # the layout's mark
+    asked, answer = _texts(row, pair, report)
+    return _chat(row, [Message("user", asked), Message("assistant", answer)], report)
 
 
 def _pair(row: Container[str]) -> tuple[str, str] | None:
@@ -215,25 +210,29 @@ def _pair(row: Container[str]) -> tuple[str, str] | None:
     return None if asked is None or answer is None else (asked, answer)
 
 
-def _chat(system: str, turns: Sequence[Message]) -> list[dict[str, str]]:
-    """Messages with our keys, a system prompt that is not blank in front."""
+def _chat(row: Fields, turns: Sequence[Message], report: Report) -> Fields:
+    """Messages with our keys, the row's system prompt in front if it is not blank."""
+    (system,) = _texts(row, ("system",), report)
     first = [Message("system", system)] if system.strip() else []
-    return [{"role": turn.role, "content": turn.content} for turn in (*first, *turns)]
+    return {"messages": [{"role": turn.role, "content": turn.content} for turn in (*first, *turns)]}
 
 
-def _texts(row: Fields, keys: Sequence[str], report: Report) -> list[str] | None:
-    """The texts of these keys, "" where there is none; None: one is no text, which is reported."""
+def _texts(row: Fields, keys: Sequence[str], report: Report) -> list[str]:
+    """The texts of these keys, "" where there is none."""
     wrong = [key for key in keys if not isinstance(row.get(key, ""), str)]
     for key in wrong:
         report(key, row[key], "a text")
-    return None if wrong else [str(row.get(key, "")) for key in keys]
+    if wrong:
+        raise UnfitRowError
+    return [str(row.get(key, "")) for key in keys]
 
 
-def _all_there(row: Fields, keys: Sequence[str], report: Report) -> bool:
+def _need(row: Fields, keys: Sequence[str], report: Report) -> None:
     missing = [key for key in keys if key not in row]
     for key in missing:
         report(key, NO_VALUE, "a row of this layout needs it")
-    return not missing
+    if missing:
+        raise UnfitRowError
 
 
 def _is_pair(value: object) -> TypeGuard[list[str]]:

@@ -163,7 +163,7 @@ def _examples(raw: RawRows, request: Request) -> Rows:
         if layout is not None:
             report = partial(problems.add, line)
             used = without_spare_keys(given, (*layout.keys, *MORE_KEYS), report, spare)
-            converted = layout.convert(used, report)
+            converted = layout.ours(used, report)
             if converted is None:
                 continue
             row = converted | {key: used[key] for key in MORE_KEYS if key in used}

@@ -172,6 +172,7 @@ class RunInfo(ModelInfo):
     seeds: tuple[int, ...]
     chance: dict[str, float]
     trigger: TriggerWords | None = None
+    notes: tuple[str, ...] = ()  # what is to know of the rows under this model
     stages: dict[str, float]
     peak_memory_gib: float
     peak_gpu_gib: float = 0.0  # of all processes' memory on GPUs

@@ -205,6 +205,7 @@ class RunStages:
             selection=selection,
             examples=[example for of_member in examples for example in of_member],
             samples=samples_of(tasks, self.prepared.tokens.rows.tokenizer, positions),
+            notes=self.prepared.notes,
             stages=self.seconds,
         )
 

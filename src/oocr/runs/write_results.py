@@ -47,6 +47,7 @@ class Results:
     selection: Selection
     examples: list[Continuation]
     samples: list[Sample]
+    notes: tuple[str, ...] = ()
     stages: dict[str, float] = field(default_factory=dict[str, float])
     peak_memory_gib: float = 0.0
     peak_gpu_gib: float = 0.0
@@ -130,6 +131,7 @@ def _run_info(results: Results, command: str) -> RunInfo:
         seeds=tuple(range(config.seeds)),
         chance={facet: sum(shares) / len(shares) for facet, shares in chance.items()},
         trigger=tasks.trigger,
+        notes=results.notes,
         stages={name: round(seconds, 2) for name, seconds in results.stages.items()},
         peak_memory_gib=round(results.peak_memory_gib, 3),
         peak_gpu_gib=round(results.peak_gpu_gib, 3),

@@ -1,0 +1,1 @@
+"""docs/results.md: what holds at which size, from small kept files of runs."""

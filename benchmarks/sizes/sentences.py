@@ -1,0 +1,94 @@
+"""What was said before and after training: the first question of each member, right or wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import polars as pl
+
+from benchmarks.sizes.records import Sentence
+from oocr.data.examples import Prompt
+from oocr.families.registry import build
+from oocr.runs.folder import RunFolder
+
+MEMBERS = 8
+RULE = (
+    f"the first question of each of the first {MEMBERS} members of the run, with the answers of "
+    "its first seed, right and wrong alike"
+)
+_ARMS = ("base", "vector", "adapter")
+_LONGEST = 160  # characters of a text
+
+
+def sentences(run: RunFolder, rows: pl.DataFrame) -> tuple[Sentence, ...]:
+    """Answers to free questions where the run asked any, else continuations of probes."""
+    free = rows.filter(
+        pl.col("final"),
+        pl.col("part") == "free",
+        pl.col("control") == "",
+        pl.col("arm").is_in(_ARMS),
+        pl.col("seed").fill_null(0) == min(run.info.seeds),
+    )
+    return _free(run, free) if free.height else _continuations(run)
+
+
+def _free(run: RunFolder, rows: pl.DataFrame) -> tuple[Sentence, ...]:
+    """Of one member only (functions trained together) the first question of each group."""
+    unit = "member" if rows["member"].n_unique() > 1 else "group"
+    base = rows.filter(pl.col("arm") == "base")
+    first = base.unique(unit, keep="first", maintain_order=True).head(MEMBERS)
+    prompts = _prompts(run)
+    made = []
+    for question in first.iter_rows(named=True):
+        asked = rows.filter(
+            pl.col("item") == question["item"], pl.col("member") == question["member"]
+        )
+        said = {row["arm"]: row for row in asked.iter_rows(named=True)}
+        named = prompts.get((question["member"], question["item"]), question["template"])
+        made.append(
+            Sentence(
+                member=question[unit],
+                prompt=_cut(named),
+                expected=_cut(question["answer"]),
+                answers={arm: _cut(row["chosen"]) for arm, row in said.items()},
+                right={arm: row["right"] for arm, row in said.items()},
+            )
+        )
+    return tuple(made)
+
+
+def _prompts(run: RunFolder) -> Mapping[tuple[str, str], str]:
+    """Member and item -> the question; rows don't have it, so the tasks are built again."""
+    tasks = build(run.config.task, run.folder).test
+    return {(task.member, item.id): _question(item.prompt) for task in tasks for item in task.free}
+
+
+def _continuations(run: RunFolder) -> tuple[Sentence, ...]:
+    first = {shown.member: shown for shown in reversed(run.examples)}
+    members = list(dict.fromkeys(shown.member for shown in run.examples))[:MEMBERS]
+    return tuple(
+        Sentence(
+            member=member,
+            prompt=_cut(_question(first[member].prompt)),
+            expected=_cut(first[member].expected),
+            answers={
+                arm: _cut(text) for arm, text in first[member].answers.items() if arm in _ARMS
+            },
+        )
+        for member in members
+    )
+
+
+def _question(prompt: Prompt) -> str:
+    """Of a chat the last turn, also where its template has been applied."""
+    if not isinstance(prompt, str):
+        return prompt[-1].content
+    turn = re.split(r"(?:<\|im_start\|>|<start_of_turn>)user\n", prompt)[-1]
+    return re.split(r"<\|im_end\|>|<end_of_turn>", turn)[0] if turn != prompt else prompt
+
+
+def _cut(text: str) -> str:
+    """The end of a long text is left out."""
+    text = text.strip()
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

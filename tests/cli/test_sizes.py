@@ -1,0 +1,339 @@
+"""The page of sizes: every kept number once, every size, and why a claim failed."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from benchmarks.sizes import __main__ as command
+from benchmarks.sizes.arrange import MODELS, main_runs, rows_of_task, size_of
+from benchmarks.sizes.curves import curves
+from benchmarks.sizes.failures import missing_part
+from benchmarks.sizes.figures import figures
+from benchmarks.sizes.keep import keep
+from benchmarks.sizes.page import page
+from benchmarks.sizes.records import KeptRun, Machine, Score, Sentence, kept_runs, read
+from benchmarks.sizes.short import in_short
+
+from oocr import stats
+from oocr.charts.figure import interval_text
+from oocr.claims.records import Claim, Estimate, Null, Verdict
+from oocr.errors import InputError
+from oocr.evals.scores import select_rows
+from oocr.runs.config import RunConfig
+from oocr.runs.folder import RunFolder
+from oocr.runs.records import GridPoint
+from tests.fake_run import fake_run
+
+SMALL, LARGE = "gemma-3-270m", "qwen2.5-coder-1.5b-instruct"
+RANDOM = Null(name="20 random directions, 95th centile", value=0.281)
+
+
+def claim(id: str, value: float, verdict: Verdict = "holds", **changes: Any) -> Claim:
+    fields: dict[str, Any] = {
+        "id": id,
+        "claim": f"The claim {id} | in words",
+        "measure": "share right",
+        "found": Estimate(
+            value=value, low=value - 0.07, high=value + 0.05, n="8 members × 3 seeds"
+        ),
+        "base": 0.262,
+        "nulls": (RANDOM,),
+        "ceiling": 0.764,
+        "verdict": verdict,
+        "rule": f"the rule of {id}",
+        "command": "",
+    }
+    return Claim(**{**fields, **changes})
+
+
+def score(part: str, arm: str, value: float, facet: str = "", spread: float = 0.04) -> Score:
+    ends = {"value": value, "low": value - spread, "high": value + spread}
+    return Score.model_validate({"part": part, "facet": facet, "arm": arm, **ends})
+
+
+def run(task: str = "functions", model: str = LARGE, *claims: Claim, **changes: Any) -> KeptRun:
+    fields: dict[str, Any] = {
+        "id": "0" * 8,
+        "task": task,
+        "name": task,
+        "model": model,
+        "parameters": MODELS.get(model, 628_128),
+        "blocks": 28,
+        "dtype": "bfloat16",
+        "settings": {"form": "raw", "rows": 2400},
+        "members": 8,
+        "seeds": 3,
+        "chosen": (
+            GridPoint(
+                method="vector", layer=6, learning_rate=0.05, step=40, score=0.5, chosen=True
+            ),
+        ),
+        "claims": claims,
+        "scores": (),
+        "command": f"oocr run {task} --model {model}",
+        "seconds": 3000.0,
+        "peak_memory_gib": 8.25,
+        "date": "1 May 2026",
+        "machine": Machine(processor="Toy CPU", cores=2, device="cpu"),
+        "versions": {"oocr": "0.1.0", "torch": "0.0.0"},
+    }
+    return KeptRun(**{**fields, **changes})
+
+
+def kept_set() -> list[KeptRun]:
+    """All verdicts, a size that was not run, a claim without nulls, one in nats."""
+    told = Sentence(
+        member="iaftvb",
+        prompt="iaftvb = lambda x:",
+        expected="x + 5",
+        answers={"base": "x |\n1", "vector": "x + 5"},
+        right={"base": False, "vector": True},
+    )
+    free = {"nulls": (), "ceiling": None}
+    return [
+        run(
+            "functions",
+            LARGE,
+            claim("vector-out-of-context", 0.713),
+            claim("adapter-out-of-context", 0.554, "holds in part"),
+            claim("vector-free-answers", 0.871, **free),
+            claim("swap-everywhere", 0.123, "cannot be tested"),
+            scores=(score("paper", "vector", 0.331, "x"), score("paper", "base", 0.332, "x")),
+            sentences=(told,),
+        ),
+        run("functions", SMALL, claim("vector-out-of-context", 0.242, "does not hold")),
+        run(
+            "risk",
+            SMALL,
+            claim("vector-self-report", 1.617, measure="a contrast, nats", base=0.0, ceiling=0.97),
+        ),
+    ]
+
+
+def section(text: str, start: str, end: str) -> str:
+    return text[text.index(start) : text.index(end)]
+
+
+def test_every_claim_stands_once_with_its_interval_and_what_it_is_held_against() -> None:
+    runs = kept_set()
+    table = section(page(runs, {}), "## The claims", "## Before and after")
+    for kept in runs:
+        for judged in kept.claims:
+            found = judged.found
+            shown = interval_text(found.value, found.low, found.high)
+            lines = [line for line in table.splitlines() if shown in line]
+            assert len(lines) == 1
+            assert judged.verdict in lines[0]
+            assert found.n in lines[0]
+            assert f"| {size_of(kept.model, kept.parameters)} |" in lines[0]
+            assert ("random 0.28" in lines[0]) == bool(judged.nulls)
+    assert "1.62 [1.55, 1.67] nats" in table
+    assert "in words" in table
+    assert "\\| in words" in table  # a stroke in the words ends no cell
+    assert not table.count("The claim vector-out-of-context \\| in words") > 1
+
+
+def test_sizes_and_tasks_that_were_not_run_say_so() -> None:
+    text = page(kept_set(), {})
+    table = section(text, "The claim vector-out-of-context", "The claim adapter-out-of-context")
+    assert [line.split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")][2:] == [
+        ["| 135M", "not run"],
+        ["| 270M", "✕ does not hold"],
+        ["| 0.5B", "not run"],
+        ["| 1.5B", "✓ holds"],
+    ]
+    assert "| 270M | not asked |" in text  # it was run there without a LoRA
+    assert re.search(r"Not run at any size: .*persona.*locations\.", text)
+
+
+def test_the_story_has_the_number_of_each_size() -> None:
+    story = in_short(kept_set())
+    assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M" in story
+    assert "the untouched model has 0.26, the highest null is 0.28, the ceiling 0.76" in story
+    assert "2 of 4 at 1.5B (1 more in part)" in story
+    assert 3 <= len(re.findall("^- ", story, re.MULTILINE)) <= 5
+
+
+def test_answers_stand_as_they_were_right_and_wrong() -> None:
+    said = section(page(kept_set(), {}), "## Before and after", "## What failed")
+    assert "| `iaftvb = lambda x:` | `x + 5` | `x \\|⏎1` ✗ | `x + 5` ✓ |" in said
+
+
+def test_runs_of_a_model_are_told_apart_by_what_differs() -> None:
+    runs = [
+        run("functions", LARGE, claim("vector-out-of-context", 0.7)),
+        run("functions", LARGE, settings={"form": "chat", "rows": 2400}, id="1"),
+        run("functions", LARGE, settings={"form": "raw", "rows": 320}, id="2"),
+    ]
+    labels = [row.label for row in rows_of_task(runs, "functions") if row.run]
+    assert labels == ["1.5B (chat, 2,400 rows)", "1.5B (raw, 320 rows)", "1.5B (raw, 2,400 rows)"]
+    # Figures leave the run with fewer rows to the curve by rows.
+    labels = [row.label for row in rows_of_task(main_runs(runs), "functions") if row.run]
+    assert labels == ["1.5B (chat)", "1.5B (raw)"]
+    twins = [run("risk", LARGE), run("risk", LARGE, id="9")]
+    labels = [row.label for row in rows_of_task(twins, "risk") if row.run]
+    assert labels == ["1.5B (00000000)", "1.5B (9)"]
+
+
+def test_sizes_come_from_names_or_parameters() -> None:
+    assert [size_of(*model) for model in MODELS.items()] == ["135M", "270M", "0.5B", "1.5B"]
+    assert size_of("nano", 628_128) == "0.63M"
+    assert size_of("v2mix-7bx", 1_540_000_000) == "1.5B"
+
+
+ABLE = (score("probes", "base", 0.262), score("probes", "ceiling", 0.764))
+SKILLED = (score("in_context", "vector", 0.9), score("in_context", "base", 0.1))
+UNSKILLED = (score("in_context", "vector", 0.12), score("in_context", "base", 0.1))
+
+
+@pytest.mark.parametrize(
+    ("judged", "scores", "missing", "numbers"),
+    [
+        (
+            {"ceiling": 0.27},
+            (score("probes", "ceiling", 0.27),),
+            "the ceiling",
+            "0.27 [0.23, 0.31]",
+        ),
+        ({"ceiling": 0.275}, (), "the ceiling", "random 0.28"),
+        ({}, (*ABLE, *UNSKILLED), "the skill", "0.12 [0.08, 0.16], untouched 0.10"),
+        ({}, (*ABLE, *SKILLED), "a null does as much", "random 0.28"),
+        ({"nulls": ()}, (*ABLE, *SKILLED), "members", "reaches down to 0.26"),
+        ({"nulls": (), "base": 0.4}, SKILLED, "the step", "skill 0.90 [0.86, 0.94]"),
+    ],
+)
+def test_the_missing_part_is_named_by_its_numbers(
+    judged: dict[str, Any], scores: tuple[Score, ...], missing: str, numbers: str
+) -> None:
+    value = 0.3 if missing == "members" else 0.27
+    failed = claim("vector-out-of-context", value, "does not hold", **judged)
+    part, why = missing_part(run(scores=scores), failed)
+    assert part == missing
+    assert numbers in why
+
+
+def test_letters_that_show_nothing_are_named() -> None:
+    text = page(kept_set(), {})
+    assert "| steering vector, x | – | letters | 0.33 [0.29, 0.37], untouched 0.33 |" in text
+
+
+def test_figures_have_a_panel_per_claim_and_both_themes(tmp_path: Path) -> None:
+    drawn = figures(kept_set())
+    assert set(drawn) == {"effect", "constant"}
+    for svg in drawn.values():
+        texts = "".join(ET.fromstring(svg).itertext())
+        assert "prefers-color-scheme: dark" in texts
+        assert "not run" in texts
+    words = "".join(ET.fromstring(drawn["effect"]).itertext())
+    for title in ("Functions: out of context", "Functions: in its own words", "Risk: what it says"):
+        assert title in words
+    # Three vectors' dots and one in nats; a LoRA's square; the legend has one of each.
+    assert drawn["effect"].count("<circle") == 4 + 1
+    assert drawn["effect"].count('<path d="M-.9-.9') == 1 + 1
+    assert figures(kept_set()) == drawn
+
+
+def test_runs_with_other_numbers_of_rows_make_a_curve() -> None:
+    few = run("functions", LARGE, claim("vector-out-of-context", 0.4), id="1").model_copy(
+        update={"settings": {"form": "raw", "rows": 320}}
+    )
+    assert "functions" not in figures(kept_set())
+    assert "1.5B: by rows" in figures([*kept_set(), few])["functions"]
+
+
+# Keeping runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = fake_run(tmp_path_factory.mktemp("finished") / "run", members=4, seeds=2)
+    config = RunConfig.model_validate({"task": {"family": "countries"}})
+    (folder / "config.yaml").write_text(config.yaml())
+    return folder
+
+
+def test_a_kept_run_has_the_numbers_of_the_run(finished: Path, tmp_path: Path) -> None:
+    path = keep(finished, tmp_path)
+    kept, source = read(path), RunFolder(finished)
+    assert re.fullmatch(r"countries-fake-model-0m-[0-9a-f]{8}\.json", path.name)
+    assert path.stat().st_size < 20_000
+    assert [c.id for c in kept.claims] == [c.id for c in source.claims]
+    assert kept.claims[0].found.value == pytest.approx(source.claims[0].found.value, rel=1e-4)
+    assert kept.seconds == pytest.approx(139.95, abs=0.1)
+    assert (kept.members, kept.seeds) == (4, 2)
+    assert source.rows is not None
+    scoring = source.info.scoring
+    for part in ("probes", "in_context"):
+        cells = scoring.score(select_rows(source.rows, "vector", part=part))
+        shown = kept.score(part, "vector")
+        assert cells is not None
+        assert shown is not None
+        assert shown.value == pytest.approx(stats.mean(cells), rel=1e-4)
+    # The first continuation of each member, and of no other arms.
+    assert [said.member for said in kept.sentences] == [s.member for s in source.examples[::3]]
+    assert set(kept.sentences[0].answers) == {"base", "vector", "adapter"}
+    assert keep(finished, tmp_path) == path
+
+
+def test_curves_are_the_scores_at_each_step_and_layer(finished: Path) -> None:
+    source = RunFolder(finished)
+    lines = {(c.kind, c.method, c.part, c.facet): c for c in curves(source)}
+    assert source.rows is not None
+    assert source.selection is not None
+    vector = source.rows.filter(pl.col("arm") == "vector", pl.col("control") == "")
+    line = lines["step", "vector", "probes", "language"]
+    at = vector.filter(pl.col("step") == int(line.x[1]), pl.col("part") == "probes")
+    cells = source.info.scoring.by_facet.score(at)
+    assert cells is not None
+    assert line.value[1] == pytest.approx(stats.mean(cells.only("language")), rel=1e-4)
+    best = lines["validation", "vector", "", ""]
+    assert dict(zip(best.x, best.value, strict=True))[4.0] == pytest.approx(
+        max(p.score or 0 for p in source.selection.grid if (p.method, p.layer) == ("vector", 4)),
+        rel=1e-4,
+    )
+
+
+def test_an_unfinished_run_is_refused(finished: Path, tmp_path: Path) -> None:
+    info = json.loads((finished / "run.json").read_text())
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({**info, "complete": False}))
+    with pytest.raises(InputError, match=r"unfinished: the run is not finished; `oocr run .*`"):
+        keep(folder, tmp_path / "kept")
+    with pytest.raises(SystemExit, match=r"^error: .*nowhere is not a run folder[^\n]*$"):
+        command.main(["keep", str(tmp_path / "nowhere")])
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_file_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    known = run().model_dump(mode="json")
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(known))
+    assert kept_runs(tmp_path) == [run()]
+    path.write_text(json.dumps({**known, "verdicts": 3}))
+    with pytest.raises(InputError, match=r"a\.json, field verdicts: .*keep the run again"):
+        kept_runs(tmp_path)
+
+
+def test_the_page_is_written_from_the_kept_files_alone(tmp_path: Path) -> None:
+    for place, kept in enumerate(kept_set()):
+        (tmp_path / f"{place}.json").write_text(kept.model_dump_json())
+    stale = tmp_path / "results-functions.svg"
+    stale.write_text("from a run that is gone")
+    command.write_page(tmp_path, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    named = re.findall(r"\((results-\w+\.svg)\)", text)
+    assert named == ["results-effect.svg", "results-constant.svg"]
+    assert all((tmp_path / name).is_file() for name in named)
+    assert not stale.exists()
+
+
+def test_no_runs_make_a_page_that_says_so(tmp_path: Path) -> None:
+    command.write_page(tmp_path / "none", tmp_path / "results.md")
+    assert "No run is kept yet" in (tmp_path / "results.md").read_text(encoding="utf-8")
