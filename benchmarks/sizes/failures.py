@@ -17,7 +17,7 @@ from benchmarks.sizes.arrange import (
 )
 from benchmarks.sizes.records import KeptRun, Score
 from benchmarks.sizes.tables import null_name
-from oocr.charts.figure import interval_text, number
+from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim, Null
 
 _HEAD = """## What failed, and what was missing

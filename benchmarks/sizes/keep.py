@@ -17,6 +17,7 @@ from oocr import stats
 from oocr.claims.records import Claim
 from oocr.errors import InputError
 from oocr.evals.scores import FREE, select_rows
+from oocr.intervals import Interval
 from oocr.io import command_line, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import RunFolder, run_folder
@@ -146,7 +147,7 @@ def _scores(run: RunFolder, rows: pl.DataFrame) -> Iterator[Score]:
                         yield _score(part, facet, arm, stats.estimate(cells))
 
 
-def _score(part: Part, facet: str, arm: str, found: stats.Interval) -> Score:
+def _score(part: Part, facet: str, arm: str, found: Interval) -> Score:
     ends = {name: rounded(value) for name, value in found.columns.items()}
     return Score.model_validate({"part": part, "facet": facet, "arm": arm, **ends})
 
@@ -155,11 +156,11 @@ def _paper(run: RunFolder) -> Iterator[Score]:
     """Shares on the paper's own questions; the untouched model's is a plain mean."""
     for line in run.paper:
         facet = " ".join(filter(None, (line.member, line.facet.removeprefix("paper: "))))
-        share = stats.Interval(line.share.value, line.share.low, line.share.high)
+        share = Interval(line.share.value, line.share.low, line.share.high)
         yield _score("paper", facet, line.arm, share)
         for other in line.beside:
             if other.name == "untouched model" and line.arm == run.paper[0].arm:
-                yield _score("paper", facet, "base", stats.Interval(*[other.share] * 3))
+                yield _score("paper", facet, "base", Interval(*[other.share] * 3))
 
 
 def _without_folders(command: str) -> str:

@@ -15,7 +15,7 @@ from benchmarks.sizes.arrange import (
     size_of,
 )
 from benchmarks.sizes.records import KeptRun
-from oocr.charts.figure import interval_text, number
+from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim
 
 _STORIES = (

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from oocr.charts.figure import Json, LegendEntry, Panel, text
+from oocr.charts.figure import LegendEntry, Panel
+from oocr.charts.pieces import Json, text
 
 WIDTH = 960
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"

@@ -24,7 +24,7 @@ from benchmarks.sizes.arrange import (
     title_of,
 )
 from benchmarks.sizes.records import KeptRun, Sentence
-from oocr.charts.figure import interval_text, number
+from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim, Null
 from oocr.report.verdicts import ICONS
 

@@ -21,7 +21,7 @@ from benchmarks.sizes.records import KeptRun, Machine, Score, Sentence, kept_run
 from benchmarks.sizes.short import in_short
 
 from oocr import stats
-from oocr.charts.figure import interval_text
+from oocr.charts.pieces import interval_text
 from oocr.claims.records import Claim, Estimate, Null, Verdict
 from oocr.errors import InputError
 from oocr.evals.scores import select_rows
