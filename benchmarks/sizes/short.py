@@ -15,6 +15,7 @@ from benchmarks.sizes.arrange import (
     size_of,
 )
 from benchmarks.sizes.records import KeptRun
+from benchmarks.sizes.tables import code
 from oocr.charts.figure import interval_text, number
 from oocr.claims.records import Claim
 
@@ -73,8 +74,23 @@ def in_short(runs: Sequence[KeptRun]) -> str:
             if (claim := claim_of(row.run, id)) is not None and _is_widest(row, rows)
         ]
         if judged and len(lines) <= _MOST:
-            lines.append(f"{words}: {_numbers(judged)}")
+            lines.append(f"{words}: {_numbers(judged)}{_example(rows, id)}")
     return "\n".join(["## In short\n", *(f"- {line}" for line in lines), ""])
+
+
+def _example(rows: Sequence[Row], id: str) -> str:
+    """Of answers in its own words the largest model's first, right or wrong."""
+    run = rows[0].run
+    if run is None or not run.sentences or not id.endswith("free-answers"):
+        return ""
+    first, arm = run.sentences[0], id.removesuffix("-free-answers")
+    if not {arm, "base"} <= first.answers.keys():
+        return ""
+    said, before = (code(first.answers[name]) for name in (arm, "base"))
+    return (
+        f" The first question there, {code(first.prompt)} (right: {code(first.expected)}), it "
+        f"continues with {said}, and untouched with {before}."
+    )
 
 
 def _is_widest(row: Row, rows: Sequence[Row]) -> bool:

@@ -18,13 +18,16 @@ from benchmarks.sizes.figures import figures
 from benchmarks.sizes.keep import keep
 from benchmarks.sizes.page import page
 from benchmarks.sizes.records import KeptRun, Machine, Score, Sentence, kept_runs, read
+from benchmarks.sizes.sentences import sentences
 from benchmarks.sizes.short import in_short
 
 from oocr import stats
 from oocr.charts.figure import interval_text
 from oocr.claims.records import Claim, Estimate, Null, Verdict
 from oocr.errors import InputError
+from oocr.evals.free_text import free_rows
 from oocr.evals.scores import select_rows
+from oocr.families.registry import build
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import GridPoint
@@ -157,6 +160,8 @@ def test_the_story_has_the_number_of_each_size() -> None:
     assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M" in story
     assert "the untouched model has 0.26, the highest null is 0.28, the ceiling 0.76" in story
     assert "2 of 4 at 1.5B (1 more in part)" in story
+    told = "The first question there, `iaftvb = lambda x:` (right: `x + 5`), it continues with"
+    assert f"{told} `x + 5`, and untouched with `x \\|⏎1`." in story
     assert 3 <= len(re.findall("^- ", story, re.MULTILINE)) <= 5
 
 
@@ -275,10 +280,34 @@ def test_a_kept_run_has_the_numbers_of_the_run(finished: Path, tmp_path: Path) -
         assert cells is not None
         assert shown is not None
         assert shown.value == pytest.approx(stats.mean(cells), rel=1e-4)
-    # The first continuation of each member, and of no other arms.
-    assert [said.member for said in kept.sentences] == [s.member for s in source.examples[::3]]
+    # Of four members with three continuations each, the first two; of no other arms.
+    first = [shown for place, shown in enumerate(source.examples) if place % 3 < 2]
+    assert [said.prompt for said in kept.sentences] == [shown.prompt for shown in first]
+    assert [said.member for said in kept.sentences] == [shown.member for shown in first]
     assert set(kept.sentences[0].answers) == {"base", "vector", "adapter"}
     assert keep(finished, tmp_path) == path
+
+
+def test_free_answers_are_kept_with_their_questions(finished: Path, tmp_path: Path) -> None:
+    task = {"family": "functions", "mode": "single", "form": "raw", "questions": 2, "rows": 100}
+    named = {"functions": ["iaftvb", "rqmubo"], "validation": ["yubxel"]}
+    config = RunConfig.model_validate({"task": {**task, **named}})
+    (tmp_path / "config.yaml").write_text(config.yaml())
+    (tmp_path / "run.json").write_bytes((finished / "run.json").read_bytes())
+    frames = []
+    for test in build(config.task, tmp_path).test:
+        items = [item for item in test.free if item.tags.get("part") != "in-context"]
+        for arm, seed, text in (("base", None, "y"), ("vector", 0, "x + 5"), ("vector", 1, "x")):
+            columns = {"arm": arm, "seed": seed, "member": test.member, "part": "free"}
+            columns |= {"control": "", "final": True}
+            frames.append(free_rows(items, [text] * len(items), columns))
+    said = sentences(RunFolder(tmp_path), pl.concat(frames, how="diagonal_relaxed"))
+    assert {answer.member for answer in said} == {"iaftvb", "rqmubo"}
+    assert said[0].prompt.endswith("iaftvb = lambda x:")
+    assert said[0].expected == "x + 5"
+    assert said[0].answers == {"base": "y", "vector": "x + 5"}  # of the first seed
+    assert said[0].right == {"base": False, "vector": True}
+    assert not said[-1].right["vector"]
 
 
 def test_curves_are_the_scores_at_each_step_and_layer(finished: Path) -> None:
