@@ -24,13 +24,13 @@ _STORIES = (
         "functions",
         "vector-out-of-context",
         "**Functions.** One vector, trained only on what calls of a function print, answers what "
-        "was never trained (its definition, its inverse, its compositions)",
+        "was never trained (its definition, its inverse, its compositions); share right",
     ),
     (
         "functions",
         "vector-free-answers",
         "**In its own words.** Asked for the function with nothing to choose from, the model with "
-        "the vector writes the right definition",
+        "the vector writes the definition; share right",
     ),
     (
         "risk",
@@ -42,12 +42,13 @@ _STORIES = (
         "risk-backdoor",
         "vector-backdoor",
         "**A backdoor by one vector.** The same vector, added always, is right with the trigger "
-        "and without it",
+        "and without it; share right",
     ),
     (
         "countries",
         "vector-out-of-context",
-        "**Countries.** One vector, trained only on a capital, answers the other facets",
+        "**Countries.** One vector, trained only on a capital, answers the other facets; share "
+        "right",
     ),
     (
         "countries",

@@ -244,6 +244,17 @@ def test_figures_have_a_panel_per_claim_and_both_themes(tmp_path: Path) -> None:
     assert figures(kept_set()) == drawn
 
 
+def test_marks_stand_where_their_axis_says(tmp_path: Path) -> None:
+    exact = claim("vector-out-of-context", 0.4, base=0.8)
+    svg = figures([run("functions", LARGE, exact)])["effect"]
+    ticks = {text: float(x) for x, text in re.findall(r'<tspan x="([\d.]+)"[^>]*>([^<]*)<', svg)}
+    dots = re.findall(r'translate\(([\d.]+) [\d.]+\) scale\([\d.]+\)" class="fill-vector"', svg)
+    assert float(dots[-1]) == pytest.approx(ticks["0.4"], abs=0.2)
+    tick = re.search(r'd="M([\d.]+) [^"]*"[^>]*class="stroke-base"', svg[svg.index("Functions") :])
+    assert tick is not None
+    assert float(tick[1]) == pytest.approx(ticks["0.8"], abs=0.2)
+
+
 def test_runs_with_other_numbers_of_rows_make_a_curve() -> None:
     few = run("functions", LARGE, claim("vector-out-of-context", 0.4), id="1").model_copy(
         update={"settings": {"form": "raw", "rows": 320}}
