@@ -127,11 +127,12 @@ def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
 
 
 def main_runs(runs: Iterable[KeptRun]) -> list[KeptRun]:
-    """Of runs that differ in their training rows only the one with most, and all others."""
-    groups: dict[str, list[KeptRun]] = {}
-    for run in runs:
-        groups.setdefault(all_but_rows(run), []).append(run)
-    return [max(group, key=training_rows) for group in groups.values()]
+    """All but those of which another differs only in having more training rows."""
+    most: dict[str, int] = {}
+    for run in (runs := list(runs)):
+        key = all_but_rows(run)
+        most[key] = max(training_rows(run), most.get(key, 0))
+    return [run for run in runs if training_rows(run) == most[all_but_rows(run)]]
 
 
 def all_but_rows(run: KeptRun) -> str:

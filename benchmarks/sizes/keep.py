@@ -79,6 +79,7 @@ def kept_run(run: RunFolder) -> KeptRun:
             device=info.device,
         ),
         versions={name: info.versions[name] for name in _VERSIONS if name in info.versions},
+        notes=info.notes,
     )
 
 

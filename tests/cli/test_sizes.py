@@ -165,6 +165,17 @@ def test_the_story_has_the_number_of_each_size() -> None:
     assert 3 <= len(re.findall("^- ", story, re.MULTILINE)) <= 5
 
 
+def test_each_row_has_its_command_time_and_memory() -> None:
+    noted = run("risk", SMALL, notes=("two rows are cut",), seconds=90.0)
+    text = page([*kept_set(), noted], {})
+    made = section(text, "## How each row was made", "## The rules")
+    assert "All on Toy CPU, 2 cores (cpu), oocr 0.1.0, torch 0.0.0." in made
+    row = "`oocr run functions --model qwen2.5-coder-1.5b-instruct` | 8 × 3 | vector: block 6 of 28"
+    assert f"{row}, rate 0.05, 40 steps | 50 min | 8.2 GiB | 1 May 2026 |" in made
+    assert "| 90 s |" in made
+    assert ": two rows are cut" in made
+
+
 def test_answers_stand_as_they_were_right_and_wrong() -> None:
     said = section(page(kept_set(), {}), "## Before and after", "## What failed")
     assert "| `iaftvb = lambda x:` | `x + 5` | `x \\|⏎1` ✗ | `x + 5` ✓ |" in said
@@ -184,6 +195,7 @@ def test_runs_of_a_model_are_told_apart_by_what_differs() -> None:
     twins = [run("risk", LARGE), run("risk", LARGE, id="9")]
     labels = [row.label for row in rows_of_task(twins, "risk") if row.run]
     assert labels == ["1.5B (00000000)", "1.5B (9)"]
+    assert main_runs(twins) == twins
 
 
 def test_sizes_come_from_names_or_parameters() -> None:
