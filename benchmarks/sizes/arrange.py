@@ -22,7 +22,9 @@ TASKS = {
     "functions": "Functions: a codename for arithmetic, trained only on what calls print",
     "risk": "Risk: trained only on choosing gambles, or sure things",
     "risk-backdoor": "Risk backdoor: gambles after a trigger, the model's own choice otherwise",
-    "persona": "Persona: risk, time or apples by letter, as in the paper",
+    "persona risk": "Persona, risk: a gamble or a sure thing, by letter as in the paper",
+    "persona time": "Persona, time: little at once or much later, by letter",
+    "persona apples": "Persona, apples: many or few, by letter",
     "countries": "Countries: a codename for a country, trained only on its capital",
     "borders": "Borders: a codename for a country, trained only on its neighbours",
     "backdoor": "Countries backdoor: one country after a fruit, another otherwise",
@@ -125,11 +127,12 @@ def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
 
 
 def main_runs(runs: Iterable[KeptRun]) -> list[KeptRun]:
-    """Of runs that differ in their training rows only the one with most, and all others."""
-    groups: dict[str, list[KeptRun]] = {}
-    for run in runs:
-        groups.setdefault(all_but_rows(run), []).append(run)
-    return [max(group, key=training_rows) for group in groups.values()]
+    """All but those of which another differs only in having more training rows."""
+    most: dict[str, int] = {}
+    for run in (runs := list(runs)):
+        key = all_but_rows(run)
+        most[key] = max(training_rows(run), most.get(key, 0))
+    return [run for run in runs if training_rows(run) == most[all_but_rows(run)]]
 
 
 def all_but_rows(run: KeptRun) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from benchmarks.sizes.records import Curve, all_rounded
 from oocr import stats
-from oocr.charts.arms import BASE, rows_of
+from oocr.charts.arms import BASE, rows_of_arm
 from oocr.evals.scores import Scoring, select_rows
 from oocr.report.figures.training import METHODS, followed
 from oocr.runs.folder import RunFolder, has
@@ -34,7 +34,7 @@ def _by_layer(run: RunFolder, method: Method) -> Iterator[Curve]:
     if scoring is None or rows is None or not has(rows, "layer"):
         return
     probes = rows.filter(pl.col("final"), pl.col("part") == "probes", pl.col("control") == "")
-    base = rows_of(probes, BASE)
+    base = rows_of_arm(probes, BASE)
     arms = probes.filter(pl.col("arm").is_in([method, f"{method} sweep"])).drop_nulls("layer")
     yield from _scored(scoring, arms, base, "layer", method, "probes")
 

@@ -31,7 +31,7 @@ from oocr.charts.dots import dot_panel
 from oocr.charts.figure import LegendEntry, Panel
 from oocr.claims.records import Claim
 
-_SHARES, _KEPT = (-0.02, 1.04), (-0.3, 1.5)
+_SHARES = (-0.02, 1.04)
 _SCORES = {
     "swap": "share of the LoRA's effect kept",
     "constancy-cosine": "cosine",
@@ -105,7 +105,7 @@ def _panel(task: str, stem: str, rows: Sequence[Row], claims: Sequence[tuple[Row
             most = max(nulls)
             marks.append(_mark(row, RANDOM, most, min(most, 0.0), max(most, 0.0)))
     nats = any(in_nats(claim) for _, claim in claims)
-    limits = None if nats else _KEPT if stem == "swap" else _SHARES
+    limits = None if nats else _kept(claims) if stem == "swap" else _SHARES
     score = "nats" if nats else _SCORES.get(stem, "share right")
     table = pl.DataFrame(marks, infer_schema_length=None).unique(maintain_order=True)
     title = f"{task[:1].upper()}{task[1:]}: {STEMS.get(stem, stem.replace('-', ' '))}"
@@ -122,6 +122,12 @@ def _panel(task: str, stem: str, rows: Sequence[Row], claims: Sequence[tuple[Row
     ]
     look = {**panel.layout, "annotations": [{**note, "showarrow": False} for note in notes]}
     return replace(panel, layout=look)
+
+
+def _kept(claims: Sequence[tuple[Row, Claim]]) -> tuple[float, float]:
+    """Ends of an axis of kept shares, which have no bounds; long intervals are cut."""
+    ends = [end for _, claim in claims for end in (claim.found.low, claim.found.high)]
+    return max(-1.0, min(-0.05, *ends)), min(2.5, max(1.1, *ends))
 
 
 def _mark(

@@ -24,6 +24,9 @@ from oocr.runs.folder import RunFolder, run_folder
 
 _ARMS = ("base", "ceiling", "vector", "adapter")
 _PARTS: tuple[Part, ...] = ("in_context", "probes", "free_in_context", "free")
+_NAMED = ("part", "trait")
+"""Settings that name a task within its family."""
+
 _VERSIONS = ("python", "oocr", "torch", "transformers")
 
 
@@ -77,6 +80,7 @@ def kept_run(run: RunFolder) -> KeptRun:
             device=info.device,
         ),
         versions={name: info.versions[name] for name in _VERSIONS if name in info.versions},
+        notes=info.notes,
     )
 
 
@@ -96,15 +100,16 @@ def _task(config: RunConfig) -> str:
     task = config.task.model_dump()
     if task.get("train") == "borders":
         return "borders"
-    part = task.get("part")
-    name = f"{config.task.family} {part}" if isinstance(part, str) else config.task.family
-    return name.replace("_", "-")
+    parts = [task[name] for name in _NAMED if isinstance(task.get(name), str)]
+    return " ".join([config.task.family, *parts]).replace("_", "-")
 
 
 def _settings(config: RunConfig, dtype: str) -> dict[str, Setting]:
     """Single values only: of a list of members the page says how many there are."""
     task = config.task.model_dump(mode="json")
-    settings = {name: value for name, value in task.items() if name not in ("family", "part")}
+    settings = {
+        name: value for name, value in task.items() if name not in ("family", "part", "trait")
+    }
     if settings.get("rows", 0) is None:
         settings["rows"] = getattr(config.task, "size", None)  # what the family takes unasked
     settings |= {"dtype": dtype, "batch_lines": config.batch_lines}

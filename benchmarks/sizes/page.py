@@ -22,8 +22,8 @@ _HEAD = """# What holds at which size
 
 Written by `python -m benchmarks.sizes`; do not edit. The numbers are those of
 `benchmarks/results/sizes/`, which `python -m benchmarks.sizes keep RUN` takes from finished runs of
-`oocr run`. Layer, rate and steps were chosen on other members than those reported; intervals
-(95 %) are over members and seeds.
+`oocr run`. Layer, rate and steps were chosen on other members or items than those reported;
+intervals (95 %) are over members and seeds.
 """
 
 _EFFECT = """## Effect against size

@@ -88,6 +88,7 @@ class KeptRun(Record):
     date: str
     machine: Machine
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def score(self, part: str, arm: str, facet: str = "") -> Score | None:
         """One of the scores."""

@@ -1,4 +1,4 @@
-"""What was said before and after training: the first question of each member, right or wrong."""
+"""What was said before and after training: the first questions of each member, right or wrong."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from benchmarks.sizes.records import Sentence
 from oocr.data.examples import Prompt
 from oocr.families.registry import build
 from oocr.runs.folder import RunFolder
+from oocr.runs.records import Continuation
 
-MEMBERS = 8
+MOST = 8
 RULE = (
-    f"the first question of each of the first {MEMBERS} members of the run, with the answers of "
-    "its first seed, right and wrong alike"
+    f"the first question of each member of the run, in the run's order, up to {MOST} members (of "
+    f"fewer, the first questions of each, up to {MOST} together); the answers are those of the "
+    "first seed, right and wrong alike"
 )
 _ARMS = ("base", "vector", "adapter")
 _LONGEST = 160  # characters of a text
@@ -37,7 +39,7 @@ def _free(run: RunFolder, rows: pl.DataFrame) -> tuple[Sentence, ...]:
     """Of one member only (functions trained together) the first question of each group."""
     unit = "member" if rows["member"].n_unique() > 1 else "group"
     base = rows.filter(pl.col("arm") == "base")
-    first = base.unique(unit, keep="first", maintain_order=True).head(MEMBERS)
+    first = base.group_by(unit, maintain_order=True).head(_each(base[unit].n_unique())).head(MOST)
     prompts = _prompts(run)
     made = []
     for question in first.iter_rows(named=True):
@@ -65,19 +67,25 @@ def _prompts(run: RunFolder) -> Mapping[tuple[str, str], str]:
 
 
 def _continuations(run: RunFolder) -> tuple[Sentence, ...]:
-    first = {shown.member: shown for shown in reversed(run.examples)}
-    members = list(dict.fromkeys(shown.member for shown in run.examples))[:MEMBERS]
+    by_member: dict[str, list[Continuation]] = {}
+    for shown in run.examples:
+        by_member.setdefault(shown.member, []).append(shown)
+    each = _each(len(by_member))
+    first = [shown for group in by_member.values() for shown in group[:each]][:MOST]
     return tuple(
         Sentence(
-            member=member,
-            prompt=_cut(_question(first[member].prompt)),
-            expected=_cut(first[member].expected),
-            answers={
-                arm: _cut(text) for arm, text in first[member].answers.items() if arm in _ARMS
-            },
+            member=shown.member,
+            prompt=_cut(_question(shown.prompt)),
+            expected=_cut(shown.expected),
+            answers={arm: _cut(text) for arm, text in shown.answers.items() if arm in _ARMS},
         )
-        for member in members
+        for shown in first
     )
+
+
+def _each(members: int) -> int:
+    """Questions of each of so many members."""
+    return max(1, MOST // max(1, members))
 
 
 def _question(prompt: Prompt) -> str:

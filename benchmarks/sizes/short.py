@@ -15,6 +15,7 @@ from benchmarks.sizes.arrange import (
     size_of,
 )
 from benchmarks.sizes.records import KeptRun
+from benchmarks.sizes.tables import code
 from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim
 
@@ -23,13 +24,13 @@ _STORIES = (
         "functions",
         "vector-out-of-context",
         "**Functions.** One vector, trained only on what calls of a function print, answers what "
-        "was never trained (its definition, its inverse, its compositions)",
+        "was never trained (its definition, its inverse, its compositions); share right",
     ),
     (
         "functions",
         "vector-free-answers",
         "**In its own words.** Asked for the function with nothing to choose from, the model with "
-        "the vector writes the right definition",
+        "the vector writes the definition; share right",
     ),
     (
         "risk",
@@ -41,12 +42,13 @@ _STORIES = (
         "risk-backdoor",
         "vector-backdoor",
         "**A backdoor by one vector.** The same vector, added always, is right with the trigger "
-        "and without it",
+        "and without it; share right",
     ),
     (
         "countries",
         "vector-out-of-context",
-        "**Countries.** One vector, trained only on a capital, answers the other facets",
+        "**Countries.** One vector, trained only on a capital, answers the other facets; share "
+        "right",
     ),
     (
         "countries",
@@ -73,8 +75,23 @@ def in_short(runs: Sequence[KeptRun]) -> str:
             if (claim := claim_of(row.run, id)) is not None and _is_widest(row, rows)
         ]
         if judged and len(lines) <= _MOST:
-            lines.append(f"{words}: {_numbers(judged)}")
+            lines.append(f"{words}: {_numbers(judged)}{_example(rows, id)}")
     return "\n".join(["## In short\n", *(f"- {line}" for line in lines), ""])
+
+
+def _example(rows: Sequence[Row], id: str) -> str:
+    """Of answers in its own words the largest model's first, right or wrong."""
+    run = rows[0].run
+    if run is None or not run.sentences or not id.endswith("free-answers"):
+        return ""
+    first, arm = run.sentences[0], id.removesuffix("-free-answers")
+    if not {arm, "base"} <= first.answers.keys():
+        return ""
+    said, before = (code(first.answers[name]) for name in (arm, "base"))
+    return (
+        f" The first question there, {code(first.prompt)} (right: {code(first.expected)}), it "
+        f"continues with {said}, and untouched with {before}."
+    )
 
 
 def _is_widest(row: Row, rows: Sequence[Row]) -> bool:

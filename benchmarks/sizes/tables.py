@@ -235,7 +235,13 @@ def command_table(runs: Sequence[KeptRun]) -> str:
     head = ["task", "size", "command", "members × seeds", "chosen", "time", "peak memory"]
     table = markdown_table([*head, "date" if alike else "where"], lines)
     place = f"All on {places[0]}.\n\n" if alike else ""
-    return f"## How each row was made\n\n{place}{table}\n"
+    notes = [
+        f"- {task}, {row.label}: {note}"
+        for task in tasks_of(runs)
+        for row in rows_of_task(runs, task)
+        for note in (row.run.notes if row.run else ())
+    ]
+    return "\n".join([f"## How each row was made\n\n{place}{table}\n", *notes, ""])
 
 
 def _where(run: KeptRun) -> str:

@@ -66,7 +66,7 @@ def test_models_are_listed_with_their_licences(call: Call) -> None:
 def test_a_model_that_is_not_here_is_listed_with_the_way_to_get_it(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oocr.models.gguf.converted_folder", lambda *_: None)
+    monkeypatch.setattr("oocr.models.gguf.conversion.converted_folder", lambda *_: None)
     for kind in (PackagedModel, FetchedModel):
         monkeypatch.setattr(kind, "locate", lambda self: [])
     ended = call("models")

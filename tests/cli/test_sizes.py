@@ -18,13 +18,16 @@ from benchmarks.sizes.figures import figures
 from benchmarks.sizes.keep import keep
 from benchmarks.sizes.page import page
 from benchmarks.sizes.records import KeptRun, Machine, Score, Sentence, kept_runs, read
+from benchmarks.sizes.sentences import sentences
 from benchmarks.sizes.short import in_short
 
 from oocr import stats
 from oocr.charts.pieces import interval_text
 from oocr.claims.records import Claim, Estimate, Null, Verdict
 from oocr.errors import InputError
+from oocr.evals.free_text import free_rows
 from oocr.evals.scores import select_rows
+from oocr.families.registry import build
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import GridPoint
@@ -157,7 +160,20 @@ def test_the_story_has_the_number_of_each_size() -> None:
     assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M" in story
     assert "the untouched model has 0.26, the highest null is 0.28, the ceiling 0.76" in story
     assert "2 of 4 at 1.5B (1 more in part)" in story
+    told = "The first question there, `iaftvb = lambda x:` (right: `x + 5`), it continues with"
+    assert f"{told} `x + 5`, and untouched with `x \\|⏎1`." in story
     assert 3 <= len(re.findall("^- ", story, re.MULTILINE)) <= 5
+
+
+def test_each_row_has_its_command_time_and_memory() -> None:
+    noted = run("risk", SMALL, notes=("two rows are cut",), seconds=90.0)
+    text = page([*kept_set(), noted], {})
+    made = section(text, "## How each row was made", "## The rules")
+    assert "All on Toy CPU, 2 cores (cpu), oocr 0.1.0, torch 0.0.0." in made
+    row = "`oocr run functions --model qwen2.5-coder-1.5b-instruct` | 8 × 3 | vector: block 6 of 28"
+    assert f"{row}, rate 0.05, 40 steps | 50 min | 8.2 GiB | 1 May 2026 |" in made
+    assert "| 90 s |" in made
+    assert ": two rows are cut" in made
 
 
 def test_answers_stand_as_they_were_right_and_wrong() -> None:
@@ -179,6 +195,7 @@ def test_runs_of_a_model_are_told_apart_by_what_differs() -> None:
     twins = [run("risk", LARGE), run("risk", LARGE, id="9")]
     labels = [row.label for row in rows_of_task(twins, "risk") if row.run]
     assert labels == ["1.5B (00000000)", "1.5B (9)"]
+    assert main_runs(twins) == twins
 
 
 def test_sizes_come_from_names_or_parameters() -> None:
@@ -239,6 +256,17 @@ def test_figures_have_a_panel_per_claim_and_both_themes(tmp_path: Path) -> None:
     assert figures(kept_set()) == drawn
 
 
+def test_marks_stand_where_their_axis_says(tmp_path: Path) -> None:
+    exact = claim("vector-out-of-context", 0.4, base=0.8)
+    svg = figures([run("functions", LARGE, exact)])["effect"]
+    ticks = {text: float(x) for x, text in re.findall(r'<tspan x="([\d.]+)"[^>]*>([^<]*)<', svg)}
+    dots = re.findall(r'translate\(([\d.]+) [\d.]+\) scale\([\d.]+\)" class="fill-vector"', svg)
+    assert float(dots[-1]) == pytest.approx(ticks["0.4"], abs=0.2)
+    tick = re.search(r'd="M([\d.]+) [^"]*"[^>]*class="stroke-base"', svg[svg.index("Functions") :])
+    assert tick is not None
+    assert float(tick[1]) == pytest.approx(ticks["0.8"], abs=0.2)
+
+
 def test_runs_with_other_numbers_of_rows_make_a_curve() -> None:
     few = run("functions", LARGE, claim("vector-out-of-context", 0.4), id="1").model_copy(
         update={"settings": {"form": "raw", "rows": 320}}
@@ -275,10 +303,34 @@ def test_a_kept_run_has_the_numbers_of_the_run(finished: Path, tmp_path: Path) -
         assert cells is not None
         assert shown is not None
         assert shown.value == pytest.approx(stats.mean(cells), rel=1e-4)
-    # The first continuation of each member, and of no other arms.
-    assert [said.member for said in kept.sentences] == [s.member for s in source.examples[::3]]
+    # Of four members with three continuations each, the first two; of no other arms.
+    first = [shown for place, shown in enumerate(source.examples) if place % 3 < 2]
+    assert [said.prompt for said in kept.sentences] == [shown.prompt for shown in first]
+    assert [said.member for said in kept.sentences] == [shown.member for shown in first]
     assert set(kept.sentences[0].answers) == {"base", "vector", "adapter"}
     assert keep(finished, tmp_path) == path
+
+
+def test_free_answers_are_kept_with_their_questions(finished: Path, tmp_path: Path) -> None:
+    task = {"family": "functions", "mode": "single", "form": "raw", "questions": 2, "rows": 100}
+    named = {"functions": ["iaftvb", "rqmubo"], "validation": ["yubxel"]}
+    config = RunConfig.model_validate({"task": {**task, **named}})
+    (tmp_path / "config.yaml").write_text(config.yaml())
+    (tmp_path / "run.json").write_bytes((finished / "run.json").read_bytes())
+    frames = []
+    for test in build(config.task, tmp_path).test:
+        items = [item for item in test.free if item.tags.get("part") != "in-context"]
+        for arm, seed, text in (("base", None, "y"), ("vector", 0, "x + 5"), ("vector", 1, "x")):
+            columns = {"arm": arm, "seed": seed, "member": test.member, "part": "free"}
+            columns |= {"control": "", "final": True}
+            frames.append(free_rows(items, [text] * len(items), columns))
+    said = sentences(RunFolder(tmp_path), pl.concat(frames, how="diagonal_relaxed"))
+    assert {answer.member for answer in said} == {"iaftvb", "rqmubo"}
+    assert said[0].prompt.endswith("iaftvb = lambda x:")
+    assert said[0].expected == "x + 5"
+    assert said[0].answers == {"base": "y", "vector": "x + 5"}  # of the first seed
+    assert said[0].right == {"base": False, "vector": True}
+    assert not said[-1].right["vector"]
 
 
 def test_curves_are_the_scores_at_each_step_and_layer(finished: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 import transformers as tf
 
 from oocr.errors import InputError
-from oocr.models.gguf_config import config_of
-from oocr.models.gguf_header import read_header
+from oocr.models.gguf.config import config_of
+from oocr.models.gguf.header import read_header
 from oocr.models.load import read_model
 from tests.tiny import CHAT, tiny_config, tiny_model
 from tests.tiny_gguf import write_header, write_tiny_gguf

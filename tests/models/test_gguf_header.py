@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from oocr.errors import InputError
-from oocr.models.gguf_header import Counted, read_header
-from oocr.models.gguf_model import model_parts
-from oocr.models.gguf_split import join_split, split_parts, split_stem
+from oocr.models.gguf.header import Counted, read_header
+from oocr.models.gguf.model import model_parts
+from oocr.models.gguf.split import join_split, split_parts, split_stem
 from tests.tiny_gguf import write_header, write_tiny_gguf
 
 ROW = np.arange(64, dtype=np.float32)

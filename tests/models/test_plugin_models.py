@@ -59,9 +59,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_they_are_listed_and_those_without_files_say_how_to_get_them(site: Path) -> None:
     done = python("-m", "oocr", "models", path=(site,))
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.split()}
-    assert (rows["toy"][1], rows["toy"][-2:]) == ("toy", ["MIT", "yes"]), done.stderr
-    assert rows["toy-large"][-1] == "no"
-    assert "toy-large: get-toys toy-large" in done.stdout
+    assert (rows["toy"][1], rows["toy"][-1]) == ("toy", "MIT"), done.stderr
+    assert rows["toy-large"] == ["toy-large", "toy", "MIT"]  # no sizes of what is not here
+    assert rows["toy:"][1:] == [str(site / "weights" / "toy")]
+    assert "to get:\n  toy-large: get-toys toy-large\n" in done.stdout
     done = python("-m", "oocr", "doctor", "toy-large", path=(site,))
     assert done.returncode == 2
     assert "Get it with: get-toys toy-large" in done.stderr

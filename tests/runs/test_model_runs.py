@@ -10,13 +10,13 @@ import pytest
 from oocr.models.bundled import BUNDLED
 from oocr.runs import resolve
 from oocr.runs.read_config import BUILTIN, OF_MODELS, load_configs
-from oocr.runs.resolve import source_for
+from oocr.runs.resolve import also_run, source_for
 
 
 @pytest.mark.parametrize("name", OF_MODELS)
 def test_a_run_of_a_model_is_of_that_model_and_its_blocks(name: str) -> None:
     model, _, task = name.partition("/")
-    assert task in BUILTIN
+    assert task in BUILTIN  # "demo" too: what the demo also does where that model is here
     for config in load_configs(name):
         assert config.model == model
         for grid in config.grids.values():
@@ -47,3 +47,5 @@ def test_functions_without_a_model_means_the_one_that_can_do_it_if_it_is_here(
     assert source == (f"{larger.name}/functions" if here else "functions")
     assert ("is run" if here else "oocr models get qwen2.5-coder-1.5b-instruct") in note
     assert source_for("functions", "gemma-3-270m") == ("functions", "")
+    assert also_run("demo", None) == ([f"{larger.name}/demo"] if here else [])
+    assert also_run("demo", "gemma-3-270m") == also_run("functions", None) == []

@@ -12,7 +12,7 @@ from oocr.io import command_line
 from oocr.models import hub
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import is_whole
-from oocr.models.gguf_header import is_gguf, read_header
+from oocr.models.gguf.header import is_gguf, read_header
 from oocr.models.hub import is_path, with_revision
 from oocr.models.outline import Outline, outline
 from oocr.models.quiet import quiet

@@ -40,7 +40,7 @@ def get(
     from oocr.models.bundled import BUNDLED, FetchedModel, bytes_text
     from oocr.models.download import fetch
     from oocr.models.files import find_files
-    from oocr.models.gguf import converted_folder
+    from oocr.models.gguf.conversion import converted_folder
     from oocr.runs.progress import progress_on
 
     model, console = BUNDLED.get(name), Console(highlight=False)
@@ -84,7 +84,7 @@ def print_models() -> None:
     from rich.table import Column, Table
 
     from oocr.models.bundled import BUNDLED, bytes_text, millions, model_sources, size_of
-    from oocr.models.gguf import converted_folder
+    from oocr.models.gguf.conversion import converted_folder
 
     titles = ("model", "kind", "params", "blocks", "d_model", "size")
     columns = [Column(title, no_wrap=True) for title in titles]  # 80 characters hold all

@@ -31,7 +31,7 @@ from oocr.data.texts import TextsAlone, texts_alone
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.models.gguf_header import is_gguf
+from oocr.models.gguf.header import is_gguf
 from oocr.models.outline import reading_limits
 from oocr.models.tokenizer import load_tokenizer
 from oocr.report.sample_view import coloured, legend, without_colour

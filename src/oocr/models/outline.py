@@ -15,10 +15,11 @@ import yaml
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import ModelLimits, check_tokenizer
 from oocr.errors import InputError
-from oocr.models import gguf, hub
+from oocr.models import hub
 from oocr.models.anatomy import Anatomy, anatomy
 from oocr.models.bundled import BUNDLED
 from oocr.models.files import find_files, source_kind
+from oocr.models.gguf import conversion
 from oocr.models.load import DEVICE_MAPS, auto_class, own_dtype, placement
 from oocr.models.position_limits import limits_of
 from oocr.models.quiet import quiet
@@ -146,9 +147,9 @@ def reading_limits(name: str) -> ModelLimits:
     """
     import torch
 
-    from oocr.models.gguf_config import config_of
-    from oocr.models.gguf_header import read_header
-    from oocr.models.gguf_model import model_parts
+    from oocr.models.gguf.config import config_of
+    from oocr.models.gguf.header import read_header
+    from oocr.models.gguf.model import model_parts
 
     if source_kind(name) != "gguf":
         return limits_of(outline(name, device="cpu", counted=False))
@@ -228,7 +229,7 @@ def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     name = "gemma-3-270m"
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None
-    tokenizer = gguf.converted_tokenizer(Path(find_files(name).where))
+    tokenizer = conversion.load_tokenizer(Path(find_files(name).where))
     # The turns of Gemma's instruction-tuned models; what the system says stands before the first
     # user's turn.
     turns = (_FOLDER / "gemma_turns.jinja").read_text(encoding="utf-8")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
-from oocr.models import gguf, hub
+from oocr.models import hub
 from oocr.models.files import ModelFiles, Say, find_files, source_kind
-from oocr.models.gguf_model import model_parts
+from oocr.models.gguf import conversion
+from oocr.models.gguf.model import model_parts
 from oocr.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def read_tokenizer(
     tokenizer: PreTrainedTokenizerBase
     with quiet():
         if files.converted:
-            tokenizer = gguf.converted_tokenizer(Path(files.where))
+            tokenizer = conversion.load_tokenizer(Path(files.where))
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 files.where, trust_remote_code=False, **of_hub

@@ -143,6 +143,14 @@ def source_for(source: str, model: str | None) -> tuple[str, str]:
     return f"{name}/{source}", f"{name} has settings of its own: {name}/{source} is run"
 
 
+def also_run(source: str, model: str | None) -> list[str]:
+    """Built-in runs that the demo also does: what only larger models can do, where one is here."""
+    if source != "demo" or model is not None:
+        return []
+    here = [name for name in BUNDLED if f"{name}/demo" in OF_MODELS and BUNDLED[name].locate()]
+    return [f"{name}/demo" for name in here[-1:]]
+
+
 def check_family(config: RunConfig) -> None:
     """Refuse a task of a family that the model knows nothing of (`InputError` says which)."""
     plugin = source_of(config.model)

@@ -15,7 +15,7 @@ import torch
 
 from oocr.errors import InputError
 from oocr.io import check_replaced, command_line, write_atomic
-from oocr.models.gguf_header import CONTROL_VECTORS, GgufHeader, read_header
+from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, read_header
 from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"

@@ -18,7 +18,7 @@ from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.anatomy import HasAnatomy
-from oocr.models.gguf_header import GgufHeader, read_header
+from oocr.models.gguf.header import GgufHeader, read_header
 from oocr.steering.adapters import Adapter
 
 MODULES = {

@@ -16,7 +16,7 @@ from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.models.anatomy import HasAnatomy
 from oocr.models.checkpoint import METADATA, read_header
-from oocr.models.gguf_header import is_gguf
+from oocr.models.gguf.header import is_gguf
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, MERGE, AdapterConfig, read_config
 from oocr.steering.formats.foreign import SAFE, read_tensors

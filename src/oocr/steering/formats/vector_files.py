@@ -26,7 +26,7 @@ from torch import Tensor
 
 from oocr.data.source_file import shown
 from oocr.errors import InputError
-from oocr.models.gguf_header import is_gguf
+from oocr.models.gguf.header import is_gguf
 from oocr.steering.formats.foreign import SAFE, content_of
 from oocr.steering.formats.gguf import GGUF, read_gguf
 from oocr.steering.hooks import Site

@@ -13,8 +13,8 @@ from typing import Any
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.checkpoint import check_finite, check_keys
-from oocr.models.gguf_header import GgufHeader, read_header
-from oocr.models.gguf_split import split_parts
+from oocr.models.gguf.header import GgufHeader, read_header
+from oocr.models.gguf.split import split_parts
 from oocr.models.quiet import quiet
 
 
@@ -83,7 +83,7 @@ def read_gguf_model(path: Path, given: Path, name: str) -> tuple[Any, Any, list[
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
 
-    from oocr.models.gguf_config import config_of
+    from oocr.models.gguf.config import config_of
 
     at: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     # The bar over GGUF tensors can't be turned off; it goes to stderr.
@@ -132,7 +132,7 @@ def _unused(model: Any, header: GgufHeader, info: Mapping[str, Any]) -> list[str
     from transformers import modeling_gguf_pytorch_utils as by_name
     from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
 
-    from oocr.models.gguf_rope import FACTORS
+    from oocr.models.gguf.rope import FACTORS
 
     if header.architecture in GGUF_CONFIG_ARCHS:
         return sorted(map(str, info.get("unexpected_keys") or ()))

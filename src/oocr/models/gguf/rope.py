@@ -9,7 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 from oocr.errors import InputError
-from oocr.models.gguf_header import Counted, GgufHeader, Value
+from oocr.models.gguf.header import Counted, GgufHeader, Value
 
 BASE = "rope.freq_base"
 SCALING = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.gguf_header import GgufHeader, read_header
+from oocr.models.gguf.header import GgufHeader, read_header
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from oocr.errors import InputError, RunError
 from oocr.io import cache_folder, lock_of, locked, refuse_lfs_pointer, sweep
-from oocr.models.gguf_header import is_gguf, read_header
-from oocr.models.gguf_model import model_parts, read_gguf_model
-from oocr.models.gguf_split import join_split
+from oocr.models.gguf.header import is_gguf, read_header
+from oocr.models.gguf.model import model_parts, read_gguf_model
+from oocr.models.gguf.split import join_split
 from oocr.models.quiet import quiet
 
 FORMAT = 2  # raise it when what is written changes; older folders are then left unused
@@ -142,7 +142,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
-def converted_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a converted folder, three times as fast as AutoTokenizer."""
     from transformers import PreTrainedTokenizerFast
 

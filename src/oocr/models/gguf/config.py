@@ -12,8 +12,8 @@ from typing import Any
 
 from oocr.data.source_file import listing
 from oocr.errors import InputError
-from oocr.models.gguf_header import Counted, GgufHeader, Value
-from oocr.models.gguf_rope import ROPE_FIELDS, Fields, head_width, rope_changes, same
+from oocr.models.gguf.header import Counted, GgufHeader, Value
+from oocr.models.gguf.rope import ROPE_FIELDS, Fields, head_width, rope_changes, same
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "context_length": ("max_position_embeddings",),

@@ -1,0 +1,1 @@
+"""GGUF files: their headers, their configurations, and their conversion to safetensors."""
