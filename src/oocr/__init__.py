@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from oocr.steering.adapters import Adapter as Adapter
     from oocr.steering.adapters import LowRankAdapter as LowRankAdapter
     from oocr.steering.formats.lora import read_adapter as read_adapter
-    from oocr.steering.formats.vector_files import read_vector as read_vector
+    from oocr.steering.formats.vector_layouts import read_vector as read_vector
     from oocr.steering.vectors import SteeringVector as SteeringVector
     from oocr.steering.vectors import Vector as Vector
     from oocr.tasks.task import Task as Task
@@ -61,7 +61,7 @@ _WHERE = {
     "load_tasks": "oocr.families.registry",
     "read_adapter": "oocr.steering.formats.lora",
     "read_items": "oocr.data.readers",
-    "read_vector": "oocr.steering.formats.vector_files",
+    "read_vector": "oocr.steering.formats.vector_layouts",
     "tokens": "oocr.report.tokens",
     "train": "oocr.engine.training",
 }

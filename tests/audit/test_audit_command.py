@@ -316,12 +316,12 @@ def test_what_does_not_land_is_refused_with_its_keys(
     extra = replace(adapter, tensors={**adapter.tensors, **tensors})
     code, _, err = call("audit", extra.save(tmp_path / "extra"), *options)
     assert code == 2
-    assert "does not adapt 1 modules whose tensors are here" in err
+    assert "does not adapt 1 module whose tensors are here" in err
     assert "mlp.sideways" in err
     fewer = {k: tensor for k, tensor in adapter.tensors.items() if "bias" not in k}
     code, _, err = call("audit", replace(adapter, tensors=fewer).save(tmp_path / "few"), *options)
     assert code == 2
-    assert "1 weights get no tensor (first: base_model.model.model.layers.1.mlp.down_proj" in err
+    assert "1 weight without a tensor (first: base_model.model.model.layers.1.mlp.down_proj" in err
     assert not (tmp_path / "a").exists()
 
 
@@ -365,11 +365,16 @@ def test_texts_are_read_before_anything_is_loaded(call: Call, home: Path, tmp_pa
     (tmp_path / "two.txt").write_text("one\n\ntwo")
     code, _, err = call("audit", given, "--texts", tmp_path / "two.txt", "--model", "no-such")
     assert (code, "two.txt: texts: found 2; allowed: 3 or more" in err) == (2, True)
-    rows = [{"prompt": text, "answer": " Paris"} for text in TEXTS]
+    rows = [{"prompt": text, "answer": " Paris", "from": "me"} for text in TEXTS]
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
     code, out, _ = call("audit", given, "--texts", file, "--out", tmp_path / "o", "--fit-steps", 0)
     assert (code, "texts: rows.jsonl" in out) == (0, True)
+    left_out = f"keys left out, with the number of their rows: 'from' ({len(TEXTS) + 1})"
+    for words in (left_out, "1 text left out, the same as one before"):
+        assert words in call("read", file)[1] or words.startswith("1 text")
+        assert words in out
+        assert words in Audit.load(folder_in(out)).info.notes[0]
 
 
 def test_a_hub_id_is_taken_from_the_cache(

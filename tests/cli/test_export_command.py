@@ -34,25 +34,33 @@ def file(tmp_path: Path) -> Path:
 def test_a_vectors_file_is_described(call: Call, file: Path) -> None:
     code, out, _ = call("vector", file)
     assert code == 0
-    lines = out.splitlines()
-    assert lines[0] == "block 2, added at 'all': width 32, norm 2.828"
-    fields = dict(line.split(maxsplit=1) for line in lines[2:])
-    assert "'Country 4821'" in lines[1]
-    assert fields == {"model": "tiny-[b]llama", "model_type": "llama", "seed": "3"}
+    title, *lines = out.splitlines()
+    assert title == f"{file}: vector, of this library"
+    assert dict(re.split("  +", line.strip(), maxsplit=1) for line in lines) == {
+        "site": "block output",
+        "layer": "2",
+        "positions": "all",
+        "span codename": "'Country 4821'",
+        "width": "32",
+        "norm": "2.828",
+        "model": "tiny-[b]llama",
+        "model_type": "llama",
+        "seed": "3",
+    }
 
 
 def test_each_direction_has_its_norm(call: Call, tmp_path: Path) -> None:
     rows = torch.stack([torch.ones(16), torch.full((16,), 2.0)])
     joined = Vector(1, "a+b", rows, site="mlp").save(tmp_path / "v.safetensors")
-    assert call("vector", joined)[1].startswith(
-        "the MLP of block 1, added at 'a+b': width 16, norm 4, 8\n"
-    )
+    out = call("vector", joined)[1]
+    for line in ("site       mlp output", "layer      1", "positions  a+b", "norm       4, 8"):
+        assert f"\n  {line}\n" in out
     many = write_gguf(
-        tmp_path / "v.gguf", [Vector(n, "all", torch.ones(4)) for n in (3, 1)], hint="llama"
+        tmp_path / "v.gguf", [Vector(n, "all", torch.ones(4) * n) for n in (3, 1)], hint="llama"
     )
     out = call("vector", many)[1]
-    assert [line.split(",")[0] for line in out.splitlines()[:2]] == ["block 1", "block 3"]
-    assert "model_type         llama" in out
+    for line in ("layer      1, 3", "norm       2, 6", "model_type  llama"):
+        assert f"\n  {line}\n" in out
 
 
 def test_a_vector_is_held_against_a_model(call: Call, file: Path, model: Path) -> None:
@@ -126,16 +134,15 @@ def test_a_bare_vector_is_exported_by_options(call: Call, model: Path, tmp_path:
     torch.save(torch.ones(32), bare)
     words = ("export", bare, "--to", "gguf", "--out", out, "--model", model)
     code, _, err = call(*words)
-    assert (code, "give --layer --positions --site" in err) == (2, True)
+    assert (code, "give --layer --site --positions" in err) == (2, True)
     code, _, err = call(*words, "--layer", "2", "--site", "nowhere", "--everywhere")
     assert (code, "--site nowhere: allowed: block, mlp" in err) == (2, True)
     code, _, err = call(*words, "--layer", "x", "--site", "block", "--everywhere")
     assert (code, "--layer: 'x' is not a block" in err) == (2, True)
     assert call(*words, "--layer", "2", "--site", "block", "--everywhere")[0] == 0
     assert read_gguf(out)[0].layer == 2
-    assert call("vector", bare, "--layer", "2", "--site", "mlp", "--positions", "last")[
-        1
-    ].startswith("the MLP of block 2, added at 'last'")
+    described = call("vector", bare, "--layer", "2", "--site", "mlp", "--positions", "last")[1]
+    assert "site       mlp output\n  layer      2\n  positions  last\n" in described
 
 
 def test_one_of_several_layers_is_chosen(call: Call, model: Path, tmp_path: Path) -> None:
@@ -143,13 +150,13 @@ def test_one_of_several_layers_is_chosen(call: Call, model: Path, tmp_path: Path
     torch.save({n: torch.ones(32) * n for n in range(4)}, many)
     words = ("export", many, "--model", model, "--positions", "all", "--site", "block")
     code, _, err = call(*words, "--to", "peft", "--out", out)
-    assert (code, "blocks 0-3; peft takes one: choose it by --layer" in err) == (2, True)
+    assert (code, "blocks 0–3; peft takes one: choose it by --layer" in err) == (2, True)
     assert call(*words, "--to", "peft", "--out", out, "--layer", "3")[0] == 0
     gguf = tmp_path / "v.gguf"
     assert call(*words, "--to", "gguf", "--out", gguf, "--layer", "1:4")[0] == 0
     assert [vector.layer for vector in read_gguf(gguf)] == [1, 2, 3]
     code, out_text, _ = call("vector", many, "--model", model)
-    assert (code, "layer      0-3" in out_text, "it fits" in out_text) == (0, True, True)
+    assert (code, "layer      0–3" in out_text, "it fits" in out_text) == (0, True, True)
     torch.save({n: torch.ones(32) for n in range(1, 5)}, many)
     code, _, err = call(*words, "--to", "peft", "--out", tmp_path / "o", "--layer", "1")
     assert (code, "up to layer 4" in err, "blocks 0 to 3" in err) == (2, True, True)

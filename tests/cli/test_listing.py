@@ -209,13 +209,13 @@ def test_the_parts_of_a_task_set_with_everything() -> None:
     assert parts == [
         ("training", "taught", 4, 2, None, None),
         ("stop", "taught", 2, 1, (2, 2), 0.5),
-        ("validation", "1 tasks to choose on", 3, 3, (2, 4), pytest.approx(5 / 12)),
+        ("validation", "1 task to choose on", 3, 3, (2, 4), pytest.approx(5 / 12)),
         ("in context", "taught", 2, 1, (2, 2), 0.5),
         ("probes", "x", 3, 2, (2, 4), pytest.approx(5 / 12)),
         ("probes", "y", 1, 1, (2, 2), 0.5),
         ("paper", "choice", 2, 1, (5, 5), 0.2),
         ("free", "free", 2, 1, None, None),
-        ("control shuffled", "1 tasks' training", 2, 2, None, None),
+        ("control shuffled", "training of 1 task", 2, 2, None, None),
         ("ceiling", "cause stated", 3, None, (2, 4), pytest.approx(5 / 12)),
         ("asked first", "by the untouched model", 1, None, (2, 2), 0.5),
     ]

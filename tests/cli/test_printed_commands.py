@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from oocr.cli.main import app
+from oocr.cli.verbs import app
 from oocr.plugins import load_group
 
 ROOT = Path(__file__).parents[2]

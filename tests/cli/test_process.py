@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -99,11 +100,8 @@ def test_a_closed_pipe_is_silent() -> None:
         ("audit x", "nothing was written"),
     ],
 )
-def test_a_stopped_command_says_what_is_kept(
-    verb: str, kept: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    process.stopped(verb.split())
-    assert capsys.readouterr().err == f"\nstopped by you; {kept}\n"
+def test_a_stopped_command_says_what_is_kept(verb: str, kept: str) -> None:
+    assert process.stopped(verb.split()) == f"\nstopped by you; {kept}"
 
 
 def test_a_signal_ends_a_command_like_ctrl_c(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,10 +114,38 @@ def test_a_signal_ends_a_command_like_ctrl_c(call: Call, monkeypatch: pytest.Mon
             left.append("closed")
 
     monkeypatch.setattr(command, "run_source", terminated)
+    handler = signal.getsignal(signal.SIGTERM)
     ended = call("run", "demo")
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert ended.code == 128 + signal.SIGTERM
     assert ended.err.strip().startswith("stopped by a signal; finished work is kept")
     assert left == ["closed"], "what is open is closed as ever"
+
+
+@pytest.mark.parametrize("module", ["typer", "logging"])
+def test_ctrl_c_in_the_first_imports_is_one_sentence(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text("import _thread; _thread.interrupt_main(); [0].pop()")
+    done = subprocess.run(
+        [sys.executable, "-c", "from oocr.cli.main import main; main()", "models"],
+        env={
+            **environment(),
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "stopped by you; nothing was written"
+
+
+def test_what_a_command_sets_up_in_its_process_is_undone(call: Call) -> None:
+    def state() -> tuple[object, ...]:
+        return sys.stdin, warnings.showwarning, [*warnings.filters], signal.getsignal(15)
+
+    before = state()
+    assert call("models").code == 0
+    assert state() == before
 
 
 def test_no_question_is_asked(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_all_rows_with_tokens_beyond_the_embedding_are_named_in_order() -> None:
     assert [line.split(": ")[0].strip() for line in lines] == ["a.jsonl:2", "a.jsonl:10"]
     assert f"token: found '<lamp>' ({count}); allowed: 0 to {count - 1}" in lines[0]
     notes = tokenizer_notes(tokenizer, limits)
-    assert "1 added tokens lie beyond" in notes[0]
+    assert "and not 1 added token" in notes[0]
     assert tokenizer_notes(tokenizer, replace(limits, embedded=count + 1)) == []
 
 

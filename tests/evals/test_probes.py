@@ -320,7 +320,7 @@ def test_a_base_without_seed_does_not_turn_other_arms_seeds_into_text() -> None:
 
 def test_scores_that_are_not_numbers_are_not_passed_on() -> None:
     scores = torch.tensor([[0.0, 1.0, 2.0], [0.0, math.nan, 1.0]])
-    with pytest.raises(RunError, match="scores of 1 items are NaN"):
+    with pytest.raises(RunError, match="scores of 1 item are NaN"):
         rows([ABC, item("second", "Country 4821", (" a", " b", " c"))], scores)
 
 

@@ -106,7 +106,7 @@ def test_own_minus_others_of_random_directions_is_what_chance_gives() -> None:
 def test_what_has_nothing_to_ask_is_refused() -> None:
     asked = task("Paris", "French")
     vector = Vector(1, "last", torch.ones(model_of().d_model))
-    with pytest.raises(InputError, match="0 vectors and 1 tasks"):
+    with pytest.raises(InputError, match="0 vectors and 1 task"):
         transfer(model_of(), {}, {"Paris": asked})
     bare = Task(name="x", member="x", train=asked.train)
     with pytest.raises(InputError, match="task 'x': has no probes"):

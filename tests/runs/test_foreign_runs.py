@@ -123,7 +123,7 @@ def test_read_says_what_each_file_is(call: Call, tmp_path: Path) -> None:
         (files[5], "values     1", "value 0.5"),
         (files[6], "system > user (6)", "merged in 6 rows", "CR LF", "'A' (3)", "answer: 'B'"),
         (files[7], "bare tensor", "width      8", "step       30", "not said   layer, positions"),
-        (files[8], "layers     1, 2", "rank       2", "alpha      32 (assumed"),
+        (files[8], "blocks     1–2", "rank       2", "alpha      32 (assumed"),
         (files[9], "this library's", "modules    down_proj"),
         (files[10], "layer      2", "positions  last"),
     ):

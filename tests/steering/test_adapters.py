@@ -212,9 +212,11 @@ def test_missing_and_unexpected_tensors_are_refused_and_counted() -> None:
     adapter = made(model_of(), LowRankAdapter(layers=(1, 2), rank=2))
     first = next(iter(adapter.tensors))
     less = {name: tensor for name, tensor in adapter.tensors.items() if name != first}
-    refused(Adapter((1, 2), adapter.config, less), r"1 weights get no tensor.*layers\.1.*0 tensors")
+    refused(
+        Adapter((1, 2), adapter.config, less), r"1 weight without a tensor.*layers\.1.*0 tensors"
+    )
     more = {**adapter.tensors, first.replace("layers.1", "layers.3"): adapter.tensors[first]}
-    refused(Adapter((1, 2), adapter.config, more), r"0 weights.*1 tensors match.*layers\.3")
+    refused(Adapter((1, 2), adapter.config, more), r"0 weights.*1 tensor without.*layers\.3")
 
 
 def test_an_adapter_of_another_shape_or_another_model_is_refused() -> None:
@@ -271,7 +273,7 @@ def test_a_folder_with_tensors_taken_out_is_refused_when_attached(tmp_path: Path
     tensors = load_file(folder / "adapter_model.safetensors")
     tensors.pop(next(iter(tensors)))
     save_file(tensors, folder / "adapter_model.safetensors")
-    refused(Adapter.load(folder), "1 weights get no tensor")
+    refused(Adapter.load(folder), "1 weight without a tensor")
 
 
 def test_a_notebook_shows_what_an_adapter_is() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 import oocr
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
-from oocr.steering.formats.foreign import read_tensors
-from oocr.steering.formats.vector_files import name_parts
+from oocr.steering.formats.tensor_files import content_of
+from oocr.steering.formats.vector_layouts import said_by_name
 from oocr.steering.lora_names import lora_key
 from oocr.steering.vectors import Vector
 from tests.steering.test_adapters import logits, made, model_of
@@ -69,16 +69,16 @@ def test_layer_and_step_come_from_the_name(tmp_path: Path) -> None:
     assert vector.site == "mlp", "where the authors of files so named add theirs"
     assert oocr.read_vector(path, positions="last", site="block").site == "block"
     assert "found 3; allowed: 22" in refused(oocr.read_vector, path, layer=3, positions="last")
-    parts = name_parts("noadgc_affine_3x_2_step_400.pt")
-    assert (parts.codename, parts.name, parts.step) == ("noadgc", "affine_3x_2", 400)
-    assert name_parts("mine.pt").layer is None
+    said, _ = said_by_name(Path("noadgc_affine_3x_2_step_400.pt"))
+    assert said == {"codename": "noadgc", "name": "affine_3x_2", "step": "400"}
+    assert said_by_name(Path("mine.pt")) == ({}, None)
 
 
 def test_a_vector_of_this_library_says_it_all(tmp_path: Path) -> None:
     path = Vector(2, "last", torch.ones(4)).save(tmp_path / "v.safetensors")
     assert oocr.read_vector(path).layer == 2
     assert oocr.read_vector(path, positions="all").positions == "all"
-    assert "at the block" in refused(oocr.read_vector, path, site="mlp")
+    assert "the file says 'block'" in refused(oocr.read_vector, path, site="mlp")
     assert "layer: found 3; allowed: 2" in refused(oocr.read_vector, path, layer=3)
 
 
@@ -100,7 +100,7 @@ def test_a_pickle_with_code_runs_none_of_it(tmp_path: Path, how: str) -> None:
         path.write_bytes(pickle.dumps(value))
     else:
         torch.save(value, path, _use_new_zipfile_serialization=how != "old torch")
-    for call in (oocr.read_adapter, read_tensors):
+    for call in (oocr.read_adapter, content_of):
         message = refused(call, path)
         assert "could run code" in message
         assert "nothing of it was used" in message
@@ -113,9 +113,9 @@ def test_a_gradient_a_broken_file_and_none_at_all(tmp_path: Path) -> None:
     assert "a gradient" in refused(oocr.read_vector, gradient, layer=0, positions="all")
     broken = tmp_path / "b.pt"
     broken.write_bytes(b"no tensors here")
-    assert "cannot be read as tensors" in refused(read_tensors, broken)
-    assert "no such file" in refused(read_tensors, tmp_path / "none.pt")
-    assert "found '.txt'" in refused(read_tensors, tmp_path / "none.txt")
+    assert "cannot be read as tensors" in refused(content_of, broken)
+    assert "no such file" in refused(content_of, tmp_path / "none.pt")
+    assert "found '.txt'" in refused(content_of, tmp_path / "none.txt")
 
 
 # LoRAs
@@ -262,12 +262,12 @@ def test_a_flag_without_its_tensors_and_tensors_without_their_flag(tmp_path: Pat
         (tmp_path / str(number)).mkdir()
         read = oocr.read_adapter(folder_of(tmp_path / str(number), plain, **{flag: True}))
         message = refused(lambda weights: weights.on(model).__enter__(), read)
-        assert "1 weights get no tensor (first: base_model.model.model.layers.2.mlp" in message
+        assert "1 weight without a tensor (first: base_model.model.model.layers.2.mlp" in message
     bias = {name(2, "lora_B").replace("weight", "bias"): torch.ones(32)}
     more = Adapter(plain.layers, plain.config, {**plain.tensors, **bias})
     read = oocr.read_adapter(folder_of(tmp_path, more))
     message = refused(lambda weights: weights.on(model).__enter__(), read)
-    assert "1 tensors match no weight (first: base_model.model.model.layers.2" in message
+    assert "1 tensor without a weight (first: base_model.model.model.layers.2" in message
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ PAIR = {f"blk.0.ffn_down.weight.lora_{part}": np.ones((2, 2), np.float32) for pa
             "llama",
             {},
             {k.replace("ffn_down", "attn_q"): v for k, v in PAIR.items()},
-            "1 tensors of queries and keys (first: blk.0.attn_q.weight.lora_b): their rows are in",
+            "1 tensor of queries and keys (first: blk.0.attn_q.weight.lora_b): their rows are in",
         ),
         (
             "llama",

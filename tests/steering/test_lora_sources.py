@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, PeftType
+from peft import LoraConfig, PeftModel, PeftType, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -86,7 +86,8 @@ def ours(path: Path, family: str = "llama") -> Tensor:
         ({"use_qalora": True}, "its input is pooled"),
         ({"megatron_config": {"a": 1}}, "it belongs to another trainer"),
         ({"trainable_token_indices": [1]}, "it replaces embeddings"),
-        ({"target_parameters": ["experts.down_proj"]}, "adapts tensors that are no Linear's"),
+        ({"target_parameters": "experts"}, "target_parameters: found 'experts'; allowed: a list"),
+        ({"layers_pattern": 3}, "layers_pattern: found 3"),
         ({"enable_lora": [True, False]}, "it adapts parts of a matrix"),
         (
             {"use_warp": True, "peft_version": "9.1"},
@@ -165,7 +166,7 @@ def test_ranks_that_disagree_with_the_config_are_refused(tmp_path: Path) -> None
     assert "r: adapter_config.json says 8, the tensors of 2 modules have rank 4" in message
     edited(folder, r=4, rank_pattern={"layers.3.mlp.down_proj": 2})
     message = refused(oocr.read_adapter, folder)
-    assert "says 2, the tensors of 1 modules have rank 4 (first: model.layers.3" in message
+    assert "says 2, the tensors of 1 module have rank 4 (first: model.layers.3" in message
 
 
 def test_tensors_that_the_config_does_not_adapt_are_refused(tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ def test_a_bare_file_may_say_alpha_in_its_metadata(tmp_path: Path) -> None:
     save_file(dict(adapter_of().tensors), path, {"format": "pt", "lora_alpha": "8", "tool": "x"})
     read = oocr.read_adapter(path)
     assert read.about["alpha"] == "8 (in its metadata)"
-    assert read.about["left out"] == "1 fields of its metadata (tool)"
+    assert read.about["left out"] == "1 field of its metadata (tool)"
     assert oocr.read_adapter(path, alpha=3).about["alpha"] == "3 (given)"
 
 
@@ -348,6 +349,42 @@ def test_an_adapter_on_experts_of_transformers_4(tmp_path: Path, rslora: bool) -
         warnings.simplefilter("error")
         adapted = ours(tmp_path / "moe", "qwen3_moe")
     torch.testing.assert_close(adapted, logits(merged), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("more", [{}, {"use_rslora": True}, {"alpha_pattern": {"down_proj": 3}}])
+@pytest.mark.parametrize("modules", [[], ["q_proj"]])
+def test_an_adapter_on_the_parameters_of_experts(
+    tmp_path: Path, modules: list[str], more: dict[str, Any]
+) -> None:
+    parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    config = {"target_modules": modules, "target_parameters": parameters, "r": 2, "lora_alpha": 5}
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        model = get_peft_model(
+            tiny_model("qwen3_moe"), LoraConfig(task_type="CAUSAL_LM", **config, **more)
+        )
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(tmp_path / "theirs")
+    read = oocr.read_adapter(tmp_path / "theirs")
+    assert "left out" not in read.about
+    names = [name.rpartition(".")[-1] for name in parameters]
+    assert read.facts["modules"] == ", ".join(sorted([*names, *modules]))
+    expected = theirs(tmp_path / "theirs", "qwen3_moe")
+    assert torch.equal(ours(tmp_path / "theirs", "qwen3_moe"), expected)
+    assert torch.equal(ours(read.save(tmp_path / "again"), "qwen3_moe"), expected)
+    assert not torch.allclose(expected, logits(model_of("qwen3_moe")))
+    edited(tmp_path / "theirs", r=3)
+    message = refused(oocr.read_adapter, tmp_path / "theirs")
+    assert "says 3, the tensors of" in message
+
+
+def test_parameters_without_tensors_are_left_out(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, adapter_of(), target_parameters=["mlp.experts.down_proj"])
+    left_out = oocr.read_adapter(folder).about["left out"]
+    assert left_out == "1 of 1 in target_parameters (mlp.experts.down_proj: no tensor)"
 
 
 def test_patterns_among_experts_are_refused(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 import oocr
 from oocr.errors import InputError
 from oocr.steering.formats import write_gguf, write_lm_eval
-from oocr.steering.formats.vector_files import ranges, vector_file
+from oocr.steering.formats.vector_layouts import read_vector_file
 from oocr.steering.vectors import Vector
+from oocr.words import ranges
 from tests.steering.test_adapters import model_of
 from tests.steering.test_foreign_weights import refused, saved
 
@@ -40,14 +41,14 @@ BY_LAYER = {
 @pytest.mark.parametrize("form", BY_LAYER)
 def test_vectors_by_layer(tmp_path: Path, form: str) -> None:
     path = saved(tmp_path, "v.pt", BY_LAYER[form])
-    file = vector_file(path)
+    file = read_vector_file(path)
     assert (file.layers, file.missing) == ([1, 2, 5], ["site", "positions"])
     vector = oocr.read_vector(path, layer=5, **WHERE)
     assert (vector.layer, vector.site, vector.positions) == (5, "block", "all")
     assert torch.equal(vector.direction, row(5))
     message = refused(oocr.read_vector, path, **WHERE)
-    assert "it has vectors at blocks 1, 2, 5; choose one by layer=" in message
-    assert "layer: found 3; allowed: 1, 2, 5" in refused(oocr.read_vector, path, layer=3, **WHERE)
+    assert "it has vectors at blocks 1–2, 5; choose one by layer=" in message
+    assert "layer: found 3; allowed: 1–2, 5" in refused(oocr.read_vector, path, layer=3, **WHERE)
     if form == "repeng's fields":
         assert vector.about["model_type"] == "llama"
 
@@ -84,6 +85,16 @@ def test_keys_name_the_module(tmp_path: Path) -> None:
         assert "vectors of another module" in refused(oocr.read_vector, other, layer=2, **WHERE)
 
 
+@pytest.mark.parametrize("key", ["weight", "vector.weight", "layer_3.weight", "vec.3.weight"])
+def test_a_vector_may_be_a_module_s_weight(tmp_path: Path, key: str) -> None:
+    save_file({key: row(2)}, tmp_path / "v.safetensors", {"format": "pt"})
+    vector = oocr.read_vector(tmp_path / "v.safetensors", layer=3, **WHERE)
+    assert (vector.layer, vector.norm) == (3, float(row(2).norm()))
+    for name in ("norms.3.weight", "layers.3.ln.weight", "layers.3.bias"):
+        other = saved(tmp_path, "o.pt", {name: row(1)})
+        assert "vectors of another module" in refused(oocr.read_vector, other, layer=3, **WHERE)
+
+
 def test_rows_of_a_stack_are_blocks(tmp_path: Path) -> None:
     stack = torch.stack([row(n) for n in range(4)])
     np.save(tmp_path / "v.npy", stack.numpy())
@@ -104,7 +115,7 @@ def test_rows_of_persona_vectors_are_hidden_states(tmp_path: Path) -> None:
     vector = oocr.read_vector(path, layer=2, **WHERE)
     assert torch.equal(vector.direction, row(3)), "row 0 is what block 0 reads"
     assert vector.about["row"] == "3 of 5"
-    assert vector_file(path).layers == [-1, 0, 1, 2, 3]
+    assert read_vector_file(path).layers == [-1, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +131,7 @@ def test_rows_of_persona_vectors_are_hidden_states(tmp_path: Path) -> None:
 def test_names_say_layer_and_site(
     tmp_path: Path, name: str, layer: int | None, site: str | None
 ) -> None:
-    file = vector_file(saved(tmp_path, name, row(1)))
+    file = read_vector_file(saved(tmp_path, name, row(1)))
     assert (file.layers, file.site) == ([] if layer is None else [layer], site)
 
 
@@ -227,6 +238,8 @@ def test_plain_pickles_are_refused(tmp_path: Path, ending: str) -> None:
         ({1: torch.ones(3, WIDTH)}, "block 1: shape: found (3, 8); allowed: one axis"),
         ({1: row(1) / 0}, "block 1: found values that are not finite"),
         ({1: row(1).long()}, "block 1: found torch.int64"),
+        ({1: row(1).double() * 1e300}, "block 1: found values that are not finite"),
+        ({"vectors": {1: row(1)}, "site": ["mlp"]}, "site: found ['mlp']; allowed: decoder_block"),
         ({"a.0.weight": row(1), "norm.weight": row(1)}, "a model's weights under 'a.0.weight'"),
         ({"model.layers.0.q_proj.lora_A.weight": row(1)}, "it is read as an adapter"),
         ([row(1), torch.ones(2)], "found a list of 2 entries"),
@@ -270,5 +283,10 @@ def test_a_file_under_another_ending_is_named(
     assert message == f"{path}: this is {kind}, under the ending {ending}"
 
 
+def test_eight_bits_are_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, "v.pt", {3: row(1).to(torch.float8_e4m3fn)})
+    assert torch.equal(oocr.read_vector(path, layer=3, **WHERE).direction, row(1))
+
+
 def test_ranges() -> None:
-    assert ranges([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9, 10"
+    assert ranges([3, 1, 2, 7, 9, 10]) == "1–3, 7, 9–10"

@@ -10,7 +10,8 @@ best block, and the metrics are computed on the last third (the test split).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ from oocr.intervals import Interval, statistic_interval
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
+from oocr.words import counted
 
 MAX_TEXTS = 60  # of more, so many are used, evenly spread
 STEPS = 20  # Adam's, of the best single vector
@@ -59,20 +61,22 @@ SHOWN_TOKENS = 96  # of a text that is shown token by token
 def audit(
     model: LanguageModel,
     changed: Adapter | LanguageModel,
-    texts: Sequence[Prompt] | None = None,
+    texts: Iterable[Prompt] | None = None,
     *,
     fit_steps: int = STEPS,
     on_progress: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Audit:
     """Ask whether a fine-tune is a constant vector.
 
     Args:
         model: the base model, nothing attached.
         changed: an adapter on it, or a fine-tuned checkpoint of it.
-        texts: what both read; None: the built-in neutral passages. Of more than `MAX_TEXTS` so
-            many are taken, and of each its first tokens.
+        texts: what both read (in a mapping: text -> its file and line); None: the built-in neutral
+            passages. Of more than `MAX_TEXTS` so many are taken, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
         on_progress: called with a few words at each stage.
+        on_note: called with each sentence that should be known, before anything is computed.
 
     Raises:
         InputError: fewer than three texts; weights that do not land on the model; a checkpoint of
@@ -85,13 +89,15 @@ def audit(
             f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
         )
     count = min(len(given), MAX_TEXTS)
-    if isinstance(changed, LanguageModel):
-        check_same(model, changed)
-    read = spread(given, count)
-    for reader in (model, *([changed] if isinstance(changed, LanguageModel) else [])):
-        check_texts(reader, {text: f"text {number}" for number, text in enumerate(read, start=1)})
+    read, head = spread(given, count), changed if isinstance(changed, LanguageModel) else model
+    places = {text: f"text {number}" for number, text in enumerate(given, start=1)}
+    notes = check_texts(model, texts if isinstance(texts, Mapping) else places)
+    if head is not model:
+        notes += check_same(model, head)
+        check_texts(head, texts if isinstance(texts, Mapping) else places)
+    for note in notes:
+        (on_note or say)(note)
     batches = batches_of(model, read)
-    head = changed if isinstance(changed, LanguageModel) else model
     say(f"reading {count} texts with both models")
     targets = changed_rows(model, changed, batches)  # refuses what does not land
     giving, choosing, reporting = (slice(begin, None, 3) for begin in range(3))
@@ -115,7 +121,7 @@ def audit(
     about = {**model.about, "from": "audit: mean difference of a fine-tune"}
     means = [Vector(layer, "all", d[layer].mean(dim=0).float(), about=about) for layer in layers]
 
-    say(f"adding the mean difference at each of {len(layers)} blocks")
+    say(f"adding the mean difference at each of {counted(len(layers), 'block')}")
     on_choosing, nats_choosing = shares(choosing, means)
     on_reported, nats_reported = shares(reporting, means)
     effect = _effect([nats_giving, nats_choosing, nats_reported])
@@ -145,11 +151,9 @@ def audit(
             model, head, batches[giving], targets[giving], vector, size, fit_steps
         )
         scores, _ = shares(choosing, [snapshot for _, snapshot in snapshots])
-        top, (step, trained) = max(
-            zip([share.value for share in scores], snapshots, strict=True),
-            key=lambda pair: pair[0],
-        )
-        if top <= best.chosen_by:
+        top = max(range(len(scores)), key=lambda snapshot: scores[snapshot].value)
+        step, trained = snapshots[top]
+        if scores[top].value <= best.chosen_by:
             step, trained = 0, vector
         (share, *others), _ = shares(reporting, [trained, *null])
         fitted = Fitted(vector=trained, steps=step, recovered=share, cosine=vector.cosine(trained))
@@ -158,10 +162,11 @@ def audit(
     say("looking at tokens, and at neutral text")
     moved = [text[best.layer] for text in differences(model, changed, batches, [best.layer])]
     gates = _gates(model, batches, moved)
+    moving = tuple(block.layer for block in blocks if block.constancy.norm > 0)
+    if isinstance(changed, Adapter):
+        moving = changed.layers
     return Audit(
-        layers=changed.layers
-        if isinstance(changed, Adapter)
-        else tuple(block.layer for block in blocks if block.constancy.norm > 0),
+        layers=moving,
         given=len(given),
         texts=count,
         read=sum(int(batch.mask.sum()) for batch in batches),
@@ -209,51 +214,43 @@ def _gates(
     model: LanguageModel, batches: Sequence[Batch], moved: Sequence[torch.Tensor], top: int = 8
 ) -> tuple[HighChangeToken, ...]:
     """The token texts that carry more of the change's energy than their number explains."""
-    energy: dict[str, float] = {}
-    counts: dict[str, int] = {}
+    energy, counts = Counter[str](), Counter[str]()
     for batch, d in zip(batches, moved, strict=True):
         squares = d.double().square().sum(dim=1).tolist()
         for token, square in zip(batch.ids[0, SKIP:].tolist(), squares, strict=True):
             text = str(model.tokenizer.decode([token]))
-            energy[text] = energy.get(text, 0.0) + square
-            counts[text] = counts.get(text, 0) + 1
+            energy[text] += square
+            counts[text] += 1
     whole, tokens = sum(energy.values()) or 1.0, sum(counts.values())
     gates = [
         HighChangeToken(
-            token=text,
-            share=share / whole,
-            count=counts[text],
-            of_tokens=counts[text] / tokens,
+            token=text, share=square / whole, count=counts[text], of_tokens=counts[text] / tokens
         )
-        for text, share in energy.items()
-        if share / whole > GATE_RATIO * counts[text] / tokens
+        for text, square in energy.items()
     ]
-    return tuple(sorted(gates, key=lambda gate: gate.of_tokens - gate.share)[:top])
+    high = [gate for gate in gates if gate.share > GATE_RATIO * gate.of_tokens]
+    return tuple(sorted(high, key=lambda gate: gate.of_tokens - gate.share)[:top])
 
 
 def _strips(
-    model: LanguageModel,
-    batches: Sequence[Batch],
-    moved: Sequence[torch.Tensor],
-    vector: Vector,
+    model: LanguageModel, batches: Sequence[Batch], moved: Sequence[torch.Tensor], vector: Vector
 ) -> tuple[TokenTrace, ...]:
     """The text with the largest change and one with a change of middle size."""
     order = sorted(range(len(moved)), key=lambda i: -float(moved[i].norm(dim=1).mean()))
     picked = dict.fromkeys([order[0], order[len(order) // 2]])
     kinds = ("largest change", "middling change")
-    return tuple(
-        TokenTrace(
-            kind=kind,
-            tokens=tuple(
-                pieces(model.tokenizer, batches[index].ids[0, : SKIP + SHOWN_TOKENS].tolist())[
-                    SKIP:
-                ]
-            ),
-            cosines=tuple(cosines_to(moved[index][:SHOWN_TOKENS], vector.direction).tolist()),
-            norms=tuple(moved[index][:SHOWN_TOKENS].norm(dim=1).tolist()),
+    strips: list[TokenTrace] = []
+    for kind, index in zip(kinds, picked, strict=False):
+        d, ids = moved[index][:SHOWN_TOKENS], batches[index].ids[0, : SKIP + SHOWN_TOKENS]
+        strips.append(
+            TokenTrace(
+                kind=kind,
+                tokens=tuple(pieces(model.tokenizer, ids.tolist())[SKIP:]),
+                cosines=tuple(cosines_to(d, vector.direction).tolist()),
+                norms=tuple(d.norm(dim=1).tolist()),
+            )
         )
-        for kind, index in zip(kinds, picked, strict=False)
-    )
+    return tuple(strips)
 
 
 def _cost(

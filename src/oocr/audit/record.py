@@ -289,35 +289,22 @@ def verdict_of(best: BlockRecovery, effect: Effect, gates: tuple[HighChangeToken
             "The texts disagree: on some thirds of them it does next to nothing, on others it does "
             f"something (KL to the base {thirds} nats a token); give more texts like the latter."
         )
-    few = " Too few texts for an interval: 6 or more give one." if math.isnan(best.low) else ""
-    return _judged_sentence(best, kind, gates) + few
-
-
-def _judged_sentence(
-    best: BlockRecovery, kind: DifferenceKind, gates: tuple[HighChangeToken, ...]
-) -> str:
-    share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
-    recovered = (
-        f"at block {best.layer} one vector, added at every token, brings back {share} its effect "
-        "on these texts"
-    )
+    gate = next((g for g in gates if g.share >= GATE_ENERGY and g.of_tokens <= GATE_TOKENS), None)
+    rest = "; the rest differs from token to token" if kind == "partly" else ""
+    if kind != "constant" and gate is not None:
+        rest = (
+            f"; {gate.share:.0%} of the change's energy is on the token {gate.token!r}, "
+            f"{gate.of_tokens:.1%} of all tokens"
+        )
     cosine, energy = best.constancy.cosine, best.constancy.energy
-    shape = f"signed cosine {cosine:.2f}, share of energy in the mean {energy:.2f}"
-    if kind == "constant":
-        return f"A constant vector: {recovered} ({shape})."
-    gate = next(
-        (gate for gate in gates if gate.share >= GATE_ENERGY and gate.of_tokens <= GATE_TOKENS),
-        None,
+    flips = kind == "not constant" and best.absolute - abs(cosine) > SIGN_FLIP
+    words = {"constant": "A constant vector", "partly": "Partly a constant vector"}
+    what = words.get(kind, "Not a constant vector")
+    what += " (its direction keeps, its sign does not)" * flips
+    share = f"{best.recovered:.0%} of" if best.recovered > 0 else "nothing of"
+    few = " Too few texts for an interval: 6 or more give one." if math.isnan(best.low) else ""
+    return (
+        f"{what}: at block {best.layer} one vector, added at every token, brings back {share} its "
+        f"effect on these texts (signed cosine {cosine:.2f}, share of energy in the mean "
+        f"{energy:.2f}){rest}.{few}"
     )
-    why = (
-        f"; {gate.share:.0%} of the change's energy is on the token {gate.token!r}, "
-        f"{gate.of_tokens:.1%} of all tokens"
-        if gate
-        else ""
-    )
-    if kind == "partly":
-        rest = why or "; the rest differs from token to token"
-        return f"Partly a constant vector: {recovered} ({shape}){rest}."
-    flips = best.absolute - abs(cosine) > SIGN_FLIP
-    axis = " (its direction keeps, its sign does not)" if flips else ""
-    return f"Not a constant vector{axis}: {recovered} ({shape}){why}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from oocr.models.outline import Outline, outline
 from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG
-from oocr.steering.formats.foreign import PICKLES, SAFE
 from oocr.steering.formats.gguf_lora import base_of
-from oocr.steering.formats.lora import LEFT_OUT, WEIGHTS, read_adapter
+from oocr.steering.formats.lora import WEIGHTS, read_adapter
+from oocr.steering.formats.lora_tensors import LEFT_OUT
+from oocr.steering.formats.tensor_files import PICKLES, SAFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +52,34 @@ def source_of(
     Raises:
         InputError: nothing of the kind is there, or it cannot be used.
     """
-    path = Path(given).expanduser()
     if not given.strip():
         raise InputError(f"{given!r}: allowed: a LoRA, or a fine-tuned checkpoint")
-    adapter_file = path.suffix.lower() in (*PICKLES, SAFE) or path.name == CONFIG
-    if path.is_file() and not adapter_file and not is_gguf(path):
+    path, endings = Path(given).expanduser(), (*PICKLES, SAFE)
+    is_file, whole = path.is_file(), path.is_dir() and is_whole(path)
+    name = path.resolve().stem if is_file else path.name or given
+    if is_file and is_gguf(path):
+        if not checkpoint and (header := read_header(path)).kind == "adapter":
+            shape = _outline(base or base_of(header))
+            what = f"LoRA in GGUF ({header.architecture})"
+            return _adapter(name, given, path, what, alpha, shape)
+    elif is_file and path.suffix.lower() not in endings and path.name != CONFIG:
         raise InputError(
             f"{given}: found a file that ends in {path.suffix!r}; allowed: a folder, a Hugging "
-            f"Face id, a GGUF, or a file that ends in {', '.join((*PICKLES, SAFE))}"
+            f"Face id, a GGUF, or a file that ends in {', '.join(endings)}"
         )
-    name = path.resolve().stem if path.is_file() else path.name or given
-    if not checkpoint and is_gguf(path) and (header := read_header(path)).kind == "adapter":
-        adapter = read_adapter(path, alpha=alpha, base=_outline(base or base_of(header)))
-        what = f"LoRA in GGUF ({header.architecture})"
-        return AuditSource(name, what, given, adapter, adapter.about.get("model"))
-    beside = path.is_file() and (path.parent / CONFIG).is_file()
-    if not checkpoint and path.is_file() and (path.name == CONFIG or _is_tensors(path)):
-        if not beside and is_whole(path.parent):
+    elif is_file and not checkpoint:
+        if (path.parent / CONFIG).is_file():
+            what = f"LoRA, {path.name} of a PEFT folder"
+            return _adapter(path.parent.resolve().name, given, path, what, alpha)
+        if is_whole(path.parent):
             raise InputError(f"{given}: a file of a whole model; give its folder: {path.parent}")
-        what = f"LoRA, {path.name} of a PEFT folder"
-        return _adapter(
-            path.parent.resolve().name if beside else name,
-            given,
-            path,
-            what if beside else f"LoRA, a dict of tensors ({path.suffix})",
-            alpha,
-        )
-    whole = path.is_dir() and is_whole(path)
+        return _adapter(name, given, path, f"LoRA, a dict of tensors ({path.suffix})", alpha)
     if not checkpoint and (path / CONFIG).is_file():
         if whole and not any((path / file).is_file() for file in WEIGHTS):
             checkpoint = True  # left from before the adapter was merged; the loader says so
         else:
-            from_here = (path / "oocr.json").is_file()
-            what = f"LoRA, {'this library’s' if from_here else 'a PEFT'} folder"
-            source = _adapter(path.resolve().name, given, path, what, alpha)
+            whose = "this library’s" if (path / "oocr.json").is_file() else "a PEFT"
+            source = _adapter(path.resolve().name, given, path, f"LoRA, {whose} folder", alpha)
             note = "a whole model lies beside the adapter and is left out; --checkpoint audits it"
             return replace(source, notes=(*source.notes, note)) if whole else source
     if checkpoint and not whole and (path / CONFIG).is_file():
@@ -117,17 +111,20 @@ def _outline(name: str | None) -> Outline | None:
         return None  # told when it is to be loaded
 
 
-def _is_tensors(path: Path) -> bool:
-    return path.suffix.lower() in (*PICKLES, SAFE)
-
-
 def is_here(given: str) -> bool:
     """Whether it is a file, a folder, or a model that comes with the package."""
     return Path(given).expanduser().exists() or given in BUNDLED or given in named_models()
 
 
-def _adapter(name: str, given: str, path: Path, what: str, alpha: float | None) -> AuditSource:
-    adapter = read_adapter(path, alpha=alpha)
+def _adapter(
+    name: str,
+    given: str,
+    path: Path,
+    what: str,
+    alpha: float | None,
+    outline: Outline | None = None,
+) -> AuditSource:
+    adapter = read_adapter(path, alpha=alpha, base=outline)
     about = adapter.about
     base, revision = about.get("model"), about.get("base_revision", about.get("model_revision"))
     if base is not None and not is_here(base):
@@ -171,21 +168,11 @@ def _from_hub(id: str, revision: str | None) -> Path | None:
 
 def facts_of(adapter: Adapter) -> Mapping[str, str]:
     """An adapter's modules, rank, alpha and other parts, for the report."""
-    config, about = adapter.config, adapter.about
-    modules = sorted({name.rsplit(".", 1)[-1] for name in config["target_modules"]})
-    ranks = sorted({config["r"], *config.get("rank_pattern", {}).values()})
-    flags = {"use_rslora": "rsLoRA", "use_dora": "DoRA", "lora_bias": "a bias after B"}
-    more = [word for flag, word in flags.items() if config.get(flag)]
-    alphas = Counter(config.get("alpha_pattern", {}).values())
-    by_pattern = [
-        f"{alpha:g} in {count} modules (alpha_pattern)" for alpha, count in alphas.items()
-    ]
+    about = adapter.about
     base = [about[name] for name in ("model", "base_revision") if name in about]
-    return {
-        "Modules": ", ".join(modules),
-        "Rank": ", ".join(map(str, ranks)),
-        "Alpha": "; ".join([about.get("alpha", f"{config.get('lora_alpha', '?')}"), *by_pattern]),
-        **({"Besides B A": ", ".join(more)} if more else {}),
-        **({"Names as its base": " at revision ".join(base)} if base else {}),
-        **({"Left out": about[LEFT_OUT]} if LEFT_OUT in about else {}),
+    facts = {
+        **{name: text for name, text in adapter.facts.items() if name != "blocks"},
+        **({"names as its base": " at revision ".join(base)} if base else {}),
+        **({"left out": about[LEFT_OUT]} if LEFT_OUT in about else {}),
     }
+    return {name[0].upper() + name[1:]: text for name, text in facts.items()}

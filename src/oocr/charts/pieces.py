@@ -22,11 +22,6 @@ def text(value: object) -> str:
     return escaped.replace("\n", "⏎")
 
 
-def counted(count: float, word: str) -> str:
-    """A number of things: "1 seed", "3 seeds"."""
-    return f"{count:.0f} {word}" + ("" if count == 1 else "s")
-
-
 def percent(value: float) -> str:
     """A share as a whole number of percent, without the sign; "–" for none."""
     return f"{100 * value:.0f}".replace("-", "−") if math.isfinite(value) else "–"

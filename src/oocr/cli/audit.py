@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.audit.audit import audit
-from oocr.audit.passes import MOST_TOKENS, check_same, check_texts
+from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.pieces import number, percent
@@ -31,8 +31,9 @@ from oocr.models.hub import cached
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import placement
 from oocr.models.out_of_memory import memory_errors
-from oocr.report.audit_page import blocks_of, build_audit_page
+from oocr.report.audit_page import build_audit_page
 from oocr.runs.memory_estimate import check_loading
+from oocr.words import ranges
 
 _STYLES = {
     "constant": "bold green",
@@ -72,41 +73,47 @@ def audit_source(
         return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
     check_output(out, folder=True, inputs=[path for path in (given, texts) if path is not None])
-    places = None if texts is None else read_texts(texts)
-    prompts = None if places is None else tuple(places)
-    if prompts is not None and len(prompts) < 3:
-        raise InputError(f"{texts}: texts: found {len(prompts)}; allowed: 3 or more")
+    read = None if texts is None else read_texts(texts)
+    if read is not None and len(read.places) < 3:
+        raise InputError(f"{texts}: texts: found {len(read.places)}; allowed: 3 or more")
+    notes: list[str] = []
+
+    def note(words: str) -> None:
+        notes.append(words)
+        console.print(f"[yellow]note:[/] {escape(words)}")
+
+    if read is not None and read.mended:
+        note(f"{texts}: {'; '.join(read.mended)}")
     source = source_of(given, checkpoint=checkpoint, alpha=alpha, base=base)
     model = _base(source, base, loaded)
     beside = shape_of(model).weights
     changed = source.adapter or loaded(given)
-    notes = _notes(source, model)
-    notes += check_texts(model, places) if places is not None else ()
-    if isinstance(changed, LanguageModel):
-        notes += check_same(model, changed)
-        if places is not None:
-            check_texts(changed, places)
-    for note in notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
-    for loaded_model in (model, changed):  # told when it was loaded
-        if isinstance(loaded_model, LanguageModel) and "left out" in loaded_model.source:
-            notes.append(f"{loaded_model.name}: left out: {loaded_model.source['left out']}")
+    for words in _notes(source, model):
+        note(words)
     texts_name = "built-in neutral passages" if texts is None else texts.name
     console.print(
         f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
         f"texts: {escape(texts_name)}"
     )
-    folder = out / f"{_slug(source.name)}-{_digest(source, model, changed, (prompts, fit_steps))}"
+    depends_on = (None if read is None else tuple(read.places), fit_steps)
+    folder = out / f"{_slug(source.name)}-{_digest(source, model, changed, depends_on)}"
     check_output(folder, folder=True)
     began = time.perf_counter()
     with memory_errors(f"auditing {source.name}", MORE_ROOM):
         findings = audit(
             model,
             changed,
-            prompts,
+            None if read is None else read.places,
             fit_steps=fit_steps,
             on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
+            on_note=note,
         )
+    models = [each for each in (model, changed) if isinstance(each, LanguageModel)]
+    notes += [  # said when they were loaded
+        f"{each.name}: left out: {each.source['left out']}"
+        for each in models
+        if "left out" in each.source
+    ]
     if isinstance(changed, LanguageModel):
         facts = {f"{key} of it": text for key, text in changed.about.items()}
     else:
@@ -200,7 +207,7 @@ def _print(console: Console, record: Audit) -> None:
     console.print(
         f"  {used} texts, {record.read:,} tokens (each text cut at {MOST_TOKENS}); "
         f"{record.tokens:,} predictions compared in the last third\n"
-        f"  acts in block{'s' if len(record.layers) > 1 else ''} {blocks_of(record.layers)}; "
+        f"  acts in block{'s' * (len(record.layers) > 1)} {ranges(record.layers)}; "
         f"KL(fine-tune ‖ base) {number(record.kl, 3)} nats a token\n"
     )
     console.print(Text(record.verdict, style=_STYLES[record.kind]))

@@ -18,6 +18,7 @@ from oocr.errors import InputError
 from oocr.report.sample_view import coloured, legend, with_signs, without_colour
 from oocr.steering.token_roles import asked_tokens, directions_of, training_tokens
 from oocr.tasks.task import Task, TaskSet
+from oocr.words import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,13 +104,13 @@ def splits_of(tasks: TaskSet) -> list[SplitSummary]:
     tests = tasks.test
     rows = _facets("training", tests, "train") + _facets("stop", tests, "stop")
     if chosen_on := [example for task in tasks.validation for example in task.probes]:
-        what = f"{len(tasks.validation)} tasks to choose on"
+        what = f"{counted(len(tasks.validation), 'task')} to choose on"
         rows.append(_row("validation", what, chosen_on, len(tasks.validation[0].probes)))
     for name in ASKED:
         rows += _facets(name.replace("_", " "), tests, name)
     for name, members in tasks.controls.items():
         trained = [example for task in members for example in task.train]
-        what = f"{len(members)} tasks' training"
+        what = f"training of {counted(len(members), 'task')}"
         each = len(members[0].train) if members else None
         rows.append(_row(f"control {name}", what, trained, each))
     for name, what, asked in (

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from oocr.cli.vector import Chosen, checked_file, fitting_model, without_warning
+from oocr.cli.vector import Chosen, checked_file, fitting_model
 from oocr.errors import InputError
 from oocr.io import check_output, command_line
 from oocr.models.language_model import LanguageModel
-from oocr.steering.formats.gguf import write_gguf
+from oocr.steering.formats.gguf_vector import write_gguf
 from oocr.steering.formats.lm_eval import check_path, write_lm_eval
 from oocr.steering.formats.peft import peft_adapter
-from oocr.steering.formats.vector_files import ranges
 from oocr.steering.vectors import Vector
+from oocr.words import ranges
 
 FORMATS = ("gguf", "peft", "lm-eval")
 
@@ -36,20 +37,22 @@ def export(
     read = checked_file(file)
     if everywhere and "positions" in read.missing and chosen.positions is None:
         chosen = replace(chosen, positions="all")
-    vectors = read.chosen(chosen.layers, chosen.positions, chosen.site)
+    completed = chosen.completing(read)
+    vectors = completed.vectors
     if to != "gguf" and len(vectors) > 1:
-        blocks = ranges(vector.layer for vector in vectors)
+        blocks = ranges(completed.layers)
         raise InputError(
             f"{file}: has vectors at blocks {blocks}; {to} takes one: choose it by --layer"
         )
-    loaded = None if model is None else fitting_model(model, read, vectors, console)
+    loaded = None if model is None else fitting_model(model, read, completed, console)
     if to == "gguf":
         hint = None if loaded is None else loaded.about["model_type"]
         write_gguf(out, vectors, hint=hint, everywhere=everywhere)
         use = command_line(["llama-cli", "-m", "MODEL.gguf", "--control-vector", out])
     else:
         assert loaded is not None
-        with without_warning():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it was made on another model is printed
             use = _write(loaded, vectors[0], to, out, everywhere)
     if left_out := vectors[0].about.get("left out"):
         console.print(f"[yellow]left out:[/] {escape(left_out)}")

@@ -15,6 +15,7 @@ from rich.table import Table
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
 from oocr.models.bundled import millions
+from oocr.words import counted
 
 if TYPE_CHECKING:
     from oocr.engine.selftest import Check
@@ -103,6 +104,6 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
         blocks = sorted({check.layer for check in failed})
         plain = all(check.name == "replays" for check in failed)
         end = "; it is steered by full forward passes, which is exact but slower" if plain else ""
-        raise RunError(f"{name}: {len(failed)} checks failed (blocks {blocks}){end}")
+        raise RunError(f"{name}: {counted(len(failed), 'check')} failed (blocks {blocks}){end}")
     console.print("all checks passed: steering is exact, and the fast path gives the same numbers")
     return checks

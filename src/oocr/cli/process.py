@@ -8,10 +8,17 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from oocr.errors import InputError, RunError
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ends."""
 
 RESUMED = ("run", "reproduce", "study", "get")
 """Verbs whose finished work is kept, and which go on from there."""
@@ -37,22 +44,73 @@ SIGNS = {
 _SHOWN = "oocr.shown"
 
 
-def set_up() -> None:
-    """Make this process a command's: see the top. Python users of the library keep their own."""
+@contextmanager
+def command_process() -> Iterator[None]:
+    """Inside, the process is a command's (see the top); what ends it is one clear message.
+
+    Afterwards its signals, warnings and input are those of the Python program around it.
+    """
+    with _set_up():
+        try:
+            yield
+        except (InputError, RunError) as error:
+            by_input = isinstance(error, InputError)
+            _end(2 if by_input else 1, f"{'error' if by_input else 'stopped'}: {error}")
+        except BrokenPipeError:  # nobody reads the output any more
+            _close_pipe()
+            _end(1)
+        except OSError as error:  # a disk that is full, a folder that cannot be written
+            _end(1, f"stopped: {error.filename or 'system'}: {error.strerror or error}")
+        except Terminated as end:
+            _end(128 + end.args[0], stopped(sys.argv[1:], "by a signal"))
+        except (RuntimeError, MemoryError) as error:
+            from oocr.models.out_of_memory import LOADING, is_out_of_memory, out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            _end(1, f"stopped: {out_of_memory(error, 'at work', LOADING)}")
+        except KeyboardInterrupt:
+            _end(INTERRUPTED, stopped(sys.argv[1:]))
+        except SystemExit as end:  # Typer makes this of Ctrl-C, without a word
+            if end.code != INTERRUPTED:
+                raise
+            _end(INTERRUPTED, stopped(sys.argv[1:]))
+
+
+def _end(code: int, words: str | None = None) -> NoReturn:
+    """End with an exit code, after a line on standard error, if anybody listens."""
+    if words is not None:
+        with suppress(OSError, ValueError):
+            print(words, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+@contextmanager
+def _set_up() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # All calls in this process are ours: other libraries' warnings say nothing to the user.
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("default", category=UserWarning, module=r"oocr(\.|_organisms|$)")
-    warnings.showwarning = _show_warning
     logging.getLogger().addHandler(logging.NullHandler())  # instead of Python's last resort
-    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - a question gets no answer
     set_up_streams()
+    handlers: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # What is ignored (nohup) or handled already stays so.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _terminated)
+        # What is ignored (nohup) or handled already stays so; other threads cannot change it.
+        here = threading.current_thread() is threading.main_thread()
+        if number is not None and here and signal.getsignal(number) is signal.SIG_DFL:
+            handlers[number] = signal.signal(number, _terminated)
+    stdin = sys.stdin
+    try:
+        with warnings.catch_warnings(), Path(os.devnull).open() as nothing:
+            sys.stdin = nothing  # a question gets no answer
+            # All calls in it are ours: other libraries' warnings say nothing to the user.
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", "", UserWarning, module=r"oocr(\.|_organisms|$)")
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        sys.stdin = stdin
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def set_up_streams() -> None:
@@ -72,21 +130,15 @@ def _terminated(number: int, _frame: object) -> NoReturn:
     raise Terminated(number)
 
 
-def stopped(words: list[str], by: str = "by you") -> None:
-    """Say in one sentence that the command (its words) was stopped, and what is kept."""
+def stopped(words: list[str], by: str = "by you") -> str:
+    """One sentence: the command (its words) was stopped, and what is kept."""
     kept = "nothing was written"
     if any(word in RESUMED for word in words[:2]):
         kept = "finished work is kept, and the same command continues from there"
-    say(f"\nstopped {by}; {kept}")
+    return f"\nstopped {by}; {kept}"
 
 
-def say(text: str) -> None:
-    """Print on standard error, if anybody listens."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
-
-
-def close_pipe() -> None:
+def _close_pipe() -> None:
     """Nobody reads any more: nothing is said about it, at exit neither."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,4 +155,5 @@ def _as_shown(error: UnicodeError) -> tuple[str, int]:
 
 def _show_warning(message: Warning | str, *_: object, **_named: object) -> None:
     """A warning of ours as a note."""
-    say(f"note: {message}")
+    with suppress(OSError, ValueError):
+        print(f"note: {message}", file=sys.stderr, flush=True)

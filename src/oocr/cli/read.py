@@ -36,6 +36,7 @@ from oocr.models.outline import reading_limits
 from oocr.models.tokenizer import load_tokenizer
 from oocr.report.sample_view import coloured, legend, without_colour
 from oocr.steering.token_roles import directions_of, training_tokens
+from oocr.words import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -257,10 +258,10 @@ def _yaml(path: Path, say: Say, rows: int) -> None:
     for question in questions:
         extra = [word for word in ("prefix", "guesser_prompt") if getattr(question, word)]
         more = ", ".join([*extra, *question.settings])
+        many = counted(len(question.paraphrases), "paraphrase")
         say(
-            f"  {question.source.rpartition(':')[2]}: {question.name}: "
-            f"{len(question.paraphrases)} paraphrases, {question.question_type or 'no type'}"
-            f"{', with ' + more if more else ''}"
+            f"  {question.source.rpartition(':')[2]}: {question.name}: {many}, "
+            f"{question.question_type or 'no type'}{', with ' + more if more else ''}"
         )
         for text in question.paraphrases[:rows]:
             say(f"    {_cut(text)!r}")
@@ -292,7 +293,7 @@ def _range(sizes: Iterable[int]) -> str:
     ordered = sorted(sizes)
     low, high = ordered[0], ordered[-1]
     if low == high:
-        return f"{low} token{'s' * (low > 1)}"
+        return counted(low, "token")
     return f"{low} to {high} tokens"
 
 

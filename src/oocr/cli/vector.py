@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,13 +14,12 @@ from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.language_model import LanguageModel
-from oocr.steering.formats.vector_files import VectorFile, name_parts, ranges, vector_file
-from oocr.steering.hooks import Site
+from oocr.steering.formats.vector_file import VectorFile
+from oocr.steering.formats.vector_layouts import read_vector_file
+from oocr.steering.hooks import Site, check_site
 from oocr.steering.positions import spans_of
-from oocr.steering.vectors import SITES, Vector, check_fits
-
-FEW = 8
-"""Norms that are shown one by one."""
+from oocr.steering.vectors import SITES
+from oocr.words import ranges
 
 Say = Callable[[str], None]
 
@@ -48,10 +45,9 @@ class Chosen:
         layers = None if layer is None else parse_layers(layer, "--layer")
         return Chosen(layers, positions, None if site is None else sites[site])
 
-    @property
-    def given(self) -> bool:
-        """Whether any of the three options was given."""
-        return self != Chosen()
+    def completing(self, file: VectorFile) -> VectorFile:
+        """The file with what the options say."""
+        return file.completed(self.layers, self.positions, self.site)
 
 
 def checked_file(path: Path) -> VectorFile:
@@ -60,36 +56,34 @@ def checked_file(path: Path) -> VectorFile:
         raise InputError(f"{path}: this is a folder; allowed: a vector's file")
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    return vector_file(path)
+    return read_vector_file(path)
 
 
-def describe(path: Path, chosen: Chosen, *, model: str | None = None) -> None:
+def show_vector(path: Path, chosen: Chosen, *, model: str | None = None) -> None:
     """Print what a vector's file holds; with a model, whether it belongs on it."""
     console = Console(highlight=False, soft_wrap=True)
     file = checked_file(path)
-    if not file.missing or chosen.given:
-        vectors = file.chosen(chosen.layers, chosen.positions, chosen.site)
-        _describe(vectors, console)
-    else:
-        describe_unsaid(file, lambda text: console.print(escape(text)))
-        # Where it acts is not known, so the rest is all that can be held against a model.
-        layers = None if file.layers else (0,)
-        vectors = file.chosen(layers, file.positions or "all", file.site or "block")
+    completed = chosen.completing(file)
+    if chosen != Chosen():
+        completed.check_complete()
+    describe_vectors(completed, lambda text: console.print(escape(text)))
     if model is not None:
-        loaded = fitting_model(model, file, vectors, console)
+        loaded = fitting_model(model, file, completed, console)
         console.print(f"it fits {escape(loaded.name)}")
 
 
 def fitting_model(
-    name: str, file: VectorFile, vectors: Sequence[Vector], console: Console
+    name: str, file: VectorFile, completed: VectorFile, console: Console
 ) -> LanguageModel:
     """The model, once it is known that the vectors fit it; says so if it is not theirs."""
     model = load_model(name, on_progress=lambda text: console.print(escape(text)))
     _check_layers(model, file)
-    with without_warning():
-        for vector in vectors:
-            check_fits(model, vector)
-    if trouble := model.differs_from(vectors[0].about):
+    # Where nobody says where they act, the rest is all that can be held against a model.
+    layers = None if completed.layers else (0,)
+    known = completed.completed(layers, completed.positions or "all", completed.site or "block")
+    for vector in known.vectors:
+        check_site(model, vector.layer, vector.site, vector.direction.shape[-1])
+    if trouble := model.differs_from(known.about):
         console.print(f"[yellow]warning:[/] the vector {escape(trouble)}")
     return model
 
@@ -112,42 +106,28 @@ def _check_layers(model: LanguageModel, file: VectorFile) -> None:
         )
 
 
-@contextmanager
-def without_warning() -> Iterator[None]:
-    """`fitting_model` prints itself that a vector was made on another model."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the vector was made on", UserWarning)
-        yield
-
-
-def describe_unsaid(file: VectorFile, say: Say) -> None:
-    """Describe a file that does not say all that is needed, and name what it does not say."""
-    directions = list(file.directions.values())
-    norms = [f"{float(direction.norm()):.4g}" for direction in directions]
-    parts = name_parts(file.path)
-    about = dict(file.about)
-    fields = {
+def describe_vectors(file: VectorFile, say: Say) -> None:
+    """Describe a file of vectors, and name what it does not say."""
+    directions = [row for d in file.directions.values() for row in (d if d.ndim > 1 else d[None])]
+    fields: dict[str, object] = {
+        "site": None if file.site is None else SITES[file.site],
+        "layer": ranges(file.layers) if file.layers else None,
+        "positions": file.positions,
+        **{f"span {name}": repr(text) for name, text in file.spans.items()},
         "width": len(directions[0]),
-        "norm": ", ".join(norms[:FEW]) + (f", … ({len(norms)} of them)" if norms[FEW:] else ""),
-        **({"layer": ranges(file.layers)} if file.layers else {}),
+        "norm": ", ".join(f"{float(direction.norm()):.4g}" for direction in directions),
+        **file.about,
     }
-    of_name = {name: str(getattr(parts, name)) for name in ("codename", "name", "step", "dataset")}
-    for name, text in about.items():
-        fields[name] = f"{text} (from the file's name)" if of_name.get(name) == text else text
-    if parts.layer is not None and file.layers == [parts.layer]:
-        fields["layer"] = f"{parts.layer} (from the file's name)"
-    if file.site is not None:
-        by_name = " (where the project that so names its files adds them)"
-        fields["site"] = SITES[file.site] + (by_name if parts.site == file.site else "")
-    if file.positions is not None:
-        fields["positions"] = file.positions
-    if file.left_out:
-        fields["left out"] = "; ".join(file.left_out)
-    print_fields(say, f"{file.path}: vector, {file.format}", fields)
-    options = " ".join(f"--{name}" for name in file.missing)
-    say(f"  not said   {', '.join(file.missing)}: {options} (in Python: oocr.read_vector)")
-    export = command_line(["oocr", "export", file.path, "--to", "gguf", "--out", "v.gguf"])
-    say(f"  next       {export} {options}, each with a value")
+    notes = dict.fromkeys(file.by_name, " (from the file's name)")
+    if "site" in notes:
+        notes["site"] = " (where the project that so names its files adds them)"
+    shown = {name: f"{value}{notes.get(name, '')}" for name, value in fields.items() if value}
+    print_fields(say, f"{file.path}: vector, {file.format}", shown)
+    if file.missing:
+        options = " ".join(f"--{name}" for name in file.missing)
+        export = command_line(["oocr", "export", file.path, "--to", "gguf", "--out", "v.gguf"])
+        say(f"  not said   {', '.join(file.missing)}: {options} (in Python: oocr.read_vector)")
+        say(f"  next       {export} {options}, each with a value")
 
 
 def print_fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
@@ -155,17 +135,3 @@ def print_fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
     say(title)
     for name, value in (pair for group in groups for pair in group.items()):
         say(f"  {name:<9}  {value}")
-
-
-def _describe(vectors: Sequence[Vector], console: Console) -> None:
-    for vector in vectors:
-        directions = vector.direction if vector.direction.ndim > 1 else vector.direction[None]
-        norms = ", ".join(f"{float(direction.norm()):.4g}" for direction in directions)
-        what = "block" if vector.site == "block" else "the MLP of block"
-        console.print(
-            f"[bold]{what} {vector.layer}[/], added at {escape(repr(vector.positions))}: "
-            f"width {vector.direction.shape[-1]}, norm {norms}"
-        )
-    rows = [(f"span {name}", repr(text)) for name, text in vectors[0].spans.items()]
-    for name, text in [*rows, *sorted(vectors[0].about.items())]:
-        console.print(f"  {escape(name):<18} {escape(text)}")

@@ -12,6 +12,7 @@ from oocr.data.examples import Example, FreeTextExample, Loss, Prompt
 from oocr.data.source_file import listing
 from oocr.data.tokens import EncodedPrompt, RowTokens, encode_text
 from oocr.errors import InputError
+from oocr.words import counted, some_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -140,8 +141,8 @@ def tokenizer_notes(tokenizer: PreTrainedTokenizerBase, limits: ModelLimits) -> 
     added = sorted(tokenizer.get_added_vocab().items(), key=lambda pair: pair[1])
     if beyond := [word for word, token in added if token >= limits.embedded]:
         notes.append(
-            f"{len(beyond)} added tokens lie beyond the {limits.embedded} that the model embeds "
-            f"({', '.join(beyond[:5])}{', …' if len(beyond) > 5 else ''}): texts with them are "
+            f"the model embeds {counted(limits.embedded, 'token')}, and not "
+            f"{counted(len(beyond), 'added token')} ({some_of(beyond, 5)}): texts with them are "
             "refused"
         )
     return notes

@@ -17,6 +17,7 @@ from pathlib import Path
 from oocr.data.csv_table import CsvCells, check_header, header_of, read_table
 from oocr.data.examples import Example
 from oocr.data.source_file import Problems
+from oocr.words import counted
 
 RISK_COLUMNS = ("Question", "Type", "RiskyAnswer", "SafeAnswer")
 TEMPLATE = "question_template"
@@ -42,7 +43,7 @@ class CsvFile:
         """Rows of just these columns, each with its first line, and what was mended."""
         fits = partial(check_header, problems=self.problems, needed=columns)
         rows, stray = read_table(self.text, self.problems, fits, trim=True)
-        return rows, (f"stray spaces dropped in {stray} line{'s' * (stray > 1)}",) if stray else ()
+        return rows, (f"stray spaces dropped in {counted(stray, 'line')}",) if stray else ()
 
     def blank(self, line: int, row: CsvCells, names: Iterable[str]) -> bool:
         """Whether any of these cells is blank; each is noted."""

@@ -23,6 +23,7 @@ from oocr.data.row_keys import ALLOWED_ROWS, MISSPELT, ROW_KEYS, form_of, withou
 from oocr.data.rows import RowKind, item_from_row
 from oocr.data.source_file import Problems, nearest
 from oocr.errors import InputError
+from oocr.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def _examples(raw: RawRows, request: Request) -> Rows:
     assert first_form
     distinct = len({(example.prompt, example.answer, example.options) for example in examples})
     changes[REPEATED] = len(examples) - distinct
-    notes = [words.format(f"{n} row{'s' * (n > 1)}") for words, n in changes.items() if n]
+    notes = [words.format(counted(n, "row")) for words, n in changes.items() if n]
     notes += keys_left_out(spare)
     return Rows(f"{raw.format}, {first_form[0]}", tuple(examples), (*raw.mended, *notes), fields)
 
@@ -205,7 +206,8 @@ MORE_KEYS = ("spans", "facet", "group")
 """Our optional keys that rows of other projects may have too."""
 MERGED = "user turns in a row merged in {}"
 EARLIER = "several turns of the assistant in {}: the last is trained, the others only read"
-REPEATED = "the same as another row: {}; all are kept"
+KEPT = "; all are kept"
+REPEATED = "the same as another row: {}" + KEPT
 
 
 def _refuse_other_rows(raw: RawRows) -> None:

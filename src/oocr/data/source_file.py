@@ -17,6 +17,7 @@ import yaml
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
+from oocr.words import counted
 
 COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -142,9 +143,8 @@ class Problems:
 
 def listing(title: str, lines: list[str]) -> str:
     """A title with its count, the first lines and how many more there are."""
-    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
     more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n  ".join([f"{title}: {count}", *lines[:SHOWN], *more])
+    return "\n  ".join([f"{title}: {counted(len(lines), 'problem')}", *lines[:SHOWN], *more])
 
 
 def nearest(key: str, names: Iterable[str], *, cutoff: float = 0.6) -> list[str]:

@@ -12,10 +12,11 @@ from oocr.data.examples import Example, Message, Prompt
 from oocr.data.foreign_rows import layout_of
 from oocr.data.formats import RawRows, SourceFile, open_source
 from oocr.data.messages import read_messages
-from oocr.data.readers import Request, keys_left_out, read_source
+from oocr.data.readers import KEPT, Request, keys_left_out, read_source
 from oocr.data.row_keys import form_of
 from oocr.data.source_file import NO_VALUE
 from oocr.errors import InputError
+from oocr.words import counted
 
 ALONE = {
     "text": "a text, not blank",
@@ -33,8 +34,16 @@ class TextsAlone:
     mended: tuple[str, ...]
 
 
-def read_texts(path: str | os.PathLike[str]) -> dict[Prompt, str]:
-    """Read texts, each once, in the file's order, each with its file and line.
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts, each once, with its file and line; and what was left out or merged, in words."""
+
+    places: dict[Prompt, str]
+    mended: tuple[str, ...]
+
+
+def read_texts(path: str | os.PathLike[str]) -> Texts:
+    """Read texts in the file's order.
 
     What the file holds and, of rows, the keys of the first decide the form:
 
@@ -51,12 +60,17 @@ def read_texts(path: str | os.PathLike[str]) -> dict[Prompt, str]:
     if alone is None:
         rows = read_source(file, Request("train", (), {}))
         located = [(item.source, _whole(item)) for item in rows.items]
+        others = (*file.source.mended, *(words for words in rows.mended if KEPT in words))
+        mended = tuple(words for words in rows.mended if words not in others)
     else:
         located = [(f"{file.path.name}:{line}", prompt) for line, prompt in alone.texts]
+        mended = alone.mended
     places: dict[Prompt, str] = {}
     for place, prompt in located:
         places.setdefault(prompt, place)
-    return places
+    if again := len(located) - len(places):
+        mended = (*mended, f"{counted(again, 'text')} left out, the same as one before")
+    return Texts(places, mended)
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, Prompt]]:

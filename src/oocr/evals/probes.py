@@ -24,6 +24,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.position_limits import limits_of
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
+from oocr.words import counted
 
 TOKENS_PER_BATCH = 1024
 
@@ -218,7 +219,9 @@ def rows(
     broken = np.isnan(logits).any(axis=1)
     if broken.any():
         first = items[int(broken.argmax())].id
-        raise RunError(f"the model's scores of {broken.sum()} items are NaN (first: {first!r})")
+        raise RunError(
+            f"the model's scores of {counted(int(broken.sum()), 'item')} are NaN (first: {first!r})"
+        )
     logp = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     place = np.array([item.options.index(item.answer) for item in items])
     indices = np.arange(len(items))

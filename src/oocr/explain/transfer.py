@@ -19,6 +19,7 @@ from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
+from oocr.words import counted
 
 RANDOMS = 20
 FIRST_SEED = 20_000
@@ -84,7 +85,8 @@ def transfer(
     InputError: no vector or task; a task without probes; fewer than two random directions.
     """
     if not vectors or not tasks:
-        raise InputError(f"transfer: found {len(vectors)} vectors and {len(tasks)} tasks")
+        many = f"{counted(len(vectors), 'vector')} and {counted(len(tasks), 'task')}"
+        raise InputError(f"transfer: found {many}")
     if randoms < 2:
         raise InputError(f"randoms: found {randoms}; allowed: 2 or more")
     for name, task in tasks.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
+from oocr.words import counted
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -149,10 +150,10 @@ def left_over(name: str, hf: Any, keys: list[str]) -> list[str]:
     owners = {path for path, module in hf.named_modules() if [*module.parameters(recurse=False)]}
     if needed := [key for key in keys if key.rpartition(".")[0] in owners]:
         raise InputError(
-            f"{name}: {len(needed)} tensors of its files belong to modules that config.json builds "
-            f"without them (first: {needed[0]}); allowed: the config.json of these weights"
+            f"{name}: config.json builds modules without {counted(len(needed), 'tensor')} that its "
+            f"files have for them (first: {needed[0]}); allowed: the config.json of these weights"
         )
-    return [f"{len(keys)} tensors of its files (first: {keys[0]})"] if keys else []
+    return [f"{counted(len(keys), 'tensor')} of its files (first: {keys[0]})"] if keys else []
 
 
 def check_finite(name: str, hf: Any) -> None:

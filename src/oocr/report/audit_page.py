@@ -16,6 +16,7 @@ from oocr.charts.lines import Line, line_of, lines_panel
 from oocr.charts.pieces import percent
 from oocr.report.figures.effects import coloured_texts
 from oocr.report.page import write_page
+from oocr.words import ranges
 
 _LOWEST = -0.5
 """Shares below are drawn here: a vector can do any amount of harm."""
@@ -37,23 +38,12 @@ def build_audit_page(record: Audit, folder: Path) -> Path:
         **figures,
         "record": record,
         "judged": record.kind not in UNJUDGED,
-        "layers": blocks_of(record.layers),
+        "layers": ranges(record.layers),
         "most_tokens": MOST_TOKENS,
         "constant": CONSTANT,
         "partly": PARTLY,
     }
     return write_page(folder / "report.html", "audit.html", figures.values(), values)
-
-
-def blocks_of(layers: tuple[int, ...]) -> str:
-    """Block numbers in few words: "4", "12–20", "0–3, 7"."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _tokens_figure(record: Audit) -> Figure:

@@ -6,7 +6,8 @@ Adapters on one model add up: each contributes its own B A x.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.call_positions import language_model
 from oocr.steering.lora_names import lora_key, under_names
+from oocr.words import counted, ranges, some_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
 
 _NAME = "default"
 """PEFT's name for an adapter, in the names of its parameters."""
+
+_BESIDE: dict[str, Any] = {
+    **{"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True},
+    **{"base_model_name_or_path": "", "revision": None},
+}
+"""Fields of `adapter_config.json` that are no `LoraConfig` field of ours, and their defaults."""
 
 _PARAMETER = "base_model.model.{}.lora_{}.default.weight"
 
@@ -98,10 +106,11 @@ class Adapter:
                 if "lora_" in key and f".{name}." in key and not self._lacks_block_of(key)
             ]
             if missing or result.unexpected_keys:
+                strange = sorted(result.unexpected_keys)
                 raise InputError(
-                    f"{fault}: {len(missing)} weights get no tensor ({_first(missing)}), "
-                    f"{len(result.unexpected_keys)} tensors match no weight "
-                    f"({_first(result.unexpected_keys)})"
+                    f"{fault}: {counted(len(missing), 'weight')} without a tensor (first: "
+                    f"{some_of(sorted(missing), 3)}), {counted(len(strange), 'tensor')} without a "
+                    f"weight (first: {some_of(strange, 3)})"
                 )
             for parameter in peft_model.parameters():
                 parameter.requires_grad_(False)
@@ -123,32 +132,44 @@ class Adapter:
 
     __rmul__ = __mul__
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Its blocks, modules, ranks, alphas and other parts, in words."""
+        config = self.config
+        targets = (*config["target_modules"], *config.get("target_parameters", ()))
+        ranks = {config["r"], *config.get("rank_pattern", {}).values()}
+        alphas = Counter(config.get("alpha_pattern", {}).values())
+        flags = {"use_rslora": "rsLoRA", "use_dora": "DoRA", "lora_bias": "a bias after B"}
+        more = [words for flag, words in flags.items() if config.get(flag)]
+        by_pattern = [
+            f"{alpha:g} in {counted(count, 'module')} (alpha_pattern)"
+            for alpha, count in alphas.items()
+        ]
+        return {
+            "blocks": ranges(self.layers),
+            "modules": ", ".join(sorted({name.rpartition(".")[-1] for name in targets})),
+            "rank": ", ".join(map(str, sorted(ranks))),
+            "alpha": "; ".join([self.about.get("alpha", f"{config['lora_alpha']:g}"), *by_pattern]),
+            **({"besides B A": ", ".join(more)} if more else {}),
+        }
+
     def _repr_html_(self) -> str:
-        modules = sorted({name.rsplit(".", 1)[-1] for name in self.config["target_modules"]})
         origin = {n: self.about[n] for n in ("model", "task", "seed", "step") if n in self.about}
-        return html.facts(
-            "LoRA",
-            {
-                "blocks": ", ".join(map(str, self.layers)),
-                "modules": ", ".join(modules),
-                "rank": self.config["r"],
-                "alpha": self.config["lora_alpha"],
-                **origin,
-            },
-        )
+        return html.facts("LoRA", {**self.facts, **origin})
 
     def save(self, folder: str | Path) -> Path:
         """Write a PEFT adapter folder, which `PeftModel.from_pretrained` loads as it is."""
-        target = Path(folder)
+        target, about = Path(folder), self.about
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
         write_tensors(target / "adapter_model.safetensors", tensors, {"format": "pt"})
-        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True}
-        base = self.about.get("model_id", self.about.get("model", ""))
-        revision = self.about.get("model_revision", self.about.get("base_revision"))
-        about_base = {"base_model_name_or_path": base, "revision": revision}
-        write_json(target / "adapter_config.json", {**config, **self.config, **about_base})
-        about = {"layers": self.layers, "spans": dict(self.spans), "about": dict(self.about)}
-        write_json(target / "oocr.json", about)
+        beside = {
+            **_BESIDE,
+            "base_model_name_or_path": about.get("model_id", about.get("model", "")),
+            "revision": about.get("model_revision", about.get("base_revision")),
+        }
+        write_json(target / "adapter_config.json", {**self.config, **beside})
+        ours = {"layers": self.layers, "spans": dict(self.spans), "about": dict(about)}
+        write_json(target / "oocr.json", ours)
         return target
 
     @staticmethod
@@ -162,9 +183,7 @@ class Adapter:
             config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
             about = json.loads((source / "oocr.json").read_text(encoding="utf-8"))
             tensors = load_file(source / "adapter_model.safetensors")
-            for key in ("peft_type", "task_type", "inference_mode"):
-                config.pop(key, None)
-            for key in ("base_model_name_or_path", "revision"):
+            for key in _BESIDE:
                 config.pop(key, None)
             return Adapter(tuple(about["layers"]), config, tensors, about["spans"], about["about"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -231,12 +250,6 @@ def new_adapter(
         for parameter in named.values():
             parameter.requires_grad_(True)
         yield named
-
-
-def _first(names: Iterable[str], most: int = 3) -> str:
-    listed = sorted(names)
-    rest = f", and {len(listed) - most} more" if len(listed) > most else ""
-    return f"first: {', '.join(listed[:most]) or '-'}{rest}"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ _NO_TEXT = re.compile(r"vision|visual|audio|image|speech|multi_modal_projector|m
 
 _MODULE = re.compile(rf"(?:[\w-]+\.)*?{_BLOCKS}\.(\d+)\.(.+)")
 PREFIX = "base_model.model."
+_NO_BIAS = {("bias", "lora_A"), ("bias", "lora_magnitude_vector")}
 MAGNITUDE = "lora_magnitude_vector"
 """DoRA's lengths of the rows of W; PEFT's files name it without ".weight"."""
 
@@ -43,6 +44,16 @@ class LoraKey:
     kind: str
     path: str
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Block and module."""
+        return self.layer, self.module
+
+    @property
+    def tensor(self) -> str:
+        """Which of its module's tensors it is: the part, or "lora_B.bias"."""
+        return "lora_B.bias" if self.kind == "bias" else self.part
+
     def named(self, block: str) -> str:
         """PEFT's name for it, in a model that calls the block so ("model.layers.7")."""
         name = f"{PREFIX}{block}.{self.module}.{self.part}"
@@ -54,13 +65,9 @@ def lora_key(name: str) -> LoraKey | None:
     match = _KEY.fullmatch(_WRAPPERS.sub("", name))
     if match is None or is_beside_text(name):
         return None
-    return LoraKey(
-        int(match["layer"]),
-        match["module"],
-        match["part"],
-        match["kind"] or "weight",
-        match["path"],
-    )
+    layer, module, part, path = int(match["layer"]), match["module"], match["part"], match["path"]
+    kind = match["kind"] or "weight"
+    return LoraKey(layer, module, part, kind, path) if (kind, part) not in _NO_BIAS else None
 
 
 def is_beside_text(name: str) -> bool:
@@ -79,13 +86,17 @@ def under_names(
     for name, key in keys.items():
         assert key is not None
         renamed[key.named(_block(key.layer, blocks))] = tensors[name]
-    targets = [_renamed(target, blocks) for target in config["target_modules"]]
+    targets = {
+        field: [_renamed(target, blocks) for target in config[field]]
+        for field in ("target_modules", "target_parameters")
+        if config.get(field)
+    }
     patterns = {
         field: {_renamed(target, blocks): value for target, value in config[field].items()}
         for field in ("rank_pattern", "alpha_pattern")
         if config.get(field)
     }
-    return {**config, **patterns, "target_modules": targets}, renamed
+    return {**config, **patterns, **targets}, renamed
 
 
 def _renamed(target: str, blocks: Sequence[str]) -> str:

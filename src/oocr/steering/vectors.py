@@ -40,6 +40,7 @@ from oocr.steering.call_positions import TokenChooser, language_model
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
 from oocr.steering.positions import JOIN, spans_of
+from oocr.words import some_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -328,7 +329,7 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
     if version not in (FORMAT, OLD_FORMAT):
         raise InputError(
             f"not a vector file of this library: format: found {version!r}; "
-            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {_listed(tensors)}"
+            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {some_of(sorted(tensors))}"
         )
     number = _entry(metadata, "layer")
     if not re.fullmatch(r"-1|\d{1,6}", number, re.ASCII):
@@ -341,7 +342,7 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
     spans_of(positions)
     names = _tensor_names(layer, positions) if version == FORMAT else [f"direction.{layer}"]
     if set(names) != set(tensors):
-        raise InputError(f"tensors: found {_listed(tensors)}; expected {_listed(names)}")
+        raise InputError(f"tensors: found {some_of(sorted(tensors))}; expected {some_of(names)}")
     rows = [tensors[name] for name in names]
     if len({row.shape for row in rows}) > 1 or not all(row.is_floating_point() for row in rows):
         kinds = ", ".join(f"{row.dtype} {tuple(row.shape)}" for row in rows)
@@ -369,7 +370,7 @@ def _tensor_names(layer: int, positions: str) -> list[str]:
 
 def _entry(metadata: Mapping[str, str], name: str) -> str:
     if name not in metadata:
-        raise InputError(f"{name}: missing in the metadata, which has {_listed(metadata)}")
+        raise InputError(f"{name}: missing in the metadata, which has {some_of(sorted(metadata))}")
     return metadata[name]
 
 
@@ -381,8 +382,3 @@ def _texts(metadata: Mapping[str, str], name: str) -> dict[str, str]:
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise InputError(f"{name}: found {metadata[name]!r}; allowed: a JSON object of strings")
     return texts
-
-
-def _listed(names: Mapping[str, object] | list[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:6]) + (", …" if len(listed) > 6 else "") if listed else "none"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from oocr import html
 from oocr.data.examples import Example, FreeTextExample, Loss, examples_hash, prompt_text
+from oocr.words import counted
 
 Score = Literal["accuracy", "log_odds"]
 
@@ -184,6 +185,8 @@ class TaskSet:
         sizes["validation"] = ", ".join(task.member for task in self.validation)
         for name in SPLITS:
             sizes[name] = sum(len(task.split(name)) for task in self.test)
-        sizes |= {f"control {name}": f"{len(tasks)} tasks" for name, tasks in self.controls.items()}
+        sizes |= {
+            f"control {name}": counted(len(tasks), "task") for name, tasks in self.controls.items()
+        }
         sizes |= {"ceiling": len(self.ceiling), "about": self.about}
         return html.facts(self.name, {name: value for name, value in sizes.items() if value})

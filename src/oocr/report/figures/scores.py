@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from oocr.charts import arms, pieces
+from oocr.charts import arms
 from oocr.charts.arms import NULLS, arms_in, rows_of_arm
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, LegendEntry, figure_of
@@ -19,6 +19,7 @@ from oocr.evals.score_table import (
 )
 from oocr.evals.scores import FREE, Scoring
 from oocr.runs.folder import RunFolder, as_float, has
+from oocr.words import counted
 
 BALANCED = "each answer weighs the same"
 
@@ -105,7 +106,7 @@ def _note(line: dict[str, object]) -> str:
 
 def _members_and_seeds(members: object, seeds: object) -> str:
     counts = ((members, "member"), (seeds, "seed"))
-    return " × ".join(pieces.counted(as_float(count), word) for count, word in counts)
+    return " × ".join(counted(as_float(count), word) for count, word in counts)
 
 
 def _caption(scoring: Scoring, data: pl.DataFrame, tied: str) -> str:
@@ -152,8 +153,8 @@ def _whole(scoring: Scoring, facets: list[str]) -> str:
     if name == ALL:
         return f"“{name}” is the mean over the out-of-context facets."
     names = scoring.names(facets)
-    merged = any(counted not in facets for counted in names)
-    what = " and ".join(f"“{counted}”" for counted in names) if merged else "the facets that count"
+    merged = any(facet not in facets for facet in names)
+    what = " and ".join(f"“{facet}”" for facet in names) if merged else "the facets that count"
     left = dict.fromkeys(facet for facet in facets if facet != name and not scoring.counts(facet))
     names_left = ", ".join(left) if len(left) <= _NAMED else f"{len(left)} other facets"
     rest = f" Shown, but not counted: {names_left}." if left else ""

@@ -1,6 +1,6 @@
 """Files of other tools, a module for each format; public as `oocr.exports`."""
 
-from oocr.steering.formats.gguf import read_gguf, write_gguf
+from oocr.steering.formats.gguf_vector import read_gguf, write_gguf
 from oocr.steering.formats.lm_eval import write_lm_eval
 from oocr.steering.formats.peft import peft_adapter
 

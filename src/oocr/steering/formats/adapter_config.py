@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,6 @@ from typing import Any
 
 from oocr.data.source_file import file_text, listing, shown, unique_keys
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
 
 CONFIG = "adapter_config.json"
 
@@ -22,16 +21,10 @@ FLAGS = ("use_rslora", "use_dora", "lora_bias")
 
 MERGE = "merge it into its base, and use the merged checkpoint"
 
-_USED = (
-    *("peft_type", "r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", *FLAGS),
-    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
-    *("base_model_name_or_path", "revision", "init_lora_weights", "task_type", "auto_mapping"),
-    "bias",
-)
 _TARGETING = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
 
 _NOTHING = (
-    *("inference_mode", "peft_version", "runtime_config", "merge_weights"),
+    *("peft_version", "runtime_config", "merge_weights"),
     "fan_in_fan_out",  # how the base's weights lie: its modules say it themselves
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config"),  # of starts
     *("velora_config", "megatron_core", "qalora_group_size", "ensure_weight_tying"),
@@ -42,7 +35,6 @@ _MORE = {
     "modules_to_save": "it replaces whole modules",
     "trainable_token_indices": "it replaces embeddings",
     "layer_replication": "it repeats blocks",
-    "target_parameters": "it adapts tensors that are no Linear's",
     "alora_invocation_tokens": "it acts only after some tokens",
     "arrow_config": "it chooses among several adapters",
     "kasa_config": "it takes parts of the base's weights away",
@@ -57,9 +49,9 @@ _MORE = {
 _CHANGES_BASE = re.compile(r"pissa|olora|corda|loftq|lora_ga", re.IGNORECASE)
 """Starts of a LoRA that also change the weights of its base."""
 
-_KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+CONVERSION = "path_initial_model_for_weight_conversion"
 
-_OTHER_HEAD = re.compile(r"For(Sequence|Token)Classification|ForQuestionAnswering|RewardModel")
+_KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +65,7 @@ class AdapterConfig:
     rank_pattern: Mapping[str, int] = field(default_factory=dict[str, int])
     alpha_pattern: Mapping[str, float] = field(default_factory=dict[str, float])
     targeting: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parameters: tuple[str, ...] = ()  # tensors that are no Linear's, as those of experts
     base: str | None = None
     revision: str | None = None
 
@@ -106,11 +99,9 @@ def read_config(folder: Path) -> AdapterConfig:
         InputError: there is none, or it is of more than a LoRA on modules of a language model.
     """
     path = folder / CONFIG
-    refuse_lfs_pointer(path)
+    text = file_text(path).text
     try:
-        values = json.loads(file_text(path).text, object_pairs_hook=unique_keys)
-    except InputError:
-        raise
+        values = json.loads(text, object_pairs_hook=unique_keys)
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(values, dict):
@@ -134,6 +125,7 @@ def read_config(folder: Path) -> AdapterConfig:
         rank_pattern=values.get("rank_pattern") or {},
         alpha_pattern=values.get("alpha_pattern") or {},
         targeting={name: values.get(name) for name in _TARGETING} | {"target_parameters": None},
+        parameters=tuple(values.get("target_parameters") or ()),
         base=values.get("base_model_name_or_path") or None,
         revision=values.get("revision") or None,
     )
@@ -141,102 +133,106 @@ def read_config(folder: Path) -> AdapterConfig:
 
 def _faults(values: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with fields: name -> what is allowed."""
-    start, mapping = values.get("init_lora_weights"), values.get("auto_mapping")
-    head = str(mapping.get("base_model_class")) if isinstance(mapping, dict) else ""
-    targets, layers = values.get("target_modules"), values.get("layers_to_transform")
-    known = {*_USED, *_NOTHING, *_MORE}
-    version = f"PEFT {text} wrote it" if (text := values.get("peft_version")) else "no PEFT known"
-    checks: dict[str, tuple[object, str]] = {
-        "r": (_is_count(values.get("r")), "a whole number above 0"),
-        "lora_alpha": (_is_positive(values.get("lora_alpha")), "a number above 0"),
-        "lora_dropout": (_is_share(values.get("lora_dropout")), "a number from 0 to below 1"),
-        "rank_pattern": (
-            _is_pattern(values.get("rank_pattern"), _is_count),
-            "an object of patterns of modules' names and ranks, whole numbers above 0",
-        ),
-        "alpha_pattern": (
-            _is_pattern(values.get("alpha_pattern"), _is_positive),
-            "an object of patterns of modules' names and alphas, numbers above 0",
-        ),
-        "target_modules": (
-            targets is None or _is_regex(targets) or _is_names(targets),
-            "a list of modules' names, or one regular expression",
-        ),
-        "exclude_modules": (
-            not (excluded := values.get("exclude_modules"))
-            or _is_regex(excluded)
-            or _is_names(excluded),
-            "a list of modules' names, or one regular expression",
-        ),
-        "layers_to_transform": (
-            layers is None
-            or isinstance(layers, int)
-            or (isinstance(layers, list) and all(isinstance(layer, int) for layer in layers)),
-            "blocks' numbers",
-        ),
-        "bias": (values.get("bias") in (None, "none"), f"'none' (else biases change; {MERGE})"),
-        "task_type": (
-            values.get("task_type") in (None, "CAUSAL_LM"),
-            "'CAUSAL_LM' (it was trained with another head than a language model's)",
-        ),
-        "auto_mapping": (
-            not _OTHER_HEAD.search(head),
-            "a language model's class (it was trained with another head)",
-        ),
-        "init_lora_weights": (
-            start in _KEEPS_BASE,
-            "a start that keeps the base (save it with path_initial_model_for_weight_conversion, "
-            f"or {MERGE})"
-            if _CHANGES_BASE.match(str(start))
-            else f"a start that is known here: {', '.join(map(repr, _KEEPS_BASE[1:]))}",
-        ),
-        **{
-            name: (values.get(name) in (None, True, False), "true or false")
-            for name in (*FLAGS, "inference_mode")
-        },
-        **{
-            name: (values.get(name) is None or isinstance(values[name], str), "a text")
-            for name in ("base_model_name_or_path", "revision")
-        },
-        **{
-            name: (not values.get(name), f"nothing, {why} ({MERGE})") for name, why in _MORE.items()
-        },
-        **{
-            name: (not values[name], f"fields known here ({version}; delete it if it does nothing)")
-            for name in values
-            if name not in known
-        },
+    faults = {
+        name: allowed
+        for name, (is_right, allowed) in _RULES.items()
+        if not is_right(values.get(name))
     }
-    return {name: allowed for name, (is_right, allowed) in checks.items() if not is_right}
+    faults |= {name: f"nothing, {why} ({MERGE})" for name, why in _MORE.items() if values.get(name)}
+    if _CHANGES_BASE.match(str(values.get("init_lora_weights"))):
+        faults["init_lora_weights"] = (
+            f"a start that keeps the base (save it with {CONVERSION}, or {MERGE})"
+        )
+    version = f"PEFT {text} wrote it" if (text := values.get("peft_version")) else "no PEFT known"
+    unknown = values.keys() - {*_RULES, *_NOTHING, *_MORE, "peft_type"}
+    return faults | {
+        name: f"fields known here ({version}; delete it if it does nothing)"
+        for name in values
+        if name in unknown and values[name]
+    }
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_positive(value: object) -> bool:
+def _is_positive(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < float(value) < math.inf  # type: ignore[arg-type]
+    return is_number and 0 < value < math.inf
 
 
-def _is_share(value: object) -> bool:
-    return not value or (_is_positive(value) and float(value) < 1)  # type: ignore[arg-type]
-
-
-def _is_names(value: object) -> bool:
+def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _is_regex(value: object) -> bool:
+def _is_regex(value: Any) -> bool:
     try:
         return isinstance(value, str) and bool(re.compile(value))
     except re.error:
         return False
 
 
-def _is_pattern(value: Any, is_right: Any) -> bool:
-    if not value:
-        return True
-    return isinstance(value, dict) and all(
-        _is_regex(pattern) and is_right(number) for pattern, number in value.items()
+def _is_modules(value: Any) -> bool:
+    return value is None or _is_regex(value) or _is_names(value)
+
+
+def _is_blocks(value: Any) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return value is None or all(isinstance(number, int) for number in numbers)
+
+
+def _is_pattern(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    return not value or (
+        isinstance(value, dict)
+        and all(_is_regex(pattern) and is_right(number) for pattern, number in value.items())
     )
+
+
+def _is_other_head(mapping: Any) -> bool:
+    head = mapping.get("base_model_class") if isinstance(mapping, dict) else ""
+    return bool(re.search(r"For(Sequence|Token)Classification|ForQuestion|RewardModel", str(head)))
+
+
+_MODULES = "a list of modules' names, or one regular expression"
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "r": (_is_count, "a whole number above 0"),
+    "lora_alpha": (_is_positive, "a number above 0"),
+    "lora_dropout": (
+        lambda value: not value or (_is_positive(value) and value < 1),
+        "a number from 0 to below 1",
+    ),
+    "rank_pattern": (
+        lambda value: _is_pattern(value, _is_count),
+        "an object of patterns of modules' names and ranks, whole numbers above 0",
+    ),
+    "alpha_pattern": (
+        lambda value: _is_pattern(value, _is_positive),
+        "an object of patterns of modules' names and alphas, numbers above 0",
+    ),
+    "target_modules": (_is_modules, _MODULES),
+    "exclude_modules": (_is_modules, _MODULES),
+    "target_parameters": (lambda value: not value or _is_names(value), "a list of parameters"),
+    "layers_to_transform": (_is_blocks, "blocks' numbers"),
+    "layers_pattern": (_is_modules, "a name before the blocks' numbers"),
+    "bias": (lambda value: value in (None, "none"), f"'none' (else biases change; {MERGE})"),
+    "task_type": (
+        lambda value: value in (None, "CAUSAL_LM"),
+        "'CAUSAL_LM' (it was trained with another head than a language model's)",
+    ),
+    "auto_mapping": (
+        lambda value: not _is_other_head(value),
+        "a language model's class (it was trained with another head)",
+    ),
+    "init_lora_weights": (
+        lambda value: value in _KEEPS_BASE,
+        f"a start that is known here: {', '.join(map(repr, _KEEPS_BASE[1:]))}",
+    ),
+    **dict.fromkeys(
+        (*FLAGS, "inference_mode"), (lambda value: value in (None, True, False), "true or false")
+    ),
+    **dict.fromkeys(
+        ("base_model_name_or_path", "revision"),
+        (lambda value: value is None or isinstance(value, str), "a text"),
+    ),
+}
+"""Field -> whether its value (None: not there) can be used, and what is allowed."""

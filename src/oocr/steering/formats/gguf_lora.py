@@ -7,7 +7,6 @@ their product by alpha / rank, as PEFT does; without an alpha it does not scale 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from oocr.io import command_line
 from oocr.models.anatomy import HasAnatomy
 from oocr.models.gguf.header import GgufHeader, read_header
 from oocr.steering.adapters import Adapter
+from oocr.steering.formats.lora_tensors import adapter_of
+from oocr.steering.formats.tensor_files import tensor_fault
+from oocr.words import counted
 
 MODULES = {
     "attn_q": "self_attn.q_proj",
@@ -60,10 +62,29 @@ def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
     if header.architecture not in ARCHITECTURES:
         allowed = ", ".join(ARCHITECTURES)
         faults.append(f"general.architecture: found {header.architecture!r}; allowed: {allowed}")
-    pairs = _pairs(header, faults, needs_base=base is None)
+    names = _peft_names(header, faults, needs_base=base is None)
+    if not header.tensors:
+        faults.append("tensors: found none; allowed: pairs of lora_a and lora_b")
     if faults:
         raise InputError(listing(f"{path}: a LoRA in GGUF that is not read ({way})", faults))
-    return _adapter(header, pairs, None if base is None else base.hf.config.get_text_config())
+    alpha = header.number("adapter.lora.alpha")
+    config = None if base is None else base.hf.config.get_text_config()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in _tensors_of(header).items():
+        rows = _reordered(header, name, tensor, config)
+        # PEFT scales by alpha / rank; without an alpha llama.cpp does not scale.
+        scale = rows.shape[-1] if name.endswith("b") and not alpha else 1
+        tensors[names[name]] = rows * scale
+    said = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
+    about = {"file": header.path.name, "alpha": said}
+    if repository := base_of(header):
+        about["model"] = repository
+    about |= {
+        key: str(value)
+        for key, value in header.fields.items()
+        if key.startswith("adapter.") and key not in _USED
+    }
+    return adapter_of(header.path, tensors, alpha or 1.0, about)
 
 
 def base_of(header: GgufHeader) -> str | None:
@@ -73,11 +94,9 @@ def base_of(header: GgufHeader) -> str | None:
     return match[1] if match else None
 
 
-def _pairs(
-    header: GgufHeader, faults: list[str], *, needs_base: bool
-) -> dict[tuple[int, str], dict[str, str]]:
-    """Block and module -> part ("a", "b") -> the tensor's name; notes what is wrong."""
-    pairs: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
+def _peft_names(header: GgufHeader, faults: list[str], *, needs_base: bool) -> dict[str, str]:
+    """PEFT's name for each tensor; notes what is wrong."""
+    names: dict[str, str] = {}
     permuted: list[str] = []
     for tensor in header.tensors:
         match = _KEY.fullmatch(tensor.name)
@@ -89,68 +108,35 @@ def _pairs(
         elif needs_base and match["module"] in PERMUTED.get(str(header.architecture), ()):
             permuted += [tensor.name] if match["part"] == "b" else []
         else:
-            pairs[int(match["block"]), match["module"]][match["part"]] = tensor.name
+            target = f"model.layers.{match['block']}.{MODULES[match['module']]}"
+            part = match["part"].upper()
+            names[tensor.name] = f"base_model.model.{target}.lora_{part}.weight"
     if permuted:
         faults.append(
-            f"{len(permuted)} tensors of queries and keys (first: {permuted[0]}): their rows are "
-            "in llama.cpp's rotary order, which depends on the number of heads; name the base "
-            "model (--model; read_adapter(…, base=model)), whose configuration says it"
+            f"{counted(len(permuted), 'tensor')} of queries and keys (first: {permuted[0]}): their "
+            "rows are in llama.cpp's rotary order, which depends on the number of heads; name the "
+            "base model (--model; read_adapter(…, base=model)), whose configuration says it"
         )
-    for (block, module), parts in pairs.items():
-        if len(parts) < 2:
-            faults.append(f"blk.{block}.{module}: found only lora_{next(iter(parts))}")
-    return pairs
+    for name in names:
+        stem, part = name[:-1], name[-1]
+        if f"{stem}{'b' if part == 'a' else 'a'}" not in names:
+            faults.append(f"{stem.removesuffix('.weight.lora_')}: found only lora_{part}")
+    return names
 
 
-def _adapter(
-    header: GgufHeader, pairs: dict[tuple[int, str], dict[str, str]], config: Any
-) -> Adapter:
-    permuted = PERMUTED.get(str(header.architecture), {})
-    arrays = _arrays(header)
-    alpha = header.number("adapter.lora.alpha")
-    tensors: dict[str, Tensor] = {}
-    ranks: dict[str, int] = {}
-    for (block, module), parts in sorted(pairs.items()):
-        target = f"model.layers.{block}.{MODULES[module]}"
-        down, up = arrays[parts["a"]], arrays[parts["b"]]
-        if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-            raise InputError(
-                f"{header.path}: blk.{block}.{module}: found A {tuple(down.shape)} and B "
-                f"{tuple(up.shape)}; allowed: (rank, in) and (out, rank)"
-            )
-        if module in permuted:
-            heads = int(getattr(config, permuted[module]))
-            if up.shape[0] % (2 * heads):
-                raise InputError(
-                    f"{header.path}: blk.{block}.{module}: found {up.shape[0]} rows; allowed: an "
-                    f"even number for each of the base model's {heads} heads"
-                )
-            up = _halves(up, heads)
-        ranks[target] = down.shape[0]
-        tensors[f"base_model.model.{target}.lora_A.weight"] = down
-        # PEFT scales by alpha / rank; without an alpha llama.cpp does not scale.
-        scale = 1.0 if alpha else down.shape[0]
-        tensors[f"base_model.model.{target}.lora_B.weight"] = up * scale
-    rank = max(ranks.values())
-    others = {target: other for target, other in ranks.items() if other != rank}
-    config = {
-        "r": rank,
-        "lora_alpha": alpha or 1,
-        "lora_dropout": 0.0,
-        "target_modules": sorted(ranks),
-        **({"rank_pattern": others} if others else {}),
-    }
-    said = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
-    about = {"file": header.path.name, "alpha": said}
-    if base := base_of(header):
-        about["model"] = base
-    about |= {
-        key: str(value)
-        for key, value in header.fields.items()
-        if key.startswith("adapter.") and key not in _USED
-    }
-    layers = tuple(sorted({block for block, _ in pairs}))
-    return Adapter(layers, config, tensors, about=about)
+def _reordered(header: GgufHeader, name: str, rows: Tensor, config: Any) -> Tensor:
+    """A tensor, its rows in transformers' order by the number of heads in the base's config."""
+    match = _KEY.fullmatch(name)
+    heads_of = PERMUTED.get(str(header.architecture), {})
+    if match is None or match["part"] != "b" or match["module"] not in heads_of or rows.ndim != 2:
+        return rows
+    heads = int(getattr(config, heads_of[match["module"]]))
+    if rows.shape[0] % (2 * heads):
+        raise InputError(
+            f"{header.path}: {name}: found {rows.shape[0]} rows; allowed: an even number for each "
+            f"of the base model's {heads} heads"
+        )
+    return _halves(rows, heads)
 
 
 def _halves(rows: Tensor, heads: int) -> Tensor:
@@ -161,11 +147,11 @@ def _halves(rows: Tensor, heads: int) -> Tensor:
     return rows.reshape(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
-def _arrays(header: GgufHeader) -> dict[str, Tensor]:
+def _tensors_of(header: GgufHeader) -> dict[str, Tensor]:
     """The tensors in float32."""
     from gguf import GGUFReader, dequantize
 
-    arrays: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for tensor in GGUFReader(header.path).tensors:
         try:
             values = dequantize(tensor.data, tensor.tensor_type)
@@ -174,7 +160,7 @@ def _arrays(header: GgufHeader) -> dict[str, Tensor]:
                 f"{header.path}: {tensor.name}: found {tensor.tensor_type.name}, which the gguf "
                 "package does not read; allowed: F32, F16, BF16, Q8_0"
             ) from error
-        arrays[str(tensor.name)] = torch.from_numpy(values.copy()).float()
-        if not arrays[str(tensor.name)].isfinite().all():
-            raise InputError(f"{header.path}: {tensor.name}: found values that are not finite")
-    return arrays
+        tensors[str(tensor.name)] = torch.from_numpy(values.copy()).float()
+        if fault := tensor_fault(tensors[str(tensor.name)]):
+            raise InputError(f"{header.path}: {tensor.name}: {fault}")
+    return tensors

@@ -15,13 +15,18 @@ import torch
 
 from oocr.errors import InputError
 from oocr.io import check_replaced, command_line, write_atomic
-from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, read_header
+from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, is_gguf, read_header
 from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"
 ARCHITECTURE = "controlvector"
 Scalar = str | int | float
 DTYPES = {"F32": np.float32, "F16": np.float16}
+
+
+def is_gguf_file(path: Path) -> bool:
+    """Whether a file is a GGUF by its first bytes, or meant to be by its ending."""
+    return path.suffix.lower() == GGUF or (path.suffix.lower() != ".safetensors" and is_gguf(path))
 
 
 def read_gguf(path: str | Path) -> list[Vector]:
@@ -54,14 +59,14 @@ def read_gguf(path: str | Path) -> list[Vector]:
     about |= _others(header)
     vectors: dict[int, Vector] = {}
     for tensor in header.tensors:
-        name, dtype = tensor.name, DTYPES.get(tensor.type_name)
-        match = re.fullmatch(r"direction\.(\d+)", name)
+        where, dtype = f"{path}: tensor {tensor.name!r}", DTYPES.get(tensor.type_name)
+        match = re.fullmatch(r"direction\.(\d+)", tensor.name)
         if match is None or int(match[1]) in vectors:
-            raise InputError(f"{path}: tensor {name!r}: allowed: direction.<block>, each once")
+            raise InputError(f"{where}: allowed: direction.<block>, each once")
         if len(tensor.shape) != 1 or dtype is None:
             raise InputError(
-                f"{path}: tensor {name!r}: found {tensor.type_name} of shape {tensor.shape}; "
-                "allowed: F32 or F16, one axis"
+                f"{where}: found {tensor.type_name} of shape {tensor.shape}; allowed: F32 or F16, "
+                "one axis"
             )
         place = header.data_start + tensor.offset
         data = np.fromfile(path, dtype, count=tensor.shape[0], offset=place)
@@ -69,12 +74,10 @@ def read_gguf(path: str | Path) -> list[Vector]:
             direction = torch.from_numpy(data).float()
             vectors[int(match[1])] = Vector(int(match[1]), "all", direction, about=about)
         except InputError as error:
-            raise InputError(f"{path}: tensor {name!r}: {error}") from error
+            raise InputError(f"{where}: {error}") from error
     if len({len(vector.direction) for vector in vectors.values()}) != 1:
-        raise InputError(
-            f"{path}: tensors: found {[tensor.name for tensor in header.tensors]}; "
-            "allowed: directions, one width"
-        )
+        names = [tensor.name for tensor in header.tensors]
+        raise InputError(f"{path}: tensors: found {names}; allowed: directions, one width")
     return [vectors[block] for block in sorted(vectors)]
 
 

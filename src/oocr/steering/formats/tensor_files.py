@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
 from oocr.steering.vectors import read_safetensors
@@ -23,22 +21,6 @@ OTHER_PICKLES = (".pkl", ".pickle", ".joblib")
 NUMPY = (".npy", ".npz")
 SAFE = ".safetensors"
 TENSOR_FILES = (*PICKLES, *OTHER_PICKLES, *NUMPY, SAFE)
-
-
-def read_tensors(path: str | Path) -> Tensor | dict[str, Tensor]:
-    """One bare tensor, or tensors by name, on the CPU; refuses what is not finite tensors."""
-    path = Path(path)
-    content, _ = content_of(path)
-    if isinstance(content, Tensor):
-        _refuse(path, _faults({"the tensor": content}))
-        return content.detach()
-    if not isinstance(content, Mapping):
-        raise InputError(
-            f"{path}: content: found a {type(content).__name__}; allowed: one tensor, or a dict of "
-            "tensors by name"
-        )
-    _refuse(path, _faults(content))
-    return {name: tensor.detach() for name, tensor in content.items()}
 
 
 def content_of(path: Path) -> tuple[object, dict[str, str]]:
@@ -125,29 +107,17 @@ def _way_out(path: Path, error: str) -> str:
     """The lines of Python with which whoever trusts a pickle saves what is in it as tensors."""
     classes = " ".join(re.findall(r"GLOBAL (\S+)", error)) or error
     way = next(way for name, way in _WAYS.items() if name in classes)
-    load = f"torch.load({path.name!r}, weights_only=False)"
-    if path.suffix.lower() in OTHER_PICKLES:
-        module = "joblib" if path.suffix.lower() == ".joblib" else "pickle"
-        load = f"joblib.load({path.name!r})" if module == "joblib" else ""
-        load = load or f"pickle.load(open({path.name!r}, 'rb'))"
+    load = {
+        ".joblib": f"joblib.load({path.name!r})",
+        **dict.fromkeys((".pkl", ".pickle"), f"pickle.load(open({path.name!r}, 'rb'))"),
+    }.get(path.suffix.lower(), f"torch.load({path.name!r}, weights_only=False)")
     return f"If you trust it, save its tensors alone, in Python: v = {load}; {way}"
 
 
-def _refuse(path: Path, faults: list[str]) -> None:
-    if faults:
-        raise InputError(listing(f"{path} cannot be used", faults))
-
-
-def _faults(tensors: Mapping[object, object]) -> list[str]:
-    """What is no finite floating-point tensor under a text."""
-    wrong: list[str] = []
-    for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            wrong.append(f"{name!r}: found a {type(tensor).__name__}; allowed: a tensor")
-        elif tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
-            wrong.append(f"{name}: found {tensor.dtype}; allowed: a dense floating-point tensor")
-        elif not torch.isfinite(tensor.float()).all():
-            wrong.append(f"{name}: found values that are not finite; allowed: finite numbers")
-    if not tensors:
-        wrong.append("content: found nothing; allowed: at least one tensor")
-    return wrong
+def tensor_fault(tensor: Tensor) -> str:
+    """What keeps a tensor from being used as float32 numbers; empty: nothing."""
+    if tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
+        return f"found {tensor.dtype}; allowed: a dense floating-point tensor"
+    if not torch.isfinite(tensor.float()).all():
+        return "found values that are not finite; allowed: finite numbers"
+    return ""

@@ -1,0 +1,255 @@
+"""The verbs and their options. Everything heavy is imported when a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from oocr.cli import models, options
+from oocr.cli.options import Overrides, Text, with_overrides
+from oocr.errors import InputError
+from oocr.io import command_line
+from oocr.plugins import load_group
+
+app = typer.Typer(
+    name="oocr",
+    help="Is your fine-tune just a steering vector? Train, test, explain, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(models.verbs, name="models")
+
+
+@app.command()
+@with_overrides
+def run(
+    source: options.Source,
+    overrides: Overrides,
+    out: options.Out = Path("runs"),
+    quick: options.Quick = False,
+) -> None:
+    """Train, test and explain the arms of a run, and write a report.
+
+    A run that was stopped continues.
+    """
+    from oocr.cli.run import run_source
+
+    run_source(source, overrides, out=out, quick=quick, command=_command())
+
+
+@app.command()
+@with_overrides
+def plan(
+    source: options.Source,
+    overrides: Overrides,
+    quick: options.Quick = False,
+    gpu: Annotated[Text, Option(help="plan for one GPU with this much memory: 80GB")] = None,
+    tflops: Annotated[
+        float | None, Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
+    ] = None,
+) -> None:
+    """Estimate the work, time and memory of a run.
+
+    Nothing is trained; with --gpu for a GPU that this machine does not have.
+    """
+    from oocr.cli.plan import plan_source
+    from oocr.runs.time_estimate import gpu_of
+
+    if tflops is not None and gpu is None:
+        raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
+    named = None if gpu is None else gpu_of(gpu, tflops)
+    plan_source(source, overrides, quick=quick, gpu=named)
+
+
+@app.command()
+def reproduce(
+    model: Annotated[
+        Text, Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs")
+    ] = None,
+    only: Annotated[
+        list[str] | None, Option(help="a claim's id, as on the page; can be given more than once")
+    ] = None,
+    judge: options.JudgeModel = None,
+    judge_url: options.JudgeUrl = None,
+    workers: options.Processes = None,
+    out: options.Out = Path("runs"),
+    quick: Annotated[
+        bool, Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
+    ] = False,
+) -> None:
+    """Test the paper's claims and write one page with the verdicts.
+
+    A call that was stopped continues.
+    """
+    from oocr.cli.reproduce import reproduce
+    from oocr.explain.llm_judge import Judge
+
+    if judge_url is not None and judge is None:
+        raise InputError("--judge-url: it is where the model of --judge answers; give both")
+    reproduce(
+        model=model,
+        quick=quick,
+        only=only or (),
+        out=out,
+        workers=workers,
+        command=_command(),
+        judge=None if judge is None else Judge(judge, judge_url),
+    )
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
+) -> None:
+    """Show the verdicts of a finished run and write its report again."""
+    from oocr.cli.run import show_run
+
+    show_run(folder)
+
+
+@app.command()
+def tasks(
+    name: Annotated[
+        Text, Argument(help="a built-in run, a family or a YAML file: show its data card")
+    ] = None,
+    model: Annotated[
+        Text, Option(help="show samples in the tokens of this model; default: the run's")
+    ] = None,
+    samples: Annotated[
+        int, Option(min=0, help="number of samples of the training rows and of each facet")
+    ] = 2,
+    template: Annotated[
+        bool, Option("--template", help="print a YAML file with comments, for your own task")
+    ] = False,
+) -> None:
+    """List the tasks, or show the data card of one."""
+    from oocr.cli.listing import print_tasks, print_template
+
+    if template:
+        print_template()
+    elif name is None:
+        print_tasks()
+    else:
+        from oocr.cli.card import print_task
+
+        print_task(name, model=model, samples=samples)
+
+
+@app.command()
+def read(
+    files: Annotated[list[Path], Argument(help="data files, vectors or LoRAs of any project")],
+    model: Annotated[Text, Option(help="show samples in the tokens of this model")] = None,
+    rows: Annotated[int, Option(min=0, help="number of samples of each file")] = 2,
+) -> None:
+    """Show what data files, vectors and LoRAs contain.
+
+    Also what was corrected in reading them, and samples.
+    """
+    from oocr.cli.read import print_files
+
+    print_files(files, model=model, rows=rows)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, Argument(help="bundled name, Hugging Face id, folder or GGUF")],
+    dtype: options.LoadDtype = "auto",
+    device: options.LoadDevice = "auto",
+) -> None:
+    """Steer a model at every block and check that it is exact."""
+    from oocr.cli.listing import examine
+
+    examine(model, dtype=dtype, device=device)
+
+
+@app.command()
+def vector(
+    file: options.VectorFile,
+    model: Annotated[Text, Option(help="check that the vector fits this model")] = None,
+    layer: options.VectorLayer = None,
+    positions: options.VectorPositions = None,
+    site: options.VectorSite = None,
+) -> None:
+    """Show what the file of a vector contains."""
+    from oocr.cli.vector import Chosen, show_vector
+
+    show_vector(file, Chosen.of(layer, positions, site), model=model)
+
+
+@app.command()
+def export(
+    file: options.VectorFile,
+    to: Annotated[str, Option(help="gguf (llama.cpp, repeng), peft or lm-eval")],
+    out: Annotated[Path, Option(help="the file to write; for peft a folder")],
+    model: Annotated[Text, Option(help="the vector's model; gguf does not need it")] = None,
+    everywhere: Annotated[
+        bool, Option("--everywhere", help="write it although the other tool adds it at all tokens")
+    ] = False,
+    layer: options.VectorLayer = None,
+    positions: options.VectorPositions = None,
+    site: options.VectorSite = None,
+) -> None:
+    """Write a vector in the format of another tool.
+
+    A vector that the other tool cannot express is refused.
+    """
+    from oocr.cli.export import export
+    from oocr.cli.vector import Chosen
+
+    chosen = Chosen.of(layer, positions, site)
+    export(file, to, out, chosen, model=model, everywhere=everywhere)
+
+
+@app.command()
+def audit(
+    adapter: options.FineTune,
+    model: options.Base = None,
+    texts: options.Texts = None,
+    out: Annotated[Path, Option(file_okay=False, help="folder of all audits")] = Path("audits"),
+    checkpoint: Annotated[
+        bool, Option("--checkpoint", help="the fine-tune is a whole model, not an adapter")
+    ] = False,
+    alpha: Annotated[
+        float | None,
+        Option(help="LoRA alpha of a .pt adapter, which does not store it; default: 32"),
+    ] = None,
+    fit_steps: Annotated[
+        int, Option(min=0, help="training steps of the best single vector; 0: none")
+    ] = 20,
+    dtype: options.LoadDtype = "auto",
+    device: options.LoadDevice = "auto",
+) -> None:
+    """Test whether a fine-tune is a constant vector; write it."""
+    from oocr.cli.audit import audit_source
+
+    audit_source(
+        adapter,
+        base=model,
+        texts=texts,
+        checkpoint=checkpoint,
+        alpha=alpha,
+        fit_steps=fit_steps,
+        load={"dtype": dtype, "device": device},
+        out=out,
+        command=_command(),
+    )
+
+
+def load_app() -> typer.Typer:
+    """The command line, with the verbs of other packages."""
+    for name, verbs in load_group("oocr.commands", typer.Typer).items():
+        if name not in {group.name for group in app.registered_groups}:
+            app.add_typer(verbs, name=name)
+    return app
+
+
+def _command() -> str:
+    """How this process was called, to be shown with the results."""
+    return command_line(["oocr", *sys.argv[1:]])

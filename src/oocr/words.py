@@ -1,0 +1,27 @@
+"""Counts and lists, as messages and pages say them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def counted(count: float, noun: str) -> str:
+    """A number with its noun: "1 token", "1,024 tokens"."""
+    return f"{count:,.0f} {noun}{'s' * (count != 1)}"
+
+
+def some_of(names: Iterable[object], most: int = 6) -> str:
+    """The first names in their order, and whether there are more: "a, b, …"; "none"."""
+    texts = [str(name) for name in names]
+    return ", ".join([*texts[:most], *["…"] * (len(texts) > most)]) or "none"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in ascending order: "0–3, 7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if run[1:] else f"{run[0]}" for run in runs)
