@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from oocr.engine.recording_cache import RecordingCache
+from oocr.engine.selftest import tested
 from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit, fit_all
 from oocr.engine.training_batches import prepare
@@ -73,6 +74,20 @@ def test_arms_trained_side_by_side_are_what_each_is_alone(family: str, kind: str
         )
         close(done, alone)
     assert len({trained.losses for trained in together}) == 4
+
+
+@pytest.mark.parametrize("family", ["qwen3_5", "mamba"])
+def test_loras_where_keys_cannot_be_reused_are_trained_one_after_the_other(family: str) -> None:
+    """Blocks run for one arm's batch at a time there, and an arm's LoRA is in its own batch."""
+    model = tested(model_of(family))
+    assert model.replays
+    assert not model.reuses_keys
+    modules = {"qwen3_5": "down_proj", "mamba": "in_proj"}[family]
+    spec = LowRankAdapter(layers=(1,), rank=2, modules=(modules,))
+    arms = [ArmSpec(task, spec, 0.01, 3, seed) for seed, task in enumerate(other_answers(3))]
+    trained = fit_all(model, arms, [prepare(model, arm.task, [1]) for arm in arms])
+    for arm, done in zip(arms, trained, strict=True):
+        close(done, fit(model, arm.task, spec, learning_rate=0.01, steps=3, seed=arm.seed))
 
 
 @pytest.mark.parametrize("spec", [VECTOR, LORA])
