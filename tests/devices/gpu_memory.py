@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import torch
 import transformers as tf
 
-from oocr.engine import memory, selftest
+from oocr.engine import memory, selftest, training
+from oocr.engine.off_domain import OffDomain, rows_per_step
 from oocr.engine.recording_cache import RecordingCache, Tier, tiers
 from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import fit, fit_all
@@ -24,12 +26,13 @@ from oocr.models.language_model import LanguageModel
 from oocr.runs.run import run
 from oocr.steering.hooks import stream_hooks
 from tests.devices import pretend
-from tests.devices.features import VECTOR, lora, model_on, numbers, task, unlike
-from tests.tiny import tiny_model, tiny_tokenizer, weights_hash
+from tests.devices.features import TEXTS, VECTOR, lora, model_on, numbers, task, unlike
+from tests.tiny import tiny_config, tiny_model, tiny_tokenizer, weights_hash
 from tests.tiny_run import Tiny
 
 pretend.setup()
 GPU = pretend.DEVICES["gpu:0"]
+WIDE = 65536
 
 
 @pytest.fixture(autouse=True)
@@ -72,22 +75,19 @@ def test_d6_page_locked_memory_is_counted_as_it_is_taken() -> None:
     assert [host.size(size) for size in (1, 4096, 4097, 6000)] == [1, 4096, 8192, 8192]
 
 
+@cache
+def wide(dtype: torch.dtype) -> LanguageModel:
+    """A model of three blocks with 65536 tokens."""
+    config = tiny_config("llama", layers=3)
+    config.vocab_size = WIDE
+    hf = tf.LlamaForCausalLM(config).eval().to(dtype).to("gpu")
+    return selftest.tested(LanguageModel.of(hf, tiny_tokenizer(), name="wide"))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("arms", [1, 16])
 def test_d8_memory_of_a_large_vocabulary_is_predicted(dtype: torch.dtype, arms: int) -> None:
-    config = tf.LlamaConfig(
-        vocab_size=65536,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    hf = tf.LlamaForCausalLM(config).eval().to(dtype).to("gpu")
-    model = selftest.tested(LanguageModel.of(hf, tiny_tokenizer(), name="wide"))
+    model = wide(dtype)
     shape = memory.shape_of(model)
     plans = [ArmSpec(replace(task(), name=str(number)), VECTOR, None, 2) for number in range(arms)]
     prepared = [prepare(model, plan.task, [2]) for plan in plans]
@@ -104,7 +104,26 @@ def test_d8_memory_of_a_large_vocabulary_is_predicted(dtype: torch.dtype, arms: 
         + memory.trained(arms * 32)
     )
     assert 0.4 * predicted < taken < 1.2 * predicted
-    assert taken < 0.5 * 12 * arms * len(batch.rows) * 65536 + 16 * 2**20, "no whole logits"
+    assert taken < 0.5 * 12 * arms * len(batch.rows) * WIDE + 16 * 2**20, "no whole logits"
+
+
+def test_d8_arms_with_off_domain_texts_share_passes_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whole logits of those texts are kept for each arm; a limit of two arms' is kept to."""
+    model, off = wide(torch.float32), OffDomain(TEXTS)
+    prepared = prepare(model, task(), [2])
+    arms = [ArmSpec(task(), VECTOR, None, 2, seed, off_domain=off) for seed in range(6)]
+    of_one_arm = memory.divergence(memory.shape_of(model), rows_per_step(model, off))
+    taken, losses = {}, {}
+    for count in (6, 2):
+        monkeypatch.setattr(training, "STACK_BYTES", count * of_one_arm)
+        gc.collect()
+        before = GPU.peak = GPU.used
+        trained = fit_all(model, arms, [prepared] * len(arms))
+        taken[count], losses[count] = GPU.peak - before, [arm.losses for arm in trained]
+    assert taken[2] < 2 * of_one_arm < taken[6] < 6 * of_one_arm
+    assert unlike(losses[2], losses[6]) == []
 
 
 def test_a_gpu_that_is_too_small_loses_nothing() -> None:
