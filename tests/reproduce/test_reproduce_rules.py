@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from oocr.claims.judge import NOT_MEASURED, n_of
 from oocr.claims.records import Estimate, Finding, Null, Verdict
+from oocr.cli import reproduce as commands
 from oocr.errors import InputError
 from oocr.families.backdoor.build import BackdoorConfig
 from oocr.families.countries.build import CountriesConfig
@@ -20,7 +21,9 @@ from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_in
 from oocr.reproduce.claims import CLAIMS, KeptAnalysis, Need, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, on_model, plan_for, same_relative_depth
+from oocr.runs.config import RunConfig
 from oocr.stats import Cells
+from tests.tiny import tiny_config
 from tests.tiny_run import oocr
 
 WORDS = {"h": "holds", "p": "holds in part", "n": "does not hold"}
@@ -298,6 +301,22 @@ def test_another_model_gets_the_same_relative_depths() -> None:
     few = on_model(run.config, "some/model", 4)  # blocks that fall together are tried once
     assert few.vector is not None
     assert few.vector.layers == (0, 1, 2, 3)
+
+
+def test_the_blocks_of_another_model_are_counted_without_loading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(config: RunConfig) -> Any:
+        raise InputError(f"{config.model} was loaded")
+
+    monkeypatch.setattr(commands, "loaded_model", load)
+    plan = plan_for(None, quick=False).only(["backdoor-vector"])
+    tiny_config("llama").save_pretrained(tmp_path / "model")
+    (config,) = commands.settings(plan, str(tmp_path / "model"))
+    assert config.vector is not None
+    assert all(layer < 4 for layer in config.vector.layers)
+    with pytest.raises(InputError, match="nobody/nothing was loaded"):  # it is not here yet
+        commands.settings(plan, "nobody/nothing")
 
 
 def test_the_command_line_refuses_an_unknown_claim_before_anything_is_loaded(

@@ -17,6 +17,7 @@ from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.executor import loaded_model
+from oocr.runs.memory_estimate import outline_for
 from oocr.runs.read_config import place_of
 
 
@@ -51,13 +52,20 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
         if model == PAPER_MODEL:
             config = cut_down(config) if plan.quick else config
         elif model is not None:
-            if blocks is None:
-                blocks = loaded_model(config.model_copy(update={"model": model})).n_blocks
+            blocks = blocks or blocks_of(config.model_copy(update={"model": model}))
             config = on_model(config, model, blocks)
         configs.append(
             config if workers is None else config.model_copy(update={"workers": workers})
         )
     return configs
+
+
+def blocks_of(config: RunConfig) -> int:
+    """How many blocks a run's model has, from its configuration; loaded if it is not here yet."""
+    try:
+        return outline_for(config, counted=False).n_blocks
+    except InputError:  # whoever loads it gets it, or says what is wrong
+        return loaded_model(config).n_blocks
 
 
 def run_plan(
