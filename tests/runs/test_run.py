@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
 from oocr.runs.resolve import ResolvedRun, check_run_fits, resolve
+from oocr.runs.run import PreparedRun
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 
 
@@ -28,6 +32,16 @@ def test_a_run_folder_holds_what_it_should_and_no_leftovers(done: Path) -> None:
     assert info.complete
     assert info.chance == {"language": 0.25, "people": 0.25}
     assert info.seeds == (0, 1)
+
+
+def test_a_run_that_does_not_begin_yet_holds_no_tokens(tiny: Tiny) -> None:
+    ready = PreparedRun.of(resolve(tiny.config(), Path()), tiny.model)
+    rows = weakref.ref(ready.tokens.rows)
+    waiting = ready.without_tokens()
+    assert replace(waiting, tokens=ready.tokens) == ready
+    del ready
+    gc.collect()
+    assert rows() is None
 
 
 def test_rows_say_what_was_scored_where_and_when(done: Path, tiny: Tiny) -> None:

@@ -89,8 +89,9 @@ def do_runs(
             run = resolve(config, base)
             if not worker.holds(run.config):
                 check_weights(run.config)
-            prepared[index] = PreparedRun.of(run, worker.model(run.config))
-            fit_workers(prepared[index].needs, 1, room_for(prepared[index].parts))
+            ready = PreparedRun.of(run, worker.model(run.config))
+            fit_workers(ready.needs, 1, room_for(ready.parts))
+            prepared[index] = ready.without_tokens() if index else ready
         except InputError as error:
             raise located(error, index) from error
     for ready in prepared.values():

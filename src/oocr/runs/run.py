@@ -68,6 +68,10 @@ class PreparedRun:
         most, parts = stack_tokens(model), parts_of(model, run.config.starts)
         return PreparedRun(run, info, tokens, most, needs, stored, parts, notes)
 
+    def without_tokens(self) -> PreparedRun:
+        """The same with no row tokenized, for a run that does not begin yet: they take memory."""
+        return replace(self, tokens=TrainingTokens(RowTokens(self.tokens.rows.tokenizer)))
+
 
 def run(
     config: RunConfig,
