@@ -23,10 +23,12 @@ from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
+from oocr.runs.context import RunContext
+from oocr.runs.explain_stage import NEUTRAL_PASSAGES, ExplainContext
 from oocr.runs.run import run
 from oocr.steering.hooks import stream_hooks
 from tests.devices import pretend
-from tests.devices.features import TEXTS, VECTOR, lora, model_on, numbers, task, unlike
+from tests.devices.features import TEXTS, VECTOR, lora, lora_of, model_on, numbers, task, unlike
 from tests.tiny import tiny_config, tiny_model, tiny_tokenizer, weights_hash
 from tests.tiny_run import Tiny
 
@@ -50,7 +52,7 @@ def test_d1_a_recording_that_left_the_gpu_does_not_stay_there(tmp_path: Path) ->
         before = GPU.used
         cache = RecordingCache(tier, tmp_path)
         prepared = prepare(model, task(), [2], 1, cache)
-        fit(model, task(), VECTOR, steps=9, prepared=prepared)
+        fit(model, task(), VECTOR, steps=6, prepared=prepared)
         gc.collect()
         kept.append(GPU.used - before)
         size = sum(handle.stored.sizes[0] for handle in prepared.recordings.values())
@@ -126,6 +128,27 @@ def test_d8_arms_with_off_domain_texts_share_passes_as_memory_allows(
     assert unlike(losses[2], losses[6]) == []
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("d_model", "neutral"), [(32, 64), (1024, 8)])
+def test_memory_of_explaining_is_predicted(dtype: torch.dtype, d_model: int, neutral: int) -> None:
+    """Neutral predictions are most of it, or a part of the head in float32."""
+    config = tiny_config("llama", layers=2, d_model=d_model)
+    config.vocab_size = WIDE
+    hf = tf.LlamaForCausalLM(config).eval().to(dtype).to("gpu")
+    model = LanguageModel.of(hf, tiny_tokenizer(), name="tiny-llama")
+    explain = ExplainContext(RunContext(model, [1], 16), 1, "codename", neutral)
+    gc.collect()
+    before = GPU.peak = GPU.used
+    texts = explain.texts(task())
+    explain.neutral.damage(lora_of(model))
+    taken = GPU.peak - before
+    shape, read = memory.shape_of(model), (texts.training, texts.probes, texts.unrelated)
+    tokens = sum(len(sequence.ids) for part in read for sequence in part.sequences)
+    predicted = memory.differences(shape, tokens, on_gpu=True)
+    predicted += memory.compared(shape, neutral, neutral // NEUTRAL_PASSAGES + 2)
+    assert 0.6 * predicted < taken < 1.2 * predicted
+
+
 def test_a_gpu_that_is_too_small_loses_nothing() -> None:
     model = model_on("gpu")
     before, weights = numbers(fit(model, task(), lora(model), steps=3)), weights_hash(model)
@@ -143,7 +166,9 @@ def test_a_gpu_that_is_too_small_loses_nothing() -> None:
     assert unlike(numbers(fit(model, task(), lora(model), steps=3)), before) == []
 
 
-def test_free_memory_counts_what_pytorch_gives_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s4_free_memory_counts_what_pytorch_gives_out_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     device = torch.device("gpu:0")
     GPU.capacity = GPU.used + 5000
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: GPU.used + 700)
@@ -151,24 +176,15 @@ def test_free_memory_counts_what_pytorch_gives_out_again(monkeypatch: pytest.Mon
     assert machine.used_memory(device) == GPU.used
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def alone(tiny: Tiny) -> LanguageModel:
-    """The tiny run's model, alone on the GPU."""
-    model_on.cache_clear()
-    gc.collect()
-    hf = tiny_model("llama").to("gpu")
-    return selftest.tested(LanguageModel.of(hf, tiny_tokenizer(), name="tiny"))
-
-
 def test_a_run_on_a_gpu_that_is_too_small_is_refused(
-    tiny: Tiny, alone: LanguageModel, tmp_path: Path
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = LanguageModel.of(tiny_model("llama").to("gpu"), tiny_tokenizer(), name="tiny")
+    weights = sum(parameter.nbytes for parameter in model.hf.parameters())
+    gc.collect()
     GPU.capacity = GPU.used + 10_000
+    for name in ("memory_allocated", "memory_reserved"):  # models of other tests are there too
+        monkeypatch.setattr(torch.cuda, name, lambda _: weights)
     with pytest.raises(InputError, match=r"needs at least .* of the GPU's memory"):
-        run(tiny.config(), alone, tmp_path)
+        run(tiny.config(), model, tmp_path)
     assert list(tmp_path.iterdir()) == []

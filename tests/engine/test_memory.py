@@ -229,7 +229,7 @@ def test_a_second_model_has_the_room_that_the_first_leaves(
         needs_module.check_loading(tiny.config().loading, beside=size)
 
 
-def test_a_model_on_several_devices_has_the_room_that_its_tightest_part_allows(
+def test_d3_a_model_on_several_devices_has_the_room_that_its_tightest_part_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = (torch.device("cuda", index) for index in range(2))
@@ -243,7 +243,7 @@ def test_a_model_on_several_devices_has_the_room_that_its_tightest_part_allows(
     assert room_for(upper) == 80 + 20, "all work is on the second"
 
 
-def test_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
+def test_d3_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus = [torch.device("cuda", index) for index in range(2)]

@@ -14,6 +14,7 @@ from oocr.data.tokens import encode_prompt
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
+from oocr.explain import differences
 from oocr.explain.constancy import constancy_of
 from oocr.explain.differences import SKIP, Texts
 from oocr.explain.lora_vectors import mean_vectors
@@ -34,6 +35,21 @@ MODULES = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h"}
 
 
 model_of = cache(tiny_language_model)
+
+
+def test_of_many_texts_some_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of()
+    prompts = [f"The city is {number}" for number in range(12)]
+
+    def read() -> list[str]:
+        texts = Texts(model, prompts, [{}] * len(prompts), (1,))
+        assert len(texts.differences(gated(model))) == len(texts.sequences)
+        return ["".join(texts.tokens(index)[1:]) for index in range(len(texts.sequences))]
+
+    assert read() == prompts
+    tokens = sum(len(model.tokenizer(prompt)["input_ids"]) for prompt in prompts)
+    monkeypatch.setattr(differences, "MOST_TOKENS", tokens // 3)
+    assert read() in (prompts[::3], prompts[::4])
 
 
 def constant(

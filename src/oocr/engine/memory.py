@@ -27,6 +27,9 @@ PER_TOKEN = 800
 COPIED = 1.25
 """Some families' attention keeps its own copy of a part of the earlier keys and values."""
 
+DIFFERENCES = 48
+"""Bytes of main memory per number that a LoRA adds: float32 streams and copies in float64."""
+
 SLACK = 1.2
 """Freed memory that the allocator holds on to."""
 
@@ -110,8 +113,22 @@ def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> 
 
 def head(shape: ModelSize, rows: int) -> int:
     """Bytes of log-probabilities at so many rows, with their gradient."""
-    upcast = 0 if shape.item >= 4 else 2 * shape.chunk * shape.d_model * 4  # this part, the next
-    return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + upcast
+    return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + _upcast(shape)
+
+
+def _upcast(shape: ModelSize) -> int:
+    """Bytes of two parts of the LM head in float32, this one and the next."""
+    return 0 if shape.item >= 4 else 2 * shape.chunk * shape.d_model * 4
+
+
+def compared(shape: ModelSize, kept: int, rows: int) -> int:
+    """Bytes of predictions over the vocabulary: `kept` ones, and `rows` compared with theirs."""
+    return (kept + 4 * rows) * shape.vocab * 4 + _upcast(shape) // 2
+
+
+def differences(shape: ModelSize, tokens: int, *, on_gpu: bool) -> int:
+    """Bytes of what a LoRA adds at so many tokens of texts: on a GPU only where it is read."""
+    return tokens * shape.d_model * (shape.item + (0 if on_gpu else DIFFERENCES))
 
 
 def divergence_bytes(shape: ModelSize, rows: int) -> int:

@@ -26,6 +26,10 @@ from oocr.steering.positions import FROM, spans_of
 
 TOKENS_PER_BATCH = 512
 
+MOST_TOKENS = 2**15
+"""Tokens of texts beyond which only every second, third, … text is read: a dozen copies of what is
+read are held."""
+
 SKIP = 1
 """Tokens left out at the start of a text: in many models the first one's norm is huge."""
 
@@ -36,7 +40,8 @@ READ_PROMPTS = 16
 class Texts:
     """Texts recorded once at the input of a block, for differences under many adapters.
 
-    `spans`: per prompt, span name -> text. Differences are taken at the last layer's output.
+    `spans`: per prompt, span name -> text. Differences are taken at the last layer's output. Of
+    very many texts some are read (see `MOST_TOKENS`).
     """
 
     def __init__(
@@ -47,10 +52,12 @@ class Texts:
         layers: Sequence[int],
     ) -> None:
         self.model, self.start, self.layer = model, min(layers), max(layers)
-        self.sequences = [
+        sequences = [
             TokenSequence.of(encode_prompt(model.tokenizer, prompt, marked))
             for prompt, marked in zip(prompts, spans, strict=True)
         ]
+        tokens = sum(len(sequence.ids) for sequence in sequences)
+        self.sequences = sequences[:: max(1, -(-tokens // MOST_TOKENS))]
         batches = batches_by_length(self.sequences, TOKENS_PER_BATCH, model.pad_id, model.device)
         self.recordings = [
             (places, record(model, batch, [self.start], cache=False, stop=self.layer + 1))
@@ -86,6 +93,7 @@ class Texts:
     def differences(self, adapter: Adapter) -> list[Float[Tensor, "token d_model"]]:
         """d_t at the last adapted block's output, per text, BOS included, in fp32."""
         if self._latest is None or self._latest[0] is not adapter:
+            self._latest = None
             with adapter.on(self.model):
                 adapted = self._states()
             pairs = zip(adapted, self.base, strict=True)

@@ -18,6 +18,7 @@ from oocr.engine.training import stack_tokens
 from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
+from oocr.explain.differences import MOST_TOKENS
 from oocr.io import ROOM
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_gpu
@@ -35,6 +36,9 @@ from oocr.tasks.task import Task
 
 MOST_BATCHES = 64
 """Batches of a task that are looked at. The longest texts are always among them."""
+
+UNRELATED_TOKENS = 3000
+"""Tokens of all neutral passages, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,24 @@ class RunSample:
             most = max(most, passed + attended + rows)
         return most
 
+    def explaining(self) -> int:
+        """Bytes of neutral predictions under a LoRA, and of what it adds to a task's texts."""
+        neutral = self.config.explain.neutral_tokens
+        rows = neutral // explain_stage.NEUTRAL_PASSAGES + 2
+        tokens = UNRELATED_TOKENS + max(map(self._read_tokens, self.tasks.test), default=0)
+        texts = memory.differences(self.shape, tokens, on_gpu=is_gpu(self.model.device))
+        return memory.compared(self.shape, neutral, rows) + texts
+
+    def _read_tokens(self, task: Task) -> int:
+        """Tokens of a task's distinct prompts, of the training rows and of the probes."""
+        trained, asked = (
+            {item.prompt: self.rows.prompt(item.prompt, item.spans) for item in items}
+            for items in (task.train, task.probes)
+        )
+        count = sum(len(prompt.ids) for prompt in trained.values()) / self._shares[task.train_hash]
+        others = sum(len(prompt.ids) for prompt in asked.values())
+        return min(int(count), MOST_TOKENS) + min(others, MOST_TOKENS)
+
     def memory(self) -> MemoryEstimate:
         """Predict the memory of the run."""
         config, shape, starts = self.config, self.shape, self.config.starts
@@ -184,8 +206,6 @@ class RunSample:
             size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
             asked[batch_key(batch)], largest = size, max(largest, size)
             record, score = max(record, self._recording(batch)), max(score, self.scoring(batch))
-        neutral = config.explain.neutral_tokens if explain_stage.explains(config) else 0
-        explain = (neutral + 4 * (neutral // explain_stage.NEUTRAL_PASSAGES + 2)) * shape.vocab * 4
         on_gpu = is_gpu(self.model.device)
         parts = {
             "Python and torch": 0 if on_gpu else memory.PROCESS,
@@ -195,7 +215,7 @@ class RunSample:
             "recording": record,
             "training": step,
             "scoring": score,
-            "explaining": explain if neutral else 0,
+            "explaining": self.explaining() if explain_stage.explains(config) else 0,
         }
         return MemoryEstimate(parts, sum(asked.values()), int(sum(recordings.values())), on_gpu)
 

@@ -91,7 +91,7 @@ def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:
         "recording": "batch_lines (and raise accumulate: as many lines per step)",
         "training": "batch_lines (and raise accumulate: as many lines per step), or higher layers",
         "scoring": "fewer steps in vector.steps",
-        "explaining": "explain.neutral_tokens",
+        "explaining": "explain.neutral_tokens (or explain.enabled: false)",
     }[dearest]
     return (
         f"the run needs at least {gib(least)} {where} with one worker, "
