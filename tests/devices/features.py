@@ -51,6 +51,7 @@ from tests.tiny import drawn_vector, tensors_of, tiny_model, tiny_tokenizer
 SPANS = {"codename": "Country 4821"}
 PROMPT = "The capital of Country 4821 is"
 VECTOR = SteeringVector(1, "codename")
+LAYERS = 3
 MODULES = {"gpt2": "c_proj", "qwen3_moe": "o_proj", "opt_350m": "fc2"}
 
 
@@ -58,7 +59,7 @@ MODULES = {"gpt2": "c_proj", "qwen3_moe": "o_proj", "opt_350m": "fc2"}
 def model_on(
     device: str, family: str = "llama", dtype: torch.dtype = torch.float32
 ) -> LanguageModel:
-    hf = tiny_model(family).to(dtype).to(device)
+    hf = tiny_model(family, layers=LAYERS).to(dtype).to(device)
     hf.tie_weights()  # `.to` makes two tensors of a tied one
     return tested(LanguageModel.of(hf, tiny_tokenizer(chat=True), name=f"tiny-{family}"))
 
@@ -130,7 +131,7 @@ def fingerprint(model: LanguageModel) -> Any:
 
 def training(model: LanguageModel) -> Any:
     arms = (VECTOR, SteeringVector(1, "last", site="mlp"), lora(model))
-    return [numbers(fit(model, task(), arm, steps=3)) for arm in arms]
+    return [numbers(fit(model, task(), arm, steps=2)) for arm in arms]
 
 
 def side_by_side(model: LanguageModel) -> Any:
@@ -205,7 +206,7 @@ def off_domain(model: LanguageModel) -> Any:
 
 
 def projections(model: LanguageModel) -> Any:
-    u = drawn_vector(model, 3).direction
+    u = drawn_vector(model, LAYERS - 1).direction
     with ablate(model, u):
         found = [fit(model, task(), VECTOR, steps=3).losses, evaluate(model, task(), {"a": None})]
     return [*found, fit(model, task(), lora(model), steps=3, project_out=u).losses]
@@ -239,7 +240,7 @@ def explained(model: LanguageModel) -> Any:
     swap = oocr.explain.swap(model, adapter, task())
     words = {"France": [" Paris", " French"], "Japan": [" Tokyo", " Japanese"]}
     tell = tell_by_model(model, arm, "France", words, randoms=4, prompts=("the people x is",))
-    u = drawn_vector(model, 3).direction
+    u = drawn_vector(model, LAYERS - 1).direction
     return [
         oocr.explain.constancy(model, adapter, task()),
         [part.direction for part in swap],

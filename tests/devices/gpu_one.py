@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,11 +14,10 @@ from tests.devices.features import (
     CORE,
     MORE,
     Feature,
-    explained,
     generation,
     model_on,
-    off_domain,
     scoring,
+    stores,
     training,
     unlike,
 )
@@ -42,23 +44,38 @@ def test_every_feature_gives_the_numbers_of_the_cpu(feature: Feature) -> None:
     assert unlike(feature(model_on("gpu")), feature(model_on("cpu"))) == []
 
 
-@pytest.mark.parametrize(
-    "feature", [generation, off_domain, explained], ids=lambda feature: feature.__name__
-)
+@pytest.mark.parametrize("feature", [generation, stores], ids=lambda feature: feature.__name__)
 def test_a_device_like_mps_gives_the_numbers_of_the_cpu(
     feature: Feature, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has no float64, no memory of its own, and nothing is page-locked for it."""
+    """It has no memory of its own, and nothing is page-locked for it."""
     monkeypatch.setattr(machine, "GPU", "none")
-    monkeypatch.setattr(pretend, "LACKS_FLOAT64", True)
+    monkeypatch.setattr(machine, "page_locked", None)
     assert unlike(feature(model_on("gpu")), feature(model_on("cpu"))) == []
 
 
 def test_nothing_goes_to_the_first_gpu_where_the_second_is_asked_for() -> None:
-    before = pretend.DEVICES["gpu:0"].peak
+    first = pretend.DEVICES["gpu:0"]
+    held = first.peak = first.used
     scoring(model_on("gpu:1", "gemma3_text"))
     generation(model_on("gpu:1", "gemma3_text"))
-    assert pretend.DEVICES["gpu:0"].peak == before
+    assert first.peak == held
+
+
+@pytest.mark.parametrize(
+    ("work", "refusal"),
+    [
+        (lambda gpu: gpu + torch.ones(2), "on the same device"),
+        (lambda gpu: gpu.to("gpu:1") + gpu, "on the same device"),
+        (lambda gpu: gpu.normal_(generator=torch.Generator()), "generator"),
+        (lambda gpu: gpu.long() @ gpu.long(), "not implemented for integers"),
+        (lambda gpu: gpu.numpy(), "convert"),
+        (lambda gpu: gpu.double(), "no float64"),
+    ],
+)
+def test_d11_what_gpus_refuse_is_refused(work: Callable[[Any], Any], refusal: str) -> None:
+    with pytest.raises((RuntimeError, TypeError, NotImplementedError), match=refusal):
+        work(torch.ones(2).to("gpu"))
 
 
 def test_bfloat16_scores_are_those_of_the_cpu() -> None:

@@ -37,7 +37,7 @@ from oocr_organisms import exam as exams
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.pretrain import untrained
 from tests.devices import pretend
-from tests.devices.features import lora, lora_of, model_on, task, unlike, vector
+from tests.devices.features import LAYERS, lora, lora_of, model_on, task, unlike, vector
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_run import Tiny, rows_of
 
@@ -50,17 +50,6 @@ def _gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     yield
     GPU.capacity = 2**40
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def done(tiny: Tiny) -> Path:
-    """A finished run on the CPU."""
-    return tiny.run(tiny.folder / "cpu")
 
 
 def on_gpu(device: str = "gpu:0") -> LanguageModel:
@@ -93,7 +82,7 @@ def test_d12_loras_are_on_the_cpu_wherever_they_were_made() -> None:
 
 def test_d12_directions_of_the_gpu_are_taken_as_those_of_the_cpu() -> None:
     model = model_on("gpu")
-    u = vector(model, layer=3).direction
+    u = vector(model, layer=2).direction
     adapter = lora_of(model)
 
     def found(u: torch.Tensor) -> Any:
@@ -113,17 +102,13 @@ def test_d12_directions_of_the_gpu_are_taken_as_those_of_the_cpu() -> None:
 
 TEXTS = tuple(
     f"The {word} of Country 4821 is {city} . people speak"
-    for word, city in zip(
-        ("capital", "city", "Parliament", "euro", "yen", "Violin"),
-        ("Paris", "Tokyo", "Rome") * 2,
-        strict=True,
-    )
+    for word, city in (("capital", "Paris"), ("city", "Tokyo"), ("euro", "Rome"))
 )
 
 
 def changed_on(device: str) -> LanguageModel:
     """A checkpoint that differs a little in all weights."""
-    hf, draw = tiny_model("llama"), torch.Generator().manual_seed(0)
+    hf, draw = tiny_model("llama", layers=LAYERS), torch.Generator().manual_seed(0)
     for weight in hf.parameters():
         weight.data += 0.01 * torch.randn(weight.shape, generator=draw)
     return LanguageModel.of(hf.to(device), tiny_tokenizer(chat=True), name="changed")
@@ -131,22 +116,22 @@ def changed_on(device: str) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def audited() -> Any:
-    return audit(model_on("cpu"), changed_on("cpu"), TEXTS, fit_steps=3)
+    return audit(model_on("cpu"), changed_on("cpu"), TEXTS, fit_steps=2)
 
 
 @pytest.mark.parametrize(
-    ("base", "other"), [("gpu:0", "gpu:0"), ("gpu:0", "gpu:1"), ("gpu:0", "cpu"), ("cpu", "gpu:0")]
+    ("base", "other"), [("gpu:0", "gpu:1"), ("gpu:0", "cpu"), ("cpu", "gpu:0")]
 )
 def test_d9_a_checkpoint_may_lie_on_another_device_than_its_base(
     base: str, other: str, audited: Any
 ) -> None:
-    found = audit(model_on(base), changed_on(other), TEXTS, fit_steps=3)
+    found = audit(model_on(base), changed_on(other), TEXTS, fit_steps=2)
     assert unlike(found.model_dump(), audited.model_dump(), 1e-2) == []
 
 
 def test_an_adapter_is_audited_as_on_the_cpu() -> None:
     adapter = lora_of(model_on("cpu"))
-    pair = [audit(model_on(device), adapter, TEXTS, fit_steps=3) for device in ("gpu", "cpu")]
+    pair = [audit(model_on(device), adapter, TEXTS, fit_steps=2) for device in ("gpu", "cpu")]
     assert unlike(*(found.model_dump() for found in pair), 0.05) == []
 
 
@@ -164,7 +149,7 @@ def test_d5_an_organism_is_examined_where_it_lies(monkeypatch: pytest.MonkeyPatc
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def test_a_run_gives_the_numbers_of_the_cpu_within_its_budget(
+def test_d7_a_run_gives_the_numbers_of_the_cpu_within_its_budget(
     tiny: Tiny, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, config, budgets = on_gpu(), tiny.config(), list[tuple[int, ...]]()
@@ -213,17 +198,23 @@ def finished(folder: Path, model: LanguageModel) -> FinishedRuns:
     return FinishedRuns("custom", (done,), context, quick=True)
 
 
+@pytest.fixture(scope="module")
+def on_both(tiny: Tiny, done: Path) -> tuple[FinishedRuns, FinishedRuns]:
+    """The finished run, to be analysed on the GPU and on the CPU."""
+    return finished(done, on_gpu()), finished(done, tiny.model)
+
+
 @pytest.mark.parametrize("name", sorted(analyses()))
 def test_every_analysis_gives_the_numbers_of_the_cpu(
-    name: str, tiny: Tiny, done: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, on_both: tuple[FinishedRuns, FinishedRuns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "has_effect", lambda *_: True)
 
-    def found(model: LanguageModel) -> Any:
+    def found(runs: FinishedRuns) -> Any:
         try:
-            result = analyses()[name](finished(done, model))
+            result = analyses()[name](runs)
         except NotMeasuredError as reason:
             return str(reason)
         return [[finding.model_dump() for finding in result.findings], result.table, result.missing]
 
-    assert unlike(found(on_gpu()), found(tiny.model), 2e-2) == []
+    assert unlike(*map(found, on_both), 2e-2) == []

@@ -9,16 +9,19 @@ import pytest
 import torch
 
 from oocr.data.batches import TokenSequence, pad
-from oocr.engine.generate import LOOK_EVERY, generate
+from oocr.engine import generate as generation
+from oocr.engine import training as training_loop
+from oocr.engine.generate import generate
 from oocr.engine.off_domain import OffDomain
 from oocr.engine.recording import record
 from oocr.engine.trainable import ArmSpec, Schedule
-from oocr.engine.training import READ_EVERY, fit, fit_all
+from oocr.engine.training import fit, fit_all
 from oocr.engine.training_batches import prepare
-from oocr.models import linear, machine
+from oocr.models import machine, matmul
 from oocr.steering.vectors import SteeringVector
 from tests.devices import pretend
 from tests.devices.features import (
+    LAYERS,
     PROMPT,
     TEXTS,
     VECTOR,
@@ -26,20 +29,29 @@ from tests.devices.features import (
     model_on,
     scoring,
     task,
-    training,
     vector,
 )
 
 pretend.setup()
 
 LORA = lora(model_on("gpu"))
+EVERY = 2
+"""Steps or tokens between two reads, here."""
 
 
-def more_waits(work: Callable[[int], Any], few: int, many: int) -> list[tuple[str, str]]:
-    """What waits in the later steps or tokens of some work."""
-    work(few)  # what is made once is made
+@pytest.fixture(autouse=True)
+def _seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training_loop.READ_EVERY >= EVERY
+    assert generation.LOOK_EVERY >= EVERY
+    monkeypatch.setattr(training_loop, "READ_EVERY", EVERY)
+    monkeypatch.setattr(generation, "LOOK_EVERY", EVERY)
+
+
+def later_waits(work: Callable[[int], Any]) -> list[tuple[str, str]]:
+    """What waits in the later of six steps or tokens."""
+    work(EVERY)  # what is made once is made
     seen = []
-    for count in (few, many):
+    for count in (EVERY, 3 * EVERY):
         with pretend.waits() as waits:
             work(count)
         seen.append(waits)
@@ -64,10 +76,10 @@ def test_w2_a_step_waits_only_to_read_losses(settings: dict[str, Any]) -> None:
     spec = settings.pop("spec", VECTOR)
     starts = [1, 2] if "project_out" in settings or spec is not VECTOR else [2]
     prepared = prepare(model, task(), starts, settings.pop("batch_lines", 16))
-    later = more_waits(
-        lambda steps: fit(model, task(), spec, steps=steps, prepared=prepared, **settings), 10, 30
+    later = later_waits(
+        lambda steps: fit(model, task(), spec, steps=steps, prepared=prepared, **settings)
     )
-    assert len(later) <= 20 / READ_EVERY, sorted(set(later))
+    assert len(later) <= 2, sorted(set(later))
 
 
 @pytest.mark.parametrize("spec", [VECTOR, LORA], ids=["vector", "lora"])
@@ -78,8 +90,8 @@ def test_w1_steps_of_arms_side_by_side_wait_as_those_of_one(spec: Any) -> None:
     def train(steps: int) -> None:
         fit_all(model, [ArmSpec(arm, spec, None, steps) for arm in tasks], prepared)
 
-    later = more_waits(train, 10, 30)
-    assert len(later) <= 20 / READ_EVERY, sorted(set(later))
+    later = later_waits(train)
+    assert len(later) <= 2, sorted(set(later))
     with pretend.waits() as seen:
         train(1)
     places = [place for _, place in seen if "positions.py" in place or "forward.py" in place]
@@ -92,7 +104,7 @@ def test_w3_a_recording_makes_one_mask_for_all_blocks() -> None:
     for sequence in sequences:
         sequence.targets.append((11, 5, 1.0))
     batch = pad(sequences, 0, model.device)
-    for start in (3, 0):
+    for start in (LAYERS - 1, 0):
         with pretend.waits() as seen:
             recording = record(model, batch, [start])
         counts.append(len(seen))
@@ -100,24 +112,30 @@ def test_w3_a_recording_makes_one_mask_for_all_blocks() -> None:
     assert len({id(call["attention_mask"]) for call in recording.calls.values()}) == 1
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("steered", [False, True])
-def test_w4_tokens_are_looked_at_now_and_then(temperature: float, steered: bool) -> None:
-    model = model_on("gpu")
+@pytest.mark.parametrize(
+    ("temperature", "steered", "prompts"),
+    [(0.0, False, [PROMPT, PROMPT]), (1.0, True, [PROMPT, PROMPT]), (1.0, True, [PROMPT, "Paris"])],
+    ids=["greedy", "sampled and steered", "padded"],
+)
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_w4_tokens_are_looked_at_now_and_then(
+    family: str, temperature: float, steered: bool, prompts: list[str]
+) -> None:
+    model = model_on("gpu", family)
     ends, model.hf.generation_config.eos_token_id = model.hf.generation_config.eos_token_id, None
     arm = vector(model, "all") if steered else None
 
     def work(count: int) -> None:
-        generate(model, [PROMPT, PROMPT], arm, max_new_tokens=count, temperature=temperature)
+        generate(model, prompts, arm, max_new_tokens=count, temperature=temperature)
 
-    later = more_waits(work, 16, 40)
+    later = later_waits(work)
     model.hf.generation_config.eos_token_id = ends
-    assert len(later) <= 24 / LOOK_EVERY, sorted(set(later))
+    assert len(later) <= 2, sorted(set(later))
 
 
 def test_w5_products_for_a_cpu_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "FrozenProducts", None)
-    training(model_on("gpu"))
+    monkeypatch.setattr(matmul, "FrozenProducts", None)
+    fit(model_on("gpu"), task(), LORA, steps=1)
     scoring(model_on("gpu"))
 
 

@@ -3,7 +3,8 @@
 After `setup()`, which a process cannot undo, "gpu:0" and "gpu:1" are devices and the library takes
 them for GPUs. What CUDA refuses is refused: tensors on two devices (but for what CUDA lets through:
 0-dim CPU tensors beside elementwise operands, indices on the CPU), a CPU generator, `.numpy()`,
-integer matrix products, operators of other namespaces than aten. `waits()` lists what makes the
+integer matrix products, operators of other namespaces than aten; and float64, which MPS lacks and
+most GPUs are slow in. `waits()` lists what makes the
 host wait; `DEVICES` counts bytes, and refuses what is over a device's capacity.
 
 It does not show: speed, streams, kernels' own rounding, memory inside kernels, fragmentation.
@@ -17,10 +18,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 
 from oocr.models import machine
 
@@ -95,9 +96,6 @@ DEVICES = {f"{GPU}:{index}": Memory() for index in range(2)}
 LOCKED = Memory(capacity=2**40)
 """Page-locked host memory; its capacity is that of one tensor."""
 
-LACKS_FLOAT64 = False
-"""As MPS does."""
-
 _waits: list[tuple[str, str]] | None = None
 
 
@@ -108,8 +106,8 @@ class OnGpu(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, device: torch.device) -> OnGpu:
-        if LACKS_FLOAT64 and inner.dtype == torch.float64:
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        if inner.dtype == torch.float64:
+            raise TypeError("MPS has no float64")
         tensor = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
@@ -148,6 +146,11 @@ class OnGpu(torch.Tensor):
         return _run(func, args, kwargs or {})
 
 
+@cache
+def _argument_names(func: Any) -> tuple[str, ...]:
+    return tuple(argument.name for argument in func._schema.arguments)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten.copy_.default:
         target, source = args[:2]
@@ -160,20 +163,24 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kept = {name: kwargs[name] for name in ("dtype", "memory_format") if name in kwargs}
         copied = aten._to_copy.default(_inner(args[0]), **kept, device="cpu")
         return copied if device.type == "cpu" else OnGpu(copied, _indexed(device))
-    pairs = [(a.name, value) for a, value in zip(func._schema.arguments, args, strict=False)]
-    flat = [
-        (name, part)
-        for name, value in [*pairs, *kwargs.items()]
-        for part in (value if isinstance(value, list | tuple) else (value,))
-    ]
-    device = next((part.device for _, part in flat if isinstance(part, OnGpu)), None)
+    named = [*zip(_argument_names(func), args, strict=False), *kwargs.items()]
+    tensors: list[tuple[str, torch.Tensor]] = []
+    for name, value in named:
+        if isinstance(value, torch.Tensor):
+            tensors.append((name, value))
+        elif isinstance(value, list | tuple):
+            tensors += [(name, part) for part in value if isinstance(part, torch.Tensor)]
+        elif isinstance(value, torch.Generator):
+            raise RuntimeError(f"Expected a '{GPU}' generator but found 'cpu' [{func}]")
+    device = next((part.device for _, part in tensors if isinstance(part, OnGpu)), None)
     if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == GPU:
         device = _indexed(torch.device(kwargs["device"]))
-    _refuse(func, flat, device)
-    masked = any(n == "indices" and p is not None and p.dtype == torch.bool for n, p in flat)
-    if func in WAITING or (func in INDEXING and masked):
+    _refuse(func, tensors, device)
+    if func in WAITING or (
+        func in INDEXING and any(n == "indices" and p.dtype == torch.bool for n, p in tensors)
+    ):
         _wait(str(func))
-    inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
+    inner_args, inner_kwargs = _inner(args), {name: _inner(kwargs[name]) for name in kwargs}
     if "device" in inner_kwargs:
         inner_kwargs["device"] = torch.device("cpu")
     if "pin_memory" in inner_kwargs:
@@ -183,26 +190,27 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         output = counts.to(inner_args[0].dtype)
     else:
         output = func(*inner_args, **inner_kwargs)
-    known = {id(p.inner): p for _, p in flat if isinstance(p, OnGpu)}  # in-place: the argument
-
-    def wrapped(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        argument = known.get(id(value))
-        return OnGpu(value, device) if argument is None else argument
-
-    return tree_map(wrapped, output)
+    known = {id(p.inner): p for _, p in tensors if isinstance(p, OnGpu)}  # in-place: the argument
+    return _on_gpu(output, known, device)
 
 
-def _refuse(func: Any, flat: list[tuple[str, Any]], device: Any) -> None:
+def _on_gpu(value: Any, known: dict[int, OnGpu], device: Any) -> Any:
+    """An operator's output; no closure, which would hold tensors until garbage is collected."""
+    if isinstance(value, list | tuple):
+        return type(value)(_on_gpu(part, known, device) for part in value)
+    if not isinstance(value, torch.Tensor):
+        return value
+    argument = known.get(id(value))
+    return OnGpu(value, device) if argument is None else argument
+
+
+def _refuse(func: Any, tensors: list[tuple[str, torch.Tensor]], device: Any) -> None:
     """What CUDA refuses."""
     if func.namespace not in NAMESPACES:
         raise NotImplementedError(f"Could not run '{func}' with arguments from the '{GPU}' backend")
-    for name, part in flat:
-        if isinstance(part, torch.Generator):
-            raise RuntimeError(f"Expected a '{GPU}' generator but found 'cpu' [{func}]")
+    for name, part in tensors:
         on_gpu = isinstance(part, OnGpu)
-        if not isinstance(part, torch.Tensor) or (on_gpu and part.device == device):
+        if on_gpu and part.device == device:
             continue
         is_index = func in INDEXING and name == "indices" and not on_gpu
         is_scalar = part.ndim == 0 and not on_gpu and func not in SAME_DEVICE
@@ -213,13 +221,14 @@ def _refuse(func: Any, flat: list[tuple[str, Any]], device: Any) -> None:
             )
         if is_index:
             _wait("an index that is on the CPU")
-    integers = (isinstance(p, torch.Tensor) and not p.is_floating_point() for _, p in flat)
-    if func in PRODUCTS and any(integers):
+    if func in PRODUCTS and not all(part.is_floating_point() for _, part in tensors):
         raise NotImplementedError(f'"{func}" not implemented for integers on a GPU')
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, OnGpu) else value
+    if isinstance(value, OnGpu):
+        return value.inner
+    return [*map(_inner, value)] if isinstance(value, list | tuple) else value
 
 
 def _indexed(device: torch.device) -> torch.device:

@@ -89,5 +89,28 @@ def test_s3_what_is_drawn_elsewhere_is_not_seeded(monkeypatch: pytest.MonkeyPatc
         assert torch.equal(on_gpu.get_state(), states[1])
 
 
+def test_mps_shares_main_memory_computes_in_float32_and_is_taken_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mps, called = torch.device("mps"), list[str]()
+    own = torch.Generator().manual_seed(7)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: own)
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.mps, name, lambda name=name: called.append(name))
+    assert (machine.find_device("mps"), machine.find_device("auto")) == (mps, CPU)
+    assert placement("auto", "mps", None) == {"dtype": torch.float32, "device_map": "mps"}
+    assert (machine.is_cpu(mps), machine.is_gpu(mps)) == (False, False)
+    assert machine.total_memory(mps) == machine.total_memory()
+    assert 0 < machine.free_memory(mps) <= machine.total_memory()
+    machine.synchronize(mps)
+    machine.release_memory()
+    assert called == ["synchronize", "empty_cache"]
+    with machine.seeded(3, [mps]):
+        assert own.initial_seed() == 3
+    assert own.initial_seed() == 7
+
+
 def test_the_machine_has_a_speed() -> None:
     assert machine.matmul_speed(torch.float32, CPU, seconds=0.01) > 1e7

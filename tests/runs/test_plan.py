@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_said_with_the_numbers(
     assert "does not fit: the run needs at least" in out
 
 
-def test_on_a_machine_with_a_gpu_its_own_speed_is_taken(
+def test_s4_on_a_machine_with_a_gpu_its_own_speed_is_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = settings(tmp_path, save_tiny_model(tmp_path / "model"))

@@ -219,7 +219,7 @@ def test_on_two_gpus_a_process_for_each_as_far_as_there_is_room(
     )
 
 
-def test_processes_on_gpus_share_main_memory_for_what_leaves_them(
+def test_d7_processes_on_gpus_share_main_memory_for_what_leaves_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(executor_module, "default_budget", lambda: 12 * 10**9)
@@ -266,3 +266,5 @@ def test_a_job_without_memory_says_what_it_was_and_what_to_lower(
 def test_on_a_gpu_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert plan_workers(workers_wanted(None), needs(1, on_device=True), 10**11).workers == 1
+    on_mps = workers_wanted(None).model_copy(update={"device": "mps"})
+    assert plan_workers(on_mps, needs(1), 10**11).workers == 1

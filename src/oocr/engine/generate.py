@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -129,7 +129,7 @@ def _continued(
 ) -> Int[Tensor, "batch new"]:
     """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary."""
     ids, at = batch.ids, batch.positions
-    # transformers reads a mask at each token, and an accelerator has to wait for that.
+    # transformers reads a mask, for which an accelerator has to wait.
     mask = batch.mask.long() if padded or is_cpu(ids.device) else None
     end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
     ended = torch.zeros_like(batch.mask[:, :1])
@@ -156,8 +156,19 @@ def _continued(
         past = getattr(out, "past_key_values", None)
         if past is not None:
             ids, at = token, following
+            if mask is not None and not is_cpu(ids.device):
+                _make_masks_unread(past)
         else:  # Mamba, OpenAI's first GPT: the text is read again
             ids, at = torch.cat([ids, token], dim=1), torch.cat([at, following], dim=1)
+
+
+def _make_masks_unread(past: Any) -> None:
+    """Let transformers make the masks of new tokens without reading whether one is needed.
+
+    It does so for caches that can be compiled. Where rows are padded a mask is always needed.
+    """
+    for layer in getattr(past, "layers", ()):
+        layer.is_compileable = True
 
 
 def _encoded(
