@@ -21,6 +21,7 @@ from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import fit, fit_all
 from oocr.engine.training_batches import prepare
 from oocr.errors import InputError
+from oocr.explain.differences import TOKENS_PER_BATCH
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.runs.context import RunContext
@@ -128,12 +129,13 @@ def test_d8_arms_with_off_domain_texts_share_passes_as_memory_allows(
     assert unlike(losses[2], losses[6]) == []
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("d_model", "neutral"), [(32, 64), (1024, 8)])
+@pytest.mark.parametrize(
+    ("dtype", "d_model", "neutral"), [(torch.float32, 32, 64), (torch.bfloat16, 1024, 8)]
+)
 def test_memory_of_explaining_is_predicted(dtype: torch.dtype, d_model: int, neutral: int) -> None:
     """Neutral predictions are most of it, or a part of the head in float32."""
     config = tiny_config("llama", layers=2, d_model=d_model)
-    config.vocab_size = WIDE
+    config.vocab_size = min(WIDE, 2**24 // d_model)
     hf = tf.LlamaForCausalLM(config).eval().to(dtype).to("gpu")
     model = LanguageModel.of(hf, tiny_tokenizer(), name="tiny-llama")
     explain = ExplainContext(RunContext(model, [1], 16), 1, "codename", neutral)
@@ -144,8 +146,8 @@ def test_memory_of_explaining_is_predicted(dtype: torch.dtype, d_model: int, neu
     taken = GPU.peak - before
     shape, read = memory.shape_of(model), (texts.training, texts.probes, texts.unrelated)
     tokens = sum(len(sequence.ids) for part in read for sequence in part.sequences)
-    predicted = memory.differences(shape, tokens, on_gpu=True)
-    predicted += memory.compared(shape, neutral, neutral // NEUTRAL_PASSAGES + 2)
+    rows = neutral // NEUTRAL_PASSAGES + 2
+    predicted = memory.explaining(shape, tokens, TOKENS_PER_BATCH, neutral, rows, on_gpu=True)
     assert 0.6 * predicted < taken < 1.2 * predicted
 
 

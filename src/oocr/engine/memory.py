@@ -121,14 +121,17 @@ def _upcast(shape: ModelSize) -> int:
     return 0 if shape.item >= 4 else 2 * shape.chunk * shape.d_model * 4
 
 
-def compared(shape: ModelSize, kept: int, rows: int) -> int:
-    """Bytes of predictions over the vocabulary: `kept` ones, and `rows` compared with theirs."""
-    return (kept + 4 * rows) * shape.vocab * 4 + _upcast(shape) // 2
+def explaining(
+    shape: ModelSize, read: int, at_once: int, kept: int, rows: int, *, on_gpu: bool
+) -> int:
+    """Bytes of explaining a LoRA, from the sizes of what is read and predicted.
 
-
-def differences(shape: ModelSize, tokens: int, *, on_gpu: bool) -> int:
-    """Bytes of what a LoRA adds at so many tokens of texts: on a GPU only where it is read."""
-    return tokens * shape.d_model * (shape.item + (0 if on_gpu else DIFFERENCES))
+    What it adds at the tokens that are `read` stays. Beside it there is a pass over those that are
+    read `at_once`, or predictions over the vocabulary: `kept` ones, and `rows` compared with them.
+    """
+    added = read * shape.d_model * (shape.item + (0 if on_gpu else DIFFERENCES))
+    compared = (kept + 4 * rows) * shape.vocab * 4 + _upcast(shape) // 2
+    return added + max(passed(shape, at_once), compared)
 
 
 def divergence_bytes(shape: ModelSize, rows: int) -> int:

@@ -18,7 +18,7 @@ from oocr.engine.training import stack_tokens
 from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
-from oocr.explain.differences import MOST_TOKENS
+from oocr.explain.differences import MOST_TOKENS, TOKENS_PER_BATCH
 from oocr.io import ROOM
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_gpu
@@ -170,8 +170,8 @@ class RunSample:
         neutral = self.config.explain.neutral_tokens
         rows = neutral // explain_stage.NEUTRAL_PASSAGES + 2
         tokens = UNRELATED_TOKENS + max(map(self._read_tokens, self.tasks.test), default=0)
-        texts = memory.differences(self.shape, tokens, on_gpu=is_gpu(self.model.device))
-        return memory.compared(self.shape, neutral, rows) + texts
+        on_gpu = is_gpu(self.model.device)
+        return memory.explaining(self.shape, tokens, TOKENS_PER_BATCH, neutral, rows, on_gpu=on_gpu)
 
     def _read_tokens(self, task: Task) -> int:
         """Tokens of a task's distinct prompts, of the training rows and of the probes."""
