@@ -35,14 +35,14 @@ class TextsAlone:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class DistinctTexts:
     """Texts, each once, with its file and line; and what was left out or merged, in words."""
 
     places: dict[Prompt, str]
     mended: tuple[str, ...]
 
 
-def read_texts(path: str | os.PathLike[str]) -> Texts:
+def read_texts(path: str | os.PathLike[str]) -> DistinctTexts:
     """Read texts in the file's order.
 
     What the file holds and, of rows, the keys of the first decide the form:
@@ -70,7 +70,7 @@ def read_texts(path: str | os.PathLike[str]) -> Texts:
         places.setdefault(prompt, place)
     if again := len(located) - len(places):
         mended = (*mended, f"{counted(again, 'text')} left out, the same as one before")
-    return Texts(places, mended)
+    return DistinctTexts(places, mended)
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, Prompt]]:

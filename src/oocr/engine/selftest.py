@@ -53,8 +53,8 @@ def load_model(
     path, with a warning.
 
     Args:
-        name: a bundled or plug-in model's name, a local folder, a .gguf file, or a Hugging
-            Face id; the first of these that exists is taken.
+        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
+            Face id ("id@revision" too); the first of these that exists is taken.
         dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU, and on a CPU that is
             three times as fast in it (as with AMX), else float32; or what its plug-in chooses.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".

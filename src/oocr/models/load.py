@@ -48,17 +48,7 @@ def read_model(
 ) -> LanguageModel:
     """Read a causal LM, frozen and in eval mode; `oocr.load_model` also tests it by steering it.
 
-    Args:
-        name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
-            Face id ("id@revision" too); the first of these that exists is taken.
-        dtype: "auto" (see `oocr.models.machine`), "float32", "bfloat16", "float16".
-        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
-        revision: branch, tag or commit; only for a Hugging Face id.
-        day: what a chat template writes that asks for today's date.
-        shared: several processes will load it: on a CPU they are to hold its weights once (see
-            `oocr.models.shared_weights`).
-        on_progress: called with a few words before each slow step.
+    The arguments are those of `oocr.load_model`.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be used.
