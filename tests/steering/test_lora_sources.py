@@ -66,6 +66,8 @@ def ours(path: Path, family: str = "llama") -> Tensor:
         ({"r": None}, "r: found None; allowed: a whole number above 0"),
         ({"r": 4.5}, "r: found 4.5"),
         ({"lora_alpha": float("nan")}, "lora_alpha: found nan"),
+        ({"lora_alpha": 10**400}, "lora_alpha: found 1000"),
+        ({"alpha_pattern": {"down_proj": 10**400}}, "alpha_pattern: found {'down_proj': 1000"),
         ({"lora_dropout": 1.5}, "lora_dropout: found 1.5"),
         ({"rank_pattern": {"down_proj": 0}}, "rank_pattern: found {'down_proj': 0}"),
         ({"alpha_pattern": {"(": 4}}, "alpha_pattern: found {'(': 4}"),
@@ -102,6 +104,12 @@ def test_a_field_that_changes_more_is_refused(
     message = refused(oocr.read_adapter, folder_of(tmp_path, adapter_of(), **more))
     assert expected in message
     assert "adapter_config.json" in message
+
+
+def test_a_config_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, adapter_of())
+    (folder / "adapter_config.json").write_text("[" * 100_000)
+    assert "adapter_config.json: cannot be read" in refused(oocr.read_adapter, folder)
 
 
 @pytest.mark.parametrize("kind", [kind.value for kind in PeftType if kind.value != "LORA"])

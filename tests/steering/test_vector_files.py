@@ -238,6 +238,8 @@ def test_plain_pickles_are_refused(tmp_path: Path, ending: str) -> None:
         ({1: torch.ones(3, WIDTH)}, "block 1: shape: found (3, 8); allowed: one axis"),
         ({1: row(1) / 0}, "block 1: found values that are not finite"),
         ({1: row(1).long()}, "block 1: found torch.int64"),
+        ({1: row(1).to_sparse()}, "block 1: found sparse torch.float32; allowed: a dense"),
+        ({(1, "a"): row(1)}, "found 1 tensors under (1, 'a')"),
         ({1: row(1).double() * 1e300}, "block 1: found values that are not finite"),
         ({"vectors": {1: row(1)}, "site": ["mlp"]}, "site: found ['mlp']; allowed: decoder_block"),
         ({"a.0.weight": row(1), "norm.weight": row(1)}, "a model's weights under 'a.0.weight'"),
@@ -281,6 +283,26 @@ def test_a_file_under_another_ending_is_named(
     path.write_bytes(data)
     message = refused(oocr.read_vector, path, layer=1, **WHERE)
     assert message == f"{path}: this is {kind}, under the ending {ending}"
+
+
+def test_numbers_in_another_order_of_bytes_are_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", row(3).numpy().astype(">f4"))
+    vector = oocr.read_vector(tmp_path / "v.npy", layer=1, **WHERE)
+    assert torch.equal(vector.direction, row(3))
+
+
+def test_no_block_is_counted_from_the_end(tmp_path: Path) -> None:
+    path = saved(tmp_path, "v.pt", row(1))
+    assert oocr.read_vector(path, layer=-1, **WHERE).layer == -1
+    message = refused(oocr.read_vector, path, layer=-2, **WHERE)
+    assert "layer: found -2; allowed: a block, from 0 on, or -1" in message
+
+
+def test_a_newer_version_of_our_own_file_is_not_read_as_another_s(tmp_path: Path) -> None:
+    said = {"format": "oocr-vector-99", "layer": "1"}
+    save_file({"direction.1": row(1)}, tmp_path / "v.safetensors", metadata=said)
+    message = refused(oocr.read_vector, tmp_path / "v.safetensors", **WHERE)
+    assert "format: found 'oocr-vector-99'; allowed: oocr-vector-2" in message
 
 
 def test_eight_bits_are_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -74,7 +75,7 @@ def _of_folder(folder: Path, path: Path) -> Adapter:
 
 def _of_file(path: Path, alpha: float | None) -> Adapter:
     """A LoRA from a file of tensors without a config beside it."""
-    if alpha is not None and not alpha > 0:
+    if alpha is not None and not 0 < alpha < math.inf:
         raise InputError(f"alpha: found {alpha}; allowed: a number above 0")
     tensors, metadata = _tensors_of(path)
     metadata.pop("format", None)

@@ -70,14 +70,20 @@ def adapter_of(
         wrong.append(f"{beside[0]}: found only parts that texts do not pass; allowed: {_FORM}")
     ranks = {} if wrong else _ranks_of(paths[0], parts, wrong)
     unused = list(left_out)
+    flagged = {
+        "use_dora": {key.place for key in keys.values() if key.part == MAGNITUDE},
+        "lora_bias": {key.place for key in keys.values() if key.kind == "bias"},
+    }
     if not isinstance(config, AdapterConfig):
-        flags = {
-            "use_dora": any(key.part == MAGNITUDE for key in keys.values()),
-            "lora_bias": any(key.kind == "bias" for key in keys.values()),
-        }
-        config = AdapterConfig(1, config, flags=tuple(flag for flag in flags if flags[flag]))
+        config = AdapterConfig(1, config, flags=tuple(flag for flag in flagged if flagged[flag]))
     elif not wrong:
         wrong += _contradictions(config, ranks)
+        wrong += [
+            f"{flag}: {CONFIG} says {str(flag in config.flags).lower()}, and {len(places)} of "
+            f"{counted(len(ranks), 'module')} have its tensors; allowed: the same for all"
+            for flag, places in flagged.items()
+            if len(places) != (len(ranks) if flag in config.flags else 0)
+        ]
         unused += _unused(config, ranks)
     if wrong:
         raise InputError(listing(f"{path} cannot be used", wrong))

@@ -65,13 +65,18 @@ def _of_numpy(path: Path) -> object:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return torch.from_numpy(loaded)
+            return _tensor(loaded)
         with loaded:
-            return {name: torch.from_numpy(loaded[name]) for name in loaded.files}
+            return {name: _tensor(loaded[name]) for name in loaded.files}
     except Exception as error:  # numpy raises several types
         raise InputError(
             f"{path}: not a readable {path.suffix.lower()} file of numbers ({error})"
         ) from error
+
+
+def _tensor(numbers: np.ndarray) -> Tensor:
+    """A tensor of an array, whose bytes may be in another machine's order."""
+    return torch.from_numpy(numbers.astype(numbers.dtype.newbyteorder("="), copy=False))
 
 
 def _pickled(path: Path) -> object:
@@ -117,7 +122,8 @@ def _way_out(path: Path, error: str) -> str:
 def tensor_fault(tensor: Tensor) -> str:
     """What keeps a tensor from being used as float32 numbers; empty: nothing."""
     if tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
-        return f"found {tensor.dtype}; allowed: a dense floating-point tensor"
+        sparse = "sparse " * tensor.is_sparse
+        return f"found {sparse}{tensor.dtype}; allowed: a dense floating-point tensor"
     if not torch.isfinite(tensor.float()).all():
         return "found values that are not finite; allowed: finite numbers"
     return ""

@@ -80,6 +80,10 @@ class VectorFile:
                 f"{self.path}: layer: found {ranges(strange)}; allowed: {ranges(known)}, where its "
                 "vectors act"
             )
+        if (lowest := min(layers or (0,))) < -1:
+            raise InputError(
+                f"{self.path}: layer: found {lowest}; allowed: a block, from 0 on, or -1, its input"
+            )
         if not known and layers is not None and len(layers) != 1:
             raise InputError(f"{self.path}: layer: found {len(layers)}; it holds one vector")
         if site is not None and self.site not in (None, site) and "site" not in self.by_name:

@@ -29,7 +29,7 @@ from oocr.steering.formats.gguf_vector import is_gguf_file, read_gguf
 from oocr.steering.formats.tensor_files import content_of, tensor_fault
 from oocr.steering.formats.vector_file import VectorFile
 from oocr.steering.hooks import Site
-from oocr.steering.vectors import FORMAT, OLD_FORMAT, RESERVED, Vector
+from oocr.steering.vectors import RESERVED, Vector
 from oocr.words import counted, ranges, some_of
 
 CONTAINERS = ("layer_activations", "directions", "vectors", "steering_vectors")
@@ -38,7 +38,10 @@ CONTAINERS = ("layer_activations", "directions", "vectors", "steering_vectors")
 LAYER_KEYS = ("layer", "layer_idx", "layer_index", "layer_id", "layer_num", "layer_number")
 WIDTH_KEYS = ("d_model", "hidden_size", "dim", "hidden_dim")
 MODEL_KEYS = ("model", "model_name", "model_id", "base_model", "model_name_or_path")
-FACTORS = ("alpha", "coeff", "coefficient", "multiplier", "scale", "strength", "weight")
+FACTORS = (
+    *("alpha", "coef", "coeff", "coefficient", "factor", "multiplier", "scale", "scaling"),
+    *("strength", "weight"),
+)
 """Keys of a factor that the tensor isn't multiplied by."""
 
 LAYER_TYPES: dict[str, Site] = {"decoder_block": "block", "mlp": "mlp"}
@@ -101,7 +104,7 @@ def read_vector_file(path: str | Path) -> VectorFile:
     if is_gguf_file(path):
         return VectorFile.of(path, "a GGUF control vector", read_gguf(path))
     content, metadata = content_of(path)
-    if metadata.get("format") in (FORMAT, OLD_FORMAT):
+    if metadata.get("format", "").startswith("oocr-"):  # newer versions are refused there
         return VectorFile.of(path, "of this library", [Vector.load(path)])
     if re.search(r"_grad_step_\d+$", path.stem):
         raise InputError(f"{path}: by its name this is a gradient, not a vector")
@@ -145,7 +148,7 @@ class _Layout:
         others = {str(key): value for key, value in content.items() if key not in tensors}
         metadata = {**metadata, **others}
         numbers = {key: _numbers_in(key) for key in tensors}
-        if len(tensors) == 1 and not all(numbers.values()):
+        if len(tensors) == 1 and not all(numbers.values()) and isinstance(next(iter(tensors)), str):
             return self.tensor(next(iter(tensors.values())), metadata)
         if tensors and all(len(layers) == 1 for layers in numbers.values()):
             layer_of = {key: layers[0] for key, layers in numbers.items()}
