@@ -1,6 +1,6 @@
-"""Linear maps with frozen float32 weights: PyTorch's BLAS beside oneDNN, by rows.
+"""Products with frozen weights, by rows, and attention: PyTorch's own beside ours.
 
-`python -m benchmarks.products` prints GFLOP/s, best of many, forward and backward.
+`python -m benchmarks.products` prints GFLOP/s and milliseconds, best of many, forward and backward.
 """
 
 from __future__ import annotations
@@ -11,29 +11,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from oocr.models.matmul import AVAILABLE, product
+from oocr.models.matmul import AVAILABLE, frozen_products, product
 
-SHAPES = ((2048, 640), (2048, 640), (640, 2048))
-"""Of an MLP of Gemma-3-270M."""
+SHAPES = {
+    torch.float32: ((2048, 640), (2048, 640), (640, 2048)),
+    torch.bfloat16: ((8960, 1536), (1536, 8960)),
+}
+"""Of an MLP of Gemma-3-270M, and of one of Qwen2.5-1.5B."""
 COPIES = 8
 """Blocks with weights of their own: those of one block would stay in the core's cache."""
-ROWS = (16, 64, 144, 256, 656, 2048)
+ROWS = (8, 16, 64, 144, 256, 656)
+ATTENTION = ((1, 23), (20, 23), (41, 41), (64, 64))
+"""Queries and keys; of 8 texts, with 12 heads of 128."""
 
 
-def rate(run: Callable[[], object], flops: float, times: int) -> float:
-    """GFLOP/s of the best of so many runs."""
+def seconds(run: Callable[[], object], times: int) -> float:
+    """Of the best of so many runs."""
     best = float("inf")
     for _ in range(times + 2):
         began = time.perf_counter()
         run()
         best = min(best, time.perf_counter() - began)
-    return flops / best / 1e9
+    return best
 
 
 def rates(rows: int, weights: list[Tensor]) -> list[float]:
-    """Forward by PyTorch and by ours, backward by PyTorch and by ours."""
-    inputs = {width: torch.randn(rows, width) for width in (640, 2048)}
+    """GFLOP/s forward by PyTorch and by ours, backward by PyTorch and by ours."""
+    kind, widths = weights[0].dtype, {size for weight in weights for size in weight.shape}
+    inputs = {width: torch.randn(rows, width).to(kind) for width in widths}
     flops = rows * sum(2 * entry.numel() for entry in weights)
     kinds: tuple[Callable[[Tensor], object], ...] = (
         lambda w: linear(inputs[w.shape[1]], w),
@@ -42,16 +49,38 @@ def rates(rows: int, weights: list[Tensor]) -> list[float]:
         lambda w: product(inputs[w.shape[0]], w.T),
     )
     times = 8 if rows > 500 else 30
-    return [rate(lambda apply=kind: [apply(w) for w in weights], flops, times) for kind in kinds]
+    return [
+        flops / seconds(lambda apply=kind: [apply(w) for w in weights], times) / 1e9
+        for kind in kinds
+    ]
+
+
+def attention_times(queries: int, keys: int) -> list[float]:
+    """Milliseconds of attention in bfloat16 with its gradient, by PyTorch and by ours."""
+    shapes = (queries, keys, keys)
+    made = [torch.randn(8, 12, size, 128).bfloat16().requires_grad_() for size in shapes]
+    mask = torch.ones(keys, keys, dtype=torch.bool).tril()[None, None, -queries:]
+
+    def run() -> None:
+        sdpa(*made, attn_mask=mask).sum().backward()  # type: ignore[no-untyped-call]
+
+    plain = seconds(run, 30)
+    with frozen_products(torch.device("cpu")):
+        return [1e3 * plain, 1e3 * seconds(run, 30)]
 
 
 def main() -> None:
-    """Print the table."""
-    weights = [torch.randn(shape) for _ in range(COPIES) for shape in SHAPES]
+    """Print the tables."""
     print(f"{torch.get_num_threads()} threads; oneDNN {'is' if AVAILABLE else 'is not'} used")
-    print("rows   forward: PyTorch, ours   backward: PyTorch, ours   (GFLOP/s)")
-    for rows in ROWS:
-        print(f"{rows:4d} " + "".join(f"{entry:11.0f}" for entry in rates(rows, weights)))
+    for kind, shapes in SHAPES.items():
+        weights = [torch.randn(shape).to(kind) for _ in range(COPIES) for shape in shapes]
+        print(f"{kind}: rows   forward: PyTorch, ours   backward: PyTorch, ours   (GFLOP/s)")
+        for rows in ROWS:
+            print(f"{rows:4d} " + "".join(f"{entry:11.0f}" for entry in rates(rows, weights)))
+    print("attention, bfloat16: queries, keys   forward and backward: PyTorch, ours   (ms)")
+    for queries, keys in ATTENTION:
+        times = "".join(f"{entry:11.1f}" for entry in attention_times(queries, keys))
+        print(f"{queries:4d} {keys:4d} {times}")
 
 
 if __name__ == "__main__":

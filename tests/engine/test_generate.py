@@ -9,6 +9,7 @@ import transformers as tf
 from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
 from oocr.errors import InputError
+from oocr.models import matmul
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
@@ -208,3 +209,19 @@ def test_prompts_of_a_real_model_get_in_a_batch_what_they_get_alone() -> None:
         )
         assert together == [text for (text,) in alone]
         assert together != generate(model, PROMPTS, max_new_tokens=4, temperature=temperature)
+
+
+def test_the_lm_head_in_bfloat16_takes_no_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is hundreds of times slower where the last tokens of several texts are cut out."""
+    model = tiny_language_model()
+    model.hf.to(torch.bfloat16)  # type: ignore[call-overload]
+    seen: list[tuple[int, ...]] = []
+    plain = matmul.product
+
+    def watched(rows: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(weight.shape))
+        return plain(rows, weight, *more)
+
+    monkeypatch.setattr(matmul, "product", watched)
+    generate(model, PROMPTS, max_new_tokens=3)
+    assert seen.count(tuple(model.anatomy.head_weight.shape)) == 3

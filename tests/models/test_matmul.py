@@ -56,12 +56,34 @@ def test_inputs_and_gradients_need_not_be_contiguous() -> None:
     torch.testing.assert_close(gradient, layer.weight.sum(0).expand(5, 6))
 
 
-def test_what_is_trained_or_not_float32_is_left_to_pytorch(used: list[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize("count", [3, 90])
+@pytest.mark.parametrize("bias", [False, True])
+def test_so_it_has_in_bfloat16_for_rows_that_lie_apart(
+    count: int, bias: bool, used: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(16, 8, bias=bias).requires_grad_(False).bfloat16()
+    whole = torch.randn(count, 5, 16).bfloat16().requires_grad_()
+    last = whole[:, -1:, :]  # one token of each text
+    weighting = torch.randn(count, 1, 8)
+    with FrozenProducts():
+        output = layer(last)
+    exact = linear(last.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    assert output.shape == exact.shape
+    assert output.is_contiguous()
+    torch.testing.assert_close(output.double(), exact, rtol=4e-3, atol=4e-3)
+    (gradient,) = torch.autograd.grad((output * weighting).sum(), whole)
+    (expected,) = torch.autograd.grad((exact * weighting).sum(), whole)
+    torch.testing.assert_close(gradient.double(), expected.double(), rtol=1e-2, atol=1e-2)
+    assert used == ([(8, 16), (16, 8)] if AVAILABLE else [])
+
+
+def test_what_is_trained_or_of_other_types_is_left_to_pytorch(used: list[tuple[int, ...]]) -> None:
     trained = nn.Linear(7, 4)
-    half = nn.Linear(7, 4).to(torch.bfloat16).requires_grad_(False)
+    double = nn.Linear(7, 4).double().requires_grad_(False)
     with FrozenProducts():
         trained(torch.randn(3, 7)).sum().backward()
-        half(torch.randn(3, 7, dtype=torch.bfloat16))
+        double(torch.randn(3, 7, dtype=torch.float64))
         nn.Linear(7, 4).requires_grad_(False)(torch.randn(0, 7))
     assert trained.weight.grad is not None
     assert not used

@@ -23,6 +23,7 @@ from oocr.errors import InputError
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_cpu, is_gpu
+from oocr.models.matmul import frozen_products
 from oocr.models.position_limits import position_limits
 from oocr.steering.call_positions import prompt_known
 from oocr.steering.positions import spans_of
@@ -62,7 +63,8 @@ def generate(
     listed = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
     vector = intervention if isinstance(intervention, Vector) else None
     ends = _end_tokens(model)
-    with nullcontext() if intervention is None else intervention.on(model):
+    on = nullcontext() if intervention is None else intervention.on(model)
+    with on, frozen_products(model.device):
         sequences = _encoded(model, listed, vector)
         groups = _groups(model, [len(sequence.ids) for sequence in sequences], max_new_tokens)
         generators = row_generators([sequence.ids for sequence in sequences], seed)
