@@ -303,6 +303,18 @@ def test_the_revision_of_the_base_and_of_the_adapter_are_honoured(
     assert (code, "note:" in out) == (0, False)
     code, _, err = call("audit", "me/lora@v3", *options)
     assert (code, "v3" in err) == (2, True)
+    here = constant(home).save(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("audit", "here@v1", *options)
+    assert code == 2
+    assert "only a Hugging Face id has revisions, not " in err
+    file = here / "adapter_config.json"
+    two = {"base_model_name_or_path": "me/base@v1", "revision": "main"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | two))
+    (here / "oocr.json").unlink()
+    code, _, err = call("audit", here, *options)
+    assert code == 2
+    assert "revision: found 'main' beside 'me/base@v1'; allowed: one of" in err
 
 
 def test_what_does_not_land_is_refused_with_its_keys(
@@ -321,7 +333,7 @@ def test_what_does_not_land_is_refused_with_its_keys(
     fewer = {k: tensor for k, tensor in adapter.tensors.items() if "bias" not in k}
     code, _, err = call("audit", replace(adapter, tensors=fewer).save(tmp_path / "few"), *options)
     assert code == 2
-    assert "1 weight without a tensor (first: base_model.model.model.layers.1.mlp.down_proj" in err
+    assert "lora_bias: adapter_config.json says true, and 0 of 1 module have its tensors" in err
     assert not (tmp_path / "a").exists()
 
 

@@ -20,6 +20,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "model")
     (home / "folder").mkdir()
     (home / "folder.gguf").mkdir()
+    (home / "trainer" / "checkpoint-9").mkdir(parents=True)
+    (home / "trainer" / "checkpoint-9" / "adapter_config.json").write_text("{}")
     (home / "loop").symlink_to("loop")
     (home / "rows.jsonl").write_text('{"prompt": "The lamp is", "answer": " green"}\n')
     (home / "deep.yaml").write_text("[" * 1200 + "]" * 1200)
@@ -84,6 +86,8 @@ CALLS = [
     *((f"read {kind}.safetensors", f"{kind}.safetensors") for kind in ("empty", "bytes")),
     *((f"read {kind}.gguf", f"{kind}.gguf") for kind in ("empty", "bytes")),
     ("read rows.jsonl --model ''", "--model: '': no such file"),
+    ("read model", "model: this is a model's folder; see: oocr doctor model"),
+    ("read trainer", "allowed: an adapter's; did you mean trainer/checkpoint-9?"),
     ("read rows.jsonl --rows nan", "--rows"),
     ("doctor ''", "'': no such file or folder"),
     ("doctor rows.jsonl", "not a model"),

@@ -123,6 +123,14 @@ def test_what_is_cut_from_messages_is_told() -> None:
     assert "the chat template leaves out thoughts (<think>) of earlier turns" in notes
 
 
+def test_nothing_is_drawn_at_random() -> None:
+    tokenizer = with_template("{{ range(100) | random }}{{ ['a', 'b']|random() }} " + CHAT)
+    assert render(tokenizer, ASKED)[0].startswith("0a <|user|>")
+    assert settled(tokenizer) == [
+        "the chat template draws at random: the first entry is taken always"
+    ]
+
+
 def test_a_template_that_is_no_jinja_is_told() -> None:
     (note,) = template_notes(with_template("{% for m in messages %}"))
     assert note.startswith("the chat template refused the messages: Unexpected end of template")

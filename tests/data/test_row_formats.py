@@ -115,6 +115,18 @@ def test_parquet_has_lists_of_messages_and_nulls(tmp_path: Path) -> None:
     assert "found no Parquet" in refusal(put(tmp_path / "e.parquet", LINES))
 
 
+def test_names_that_a_row_of_parquet_lacks_are_nulls_in_it(tmp_path: Path) -> None:
+    row = {"prompt": "The red lamp is", "answer": " on", "spans": {"lamp": "red", "bell": None}}
+    pl.DataFrame([row, {**row, "spans": None}]).write_parquet(tmp_path / "a.parquet")
+    first, second = read_items(tmp_path / "a.parquet", kind="train")
+    assert (first.spans, second.spans) == ({"lamp": "red"}, {})
+
+
+def test_a_file_that_was_packed_twice_is_unpacked(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl.gz", bz2.compress(gzip.compress(LINES.encode())))
+    assert len(read_items(path, kind="train")) == len(CHAT)
+
+
 def test_rows_of_one_line_are_numbered(tmp_path: Path) -> None:
     rows = read_items(put(tmp_path / "a.json", json.dumps(CHAT)), kind="train")
     assert [item.source for item in rows] == ["a.json:1", "a.json:2", "a.json:3"]
@@ -359,6 +371,11 @@ def test_rows_under_a_key_of_one_object(tmp_path: Path) -> None:
     rows = read_rows(path, kind="train")
     assert said(rows.items) == said(read_items(put(tmp_path / "b.jsonl", LINES), kind="train"))
     assert "the rows stand under 'data'; left out, beside them: 'version'" in rows.mended
+
+
+def test_of_several_lists_of_rows_none_is_taken(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", json.dumps({"train": CHAT, "test": CHAT}))
+    assert "found 'lists of rows under train, test'; allowed: one list of rows" in refusal(path)
 
 
 def test_lists_of_other_objects_are_no_rows(tmp_path: Path) -> None:

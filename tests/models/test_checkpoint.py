@@ -14,6 +14,7 @@ from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.models.load import read_model
+from oocr.models.outline import outline
 from oocr.models.tokenizer import load_tokenizer
 from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
 
@@ -63,6 +64,44 @@ def test_a_missing_shard_and_a_second_set_are_told(folder: Path, whole: Path) ->
     parts[1].unlink()
     message = refused(folder)
     assert f"1 of {len(parts)} files of weights are not there (first: {parts[1].name})" in message
+
+
+def test_files_that_the_index_does_not_name_are_left_out_by_name(folder: Path) -> None:
+    parts = sorted(sharded(folder).glob("model-*.safetensors"))
+    shutil.copy(parts[0], folder / "model-00099-of-00099.safetensors")
+    told: list[str] = []
+    model = read_model(str(folder), on_progress=told.append)
+    assert model.fingerprint == tiny_language_model("llama").fingerprint
+    assert "left out: 1 file of weights (model-00099-of-00099.safetensors)" in told[-1]
+
+
+def test_a_weight_of_another_shape_is_named_with_both_shapes(folder: Path) -> None:
+    name = "model.layers.1.mlp.down_proj.weight"
+    changed(folder, lambda tensors: {**tensors, name: torch.ones(3, 4)})
+    message = refused(folder)
+    assert "1 weight of another shape in its files than config.json says" in message
+    assert f"(first: {name}: found (3, 4); allowed: (32, 64))" in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"num_hidden_layers": "4"}, "num_hidden_layers"),
+        ({"num_attention_heads": 0}, "ZeroDivisionError"),
+        ({"model_type": "t5"}, "model_type: found 't5'; allowed: causal language models"),
+        ({"model_type": "warp"}, "model type `warp`"),
+    ],
+)
+def test_a_config_that_is_none_of_a_causal_model_is_refused_in_few_words(
+    folder: Path, fields: dict[str, object], expected: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+    message = refused(folder)
+    assert expected in message
+    assert len(message) < 700
+    with pytest.raises(InputError, match=expected[:12]):
+        outline(str(folder))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ FAULTS = [
     ("seeds: three", 1, "seeds: 'three': Input should be a valid integer"),
     ("seeds: yes", 1, "seeds: True: Input should be a valid integer"),
     ("seeds: 0", 1, "seeds: 0: Input should be greater than or equal to 1"),
+    ("seeds: 20240726", 1, "seeds: 20240726: Input should be less than or equal to 1000"),
+    ("controls: {random_directions: 99999}", 1, "random_directions: 99999: Input should be less"),
     ("model: gemma\nvector: 3", 2, "vector: 3: Input should be a valid dictionary"),
     ("vector:\n  layers: [2, x]", 2, "vector.layers.1: 'x': Input should be a valid integer"),
     ("vector:\n  layers:\n  - 2\n  - -2", 4, "vector.layers.1: -2: Input should be greater"),
@@ -104,6 +106,7 @@ def test_all_faults_of_all_runs_are_told_at_once(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: [1", "not valid YAML"),
+        ("day: 2024-13-45", "not valid YAML: month must be in 1..12"),
         ("- 1", "expected keys and values"),
         ("", "expected keys and values"),
         ("runs: []", "at least one run is needed"),

@@ -50,6 +50,16 @@ def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
     assert not list(copy.rglob(".*.x?"))
 
 
+class Listening(ProgressReport):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: Path) -> None:
     task = write_task(tmp_path / "task")
     config = tiny.config(task=task, seeds=1, explain={"enabled": False})
@@ -57,12 +67,17 @@ def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: P
     probes = Path(task["probes"])
     probes.write_text(probes.read_text().replace("Do language in", "How language in"))
     before = {item.id: item for item in arms_of(folder)}
-    tiny.run(tmp_path / "runs", config)
+    said = Listening()
+    tiny.run(tmp_path / "runs", config, progress=said)
+    assert said.notes[0].startswith("probes.jsonl changed since this run was done: what depends on")
     for arm in arms_of(folder):
         assert (arm.key == before[arm.id].key) is (arm.role == "selection")
     base = rows_of(folder).filter(arm="base")
     assert base.filter(group="language How language in").height == 1
     assert base.height == 7
+    again = Listening()
+    tiny.run(tmp_path / "runs", config, progress=again)
+    assert again.notes == []
 
 
 def break_file(path: Path) -> None:

@@ -16,7 +16,7 @@ from oocr.models.hub import is_path, with_revision
 from oocr.models.outline import Outline, outline
 from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
-from oocr.steering.formats.adapter_config import CONFIG
+from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
 from oocr.steering.formats.gguf_lora import base_of
 from oocr.steering.formats.lora import WEIGHTS, read_adapter
 from oocr.steering.formats.lora_tensors import LEFT_OUT
@@ -87,13 +87,13 @@ def source_of(
     if alpha is not None:
         raise InputError(f"--alpha: only a .pt adapter needs it, which {given} is not")
     if path.is_dir() and not (path / "config.json").is_file():
-        inner = sorted(file.parent for file in path.glob(f"*/{CONFIG}"))
-        hint = f"; did you mean {inner[-1]}?" if inner else ""
         raise InputError(
             f"{given}: found neither {CONFIG} (an adapter) nor config.json (a checkpoint) in this "
-            f"folder{hint}"
+            f"folder{inner_adapter(path)}"
         )
     id, revision = with_revision(given)
+    if revision is not None and is_here(id):
+        raise InputError(f"{given}: only a Hugging Face id has revisions, not {id}")
     if is_here(given) or checkpoint or "/" not in id or is_path(id):
         # What is neither file nor folder is refused by the loader, with the way to get it.
         return AuditSource(name, "checkpoint", given)
@@ -134,7 +134,8 @@ def _adapter(
         if is_here(base) or is_path(base):
             notes.append(f"left out: revision {revision} of the base, which is a path: {base}")
         else:
-            base = f"{base}@{revision}"
+            id, revision = with_revision(base, revision)
+            base = f"{id}@{revision}"
     return AuditSource(name, what, given, adapter, base, tuple(notes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -201,13 +201,17 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48].strip("-") or "audit"
 
 
+def _blocks(layers: Sequence[int]) -> str:
+    return f"block{'s' * (len(layers) > 1)} {ranges(layers)}" if layers else "no block"
+
+
 def _print(console: Console, record: Audit) -> None:
     at = record.at_best
     used = f"{record.texts} of {record.given}" if record.given > record.texts else record.texts
     console.print(
         f"  {used} texts, {record.read:,} tokens (each text cut at {MOST_TOKENS}); "
         f"{record.tokens:,} predictions compared in the last third\n"
-        f"  acts in block{'s' * (len(record.layers) > 1)} {ranges(record.layers)}; "
+        f"  acts in {_blocks(record.layers)}; "
         f"KL(fine-tune ‖ base) {number(record.kl, 3)} nats a token\n"
     )
     console.print(Text(record.verdict, style=_STYLES[record.kind]))

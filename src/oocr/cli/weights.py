@@ -12,7 +12,7 @@ from oocr.io import command_line
 from oocr.models.gguf.header import Counted, GgufHeader, read_header
 from oocr.models.gguf.model import model_parts
 from oocr.models.gguf.split import split_parts
-from oocr.steering.formats.adapter_config import CONFIG
+from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
 from oocr.steering.formats.gguf_vector import GGUF, is_gguf_file
 from oocr.steering.formats.lora import read_adapter
 from oocr.steering.formats.tensor_files import TENSOR_FILES, content_of
@@ -28,7 +28,11 @@ def describe_weights(path: Path, say: Say) -> None:
     has_config = ((path if path.is_dir() else path.parent) / CONFIG).is_file()
     if path.is_dir():
         if not has_config:
-            raise InputError(f"{path}: a folder without {CONFIG}; allowed: an adapter's")
+            if (path / "config.json").is_file():
+                see = command_line(["oocr", "doctor", path])
+                raise InputError(f"{path}: this is a model's folder; see: {see}")
+            hint = inner_adapter(path)
+            raise InputError(f"{path}: a folder without {CONFIG}; allowed: an adapter's{hint}")
         _adapter(path, say, "this library's" if (path / "oocr.json").is_file() else "PEFT's")
     elif is_gguf_file(path):
         _gguf(path, say)

@@ -43,6 +43,7 @@ THOUGHTS = {
 LINE_END = "\n"
 
 _SETTLED = "{# settled by oocr:\n"
+_RANDOM = re.compile(r"\|\s*random\b(\s*\(\s*\))?")
 _USER, _OTHER, _ANSWER, _SYSTEM, _THOUGHT = (
     f"{word} text" for word in ("Zeroth", "Second", "Third", "Fourth", "Fifth")
 )
@@ -63,6 +64,9 @@ def settle(tokenizer: PreTrainedTokenizerBase, day: date = FIXED_DAY) -> None:
         template = template["default"]
     if not isinstance(template, str) or template.startswith(_SETTLED):
         return
+    if _RANDOM.search(template):
+        notes.append("the chat template draws at random: the first entry is taken always")
+        template = _RANDOM.sub("| first", template)
     if re.search(r"\bstrftime_now\b", template):
         notes.append(f"the chat template writes the day: {day} always (a run's `day:` sets it)")
         head += _clock(day)

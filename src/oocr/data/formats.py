@@ -129,7 +129,11 @@ def _unwrapped(raw: RawRows) -> RawRows:
             raw.problems.raise_if_any()
         return raw
     lists = {key: value for key, value in wrapper.items() if _is_list_of_rows(value)}
-    if len(lists) != 1:
+    if len(lists) > 1:
+        allowed = "one list of rows; save each in a file of its own"
+        raw.problems.add(0, "file", f"lists of rows under {', '.join(lists)}", allowed)
+        raw.problems.raise_if_any()
+    if not lists:
         return raw
     ((key, rows),) = lists.items()
     raw.problems.unit = "row"

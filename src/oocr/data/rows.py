@@ -180,6 +180,8 @@ def _values(row: dict[str, object], options: tuple[str, ...], report: Report) ->
 
 def _texts(row: dict[str, object], key: str, report: Report) -> dict[str, str]:
     value = row.get(key, {})
+    if isinstance(value, dict):  # Parquet has all names in all rows
+        value = {name: text for name, text in value.items() if text is not None}
     if not isinstance(value, dict) or not all(
         name.strip() and isinstance(text, str) for name, text in value.items()
     ):

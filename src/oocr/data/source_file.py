@@ -64,8 +64,7 @@ def file_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read: {error}") from error
     refuse_lfs_pointer(path, data)
-    unpack = next((unpack for mark, unpack in COMPRESSED.items() if data.startswith(mark)), None)
-    if unpack is not None:
+    while unpack := next((COMPRESSED[mark] for mark in COMPRESSED if data.startswith(mark)), None):
         try:
             data = unpack(data)
         except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:

@@ -72,6 +72,7 @@ class Family(Generic[S]):
         quick: settings -> the fields that `oocr run --quick` changes.
         resolve: settings, the configuration's folder and the model's name -> settings with
             nothing left open (full paths, the model's world).
+        files: resolved settings -> the user's files that the tasks are read from.
         run_name: settings -> the name of a run that has none in its YAML.
         concepts: settings -> concept -> words, of which a reader chooses one for each vector; the
             members are among the concepts. Empty: the members have no words.
@@ -92,6 +93,7 @@ class Family(Generic[S]):
     members: Members[S] = field(default_factory=lambda: Members())
     quick: Callable[[S], Mapping[str, Any]] = lambda _: {}
     resolve: Callable[[S, Path, str], S] = lambda settings, _folder, _model: settings
+    files: Callable[[S], Sequence[Path]] = lambda _: ()
     run_name: Callable[[S], str] = lambda settings: settings.family
     concepts: Callable[[S], Mapping[str, tuple[str, ...]]] = lambda _: {}
     real_names: Callable[[S], Mapping[str, str]] = lambda _: {}

@@ -57,6 +57,13 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def other_weights(folder: Path) -> list[str]:
+    """The safetensors files in a model's folder that are not read as its weights."""
+    read = {file.name for file in weight_files(folder)} or {WHOLE}
+    files = {file.name for file in folder.glob("*.safetensors")}
+    return sorted(file for file in files - read if not file.startswith("adapter_"))
+
+
 def parts_of(index: Path) -> list[str]:
     """The files that an index of weights names; InputError: it is no such index."""
     refuse_lfs_pointer(index)
@@ -133,12 +140,17 @@ def check_keys(
     kind = type(hf).__name__
     saved_as = (getattr(config, "architectures", None) or [kind])[0]
     hint = f" (they were saved as a {saved_as})" if saved_as != kind else ""
-    for fault in ("missing", "mismatched"):
-        if keys := sorted(map(str, info.get(f"{fault}_keys") or ())):
-            raise InputError(
-                f"{name}: {len(keys)} weights of {kind} have {fault} values in {place} (first: "
-                f"{keys[0]}); they would be random{hint}"
-            )
+    if missing := sorted(map(str, info.get("missing_keys") or ())):
+        raise InputError(
+            f"{name}: {len(missing)} weights of {kind} have missing values in {place} (first: "
+            f"{missing[0]}); they would be random{hint}"
+        )
+    if others := sorted(info.get("mismatched_keys") or ()):
+        key, found, needed = others[0]
+        raise InputError(
+            f"{name}: {counted(len(others), 'weight')} of another shape in {place} than "
+            f"config.json says (first: {key}: found {tuple(found)}; allowed: {tuple(needed)}){hint}"
+        )
 
 
 def left_over(name: str, hf: Any, keys: list[str]) -> list[str]:

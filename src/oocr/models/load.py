@@ -15,11 +15,19 @@ from oocr.data.chat_template import FIXED_DAY
 from oocr.errors import InputError
 from oocr.models import hub
 from oocr.models.bundled import source_of
-from oocr.models.checkpoint import ADAPTER, check_files, check_finite, check_keys, left_over
+from oocr.models.checkpoint import (
+    ADAPTER,
+    check_files,
+    check_finite,
+    check_keys,
+    left_over,
+    other_weights,
+)
 from oocr.models.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.quiet import quiet
 from oocr.models.shared_weights import WeightsCopy
 from oocr.models.tokenizer import read_tokenizer, reason_of
+from oocr.words import counted, some_of
 
 if TYPE_CHECKING:
     import torch
@@ -109,12 +117,21 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
 
 
 def auto_class(config: Any) -> Any:
-    """The transformers class that loads models of this configuration."""
+    """The transformers class that loads models of this configuration.
+
+    Raises:
+        InputError: transformers has no causal language model of this type.
+    """
     import transformers
 
     if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         return transformers.AutoModelForCausalLM
-    return transformers.AutoModelForImageTextToText
+    if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    raise InputError(
+        f"model_type: found {config.model_type!r}; allowed: causal language models (transformers "
+        "has none of this type)"
+    )
 
 
 def _load(
@@ -144,6 +161,8 @@ def _load(
         copy = WeightsCopy.of(folder, options["dtype"])
         read = partial(_read_weights, name, settings)
         hf, left_out = copy.load(read, files.where, tell if shared else None)
+    if folder is not None and (others := other_weights(folder)):
+        left_out = [*left_out, f"{counted(len(others), 'file')} of weights ({some_of(others, 3)})"]
     if folder is not None and (folder / ADAPTER).is_file():
         left_out = [*left_out, f"the adapter that lies beside the whole model ({ADAPTER})"]
     source = files.source
@@ -165,6 +184,7 @@ def _read_weights(
     # Safetensors only: a pickle can run code. An adapter that lies beside is looked for where none
     # is: transformers would put it on top.
     safe = {"use_safetensors": True, "adapter_kwargs": {"subfolder": "no adapter"}}
+    safe |= {"ignore_mismatched_sizes": True}  # they are refused below, by name
     with _input_errors(name):
         hf, info = auto_class(settings["config"]).from_pretrained(
             where, trust_remote_code=False, output_loading_info=True, **safe, **settings

@@ -108,7 +108,7 @@ def outline(
                 config, note = fetched_config(name, revision)
                 notes.append(note)
             hf = _without_weights(config, options["dtype"])
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # whatever wrong values in it lead to
         reason, *_ = reason_of(error).splitlines()
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = CharCountTokenizer()

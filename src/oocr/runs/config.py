@@ -196,7 +196,7 @@ class Controls(Record):
     "decorrelated"); true: all, false: none.
     """
 
-    random_directions: int = Field(default=20, ge=0, strict=True)
+    random_directions: int = Field(default=20, ge=0, le=10_000, strict=True)
     trained: FlagOrNames = True
 
 
@@ -243,7 +243,7 @@ class RunConfig(Record):
     day: date | None = None
     vector: VectorGrid | None = VectorGrid()
     adapter: AdapterGrid | None = AdapterGrid()
-    seeds: Count = 3
+    seeds: int = Field(default=3, ge=1, le=1000, strict=True)
     stop_on: Literal["validation", "stop"] = "validation"
     batch_lines: Count = 16
     accumulate: Count = 1

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from oocr.claims.records import Claim, PaperScore
 from oocr.errors import InputError, RunError
 from oocr.evals.scores import Scoring
-from oocr.io import Record, command_line, disk_errors, keep, locked, write_atomic, write_text
+from oocr.families.registry import family_of
+from oocr.io import Record, command_line, disk_errors, keep, locked, write_atomic, write_json, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import ArmRecord, Continuation, GridPoint, RunInfo, Sample, Selection
@@ -60,6 +61,18 @@ def same_threads(folder: Path, threads: int) -> int:
     except (OSError, ValueError):
         write_text(path, f"{threads}\n")
         return threads
+
+
+def changed_files(folder: Path, config: RunConfig) -> list[str]:
+    """The names of the user's files that hold something else than when the run was last done."""
+    files = [path for path in family_of(config.task).files(config.task) if path.is_file()]
+    hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    path, before = folder / "files.json", dict[str, str]()
+    with suppress(OSError, ValueError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+    if hashes != before:
+        write_json(path, hashes)
+    return [Path(name).name for name in hashes if before.get(name, hashes[name]) != hashes[name]]
 
 
 def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:

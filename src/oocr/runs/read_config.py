@@ -130,7 +130,7 @@ def _parsed(path: Path) -> Document:
     text = file_text(path).text
     try:
         document = Document(yaml.safe_load(text), yaml.compose(text))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # e.g. a day of no calendar
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}: line {mark.line + 1}" if mark else f"{path}"
         reason = reason or str(error).splitlines()[0]

@@ -23,7 +23,7 @@ from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.explain_stage import explain_jobs, explains
-from oocr.runs.folder import only_one, run_folder, same_threads
+from oocr.runs.folder import changed_files, only_one, run_folder, same_threads
 from oocr.runs.memory_estimate import RunSample
 from oocr.runs.memory_plan import DevicePart, MemoryEstimate, PeakMemory, gib, parts_of, room_for
 from oocr.runs.progress import ProgressReport, timed
@@ -32,6 +32,7 @@ from oocr.runs.resolve import ResolvedRun, check_run_fits, own_answers, resolve,
 from oocr.runs.write_results import OnJudged, Results, finish, samples_of
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
+from oocr.words import some_of
 
 T = TypeVar("T")
 
@@ -125,6 +126,11 @@ def do_run(
     with only_one(folder), ExitStack() as stack:
         remove_unfinished(folder)
         remove_unfinished(folder / "arms")
+        if changed := changed_files(folder, config):
+            progress.note(
+                f"{some_of(changed)} changed since this run was done: what depends on it is done "
+                f"again and takes its place in {folder}"
+            )
         spec = replace(spec, threads=same_threads(folder, spec.threads))
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(spec.threads)

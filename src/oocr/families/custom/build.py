@@ -258,9 +258,13 @@ def _chance(probes: Sequence[Example]) -> str:
     return ", ".join(means) or "the probes are no choices"
 
 
-def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
+def _paths(config: CustomConfig) -> dict[str, Path]:
     paths = {name: getattr(config, name) for name in get_args(TaskFile)}
-    full = {name: (base / path.expanduser()).resolve() for name, path in paths.items() if path}
+    return {name: path for name, path in paths.items() if path}
+
+
+def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
+    full = {name: (base / path.expanduser()).resolve() for name, path in _paths(config).items()}
     return config.model_copy(update=full)
 
 
@@ -270,6 +274,7 @@ FAMILY = Family(
     settings=CustomConfig,
     build=custom,
     resolve=_full_paths,
+    files=lambda config: [*_paths(config).values()],
     run_name=lambda config: config.name,
     spans_may_lack=True,
     template=Path(__file__).with_name("template.yaml"),

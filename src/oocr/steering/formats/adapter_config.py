@@ -92,6 +92,12 @@ def _pattern(patterns: Mapping[str, object], module: str) -> str:
     return str(get_pattern_key(list(patterns), module))
 
 
+def inner_adapter(folder: Path) -> str:
+    """A hint at the last adapter in the folders of a folder, as trainers write them; or ""."""
+    inner = sorted(file.parent for file in folder.glob(f"*/{CONFIG}"))
+    return f"; did you mean {inner[-1]}?" if inner else ""
+
+
 def read_config(folder: Path) -> AdapterConfig:
     """Read the config of a folder.
 
