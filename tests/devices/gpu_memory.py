@@ -117,7 +117,7 @@ def test_d8_arms_with_off_domain_texts_share_passes_as_memory_allows(
     model, off = wide(torch.float32), OffDomain(TEXTS)
     prepared = prepare(model, task(), [2])
     arms = [ArmSpec(task(), VECTOR, None, 2, seed, off_domain=off) for seed in range(6)]
-    of_one_arm = memory.divergence(memory.shape_of(model), rows_per_step(model, off))
+    of_one_arm = memory.divergence_bytes(memory.shape_of(model), rows_per_step(model, off))
     taken, losses = {}, {}
     for count in (6, 2):
         monkeypatch.setattr(training, "STACK_BYTES", count * of_one_arm)
