@@ -21,7 +21,16 @@ from oocr.claims.records import Claim, PaperScore
 from oocr.errors import InputError, RunError
 from oocr.evals.scores import Scoring
 from oocr.families.registry import family_of
-from oocr.io import Record, command_line, disk_errors, keep, locked, write_atomic, write_json, write_text
+from oocr.io import (
+    Record,
+    command_line,
+    disk_errors,
+    keep,
+    locked,
+    write_atomic,
+    write_json,
+    write_text,
+)
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import ArmRecord, Continuation, GridPoint, RunInfo, Sample, Selection
