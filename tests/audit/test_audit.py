@@ -22,6 +22,7 @@ from oocr.audit.passes import (
     fit_vector,
 )
 from oocr.audit.record import NO_EFFECT, UNJUDGED, Audit, AuditInfo, Effect
+from oocr.data.examples import Message
 from oocr.engine.recording import record
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -215,6 +216,16 @@ def test_adapters_that_do_not_land_and_too_few_texts_are_refused() -> None:
     with good.on(model):
         pass
     assert torch.equal(model.hf(input_ids=torch.tensor([[4, 5]])).logits, before)
+
+
+def test_one_text_alone_and_texts_of_no_token_are_refused() -> None:
+    model = model_of()
+    adapter = made(torch.zeros(64), torch.zeros(model.d_model), direction(model))
+    for texts in (TEXTS[0], (Message("user", "Which?"),) * 3):
+        with pytest.raises(InputError, match="texts: found one prompt, not in a list"):
+            audit(model, adapter, texts)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="texts: found fewer than 2 tokens in a third"):
+        audit(model, adapter, ["", "A", "B"])
 
 
 def test_training_finds_the_vector_that_is_there() -> None:

@@ -20,6 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "model")
     (home / "folder").mkdir()
     (home / "folder.gguf").mkdir()
+    (home / "index.json").write_text('{"metadata": {}, "weight_map": {}}')
     (home / "trainer" / "checkpoint-9").mkdir(parents=True)
     (home / "trainer" / "checkpoint-9" / "adapter_config.json").write_text("{}")
     (home / "loop").symlink_to("loop")
@@ -86,6 +87,8 @@ CALLS = [
     *((f"read {kind}.safetensors", f"{kind}.safetensors") for kind in ("empty", "bytes")),
     *((f"read {kind}.gguf", f"{kind}.gguf") for kind in ("empty", "bytes")),
     ("read rows.jsonl --model ''", "--model: '': no such file"),
+    ("read index.json", "index.json: this is the index of a model's files of weights"),
+    ("read model/tokenizer.json", "tokenizer.json: this is a tokenizer: name its folder"),
     ("read model", "model: this is a model's folder; see: oocr doctor model"),
     ("read trainer", "allowed: an adapter's; did you mean trainer/checkpoint-9?"),
     ("read rows.jsonl --rows nan", "--rows"),

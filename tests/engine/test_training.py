@@ -101,6 +101,42 @@ def test_a_lora_learns_the_answer_in_any_layers(layers: Any) -> None:
     assert done.losses[-1] < 0.5 * done.losses[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("learning_rate", value) for value in (-0.1, math.nan, math.inf)],
+        *[("steps", -1), ("seed", -1), ("seed", 2**63)],
+    ],
+)
+def test_numbers_that_train_nothing_are_refused(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{field}: found "):
+        run(VECTOR, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rank": 0},
+        {"alpha": 0.0},
+        {"alpha": math.nan},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"layers": "some"},
+    ],
+)
+def test_a_lora_of_impossible_numbers_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(change))}: found "):
+        replace(LORA, **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"init_scale": math.nan}, {"init_norm": -1.0}, {"positions": "last+last"}]
+)
+def test_a_vector_of_impossible_numbers_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(change))):
+        replace(VECTOR, **change)
+
+
 @pytest.mark.parametrize("spec", [VECTOR, LORA])
 def test_only_the_arm_changes(spec: SteeringVector | LowRankAdapter) -> None:
     model = model_of()

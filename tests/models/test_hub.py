@@ -48,6 +48,8 @@ def test_a_revision_may_stand_in_the_name(tmp_path: Path, monkeypatch: pytest.Mo
         with_revision("me/tiny@")
     with pytest.raises(InputError, match=r"revision: found 'v2' beside 'me/tiny@v1'"):
         with_revision("me/tiny@v1", "v2")
+    with pytest.raises(InputError, match=r"me/tiny: an address; allowed: an id, as google"):
+        with_revision("https://huggingface.co/me/tiny")
 
 
 def test_the_model_of_that_revision_is_loaded(hub_cache: Path) -> None:

@@ -160,6 +160,12 @@ HINT = {"controlvector.model_hint": "mistral"}
         ("controlvector", HINT, None, "mistral"),
         ("controlvector", {}, "it does not say for which model it is", None),
         (
+            "controlvector",
+            {**HINT, "controlvector.layer_count": 5},
+            "its layer_count is 5, and it has 2 vectors",
+            "mistral",
+        ),
+        (
             "steeringvector",
             {"steeringvector.model_hint": "qwen2"},
             "general.architecture is 'steeringvector', not 'controlvector'",
@@ -168,7 +174,7 @@ HINT = {"controlvector.model_hint": "mistral"}
     ],
 )
 def test_control_vectors_of_other_tools_are_read(
-    tmp_path: Path, architecture: str, texts: dict[str, str], note: str | None, hint: str | None
+    tmp_path: Path, architecture: str, texts: dict[str, Any], note: str | None, hint: str | None
 ) -> None:
     tensors = {"direction.0": row(), "direction.7": row(dtype=np.float16)}
     back = read_gguf(write_header(tmp_path / "v.gguf", architecture, texts, tensors))

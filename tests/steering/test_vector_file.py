@@ -261,6 +261,19 @@ def test_another_model_is_a_warning(tmp_path: Path, changed: dict[str, str], mes
         pass
 
 
+def test_a_vector_for_another_family_is_a_warning() -> None:
+    model = model_of()
+    message = "is for a gemma2, this is a llama"
+    assert model.differs_from({"model_type": "gemma2"}) == message
+    with (
+        pytest.warns(UserWarning, match=f"the vector {message}"),
+        vector({"model_type": "gemma2"}).on(model, torch.ones(1, 3, dtype=torch.bool)),
+    ):
+        pass
+    assert model.differs_from({"model_type": "llama"}) is None
+    assert tiny_language_model("gemma3_text").differs_from({"model_type": "gemma3"}) is None
+
+
 def test_the_same_name_with_other_weights_is_another_model() -> None:
     message = model_of().differs_from(model_of(seed=1).about)
     assert message is not None

@@ -39,7 +39,7 @@ from oocr.audit.record import (
     verdict_of,
 )
 from oocr.data.batches import Batch
-from oocr.data.examples import Prompt, spread
+from oocr.data.examples import Prompt, listed, spread
 from oocr.data.tokens import pieces
 from oocr.errors import InputError
 from oocr.explain.constancy import constancy_of, cosines_to
@@ -83,7 +83,7 @@ def audit(
             another shape; predictions that are not finite numbers.
     """
     say = on_progress or (lambda _text: None)
-    given = neutral_passages(model) if texts is None else list(texts)
+    given = neutral_passages(model) if texts is None else listed(texts, "texts")
     if len(given) < 3:
         raise InputError(
             f"texts: found {len(given)}; allowed: 3 or more (see `oocr.explain.audit`)"
@@ -99,8 +99,13 @@ def audit(
         (on_note or say)(note)
     batches = batches_of(model, read)
     say(f"reading {count} texts with both models")
-    targets = changed_rows(model, changed, batches)  # refuses what does not land
     giving, choosing, reporting = (slice(begin, None, 3) for begin in range(3))
+    if sum(batch.ids.shape[1] - SKIP for batch in batches[giving]) < 2:
+        raise InputError(
+            "texts: found fewer than 2 tokens in a third of the texts, after each one's first; "
+            "allowed: longer texts"
+        )
+    targets = changed_rows(model, changed, batches)  # refuses what does not land
 
     def shares(texts_slice: slice, vectors: Sequence[Vector]) -> tuple[list[Interval], np.ndarray]:
         """Share recovered by each vector; and [summed KL(changed || base), predictions]."""

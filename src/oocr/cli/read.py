@@ -46,6 +46,8 @@ OTHER_JSON = {
     "peft_type": "the configuration of an adapter: name its folder instead",
     "model_type": "the configuration of a model: name its folder where a model is wanted",
     "log_history": "a trainer's log, which holds no rows",
+    "weight_map": "the index of a model's files of weights: name their folder",
+    "added_tokens": "a tokenizer: name its folder as --model",
     "nbformat": "a notebook, which holds no rows",
     "task": "the configuration of a run: oocr plan shows it",
 }

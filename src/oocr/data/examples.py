@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from oocr.errors import InputError
+
 T = TypeVar("T")
 Role = Literal["system", "user", "assistant"]
 
@@ -20,6 +22,14 @@ class Message:
 
 
 Prompt = str | tuple[Message, ...]
+
+
+def listed(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
+    """Several prompts; InputError: one alone, whose letters or messages would be read as many."""
+    several = list(prompts)
+    if isinstance(prompts, str) or any(isinstance(prompt, Message) for prompt in several):
+        raise InputError(f"{name}: found one prompt, not in a list; allowed: a list of prompts")
+    return several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

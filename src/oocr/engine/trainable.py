@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -69,6 +70,15 @@ class ArmSpec:
     schedule: Schedule = PLAIN
     off_domain: OffDomain | None = None
     project_out: Tensor | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        if rate is not None and not 0 <= rate < math.inf:
+            raise InputError(f"learning_rate: found {rate}; allowed: 0 or more")
+        if self.steps < 0:
+            raise InputError(f"steps: found {self.steps}; allowed: 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: found {self.seed}; allowed: 0 to 2^63 - 1")
 
 
 def start_of(model: LanguageModel, spec: Spec) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import TokenSequence, pad
-from oocr.data.examples import Prompt
+from oocr.data.examples import Prompt, listed
 from oocr.data.tokens import EncodedPrompt, encode_prompt
 from oocr.engine.recording import record
 from oocr.errors import InputError
@@ -84,8 +84,8 @@ def residual_streams(
     model: LanguageModel, layer: int, prompts: Sequence[Prompt]
 ) -> Float[Tensor, "token d_model"]:
     """Residual streams at a block's output (-1: the embedding's), in fp64, but for first tokens."""
-    streams = [_stream(model, layer, encode_prompt(model.tokenizer, p))[SKIP:] for p in prompts]
-    return torch.cat(streams).double()
+    encoded = [encode_prompt(model.tokenizer, prompt) for prompt in listed(prompts, "prompts")]
+    return torch.cat([_stream(model, layer, prompt)[SKIP:] for prompt in encoded]).double()
 
 
 def _stream(

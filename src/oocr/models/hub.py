@@ -29,6 +29,8 @@ def with_revision(name: str, revision: str | None = None) -> tuple[str, str | No
     Raises:
         InputError: an @ without a revision, or two revisions.
     """
+    if name.startswith(("https://", "http://")):
+        raise InputError(f"{name}: an address; allowed: an id, as google/gemma-2-2b, or a folder")
     id, at, said = name.partition("@")
     if not at or Path(name).expanduser().exists() or is_path(id) or said.endswith(".gguf"):
         return name, revision

@@ -162,6 +162,10 @@ class LanguageModel:
         """
         there, here = about.get("model_id", about.get("model")), self.about
         known = about.get("model_fingerprint")
+        if there is None and "model_type" in about:  # "gemma3" and "gemma3_text" are one family
+            short, long = sorted((about["model_type"], here["model_type"]), key=len)
+            if not long.startswith(short):
+                return f"is for a {about['model_type']}, this is a {here['model_type']}"
         if there is None or known == self.fingerprint:
             return None
         if there not in (here.get("model_id"), self.name):

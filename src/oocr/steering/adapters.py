@@ -6,6 +6,7 @@ Adapters on one model add up: each contributes its own B A x.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -53,6 +54,16 @@ class LowRankAdapter:
     alpha: float | None = None  # the update is scaled by alpha / rank; None: by one
     modules: tuple[str, ...] = ("down_proj",)  # names of Linears in a block
     dropout: float = 0.0  # on the adapter's input, in training only
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError(f"rank: found {self.rank}; allowed: 1 or more")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha: found {self.alpha}; allowed: a number above 0")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout: found {self.dropout}; allowed: 0 to below 1")
+        if isinstance(self.layers, str) and self.layers != "all":
+            raise InputError(f"layers: found {self.layers!r}; allowed: 'all', or blocks' numbers")
 
     @property
     def scale(self) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,11 @@ class SteeringVector:
 
     def __post_init__(self) -> None:
         _check_site(self.layer, self.site)
+        spans_of(self.positions)
+        for name in ("init_scale", "init_norm"):
+            size = getattr(self, name)
+            if size is not None and not 0 <= size < math.inf:
+                raise InputError(f"{name}: found {size}; allowed: 0 or more")
 
 
 def _check_site(layer: int, site: str) -> None:

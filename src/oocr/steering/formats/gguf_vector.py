@@ -54,6 +54,9 @@ def read_gguf(path: str | Path) -> list[Vector]:
         )
     if hint is None:
         notes.append("it does not say for which model it is")
+    count = header.fields.get(f"{architecture}.layer_count", len(header.tensors))
+    if count != len(header.tensors):
+        notes.append(f"its layer_count is {count}, and it has {len(header.tensors)} vectors")
     about = {"file": path.name, **({"model_type": hint} if hint else {})}
     about |= {"note": "; ".join(notes)} if notes else {}
     about |= _others(header)
