@@ -7,10 +7,11 @@ a batch is padded after it instead of before, which changes no token's position 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache as remembered
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -116,13 +117,15 @@ def record(
     *,
     cache: bool = True,
     stop: int | None = None,
+    hollow: int | None = None,
 ) -> Recording:
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
     What is attached to the model now is part of what is recorded. Of `starts`, n_blocks means only
     final norm and head. `cache` also keeps keys and values, for replays that begin at a later
-    token; with `stop` nothing from this block on will be replayed. A batch that was made for a
-    model on another device is moved.
+    token; with `stop` nothing from this block on will be replayed; with `hollow` blocks from this
+    one on (not 0) compute nothing, but what they are called with is recorded (see
+    `oocr.engine.beginnings`). A batch that was made for a model on another device is moved.
     """
     from transformers import DynamicCache
 
@@ -131,7 +134,7 @@ def record(
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
     shared = at > 0 and batch.size > 1 and reuses_keys(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
-    run = partial(_pass, model, batch, starts, stop, past)
+    run = partial(_pass, model, batch, starts, stop, hollow, past)
     causal = remembered(partial(_causal_mask, batch))  # blocks share it
     if shared:
         beginning = run(slice(0, 1), slice(0, at))
@@ -143,7 +146,8 @@ def record(
         passed = run(slice(None), slice(None))
     keys_values: dict[int, tuple[Tensor, Tensor]] = {}
     if cache and past is not None:
-        for index in range(lowest, len(blocks) if stop is None else stop):
+        ends = [end for end in (hollow, stop, len(blocks)) if end is not None]
+        for index in range(lowest, min(ends)):
             keys, values = past.layers[index].keys, past.layers[index].values
             assert keys is not None
             assert values is not None
@@ -166,6 +170,7 @@ def _pass(
     batch: Batch,
     starts: Collection[int],
     stop: int | None,
+    hollow: int | None,
     past: Any,
     rows: slice,
     columns: slice,
@@ -196,7 +201,8 @@ def _pass(
         for index in range(min(starts), len(blocks))
     ]
     handles.append(blocks[-1].register_forward_hook(after))
-    with hooked(*handles, ends=True), frozen_products(model.device), prompt_known(batch):
+    through = nullcontext() if hollow is None else _hollow(model, hollow)
+    with through, hooked(*handles, ends=True), frozen_products(model.device), prompt_known(batch):
         model.hf(
             input_ids=batch.ids[rows, columns],
             attention_mask=batch.mask[rows, : columns.stop].long(),
@@ -205,6 +211,36 @@ def _pass(
             past_key_values=past,
         )
     return passed
+
+
+@contextmanager
+def _hollow(model: LanguageModel, first: int) -> Iterator[None]:
+    """Blocks from `first` on give back their input, in the form that the one before has."""
+    blocks, form = model.anatomy.blocks, list[Any]()
+    handle = blocks[first - 1].register_forward_hook(lambda _, _args, out: form.append(out))
+    own = [vars(block).get("forward") for block in blocks]
+
+    def giving_back(index: int) -> Callable[..., Any]:
+        name = parameters_of(model, index)[0]
+
+        @wraps(blocks[index].forward)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden = args[0] if args else kwargs[name]
+            return (hidden, *form[-1][1:]) if isinstance(form[-1], tuple) else hidden
+
+        return forward
+
+    try:
+        for index in range(first, len(blocks)):
+            vars(blocks[index])["forward"] = giving_back(index)
+        yield
+    finally:
+        handle.remove()
+        for block, forward in zip(blocks[first:], own[first:], strict=True):
+            if forward is None:
+                vars(block).pop("forward", None)
+            else:
+                vars(block)["forward"] = forward
 
 
 JoinedMask = Callable[[Any, Any], Tensor]

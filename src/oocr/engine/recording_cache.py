@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from oocr.data.batches import Batch
+from oocr.engine.beginnings import record_beginning
 from oocr.engine.recording import Recording, record
 from oocr.io import LEFT_FREE, cache_folder
 from oocr.models import machine
@@ -213,19 +214,26 @@ class RecordingCache:
 
 
 def record_shared(
-    model: LanguageModel, batch: Batch, starts: Collection[int], known: RecordingCache
+    model: LanguageModel,
+    batch: Batch,
+    starts: Collection[int],
+    known: RecordingCache,
+    columns: int | None = None,
 ) -> RecordingHandle:
-    """`record`, unless the same tokens were recorded before: then only what is asked differs."""
+    """`record_beginning`, unless the same tokens were recorded before, whatever is asked."""
     ids = batch.ids.cpu()
     key = (
         attached(model),
         *sorted(starts),
+        columns,
         tuple(ids.shape),
         ids.numpy().tobytes(),
         batch.mask.cpu().numpy().tobytes(),
     )
 
     def make(stop: int | None) -> Recording:
-        return record(model, batch, starts, stop=stop)
+        if stop is not None:
+            return record(model, batch, starts, stop=stop)
+        return record_beginning(model, batch, starts, columns)
 
     return known.keep(key, batch, make)

@@ -128,6 +128,7 @@ def _earlier(recording: Recording, first: int, copies: int, index: int) -> Pair 
     if first == 0:
         return None
     keys, values = (part[:, :, :first] for part in recording.keys_values[index])
+    assert keys.shape[2] == first, "fewer columns were recorded"
     if copies > 1:
         keys, values = keys.repeat(copies, 1, 1, 1), values.repeat(copies, 1, 1, 1)
     return keys, values
@@ -156,7 +157,7 @@ def _run(
 def _run_whole(model: LanguageModel, recording: Recording, hidden: Tensor, blocks: range) -> Tensor:
     """The blocks in turn for one arm and all tokens, with the arguments as they were recorded."""
     for index in blocks:
-        hidden = _call(model, index, hidden, recording.calls[index], None)
+        hidden = call_block(model, index, hidden, recording.calls[index], None)
     return hidden
 
 
@@ -171,9 +172,9 @@ def _run_shared_prefix_once(
     head, tail = _view(recording, 0, stack, "rows", at), _view(recording, at, stack, "rows")
     for index in range(start, end):
         last = index == end - 1
-        prefix = _Keys(only=last)
+        prefix = BlockKeys(only=last)
         with suppress(PassEnded):
-            begin = _call(model, index, begin, head.of(index), prefix)
+            begin = call_block(model, index, begin, head.of(index), prefix)
         old = tuple(part.repeat_interleave(batch, dim=0) for part in prefix.seen)
         skip = keep - at if last else 0
         rest = _block(model, index, rest, tail, (old[0], old[1]), skip)
@@ -191,17 +192,18 @@ def _block(
 ) -> Tensor:
     """A block's output after `old` tokens, without the first `skip` tokens of each of the arms."""
     if skip == 0:
-        return _call(model, index, hidden, view.of(index), old and _Keys(old))
-    taken = _Keys(old, only=True)
+        return call_block(model, index, hidden, view.of(index), old and BlockKeys(old))
+    taken = BlockKeys(old, only=True)
     with suppress(PassEnded):
-        _call(model, index, hidden, view.of(index), taken)
+        call_block(model, index, hidden, view.of(index), taken)
     wanted = hidden.reshape(len(hidden), arms, -1, hidden.shape[2])[:, :, skip:].flatten(1, 2)
-    return _call(model, index, wanted, view.of(index, skip), _Keys(whole=taken.seen))
+    return call_block(model, index, wanted, view.of(index, skip), BlockKeys(whole=taken.seen))
 
 
-def _call(
-    model: LanguageModel, index: int, hidden: Tensor, call: dict[str, Any], keys: _Keys | None
+def call_block(
+    model: LanguageModel, index: int, hidden: Tensor, call: dict[str, Any], keys: BlockKeys | None
 ) -> Tensor:
+    """A block's output for an input, with the block's other arguments."""
     if keys is not None:
         call = {**call, cache_name(model, index): keys}
     # Some families' experts take views of their input, which a cut one does not allow.
@@ -209,7 +211,7 @@ def _call(
         return hidden_of(model.anatomy.blocks[index](hidden.contiguous(), **call))
 
 
-class _Keys:
+class BlockKeys:
     """A block's cache argument: joins earlier tokens' keys and values to the new ones.
 
     `whole` (those of all tokens) is given back whatever the new ones are; with `only` the call ends
@@ -227,6 +229,7 @@ class _Keys:
     def update(
         self, keys: Tensor, values: Tensor, _layer: int, *_args: Any, **_kwargs: Any
     ) -> Pair:
+        """What a block calls with the keys and values of its tokens, to get those of all."""
         if self.whole is not None:
             return self.whole
         if self.old is not None:
@@ -238,6 +241,7 @@ class _Keys:
         return self.seen
 
     def get_seq_length(self, *_args: Any) -> int:
+        """How many tokens come before those of the call."""
         return 0 if self.old is None else int(self.old[0].shape[2])
 
 

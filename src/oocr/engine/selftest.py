@@ -112,7 +112,9 @@ def tested(model: LanguageModel) -> LanguageModel:
         if name == "replays":
             fault += "; every pass will run the whole model (slower, and exact)"
         warnings.warn(f"{model.name}: {fault}", stacklevel=2)
-    return replace(model, replays=False) if "replays" in failed else model
+    if "replays" in failed:
+        return replace(model, replays=False)
+    return replace(model, calls_ahead=_calls_ahead(model))
 
 
 def replayed(model: LanguageModel) -> LanguageModel:
@@ -127,6 +129,33 @@ def _failed(model: LanguageModel) -> tuple[LanguageModel, dict[str, Check]]:
     return model, failed
 
 
+@torch.no_grad()
+def _calls_ahead(model: LanguageModel) -> bool:
+    """Whether blocks are called with the same where those before them compute nothing."""
+    middle = model.n_blocks // 2
+    if not model.reuses_keys or middle == 0:
+        return False
+    batch = pad(_sequences(model, torch.Generator().manual_seed(0)), model.pad_id, model.device)
+    try:
+        whole, hollow = (record(model, batch, [middle], hollow=at) for at in (None, middle))
+    except Exception as trouble:  # of whatever kind the family's code raises
+        if is_out_of_memory(trouble):
+            raise
+        return False
+    return _alike(list(whole.calls.items()), list(hollow.calls.items()))
+
+
+def _alike(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return isinstance(second, Tensor) and torch.equal(first, second)
+    if isinstance(first, dict):
+        return isinstance(second, dict) and _alike(sorted(first.items()), sorted(second.items()))
+    if isinstance(first, list | tuple):
+        same = isinstance(second, list | tuple) and len(first) == len(second)
+        return same and all(map(_alike, first, second))
+    return bool(first is second or first == second)
+
+
 def _words(check: Check) -> str:
     why = check.trouble or f"off by {check.error:.1e}, allowed {check.allowed:.0e}"
     return f"{check.says} (block {check.layer}: {why})"
@@ -136,13 +165,7 @@ def _words(check: Check) -> str:
 def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -> list[Check]:
     """Test steering at some blocks' outputs and MLPs; without `layers`, at the middle block's."""
     generator = torch.Generator().manual_seed(seed)
-    rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
-    sequences: list[TokenSequence] = []
-    for length in (8, 6):  # one is padded
-        ids = torch.randint(0, rows, (length,), generator=generator).tolist()
-        sequence = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
-        sequence.targets.append((length - 1, 0, 1.0))
-        sequences.append(sequence)
+    sequences = _sequences(model, generator)
     batch = pad(sequences, model.pad_id, model.device)
     checks: list[Check] = []
     for layer in layers or (model.n_blocks // 2,):
@@ -151,6 +174,18 @@ def self_test(model: LanguageModel, layers: Sequence[int] = (), seed: int = 0) -
         names = [name for name in _SAYS if name != "mlp" or with_mlp]
         checks += [test.check(name) for name in names]
     return checks
+
+
+def _sequences(model: LanguageModel, generator: torch.Generator) -> list[TokenSequence]:
+    """Random tokens with a span; one sequence is shorter, so that it is padded."""
+    rows = min(model.anatomy.vocab, int(model.anatomy.embed_weight.shape[0]))
+    sequences: list[TokenSequence] = []
+    for length in (8, 6):
+        ids = torch.randint(0, rows, (length,), generator=generator).tolist()
+        sequence = TokenSequence(tuple(ids), length, {"span": (2, 4)}, items=1)
+        sequence.targets.append((length - 1, 0, 1.0))
+        sequences.append(sequence)
+    return sequences
 
 
 _SAYS = {

@@ -105,7 +105,9 @@ def fit(
     arm = ArmSpec(
         task, spec, learning_rate, steps, seed, snapshots, schedule, off_domain, project_out
     )
-    prepared = prepared or prepare(model, task, _starts(model, arm), batch_lines)
+    if prepared is None:
+        at = [spec.positions] if isinstance(spec, SteeringVector) else []
+        prepared = prepare(model, task, _starts(model, arm), batch_lines, positions=at)
     return _loop(model, [arm], [prepared], until, on_step)[0]
 
 
@@ -246,7 +248,7 @@ def _loop(
             for place, index in enumerate(indices):
                 parts = [data.batches[index] for data in prepared]
                 mask = None if positions is None else data.mask(index, positions)
-                recording = data.load(index, start, attached=positions is None, once=once)
+                recording = data.load(index, start, mask, once=once)
                 if index in outputs:
                     inputs = {**recording.inputs, start + 1: outputs[index]}
                     recording = replace(recording, inputs=inputs)

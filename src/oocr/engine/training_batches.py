@@ -13,8 +13,9 @@ from torch import Tensor
 from oocr.data.batches import Batch, TokenSequence, training_lines
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.tokens import RowTokens
+from oocr.engine.beginnings import record_beginning
 from oocr.engine.forward import SteeringMask
-from oocr.engine.recording import Recording, batch_of, record
+from oocr.engine.recording import Recording, batch_of
 from oocr.engine.recording_cache import RecordingCache, RecordingHandle, record_shared, tiers
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
@@ -41,7 +42,10 @@ class TrainingBatches:
     shared: RecordingCache  # other tasks' recordings too
     content: str  # see `content_hash`
     attached: tuple[tuple[int, str], ...] = ()  # what changed the residual stream then
-    recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
+    positions: tuple[str, ...] | None = None  # of vectors that will be trained; None: not known
+    recordings: dict[int, tuple[int | None, RecordingHandle]] = field(
+        default_factory=dict[int, tuple[int | None, RecordingHandle]]
+    )  # with the first columns of which it has keys and values (None: of all)
     masks: dict[tuple[int, str, bool], SteeringMask] = field(
         default_factory=dict[tuple[int, str, bool], SteeringMask]
     )  # by batch, positions, and whether earlier tokens' keys can be reused
@@ -65,22 +69,39 @@ class TrainingBatches:
                 "`ablate(...)` or `vector.on(...)`"
             )
 
-    def recording(self, index: int) -> RecordingHandle:
-        """The recording of a batch, made at the first call (nothing may be attached then)."""
-        if index not in self.recordings:
-            batch = self.batches[index]
-            self.recordings[index] = record_shared(self.model, batch, self.starts, self.shared)
-        return self.recordings[index]
+    def recording(self, index: int, columns: int = 0) -> RecordingHandle:
+        """The recording of a batch, made when it is first asked for (nothing may be attached then).
 
-    def load(self, index: int, start: int, *, attached: bool, once: bool) -> Recording:
-        """A batch, ready to be replayed from a block on.
-
-        With an adapter attached that takes the block's input only. What is asked for `once` is not
-        kept where memory is full: recording costs less than a way over the disk.
+        It has the keys and values of so many columns, and of those that arms at the known
+        positions will ask for.
         """
-        if once and index not in self.recordings and (attached or self.shared.full):
-            return record(self.model, self.batches[index], [start], cache=not attached)
-        return self.recording(index).load(start if attached else None)
+        have, handle = self.recordings.get(index, (0, None))
+        if handle is None or (have is not None and have < columns):
+            most = self._columns(index, columns)
+            batch = self.batches[index]
+            handle = record_shared(self.model, batch, self.starts, self.shared, most)
+            self.recordings[index] = (most, handle)
+        return handle
+
+    def _columns(self, index: int, columns: int) -> int | None:
+        """The most columns that vectors will need of a batch, at least so many; None: all."""
+        if self.positions is None:
+            return None
+        try:
+            return max([columns, *(self.mask(index, at).first for at in self.positions)])
+        except InputError:  # none of its tokens is at such a position
+            return None
+
+    def load(self, index: int, start: int, mask: SteeringMask | None, *, once: bool) -> Recording:
+        """A batch, ready to be replayed from a block on: for vectors that act at a mask.
+
+        None: an adapter is attached, which takes the block's input only. What is asked for `once`
+        is not kept where memory is full: recording costs less than a way over the disk.
+        """
+        columns = 0 if mask is None else mask.first
+        if once and index not in self.recordings and (mask is None or self.shared.full):
+            return record_beginning(self.model, self.batches[index], [start], columns)
+        return self.recording(index, columns).load(start if mask is None else None)
 
     def record_ahead(self, indices: Sequence[int], *, once: bool) -> None:
         """Record batches before an adapter is attached, as far as that is of use (see `load`)."""
@@ -106,12 +127,14 @@ def prepare(
     batch_lines: int = 16,
     shared: RecordingCache | None = None,
     sequences: Sequence[TokenSequence] | None = None,
+    positions: Sequence[str] | None = None,
 ) -> TrainingBatches:
     """Tokenize the training examples and draw batches of at most `batch_lines` sequences.
 
     Nothing is attached to the model but what training is to go on under. Arms will begin at blocks
     `starts` (a vector at layer L: L + 1; a LoRA: its lowest). `shared` has recordings to look in
-    first and add to, for tasks with the same prompts; `sequences` are the examples' tokens.
+    first and add to, for tasks with the same prompts; `sequences` are the examples' tokens;
+    `positions` are those of the vectors that will be trained, if that is known.
 
     Raises:
         InputError: without `sequences`, rows that the model cannot read.
@@ -130,6 +153,7 @@ def prepare(
         shared=known,
         content=content_hash(sequences),
         attached=attached(model),
+        positions=None if positions is None else tuple(positions),
     )
     norms: dict[int, list[Tensor]] = {start: [] for start in starts}
     for index in range(min(len(batches), MEASURED)):

@@ -49,6 +49,7 @@ class LanguageModel:
             finds out); if not, the engine always runs the whole model.
         reuses_keys: replays can also begin at a later token, from the keys and values of those
             before it; not where blocks keep a state instead (linear attention, state spaces).
+        calls_ahead: what blocks are called with beside the stream is known before they run.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LanguageModel:
     fingerprint: str
     replays: bool = True
     reuses_keys: bool = True
+    calls_ahead: bool = True
 
     @classmethod
     def of(

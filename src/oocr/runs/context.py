@@ -56,7 +56,8 @@ class RunContext:
     """A model with the caches that all arms share. They save time and change no result.
 
     `starts` are blocks from which arms will start; `memory` is where recordings may lie (None:
-    shares of what is free now); `tokens` are sequences that were tokenized before.
+    shares of what is free now); `tokens` are sequences that were tokenized before; `positions` are
+    those of the vectors that will be trained (None: not known).
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class RunContext:
         batch_lines: int,
         memory: Sequence[Tier] | None = None,
         tokens: TrainingTokens | None = None,
+        positions: Sequence[str] | None = None,
     ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
         self.tokens = TrainingTokens(RowTokens(model.tokenizer)) if tokens is None else tokens
+        self.positions = positions
         self._prepared: dict[str, TrainingBatches] = {}
         self._stops: dict[str, list[RecordingHandle]] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
@@ -81,7 +84,13 @@ class RunContext:
             if task.train_hash not in self._prepared:
                 sequences, _ = self.tokens.of(task)
                 self._prepared[task.train_hash] = prepare(
-                    self.model, task, self.starts, self.batch_lines, self._recordings, sequences
+                    self.model,
+                    task,
+                    self.starts,
+                    self.batch_lines,
+                    self._recordings,
+                    sequences,
+                    self.positions,
                 )
         return [self._prepared[task.train_hash] for task in tasks]
 

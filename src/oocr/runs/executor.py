@@ -146,7 +146,10 @@ class Worker:
             for device in gpus():
                 forget_peak(device)
             memory = tiers(model.device, spec.budget, spec.overflow)
-            context = RunContext(model, config.starts, config.batch_lines, memory, tokens)
+            at = [config.vector.positions] if config.vector else []
+            context = RunContext(
+                model, config.starts, config.batch_lines, memory, tokens, positions=at
+            )
             self._context = (spec, context)
         return self._context[1]
 
