@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from oocr.engine import selftest
 from oocr.engine.recording_cache import RecordingCache
-from oocr.engine.selftest import tested
 from oocr.engine.trainable import ArmSpec
 from oocr.engine.training import Trained, fit, fit_all
 from oocr.engine.training_batches import prepare
@@ -79,7 +79,7 @@ def test_arms_trained_side_by_side_are_what_each_is_alone(family: str, kind: str
 @pytest.mark.parametrize("family", ["qwen3_5", "mamba"])
 def test_loras_where_keys_cannot_be_reused_are_trained_one_after_the_other(family: str) -> None:
     """Blocks run for one arm's batch at a time there, and an arm's LoRA is in its own batch."""
-    model = tested(model_of(family))
+    model = selftest.tested(model_of(family))
     assert model.replays
     assert not model.reuses_keys
     modules = {"qwen3_5": "down_proj", "mamba": "in_proj"}[family]

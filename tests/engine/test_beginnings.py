@@ -18,6 +18,7 @@ from oocr.engine.training_batches import TrainingBatches, prepare
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from tests.engine.test_engine import model_of, ragged
+from tests.engine.test_exact import LAYOUTS, WINDOWED
 from tests.engine.test_training import capital_task
 from tests.tiny import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
 
@@ -35,10 +36,13 @@ def columns_of(recording: Recording) -> set[int]:
     return {int(keys.shape[2]) for keys, _ in recording.keys_values.values()}
 
 
+@pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("family", [*FAMILIES, "opt_350m"])
 @pytest.mark.parametrize("columns", [0, 1, 4])
-def test_a_beginning_is_that_of_the_whole_recording(family: str, columns: int) -> None:
+def test_a_beginning_is_that_of_the_whole_recording(family: str, columns: int, alike: bool) -> None:
     model, batch = model_of(family), pad(ragged(), 0)
+    if alike and family not in WINDOWED:
+        batch = LAYOUTS["begins alike"]()
     whole = record(model, batch, {1, 2})
     part = record_beginning(model, batch, {1, 2}, columns)
     assert columns_of(part) == ({columns} if columns else set())

@@ -37,7 +37,7 @@ def sharing() -> list[TokenSequence]:
         rest = [30 + 7 * index + at for at in range(length)]
         ids = (*BEGINNING, *rest)
         sequence = TokenSequence(
-            ids, len(ids) - answer + 1, {"span": (len(BEGINNING) - 1, 10)}, items=1
+            ids, len(ids) - answer + 1, {"span": (len(BEGINNING) - 4, 10)}, items=1
         )
         sequence.targets.extend((len(ids) - answer + i, 5 + i, 1.0) for i in range(answer))
         sequences.append(sequence)
@@ -219,11 +219,12 @@ def test_of_the_last_block_only_wanted_tokens_are_run() -> None:
     assert wanted < width
 
 
-def test_a_common_beginning_runs_once_per_arm() -> None:
+@pytest.mark.parametrize(("positions", "first"), [("all", 0), ("span", len(BEGINNING) - 4)])
+def test_a_common_beginning_runs_once_per_arm(positions: str, first: int) -> None:
     model, batch = model_of("llama"), LAYOUTS["begins alike"]()
     run: list[int] = []
     frozen = record(model, batch, [1])
-    places = SteeringMask.of(batch, select(batch, "all"), in_time=True)
+    places = SteeringMask.of(batch, select(batch, positions), in_time=True)
     handle = model.anatomy.blocks[1].mlp.register_forward_hook(
         lambda _m, args, _o: run.append(args[0].shape[0] * args[0].shape[1])
     )
@@ -232,7 +233,7 @@ def test_a_common_beginning_runs_once_per_arm() -> None:
     finally:
         handle.remove()
     at, width = batch.prefix, int(batch.ids.shape[1])
-    assert run == [2 * at, 2 * batch.size * (width - at)]
+    assert run == [2 * (at - first), 2 * batch.size * (width - at)]
 
 
 class _NoSync(TorchDispatchMode):

@@ -35,7 +35,7 @@ def record_beginning(
     apart = reuses_keys(model) and model.calls_ahead and not attached(model)
     if columns is None or not apart or columns > MOST * width:
         return record(model, batch, starts)
-    if batch.prefix or not 0 < top < model.n_blocks:
+    if not 0 < top < model.n_blocks:
         return record(model, batch, starts)
     recording = record(model, batch, starts, cache=columns > 0, hollow=top)
     if columns == 0:

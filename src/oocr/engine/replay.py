@@ -72,8 +72,8 @@ def replay(
         return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
     at = recording.batch.prefix
-    if alike and first == 0 and 0 < at <= keep and batch > 1:
-        return _run_shared_prefix_once(model, recording, hidden, start, end, keep)
+    if alike and first < at <= keep and batch > 1:
+        return _run_shared_prefix_once(model, recording, hidden, start, end, first, keep)
     if not stacks_along_tokens(stack, first, tail):
         return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
     width = hidden.shape[2]
@@ -123,11 +123,16 @@ def stacks_along_tokens(stack: int, first: int, tail: int) -> bool:
     return stack > 1 and first > 0 and stack * tail <= WIDE * (first + tail)
 
 
-def _earlier(recording: Recording, first: int, copies: int, index: int) -> Pair | None:
-    """A block's keys and values of the tokens before `first`, for so many copies of the batch."""
+def _earlier(
+    recording: Recording, first: int, copies: int, index: int, rows: int | None = None
+) -> Pair | None:
+    """A block's keys and values of the tokens before `first`, for so many copies of the batch.
+
+    Or of its first `rows`.
+    """
     if first == 0:
         return None
-    keys, values = (part[:, :, :first] for part in recording.keys_values[index])
+    keys, values = (part[:rows, :, :first] for part in recording.keys_values[index])
     assert keys.shape[2] == first, "fewer columns were recorded"
     if copies > 1:
         keys, values = keys.repeat(copies, 1, 1, 1), values.repeat(copies, 1, 1, 1)
@@ -162,17 +167,23 @@ def _run_whole(model: LanguageModel, recording: Recording, hidden: Tensor, block
 
 
 def _run_shared_prefix_once(
-    model: LanguageModel, recording: Recording, hidden: Tensor, start: int, end: int, keep: int
+    model: LanguageModel,
+    recording: Recording,
+    hidden: Tensor,
+    start: int,
+    end: int,
+    first: int,
+    keep: int,
 ) -> Tensor:
     """All blocks, once for the shared prefix of each arm, then for the rest of each sequence."""
     at, batch = recording.batch.prefix, recording.batch.size
     stack = hidden.shape[0] // batch
-    begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, 0, :at]
-    rest = hidden[:, at:]
-    head, tail = _view(recording, 0, stack, "rows", at), _view(recording, at, stack, "rows")
+    begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, 0, : at - first]
+    rest = hidden[:, at - first :]
+    head, tail = _view(recording, first, stack, "rows", at), _view(recording, at, stack, "rows")
     for index in range(start, end):
         last = index == end - 1
-        prefix = BlockKeys(only=last)
+        prefix = BlockKeys(_earlier(recording, first, stack, index, rows=1), only=last)
         with suppress(PassEnded):
             begin = call_block(model, index, begin, head.of(index), prefix)
         old = tuple(part.repeat_interleave(batch, dim=0) for part in prefix.seen)

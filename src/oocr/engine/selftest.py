@@ -114,7 +114,8 @@ def tested(model: LanguageModel) -> LanguageModel:
         warnings.warn(f"{model.name}: {fault}", stacklevel=2)
     if "replays" in failed:
         return replace(model, replays=False)
-    return replace(model, calls_ahead=_calls_ahead(model))
+    ahead = _calls_ahead(model)
+    return model if ahead is model.calls_ahead else replace(model, calls_ahead=ahead)
 
 
 def replayed(model: LanguageModel) -> LanguageModel:
