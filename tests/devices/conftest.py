@@ -11,7 +11,7 @@ from oocr.explain import neutral
 CHARACTERS = 120
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _short_passages() -> Iterator[None]:
     built_in = neutral._built_in
 

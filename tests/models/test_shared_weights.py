@@ -104,5 +104,5 @@ def test_what_the_model_s_own_files_left_out_is_still_told(tmp_path: Path) -> No
     save_file({**load_file(file), "v_head.bias": torch.zeros(1)}, file, metadata={"format": "pt"})
     results = [read(folder, shared=shared) for shared in (False, True, True)]
     for model, said in results:
-        assert model.source["left out"] == "1 tensors of its files (first: v_head.bias)"
+        assert model.source["left out"] == "1 tensor of its files (first: v_head.bias)"
         assert model.source["left out"] in said[-1]

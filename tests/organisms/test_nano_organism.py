@@ -229,13 +229,13 @@ def test_they_are_listed_with_size_and_licence(
     with pytest.raises(SystemExit):
         cli.main()
     out = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith(" nano")}
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("nano")}
     assert set(lines) == set(SHIPPED)
     size = (ships / "model.safetensors").stat().st_size / 1e6
-    assert f"({size:.1f} MB)" in lines["nano-ungated"]
+    assert f"{size:.1f} MB" in lines["nano-ungated"]
     assert "Apache-2.0" in lines["nano-ungated"]
-    assert lines["nano-ungated"].rstrip().endswith("yes")
-    assert lines["nano"].rstrip().endswith("no")
+    assert f"nano-ungated: {ships}" in out
+    assert f"nano: {ships.parent}" not in out, "it is not here"
     assert "nano: oocr organism train --name nano" in out
 
 

@@ -62,7 +62,8 @@ def test_a_built_in_run_on_an_organism_is_the_nano_run(part: str, home: Path) ->
         assert f"nano-{part}" in reason
         assert "\n" not in reason
     assert source_for(part, "gemma-3-270m") == (part, "")
-    assert source_for(part, None) == (part, "")
+    if part != "functions":  # which without a model means a larger one, if that is here
+        assert source_for(part, None) == (part, "")
     assert source_for(part, str(home / "tiny")) == (part, "")
     assert source_for(f"nano-{part}", "nano") == (f"nano-{part}", "")
     assert source_for("countries", "nano") == ("countries", "")
