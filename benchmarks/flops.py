@@ -14,6 +14,7 @@ Nothing below block L + 1 and nothing before p changes, so the necessary work is
 
 A LoRA on block L's down_proj reads what is frozen, so it costs the same blocks for all tokens
 (p = 0) and its own matrices: forward, gradient of both, gradient of what lies between them.
+Lines are counted one by one, also where they begin alike and the engine runs that once.
 Norms, rotary embeddings, softmax and other pointwise work are not counted. They are work, but not
 matrix products; the share of the peak is lower for it.
 """

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from oocr.data.batches import Batch, TokenSequence, pad, training_lines
 from oocr.data.examples import Example, Message
+from oocr.engine import replay
 from oocr.engine.forward import SteeringMask, replayed_rows, steered_rows
 from oocr.engine.losses import stacked_losses
 from oocr.engine.recording import record
@@ -28,6 +29,12 @@ from tests.tiny import FAMILIES, tiny_language_model
 
 SOME = ("llama", "gemma3_text", "gpt_neox", "gpt2", "qwen3_moe")
 BEGINNING = tuple(range(20, 29))
+
+
+@pytest.fixture(autouse=True)
+def any_beginning_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few tokens that saves."""
+    monkeypatch.setattr(replay, "LEAST_SAVED", 0)
 
 
 def sharing() -> list[TokenSequence]:

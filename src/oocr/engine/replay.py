@@ -34,6 +34,9 @@ WIDE = 4
 to one another is computed and masked away, which is cheap only for few.
 """
 
+LEAST_SAVED = 64
+"""Tokens of a common beginning, behind a recorded one, that are worth a pass of their own."""
+
 VIEWS = 4
 """Views of a recording's call arguments that are kept."""
 
@@ -72,7 +75,8 @@ def replay(
         return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
     at = recording.batch.prefix
-    if alike and first < at <= keep and batch > 1:
+    saved = (batch - 1) * (at - first)  # tokens, at one more pass over the weights
+    if alike and at <= keep and saved > (LEAST_SAVED if first else 0):
         return _run_shared_prefix_once(model, recording, hidden, start, end, first, keep)
     if not stacks_along_tokens(stack, first, tail):
         return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
