@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -125,7 +127,8 @@ def test_after_training_side_by_side_no_hook_stays_even_after_an_error() -> None
     model, task = model_of(), capital_task()
     prepared = prepare(model, task, [1])
     before = [len(m._forward_hooks) for m in model.hf.modules()]
-    wrong = [ArmSpec(task, LORA, rate, 3) for rate in (0.01, 1e30)]
+    huge = replace(LORA, alpha=1e38)
+    wrong = [ArmSpec(task, huge, 1e30, 3, seed=seed) for seed in (0, 1)]
     with pytest.raises(InputError, match="capital: the loss became"):
         fit_all(model, wrong, [prepared, prepared])
     assert [len(m._forward_hooks) for m in model.hf.modules()] == before
