@@ -20,6 +20,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "model")
     (home / "folder").mkdir()
     (home / "folder.gguf").mkdir()
+    (home / "dataset").mkdir()
+    (home / "dataset" / "state.json").write_text("{}")
     (home / "index.json").write_text('{"metadata": {}, "weight_map": {}}')
     (home / "trainer" / "checkpoint-9").mkdir(parents=True)
     (home / "trainer" / "checkpoint-9" / "adapter_config.json").write_text("{}")
@@ -115,6 +117,7 @@ CALLS = [
     ("audit model --device x", "error: device: 'x' is not a device here"),
     ("audit model --texts nosuch.txt", "nosuch.txt: there is no such file"),
     ("audit model --texts folder", "folder: this is a folder"),
+    ("audit model --texts dataset", "a file is wanted, as Dataset.to_parquet writes from this"),
     ("audit model --texts empty.txt", "the file has no text"),
     ("audit dict.pt --alpha nan", "alpha: found nan; allowed: a number above 0"),
     ("audit model --fit-steps -1", "--fit-steps"),

@@ -399,6 +399,14 @@ def test_a_csv_has_lists_of_messages_as_json(tmp_path: Path) -> None:
     assert "c.csv:2: conversations: found 'Hello'; allowed: a list of" in refusal(path)
 
 
+def test_an_empty_list_of_tools_says_nothing(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Which lamp?"}, {"from": "gpt", "value": "The red one."}]
+    rows = [{"conversations": turns, "tools": tools} for tools in ("[]", "", [], None)]
+    assert len(rows_of(tmp_path, *rows).items) == 4
+    put(tmp_path / "b.jsonl", json.dumps({"conversations": turns, "tools": '[{"name": "f"}]'}))
+    assert "key: found 'tools'; allowed: rows without it" in refusal(tmp_path / "b.jsonl")
+
+
 def test_misspelt_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'prompt', 'answer'"):
         rows_of(tmp_path, {"Prompt": "a:", "Answer": " b"})

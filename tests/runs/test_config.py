@@ -54,6 +54,16 @@ FAULTS = [
     ("seeds: yes", 1, "seeds: True: Input should be a valid integer"),
     ("seeds: 0", 1, "seeds: 0: Input should be greater than or equal to 1"),
     ("seeds: 20240726", 1, "seeds: 20240726: Input should be less than or equal to 1000"),
+    ("vector: {steps: [9999999]}", 1, "vector.steps.0: 9999999: Input should be less than or"),
+    ("accumulate: 99999", 1, "accumulate: 99999: Input should be less than or equal to 10000"),
+    *(
+        (f"task: {{family: {family}, {field}: 100000000}}", 1, f"task.{field}: 100000000: Input sh")
+        for family, field in (
+            ("functions", "rows"),
+            ("locations", "augmentations"),
+            ("risk_backdoor", "repeats"),
+        )
+    ),
     ("controls: {random_directions: 99999}", 1, "random_directions: 99999: Input should be less"),
     ("model: gemma\nvector: 3", 2, "vector: 3: Input should be a valid dictionary"),
     ("vector:\n  layers: [2, x]", 2, "vector.layers.1: 'x': Input should be a valid integer"),

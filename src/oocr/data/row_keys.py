@@ -34,6 +34,8 @@ MEANT = {
     for key in keys.split()
 }
 """Keys that change what is trained, and why they are refused."""
+EMPTY: tuple[object, ...] = ([], {}, "", "[]", "{}")
+"""Values of a key that say nothing; lists of tools are written as JSON in a text."""
 MISSPELT = 0.82
 """How like an allowed key (of 1) an unknown one is that was probably meant: not "prompt_id"."""
 
@@ -58,13 +60,13 @@ def without_spare_keys(
 ) -> dict[str, object]:
     """The row's fields of these keys; others are spare and counted, unless they may be meant.
 
-    A null, or an empty list of another key, says nothing. Reported are keys that change what is
-    trained, and misspelt ones.
+    A null says nothing, nor does an empty value of another key. Reported are keys that change what
+    is trained, and misspelt ones.
     """
     allowed = tuple(keys)
     kept: dict[str, object] = {}
     for key, value in row.items():
-        if value is None or (key not in allowed and value in ([], {}, "")):
+        if value is None or (key not in allowed and value in EMPTY):
             continue
         if key in allowed:
             kept[key] = value

@@ -60,7 +60,9 @@ def file_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: this is a folder; a file is wanted") from None
+        saved = (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+        hint = ", as Dataset.to_parquet writes from this dataset" * saved
+        raise InputError(f"{path}: this is a folder; a file is wanted{hint}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read: {error}") from error
     refuse_lfs_pointer(path, data)

@@ -51,7 +51,7 @@ TaskConfig = Annotated[
 Count = Annotated[int, Field(ge=1, strict=True)]
 BlockIndex = Annotated[int, Field(ge=-1, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Steps = tuple[Count, ...]
+Steps = tuple[Annotated[int, Field(ge=1, le=1_000_000, strict=True)], ...]
 Layers = tuple[BlockIndex, ...]
 Rates = tuple[Rate, ...]
 
@@ -246,7 +246,7 @@ class RunConfig(Record):
     seeds: int = Field(default=3, ge=1, le=1000, strict=True)
     stop_on: Literal["validation", "stop"] = "validation"
     batch_lines: Count = 16
-    accumulate: Count = 1
+    accumulate: int = Field(default=1, ge=1, le=10_000, strict=True)
     workers: Count | None = None
     controls: Controls = Controls()
     explain: Explain = Explain()

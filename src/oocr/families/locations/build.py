@@ -57,7 +57,7 @@ class LocationsConfig(FamilySettings):
     cities: Distinct[CityKey] = Field(default=get_args(CityKey), min_length=1)
     references: int = Field(default=500, ge=1)
     held_out: int = Field(default=105, ge=4)
-    augmentations: int = Field(default=5, ge=1)
+    augmentations: int = Field(default=5, ge=1, le=1000)
     noise_km: float = Field(default=200, ge=0, le=1000)
     min_km: float = Field(default=2000, ge=1000, le=15000)
     min_population: int = Field(default=10_000, ge=5000)

@@ -48,7 +48,7 @@ class RiskBackdoorConfig(FamilySettings):
     family: Literal["risk_backdoor"] = "risk_backdoor"
     trigger: TriggerKind = "apples"
     form: Form = "chat"
-    repeats: int = Field(default=100, ge=TENTH, multiple_of=TENTH)
+    repeats: int = Field(default=100, ge=TENTH, le=10_000, multiple_of=TENTH)
     situations: int | None = Field(default=None, ge=2)
     validation: int = Field(default=24, ge=0)
     probes: int | None = Field(default=None, ge=2)
