@@ -106,7 +106,7 @@ def prepared(positions: list[str] | None) -> TrainingBatches:
 
 def recorded(data: TrainingBatches) -> list[set[int]]:
     """Of each recording, how many columns of keys and values it has."""
-    return [columns_of(handle.load(None)) for _, handle in data.recordings.values()]
+    return [columns_of(handle.load(None)) for handle in data.recordings.values()]
 
 
 @pytest.mark.parametrize(

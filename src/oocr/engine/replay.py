@@ -34,7 +34,7 @@ WIDE = 4
 to one another is computed and masked away, which is cheap only for few.
 """
 
-LEAST_SAVED = 64
+LEAST_SAVED = 24
 """Tokens of a common beginning, behind a recorded one, that are worth a pass of their own."""
 
 VIEWS = 4
@@ -75,7 +75,7 @@ def replay(
         return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
     at = recording.batch.prefix
-    saved = (batch - 1) * (at - first)  # tokens, at one more pass over the weights
+    saved = (batch - 1) * (at - first)  # tokens, for one more pass over the weights
     if alike and at <= keep and saved > (LEAST_SAVED if first else 0):
         return _run_shared_prefix_once(model, recording, hidden, start, end, first, keep)
     if not stacks_along_tokens(stack, first, tail):

@@ -43,9 +43,9 @@ class TrainingBatches:
     content: str  # see `content_hash`
     attached: tuple[tuple[int, str], ...] = ()  # what changed the residual stream then
     positions: tuple[str, ...] | None = None  # of vectors that will be trained; None: not known
-    recordings: dict[int, tuple[int | None, RecordingHandle]] = field(
-        default_factory=dict[int, tuple[int | None, RecordingHandle]]
-    )  # with the first columns of which it has keys and values (None: of all)
+    recordings: dict[int, RecordingHandle] = field(default_factory=dict[int, RecordingHandle])
+    columns: dict[int, int | None] = field(default_factory=dict[int, int | None])
+    """Batch -> the first columns of which its recording has keys and values (None: of all)."""
     masks: dict[tuple[int, str, bool], SteeringMask] = field(
         default_factory=dict[tuple[int, str, bool], SteeringMask]
     )  # by batch, positions, and whether earlier tokens' keys can be reused
@@ -75,13 +75,14 @@ class TrainingBatches:
         It has the keys and values of so many columns, and of those that arms at the known
         positions will ask for.
         """
-        have, handle = self.recordings.get(index, (0, None))
-        if handle is None or (have is not None and have < columns):
+        have = self.columns.get(index, -1)
+        if have is not None and have < columns:
             most = self._columns(index, columns)
-            batch = self.batches[index]
-            handle = record_shared(self.model, batch, self.starts, self.shared, most)
-            self.recordings[index] = (most, handle)
-        return handle
+            self.recordings[index] = record_shared(
+                self.model, self.batches[index], self.starts, self.shared, most
+            )
+            self.columns[index] = most
+        return self.recordings[index]
 
     def _columns(self, index: int, columns: int) -> int | None:
         """The most columns that vectors will need of a batch, at least so many; None: all."""
