@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
-RESULTS_VERSION = "7"
+RESULTS_VERSION = "8"
 """Bump when a change of the code alters any number that is kept: all kept results are redone."""
 
 KEY = "key"
