@@ -141,11 +141,11 @@ def _remove_orphans(root: Path) -> None:
                 shutil.rmtree(record.parent, ignore_errors=True)
 
 
-def _same_weights(one: PreTrainedModel, other: PreTrainedModel) -> bool:
+def _same_weights(model: PreTrainedModel, other: PreTrainedModel) -> bool:
     tensors = dict(other.state_dict())
     return all(
         name in tensors and bool((tensors[name] == tensor).all())
-        for name, tensor in one.state_dict().items()
+        for name, tensor in model.state_dict().items()
     )
 
 
