@@ -99,7 +99,7 @@ def test_a_config_that_is_none_of_a_causal_model_is_refused_in_few_words(
     (folder / "config.json").write_text(json.dumps(config))
     message = refused(folder)
     assert expected in message
-    assert len(message) < 700
+    assert len(message.replace(str(folder), "")) < 700
     with pytest.raises(InputError, match=expected[:12]):
         outline(str(folder))
 

@@ -58,6 +58,15 @@ def test_the_copy_is_the_model_and_is_mapped(tmp_path: Path, family: str) -> Non
         assert unshared(plain, copy_of(folder))[0], "the test can tell"
 
 
+def test_a_model_without_settings_for_generation_is_copied_too(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / "generation_config.json").unlink()
+    plain, _ = read(folder, shared=False)
+    model, said = read(folder)
+    assert said == ["writing the weights as bfloat16, once"]
+    assert vars(model.hf.generation_config) == vars(plain.hf.generation_config)
+
+
 def test_files_that_can_be_mapped_are_not_copied(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
     model, said = read(folder, "float32")

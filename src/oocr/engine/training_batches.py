@@ -75,8 +75,8 @@ class TrainingBatches:
         It has the keys and values of so many columns, and of those that arms at the known
         positions will ask for.
         """
-        have = self.columns.get(index, -1)
-        if have is not None and have < columns:
+        have = self.columns.get(index)
+        if index not in self.recordings or (have is not None and have < columns):
             most = self._columns(index, columns)
             self.recordings[index] = record_shared(
                 self.model, self.batches[index], self.starts, self.shared, most

@@ -128,8 +128,8 @@ class WeightsCopy:
         def fill(folder: Path) -> None:
             write_tensors(folder / WHOLE, tensors, {"format": "pt"})
             write_json(folder / RECORD, {"source": str(self.source), "left out": [*left_out]})
-            with suppress(FileNotFoundError):
-                shutil.copy(self.source / GENERATION, folder / GENERATION)
+            if hf.generation_config is not None:  # else it is looked for in a config.json
+                hf.generation_config.to_json_file(folder / GENERATION)
 
         keep(self.folder, self.key, fill)
 
