@@ -218,7 +218,7 @@ def _hollow(model: LanguageModel, first: int) -> Iterator[None]:
     """Blocks from `first` on give back their input, in the form that the one before has."""
     blocks, form = model.anatomy.blocks, list[Any]()
     handle = blocks[first - 1].register_forward_hook(lambda _, _args, out: form.append(out))
-    own = [vars(block).get("forward") for block in blocks]
+    forwards = [vars(block).get("forward") for block in blocks]
 
     def giving_back(index: int) -> Callable[..., Any]:
         name = parameters_of(model, index)[0]
@@ -236,7 +236,7 @@ def _hollow(model: LanguageModel, first: int) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-        for block, forward in zip(blocks[first:], own[first:], strict=True):
+        for block, forward in zip(blocks[first:], forwards[first:], strict=True):
             if forward is None:
                 vars(block).pop("forward", None)
             else:

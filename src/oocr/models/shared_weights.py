@@ -76,8 +76,8 @@ class WeightsCopy:
         """Whether it can be loaded."""
         return is_kept(self.folder, self.key)
 
-    def load(self, read: Read, own: str, say: Say | None) -> tuple[PreTrainedModel, list[str]]:
-        """The model by `read` from the copy if it is written, else from its own files (`own`).
+    def load(self, read: Read, name: str, say: Say | None) -> tuple[PreTrainedModel, list[str]]:
+        """The model by `read` from the copy if it is written, else from its own files (`name`).
 
         With `say` it is written first, unless the files themselves can be shared. One that does not
         load as the same weights is removed.
@@ -85,11 +85,11 @@ class WeightsCopy:
         if self.is_written():
             return self._mapped(read)
         if say is None:
-            return read(own)
+            return read(name)
         with lock_of(self.folder):
             if self.is_written():
                 return self._mapped(read)
-            hf, left_out = read(own)
+            hf, left_out = read(name)
             if is_mapped(hf, self.source):
                 return hf, left_out
             say(f"writing the weights as {str(hf.dtype).removeprefix('torch.')}, once")
