@@ -141,12 +141,13 @@ def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -
     assert executor.pool is None
 
 
-def needs(gigabytes: float, *, on_device: bool = False) -> MemoryEstimate:
+def needs(
+    gigabytes: float, *, on_device: bool = False, shared: bool = False
+) -> MemoryEstimate:
     """A process that needs so many gigabytes, and as much again for its recordings if it may."""
     parts = dict.fromkeys((*SHARED, *WORK, "recordings, at least"), 0)
-    return MemoryEstimate(
-        {**parts, "weights": int(gigabytes * 1e9)}, int(gigabytes * 1e9), 0, on_device
-    )
+    size = int(gigabytes * 1e9)
+    return MemoryEstimate({**parts, "weights": size}, size, 0, on_device, shared)
 
 
 def workers_wanted(count: int | None) -> RunConfig:
@@ -181,6 +182,16 @@ def test_as_many_processes_as_cores_and_memory_allow(
     spec = plan_workers(workers_wanted(wanted), needs(weights), int(memory))
     assert (spec.workers, spec.threads) == plan
     assert needs(weights).total(spec.workers, spec.budget) <= memory
+
+
+def test_weights_that_processes_share_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    alone, shared = needs(1), needs(1, shared=True)
+    assert alone.total(4, 0) - shared.total(4, 0) == 3 * alone.parts["weights"]
+    assert alone.total(1, 0) == shared.total(1, 0)
+    spec = plan_workers(workers_wanted(None), shared, int(1.9e9))
+    assert spec.workers == 8
+    assert shared.total(8, spec.budget) <= 1.9e9
 
 
 def device_of(context: RunContext, *, wait: float = 0.3) -> str:

@@ -217,7 +217,13 @@ class RunSample:
             "scoring": score,
             "explaining": self.explaining() if explain_stage.explains(config) else 0,
         }
-        return MemoryEstimate(parts, sum(asked.values()), int(sum(recordings.values())), on_gpu)
+        return MemoryEstimate(
+            parts,
+            questions=sum(asked.values()),
+            training=int(sum(recordings.values())),
+            on_device=on_gpu,
+            shared=not on_gpu and config.workers != 1,
+        )
 
     def _recording(self, batch: Batch) -> int:
         return memory.recording(self.shape, int(batch.ids.numel()), int(batch.ids.shape[1]))

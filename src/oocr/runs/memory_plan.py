@@ -35,12 +35,14 @@ class MemoryEstimate:
         questions: recordings of everything that arms are asked, if memory has room for them.
         training: recordings of all training data; shared out among processes.
         on_device: weights, recordings and work lie in a GPU's memory.
+        shared: several processes share the weights (see `oocr.models.shared_weights`).
     """
 
     parts: Mapping[str, int]
     questions: int
     training: int
     on_device: bool = False
+    shared: bool = False
 
     def recordings(self, count: int, budget: int) -> int:
         """Recordings in memory, of one process of so many."""
@@ -63,7 +65,9 @@ class MemoryEstimate:
         """
         beside = count * CONTEXT if self.on_device else self.model() - self.parts["weights"]
         parent = 0 if count == 1 else beside
-        return parent + count * (self.model() + self.work() + self.recordings(count, budget))
+        held_once = (count - 1) * self.parts["weights"] if self.shared else 0
+        each = self.model() + self.work() + self.recordings(count, budget)
+        return parent + count * each - held_once
 
 
 def fit_workers(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
@@ -171,9 +175,10 @@ EVERY = 1.0
 
 
 class PeakMemory(threading.Thread):
-    """Watches while the block runs; `gib` is the highest sum of resident memory.
+    """Watches while the block runs; `gib` is the most that its processes held together.
 
-    Pages that processes share are counted in each, so the true peak is at most this.
+    Pages of files, such as the weights that they share, are counted once: those of the process
+    that holds the most of them.
     """
 
     def __init__(self) -> None:
@@ -192,7 +197,10 @@ class PeakMemory(threading.Thread):
 
     def sample(self) -> float:
         """Look once; returns the highest so far."""
-        self.gib = max(self.gib, sum(held for held, _ in _resident()) / 2**30)
+        processes = list(_resident())
+        own = sum(held - shared for held, shared in processes)
+        files = max((shared for _, shared in processes), default=0)
+        self.gib = max(self.gib, (own + files) / 2**30)
         return self.gib
 
     def run(self) -> None:
