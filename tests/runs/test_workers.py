@@ -141,9 +141,7 @@ def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -
     assert executor.pool is None
 
 
-def needs(
-    gigabytes: float, *, on_device: bool = False, shared: bool = False
-) -> MemoryEstimate:
+def needs(gigabytes: float, *, on_device: bool = False, shared: bool = False) -> MemoryEstimate:
     """A process that needs so many gigabytes, and as much again for its recordings if it may."""
     parts = dict.fromkeys((*SHARED, *WORK, "recordings, at least"), 0)
     size = int(gigabytes * 1e9)
