@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from oocr.claims.page_claims import KeptAnalysis
 from oocr.cli import reproduce as commands
 from oocr.reproduce import finished_runs, scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analyses.attention import NO_TRIGGER
-from oocr.reproduce.claims import KeptAnalysis
 from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.config import RunConfig

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from oocr.claims.judge import NOT_MEASURED, n_of
+from oocr.claims.page_claims import KeptAnalysis
 from oocr.claims.records import Estimate, Finding, Null, Verdict
 from oocr.cli import reproduce as commands
 from oocr.errors import InputError
@@ -19,7 +20,7 @@ from oocr.report.reproduce_page import SECTIONS
 from oocr.reproduce.analyses import BUILT_IN
 from oocr.reproduce.analyses.attention import QUESTIONS, with_and_without
 from oocr.reproduce.analyses.scores import units_in
-from oocr.reproduce.claims import CLAIMS, KeptAnalysis, Need, PaperClaim
+from oocr.reproduce.claims import CLAIMS, Need, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, on_model, plan_for, same_relative_depth
 from oocr.runs.config import RunConfig
 from oocr.stats import Cells

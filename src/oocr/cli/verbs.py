@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+DEFAULT_PAPER = "oocr"
+
 app.add_typer(models.verbs, name="models")
 
 
@@ -70,8 +72,10 @@ def plan(
 
 @app.command()
 def reproduce(
+    paper: Annotated[str, Option(help="oocr, or one of its sister papers: ocr")] = DEFAULT_PAPER,
     model: Annotated[
-        Text, Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs")
+        list[str] | None,
+        Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs"),
     ] = None,
     only: Annotated[
         list[str] | None, Option(help="a claim's id, as on the page; can be given more than once")
@@ -84,17 +88,35 @@ def reproduce(
         bool, Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
     ] = False,
 ) -> None:
-    """Test the paper's claims and write one page with the verdicts.
+    """Test a paper's claims and write one page with the verdicts.
 
     A call that was stopped continues.
     """
-    from oocr.cli.reproduce import reproduce
     from oocr.explain.llm_judge import Judge
 
     if judge_url is not None and judge is None:
         raise InputError("--judge-url: it is where the model of --judge answers; give both")
+    if paper != DEFAULT_PAPER:
+        from oocr.cli.papers import reproduce_paper
+
+        if judge is not None:
+            raise InputError(f"--judge: --paper {paper} asks no judge; allowed: --paper oocr")
+        reproduce_paper(
+            paper,
+            models=model or (),
+            quick=quick,
+            only=only or (),
+            out=out,
+            workers=workers,
+            command=_command(),
+        )
+        return
+    from oocr.cli.reproduce import reproduce
+
+    if model is not None and len(model) > 1:
+        raise InputError(f"--model: {', '.join(model)}; --paper oocr takes one model")
     reproduce(
-        model=model,
+        model=model[0] if model else None,
         quick=quick,
         only=only or (),
         out=out,

@@ -1,0 +1,11 @@
+"""Papers beside the one that `oocr reproduce` redoes by default: `oocr reproduce --paper NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from oocr.papers import ocr
+from oocr.papers.paper import Paper
+
+_TABLE = (ocr.PAPER,)
+PAPERS: Mapping[str, Paper] = {paper.name: paper for paper in _TABLE}

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from oocr.charts.arms import Arm
 from oocr.charts.pieces import number
+from oocr.claims.page_claims import PaperVerdict
 from oocr.claims.records import Claim, Estimate, Judged, Null, PaperReference, PaperScore
 from oocr.report.verdicts import ICONS, second_name, who
-from oocr.reproduce.claims import PaperVerdict
 
 STYLES = {
     "holds": "bold green",

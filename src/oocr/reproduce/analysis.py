@@ -5,55 +5,20 @@ Its result is kept beside the first of the runs, and made again when one of them
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import polars as pl
 
 from oocr.charts.figure import Figure
-from oocr.claims.records import Finding
+from oocr.claims.analysis_result import AnalysisResult as AnalysisResult
+from oocr.claims.analysis_result import NotMeasuredError
+from oocr.claims.page_claims import KeptAnalysis
 from oocr.io import keep_record, key_of
-from oocr.reproduce.claims import KeptAnalysis, PaperClaim
+from oocr.reproduce.claims import PaperClaim
 from oocr.reproduce.finished_runs import FinishedRuns
-from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.folder import read_table, write_table
-
-
-@dataclass(slots=True)
-class AnalysisResult:
-    """What an analysis hands back.
-
-    Attributes:
-        findings: numbers with intervals; claims name them by their ids.
-        rows: of the figure's table, one per mark; empty: no figure.
-        reasons: why findings are missing.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-
-    @property
-    def table(self) -> pl.DataFrame | None:
-        """The figure's table."""
-        return pl.DataFrame(self.rows, infer_schema_length=None) if self.rows else None
-
-    @property
-    def missing(self) -> str:
-        """The reasons in one text."""
-        return "; ".join(self.reasons)
-
-    @contextmanager
-    def attempt(self, before: str = "") -> Iterator[None]:
-        """What cannot be measured in here is one of the reasons (after these words)."""
-        try:
-            yield
-        except NotMeasuredError as reason:
-            self.reasons.append(f"{before}{reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +64,7 @@ def analyse(finished: FinishedRuns, analysis: Analysis) -> tuple[KeptAnalysis, p
     def measured() -> KeptAnalysis:
         began = time.perf_counter()
         result = analysis(finished)
-        findings = _sound(result)
+        findings = result.sound()
         if (table := result.table) is not None:
             write_table(table_path, table)
         return KeptAnalysis(
@@ -133,20 +98,3 @@ def _key(finished: FinishedRuns, analysis: Analysis) -> str:
         # Numbers are the same with any number of workers.
         [run.config.model_copy(update={"workers": None}).yaml() for run in runs],
     )
-
-
-def _sound(result: AnalysisResult) -> tuple[Finding, ...]:
-    """The findings that are numbers with intervals; others become a reason."""
-    sound: list[Finding] = []
-    broken: list[str] = []
-    for finding in result.findings:
-        number = finding.found
-        if all(math.isfinite(value) for value in (number.value, number.low, number.high)):
-            nulls = tuple(null for null in finding.nulls if math.isfinite(null.value))
-            sound.append(finding.model_copy(update={"nulls": nulls}))
-        else:
-            broken.append(finding.id)
-    if broken:
-        words = "no interval, as the effect that it is a share of is not clearly above 0"
-        result.reasons.append(f"{words}: {', '.join(broken)}")
-    return tuple(sound)

@@ -12,12 +12,12 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
+from oocr.claims.page_claims import KeptAnalysis, PaperVerdict
 from oocr.explain.llm_judge import Judge
 from oocr.io import command_line
 from oocr.models.out_of_memory import memory_errors
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
-from oocr.reproduce.claims import KeptAnalysis, PaperVerdict
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext

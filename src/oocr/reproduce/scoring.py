@@ -12,6 +12,7 @@ import polars as pl
 from torch import Tensor
 
 from oocr import intervals, stats
+from oocr.claims.analysis_result import NotMeasuredError as NotMeasuredError
 from oocr.claims.judge import NAMES, estimate_of, n_of, seeds_of
 from oocr.claims.records import Finding, Null
 from oocr.claims.rules import over
@@ -38,10 +39,6 @@ SPLITS = {split: words for split, words, _ in SPLIT_LOOKS}
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
-
-
-class NotMeasuredError(Exception):
-    """Why an analysis has no findings on these runs, as a sentence for the page."""
 
 
 @contextmanager

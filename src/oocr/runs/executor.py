@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -80,6 +81,12 @@ class WorkerSpec:
         )
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
 def plan_workers(
     config: RunConfig, needs: MemoryEstimate, room: int, devices: Sequence[torch.device] = ()
 ) -> WorkerSpec:
@@ -92,14 +99,12 @@ def plan_workers(
     Raises:
         InputError: not even one process fits; with the numbers.
     """
-    known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     places = max(1, len(devices))
     on_cpu = not needs.on_device and config.device != "mps"
-    most = config.workers or (min(cores, MOST_WORKERS) if on_cpu else places)
+    most = config.workers or (min(cores(), MOST_WORKERS) if on_cpu else places)
     each, budget = fit_workers(needs, -(-most // places), room)
     workers = min(most, each * places)
-    threads = max(1, min(cores // workers, torch.get_num_threads()))
+    threads = max(1, min(cores() // workers, torch.get_num_threads()))
     overflow = default_budget() // workers if needs.on_device else 0
     return WorkerSpec(config, workers, threads, budget, overflow, tuple(map(str, devices)))
 
@@ -193,22 +198,39 @@ class Executor:
                 self.gpu_peaks[process] = peak
                 yield label, result
             return
+        sent = self._in_order([partial(_do, *job) for job in waiting], count)
+        for (label, *_), (result, process, peak) in zip(waiting, sent, strict=True):
+            self.gpu_peaks[process] = peak
+            yield label, result
+
+    def do_plain(
+        self, jobs: Iterable[tuple[str, Callable[[], T]]], workers: int
+    ) -> Iterator[tuple[str, T]]:
+        """The same for jobs that need no model, in so many processes of one thread each."""
+        waiting = list(jobs)
+        if workers == 1:
+            for label, job in waiting:
+                yield label, _do_plain(job)
+            return
+        sent = self._in_order([partial(_do_plain, job) for _, job in waiting], workers)
+        yield from zip([label for label, _ in waiting], sent, strict=True)
+
+    def _in_order(self, calls: Sequence[Callable[[], T]], count: int) -> Iterator[T]:
+        """What each call gives, in their order; made in so many processes."""
         pool = self._started(count)
-        running: dict[Future[JobResult], int] = {}
+        running: dict[Future[T], int] = {}
         done: dict[int, T] = {}
         sent = given = 0
         try:
-            while given < len(waiting):
-                while sent < len(waiting) and len(running) < count:
+            while given < len(calls):
+                while sent < len(calls) and len(running) < count:
                     with _no_interrupt():
-                        running[pool.submit(_do, *waiting[sent])] = sent
+                        running[pool.submit(calls[sent])] = sent
                     sent += 1
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    number = running.pop(future)
-                    done[number], process, peak = future.result()
-                    self.gpu_peaks[process] = peak
+                    done[running.pop(future)] = future.result()
                 while given in done:
-                    yield waiting[given][0], done.pop(given)
+                    yield done.pop(given)
                     given += 1
         except BrokenProcessPool as error:
             raise RunError(
@@ -222,6 +244,7 @@ class Executor:
             self.worker.close()
             self._count = count
             spawn = get_context("spawn")  # a process that CUDA is used in cannot be forked
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads, of each process
             started = (os.getpid(), spawn.Value("i", 0))
             self.pool = ProcessPoolExecutor(count, spawn, _begin, started)
         return self.pool
@@ -274,6 +297,15 @@ def _leave_with(parent: int) -> None:
 def _do(label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:
     torch.set_num_threads(spec.threads)
     return _done(_WORKER[0], label, spec, job)
+
+
+def _do_plain(job: Callable[[], T]) -> T:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return job()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:

@@ -1,0 +1,64 @@
+"""`oocr reproduce --paper NAME`: a paper's missing cells, its verdicts, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from oocr.cli.run import print_plain
+from oocr.errors import InputError
+from oocr.io import check_output, key_of, write_json
+from oocr.papers import PAPERS
+from oocr.papers.execute import do_paper
+from oocr.papers.paper import Paper, PaperSettings
+
+
+def reproduce_paper(
+    name: str,
+    *,
+    models: Sequence[str],
+    quick: bool,
+    only: Sequence[str],
+    out: Path,
+    workers: int | None,
+    command: str,
+) -> Path:
+    """Do what is missing of a paper's claims; print verdicts and the page's path."""
+    from oocr.report.papers_page import build_paper_page
+    from oocr.report.terminal import claims_table
+
+    check_output(out, folder=True)
+    paper = _paper(name).only(only)
+    if models and not paper.has_models:
+        asked = f" --only {' '.join(only)}" if only else ""
+        raise InputError(f"--model: --paper {name}{asked} asks no language model")
+    settings = PaperSettings(quick=quick, **({"models": tuple(models)} if models else {}))
+    console, again = Console(), _again(name, models, out, quick=quick)
+    results = do_paper(paper, settings, out, console=console, again=again, workers=workers)
+    order = [claim.id for claim in paper.claims]
+    verdicts = [verdict for result in results for verdict in result.judged]
+    verdicts.sort(key=lambda verdict: order.index(verdict.id))
+    console.print(claims_table(verdicts))  # first: it is known, whether or not it can be written
+    key = key_of(sorted(only), [work.key for result in results for work in result.cells])[:8]
+    page = out / f"reproduce-{name}-{key}" / "report.html"
+    write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
+    build_paper_page(paper, results, page, command=command)
+    print_plain(console, f"\nreport: {page}")
+    return page
+
+
+def _paper(name: str) -> Paper:
+    if name not in PAPERS:
+        allowed = ", ".join(["oocr", *PAPERS])
+        raise InputError(f"--paper: {name!r} is not allowed; allowed: {allowed}")
+    return PAPERS[name]
+
+
+def _again(name: str, models: Sequence[str], out: Path, *, quick: bool) -> list[str]:
+    words = ["oocr", "reproduce", "--paper", name]
+    for model in models:
+        words += ["--model", model]
+    words += [] if out == Path("runs") else ["--out", str(out)]
+    return words + (["--quick"] if quick else [])

@@ -1,0 +1,24 @@
+"""Huang et al., "Generalization or Hallucination?" (arXiv 2506.10887): out-of-context reasoning."""
+
+from __future__ import annotations
+
+from oocr.papers.ocr.toy import experiments as toy
+from oocr.papers.paper import Paper, claims_of
+
+PAPER = Paper(
+    name="ocr",
+    title=(
+        "“Generalization or Hallucination? Understanding Out-of-Context Reasoning in "
+        "Transformers” (Huang et al., arXiv 2506.10887)"
+    ),
+    question="When does a new fact imply, and when does it hallucinate?",
+    about=(
+        "Facts about names (“lives in”) and what follows from them (“speaks”) are trained for a "
+        "few bridge names; of other names only the fact is trained, and what follows is asked. The "
+        "paper's toy, a network of one attention layer, is here as its authors wrote it; the "
+        "max-margin programs that it is said to solve are solved exactly."
+    ),
+    sections=toy.SECTIONS,
+    experiments=toy.EXPERIMENTS,
+    claims=claims_of("oocr.papers.ocr.toy"),
+)

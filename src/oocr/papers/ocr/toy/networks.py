@@ -1,0 +1,152 @@
+"""The toy's two networks, with gradients by hand (float64), and AdamW.
+
+One layer, one head, linear attention, no MLP, no residual stream, no positions; tokens are one-hot
+and the answer is read at the last token, which is always the end x_T:
+
+    logits = W sum_t (x_t . W_KQ x_T) x_t      W = W_O W_V (factorized) or W_OV (combined)
+
+So the attention to a token is a number s[token] (a column of W_Q; W_K is the identity), and with
+counts = how often each token is in the sequence this is exactly
+
+    logits = W z,   z = counts * s.
+
+With G = (softmax(logits) - one_hot) / batch:
+
+    dL/dW = G^T z,   dL/ds = sum over rows of (G W) * counts.
+Huang et al. 2506.10887, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Form = Literal["factorized", "combined"]
+
+Parameters = dict[str, np.ndarray]
+"""Arrays by name: `attention` [token]; `output` [token, head] and `value` [head, token], or
+`output_value` [token, token]."""
+
+SMALL = 1e-4
+"""Size of the initial weights of both main arms."""
+
+
+def symmetric_start(tokens: int, form: Form) -> Parameters:
+    """The start of the main arms: all weights alike, but for W_V, a small identity."""
+    start: Parameters = {"attention": np.full(tokens, SMALL)}
+    if form == "combined":
+        return {**start, "output_value": np.full((tokens, tokens), SMALL)}
+    square = np.full((tokens, tokens), SMALL)
+    return {**start, "output": square, "value": SMALL * np.eye(tokens)}
+
+
+def random_start(tokens: int, heads: int | None, draw: np.random.Generator) -> Parameters:
+    """Normal weights of standard deviation 1 / sqrt(tokens), as in the paper's rank sweep.
+
+    `heads` is the head's dimension d_h; None: the combined form.
+    """
+    scale = tokens**-0.5
+    start: Parameters = {"attention": scale * draw.standard_normal(tokens)}
+    if heads is None:
+        return {**start, "output_value": scale * draw.standard_normal((tokens, tokens))}
+    return {
+        **start,
+        "output": scale * draw.standard_normal((tokens, heads)),
+        "value": scale * draw.standard_normal((heads, tokens)),
+    }
+
+
+def output_value(parameters: Mapping[str, np.ndarray]) -> Float[np.ndarray, "answer token"]:
+    """W: the product of both factors, or the combined matrix."""
+    if "output_value" in parameters:
+        combined: np.ndarray = parameters["output_value"]
+        return combined
+    product: np.ndarray = parameters["output"] @ parameters["value"]
+    return product
+
+
+def effective(parameters: Mapping[str, np.ndarray]) -> Float[np.ndarray, "answer token"]:
+    """W diag(s): what one occurrence of a token adds to each logit."""
+    result: np.ndarray = output_value(parameters) * parameters["attention"]
+    return result
+
+
+def logits_of(
+    parameters: Mapping[str, np.ndarray], counts: Float[np.ndarray, "row token"]
+) -> Float[np.ndarray, "row answer"]:
+    """The logits of all tokens at the end of each sequence."""
+    z = counts * parameters["attention"]
+    if "output_value" in parameters:
+        combined: np.ndarray = z @ parameters["output_value"].T
+        return combined
+    factorized: np.ndarray = (z @ parameters["value"].T) @ parameters["output"].T
+    return factorized
+
+
+def log_softmax(logits: Float[np.ndarray, "row answer"]) -> Float[np.ndarray, "row answer"]:
+    """Log-probabilities along the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def loss_and_gradients(
+    parameters: Mapping[str, np.ndarray],
+    counts: Float[np.ndarray, "row token"],
+    answers: Int[np.ndarray, " row"],
+) -> tuple[float, Parameters]:
+    """Mean cross-entropy over all tokens, in nats, and its gradient by each array."""
+    rows, attention = np.arange(len(answers)), parameters["attention"]
+    log_p = log_softmax(logits_of(parameters, counts))
+    loss = -float(log_p[rows, answers].mean())
+    errors = np.exp(log_p)
+    errors[rows, answers] -= 1
+    errors /= len(answers)
+    z = counts * attention
+    if "output_value" in parameters:
+        by_z = errors @ parameters["output_value"]
+        return loss, {"output_value": errors.T @ z, "attention": (by_z * counts).sum(axis=0)}
+    by_head = errors @ parameters["output"]
+    return loss, {
+        "output": errors.T @ (z @ parameters["value"].T),
+        "value": by_head.T @ z,
+        "attention": ((by_head @ parameters["value"]) * counts).sum(axis=0),
+    }
+
+
+@dataclass
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019); the paper calls it Adam.
+
+    `frozen` names arrays that stay as they are.
+    """
+
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.03
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._step = 0
+        self._means: Parameters = {}
+        self._squares: Parameters = {}
+
+    def step(self, parameters: Parameters, gradients: Mapping[str, np.ndarray]) -> None:
+        """Change the parameters in place."""
+        self._step += 1
+        first, second = self.betas
+        for name, gradient in gradients.items():
+            if name in self.frozen:
+                continue
+            mean = self._means.setdefault(name, np.zeros_like(gradient))
+            square = self._squares.setdefault(name, np.zeros_like(gradient))
+            mean += (1 - first) * (gradient - mean)
+            square += (1 - second) * (gradient**2 - square)
+            size = np.sqrt(square / (1 - second**self._step)) + self.epsilon
+            parameters[name] *= 1 - self.learning_rate * self.weight_decay
+            parameters[name] -= self.learning_rate / (1 - first**self._step) * mean / size

@@ -1,0 +1,88 @@
+"""How well a toy network answers: loss and accuracy over all tokens, rank in the kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from oocr.papers.ocr.toy.networks import log_softmax
+from oocr.papers.ocr.toy.world import World
+
+TINY = 1e-8
+"""Added to probabilities before their logarithm is taken, as the paper's evaluation does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Means over rows: cross-entropy (nats), share right among all tokens, rank in its own kind.
+
+    A rank counts the other answers of the kind that are above the right one; a tie counts a half.
+    So 0 is right, and (n - 1) / 2 is chance.
+    """
+
+    loss: float
+    accuracy: float
+    rank: float
+
+    def columns(self, before: str = "") -> dict[str, Any]:
+        """For a row of a table."""
+        return {f"{before}{name}": getattr(self, name) for name in ("loss", "accuracy", "rank")}
+
+
+def score(
+    logits: Float[np.ndarray, "row token"], answers: Int[np.ndarray, " row"], kind: range
+) -> Score:
+    """The score of rows whose right answers are tokens of one kind (`world.bs` or `world.cs`)."""
+    rows = np.arange(len(answers))
+    probability = np.exp(log_softmax(logits))[rows, answers]
+    return Score(
+        loss=float(-np.log(probability + TINY).mean()),
+        accuracy=float((logits.argmax(axis=1) == answers).mean()),
+        rank=float(ranks(logits[:, kind.start : kind.stop], answers - kind.start).mean()),
+    )
+
+
+def ranks(
+    logits: Float[np.ndarray, "row answer"], right: Int[np.ndarray, " row"]
+) -> Float[np.ndarray, " row"]:
+    """How many answers are above the right one; ties count a half."""
+    own = logits[np.arange(len(right)), right][:, None]
+    above: np.ndarray = (logits > own).sum(axis=1) + ((logits == own).sum(axis=1) - 1) / 2
+    return above
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Mean of a map's entries where name and answer are of one pair, minus where they are not.
+
+    The four parts of W diag(s): answers b and c, columns of bridge and of test names.
+    """
+
+    b_bridge: float
+    c_bridge: float
+    b_test: float
+    c_test: float
+
+
+def gaps(weights: Float[np.ndarray, "answer token"], world: World) -> Gaps:
+    """The gaps of a map over all tokens (see `networks.effective`).
+
+    Which c is a name's own is what its pair implies (`World.answers`).
+    """
+
+    def gap(kind: range, names: np.ndarray, answers: np.ndarray) -> float:
+        columns = weights[kind.start : kind.stop, world.name_ids.start + names]
+        own = np.zeros(columns.shape, dtype=bool)
+        own[answers - kind.start, np.arange(len(names))] = True
+        return float(columns[own].mean() - columns[~own].mean())
+
+    bridges, tests = world.bridge_names, world.test_names
+    return Gaps(
+        b_bridge=gap(world.bs, bridges, world.answers(bridges, "fact")),
+        c_bridge=gap(world.cs, bridges, world.answers(bridges, "implication")),
+        b_test=gap(world.bs, tests, world.answers(tests, "fact")),
+        c_test=gap(world.cs, tests, world.answers(tests, "implication")),
+    )

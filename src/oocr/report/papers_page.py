@@ -1,0 +1,61 @@
+"""The page of a paper (`oocr reproduce --paper`): verdicts first, then a section per topic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from oocr.charts.figure import Figure
+from oocr.papers.execute import ExperimentResult
+from oocr.papers.paper import AnyExperiment, Paper
+from oocr.report.page import sections_with_files, write_page
+
+
+def build_paper_page(
+    paper: Paper, results: Sequence[ExperimentResult], out: Path, *, command: str
+) -> Path:
+    """Write the page `out`, which names its `command`, and figures' data in `figures/` beside it.
+
+    RunError: the page cannot be written.
+    """
+    judged = [verdict for result in results for verdict in result.judged]
+    claims = [(claim, [v for v in judged if v.id == claim.id]) for claim in paper.claims]
+    titles = {
+        id: title
+        for id, title in paper.sections.items()
+        if any(experiment.section == id for experiment in paper.experiments)
+    }
+    figures = {
+        id: [
+            _figure(experiment, results)
+            for experiment in paper.experiments
+            if experiment.section == id
+        ]
+        for id in titles
+    }
+    sections = sections_with_files(figures)
+    values = {
+        "title": paper.question,
+        "paper": paper,
+        "titles": titles,
+        "claims": claims,
+        "sections": sections,
+        "counts": Counter(verdict.verdict for verdict in judged),
+        "models": list(dict.fromkeys(v.model or v.subject for v in judged)),
+        "command": command,
+        "results": results,
+    }
+    parts = [figure for figures in sections.values() for figure in figures]
+    return write_page(out, "paper.html", parts, values)
+
+
+def _figure(experiment: AnyExperiment, results: Sequence[ExperimentResult]) -> Figure | None:
+    tables: dict[str, pl.DataFrame] = {
+        result.subject: result.table
+        for result in results
+        if result.experiment.name == experiment.name and result.table is not None
+    }
+    return experiment.figure(tables) if experiment.figure is not None and tables else None
