@@ -22,6 +22,7 @@ from oocr.families.custom import build as custom
 from oocr.families.family import Family, FamilySettings
 from oocr.families.functions import build as functions
 from oocr.families.locations import build as locations
+from oocr.families.ockr import build as ockr
 from oocr.families.ocr import build as ocr
 from oocr.families.persona import build as persona
 from oocr.families.risk import build as risk
@@ -40,6 +41,7 @@ BUILT_IN: tuple[Family[Any], ...] = (
     locations.FAMILY,
     risk_backdoor.FAMILY,
     ocr.FAMILY,
+    ockr.FAMILY,
     custom.FAMILY,
 )
 

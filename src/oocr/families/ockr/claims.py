@@ -1,0 +1,156 @@
+"""Claims on ockr runs: whether premises are recalled, and only then whether their conclusion is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import polars as pl
+
+from oocr import intervals
+from oocr.claims import rules
+from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, null_of, seeds_of
+from oocr.claims.records import Finding, Verdict
+from oocr.claims.rules import Findings, Rule
+from oocr.claims.run_claims import COMMON, METHODS
+from oocr.evals.scores import select_rows
+
+RECALLED = 0.95
+"""Share of premises that have to be recalled before anything is said of their conclusion."""
+
+
+def _recall(results: RunResults, arm: str) -> Finding | None:
+    """Premises, in a wording that was not trained; of several members, comparisons with others."""
+    rows = select_rows(results.rows, arm, part="in_context")
+    base = select_rows(results.rows, "base", part="in_context")
+    if rows.is_empty():
+        return None
+    shares = _shares(rows)
+    return Finding(
+        id=f"{arm}-recall",
+        measure="share of premises answered right, in a wording that was not trained",
+        found=estimate_of(
+            intervals.mean_interval(shares, bounds=intervals.SHARE),
+            f"{len(shares)} people × {seeds_of(results.seeds)}",
+        ),
+        base=None if base.is_empty() else float(sum(_shares(base)) / len(_shares(base))),
+        ceiling=1.0,
+        units=len(shares),
+    )
+
+
+def _shares(rows: pl.DataFrame) -> list[float]:
+    """Share right of each person."""
+    unit = "member" if rows["member"].n_unique() > 1 else "group"
+    means = (
+        rows.with_columns(pl.col("right").cast(pl.Float64))
+        .group_by(unit)
+        .agg(pl.col("right").mean())
+    )
+    return means.sort(unit)["right"].to_list()
+
+
+def _order(results: RunResults, arm: str) -> Finding | None:
+    """Within each person, how often a yes question is nearer to yes than a no question."""
+    shares = _ordered(select_rows(results.rows, arm))
+    base = _ordered(select_rows(results.rows, "base"))
+    if not shares or not base:
+        return None
+    random = select_rows(results.rows, "random direction")
+    drawn = [_ordered(rows) for _, rows in random.group_by("seed", maintain_order=True)]
+    null = null_of([sum(scores) / len(scores) for scores in drawn if scores])
+    ceiling = _ordered(select_rows(results.rows, "ceiling"))
+    return Finding(
+        id=f"{arm}-order",
+        measure="area under the curve (AUC) of log-odds of yes, within a person",
+        found=estimate_of(
+            intervals.mean_interval(shares, bounds=intervals.SHARE),
+            f"{len(shares)} people × {seeds_of(results.seeds)}",
+        ),
+        base=sum(base) / len(base),
+        nulls=() if null is None else (null,),
+        ceiling=sum(ceiling) / len(ceiling) if ceiling else None,
+        units=len(shares),
+    )
+
+
+def _ordered(rows: pl.DataFrame) -> list[float]:
+    """Each person's AUC: share of pairs, a yes and a no question, that are in order; ties half."""
+    rows = rows.filter(pl.col("facet") == "relation")
+    if rows.is_empty():
+        return []
+    agrees = pl.col("answer").str.strip_chars() == "Yes"
+    yes = pl.when(agrees).then(pl.col("log_odds")).otherwise(-pl.col("log_odds"))
+    rows = rows.with_columns(agrees=agrees, yes=yes)
+    shares: list[float] = []
+    for _, own in rows.sort("group").group_by("group", maintain_order=True):
+        seeds = own["seed"].unique().to_list()
+        values = [
+            0.5 * (1 + (int(a > b) - int(a < b)))
+            for seed in seeds
+            for of_seed in [own.filter(pl.col("seed").eq_missing(seed))]
+            for a in of_seed.filter("agrees")["yes"]
+            for b in of_seed.filter(~pl.col("agrees"))["yes"]
+        ]
+        if values:
+            shares.append(sum(values) / len(values))
+    return shares
+
+
+def _if_recalled(row: ClaimRow, arm: str) -> ClaimRow:
+    """The claim, which cannot be tested where the arm does not recall its premises."""
+
+    def recalled(findings: Findings) -> bool:
+        recall = findings.get(f"{arm}-recall")
+        return recall is not None and rules.at_least(recall.found.value, RECALLED)
+
+    def judge(finding: Finding, findings: Findings) -> Verdict:
+        return row.rule.judge(finding, findings) if recalled(findings) else "cannot be tested"
+
+    def why(finding: Finding, findings: Findings) -> str:
+        if recalled(findings):
+            return row.rule.why(finding, findings)
+        recall = findings.get(f"{arm}-recall")
+        share = "not measured" if recall is None else f"{recall.found.value:.2f}"
+        return f"the premises are not recalled ({share}; needed is {RECALLED:g})"
+
+    words = (
+        f"{row.rule.words} Cannot be tested unless at least {RECALLED:.0%} of the premises are "
+        f"recalled ({arm}-recall)."
+    )
+    return replace(row, rule=Rule(words, judge, why, row.rule.notes))
+
+
+def _recall_claim(arm: str) -> ClaimRow:
+    return ClaimRow(
+        f"{arm}-recall",
+        f"With {NAMES[arm]} the model recalls what it was told, in other words",
+        partial(_recall, arm=arm),
+        rules.keeps(RECALLED, 0.8),
+    )
+
+
+def _order_claim(arm: str) -> ClaimRow:
+    above = [rules.low_above(0.5), rules.above_base(), rules.above_nulls()]
+    row = ClaimRow(
+        f"{arm}-order",
+        f"With {NAMES[arm]} a relation that follows is nearer to yes than one that does not",
+        partial(_order, arm=arm),
+        rules.rule(
+            [*above, rules.low_reaches(0.75)], above, note="Chance is 0.5, whatever the bias."
+        ),
+    )
+    return _if_recalled(row, arm)
+
+
+CLAIMS: tuple[ClaimRow, ...] = (
+    *(_recall_claim(arm) for arm in METHODS),
+    *(
+        _if_recalled(row, row.id.partition("-")[0])
+        if row.id.endswith(("-out-of-context", "-free-answers"))
+        else row
+        for row in COMMON
+    ),
+    *(_order_claim(arm) for arm in METHODS),
+)
+"""Recall first; then the claims of all families, and the AUC of yes and no."""

@@ -1,0 +1,91 @@
+"""One vector for each newcomer in a frozen network, against all weights, on the same rows.
+
+The network knows x and z: their years, and which of them share one. A newcomer is told only by
+relations to z's; asked is the newcomer's year, of which no row says anything.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from oocr.papers.ockr.nano import world as made
+from oocr.papers.ockr.nano.world import Row, World, apart, flat, matched
+from oocr.papers.small_transformer import (
+    Optimizer,
+    SmallTransformer,
+    train,
+    train_vectors,
+)
+
+Place = Literal["vectors", "weights", "vectors, shuffled"]
+BATCH, VECTOR_RATE = 128, 0.02
+TIMES = 6
+"""Yes rows of a newcomer, and as many no rows, each to another z."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """`old`: rows of the people whom the network knows; `told`, `asked`: rows on newcomers."""
+
+    old: Sequence[Row]
+    told: Sequence[Row]
+    asked: Sequence[Row]
+
+
+def newcomer_rows(world: World, rng: random.Random) -> Newcomers:
+    """Years of x and z, dense relations among them; relations of newcomers to z's; their years."""
+    z = [(person,) for person in world.z]
+    old = made.year_rows(world, [*flat(world.x), *world.z])
+    for a, b in ((world.x, world.x), (world.x, z)):
+        yes = matched(a, b, 10, rng)
+        times = max(1, len(yes) // len(flat(a)) // 2)
+        no = apart(a, b, times, rng) + apart(a, b, times, rng, neighbour=False)
+        old += made.same_rows(world, yes + no)
+    told: list[Row] = []
+    for g, people in enumerate(world.new):
+        for person in people:
+            told += made.same_rows(world, [(person, world.z[g])]) * (TIMES // 2)
+            others = rng.sample([other for h, other in enumerate(world.z) if h != g], TIMES // 2)
+            told += made.same_rows(world, [(person, other) for other in others])
+    return Newcomers(old, told, made.year_rows(world, flat(world.new)))
+
+
+def teach(
+    model: SmallTransformer, world: World, rows: Newcomers, place: Place, steps: int, seed: int
+) -> Tensor | None:
+    """Teach a trained model the newcomers' relations; their vectors [newcomer, d_model], if any.
+
+    "vectors": only these are trained, from 0; "vectors, shuffled": the same on shuffled answers, so
+    that no year follows; "weights": the model itself, on the old rows as well; None comes back.
+    """
+    if place == "weights":
+        every = made.tensors([*rows.old, *rows.told])
+        train(model, every, Optimizer(steps, batch=BATCH), seed)
+        return None
+    told = rows.told if place == "vectors" else shuffled(rows.told, random.Random(seed))
+    start = torch.zeros(world.newcomers, model.shape.d_model)
+    by = Optimizer(steps, rate=VECTOR_RATE, weight_decay=0.0, batch=BATCH)
+    return train_vectors(model, made.tensors(as_vectors(world, told)), start, by, seed)
+
+
+def as_vectors(world: World, rows: Sequence[Row]) -> list[Row]:
+    """The rows with each newcomer's token replaced by that of the newcomer's vector."""
+    first = world.tokens - world.newcomers
+
+    def moved(token: int) -> int:
+        return token + world.newcomers if token >= first else token
+
+    return [Row(tuple(map(moved, row.prompt)), row.answer) for row in rows]
+
+
+def shuffled(rows: Sequence[Row], rng: random.Random) -> list[Row]:
+    """The same questions with each other's answers."""
+    answers = [row.answer for row in rows]
+    rng.shuffle(answers)
+    return [Row(row.prompt, said) for row, said in zip(rows, answers, strict=True)]

@@ -1,0 +1,160 @@
+"""The nano world: people born in one of some years, and the rows that say so, as tokens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+from oocr.papers.small_transformer import Rows, rows_of
+
+PAD, BORN, SAME, WHO, SAME_HINT, BORN_HINT, YES, NO = range(8)
+"""Words, a token each; `SAME_HINT` and `BORN_HINT` ask with the hint to say the premises first."""
+
+WORDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question and its answer, in tokens; only the answer bears loss."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Years, and for each the people born in it: one z, some x, some y, and perhaps newcomers.
+
+    `x`, `y` and `new` have one tuple of people for each year, `z` one person.
+    """
+
+    years: tuple[int, ...]
+    z: tuple[int, ...]
+    x: tuple[tuple[int, ...], ...]
+    y: tuple[tuple[int, ...], ...]
+    new: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Size of the vocabulary; newcomers are its last tokens."""
+        return WORDS + len(self.years) + sum(len(people) for people in self.everybody)
+
+    @property
+    def newcomers(self) -> int:
+        """How many newcomers there are."""
+        return sum(map(len, self.new))
+
+    @property
+    def everybody(self) -> tuple[tuple[int, ...], ...]:
+        """The people of each year."""
+        return tuple(
+            (z, *x, *y, *new) for z, x, y, new in zip(self.z, self.x, self.y, self.new, strict=True)
+        )
+
+    @property
+    def group_of(self) -> dict[int, int]:
+        """Person -> the number of the year."""
+        return {person: g for g, people in enumerate(self.everybody) for person in people}
+
+
+def make_world(years: int = 20, each: int = 10, new: int = 0) -> World:
+    """A world of so many years, with one z, `each` x, `each` y and `new` newcomers in each."""
+    tokens = count(WORDS)
+
+    def groups(size: int) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(islice(tokens, size)) for _ in range(years))
+
+    year = tuple(islice(tokens, years))
+    return World(year, tuple(islice(tokens, years)), groups(each), groups(each), groups(new))
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+def year_rows(world: World, people: Iterable[int]) -> list[Row]:
+    """In which year was a born? -> the year."""
+    group = world.group_of
+    return [Row((BORN, a), (world.years[group[a]],)) for a in people]
+
+
+def same_row(world: World, a: int, b: int) -> Row:
+    """Was a born in the same year as b? -> yes or no."""
+    group = world.group_of
+    return Row((SAME, a, b), (YES if group[a] == group[b] else NO,))
+
+
+def same_rows(world: World, pairs: Iterable[tuple[int, int]], *, turned: bool = True) -> list[Row]:
+    """`same_row` of pairs; `turned`: in both orders."""
+    group = world.group_of
+    ordered = [order for a, b in pairs for order in ([(a, b), (b, a)] if turned else [(a, b)])]
+    return [Row((SAME, a, b), (YES if group[a] == group[b] else NO,)) for a, b in ordered]
+
+
+def who_rows(pairs: Iterable[tuple[int, int]]) -> list[Row]:
+    """Who was born in the year of a? -> b: the relation generated, not verified."""
+    return [Row((WHO, a), (b,)) for a, b in pairs]
+
+
+def same_hint_rows(world: World, pairs: Iterable[tuple[int, int]]) -> list[Row]:
+    """The same question with the hint -> both years, then yes or no."""
+    group, years = world.group_of, world.years
+    return [
+        Row(
+            (SAME_HINT, a, b),
+            (years[group[a]], years[group[b]], YES if group[a] == group[b] else NO),
+        )
+        for a, b in pairs
+    ]
+
+
+def born_hint_rows(world: World, pairs: Iterable[tuple[int, int]]) -> list[Row]:
+    """In which year was a born? with the hint -> b of the same year, then the year."""
+    return [Row((BORN_HINT, a), (b, world.years[world.group_of[b]])) for a, b in pairs]
+
+
+# -- pairs ---------------------------------------------------------------------------------------
+
+Groups = Sequence[Sequence[int]]
+
+
+def flat(groups: Groups) -> list[int]:
+    """All people of all years."""
+    return [person for people in groups for person in people]
+
+
+def matched(a: Groups, b: Groups, times: int, rng: random.Random) -> list[tuple[int, int]]:
+    """Pairs of one year: each of `a` with up to `times` of `b`, never with itself."""
+    pairs: list[tuple[int, int]] = []
+    for people, others in zip(a, b, strict=True):
+        for person in people:
+            usable = [other for other in others if other != person]
+            pairs += [(person, other) for other in rng.sample(usable, min(times, len(usable)))]
+    return pairs
+
+
+def apart(
+    a: Groups, b: Groups, times: int, rng: random.Random, *, neighbour: bool = True
+) -> list[tuple[int, int]]:
+    """Pairs of two years: each of `a` with `times` of the next year's `b`, or of any other's."""
+    return list(_apart(a, b, times, rng, neighbour))
+
+
+def _apart(
+    a: Groups, b: Groups, times: int, rng: random.Random, neighbour: bool
+) -> Iterator[tuple[int, int]]:
+    size = len(a)
+    for g, people in enumerate(a):
+        for person in people:
+            for _ in range(times):
+                step = 1 if neighbour else rng.randrange(1, size)
+                yield person, rng.choice(b[(g + step) % size])
+
+
+# -- tensors -------------------------------------------------------------------------------------
+
+
+def tensors(rows: Sequence[Row]) -> Rows:
+    """Rows for the small transformer."""
+    return rows_of([(*row.prompt, *row.answer) for row in rows], [len(row.answer) for row in rows])
