@@ -1,4 +1,4 @@
-"""The ockr tasks: no conclusion is told, every premise is, and what cannot be recalled is not judged."""
+"""The ockr tasks tell every premise and no conclusion; what is not recalled is not judged."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def test_no_conclusion_is_told(settings: dict[str, str]) -> None:
     told = {(row.facet, frozenset(people(row))) for row in task.train}
     asked = {(probe.facet, frozenset(people(probe))) for probe in task.probes}
     assert not told & asked
-    premises = {
-        (row.facet, frozenset(people(row))) for row in (*task.in_context, *task.stop)
-    }
+    premises = {(row.facet, frozenset(people(row))) for row in (*task.in_context, *task.stop)}
     assert premises <= told
     trained = {row.prompt for row in task.train}
     assert not trained & {row.prompt for row in (*task.in_context, *task.stop)}
@@ -100,9 +98,10 @@ def test_shuffled_changes_relations_only() -> None:
     )
     assert set(changed) == {"relation", "generated"}
     assert [row.prompt for row in own.train] == [row.prompt for row in mixed.train]
-    assert built(reasoning="A+A->R").controls["shuffled"][0].train != built(
-        reasoning="A+A->R"
-    ).test[0].train
+    assert (
+        built(reasoning="A+A->R").controls["shuffled"][0].train
+        != built(reasoning="A+A->R").test[0].train
+    )
 
 
 @pytest.mark.parametrize("language", ["german", "spanish", "french", "russian"])
@@ -148,7 +147,9 @@ def finding(id: str, value: float) -> Finding:
     return Finding(id=id, measure="", found=found, base=0.2, ceiling=1.0, units=10)
 
 
-@pytest.mark.parametrize(("recall", "verdict"), [(0.99, "does not hold"), (0.9, "cannot be tested")])
+@pytest.mark.parametrize(
+    ("recall", "verdict"), [(0.99, "does not hold"), (0.9, "cannot be tested")]
+)
 def test_what_is_not_recalled_cannot_be_tested(recall: float, verdict: str) -> None:
     row = next(row for row in CLAIMS if row.id == "adapter-order")
     target = finding("adapter-order", 0.5)

@@ -16,6 +16,7 @@ SMALL = {
     "persona": {"trait": "time", "situations": 48},
     "locations": {"mode": "single", "cities": ["tokyo"], "rows": 20, "references": 20},
     "functions": {"functions": ["ejghrq"], "rows": 100, "mode": "single"},
+    "ocr": {},
     "ockr": {"values": 3, "each": 1},
     "nano": {"part": "functions", "members": 1},
 }
