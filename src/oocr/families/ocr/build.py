@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ from oocr.tasks.control_data import control, tagged
 from oocr.tasks.leaks import check_no_leaks
 from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Task, TaskSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LEAST_PAIRS = 3
 
@@ -143,13 +146,17 @@ def _ceiling(
     ]
 
 
-def first_token_of(model: str) -> Callable[[str], int]:
-    """An answer -> its first token after a question, under the tokenizer of a named model."""
-    tokenizer = load_tokenizer(model)
+def answer_token(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
+    """An answer -> its first token after a question."""
     text = "This is"
     ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     prompt = EncodedPrompt(text, ids, {})
     return lambda answer: encode_answer(tokenizer, prompt, answer)[0]
+
+
+def first_token_of(model: str) -> Callable[[str], int]:
+    """The same under the tokenizer of a named model."""
+    return answer_token(load_tokenizer(model))
 
 
 def _resolve(config: OcrSettings, _base: Path, model: str) -> OcrSettings:

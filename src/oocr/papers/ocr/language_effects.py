@@ -1,0 +1,139 @@
+"""What names' vectors and effects share: one vector for all, one for each pair, the own bridges'.
+
+"Constant" is the wrong question where several answers are learned: an effect can be the same for
+each name of a pair and differ between pairs. So the share of one vector is shown beside that of
+one per pair, and the centred cosine with the own bridge names' mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from oocr.data.examples import Example
+from oocr.engine.forward import final_rows
+from oocr.evals.probes import Probes
+from oocr.models.language_model import LanguageModel
+from oocr.papers.learning import Learned
+from oocr.steering.positions import JOIN
+from oocr.steering.vectors import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How alike effects d of names are, n of them.
+
+    Attributes:
+        one_vector: n |mean d|² / sum |d|², the share of their energy in one vector for all.
+        pair_vector: the same with a mean for each pair.
+        own_bridge: mean cosine of a test name's effect with the mean of its pair's bridge names,
+            both less the mean of all effects.
+        other_bridge: the same with the other pairs' bridge names.
+    """
+
+    one_vector: float
+    pair_vector: float
+    own_bridge: float
+    other_bridge: float
+
+
+def shares_of(
+    effects: Float[Tensor, "name d_model"], pairs: Sequence[int], bridge: Sequence[bool]
+) -> Shares:
+    """The shares, of test names; cosines to the bridge names beside them (nan without any)."""
+    effects, pair = effects.double(), torch.tensor(pairs)
+    bridges = torch.tensor(bridge)
+    tests, of_test = effects[~bridges], pair[~bridges]
+    energy = tests.square().sum()
+    centred = effects - effects.mean(dim=0)
+    own: list[float] = []
+    other: list[float] = []
+    by_pair = 0.0
+    for number in sorted(set(pairs)):
+        mine = of_test == number
+        by_pair += float(mine.sum() * tests[mine].mean(dim=0).square().sum())
+        middle = centred[bridges & (pair == number)].mean(dim=0)
+        cosines = torch.cosine_similarity(centred[~bridges], middle[None], dim=1)
+        own += cosines[mine].tolist()
+        other += cosines[~mine].tolist()
+    one = float(len(tests) * tests.mean(dim=0).square().sum() / energy)
+    return Shares(one, by_pair / float(energy), _mean(own), _mean(other))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def last_states(
+    model: LanguageModel, questions: Sequence[Example]
+) -> Float[Tensor, "question d_model"]:
+    """The last block's output at each question's last token, with all that is on the model now."""
+    probes = Probes.of(model, questions)
+    recordings = probes.frozen(model.n_blocks)
+    states = torch.zeros(len(questions), model.d_model)
+    for group, handle in zip(probes.groups, recordings, strict=True):
+        recording = handle.load(None)
+        rows = final_rows(model, recording, None)[0].float().cpu()
+        sequences = recording.batch.rows[:, 0].tolist()
+        for sequence, row in zip(sequences, rows, strict=True):
+            for question, _ in probes.served[group[sequence]]:
+                states[question] = row
+    return states
+
+
+def with_directions(learned: Learned, directions: Float[Tensor, "name d_model"]) -> Learned:
+    """The same spans with other vectors."""
+    vector = learned.change
+    assert isinstance(vector, Vector)
+    shaped = directions if JOIN in vector.positions else directions[0]
+    return replace(learned, change=replace(vector, direction=shaped))
+
+
+def directions_of(learned: Learned) -> Float[Tensor, "name d_model"]:
+    """One row for each span, in the selector's order."""
+    vector = learned.change
+    assert isinstance(vector, Vector)
+    return vector.direction if vector.direction.ndim == 2 else vector.direction[None]
+
+
+def means_of_others(
+    directions: Float[Tensor, "name d_model"], pairs: Sequence[int]
+) -> Float[Tensor, "name d_model"]:
+    """For each name the mean vector of the other names of its pair.
+
+    ValueError: a pair with one name only.
+    """
+    pair = torch.tensor(pairs)
+    means = []
+    for place, number in enumerate(pairs):
+        others = (pair == number) & (torch.arange(len(pairs)) != place)
+        if not others.any():
+            raise ValueError(f"pair {number} has one name only")
+        means.append(directions[others].mean(dim=0))
+    return torch.stack(means)
+
+
+def without_pair_direction(
+    directions: Float[Tensor, "name d_model"], pairs: Sequence[int], shift: int = 0
+) -> Float[Tensor, "name d_model"]:
+    """Each vector less its part along the direction of its pair (or the pair `shift` further on).
+
+    A pair's direction, for one of its names, is the mean of the pair's other names less the mean
+    of all names: v' = v - (v . u) u.
+    """
+    means, pair = means_of_others(directions, pairs), torch.tensor(pairs)
+    numbers = sorted(set(pairs))
+    middle = directions.mean(dim=0)
+    kept = []
+    for place, number in enumerate(pairs):
+        mean = means[place]
+        if shift:
+            target = numbers[(numbers.index(number) + shift) % len(numbers)]
+            mean = directions[pair == target].mean(dim=0)
+        unit = torch.nn.functional.normalize(mean - middle, dim=0)
+        kept.append(directions[place] - (directions[place] @ unit) * unit)
+    return torch.stack(kept)
