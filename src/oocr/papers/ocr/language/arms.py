@@ -14,6 +14,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.families.ocr.build import answer_token
@@ -29,8 +31,8 @@ from oocr.papers.learning import (
     rank_among,
     relative_block,
 )
-from oocr.papers.ocr.language_data import LanguageData, Part
-from oocr.papers.ocr.language_effects import (
+from oocr.papers.ocr.language.data import LanguageData, Part
+from oocr.papers.ocr.language.effects import (
     directions_of,
     last_states,
     means_of_others,
@@ -38,13 +40,19 @@ from oocr.papers.ocr.language_effects import (
     with_directions,
     without_pair_direction,
 )
+from oocr.papers.paper import Cell, Rows
 
 Arm = Literal[
-    "untouched", "full", "lora", "lora early", "lora late", "vectors", "full + vectors",
+    "untouched",
+    "full",
+    "lora",
+    "lora early",
+    "lora late",
+    "vectors",
+    "full + vectors",
     "lora + vectors",
-]  # fmt: skip
+]
 Columns = dict[str, Any]
-Rows = list[Columns]
 
 EARLY, LATE = 0.25, 0.8
 """Depths of the one-block LoRAs: 0 is the first block, 1 the last."""
@@ -57,47 +65,51 @@ FULL_RATE = 5e-5
 BATCH = 16
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LanguageCell:
-    """What one computation depends on, beside the model.
+class LanguageCell(Cell):
+    """One arm of one task.
 
     Attributes:
         depths: of the vectors.
         pairs, bridges, tests: pairs, and of each pair its bridge names and test names.
-        steps: at most, of full fine-tuning; a LoRA and vectors have their own.
+        steps, rate: of full fine-tuning; a LoRA and vectors have their own.
     """
 
     arm: Arm
     relation: RelationName
     mapped: Mapped = "own"
-    seed: int = 0
     depths: tuple[float, ...] = ()
     pairs: int = 5
     bridges: int = 4
     tests: int = 4
     steps: int = FULL_STEPS
+    rate: float = FULL_RATE
 
-    def __post_init__(self) -> None:
-        if self.depths and not self.arm.endswith("vectors"):
-            raise InputError(f"depths: found {self.depths} for {self.arm}; allowed: for vectors")
-        if not self.depths and self.arm.endswith("vectors"):
-            raise InputError(f"depths: found none for {self.arm}; allowed: from 0 to 1")
+    @model_validator(mode="after")
+    def _depths_of_vectors(self) -> LanguageCell:
+        if bool(self.depths) != self.arm.endswith("vectors"):
+            allowed = "from 0 to 1" if self.arm.endswith("vectors") else "for vectors"
+            raise InputError(f"depths: found {self.depths} for {self.arm}; allowed: {allowed}")
+        return self
 
 
 def language_rows(model: LanguageModel, cell: LanguageCell) -> Rows:
     """One row for each question asked in a cell.
 
-    Columns: `arm`, `block` (of vectors, and of a one-block LoRA), `control` ("": none), `seed`,
+    Columns: `block` (of vectors, and of a one-block LoRA), `control` ("": none),
     `pair`, `name`, `bridge`, `part` ("fact", "implication"), `rank` among the answers of the own
     kind, `rank_all` among all, `right`, `listed_rank` (of the answer in the listed map). Rows with
     part "effect" have the columns of `Shares`.
     """
     data = LanguageData.draw(
-        cell.relation, cell.mapped, cell.seed, pairs=cell.pairs, bridges=cell.bridges,
-        tests=cell.tests, first_token=answer_token(model.tokenizer),
-    )  # fmt: skip
-    rows = list(_rows(model, cell, data))
-    return [{"arm": cell.arm, "seed": cell.seed, **row} for row in rows]
+        cell.relation,
+        cell.mapped,
+        cell.seed,
+        pairs=cell.pairs,
+        bridges=cell.bridges,
+        tests=cell.tests,
+        first_token=answer_token(model.tokenizer),
+    )
+    return list(_rows(model, cell, data))
 
 
 def _rows(model: LanguageModel, cell: LanguageCell, data: LanguageData) -> Iterator[dict[str, Any]]:
@@ -141,9 +153,14 @@ def _learned(
 ) -> Learned:
     full = place.kind == "full"
     return learn_at(
-        model, place, rows, seed=cell.seed, batch_lines=BATCH,
-        steps=cell.steps if full else LORA_STEPS, learning_rate=FULL_RATE if full else None,
-    )  # fmt: skip
+        model,
+        place,
+        rows,
+        seed=cell.seed,
+        batch_lines=BATCH,
+        steps=cell.steps if full else LORA_STEPS,
+        learning_rate=cell.rate if full else None,
+    )
 
 
 def _vectors(

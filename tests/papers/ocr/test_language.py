@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+from tests.tiny import tiny_language_model, weights_hash
 
-from oocr.errors import InputError
-from oocr.papers.ocr.language import LanguageCell, language_rows
-from oocr.papers.ocr.language_data import TASKS, LanguageData
-from oocr.papers.ocr.language_effects import (
+from oocr.papers.ocr.language.arms import LanguageCell, language_rows
+from oocr.papers.ocr.language.data import TASKS, LanguageData
+from oocr.papers.ocr.language.effects import (
     means_of_others,
     shares_of,
     without_pair_direction,
 )
-from tests.tiny import tiny_language_model, weights_hash
 
 
 def cell(arm: Any, **fields: Any) -> LanguageCell:
     depths = (0.5,) if arm.endswith("vectors") else ()
     sizes: dict[str, Any] = {"pairs": 3, "bridges": 1, "tests": 2, "steps": 2, "depths": depths}
-    return LanguageCell(arm, "city-language", **{**sizes, **fields})
+    return LanguageCell(arm=arm, relation="city-language", **{**sizes, **fields})
 
 
 def test_training_never_tells_an_implication_that_is_asked() -> None:
@@ -68,10 +68,10 @@ def test_vectors_recall_their_facts() -> None:
 
 
 def test_depths_belong_to_vectors() -> None:
-    with pytest.raises(InputError, match="found none"):
-        LanguageCell("vectors", "city-language")
-    with pytest.raises(InputError, match="allowed: for vectors"):
-        LanguageCell("full", "city-language", depths=(0.5,))
+    with pytest.raises(ValidationError, match="from 0 to 1"):
+        LanguageCell(arm="vectors", relation="city-language")
+    with pytest.raises(ValidationError, match="allowed: for vectors"):
+        LanguageCell(arm="full", relation="city-language", depths=(0.5,))
 
 
 def test_shares_of_effects_that_are_known() -> None:
