@@ -160,6 +160,29 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+def write_new(path: Path, text: str = "") -> bool:
+    """Write a small file of which only one process at a time can be the author; whether it was us.
+
+    Creation is atomic, also on storage that machines share. A reader may see it empty for a moment.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    with disk_errors(path):
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            os.write(handle, text.encode())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
+    return True
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write JSON atomically; NaN is refused."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -205,7 +228,8 @@ def key_of(*parts: object) -> str:
 def keep(folder: Path, key: str, make: Callable[[Path], object]) -> Path:
     """Have `make` fill a folder, unless it is there with this key (see `key_of`).
 
-    The folder appears whole or not at all. One with another key is removed first.
+    The folder appears whole or not at all. One with another key is removed first; where another
+    process has just written it with this key, that one stays.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
@@ -213,9 +237,13 @@ def keep(folder: Path, key: str, make: Callable[[Path], object]) -> Path:
     if not is_kept(folder, key):
         if folder.is_dir():
             shutil.rmtree(folder)
-        with new_folder(folder) as part:
-            make(part)
-            (part / KEY).write_text(key, encoding="utf-8")
+        try:
+            with new_folder(folder) as part:
+                make(part)
+                (part / KEY).write_text(key, encoding="utf-8")
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not is_kept(folder, key):
+                raise
     return folder
 
 
@@ -326,15 +354,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         stays = f"what was written stays in {path.parent}"
         if code in (errno.ENOSPC, errno.EDQUOT):
             again = "make room, and give the same command again"
-            raise _DiskError(
+            raise DiskError(
                 f"the disk is full: {path} was not written; {stays}; {again}"
             ) from error
+        if code in _UNREACHABLE:
+            raise DiskError(
+                f"{path} cannot be reached: {os.strerror(code)}; {stays}; when the storage is "
+                "back, give the same command again"
+            ) from error
         if code in _UNWRITABLE:
-            raise _DiskError(f"{path} cannot be written: {os.strerror(code)}; {stays}") from error
+            raise DiskError(f"{path} cannot be written: {os.strerror(code)}; {stays}") from error
         raise
 
 
-class _DiskError(RunError):
+class DiskError(RunError):
     """Caused by an error of the disk; a place around it names itself instead."""
 
 
@@ -343,10 +376,16 @@ _UNWRITABLE = {
     errno.ENOTDIR,
 }
 
+_UNREACHABLE = {
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
+    errno.ENETDOWN,
+}
+"""What network file systems give where the store is away."""
+
 
 def _error_code(error: BaseException | None) -> int | None:
     """The system's error number; safetensors and polars (Rust) only put it into their text."""
-    if isinstance(error, _DiskError):
+    if isinstance(error, DiskError):
         return _error_code(error.__cause__)
     if isinstance(error, OSError):
         return error.errno

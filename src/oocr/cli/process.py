@@ -20,7 +20,7 @@ from oocr.errors import InputError, RunError
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ends."""
 
-RESUMED = ("run", "reproduce", "study", "get")
+RESUMED = ("run", "work", "reproduce", "study", "get")
 """Verbs whose finished work is kept, and which go on from there."""
 
 QUIET = {

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,18 @@ def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunCon
 
 
 def run_source(
-    source: str, overrides: Overrides, *, out: Path, quick: bool, command: str
+    source: str,
+    overrides: Overrides,
+    *,
+    out: Path,
+    quick: bool,
+    command: str,
+    lease: float | None = None,
 ) -> list[Path]:
-    """Do all runs of a built-in name or YAML file; print verdicts and the report's path."""
+    """Do all runs of a built-in name or YAML file; print verdicts and the report's path.
+
+    With a `lease` (seconds) beside other processes that do the same runs.
+    """
     source, note = source_for(source, overrides.model)
     runs = {
         name: configs_of(name, overrides, quick=quick)
@@ -52,7 +62,7 @@ def run_source(
     def located(error: InputError, index: int) -> InputError:
         return _located(error, *places[index], overrides)
 
-    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located, lease=lease)
     several = out / f"{Path(source).stem[:40]}-{folders_key(folders)}" / "report.html"
     _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
     return folders
@@ -65,11 +75,12 @@ def do_runs(
     command: str,
     console: Console,
     located: Callable[[InputError, int], InputError],
+    lease: float | None = None,
 ) -> list[Path]:
     """Check all runs, then do them one after the other, with progress on the console.
 
-    Verdicts that cannot be stored are printed. `located` puts the place that an error comes from
-    into it, given the number of the run.
+    With a `lease` (seconds) beside others. Verdicts that cannot be stored are printed. `located`
+    puts the place that an error comes from into it, given the number of the run.
     """
     from oocr.models.load import placement
     from oocr.runs.executor import Executor, Worker
@@ -78,6 +89,7 @@ def do_runs(
     from oocr.runs.memory_plan import fit_workers, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import PreparedRun, do_run
+    from oocr.work.shared_run import work_on
 
     check_output(out, folder=True)
     worker = Worker(lambda text: print_plain(console, f"  {text}"))
@@ -115,7 +127,8 @@ def do_runs(
             judged.clear()
             try:
                 with progress_on(console) as progress:
-                    folder = do_run(
+                    do = do_run if lease is None else partial(work_on, lease=lease)
+                    folder = do(
                         *(run_now, executor, out),
                         progress=progress,
                         command=command,

@@ -48,6 +48,41 @@ def run(
 
 @app.command()
 @with_overrides
+def work(
+    source: Annotated[
+        str, Argument(help="a run's folder, or as for `oocr run`: a built-in run or a YAML file")
+    ],
+    overrides: Overrides,
+    out: options.Out = Path("runs"),
+    quick: options.Quick = False,
+    lease: Annotated[
+        float, Option(min=1, help="seconds of silence after which a process's work is taken over")
+    ] = 60.0,
+) -> None:
+    """Do a run together: call it any number of times, on machines that share the folder.
+
+    Each process does what nobody is at work on, until the run is finished.
+    """
+    from oocr.cli.work import work_source
+
+    work_source(source, overrides, out=out, quick=quick, lease=lease, command=_command())
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
+) -> None:
+    """Show how far a run is: what is done, who is at work on what, what failed.
+
+    From any machine that reads the folder.
+    """
+    from oocr.cli.status import print_status
+
+    print_status(folder)
+
+
+@app.command()
+@with_overrides
 def plan(
     source: options.Source,
     overrides: Overrides,

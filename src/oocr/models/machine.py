@@ -59,6 +59,13 @@ def find_device(name: str) -> torch.device:
     return default_device() if name == "auto" else torch.device(name)
 
 
+def device_kind(device: torch.device) -> str:
+    """What rounds a device's sums: a GPU's name, or the CPU's set of instructions."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}" if is_cpu(device) else device.type
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that it was given."""
     if is_gpu(device):

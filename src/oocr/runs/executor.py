@@ -191,17 +191,8 @@ class Executor:
         `RunError`; finished jobs stay.
         """
         waiting = list(jobs)
-        count = min((spec.workers for _, spec, _ in waiting), default=1)
-        if count == 1:
-            for label, spec, job in waiting:
-                result, process, peak = _done(self.worker, label, spec, job)
-                self.gpu_peaks[process] = peak
-                yield label, result
-            return
-        sent = self._in_order([partial(_do, *job) for job in waiting], count)
-        for (label, *_), (result, process, peak) in zip(waiting, sent, strict=True):
-            self.gpu_peaks[process] = peak
-            yield label, result
+        done = _in_order(self.completed(waiting))
+        yield from zip([label for label, _, _ in waiting], done, strict=True)
 
     def do_plain(
         self, jobs: Iterable[tuple[str, Callable[[], T]]], workers: int
@@ -212,31 +203,52 @@ class Executor:
             for label, job in waiting:
                 yield label, _do_plain(job)
             return
-        sent = self._in_order([partial(_do_plain, job) for _, job in waiting], workers)
-        yield from zip([label for label, _ in waiting], sent, strict=True)
+        begin = [partial(self._send, workers, _do_plain, job) for _, job in waiting]
+        done = _finished(begin, list(range(len(waiting))), workers)
+        with _killed_workers():
+            results = _in_order((place, future.result()) for place, future in done)
+            yield from zip([label for label, _ in waiting], results, strict=True)
 
-    def _in_order(self, calls: Sequence[Callable[[], T]], count: int) -> Iterator[T]:
-        """What each call gives, in their order; made in so many processes."""
-        pool = self._started(count)
-        running: dict[Future[T], int] = {}
-        done: dict[int, T] = {}
-        sent = given = 0
+    def completed(
+        self, jobs: Sequence[tuple[str, WorkerSpec, Job[T]]], costs: Sequence[float] = ()
+    ) -> Iterator[tuple[int, T]]:
+        """Do labelled jobs and give each one's place and result as soon as it is done.
+
+        With several workers those that cost most begin first (`costs`: of the first jobs; others
+        cost nothing); one takes them as they come, so that neighbours share recordings.
+        """
+        count = min((spec.workers for _, spec, _ in jobs), default=1)
+        order = list(range(len(jobs)))
+        if count > 1:
+            order.sort(key=lambda place: -costs[place] if place < len(costs) else 0.0)
+        begin = [partial(self.submit, *job) for job in jobs]
+        for place, future in _finished(begin, order, count):
+            yield place, self.result(future)
+
+    def submit(self, label: str, spec: WorkerSpec, job: Job[Any]) -> Future[JobResult]:
+        """Begin a job; with one worker it is done here, and the future is finished."""
+        if spec.workers > 1:
+            return self._send(spec.workers, _do, label, spec, job)
+        future: Future[JobResult] = Future()
         try:
-            while given < len(calls):
-                while sent < len(calls) and len(running) < count:
-                    with _no_interrupt():
-                        running[pool.submit(calls[sent])] = sent
-                    sent += 1
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    done[running.pop(future)] = future.result()
-                while given in done:
-                    yield done.pop(given)
-                    given += 1
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process was killed (often for want of memory: try --workers 1); "
-                "what was computed stays, the same command goes on"
-            ) from error
+            future.set_result(_done(self.worker, label, spec, job))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def result(self, future: Future[JobResult]) -> Any:
+        """What a finished job gave, or its error."""
+        with _killed_workers():
+            result, process, peak = future.result()
+        self.gpu_peaks[process] = peak
+        return result
+
+    def _send(self, count: int, call: Callable[..., T], *given: Any) -> Future[T]:
+        """Have a call made in one of so many processes."""
+        with _killed_workers():
+            pool = self._started(count)
+            with _no_interrupt():
+                return pool.submit(call, *given)
 
     def _started(self, count: int) -> ProcessPoolExecutor:
         if self.pool is None or self._count != count:
@@ -257,6 +269,41 @@ class Executor:
                 process.terminate()
         self.pool.shutdown(cancel_futures=True)
         self.pool, self._count = None, 0
+
+
+def _finished(
+    begin: Sequence[Callable[[], Future[T]]], order: list[int], count: int
+) -> Iterator[tuple[int, Future[T]]]:
+    """Begin so many at a time, in this order; each one's place as soon as it is finished."""
+    running: dict[Future[T], int] = {}
+    while order or running:
+        while order and len(running) < count:
+            place = order.pop(0)
+            running[begin[place]()] = place
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future
+
+
+def _in_order(results: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """Results in the order of their places, each as soon as those before it are there."""
+    done: dict[int, T] = {}
+    given = 0
+    for place, result in results:
+        done[place] = result
+        while given in done:
+            yield done.pop(given)
+            given += 1
+
+
+@contextmanager
+def _killed_workers() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process was killed (often for want of memory: try --workers 1); "
+            "what was computed stays, the same command goes on"
+        ) from error
 
 
 @contextmanager

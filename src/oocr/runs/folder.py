@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,13 +31,27 @@ from oocr.io import (
     locked,
     write_atomic,
     write_json,
+    write_new,
     write_text,
 )
+from oocr.leases import live_claims
 from oocr.runs.config import RunConfig
+from oocr.runs.progress import ProgressReport
 from oocr.runs.read_config import load_configs
-from oocr.runs.records import ArmRecord, Continuation, GridPoint, RunInfo, Sample, Selection
+from oocr.runs.records import (
+    ArmRecord,
+    Continuation,
+    GridPoint,
+    MadeWith,
+    RunInfo,
+    Sample,
+    Selection,
+)
 
 RecordT = TypeVar("RecordT", bound=Record)
+
+WORK = "work"
+"""Folder of a run that holds the claims of the processes that share it."""
 
 _ROW_COLUMNS = ("arm", "control", "part", "member", "seed", "step", "final", "facet", "group")
 
@@ -51,7 +67,7 @@ def run_folder(config: RunConfig, out: Path) -> Path:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while this process works on it; a `RunError` if another one does."""
+    """Hold a run's folder while this process works on it alone; a `RunError` if others do."""
 
     def busy() -> None:
         raise RunError(f"another process is at work on {folder}")
@@ -59,17 +75,85 @@ def only_one(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with disk_errors(folder / ".lock"):
             stack.enter_context(locked(FileLock(folder / ".lock"), when_busy=busy))
+        if others := live_claims(folder / WORK):
+            raise RunError(
+                f"processes are at work on {folder} (one on {others[0].host}, number "
+                f"{others[0].pid}): `{command_line(['oocr', 'work', folder])}` works beside them"
+            )
+        yield
+
+
+@contextmanager
+def beside_others(folder: Path) -> Iterator[None]:
+    """Work on a run's folder beside others that do so; a `RunError` if one has it for itself.
+
+    That is seen of processes on this machine, and elsewhere where the storage shares its locks.
+    """
+    path = folder / ".lock"
+    with disk_errors(path), path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"another process is at work on {folder}, by itself") from error
+        except OSError:  # a file system without locks
+            pass
         yield
 
 
 def same_threads(folder: Path, threads: int) -> int:
     """The number of threads that the run began with (its numbers depend on it), else `threads`."""
     path = folder / "threads"
-    try:
-        return max(1, int(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        write_text(path, f"{threads}\n")
-        return threads
+    for _ in range(3):  # another process may be just about to write it
+        if path.exists() or not write_new(path, f"{threads}\n"):
+            with suppress(OSError, ValueError):
+                return max(1, int(path.read_text(encoding="utf-8")))
+            time.sleep(0.1)
+    write_text(path, f"{threads}\n")
+    return threads
+
+
+MADE_WITH = "made_with.json"
+
+
+def makers(folder: Path) -> MadeWith | None:
+    """What a run's results were made with; None: it does not say."""
+    with suppress(OSError, ValidationError):
+        return MadeWith.model_validate_json((folder / MADE_WITH).read_bytes())
+    return None
+
+
+def note_makers(folder: Path, here: MadeWith, progress: ProgressReport) -> None:
+    """Write down what a run's results are made with, and say where that has changed."""
+    text = here.model_dump_json(indent=1) + "\n"
+    if write_new(folder / MADE_WITH, text):
+        return
+    before = makers(folder)
+    if before != here:
+        progress.note(
+            f"results in {folder} were made with {before or 'something unknown'}; here is {here}: "
+            "what this changes is computed again"
+        )
+        write_text(folder / MADE_WITH, text)
+
+
+def check_makers(folder: Path, here: MadeWith) -> None:
+    """Refuse (`InputError`) to put results beside those of a folder that round otherwise."""
+    before = makers(folder)
+    if write_new(folder / MADE_WITH, here.model_dump_json(indent=1) + "\n") or before == here:
+        return
+    time.sleep(0.0 if before else 0.5)  # another process is just writing it
+    before = before or makers(folder)
+    differing = [
+        f"{name} {getattr(before, name, 'unknown')} there, {getattr(here, name)} here"
+        for name in MadeWith.model_fields
+        if getattr(before, name, None) != getattr(here, name)
+    ]
+    if differing:
+        raise InputError(
+            f"{folder}: found results that are rounded otherwise than this machine's would be "
+            f"({'; '.join(differing)}); allowed: the same, so that a run's results are not mixed "
+            "(for results of this machine name another folder with --out)"
+        )
 
 
 def changed_files(folder: Path, config: RunConfig) -> list[str]:

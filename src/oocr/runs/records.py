@@ -3,6 +3,8 @@
 A run folder:
     config.yaml            the resolved configuration; `oocr run` on it redoes the run
     run.json               `RunInfo`
+    made_with.json         `MadeWith`, and threads, the number of threads
+    work/, logs/           claims and log files of `oocr work` (`oocr.work`)
     selection.json         `Selection`: how layer, learning rate and stopping point were chosen
     rows.parquet           one row per item scored (columns: `oocr.evals.probes`, and those below)
     own_answers.json       the untouched model's choices that some tasks train on (only there)
@@ -46,9 +48,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+
 from oocr.evals.scores import Scoring
-from oocr.io import Record
+from oocr.io import RESULTS_VERSION, Record
 from oocr.models.language_model import LanguageModel
+from oocr.models.machine import device_kind
 from oocr.steering.token_roles import Token
 from oocr.tasks.task import TriggerWords
 
@@ -132,8 +137,22 @@ class Sample(Record):
     expected: str
 
 
+class MadeWith(Record):
+    """What the rounding of results depends on beside the model; `results`: `RESULTS_VERSION`."""
+
+    torch: str
+    threads: int
+    device: str
+    dtype: str
+    results: str
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        return f"torch {self.torch}, {threads}, {self.device}, {self.dtype}"
+
+
 class ModelInfo(Record):
-    """Facts about a model that outlive it in memory."""
+    """Facts about a model that outlive it in memory; see `oocr.models.machine.device_kind`."""
 
     model: str
     model_source: dict[str, str]
@@ -143,6 +162,17 @@ class ModelInfo(Record):
     d_model: int
     dtype: str
     device: str
+    device_kind: str = ""
+
+    def made_with(self, threads: int) -> MadeWith:
+        """What results of this model are made with here, with so many threads."""
+        return MadeWith(
+            torch=str(torch.__version__),
+            threads=threads,
+            device=self.device_kind,
+            dtype=self.dtype,
+            results=RESULTS_VERSION,
+        )
 
     @staticmethod
     def of(model: LanguageModel) -> ModelInfo:
@@ -156,6 +186,7 @@ class ModelInfo(Record):
             d_model=model.d_model,
             dtype=str(model.dtype).removeprefix("torch."),
             device=", ".join(sorted({str(part.device) for part in model.hf.parameters()})),
+            device_kind=device_kind(model.device),
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,14 @@ from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, repor
 from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.costs import ArmCosts
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.explain_stage import explain_jobs, explains
-from oocr.runs.folder import changed_files, only_one, run_folder, same_threads
+from oocr.runs.folder import changed_files, note_makers, only_one, run_folder, same_threads
 from oocr.runs.memory_estimate import RunSample
 from oocr.runs.memory_plan import DevicePart, MemoryEstimate, PeakMemory, gib, parts_of, room_for
 from oocr.runs.progress import ProgressReport, timed
-from oocr.runs.records import ArmRecord, ModelInfo
+from oocr.runs.records import ArmRecord, ModelInfo, Selection
 from oocr.runs.resolve import ResolvedRun, check_run_fits, own_answers, resolve, with_answers
 from oocr.runs.write_results import OnJudged, Results, finish, samples_of
 from oocr.steering.vectors import Vector
@@ -113,7 +114,23 @@ def do_run(
     `on_judged` gets the verdicts before they are stored.
     """
     progress = progress or ProgressReport()
-    config, tasks = prepared.run.config, prepared.run.tasks
+    spec = workers_for(prepared, progress)
+    folder = new_run_folder(prepared, out)
+    with only_one(folder), PeakMemory() as memory:
+        remove_unfinished(folder)
+        remove_unfinished(folder / "arms")
+        note_changes(folder, prepared, progress)
+        with run_stages(prepared, executor, spec, folder, progress) as stages:
+            stages.ask_first()
+            results = stages.results()
+            results.peak_memory_gib = memory.sample()
+            write_results(stages, results, command, on_judged)
+    return folder
+
+
+def workers_for(prepared: PreparedRun, progress: ProgressReport) -> WorkerSpec:
+    """How many processes do the run here, and on what; said where they are fewer than asked for."""
+    config = prepared.run.config
     devices = gpus_for(config, prepared.needs)
     room = min([room_for(prepared.parts), *map(room_for, devices)])
     spec = plan_workers(config, prepared.needs, room, devices)
@@ -121,40 +138,62 @@ def do_run(
         progress.note(
             f"{spec.workers} workers instead of {config.workers}: {gib(room)} of memory available"
         )
-    folder = run_folder(config, out)
-    write_text(folder / "config.yaml", config.yaml())
-    with only_one(folder), ExitStack() as stack:
-        remove_unfinished(folder)
-        remove_unfinished(folder / "arms")
-        if changed := changed_files(folder, config):
-            progress.note(
-                f"{some_of(changed)} changed since this run was done: what depends on it is done "
-                f"again and takes its place in {folder}"
-            )
-        spec = replace(spec, threads=same_threads(folder, spec.threads))
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(spec.threads)
-        memory = stack.enter_context(PeakMemory())
+    # A model that was made in memory cannot be loaded by other processes.
+    if prepared.model.model_source.get("kind") == "memory":
+        spec = replace(spec, workers=1)
+    return spec
+
+
+def new_run_folder(prepared: PreparedRun, out: Path) -> Path:
+    """The run's folder in `out`, with its configuration."""
+    folder = run_folder(prepared.run.config, out)
+    write_text(folder / "config.yaml", prepared.run.config.yaml())
+    return folder
+
+
+def note_changes(folder: Path, prepared: PreparedRun, progress: ProgressReport) -> None:
+    """Say which of the user's files changed since the run was last done."""
+    if changed := changed_files(folder, prepared.run.config):
+        progress.note(
+            f"{some_of(changed)} changed since this run was done: what depends on it is done "
+            f"again and takes its place in {folder}"
+        )
+
+
+@contextmanager
+def run_stages(
+    prepared: PreparedRun,
+    executor: Executor,
+    spec: WorkerSpec,
+    folder: Path,
+    progress: ProgressReport,
+) -> Iterator[RunStages]:
+    """A run's stages, with as many threads as it began with for as long as the block runs."""
+    before = torch.get_num_threads()
+    spec = replace(spec, threads=same_threads(folder, spec.threads))
+    torch.set_num_threads(spec.threads)
+    try:
+        note_makers(folder, prepared.model.made_with(spec.threads), progress)
         executor.gpu_peaks.clear()
-        # A model that was made in memory cannot be loaded by other processes.
-        if prepared.model.model_source.get("kind") == "memory":
-            spec = replace(spec, workers=1)
         if spec.workers == 1:
             executor.worker.open(spec, prepared.tokens)
-        if tasks.asked_first:
-            ask = partial(_own_answers, tasks=tasks, folder=folder)
-            ((_, answers),) = executor.do([("own answers", spec, ask)])
-            tasks = with_answers(tasks, answers, prepared.model.model)
-        stages = RunStages(prepared, tasks, executor, spec, folder / "arms", progress)
-        results = stages.results()
-        results.peak_memory_gib = memory.sample()
-        results.peak_gpu_gib = sum(executor.gpu_peaks.values()) / 2**30
-        progress.stage("judging and writing", 1)
-        with timed(results.stages, "judging and writing"):
-            again = command or command_line(["oocr", "run", folder / "config.yaml"])
-            finish(results, folder, again, on_judged)
-        progress.advance()
-    return folder
+        tasks = prepared.run.tasks
+        yield RunStages(prepared, tasks, executor, spec, folder / "arms", progress)
+    finally:
+        torch.set_num_threads(before)
+
+
+def write_results(
+    stages: RunStages, results: Results, command: str, on_judged: OnJudged = lambda *_: None
+) -> None:
+    """Judge a run's results, and write what is not an arm's own."""
+    folder = stages.folder.parent
+    results.peak_gpu_gib = sum(stages.executor.gpu_peaks.values()) / 2**30
+    stages.progress.stage("judging and writing", 1)
+    with timed(results.stages, "judging and writing"):
+        again = command or command_line(["oocr", "run", folder / "config.yaml"])
+        finish(results, folder, again, on_judged)
+    stages.progress.advance()
 
 
 def _own_answers(context: RunContext, *, tasks: TaskSet, folder: Path) -> dict[str, int]:
@@ -165,7 +204,7 @@ def _own_answers(context: RunContext, *, tasks: TaskSet, folder: Path) -> dict[s
 class RunStages:
     """The stages of a run, each done by its jobs; `folder` is that of the arms.
 
-    `seconds` are those of the stages so far.
+    `tasks` are complete after `ask_first`; `seconds` are those of the stages so far.
     """
 
     prepared: PreparedRun
@@ -176,33 +215,30 @@ class RunStages:
     progress: ProgressReport
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
+    def ask_first(self) -> None:
+        """Put the untouched model's own answers into the tasks that train on them."""
+        for _, answers in self.each(self.first_jobs()):
+            self.tasks = with_answers(self.tasks, answers, self.prepared.model.model)
+
     def results(self) -> Results:
         """Everything that the run computes, or finds in its folder."""
-        config, tasks, folder = self.prepared.run.config, self.tasks, self.folder
+        config, tasks = self.prepared.run.config, self.tasks
         with timed(self.seconds, "choosing"):
             plans = grid.selection_plans(config, tasks)
             trained, _ = self._train(plans, "choosing on validation tasks")
-            selection = grid.select(config, tasks, trained)
-        write_text(folder.parent / "selection.json", selection.model_dump_json(indent=1) + "\n")
+            selection = self.select(trained)
         with timed(self.seconds, "training and scoring"):
             plans = grid.reported_plans(config, tasks, selection)
             # Jobs that need no arm keep the cores busy to the end.
-            ceiling = controls.ceiling_jobs(tasks, folder)
+            ceiling = controls.ceiling_jobs(tasks, self.folder)
             trained, frames = self._train(plans, "training arms", ceiling)
         arms = [arm.record for arm in trained]
         frames += [reported_rows(arm.rows, arm.record) for arm in trained]
-        reported = [arm for arm in arms if arm.role == "test"]
-        explained = [a for a in reported if a.method == "adapter" and explains(config)]
-        jobs = explain_jobs(config, tasks, explained, folder)
-        frames += self._stage("explaining LoRAs", jobs, "explaining")
-        fixed = controls.base_jobs(tasks, folder)
-        count = config.controls.random_directions
-        for name, like in self._like(reported, explained).items() if count else ():
-            fixed += controls.random_jobs(tasks, like, name, count, folder)
-        frames += self._stage("base and random directions", fixed)
-        if free := controls.free_jobs(tasks, arms, folder):
+        frames += self._stage("explaining LoRAs", self.explain_jobs(arms), "explaining")
+        frames += self._stage("base and random directions", self.control_jobs(arms))
+        if free := controls.free_jobs(tasks, arms, self.folder):
             frames += self._stage("free answers", free)
-        shown = controls.example_jobs(tasks, arms, config.explain.examples, folder)
+        shown = controls.example_jobs(tasks, arms, config.explain.examples, self.folder)
         examples = self._stage("examples", shown)
         positions = config.vector.positions if config.vector else ""
         return Results(
@@ -211,7 +247,7 @@ class RunStages:
             model=self.prepared.model,
             rows=pl.concat(frames, how="diagonal_relaxed"),
             arms=arms,
-            explained=explained,
+            explained=self.explained(arms),
             selection=selection,
             examples=[example for of_member in examples for example in of_member],
             samples=samples_of(tasks, self.prepared.tokens.rows.tokenizer, positions),
@@ -219,43 +255,97 @@ class RunStages:
             stages=self.seconds,
         )
 
-    def _each(self, jobs: Sequence[tuple[str, Job[T]]]) -> Iterator[tuple[str, T]]:
-        return self.executor.do((label, self.spec, job) for label, job in jobs)
+    def first_jobs(self) -> list[tuple[str, Job[dict[str, int]]]]:
+        """What is asked before anything is trained."""
+        if not self.prepared.run.tasks.asked_first:
+            return []
+        ask = partial(_own_answers, tasks=self.prepared.run.tasks, folder=self.folder.parent)
+        return [("own answers", ask)]
+
+    def select(self, trained: Sequence[ScoredArm]) -> Selection:
+        """Choose by the trained arms, and write down how."""
+        selection = grid.select(self.prepared.run.config, self.tasks, trained)
+        text = selection.model_dump_json(indent=1) + "\n"
+        write_text(self.folder.parent / "selection.json", text)
+        return selection
+
+    def arm_jobs(
+        self, plans: Sequence[ArmPlan]
+    ) -> tuple[list[list[ArmPlan]], list[tuple[str, Job[list[ScoredArm]]]], list[float]]:
+        """Groups of arms, the jobs that train and score each, and what each costs."""
+        assert len({plan.id for plan in plans}) == len(plans), "two arms would share a folder"
+        prepared = self.prepared
+        lines = prepared.run.config.batch_lines
+        groups = grouped(plans, prepared.tokens, lines, prepared.most_tokens)
+        train = partial(run_arms, folder=self.folder)
+        jobs: list[tuple[str, Job[list[ScoredArm]]]] = [
+            (_label(group), partial(train, plans=group)) for group in groups
+        ]
+        of_arm = ArmCosts(prepared.tokens, lines, prepared.model.blocks)
+        return groups, jobs, [sum(map(of_arm, group)) for group in groups]
+
+    def explained(self, arms: Sequence[ArmRecord]) -> list[ArmRecord]:
+        """The reported LoRAs, if they are explained."""
+        wanted = explains(self.prepared.run.config)
+        return [a for a in arms if wanted and a.role == "test" and a.method == "adapter"]
+
+    def explain_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
+        """Jobs that explain the run's LoRAs."""
+        config = self.prepared.run.config
+        return explain_jobs(config, self.tasks, self.explained(arms), self.folder)
+
+    def control_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
+        """Jobs that ask the base and random directions, once the LoRAs are explained."""
+        tasks, folder = self.tasks, self.folder
+        count = self.prepared.run.config.controls.random_directions
+        reported = [arm for arm in arms if arm.role == "test"]
+        jobs = controls.base_jobs(tasks, folder)
+        like_by_null = self._like(reported, self.explained(arms)) if count else {}
+        for name, like in like_by_null.items():
+            jobs += controls.random_jobs(tasks, like, name, count, folder)
+        return jobs
+
+    def each(
+        self,
+        jobs: Sequence[tuple[str, Job[T]]],
+        costs: Sequence[float] = (),
+        on_done: Callable[[str, T], object] = lambda *_: None,
+    ) -> list[tuple[str, T]]:
+        """Each job's label and result; `on_done` gets them as soon as they are there."""
+        work = [(label, self.spec, job) for label, job in jobs]
+        results: dict[int, tuple[str, T]] = {}
+        for place, result in self.executor.completed(work, costs):
+            results[place] = (jobs[place][0], result)
+            on_done(*results[place])
+        return [results[place] for place in range(len(jobs))]
 
     def _stage(self, name: str, jobs: Sequence[tuple[str, Job[T]]], timer: str = "") -> list[T]:
         """What the jobs of a stage give."""
         self.progress.stage(name, len(jobs))
-        results: list[T] = []
         with timed(self.seconds, timer or name):
-            for label, result in self._each(jobs):
-                self.progress.advance(label)
-                results.append(result)
-        return results
+            done = self.each(jobs, on_done=lambda label, _: self.progress.advance(label))
+        return [result for _, result in done]
 
     def _train(
         self, plans: Sequence[ArmPlan], stage: str, others: controls.RowJobs | None = None
     ) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
         """Train and score arms; `others` are jobs that are done beside them."""
-        assert len({plan.id for plan in plans}) == len(plans), "two arms would share a folder"
-        prepared, others = self.prepared, others or []
+        others = others or []
         self.progress.stage(stage, len(plans) + len(others))
-        batch_lines = prepared.run.config.batch_lines
-        groups = grouped(plans, prepared.tokens, batch_lines, prepared.most_tokens)
-        train = partial(run_arms, folder=self.folder)
-        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
-            *[(_label(group), partial(train, plans=group)) for group in groups],
-            *others,
-        ]
+        _, of_arms, costs = self.arm_jobs(plans)
+        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [*of_arms, *others]
+
+        def advance(label: str, result: list[ScoredArm] | pl.DataFrame) -> None:
+            for _ in range(1 if isinstance(result, pl.DataFrame) else len(result)):
+                self.progress.advance(label)
+
         arms: dict[str, ScoredArm] = {}
         frames: list[pl.DataFrame] = []
-        for label, result in self._each(jobs):
+        for _, result in self.each(jobs, [*costs, *[0.0] * len(others)], advance):
             if isinstance(result, pl.DataFrame):
                 frames.append(result)
-                self.progress.advance(label)
-                continue
-            for arm in result:
-                arms[arm.record.id] = arm
-                self.progress.advance(label)
+            else:
+                arms |= {arm.record.id: arm for arm in result}
         return [arms[plan.id] for plan in plans], frames
 
     def _like(

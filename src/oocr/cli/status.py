@@ -1,0 +1,66 @@
+"""`oocr status`: how far a run is, who is at work on what, what failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from oocr.cli.run import print_plain
+from oocr.io import command_line
+from oocr.runs.progress import duration
+from oocr.words import counted
+from oocr.work.status import InWork, RunStatus, StageStatus, status_of
+
+
+def print_status(folder: Path) -> RunStatus:
+    """Print how far a run is."""
+    console, status = Console(), status_of(folder)
+    for line in status_lines(status):
+        print_plain(console, line)
+    return status
+
+
+def status_lines(status: RunStatus) -> list[str]:
+    """The status in lines."""
+    ended = "finished" if status.finished else "not finished"
+    made = f"; made with {status.made_with}" if status.made_with else ""
+    lines = [f"{status.folder}: {ended}{made}"]
+    for stage in status.stages:
+        lines += _stage_lines(stage)
+    if status.parts:
+        parts = ", ".join(f"{name} {count}" for name, count in sorted(status.parts.items()))
+        lines.append(f"  finished parts: {parts} (`oocr run` says how many there will be)")
+    if status.finished:
+        lines.append(f"  report: {status.folder / 'report.html'}")
+    elif status.stages and not any(stage.in_work for stage in status.stages):
+        words = command_line(["oocr", "work", status.folder])
+        lines.append(f"  nobody is at work on it; it goes on with: {words}")
+    lines += [f"  log: {path}" for path in status.logs]
+    return lines
+
+
+def _stage_lines(stage: StageStatus) -> list[str]:
+    words = [f"  {stage.name:<20}{stage.done} of {stage.jobs}"]
+    if stage.in_work:
+        words.append(f"{len(stage.in_work)} in work")
+    if stage.failures:
+        words.append(f"{len(stage.failures)} failed")
+    if stage.left is not None and stage.done < stage.jobs:
+        words.append(f"at most about {duration(stage.left)} left with {_hands(stage)}")
+    lines = [", ".join(words)]
+    for job in stage.in_work:
+        where = f"{job.holder.host} (process {job.holder.pid}), for {duration(job.seconds)}"
+        where += f"; no sign of life for {duration(job.silent)}: will be done by another" * job.gone
+        lines.append(f"    {job.label}: {where}")
+    for failure in stage.failures:
+        where = f"{failure.host} (process {failure.pid}), {failure.when}"
+        lines.append(f"    failed: {failure.label}: {failure.error}; {where}")
+    return lines
+
+
+def _hands(stage: StageStatus) -> str:
+    def alive(job: InWork) -> bool:
+        return not job.gone
+
+    return counted(sum(map(alive, stage.in_work)), "job") + " at a time"
