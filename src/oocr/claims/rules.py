@@ -237,6 +237,21 @@ def stays_below(full: float, part: float) -> Rule:
     return rule([high_within(full)], [high_within(part)])
 
 
+def at_level(level: float, reach: float) -> Rule:
+    """The number is what chance gives, or another level: its interval holds that, and is near."""
+    inside = Condition(
+        f"the interval holds {level:g}",
+        lambda finding, _: (
+            at_least(level, finding.found.low) and at_least(finding.found.high, level)
+        ),
+    )
+    near = Condition(
+        f"the mean is within {reach:g} of {level:g}",
+        lambda finding, _: at_least(reach, abs(finding.found.value - level)),
+    )
+    return rule([inside, near], [near])
+
+
 def gone(full: float, part: float) -> Rule:
     """The interval's upper end is low enough, and a random direction leaves more."""
     return rule([high_within(full), below_nulls()], [high_within(part), below_nulls()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oocr.papers.ocr.language import experiments as language
 from oocr.papers.ocr.toy import experiments as toy
 from oocr.papers.paper import Paper, claims_of
 
@@ -18,7 +19,7 @@ PAPER = Paper(
         "paper's toy, a network of one attention layer, is here as its authors wrote it; the "
         "max-margin programs that it is said to solve are solved exactly."
     ),
-    sections=toy.SECTIONS,
-    experiments=toy.EXPERIMENTS,
-    claims=claims_of("oocr.papers.ocr.toy"),
+    sections={**toy.SECTIONS, **language.SECTIONS},
+    experiments=(*toy.EXPERIMENTS, *language.EXPERIMENTS),
+    claims=(*claims_of("oocr.papers.ocr.toy"), *claims_of("oocr.papers.ocr.language")),
 )

@@ -42,7 +42,7 @@ from oocr.papers.ocr.language.effects import (
 )
 from oocr.papers.paper import Cell, Rows
 
-Arm = Literal[
+ArmName = Literal[
     "untouched",
     "full",
     "lora",
@@ -74,7 +74,7 @@ class LanguageCell(Cell):
         steps, rate: of full fine-tuning; a LoRA and vectors have their own.
     """
 
-    arm: Arm
+    arm: ArmName
     relation: RelationName
     mapped: Mapped = "own"
     depths: tuple[float, ...] = ()
@@ -137,7 +137,7 @@ def _rows(model: LanguageModel, cell: LanguageCell, data: LanguageData) -> Itera
                 yield from _vectors(model, cell, data)
 
 
-def _place(model: LanguageModel, arm: Arm) -> Place | None:
+def _place(model: LanguageModel, arm: ArmName) -> Place | None:
     """Where an arm's weights are trained; None: nowhere."""
     places: dict[str, Place] = {
         "full": Place("full"),

@@ -1,0 +1,236 @@
+"""The five tasks in each place of learning: what follows, and what is hallucinated?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from oocr.charts.arms import Arm, arms_in
+from oocr.charts.dots import dot_panel
+from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.claims.records import Finding
+from oocr.errors import InputError
+from oocr.intervals import SHARE, SIGNED
+from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.ocr.language.arms import EARLY, ArmName, LanguageCell, language_rows
+from oocr.papers.ocr.language.experiments.scores import (
+    TASKS,
+    TITLES,
+    UNIT,
+    asked,
+    chance_of,
+    chosen,
+    ranks,
+    run_of,
+)
+from oocr.papers.paper import ModelExperiment, PaperSettings, Rows
+from oocr.runs.context import RunContext
+
+ARMS: Mapping[ArmName, str] = {
+    "full": "full fine-tune of all blocks",
+    "lora": "LoRA in all blocks",
+    "lora early": "LoRA in an early block",
+    "lora late": "LoRA in a late block",
+    "vectors": "one vector a name, frozen model",
+}
+ALL: tuple[ArmName, ...] = ("untouched", *ARMS)
+FEW: tuple[ArmName, ...] = ("untouched", "full", "vectors")
+QUICK: Mapping[str, Any] = {"bridges": 2, "tests": 2, "steps": 25, "rate": 1e-4}
+"""A quick look has few names, which few steps learn."""
+
+LOOKS: Mapping[ArmName, Arm] = {
+    "full": Arm("full fine-tune"),
+    "lora": Arm("adapter"),
+    "lora early": Arm("adapter", "early block"),
+    "lora late": Arm("adapter", "late block"),
+    "vectors": Arm("vector"),
+}
+REFERENCES = {
+    "untouched": ("", "the untouched model", Arm("base")),
+    "ceiling": ("in the prompt", "fact and bridges in the prompt", Arm("ceiling")),
+}
+
+
+def cells(settings: PaperSettings) -> list[LanguageCell]:
+    """Every arm on a map that the model knows and on an arbitrary one; few on the others."""
+    wide = ("city", "code")
+    return [
+        LanguageCell(
+            seed=seed,
+            model=model,
+            arm=arm,
+            relation=TASKS[task][0],
+            mapped=TASKS[task][1],
+            depths=(EARLY,) if arm == "vectors" else (),
+            **(QUICK if settings.quick else {}),
+        )
+        for model in settings.models
+        for seed in settings.seeds(full=5, quick=1)
+        for task in (wide if settings.quick else TASKS)
+        for arm in (ALL if task in wide and not settings.quick else FEW)
+    ]
+
+
+def compute(cell: LanguageCell, context: RunContext) -> Rows:
+    """Rows of a cell; without room on the device, or enough answers, there is no measurement."""
+    try:
+        return language_rows(context.model, cell)
+    except InputError as error:
+        raise NotMeasuredError(str(error)) from error
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """Mean ranks of what follows by task and arm, and how alike the effects are."""
+    result = AnalysisResult()
+    for task in TASKS:
+        for id in REFERENCES:
+            with result.attempt():
+                _reference(result, table, task, id)
+        for arm in ARMS:
+            with result.attempt():
+                _arm(result, table, task, arm)
+        with result.attempt():
+            _late_minus_early(result, table, task)
+        with result.attempt():
+            _listed_minus_new(result, table, task)
+    return result
+
+
+def _finding(table: pl.DataFrame, task: str, id: str, words: str, values: list[float]) -> Finding:
+    """A mean rank, beside chance and the untouched model."""
+    level = chance_of(table)
+    base = asked(chosen(table, task, "untouched"))
+    return mean_finding(
+        f"{task}-{id}",
+        f"mean rank of what follows, {words}; {TITLES[task]}",
+        values,
+        unit=UNIT,
+        bounds=(0.0, 2 * level),
+        nulls={"chance": level},
+        base=None if base.is_empty() or id == "untouched" else float(_mean(base, "rank")),
+    )
+
+
+def _mean(rows: pl.DataFrame, column: str) -> float:
+    return float(rows[column].cast(pl.Float64).to_numpy().mean())
+
+
+def _reference(result: AnalysisResult, table: pl.DataFrame, task: str, id: str) -> None:
+    control, words, look = REFERENCES[id]
+    rows = asked(chosen(table, task, "untouched", control))
+    if not rows.is_empty():
+        values = values_of(rows, "rank", by="unit")
+        finding = _finding(table, task, id, words, values)
+        result.findings.append(finding)
+        result.rows.append(_row(task, look, finding, rows))
+
+
+def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -> None:
+    rows = chosen(table, task, arm)
+    if rows.is_empty():
+        return
+    finding = _finding(table, task, _id(arm), ARMS[arm], ranks(rows, f"{task}, {ARMS[arm]}"))
+    result.findings.append(finding)
+    result.rows.append(_row(task, LOOKS[arm], finding, asked(rows)))
+    random = asked(chosen(table, task, arm, "random"))
+    if not random.is_empty():
+        values = values_of(random, "rank", by="unit")
+        words = "random vectors of the same norms"
+        result.findings.append(_finding(table, task, "random", words, values))
+    _effects(result, table, task, arm)
+
+
+def _id(arm: ArmName) -> str:
+    return arm.replace(" ", "-")
+
+
+def _row(task: str, look: Arm, finding: Finding, rows: pl.DataFrame) -> dict[str, Any]:
+    right, among_all = _mean(rows, "right"), _mean(rows, "rank_all")
+    found = finding.found
+    return {
+        "row": TITLES[task],
+        "task": task,
+        "arm": look.name,
+        "control": look.control,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "note": f"right {right:.2f}; rank among all answers {among_all:.2f}; {found.n}",
+        "chance": 2.0 if not finding.nulls else finding.nulls[0].value,
+    }
+
+
+def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -> None:
+    """Shares of what training added at the question of what follows; units are seeds."""
+    rows = chosen(table, task, arm, "implication").filter(pl.col("part") == "effect")
+    if rows.is_empty():
+        return
+    gap = rows.with_columns(gap=pl.col("own_bridge") - pl.col("other_bridge"))
+    words = f"{ARMS[arm]}; {TITLES[task]}"
+    for id, column, measure, bounds in (
+        ("one-vector", "one_vector", "share of the effects in one vector for all names", SHARE),
+        ("pair-vector", "pair_vector", "share of the effects in one vector a pair", SHARE),
+        ("own-bridge", "own_bridge", "centred cosine with the own bridge names' effect", SIGNED),
+        ("bridge-gap", "gap", "that cosine less the one with other pairs' bridge names", None),
+    ):
+        values = values_of(gap, column)
+        result.findings.append(
+            mean_finding(f"{task}-{_id(arm)}-{id}", f"{measure}, {words}", values, bounds=bounds)
+        )
+
+
+def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
+    """The same LoRA in a late block and in an early one, paired."""
+    late, early = (chosen(table, task, arm) for arm in ("lora late", "lora early"))
+    if late.is_empty() or early.is_empty():
+        return
+    pairs = zip(ranks(late, f"{task}, late LoRA"), ranks(early, f"{task}, early LoRA"), strict=True)
+    values = [a - b for a, b in pairs]
+    words = f"mean rank by a LoRA in a late block less by one in an early block; {TITLES[task]}"
+    result.findings.append(mean_finding(f"{task}-lora-late-minus-early", words, values, unit=UNIT))
+
+
+def _listed_minus_new(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
+    """Where the map is another one: the rank of the listed answer less that of the mapped one."""
+    rows = chosen(table, task, "full")
+    if rows.is_empty() or TASKS[task][1] == "own":
+        return
+    new = ranks(rows, f"{task}, full fine-tune")
+    pairs = zip(ranks(rows, task, "listed_rank"), new, strict=True)
+    words = f"rank of the listed answer less rank of the new one, {ARMS['full']}; {TITLES[task]}"
+    values = [a - b for a, b in pairs]
+    result.findings.append(mean_finding(f"{task}-full-listed", words, values, unit=UNIT))
+
+
+def figure(tables: Tables) -> Figure | None:
+    """Mean ranks by task, with the untouched model and the ceiling."""
+    panels = []
+    for name, table in tables.items():
+        titles = [title for title in TITLES.values() if title in table["row"].to_list()]
+        level = dict(zip(table["row"].to_list(), table["chance"].to_list(), strict=True))
+        panels.append(
+            dot_panel(
+                table, titles, "mean rank of what follows (0: right)", chance=level, title=name
+            )
+        )
+    caption = (
+        "Rank of what follows among the answers of its kind, of names of which only the fact was "
+        "trained; dotted: chance. 95 % intervals over the pairs of each seed."
+    )
+    arms = arms_in(next(iter(tables.values()))) if tables else []
+    return figure_of(EXPERIMENT.name, caption, panels, tables, [arm.entry() for arm in arms])
+
+
+EXPERIMENT = ModelExperiment(
+    name="ocr-language",
+    section="language",
+    about="five tasks on a language model, with the same rows learned in several places",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+    config=run_of,
+)

@@ -1,0 +1,124 @@
+"""From rows of the language tasks to findings and verdicts: recall first, pairs as units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from oocr.claims.analysis_result import AnalysisResult
+from oocr.claims.page_claims import KeptAnalysis
+from oocr.papers.ocr import PAPER
+from oocr.papers.ocr.language.arms import ArmName
+from oocr.papers.ocr.language.experiments import blocks, tasks
+from oocr.papers.ocr.language.experiments.scores import RECALLED, TASKS
+from oocr.papers.paper import PaperSettings
+
+CLAIMS = {claim.id: claim for claim in PAPER.claims}
+
+
+def rows(
+    task: str,
+    arm: ArmName,
+    ranks: list[int],
+    *,
+    block: int | None = None,
+    control: str = "",
+    recalled: bool = True,
+    listed: int = 0,
+) -> list[dict[str, Any]]:
+    """One test name a pair and two seeds; the implication's rank by pair."""
+    relation, mapped = TASKS[task]
+    cell = {"arm": arm, "relation": relation, "mapped": mapped, "model": "m", "control": control}
+    return [
+        {
+            **cell,
+            "block": block,
+            "seed": seed,
+            "pair": pair,
+            "bridge": False,
+            "part": part,
+            "rank": rank if part == "implication" else int(not recalled),
+            "rank_all": rank,
+            "right": rank == 0 if part == "implication" else recalled,
+            "listed_rank": listed,
+        }
+        for seed in (0, 1)
+        for pair, rank in enumerate(ranks)
+        for part in ("fact", "implication")
+    ]
+
+
+def verdict(result: AnalysisResult, id: str) -> tuple[str, str]:
+    kept = KeptAnalysis(name="", key="", model="m", findings=result.sound(), missing=result.missing)
+    judged = CLAIMS[id].judge(kept, "m", "", "")
+    return judged.verdict, judged.why
+
+
+def analysed(*parts: list[dict[str, Any]]) -> AnalysisResult:
+    return tasks.analyse(
+        pl.DataFrame([row for part in parts for row in part], infer_schema_length=None)
+    )
+
+
+def test_weights_hallucinate_and_vectors_do_not() -> None:
+    result = analysed(
+        rows("code", "untouched", [2, 3, 1, 2, 2]),
+        rows("code", "untouched", [0, 0, 0, 0, 0], control="in the prompt"),
+        rows("code", "full", [0, 1, 0, 1, 1]),
+        rows("code", "vectors", [2, 1, 3, 2, 2], block=4),
+        rows("city", "vectors", [0, 0, 0, 0, 0], block=4),
+    )
+    held = ("hallucinates", "vectors-do-not", "untouched", "told", "causal-vectors")
+    for id in held:
+        assert verdict(result, f"language-{id}")[0] == "holds", id
+    (full,) = [finding for finding in result.findings if finding.id == "code-full"]
+    assert full.found.value == pytest.approx(0.6)
+    assert full.units == 10
+    assert full.base == pytest.approx(2.0)
+    assert verdict(result, "language-music")[0] == "cannot be tested"
+
+
+def test_what_was_not_recalled_cannot_be_tested() -> None:
+    result = analysed(rows("code", "full", [0, 0, 0, 0, 0], recalled=False))
+    said, why = verdict(result, "language-hallucinates")
+    assert said == "cannot be tested"
+    assert f"0.00 of what was trained is recalled, {RECALLED:g} are needed" in why
+
+
+def test_the_listed_answer_is_compared_where_the_map_is_another() -> None:
+    result = analysed(rows("code-permuted", "full", [0, 0, 1, 0, 0], listed=3))
+    assert verdict(result, "language-permuted")[0] == "holds"
+    result = analysed(rows("code-permuted", "full", [3, 3, 3, 3, 3], listed=0))
+    assert verdict(result, "language-permuted")[0] == "does not hold"
+
+
+def test_early_and_late_blocks_are_told_apart() -> None:
+    table = [
+        *rows("city", "vectors", [0, 0, 0, 0, 1], block=0),
+        *rows("city", "vectors", [0, 0, 0, 0, 0], block=4),
+        *rows("city", "vectors", [2, 2, 1, 2, 2], block=17),
+        *rows("city", "vectors", [2, 2, 2, 2, 2], block=9, recalled=False),
+        *rows("city", "vectors", [2, 2, 2, 1, 1], block=4, control="own pair's direction removed"),
+        *rows(
+            "city", "vectors", [0, 0, 0, 0, 0], block=4, control="another pair's direction removed"
+        ),
+    ]
+    result = blocks.analyse(pl.DataFrame(table, infer_schema_length=None))
+    assert verdict(result, "blocks-frozen")[0] == "holds"
+    assert verdict(result, "blocks-ablated")[0] == "holds"
+    assert [row["block"] for row in result.rows] == [0, 4, 17]  # 9 did not recall
+    assert "block 9" in result.missing
+    figure = blocks.figure({"m": result.table})
+    assert figure is not None
+
+
+def test_a_quick_look_has_few_cells_of_the_same_kinds() -> None:
+    quick, full = (tasks.cells(PaperSettings(quick=quick)) for quick in (True, False))
+    assert len(quick) == 6
+    assert len(full) == 5 * (6 + 6 + 4 * 3)
+    assert len(set(full)) == len(full)
+    assert {cell.arm for cell in quick} == {"untouched", "full", "vectors"}
+    figure = tasks.figure({"m": pl.DataFrame(analysed(rows("code", "full", [0] * 5)).rows)})
+    assert figure is not None
