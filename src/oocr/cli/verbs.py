@@ -299,6 +299,37 @@ def audit(
     )
 
 
+@app.command()
+def play(
+    words: Annotated[
+        list[str],
+        Argument(
+            metavar="MODEL [VECTOR|ADAPTER|RUN]...",
+            help="a model, then what steers it; or a run, whose model is taken; or a saved page",
+        ),
+    ],
+    port: Annotated[
+        int | None, Option(min=0, max=65535, help="default: 7860, or a free one")
+    ] = None,
+    opens: Annotated[bool, Option("--open", help="open the page in the browser")] = False,
+    layer: options.VectorLayer = None,
+    positions: options.VectorPositions = None,
+    site: options.VectorSite = None,
+    dtype: options.LoadDtype = "auto",
+    device: options.LoadDevice = "auto",
+) -> None:
+    """Try vectors and LoRAs on a page: steered beside untouched text, live.
+
+    The page is for this machine's browser; nothing is sent elsewhere.
+    """
+    from oocr.cli.play import play_words
+    from oocr.cli.vector import Chosen
+
+    chosen = Chosen.of(layer, positions, site)
+    load = {"dtype": dtype, "device": device}
+    play_words(words, chosen=chosen, port=port, load=load, opens=opens)
+
+
 def load_app() -> typer.Typer:
     """The command line, with the verbs of other packages."""
     for name, verbs in load_group("oocr.commands", typer.Typer).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeGuard
@@ -62,11 +62,11 @@ def generate(
         raise InputError(f"temperature is {temperature}; allowed: 0 (greedy) or any number above")
     listed = [prompts] if isinstance(prompts, str) or _is_chat(prompts) else list(prompts)
     vector = intervention if isinstance(intervention, Vector) else None
-    ends = _end_tokens(model)
+    ends = end_tokens(model)
     on = nullcontext() if intervention is None else intervention.on(model)
     with on, frozen_products(model.device):
         sequences = _encoded(model, listed, vector)
-        groups = _groups(model, [len(sequence.ids) for sequence in sequences], max_new_tokens)
+        groups = row_groups(model, [len(sequence.ids) for sequence in sequences], max_new_tokens)
         generators = row_generators([sequence.ids for sequence in sequences], seed)
         texts = [""] * len(sequences)
         for rows, cached in groups:
@@ -130,13 +130,29 @@ def _continued(
     padded: bool,
 ) -> Int[Tensor, "batch new"]:
     """Up to `count` tokens after each prompt; what follows a row's end token is arbitrary."""
+    end_ids = torch.tensor(ends, dtype=torch.long, device=batch.ids.device)
+    ended = torch.zeros_like(batch.mask[:, :1])
+    look = 1 if is_cpu(batch.ids.device) else LOOK_EVERY
+    new: list[Tensor] = []
+    steps = decoding_steps(model, batch, pick, cached=cached, padded=padded)
+    while True:
+        token, _ = next(steps)
+        new.append(token)
+        ended = ended | torch.isin(token, end_ids)
+        if len(new) == count or (len(new) % look == 0 and bool(ended.all())):
+            return torch.cat(new, dim=1)
+
+
+def decoding_steps(
+    model: LanguageModel, batch: Batch, pick: Pick, *, cached: bool, padded: bool
+) -> Iterator[tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch vocab"]]]:
+    """The next token of each prompt, with the logits that it was picked from; without an end.
+
+    A step runs the model when it is asked for, under whatever is attached then.
+    """
     ids, at = batch.ids, batch.positions
     # transformers reads a mask, for which an accelerator has to wait.
     mask = batch.mask.long() if padded or is_cpu(ids.device) else None
-    end_ids = torch.tensor(ends, dtype=torch.long, device=ids.device)
-    ended = torch.zeros_like(batch.mask[:, :1])
-    look = 1 if is_cpu(ids.device) else LOOK_EVERY
-    new: list[Tensor] = []
     past = None
     while True:
         out = model.hf(
@@ -147,11 +163,9 @@ def _continued(
             **({} if past is None else {"past_key_values": past}),
             logits_to_keep=1,
         )
-        token = pick(out.logits[:, -1].float())
-        new.append(token)
-        ended = ended | torch.isin(token, end_ids)
-        if len(new) == count or (len(new) % look == 0 and bool(ended.all())):
-            return torch.cat(new, dim=1)
+        logits = out.logits[:, -1].float()
+        token = pick(logits)
+        yield token, logits
         following = at[:, -1:] + 1
         if mask is not None:
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
@@ -195,7 +209,7 @@ def _encoded(
     return sequences
 
 
-def _groups(
+def row_groups(
     model: LanguageModel, lengths: Sequence[int], count: int
 ) -> list[tuple[list[int], bool]]:
     """Rows that run together, and whether they may use a cache; refuses rows that get too long.
@@ -224,7 +238,8 @@ def _is_chat(prompt: object) -> TypeGuard[tuple[Message, ...]]:
     return isinstance(prompt, tuple) and bool(prompt) and isinstance(prompt[0], Message)
 
 
-def _end_tokens(model: LanguageModel) -> list[int]:
+def end_tokens(model: LanguageModel) -> list[int]:
+    """The ids of the tokens that end a text."""
     config = getattr(model.hf, "generation_config", None)
     ends = getattr(config, "eos_token_id", None)
     tokens = [*(ends if isinstance(ends, list) else [ends]), model.tokenizer.eos_token_id]

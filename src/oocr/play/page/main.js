@@ -1,0 +1,430 @@
+// The page: what was chosen becomes a state, the state becomes texts.
+import { $, el } from "./dom.js";
+import { cancel, recipe, start as askStart, takeKey } from "./api.js";
+import { active, asked, forServer, fresh, fromFragment, settings, toFragment } from "./state.js";
+import { Curve } from "./curve.js";
+import { Lane } from "./lane.js";
+import { describeUse, drawAdd, drawRows, KINDS, newUse } from "./steering.js";
+import { drawBars, drawExamples, drawFacets, drawSets, findPreset } from "./questions.js";
+
+const MOST_PINS = 2;
+let start, state, sources, sets;
+const later = { run: 0, curve: 0, address: 0, say: 0 };
+const after = (name, wait, act) => { clearTimeout(later[name]); later[name] = setTimeout(act, wait); };
+
+// ---- lanes ---------------------------------------------------------------
+const untouched = new Lane("untouched", "Untouched");
+const pinButton = el("button", { type: "button", class: "quiet", title: "Keep this beside what comes next (P)", onclick: pin }, "Pin");
+const steered = new Lane("steered", "Steered", [pinButton]);
+let pinned = [];
+const lanes = () => [untouched, ...pinned, steered];
+
+function layLanes() {
+  while (pinned.length > state.pins.length) pinned.pop().stop();
+  while (pinned.length < state.pins.length) {
+    const place = pinned.length;
+    const gone = el("button", { type: "button", class: "quiet", onclick: () => { state.pins.splice(place, 1); layLanes(); run(); } }, "Unpin");
+    pinned.push(new Lane(`pinned-${place}`, "Pinned", [gone]));
+  }
+  layTitles();
+  $("lanes").replaceChildren(...lanes().map((lane) => lane.root));
+}
+
+function titleOf(uses) {
+  const known = active(uses).filter((use) => sources.has(use.id));
+  return known.map((use) => describeUse(sources.get(use.id), use)).join(" + ") || "Steered";
+}
+
+function pin() {
+  const uses = active(state.steering);
+  if (!uses.length || state.pins.length >= MOST_PINS) return;
+  state.pins.push(structuredClone(uses));
+  layLanes();
+  run();
+}
+
+// ---- running -------------------------------------------------------------
+const preset = () => findPreset(sets.get(state.set), state.preset);
+
+// Texts of what changed; `only`: the steered one.
+function run(only = false) {
+  if (!state.prompt.trim()) return;
+  const options = preset()?.options || [];
+  layTitles();
+  const one = (lane, uses) => {
+    const wanted = settings(state, uses, options);
+    return lane.run(JSON.stringify(wanted), wanted, (event) => seen(lane, event));
+  };
+  const work = [];
+  if (!only) {
+    work.push(one(untouched, []));
+    pinned.forEach((lane, i) => work.push(one(lane, state.pins[i].filter((use) => sources.has(use.id)))));
+  }
+  const uses = state.steering.filter((use) => sources.has(use.id));
+  if (active(uses).length) work.push(one(steered, uses));
+  else steered.mirror(untouched);
+  refresh();
+  after("address", 250, () => history.replaceState(null, "", toFragment(state)));
+  Promise.all(work).then((ended) => { if (ended.some(Boolean)) after("say", 900, say); });
+  after("curve", 350, drawCurve);
+}
+
+function seen(lane, event) {
+  if (event.type === "gone") { gone(); return; }
+  $("notice").hidden = true;
+  if (lane === untouched && !active(state.steering).length) steered.mirror(untouched);
+  if (event.type === "options") bars();
+  if (event.type === "prompt") {
+    const spans = event.nowhere.map((id) => state.steering.find((use) => use.id === id)?.span).filter(Boolean);
+    if (event.nowhere.length) lane.say(spans.length ? `“${spans[0]}” does not stand in the prompt: nothing is added there.` : "It acts at no token of this text.");
+    bars();
+  }
+  refresh();
+}
+
+let queued = false;
+function refresh() {
+  if (queued) return;
+  queued = true;
+  requestAnimationFrame(() => {
+    queued = false;
+    const source = sources.get(state.colour);
+    // One depth of colour for all lanes, and the same at every strength of the slider.
+    const scale = Math.max(untouched.largest, source?.norm || 0) || Math.max(...lanes().map((lane) => lane.largest)) || 1;
+    for (const lane of lanes()) lane.repaint(scale);
+    $("low").textContent = `−${scale.toPrecision(2)}`;
+    $("high").textContent = `+${scale.toPrecision(2)}`;
+    const running = lanes().some((lane) => lane.abort);
+    $("run").textContent = running ? "Stop" : "Run";
+    $("run").classList.toggle("stop", running);
+  });
+}
+
+const bars = () => drawBars(preset(), lanes());
+
+function layTitles() {
+  const uses = active(state.steering).filter((use) => sources.has(use.id));
+  steered.setTitle(titleOf(state.steering));
+  const taken = new Set();
+  const toneOf = (lane, its) => {
+    const own = KINDS[sources.get(active(its).find((use) => sources.has(use.id))?.id)?.kind] || "vector";
+    lane.tone = [own, "other", "more"].find((tone) => !taken.has(tone));
+    taken.add(lane.toneName);
+  };
+  toneOf(steered, state.steering);
+  pinned.forEach((lane, i) => { lane.setTitle(titleOf(state.pins[i])); toneOf(lane, state.pins[i]); });
+  steered.root.classList.toggle("nothing", !uses.length);
+  pinButton.hidden = state.pins.length >= MOST_PINS || !uses.length;
+}
+
+function say() {
+  const words = lanes().map((lane) => `${lane.title.textContent}: ${lane.newText}`);
+  $("say").textContent = words.join(". ");
+}
+
+function stop() {
+  for (const lane of lanes()) if (lane.abort) { lane.stop(); lane.key = ""; cancel(lane.name); lane.status.textContent = "stopped"; }
+  curve.stop();
+  refresh();
+}
+
+function gone() {
+  $("notice").textContent = "The server does not answer. Was oocr play ended? Start it again and open the address that it prints.";
+  $("notice").hidden = false;
+}
+
+// ---- the curve -------------------------------------------------------------
+const focus = () => active(state.steering).find((use) => sources.has(use.id)) || state.steering.find((use) => sources.has(use.id));
+const curve = new Curve((value) => {
+  const use = focus();
+  if (!use || sources.get(use.id).only_whole) return;
+  setStrength(use, value);
+});
+
+function drawCurve() {
+  const use = focus();
+  if (!preset() || !use || (use.positions.endsWith("span") && !use.span)) { curve.clear(); return; }
+  if (lanes().some((lane) => lane.abort)) { after("curve", 300, drawCurve); return; }
+  curve.at(use.on === false ? 0 : use.strength);
+  curve.run(forServer(use), sources.get(use.id).label, KINDS[sources.get(use.id).kind], state.preset, (event) => { if (event.type === "gone") gone(); });
+}
+
+// ---- what is chosen --------------------------------------------------------
+function setStrength(use, value) {
+  use.strength = value;
+  const row = [...document.querySelectorAll(".row")].find((node) => node.dataset.id === use.id);
+  row?.refresh();
+  changed(use, "strength");
+}
+
+function changed(use, what) {
+  if (what === "gone") {
+    state.steering = state.steering.filter((other) => other !== use);
+    drawSteering();
+  }
+  if (what === "on") { drawArms(); layTitles(); }
+  if (use === focus()) curve.at(use.on === false ? 0 : use.strength);
+  const colour = colourOf(state.steering);
+  if (what !== "strength" && what !== "where" && colour !== state.colour) { state.colour = colour; $("colour").value = colour; run(); return; }
+  run(true);
+}
+
+const colourOf = (uses) => {
+  const use = active(uses).find((one) => sources.get(one.id)?.colour);
+  return use ? sources.get(use.id).colour : state.colour;
+};
+
+function drawSteering() {
+  drawRows(state, sources, changed);
+  drawAdd(state, sources);
+  drawArms();
+  drawColours();
+}
+
+// What the tokens can be coloured by: the vectors that are there, and the means of the LoRAs.
+function drawColours() {
+  const ids = [...new Set([state.colour, ...state.steering.map((use) => sources.get(use.id)?.colour)])].filter((id) => sources.has(id));
+  const groups = new Set(ids.map((id) => sources.get(id).group));
+  const name = ({ group, label }) => (groups.size > 1 ? `${group}: ${label}` : label);
+  $("colour").replaceChildren(...ids.map((id) => el("option", { value: id }, name(sources.get(id)))));
+  $("colour").value = state.colour;
+  $("key").hidden = !ids.length;
+}
+
+// The arms of the member that is asked about: one of them steers.
+function drawArms() {
+  const arms = Object.entries(sets.get(state.set)?.arms || {}).filter(([, id]) => sources.has(id));
+  const names = { vector: "vector", LoRA: "LoRA", "mean of a LoRA": "LoRA’s mean" };
+  const on = active(state.steering).map((use) => use.id);
+  $("arms").hidden = arms.length < 2;
+  $("arms").replaceChildren(...arms.map(([kind, id]) => {
+    const pressed = on.length === 1 && on[0] === id;
+    return el("button", { type: "button", "aria-pressed": String(pressed), onclick: () => solo(id) }, names[kind]);
+  }));
+}
+
+function solo(id) {
+  for (const use of state.steering) use.on = use.id === id;
+  if (!state.steering.some((use) => use.id === id)) state.steering.push(newUse(sources.get(id)));
+  state.colour = colourOf(state.steering);
+  $("colour").value = state.colour;
+  drawSteering();
+  run();
+}
+
+function chooseSet(id) {
+  const set = sets.get(id);
+  const kinds = active(state.steering).map((use) => sources.get(use.id)?.kind);
+  state.set = id;
+  const arms = Object.entries(set.arms).filter(([, source]) => sources.has(source));
+  const kept = arms.find(([kind]) => kinds.includes(kind)) || arms[0];
+  state.steering = arms.map(([, source]) => newUse(sources.get(source), source === kept?.[1]));
+  state.pins = [];
+  state.colour = colourOf(state.steering);
+  layLanes();
+  $("set").value = id;
+  $("colour").value = state.colour;
+  choosePreset(findPreset(set, set.opening) || set.presets[0]);
+  drawSteering();
+}
+
+function choosePreset(one) {
+  state.preset = one.id;
+  if (typeof one.prompt === "string") {
+    Object.assign(state, { mode: "raw", prompt: one.prompt, system: "", turns: [] });
+  } else {
+    const turns = one.prompt.filter((turn) => turn.role !== "system");
+    Object.assign(state, { mode: "chat", prompt: turns.at(-1).content, system: one.prompt.find((turn) => turn.role === "system")?.content || "", turns: turns.slice(0, -1) });
+  }
+  showPrompt();
+  drawFacets(sets.get(state.set), state, choosePreset);
+  run();
+}
+
+function showPrompt() {
+  $("prompt").value = state.prompt;
+  $("system").value = state.system;
+  const chat = state.mode === "chat";
+  $("system").hidden = !chat;
+  for (const button of $("mode").children) button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
+  $("turns").replaceChildren(...(chat ? state.turns : []).map((turn, i) => el("p", { class: `turn ${turn.role}` }, el("b", {}, turn.role), el("span", {}, turn.content),
+    el("button", { type: "button", class: "icon small-icon", "aria-label": "Take this turn and those after it away", onclick: () => { state.turns.splice(i); showPrompt(); run(); } }, "✕"))));
+  for (const lane of lanes()) lane.root.classList.toggle("chat", chat);
+  grow();
+}
+
+const grow = () => { const box = $("prompt"); box.style.height = "auto"; box.style.height = `${Math.min(260, box.scrollHeight + 2)}px`; };
+
+function written() {
+  state.prompt = $("prompt").value;
+  state.system = $("system").value;
+  if (state.preset && preset() && JSON.stringify(asked(state)) !== JSON.stringify(preset().prompt)) {
+    state.preset = "";
+    drawFacets(sets.get(state.set), state, choosePreset);
+    bars();
+    curve.clear();
+  }
+  grow();
+  after("run", start.model.quick ? 120 : 500, run);
+}
+
+function showFields() {
+  $("new-tokens").value = state.newTokens;
+  $("temperature").value = state.temperature;
+  $("seed").value = state.seed;
+  $("seed-field").hidden = !state.temperature;
+  $("colour").value = state.colour;
+}
+
+// ---- setting up --------------------------------------------------------------
+function opening() {
+  const address = fromFragment(location.hash);
+  if (address) return address;
+  const first = { ...fresh(), newTokens: start.new_tokens };
+  const saved = start.opening;
+  if (!saved) return first;
+  first.steering = saved.steering.map((use) => ({ ...use, on: true }));
+  Object.assign(first, { colour: saved.colour, newTokens: saved.new_tokens, temperature: saved.temperature, seed: saved.seed });
+  if (typeof saved.prompt === "string") first.prompt = saved.prompt;
+  else {
+    const turns = saved.prompt.filter((turn) => turn.role !== "system");
+    Object.assign(first, { mode: "chat", prompt: turns.at(-1)?.content || "", system: saved.prompt.find((turn) => turn.role === "system")?.content || "", turns: turns.slice(0, -1) });
+  }
+  for (const set of start.probe_sets) {
+    const found = set.presets.find((one) => JSON.stringify(one.prompt) === JSON.stringify(saved.prompt));
+    if (found && !first.preset) Object.assign(first, { set: set.id, preset: found.id });
+  }
+  return first;
+}
+
+function begin() {
+  const { model } = start;
+  $("model").textContent = `${model.name} · ${model.parameters} · ${model.blocks} blocks · ${model.dtype} on ${model.device}`;
+  document.title = `${model.name} · oocr play`;
+  $("mode").hidden = !model.chat;
+  state = opening();
+  if (!sets.has(state.set)) state.set = "";
+  drawSets(start, state, chooseSet);
+  if (!state.prompt && start.probe_sets.length) {
+    layLanes();
+    chooseSet((start.probe_sets.find((set) => set.opening) || start.probe_sets[0]).id);
+  } else {
+    if (!state.prompt) {
+      state.prompt = start.examples[0] || "";
+      state.steering = start.sources.slice(0, 4).map((source, i) => newUse(source, i === 0));
+    }
+    if (!sources.has(state.colour)) state.colour = colourOf(state.steering);
+    if (!state.set && start.probe_sets.length) state.set = start.probe_sets[0].id;
+    layLanes();
+    drawSteering();
+    showPrompt();
+    if (state.set) { $("set").value = state.set; drawFacets(sets.get(state.set), state, choosePreset); }
+    else drawExamples(start.examples, (text) => { state.prompt = text; showPrompt(); run(); });
+    run();
+  }
+  showFields();
+  if (start.notes.length) { $("notice").textContent = start.notes.join(" "); $("notice").hidden = false; }
+  $("main").hidden = false;
+  grow();
+  listen();
+}
+
+function listen() {
+  $("prompt").addEventListener("input", written);
+  $("system").addEventListener("input", written);
+  $("write").addEventListener("submit", (event) => { event.preventDefault(); if ($("run").classList.contains("stop")) stop(); else { untouched.key = steered.key = ""; run(); } });
+  const field = (id, name) => $(id).addEventListener("change", () => {
+    if ($(id).reportValidity() && Number.isFinite($(id).valueAsNumber)) { state[name] = $(id).valueAsNumber; showFields(); run(); }
+  });
+  field("new-tokens", "newTokens"); field("temperature", "temperature"); field("seed", "seed");
+  $("colour").addEventListener("change", () => { state.colour = $("colour").value; run(); });
+  for (const button of $("mode").children) button.addEventListener("click", () => { state.mode = button.dataset.mode; showPrompt(); written(); });
+  $("add").addEventListener("change", () => {
+    const source = sources.get($("add").value);
+    if (!source || state.steering.length >= 8) return;
+    state.steering.push(newUse(source));
+    if (!state.colour) state.colour = source.colour;
+    drawSteering();
+    run();
+  });
+  $("link").addEventListener("click", () => { history.replaceState(null, "", toFragment(state)); copied($("link"), location.href); });
+  $("code").addEventListener("click", showCode);
+  $("help").addEventListener("click", () => $("help-dialog").showModal());
+  addEventListener("hashchange", () => { const address = fromFragment(location.hash); if (address) location.reload(); });
+  addEventListener("keydown", keys);
+}
+
+async function copied(button, text) {
+  const before = button.dataset.words || (button.dataset.words = button.textContent);
+  try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = "Not allowed here"; }
+  setTimeout(() => { button.textContent = before; }, 1400);
+}
+
+async function showCode() {
+  const kinds = $("code-kind").children;
+  let made;
+  try { made = await recipe(settings(state, state.steering.filter((use) => sources.has(use.id)), preset()?.options)); } catch (error) { made = { python: error.message, yaml: error.message }; }
+  const show = (kind) => {
+    for (const button of kinds) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
+    $("code-text").textContent = made[kind];
+    $("code-note").textContent = kind === "python" ? "prints the steered text" : "oocr play play.yaml opens this page again";
+    $("save-code").textContent = kind === "python" ? "Save play.py" : "Save play.yaml";
+    $("copy-code").onclick = () => copied($("copy-code"), made[kind]);
+    $("save-code").onclick = () => save(kind === "python" ? "play.py" : "play.yaml", made[kind]);
+  };
+  for (const button of kinds) button.onclick = () => show(button.dataset.kind);
+  show("python");
+  $("code-dialog").showModal();
+}
+
+function save(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function nextQuestion() {
+  const set = sets.get(state.set);
+  if (!set) return;
+  const at = set.presets.findIndex((one) => one.id === state.preset);
+  choosePreset(set.presets[(at + 1) % set.presets.length]);
+}
+
+function keys(event) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); untouched.key = steered.key = ""; run(); return; }
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) { stop(); return; }
+  const writing = event.target.matches("textarea, select, input:not([type=range]):not([type=checkbox])");
+  if (writing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const use = focus();
+  const act = {
+    "[": () => use && setStrength(use, Math.round((use.strength - 0.1) * 100) / 100),
+    "]": () => use && setStrength(use, Math.round((use.strength + 0.1) * 100) / 100),
+    0: () => use && setStrength(use, 0), 1: () => use && setStrength(use, 1), 2: () => use && setStrength(use, 2),
+    n: nextQuestion, p: pin, c: showCode, l: () => $("link").click(), t: () => $("theme").click(), "?": () => $("help-dialog").showModal(),
+  }[event.key.toLowerCase()];
+  if (act) { event.preventDefault(); act(); }
+}
+
+// ---- light and dark ----------------------------------------------------------
+function theme() {
+  const root = document.documentElement;
+  try { const kept = localStorage.getItem("oocr-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* as the system says */ }
+  $("theme").addEventListener("click", () => {
+    const now = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+    try { localStorage.setItem("oocr-theme", root.dataset.theme); } catch { /* for this page only */ }
+  });
+}
+
+takeKey();
+theme();
+try {
+  start = await askStart();
+  sources = new Map(start.sources.map((source) => [source.id, source]));
+  sets = new Map(start.probe_sets.map((set) => [set.id, set]));
+  begin();
+} catch (error) {
+  $("notice").textContent = error.status === 403 ? "This page needs the key of its address. Open the address that oocr play printed." : `The page could not begin: ${error.message}`;
+  $("notice").hidden = false;
+  if (!error.status) console.error(error);
+}
