@@ -123,8 +123,12 @@ def test_claims_name_experiments_findings_and_sections() -> None:
         for name, experiment in experiments.items():
             assert names.setdefault(name, experiment) is experiment
             assert experiment.section in known.sections
+        for summary in known.summaries:
+            assert set(summary.reads) <= set(experiments)
+            assert summary.section in known.sections
+        analyses = {*experiments, *(summary.name for summary in known.summaries)}
         ids = [claim.id for claim in known.claims]
         assert len(ids) == len(set(ids))
         for claim in known.claims:
-            assert claim.analysis in experiments
+            assert claim.analysis in analyses
             assert claim.section in known.sections

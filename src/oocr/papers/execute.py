@@ -28,6 +28,7 @@ from oocr.papers.paper import (
     Paper,
     PaperSettings,
     Rows,
+    Summary,
 )
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (
@@ -98,7 +99,7 @@ def _not_kept(folder: Path) -> pl.DataFrame:
 class ExperimentResult:
     """An experiment on one subject: its findings, the figure's table, verdicts, and its cells."""
 
-    experiment: AnyExperiment
+    experiment: AnyExperiment | Summary
     subject: str
     analysis: KeptAnalysis
     table: pl.DataFrame | None
@@ -131,11 +132,12 @@ def do_paper(
         for asking in paper.experiments:
             if isinstance(asking, ModelExperiment):
                 _do_on_models(asking, settings, out, works, reasons, executor, workers, progress)
-    return [
+    results = [
         _judged(paper, experiment, subject, of_subject, reasons[experiment.name], again)
         for experiment in paper.experiments
         for subject, of_subject in _by_subject(experiment, works[experiment.name]).items()
     ]
+    return results + [_summed_up(paper, summary, results, again) for summary in paper.summaries]
 
 
 def _do_plain(
@@ -251,19 +253,52 @@ def _judged(
             rows = pl.concat([work.table() for work in kept], how="diagonal_relaxed")
             result = experiment.analyse(rows)
     result.reasons += list(dict.fromkeys(reasons))
-    findings, table = result.sound(), result.table
     analysis = KeptAnalysis(
         name=experiment.name,
         key=key_of([work.key for work in kept]),
         model="" if isinstance(experiment, Experiment) else subject,
-        findings=findings,
+        findings=result.sound(),
         missing=result.missing,
         seconds=round(sum(work.seconds for work in kept), 1),
-        table=table is not None,
+        table=result.table is not None,
     )
-    judged = [
+    judged = _verdicts(paper, experiment, analysis, subject, again)
+    return ExperimentResult(experiment, subject, analysis, result.table, judged, tuple(kept))
+
+
+def _summed_up(
+    paper: Paper, summary: Summary, results: Sequence[ExperimentResult], again: Sequence[str]
+) -> ExperimentResult:
+    """Findings and verdicts from those of other experiments."""
+    known: dict[str, dict[str, KeptAnalysis]] = {name: {} for name in summary.reads}
+    for one in results:
+        if one.experiment.name in known:
+            known[one.experiment.name][one.subject] = one.analysis
+    result = AnalysisResult()
+    with result.attempt():
+        result = summary.analyse(known)
+    analysis = KeptAnalysis(
+        name=summary.name,
+        key=key_of([kept.key for of_one in known.values() for kept in of_one.values()]),
+        model="",
+        findings=result.sound(),
+        missing=result.missing,
+        table=result.table is not None,
+    )
+    judged = _verdicts(paper, summary, analysis, summary.subject, again)
+    return ExperimentResult(summary, summary.subject, analysis, result.table, judged, ())
+
+
+def _verdicts(
+    paper: Paper,
+    experiment: AnyExperiment | Summary,
+    analysis: KeptAnalysis,
+    subject: str,
+    again: Sequence[str],
+) -> tuple[PaperVerdict, ...]:
+    """On the claims that an experiment answers."""
+    return tuple(
         claim.judge(analysis, subject, experiment.about, command_line([*again, "--only", claim.id]))
         for claim in paper.claims
         if claim.analysis == experiment.name
-    ]
-    return ExperimentResult(experiment, subject, analysis, table, tuple(judged), tuple(kept))
+    )

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from oocr.charts.figure import Figure, Tables
 from oocr.claims.analysis_result import AnalysisResult
-from oocr.claims.page_claims import PageClaim, with_rules
+from oocr.claims.page_claims import KeptAnalysis, PageClaim, with_rules
 from oocr.errors import InputError
 from oocr.io import Record
 from oocr.runs.config import RunConfig
@@ -109,6 +109,28 @@ class ModelExperiment(Generic[CellT]):
     version: str = "1"
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What several experiments say together; it computes no cells of its own.
+
+    Attributes:
+        name: as an experiment's.
+        section, about, subject: as an experiment's.
+        reads: names of the paper's experiments.
+        analyse: findings and the figure's rows, from the analyses of those (experiment -> subject
+            -> analysis); what is missing there may be missing here.
+        figure: as an experiment's.
+    """
+
+    name: str
+    section: str
+    about: str
+    reads: tuple[str, ...]
+    analyse: Callable[[Mapping[str, Mapping[str, KeptAnalysis]]], AnalysisResult]
+    figure: Callable[[Tables], Figure | None] | None = None
+    subject: str = "all"
+
+
 AnyExperiment = Experiment[Any] | ModelExperiment[Any]
 
 
@@ -123,7 +145,8 @@ class Paper:
         about: what the page does and does not redo; some sentences.
         sections: section -> its title, in the page's order.
         experiments: in the order in which they are done.
-        claims: in the page's order; `analysis` names an experiment.
+        claims: in the page's order; `analysis` names an experiment or a summary.
+        summaries: what some of the experiments say together.
     """
 
     name: str
@@ -133,6 +156,7 @@ class Paper:
     sections: Mapping[str, str]
     experiments: tuple[AnyExperiment, ...]
     claims: tuple[PageClaim, ...]
+    summaries: tuple[Summary, ...] = ()
 
     @property
     def has_models(self) -> bool:
@@ -153,8 +177,10 @@ class Paper:
             return self
         claims = tuple(claim for claim in self.claims if claim.id in ids)
         asked = {claim.analysis for claim in claims}
+        summaries = tuple(one for one in self.summaries if one.name in asked)
+        asked |= {name for summary in summaries for name in summary.reads}
         experiments = tuple(one for one in self.experiments if one.name in asked)
-        return replace(self, claims=claims, experiments=experiments)
+        return replace(self, claims=claims, experiments=experiments, summaries=summaries)
 
 
 def claims_of(package: str, name: str = "claims.yaml") -> tuple[PageClaim, ...]:

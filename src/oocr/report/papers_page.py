@@ -10,7 +10,7 @@ import polars as pl
 
 from oocr.charts.figure import Figure
 from oocr.papers.execute import ExperimentResult
-from oocr.papers.paper import AnyExperiment, Paper
+from oocr.papers.paper import AnyExperiment, Paper, Summary
 from oocr.report.page import sections_with_files, write_page
 
 
@@ -26,12 +26,12 @@ def build_paper_page(
     titles = {
         id: title
         for id, title in paper.sections.items()
-        if any(experiment.section == id for experiment in paper.experiments)
+        if any(experiment.section == id for experiment in (*paper.summaries, *paper.experiments))
     }
     figures = {
         id: [
             _figure(experiment, results)
-            for experiment in paper.experiments
+            for experiment in (*paper.summaries, *paper.experiments)
             if experiment.section == id
         ]
         for id in titles
@@ -52,7 +52,9 @@ def build_paper_page(
     return write_page(out, "paper.html", parts, values)
 
 
-def _figure(experiment: AnyExperiment, results: Sequence[ExperimentResult]) -> Figure | None:
+def _figure(
+    experiment: AnyExperiment | Summary, results: Sequence[ExperimentResult]
+) -> Figure | None:
     tables: dict[str, pl.DataFrame] = {
         result.subject: result.table
         for result in results

@@ -60,7 +60,9 @@ def chance_of(table: pl.DataFrame) -> float:
 
 def run_of(model: str) -> RunConfig:
     """The run whose loading and memory these cells are planned by."""
-    return RunConfig(task={"family": "ocr"}, model=model, adapter=AdapterGrid(layers="all"))
+    adapter = AdapterGrid(layers="all").model_dump()
+    fields = {"task": {"family": "ocr"}, "model": model, "adapter": adapter}
+    return RunConfig.model_validate(fields)
 
 
 TASKS = {
