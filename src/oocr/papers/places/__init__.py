@@ -1,0 +1,31 @@
+"""Where a new fact is written decides what follows from it: what ties the papers together."""
+
+from __future__ import annotations
+
+from oocr.papers.ocr.language.experiments import blocks, tasks
+from oocr.papers.paper import Paper, claims_of
+from oocr.papers.places.summary import SUMMARY
+
+PAPER = Paper(
+    name="places",
+    title="the question that ties “Generalization or Hallucination?”, OCKR and disjoint frames",
+    question="Where is a new fact written, and what follows from it?",
+    about=(
+        "The same facts are learned as a vector that a frozen model reads at its input or in an "
+        "early block, as a vector at its output, by a LoRA in one early or late block, or by all "
+        "weights; then what follows from them is asked, which training never told. No paper says "
+        "what this page finds; it reads the experiments of the other pages, and shares their "
+        "results. In practice: of an adapter that acts early, audit what its rows imply for the "
+        "model, and not its rows alone; one that acts late says what it was trained to say and "
+        "little else; and what a vector on the frozen model does not imply, the model did not know "
+        "before it was trained."
+    ),
+    sections={
+        "places": "One scale: the same facts in several places",
+        "language": "Real models: what follows by a known map, and by an arbitrary one",
+        "blocks": "The block at which a vector stops implying",
+    },
+    experiments=(tasks.EXPERIMENT, blocks.EXPERIMENT),
+    claims=claims_of(__name__),
+    summaries=(SUMMARY,),
+)

@@ -1,0 +1,88 @@
+"""One scale for all settings: how much of what follows is said, from chance (0) to all of it (1).
+
+    effect = (score - chance) / (best - chance)
+
+The score is a mean rank (best: 0) or a share right (best: 1) of an experiment's finding, whose null
+named "chance" is what a guess scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oocr.claims.page_claims import KeptAnalysis
+from oocr.claims.records import Finding
+from oocr.papers.places.settings import PLACES, SETTINGS, Place, Setting
+
+Analyses = Mapping[str, Mapping[str, KeptAnalysis]]
+"""Experiment -> subject -> analysis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a fact in one place implies in one setting, for one subject (a model, or "")."""
+
+    setting: Setting
+    subject: str
+    place: Place
+    value: float
+    low: float
+    high: float
+    measure: str
+
+    @property
+    def title(self) -> str:
+        """The setting's title, and the subject's where there are several."""
+        return (
+            f"{self.setting.title}, {self.subject}"
+            if self.setting.of_models
+            else self.setting.title
+        )
+
+    def row(self) -> dict[str, Any]:
+        """A row of the figure's table."""
+        arm = PLACES[self.place].arm
+        return {
+            "row": self.title,
+            "setting": self.setting.id,
+            "subject": self.subject,
+            "place": self.place,
+            "arm": arm.name,
+            "control": arm.control,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "note": self.measure,
+        }
+
+
+def effect_of(setting: Setting, subject: str, place: Place, finding: Finding) -> Effect:
+    """A finding on the common scale; ValueError: it has no null named "chance"."""
+    chance = next((null.value for null in finding.nulls if null.name == "chance"), None)
+    if chance is None:
+        raise ValueError(f"finding {finding.id!r} does not say what chance is")
+    found = finding.found
+    low, high = sorted((end - chance) / (setting.best - chance) for end in (found.low, found.high))
+    value = (found.value - chance) / (setting.best - chance)
+    return Effect(setting, subject, place, value, low, high, finding.measure)
+
+
+def effects(analyses: Analyses, settings: Sequence[Setting] = SETTINGS) -> list[Effect]:
+    """All effects that were measured, setting by setting."""
+    return [effect for setting in settings for effect in _of(setting, analyses)]
+
+
+def _of(setting: Setting, analyses: Analyses) -> Iterator[Effect]:
+    subjects = dict.fromkeys(
+        subject
+        for experiment, _ in setting.marks.values()
+        for subject in analyses.get(experiment, {})
+    )
+    for subject in subjects:
+        for place, (experiment, id) in setting.marks.items():
+            kept = analyses.get(experiment, {}).get(subject)
+            findings = [] if kept is None else [one for one in kept.findings if one.id == id]
+            for finding in findings:
+                yield effect_of(setting, subject, place, finding)

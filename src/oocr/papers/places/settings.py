@@ -1,0 +1,91 @@
+"""The settings in which the same facts were learned in several places, and who measured them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from oocr.charts.arms import Arm
+
+Place = Literal["input vector", "LoRA below", "weights", "LoRA above", "output vector"]
+"""Below and above: the block (or matrix) that reads the map from fact to consequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceLook:
+    """How a place is called and looks."""
+
+    arm: Arm
+    label: str
+
+
+PLACES: Mapping[Place, PlaceLook] = {
+    "input vector": PlaceLook(Arm("vector"), "a vector, at the input or an early block"),
+    "LoRA below": PlaceLook(Arm("adapter"), "a one-block LoRA, early"),
+    "weights": PlaceLook(Arm("all weights"), "all weights"),
+    "LoRA above": PlaceLook(Arm("adapter", "late"), "a one-block LoRA, late"),
+    "output vector": PlaceLook(Arm("vector", "late"), "a vector, at the output or a late block"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where facts were learned and consequences asked.
+
+    Attributes:
+        title: of its row.
+        known: whether the frozen weights hold the map from fact to consequence.
+        best: the score when all is said: a rank of 0, or a share of 1.
+        marks: place -> the experiment and the id of its finding.
+        of_models: measured for each language model.
+    """
+
+    id: str
+    title: str
+    known: bool
+    best: float
+    marks: Mapping[Place, tuple[str, str]] = field(default_factory=dict)
+    of_models: bool = False
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "city",
+        "city → language",
+        known=True,
+        best=0.0,
+        marks={
+            "input vector": ("ocr-language", "city-vectors"),
+            "LoRA below": ("ocr-language", "city-lora-early"),
+            "weights": ("ocr-language", "city-full"),
+            "LoRA above": ("ocr-language", "city-lora-late"),
+            "output vector": ("ocr-blocks", "city-vectors-late"),
+        },
+        of_models=True,
+    ),
+    Setting(
+        "code-bridges",
+        "country → code, bridge names in the weights",
+        known=True,
+        best=0.0,
+        marks={
+            "input vector": ("ocr-blocks", "code-full-vectors-early"),
+            "output vector": ("ocr-blocks", "code-full-vectors-late"),
+        },
+        of_models=True,
+    ),
+    Setting(
+        "code",
+        "country → code, no bridge in the frozen weights",
+        known=False,
+        best=0.0,
+        marks={
+            "input vector": ("ocr-language", "code-vectors"),
+            "LoRA below": ("ocr-language", "code-lora-early"),
+            "weights": ("ocr-language", "code-full"),
+            "LoRA above": ("ocr-language", "code-lora-late"),
+        },
+        of_models=True,
+    ),
+)

@@ -1,0 +1,78 @@
+"""What the settings say together: does a fact imply more where it is read early?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oocr.charts.dots import dot_panel
+from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.papers.measure import mean_finding
+from oocr.papers.paper import Summary
+from oocr.papers.places.effects import Analyses, Effect, effects
+from oocr.papers.places.settings import PLACES, SETTINGS, Place
+
+UNIT = "setting"
+SCALE = "0: chance, 1: all of what follows is said"
+PAIRS: dict[str, tuple[Place, Place]] = {
+    "early-minus-late": ("input vector", "output vector"),
+    "vector-minus-weights": ("input vector", "weights"),
+    "lora-below-minus-above": ("LoRA below", "LoRA above"),
+}
+
+
+def analyse(analyses: Analyses) -> AnalysisResult:
+    """Means over the settings whose frozen weights hold the map; differences are paired."""
+    every = effects(analyses)
+    if not every:
+        raise NotMeasuredError("none of the settings was measured")
+    result = AnalysisResult(rows=[effect.row() for effect in every])
+    known = [effect for effect in every if effect.setting.known]
+    for place in PLACES:
+        by_setting = _at(known, place)
+        if by_setting:
+            words = f"effect where the frozen weights hold the map ({SCALE}), {PLACES[place].label}"
+            id = place.lower().replace(" ", "-")
+            values = list(by_setting.values())
+            result.findings.append(
+                mean_finding(id, words, values, unit=UNIT, nulls={"chance": 0.0})
+            )
+    for id, (first, second) in PAIRS.items():
+        one, other = _at(known, first), _at(known, second)
+        differences = [one[key] - other[key] for key in one if key in other]
+        if differences:
+            words = f"effect, {PLACES[first].label}, less: {PLACES[second].label}; by setting"
+            result.findings.append(mean_finding(id, words, differences, unit=UNIT))
+        else:
+            result.reasons.append(f"{id}: no setting has both places")
+    return result
+
+
+def _at(some: Sequence[Effect], place: Place) -> dict[tuple[str, str], float]:
+    return {(e.setting.id, e.subject): e.value for e in some if e.place == place}
+
+
+def figure(tables: Tables) -> Figure | None:
+    """A row for each setting, a mark for each place."""
+    panels = []
+    for table in tables.values():
+        titles = list(dict.fromkeys(table["row"].to_list()))
+        panels.append(dot_panel(table, titles, f"effect ({SCALE})", zero=True))
+    shown = {place for table in tables.values() for place in table["place"].to_list()}
+    keys = [look.arm.entry(look.label) for place, look in PLACES.items() if place in shown]
+    caption = (
+        "The same facts, learned in different places; asked is what follows from them, which "
+        "training never told. 95 % intervals over the units of each experiment."
+    )
+    return figure_of(SUMMARY.name, caption, panels, tables, keys)
+
+
+SUMMARY = Summary(
+    name="places-effects",
+    section="places",
+    about="the same facts in several places, on one scale",
+    reads=tuple(dict.fromkeys(name for s in SETTINGS for name, _ in s.marks.values())),
+    analyse=analyse,
+    figure=figure,
+    subject="all settings",
+)
